@@ -1,0 +1,108 @@
+"""The words that all rooms share: batches, losses, pictures, and what a model, an evaluator and a tracker promise.
+
+Shape letters, used everywhere: B batch, N tokens, K kept tokens, D width, H W pixels, h w grid, P values of a patch, C classes
+(or channels, where an image is meant).
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What the engine hands to a model.
+
+    `images`: uint8 (B, C, H, W); floating point means "already normalised".
+    `labels`: uint8 (B, H, W) class maps, int64 (B,) class ids, or None.
+    `index`: int64 (B,) positions in the data set, for inspection and error messages.
+    """
+
+    images: Tensor
+    labels: Tensor | None = None
+    index: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def to(self, device: torch.device | str, non_blocking: bool = True) -> "Batch":
+        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> "Batch":
+        return self._map(Tensor.pin_memory)
+
+    def _map(self, change: Any) -> "Batch":
+        return Batch(*(None if part is None else change(part) for part in (self.images, self.labels, self.index)))
+
+
+class Loss(NamedTuple):
+    """A sum of per-element losses and how many elements it holds (both scalars); never a mean.
+
+    `extras` are further sums over the same count, for the log (detached).
+    """
+
+    total: Tensor
+    count: Tensor
+    extras: Mapping[str, Tensor] = {}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Something to look at: RGB uint8 (H, W, 3), with class maps (H, W) by name for trackers that draw overlays themselves."""
+
+    pixels: np.ndarray
+    caption: str = ""
+    maps: Mapping[str, np.ndarray] = field(default_factory=dict)
+    class_names: tuple[str, ...] = ()
+
+
+class Evaluation(NamedTuple):
+    """What an evaluator found: scalars by name (`mIoU`, not `val/mIoU`), pictures by name, tables of rows by name."""
+
+    scalars: Mapping[str, float]
+    pictures: Mapping[str, Picture] = {}
+    tables: Mapping[str, list[dict[str, Any]]] = {}
+
+
+class Trainable(Protocol):
+    """What the engine and the optimizer ask of a model, besides being an `nn.Module`."""
+
+    num_depths: int
+
+    def loss(self, batch: Batch) -> Loss: ...
+
+    def depth_of(self, name: str) -> int:
+        """Depth of a parameter for layer-wise decay: 0 is the embedding, `num_depths - 1` the head."""
+        ...
+
+
+class Evaluator(Protocol):
+    """Owns its data, its metric, its pictures and its clock; the loop only asks `due`."""
+
+    def due(self, step: int, total_steps: int) -> bool: ...
+
+    def run(self, model: nn.Module, step: int) -> Evaluation: ...
+
+
+class Tracker(Protocol):
+    """Where numbers and pictures of a run go. `step` is the number of finished optimizer steps."""
+
+    def start(self, run_dir: Any, config: Mapping[str, Any], step: int) -> None: ...
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None: ...
+
+    def evaluation(self, step: int, name: str, evaluation: Evaluation) -> None: ...
+
+    def finish(self, state: str, summary: Mapping[str, Any]) -> None: ...
+
+
+class Stream(Protocol):
+    """Micro-batches of one rank from a given optimizer step on, for ever; `steps_per_epoch` may be a fraction."""
+
+    steps_per_epoch: float
+
+    def batches(self, start_step: int) -> Iterator[Batch]: ...
