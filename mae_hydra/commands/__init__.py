@@ -1,0 +1,38 @@
+"""The verbs of `mae-hydra`. One module each, thin; a verb is imported only when it is used."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from mae_hydra.errors import UserError
+
+# verb -> (module, one line of help); the module has `arguments(parser)` and `run(options) -> exit code`
+VERBS = {
+    "train": ("train", "what python train.py does, from anywhere"),
+    "demo": ("demo", "the whole story on embedded data: pre-train, transfer, compare with training from scratch"),
+    "make-data": ("make_data", "write the embedded scenes in the layout of ADE20K, ImageNet, or as a folder of photos"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry of the console script; returns the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["train"]:  # everything behind it is Hydra's
+        from mae_hydra.experiment.launch import launch
+
+        return launch(words[1:])
+    parser = argparse.ArgumentParser(prog="mae-hydra", description="Masked autoencoders and UPerNet, composed with Hydra.")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for verb, (module, summary) in VERBS.items():
+        sub = verbs.add_parser(verb, help=summary, description=summary)
+        if words[:1] == [verb]:
+            importlib.import_module(f"mae_hydra.commands.{module}").arguments(sub)
+    options = parser.parse_args(words)
+    try:
+        return int(importlib.import_module(f"mae_hydra.commands.{VERBS[options.verb][0]}").run(options))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130

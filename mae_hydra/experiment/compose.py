@@ -1,0 +1,33 @@
+"""From overrides to a composed configuration, without Hydra's command line."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf
+
+from mae_hydra.errors import UserError
+from mae_hydra.experiment import resolvers
+from mae_hydra.experiment.mistakes import explain
+
+
+def config_dir() -> Path:
+    """Where the configuration tree lies: `conf/` of a source tree, `mae_hydra/conf` of an installation."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "conf"
+    return installed if installed.is_dir() else package.parent / "conf"
+
+
+def compose_config(overrides: Sequence[str], output_dir: str = ".") -> DictConfig:
+    """The configuration that `python train.py <overrides>` would run with; `output_dir` stands for the run directory."""
+    resolvers.register()
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(config_dir()), version_base="1.3", job_name="train"):
+            config = compose("config", overrides=list(overrides))
+    except Exception as error:
+        raise UserError(explain(error, overrides)) from error
+    # Outside a job there is no `${hydra:...}`; the run directory is the only value taken from it.
+    OmegaConf.update(config, "paths.run_dir", output_dir)
+    return config

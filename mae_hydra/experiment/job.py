@@ -1,0 +1,109 @@
+"""One job: the run directory, its status, and every way in which it can end."""
+
+import logging
+import math
+import shutil
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from mae_hydra.engine import Interrupted
+from mae_hydra.errors import UserError
+from mae_hydra.experiment import sweeps
+from mae_hydra.experiment.check import check
+from mae_hydra.experiment.provenance import write_provenance
+from mae_hydra.experiment.run import run
+from mae_hydra.experiment.status import Status, differences, fingerprint, read_status
+
+log = logging.getLogger("mae_hydra")
+
+
+def run_job(config: DictConfig) -> float:
+    """Train what `config` describes; returns the monitored metric (nan for a failed job of a sweep).
+
+    In a single run errors propagate. In a sweep a failed job is recorded (`status.json`, `error.txt`, the sweep's table) and
+    the next one starts, unless `fail_fast`.
+    """
+    hydra_config = HydraConfig.get()
+    in_sweep = hydra_config.mode == RunMode.MULTIRUN
+    run_dir = Path(hydra_config.runtime.output_dir)
+    overrides = list(hydra_config.overrides.task)
+    if hydra_config.sweeper.params and not in_sweep and not sweeps.is_child():
+        _discard_empty(run_dir)
+        swept = ", ".join(hydra_config.sweeper.params)
+        raise UserError(f"this configuration sweeps over {swept}; add -m: python train.py -m {' '.join(overrides)}")
+
+    status = None
+    try:
+        check(config)
+        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        assert isinstance(plain, dict)
+        finished = _look_back(run_dir, plain)
+        if finished is not None:
+            return finished
+        status = Status(run_dir, plain, overrides)
+        (run_dir / "config.yaml").write_text(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
+        (run_dir / "overrides.yaml").write_text(yaml.safe_dump(overrides))
+        write_provenance(run_dir)
+        (run_dir / "error.txt").unlink(missing_ok=True)  # of an earlier attempt
+        value = run(config, plain, run_dir)
+        status.finish("completed", value=value)
+        return value
+    except Interrupted as interruption:
+        log.warning("%s", interruption)
+        if status is not None:
+            status.finish("interrupted", error=str(interruption))
+        print(f"{interruption}. To go on: the same command with resume={run_dir}", file=sys.stderr)
+        raise KeyboardInterrupt from interruption  # ends a sweep too
+    except KeyboardInterrupt:
+        if status is not None:
+            status.finish("interrupted", error="stopped by the keyboard before the state could be saved")
+        raise
+    except BaseException as error:
+        (run_dir / "error.txt").write_text(traceback.format_exc())
+        log.error("%s", error, exc_info=not isinstance(error, UserError))
+        status = status or Status(run_dir, {"name": config.get("name"), "task": config.get("task")}, overrides)
+        status.finish("failed", error=f"{type(error).__name__}: {error}".splitlines()[0])
+        if not in_sweep or config.fail_fast:
+            raise
+        sweeps.failures.append((run_dir.name, str(error)))
+        print(f"job {run_dir.name} failed: {error} (see {run_dir / 'error.txt'})", file=sys.stderr)
+        return math.nan
+
+
+def _look_back(run_dir: Path, config: dict[str, Any]) -> float | None:
+    """Compare with an earlier attempt in the same directory: its value if it is complete, None if there is work to do."""
+    resume = config["resume"]
+    if resume not in (None, "auto", "never") and not (Path(resume) / "checkpoints" / "last.pt").is_file():
+        raise UserError(
+            f"resume={resume}: no checkpoints/last.pt there; give the directory of an interrupted run, "
+            "or init_from= to start a new run from a checkpoint file"
+        )
+    previous = read_status(run_dir)
+    if previous is None or resume == "never":
+        return None
+    old_config = yaml.safe_load((run_dir / "config.yaml").read_text()) if (run_dir / "config.yaml").is_file() else None
+    if old_config is not None and previous.get("fingerprint") != fingerprint(config):
+        changed = differences(old_config, config)
+        raise UserError(
+            f"{run_dir} holds a run of another configuration ({'; '.join(changed[:5])}"
+            f"{' …' if len(changed) > 5 else ''}); use the same command line, or start a new run"
+        )
+    if previous["state"] == "completed":
+        message = f"{run_dir.name} is already complete (value {previous['value']}); nothing to do"
+        log.info(message)
+        print(message)
+        return float("nan") if previous["value"] is None else float(previous["value"])
+    return None
+
+
+def _discard_empty(run_dir: Path) -> None:
+    """Remove a directory that Hydra made for a run that never began."""
+    if {path.name for path in run_dir.iterdir()} <= {"train.log"}:
+        shutil.rmtree(run_dir)

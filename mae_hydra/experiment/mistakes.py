@@ -1,0 +1,63 @@
+"""Hydra's composition errors, said in one sentence with the way out."""
+
+import difflib
+import re
+from collections.abc import Sequence
+
+
+def explain(error: BaseException, overrides: Sequence[str]) -> str:
+    """One sentence for what Hydra or OmegaConf refused; names the key or option that was probably meant."""
+    text = str(error)
+    missing_key = re.search(r"Could not override '([^']+)'\.\s*To append to your config", text)
+    if missing_key:
+        return unknown_key(missing_key[1], overrides)
+    option = re.search(r"Could not find '([^']+)/([^'/]+)'\s*Available options in '[^']+':\s*(.+)", text, re.DOTALL)
+    if option:
+        return unknown_option(option[1], option[2], re.findall(r"[\w.-]+", option[3].split("Config search path")[0]))
+    if "No match in the defaults list" in text:
+        group = re.search(r"Could not override '([^']+)'", text)
+        name = group[1] if group else "the group"
+        return f"{name} is not in the defaults; add it with a plus: +{name}=<option>"
+    return " ".join(line.strip() for line in text.splitlines() if line.strip())
+
+
+def unknown_key(key: str, overrides: Sequence[str]) -> str:
+    """`model.mask_ration` -> the closest key that exists in the same composition."""
+    sentence = f"unknown key '{key}'"
+    close = difflib.get_close_matches(key, _known_keys(key, overrides), n=1, cutoff=0.75)
+    if close:
+        return f"{sentence}; did you mean '{close[0]}'?"
+    return f"{sentence}; `python train.py --cfg job` shows every key there is"
+
+
+def unknown_option(group: str, option: str, available: Sequence[str]) -> str:
+    close = difflib.get_close_matches(option, available, n=1, cutoff=0.5)
+    hint = f"did you mean {group}={close[0]}? " if close else ""
+    return f"{group}={option} does not exist; {hint}Options of {group}: {', '.join(available)}"
+
+
+def _known_keys(wrong: str, overrides: Sequence[str]) -> list[str]:
+    """All keys of the composition without the override that was refused; empty where even that does not compose."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from omegaconf import DictConfig, OmegaConf
+
+    from mae_hydra.experiment.compose import config_dir
+
+    kept = [o for o in overrides if o.lstrip("+~").split("=")[0] != wrong and not o.startswith(("hydra.", "-"))]
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(config_dir()), version_base="1.3"):
+            config = compose("config", overrides=kept)
+    except Exception:  # a second mistake; the first is already told
+        return []
+
+    def walk(node: DictConfig, prefix: str) -> list[str]:
+        keys = []
+        for name in node:
+            keys.append(f"{prefix}{name}")
+            if not OmegaConf.is_interpolation(node, name) and OmegaConf.is_dict(node._get_node(name)):
+                keys += walk(node[name], f"{prefix}{name}.")
+        return keys
+
+    return walk(config, "")

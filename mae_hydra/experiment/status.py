@@ -1,0 +1,113 @@
+"""`status.json`: what state a run is in, and the fingerprint of what it computes.
+
+States: running, completed, failed, interrupted. A killed process leaves `running` behind, so the process id and the host
+are looked at before it is believed.
+"""
+
+import hashlib
+import json
+import os
+import socket
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+# Keys that say where or how a run happens, not what it computes.
+NOT_RESULTS = (
+    "paths", "logger", "tags", "notes", "resume", "name", "group", "fail_fast", "checkpoint", "data.root",
+    "data.num_workers", "engine.log_every", "engine.devices",
+)  # fmt: skip
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write atomically: a reader sees the old file or the new one, never half of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(temporary, "w") as file:
+        json.dump(content, file, indent=2, default=str, allow_nan=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def read_status(run_dir: Path) -> dict[str, Any] | None:
+    """The status of a run, or None where there is none; a `running` whose process is gone reads as `interrupted`."""
+    try:
+        status = json.loads((run_dir / "status.json").read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    if status["state"] == "running" and not _alive(status):
+        status["state"] = "interrupted"
+    return status
+
+
+def _alive(status: Mapping[str, Any]) -> bool:
+    if status.get("host") != socket.gethostname():
+        return True  # cannot be known from here
+    if status.get("pid") == os.getpid():
+        return False  # this very process, in an earlier job: it did not get to write its end
+    try:
+        os.kill(int(status["pid"]), 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted keys of a nested configuration; lists stay whole."""
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping) and value:
+            flat.update(flatten(value, f"{prefix}{name}."))
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def computed(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a resolved configuration that decides the result, as dotted keys."""
+    return {
+        key: value
+        for key, value in flatten(config).items()
+        if not any(key == skip or key.startswith(f"{skip}.") for skip in NOT_RESULTS) and not key.endswith(".num_workers")
+    }
+
+
+def fingerprint(config: Mapping[str, Any]) -> str:
+    """Twelve hex digits of what a resolved configuration computes."""
+    return hashlib.sha256(json.dumps(computed(config), sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """`schedule.total: 700 -> 800`, for every key that changes the result."""
+    before, after = computed(old), computed(new)
+    keys = sorted(k for k in before.keys() | after.keys() if before.get(k) != after.get(k))
+    return [f"{key}: {before.get(key)} -> {after.get(key)}" for key in keys]
+
+
+class Status:
+    """Writes `status.json` of one run."""
+
+    def __init__(self, run_dir: Path, config: Mapping[str, Any], overrides: list[str]) -> None:
+        previous = read_status(run_dir)
+        self.path = run_dir / "status.json"
+        self.content: dict[str, Any] = {
+            "state": "running",
+            "name": config["name"],
+            "task": config["task"],
+            "fingerprint": fingerprint(config),
+            "overrides": overrides,
+            "attempt": (previous or {}).get("attempt", 0) + 1,
+            "value": None,
+            "error": None,
+            "start": time.time(),
+            "end": None,
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+        }
+        write_json(self.path, self.content)
+
+    def finish(self, state: str, value: float | None = None, error: str | None = None) -> None:
+        self.content |= {"state": state, "value": value, "error": error, "end": time.time()}
+        write_json(self.path, self.content)

@@ -1,0 +1,82 @@
+"""Fingerprints, job names and status files decide what a rerun does; they are checked without any training."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from mae_hydra.experiment.resolvers import run_dir, slug
+from mae_hydra.experiment.status import Status, differences, fingerprint, read_status, write_json
+
+CONFIG = {
+    "name": "a",
+    "task": "pretrain",
+    "seed": 0,
+    "data": {"root": "/here", "num_workers": 2, "batch_size": 8},
+    "optimizer": {"lr": 0.1},
+    "paths": {"output_root": "outputs"},
+}
+
+
+def changed(key: str, value):
+    copy = json.loads(json.dumps(CONFIG))
+    *parents, last = key.split(".")
+    node = copy
+    for parent in parents:
+        node = node[parent]
+    node[last] = value
+    return copy
+
+
+@pytest.mark.parametrize("key", ["name", "data.root", "data.num_workers", "paths.output_root"])
+def test_where_a_run_happens_does_not_change_its_fingerprint(key):
+    assert fingerprint(changed(key, "other")) == fingerprint(CONFIG)
+
+
+@pytest.mark.parametrize("key", ["seed", "data.batch_size", "optimizer.lr", "task"])
+def test_what_a_run_computes_changes_its_fingerprint_and_is_named(key):
+    assert fingerprint(changed(key, 77)) != fingerprint(CONFIG)
+    assert differences(CONFIG, changed(key, 77)) == [f"{key}: {CONFIG.get(key, None) if '.' not in key else CONFIG[key.split('.')[0]][key.split('.')[1]]} -> 77"]
+
+
+def test_job_names_do_not_depend_on_the_order_and_carry_no_grammar():
+    first = slug(["model.mask_ratio=0.5", "seed=1", "+sweep=mask_ratio", "hydra.verbose=true", "logger=wandb"])
+    assert first == slug(["seed=1", "model.mask_ratio=0.5"])
+    assert first.startswith("mask_ratio-0.5_seed-1-")
+    assert not set("=,") & set(slug(["augment.scale=[0.2,1.0]", "init_from=a/b=c.pt"]))
+    assert len(slug([f"model.key{i}=value{i}" for i in range(60)])) <= 107
+
+
+def test_equal_short_names_of_different_keys_do_not_collide():
+    assert slug(["backbone.depth=2"]) != slug(["head.depth=2"])
+
+
+def test_a_resumed_run_stays_in_its_directory_and_a_new_one_gets_its_own(tmp_path):
+    assert run_dir(str(tmp_path) + "/", "fresh") == str(tmp_path)
+    assert run_dir("auto", "fresh") == run_dir(None, "fresh") == run_dir("/nowhere/at/all", "fresh") == "fresh"
+
+
+def test_a_killed_process_reads_as_interrupted_and_a_living_one_as_running(tmp_path):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    status = Status(tmp_path, CONFIG, ["seed=0"])
+    write_json(status.path, status.content | {"pid": gone.pid})
+    assert read_status(tmp_path)["state"] == "interrupted"
+    write_json(status.path, status.content | {"pid": os.getppid()})
+    assert read_status(tmp_path)["state"] == "running"
+
+
+def test_a_second_attempt_is_counted(tmp_path):
+    Status(tmp_path, CONFIG, []).finish("failed", error="ValueError: x")
+    assert Status(tmp_path, CONFIG, []).content["attempt"] == 2
+    assert read_status(tmp_path)["state"] == "interrupted"  # our own process, but an earlier job of it
+
+
+def test_a_failing_write_leaves_the_former_file(tmp_path):
+    path = tmp_path / "status.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(ValueError):
+        write_json(path, {"a": float("nan")})
+    assert json.loads(path.read_text()) == {"a": 1}

@@ -1,0 +1,11 @@
+"""python train.py [group=option …] [key=value …] [-m] [--cfg job] [--help]
+
+    python train.py                                        MAE pre-training of a tiny ViT on embedded data
+    python train.py model=upernet_vitt init_from=<run>     transfer to segmentation
+    python train.py -m +sweep=mask_ratio                   a sweep
+"""
+
+from mae_hydra.experiment.launch import launch
+
+if __name__ == "__main__":
+    raise SystemExit(launch())
