@@ -1,0 +1,37 @@
+"""Data sets, decoding, augmentation and the streams that feed training and evaluation."""
+
+from mae_hydra.data.ade20k import ade20k
+from mae_hydra.data.augment import Augment, EvalCrop, PretrainAugment, SegmentAugment
+from mae_hydra.data.decode import decode_image, read_image, read_labels
+from mae_hydra.data.folder import folder
+from mae_hydra.data.imagenet import imagenet
+from mae_hydra.data.palette import distinct_colours
+from mae_hydra.data.scenes import scenes
+from mae_hydra.data.source import ImageData, ImageSet, Sample, SampleTransform, Target
+from mae_hydra.data.stream import EvalStream, TrainStream, epoch_order
+from mae_hydra.data.write import write_ade20k, write_imagenet
+
+__all__ = [
+    "Augment",
+    "EvalCrop",
+    "EvalStream",
+    "ImageData",
+    "ImageSet",
+    "PretrainAugment",
+    "Sample",
+    "SampleTransform",
+    "SegmentAugment",
+    "Target",
+    "TrainStream",
+    "ade20k",
+    "decode_image",
+    "distinct_colours",
+    "epoch_order",
+    "folder",
+    "imagenet",
+    "read_image",
+    "read_labels",
+    "scenes",
+    "write_ade20k",
+    "write_imagenet",
+]

@@ -1,0 +1,181 @@
+"""`data=ade20k`: photos with class maps in the layout of ADEChallengeData2016.
+
+    images/{training,validation}/NAME.jpg    annotations/{training,validation}/NAME.png    [classes.json]
+
+`classes.json` is what `mae-hydra make-data` adds: {"names": [...], "palette": [[r, g, b], ...]}. Without it, a set of
+150 classes is taken for ADE20K itself.
+
+Shape letters: H W pixels, C classes.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mae_hydra.data.ade20k_names import ADE20K_NAMES
+from mae_hydra.data.decode import check_channels, read_image, read_labels
+from mae_hydra.data.listing import Names, existing_folder, find_images
+from mae_hydra.data.palette import distinct_colours
+from mae_hydra.data.source import ImageData, Sample, check_loading, height_width
+from mae_hydra.errors import UserError
+
+CLASSES_FILE = "classes.json"
+UNLABELLED = 255  # in stored maps, besides 0 under reduce_zero_label
+
+_WANTED = (
+    "expected is the layout of ADEChallengeData2016, images/{training,validation}/*.jpg with "
+    "annotations/{training,validation}/*.png: give their parent with data.root=<folder>, use data=scenes, which needs "
+    "no files, or write a small set in this layout with `mae-hydra make-data`"
+)
+
+
+class LabelledPhotos:
+    """Photos and their class maps as samples (an ImageSet); both files are checked when they are read."""
+
+    def __init__(self, root: Path, split: str, channels: int, table: "LabelTable") -> None:
+        self._images, self._maps = root / "images" / split, root / "annotations" / split
+        self._channels, self._table = channels, table
+        for folder in (self._images, self._maps):
+            if not folder.is_dir():
+                raise UserError(f"there is no folder {folder}; {_WANTED}")
+        images, maps = find_images(self._images), find_images(self._maps, extensions=(".png",))
+        if not images:
+            raise UserError(f"there is no image in {self._images}; {_WANTED}")
+        self._check_pairs(images, maps)
+        self._names = Names(images)
+
+    def _check_pairs(self, images: Sequence[str], maps: Sequence[str]) -> None:
+        stems = {_stem(name) for name in images}
+        for found, others, has, lacks, where in (
+            (images, {_stem(name) for name in maps}, "image", "class map", self._maps),
+            (maps, stems, "class map", "image", self._images),
+        ):
+            alone = [name for name in found if _stem(name) not in others]
+            if alone:
+                raise UserError(
+                    f"{len(alone)} of {len(found)} {has}s have no {lacks} of the same name in {where}, "
+                    f"{alone[0]} for one; add the missing {lacks} or remove the {has}"
+                )
+        if len(stems) != len(images):
+            raise UserError(
+                f"{self._images} holds two images of one name with different endings; keep the one of the map"
+            )
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, index: int) -> Sample:
+        name = self._names[index]
+        stem = _stem(name)
+        image_path, map_path = self._images / name, self._maps / f"{stem}.png"
+        image = read_image(image_path, self._channels)
+        stored = read_labels(map_path).numpy()
+        if stored.shape != image.shape[1:]:
+            raise UserError(
+                f"the class map {map_path} is {stored.shape[1]}x{stored.shape[0]} pixels but its image {image_path} is "
+                f"{image.shape[2]}x{image.shape[1]}; both must have one size"
+            )
+        return Sample(image, torch.from_numpy(self._table.classes(stored, map_path)), stem)
+
+
+class LabelTable:
+    """From stored values of a map to classes 0..C-1 and `ignore_index`.
+
+    With `reduce_zero_label`, ADE20K's convention: 0 is "other" and ignored, class k is stored as k + 1, 255 is ignored.
+    Without it, class k is stored as k, and `ignore_index` as itself.
+    """
+
+    def __init__(self, *, num_classes: int, ignore_index: int, reduce_zero_label: bool) -> None:
+        first = 1 if reduce_zero_label else 0
+        ignored = {0, UNLABELLED} if reduce_zero_label else {ignore_index}
+        highest = num_classes - 1 + first
+        if num_classes < 1 or highest >= max(ignored):
+            raise ValueError(
+                f"data.num_classes must lie in 1..{max(ignored) - first} for class maps of 8 bits, got {num_classes}"
+            )
+        self._accepted = np.zeros(256, dtype=bool)
+        self._class_of = np.full(256, ignore_index, dtype=np.uint8)
+        self._accepted[first : highest + 1] = True
+        self._class_of[first : highest + 1] = np.arange(num_classes)
+        self._accepted[list(ignored)] = True
+        self._text = f"{first} to {highest} (classes) and {' and '.join(map(str, sorted(ignored)))} (ignored)"
+
+    def classes(self, stored: np.ndarray, path: Path) -> np.ndarray:
+        """Stored values uint8 (H, W) as classes uint8 (H, W); UserError naming `path` where a value has no meaning."""
+        if not self._accepted[stored].all():
+            wrong = stored[~self._accepted[stored]]
+            raise UserError(
+                f"the class map {path} holds the value {int(wrong[0])}, {len(wrong)} pixels are out of range; "
+                f"accepted are {self._text}: correct the map, data.num_classes or data.reduce_zero_label"
+            )
+        return self._class_of[stored]
+
+
+def ade20k(
+    *,
+    root: str | None,
+    image_size: int | Sequence[int],
+    channels: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    num_classes: int,
+    ignore_index: int,
+    reduce_zero_label: bool,
+    batch_size: int,
+    num_workers: int,
+) -> ImageData:
+    """ADE20K, or any other set in its layout; see `LabelTable` for `reduce_zero_label`."""
+    check_loading(batch_size, num_workers)
+    check_channels(channels)
+    path = existing_folder(root, _WANTED)
+    table = LabelTable(num_classes=num_classes, ignore_index=ignore_index, reduce_zero_label=reduce_zero_label)
+    train, validation = (LabelledPhotos(path, split, channels, table) for split in ("training", "validation"))
+    class_names, palette = read_classes(path, num_classes)
+    return ImageData(
+        train=train,
+        validation=validation,
+        image_size=height_width(image_size),
+        channels=channels,
+        mean=tuple(mean),
+        std=tuple(std),
+        num_classes=num_classes,
+        class_names=class_names,
+        palette=palette,
+        ignore_index=ignore_index,
+        target="map",
+        batch_size=batch_size,
+        num_workers=num_workers,
+    )
+
+
+def read_classes(root: Path, num_classes: int) -> tuple[tuple[str, ...], np.ndarray]:
+    """(names, palette) of the classes: those of `classes.json`, ADE20K's own, or numbers and colours made up."""
+    path = root / CLASSES_FILE
+    if not path.exists():
+        known = num_classes == len(ADE20K_NAMES)
+        names = ADE20K_NAMES if known else tuple(f"class {number}" for number in range(num_classes))
+        return names, distinct_colours(num_classes)
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        names = tuple(str(name) for name in content["names"])
+        palette = np.array(content.get("palette", distinct_colours(len(names))), dtype=np.uint8)
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
+        raise UserError(
+            f'cannot read {path} ({error}); it should hold {{"names": [...], "palette": [[r, g, b], ...]}}'
+        ) from error
+    if len(names) != num_classes:
+        raise UserError(
+            f"{path} names {len(names)} classes and data.num_classes is {num_classes}; "
+            f"set data.num_classes={len(names)}"
+        )
+    if palette.shape != (num_classes, 3):
+        raise UserError(f"{path} must give one colour [r, g, b] for each of {num_classes} names, got {palette.shape}")
+    return names, palette
+
+
+def _stem(name: str) -> str:
+    return name.rsplit(".", 1)[0]

@@ -1,0 +1,157 @@
+"""What happens to a sample before it enters a batch.
+
+All randomness comes from the generator given, so a sample's crop, flip and colours are a function of
+(seed, epoch, index), whatever worker or rank makes them.
+
+Shape letters: C channels, H W pixels.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from numpy.random import Generator
+from torch import Tensor
+
+from mae_hydra.data import crops
+from mae_hydra.data.photometric import photometric_distortion
+from mae_hydra.data.source import Sample, height_width
+
+
+class Augment(Protocol):
+    """A sample to what is stacked into a batch: image uint8 (C, H, W) of one size for all, and its label."""
+
+    def __call__(self, sample: Sample, rng: Generator) -> tuple[Tensor, Tensor | int | None]: ...
+
+
+class PretrainAugment:
+    """Random resized crop (bicubic, antialiased) and horizontal flip: the MAE recipe.
+
+    `scale`: range of the crop's share of the area, `ratio`: range of its width / height, `flip`: probability.
+    A class id stays with its image; a class map is dropped, because pre-training has no use for it.
+    """
+
+    def __init__(
+        self, *, size: int | Sequence[int], scale: Sequence[float], ratio: Sequence[float], flip: float
+    ) -> None:
+        self.size = height_width(size)
+        self.scale, self.ratio = _range("scale", scale, highest=1.0), _range("ratio", ratio)
+        self.flip = _probability("flip", flip)
+
+    def __call__(self, sample: Sample, rng: Generator) -> tuple[Tensor, Tensor | int | None]:
+        height, width = sample.image.shape[1:]
+        box = crops.random_resized_box(height, width, self.scale, self.ratio, rng)
+        image = crops.resize_bicubic(crops.cut(sample.image, box), self.size)
+        if rng.random() < self.flip:
+            image = image.flip(-1)
+        return image, sample.label if isinstance(sample.label, int) else None
+
+
+class SegmentAugment:
+    """Random resize, crop, flip, photometric distortion and padding: UPerNet's recipe on ADE20K, after mmsegmentation.
+
+    `ratio_range`: the image is fitted into (4 x, 1 x) the crop size times a factor drawn from here.
+    `cat_max_ratio`: a crop of which one class fills this share or more is drawn again, up to ten times.
+    `flip`: probability. `fill`: the colour that images are padded with, one value per channel in units of 0..1; with
+    the data's mean the padding is zero after normalisation, to the rounding of uint8. Labels are padded with
+    `ignore_index`.
+    """
+
+    def __init__(
+        self,
+        *,
+        size: int | Sequence[int],
+        ratio_range: Sequence[float],
+        cat_max_ratio: float,
+        flip: float,
+        photometric: bool,
+        ignore_index: int,
+        fill: Sequence[float],
+    ) -> None:
+        self.size = height_width(size)
+        self.ratio_range = _range("ratio_range", ratio_range)
+        if not 0 < cat_max_ratio <= 1:
+            raise ValueError(f"augment.cat_max_ratio must lie in (0, 1], got {cat_max_ratio}")
+        self.cat_max_ratio = cat_max_ratio
+        self.flip = _probability("flip", flip)
+        self.photometric = photometric
+        self.ignore_index = ignore_index
+        if not all(0 <= value <= 1 for value in fill):
+            raise ValueError(f"augment.fill must hold values in [0, 1], got {list(fill)}")
+        if photometric and len(fill) != 3:
+            raise ValueError(f"augment.photometric needs RGB images, but augment.fill has {len(fill)} channels")
+        self.fill = torch.tensor([round(255 * value) for value in fill], dtype=torch.uint8)[:, None, None]
+
+    def __call__(self, sample: Sample, rng: Generator) -> tuple[Tensor, Tensor | int | None]:
+        if not isinstance(sample.label, Tensor):
+            raise TypeError(f"SegmentAugment needs a class map for each image, {sample.name} has {sample.label!r}")
+        factor = rng.uniform(*self.ratio_range)
+        long_side, short_side = int(4 * max(self.size) * factor), int(min(self.size) * factor)
+        height, width = sample.image.shape[1:]
+        resized = crops.fitted_size(height, width, long_side, short_side)
+        labels = crops.resize_nearest(sample.label, resized)
+        box = self._draw_box(labels, rng)
+        image = crops.cut(crops.resize_bilinear(sample.image, resized), box)
+        labels = crops.cut(labels, box)
+        if rng.random() < self.flip:
+            image, labels = image.flip(-1), labels.flip(-1)
+        if self.photometric:
+            image = photometric_distortion(image, rng)
+        ignore = torch.tensor(self.ignore_index, dtype=torch.uint8)
+        return crops.pad(image, self.size, self.fill), crops.pad(labels, self.size, ignore)
+
+    def _draw_box(self, labels: Tensor, rng: Generator) -> crops.Box:
+        height, width = labels.shape
+        box = crops.random_box(height, width, self.size, rng)
+        if self.cat_max_ratio == 1:
+            return box
+        for _ in range(10):
+            if self._is_mixed(crops.cut(labels, box)):
+                break
+            box = crops.random_box(height, width, self.size, rng)
+        return box  # the tenth redraw is kept as it is
+
+    def _is_mixed(self, labels: Tensor) -> bool:
+        counts = torch.bincount(labels.flatten(), minlength=256)
+        counts[self.ignore_index] = 0
+        return int((counts > 0).sum()) > 1 and int(counts.max()) < self.cat_max_ratio * int(counts.sum())
+
+
+class EvalCrop:
+    """A sample to its resized centre crop: the shorter side to size / crop_ratio (bicubic, antialiased), then `size`.
+
+    The evaluation transform of ImageNet (crop_ratio 0.875: 256, then 224). A class map goes with its image, nearest.
+    For a rectangular `size` the image is made just large enough to cover size / crop_ratio.
+    """
+
+    def __init__(self, *, size: int | Sequence[int], crop_ratio: float) -> None:
+        self.size = height_width(size)
+        if not 0 < crop_ratio <= 1:
+            raise ValueError(f"augment.crop_ratio must lie in (0, 1], got {crop_ratio}")
+        self.cover = (int(self.size[0] / crop_ratio), int(self.size[1] / crop_ratio))
+
+    def __call__(self, sample: Sample) -> Sample:
+        height, width = sample.image.shape[1:]
+        if self.cover[0] * width >= self.cover[1] * height:  # the height needs the larger factor
+            resized = (self.cover[0], self.cover[0] * width // height)
+        else:
+            resized = (self.cover[1] * height // width, self.cover[1])
+        box = (round((resized[0] - self.size[0]) / 2), round((resized[1] - self.size[1]) / 2), *self.size)
+        image = crops.cut(crops.resize_bicubic(sample.image, resized), box)
+        label = sample.label
+        if isinstance(label, Tensor):
+            label = crops.cut(crops.resize_nearest(label, resized), box)
+        return Sample(image, label, sample.name)
+
+
+def _range(name: str, values: Sequence[float], highest: float = float("inf")) -> tuple[float, float]:
+    pair = tuple(values)
+    if len(pair) != 2 or not 0 < pair[0] <= pair[1] <= highest:
+        raise ValueError(f"augment.{name} must be [low, high] with 0 < low <= high <= {highest:g}, got {list(pair)}")
+    return float(pair[0]), float(pair[1])
+
+
+def _probability(name: str, value: float) -> float:
+    if not 0 <= value <= 1:
+        raise ValueError(f"augment.{name} must be a probability in [0, 1], got {value}")
+    return float(value)

@@ -1,0 +1,80 @@
+"""Which part of an image is taken: boxes and sizes, drawn from a given generator or computed.
+
+A box is (top, left, height, width) in pixels. Shape letters: H W pixels.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from numpy.random import Generator
+from torch import Tensor
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as transforms
+
+Box = tuple[int, int, int, int]
+
+
+def random_resized_box(height: int, width: int, scale: Sequence[float], ratio: Sequence[float], rng: Generator) -> Box:
+    """A box of random area share (uniform in `scale`) and random width / height (log-uniform in `ratio`).
+
+    Ten tries, then the largest centred box whose shape lies within `ratio`: torchvision's RandomResizedCrop.
+    """
+    for _ in range(10):
+        area = height * width * rng.uniform(scale[0], scale[1])
+        shape = math.exp(rng.uniform(math.log(ratio[0]), math.log(ratio[1])))
+        box_width, box_height = round(math.sqrt(area * shape)), round(math.sqrt(area / shape))
+        if 0 < box_width <= width and 0 < box_height <= height:
+            top, left = rng.integers(0, height - box_height + 1), rng.integers(0, width - box_width + 1)
+            return int(top), int(left), box_height, box_width
+    box_width, box_height = width, height
+    if width / height < ratio[0]:
+        box_height = min(round(width / ratio[0]), height)
+    elif width / height > ratio[1]:
+        box_width = min(round(height * ratio[1]), width)
+    return (height - box_height) // 2, (width - box_width) // 2, box_height, box_width
+
+
+def random_box(height: int, width: int, size: tuple[int, int], rng: Generator) -> Box:
+    """A box of at most `size` at a uniformly drawn place."""
+    box_height, box_width = min(size[0], height), min(size[1], width)
+    top, left = rng.integers(0, height - box_height + 1), rng.integers(0, width - box_width + 1)
+    return int(top), int(left), box_height, box_width
+
+
+def fitted_size(height: int, width: int, long_side: int, short_side: int) -> tuple[int, int]:
+    """The largest (H, W) of the same shape whose sides stay within `long_side` and `short_side`."""
+    factor = min(long_side / max(height, width), short_side / min(height, width))
+    return max(int(height * factor + 0.5), 1), max(int(width * factor + 0.5), 1)
+
+
+def cut(image: Tensor, box: Box) -> Tensor:
+    """The part of (..., H, W) inside `box`, a view."""
+    top, left, height, width = box
+    return image[..., top : top + height, left : left + width]
+
+
+def resize_bicubic(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """uint8 (C, H, W) to `size`, antialiased, on uint8 throughout."""
+    return transforms.resize(image, list(size), interpolation=InterpolationMode.BICUBIC, antialias=True)
+
+
+def resize_bilinear(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """uint8 (C, H, W) to `size` without antialiasing (as OpenCV's INTER_LINEAR), on uint8 throughout."""
+    return transforms.resize(image, list(size), interpolation=InterpolationMode.BILINEAR, antialias=False)
+
+
+def resize_nearest(labels: Tensor, size: tuple[int, int]) -> Tensor:
+    """uint8 (H, W) to `size`; the source pixel is floor(position * old / new), as OpenCV's INTER_NEAREST."""
+    return transforms.resize(labels[None], list(size), interpolation=InterpolationMode.NEAREST)[0]
+
+
+def pad(image: Tensor, size: tuple[int, int], fill: Tensor) -> Tensor:
+    """(..., H, W) extended at the bottom and right to `size` with `fill`, which broadcasts against (..., 1, 1)."""
+    height, width = image.shape[-2:]
+    if (height, width) == size:
+        return image
+    padded = torch.empty((*image.shape[:-2], *size), dtype=image.dtype)
+    padded[...] = fill
+    padded[..., :height, :width] = image
+    return padded

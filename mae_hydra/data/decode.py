@@ -1,0 +1,120 @@
+"""From image files to uint8 tensors, at their own size.
+
+JPEG and PNG go straight from the bytes through torchvision's decoder, which is faster than Pillow and needs no copy;
+every other format, and whatever that decoder declines, goes through Pillow. Both give the same colours. torchvision
+announces the removal of its decoder (since 0.29 the public function warns on every call), so the operator behind it is
+called, and Pillow takes over where it is gone.
+
+Shape letters: C channels, H W pixels.
+"""
+
+import io
+import re
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from mae_hydra.errors import UserError
+
+_MODES = {1: "L", 3: "RGB"}  # Pillow's name for a number of channels
+_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")  # what torchvision decodes with the EXIF orientation applied
+
+
+def check_channels(channels: int) -> None:
+    """Image files give grey or colour pictures; an alpha channel is dropped."""
+    if channels not in _MODES:
+        raise ValueError(f"data.channels must be 1 (grey) or 3 (RGB) for image files, got {channels}")
+
+
+def read_image(path: Path, channels: int) -> Tensor:
+    """The picture in `path` as uint8 (C, H, W), upright by its EXIF orientation. Raises UserError, naming the file."""
+    return decode_image(_read(path), channels, str(path))
+
+
+def decode_image(encoded: bytes, channels: int, name: str) -> Tensor:
+    """Encoded bytes as uint8 (C, H, W); grey, palette, alpha, CMYK and 16-bit pictures become 1 or 3 channels.
+
+    Raises UserError naming `name` where the bytes are damaged, truncated or no picture.
+    """
+    native = _native_decoder(channels)
+    if native is not None and encoded.startswith(_SIGNATURES):
+        try:
+            return _to_8_bit(native(torch.frombuffer(bytearray(encoded), dtype=torch.uint8)))
+        except RuntimeError:
+            pass  # Pillow reads some rare JPEGs that torchvision does not, and names the damage more clearly
+    try:
+        return _decode_with_pillow(encoded, channels)
+    except Exception as error:  # damaged files raise nearly anything inside Pillow: OSError, SyntaxError, struct.error
+        raise UserError(
+            f"cannot read the image {name}: {_reason(error, encoded)}; replace the file or remove it from the data set"
+        ) from error
+
+
+def read_labels(path: Path) -> Tensor:
+    """A class map as uint8 (H, W), its values unchanged: grey levels of a grey PNG, indices of a palette PNG."""
+    encoded = _read(path)
+    try:
+        with Image.open(io.BytesIO(encoded)) as picture:
+            picture.load()
+            mode, values = picture.mode, np.array(picture)
+    except Exception as error:
+        raise UserError(
+            f"cannot read the class map {path}: {_reason(error, encoded)}; replace the file or remove it with its image"
+        ) from error
+    if mode not in {"L", "P"}:
+        raise UserError(
+            f"the class map {path} holds {mode} pixels; a class map is an 8-bit PNG whose grey value or palette index "
+            "is the class (modes L and P), so convert its colours to class numbers"
+        )
+    return torch.from_numpy(values)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+@cache
+def _native_decoder(channels: int) -> Callable[[Tensor], Tensor] | None:
+    """torchvision's decoder for `channels`, or None where this build of torchvision has none."""
+    try:
+        from torchvision.io import ImageReadMode  # importing it loads the operators
+
+        operator = torch.ops.image.decode_image.default
+    except (ImportError, AttributeError):
+        return None
+    mode = {1: ImageReadMode.GRAY, 3: ImageReadMode.RGB}[channels].value
+    return lambda encoded: operator(encoded, mode, True)  # True: turn the picture upright
+
+
+def _to_8_bit(image: Tensor) -> Tensor:
+    """16-bit PNGs arrive as uint16 in 0..65535."""
+    return image if image.dtype == torch.uint8 else (image.to(torch.int32) >> 8).to(torch.uint8)
+
+
+def _decode_with_pillow(encoded: bytes, channels: int) -> Tensor:
+    with Image.open(io.BytesIO(encoded)) as picture:
+        upright = ImageOps.exif_transpose(picture)
+        if upright.mode.startswith("I"):  # 16-bit grey; Pillow's own conversion would clip at 255 instead of scaling
+            upright = Image.fromarray((np.asarray(upright).clip(0, 65535) // 256).astype(np.uint8))
+        elif upright.mode == "F":
+            raise ValueError("its pixels are floating-point numbers of unknown range, 8 or 16 bits are read")
+        elif "transparency" in upright.info:
+            upright = upright.convert("RGBA")  # first, or Pillow warns about a palette's transparent entries
+        pixels = np.array(upright.convert(_MODES[channels]))
+    return torch.from_numpy(pixels.reshape(*pixels.shape[:2], channels)).permute(2, 0, 1)
+
+
+def _reason(error: Exception, encoded: bytes) -> str:
+    if not encoded:
+        return "the file is empty"
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "it is in no image format known here"
+    return re.sub(r"\s+", " ", str(error)).strip() or type(error).__name__

@@ -1,0 +1,92 @@
+"""`data=folder`: any tree of photos, without labels."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mae_hydra.data.decode import check_channels, read_image
+from mae_hydra.data.listing import EXTENSIONS, Names, existing_folder, find_images
+from mae_hydra.data.source import ImageData, Sample, check_loading, height_width
+from mae_hydra.errors import UserError
+
+_WANTED = (
+    f"give a folder of photos ({' '.join(EXTENSIONS)}; subfolders are searched) with data.root=<folder>, "
+    "or use data=scenes, which needs no files"
+)
+
+
+class Photos:
+    """Image files as samples (an ImageSet), with a class id each where `class_ids` is given."""
+
+    def __init__(self, root: Path, names: Sequence[str], channels: int, class_ids: np.ndarray | None = None) -> None:
+        self._root, self._names, self._channels, self._class_ids = root, Names(names), channels, class_ids
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, index: int) -> Sample:
+        name = self._names[index]
+        label = None if self._class_ids is None else int(self._class_ids[index])
+        return Sample(read_image(self._root / name, self._channels), label, name)
+
+
+def folder(
+    *,
+    root: str | None,
+    image_size: int | Sequence[int],
+    channels: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    validation_fraction: float,
+    num_classes: int,
+    ignore_index: int,
+    batch_size: int,
+    num_workers: int,
+) -> ImageData:
+    """Every photo below `root`, a fixed share of which is held out for validation.
+
+    The share is chosen by the names alone (`split_by_name`), so it is the same in every run. A single photo serves both
+    splits. `num_classes` can only be 0: photos have no labels.
+    """
+    check_loading(batch_size, num_workers)
+    check_channels(channels)
+    if num_classes != 0:
+        raise ValueError(f"data.num_classes must be 0 for data=folder, whose photos have no labels, got {num_classes}")
+    if not 0 < validation_fraction < 1:
+        raise ValueError(f"data.validation_fraction must lie in (0, 1), got {validation_fraction}")
+    path = existing_folder(root, _WANTED)
+    names = find_images(path)
+    if not names:
+        raise UserError(f"there is no photo in data.root={root}; {_WANTED}")
+    train, validation = split_by_name(names, validation_fraction)
+    return ImageData(
+        train=Photos(path, train, channels),
+        validation=Photos(path, validation, channels),
+        image_size=height_width(image_size),
+        channels=channels,
+        mean=tuple(mean),
+        std=tuple(std),
+        num_classes=0,
+        class_names=(),
+        palette=np.zeros((0, 3), np.uint8),
+        ignore_index=ignore_index,
+        target="none",
+        batch_size=batch_size,
+        num_workers=num_workers,
+    )
+
+
+def split_by_name(names: Sequence[str], fraction: float) -> tuple[list[str], list[str]]:
+    """(train, validation): the `fraction` of the names with the smallest hash is held out, at least one and never all.
+
+    A hash spreads the held-out photos over all folders, and few of them change sides when photos are added.
+    """
+    if len(names) == 1:
+        return list(names), list(names)
+    hashes = [hashlib.blake2b(name.encode(errors="surrogateescape"), digest_size=8).digest() for name in names]
+    count = min(max(round(len(names) * fraction), 1), len(names) - 1)
+    held_out = set(sorted(range(len(names)), key=hashes.__getitem__)[:count])
+    train = [name for position, name in enumerate(names) if position not in held_out]
+    return train, [names[position] for position in sorted(held_out)]

@@ -1,0 +1,91 @@
+"""`data=imagenet`: photos in class folders, `train/<class>/*` and `val/<class>/*`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mae_hydra.data.decode import check_channels
+from mae_hydra.data.folder import Photos
+from mae_hydra.data.listing import existing_folder, find_images
+from mae_hydra.data.palette import distinct_colours
+from mae_hydra.data.source import ImageData, check_loading, height_width
+from mae_hydra.errors import UserError
+
+_WANTED = (
+    "expected are class folders, train/<class>/*.jpg and val/<class>/*.jpg: give their parent with data.root=<folder>, "
+    "use data=folder for photos without classes or data=scenes, which needs no files, "
+    "or write a small set in this layout with `mae-hydra make-data`"
+)
+
+
+def imagenet(
+    *,
+    root: str | None,
+    image_size: int | Sequence[int],
+    channels: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    num_classes: int,
+    ignore_index: int,
+    batch_size: int,
+    num_workers: int,
+) -> ImageData:
+    """ImageNet's layout. A class id is the position of its folder's name among the sorted names of `train/`."""
+    check_loading(batch_size, num_workers)
+    check_channels(channels)
+    path = existing_folder(root, _WANTED)
+    for split in ("train", "val"):
+        if not (path / split).is_dir():
+            raise UserError(f"data.root={root} has no folder {split}/; {_WANTED}")
+    train, validation = (_list_split(path / split) for split in ("train", "val"))
+    classes = sorted(set(_folders(train)))
+    if len(classes) != num_classes:
+        raise UserError(
+            f"{path / 'train'} holds {len(classes)} class folders with images but data.num_classes is {num_classes}; "
+            f"set data.num_classes={len(classes)}"
+        )
+    unknown = sorted(set(_folders(validation)) - set(classes))
+    if unknown:
+        raise UserError(
+            f"{path / 'val'} has {len(unknown)} class folders that {path / 'train'} does not have images for, "
+            f"{unknown[0]} for one; both must name their classes alike"
+        )
+    ids = {name: number for number, name in enumerate(classes)}
+
+    def photos(split: str, names: list[str]) -> Photos:
+        return Photos(path / split, names, channels, np.array([ids[name] for name in _folders(names)], dtype=np.int64))
+
+    return ImageData(
+        train=photos("train", train),
+        validation=photos("val", validation),
+        image_size=height_width(image_size),
+        channels=channels,
+        mean=tuple(mean),
+        std=tuple(std),
+        num_classes=num_classes,
+        class_names=tuple(classes),
+        palette=distinct_colours(num_classes),
+        ignore_index=ignore_index,
+        target="class",
+        batch_size=batch_size,
+        num_workers=num_workers,
+    )
+
+
+def _list_split(path: Path) -> list[str]:
+    names = find_images(path)
+    if not names:
+        raise UserError(f"there is no image in {path}; {_WANTED}")
+    flat = [name for name in names if "/" not in name]
+    if flat:
+        raise UserError(
+            f"{path} holds {len(flat)} images that lie in no class folder, {flat[0]} for one; "
+            f"move each into the folder of its class, {path.name}/<class>/{flat[0]} "
+            "(ImageNet's validation images come unsorted, and are sorted by its development kit's list of classes)"
+        )
+    return names
+
+
+def _folders(names: list[str]) -> list[str]:
+    return [name.split("/", 1)[0] for name in names]

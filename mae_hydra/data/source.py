@@ -1,0 +1,106 @@
+"""What a source of images is: samples, sets of them, and the pair of sets that a configuration's data node stands for.
+
+Shape letters: C channels (or classes, where a palette is meant), H W pixels.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol, get_args
+
+import numpy as np
+from torch import Tensor
+
+Target = Literal["none", "class", "map"]
+"""What a sample's label is: nothing, a class id, or a class map."""
+
+
+class Sample(NamedTuple):
+    """One image as it was stored or rendered: not resized, not flipped, not normalised.
+
+    `image`: uint8 (C, H, W). `label`: uint8 (H, W) class map, class id, or None.
+    `name`: what a person would call it, for file names, captions and error messages ("ADE_val_00000001").
+    """
+
+    image: Tensor
+    label: Tensor | int | None
+    name: str
+
+
+class ImageSet(Protocol):
+    """Samples by position. The same position gives the same sample, in every process."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Sample: ...
+
+
+class SampleTransform(Protocol):
+    """What evaluation does to a sample before a model sees it; nothing random."""
+
+    def __call__(self, sample: Sample) -> Sample: ...
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """A data set as training and evaluation see it: two splits and the facts about them.
+
+    `image_size`: (H, W) in pixels that training crops to. `mean`, `std`: one value per channel, in units of 0..1.
+    `palette`: uint8 (num_classes, 3), RGB. `ignore_index`: the value in class maps that counts for nothing.
+    `batch_size`: images per process in a step, `num_workers`: loading processes per training process (0: none).
+    Without labels (`target` "none") `num_classes` is 0, and `class_names` and `palette` are empty.
+    """
+
+    train: ImageSet
+    validation: ImageSet
+    image_size: tuple[int, int]
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    num_classes: int
+    class_names: tuple[str, ...]
+    palette: np.ndarray
+    ignore_index: int
+    target: Target
+    batch_size: int
+    num_workers: int
+
+    def __post_init__(self) -> None:
+        check_loading(self.batch_size, self.num_workers)
+        if self.channels < 1:
+            raise ValueError(f"data.channels must be at least 1, got {self.channels}")
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) != self.channels:
+                raise ValueError(f"data.{name} must hold one value per channel ({self.channels}), got {list(values)}")
+        if min(self.std) <= 0:
+            raise ValueError(f"data.std must be positive, got {list(self.std)}")
+        if self.target not in get_args(Target):
+            raise ValueError(f"data.target must be one of {list(get_args(Target))}, got {self.target!r}")
+        if self.num_classes < 0:
+            raise ValueError(f"data.num_classes must not be negative, got {self.num_classes}")
+        if self.target == "map" and not self.num_classes <= self.ignore_index <= 255:
+            raise ValueError(
+                f"data.ignore_index must lie in {self.num_classes}..255 (class maps are uint8, and it must not be a "
+                f"class), got {self.ignore_index}"
+            )
+        if len(self.class_names) != self.num_classes:
+            raise ValueError(f"data.class_names must hold {self.num_classes} names, got {len(self.class_names)}")
+        if self.palette.shape != (self.num_classes, 3) or self.palette.dtype != np.uint8:
+            raise ValueError(
+                f"data.palette must be uint8 ({self.num_classes}, 3), got {self.palette.dtype} {self.palette.shape}"
+            )
+
+
+def check_loading(batch_size: int, num_workers: int) -> None:
+    """Refuse impossible sizes before any file is looked at."""
+    if batch_size < 1:
+        raise ValueError(f"data.batch_size must be at least 1, got {batch_size}")
+    if num_workers < 0:
+        raise ValueError(f"data.num_workers must not be negative, got {num_workers}")
+
+
+def height_width(image_size: int | Sequence[int]) -> tuple[int, int]:
+    """`image_size` of a configuration, one side of a square or [H, W], as (H, W)."""
+    sides = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    if len(sides) != 2 or not all(isinstance(side, int) and side >= 1 for side in sides):
+        raise ValueError(f"data.image_size must be one side or [height, width] in whole pixels, got {image_size}")
+    return sides[0], sides[1]

@@ -1,0 +1,238 @@
+"""Samples to batches: endless micro-batches for training, every sample once for evaluation; with workers or without.
+
+The order is a function of (seed, epoch), a sample's augmentation of (seed, epoch, index). A stream therefore starts at
+any step without replaying what came before, and the number of workers and ranks changes nothing.
+
+An error about a file travels from the worker as a value and is raised in the main process as it was; DataLoader alone
+would wrap it in the worker's traceback.
+"""
+
+import signal
+import sys
+import warnings
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from mae_hydra.data.augment import Augment
+from mae_hydra.data.source import ImageSet, Sample, SampleTransform, check_loading
+from mae_hydra.errors import UserError
+from mae_hydra.seeds import generator
+from mae_hydra.types import Batch
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    epoch: int
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    image: Tensor
+    label: Tensor | int | None
+    index: int
+
+
+class TrainStream:
+    """Micro-batches of one rank (types.Stream).
+
+    An epoch has L positions: the number of samples rounded down to whole steps of `global_batch`, or all samples where
+    there are fewer than that. Position p of the run is sample permutation(seed, p // L)[p % L]; step s takes positions
+    s * global_batch and following, each rank a contiguous share of them, cut into micro-batches.
+    """
+
+    def __init__(
+        self,
+        dataset: ImageSet,
+        augment: Augment,
+        *,
+        global_batch: int,
+        micro_batch: int,
+        rank: int,
+        world_size: int,
+        seed: int,
+        num_workers: int,
+        device_is_cuda: bool,
+    ) -> None:
+        check_loading(micro_batch, num_workers)
+        if global_batch < 1 or global_batch % (world_size * micro_batch):
+            raise ValueError(
+                f"engine.global_batch must be a multiple of ranks x micro-batch, {world_size} x {micro_batch}, "
+                f"got {global_batch}"
+            )
+        if not 0 <= rank < world_size:
+            raise ValueError(f"rank must lie in 0..{world_size - 1}, got {rank}")
+        if len(dataset) == 0:
+            raise UserError("the training split holds no sample")
+        self._samples = _AugmentedSamples(dataset, augment, seed)
+        self._global_batch, self._micro_batch = global_batch, micro_batch
+        self._rank, self._share = rank, global_batch // world_size
+        self._seed, self._size = seed, len(dataset)
+        self._num_workers, self._pin = num_workers, device_is_cuda
+        whole = self._size // global_batch * global_batch
+        self.epoch_length = whole or self._size
+        self.steps_per_epoch = self.epoch_length / global_batch
+
+    def batches(self, start_step: int) -> Iterator[Batch]:
+        """Micro-batches from step `start_step` on, for ever; the first one costs no more at step 100000 than at 0."""
+        return _serve(self._samples, self._keys(start_step), _stack, self._num_workers, self._pin)
+
+    def _keys(self, start_step: int) -> Iterator[list[_Key]]:
+        orders: OrderedDict[int, np.ndarray] = OrderedDict()
+        for step in count(start_step):
+            first = step * self._global_batch + self._rank * self._share
+            for start in range(first, first + self._share, self._micro_batch):
+                yield [self._key(position, orders) for position in range(start, start + self._micro_batch)]
+
+    def _key(self, position: int, orders: OrderedDict[int, np.ndarray]) -> _Key:
+        epoch, place = divmod(position, self.epoch_length)
+        if epoch not in orders:
+            orders[epoch] = epoch_order(self._seed, epoch, self._size)
+            while len(orders) > 2:
+                orders.popitem(last=False)
+        return _Key(epoch, int(orders[epoch][place]))
+
+
+def epoch_order(seed: int, epoch: int, size: int) -> np.ndarray:
+    """The order in which an epoch visits `size` samples: int64 (size,)."""
+    return generator(seed, "order", epoch).permutation(size)
+
+
+class EvalStream:
+    """Every sample of `indices` (all, where None) once, as lists of (index, Sample), at any size.
+
+    Rank r has each world_size-th of them. No sample is repeated to fill a batch, so a rank may have one fewer than
+    another, or none.
+    """
+
+    def __init__(
+        self,
+        dataset: ImageSet,
+        transform: SampleTransform | None,
+        *,
+        batch_size: int,
+        num_workers: int,
+        rank: int,
+        world_size: int,
+        indices: Sequence[int] | None = None,
+    ) -> None:
+        check_loading(batch_size, num_workers)
+        chosen = range(len(dataset)) if indices is None else indices
+        mine = [int(index) for index in chosen[rank::world_size]]
+        self._batches = [mine[start : start + batch_size] for start in range(0, len(mine), batch_size)]
+        self._samples = _PlainSamples(dataset, transform)
+        self._num_workers = min(num_workers, len(self._batches))
+
+    def __len__(self) -> int:
+        """Number of batches."""
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[list[tuple[int, Sample]]]:
+        for packed in _serve(self._samples, self._batches, _pack, self._num_workers, pin=False):
+            yield [(index, _unpack(sample)) for index, sample in packed]
+
+
+class _AugmentedSamples:
+    def __init__(self, dataset: ImageSet, augment: Augment, seed: int) -> None:
+        self._dataset, self._augment, self._seed = dataset, augment, seed
+
+    def __getitem__(self, key: _Key) -> _Item | UserError:
+        try:
+            sample = self._dataset[key.index]
+        except UserError as error:
+            return error
+        image, label = self._augment(sample, generator(self._seed, "augment", key.epoch, key.index))
+        return _Item(image, label, key.index)
+
+
+class _PlainSamples:
+    def __init__(self, dataset: ImageSet, transform: SampleTransform | None) -> None:
+        self._dataset, self._transform = dataset, transform
+
+    def __getitem__(self, index: int) -> tuple[int, Sample] | UserError:
+        try:
+            sample = self._dataset[index]
+        except UserError as error:
+            return error
+        return index, sample if self._transform is None else self._transform(sample)
+
+
+def _stack(items: list[_Item | UserError]) -> Batch | UserError:
+    good: list[_Item] = []
+    for item in items:
+        if isinstance(item, UserError):
+            return item
+        good.append(item)
+    labels = [item.label for item in good]
+    return Batch(
+        images=torch.stack([item.image for item in good]),
+        labels=None if labels[0] is None else torch.stack([torch.as_tensor(label) for label in labels]),
+        index=torch.tensor([item.index for item in good]),
+    )
+
+
+def _pack(items: list[tuple[int, Sample] | UserError]) -> list[tuple[int, tuple[Any, ...]]] | UserError:
+    """Samples as arrays: each tensor would hold a file descriptor on its way to the main process, and those run out."""
+    packed: list[tuple[int, tuple[Any, ...]]] = []
+    for item in items:
+        if isinstance(item, UserError):
+            return item
+        index, (image, label, name) = item
+        packed.append((index, (image.numpy(), label.numpy() if isinstance(label, Tensor) else label, name)))
+    return packed
+
+
+def _unpack(packed: tuple[Any, ...]) -> Sample:
+    image, label, name = packed
+    return Sample(torch.from_numpy(image), torch.from_numpy(label) if isinstance(label, np.ndarray) else label, name)
+
+
+def _serve(samples: Any, keys: Iterable[Any], collate: Any, num_workers: int, pin: bool) -> Iterator[Any]:
+    """What `collate` makes of the samples of each list of keys. The workers end with the iterator."""
+    with warnings.catch_warnings():
+        # More workers than cores pay off on slow storage, and are the user's choice.
+        warnings.filterwarnings("ignore", message="This DataLoader will create", category=UserWarning)
+        # Python 3.12 warns of forking a process with threads; the children run none of torch's, they have one thread.
+        warnings.filterwarnings("ignore", message=".*multi-threaded.*fork", category=DeprecationWarning)
+        batches = iter(
+            DataLoader(
+                samples,
+                batch_sampler=keys,
+                collate_fn=collate,
+                num_workers=num_workers,
+                pin_memory=pin,
+                worker_init_fn=_obey_the_main_process_only,
+                generator=torch.Generator(),  # its seeds are not used, and the global generator stays untouched
+            )
+        )
+    try:
+        for batch in batches:
+            if isinstance(batch, UserError):
+                raise batch
+            yield batch
+    finally:
+        del batches  # a traceback that holds this frame must not keep the workers alive
+
+
+def _obey_the_main_process_only(worker: int) -> None:
+    """Ctrl-C, `kill` and Slurm's warning reach a whole process group; only the main process, which saves, acts on them.
+
+    Workers end when the main process tells them to, or when it is gone; without a word, even where it goes while it
+    fetches a batch.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    sys.excepthook = _report_all_but_lost_connections  # used by the thread that hands batches over, and by nothing else
+
+
+def _report_all_but_lost_connections(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    if not issubclass(kind, (ConnectionError, EOFError)):
+        sys.__excepthook__(kind, error, trace)

@@ -1,0 +1,131 @@
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pictures import pixels, save, smooth_picture
+from PIL import Image
+
+from mae_hydra.data import decode as decode_module
+from mae_hydra.data import decode_image, read_image, read_labels
+from mae_hydra.errors import UserError
+
+
+def encoded(picture: Image.Image, kind: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+PICTURE = smooth_picture(20, 30)
+FORMATS = {
+    "jpeg": encoded(PICTURE, "JPEG", quality=95),
+    "progressive jpeg": encoded(PICTURE, "JPEG", progressive=True),
+    "grey jpeg": encoded(PICTURE.convert("L"), "JPEG"),
+    "cmyk jpeg": encoded(PICTURE.convert("CMYK"), "JPEG"),
+    "png": encoded(PICTURE, "PNG"),
+    "alpha png": encoded(PICTURE.convert("RGBA"), "PNG"),
+    "grey png": encoded(PICTURE.convert("L"), "PNG"),
+    "palette png": encoded(PICTURE.convert("P"), "PNG"),
+    "black and white png": encoded(PICTURE.convert("1"), "PNG"),
+    "webp": encoded(PICTURE, "WEBP"),
+    "tiff": encoded(PICTURE, "TIFF"),
+    "palette tiff": encoded(PICTURE.convert("P"), "TIFF"),
+    "cmyk tiff": encoded(PICTURE.convert("CMYK"), "TIFF"),
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize(("channels", "mode"), [(3, "RGB"), (1, "L")])
+def test_every_format_gives_the_pixels_that_pillow_gives(name: str, channels: int, mode: str) -> None:
+    reference = pixels(Image.open(io.BytesIO(FORMATS[name])).convert(mode))
+    image = decode_image(FORMATS[name], channels, name)
+    assert image.shape == (channels, 20, 30)
+    assert image.dtype == torch.uint8
+    # Colour is the same to the bit. The grey of a colour JPEG is its stored luminance, not clipped to RGB first.
+    assert (image.int() - reference.int()).abs().max() <= (0 if channels == 3 else 8)
+
+
+def test_without_torchvisions_decoder_the_pixels_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    native = decode_image(FORMATS["jpeg"], 3, "jpeg")
+    monkeypatch.setattr(decode_module, "_native_decoder", lambda channels: None)
+    assert torch.equal(decode_image(FORMATS["jpeg"], 3, "jpeg"), native)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_sixteen_bits_are_scaled_not_clipped(kind: str) -> None:
+    levels = np.linspace(0, 65535, 600).astype(np.uint16).reshape(20, 30)
+    image = decode_image(encoded(Image.fromarray(levels), kind), 3, "sixteen bits")
+    assert np.array_equal(image.numpy(), np.broadcast_to(levels // 256, (3, 20, 30)))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_pictures_are_turned_upright(kind: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # "turn by 90 degrees clockwise"
+    finest: dict[str, Any] = {"WEBP": {"lossless": True}, "JPEG": {"quality": 100, "subsampling": 0}}.get(kind, {})
+    image = decode_image(encoded(PICTURE, kind, exif=exif.tobytes(), **finest), 3, kind)
+    turned = pixels(PICTURE.transpose(Image.Transpose.ROTATE_270))
+    assert image.shape == turned.shape
+    assert (image.int() - turned.int()).abs().max() <= 8
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.9])
+def test_a_truncated_file_is_one_sentence_that_names_it(tmp_path: Path, kind: str, share: float) -> None:
+    whole = encoded(smooth_picture(60, 80), kind)
+    path = tmp_path / "photo.img"
+    path.write_bytes(whole[: int(len(whole) * share)])
+    with pytest.raises(UserError, match=r"cannot read the image .*photo\.img: .+; replace the file or remove it"):
+        read_image(path, 3)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"", "the file is empty"), (b"not a picture", "no image format"), (b"\xff\xd8\xff", "image")],
+)
+def test_a_file_that_is_no_picture_says_so(tmp_path: Path, content: bytes, reason: str) -> None:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=rf"photo\.jpg: .*{reason}") as caught:
+        read_image(path, 3)
+    assert "\n" not in str(caught.value)
+
+
+def test_floating_point_pictures_are_refused_with_the_reason(tmp_path: Path) -> None:
+    path = save(Image.fromarray(np.ones((4, 4), np.float32)), tmp_path / "depth.tiff")
+    with pytest.raises(UserError, match=r"depth\.tiff: its pixels are floating-point numbers"):
+        read_image(path, 3)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"cannot read .*gone\.jpg: No such file"):
+        read_image(tmp_path / "gone.jpg", 3)
+
+
+def test_class_maps_keep_grey_values_and_palette_indices(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (9, 7), dtype=np.uint8)
+    grey = Image.fromarray(values)
+    coloured = grey.copy()
+    coloured.putpalette(list(np.random.default_rng(1).integers(0, 256, 768)))
+    assert coloured.mode == "P"
+    for name, picture in (("grey", grey), ("coloured", coloured)):
+        labels = read_labels(save(picture, tmp_path / f"{name}.png"))
+        assert labels.dtype == torch.uint8
+        assert np.array_equal(labels.numpy(), values)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "I;16"])
+def test_a_class_map_in_colours_is_refused_with_the_way_out(tmp_path: Path, mode: str) -> None:
+    path = save(Image.new(mode, (4, 4)), tmp_path / "map.png")
+    with pytest.raises(UserError, match=r"map\.png holds .* pixels; a class map is an 8-bit PNG"):
+        read_labels(path)
+
+
+def test_a_broken_class_map_is_named(tmp_path: Path) -> None:
+    path = save(Image.fromarray(np.zeros((64, 64), np.uint8)), tmp_path / "map.png")
+    path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(UserError, match=r"cannot read the class map .*map\.png"):
+        read_labels(path)

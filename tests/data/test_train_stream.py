@@ -1,0 +1,261 @@
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pictures import ListSet, labelled_set, save, smooth_picture
+
+from mae_hydra.data import PretrainAugment, Sample, SegmentAugment, TrainStream, epoch_order, folder
+from mae_hydra.errors import UserError
+from mae_hydra.types import Batch
+
+CROP = PretrainAugment(size=8, scale=[0.2, 1.0], ratio=[0.75, 1.33], flip=0.5)
+PHOTOS = ListSet([Sample(sample.image, None, sample.name) for sample in labelled_set(10, 3).samples])
+
+
+def stream(dataset: Any = PHOTOS, augment: Any = CROP, **changes: Any) -> TrainStream:
+    values = {"global_batch": 4, "micro_batch": 2, "rank": 0, "world_size": 1, "seed": 0, "num_workers": 0}
+    return TrainStream(dataset, augment, **values | {"device_is_cuda": False} | changes)
+
+
+def take(source: TrainStream, count: int, start_step: int = 0) -> list[Batch]:
+    batches = source.batches(start_step)
+    taken = list(islice(batches, count))
+    batches.close()  # type: ignore[attr-defined]
+    return taken
+
+
+def same(first: list[Batch], second: list[Batch]) -> bool:
+    parts = [
+        (getattr(a, name), getattr(b, name))
+        for a, b in zip(first, second, strict=True)
+        for name in ("images", "labels", "index")
+    ]
+    return all(a is b is None or torch.equal(a, b) for a, b in parts)
+
+
+def indices(batches: list[Batch]) -> list[int]:
+    return [int(index) for batch in batches for index in batch.index]  # type: ignore[union-attr]
+
+
+def no_workers_left(seconds: float = 5.0) -> bool:
+    end = time.monotonic() + seconds
+    while multiprocessing.active_children() and time.monotonic() < end:
+        time.sleep(0.02)
+    return not multiprocessing.active_children()
+
+
+@pytest.fixture(autouse=True)
+def _every_worker_ends() -> Iterator[None]:
+    yield
+    assert no_workers_left()
+
+
+def test_the_order_is_a_function_of_seed_and_epoch() -> None:
+    order = epoch_order(3, 5, 100)
+    assert np.array_equal(order, epoch_order(3, 5, 100))
+    assert sorted(order) == list(range(100))
+    for other in (epoch_order(3, 6, 100), epoch_order(4, 5, 100)):
+        assert (order == other).mean() < 0.1
+
+
+def test_an_epoch_visits_whole_steps_of_its_order_each_image_once() -> None:
+    batches = take(stream(), 3 * 4)  # 10 images, steps of 4: an epoch is 2 steps of 2 micro-batches, 2 images wait
+    assert stream().steps_per_epoch == 2
+    for epoch in range(3):
+        seen = indices(batches[4 * epoch : 4 * epoch + 4])
+        assert seen == epoch_order(0, epoch, 10)[:8].tolist()
+        assert len(set(seen)) == 8
+
+
+def test_fewer_images_than_a_step_fill_it_with_several_epochs() -> None:
+    small = stream(global_batch=16, micro_batch=16)
+    assert small.steps_per_epoch == 10 / 16
+    seen = indices(take(small, 5))
+    assert [sorted(seen[start : start + 10]) for start in range(0, 80, 10)] == [list(range(10))] * 8
+
+
+@pytest.mark.parametrize("start_step", [1, 2, 7])
+def test_a_stream_started_at_a_step_equals_the_unbroken_one_from_there(start_step: int) -> None:
+    unbroken = take(stream(), 2 * (start_step + 3))
+    assert same(take(stream(), 6, start_step), unbroken[2 * start_step :])
+
+
+def test_a_late_start_touches_no_earlier_sample() -> None:
+    class Counted(ListSet):
+        reads = 0
+
+        def __getitem__(self, index: int) -> Sample:
+            self.reads += 1
+            return super().__getitem__(index)
+
+    counted = Counted(PHOTOS.samples)
+    take(stream(counted), 1, start_step=10**6)
+    assert counted.reads == 2
+
+
+def test_workers_change_nothing() -> None:
+    plain = take(stream(), 8)
+    assert same(take(stream(num_workers=2), 8), plain)
+    assert same(take(stream(num_workers=2), 4, start_step=2), plain[4:])
+
+
+def test_workers_change_nothing_for_class_maps_either() -> None:
+    augment = SegmentAugment(
+        size=16, ratio_range=[0.5, 2.0], cat_max_ratio=0.75, flip=0.5, photometric=True, ignore_index=255,
+        fill=[0.5] * 3,
+    )  # fmt: skip
+    plain, parallel = (take(stream(labelled_set(6, 3), augment, num_workers=workers), 4) for workers in (0, 2))
+    assert same(plain, parallel)
+    assert plain[0].labels is not None
+    assert (plain[0].labels.dtype, plain[0].labels.shape) == (torch.uint8, (2, 16, 16))
+    assert (plain[0].images.dtype, plain[0].images.shape) == (torch.uint8, (2, 3, 16, 16))
+
+
+def test_the_ranks_together_see_what_one_rank_sees() -> None:
+    alone = take(stream(global_batch=8), 8)
+    ranks = [take(stream(global_batch=8, rank=rank, world_size=2), 4) for rank in range(2)]
+    together = [batch for step in range(2) for rank in ranks for batch in rank[2 * step : 2 * step + 2]]
+    assert same(together, alone)
+
+
+def test_micro_batches_are_cuts_of_one_and_the_same_step() -> None:
+    whole, cut = take(stream(micro_batch=4), 2), take(stream(micro_batch=1), 8)
+    assert torch.equal(torch.cat([batch.images for batch in whole]), torch.cat([batch.images for batch in cut]))
+
+
+def test_every_epoch_augments_an_image_anew() -> None:
+    batches = take(stream(ListSet(PHOTOS.samples[:4]), micro_batch=4), 2)
+    first, second = (dict(zip(b.index.tolist(), b.images, strict=True)) for b in batches)  # type: ignore[union-attr]
+    assert all(not torch.equal(first[index], second[index]) for index in range(4))
+
+
+def test_class_ids_become_int64() -> None:
+    labelled = ListSet([Sample(sample.image, number * 100, "") for number, sample in enumerate(PHOTOS.samples)])
+    batch = take(stream(labelled), 1)[0]
+    assert batch.labels is not None
+    assert batch.labels.dtype == torch.int64
+    assert batch.labels.tolist() == [100 * index for index in batch.index.tolist()]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_corrupt_photo_among_good_ones_is_named_in_the_main_process(tmp_path: Path, num_workers: int) -> None:
+    for number in range(12):
+        save(smooth_picture(20, 20, seed=number), tmp_path / f"{number:02d}.jpg")
+    data = folder(
+        root=str(tmp_path), image_size=8, channels=3, mean=[0.5] * 3, std=[0.2] * 3, validation_fraction=0.1,
+        num_classes=0, ignore_index=255, batch_size=2, num_workers=num_workers,
+    )  # fmt: skip
+    broken = tmp_path / data.train[4].name
+    broken.write_bytes(broken.read_bytes()[:200])
+    with pytest.raises(UserError) as caught:
+        take(stream(data.train, num_workers=num_workers), 12)
+    assert str(caught.value).startswith(f"cannot read the image {broken}: ")
+    assert str(caught.value).count("\n") == 0
+    assert no_workers_left()  # although the traceback is still held
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_workers_leave_signals_to_the_main_process(number: signal.Signals) -> None:
+    batches = stream(num_workers=2).batches(0)
+    plain = take(stream(), 20)
+    first = next(batches)
+    workers = multiprocessing.active_children()
+    assert len(workers) == 2
+    for worker in workers:
+        os.kill(worker.pid, number)  # type: ignore[arg-type]
+    assert same([first, *islice(batches, 19)], plain)
+
+
+class _Threads(ListSet):
+    def __getitem__(self, index: int) -> Sample:
+        return Sample(self.samples[index].image, torch.get_num_threads(), "")
+
+
+def test_a_worker_computes_in_one_thread() -> None:
+    batch = take(stream(_Threads(PHOTOS.samples), num_workers=1), 1)[0]
+    assert batch.labels is not None
+    assert batch.labels.tolist() == [1, 1]
+
+
+def test_streaming_leaves_the_global_generators_alone() -> None:
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    take(stream(num_workers=1), 2)
+    take(stream(), 2)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"micro_batch": 0}, "data.batch_size must be at least 1, got 0"),
+        ({"micro_batch": 3}, "engine.global_batch must be a multiple of ranks x micro-batch, 1 x 3, got 4"),
+        ({"world_size": 4}, "engine.global_batch must be a multiple of ranks x micro-batch, 4 x 2, got 4"),
+        ({"rank": 1}, r"rank must lie in 0\.\.0, got 1"),
+    ],
+)
+def test_batches_that_do_not_divide_are_refused(changes: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        stream(**changes)
+
+
+def test_an_empty_split_is_refused() -> None:
+    with pytest.raises(UserError, match="the training split holds no sample"):
+        stream(ListSet([]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_whole_group_ends_a_run_quietly_and_at_once(tmp_path: Path, number: signal.Signals) -> None:
+    """As Ctrl-C in a terminal, `timeout` and a batch system do; SIGTERM becomes an exception, as the engine may do."""
+    script = tmp_path / "run.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import multiprocessing, signal, sys, torch
+            from mae_hydra.data import PretrainAugment, Sample, TrainStream
+
+            class Endless:
+                def __len__(self): return 64
+                def __getitem__(self, index): return Sample(torch.full((3, 9, 9), index, dtype=torch.uint8), None, "")
+
+            def stop(number, frame): raise KeyboardInterrupt
+
+            signal.signal(signal.SIGTERM, stop)
+            augment = PretrainAugment(size=8, scale=[0.2, 1.0], ratio=[0.75, 1.33], flip=0.5)
+            stream = TrainStream(Endless(), augment, global_batch=8, micro_batch=8, rank=0, world_size=1, seed=0,
+                                 num_workers=2, device_is_cuda=False)
+            try:
+                for step, batch in enumerate(stream.batches(0)):
+                    if step == 20:
+                        print("running", *(child.pid for child in multiprocessing.active_children()), flush=True)
+            except KeyboardInterrupt:
+                sys.exit(7)
+            """
+        )
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-W", "error", str(script)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    workers = [int(pid) for pid in process.stdout.readline().split()[1:]]
+    assert len(workers) == 2
+    os.killpg(process.pid, number)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 7
+    assert errors == ""
+    for pid in workers:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
