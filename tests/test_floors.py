@@ -12,8 +12,13 @@ FLOORS = [
     {"inference", "evaluation"},
     {"experiment", "commands", "__init__", "__main__"},
 ]
-# Named exceptions: an evaluator runs an inference object and both are about meaning; commands stand on the composition root.
-ALLOWED = {("evaluation", "inference"), ("commands", "experiment"), ("__main__", "commands"), ("__init__", "experiment")}
+# Named exceptions: an evaluator runs an inference object, and commands stand on the composition root.
+ALLOWED = {
+    ("evaluation", "inference"),
+    ("commands", "experiment"),
+    ("__main__", "commands"),
+    ("__init__", "experiment"),
+}
 
 
 def room_of(path: Path) -> str:

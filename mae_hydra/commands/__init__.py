@@ -22,7 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from mae_hydra.experiment.launch import launch
 
         return launch(words[1:])
-    parser = argparse.ArgumentParser(prog="mae-hydra", description="Masked autoencoders and UPerNet, composed with Hydra.")
+    parser = argparse.ArgumentParser(
+        prog="mae-hydra", description="Masked autoencoders and UPerNet, composed with Hydra."
+    )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for verb, (module, summary) in VERBS.items():
         sub = verbs.add_parser(verb, help=summary, description=summary)

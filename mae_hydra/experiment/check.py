@@ -1,12 +1,12 @@
 """Every `_target_` of a configuration against the signature of what it names, before anything is built.
 
-A misspelt key in a YAML file, a missing one, and a part that does not fit its owner (`head=upernet` under a MAE) are found
-here, with the key named. Building nothing, it also runs in the tests over every option of every group.
+A misspelt key in a YAML file, a missing one, and a part that does not fit its owner (`head=upernet` under a MAE) are
+found here, with the key named. Building nothing, it also runs in the tests over every option of every group.
 """
 
 import difflib
+import importlib
 import inspect
-import pkgutil
 import types
 from collections.abc import Collection, Iterator
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -30,8 +30,9 @@ ROOT_KEYS: dict[str, Any] = {
     "notes": str | None,
 }
 GROUPS = (
-    "model backbone head data augment schedule inference evaluation optimizer engine checkpoint logger paths".split()
-)
+    "model", "backbone", "head", "data", "augment", "schedule", "inference", "evaluation", "optimizer", "engine",
+    "checkpoint", "logger", "paths",
+)  # fmt: skip
 SCALARS = (bool, int, float, str, type(None))
 
 
@@ -53,7 +54,9 @@ def _root_complaints(config: DictConfig) -> Iterator[str]:
             yield from _wrong_type(str(name), ROOT_KEYS[str(name)], config[name])
         elif name not in GROUPS:
             close = difflib.get_close_matches(str(name), [*ROOT_KEYS, *GROUPS], n=1)
-            yield f"unknown key '{name}'" + (f"; did you mean '{close[0]}'?" if close else f"; groups: {', '.join(GROUPS)}")
+            yield f"unknown key '{name}'" + (
+                f"; did you mean '{close[0]}'?" if close else f"; groups: {', '.join(GROUPS)}"
+            )
 
 
 def complaints(node: Any, key: str) -> Iterator[str]:
@@ -65,7 +68,8 @@ def complaints(node: Any, key: str) -> Iterator[str]:
         return
     if "_target_" in node:
         yield from _signature_complaints(node, key)
-    for name in node:
+    # The model first: a part that does not fit it explains more than the arguments which that part does not take.
+    for name in sorted(node, key=lambda name: name != "model"):
         yield from complaints(node[name], f"{key}.{name}" if key else str(name))
 
 
@@ -133,7 +137,8 @@ def _words(hint: Any) -> list[str]:
 
 
 def _locate(path: str, key: str) -> Any:
+    module, _, name = path.rpartition(".")
     try:
-        return pkgutil.resolve_name(path)
+        return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise UserError(f"{key}._target_ = {path} cannot be found ({error})") from error

@@ -20,7 +20,7 @@ def config_dir() -> Path:
 
 
 def compose_config(overrides: Sequence[str], output_dir: str = ".") -> DictConfig:
-    """The configuration that `python train.py <overrides>` would run with; `output_dir` stands for the run directory."""
+    """The configuration of `python train.py <overrides>`; `output_dir` stands for the run directory."""
     resolvers.register()
     GlobalHydra.instance().clear()
     try:

@@ -1,6 +1,7 @@
 """The only caller of Hydra's `instantiate`: from a config node to an object, with errors a person can act on."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import hydra.utils
@@ -29,14 +30,23 @@ def build(node: DictConfig, key: str, *args: Any, **kwargs: Any) -> Any:
         if isinstance(root, UserError):
             raise root from error
         if isinstance(root, (ValueError, TypeError)):
-            raise UserError(f"{key}: {root}") from error
+            raise UserError(str(root) if str(root).startswith(f"{key}.") else f"{key}: {root}") from error
         raise
     if isinstance(made, functools.partial):
         return functools.partial(made.func, *made.args, **made.keywords)
     return made
 
 
+def complete(key: str, factory: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call a `_partial_` with what only the run knows; what it refuses is the configuration's fault."""
+    try:
+        return factory(*args, **kwargs)
+    except ValueError as error:
+        raise UserError(f"{key}: {error}") from error
+
+
 def _root_cause(error: BaseException) -> BaseException:
-    while error.__cause__ is not None:
+    """What first went wrong; a UserError speaks for whatever is behind it."""
+    while error.__cause__ is not None and not isinstance(error, UserError):
         error = error.__cause__
     return error

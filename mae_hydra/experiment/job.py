@@ -27,8 +27,8 @@ log = logging.getLogger("mae_hydra")
 def run_job(config: DictConfig) -> float:
     """Train what `config` describes; returns the monitored metric (nan for a failed job of a sweep).
 
-    In a single run errors propagate. In a sweep a failed job is recorded (`status.json`, `error.txt`, the sweep's table) and
-    the next one starts, unless `fail_fast`.
+    In a single run errors propagate. In a sweep a failed job is recorded (`status.json`, `error.txt`, the sweep's table)
+    and the next one starts, unless `fail_fast`.
     """
     hydra_config = HydraConfig.get()
     in_sweep = hydra_config.mode == RunMode.MULTIRUN
@@ -66,19 +66,21 @@ def run_job(config: DictConfig) -> float:
             status.finish("interrupted", error="stopped by the keyboard before the state could be saved")
         raise
     except BaseException as error:
-        (run_dir / "error.txt").write_text(traceback.format_exc())
         log.error("%s", error, exc_info=not isinstance(error, UserError))
-        status = status or Status(run_dir, {"name": config.get("name"), "task": config.get("task")}, overrides)
-        status.finish("failed", error=f"{type(error).__name__}: {error}".splitlines()[0])
+        if status is None and read_status(run_dir) is None:
+            status = Status(run_dir, {"name": config.get("name"), "task": config.get("task")}, overrides)
+        if status is not None:  # otherwise the directory belongs to an earlier run, which stays as it is
+            (run_dir / "error.txt").write_text(traceback.format_exc())
+            status.finish("failed", error=f"{type(error).__name__}: {error}".splitlines()[0])
         if not in_sweep or config.fail_fast:
             raise
         sweeps.failures.append((run_dir.name, str(error)))
-        print(f"job {run_dir.name} failed: {error} (see {run_dir / 'error.txt'})", file=sys.stderr)
+        print(f"job {run_dir.name} failed: {error}", file=sys.stderr)
         return math.nan
 
 
 def _look_back(run_dir: Path, config: dict[str, Any]) -> float | None:
-    """Compare with an earlier attempt in the same directory: its value if it is complete, None if there is work to do."""
+    """Compare with an earlier attempt in the same directory: its value if it is complete, None if there is work."""
     resume = config["resume"]
     if resume not in (None, "auto", "never") and not (Path(resume) / "checkpoints" / "last.pt").is_file():
         raise UserError(

@@ -15,6 +15,7 @@ from mae_hydra.experiment import resolvers, sweeps
 from mae_hydra.experiment.compose import config_dir
 from mae_hydra.experiment.mistakes import explain
 
+raised: list[Exception] = []  # what ended the job of a single run
 FAILED, RESUME_ME = 1, 75  # 75 is EX_TEMPFAIL: start the same command again
 
 
@@ -27,8 +28,11 @@ def launch(arguments: Sequence[str] | None = None) -> int:
         sys.argv = [sys.argv[0], *arguments]
     sweeps.failures.clear()
     entry = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(_job)
+    raised.clear()
     try:
         entry()
+        if raised:
+            raise raised[0]
     except UserError as error:
         return _say(str(error))
     except KeyboardInterrupt:
@@ -43,7 +47,11 @@ def launch(arguments: Sequence[str] | None = None) -> int:
 def _job(config: DictConfig) -> Any:
     from mae_hydra.experiment.job import run_job  # torch is imported only now: `--cfg job` answers at once
 
-    return run_job(config)
+    try:
+        return run_job(config)
+    except Exception as error:
+        raised.append(error)  # from here on Hydra would add its own words to it
+        return None
 
 
 def _say(sentence: str) -> int:

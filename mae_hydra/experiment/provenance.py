@@ -37,7 +37,9 @@ def _git(*arguments: str) -> str | None:
     if not (SOURCE / ".git").exists():  # an installed package may lie inside somebody else's repository
         return None
     try:
-        answer = subprocess.run(["git", *arguments], cwd=SOURCE, capture_output=True, text=True, timeout=20, errors="replace")
+        answer = subprocess.run(
+            ["git", *arguments], cwd=SOURCE, capture_output=True, text=True, timeout=20, errors="replace"
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return answer.stdout.rstrip("\n") if answer.returncode == 0 else None
@@ -55,7 +57,9 @@ def environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "accelerators": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "packages": {name: _version(name) for name in PACKAGES},
-        "variables": {k: v for k, v in os.environ.items() if k.startswith(("CUDA_VISIBLE", "OMP_", "NCCL_", "SLURM_JOB"))},
+        "variables": {
+            k: v for k, v in os.environ.items() if k.startswith(("CUDA_VISIBLE", "OMP_", "NCCL_", "SLURM_JOB"))
+        },
     }
 
 

@@ -4,7 +4,7 @@ import hashlib
 import os
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -14,16 +14,17 @@ UNNAMED = {"hydra", "paths", "logger", "tags", "notes", "resume", "fail_fast", "
 LONGEST_NAME = 100
 
 
-def slug(overrides: Iterable[str]) -> str:
-    """A directory name for a sweep job: `mask_ratio-0.5_seed-1-3f9c2a`.
+def slug(overrides: Iterable[str], swept: Collection[str] = ()) -> str:
+    """A directory name for a sweep job: `mask_ratio-0.5_seed-1-3f9c2a`; the keys that `swept` names stand first.
 
-    Sorted, so that the order on the command line does not matter; hashed over whole keys and values, so that cut or equal
-    short names do not collide; free of `=` and `,`, which the override grammar cannot carry in a path.
+    Sorted, so that the order on the command line does not matter; hashed over whole keys and values, so that cut or
+    equal short names do not collide; free of `=` and `,`, which the override grammar cannot carry in a path.
     """
     kept = sorted(o.lstrip("+") for o in overrides if re.split(r"[./=@]", o.lstrip("+~"))[0] not in UNNAMED)
     if not kept:
         return "defaults"
-    parts = [f"{key.rsplit('.', 1)[-1]}-{value}" for key, _, value in (o.partition("=") for o in kept)]
+    pairs = sorted((o.partition("=")[::2] for o in kept), key=lambda pair: pair[0] not in swept)
+    parts = [f"{key.rsplit('.', 1)[-1]}-{value}" for key, value in pairs]
     readable = re.sub(r"[^A-Za-z0-9._-]+", "-", "_".join(parts))[:LONGEST_NAME].strip("-")
     return f"{readable}-{hashlib.sha256(repr(kept).encode()).hexdigest()[:6]}"
 

@@ -10,9 +10,9 @@ from torch import nn
 
 from mae_hydra.data import ImageData, TrainStream
 from mae_hydra.distributed import rank, session, world_size
-from mae_hydra.engine import State, cut_batch, fit, wrap
+from mae_hydra.engine import Checkpoints, State, cut_batch, fit, wrap
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.construct import build
+from mae_hydra.experiment.construct import build, complete
 from mae_hydra.experiment.status import write_json
 from mae_hydra.optim import describe_groups
 from mae_hydra.seeds import seed_device
@@ -26,14 +26,17 @@ LABELS = {"segment": "map"}
 
 
 def run(config: DictConfig, plain: Mapping[str, Any], run_dir: Path) -> float:
-    """Train what `config` describes in `run_dir`; returns the monitored metric. `plain` is the same, resolved, as a dict."""
+    """Train what `config` describes in `run_dir`; returns the monitored metric.
+
+    `plain` is the same configuration, resolved, as a dictionary.
+    """
+    data: ImageData = build(config.data, "data")  # first: a missing data set is the commonest mistake
+    _check_labels(config, data)
     settings = build(config.engine, "engine")
     settings.check_world(world_size())
     settings.apply()
     with session(settings.torch_device):
-        data: ImageData = build(config.data, "data")
-        _check_labels(config, data)
-        cut = _user_error("engine.", cut_batch, settings.global_batch, data.batch_size, world_size())
+        cut = complete("engine", cut_batch, settings.global_batch, data.batch_size, world_size())
         stream = TrainStream(
             data.train,
             build(config.augment, "augment"),
@@ -45,27 +48,30 @@ def run(config: DictConfig, plain: Mapping[str, Any], run_dir: Path) -> float:
             num_workers=data.num_workers,
             device_is_cuda=settings.torch_device.type == "cuda",
         )
-        schedule = _user_error("schedule.", build(config.schedule, "schedule"), stream.steps_per_epoch)
+        schedule = complete("schedule", build(config.schedule, "schedule"), stream.steps_per_epoch)
 
         seed_device(config.seed, "init")
         model: nn.Module = build(config.model, "model")
-        checkpoints = build(config.checkpoint, "checkpoint")(run_dir / "checkpoints")
-        if config.init_from and not checkpoints.last.is_file():
-            report = transfer(model, read_checkpoint(config.init_from))
-            log.info("%s", report)
-            report.show()
+        checkpoints: Checkpoints = complete(
+            "checkpoint", build(config.checkpoint, "checkpoint"), run_dir / "checkpoints"
+        )
+        started = config.resume != "never" and checkpoints.last.is_file()
+        if config.init_from and not started:
+            transfer(model, read_checkpoint(config.init_from)).show()
         forward = wrap(model, settings)
-        optimizer = build(config.optimizer, "optimizer")(model)  # after wrapping: it must see where the parameters are
+        # After wrapping: the optimizer must see the parameters where they are.
+        optimizer = complete("optimizer", build(config.optimizer, "optimizer"), model)
         state = State(model, optimizer, settings.scaler())
-        if config.resume != "never":
+        if started:
             checkpoints.restore(state)
 
         inference = build(config.inference, "inference")
         evaluators = {
-            name: build(node, f"evaluation.{name}")(data=data, inference=inference)
+            str(name): complete(f"evaluation.{name}", build(node, f"evaluation.{name}"), data=data, inference=inference)
             for name, node in config.evaluation.items()
         }
-        trackers = Trackers([LocalFiles(), Console(), *(build(node, f"logger.{name}") for name, node in config.logger.items())])
+        chosen = [build(node, f"logger.{name}") for name, node in config.logger.items()]
+        tracker = Trackers([LocalFiles(), Console(total_steps=schedule.steps), *chosen])
         for row in describe_groups(optimizer):
             log.info("parameter group %s", row)
         results = fit(
@@ -75,7 +81,7 @@ def run(config: DictConfig, plain: Mapping[str, Any], run_dir: Path) -> float:
             schedule,
             evaluators,
             checkpoints,
-            trackers,
+            tracker,
             settings,
             cut=cut,
             seed=config.seed,
@@ -94,11 +100,3 @@ def _check_labels(config: DictConfig, data: ImageData) -> None:
             f"model {config.name} needs label maps, and this data set has none; use data=scenes or data=ade20k, "
             "or pre-train on it with a MAE: model=mae_vitb"
         )
-
-
-def _user_error(key: str, function: Any, *arguments: Any) -> Any:
-    """Call `function`; what it refuses is the configuration's fault."""
-    try:
-        return function(*arguments)
-    except ValueError as error:
-        raise UserError(f"{key}{error}") from error

@@ -1,7 +1,7 @@
 """`status.json`: what state a run is in, and the fingerprint of what it computes.
 
-States: running, completed, failed, interrupted. A killed process leaves `running` behind, so the process id and the host
-are looked at before it is believed.
+States: running, completed, failed, interrupted. A killed process leaves `running` behind, so the process id and the
+host are looked at before it is believed.
 """
 
 import hashlib
@@ -70,7 +70,8 @@ def computed(config: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: value
         for key, value in flatten(config).items()
-        if not any(key == skip or key.startswith(f"{skip}.") for skip in NOT_RESULTS) and not key.endswith(".num_workers")
+        if not any(key == skip or key.startswith(f"{skip}.") for skip in NOT_RESULTS)
+        and not key.endswith(".num_workers")
     }
 
 

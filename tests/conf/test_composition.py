@@ -20,8 +20,7 @@ def options(*groups: str) -> list[str]:
 def test_every_option_composes_resolves_and_fits_its_target(override):
     group = override.partition("=")[0]
     # An option that belongs to segmentation is looked at in its own company.
-    company = [] if group in ("model", "data", "engine", "logger", "paths", "checkpoint", "optimizer", "schedule") else None
-    bases = [[]] if company == [] else [[], ["model=upernet_vitt"]]
+    bases = [[], ["model=upernet_vitt"]] if group in ("head", "augment", "inference", "evaluation") else [[]]
     errors = []
     for base in bases:
         config = compose_config([*base, override])
@@ -89,7 +88,8 @@ def test_mae_recipes_hold_the_values_of_the_paper():
 
 def test_the_ade20k_recipe_holds_the_values_of_the_published_configuration():
     config = compose_config(["+experiment=upernet_vitb_ade20k"])
-    assert (config.optimizer.lr, list(config.optimizer.betas), config.optimizer.layer_decay) == (1e-4, [0.9, 0.999], 0.65)
+    assert (config.optimizer.lr, list(config.optimizer.betas)) == (1e-4, [0.9, 0.999])
+    assert (config.optimizer.layer_decay, config.optimizer.weight_decay) == (0.65, 0.05)
     assert (config.schedule.unit, config.schedule.total, config.schedule.warmup) == ("step", 160000, 1500)
     assert (config.engine.global_batch, config.data.image_size, config.data.num_classes) == (16, 512, 150)
     assert (config.backbone.drop_path_rate, config.backbone.layer_scale, config.head.channels) == (0.1, 1.0, 768)
@@ -132,5 +132,5 @@ def test_what_does_not_fit_is_refused_before_anything_is_built(overrides, senten
 def test_a_misspelt_key_in_a_yaml_file_is_named(tmp_path: Path):
     config = compose_config([])
     written = OmegaConf.merge({"optimizer": {"wieght_decay": 0.1}}, OmegaConf.to_container(config))
-    with pytest.raises(UserError, match=r"optimizer.wieght_decay is not an argument of adamw; did you mean 'weight_decay'\?"):
+    with pytest.raises(UserError, match=r"optimizer.wieght_decay is not an .* did you mean 'weight_decay'\?"):
         check(written)

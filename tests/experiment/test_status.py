@@ -38,13 +38,16 @@ def test_where_a_run_happens_does_not_change_its_fingerprint(key):
 @pytest.mark.parametrize("key", ["seed", "data.batch_size", "optimizer.lr", "task"])
 def test_what_a_run_computes_changes_its_fingerprint_and_is_named(key):
     assert fingerprint(changed(key, 77)) != fingerprint(CONFIG)
-    assert differences(CONFIG, changed(key, 77)) == [f"{key}: {CONFIG.get(key, None) if '.' not in key else CONFIG[key.split('.')[0]][key.split('.')[1]]} -> 77"]
+    [difference] = differences(CONFIG, changed(key, 77))
+    assert difference.startswith(f"{key}: ")
+    assert difference.endswith(" -> 77")
 
 
 def test_job_names_do_not_depend_on_the_order_and_carry_no_grammar():
     first = slug(["model.mask_ratio=0.5", "seed=1", "+sweep=mask_ratio", "hydra.verbose=true", "logger=wandb"])
     assert first == slug(["seed=1", "model.mask_ratio=0.5"])
     assert first.startswith("mask_ratio-0.5_seed-1-")
+    assert slug(["a.first=1", "model.mask_ratio=0.5"], {"model.mask_ratio": "0.5,0.75"}).startswith("mask_ratio-0.5_first-")
     assert not set("=,") & set(slug(["augment.scale=[0.2,1.0]", "init_from=a/b=c.pt"]))
     assert len(slug([f"model.key{i}=value{i}" for i in range(60)])) <= 107
 

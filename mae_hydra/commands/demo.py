@@ -1,0 +1,58 @@
+"""`mae-hydra demo`: the whole story on embedded data, ending in a table and pictures.
+
+Three ordinary training runs in fresh processes, each as a person would type it; a run that is complete is not repeated.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from mae_hydra.errors import UserError
+
+SEGMENT = {"pre-trained": "pretrained", "from scratch": "scratch"}  # what it is called -> its directory
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, default=Path("outputs/demo"), help="where to write (default: %(default)s)")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[0], help="repeat everything for each seed (default: 0)"
+    )
+    parser.add_argument("overrides", nargs="*", help="added to all three runs, e.g. +debug=smoke")
+
+
+def run(options: argparse.Namespace) -> int:
+    from mae_hydra.commands.demo_report import write_report
+
+    began = time.time()
+    rows = []
+    for seed in options.seeds:
+        out = options.out if len(options.seeds) == 1 else options.out / f"seed{seed}"
+        common = [f"seed={seed}", *options.overrides]
+        print(f"\n[1/3] Pre-training a masked autoencoder without labels -> {out / 'pretrain'}", flush=True)
+        _train(out / "pretrain", ["+experiment=demo_pretrain", *common])
+        print(f"\n[2/3] UPerNet from the pre-trained encoder, few labels -> {out / 'pretrained'}", flush=True)
+        _train(out / "pretrained", ["+experiment=demo_segment", *common, f"init_from={out / 'pretrain'}"])
+        print(f"\n[3/3] UPerNet from scratch, the same labels and budget -> {out / 'scratch'}", flush=True)
+        _train(out / "scratch", ["+experiment=demo_segment", *common])
+        rows += [{"seed": seed, "start": name, **_results(out / folder)} for name, folder in SEGMENT.items()]
+    first = options.out if len(options.seeds) == 1 else options.out / f"seed{options.seeds[0]}"
+    write_report(options.out, first, rows, seconds=time.time() - began)
+    return 0
+
+
+def _train(run_dir: Path, overrides: list[str]) -> None:
+    command = [sys.executable, "-m", "mae_hydra", "train", *overrides, f"hydra.run.dir={run_dir}"]
+    print("      python train.py " + " ".join(command[4:]), flush=True)
+    code = subprocess.run(command).returncode
+    if code == 75:
+        raise KeyboardInterrupt  # it said how to go on; the same command does
+    if code != 0:
+        raise UserError(f"this part of the demo failed with exit code {code}; {run_dir / 'error.txt'} says why")
+
+
+def _results(run_dir: Path) -> dict[str, Any]:
+    return json.loads((run_dir / "results.json").read_text())

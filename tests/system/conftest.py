@@ -1,0 +1,44 @@
+"""Whole-system tests run the program as a person does: a command line in, a run directory and an exit code out."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mae_hydra.experiment.launch import launch
+
+# The smallest model and data that still go through every part.
+TINY = [
+    "+debug=smoke",
+    "engine=cpu",
+    "backbone.embed_dim=32",
+    "backbone.depth=2",
+    "backbone.num_heads=2",
+    "data.num_train=16",
+    "data.num_validation=4",
+    "data.num_workers=0",
+]
+TINY_MAE = [*TINY, "backbone.out_indices=[1]", "head.embed_dim=16", "head.depth=1", "head.num_heads=2"]
+TINY_UPERNET = [*TINY, "backbone.depth=4", "backbone.out_indices=[0,1,2,3]", "head.channels=16"]
+
+
+@pytest.fixture
+def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """`train(*overrides)` is `python train.py *overrides` with its outputs below tmp_path/outputs; gives the exit code."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+    monkeypatch.setitem(os.environ, "HYDRA_FULL_ERROR", "1")
+
+    def call(*overrides: str) -> int:
+        return launch([*overrides, "paths.output_root=outputs"])
+
+    return call
+
+
+def only_run(outputs: Path) -> Path:
+    """The directory of the one run below `outputs`."""
+    found = sorted(path.parent for path in outputs.glob("runs/*/*/status.json"))
+    assert len(found) == 1, found
+    return found[0]

@@ -1,0 +1,118 @@
+"""Every common mistake ends in one clear sentence, a non-zero exit code, and nothing lost."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import TINY_MAE, TINY_UPERNET
+from PIL import Image
+
+
+def photos(root: Path, count: int = 6, size: int = 80) -> Path:
+    root.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        Image.fromarray(rng.integers(0, 255, (size, size, 3), np.uint8)).save(root / f"{number}.jpg")
+    return root
+
+
+def ade20k(root: Path, label: int = 3, label_size: int = 64) -> Path:
+    for split in ("training", "validation"):
+        photos(root / "images" / split, count=4, size=64)
+        maps = root / "annotations" / split
+        maps.mkdir(parents=True)
+        for number in range(4):
+            values = np.full((label_size, label_size), label, np.uint8)
+            values[: label_size // 2] = 1
+            Image.fromarray(values).save(maps / f"{number}.png")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["model.mask_ration=0.5"], ["unknown key 'model.mask_ration'", "did you mean 'model.mask_ratio'"]),
+        (["model=mae_vitx"], ["model=mae_vitx does not exist", "did you mean"]),
+        (["+model.norm_pixx=true"], ["model.norm_pixx", "norm_pix"]),
+        (["head=upernet"], ["model.decoder must be a MAEDecoder", "head="]),
+        (["model.mask_ratio=1.5"], ["mask_ratio must lie in (0, 1)", "1.5"]),
+        (["data.image_size=65"], ["image_size must be a multiple of patch_size", "65"]),
+        (["data.batch_size=0"], ["data.batch_size must be at least 1, got 0"]),
+        (["engine.global_batch=7", "data.batch_size=2"], ["global_batch 7", "nearest"]),
+        (["schedule.total=0"], ["schedule", "total"]),
+        (["data=folder", "data.root=nowhere"], ["nowhere", "data.root="]),
+        (["data=imagenet", "data.root=nowhere"], ["nowhere", "train"]),
+        (["model=upernet_vitt", "data=ade20k", "data.root=nowhere"], ["nowhere", "annotations"]),
+        (["init_from=nowhere.pt"], ["nowhere.pt"]),
+        (["resume=nowhere"], ["resume=nowhere", "last.pt"]),
+        (["+sweep=mask_ratio"], ["sweeps over model.mask_ratio", "add -m"]),
+    ],
+    ids=lambda value: " ".join(value)[:60],
+)
+def test_a_mistake_is_one_sentence_and_exit_code_one(train, capfd, overrides, words):
+    assert train(*overrides) == 1
+    captured = capfd.readouterr()
+    last = captured.err.strip().splitlines()
+    assert len(last) == 1, captured.err
+    assert last[0].startswith("error: ")
+    for word in words:
+        assert word in last[0]
+
+
+def refused(train, capfd, *overrides: str) -> str:
+    assert train(*overrides) == 1
+    return capfd.readouterr().err.strip().splitlines()[-1]
+
+
+def test_an_empty_folder_is_named(train, capfd, tmp_path):
+    (tmp_path / "photos").mkdir()
+    assert "photos" in refused(train, capfd, "data=folder", "data.root=photos")
+
+
+def test_photos_cannot_train_a_segmentation_model(train, capfd, tmp_path):
+    photos(tmp_path / "photos")
+    sentence = refused(train, capfd, "model=upernet_vitt", "data=folder", "data.root=photos")
+    assert "label maps" in sentence
+    assert "data=scenes" in sentence
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_corrupt_photo_among_good_ones_is_named(train, capfd, tmp_path, workers):
+    root = photos(tmp_path / "photos")
+    (root / "3.jpg").write_bytes((root / "3.jpg").read_bytes()[:200])
+    overrides = [*TINY_MAE, "data=folder", "data.root=photos", "data.image_size=64", f"data.num_workers={workers}"]
+    overrides = [o for o in overrides if not o.startswith(("data.num_train", "data.num_validation"))]
+    sentence = refused(train, capfd, *overrides, f"data.num_workers={workers}")
+    assert sentence.startswith("error: ")
+    assert "3.jpg" in sentence
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [({"label": 200}, ["200", ".png"]), ({"label_size": 32}, ["32", "64", ".png"])],
+    ids=["label out of range", "label map of a wrong size"],
+)
+def test_a_bad_label_map_is_named(train, capfd, tmp_path, made, words):
+    ade20k(tmp_path / "ade", **made)
+    overrides = [o for o in TINY_UPERNET if not o.startswith(("data.num_train", "data.num_validation"))]
+    keys = ["data.root=ade", "data.image_size=64", "data.num_classes=150"]
+    sentence = refused(train, capfd, "model=upernet_vitt", "data=ade20k", *overrides, *keys)
+    for word in words:
+        assert word in sentence
+
+
+def test_weights_that_do_not_fit_are_refused_with_the_reason(train, capfd, tmp_path):
+    assert train(*TINY_MAE, "hydra.run.dir=outputs/mae") == 0
+    capfd.readouterr()
+    sentence = refused(
+        train, capfd, "model=upernet_vitt", *TINY_UPERNET, "backbone.embed_dim=48", "init_from=outputs/mae"
+    )
+    assert "32" in sentence
+    assert "48" in sentence
+
+
+def test_a_run_that_was_refused_says_so_in_its_directory(train, tmp_path):
+    train(*TINY_MAE, "model.mask_ratio=1.5")
+    [status] = (tmp_path / "outputs").rglob("status.json")
+    assert '"state": "failed"' in status.read_text()
+    assert "mask_ratio must lie in (0, 1)" in (status.parent / "error.txt").read_text()
