@@ -1,0 +1,65 @@
+"""The validation images an evaluator looks at: which, in which batches, on which process."""
+
+from collections.abc import Iterator
+
+from mae_hydra.data import EvalStream, ImageData, Sample
+from mae_hydra.data.source import SampleTransform, check_loading
+from mae_hydra.distributed import rank, world_size
+from mae_hydra.errors import UserError
+
+
+class HeldOut:
+    """`limit` images of the validation set (null: all), evenly spread: of a sorted set the first would be of one class.
+
+    `pictures` are `num_pictures` of them, evenly spread as well.
+    """
+
+    def __init__(
+        self,
+        data: ImageData,
+        transform: SampleTransform | None,
+        *,
+        batch_size: int,
+        num_workers: int,
+        num_pictures: int,
+        limit: int | None,
+    ) -> None:
+        check_loading(batch_size, num_workers)
+        if limit is not None and limit < 1:
+            raise ValueError(f"limit must be a number of images from 1, or null for all, got {limit}")
+        if num_pictures < 0:
+            raise ValueError(f"num_pictures must not be negative, got {num_pictures}")
+        if len(data.validation) == 0:
+            raise UserError(
+                "the validation set holds no image; give it some, or train without evaluation: '~evaluation'"
+            )
+        self._images, self._transform = data.validation, transform
+        self.indices = spread(range(len(data.validation)), limit)
+        self._picture_indices = spread(self.indices, num_pictures)
+        self._batch_size, self._num_workers = batch_size, num_workers
+
+    def batches(self) -> Iterator[list[tuple[int, Sample]]]:
+        """This process's share as lists of (index, sample); all processes together see each image once."""
+        return iter(
+            EvalStream(
+                self._images,
+                self._transform,
+                batch_size=self._batch_size,
+                num_workers=self._num_workers,
+                rank=rank(),
+                world_size=world_size(),
+                indices=self.indices,
+            )
+        )
+
+    def pictures(self) -> list[tuple[int, Sample]]:
+        """The images to be shown, the same ones at every evaluation."""
+        samples = [(index, self._images[index]) for index in self._picture_indices]
+        return samples if self._transform is None else [(index, self._transform(sample)) for index, sample in samples]
+
+
+def spread(indices: range | list[int], count: int | None) -> list[int]:
+    """`count` of `indices` (all, where None or more than there are), evenly spaced and in order."""
+    size = len(indices)
+    wanted = size if count is None else min(count, size)
+    return [indices[position * size // wanted] for position in range(wanted)]

@@ -1,0 +1,111 @@
+"""Mean intersection over union on the validation set."""
+
+from typing import Any
+
+import torch
+
+from mae_hydra.data import ImageData, Sample
+from mae_hydra.distributed import all_reduce_sum, is_main
+from mae_hydra.errors import UserError
+from mae_hydra.evaluation.clock import Clock
+from mae_hydra.evaluation.held_out import HeldOut
+from mae_hydra.evaluation.metrics import SegmentationScores, count_confusions, segmentation_scores
+from mae_hydra.evaluation.pictures import as_rgb, channels_last, segmentation_sheet
+from mae_hydra.inference import Reconstruct, SegmentationInference
+from mae_hydra.types import Evaluation, Picture
+
+
+class MeanIoU:
+    """mIoU, mAcc and aAcc in percent, from one confusion matrix over all images at their original size.
+
+    Gives the table `per_class` (None where a score is undefined), the picture `segmentation`, and one picture per
+    image, `segmentation_<number>`, with its class maps `prediction` and `labels` for trackers that draw overlays
+    themselves.
+    """
+
+    def __init__(
+        self,
+        *,
+        data: ImageData,
+        inference: SegmentationInference,
+        every: int | float | None,
+        batch_size: int,
+        num_workers: int,
+        num_pictures: int,
+        limit: int | None,
+    ) -> None:
+        if data.target != "map":
+            raise UserError("mean IoU needs class maps, and this data set has none; use data=scenes or data=ade20k")
+        if isinstance(inference, Reconstruct):
+            raise UserError("mean IoU needs inference=whole, slide or multiscale_flip, got reconstruct")
+        self.data, self.inference = data, inference
+        self.clock = Clock(every)
+        self.held_out = HeldOut(
+            data, None, batch_size=batch_size, num_workers=num_workers, num_pictures=num_pictures, limit=limit
+        )
+
+    def due(self, step: int, total_steps: int) -> bool:
+        return self.clock.due(step, total_steps)
+
+    @torch.no_grad()
+    def run(self, model: Any, step: int) -> Evaluation:
+        scores = segmentation_scores(self.confusions(model))
+        scalars = {"mIoU": scores.mean_iou, "mAcc": scores.mean_accuracy, "aAcc": scores.pixel_accuracy}
+        pictures = (
+            self._pictures(model, f"Validation images, step {step}: mIoU {scores.mean_iou:.1f} %") if is_main() else {}
+        )
+        return Evaluation(scalars, pictures, {"per_class": self._table(scores)})
+
+    def confusions(self, model: Any) -> torch.Tensor:
+        """int64 (K, K), row = label, column = prediction, over all processes: the same however many there are."""
+        num_classes = self.data.num_classes
+        device = next(model.parameters()).device
+        matrix = torch.zeros(num_classes, num_classes, dtype=torch.int64, device=device)
+        for samples in self.held_out.batches():
+            predictions = self.inference.predict(model, [sample.image for _, sample in samples])
+            for (_, sample), prediction in zip(samples, predictions, strict=True):
+                matrix += self._count(prediction, sample)
+        return all_reduce_sum(matrix)
+
+    def _count(self, prediction: torch.Tensor, sample: Sample) -> torch.Tensor:
+        assert isinstance(sample.label, torch.Tensor)
+        labels = sample.label.to(prediction.device)
+        if labels.shape != prediction.shape:
+            raise UserError(
+                f"{sample.name}: the picture has {'x'.join(map(str, prediction.shape))} pixels, "
+                f"its label map {'x'.join(map(str, labels.shape))}"
+            )
+        try:
+            return count_confusions(prediction, labels, self.data.num_classes, self.data.ignore_index)
+        except ValueError as error:
+            raise UserError(f"{sample.name}: {error}, besides {self.data.ignore_index} for pixels to ignore") from error
+
+    def _table(self, scores: SegmentationScores) -> list[dict[str, Any]]:
+        columns = zip(
+            self.data.class_names, scores.iou.tolist(), scores.accuracy.tolist(), scores.pixels.tolist(), strict=True
+        )
+        return [
+            {"name": name, "IoU": _defined(iou), "Acc": _defined(accuracy), "pixels": pixels}
+            for name, iou, accuracy, pixels in columns
+        ]
+
+    def _pictures(self, model: Any, title: str) -> dict[str, Picture]:
+        samples = [sample for _, sample in self.held_out.pictures()]
+        if not samples:
+            return {}
+        images = [channels_last(sample.image) for sample in samples]
+        labels = [torch.as_tensor(sample.label).numpy() for sample in samples]
+        predictions = [
+            found.cpu().numpy() for found in self.inference.predict(model, [sample.image for sample in samples])
+        ]
+        pictures = {"segmentation": Picture(segmentation_sheet(images, labels, predictions, self.data, title), title)}
+        for number, sample in enumerate(samples):
+            maps = {"prediction": predictions[number], "labels": labels[number]}
+            pictures[f"segmentation_{number}"] = Picture(
+                as_rgb(images[number]), sample.name, maps, self.data.class_names
+            )
+        return pictures
+
+
+def _defined(value: float) -> float | None:
+    return None if value != value else value

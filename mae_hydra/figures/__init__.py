@@ -1,0 +1,27 @@
+"""Drawing, and nothing else: sheets of pictures, class overlays, curves and bars.
+
+Knows arrays and names, no model and no run.
+"""
+
+from mae_hydra.figures.bars import class_bars
+from mae_hydra.figures.curves import Panel, Series, curves, series_of
+from mae_hydra.figures.overlay import LegendEntry, colour_classes, find_boundaries, legend_of, overlay
+from mae_hydra.figures.sheet import fit, sheet
+from mae_hydra.figures.style import save, to_pixels
+
+__all__ = [
+    "LegendEntry",
+    "Panel",
+    "Series",
+    "class_bars",
+    "colour_classes",
+    "curves",
+    "find_boundaries",
+    "fit",
+    "legend_of",
+    "overlay",
+    "save",
+    "series_of",
+    "sheet",
+    "to_pixels",
+]

@@ -1,0 +1,51 @@
+"""Whole-image inference: one forward pass per picture, all pictures of a call in one batch."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from mae_hydra.errors import UserError
+from mae_hydra.inference.resize import checked_long_ratio, resize_scores, resized_size, short_side, size_of
+from mae_hydra.inference.segmenter import SegmentationModel, label_map, prepared
+
+
+class Whole:
+    """For pictures that fit the model: smaller ones are padded bottom and right with the mean colour, larger refused.
+
+    `short`: resize to this short side first (ratio kept, the long side at most `long_ratio` times as long; null: no
+    cap); null: no resizing. The scores are logits.
+    """
+
+    def __init__(self, *, short: int | Sequence[int] | None, long_ratio: float | None) -> None:
+        self.short, self.long_ratio = short_side(short), checked_long_ratio(long_ratio)
+
+    @torch.no_grad()
+    def scores(self, model: SegmentationModel, image: Tensor) -> Tensor:
+        return next(self._scores(model, [image]))
+
+    @torch.no_grad()
+    def predict(self, model: SegmentationModel, images: list[Tensor]) -> list[Tensor]:
+        return [label_map(scores) for scores in self._scores(model, images)]
+
+    def _scores(self, model: SegmentationModel, images: list[Tensor]) -> Iterator[Tensor]:
+        inputs = [self._input(model, image) for image in images]
+        height, width = model.encoder.image_size
+        # Padded after normalisation, where the mean colour is zero.
+        batch = [pad(image, (0, width - image.shape[2], 0, height - image.shape[1])) for image in inputs]
+        for image, inside, logits in zip(images, inputs, model(torch.stack(batch)), strict=True):
+            logits = logits[:, : inside.shape[1], : inside.shape[2]].float()
+            yield resize_scores(logits, size_of(image))
+
+    def _input(self, model: SegmentationModel, image: Tensor) -> Tensor:
+        size = size_of(image)
+        if self.short is not None:
+            size = resized_size(size, self.short, self.long_ratio)
+        limit = model.encoder.image_size
+        if size[0] > limit[0] or size[1] > limit[1]:
+            raise UserError(
+                f"a picture of {size[0]}x{size[1]} pixels does not fit the model, which takes {limit[0]}x{limit[1]}: "
+                "use inference=slide, which cuts it into windows"
+            )
+        return prepared(model, image, size)

@@ -1,0 +1,151 @@
+"""The mean-IoU evaluator on pictures of different sizes, against sums over single pixels."""
+
+import numpy as np
+import pytest
+import torch
+from toy_data import IGNORE, NUM_CLASSES, RedReader, ToyImages, toy_data
+
+from mae_hydra.data import Sample
+from mae_hydra.errors import UserError
+from mae_hydra.evaluation import MeanIoU
+from mae_hydra.inference import Reconstruct, Slide
+
+SIZES = [(16, 24), (30, 41), (9, 24), (33, 26), (16, 70), (20, 20), (48, 25)]
+
+
+def evaluator(images: object = None, **changes: object) -> MeanIoU:
+    settings: dict = {
+        "data": toy_data(ToyImages(SIZES) if images is None else images),
+        "inference": Slide(crop=[16, 24], stride_ratio=0.6667, short=None, long_ratio=None, window_batch=3),
+        "every": 10,
+        "batch_size": 3,
+        "num_workers": 0,
+        "num_pictures": 2,
+        "limit": None,
+    }
+    return MeanIoU(**settings | changes)
+
+
+def expected_iou(indices: list[int]) -> list[float]:
+    """Percent per class from unions over all pixels of all pictures; NaN where there are none."""
+    both, either = np.zeros(NUM_CLASSES), np.zeros(NUM_CLASSES)
+    for index in indices:
+        image, labels, _ = ToyImages(SIZES)[index]
+        prediction, labels = image[0].numpy() // 10, labels.numpy()
+        for c in range(NUM_CLASSES):
+            both[c] += ((prediction == c) & (labels == c)).sum()
+            either[c] += (((prediction == c) | (labels == c)) & (labels != IGNORE)).sum()
+    return [100 * b / e if e else float("nan") for b, e in zip(both, either, strict=True)]
+
+
+def test_scores_are_those_of_the_definition_over_all_pixels_at_their_original_size() -> None:
+    found = evaluator().run(RedReader(), step=7)
+    iou = expected_iou(list(range(len(SIZES))))
+    assert found.scalars["mIoU"] == pytest.approx(np.nanmean(iou))
+    assert set(found.scalars) == {"mIoU", "mAcc", "aAcc"}
+    table = found.tables["per_class"]
+    assert [row["name"] for row in table] == ["sky", "grass", "water", "never seen"]
+    assert [row["IoU"] for row in table] == [*(pytest.approx(value) for value in iou[:3]), None]
+    assert table[3] == {"name": "never seen", "IoU": None, "Acc": None, "pixels": 0}
+    labelled = sum(int((ToyImages(SIZES)[i].label != IGNORE).sum()) for i in range(len(SIZES)))
+    assert sum(row["pixels"] for row in table) == labelled
+
+
+@pytest.mark.parametrize(("batch_size", "num_workers"), [(1, 0), (7, 0), (2, 2)])
+def test_scores_do_not_depend_on_batches_or_workers(batch_size: int, num_workers: int) -> None:
+    changed = evaluator(batch_size=batch_size, num_workers=num_workers).confusions(RedReader())
+    assert torch.equal(changed, evaluator().confusions(RedReader()))
+
+
+def test_a_limit_takes_evenly_spread_pictures() -> None:
+    found = evaluator(limit=3)
+    assert found.held_out.indices == [0, 2, 4]
+    assert found.run(RedReader(), 1).scalars["mIoU"] == pytest.approx(np.nanmean(expected_iou([0, 2, 4])))
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 9])
+def test_the_shares_of_all_ranks_add_up_to_one_process(world_size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = evaluator().confusions(RedReader())
+    shares: list[torch.Tensor] = []
+
+    def collect(matrix: torch.Tensor) -> torch.Tensor:
+        shares.append(matrix)
+        return matrix
+
+    # One rank after the other: what each would add to the sum over processes is added up here.
+    monkeypatch.setattr("mae_hydra.evaluation.mean_iou.all_reduce_sum", collect)
+    monkeypatch.setenv("WORLD_SIZE", str(world_size))
+    for rank in range(world_size):
+        monkeypatch.setenv("RANK", str(rank))
+        evaluator().confusions(RedReader())
+    assert len(shares) == world_size
+    assert torch.equal(torch.stack(shares).sum(0), alone)
+
+
+def test_pictures_are_a_sheet_and_each_picture_with_its_class_maps() -> None:
+    pictures = evaluator().run(RedReader(), 1).pictures
+    assert list(pictures) == ["segmentation", "segmentation_0", "segmentation_1"]
+    sheet = pictures["segmentation"].pixels
+    assert sheet.dtype == np.uint8
+    assert sheet.ndim == 3
+    sample, shown = ToyImages(SIZES)[3], pictures["segmentation_1"]
+    assert shown.caption == "toy_3"
+    assert shown.class_names == ("sky", "grass", "water", "never seen")
+    assert np.array_equal(shown.pixels, sample.image.permute(1, 2, 0).numpy())
+    assert np.array_equal(shown.maps["labels"], sample.label.numpy())
+    assert np.array_equal(shown.maps["prediction"], sample.image[0].numpy() // 10)
+
+
+def test_without_pictures_or_on_another_rank_nothing_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert evaluator(num_pictures=0).run(RedReader(), 1).pictures == {}
+    monkeypatch.setattr("mae_hydra.evaluation.mean_iou.is_main", lambda: False)
+    assert evaluator().run(RedReader(), 1).pictures == {}
+
+
+@pytest.mark.parametrize("channels", [1, 2, 5])
+def test_any_number_of_channels_can_be_shown(channels: int) -> None:
+    class Recoloured(ToyImages):
+        def __getitem__(self, index: int) -> Sample:
+            image, labels, name = super().__getitem__(index)
+            return Sample(image[:1].expand(channels, -1, -1), labels, name)
+
+    ones = (0.5,) * channels
+    data = toy_data(Recoloured(SIZES), channels=channels, mean=ones, std=ones)
+    found = evaluator(data=data).run(RedReader(), 1)
+    assert found.pictures["segmentation_0"].pixels.shape == (16, 24, 3)
+
+
+class Spoilt(ToyImages):
+    def __init__(self, label: torch.Tensor) -> None:
+        super().__init__(SIZES)
+        self.label = label
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = super().__getitem__(index)
+        return sample._replace(label=self.label) if index == 1 else sample
+
+
+def test_a_class_map_that_does_not_fit_is_reported_with_its_name() -> None:
+    wrong_size = Spoilt(torch.zeros(30, 40, dtype=torch.uint8))
+    with pytest.raises(UserError, match=r"toy_1: the picture has 30x41 pixels, its label map 30x40"):
+        evaluator(wrong_size).run(RedReader(), 1)
+    wrong_class = Spoilt(torch.full((30, 41), 4, dtype=torch.uint8))
+    with pytest.raises(
+        UserError, match=r"toy_1: labels must be classes 0\.\.3, got 4, besides 255 for pixels to ignore"
+    ):
+        evaluator(wrong_class).run(RedReader(), 1)
+
+
+def test_data_without_class_maps_and_inference_without_classes_are_refused() -> None:
+    with pytest.raises(UserError, match=r"mean IoU needs class maps, .* use data=scenes or data=ade20k"):
+        evaluator(data=toy_data(ToyImages(SIZES), target="class"))
+    with pytest.raises(UserError, match="mean IoU needs inference=whole, slide or multiscale_flip, got reconstruct"):
+        evaluator(inference=Reconstruct(mask_ratio=None, seed=0))
+    with pytest.raises(UserError, match="the validation set holds no image"):
+        evaluator(ToyImages([]))
+
+
+@pytest.mark.parametrize(("name", "value"), [("limit", 0), ("num_pictures", -1), ("every", -1), ("batch_size", 0)])
+def test_impossible_settings_are_refused_by_name(name: str, value: int) -> None:
+    with pytest.raises(ValueError, match=f"{name} must .*got {value}"):
+        evaluator(**{name: value})

@@ -1,0 +1,51 @@
+"""Evaluation by two real processes over gloo."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+import torch
+import torch.multiprocessing as multiprocessing
+from toy_data import RedReader, ToyImages, toy_data
+
+from mae_hydra.distributed import session
+from mae_hydra.evaluation import MeanIoU
+from mae_hydra.inference import Slide
+
+SIZES = [(16, 24), (30, 41), (9, 24), (33, 26), (16, 70)]
+
+
+def evaluate() -> dict:
+    slide = Slide(crop=[16, 24], stride_ratio=0.6667, short=None, long_ratio=None, window_batch=3)
+    evaluator = MeanIoU(
+        data=toy_data(ToyImages(SIZES)),
+        inference=slide,
+        every=None,
+        batch_size=2,
+        num_workers=0,
+        num_pictures=1,
+        limit=None,
+    )
+    found = evaluator.run(RedReader(), 1)
+    return {"scalars": found.scalars, "table": found.tables["per_class"], "pictures": sorted(found.pictures)}
+
+
+def one_rank(rank: int, port: int, folder: str) -> None:
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    torch.set_num_threads(1)
+    with session(torch.device("cpu")):
+        torch.save(evaluate(), Path(folder, f"{rank}.pt"))
+
+
+@pytest.mark.slow
+def test_two_ranks_find_what_one_finds_and_only_the_first_draws(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    multiprocessing.spawn(one_rank, (port, str(tmp_path)), nprocs=2)
+    alone = evaluate()
+    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert first == alone
+    assert second == alone | {"pictures": []}

@@ -1,0 +1,95 @@
+"""Curves and bars: which numbers reach the axes, and what a figure leaves behind."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from mae_hydra.figures import Panel, Series, class_bars, curves, save, series_of, to_pixels
+from mae_hydra.figures.curves import running_mean
+
+ROWS = [
+    {"step": 10, "train/loss": 2.0, "lr": 0.1},
+    {"step": 30, "train/loss": 1.0},
+    {"step": 20, "train/loss": float("nan")},
+    {"step": 20, "val/mIoU": 12.5},
+    {"step": 40, "train/loss": None},
+    {"step": 30, "train/loss": 0.9},  # written again after a resume
+    {"step": 5, "train/loss": 3.0},
+]
+
+
+def test_a_curve_takes_the_rows_that_have_its_key_in_order_and_the_last_of_equal_steps() -> None:
+    assert series_of(ROWS, "train/loss", "loss") == Series("loss", (5.0, 10.0, 30.0), (3.0, 2.0, 0.9))
+    assert series_of(ROWS, "val/mIoU", "mIoU") == Series("mIoU", (20.0,), (12.5,))
+    assert series_of(ROWS, "nothing", "none") == Series("none", (), ())
+
+
+def test_the_running_mean_is_that_of_the_values_there_are() -> None:
+    values = np.random.default_rng(0).normal(size=200)  # half width 4
+    expected = [values[max(0, i - 4) : i + 5].mean() for i in range(200)]
+    np.testing.assert_allclose(running_mean(values), expected)
+
+
+def test_every_run_is_drawn_in_every_panel_in_one_colour() -> None:
+    runs = [Series("a", (1.0, 2.0), (3.0, 4.0)), Series("b", (1.0, 2.0), (5.0, 6.0))]
+    figure = curves([Panel("loss", runs), Panel("mIoU", runs[1:])], title="both")
+    left, right = figure.axes
+    assert [line.get_ydata().tolist() for line in left.lines] == [[3.0, 4.0], [5.0, 6.0]]
+    assert left.lines[1].get_color() == right.lines[0].get_color() != left.lines[0].get_color()
+    assert [text.get_text() for text in left.get_legend().get_texts()] == ["a", "b"]
+    assert right.get_legend() is None
+
+
+def test_a_smoothed_curve_keeps_the_raw_values_behind_it() -> None:
+    y = tuple(np.random.default_rng(0).random(100).tolist())
+    series = Series("run", tuple(float(step) for step in range(100)), y)
+    raw, smooth = curves([Panel("loss", [series], smooth=True)]).axes[0].lines
+    assert raw.get_ydata().tolist() == list(y)
+    assert smooth.get_ydata().std() < raw.get_ydata().std()
+
+
+def test_bars_are_sorted_by_the_first_run_and_absent_values_are_written_out() -> None:
+    figure = class_bars(
+        {"new": {"sky": 20.0, "sea": 70.0, "tree": None}, "old": {"sky": 30.0, "tree": 5.0}}, title="IoU"
+    )
+    axes = figure.axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["sea", "sky", "tree"]
+    widths = [[bar.get_width() for bar in bars] for bars in axes.containers]
+    assert widths == [[70.0, 20.0, 0.0], [0.0, 30.0, 5.0]]
+    texts = [text.get_text() for text in axes.texts]
+    assert texts == ["70.0", "20.0", "absent", "absent", "30.0", "5.0"]
+
+
+def test_figures_are_written_whole_and_equal_numbers_give_equal_files(tmp_path: Path) -> None:
+    def draw() -> object:
+        return curves([Panel("loss", [Series("run", (1.0, 2.0), (3.0, 4.0))])])
+
+    for name in ("figure.png", "figure.svg"):
+        save(draw(), tmp_path / "a" / name)
+        save(draw(), tmp_path / "b" / name)
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    pixels = to_pixels(draw())
+    with Image.open(tmp_path / "a" / "figure.png") as image:
+        assert np.array_equal(np.asarray(image.convert("RGB")), pixels)
+    save(pixels, tmp_path / "c.png")
+    with Image.open(tmp_path / "c.png") as image:
+        assert np.array_equal(np.asarray(image), pixels)
+
+
+def test_no_text_is_cut_off_at_the_edge() -> None:
+    many = {f"a class with a long name {index}": 100.0 - index for index in range(20)}
+    loss = Panel("Training loss", [Series("run", (0.0, 160000.0), (1e-5, 9e-4))], y_label="loss")
+    for figure in (class_bars({"one": many, "two": many}, title="Per class"), curves([loss, loss], title="Title")):
+        pixels = to_pixels(figure)
+        edge = np.concatenate([pixels[:4].reshape(-1, 3), pixels[-4:].reshape(-1, 3)])
+        sides = np.concatenate([pixels[:, :4].reshape(-1, 3), pixels[:, -4:].reshape(-1, 3)])
+        assert (edge == 255).all()
+        assert (sides == 255).all()
+
+
+def test_drawing_touches_no_gui_backend() -> None:
+    code = "import sys, mae_hydra.figures; sys.exit('matplotlib.pyplot' in sys.modules or 'torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

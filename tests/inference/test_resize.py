@@ -1,0 +1,67 @@
+"""Sizes and pixels of test-time resizing, against hand-worked sizes and the bilinear formula."""
+
+import numpy as np
+import pytest
+import torch
+from window_segmenter import picture
+
+from mae_hydra.inference.resize import checked_long_ratio, resize_image, resize_scores, resized_size, short_side
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((512, 683), (512, 683)),
+        ((683, 512), (683, 512)),
+        ((480, 640), (512, 683)),  # 640 * 512 / 480 = 682.67
+        ((256, 256), (512, 512)),
+        ((1024, 4096), (512, 2048)),
+        ((300, 2000), (307, 2048)),  # the long side is the limit: 300 * 1.024 = 307.2
+        ((2000, 300), (2048, 307)),
+    ],
+)
+def test_the_ratio_is_kept_within_both_limits(size: tuple[int, int], expected: tuple[int, int]) -> None:
+    assert resized_size(size, 512, 4.0) == expected
+
+
+def test_without_a_cap_the_long_side_may_be_any_length() -> None:
+    assert resized_size((300, 2000), 512, None) == (512, 3413)
+
+
+def test_no_side_vanishes() -> None:
+    assert resized_size((1, 10000), 64, 4.0) == (1, 256)
+
+
+def _bilinear(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Half-pixel centres, border pixels repeated, no antialiasing: the textbook formula, one axis after the other."""
+    for axis, new in enumerate(size, start=1):
+        old = image.shape[axis]
+        at = np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)
+        low = np.floor(at).astype(int)
+        high = np.minimum(low + 1, old - 1)
+        share = (at - low).reshape([-1 if axis == dimension else 1 for dimension in range(3)])
+        image = np.take(image, low, axis) * (1 - share) + np.take(image, high, axis) * share
+    return image
+
+
+@pytest.mark.parametrize("size", [(31, 50), (9, 11), (17, 40)])
+def test_images_are_resized_bilinearly_without_antialiasing_and_rounded(size: tuple[int, int]) -> None:
+    image = picture(20, 26)
+    resized = resize_image(image, size)
+    assert resized.dtype == torch.uint8
+    expected = _bilinear(image.numpy().astype(np.float64), size)
+    assert np.abs(resized.numpy() - expected).max() <= 0.5 + 1e-3
+
+
+def test_scores_are_resized_bilinearly() -> None:
+    scores = torch.randn(4, 7, 9)
+    np.testing.assert_allclose(resize_scores(scores, (15, 8)), _bilinear(scores.double().numpy(), (15, 8)), atol=1e-5)
+
+
+def test_settings_are_checked_by_name() -> None:
+    assert short_side([64, 128]) == 64
+    assert short_side(None) is None
+    with pytest.raises(ValueError, match=r"short must be .* got 0"):
+        short_side(0)
+    with pytest.raises(ValueError, match=r"long_ratio must be at least 1 or null .*, got 0.5"):
+        checked_long_ratio(0.5)

@@ -1,0 +1,36 @@
+"""Whole-picture inference, against the model itself."""
+
+import pytest
+import torch
+from window_segmenter import WindowSegmenter, picture
+
+from mae_hydra.errors import UserError
+from mae_hydra.inference import Whole
+
+
+def test_a_picture_of_the_right_size_gets_the_models_own_logits() -> None:
+    model, image = WindowSegmenter((16, 24)), picture(16, 24)
+    expected = model(model.prepare(image[None]))[0]
+    torch.testing.assert_close(Whole(short=None, long_ratio=4.0).scores(model, image), expected)
+
+
+def test_pictures_of_different_sizes_go_through_in_one_batch_each_as_if_alone() -> None:
+    model, whole = WindowSegmenter((16, 24)), Whole(short=None, long_ratio=4.0)
+    pictures = [picture(16, 24), picture(9, 24, seed=1), picture(12, 11, seed=2)]
+    found = whole.predict(model, pictures)
+    assert model.batches == [3]
+    for image, labels in zip(pictures, found, strict=True):
+        height, width = image.shape[1:]
+        padded = torch.zeros(1, 3, 16, 24)  # zero is the mean colour
+        padded[0, :, :height, :width] = model.prepare(image[None])[0]
+        assert torch.equal(labels, model(padded)[0, :, :height, :width].argmax(0).byte())
+
+
+def test_a_larger_picture_is_refused_with_the_way_out() -> None:
+    with pytest.raises(UserError, match=r"17x24 pixels does not fit the model, which takes 16x24: use inference=slide"):
+        Whole(short=None, long_ratio=4.0).predict(WindowSegmenter((16, 24)), [picture(17, 24)])
+
+
+def test_a_larger_picture_fits_after_resizing_and_comes_back_at_its_size() -> None:
+    model = WindowSegmenter((16, 24))
+    assert Whole(short=16, long_ratio=1.5).predict(model, [picture(40, 80)])[0].shape == (40, 80)
