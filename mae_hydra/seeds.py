@@ -1,7 +1,7 @@
 """Randomness is a function of integers, never a state to save.
 
-A sample's crop, flip and order follow from (seed, epoch, index); what is drawn on the device follows from
-(seed, step, rank). A resumed run therefore needs no saved generator state, and workers and ranks cannot change a result.
+A sample's crop, flip and order follow from (seed, epoch, index); what is drawn on the device follows from (seed, step,
+rank). A resumed run therefore needs no saved generator state, and workers and ranks cannot change a result.
 """
 
 import hashlib

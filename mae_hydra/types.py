@@ -1,7 +1,7 @@
 """The words that all rooms share: batches, losses, pictures, and what a model, an evaluator and a tracker promise.
 
-Shape letters, used everywhere: B batch, N tokens, K kept tokens, D width, H W pixels, h w grid, P values of a patch, C classes
-(or channels, where an image is meant).
+Shape letters, used everywhere: B batch, N tokens, K kept tokens, D width, H W pixels, h w grid, P values of a patch,
+C classes (or channels, where an image is meant).
 """
 
 from collections.abc import Iterator, Mapping
@@ -36,7 +36,8 @@ class Batch:
         return self._map(Tensor.pin_memory)
 
     def _map(self, change: Any) -> "Batch":
-        return Batch(*(None if part is None else change(part) for part in (self.images, self.labels, self.index)))
+        labels, index = (None if part is None else change(part) for part in (self.labels, self.index))
+        return Batch(change(self.images), labels, index)
 
 
 class Loss(NamedTuple):
@@ -46,13 +47,16 @@ class Loss(NamedTuple):
     """
 
     total: Tensor
-    count: Tensor
+    count: Tensor  # type: ignore[assignment]  # tuple has a method of this name, which nobody misses here
     extras: Mapping[str, Tensor] = {}
 
 
 @dataclass(frozen=True)
 class Picture:
-    """Something to look at: RGB uint8 (H, W, 3), with class maps (H, W) by name for trackers that draw overlays themselves."""
+    """Something to look at: RGB uint8 (H, W, 3).
+
+    `maps`: class maps (H, W) by name, for trackers that draw overlays themselves.
+    """
 
     pixels: np.ndarray
     caption: str = ""

@@ -1,5 +1,13 @@
-"""One thread each: pytest runs two processes on two cores, and more threads than cores wait for each other."""
+"""Before anything is imported: one thread a process, and shapes in the models' signatures checked at every call."""
 
 import os
 
+# pytest runs two processes on two cores, and more threads than cores wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from jaxtyping import install_import_hook
+
+TYPECHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"  # an int will do for a float
+
+with install_import_hook("mae_hydra.models", TYPECHECKER):
+    import mae_hydra.models  # noqa: F401

@@ -49,11 +49,11 @@ def check(config: DictConfig) -> None:
 
 
 def _root_complaints(config: DictConfig) -> Iterator[str]:
-    for name in config:
+    for name in map(str, config):
         if name in ROOT_KEYS:
-            yield from _wrong_type(str(name), ROOT_KEYS[str(name)], config[name])
+            yield from _wrong_type(name, ROOT_KEYS[name], config[name])
         elif name not in GROUPS:
-            close = difflib.get_close_matches(str(name), [*ROOT_KEYS, *GROUPS], n=1)
+            close = difflib.get_close_matches(name, [*ROOT_KEYS, *GROUPS], n=1)
             yield f"unknown key '{name}'" + (
                 f"; did you mean '{close[0]}'?" if close else f"; groups: {', '.join(GROUPS)}"
             )

@@ -24,7 +24,8 @@ def build(*overrides: str) -> nn.Module:
 def load(path: str | Path) -> nn.Module:
     """A trained model in eval mode, with the normalisation it was trained with.
 
-    `path` is a run directory or a checkpoint file. Of a run directory the best checkpoint is taken, where there is one, otherwise the last.
+    `path` is a run directory or a checkpoint file. Of a run directory the best checkpoint is taken, where there is
+    one, otherwise the last.
     """
     checkpoint = read_checkpoint(path, prefer="best")
     config = checkpoint.meta.get("config")

@@ -2,23 +2,23 @@
 
 import logging
 import math
-import shutil
 import sys
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from mae_hydra.distributed import is_main
 from mae_hydra.engine import Interrupted
 from mae_hydra.errors import UserError
 from mae_hydra.experiment import sweeps
 from mae_hydra.experiment.check import check
 from mae_hydra.experiment.provenance import write_provenance
-from mae_hydra.experiment.run import run
+from mae_hydra.experiment.run import discard_empty, run
 from mae_hydra.experiment.status import Status, differences, fingerprint, read_status
 
 log = logging.getLogger("mae_hydra")
@@ -27,7 +27,7 @@ log = logging.getLogger("mae_hydra")
 def run_job(config: DictConfig) -> float:
     """Train what `config` describes; returns the monitored metric (nan for a failed job of a sweep).
 
-    In a single run errors propagate. In a sweep a failed job is recorded (`status.json`, `error.txt`, the sweep's table)
+    In a single run errors propagate. In a sweep a failed job is recorded (`status.json`, `error.txt`, the table)
     and the next one starts, unless `fail_fast`.
     """
     hydra_config = HydraConfig.get()
@@ -35,18 +35,19 @@ def run_job(config: DictConfig) -> float:
     run_dir = Path(hydra_config.runtime.output_dir)
     overrides = list(hydra_config.overrides.task)
     if hydra_config.sweeper.params and not in_sweep and not sweeps.is_child():
-        _discard_empty(run_dir)
+        discard_empty(run_dir)
         swept = ", ".join(hydra_config.sweeper.params)
         raise UserError(f"this configuration sweeps over {swept}; add -m: python train.py -m {' '.join(overrides)}")
 
     status = None
     try:
         check(config)
-        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-        assert isinstance(plain, dict)
+        plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
         finished = _look_back(run_dir, plain)
         if finished is not None:
             return finished
+        if not is_main():  # of several processes the first one keeps the directory
+            return run(config, plain, run_dir)
         status = Status(run_dir, plain, overrides)
         (run_dir / "config.yaml").write_text(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
         (run_dir / "overrides.yaml").write_text(yaml.safe_dump(overrides))
@@ -59,7 +60,9 @@ def run_job(config: DictConfig) -> float:
         log.warning("%s", interruption)
         if status is not None:
             status.finish("interrupted", error=str(interruption))
-        print(f"{interruption}. To go on: the same command with resume={run_dir}", file=sys.stderr)
+        if is_main():
+            again = "the same command" if in_sweep else f"the same command with resume={run_dir}"
+            print(f"{interruption}. To go on: {again}", file=sys.stderr)
         raise KeyboardInterrupt from interruption  # ends a sweep too
     except KeyboardInterrupt:
         if status is not None:
@@ -67,7 +70,7 @@ def run_job(config: DictConfig) -> float:
         raise
     except BaseException as error:
         log.error("%s", error, exc_info=not isinstance(error, UserError))
-        if status is None and read_status(run_dir) is None:
+        if status is None and is_main() and read_status(run_dir) is None:
             status = Status(run_dir, {"name": config.get("name"), "task": config.get("task")}, overrides)
         if status is not None:  # otherwise the directory belongs to an earlier run, which stays as it is
             (run_dir / "error.txt").write_text(traceback.format_exc())
@@ -103,9 +106,3 @@ def _look_back(run_dir: Path, config: dict[str, Any]) -> float | None:
         print(message)
         return float("nan") if previous["value"] is None else float(previous["value"])
     return None
-
-
-def _discard_empty(run_dir: Path) -> None:
-    """Remove a directory that Hydra made for a run that never began."""
-    if {path.name for path in run_dir.iterdir()} <= {"train.log"}:
-        shutil.rmtree(run_dir)

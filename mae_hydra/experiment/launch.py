@@ -55,5 +55,6 @@ def _job(config: DictConfig) -> Any:
 
 
 def _say(sentence: str) -> int:
-    print(f"error: {sentence}", file=sys.stderr)
+    if os.environ.get("RANK", "0") == "0":  # several processes make the same mistake together
+        print(f"error: {sentence}", file=sys.stderr)
     return FAILED

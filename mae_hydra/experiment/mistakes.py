@@ -54,7 +54,7 @@ def _known_keys(wrong: str, overrides: Sequence[str]) -> list[str]:
 
     def walk(node: DictConfig, prefix: str) -> list[str]:
         keys = []
-        for name in node:
+        for name in map(str, node):
             keys.append(f"{prefix}{name}")
             if not OmegaConf.is_interpolation(node, name) and OmegaConf.is_dict(node._get_node(name)):
                 keys += walk(node[name], f"{prefix}{name}.")

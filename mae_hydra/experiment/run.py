@@ -1,6 +1,8 @@
 """The composition root: the whole story of a run, read from top to bottom."""
 
 import logging
+import math
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from mae_hydra.data import ImageData, TrainStream
-from mae_hydra.distributed import rank, session, world_size
+from mae_hydra.distributed import broadcast_object, is_main, rank, session, world_size
 from mae_hydra.engine import Checkpoints, State, cut_batch, fit, wrap
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.construct import build, complete
@@ -36,6 +38,7 @@ def run(config: DictConfig, plain: Mapping[str, Any], run_dir: Path) -> float:
     settings.check_world(world_size())
     settings.apply()
     with session(settings.torch_device):
+        run_dir = _shared(run_dir)
         cut = complete("engine", cut_batch, settings.global_batch, data.batch_size, world_size())
         stream = TrainStream(
             data.train,
@@ -89,8 +92,23 @@ def run(config: DictConfig, plain: Mapping[str, Any], run_dir: Path) -> float:
             config=plain,
             meta={"class_names": list(data.class_names), "palette": data.palette.tolist()},
         )
-    write_json(run_dir / "results.json", results)
-    return results[config.checkpoint.monitor]
+    if is_main():
+        write_json(run_dir / "results.json", results)
+    return results.get(config.checkpoint.monitor, math.nan)
+
+
+def discard_empty(run_dir: Path) -> None:
+    """Remove a directory that Hydra made for a run that never began."""
+    if {path.name for path in run_dir.iterdir()} <= {"train.log"}:
+        shutil.rmtree(run_dir)
+
+
+def _shared(run_dir: Path) -> Path:
+    """The main process's directory: under torchrun every process composed one of its own."""
+    shared = Path(broadcast_object(str(run_dir.absolute())))
+    if shared != run_dir.absolute():
+        discard_empty(run_dir)
+    return shared
 
 
 def _check_labels(config: DictConfig, data: ImageData) -> None:

@@ -6,6 +6,7 @@ host are looked at before it is believed.
 
 import hashlib
 import json
+import math
 import os
 import socket
 import time
@@ -21,14 +22,22 @@ NOT_RESULTS = (
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write atomically: a reader sees the old file or the new one, never half of it."""
+    """Write atomically: a reader sees the old file or the new one, never half of it. NaN and infinity are null."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with open(temporary, "w") as file:
-        json.dump(content, file, indent=2, default=str, allow_nan=False)
+        json.dump(_finite(content), file, indent=2, default=str, allow_nan=False)
         file.write("\n")
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, Mapping):
+        return {name: _finite(value) for name, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def read_status(run_dir: Path) -> dict[str, Any] | None:

@@ -26,7 +26,7 @@ TINY_UPERNET = [*TINY, "backbone.depth=4", "backbone.out_indices=[0,1,2,3]", "he
 
 @pytest.fixture
 def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    """`train(*overrides)` is `python train.py *overrides` with its outputs below tmp_path/outputs; gives the exit code."""
+    """`train(*overrides)` is `python train.py *overrides` below tmp_path/outputs; gives the exit code."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["train.py"])
     monkeypatch.setitem(os.environ, "HYDRA_FULL_ERROR", "1")

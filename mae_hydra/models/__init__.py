@@ -1,0 +1,34 @@
+"""Networks: the shared Vision Transformer, MAE around it, UPerNet on top of it."""
+
+from mae_hydra import lean_timm  # noqa: F401  # first: the modules below import timm
+from mae_hydra.models.decoder import MAEDecoder
+from mae_hydra.models.encoder import VisionTransformer
+from mae_hydra.models.fcn_head import FCNHead
+from mae_hydra.models.mae import MAE, MAEOutput
+from mae_hydra.models.masking import STRATEGIES, keep_from_hidden, keep_from_noise, num_keep
+from mae_hydra.models.patches import normalise_patches, patch_statistics, patchify, unpatchify
+from mae_hydra.models.pixels import denormalise, normalise
+from mae_hydra.models.pyramid import FeaturePyramid
+from mae_hydra.models.upernet import UPerNet
+from mae_hydra.models.upernet_head import UPerHead
+
+__all__ = [
+    "MAE",
+    "STRATEGIES",
+    "FCNHead",
+    "FeaturePyramid",
+    "MAEDecoder",
+    "MAEOutput",
+    "UPerHead",
+    "UPerNet",
+    "VisionTransformer",
+    "denormalise",
+    "keep_from_hidden",
+    "keep_from_noise",
+    "normalise",
+    "normalise_patches",
+    "num_keep",
+    "patch_statistics",
+    "patchify",
+    "unpatchify",
+]

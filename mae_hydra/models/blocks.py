@@ -1,0 +1,57 @@
+"""Transformer blocks: timm's for the plain ViT, and the form with relative positions and LayerScale of UPerNet-MAE."""
+
+from functools import partial
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from timm.layers import DropPath, Mlp
+from timm.models.vision_transformer import Attention, Block
+from torch import Tensor, nn
+
+from mae_hydra.models.attention import RelativeAttention
+
+LayerNorm: Any = partial(nn.LayerNorm, eps=1e-6)
+
+
+def plain_block(dim: int, num_heads: int, mlp_ratio: float, drop_path: float = 0.0) -> Block:
+    """timm's pre-norm block with a fused, fully biased qkv and LayerNorm eps 1e-6."""
+    return Block(dim, num_heads, mlp_ratio, qkv_bias=True, drop_path=drop_path, norm_layer=LayerNorm)
+
+
+class ScaledBlock(nn.Module):
+    """x += DropPath(gamma_1 * attention(norm1(x))); x += DropPath(gamma_2 * mlp(norm2(x))).
+
+    `grid` asks for a relative position bias over that grid; `layer_scale` is where both gammas start (None: no gammas).
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        mlp_ratio: float,
+        drop_path: float,
+        grid: tuple[int, int] | None,
+        layer_scale: float | None,
+    ) -> None:
+        super().__init__()
+        self.norm1 = LayerNorm(dim)
+        self.attn: nn.Module
+        if grid is None:
+            self.attn = Attention(dim, num_heads, qkv_bias=True)
+        else:
+            self.attn = RelativeAttention(dim, num_heads, grid)
+        self.norm2 = LayerNorm(dim)
+        self.mlp = Mlp(dim, int(dim * mlp_ratio))
+        self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
+        self.gamma_1 = None if layer_scale is None else nn.Parameter(torch.full((dim,), float(layer_scale)))
+        self.gamma_2 = None if layer_scale is None else nn.Parameter(torch.full((dim,), float(layer_scale)))
+
+    def forward(
+        self, tokens: Float[Tensor, "b n d"], index: Int64[Tensor, "n n"] | None = None
+    ) -> Float[Tensor, "b n d"]:
+        normed = self.norm1(tokens)
+        mixed = self.attn(normed) if index is None else self.attn(normed, index)
+        tokens = tokens + self.drop_path(mixed if self.gamma_1 is None else self.gamma_1 * mixed)
+        changed = self.mlp(self.norm2(tokens))
+        return tokens + self.drop_path(changed if self.gamma_2 is None else self.gamma_2 * changed)

@@ -1,0 +1,64 @@
+"""MAE's light decoder: the only place where mask tokens exist (paper section 3)."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from mae_hydra.models import initialise
+from mae_hydra.models.blocks import LayerNorm, plain_block
+from mae_hydra.models.encoder import grid_of
+from mae_hydra.models.patches import take_tokens
+from mae_hydra.models.positions import sincos_positions
+
+
+class MAEDecoder(nn.Module):
+    """From the encoder's visible tokens to pixel predictions (B, M, P) at any positions."""
+
+    def __init__(
+        self,
+        *,
+        encoder_dim: int,
+        embed_dim: int,
+        depth: int,
+        num_heads: int,
+        mlp_ratio: float,
+        patch_size: int,
+        in_chans: int,
+        image_size: int | Sequence[int],
+    ) -> None:
+        super().__init__()
+        self.image_size, self.grid = grid_of(image_size, patch_size)
+        if embed_dim % num_heads:
+            raise ValueError(f"decoder embed_dim must be a multiple of num_heads {num_heads}, got {embed_dim}")
+        self.encoder_dim, self.patch_size, self.in_chans = encoder_dim, patch_size, in_chans
+        self.num_patches = self.grid[0] * self.grid[1]
+        self.embed = nn.Linear(encoder_dim, embed_dim)
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
+        table = sincos_positions(embed_dim, self.grid).to(torch.get_default_dtype())
+        self.pos_embed = nn.Parameter(table, requires_grad=False)
+        self.blocks = nn.ModuleList(plain_block(embed_dim, num_heads, mlp_ratio) for _ in range(depth))
+        self.norm = LayerNorm(embed_dim)
+        self.pred = nn.Linear(embed_dim, patch_size * patch_size * in_chans)
+        initialise.xavier(self)
+        nn.init.normal_(self.mask_token, std=initialise.TOKEN_STD)
+
+    def forward(
+        self,
+        latent: Float[Tensor, "b kept_and_cls d"],
+        keep: Int64[Tensor, "b k"],
+        positions: Int64[Tensor, "b m"] | None = None,
+    ) -> Float[Tensor, "b n p"]:
+        """Predictions (B, M, P) at `positions`, or (B, N, P) for all patches in image order.
+
+        `latent` (B, 1 + K, D) is what the encoder made of cls and the patches `keep` (B, K), in that order.
+        """
+        visible = self.embed(latent)
+        hidden = self.mask_token.to(visible.dtype).expand(len(latent), self.num_patches, -1)
+        index = keep[..., None].expand(-1, -1, visible.shape[2])
+        tokens = torch.cat([visible[:, :1], hidden.scatter(1, index, visible[:, 1:])], dim=1) + self.pos_embed
+        for block in self.blocks:
+            tokens = block(tokens)
+        wanted = tokens[:, 1:] if positions is None else take_tokens(tokens[:, 1:], positions)
+        return self.pred(self.norm(wanted))  # per token, so that leaving tokens out changes nothing

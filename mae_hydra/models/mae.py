@@ -1,0 +1,146 @@
+"""Masked autoencoder (arXiv 2111.06377): encode what is visible, predict the pixels of what is hidden."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int64, UInt8
+from torch import Tensor, nn
+
+from mae_hydra.models import masking as strategies
+from mae_hydra.models.decoder import MAEDecoder
+from mae_hydra.models.encoder import VisionTransformer
+from mae_hydra.models.patches import normalise_patches, patchify, take_patches
+from mae_hydra.models.pixels import channel_statistics, normalise
+from mae_hydra.types import Batch, Loss
+
+
+class MAEOutput(NamedTuple):
+    """`prediction` (B, N, P) of every patch in image order, in units of the target; `keep` (B, K); `hidden` (B, N)."""
+
+    prediction: Float[Tensor, "b n p"]
+    keep: Int64[Tensor, "b k"]
+    hidden: Bool[Tensor, "b n"]
+
+
+class MAE(nn.Module):
+    """What is visible follows from `keep` (B, K), else from `noise` (B, N; the smallest are kept), else from `masking`.
+
+    `masking`: "random", "block" or "grid". `norm_pix`: predict each patch normalised by its own mean and deviation.
+    `mean`, `std`: per channel, in units of the 0..1 range: uint8 images are normalised with them, others not.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        *,
+        encoder: VisionTransformer,
+        decoder: MAEDecoder,
+        mask_ratio: float,
+        masking: str,
+        norm_pix: bool,
+        mean: Sequence[float],
+        std: Sequence[float],
+    ) -> None:
+        super().__init__()
+        if not 0 < mask_ratio < 1:
+            raise ValueError(f"mask_ratio must lie in (0, 1), got {mask_ratio}")
+        if masking not in strategies.STRATEGIES:
+            raise ValueError(f"masking must be one of {sorted(strategies.STRATEGIES)}, got {masking!r}")
+        if not strategies.num_keep(encoder.num_patches, mask_ratio):
+            raise ValueError(f"mask_ratio {mask_ratio} leaves none of {encoder.num_patches} patches to see")
+        _check_fit(encoder, decoder)
+        self.encoder, self.decoder = encoder, decoder
+        self.mask_ratio, self.masking, self.norm_pix = mask_ratio, masking, norm_pix
+        self.num_depths = encoder.num_depths
+        for name, values in zip(("mean", "std"), channel_statistics(mean, std, encoder.in_chans), strict=True):
+            self.register_buffer(name, values, persistent=False)
+
+    def prepare(self, images: UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Normalised images, on the device."""
+        return normalise(images, self.mean, self.std)
+
+    def target(self, patches: Float[Tensor, "b n p"]) -> Float[Tensor, "b n p"]:
+        """What the prediction is compared with, from normalised pixels; float32 or better whatever autocast says."""
+        return normalise_patches(patches) if self.norm_pix else patches.to(_at_least_float32(patches))
+
+    def forward(
+        self,
+        images: UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"],
+        noise: Float[Tensor, "b n"] | None = None,
+        keep: Int64[Tensor, "b k"] | None = None,
+    ) -> MAEOutput:
+        """Predictions for all patches, hidden or not."""
+        images = self.prepare(images)
+        keep = self._choose(images, noise, keep)
+        prediction = self.decoder(self.encoder.tokens(images, keep), keep)
+        return MAEOutput(prediction, keep, strategies.hidden_from_keep(keep, self.encoder.num_patches))
+
+    def loss(
+        self,
+        batch: Batch,
+        noise: Float[Tensor, "b n"] | None = None,
+        keep: Int64[Tensor, "b k"] | None = None,
+    ) -> Loss:
+        """Sum over hidden patches of the mean squared error within a patch; only hidden patches are predicted."""
+        images = self.prepare(batch.images)
+        keep = self._choose(images, noise, keep)
+        num_hidden = self.encoder.num_patches - keep.shape[1]
+        hidden = strategies.hidden_from_keep(keep, self.encoder.num_patches)
+        positions = strategies.hidden_positions(hidden, num_hidden)
+        prediction = self.decoder(self.encoder.tokens(images, keep), keep, positions)
+        target = self.target(take_patches(images, self.encoder.patch_size, positions))
+        errors = (prediction.to(target.dtype) - target).square().mean(2)
+        return Loss(errors.sum(), torch.full((), errors.numel(), device=images.device))
+
+    def patches(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n p"]:
+        """All patches of normalised images, in the order of the prediction."""
+        return patchify(images, self.encoder.patch_size)
+
+    def depth_of(self, name: str) -> int:
+        if name.startswith("encoder."):
+            return self.encoder.depth_of(name.removeprefix("encoder."))
+        return self.num_depths - 1
+
+    def _choose(self, images: Tensor, noise: Tensor | None, keep: Tensor | None) -> Tensor:
+        num_patches = self.encoder.num_patches
+        if keep is not None:
+            _check_keep(keep, len(images), num_patches)
+            return keep
+        if noise is None:
+            noise = strategies.STRATEGIES[self.masking](len(images), self.encoder.grid, images.device)
+        elif noise.shape != (len(images), num_patches):
+            raise ValueError(f"noise must have shape {(len(images), num_patches)}, got {tuple(noise.shape)}")
+        return strategies.keep_from_noise(noise, strategies.num_keep(num_patches, self.mask_ratio))
+
+
+def _check_fit(encoder: VisionTransformer, decoder: MAEDecoder) -> None:
+    if encoder.norm is None:
+        raise ValueError("MAE needs an encoder with final_norm=true")
+    if encoder.relative_position_index is not None:
+        raise ValueError("MAE needs an encoder with relative_position_bias=false: the bias is for whole images only")
+    pairs = {
+        "encoder_dim": (decoder.encoder_dim, encoder.embed_dim),
+        "patch_size": (decoder.patch_size, encoder.patch_size),
+        "in_chans": (decoder.in_chans, encoder.in_chans),
+        "image_size": (decoder.image_size, encoder.image_size),
+    }
+    for name, (got, expected) in pairs.items():
+        if got != expected:
+            raise ValueError(f"the decoder's {name} must be {expected} to fit the encoder, got {got}")
+
+
+def _check_keep(keep: Tensor, batch: int, num_patches: int) -> None:
+    """Given positions come from a person or a data loader, not from a training step: waiting for the device is fine."""
+    if keep.dtype != torch.int64 or keep.ndim != 2 or len(keep) != batch or not 0 < keep.shape[1] < num_patches:
+        wanted = f"int64 ({batch}, K) with 0 < K < {num_patches}"
+        raise ValueError(f"keep must be {wanted}, got {keep.dtype} {tuple(keep.shape)}")
+    ordered = keep.sort(1).values
+    if ordered[:, 0].min() < 0 or ordered[:, -1].max() >= num_patches or (ordered.diff(dim=1) == 0).any():
+        raise ValueError(f"keep must name each patch at most once, from 0 to {num_patches - 1}")
+
+
+def _at_least_float32(tensor: Tensor) -> torch.dtype:
+    return torch.promote_types(tensor.dtype, torch.float32)

@@ -1,0 +1,122 @@
+"""UPerNet on a plain ViT: the semantic segmentation of MAE (paper A.4)."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Integer, UInt8
+from torch import Tensor, nn
+
+from mae_hydra.models.encoder import VisionTransformer
+from mae_hydra.models.fcn_head import FCNHead
+from mae_hydra.models.pixels import channel_statistics, normalise
+from mae_hydra.models.pyramid import FeaturePyramid
+from mae_hydra.models.upernet_head import UPerHead, resize
+from mae_hydra.types import Batch, Loss
+
+AUXILIARY_LEVEL = 2  # the pyramid's map at the backbone's own size
+
+
+class UPerNet(nn.Module):
+    """Class logits for every pixel.
+
+    `normalizer`: what the summed cross-entropy is divided by: "valid" pixels, or "all" pixels, ignored ones included
+    (mmsegmentation's divisor, with which the published losses were made).
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        *,
+        encoder: VisionTransformer,
+        pyramid: FeaturePyramid,
+        head: UPerHead,
+        auxiliary: FCNHead | None,
+        auxiliary_weight: float,
+        ignore_index: int,
+        normalizer: str,
+        mean: Sequence[float],
+        std: Sequence[float],
+    ) -> None:
+        super().__init__()
+        if normalizer not in ("valid", "all"):
+            raise ValueError(f"normalizer must be 'valid' or 'all', got {normalizer!r}")
+        if auxiliary_weight < 0:
+            raise ValueError(f"auxiliary_weight must not be negative, got {auxiliary_weight}")
+        _check_fit(encoder, pyramid, head, auxiliary)
+        self.encoder, self.pyramid, self.head, self.auxiliary = encoder, pyramid, head, auxiliary
+        self.auxiliary_weight, self.ignore_index, self.normalizer = auxiliary_weight, ignore_index, normalizer
+        self.num_classes, self.num_depths = head.num_classes, encoder.num_depths
+        for name, values in zip(("mean", "std"), channel_statistics(mean, std, encoder.in_chans), strict=True):
+            self.register_buffer(name, values, persistent=False)
+
+    def prepare(self, images: UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Normalised images, on the device."""
+        return normalise(images, self.mean, self.std)
+
+    def forward(self, images: UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"]) -> Float[Tensor, "b classes h w"]:
+        """Logits at the size of the images."""
+        return resize(self.low_resolution_logits(images), images.shape[2:])
+
+    def low_resolution_logits(
+        self, images: UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"]
+    ) -> Float[Tensor, "b classes _ _"]:
+        """Logits as the head gives them: four times as fine as the patches."""
+        return self.head(self._levels(images))
+
+    def loss(self, batch: Batch) -> Loss:
+        """Cross-entropy summed over labelled pixels: the head's plus `auxiliary_weight` times the auxiliary head's."""
+        if batch.labels is None:
+            raise ValueError("UPerNet needs labels (B, H, W); this data set has none")
+        self._check_batch_norm(len(batch))
+        labels = batch.labels.long()
+        levels = self._levels(batch.images)
+        decode = self._cross_entropy(self.head(levels), labels)
+        total, extras = decode, {"decode": decode.detach()}
+        if self.auxiliary is not None:
+            auxiliary = self._cross_entropy(self.auxiliary(levels[AUXILIARY_LEVEL]), labels)
+            total, extras = total + self.auxiliary_weight * auxiliary, extras | {"auxiliary": auxiliary.detach()}
+        if self.normalizer == "valid":
+            count = (labels != self.ignore_index).sum()
+        else:
+            count = torch.full((), labels.numel(), device=labels.device)
+        return Loss(total, count, extras)
+
+    def depth_of(self, name: str) -> int:
+        if name.startswith("encoder."):
+            return self.encoder.depth_of(name.removeprefix("encoder."))
+        return self.num_depths - 1
+
+    def _levels(self, images: Tensor) -> list[Tensor]:
+        return self.pyramid(self.encoder.feature_maps(self.prepare(images)))
+
+    def _cross_entropy(
+        self, logits: Float[Tensor, "b classes _ _"], labels: Integer[Tensor, "b h w"]
+    ) -> Float[Tensor, ""]:
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        sized = resize(logits, labels.shape[1:])
+        return F.cross_entropy(sized, labels, ignore_index=self.ignore_index, reduction="sum")
+
+    def _check_batch_norm(self, batch: int) -> None:
+        if self.training and batch < 2 and isinstance(self.head.bottleneck.norm, nn.BatchNorm2d):
+            raise ValueError("UPerNet trains on at least 2 images at a time: batch normalisation needs more than one")
+
+
+def _check_fit(encoder: VisionTransformer, pyramid: FeaturePyramid, head: UPerHead, auxiliary: FCNHead | None) -> None:
+    last = len(encoder.blocks) - 1
+    if len(encoder.out_indices) != 4 or encoder.out_indices[-1] != last:
+        raise ValueError(f"UPerNet needs 4 out_indices that end with block {last}, got {list(encoder.out_indices)}")
+    if encoder.norm is not None:
+        raise ValueError("UPerNet takes maps before the norm: the encoder needs final_norm=false")
+    if min(encoder.grid) < 2:
+        raise ValueError(f"UPerNet needs at least 2x2 patches, got {encoder.grid[0]}x{encoder.grid[1]}")
+    widths = {"pyramid's dim": pyramid.dim, "head's in_dim": head.in_dim}
+    if auxiliary is not None:
+        widths["auxiliary head's in_dim"] = auxiliary.in_dim
+        if auxiliary.num_classes != head.num_classes:
+            raise ValueError(f"both heads need equal num_classes, got {head.num_classes} and {auxiliary.num_classes}")
+    for name, width in widths.items():
+        if width != encoder.embed_dim:
+            raise ValueError(f"the {name} must be {encoder.embed_dim} to fit the encoder, got {width}")

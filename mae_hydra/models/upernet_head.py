@@ -1,0 +1,59 @@
+"""UPerNet's decode head (arXiv 1807.10221): pyramid pooling on the coarsest map, top-down lateral sums, one fusion."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mae_hydra.models.convolution import ConvNormReLU, classifier
+
+
+def resize(maps: Float[Tensor, "b d _ _"], size: tuple[int, int] | torch.Size) -> Float[Tensor, "b d _ _"]:
+    """Bilinear, corners not aligned: the one interpolation of the model."""
+    return F.interpolate(maps, size=tuple(size), mode="bilinear", align_corners=False)
+
+
+class UPerHead(nn.Module):
+    """Four maps of width `in_dim`, fine to coarse (each half the size before) -> logits at the finest size.
+
+    `dropout` drops whole channels before the classifier.
+    """
+
+    def __init__(
+        self, *, in_dim: int, channels: int, num_classes: int, pool_scales: Sequence[int], dropout: float
+    ) -> None:
+        super().__init__()
+        if num_classes < 2:
+            raise ValueError(f"num_classes must be at least 2, got {num_classes}")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout must lie in [0, 1), got {dropout}")
+        if not pool_scales or min(pool_scales) < 1:
+            raise ValueError(f"pool_scales must be positive sizes, got {list(pool_scales)}")
+        self.in_dim, self.num_classes = in_dim, num_classes
+        self.pools = nn.ModuleList(
+            nn.Sequential(nn.AdaptiveAvgPool2d(scale), ConvNormReLU(in_dim, channels, 1)) for scale in pool_scales
+        )
+        self.bottleneck = ConvNormReLU(in_dim + len(pool_scales) * channels, channels, 3)
+        self.laterals = nn.ModuleList(ConvNormReLU(in_dim, channels, 1) for _ in range(3))
+        self.smooths = nn.ModuleList(ConvNormReLU(channels, channels, 3) for _ in range(3))
+        self.fuse = ConvNormReLU(4 * channels, channels, 3)
+        self.dropout = nn.Dropout2d(dropout)
+        self.classify = classifier(channels, num_classes)
+
+    def forward(self, maps: list[Float[Tensor, "b d _ _"]]) -> Float[Tensor, "b classes _ _"]:
+        coarse = self.pyramid_pooling(maps[3])
+        levels = [lateral(level) for lateral, level in zip(self.laterals, maps[:3], strict=True)]
+        above = coarse
+        for index in (2, 1, 0):  # each level takes the finished sum of the one above
+            levels[index] = levels[index] + resize(above, levels[index].shape[2:])
+            above = levels[index]
+        levels = [smooth(level) for smooth, level in zip(self.smooths, levels, strict=True)]
+        fine = levels[0].shape[2:]
+        fused = self.fuse(torch.cat([levels[0], *(resize(level, fine) for level in (*levels[1:], coarse))], dim=1))
+        return self.classify(self.dropout(fused))
+
+    def pyramid_pooling(self, coarsest: Float[Tensor, "b d h w"]) -> Float[Tensor, "b channels h w"]:
+        size = coarsest.shape[2:]
+        return self.bottleneck(torch.cat([coarsest, *(resize(pool(coarsest), size) for pool in self.pools)], dim=1))

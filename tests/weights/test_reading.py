@@ -1,0 +1,139 @@
+import argparse
+import pickle
+
+import pytest
+import torch
+from checkpoint_files import make_mae, make_upernet, official_names, write_run
+from safetensors.torch import save_file
+
+from mae_hydra.errors import UserError
+from mae_hydra.weights import read_checkpoint
+
+
+def same(found, expected):
+    return found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_a_run_directory_gives_the_last_checkpoint_and_the_best_on_request(tmp_path):
+    last, best = make_mae(), make_mae()
+    write_run(tmp_path, last, "last", step=7)
+    assert read_checkpoint(tmp_path, prefer="best").meta["step"] == 7  # there is no best yet
+    write_run(tmp_path, best, "best", step=5)
+    for path, prefer, model, step in (
+        (tmp_path, "last", last, 7),
+        (tmp_path, "best", best, 5),
+        (str(tmp_path / "checkpoints"), "best", best, 5),
+        (tmp_path / "checkpoints" / "last.pt", "best", last, 7),
+    ):
+        checkpoint = read_checkpoint(path, prefer=prefer)
+        assert same(checkpoint.tensors, model.state_dict())
+        assert checkpoint.meta["step"] == step
+
+
+def test_a_run_tells_its_configuration_and_what_its_model_was_trained_on(tmp_path):
+    checkpoint = read_checkpoint(write_run(tmp_path, make_upernet(), image_size=[32, 32]))
+    assert checkpoint.meta["config"]["model"]["encoder"] == {"image_size": [32, 32]}
+    assert checkpoint.meta["class_names"] == ["sky", "wall"]
+    assert checkpoint.layout == "mae_hydra, UPerNet"
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda state: state, lambda state: {"model": state}, lambda state: {"state_dict": state}]
+)
+@pytest.mark.parametrize("zipped", [True, False])
+def test_official_names_are_recognised_by_content_in_every_container(tmp_path, wrap, zipped):
+    model = make_mae()
+    file = tmp_path / "any.name"
+    torch.save(wrap(official_names(model)), file, _use_new_zipfile_serialization=zipped)
+    checkpoint = read_checkpoint(file)
+    assert checkpoint.layout == "official MAE"
+    assert same(checkpoint.tensors, model.state_dict())
+
+
+def test_an_official_encoder_without_decoder_is_recognised(tmp_path):
+    model = make_mae()
+    torch.save({"model": model.encoder.state_dict()}, tmp_path / "encoder.pth")
+    expected = {name: value for name, value in model.state_dict().items() if name.startswith("encoder.")}
+    assert same(read_checkpoint(tmp_path / "encoder.pth").tensors, expected)
+
+
+def test_safetensors_are_recognised_whatever_the_file_is_called(tmp_path):
+    model = make_mae()
+    save_file(model.state_dict(), tmp_path / "weights.pt", {"config": '{"seed": 3}', "format": "pt"})
+    checkpoint = read_checkpoint(tmp_path / "weights.pt")
+    assert same(checkpoint.tensors, model.state_dict())
+    assert checkpoint.meta == {"config": {"seed": 3}, "format": "pt"}
+
+
+class Payload:
+    """Unpickling this writes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_nothing_in_a_file_is_executed(tmp_path, zipped):
+    evidence, file = tmp_path / "executed", tmp_path / "hostile.pt"
+    content = {"model": make_mae().state_dict(), "extra": Payload(evidence)}
+    torch.save(content, file, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(UserError, match=r"holds a Python object \(\S*open\).*nothing in it is executed"):
+        read_checkpoint(file)
+    assert not evidence.exists()
+    file.write_bytes(pickle.dumps(Payload(evidence)))
+    with pytest.raises(UserError):
+        read_checkpoint(file)
+    assert not evidence.exists()
+
+
+def test_a_file_with_foreign_objects_is_refused_with_their_name_and_the_way_out(tmp_path):
+    file = tmp_path / "trainer.pth"
+    torch.save({"model": official_names(make_mae()), "args": argparse.Namespace(lr=1.0)}, file)
+    with pytest.raises(UserError, match=r"argparse\.Namespace.*save its state dict alone"):
+        read_checkpoint(file)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.999])
+@pytest.mark.parametrize("kind", ["torch", "safetensors"])
+def test_a_truncated_file_is_one_clear_sentence(tmp_path, share, kind):
+    file = tmp_path / "cut"
+    state = make_mae().state_dict()
+    if kind == "torch":
+        torch.save(state, file)
+    else:
+        save_file(state, file)
+    content = file.read_bytes()
+    file.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(UserError, match=r"cut \(\d+ bytes\) is damaged or no checkpoint .*; download or copy it again"):
+        read_checkpoint(file)
+
+
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path):
+    cases = [
+        (b"not a checkpoint at all", "is damaged or no checkpoint"),
+        ([1, 2], "holds a list, not a dictionary of tensors"),
+        ({}, "holds no tensors"),
+        ({"model": {"step": 3}}, "holds no tensors"),
+        (
+            {"conv1.weight": torch.zeros(1), "fc.bias": torch.zeros(1)},
+            r"2 tensors \(conv1.weight, fc.bias, …\) in no known",
+        ),
+    ]
+    for content, message in cases:
+        file = tmp_path / "file.pt"
+        if isinstance(content, bytes):
+            file.write_bytes(content)
+        else:
+            torch.save(content, file)
+        with pytest.raises(UserError, match=message):
+            read_checkpoint(file)
+
+
+def test_a_path_that_leads_nowhere_is_refused_with_the_way_out(tmp_path):
+    with pytest.raises(UserError, match=r"there is no .*nowhere; give a checkpoint file or a run directory"):
+        read_checkpoint(tmp_path / "nowhere")
+    with pytest.raises(UserError, match=r"holds no checkpoints/last\.pt"):
+        read_checkpoint(tmp_path)
