@@ -16,10 +16,11 @@ from mae_hydra.experiment import entry
 from mae_hydra.experiment.compose import compose_config
 from mae_hydra.experiment.construct import build
 from mae_hydra.experiment.status import write_json
-from mae_hydra.figures import Panel, curves, legend_of, overlay, save, series_of, sheet
+from mae_hydra.figures import Panel, curves, fit, legend_of, overlay, save, series_of, sheet
 
 METRICS = ("mIoU", "mAcc", "aAcc")
 NUM_PICTURES = 6
+CELL = 192  # pixels of a picture's longer side
 
 
 def write_report(out: Path, shown: Path, rows: Sequence[dict[str, Any]], seconds: float) -> None:
@@ -80,17 +81,19 @@ def _segmentations(out: Path) -> Any:
         maps = [inference.predict(entry.load(out / folder), images) for folder in ("scratch", "pretrained")]
     rows, shown = [], []
     for sample, scratch, pretrained in zip(samples, *maps, strict=True):
-        image = sample.image.permute(1, 2, 0).numpy()
         assert isinstance(sample.label, torch.Tensor)
         labels = [sample.label.numpy(), scratch.cpu().numpy(), pretrained.cpu().numpy()]
         shown += labels
-        rows.append([image, *(overlay(image, each, data.palette, opacity=0.75, boundaries=False) for each in labels)])
+        # Enlarged first, so that the boundaries are drawn crisply.
+        image = fit(sample.image.permute(1, 2, 0).numpy(), CELL)
+        enlarged = [fit(each, CELL, "nearest") for each in labels]
+        rows.append([image, *(overlay(image, each, data.palette, opacity=0.6, boundaries=True) for each in enlarged)])
     return sheet(
         rows,
         columns=["image", "ground truth", "from scratch", "pre-trained"],
         title="Unseen scenes, the same few labels",
         legend=legend_of(shown, data.class_names, data.palette),
-        cell=192,
+        cell=CELL,
     )
 
 

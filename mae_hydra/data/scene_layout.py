@@ -1,6 +1,7 @@
 """The land of a scene: sky and clouds, mountains, forest, ground in perspective, road."""
 
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -194,20 +195,35 @@ def paint_ground(canvas: Canvas) -> tuple[int, ...]:
     return land
 
 
-def paint_road(canvas: Canvas) -> tuple[float, float, float] | None:
-    """A road from the viewer to the horizon with a dashed middle line; returns (start, end, half width)."""
+class Road(NamedTuple):
+    """Where a road lies: x of its middle at the viewer and at the horizon, its bend, half its width at the viewer."""
+
+    start: float
+    end: float
+    bend: float
+    half: float
+
+    def middle(self, t: Any) -> Any:
+        """x of the middle at nearness t, 0 at the horizon and 1 at the lower border."""
+        return self.end + (self.start - self.end) * t + self.bend * t * (1 - t)
+
+
+def paint_road(canvas: Canvas) -> Road | None:
+    """A road from the viewer to the horizon, mostly with a dashed middle line; not every land has one."""
     rng, light, h = canvas.rng, canvas.light, canvas.horizon
     if rng.random() < 0.3:
         return None
-    start, end = canvas.aspect * rng.uniform(0.1, 0.9), canvas.aspect * rng.uniform(0.15, 0.85)
-    half = rng.uniform(0.2, 0.42)
-    bend = rng.uniform(-0.5, 0.5)
+    road = Road(
+        start=canvas.aspect * rng.uniform(0.1, 0.9),
+        end=canvas.aspect * rng.uniform(0.15, 0.85),
+        half=rng.uniform(0.2, 0.42),
+        bend=rng.uniform(-0.5, 0.5),
+    )
     box = canvas.box(0, h, canvas.aspect, 1.0)
     y, x = canvas.grid(box)
     t = (y - np.float32(h)) / np.float32(1 - h)
-    middle = np.float32(end) + np.float32(start - end) * t + np.float32(bend) * t * (1 - t)
-    width = np.float32(half) * (t + 0.03)
-    across = (x - middle) / width
+    width = np.float32(road.half) * (t + 0.03)
+    across = (x - road.middle(t)) / width
     grey = light.lit(rng, rng.choice(("6a6a6e", "8a8680", "4a4c52", "a89478", "b0aaa0")))
     body = grey * (1 + np.float32(0.05) * in_perspective(canvas, "grains", box, 1.0, 0.7))
     body = body * (1 - np.float32(0.12) * np.exp(-(((np.abs(across) - 0.5) * 5) ** 2)))  # the tyres' tracks
@@ -220,4 +236,4 @@ def paint_road(canvas: Canvas) -> tuple[float, float, float] | None:
         body = body + (paint - body) * lines * np.float32(0.85)
     body += (light.horizon - body) * (np.float32(light.haze * 0.7) * np.exp(t * np.float32(-6)))
     canvas.paint(box, canvas.cover(np.minimum((1 - np.abs(across)) * width, y - np.float32(h))), body, ROAD)
-    return start, end, half
+    return road

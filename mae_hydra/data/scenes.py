@@ -18,6 +18,7 @@ from mae_hydra.data.scene_layout import (
     ROAD,
     SAND,
     WATER,
+    Road,
     paint_clouds,
     paint_forest,
     paint_ground,
@@ -62,7 +63,7 @@ def render(seed: int, split: Split, index: int, size: tuple[int, int]) -> tuple[
     return photograph(rng, canvas.colour, canvas.cut("white", whole)), canvas.labels
 
 
-def paint_objects(canvas: Canvas, land: tuple[int, ...], road: tuple[float, float, float] | None) -> None:
+def paint_objects(canvas: Canvas, land: tuple[int, ...], road: Road | None) -> None:
     """Objects from far to near, each where it belongs: vehicles on the road, nothing but rocks in the water."""
     rng, h = canvas.rng, canvas.horizon
     town = rng.random() < 0.55
@@ -74,8 +75,7 @@ def paint_objects(canvas: Canvas, land: tuple[int, ...], road: tuple[float, floa
         row, column = min(int(base * canvas.height), canvas.height - 1), min(int(x * canvas.height), canvas.width - 1)
         under = int(canvas.labels[row, column])
         if road is not None and rng.random() < 0.35 and t > 0.12:
-            start, end, half = road
-            x = end + (start - end) * t + rng.uniform(-0.4, 0.4) * half * t
+            x = road.middle(t) + rng.uniform(-0.4, 0.4) * road.half * t
             paint_vehicle(canvas, x, base, size * 0.75)
         elif under == ROAD:
             paint_vehicle(canvas, x, base, size * 0.75)

@@ -25,7 +25,7 @@ def run(cwd: Path, processes: int, *overrides: str) -> None:
 @pytest.mark.slow
 def test_two_processes_share_one_run_directory_and_evaluate_every_image_once(tmp_path):
     run(tmp_path, 2, *SAME)
-    [directory] = [path for path in (tmp_path / "outputs").glob("runs/*/*")]
+    [directory] = list((tmp_path / "outputs").glob("runs/*/*"))
     assert (directory / "checkpoints/last.pt").is_file()
     steps = [json.loads(line)["step"] for line in (directory / "metrics.jsonl").read_text().splitlines()]
     assert steps == [1, 2, 3, 4]

@@ -13,7 +13,8 @@ import sys
 sys.path.insert(0, {root!r})
 from mae_hydra.experiment.launch import launch
 code = launch({arguments!r})
-print("IMPORTED", *sorted({{name.partition(".")[0] for name in sys.modules}} & {{"torch", "wandb", "timm", "matplotlib"}}))
+loaded = {{name.partition(".")[0] for name in sys.modules}}
+print("IMPORTED", *sorted(loaded & {{"torch", "wandb", "timm", "matplotlib"}}))
 raise SystemExit(code)
 """
 

@@ -1,0 +1,46 @@
+"""From a plain model to what the step calls: moved, synchronised, compiled, wrapped; the model's keys stay plain."""
+
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from mae_hydra.distributed import world_size
+from mae_hydra.engine.settings import Settings
+from mae_hydra.types import Batch, Loss
+
+
+class LossModule(nn.Module):
+    """`forward` is the model's `loss`: DDP and its kind only know `forward`."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Batch) -> Loss:
+        return self.model.loss(batch)  # type: ignore[operator]
+
+
+def wrap(model: nn.Module, settings: Settings) -> nn.Module:
+    """Prepare `model` in place for training and return the module whose call gives its loss.
+
+    Before the optimizer is built: it must see the parameters where they end up. Keep `model` for everything else.
+    """
+    device = settings.torch_device
+    model.to(device)
+    if world_size() > 1 and device.type == "cuda":  # SyncBatchNorm has no CPU form
+        nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    if settings.compile:
+        compile_blocks(model)
+    forward = LossModule(model)
+    if world_size() == 1:
+        return forward
+    return DistributedDataParallel(
+        forward, device_ids=[device.index] if device.type == "cuda" else None, gradient_as_bucket_view=True
+    )
+
+
+def compile_blocks(model: nn.Module) -> None:
+    """Compile the elements of every list named `…blocks` in place: one graph for all, no `_orig_mod.` in the keys."""
+    for name, module in model.named_modules():
+        if name.endswith("blocks") and isinstance(module, nn.ModuleList | nn.Sequential):
+            for block in module:
+                block.compile()

@@ -1,0 +1,85 @@
+"""Where and how precisely to compute: the engine's part of the configuration, checked and resolved."""
+
+import os
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+
+from mae_hydra.distributed import local_rank
+from mae_hydra.errors import UserError
+
+Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the engine is told; `torch_device`, `resolved_precision` and `autocast()` are what follows from it.
+
+    `device` "auto" is CUDA where there is one. `precision` "auto" is bf16 on CUDA and fp32 on the CPU. `global_batch`:
+    images per optimizer step over all processes. `clip_grad`: largest norm of the whole gradient, None for no clipping.
+    `log_every`: steps. `deterministic`: as repeatable as the device's kernels allow; torch warns of those that are not.
+    """
+
+    device: str
+    precision: str
+    devices: int | str
+    global_batch: int
+    clip_grad: float | None
+    compile: bool
+    log_every: int
+    deterministic: bool
+
+    def __post_init__(self) -> None:
+        for name, kinds in (("device", Device), ("precision", Precision)):
+            if getattr(self, name) not in get_args(kinds):
+                raise ValueError(f"{name} must be one of {', '.join(get_args(kinds))}, got {getattr(self, name)!r}")
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise ValueError("device is cuda, but torch finds no CUDA device; use device=auto or device=cpu")
+        if self.devices != "auto" and (not isinstance(self.devices, int) or self.devices < 1):
+            raise ValueError(f"devices must be a number of processes from 1, or auto, got {self.devices!r}")
+        if self.global_batch < 1:
+            raise ValueError(f"global_batch must be at least 1, got {self.global_batch}")
+        if self.clip_grad is not None and not self.clip_grad > 0:
+            raise ValueError(f"clip_grad must be positive, or null for no clipping, got {self.clip_grad}")
+        if self.log_every < 1:
+            raise ValueError(f"log_every must be at least 1 step, got {self.log_every}")
+
+    @property
+    def torch_device(self) -> torch.device:
+        """The device of this process."""
+        if self.device == "cpu" or not torch.cuda.is_available():
+            return torch.device("cpu")
+        return torch.device("cuda", local_rank())
+
+    @property
+    def resolved_precision(self) -> str:
+        if self.precision != "auto":
+            return self.precision
+        return "bf16" if self.torch_device.type == "cuda" else "fp32"
+
+    def autocast(self) -> torch.autocast:
+        """The context in which models compute; parameters, their gradients and the optimizer stay in fp32."""
+        dtype = AUTOCAST.get(self.resolved_precision)
+        return torch.autocast(self.torch_device.type, dtype=dtype, enabled=dtype is not None)
+
+    def scaler(self) -> torch.amp.GradScaler:
+        """Loss scaling, without which small gradients vanish in fp16; does nothing in the other precisions."""
+        return torch.amp.GradScaler(self.torch_device.type, enabled=self.resolved_precision == "fp16")
+
+    def check_world(self, world_size: int) -> None:
+        """Refuse to train in one process what was declared for several; under torchrun a declared 1 means nothing."""
+        if self.devices not in ("auto", 1, world_size):
+            raise UserError(
+                f"engine.devices is {self.devices}, but there are {world_size} processes; "
+                f"start with: torchrun --nproc_per_node={self.devices} train.py …"
+            )
+
+    def apply(self) -> None:
+        """Set torch's process-wide switches; before anything runs on the device."""
+        if self.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(self.deterministic, warn_only=True)
+        torch.backends.cudnn.benchmark = not self.deterministic

@@ -1,0 +1,74 @@
+"""One optimizer step, the same however its batch is cut into micro-batches and over processes."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+
+from mae_hydra.distributed import all_reduce_sum, world_size
+from mae_hydra.engine.settings import Settings
+from mae_hydra.engine.state import State
+from mae_hydra.engine.window import StepResult
+from mae_hydra.types import Batch, Loss
+
+
+def train_step(
+    state: State, forward: nn.Module, batches: Iterator[Batch], *, accumulate: int, settings: Settings
+) -> StepResult:
+    """Take `accumulate` micro-batches from `batches` and update once. `forward(batch) -> Loss`, of `state.model`.
+
+    The gradient is that of (sum of totals) / (sum of counts). The last count is only known after the last forward pass,
+    so each total is divided by an estimate first, which keeps gradients in the range of low precision, and the gradient
+    is put right at the end. A step in which nothing counts has gradient zero. Nothing here waits for the device.
+    """
+    optimizer, scaler = state.optimizer, state.scaler
+    optimizer.zero_grad(set_to_none=True)
+    losses: list[Loss] = []
+    for index in range(accumulate):
+        batch = next(batches).to(settings.torch_device)
+        with _exchange(forward, gradients=index == accumulate - 1):
+            with settings.autocast():
+                loss = forward(batch)
+            if index == 0:
+                # All processes must divide by the same number, because their gradients are added up.
+                estimate = all_reduce_sum(loss.count.detach().double()).clamp(min=1) * accumulate
+            share = loss.total * (world_size() / estimate)  # DDP averages over processes where a sum is wanted
+            scaler.scale(share).backward()
+        losses.append(loss)
+    sums, count = _add_up(losses)
+
+    # The order is important: unscale, divide, measure, clip, update.
+    scaler.unscale_(optimizer)
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    if accumulate > 1:  # else the estimate was exact
+        torch._foreach_mul_(gradients, (estimate / count.clamp(min=1)).to(gradients[0].dtype))
+    grad_norm = get_total_norm(gradients)
+    if settings.clip_grad is not None:
+        clip_grads_with_norm_(parameters, settings.clip_grad, grad_norm)
+    scaler.step(optimizer)
+    scaler.update()
+    return StepResult(sums, count, grad_norm)
+
+
+def _exchange(forward: nn.Module, *, gradients: bool) -> AbstractContextManager[None]:
+    """Only the last micro-batch's backward pass adds up gradients over processes."""
+    return forward.no_sync() if isinstance(forward, DistributedDataParallel) and not gradients else nullcontext()
+
+
+def _add_up(losses: list[Loss]) -> tuple[dict[str, Tensor], Tensor]:
+    """Sums by name and the count, over micro-batches and processes, in float64."""
+    names = ["loss", *losses[0].extras]
+    parts = [[loss.total, *loss.extras.values(), loss.count] for loss in losses]
+    added = torch.stack([torch.stack([number.detach().double() for number in part]) for part in parts]).sum(0)
+    *sums, count = all_reduce_sum(added).unbind()
+    return dict(zip(names, sums, strict=True)), count
+
+
+def set_learning_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    """For the coming update: every group's initial learning rate, which includes layer-wise decay, times `factor`."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["initial_lr"] * factor

@@ -1,0 +1,8 @@
+"""Where the numbers and pictures of a run go: its directory, the console, W&B (imported only when used)."""
+
+from mae_hydra.tracking.console import Console
+from mae_hydra.tracking.group import Trackers
+from mae_hydra.tracking.local import LocalFiles
+from mae_hydra.tracking.wandb import Wandb
+
+__all__ = ["Console", "LocalFiles", "Trackers", "Wandb"]

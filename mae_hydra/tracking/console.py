@@ -1,0 +1,86 @@
+"""What a person sees of a run while it trains."""
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import rich.console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from mae_hydra.types import Evaluation
+
+log = logging.getLogger("mae_hydra")
+
+
+class Console:
+    """One living line on a terminal; elsewhere (a log file, CI) a plain line every `every_seconds`.
+
+    Results of evaluations are lines of their own, and go to the log as well, as do the plain lines.
+    """
+
+    def __init__(
+        self, *, total_steps: int, every_seconds: float = 15.0, console: rich.console.Console | None = None
+    ) -> None:
+        self.total_steps, self.every_seconds = total_steps, every_seconds
+        self.console = console or rich.get_console()
+
+    def start(self, run_dir: Any, config: Mapping[str, Any], step: int) -> None:
+        self._first_step, self._began = step, time.monotonic()
+        self._said = -self.every_seconds + self._began  # the first line is said at once
+        self._progress: Progress | None = None
+        if self.console.is_terminal:
+            columns = (BarColumn(bar_width=20), TextColumn("{task.description}"))
+            self._progress = Progress(*columns, console=self.console, auto_refresh=False)
+            self._task = self._progress.add_task(
+                f"step {step}/{self.total_steps}", total=self.total_steps, completed=step
+            )
+            self._progress.start()
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        line = " · ".join([f"step {step}/{self.total_steps}", *_figures(values), f"{self._left(step)} left"])
+        if self._progress is not None:
+            self._progress.update(self._task, completed=step, description=line, refresh=True)
+        elif time.monotonic() - self._said >= self.every_seconds or step == self.total_steps:
+            self._said = time.monotonic()
+            self._say(line)
+
+    def evaluation(self, step: int, name: str, evaluation: Evaluation) -> None:
+        scalars = " · ".join(f"{scalar} {_short(value)}" for scalar, value in evaluation.scalars.items())
+        self._say(f"step {step}/{self.total_steps} · {name}: {scalars}")
+
+    def finish(self, state: str, summary: Mapping[str, Any]) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+        self._say(f"{state} after {_duration(time.monotonic() - self._began)}")
+
+    def _say(self, line: str) -> None:
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        log.info(line)
+
+    def _left(self, step: int) -> str:
+        """Time to go at the pace since the start of this process, evaluations included."""
+        pace = (time.monotonic() - self._began) / max(step - self._first_step, 1)
+        return _duration(pace * (self.total_steps - step))
+
+
+def _figures(values: Mapping[str, float]) -> list[str]:
+    """The few values of a log line that fit on one line of a terminal."""
+    wanted = {
+        "train/loss": "loss {:.4g}",
+        "train/lr": "lr {:.2e}",
+        "perf/images_per_second": "{:.4g} img/s",
+        "perf/memory_gb": "{:.2f} GB",
+    }
+    return [text.format(values[name]) for name, text in wanted.items() if name in values]
+
+
+def _short(value: float) -> str:
+    return f"{value:.4g}"
+
+
+def _duration(seconds: float) -> str:
+    """1:02:03 or 2:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,117 @@
+"""Weights & Biases. The library is imported when a run starts, and not before."""
+
+import logging
+import secrets
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from mae_hydra.types import Evaluation, Picture
+
+log = logging.getLogger("mae_hydra")
+
+Mode = Literal["online", "offline", "disabled"]
+
+
+class Wandb:
+    """A W&B run for one run directory: `wandb_id.txt` in it makes a resumed training continue the same run.
+
+    `group`: the sweep, `job_type`: the task. Offline, everything is written below the run directory and uploaded later
+    by `wandb sync`; needs neither network nor account.
+    """
+
+    def __init__(
+        self,
+        *,
+        project: str,
+        entity: str | None,
+        mode: str,
+        group: str | None,
+        job_type: str | None,
+        name: str | None,
+        tags: Sequence[str],
+        notes: str | None,
+    ) -> None:
+        if mode not in get_args(Mode):
+            raise ValueError(f"mode must be one of {', '.join(get_args(Mode))}, got {mode!r}")
+        self.mode: Any = mode
+        self._labels: dict[str, Any] = {
+            "project": project,
+            "entity": entity,
+            "group": group,
+            "job_type": job_type,
+            "name": name,
+            "tags": list(tags),
+            "notes": notes,
+        }
+        self._run: Any = None
+
+    def start(self, run_dir: str | Path, config: Mapping[str, Any], step: int) -> None:
+        import wandb
+
+        self._run = wandb.init(
+            **self._labels,
+            mode=self.mode,
+            id=_run_id(Path(run_dir)),
+            dir=str(run_dir),
+            config=dict(config),
+            resume="allow",
+            reinit="finish_previous",  # a second job of this process gets a run of its own
+            # `console` off: train.log has the output, and capturing it would disturb the progress line.
+            settings=wandb.Settings(silent=True, console="off"),
+        )
+        self._run.define_metric("step")
+        for prefix in ("train/*", "perf/*"):  # not "*": it would win over val/* and there would be no best values
+            self._run.define_metric(prefix, step_metric="step")
+        self._run.define_metric("val/*", step_metric="step", summary="min,max,last")
+        if self.mode == "online":
+            _say(f"W&B: {self._run.url}")
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        # W&B merges what is logged at one step, and drops what comes for an earlier one.
+        self._run.log({"step": step, **values}, step=step)
+
+    def evaluation(self, step: int, name: str, evaluation: Evaluation) -> None:
+        values: dict[str, Any] = {f"val/{scalar}": value for scalar, value in evaluation.scalars.items()}
+        values |= {f"{name}/{key}": _image(picture) for key, picture in evaluation.pictures.items()}
+        values |= {f"{name}/{key}": _table(rows) for key, rows in evaluation.tables.items()}
+        self.scalars(step, values)
+
+    def finish(self, state: str, summary: Mapping[str, Any]) -> None:
+        """End the run: as finished where `state` is "completed", as failed otherwise."""
+        if self._run is None:
+            return
+        run, self._run = self._run, None
+        run.summary["state"] = state
+        directory = Path(run.dir).parent
+        run.finish(exit_code=0 if state == "completed" else 1)
+        if self.mode == "offline":
+            _say(f"to upload this run to W&B: wandb sync {directory}")
+
+
+def _say(line: str) -> None:
+    print(line)
+    log.info(line)
+
+
+def _run_id(run_dir: Path) -> str:
+    path = run_dir / "wandb_id.txt"
+    if not path.exists():
+        path.write_text(secrets.token_hex(4))
+    return path.read_text().strip()
+
+
+def _image(picture: Picture) -> Any:
+    """Class maps become overlays that W&B draws over the picture and lets one switch on and off."""
+    import wandb
+
+    labels = dict(enumerate(picture.class_names))
+    maps = {key: {"mask_data": values.astype("int32"), "class_labels": labels} for key, values in picture.maps.items()}
+    return wandb.Image(picture.pixels, caption=picture.caption or None, masks=maps or None)
+
+
+def _table(rows: list[dict[str, Any]]) -> Any:
+    import wandb
+
+    columns: list[Any] = list(dict.fromkeys(key for row in rows for key in row))
+    return wandb.Table(columns=columns, data=[[row.get(column) for column in columns] for row in rows])

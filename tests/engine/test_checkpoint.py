@@ -1,0 +1,192 @@
+"""Checkpoints survive what happens to files."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_training import TinySegmenter, adamw, settings
+from torch import nn
+
+from mae_hydra.engine import Checkpoints, State
+from mae_hydra.errors import UserError
+
+
+def state(step: int = 0, model: nn.Module | None = None) -> State:
+    torch.manual_seed(step)
+    model = model or TinySegmenter(norm=True)
+    return State(model, adamw(model), settings().scaler(), step=step, evaluated=step)
+
+
+def checkpoints(directory: Path, **changes) -> Checkpoints:
+    return Checkpoints(directory, **({"every": 10, "save_best": True, "monitor": "val/mIoU", "mode": "max"} | changes))
+
+
+def step_in(path: Path) -> int:
+    return torch.load(path, weights_only=True)["step"]
+
+
+def test_without_a_checkpoint_nothing_is_restored(tmp_path):
+    fresh = state(3)
+    before = {name: value.clone() for name, value in fresh.model.state_dict().items()}
+    assert checkpoints(tmp_path).restore(fresh) is False
+    assert fresh.step == 3
+    assert all(torch.equal(before[name], value) for name, value in fresh.model.state_dict().items())
+
+
+@pytest.mark.parametrize("failure", ["write", "sync", "rename"])
+def test_a_save_that_fails_leaves_the_former_checkpoint(tmp_path, monkeypatch, failure):
+    """A full disk in the middle of the write, at the sync, and a crash just before the rename."""
+    kept = checkpoints(tmp_path)
+    kept.save(state(1), is_best=True)
+
+    def write_half(content, file):
+        file.write(b"half a checkpoint")
+        raise OSError(28, "No space left on device")
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            *{"write": (torch, "save", write_half), "sync": (os, "fsync", fail), "rename": (os, "replace", fail)}[
+                failure
+            ]
+        )
+        with pytest.raises(OSError, match="No space left"):
+            kept.save(state(2), is_best=failure == "rename")
+    assert step_in(tmp_path / "last.pt") == step_in(tmp_path / "best.pt") == 1
+    kept.save(state(3))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.pt", "last.pt"]
+
+
+def test_best_is_what_was_saved_then_although_last_goes_on(tmp_path):
+    kept = checkpoints(tmp_path)
+    kept.save(state(1), is_best=True)
+    kept.save(state(2))
+    assert (step_in(tmp_path / "best.pt"), step_in(tmp_path / "last.pt")) == (1, 2)
+    kept.save(state(3), is_best=True)
+    assert (step_in(tmp_path / "best.pt"), step_in(tmp_path / "last.pt")) == (3, 3)
+
+
+def test_a_crash_between_the_two_renames_does_not_endanger_best(tmp_path, monkeypatch):
+    """Then best.pt is the same file as the left-over temporary one, into which the next save must not write."""
+    kept = checkpoints(tmp_path)
+    kept.save(state(1))
+    rename = os.replace
+
+    def only_best(source, target):
+        if Path(target).name == "last.pt":
+            raise OSError("crash")
+        rename(source, target)
+
+    def write_half(content, file):
+        file.write(b"half a checkpoint")
+        raise OSError("crash")
+
+    for broken in ((os, "replace", only_best), (torch, "save", write_half)):
+        with monkeypatch.context() as patch:
+            patch.setattr(*broken)
+            with pytest.raises(OSError, match="crash"):
+                kept.save(state(2), is_best=True)
+    assert (step_in(tmp_path / "last.pt"), step_in(tmp_path / "best.pt")) == (1, 2)
+
+
+def test_best_is_copied_where_there_are_no_hard_links(tmp_path, monkeypatch):
+    def no_links(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    kept = checkpoints(tmp_path)
+    kept.save(state(1), is_best=True)
+    kept.save(state(2))
+    assert (step_in(tmp_path / "best.pt"), step_in(tmp_path / "last.pt")) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("mode", "values", "best"),
+    [
+        ("max", [1.0, 3.0, 3.0, 2.0], [True, True, False, False]),
+        ("min", [3.0, 1.0, float("nan"), 0.5], [True, True, False, True]),
+        ("max", [float("nan"), -1.0, float("nan"), 0.0], [False, True, False, True]),
+    ],
+)
+def test_best_follows_the_monitor_and_its_mode(tmp_path, mode, values, best):
+    kept = checkpoints(tmp_path, mode=mode)
+    assert [kept.improves(step, {"val/mIoU": value, "val/loss": 9.0}) for step, value in enumerate(values)] == best
+    assert kept.best == {
+        "step": max(s for s, b in enumerate(best) if b),
+        "value": (max if mode == "max" else min)(v for v in values if v == v),
+    }
+    assert kept.improves(9, {"val/other": 1e9}) is False
+
+
+def test_the_best_so_far_is_remembered_over_a_restart(tmp_path):
+    kept = checkpoints(tmp_path)
+    assert kept.improves(1, {"val/mIoU": 50.0})
+    kept.save(state(1), is_best=True)
+    again = checkpoints(tmp_path)
+    assert again.restore(state())
+    assert again.improves(2, {"val/mIoU": 49.0}) is False
+    assert again.improves(3, {"val/mIoU": 51.0}) is True
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 0.999])
+def test_a_truncated_checkpoint_is_one_clear_sentence(tmp_path, share):
+    kept = checkpoints(tmp_path)
+    kept.save(state(1))
+    content = kept.last.read_bytes()
+    kept.last.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(UserError, match=r"last.pt is damaged or no checkpoint.*resume=never"):
+        kept.restore(state())
+
+
+class Evil:
+    def __reduce__(self):
+        return os.mkdir, ("executed",)
+
+
+def test_a_pickle_that_would_run_code_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"model": Evil(), "optimizer": {}, "step": 1}, tmp_path / "last.pt")
+    with pytest.raises(UserError, match="damaged or no checkpoint"):
+        checkpoints(tmp_path).restore(state())
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_file_of_something_else_is_refused(tmp_path):
+    torch.save({"weights": torch.zeros(3)}, tmp_path / "last.pt")
+    with pytest.raises(UserError, match="no checkpoint of a training run"):
+        checkpoints(tmp_path).restore(state())
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+    checkpoints(tmp_path).save(state(1))
+    with pytest.raises(UserError, match="does not fit this run"):
+        checkpoints(tmp_path).restore(state(model=TinySegmenter(norm=False)))
+
+
+def test_parameter_groups_in_another_order_are_refused(tmp_path):
+    """torch would load the state of one parameter into another of the same shape."""
+    checkpoints(tmp_path).save(state(1))
+    other = state()
+    other.optimizer.param_groups[0]["names"].reverse()
+    with pytest.raises(UserError, match="other parameter groups"):
+        checkpoints(tmp_path).restore(other)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"every": 0}, "every must be at least 1 step, or null for the end of the run only, got 0"),
+        ({"mode": "best"}, "mode must be max or min, got 'best'"),
+    ],
+)
+def test_bad_values_are_named(tmp_path, change, message):
+    with pytest.raises(ValueError, match=message):
+        checkpoints(tmp_path, **change)
+
+
+def test_a_null_clock_saves_only_at_the_end(tmp_path):
+    assert not any(checkpoints(tmp_path, every=None).due(step) for step in range(1, 100))
+    assert [step for step in range(1, 31) if checkpoints(tmp_path).due(step)] == [10, 20, 30]

@@ -1,0 +1,69 @@
+"""Signals, sent for real."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from mae_hydra.engine.interrupt import SIGNALS, Interruption
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+def test_a_signal_ends_a_training_process_with_its_state_saved(tmp_path, number):
+    script = Path(__file__).with_name("tiny_training.py")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, script, tmp_path]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "training\n"
+    process.send_signal(number)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 75
+    step = torch.load(tmp_path / "checkpoints" / "last.pt", weights_only=True)["step"]
+    assert step >= 4
+    assert said == f"interrupted after step {step}, state saved\n"
+
+
+def test_the_first_signal_only_asks_and_a_second_ctrl_c_leaves_at_once():
+    interruption = Interruption()
+    with interruption:
+        assert not interruption.requested(CPU, together=True)
+        signal.raise_signal(signal.SIGTERM)
+        assert interruption.requested(CPU, together=True)
+        signal.raise_signal(signal.SIGTERM)  # patience: the state is being saved
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_the_handlers_of_before_come_back():
+    before = [signal.getsignal(number) for number in SIGNALS]
+    with Interruption():
+        assert all(signal.getsignal(n) is not old for n, old in zip(SIGNALS, before, strict=True))
+    assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
+def test_a_block_that_may_be_abandoned_is_left_in_the_middle():
+    reached = []
+    with Interruption() as interruption:
+        with interruption.abandons():
+            reached.append("middle")
+            signal.raise_signal(signal.SIGTERM)
+            reached.append("end")
+        assert reached == ["middle"]
+        assert interruption.requested(CPU, together=True)
+
+
+def test_a_forked_worker_does_not_take_the_signal_for_its_own():
+    """Ctrl-C goes to the whole process group; the workers must live until the step is finished."""
+    with Interruption() as interruption:
+        child = os.fork()
+        if child == 0:
+            signal.raise_signal(signal.SIGINT)
+            os._exit(7 if not interruption.requested(CPU, together=True) else 8)
+        _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 7

@@ -1,0 +1,106 @@
+"""Several processes, and compiled blocks: the same numbers, the same keys."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_training import TinySegmenter, images_of, settings
+from torch import nn
+
+from mae_hydra.distributed import (
+    all_reduce_sum,
+    any_rank,
+    barrier,
+    broadcast_object,
+    is_main,
+    rank,
+    session,
+    world_size,
+)
+from mae_hydra.engine import State, train_step, wrap
+from mae_hydra.types import Batch
+
+CPU = torch.device("cpu")
+
+
+def test_one_process_is_the_main_one_and_adds_up_nothing():
+    with session(CPU):
+        assert (rank(), world_size(), is_main()) == (0, 1, True)
+        assert all_reduce_sum(torch.tensor(3.0)).item() == 3.0
+        assert (any_rank(True, CPU), any_rank(False, CPU)) == (True, False)
+        assert broadcast_object("here") == "here"
+        barrier()
+
+
+def one_step(batches: list[Batch]) -> tuple[dict[str, torch.Tensor], float, float]:
+    torch.manual_seed(rank())  # ranks start differently: wrapping makes them equal
+    model = TinySegmenter()
+    forward = wrap(model, settings())
+    state = State(model, torch.optim.SGD(model.parameters(), lr=1.0), settings().scaler())
+    result = train_step(state, forward, iter(batches), accumulate=len(batches), settings=settings())
+    return model.state_dict(), (result.sums["loss"] / result.count).item(), result.grad_norm.item()
+
+
+def share(process: int, processes: int, accumulate: int) -> list[Batch]:
+    whole, size = images_of(0), 8 // processes // accumulate
+    starts = [process * 8 // processes + number * size for number in range(accumulate)]
+    return [Batch(whole.images[s : s + size], whole.labels[s : s + size]) for s in starts]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_two_ranks_equal_one(tmp_path, accumulate):
+    """With the first rank counting far fewer pixels than the second, and its first micro-batch hardly any."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0", "--standalone"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([*command, __file__, tmp_path, str(accumulate)], check=True, env=environment, timeout=120)
+    weights, loss, norm = one_step(share(0, 1, 1))
+    for process in range(2):
+        theirs = torch.load(Path(tmp_path) / f"{process}.pt", weights_only=True)
+        assert theirs["loss"] == pytest.approx(loss, rel=1e-5)
+        assert theirs["norm"] == pytest.approx(norm, rel=1e-4)
+        for name, value in weights.items():
+            torch.testing.assert_close(theirs["model"][name], value, rtol=1e-4, atol=1e-6)
+        assert theirs["any"] == [True, False]
+
+
+class Blocks(nn.Module):
+    num_depths = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(nn.Sequential(nn.Linear(4, 4), nn.GELU()) for _ in range(3))
+
+    def depth_of(self, name: str) -> int:
+        return 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+def test_compiled_blocks_compute_the_same_under_the_same_keys():
+    model = Blocks()
+    keys, x = list(model.state_dict()), torch.randn(2, 4)
+    expected = model(x)
+    wrap(model, settings(compile=True))
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    torch.testing.assert_close(model(x), expected)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] >= 1  # it was compiled
+    assert list(model.state_dict()) == keys
+
+
+if __name__ == "__main__":
+    with session(CPU):
+        weights, loss, norm = one_step(share(rank(), world_size(), int(sys.argv[2])))
+        agreed = [any_rank(rank() == 1, CPU), any_rank(False, CPU)]
+        content = {"model": weights, "loss": loss, "norm": norm, "any": agreed}
+        torch.save(content, Path(broadcast_object(sys.argv[1])) / f"{rank()}.pt")
+        barrier()

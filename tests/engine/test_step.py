@@ -1,0 +1,148 @@
+"""A step is a function of its images, not of how they are cut."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from tiny_training import IGNORED, TinySegmenter, TinyStream, images_of, settings
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from mae_hydra.engine import State, train_step, wrap
+from mae_hydra.types import Batch
+
+
+def sgd_step(batches: list[Batch], precision: str = "fp32", dtype: torch.dtype = torch.float32, **changes):
+    torch.manual_seed(0)
+    model = TinySegmenter().to(dtype)
+    chosen = settings(precision=precision, **changes)
+    state = State(model, torch.optim.SGD(model.parameters(), lr=1.0), chosen.scaler())
+    before = [p.detach().clone() for p in model.parameters()]
+    result = train_step(state, wrap(model, chosen), iter(batches), accumulate=len(batches), settings=chosen)
+    return result, [old - p.detach() for old, p in zip(before, model.parameters(), strict=True)], state
+
+
+def reference(batches: list[Batch]) -> tuple[float, list[torch.Tensor]]:
+    """Mean loss over all labelled pixels, and its gradient, in one piece and in float64."""
+    torch.manual_seed(0)
+    model = TinySegmenter().double()
+    images = torch.cat([batch.images for batch in batches])
+    labels = torch.cat([batch.labels for batch in batches]).long()
+    loss = F.cross_entropy(model(images), labels, ignore_index=IGNORED)
+    return loss.item(), [g.detach() for g in torch.autograd.grad(loss, list(model.parameters()))]
+
+
+def cut(micro_batch: int, whole: Batch | None = None) -> list[Batch]:
+    whole = whole or images_of(0)
+    starts = range(0, len(whole), micro_batch)
+    return [Batch(whole.images[s : s + micro_batch], whole.labels[s : s + micro_batch]) for s in starts]
+
+
+@pytest.mark.parametrize("micro_batch", [8, 4, 2, 1])
+def test_a_step_does_not_depend_on_how_the_batch_is_cut(micro_batch):
+    loss, gradient = reference(cut(8))
+    result, change, _ = sgd_step(cut(micro_batch))
+    assert (result.sums["loss"] / result.count).item() == pytest.approx(loss, rel=1e-6)
+    assert result.sums["doubled"].item() == pytest.approx(2 * result.sums["loss"].item())
+    for ours, theirs in zip(change, gradient, strict=True):
+        torch.testing.assert_close(ours.double(), theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_the_mean_of_the_means_would_be_something_else():
+    """The images of these tests can tell a sum divided once from the usual loss.mean() / accumulate."""
+    loss, _ = reference(cut(8))
+    means = [reference([batch])[0] for batch in cut(2)]
+    assert abs(sum(means) / len(means) - loss) > 0.01 * loss
+
+
+def test_a_step_in_which_nothing_counts_changes_nothing():
+    whole = images_of(0)
+    nothing = Batch(whole.images, torch.full_like(whole.labels, IGNORED))
+    result, change, _ = sgd_step(cut(4, nothing))
+    assert result.count.item() == result.grad_norm.item() == 0
+    assert all(not difference.any() for difference in change)
+
+
+def test_a_first_micro_batch_in_which_nothing_counts_does_no_harm():
+    whole = images_of(0)
+    labels = whole.labels.clone()
+    labels[:4] = IGNORED
+    batches = cut(4, Batch(whole.images, labels))
+    _, gradient = reference(batches)
+    _, change, _ = sgd_step(batches)
+    for ours, theirs in zip(change, gradient, strict=True):
+        torch.testing.assert_close(ours.double(), theirs, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("micro_batch", [8, 2])
+def test_clipping_shortens_the_divided_gradient_to_the_given_norm(micro_batch):
+    _, gradient = reference(cut(8))
+    norm = math.sqrt(sum(g.square().sum().item() for g in gradient))
+    result, change, _ = sgd_step(cut(micro_batch), clip_grad=norm / 4)
+    assert result.grad_norm.item() == pytest.approx(norm, rel=1e-5)
+    for ours, theirs in zip(change, gradient, strict=True):
+        torch.testing.assert_close(ours.double(), theirs / 4, rtol=1e-4, atol=1e-6)
+
+
+def test_a_gradient_shorter_than_the_clipping_norm_is_left_alone():
+    _, gradient = reference(cut(8))
+    _, change, _ = sgd_step(cut(8), clip_grad=1000.0)
+    for ours, theirs in zip(change, gradient, strict=True):
+        torch.testing.assert_close(ours.double(), theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_double_precision_stays_double():
+    loss, gradient = reference(cut(8))
+    result, change, _ = sgd_step(cut(2), dtype=torch.float64)
+    assert (result.sums["loss"] / result.count).item() == pytest.approx(loss, rel=1e-13)
+    for ours, theirs in zip(change, gradient, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("bf16", 0.05), ("fp16", 0.01)])
+def test_low_precision_gives_nearly_the_same_step(precision, tolerance):
+    _, gradient = reference(cut(8))
+    _, change, _ = sgd_step(cut(2), precision=precision)
+    ours, theirs = torch.cat([c.flatten() for c in change]), torch.cat([g.flatten() for g in gradient])
+    assert (ours.double() - theirs).norm() < tolerance * theirs.norm()
+    assert ours.dtype == torch.float32
+
+
+def test_an_overflow_in_fp16_skips_the_step_and_halves_the_scale():
+    chosen = settings(precision="fp16")
+    model = TinySegmenter()
+    state = State(
+        model, torch.optim.AdamW(model.parameters(), fused=True), torch.amp.GradScaler("cpu", init_scale=2.0**40)
+    )
+    before = [p.detach().clone() for p in model.parameters()]
+    result = train_step(state, wrap(model, chosen), iter(cut(8)), accumulate=1, settings=chosen)
+    assert not result.grad_norm.isfinite()
+    assert all(torch.equal(old, p) for old, p in zip(before, model.parameters(), strict=True))
+    assert state.scaler.get_scale() == 2.0**39
+
+
+class HostReads(TorchDispatchMode):
+    """Counts the operations for which the host would wait for a device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.is_nonzero.default)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_step_never_waits_for_the_device(precision):
+    chosen = settings(precision=precision, clip_grad=1.0)
+    model = TinySegmenter(dropout=0.1, norm=True)
+    state = State(model, torch.optim.AdamW(model.parameters(), fused=True), chosen.scaler())
+    forward, batches = wrap(model, chosen), TinyStream(4).batches(0)
+    with HostReads() as reads:
+        result = train_step(state, forward, batches, accumulate=2, settings=chosen)
+        state.window.add(result)
+    assert reads.count == 0
+    with reads:
+        result.count.item()
+    assert reads.count == 1  # the counter does count

@@ -1,0 +1,101 @@
+"""Schedules against the formulas of MAE and the tables of mmsegmentation."""
+
+import math
+
+import pytest
+
+from mae_hydra.optim import cosine, poly
+
+MAE_800 = {"unit": "epoch", "total": 800, "warmup": 40, "min_factor": 0.0}
+ADE_160K = {"unit": "step", "total": 160000, "warmup": 1500, "power": 1.0, "min_factor": 0.0}
+MMSEG = {  # factors at steps 0, 750, 1499, 1500, 80000, 159999
+    "mmseg0": [1e-6, 0.49765674765625, 0.98997082982709, 0.990625, 0.5, 6.25e-6],
+    "mmseg1": [1e-6, 0.50033405537025, 1.0, 1.0, 0.50472873645891, 0.0],
+}
+
+
+@pytest.mark.parametrize("variant", MMSEG)
+def test_poly_equals_the_table_of_mmsegmentation(variant):
+    schedule = poly(1263.125, variant=variant, **ADE_160K)
+    assert schedule.steps == 160000
+    factors = [schedule.factor(step) for step in (0, 750, 1499, 1500, 80000, 159999)]
+    assert factors == pytest.approx(MMSEG[variant], rel=1e-12, abs=1e-15)
+    assert variant != "mmseg1" or factors[-1] == 0
+
+
+def test_poly_gives_the_learning_rate_that_a_public_log_shows():
+    """implus' log of UPerNet-MAE, printed iteration 1500: smallest lr 3.660e-07, with layer decay 0.65 ** 13."""
+    lr = 1e-4 * 0.65**13 * poly(1, variant="mmseg0", **ADE_160K).factor(1499)
+    assert lr == pytest.approx(3.66013e-7, rel=1e-5)
+
+
+def test_plain_poly_warms_up_from_zero_and_then_falls_by_the_power():
+    schedule = poly(10, unit="epoch", total=10, warmup=2, power=0.9, min_factor=0.1, variant="plain")
+    assert [schedule.factor(step) for step in (0, 5, 20)] == [0.0, 0.25, 1.0]
+    assert schedule.factor(60) == pytest.approx(0.1 + 0.9 * (1 - 40 / 80) ** 0.9)
+
+
+@pytest.mark.parametrize("variant", ["mmseg0", "mmseg1", "plain"])
+def test_poly_without_warm_up_starts_at_the_full_rate(variant):
+    settings = {"unit": "step", "total": 10, "warmup": 0, "power": 1.0, "min_factor": 0.0}
+    assert poly(1, variant=variant, **settings).factor(0) == 1.0
+
+
+@pytest.mark.parametrize("steps_per_epoch", [312.0, 312.7, 0.5])
+def test_cosine_equals_the_formula_in_fractional_epochs(steps_per_epoch):
+    schedule = cosine(steps_per_epoch, **(MAE_800 | {"min_factor": 0.01}))
+    assert schedule.steps == math.ceil(800 * steps_per_epoch)
+    for step in range(0, schedule.steps, max(schedule.steps // 97, 1)):
+        epoch = step / steps_per_epoch
+        expected = epoch / 40 if epoch < 40 else 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (epoch - 40) / 760))
+        assert schedule.factor(step) == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+def test_cosine_starts_at_exactly_zero():
+    assert cosine(312, **MAE_800).factor(0) == 0.0
+
+
+def test_cosine_ends_one_step_before_its_minimum():
+    schedule = cosine(1, unit="step", total=100, warmup=0, min_factor=0.2)
+    assert schedule.factor(0) == 1.0
+    assert 0.2 < schedule.factor(99) < schedule.factor(98)
+    assert schedule.factor(100) == pytest.approx(0.2)
+
+
+def test_durations_in_epochs_and_in_steps_are_the_same_schedule():
+    epochs = cosine(25, unit="epoch", total=8, warmup=2, min_factor=0.0)
+    steps = cosine(25, unit="step", total=200, warmup=50, min_factor=0.0)
+    assert epochs.steps == steps.steps == 200
+    assert [epochs.factor(s) for s in range(200)] == [steps.factor(s) for s in range(200)]
+
+
+def test_a_tenth_of_an_epoch_taken_thirty_times_is_three_epochs():
+    assert (
+        cosine(0.1, unit="epoch", total=30, warmup=0, min_factor=0.0).steps == 3
+    )  # not 4: 30 * 0.1 = 3.0000000000000004
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"total": 0, "warmup": 0}, "total must come to at least one step, got 0 steps"),
+        ({"warmup": 11}, r"warmup must lie between 0 and total \(10 steps\), got 11"),
+        ({"warmup": -1}, r"warmup must lie between 0 and total \(10 steps\), got -1"),
+        ({"total": 2.5}, "whole numbers of steps, got 2.5 and 1"),
+        ({"unit": "iteration"}, "unit must be one of step, epoch, got 'iteration'"),
+        ({"min_factor": 2.0}, r"min_factor must lie in \[0, 1\], got 2.0"),
+    ],
+)
+def test_bad_durations_are_named(change, message):
+    settings = {"unit": "step", "total": 10, "warmup": 1, "min_factor": 0.0} | change
+    with pytest.raises(ValueError, match=message):
+        cosine(1, **settings)
+    with pytest.raises(ValueError, match=message):
+        poly(1, power=1.0, variant="mmseg0", **settings)
+
+
+def test_an_unknown_variant_of_poly_is_refused():
+    with pytest.raises(ValueError, match="variant must be one of mmseg0, mmseg1, plain, got 'mmseg2'"):
+        poly(1, variant="mmseg2", **ADE_160K)
+    with pytest.raises(ValueError, match="power must be positive, got 0"):
+        poly(1, variant="plain", **(ADE_160K | {"power": 0}))

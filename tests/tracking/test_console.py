@@ -1,0 +1,78 @@
+"""One line on a terminal, few lines in a file."""
+
+import io
+import logging
+
+import pytest
+from rich.console import Console as RichConsole
+
+from mae_hydra.tracking import Console
+from mae_hydra.types import Evaluation
+
+VALUES = {"train/loss": 0.71234, "train/lr": 1.5e-4, "perf/images_per_second": 812.3, "perf/memory_gb": 1.234}
+
+
+def shown(terminal: bool, every_seconds: float, steps=range(10, 101, 10), start: int = 0) -> str:
+    out = io.StringIO()
+    rich = RichConsole(file=out, force_terminal=terminal, width=200)
+    console = Console(total_steps=100, every_seconds=every_seconds, console=rich)
+    console.start(None, {}, start)
+    for step in steps:
+        console.scalars(step, VALUES)
+    console.evaluation(100, "segmentation", Evaluation({"mIoU": 31.523, "aAcc": 80.0}))
+    console.finish("completed", {})
+    return out.getvalue()
+
+
+def test_a_file_gets_the_first_and_the_last_line_and_not_all_the_others():
+    said = shown(terminal=False, every_seconds=1000.0).splitlines()
+    assert [line.split(" · ")[0] for line in said] == [
+        "step 10/100",
+        "step 100/100",
+        "step 100/100",
+        "completed after 0:00",
+    ]
+
+
+def test_a_file_gets_a_line_again_when_the_time_has_passed():
+    said = shown(terminal=False, every_seconds=0.0).splitlines()
+    assert [line.split(" · ")[0] for line in said[:10]] == [f"step {step}/100" for step in range(10, 101, 10)]
+
+
+def test_a_line_says_what_one_wants_to_know():
+    line = shown(terminal=False, every_seconds=1000.0).splitlines()[0]
+    assert line == "step 10/100 · loss 0.7123 · lr 1.50e-04 · 812.3 img/s · 1.23 GB · 0:00 left"
+
+
+def test_results_of_an_evaluation_are_one_line():
+    assert "step 100/100 · segmentation: mIoU 31.52 · aAcc 80\n" in shown(terminal=False, every_seconds=1000.0)
+
+
+def test_values_that_are_not_there_are_left_out():
+    out = io.StringIO()
+    console = Console(total_steps=10, console=RichConsole(file=out, width=200))
+    console.start(None, {}, 0)
+    console.scalars(10, {"train/loss": float("nan")})
+    assert out.getvalue() == "step 10/10 · loss nan · 0:00 left\n"
+
+
+def test_a_terminal_gets_one_living_line_and_keeps_the_results():
+    said = shown(terminal=True, every_seconds=1000.0)
+    assert "\x1b[2K" in said  # the line is erased and drawn again
+    assert said.count("\n") < 10
+    for text in ("step 50/100", "812.3 img/s", "mIoU 31.52", "completed after"):
+        assert text in said
+
+
+def test_what_is_said_for_good_is_in_the_log_too(caplog):
+    with caplog.at_level(logging.INFO, logger="mae_hydra"):
+        shown(terminal=True, every_seconds=1000.0)
+    assert [record.message.split(" · ")[-1] for record in caplog.records] == ["aAcc 80", "completed after 0:00"]
+
+
+@pytest.mark.parametrize(("start", "step", "left"), [(0, 25, "3:00"), (50, 75, "1:00"), (0, 1, "1:39:00")])
+def test_the_time_left_follows_the_pace_of_this_process(monkeypatch, start, step, left):
+    """A minute since the start; what an earlier process did says nothing about the pace."""
+    now = iter([1000.0, 1060.0])
+    monkeypatch.setattr("mae_hydra.tracking.console.time.monotonic", lambda: next(now, 1060.0))
+    assert f"{left} left" in shown(terminal=False, every_seconds=0.0, steps=[step], start=start)

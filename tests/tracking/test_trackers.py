@@ -1,0 +1,83 @@
+"""Several trackers as one, and what a broken one may do: nothing."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from mae_hydra.tracking import Trackers
+from mae_hydra.types import Evaluation
+
+
+class Remembers:
+    def __init__(self, fails_in: str = "") -> None:
+        self.told, self.fails_in = [], fails_in
+
+    def __getattr__(self, method: str):
+        def tell(*arguments):
+            if method == self.fails_in:
+                raise ConnectionError("the server is gone")
+            self.told.append((method, *arguments))
+
+        return tell
+
+
+def tell_everything(trackers: Trackers) -> None:
+    trackers.start("dir", {"a": 1}, 5)
+    trackers.scalars(6, {"loss": 1.0})
+    trackers.evaluation(6, "tiny", Evaluation({"mIoU": 2.0}))
+    trackers.finish("completed", {"loss": 1.0})
+
+
+EVERYTHING = [
+    ("start", "dir", {"a": 1}, 5),
+    ("scalars", 6, {"loss": 1.0}),
+    ("evaluation", 6, "tiny", Evaluation({"mIoU": 2.0})),
+    ("finish", "completed", {"loss": 1.0}),
+]
+
+
+def test_each_tracker_is_told_everything():
+    trackers = [Remembers(), Remembers()]
+    tell_everything(Trackers(trackers))
+    assert [tracker.told for tracker in trackers] == [EVERYTHING, EVERYTHING]
+
+
+@pytest.mark.parametrize("method", ["start", "scalars", "evaluation", "finish"])
+def test_a_failing_tracker_is_dropped_with_one_warning_and_stops_nothing(capsys, method):
+    broken, sound = Remembers(fails_in=method), Remembers()
+    trackers = Trackers([broken, sound])
+    tell_everything(trackers)
+    trackers.scalars(7, {})
+    assert sound.told == [*EVERYTHING, ("scalars", 7, {})]
+    assert broken.told == EVERYTHING[: [name for name, *_ in EVERYTHING].index(method)]
+    warning = "warning: Remembers failed (the server is gone); training goes on without it\n"
+    assert capsys.readouterr().err == warning
+
+
+def test_a_keyboard_interrupt_is_not_the_trackers():
+    class Interrupted(Remembers):
+        def scalars(self, *_):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tell_everything(Trackers([Interrupted()]))
+
+
+def test_only_the_main_process_tells_anything(monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    tracker = Remembers()
+    tell_everything(Trackers([tracker]))
+    assert tracker.told == []
+
+
+def test_the_local_trackers_import_no_other(tmp_path):
+    code = (
+        "import sys, mae_hydra.tracking as t; run = t.Trackers([t.LocalFiles()]); run.start(sys.argv[1], {}, 0);"
+        "t.Wandb(project='p', entity=None, mode='online', group=None, job_type=None, name=None, tags=[], notes=None);"
+        "print([m for m in sys.modules if m.split('.')[0] in ('wandb', 'tensorboard', 'matplotlib')])"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", code, tmp_path]
+    assert subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout == "[]\n"

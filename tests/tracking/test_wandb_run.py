@@ -1,0 +1,232 @@
+"""Offline W&B runs, read back record by record."""
+
+import json
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mae_hydra.tracking import Trackers, Wandb
+from mae_hydra.types import Evaluation, Picture
+
+# wandb and what it imports warn about themselves; its clean-up of a temporary directory is left to the interpreter.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+
+SETTINGS = {
+    "project": "tests",
+    "entity": None,
+    "mode": "offline",
+    "group": "sweep",
+    "job_type": "segment",
+    "name": "tiny",
+    "tags": ["a", "b"],
+    "notes": "a note",
+}
+CONFIG = {"model": {"mask_ratio": 0.75, "out_indices": [1, 2]}, "seed": 0}
+
+
+@pytest.fixture(autouse=True)
+def no_account(monkeypatch, tmp_path):
+    """Neither a key nor a network may be needed."""
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # nobody listens there
+
+
+def records(path: Path) -> Iterator:
+    """The records of a .wandb file: a LevelDB log with a header of its own, each payload a protocol buffer."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    data, offset, payload = path.read_bytes(), 7, b""
+    assert data[:4] == b":W&B"
+    while offset + 7 <= len(data):
+        left = 32768 - offset % 32768
+        if left < 7:  # no header fits into the rest of a block
+            offset += left
+            continue
+        _, length, kind = struct.unpack("<IHB", data[offset : offset + 7])
+        payload += data[offset + 7 : offset + 7 + length]
+        offset += 7 + length
+        if kind in (1, 4):  # whole, or the last piece
+            record = Record()
+            record.ParseFromString(payload)
+            yield record
+            payload = b""
+
+
+def offline_runs(run_dir: Path) -> list[Path]:
+    return sorted(run_dir.glob("wandb/offline-run-*/run-*.wandb"))
+
+
+def nested(items) -> dict:
+    values: dict = {}
+    for item in items:
+        *parents, name = item.nested_key or [item.key]
+        inner = values
+        for parent in parents:
+            inner = inner.setdefault(parent, {})
+        inner[name] = json.loads(item.value_json)
+    return values
+
+
+def history(path: Path) -> list[dict]:
+    """One dictionary per row."""
+    return [nested(record.history.item) for record in records(path) if record.WhichOneof("record_type") == "history"]
+
+
+def summary(path: Path) -> dict:
+    """The summary at the end."""
+    values: dict = {}
+    for record in records(path):
+        if record.WhichOneof("record_type") == "summary":
+            values |= nested(record.summary.update)
+    return values
+
+
+def wait_for_the_files() -> None:
+    """The runs are written by a process of wandb's own, which has time until this one ends."""
+    import wandb
+
+    wandb.teardown()
+
+
+def picture() -> Picture:
+    labels = np.zeros((8, 8), np.uint8)
+    labels[:4] = 1
+    labels[0] = 255
+    return Picture(np.full((8, 8, 3), 50, np.uint8), "a caption", {"prediction": labels}, ("wall", "floor"))
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory) -> Path:
+    """A run of two parts: interrupted after step 20, resumed from step 10."""
+    run_dir = tmp_path_factory.mktemp("run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+        first = Wandb(**SETTINGS)
+        first.start(run_dir, CONFIG, 0)
+        first.scalars(10, {"train/loss": 0.5, "train/lr": 1e-4})
+        table = {"classes": [{"name": "wall", "IoU": 0.5}, {"name": "floor", "IoU": float("nan")}]}
+        first.evaluation(10, "segmentation", Evaluation({"mIoU": 30.0}, {"examples": picture()}, table))
+        first.scalars(20, {"train/loss": 0.4})
+        first.finish("interrupted", {})
+        second = Wandb(**SETTINGS)
+        second.start(run_dir, CONFIG, 10)
+        second.scalars(20, {"train/loss": 0.4})
+        second.evaluation(20, "segmentation", Evaluation({"mIoU": 20.0}))
+        second.evaluation(30, "segmentation", Evaluation({"mIoU": 10.0}))
+        second.finish("completed", {})
+        wait_for_the_files()
+    return run_dir
+
+
+def test_a_resumed_run_is_the_same_run(run_dir):
+    first, second = offline_runs(run_dir)
+    name = (run_dir / "wandb_id.txt").read_text()
+    assert len(name) == 8
+    assert first.name == second.name == f"run-{name}.wandb"
+
+
+def test_the_run_knows_its_configuration_and_its_place(run_dir):
+    (run,) = [r.run for r in records(offline_runs(run_dir)[0]) if r.WhichOneof("record_type") == "run"][:1]
+    config = {item.key: json.loads(item.value_json) for item in run.config.update}
+    assert config["model"] == {"mask_ratio": 0.75, "out_indices": [1, 2]}
+    assert config["seed"] == 0
+    assert (run.project, run.run_group, run.job_type, run.display_name) == ("tests", "sweep", "segment", "tiny")
+    assert (list(run.tags), run.notes) == (["a", "b"], "a note")
+
+
+def test_curves_stand_against_the_step_and_each_step_is_one_row(run_dir):
+    first, second = (history(path) for path in offline_runs(run_dir))
+    assert [(row["step"], row["_step"]) for row in first] == [(10, 10), (20, 20)]
+    assert [(row["step"], row["_step"]) for row in second] == [(20, 20), (30, 30)]
+    assert (first[0]["train/loss"], first[0]["train/lr"], first[0]["val/mIoU"]) == (0.5, 1e-4, 30.0)
+    metrics = [r.metric for r in records(offline_runs(run_dir)[0]) if r.WhichOneof("record_type") == "metric"]
+    axes = {metric.name or metric.glob_name: metric.step_metric for metric in metrics}
+    assert axes["train/*"] == axes["perf/*"] == axes["val/*"] == "step"
+
+
+def test_the_summary_keeps_the_best_value(run_dir):
+    second = summary(offline_runs(run_dir)[1])
+    assert second["val/mIoU"] == {"max": 20.0, "min": 10.0, "last": 10.0}
+    assert second["state"] == "completed"
+    assert summary(offline_runs(run_dir)[0])["state"] == "interrupted"
+
+
+def test_the_exit_code_tells_a_finished_run_from_a_broken_one(run_dir):
+    codes = [
+        record.exit.exit_code
+        for path in offline_runs(run_dir)
+        for record in records(path)
+        if record.WhichOneof("record_type") == "exit"
+    ]
+    assert codes == [1, 0]
+
+
+def test_pictures_carry_their_class_maps_in_wandbs_own_format(run_dir):
+    path = offline_runs(run_dir)[0]
+    entry = history(path)[0]["segmentation/examples"]
+    files = path.parent / "files"
+    with Image.open(files / entry["path"]) as image:
+        assert np.array_equal(np.asarray(image), picture().pixels)
+    with Image.open(files / entry["masks"]["prediction"]["path"]) as image:
+        assert np.array_equal(np.asarray(image), picture().maps["prediction"])
+    assert entry["caption"] == "a caption"
+    config = [
+        json.loads(item.value_json)
+        for record in records(path)
+        if record.WhichOneof("record_type") == "config"
+        for item in record.config.update
+        if item.key == "_wandb" or "_wandb" in item.nested_key
+    ]
+    assert '"wall"' in json.dumps(config)
+
+
+def test_tables_can_be_read_back(run_dir):
+    path = offline_runs(run_dir)[0]
+    entry = history(path)[0]["segmentation/classes"]
+    table = json.loads((path.parent / "files" / entry["path"]).read_text())
+    assert table["columns"] == ["name", "IoU"]
+    assert table["data"][0] == ["wall", 0.5]
+
+
+def test_two_jobs_of_one_process_are_two_runs(tmp_path):
+    for number in (1, 2):
+        tracker = Wandb(**SETTINGS | {"name": f"job{number}"})
+        (tmp_path / f"{number}").mkdir()
+        tracker.start(tmp_path / f"{number}", CONFIG, 0)
+        tracker.scalars(1, {"train/loss": float(number)})
+        if number == 2:
+            tracker.finish("completed", {})  # the first was left open, by a crash say
+    wait_for_the_files()
+    paths = [offline_runs(tmp_path / f"{number}")[0] for number in (1, 2)]
+    assert paths[0].name != paths[1].name
+    assert [[row["train/loss"] for row in history(path)] for path in paths] == [[1.0], [2.0]]
+
+
+def test_the_way_to_upload_is_said_and_nothing_else(tmp_path, capfd):
+    tracker = Wandb(**SETTINGS)
+    tracker.start(tmp_path, CONFIG, 0)
+    tracker.finish("completed", {})
+    out, err = capfd.readouterr()
+    assert out == f"to upload this run to W&B: wandb sync {offline_runs(tmp_path)[0].parent}\n"
+    assert err == ""
+
+
+def test_a_missing_account_does_not_stop_the_training(tmp_path, capsys):
+    trackers = Trackers([Wandb(**SETTINGS | {"mode": "online"})])
+    trackers.start(tmp_path, CONFIG, 0)
+    trackers.scalars(1, {"train/loss": 1.0})
+    trackers.finish("completed", {})
+    assert "warning: Wandb failed" in capsys.readouterr().err
+
+
+def test_an_unknown_mode_is_refused():
+    with pytest.raises(ValueError, match="mode must be one of online, offline, disabled, got 'on'"):
+        Wandb(**SETTINGS | {"mode": "on"})
