@@ -4,7 +4,7 @@ Shape letters, used everywhere: B batch, N tokens, K kept tokens, D width, H W p
 C classes (or channels, where an image is meant).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -109,4 +109,6 @@ class Stream(Protocol):
 
     steps_per_epoch: float
 
-    def batches(self, start_step: int) -> Iterator[Batch]: ...
+    def batches(self, start_step: int) -> Generator[Batch]:
+        """Closing the generator ends what it keeps running."""
+        ...

@@ -11,7 +11,7 @@ import signal
 import sys
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -81,7 +81,7 @@ class TrainStream:
         self.epoch_length = whole or self._size
         self.steps_per_epoch = self.epoch_length / global_batch
 
-    def batches(self, start_step: int) -> Iterator[Batch]:
+    def batches(self, start_step: int) -> Generator[Batch]:
         """Micro-batches from step `start_step` on, for ever; the first one costs no more at step 100000 than at 0."""
         return _serve(self._samples, self._keys(start_step), _stack, self._num_workers, self._pin)
 
@@ -195,7 +195,7 @@ def _unpack(packed: tuple[Any, ...]) -> Sample:
     return Sample(torch.from_numpy(image), torch.from_numpy(label) if isinstance(label, np.ndarray) else label, name)
 
 
-def _serve(samples: Any, keys: Iterable[Any], collate: Any, num_workers: int, pin: bool) -> Iterator[Any]:
+def _serve(samples: Any, keys: Iterable[Any], collate: Any, num_workers: int, pin: bool) -> Generator[Any]:
     """What `collate` makes of the samples of each list of keys. The workers end with the iterator."""
     with warnings.catch_warnings():
         # More workers than cores pay off on slow storage, and are the user's choice.

@@ -4,8 +4,8 @@ memory."""
 import resource
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 
 import torch
 
@@ -24,13 +24,14 @@ class Clock:
         self.waited = 0.0
         self.began = time.perf_counter()
 
-    def watch(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+    def watch(self, batches: Generator[Batch]) -> Generator[Batch]:
         """The same batches, with a note of how long each was waited for."""
-        while True:
-            before = time.perf_counter()
-            batch = next(batches)
-            self.waited += time.perf_counter() - before
-            yield batch
+        with closing(batches):
+            while True:
+                before = time.perf_counter()
+                batch = next(batches)
+                self.waited += time.perf_counter() - before
+                yield batch
 
     @contextmanager
     def paused(self) -> Iterator[None]:

@@ -1,6 +1,7 @@
 """The training loop. It knows steps, clocks and files, and no task."""
 
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -56,7 +57,6 @@ def fit(
     checkpoints.config, checkpoints.meta = config, meta
     interruption = Interruption()
     clock = Clock(settings.torch_device)
-    batches = clock.watch(stream.batches(state.step))
 
     def log() -> None:
         values = _progress(state, stream.steps_per_epoch, settings.global_batch) | clock.read()
@@ -82,7 +82,8 @@ def fit(
     state.model.train()
     try:
         tracker.start(run_dir, config, state.step)
-        with interruption:
+        # Closed whatever happens: the processes that load data must not outlive the training.
+        with closing(clock.watch(stream.batches(state.step))) as batches, interruption:
             if state.evaluated < state.step:
                 evaluate_and_save()
             clock.read()

@@ -32,7 +32,7 @@ def launch(arguments: Sequence[str] | None = None) -> int:
     try:
         entry()
         if raised:
-            raise raised[0]
+            raise raised.pop()
     except UserError as error:
         return _say(str(error))
     except KeyboardInterrupt:

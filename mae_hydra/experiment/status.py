@@ -24,12 +24,15 @@ NOT_RESULTS = (
 def write_json(path: Path, content: Any) -> None:
     """Write atomically: a reader sees the old file or the new one, never half of it. NaN and infinity are null."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(temporary, "w") as file:
-        json.dump(_finite(content), file, indent=2, default=str, allow_nan=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "w") as file:
+            json.dump(_finite(content), file, indent=2, default=str, allow_nan=False)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _finite(content: Any) -> Any:

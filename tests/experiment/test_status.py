@@ -78,9 +78,20 @@ def test_a_second_attempt_is_counted(tmp_path):
     assert read_status(tmp_path)["state"] == "interrupted"  # our own process, but an earlier job of it
 
 
-def test_a_failing_write_leaves_the_former_file(tmp_path):
+def test_a_failing_write_leaves_the_former_file_and_nothing_else(tmp_path, monkeypatch):
     path = tmp_path / "status.json"
     write_json(path, {"a": 1})
-    with pytest.raises(ValueError):
-        write_json(path, {"a": float("nan")})
+
+    def full(_descriptor):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_json(path, {"a": 2})
     assert json.loads(path.read_text()) == {"a": 1}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["status.json"]
+
+
+def test_what_is_no_finite_number_is_written_as_null(tmp_path):
+    write_json(tmp_path / "a.json", {"a": float("nan"), "b": [float("inf"), 1.5], "c": {"d": "NaN"}})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"a": None, "b": [None, 1.5], "c": {"d": "NaN"}}
