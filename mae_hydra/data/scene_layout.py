@@ -153,8 +153,9 @@ def water(canvas: Canvas, box: Box) -> Array:
     near = nearness_of(canvas, box)
     ripples = in_perspective(canvas, "ripples", box, 0.6, 1.0)
     horizon_row = round(canvas.horizon * canvas.height)
-    # Below the mirrored zenith the sky bounces back; holding its last row would draw streaks.
-    mirrored = np.minimum(np.abs(2 * horizon_row - 1 - np.arange(box[0].start, box[0].stop)), canvas.height - 1)
+    # Where the mirrored sky ends it bounces back a little; holding its last row would draw streaks.
+    mirrored = 2 * horizon_row - 1 - np.arange(box[0].start, box[0].stop)
+    mirrored = np.where(mirrored < 0, np.minimum(-mirrored, horizon_row // 3), mirrored)
     mirror = canvas.colour[:, mirrored, box[1]] * np.float32(0.85)
     own = light.lit(rng, rng.choice(("2f6f8a", "3f8a8a", "35506a", "5f7a6a", "7a8a80", "4f6f9f")))
     share = np.float32(rng.uniform(0.3, 0.9)) * (1 - 0.5 * near)
@@ -164,7 +165,7 @@ def water(canvas: Canvas, box: Box) -> Array:
 GROUNDS: dict[int, Callable[[Canvas, Box], Array]] = {WATER: water, GRASS: grass, FIELD: field, SAND: sand}
 # What may lie in front of what, from the horizon to the viewer, with how often it happens.
 LANDS: dict[tuple[int, ...], int] = {
-    (GRASS,): 3, (FIELD,): 3, (SAND,): 2, (WATER,): 1, (FIELD, GRASS): 3, (GRASS, FIELD): 4, (WATER, SAND): 4,
+    (GRASS,): 3, (FIELD,): 4, (SAND,): 2, (WATER,): 1, (FIELD, GRASS): 3, (GRASS, FIELD): 5, (WATER, SAND): 4,
     (WATER, GRASS): 3, (GRASS, WATER): 2, (SAND, GRASS): 2, (GRASS, SAND): 2, (SAND, WATER): 2,
     (GRASS, WATER, SAND): 2, (FIELD, WATER, GRASS): 2, (WATER, SAND, GRASS): 2, (SAND, FIELD, GRASS): 1,
 }  # fmt: skip
@@ -211,7 +212,7 @@ class Road(NamedTuple):
 def paint_road(canvas: Canvas) -> Road | None:
     """A road from the viewer to the horizon, mostly with a dashed middle line; not every land has one."""
     rng, light, h = canvas.rng, canvas.light, canvas.horizon
-    if rng.random() < 0.3:
+    if rng.random() < 0.2:
         return None
     road = Road(
         start=canvas.aspect * rng.uniform(0.1, 0.9),

@@ -113,7 +113,7 @@ def photograph(rng: Random, scene: NDArray[np.float32], grain: NDArray[np.float3
     np.clip(image, 0, 1, out=image)
     image **= np.float32(rng.uniform(0.75, 1.25))
     image = (image - np.float32(0.5)) * np.float32(rng.uniform(0.75, 1.2)) + np.float32(0.5 + rng.uniform(-0.06, 0.06))
-    image += grain * np.float32(rng.uniform(0.003, 0.02))
+    image += grain * np.float32(rng.uniform(0.002, 0.012))
     np.clip(image, 0, 1, out=image)
     image *= 255
     return np.rint(image).astype(np.uint8)

@@ -113,7 +113,7 @@ def paint_rock(canvas: Canvas, x: float, base: float, size: float) -> None:
     """A boulder with facets and cracks."""
     rng, light = canvas.rng, canvas.light
     near = canvas.nearness(base)
-    wide, tall = size * rng.uniform(0.3, 0.6), size * rng.uniform(0.3, 0.6)
+    wide, tall = size * rng.uniform(0.4, 0.7), size * rng.uniform(0.4, 0.8)
     cast_shadow(canvas, x, base, wide)
     box = canvas.box(x - wide * 1.25, base - tall * 1.25, x + wide * 1.25, base + 0.02)
     y, xs = canvas.grid(box)

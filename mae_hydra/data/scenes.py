@@ -51,7 +51,7 @@ def render(seed: int, split: Split, index: int, size: tuple[int, int]) -> tuple[
     """One scene: image uint8 (3, H, W) and labels uint8 (H, W), 255 where the class is uncertain."""
     rng = Random(fold(seed, "scenes", split, index))
     canvas = Canvas(size, rng, draw_light(rng))
-    canvas.horizon = rng.uniform(0.34, 0.6)
+    canvas.horizon = rng.uniform(0.3, 0.56)
     paint_sky(canvas)
     paint_clouds(canvas)
     paint_mountains(canvas)
@@ -70,24 +70,26 @@ def paint_objects(canvas: Canvas, land: tuple[int, ...], road: Road | None) -> N
     count = rng.randint(3, 7)
     for t in sorted(rng.uniform(0.02, 0.95) ** 1.2 for _ in range(count)):
         base = h + (1 - h) * t
-        size = (0.15 + 0.5 * t) * rng.uniform(0.75, 1.3)
+        size = (0.2 + 0.48 * t) * rng.uniform(0.8, 1.3)
         x = canvas.aspect * rng.uniform(0.0, 1.0)
         row, column = min(int(base * canvas.height), canvas.height - 1), min(int(x * canvas.height), canvas.width - 1)
         under = int(canvas.labels[row, column])
         if road is not None and rng.random() < 0.35 and t > 0.12:
             x = road.middle(t) + rng.uniform(-0.4, 0.4) * road.half * t
-            paint_vehicle(canvas, x, base, size * 0.75)
+            paint_vehicle(canvas, x, base, size * 0.85)
         elif under == ROAD:
-            paint_vehicle(canvas, x, base, size * 0.75)
+            paint_vehicle(canvas, x, base, size * 0.85)
         elif under == WATER:
-            if rng.random() < 0.5:
-                paint_rock(canvas, x, base, size * 0.7)
+            if rng.random() < 0.6:
+                paint_rock(canvas, x, base, size * 0.8)
         elif under == SAND:
             rng.choice((paint_rock, paint_rock, paint_tree, paint_building))(canvas, x, base, size)
         elif town:
-            rng.choice((paint_building, paint_building, paint_tree, paint_vehicle))(canvas, x, base, size)
+            rng.choice((paint_building, paint_building, paint_tree, paint_vehicle, paint_vehicle))(
+                canvas, x, base, size
+            )
         else:
-            rng.choice((paint_tree, paint_tree, paint_rock, paint_building))(canvas, x, base, size)
+            rng.choice((paint_tree, paint_tree, paint_rock, paint_rock, paint_building))(canvas, x, base, size)
 
 
 class Scenes:

@@ -13,6 +13,7 @@ from mae_hydra.engine.clock import Clock
 from mae_hydra.engine.cut import Cut
 from mae_hydra.engine.evaluations import Evaluations
 from mae_hydra.engine.interrupt import Interrupted, Interruption
+from mae_hydra.engine.profile import profiling
 from mae_hydra.engine.settings import Settings
 from mae_hydra.engine.state import State
 from mae_hydra.engine.step import set_learning_rates, train_step
@@ -83,7 +84,11 @@ def fit(
     try:
         tracker.start(run_dir, config, state.step)
         # Closed whatever happens: the processes that load data must not outlive the training.
-        with closing(clock.watch(stream.batches(state.step))) as batches, interruption:
+        with (
+            closing(clock.watch(stream.batches(state.step))) as batches,
+            interruption,
+            profiling(settings.profile_steps, run_dir) as profiled,
+        ):
             if state.evaluated < state.step:
                 evaluate_and_save()
             clock.read()
@@ -92,9 +97,11 @@ def fit(
                 seed_device(seed, "step", state.step, rank())
                 set_learning_rates(state.optimizer, schedule.factor(state.step))
                 state.window.add(train_step(state, forward, batches, accumulate=cut.accumulate, settings=settings))
+                profiled()
                 state.step += 1
                 clock.images += settings.global_batch
-                if state.step % settings.log_every == 0 or state.step == total:
+                # The first step too: who waits for a large model sees at once that it trains, and for how long it will.
+                if state.step % settings.log_every == 0 or state.step in (1, total):
                     log()
                 with clock.paused():
                     evaluate_and_save()

@@ -20,7 +20,8 @@ class Settings:
 
     `device` "auto" is CUDA where there is one. `precision` "auto" is bf16 on CUDA and fp32 on the CPU. `global_batch`:
     images per optimizer step over all processes. `clip_grad`: largest norm of the whole gradient, None for no clipping.
-    `log_every`: steps. `deterministic`: as repeatable as the device's kernels allow; torch warns of those that are not.
+    `log_every`: steps. `profile_steps`: how many steps to record (see `profiling`), None for none. `deterministic`: as
+    repeatable as the device's kernels allow; torch warns of those that are not.
     """
 
     device: str
@@ -30,6 +31,7 @@ class Settings:
     clip_grad: float | None
     compile: bool
     log_every: int
+    profile_steps: int | None
     deterministic: bool
 
     def __post_init__(self) -> None:
@@ -44,6 +46,8 @@ class Settings:
             raise ValueError(f"global_batch must be at least 1, got {self.global_batch}")
         if self.clip_grad is not None and not self.clip_grad > 0:
             raise ValueError(f"clip_grad must be positive, or null for no clipping, got {self.clip_grad}")
+        if self.profile_steps is not None and self.profile_steps < 1:
+            raise ValueError(f"profile_steps must be at least 1, or null, got {self.profile_steps}")
         if self.log_every < 1:
             raise ValueError(f"log_every must be at least 1 step, got {self.log_every}")
 

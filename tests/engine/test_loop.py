@@ -88,7 +88,7 @@ def test_a_run_of_12_equals_5_and_a_checkpoint_and_7(tmp_path, unbroken, number)
 
 def test_the_unbroken_run_has_something_to_compare(unbroken):
     lines = metrics(unbroken)
-    assert [line["step"] for line in lines] == [3, 4, 6, 8, 9, 12]
+    assert [line["step"] for line in lines] == [1, 3, 4, 6, 8, 9, 12]
     assert lines[-1].keys() >= {"train/loss", "train/doubled", "train/grad_norm", "val/loss", "epoch", "images"}
     state = last(unbroken)
     assert (state["step"], state["evaluated"], state["window"]) == (12, 12, {})
@@ -180,9 +180,9 @@ def test_the_log_has_means_over_the_steps_since_the_last_line(tmp_path):
     Run(tmp_path / "4", evaluators={}, settings=settings(log_every=4), tracker=fourth)()
     single = [told[2] for told in every.told if told[0] == "scalars"]
     means = [told[1:] for told in fourth.told if told[0] == "scalars"]
-    assert [step for step, _ in means] == [4, 8, 12]
-    for step, values in means:
-        window = single[step - 4 : step]
+    assert [step for step, _ in means] == [1, 4, 8, 12]
+    for before, (step, values) in zip([0, 1, 4, 8], means, strict=True):
+        window = single[before:step]
         for name in ("train/loss", "train/doubled", "train/grad_norm"):  # every step counts equally many pixels here
             assert values[name] == pytest.approx(np.mean([line[name] for line in window]), rel=1e-6)
         assert values["images"] == 8 * step

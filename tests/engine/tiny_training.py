@@ -125,6 +125,7 @@ def settings(**changes: Any) -> Settings:
         "clip_grad": None,
         "compile": False,
         "log_every": 4,
+        "profile_steps": None,
         "deterministic": False,
     }
     return Settings(**(values | changes))

@@ -1,0 +1,24 @@
+import json
+
+import pytest
+from tiny_training import Run, settings
+
+
+def test_as_many_steps_are_recorded_as_asked_for_and_the_table_is_shown(tmp_path, capsys):
+    Run(tmp_path, settings=settings(profile_steps=3))()
+    trace = json.loads((tmp_path / "profile" / "trace.json").read_text())
+    steps = {event["name"] for event in trace["traceEvents"] if event.get("name", "").startswith("ProfilerStep")}
+    assert len(steps) == 3
+    assert "aten::" in (tmp_path / "profile" / "table.txt").read_text()
+    assert "trace.json" in capsys.readouterr().out
+
+
+def test_a_profiled_run_ends_with_the_same_weights(tmp_path):
+    plain, profiled = Run(tmp_path / "a"), Run(tmp_path / "b", settings=settings(profile_steps=3))
+    assert plain()["val/loss"] == profiled()["val/loss"]
+    assert not (tmp_path / "a" / "profile").exists()
+
+
+def test_no_steps_are_refused():
+    with pytest.raises(ValueError, match="profile_steps must be at least 1, or null, got 0"):
+        settings(profile_steps=0)
