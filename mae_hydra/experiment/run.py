@@ -12,7 +12,7 @@ from torch import nn
 
 from mae_hydra.data import ImageData, TrainStream
 from mae_hydra.distributed import broadcast_object, is_main, rank, session, world_size
-from mae_hydra.engine import Checkpoints, State, cut_batch, fit, wrap
+from mae_hydra.engine import Checkpoints, Cut, Settings, State, cut_batch, fit, wrap
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.construct import build, complete
 from mae_hydra.experiment.status import write_json
@@ -77,6 +77,8 @@ def run(config: DictConfig, plain: Mapping[str, Any], run_dir: Path) -> float:
         tracker = Trackers([LocalFiles(), Console(total_steps=schedule.steps), *chosen])
         for row in describe_groups(optimizer):
             log.info("parameter group %s", row)
+        if is_main():
+            _introduce(config.name, model, data, settings, cut, schedule.steps, state.step, run_dir)
         results = fit(
             state,
             forward,
@@ -95,6 +97,29 @@ def run(config: DictConfig, plain: Mapping[str, Any], run_dir: Path) -> float:
     if is_main():
         write_json(run_dir / "results.json", results)
     return results.get(config.checkpoint.monitor, math.nan)
+
+
+def _introduce(
+    name: str, model: nn.Module, data: ImageData, settings: Settings, cut: Cut, steps: int, start: int, run_dir: Path
+) -> None:
+    """What is about to happen, in three lines."""
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    height, width = data.image_size
+    lines = [
+        f"{name}: {parameters / 1e6:.1f} M parameters on {settings.torch_device} in {settings.resolved_precision}; "
+        f"{len(data.train)} training and {len(data.validation)} validation images, {height}x{width}",
+        f"{steps} steps of {settings.global_batch} images"
+        + (
+            f" (micro-batches of {cut.micro_batch}, {cut.world_size} processes)"
+            if cut.accumulate * cut.world_size > 1
+            else ""
+        )
+        + (f", from step {start}" if start else ""),
+        f"everything goes to {run_dir}",
+    ]
+    for line in lines:
+        log.info(line)
+        print(line, flush=True)
 
 
 def discard_empty(run_dir: Path) -> None:
