@@ -35,9 +35,9 @@ def run(options: argparse.Namespace) -> int:
         print(f"\n[1/3] Pre-training a masked autoencoder without labels -> {out / 'pretrain'}", flush=True)
         _train(out / "pretrain", ["+experiment=demo_pretrain", *common])
         print(f"\n[2/3] UPerNet from the pre-trained encoder, few labels -> {out / 'pretrained'}", flush=True)
-        _train(out / "pretrained", ["+experiment=demo_segment", *common, f"init_from={out / 'pretrain'}"])
+        _train(out / "pretrained", ["+experiment=demo_transfer", *common, f"init_from={out / 'pretrain'}"])
         print(f"\n[3/3] UPerNet from scratch, the same labels and budget -> {out / 'scratch'}", flush=True)
-        _train(out / "scratch", ["+experiment=demo_segment", *common])
+        _train(out / "scratch", ["+experiment=demo_scratch", *common])
         rows += [{"seed": seed, "start": name, **_results(out / folder)} for name, folder in SEGMENT.items()]
     first = options.out if len(options.seeds) == 1 else options.out / f"seed{options.seeds[0]}"
     write_report(options.out, first, rows, seconds=time.time() - began)
