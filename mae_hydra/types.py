@@ -87,6 +87,10 @@ class Trainable(Protocol):
 class Evaluator(Protocol):
     """Owns its data, its metric, its pictures and its clock; the loop only asks `due`."""
 
+    def check(self, model: nn.Module) -> None:
+        """Raise a UserError where `run` could not evaluate this model; before training, and cheap."""
+        ...
+
     def due(self, step: int, total_steps: int) -> bool: ...
 
     def run(self, model: nn.Module, step: int) -> Evaluation: ...

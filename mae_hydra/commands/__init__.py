@@ -11,7 +11,7 @@ from mae_hydra.errors import UserError
 VERBS = {
     "train": ("train", "what python train.py does, from anywhere"),
     "demo": ("demo", "the whole story on embedded data: pre-train, transfer, compare with training from scratch"),
-    "make-data": ("make_data", "write the embedded scenes in the layout of ADE20K, ImageNet, or as a folder of photos"),
+    "make-data": ("make_data", "write the embedded scenes as files, in the layout of ADE20K or of ImageNet"),
 }
 
 

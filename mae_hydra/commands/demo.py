@@ -18,9 +18,7 @@ SEGMENT = {"pre-trained": "pretrained", "from scratch": "scratch"}  # what it is
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("outputs/demo"), help="where to write (default: %(default)s)")
-    parser.add_argument(
-        "--seeds", type=int, nargs="+", default=[0], help="repeat everything for each seed (default: 0)"
-    )
+    parser.add_argument("--seeds", default="0", help="repeat everything for each, e.g. 0,1,2 (default: %(default)s)")
     parser.add_argument("overrides", nargs="*", help="added to all three runs, e.g. +debug=smoke")
 
 
@@ -29,8 +27,12 @@ def run(options: argparse.Namespace) -> int:
 
     began = time.time()
     rows = []
-    for seed in options.seeds:
-        out = options.out if len(options.seeds) == 1 else options.out / f"seed{seed}"
+    try:
+        seeds = [int(seed) for seed in options.seeds.split(",")]
+    except ValueError as error:
+        raise UserError(f"--seeds takes whole numbers with commas between them, got {options.seeds!r}") from error
+    folders = [options.out if len(seeds) == 1 else options.out / f"seed{seed}" for seed in seeds]
+    for seed, out in zip(seeds, folders, strict=True):
         common = [f"seed={seed}", *options.overrides]
         print(f"\n[1/3] Pre-training a masked autoencoder without labels -> {out / 'pretrain'}", flush=True)
         _train(out / "pretrain", ["+experiment=demo_pretrain", *common])
@@ -39,8 +41,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"\n[3/3] UPerNet from scratch, the same labels and budget -> {out / 'scratch'}", flush=True)
         _train(out / "scratch", ["+experiment=demo_scratch", *common])
         rows += [{"seed": seed, "start": name, **_results(out / folder)} for name, folder in SEGMENT.items()]
-    first = options.out if len(options.seeds) == 1 else options.out / f"seed{options.seeds[0]}"
-    write_report(options.out, first, rows, seconds=time.time() - began)
+    write_report(options.out, folders[0], rows, seconds=time.time() - began)
     return 0
 
 
@@ -51,7 +52,10 @@ def _train(run_dir: Path, overrides: list[str]) -> None:
     if code == 75:
         raise KeyboardInterrupt  # it said how to go on; the same command does
     if code != 0:
-        raise UserError(f"this part of the demo failed with exit code {code}; {run_dir / 'error.txt'} says why")
+        raise UserError(
+            f"this part of the demo failed with exit code {code}; if {run_dir} is of an older demo, "
+            "remove it or give --out"
+        )
 
 
 def _results(run_dir: Path) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+PATCH = 8  # of the tiny models, which the printed command trains
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", type=Path, help="a new folder")
@@ -22,8 +24,10 @@ def run(options: argparse.Namespace) -> int:
     from mae_hydra.experiment.compose import compose_config
     from mae_hydra.experiment.construct import build
 
-    if len(options.size) > 2:
-        raise UserError(f"--size takes one side, or height and width, got {options.size}")
+    if len(options.size) > 2 or any(side % PATCH for side in options.size):
+        raise UserError(f"--size takes one side, or height and width, in multiples of {PATCH}, got {options.size}")
+    if options.workers < 0:
+        raise UserError(f"--workers must not be negative, got {options.workers}")
     size = options.size[0] if len(options.size) == 1 else options.size
     config = compose_config(
         [
@@ -59,6 +63,6 @@ def run(options: argparse.Namespace) -> int:
         num_classes = len(folders)
     print(f"wrote {options.out}. To train on it:")
     model = "upernet_vitt" if options.layout == "ade20k" else "mae_vitt"
-    keys = f"data.root={options.out} data.num_classes={num_classes} data.image_size={min(options.size)}"
+    keys = f"data.root={options.out} data.num_classes={num_classes} data.image_size={size}".replace(", ", ",")
     print(f"  python train.py model={model} data={options.layout} {keys}")
     return 0

@@ -20,7 +20,7 @@ from mae_hydra.data.ade20k_names import ADE20K_NAMES
 from mae_hydra.data.decode import check_channels, read_image, read_labels
 from mae_hydra.data.listing import Names, existing_folder, find_images
 from mae_hydra.data.palette import distinct_colours
-from mae_hydra.data.source import ImageData, Sample, check_loading, height_width
+from mae_hydra.data.source import ImageData, Sample, check_loading, height_width, limited
 from mae_hydra.errors import UserError
 
 CLASSES_FILE = "classes.json"
@@ -126,6 +126,7 @@ def ade20k(
     ignore_index: int,
     reduce_zero_label: bool,
     batch_size: int,
+    train_limit: int | None,
     num_workers: int,
 ) -> ImageData:
     """ADE20K, or any other set in its layout; see `LabelTable` for `reduce_zero_label`."""
@@ -136,7 +137,7 @@ def ade20k(
     train, validation = (LabelledPhotos(path, split, channels, table) for split in ("training", "validation"))
     class_names, palette = read_classes(path, num_classes)
     return ImageData(
-        train=train,
+        train=limited(train, train_limit),
         validation=validation,
         image_size=height_width(image_size),
         channels=channels,

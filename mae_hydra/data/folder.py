@@ -8,7 +8,7 @@ import numpy as np
 
 from mae_hydra.data.decode import check_channels, read_image
 from mae_hydra.data.listing import EXTENSIONS, Names, existing_folder, find_images
-from mae_hydra.data.source import ImageData, Sample, check_loading, height_width
+from mae_hydra.data.source import ImageData, Sample, check_loading, height_width, limited
 from mae_hydra.errors import UserError
 
 _WANTED = (
@@ -43,6 +43,7 @@ def folder(
     num_classes: int,
     ignore_index: int,
     batch_size: int,
+    train_limit: int | None,
     num_workers: int,
 ) -> ImageData:
     """Every photo below `root`, a fixed share of which is held out for validation.
@@ -62,7 +63,7 @@ def folder(
         raise UserError(f"there is no photo in data.root={root}; {_WANTED}")
     train, validation = split_by_name(names, validation_fraction)
     return ImageData(
-        train=Photos(path, train, channels),
+        train=limited(Photos(path, train, channels), train_limit),
         validation=Photos(path, validation, channels),
         image_size=height_width(image_size),
         channels=channels,

@@ -9,7 +9,7 @@ from mae_hydra.data.decode import check_channels
 from mae_hydra.data.folder import Photos
 from mae_hydra.data.listing import existing_folder, find_images
 from mae_hydra.data.palette import distinct_colours
-from mae_hydra.data.source import ImageData, check_loading, height_width
+from mae_hydra.data.source import ImageData, check_loading, height_width, limited
 from mae_hydra.errors import UserError
 
 _WANTED = (
@@ -29,6 +29,7 @@ def imagenet(
     num_classes: int,
     ignore_index: int,
     batch_size: int,
+    train_limit: int | None,
     num_workers: int,
 ) -> ImageData:
     """ImageNet's layout. A class id is the position of its folder's name among the sorted names of `train/`."""
@@ -57,7 +58,7 @@ def imagenet(
         return Photos(path / split, names, channels, np.array([ids[name] for name in _folders(names)], dtype=np.int64))
 
     return ImageData(
-        train=photos("train", train),
+        train=limited(photos("train", train), train_limit),
         validation=photos("val", validation),
         image_size=height_width(image_size),
         channels=channels,

@@ -28,7 +28,7 @@ from mae_hydra.data.scene_layout import (
 )
 from mae_hydra.data.scene_light import draw_light, photograph
 from mae_hydra.data.scene_objects import paint_building, paint_rock, paint_tree, paint_vehicle
-from mae_hydra.data.source import ImageData, Sample, height_width
+from mae_hydra.data.source import ImageData, Sample, height_width, limited
 from mae_hydra.seeds import fold
 
 Split = Literal["train", "validation"]
@@ -123,7 +123,7 @@ def scenes(
     image_size: int | Sequence[int],
     num_train: int,
     num_validation: int,
-    num_labelled: int | None,
+    train_limit: int | None,
     seed: int,
     channels: int,
     mean: Sequence[float],
@@ -133,7 +133,7 @@ def scenes(
     batch_size: int,
     num_workers: int,
 ) -> ImageData:
-    """The embedded scenes. `num_labelled` keeps the first n training scenes only: transfer with few labels."""
+    """The embedded scenes; `train_limit` as in `limited`."""
     size = height_width(image_size)
     if min(size) < SMALLEST:
         raise ValueError(
@@ -149,11 +149,8 @@ def scenes(
     for name, count in (("num_train", num_train), ("num_validation", num_validation)):
         if count < 1:
             raise ValueError(f"data.{name} must be at least 1, got {count}")
-    if num_labelled is not None and not 1 <= num_labelled <= num_train:
-        raise ValueError(f"data.num_labelled must lie in 1..num_train ({num_train}) or be null, got {num_labelled}")
-    train = num_train if num_labelled is None else num_labelled
     return ImageData(
-        train=Scenes(seed=seed, split="train", length=train, image_size=size),
+        train=limited(Scenes(seed=seed, split="train", length=num_train, image_size=size), train_limit),
         validation=Scenes(seed=seed, split="validation", length=num_validation, image_size=size),
         image_size=size,
         channels=channels,

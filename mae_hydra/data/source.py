@@ -90,6 +90,28 @@ class ImageData:
             )
 
 
+class _Some:
+    """Some of the samples of a set, by position."""
+
+    def __init__(self, whole: ImageSet, positions: range | Sequence[int]) -> None:
+        self._whole, self._positions = whole, positions
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self._whole[self._positions[index]]
+
+
+def limited(image_set: ImageSet, train_limit: int | None) -> ImageSet:
+    """`train_limit` samples, spread evenly over the set (so that sorted classes all keep a share); None: all."""
+    if train_limit is None:
+        return image_set
+    if not 1 <= train_limit <= len(image_set):
+        raise ValueError(f"data.train_limit must lie in 1..{len(image_set)} or be null, got {train_limit}")
+    return _Some(image_set, [number * len(image_set) // train_limit for number in range(train_limit)])
+
+
 def check_loading(batch_size: int, num_workers: int) -> None:
     """Refuse impossible sizes before any file is looked at."""
     if batch_size < 1:

@@ -40,7 +40,7 @@ class Checkpoints:
         if mode not in ("max", "min"):
             raise ValueError(f"mode must be max or min, got {mode!r}")
         self.directory = Path(directory)
-        self.last, self.best_path = self.directory / "last.pt", self.directory / "best.pt"
+        self.last_path, self.best_path = self.directory / "last.pt", self.directory / "best.pt"
         self.every, self.save_best, self.monitor, self.sign = every, save_best, monitor, 1 if mode == "max" else -1
         self.best: dict[str, Any] | None = None  # {"value", "step"} of the best evaluation so far
         self.config: Mapping[str, Any] = {}
@@ -60,18 +60,22 @@ class Checkpoints:
     def save(self, state: State, *, is_best: bool = False) -> None:
         """Write last.pt, and best.pt too where `is_best`. All processes call it, the main one writes."""
         if is_main():
-            self.directory.mkdir(parents=True, exist_ok=True)
-            temporary = self.directory / ".last.pt.partial"
-            temporary.unlink(missing_ok=True)  # of a crash; writing into it could write into a best.pt linked to it
-            with open(temporary, "wb") as file:
-                torch.save(self._content(state), file)
-                file.flush()
-                os.fsync(file.fileno())
-            if is_best:  # first: last.pt must not name a best that is not there yet
-                _link(temporary, self.best_path)
-            os.replace(temporary, self.last)
-            _sync_directory(self.directory)
+            self.write(state, is_best=is_best)
         barrier()
+
+    def write(self, state: State, *, is_best: bool = False) -> None:
+        """`save` for the main process alone: waits for no other, which may be gone."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        temporary = self.directory / ".last.pt.partial"
+        temporary.unlink(missing_ok=True)  # of a crash; writing into it could write into a best.pt linked to it
+        with open(temporary, "wb") as file:
+            torch.save(self._content(state), file)
+            file.flush()
+            os.fsync(file.fileno())
+        if is_best:  # first: last.pt must not name a best that is not there yet
+            _link(temporary, self.best_path)
+        os.replace(temporary, self.last_path)
+        _sync_directory(self.directory)
 
     def _content(self, state: State) -> dict[str, Any]:
         return {
@@ -89,9 +93,9 @@ class Checkpoints:
 
     def restore(self, state: State) -> bool:
         """Make `state` what it was when last.pt was written, bit for bit; False if there is no last.pt."""
-        if not self.last.is_file():
+        if not self.last_path.is_file():
             return False
-        content = read_checkpoint(self.last)
+        content = read_checkpoint(self.last_path)
         try:
             state.model.load_state_dict(content["model"])
             _check_names(state.optimizer, content["optimizer"])
@@ -104,7 +108,7 @@ class Checkpoints:
         except (KeyError, RuntimeError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise UserError(
-                f"{self.last} does not fit this run ({reason}); "
+                f"{self.last_path} does not fit this run ({reason}); "
                 "resume with the configuration it was written with, or start anew with resume=never"
             ) from error
         return True

@@ -10,26 +10,24 @@ from mae_hydra.engine.interrupt import Interruption
 from mae_hydra.engine.settings import Settings
 from mae_hydra.engine.state import State
 from mae_hydra.seeds import seed_device
-from mae_hydra.types import Evaluator, Tracker
+from mae_hydra.types import Evaluation, Evaluator
 
 
 @dataclass(frozen=True)
 class Evaluations:
-    """All evaluators of a run: each says when it is due, and after the last step every one is."""
+    """All evaluators of a run; when each is due, the last step included, is for itself to say."""
 
     evaluators: Mapping[str, Evaluator]
     total_steps: int
     settings: Settings
     seed: int
-    tracker: Tracker
 
     def due(self, step: int) -> dict[str, Evaluator]:
-        at_end = step == self.total_steps
-        return {name: e for name, e in self.evaluators.items() if at_end or e.due(step, self.total_steps)}
+        return {name: e for name, e in self.evaluators.items() if e.due(step, self.total_steps)}
 
-    def run(self, state: State, interruption: Interruption) -> dict[str, float] | None:
-        """The scalars of what is due as `val/<name>`, or None where a request to stop cut them short."""
-        found: dict[str, float] = {}
+    def run(self, state: State, interruption: Interruption) -> dict[str, Evaluation] | None:
+        """What every evaluator that is due found, by name, or None where a request to stop cut them short."""
+        found: dict[str, Evaluation] = {}
         for name, evaluator in self.due(state.step).items():
             seed_device(self.seed, "evaluate", name, state.step, rank())
             evaluation = None
@@ -40,9 +38,12 @@ class Evaluations:
             state.model.train()
             if evaluation is None:
                 return None
-            scalars = {f"val/{scalar}": float(value) for scalar, value in evaluation.scalars.items()}
-            if doubled := ", ".join(sorted(scalars.keys() & found.keys())):
+            if doubled := ", ".join(sorted(scalars({name: evaluation}).keys() & scalars(found).keys())):
                 raise ValueError(f"evaluator {name} reports {doubled}, and so does another; rename one of them")
-            found |= scalars
-            self.tracker.evaluation(state.step, name, evaluation)
+            found[name] = evaluation
         return found
+
+
+def scalars(found: Mapping[str, Evaluation]) -> dict[str, float]:
+    """All scalars of `found`, as `val/<name>`."""
+    return {f"val/{n}": float(value) for evaluation in found.values() for n, value in evaluation.scalars.items()}

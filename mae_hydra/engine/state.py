@@ -13,7 +13,8 @@ class State:
     """`model` is the plain module, never its wrapped form, so that its keys stay plain.
 
     `step`: finished optimizer steps. `evaluated`: the step up to which evaluations are done (less than `step` only
-    where a run was interrupted in an evaluation). `metrics`: the latest value of every scalar that was logged.
+    where a run was left before an evaluation was done). `metrics`: the latest value of every scalar that was logged.
+    `whole`: False while an update is under way, when an error leaves half a step; then it must not be saved.
     """
 
     model: nn.Module
@@ -23,3 +24,4 @@ class State:
     evaluated: int = 0
     window: Window = field(default_factory=Window)
     metrics: dict[str, float] = field(default_factory=dict)
+    whole: bool = True

@@ -5,16 +5,16 @@ found here, with the key named. Building nothing, it also runs in the tests over
 """
 
 import difflib
-import importlib
 import inspect
 import types
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mae_hydra.errors import UserError
+from mae_hydra.experiment.construct import locate
 
 HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 # The keys of the root that are not groups, with what they may hold. Everything else sits under a `_target_`.
@@ -37,7 +37,10 @@ SCALARS = (bool, int, float, str, type(None))
 
 
 def check(config: DictConfig) -> None:
-    """Raise a UserError naming the first thing that does not fit."""
+    """Raise a UserError naming the first thing that does not fit.
+
+    `config` is a whole configuration or a part of one.
+    """
     try:
         missing = sorted(OmegaConf.missing_keys(config))
         if missing:
@@ -121,6 +124,8 @@ def _accepts(hint: Any, value: Any) -> bool:
         return type(value) is hint
     if hint is float:
         return type(value) in (int, float)
+    if get_origin(hint) is Sequence and isinstance(value, (list, tuple, ListConfig)):
+        return all(_accepts(get_args(hint)[0], element) for element in value)
     if inspect.isclass(get_origin(hint) or hint):  # a container, or the class of a part that another node builds
         return not isinstance(value, SCALARS)
     return True
@@ -133,12 +138,13 @@ def _words(hint: Any) -> list[str]:
         return [repr(choice) for choice in get_args(hint)]
     words = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", type(None): "null"}
     kind = get_origin(hint) or hint
+    if get_origin(hint) is Sequence:
+        return [f"a list of {' or '.join(_words(get_args(hint)[0])).removeprefix('a ')}s"]
     return [words.get(kind) or ("a list" if issubclass(kind, Collection) else f"a {kind.__name__}")]
 
 
 def _locate(path: str, key: str) -> Any:
-    module, _, name = path.rpartition(".")
     try:
-        return getattr(importlib.import_module(module), name)
+        return locate(path)
     except (ImportError, AttributeError, ValueError) as error:
         raise UserError(f"{key}._target_ = {path} cannot be found ({error})") from error

@@ -1,28 +1,36 @@
 """The only caller of Hydra's `instantiate`: from a config node to an object, with errors a person can act on."""
 
 import functools
-from collections.abc import Callable
+import importlib
+import inspect
+import os
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import hydra.utils
 from hydra.errors import InstantiationException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 
 from mae_hydra.errors import UserError
 
-# What a configuration may build; Hydra 1.4 enforces the list, 1.3 has a blocklist of its own.
-WHITELIST = ["mae_hydra.*", "torch.*", "torchvision.*", "timm.*", "torchmetrics.*"]
+OWN = ("mae_hydra.",)
+# Of these only classes can be built: their functions load files, run code and reach the network.
+LIBRARIES = ("torch.", "torchvision.", "timm.", "torchmetrics.")
+TRUST = "MAE_HYDRA_TRUST"  # environment: further packages, separated by commas
 
 
-def build(node: DictConfig, key: str, *args: Any, **kwargs: Any) -> Any:
+def build(node: DictConfig, key: str, *args: Any, trusted: tuple[str, ...] | None = None, **kwargs: Any) -> Any:
     """Build the object that `node` describes; `key` names the node in error messages.
 
     Containers are plain (no ListConfig reaches an object or a checkpoint). A `_partial_` node gives a plain
-    `functools.partial`: Hydra's own re-checks its target at every call.
+    `functools.partial`: Hydra's own re-checks its target at every call. `trusted`: where targets may lie; by default
+    this package, classes of the libraries it stands on, and what the environment names.
     """
+    for path, target in targets(node, key):
+        _refuse_untrusted(path, target, trusted)
     options: dict[str, Any] = {"_convert_": "all"}
-    if hasattr(hydra.utils, "execution_whitelist"):
-        options["_execution_whitelist_"] = WHITELIST
+    if hasattr(hydra.utils, "execution_whitelist"):  # Hydra 1.4 has a list of its own; ours has been applied
+        options["_execution_whitelist_"] = [f"{target.rpartition('.')[0]}.*" for _, target in targets(node, key)]
     try:
         made = hydra.utils.instantiate(node, *args, **kwargs, **options)
     except InstantiationException as error:
@@ -41,8 +49,44 @@ def complete(key: str, factory: Callable[..., Any], *args: Any, **kwargs: Any) -
     """Call a `_partial_` with what only the run knows; what it refuses is the configuration's fault."""
     try:
         return factory(*args, **kwargs)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise UserError(f"{key}: {error}") from error
+
+
+def targets(node: Any, key: str) -> Iterator[tuple[str, str]]:
+    """(key, target) of every `_target_` below `node`."""
+    if isinstance(node, ListConfig):
+        for position, child in enumerate(node):
+            yield from targets(child, f"{key}[{position}]")
+    if isinstance(node, DictConfig):
+        if "_target_" in node:
+            yield key, str(node["_target_"])
+        for name in map(str, node):
+            yield from targets(node[name], f"{key}.{name}")
+
+
+def locate(target: str) -> Any:
+    """The object at a dotted path; ImportError, AttributeError or ValueError where there is none."""
+    module, _, name = target.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+def _refuse_untrusted(key: str, target: str, trusted: tuple[str, ...] | None) -> None:
+    try:
+        found = locate(target)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(f"{key}._target_ = {target} cannot be found ({error})") from error
+    home = f"{getattr(found, '__module__', '')}."  # not the path: `mae_hydra.models.mae.torch.load` is no model
+    if trusted is None:
+        extra = tuple(f"{name.strip()}." for name in os.environ.get(TRUST, "").split(",") if name.strip())
+        if home.startswith(OWN + extra) or (home.startswith(LIBRARIES) and inspect.isclass(found)):
+            return
+        way_out = f"; to allow a package of yours, set {TRUST}=<package>"
+    elif home.startswith(trusted):
+        return
+    else:
+        way_out = f"; only {', '.join(name + '*' for name in trusted)} is built from a file"
+    raise UserError(f"{key}._target_ = {target} is not built{way_out}")
 
 
 def _root_cause(error: BaseException) -> BaseException:

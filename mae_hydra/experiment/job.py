@@ -34,7 +34,7 @@ def run_job(config: DictConfig) -> float:
     in_sweep = hydra_config.mode == RunMode.MULTIRUN
     run_dir = Path(hydra_config.runtime.output_dir)
     overrides = list(hydra_config.overrides.task)
-    if hydra_config.sweeper.params and not in_sweep and not sweeps.is_child():
+    if hydra_config.sweeper.params and not in_sweep:
         discard_empty(run_dir)
         swept = ", ".join(hydra_config.sweeper.params)
         raise UserError(f"this configuration sweeps over {swept}; add -m: python train.py -m {' '.join(overrides)}")
@@ -66,7 +66,9 @@ def run_job(config: DictConfig) -> float:
         raise KeyboardInterrupt from interruption  # ends a sweep too
     except KeyboardInterrupt:
         if status is not None:
-            status.finish("interrupted", error="stopped by the keyboard before the state could be saved")
+            status.finish("interrupted", error="stopped before the state could be saved")
+        if is_main():
+            print("stopped before the state could be saved", file=sys.stderr)
         raise
     except BaseException as error:
         log.error("%s", error, exc_info=not isinstance(error, UserError))
@@ -75,22 +77,34 @@ def run_job(config: DictConfig) -> float:
         if status is not None:  # otherwise the directory belongs to an earlier run, which stays as it is
             (run_dir / "error.txt").write_text(traceback.format_exc())
             status.finish("failed", error=f"{type(error).__name__}: {error}".splitlines()[0])
-        if not in_sweep or config.fail_fast:
+        if not in_sweep:
             raise
-        sweeps.failures.append((run_dir.name, str(error)))
+        sweeps.failures[run_dir.name] = str(error)
         print(f"job {run_dir.name} failed: {error}", file=sys.stderr)
+        if config.fail_fast:
+            raise sweeps.SweepStopped from error
         return math.nan
 
 
 def _look_back(run_dir: Path, config: dict[str, Any]) -> float | None:
     """Compare with an earlier attempt in the same directory: its value if it is complete, None if there is work."""
     resume = config["resume"]
-    if resume not in (None, "auto", "never") and not (Path(resume) / "checkpoints" / "last.pt").is_file():
-        raise UserError(
-            f"resume={resume}: no checkpoints/last.pt there; give the directory of an interrupted run, "
-            "or init_from= to start a new run from a checkpoint file"
-        )
+    if resume not in (None, "auto", "never"):
+        if not (Path(resume) / "checkpoints" / "last.pt").is_file():
+            raise UserError(
+                f"resume={resume}: no checkpoints/last.pt there; give the directory of an interrupted run, "
+                "or init_from= to start a new run from a checkpoint file"
+            )
+        if Path(resume).resolve() != run_dir.resolve():
+            raise UserError(
+                f"resume={resume} goes on in that directory, but this run would go to {run_dir}; leave out "
+                "hydra.run.dir, and of a sweep repeat the same command without resume"
+            )
     previous = read_status(run_dir)
+    if previous is not None and previous["state"] == "running" and is_main():
+        raise UserError(
+            f"{run_dir} is being trained by process {previous['pid']} on {previous['host']}; wait for it or stop it"
+        )
     if previous is None or resume == "never":
         return None
     old_config = yaml.safe_load((run_dir / "config.yaml").read_text()) if (run_dir / "config.yaml").is_file() else None

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import hydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -15,32 +16,43 @@ from mae_hydra.experiment import resolvers, sweeps
 from mae_hydra.experiment.compose import config_dir
 from mae_hydra.experiment.mistakes import explain
 
+FAILED, STOPPED = 1, 130
 raised: list[Exception] = []  # what ended the job of a single run
-FAILED, RESUME_ME = 1, 75  # 75 is EX_TEMPFAIL: start the same command again
 
 
 def launch(arguments: Sequence[str] | None = None) -> int:
-    """Run what the command line says; the exit code: 0, 1 (something failed) or 75 (interrupted, can be resumed)."""
+    """Run what the command line says, and give the exit code.
+
+    0: done. 1: something failed. 75: interrupted with its state saved, start the same command again. 130: stopped
+    before there was a state to save.
+    """
     resolvers.register()
     # Hydra would print and swallow errors; they come to us instead and are said in one sentence.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     if arguments is not None:
         sys.argv = [sys.argv[0], *arguments]
-    sweeps.failures.clear()
-    entry = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(_job)
+    overrides = [argument for argument in sys.argv[1:] if "=" in argument and not argument.startswith("-")]
+    sweeps.start()
     raised.clear()
+    entry = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(_job)
     try:
+        if {"-m", "--multirun"} & set(sys.argv):
+            _refuse_unnamed_sweeps(overrides)
         entry()
         if raised:
             raise raised.pop()
     except UserError as error:
         return _say(str(error))
-    except KeyboardInterrupt:
-        return RESUME_ME
+    except KeyboardInterrupt as stop:
+        return getattr(stop.__cause__, "exit_code", STOPPED)
+    except sweeps.SweepStopped:
+        return FAILED
     except (HydraException, OmegaConfBaseException) as error:
         if isinstance(error.__cause__, UserError):
             return _say(str(error.__cause__))
-        return _say(explain(error, [a for a in sys.argv[1:] if "=" in a]))
+        return _say(explain(error, overrides))
+    finally:
+        sweeps.finish()
     return FAILED if sweeps.failures else 0
 
 
@@ -52,6 +64,13 @@ def _job(config: DictConfig) -> Any:
     except Exception as error:
         raised.append(error)  # from here on Hydra would add its own words to it
         return None
+
+
+def _refuse_unnamed_sweeps(overrides: Sequence[str]) -> None:
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        key = override.key_or_group or ""
+        if override.is_sweep_override() and resolvers.unnamed(key) and not key.startswith("hydra"):
+            raise UserError(f"a sweep over {key} would put all its jobs into one directory; run them one by one")
 
 
 def _say(sentence: str) -> int:

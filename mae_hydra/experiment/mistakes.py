@@ -18,16 +18,35 @@ def explain(error: BaseException, overrides: Sequence[str]) -> str:
         group = re.search(r"Could not override '([^']+)'", text)
         name = group[1] if group else "the group"
         return f"{name} is not in the defaults; add it with a plus: +{name}=<option>"
-    return " ".join(line.strip() for line in text.splitlines() if line.strip())
+    if "missing EQUAL" in text:
+        return "every override is key=value or group=option; " + text.splitlines()[0].replace(
+            "Error parsing", "cannot read"
+        )
+    if "Ambiguous value" in text:
+        return (
+            f"{text.splitlines()[0].lower()} is a sweep or a list: add -m for the one, write 'key=[a,b]' for the other"
+        )
+    if "no viable alternative" in text or "mismatched input" in text or "token recognition" in text:
+        return (
+            f"an override cannot be read ({text.splitlines()[0]}); quote values with special characters: 'key=\"a=b\"'"
+        )
+    missing = re.search(r"full_key: (\S+)", text)
+    if missing and "Missing" in text:
+        return "a value is missing: the configuration has ??? where one is needed (name= or task=, if you removed them)"
+    return " ".join(line.strip() for line in text.split("See https://")[0].splitlines() if line.strip())
 
 
 def unknown_key(key: str, overrides: Sequence[str]) -> str:
     """`model.mask_ration` -> the closest key that exists in the same composition."""
     sentence = f"unknown key '{key}'"
-    close = difflib.get_close_matches(key, _known_keys(key, overrides), n=1, cutoff=0.75)
+    if key == "data.root":
+        return f"{sentence}: data=scenes is rendered and reads no files; add data=folder, data=imagenet or data=ade20k"
+    known = _known_keys(key, overrides)
+    same_end = [other for other in known if other.endswith(f".{key.rsplit('.', 1)[-1]}")]
+    close = same_end or difflib.get_close_matches(key, known, n=1, cutoff=0.75)
     if close:
         return f"{sentence}; did you mean '{close[0]}'?"
-    return f"{sentence}; `python train.py --cfg job` shows every key there is"
+    return f"{sentence}; this model and this data have none like it (`python train.py … --cfg job` shows all there are)"
 
 
 def unknown_option(group: str, option: str, available: Sequence[str]) -> str:

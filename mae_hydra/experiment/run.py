@@ -3,28 +3,31 @@
 import logging
 import math
 import shutil
+import sys
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig
 from torch import nn
 
-from mae_hydra.data import ImageData, TrainStream
+from mae_hydra.data import Augment, ImageData, TrainStream
 from mae_hydra.distributed import broadcast_object, is_main, rank, session, world_size
 from mae_hydra.engine import Checkpoints, Cut, Settings, State, cut_batch, fit, wrap
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.construct import build, complete
 from mae_hydra.experiment.status import write_json
 from mae_hydra.optim import describe_groups
-from mae_hydra.seeds import seed_device
+from mae_hydra.seeds import generator, seed_device
 from mae_hydra.tracking import Console, LocalFiles, Trackers
+from mae_hydra.types import Evaluator
 from mae_hydra.weights import read_checkpoint, transfer
 
 log = logging.getLogger("mae_hydra")
 
-# What the labels of a data set must be for a task; pre-training takes any.
-LABELS = {"segment": "map"}
+NEEDS_MAPS = {"segment"}  # tasks that train on label maps; pre-training takes any images
 
 
 def run(config: DictConfig, plain: Mapping[str, Any], run_dir: Path) -> float:
@@ -33,70 +36,85 @@ def run(config: DictConfig, plain: Mapping[str, Any], run_dir: Path) -> float:
     `plain` is the same configuration, resolved, as a dictionary.
     """
     data: ImageData = build(config.data, "data")  # first: a missing data set is the commonest mistake
-    _check_labels(config, data)
-    settings = build(config.engine, "engine")
+    settings: Settings = build(config.engine, "engine")
     settings.check_world(world_size())
     settings.apply()
     with session(settings.torch_device):
         run_dir = _shared(run_dir)
-        cut = complete("engine", cut_batch, settings.global_batch, data.batch_size, world_size())
-        stream = TrainStream(
-            data.train,
-            build(config.augment, "augment"),
-            global_batch=settings.global_batch,
-            micro_batch=cut.micro_batch,
-            rank=rank(),
-            world_size=world_size(),
-            seed=config.seed,
-            num_workers=data.num_workers,
-            device_is_cuda=settings.torch_device.type == "cuda",
-        )
-        schedule = complete("schedule", build(config.schedule, "schedule"), stream.steps_per_epoch)
-
-        seed_device(config.seed, "init")
-        model: nn.Module = build(config.model, "model")
-        checkpoints: Checkpoints = complete(
-            "checkpoint", build(config.checkpoint, "checkpoint"), run_dir / "checkpoints"
-        )
-        started = config.resume != "never" and checkpoints.last.is_file()
-        if config.init_from and not started:
-            transfer(model, read_checkpoint(config.init_from)).show()
-        forward = wrap(model, settings)
-        # After wrapping: the optimizer must see the parameters where they are.
-        optimizer = complete("optimizer", build(config.optimizer, "optimizer"), model)
-        state = State(model, optimizer, settings.scaler())
-        if started:
-            checkpoints.restore(state)
-
-        inference = build(config.inference, "inference")
-        evaluators = {
-            str(name): complete(f"evaluation.{name}", build(node, f"evaluation.{name}"), data=data, inference=inference)
-            for name, node in config.evaluation.items()
-        }
-        chosen = [build(node, f"logger.{name}") for name, node in config.logger.items()]
-        tracker = Trackers([LocalFiles(), Console(total_steps=schedule.steps), *chosen])
-        for row in describe_groups(optimizer):
-            log.info("parameter group %s", row)
-        if is_main():
-            _introduce(config.name, model, data, settings, cut, schedule.steps, state.step, run_dir)
-        results = fit(
-            state,
-            forward,
-            stream,
-            schedule,
-            evaluators,
-            checkpoints,
-            tracker,
-            settings,
-            cut=cut,
-            seed=config.seed,
-            run_dir=run_dir,
-            config=plain,
-            meta={"class_names": list(data.class_names), "palette": data.palette.tolist()},
-        )
+        try:
+            results = _train(config, plain, run_dir, data, settings)
+        except Exception as error:
+            if not is_main():  # the main process tells its own; what went wrong here, nobody else knows
+                (run_dir / f"error.rank{rank()}.txt").write_text(traceback.format_exc())
+                print(f"error in process {rank()}: {error}", file=sys.stderr)
+            raise
     if is_main():
         write_json(run_dir / "results.json", results)
     return results.get(config.checkpoint.monitor, math.nan)
+
+
+def _train(
+    config: DictConfig, plain: Mapping[str, Any], run_dir: Path, data: ImageData, settings: Settings
+) -> dict[str, float]:
+    # What is cheap comes first: a large model should not be built for a mistake in what comes after it.
+    augment: Augment = build(config.augment, "augment")
+    _try_first_sample(config, data, augment)
+    cut = complete("engine", cut_batch, settings.global_batch, data.batch_size, world_size())
+    stream = TrainStream(
+        data.train,
+        augment,
+        global_batch=settings.global_batch,
+        micro_batch=cut.micro_batch,
+        rank=rank(),
+        world_size=world_size(),
+        seed=config.seed,
+        num_workers=data.num_workers,
+        device_is_cuda=settings.torch_device.type == "cuda",
+    )
+    schedule = complete("schedule", build(config.schedule, "schedule"), stream.steps_per_epoch)
+    inference = build(config.inference, "inference")
+    evaluators: dict[str, Evaluator] = {
+        str(name): complete(f"evaluation.{name}", build(node, f"evaluation.{name}"), data=data, inference=inference)
+        for name, node in config.evaluation.items()
+    }
+    checkpoints: Checkpoints = complete("checkpoint", build(config.checkpoint, "checkpoint"), run_dir / "checkpoints")
+    started = config.resume != "never" and checkpoints.last_path.is_file()
+    given = read_checkpoint(config.init_from) if config.init_from and not started else None
+
+    seed_device(config.seed, "init")
+    model: nn.Module = build(config.model, "model")
+    if given is not None:
+        transfer(model, given).show()
+    for evaluator in evaluators.values():
+        evaluator.check(model)
+    forward = wrap(model, settings)
+    # After wrapping: the optimizer must see the parameters where they are.
+    optimizer = complete("optimizer", build(config.optimizer, "optimizer"), model)
+    state = State(model, optimizer, settings.scaler())
+    if started:
+        checkpoints.restore(state)
+
+    chosen = [build(node, f"logger.{name}") for name, node in config.logger.items()]
+    tracker = Trackers([LocalFiles(), Console(total_steps=schedule.steps), *chosen])
+    for row in describe_groups(optimizer):
+        log.info("parameter group %s", row)
+    if is_main():
+        _introduce(config.name, model, data, settings, cut, schedule.steps, state.step, run_dir)
+    return fit(
+        state,
+        forward,
+        stream,
+        schedule,
+        evaluators,
+        checkpoints,
+        tracker,
+        settings,
+        cut=cut,
+        seed=config.seed,
+        run_dir=run_dir,
+        config=plain,
+        meta={"class_names": list(data.class_names), "palette": data.palette.tolist()},
+    )
 
 
 def _introduce(
@@ -136,10 +154,17 @@ def _shared(run_dir: Path) -> Path:
     return shared
 
 
-def _check_labels(config: DictConfig, data: ImageData) -> None:
-    wanted = LABELS.get(config.task)
-    if wanted is not None and data.target != wanted:
+def _try_first_sample(config: DictConfig, data: ImageData, augment: Augment) -> None:
+    """One sample through the augmentation: what does not fit the task is said before anything large is built."""
+    needs_map = config.task in NEEDS_MAPS
+    if needs_map and data.target != "map":
         raise UserError(
             f"model {config.name} needs label maps, and this data set has none; use data=scenes or data=ade20k, "
             "or pre-train on it with a MAE: model=mae_vitb"
         )
+    image, label = augment(data.train[0], generator(config.seed, "try"))
+    if needs_map and not isinstance(label, torch.Tensor):
+        raise UserError(f"model {config.name} needs label maps, which this augmentation drops; use augment=segment")
+    if tuple(image.shape[1:]) != data.image_size:
+        size = "x".join(map(str, data.image_size))
+        raise UserError(f"augment.size must be data.image_size ({size}), got {image.shape[1]}x{image.shape[2]}")

@@ -17,7 +17,7 @@ from typing import Any
 # Keys that say where or how a run happens, not what it computes.
 NOT_RESULTS = (
     "paths", "logger", "tags", "notes", "resume", "name", "group", "fail_fast", "checkpoint", "data.root",
-    "data.num_workers", "engine.log_every", "engine.devices",
+    "data.num_workers", "engine.log_every", "engine.devices", "engine.profile_steps",
 )  # fmt: skip
 
 
@@ -61,8 +61,10 @@ def _alive(status: Mapping[str, Any]) -> bool:
         return False  # this very process, in an earlier job: it did not get to write its end
     try:
         os.kill(int(status["pid"]), 0)
-    except (ProcessLookupError, PermissionError):
+    except ProcessLookupError:
         return False
+    except PermissionError:  # it is somebody else's
+        return True
     return True
 
 

@@ -1,7 +1,7 @@
 """What a sweep leaves behind: one table of its jobs, whatever became of them."""
 
 import csv
-import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,54 +10,89 @@ from omegaconf import DictConfig
 
 from mae_hydra.experiment.status import read_status, write_json
 
-failures: list[tuple[str, str]] = []  # (job, error) of the sweep this process runs
+failures: dict[str, str] = {}  # job -> error, of the sweep that this process runs
+_current: list[DictConfig] = []  # its configuration, as the callback saw it
 
 
-def is_child() -> bool:
-    """Whether this process is one job of a sweep that another process leads."""
-    return "MAE_HYDRA_SWEEP_CHILD" in os.environ
+class SweepStopped(BaseException):
+    """A job failed and no other may start. Not an Exception: Hydra would only note that one."""
 
 
-class CollectSweep(Callback):
-    """Hydra callback: after the last job, write and print the table of the sweep."""
+class NoteSweep(Callback):
+    """Hydra callback: a sweep has begun. `finish` tells its end: Hydra 1.3 does not, when one breaks off."""
 
-    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        sweep_dir = Path(config.hydra.sweep.dir)
-        rows = collect(sweep_dir)
-        if rows:
-            show(rows, sweep_dir)
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        _current[:] = [config]
+
+
+def start() -> None:
+    """Forget the sweep that this process ran before."""
+    failures.clear()
+    _current.clear()
+
+
+def finish() -> None:
+    """Write and print the table of the sweep that has ended, in whatever way; nothing where none had begun."""
+    if not _current:
+        return
+    config = _current.pop()
+    sweep_dir = Path(config.hydra.sweep.dir)
+    rows = collect(sweep_dir)
+    if rows:
+        metric = str(config.checkpoint.monitor)
+        show(rows, sweep_dir, metric, varying(rows))
 
 
 def collect(sweep_dir: Path) -> list[dict[str, Any]]:
-    """One row a job, best state first; also written to `results.json` and `results.csv`."""
+    """One row a job, completed ones first; also written to `results.json` and `results.csv`."""
     rows = []
     for path in sorted(sweep_dir.glob("*/status.json")):
         status = read_status(path.parent)
-        if status is not None:
-            seconds = status["end"] - status["start"] if status["end"] else None
-            rows.append(
-                {"job": path.parent.name, "state": status["state"], "value": status["value"], "seconds": seconds}
-                | {"overrides": " ".join(status["overrides"]), "error": status["error"]}
-            )
+        if status is None:
+            continue
+        job = path.parent.name
+        seconds = status["end"] - status["start"] if status["end"] else None
+        row = {"job": job, "state": status["state"], "value": status["value"], "seconds": seconds}
+        row |= {"overrides": status["overrides"], "error": status["error"]}
+        if job in failures and status["state"] != "failed":  # refused: the directory holds an earlier, other run
+            row |= {"state": "refused", "value": None, "error": failures[job]}
+        rows.append(row)
     rows.sort(key=lambda row: (row["state"] != "completed", row["job"]))
     if rows:
         write_json(sweep_dir / "results.json", rows)
         with open(sweep_dir / "results.csv", "w", newline="") as file:
             writer = csv.DictWriter(file, fieldnames=list(rows[0]))
             writer.writeheader()
-            writer.writerows(rows)
+            writer.writerows(row | {"overrides": " ".join(row["overrides"])} for row in rows)
     return rows
 
 
-def show(rows: list[dict[str, Any]], sweep_dir: Path) -> None:
+def varying(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """The keys whose overrides differ between the jobs."""
+    settings = [_settings(row) for row in rows]
+    keys = dict.fromkeys(key for setting in settings for key in setting)
+    return [key for key in keys if len({setting.get(key) for setting in settings}) > 1]
+
+
+def _settings(row: dict[str, Any]) -> dict[str, str]:
+    return {key.lstrip("+"): value for key, _, value in (o.partition("=") for o in row["overrides"])}
+
+
+def show(rows: Sequence[dict[str, Any]], sweep_dir: Path, metric: str, keys: Sequence[str]) -> None:
+    """The table on the console: what was swept, how it ended, and the monitored metric."""
     from rich.console import Console
     from rich.table import Table
 
     table = Table(title=str(sweep_dir), title_justify="left")
-    for column in ("job", "state", "value", "minutes"):
-        table.add_column(column, justify="left" if column in ("job", "state") else "right", overflow="fold")
+    for column in (*keys, "state"):
+        table.add_column(column)
+    for column in (metric, "minutes"):
+        table.add_column(column, justify="right")
+    if any(row["error"] for row in rows):
+        table.add_column("error", overflow="fold")
     for row in rows:
+        settings = _settings(row)
         value = "" if row["value"] is None else f"{row['value']:.4g}"
         minutes = "" if row["seconds"] is None else f"{row['seconds'] / 60:.1f}"
-        table.add_row(row["job"], row["state"], value, minutes)
+        table.add_row(*(settings.get(key, "") for key in keys), row["state"], value, minutes, row["error"] or "")
     Console().print(table)

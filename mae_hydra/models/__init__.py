@@ -1,6 +1,6 @@
 """Networks: the shared Vision Transformer, MAE around it, UPerNet on top of it."""
 
-from mae_hydra import lean_timm  # noqa: F401  # first: the modules below import timm
+from mae_hydra.models import lean_timm  # noqa: F401  # first: the modules below import timm
 from mae_hydra.models.decoder import MAEDecoder
 from mae_hydra.models.encoder import VisionTransformer
 from mae_hydra.models.fcn_head import FCNHead

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Integer, UInt8
 from torch import Tensor, nn
 
+from mae_hydra.errors import UserError
 from mae_hydra.models.encoder import VisionTransformer
 from mae_hydra.models.fcn_head import FCNHead
 from mae_hydra.models.pixels import channel_statistics, normalise
@@ -101,7 +102,10 @@ class UPerNet(nn.Module):
 
     def _check_batch_norm(self, batch: int) -> None:
         if self.training and batch < 2 and isinstance(self.head.bottleneck.norm, nn.BatchNorm2d):
-            raise ValueError("UPerNet trains on at least 2 images at a time: batch normalisation needs more than one")
+            raise UserError(
+                "UPerNet trains on at least 2 images at a time, because batch normalisation needs more than one; "
+                "use data.batch_size=2 or more"
+            )
 
 
 def _check_fit(encoder: VisionTransformer, pyramid: FeaturePyramid, head: UPerHead, auxiliary: FCNHead | None) -> None:

@@ -17,7 +17,7 @@ from mae_hydra.errors import UserError
 def open_ade20k(root: Path | str | None, **changes: Any) -> ImageData:
     values: dict[str, Any] = {
         "image_size": 32, "channels": 3, "mean": [0.5] * 3, "std": [0.2] * 3, "num_classes": 150, "ignore_index": 255,
-        "reduce_zero_label": True, "batch_size": 2, "num_workers": 0,
+        "reduce_zero_label": True, "batch_size": 2, "num_workers": 0, "train_limit": None,
     }  # fmt: skip
     return ade20k(**{"root": root} | values | changes)
 

@@ -20,6 +20,7 @@ COMMON: dict[str, Any] = {
     "ignore_index": 255,
     "batch_size": 4,
     "num_workers": 0,
+    "train_limit": None,
 }
 
 

@@ -15,7 +15,7 @@ IGNORE = 255
 SKY, CLOUD, VEHICLE = (CLASS_NAMES.index(name) for name in ("sky", "cloud", "vehicle"))
 
 FACTORY = {
-    "image_size": 64, "num_train": 20, "num_validation": 8, "num_labelled": None, "seed": 0, "channels": 3,
+    "image_size": 64, "num_train": 20, "num_validation": 8, "train_limit": None, "seed": 0, "channels": 3,
     "mean": [0.46, 0.46, 0.46], "std": [0.22, 0.22, 0.22], "num_classes": 12, "ignore_index": 255,
     "batch_size": 4, "num_workers": 0,
 }  # fmt: skip
@@ -108,12 +108,12 @@ def test_the_layout_is_that_of_a_landscape(sample_of_scenes):
     assert (lowest_sky < highest_ground).all()
 
 
-def test_few_labels_are_the_first_scenes_of_the_full_set():
-    full, few = build().train, build(num_labelled=3).train
-    assert (len(full), len(few)) == (20, 3)
-    for index in range(3):
-        assert torch.equal(full[index].image, few[index].image)
-        assert torch.equal(full[index].label, few[index].label)
+def test_few_labels_are_scenes_spread_over_the_full_set():
+    full, few = build().train, build(train_limit=4).train
+    assert (len(full), len(few)) == (20, 4)
+    for index in range(4):
+        assert torch.equal(full[5 * index].image, few[index].image)
+        assert torch.equal(full[5 * index].label, few[index].label)
 
 
 def test_writing_to_a_sample_changes_no_later_one():
@@ -157,8 +157,8 @@ def test_each_class_has_its_own_name_and_colour():
         ({"ignore_index": 254}, "ignore_index must be 255 for scenes, got 254"),
         ({"num_train": 0}, "num_train must be at least 1, got 0"),
         ({"num_validation": 0}, "num_validation must be at least 1, got 0"),
-        ({"num_labelled": 21}, r"num_labelled must lie in 1..num_train \(20\) or be null, got 21"),
-        ({"num_labelled": 0}, "num_labelled must lie in 1..num_train .* got 0"),
+        ({"train_limit": 21}, r"train_limit must lie in 1..20 or be null, got 21"),
+        ({"train_limit": 0}, "train_limit must lie in 1..20 .* got 0"),
     ],
 )
 def test_a_value_that_scenes_cannot_have_is_refused_by_name(changes, message):

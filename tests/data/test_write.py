@@ -17,6 +17,7 @@ NAMES = ["sky", "wet sand", "rock/stone"]
 COMMON: dict[str, Any] = {
     "image_size": 16, "channels": 3, "mean": [0.5] * 3, "std": [0.2] * 3, "ignore_index": 255, "batch_size": 2,
     "num_workers": 0,
+    "train_limit": None,
 }  # fmt: skip
 PALETTE = distinct_colours(3)
 
@@ -65,7 +66,7 @@ def test_stored_maps_follow_ade20ks_convention_and_show_the_palette(tmp_path: Pa
 
 def test_scenes_survive_the_way_through_files(tmp_path: Path) -> None:
     values = COMMON | {"image_size": 64}
-    data = scenes(num_train=3, num_validation=2, num_labelled=None, seed=0, num_classes=12, **values)
+    data = scenes(num_train=3, num_validation=2, seed=0, num_classes=12, **values)
     sets = {"training": data.train, "validation": data.validation}
     write_ade20k(
         sets, tmp_path / "scenes", class_names=data.class_names, palette=data.palette, ignore_index=255,

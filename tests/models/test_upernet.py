@@ -3,6 +3,7 @@ import reference
 import torch
 from tiny_models import encoder, full_upernet, relative_encoder, scramble, upernet
 
+from mae_hydra.errors import UserError
 from mae_hydra.models import FCNHead, FeaturePyramid, UPerHead
 from mae_hydra.types import Batch
 
@@ -168,7 +169,7 @@ def test_heads_and_pyramid_are_of_the_last_depth():
 
 def test_a_single_image_cannot_be_trained_on_but_can_be_judged():
     model, batch = upernet(), Batch(torch.randn(1, 3, 32, 32), labels_of((1, 32, 32)))
-    with pytest.raises(ValueError, match="at least 2 images at a time"):
+    with pytest.raises(UserError, match="at least 2 images at a time"):
         model.loss(batch)
     assert model.eval().loss(batch).total > 0
 

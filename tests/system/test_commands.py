@@ -50,7 +50,7 @@ def test_an_unknown_verb_is_answered_with_the_known_ones(capsys):
 
 @pytest.mark.slow
 def test_the_demo_ends_in_a_table_and_pictures_and_is_not_repeated(tmp_path):
-    command = [sys.executable, "-m", "mae_hydra", "demo", "--seeds", "0", "1", "--out", "demo"]
+    command = [sys.executable, "-m", "mae_hydra", "demo", "--seeds", "0,1", "--out", "demo"]
     small = [*TINY, "data.num_train=48", "backbone.depth=4", "backbone.out_indices=[0,1,2,3]"]
     for said in ("completed after", "already complete"):
         done = subprocess.run([*command, *small], cwd=tmp_path, capture_output=True, text=True)

@@ -12,7 +12,7 @@ import torch
 from mae_hydra.types import Batch
 
 
-class Clock:
+class Stopwatch:
     """Counts the time of training steps only: not of evaluations, checkpoints, or the start."""
 
     def __init__(self, device: torch.device) -> None:
@@ -35,6 +35,7 @@ class Clock:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
+        """Time that is no training. Waits for the device: enter it only where there is something to do."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)  # steps that are still queued belong to training
         before = time.perf_counter()
@@ -43,12 +44,10 @@ class Clock:
 
     def read(self) -> dict[str, float]:
         """Figures since the last reading. Right after a device value was read: then no step is still queued."""
-        elapsed = max(time.perf_counter() - self.began, 1e-9)
-        figures = {
-            "perf/images_per_second": self.images / elapsed,
-            "perf/data_wait": self.waited / elapsed,
-            "perf/memory_gb": _peak_memory(self.device) / 2**30,
-        }
+        figures = {"perf/memory_gb": _peak_memory(self.device) / 2**30}
+        if self.images:  # none where a resumed run writes the line of its last step, which it did not take itself
+            elapsed = max(time.perf_counter() - self.began, 1e-9)
+            figures |= {"perf/images_per_second": self.images / elapsed, "perf/data_wait": self.waited / elapsed}
         self._reset()
         return figures
 
