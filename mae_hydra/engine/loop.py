@@ -1,24 +1,24 @@
 """The training loop. It knows steps, clocks and files, and no task."""
 
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 from torch import nn
 
-from mae_hydra.distributed import rank
+from mae_hydra.distributed import is_main, rank
 from mae_hydra.engine.checkpoint import Checkpoints
-from mae_hydra.engine.clock import Clock
 from mae_hydra.engine.cut import Cut
-from mae_hydra.engine.evaluations import Evaluations
+from mae_hydra.engine.evaluations import Evaluations, scalars
 from mae_hydra.engine.interrupt import Interrupted, Interruption
 from mae_hydra.engine.profile import profiling
 from mae_hydra.engine.settings import Settings
 from mae_hydra.engine.state import State
 from mae_hydra.engine.step import set_learning_rates, train_step
+from mae_hydra.engine.stopwatch import Stopwatch
 from mae_hydra.seeds import seed_device
-from mae_hydra.types import Evaluator, Stream, Tracker
+from mae_hydra.types import Evaluation, Evaluator, Stream, Tracker
 
 
 class Schedule(Protocol):
@@ -49,33 +49,60 @@ def fit(
 ) -> dict[str, float]:
     """Train from `state.step` to `schedule.steps` and return the last value of every scalar that was logged.
 
-    `forward` is the wrapped `state.model` (see `wrap`). After the last step every evaluator runs and a checkpoint is
-    saved. A signal (see `Interruption`) saves the state and raises `Interrupted`. `config` and `meta` are plain values
-    that go to the tracker and into every checkpoint.
+    `forward` is the wrapped `state.model` (see `wrap`). A checkpoint is saved after the last step. A signal (see
+    `Interruption`) saves the state and raises `Interrupted`; an error goes on with the finished steps saved. `config`
+    and `meta` are plain values that go to the tracker and into every checkpoint.
     """
-    total = schedule.steps
-    evaluations = Evaluations(evaluators, total, settings, seed, tracker)
+    start, total = state.step, schedule.steps
+    evaluations = Evaluations(evaluators, total, settings, seed)
     checkpoints.config, checkpoints.meta = config, meta
     interruption = Interruption()
-    clock = Clock(settings.torch_device)
+    stopwatch = Stopwatch(settings.torch_device)
+
+    @contextmanager
+    def saving_on_error() -> Iterator[None]:
+        """Whatever fails (a picture that cannot be read, memory that runs out), the steps before it are kept.
+
+        The state is then that of the last finished step: evaluations change nothing, and a step that fails before its
+        update leaves nothing but learning rates, which every step sets anew; in its update the state is not `whole`.
+        The main process saves alone: the others may wait elsewhere, or be gone.
+        """
+        try:
+            yield
+        except Exception:
+            if state.whole and state.step > start and is_main():
+                checkpoints.write(state)
+            raise
 
     def log() -> None:
-        values = _progress(state, stream.steps_per_epoch, settings.global_batch) | clock.read()
+        values = _progress(state, stream.steps_per_epoch, settings.global_batch) | stopwatch.read()
         state.metrics |= values
         tracker.scalars(state.step, values)
 
-    def evaluate_and_save() -> None:
+    def evaluate_log_save() -> None:
+        """What is due after `state.step` steps. Where nothing is, nothing waits for the device."""
         stop = interruption.requested(settings.torch_device, together=state.step % settings.log_every == 0)
-        # Asked to stop: the evaluation is left for the next start, which begins here again.
-        found = None if stop and evaluations.due(state.step) else evaluations.run(state, interruption)
+        found: Mapping[str, Evaluation] | None = {}
+        if evaluations.due(state.step):
+            with stopwatch.paused(), saving_on_error():
+                # Asked to stop: the evaluation is left for the next start, which begins here again.
+                found = None if stop else evaluations.run(state, interruption)
         is_best = False
         if found is not None:
+            # All that is said of a step is said together, in one start: W&B takes no late value for an earlier step.
             state.evaluated = state.step
-            state.metrics |= found
-            is_best = checkpoints.improves(state.step, found)
+            # The first step too: who waits for a large model sees at once that it trains, and for how long it will.
+            if state.step % settings.log_every == 0 or state.step in (1, total):
+                log()
+            for name, evaluation in found.items():
+                tracker.evaluation(state.step, name, evaluation)
+            values = scalars(found)
+            state.metrics |= values
+            is_best = checkpoints.improves(state.step, values)
         stop = stop or found is None
         if stop or is_best or state.step == total or checkpoints.due(state.step):
-            checkpoints.save(state, is_best=is_best)
+            with stopwatch.paused():
+                checkpoints.save(state, is_best=is_best)
         if stop and state.evaluated < total:
             raise Interrupted(state.step)
 
@@ -85,26 +112,22 @@ def fit(
         tracker.start(run_dir, config, state.step)
         # Closed whatever happens: the processes that load data must not outlive the training.
         with (
-            closing(clock.watch(stream.batches(state.step))) as batches,
+            closing(stopwatch.watch(stream.batches(state.step))) as batches,
             interruption,
             profiling(settings.profile_steps, run_dir) as profiled,
         ):
             if state.evaluated < state.step:
-                evaluate_and_save()
-            clock.read()
+                evaluate_log_save()
+            stopwatch.read()
             while state.step < total:
                 # All that is random in a step follows from this line, so a resumed run draws the same.
                 seed_device(seed, "step", state.step, rank())
                 set_learning_rates(state.optimizer, schedule.factor(state.step))
-                state.window.add(train_step(state, forward, batches, accumulate=cut.accumulate, settings=settings))
-                profiled()
-                state.step += 1
-                clock.images += settings.global_batch
-                # The first step too: who waits for a large model sees at once that it trains, and for how long it will.
-                if state.step % settings.log_every == 0 or state.step in (1, total):
-                    log()
-                with clock.paused():
-                    evaluate_and_save()
+                with saving_on_error():
+                    state.window.add(train_step(state, forward, batches, accumulate=cut.accumulate, settings=settings))
+                    profiled()
+                stopwatch.images += settings.global_batch
+                evaluate_log_save()
         ending = "completed"
     except (Interrupted, KeyboardInterrupt):
         ending = "interrupted"

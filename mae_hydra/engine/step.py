@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
@@ -22,8 +23,34 @@ def train_step(
 
     The gradient is that of (sum of totals) / (sum of counts). The last count is only known after the last forward pass,
     so each total is divided by an estimate first, which keeps gradients in the range of low precision, and the gradient
-    is put right at the end. A step in which nothing counts has gradient zero. Nothing here waits for the device.
+    is put right at the end. A step in which nothing counts has gradient zero; one whose gradient is not finite changes
+    nothing but the scale of fp16. Nothing here waits for the device.
+
+    An error before the update leaves parameters, optimizer and running statistics as they were before the step.
     """
+    statistics = _running_statistics(state.model)
+    before = [values.clone() for values in statistics]
+    try:
+        result = _gradient(state, forward, batches, accumulate, settings)
+    except Exception:
+        for now, old in zip(statistics, before, strict=True):
+            now.copy_(old)
+        raise
+    finite = result.grad_norm.isfinite()
+    state.whole = False
+    _update(state.optimizer, finite)
+    state.scaler.update()
+    for now, old in zip(statistics, before, strict=True):
+        now.copy_(torch.where(finite, now, old))  # a nan in them would stay there for ever
+    state.step += 1
+    state.whole = True
+    return result
+
+
+def _gradient(
+    state: State, forward: nn.Module, batches: Iterator[Batch], accumulate: int, settings: Settings
+) -> StepResult:
+    """Leave the step's gradient in the parameters, divided, measured and clipped."""
     optimizer, scaler = state.optimizer, state.scaler
     optimizer.zero_grad(set_to_none=True)
     losses: list[Loss] = []
@@ -40,7 +67,7 @@ def train_step(
         losses.append(loss)
     sums, count = _add_up(losses)
 
-    # The order is important: unscale, divide, measure, clip, update.
+    # The order is important: unscale, divide, measure, clip.
     scaler.unscale_(optimizer)
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
@@ -49,9 +76,27 @@ def train_step(
     grad_norm = get_total_norm(gradients)
     if settings.clip_grad is not None:
         clip_grads_with_norm_(parameters, settings.clip_grad, grad_norm)
-    scaler.step(optimizer)
-    scaler.update()
     return StepResult(sums, count, grad_norm)
+
+
+def _update(optimizer: torch.optim.Optimizer, finite: Tensor) -> None:
+    """Update where `finite` (a bool scalar on the device); elsewhere parameters, moments and step counts stay.
+
+    As `GradScaler.step` does it, which is not used: it looks for infinities before the gradient is divided, and only
+    in fp16.
+    """
+    if getattr(optimizer, "_step_supports_amp_scaling", False):
+        optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]  # fused kernels ask it on the device
+        optimizer.step()
+        del optimizer.found_inf  # type: ignore[attr-defined]
+    elif finite:  # other optimizers know no such thing: the host waits for the answer
+        optimizer.step()
+
+
+def _running_statistics(model: nn.Module) -> list[Tensor]:
+    """What a forward pass changes in a model: the buffers of batch normalisation."""
+    layers = (module for module in model.modules() if isinstance(module, _NormBase))
+    return [values for layer in layers for values in layer.buffers(recurse=False)]
 
 
 def _exchange(forward: nn.Module, *, gradients: bool) -> AbstractContextManager[None]:

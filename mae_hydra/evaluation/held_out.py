@@ -30,9 +30,7 @@ class HeldOut:
         if num_pictures < 0:
             raise ValueError(f"num_pictures must not be negative, got {num_pictures}")
         if len(data.validation) == 0:
-            raise UserError(
-                "the validation set holds no image; give it some, or train without evaluation: '~evaluation'"
-            )
+            raise UserError("the validation set holds no image; give it some, or train without: evaluation=none")
         self._images, self._transform = data.validation, transform
         self.indices = spread(range(len(data.validation)), limit)
         self._picture_indices = spread(self.indices, num_pictures)
@@ -51,6 +49,12 @@ class HeldOut:
                 indices=self.indices,
             )
         )
+
+    def example_size(self) -> tuple[int, int]:
+        """(height, width) of the first image."""
+        sample = self._images[self.indices[0]]
+        image = (sample if self._transform is None else self._transform(sample)).image
+        return image.shape[1], image.shape[2]
 
     def pictures(self) -> list[tuple[int, Sample]]:
         """The images to be shown, the same ones at every evaluation."""

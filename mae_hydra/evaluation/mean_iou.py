@@ -44,6 +44,10 @@ class MeanIoU:
             data, None, batch_size=batch_size, num_workers=num_workers, num_pictures=num_pictures, limit=limit
         )
 
+    def check(self, model: Any) -> None:
+        """Raise a UserError where the inference cannot put the first image through this model."""
+        self.inference.check(model, self.held_out.example_size())
+
     def due(self, step: int, total_steps: int) -> bool:
         return self.clock.due(step, total_steps)
 

@@ -1,5 +1,7 @@
 """How well a masked autoencoder reconstructs images it was not trained on."""
 
+from typing import Any
+
 import torch
 
 from mae_hydra.data import EvalCrop, ImageData
@@ -45,6 +47,10 @@ class ReconstructionError:
             num_pictures=num_pictures,
             limit=limit,
         )
+
+    def check(self, model: Any) -> None:
+        """Raise a UserError where the images do not fit this model, or none of its patches would be left to see."""
+        self.inference.check(model, self.held_out.example_size())
 
     def due(self, step: int, total_steps: int) -> bool:
         return self.clock.due(step, total_steps)

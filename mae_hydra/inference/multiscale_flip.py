@@ -42,6 +42,9 @@ class MultiscaleFlip:
         self.ratios, self.flip = tuple(ratios), flip
         self.short, self.long_ratio = short_side(short), checked_long_ratio(long_ratio)
 
+    def check(self, model: SegmentationModel, size: Size) -> None:
+        self.windows.check(model)
+
     @torch.no_grad()
     def scores(self, model: SegmentationModel, image: Tensor) -> Tensor:
         return next(self._scores(model, [image]))

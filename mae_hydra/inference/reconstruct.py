@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mae_hydra.errors import UserError
+from mae_hydra.inference.windows import Size, as_written
 from mae_hydra.models import MAE, denormalise, keep_from_noise, num_keep, patch_statistics, unpatchify
 from mae_hydra.seeds import generator
 
@@ -46,15 +48,29 @@ class Reconstruct:
             raise ValueError(f"mask_ratio must lie in (0, 1) or be null (the model's own), got {mask_ratio}")
         self.mask_ratio, self.seed = mask_ratio, seed
 
+    def check(self, model: MAE, size: Size) -> None:
+        """Raise a UserError where the model takes no images of `size` (height, width), or would see no patch."""
+        height, width = model.encoder.image_size
+        if size != (height, width):
+            raise UserError(
+                f"images have {size[0]}x{size[1]} pixels (data.image_size), the model takes {height}x{width}; "
+                f"use data.image_size={as_written((height, width))}"
+            )
+        self._num_kept(model)
+
+    def _num_kept(self, model: MAE) -> int:
+        num_patches = model.encoder.num_patches
+        ratio = model.mask_ratio if self.mask_ratio is None else self.mask_ratio
+        kept = num_keep(num_patches, ratio)
+        if not kept:
+            raise UserError(f"mask_ratio {ratio} leaves none of {num_patches} patches to see; use a smaller one")
+        return kept
+
     def keep(self, model: MAE, index: Tensor) -> Tensor:
         """The visible patches int64 (B, K), on the model's device, of the images at `index` int64 (B,)."""
         num_patches = model.encoder.num_patches
-        ratio = model.mask_ratio if self.mask_ratio is None else self.mask_ratio
         rows = [generator(self.seed, "reconstruct", position).random(num_patches) for position in index.tolist()]
-        kept = num_keep(num_patches, ratio)
-        if not kept:
-            raise ValueError(f"mask_ratio {ratio} leaves none of {num_patches} patches to see")
-        return keep_from_noise(torch.from_numpy(np.stack(rows)), kept).to(model.mean.device)
+        return keep_from_noise(torch.from_numpy(np.stack(rows)), self._num_kept(model)).to(model.mean.device)
 
     @torch.no_grad()
     def run(self, model: MAE, images: Tensor, index: Tensor) -> Reconstruction:

@@ -35,6 +35,10 @@ class SegmentationModel(Protocol):
 class SegmentationInference(Protocol):
     """How pictures of any size become class maps of the same size."""
 
+    def check(self, model: Any, size: Size) -> None:
+        """Raise a UserError where a picture of `size` (height, width) could not go through `model`."""
+        ...
+
     def scores(self, model: Any, image: Tensor) -> Tensor:
         """float32 (K, H, W) at the size of `image`, uint8 (C, H, W); the largest score is the class."""
         ...

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from mae_hydra.errors import UserError
 from mae_hydra.inference.resize import checked_long_ratio, resize_scores, resized_size, short_side, size_of
 from mae_hydra.inference.segmenter import SegmentationModel, label_map, prepared
-from mae_hydra.inference.windows import Size, as_size, window_corners, window_counts
+from mae_hydra.inference.windows import Size, as_size, as_written, window_corners, window_counts
 
 
 class Slide:
@@ -36,6 +37,9 @@ class Slide:
     ) -> None:
         self.windows = Windows(crop, stride_ratio, window_batch)
         self.short, self.long_ratio = short_side(short), checked_long_ratio(long_ratio)
+
+    def check(self, model: SegmentationModel, size: Size) -> None:
+        self.windows.check(model)
 
     @torch.no_grad()
     def scores(self, model: SegmentationModel, image: Tensor) -> Tensor:
@@ -65,6 +69,15 @@ class Windows:
         height, width = self.crop = as_size("crop", crop)
         self.stride: Size = (max(1, int(height * stride_ratio)), max(1, int(width * stride_ratio)))
         self.window_batch = window_batch
+
+    def check(self, model: SegmentationModel) -> None:
+        """Raise a UserError where the model takes no windows of this size; pictures may have any."""
+        if self.crop != model.encoder.image_size:
+            height, width = model.encoder.image_size
+            raise UserError(
+                f"inference.crop is {self.crop[0]}x{self.crop[1]}, the model takes {height}x{width}; "
+                f"use inference.crop={as_written((height, width))}"
+            )
 
     def logits(self, model: SegmentationModel, images: Iterable[Tensor]) -> Iterator[Tensor]:
         """Mean logits float32 (K, H, W) of each normalised image (C, H, W), in order.

@@ -9,6 +9,7 @@ from torch.nn.functional import pad
 from mae_hydra.errors import UserError
 from mae_hydra.inference.resize import checked_long_ratio, resize_scores, resized_size, short_side, size_of
 from mae_hydra.inference.segmenter import SegmentationModel, label_map, prepared
+from mae_hydra.inference.windows import Size
 
 
 class Whole:
@@ -20,6 +21,16 @@ class Whole:
 
     def __init__(self, *, short: int | Sequence[int] | None, long_ratio: float | None) -> None:
         self.short, self.long_ratio = short_side(short), checked_long_ratio(long_ratio)
+
+    def check(self, model: SegmentationModel, size: Size) -> None:
+        """Raise a UserError where a picture of `size` (height, width), resized, is larger than what the model takes."""
+        height, width = self._size(size)
+        limit = model.encoder.image_size
+        if height > limit[0] or width > limit[1]:
+            raise UserError(
+                f"a picture of {height}x{width} pixels does not fit the model, which takes {limit[0]}x{limit[1]}: "
+                "use inference=slide, which cuts it into windows"
+            )
 
     @torch.no_grad()
     def scores(self, model: SegmentationModel, image: Tensor) -> Tensor:
@@ -39,13 +50,8 @@ class Whole:
             yield resize_scores(logits, size_of(image))
 
     def _input(self, model: SegmentationModel, image: Tensor) -> Tensor:
-        size = size_of(image)
-        if self.short is not None:
-            size = resized_size(size, self.short, self.long_ratio)
-        limit = model.encoder.image_size
-        if size[0] > limit[0] or size[1] > limit[1]:
-            raise UserError(
-                f"a picture of {size[0]}x{size[1]} pixels does not fit the model, which takes {limit[0]}x{limit[1]}: "
-                "use inference=slide, which cuts it into windows"
-            )
-        return prepared(model, image, size)
+        self.check(model, size_of(image))
+        return prepared(model, image, self._size(size_of(image)))
+
+    def _size(self, size: Size) -> Size:
+        return size if self.short is None else resized_size(size, self.short, self.long_ratio)

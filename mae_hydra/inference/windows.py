@@ -35,3 +35,8 @@ def as_size(name: str, value: int | Sequence[int]) -> Size:
     if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
         raise ValueError(f"{name} must be a number of pixels or [height, width], got {value!r}")
     return sides[0], sides[1]
+
+
+def as_written(size: Size) -> str:
+    """`size` as a configuration has it: 64, or [64,32] for a height and another width."""
+    return str(size[0]) if size[0] == size[1] else f"[{size[0]},{size[1]}]"

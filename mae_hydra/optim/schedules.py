@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 Unit = Literal["step", "epoch"]
-Variant = Literal["mmseg0", "mmseg1", "plain"]
+Variant = Literal["mmseg0", "mmseg1"]
 WARMUP_START = 1e-6  # the factor from which mmsegmentation warms up
 
 
@@ -20,7 +20,6 @@ class Schedule:
 
     steps: int
     factor: Callable[[int], float]
-    steps_per_epoch: float
 
 
 def cosine(steps_per_epoch: float, *, unit: str, total: float, warmup: float, min_factor: float) -> Schedule:
@@ -37,7 +36,7 @@ def cosine(steps_per_epoch: float, *, unit: str, total: float, warmup: float, mi
             return step / start
         return min_factor + (1 - min_factor) * 0.5 * (1 + math.cos(math.pi * _progress(step - start, end - start)))
 
-    return Schedule(steps, factor, steps_per_epoch)
+    return Schedule(steps, factor)
 
 
 def poly(
@@ -49,7 +48,6 @@ def poly(
       the result is multiplied by 1 - (1 - t / w) * (1 - 1e-6). The last update still has a factor above the minimum.
     - "mmseg1" (mmsegmentation 1.x): 1e-6 + (1 - 1e-6) * t / (w - 1) before step w, then progress (t - w) / (T - w - 1):
       the last update has exactly the minimum.
-    - "plain": t / w before step w, then progress (t - w) / (T - w).
     """
     steps, _, fractional = _durations(steps_per_epoch, unit, total, warmup)
     start = round(fractional)
@@ -71,10 +69,7 @@ def poly(
             return WARMUP_START + (1 - WARMUP_START) * step / max(start - 1, 1)
         return decay(_progress(step - start, steps - start - 1))
 
-    def plain(step: int) -> float:
-        return step / start if step < start else decay(_progress(step - start, steps - start))
-
-    return Schedule(steps, {"mmseg0": mmseg0, "mmseg1": mmseg1, "plain": plain}[variant], steps_per_epoch)
+    return Schedule(steps, {"mmseg0": mmseg0, "mmseg1": mmseg1}[variant])
 
 
 def _progress(done: float, length: float) -> float:

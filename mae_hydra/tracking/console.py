@@ -38,7 +38,10 @@ class Console:
             self._progress.start()
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        line = " · ".join([f"step {step}/{self.total_steps}", *_figures(values), f"{self._left(step)} left"])
+        parts = [f"step {step}/{self.total_steps}", *_figures(values)]
+        if step > self._first_step:  # else it was taken by an earlier process, and there is no pace yet
+            parts.append(f"{self._left(step)} left")
+        line = " · ".join(parts)
         if self._progress is not None:
             self._progress.update(self._task, completed=step, description=line, refresh=True)
         elif time.monotonic() - self._said >= self.every_seconds or step == self.total_steps:
@@ -60,7 +63,7 @@ class Console:
 
     def _left(self, step: int) -> str:
         """Time to go at the pace since the start of this process, evaluations included."""
-        pace = (time.monotonic() - self._began) / max(step - self._first_step, 1)
+        pace = (time.monotonic() - self._began) / (step - self._first_step)
         return _duration(pace * (self.total_steps - step))
 
 

@@ -16,6 +16,11 @@ Mode = Literal["online", "offline", "disabled"]
 class Wandb:
     """A W&B run for one run directory: `wandb_id.txt` in it makes a resumed training continue the same run.
 
+    A training that starts at step 0 is a new run, even where an earlier one has left its id. W&B's own step is ours:
+    curves, pictures and tables all stand against it, and the parts of an offline run follow each other, where a counter
+    of W&B's would begin at 0 in each. The server takes nothing for a step that it has closed, so a step that is taken
+    again after a crash is not there twice; and whatever there is to say of a step, the loop says in one start.
+
     `group`: the sweep, `job_type`: the task. Offline, everything is written below the run directory and uploaded later
     by `wandb sync`; needs neither network nor account.
     """
@@ -52,7 +57,7 @@ class Wandb:
         self._run = wandb.init(
             **self._labels,
             mode=self.mode,
-            id=_run_id(Path(run_dir)),
+            id=_run_id(Path(run_dir), step),
             dir=str(run_dir),
             config=dict(config),
             resume="allow",
@@ -68,7 +73,7 @@ class Wandb:
             _say(f"W&B: {self._run.url}")
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        # W&B merges what is logged at one step, and drops what comes for an earlier one.
+        # W&B merges what is logged at one step into one row.
         self._run.log({"step": step, **values}, step=step)
 
     def evaluation(self, step: int, name: str, evaluation: Evaluation) -> None:
@@ -94,9 +99,9 @@ def _say(line: str) -> None:
     log.info(line)
 
 
-def _run_id(run_dir: Path) -> str:
+def _run_id(run_dir: Path, step: int) -> str:
     path = run_dir / "wandb_id.txt"
-    if not path.exists():
+    if step == 0 or not path.exists():
         path.write_text(secrets.token_hex(4))
     return path.read_text().strip()
 

@@ -135,8 +135,8 @@ def test_the_best_so_far_is_remembered_over_a_restart(tmp_path):
 def test_a_truncated_checkpoint_is_one_clear_sentence(tmp_path, share):
     kept = checkpoints(tmp_path)
     kept.save(state(1))
-    content = kept.last.read_bytes()
-    kept.last.write_bytes(content[: int(share * len(content))])
+    content = kept.last_path.read_bytes()
+    kept.last_path.write_bytes(content[: int(share * len(content))])
     with pytest.raises(UserError, match=r"last.pt is damaged or no checkpoint.*resume=never"):
         kept.restore(state())
 

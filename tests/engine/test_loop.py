@@ -2,6 +2,7 @@
 
 import json
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ import torch
 from tiny_training import Remembers, Run, TinyEvaluator, TinySchedule, settings
 
 from mae_hydra.engine import Interrupted
+from mae_hydra.engine.stopwatch import Stopwatch
+from mae_hydra.errors import UserError
 
 
 def last(run_dir: Path) -> dict:
@@ -100,17 +103,102 @@ def test_the_unbroken_run_has_something_to_compare(unbroken):
     }  # fmt: skip
 
 
-def test_a_run_that_died_goes_on_from_its_checkpoint_and_logs_each_step_once(tmp_path, unbroken):
-    def die(step: int) -> None:
-        if step == 8:
-            raise RuntimeError("killed")
+class Killed(BaseException):
+    """As by SIGKILL: nobody saves anything."""
 
-    with pytest.raises(RuntimeError, match="killed"):
-        Run(tmp_path, at=die)()
+
+def fail_at(wanted: int, error: BaseException):
+    def at(step: int) -> None:
+        if step == wanted:
+            raise error
+
+    return at
+
+
+def test_a_run_that_died_goes_on_from_its_checkpoint_and_logs_each_step_once(tmp_path, unbroken):
+    with pytest.raises(Killed):
+        Run(tmp_path, at=fail_at(8, Killed()))()
     assert last(tmp_path)["step"] < max(line["step"] for line in metrics(tmp_path)) == 8
     spoil_global_randomness()
     Run(tmp_path)()
     assert_equals_unbroken(tmp_path, unbroken)
+
+
+UNREADABLE = UserError("n01440764_18.JPEG is damaged")
+
+
+def fails_in(place: str, run_dir: Path) -> Run:
+    """A run that saves at its end only, and fails in its eighth step or in the evaluation after its sixth."""
+    run = Run(run_dir, every=None)
+    if place == "first micro-batch":
+        run.at = fail_at(7, UNREADABLE)
+    elif place == "second micro-batch":
+        run.within = fail_at(7, UNREADABLE)
+    elif place == "forward pass":  # behind batch norm, whose running statistics have moved
+        fail = fail_at(7, RuntimeError("CUDA out of memory"))
+        run.within = lambda step: run.state.model.classify.register_forward_hook(lambda *_: fail(step))
+    else:
+        run.evaluators = {"tiny": TinyEvaluator(3, at=fail_at(6, UNREADABLE))}
+    return run
+
+
+@pytest.mark.parametrize("place", ["first micro-batch", "second micro-batch", "forward pass", "evaluation"])
+def test_an_error_goes_on_with_the_finished_steps_saved(tmp_path, unbroken, place):
+    with pytest.raises((UserError, RuntimeError), match=r"is damaged|out of memory"):
+        fails_in(place, tmp_path)()
+    assert last(tmp_path)["step"] == (6 if place == "evaluation" else 7)
+    spoil_global_randomness()
+    Run(tmp_path, every=None)()
+    assert_equals_unbroken(tmp_path, unbroken)
+
+
+def test_half_an_update_is_not_saved(tmp_path, unbroken):
+    run = Run(tmp_path)
+
+    def spoil_the_update(step: int) -> None:
+        def half() -> None:
+            run.state.model.features.weight.data.zero_()
+            raise RuntimeError("device lost")
+
+        if step == 7:
+            run.state.optimizer.step = half
+
+    run.at = spoil_the_update
+    with pytest.raises(RuntimeError, match="device lost"):
+        run()
+    assert last(tmp_path)["step"] == 6  # of the best evaluation so far
+    Run(tmp_path)()
+    assert_equals_unbroken(tmp_path, unbroken)
+
+
+def test_an_error_before_any_step_is_finished_leaves_no_checkpoint(tmp_path):
+    """It would bind the next start to the configuration of this one."""
+    with pytest.raises(UserError, match="is damaged"):
+        Run(tmp_path, within=fail_at(0, UNREADABLE))()
+    assert not (tmp_path / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("step", [6, 12])
+@pytest.mark.parametrize("signal_comes", ["before", "within"])
+def test_all_that_is_said_of_a_step_is_said_by_one_start(tmp_path, step, signal_comes):
+    """W&B drops what a resumed run says of a step that the interrupted one has said something of."""
+    logged, first, second = settings(log_every=3), Remembers(), Remembers()
+    evaluator = TinyEvaluator(3, at=stop_at(step if signal_comes == "within" else -1))
+    run = Run(tmp_path, evaluators={"tiny": evaluator}, settings=logged, tracker=first)
+    run.at = stop_at(step - 1 if signal_comes == "before" else -1)
+    with pytest.raises(Interrupted, match=f"after step {step}"):
+        run()
+    Run(tmp_path, settings=logged, tracker=second)()
+    said = [
+        [(what[0], what[1]) for what in part.told if what[0] in ("scalars", "evaluation")] for part in (first, second)
+    ]
+    assert max(s for _, s in said[0]) < step == min(s for _, s in said[1])
+    assert said[0] + said[1] == [
+        ("scalars", 1),
+        *((kind, s) for s in (3, 6, 9, 12) for kind in ("scalars", "evaluation")),
+    ]
+    late = next(what[2] for what in second.told if what[0] == "scalars")
+    assert not {"perf/images_per_second", "perf/data_wait"} & late.keys()  # nobody took its time
 
 
 @pytest.mark.parametrize("step", [6, 12])
@@ -149,6 +237,45 @@ def test_evaluators_see_a_model_in_eval_mode_without_gradients_when_due_and_at_t
     assert run.state.model.training
     assert results["val/other"] == 1.0
     assert results == run.state.metrics
+
+
+def test_an_evaluator_that_is_never_due_never_runs(tmp_path):
+    """Not even at the end: when it is due is for the evaluator to say."""
+    never = TinyEvaluator(1)
+    never.due = lambda step, total_steps: False
+    results = Run(tmp_path, evaluators={"never": never})()
+    assert never.seen == []
+    assert last(tmp_path)["step"] == last(tmp_path)["evaluated"] == 12
+    assert not [name for name in results if name.startswith("val/")]
+
+
+def pretend_a_device(monkeypatch: pytest.MonkeyPatch, waits: Callable[[str], None]) -> None:
+    """`waits` is called with the name of whatever would let the host wait for a CUDA device."""
+
+    def counted(name: str):
+        original = getattr(torch.Tensor, name)
+
+        def call(*arguments, **options):
+            waits(name)
+            return original(*arguments, **options)
+
+        return call
+
+    for name in ("item", "tolist", "__bool__", "__float__", "__int__", "numpy", "cpu"):
+        monkeypatch.setattr(torch.Tensor, name, counted(name))
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: waits("synchronize"))
+    monkeypatch.setattr("mae_hydra.engine.loop.Stopwatch", lambda device: Stopwatch(torch.device("cuda")))
+
+
+def test_training_waits_for_the_device_only_where_something_is_due(tmp_path, monkeypatch):
+    """To read the log's numbers, to evaluate, to save: not within a step, and not between two either."""
+    waits: dict[int, list[str]] = {0: []}
+    pretend_a_device(monkeypatch, lambda name: waits[max(waits)].append(name))
+    run = Run(tmp_path, every=10, evaluators={"tiny": TinyEvaluator(7)}, settings=settings(log_every=5, clip_grad=1.0))
+    run.at = lambda step: waits.update({step + 1: []})
+    run()
+    assert [step for step, names in waits.items() if names and step] == [1, 5, 7, 10, 12]
+    assert [step for step, names in waits.items() if "synchronize" in names] == [7, 10, 12]  # evaluations, saves
 
 
 def test_two_evaluators_may_not_report_the_same_scalar(tmp_path):

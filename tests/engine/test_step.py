@@ -121,6 +121,73 @@ def test_an_overflow_in_fp16_skips_the_step_and_halves_the_scale():
     assert state.scaler.get_scale() == 2.0**39
 
 
+SPOILS = {
+    "the loss": lambda loss: loss._replace(total=loss.total * math.nan),
+    "an overflow": lambda loss: loss._replace(total=loss.total * 1e38 * 1e38),
+    "the features": None,  # a hook: the running statistics of batch norm are spoilt as well
+}
+OPTIMIZERS = {
+    "fused": lambda parameters: torch.optim.AdamW(parameters, lr=0.01, fused=True),
+    "not fused": lambda parameters: torch.optim.AdamW(parameters, lr=0.01),
+    "momentum": lambda parameters: torch.optim.SGD(parameters, lr=0.01, momentum=0.9),
+}
+
+
+class Training:
+    """Steps on one model, some of which have a gradient that is not finite."""
+
+    def __init__(self, optimizer: str, spoilt: str, clip_grad: float | None) -> None:
+        torch.manual_seed(0)
+        self.settings, self.spoilt = settings(clip_grad=clip_grad), spoilt
+        self.model = TinySegmenter(norm=True)
+        self.state = State(self.model, OPTIMIZERS[optimizer](self.model.parameters()), self.settings.scaler())
+
+    def step(self, number: int, *, spoil: bool = False) -> None:
+        spoil_loss, hook = SPOILS[self.spoilt], None
+        forward = wrap(self.model, self.settings)
+        if spoil and spoil_loss is None:
+            hook = self.model.features.register_forward_hook(lambda module, args, output: output * math.nan)
+        elif spoil:
+            whole = forward
+            forward = torch.nn.Module()
+            forward.forward = lambda batch: spoil_loss(whole(batch))
+        batches = iter(cut(4, images_of(number)))
+        result = train_step(self.state, forward, batches, accumulate=2, settings=self.settings)
+        self.state.window.add(result)
+        if hook is not None:
+            hook.remove()
+
+    def bits(self) -> dict[str, torch.Tensor]:
+        states = self.state.optimizer.state_dict()["state"]
+        moments = {f"{n}.{key}": value for n, values in states.items() for key, value in values.items()}
+        return {name: value.clone() for name, value in (self.model.state_dict() | moments).items()}
+
+
+def assert_equal(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> None:
+    assert ours.keys() == theirs.keys()
+    assert [name for name, value in ours.items() if not torch.equal(value, theirs[name])] == []
+
+
+@pytest.mark.parametrize("clip_grad", [None, 1.0])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("spoilt", SPOILS)
+def test_a_step_whose_gradient_is_not_finite_changes_nothing(optimizer, spoilt, clip_grad):
+    """Neither weights, running statistics, moments nor step counts; the steps after it go on as if it had not been."""
+    training, without = (Training(optimizer, spoilt, clip_grad) for _ in range(2))
+    for number in (0, 1):
+        training.step(number)
+        without.step(number)
+    before = training.bits()
+    training.step(2, spoil=True)
+    assert_equal(training.bits(), before)
+    assert training.state.step == 3  # it was taken, and its images are gone
+    training.step(3)
+    without.step(3)
+    assert_equal(training.bits(), without.bits())
+    assert any(not torch.equal(value, before[name]) for name, value in training.bits().items())
+    assert training.state.window.read()["nonfinite_steps"] == 1
+
+
 class HostReads(TorchDispatchMode):
     """Counts the operations for which the host would wait for a device."""
 
@@ -133,12 +200,15 @@ class HostReads(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+@pytest.mark.parametrize("finite", [True, False])
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_a_step_never_waits_for_the_device(precision):
+def test_a_step_never_waits_for_the_device(precision, finite):
     chosen = settings(precision=precision, clip_grad=1.0)
     model = TinySegmenter(dropout=0.1, norm=True)
     state = State(model, torch.optim.AdamW(model.parameters(), fused=True), chosen.scaler())
     forward, batches = wrap(model, chosen), TinyStream(4).batches(0)
+    if not finite:
+        model.features.register_forward_hook(lambda module, args, output: output * math.nan)
     with HostReads() as reads:
         result = train_step(state, forward, batches, accumulate=2, settings=chosen)
         state.window.add(result)

@@ -55,19 +55,24 @@ def images_of(step: int, count: int = 8, seed: int = 0) -> Batch:
 
 
 class TinyStream:
-    """Each step's eight images, cut into micro-batches. `at(step)` is called before a step's first one."""
+    """Each step's eight images, cut into micro-batches. `at(step)` is called before the first, `within` the others."""
 
     steps_per_epoch = 4.0
 
-    def __init__(self, micro_batch: int, at: Callable[[int], None] = lambda step: None) -> None:
-        self.micro_batch, self.at = micro_batch, at
+    def __init__(
+        self,
+        micro_batch: int,
+        at: Callable[[int], None] = lambda step: None,
+        within: Callable[[int], None] = lambda step: None,
+    ) -> None:
+        self.micro_batch, self.at, self.within = micro_batch, at, within
 
     def batches(self, start_step: int) -> Iterator[Batch]:
         step = start_step
         while True:
-            self.at(step)
             whole = images_of(step)
             for begin in range(0, len(whole), self.micro_batch):
+                (self.within if begin else self.at)(step)
                 part = slice(begin, begin + self.micro_batch)
                 yield Batch(whole.images[part], whole.labels[part], whole.index[part])
             step += 1
@@ -80,7 +85,7 @@ class TinyEvaluator:
         self.every, self.at, self.seen = every, at, []
 
     def due(self, step: int, total_steps: int) -> bool:
-        return step % self.every == 0
+        return step % self.every == 0 or step == total_steps
 
     def run(self, model: nn.Module, step: int) -> Evaluation:
         self.seen.append((step, model.training, torch.is_grad_enabled()))
@@ -151,6 +156,7 @@ class Run:
     micro_batch: int = 4
     every: int | None = 5
     at: Callable[[int], None] = lambda step: None
+    within: Callable[[int], None] = lambda step: None
     evaluators: Mapping[str, Any] = field(default_factory=lambda: {"tiny": TinyEvaluator(3)})
     tracker: Any = None
     settings: Settings = field(default_factory=settings)
@@ -168,7 +174,7 @@ class Run:
         return fit(
             self.state,
             forward,
-            TinyStream(self.micro_batch, self.at),
+            TinyStream(self.micro_batch, self.at, self.within),
             TinySchedule(self.steps),
             self.evaluators,
             self.checkpoints,

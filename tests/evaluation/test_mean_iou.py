@@ -8,7 +8,7 @@ from toy_data import IGNORE, NUM_CLASSES, RedReader, ToyImages, toy_data
 from mae_hydra.data import Sample
 from mae_hydra.errors import UserError
 from mae_hydra.evaluation import MeanIoU
-from mae_hydra.inference import Reconstruct, Slide
+from mae_hydra.inference import Reconstruct, Slide, Whole
 
 SIZES = [(16, 24), (30, 41), (9, 24), (33, 26), (16, 70), (20, 20), (48, 25)]
 
@@ -141,8 +141,21 @@ def test_data_without_class_maps_and_inference_without_classes_are_refused() -> 
         evaluator(data=toy_data(ToyImages(SIZES), target="class"))
     with pytest.raises(UserError, match="mean IoU needs inference=whole, slide or multiscale_flip, got reconstruct"):
         evaluator(inference=Reconstruct(mask_ratio=None, seed=0))
-    with pytest.raises(UserError, match="the validation set holds no image"):
+    with pytest.raises(UserError, match=r"the validation set holds no image; .* train without: evaluation=none"):
         evaluator(ToyImages([]))
+
+
+def test_inference_that_does_not_fit_the_model_is_refused_before_training() -> None:
+    evaluator().check(RedReader())
+    other = Slide(crop=32, stride_ratio=0.6667, short=None, long_ratio=None, window_batch=3)
+    with pytest.raises(
+        UserError, match=r"inference.crop is 32x32, the model takes 16x24; use inference.crop=\[16,24\]"
+    ):
+        evaluator(inference=other).check(RedReader())
+    whole = Whole(short=None, long_ratio=None)
+    evaluator(inference=whole).check(RedReader())
+    with pytest.raises(UserError, match="a picture of 30x41 pixels does not fit the model, which takes 16x24"):
+        evaluator(ToyImages([(30, 41), (16, 24)]), inference=whole).check(RedReader())
 
 
 @pytest.mark.parametrize(("name", "value"), [("limit", 0), ("num_pictures", -1), ("every", -1), ("batch_size", 0)])

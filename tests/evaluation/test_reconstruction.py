@@ -97,6 +97,13 @@ def test_the_sheet_says_what_a_normalised_prediction_takes_from_the_original() -
     assert evaluator(num_pictures=0).run(build(), 1).pictures == {}
 
 
+def test_images_that_do_not_fit_the_model_are_refused_before_training() -> None:
+    evaluator().check(build())
+    data = toy_data(ToyImages(SIZES), image_size=(32, 32))
+    with pytest.raises(UserError, match=r"images have 32x32 pixels .*, the model takes 16x24; use data.image_size="):
+        evaluator(data=data).check(build())
+
+
 def test_another_inference_is_refused() -> None:
     with pytest.raises(UserError, match="evaluated by inference=reconstruct, got Whole"):
         evaluator(inference=Whole(short=None, long_ratio=None))

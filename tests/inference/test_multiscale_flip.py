@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from window_segmenter import WindowSegmenter, picture
 
+from mae_hydra.errors import UserError
 from mae_hydra.inference import MultiscaleFlip, Slide
 
 RATIOS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
@@ -114,3 +115,9 @@ def test_impossible_ratios_are_refused(ratios: list[float]) -> None:
         MultiscaleFlip(
             ratios=ratios, flip=True, crop=16, stride_ratio=0.6667, short=None, long_ratio=None, window_batch=1
         )
+
+
+def test_windows_that_the_model_does_not_take_are_refused_beforehand() -> None:
+    multiscale(crop=16).check(WindowSegmenter((16, 16)), (200, 300))  # pictures may have any size
+    with pytest.raises(UserError, match=r"inference.crop is 8x8, the model takes 16x16; use inference.crop=16"):
+        multiscale(crop=8).check(WindowSegmenter((16, 16)), (16, 16))

@@ -1,11 +1,14 @@
 """Reconstructions as pictures, with a model whose prediction is known."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from window_segmenter import picture
 
+from mae_hydra.errors import UserError
 from mae_hydra.inference import Reconstruct
 from mae_hydra.models import MAE, MAEDecoder, MAEOutput, VisionTransformer
 
@@ -92,5 +95,15 @@ def test_what_is_hidden_depends_on_the_seed_and_the_index_only() -> None:
 def test_an_impossible_mask_ratio_is_refused() -> None:
     with pytest.raises(ValueError, match=r"mask_ratio must lie in \(0, 1\) or be null \(the model's own\), got 1.5"):
         Reconstruct(mask_ratio=1.5, seed=0)
-    with pytest.raises(ValueError, match=r"mask_ratio 0.99 leaves none of 24 patches to see"):
+    with pytest.raises(UserError, match=r"mask_ratio 0.99 leaves none of 24 patches to see; use a smaller one"):
         Reconstruct(mask_ratio=0.99, seed=0).run(build(), images(1), torch.arange(1))
+
+
+def test_what_could_not_be_reconstructed_is_said_beforehand() -> None:
+    size = build().encoder.image_size
+    Reconstruct(mask_ratio=None, seed=0).check(build(), size)
+    with pytest.raises(UserError, match=r"mask_ratio 0.99 leaves none of 24 patches"):
+        Reconstruct(mask_ratio=0.99, seed=0).check(build(), size)
+    said = f"images have 8x8 pixels (data.image_size), the model takes {size[0]}x{size[1]}; use data.image_size="
+    with pytest.raises(UserError, match=re.escape(said)):
+        Reconstruct(mask_ratio=None, seed=0).check(build(), (8, 8))

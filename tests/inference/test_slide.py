@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate, pad
 from window_segmenter import WindowSegmenter, picture
 
+from mae_hydra.errors import UserError
 from mae_hydra.inference import Slide
 
 CROP = (16, 16)
@@ -135,3 +136,11 @@ def test_impossible_settings_are_refused_by_name(setting: dict) -> None:
 
 def test_the_published_stride_follows_from_the_ratio() -> None:
     assert Slide(crop=512, stride_ratio=0.6667, short=512, long_ratio=4, window_batch=8).windows.stride == (341, 341)
+
+
+def test_windows_that_the_model_does_not_take_are_refused_beforehand() -> None:
+    slide().check(WindowSegmenter((16, 16)), (200, 300))  # pictures may have any size
+    with pytest.raises(UserError, match=r"inference.crop is 8x8, the model takes 16x16; use inference.crop=16"):
+        slide(crop=(8, 8)).check(WindowSegmenter((16, 16)), (16, 16))
+    with pytest.raises(UserError, match=r"inference.crop is 16x16, .* use inference.crop=\[16,24\]"):
+        slide().check(WindowSegmenter((16, 24)), (16, 24))

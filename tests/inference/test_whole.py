@@ -27,8 +27,14 @@ def test_pictures_of_different_sizes_go_through_in_one_batch_each_as_if_alone() 
 
 
 def test_a_larger_picture_is_refused_with_the_way_out() -> None:
-    with pytest.raises(UserError, match=r"17x24 pixels does not fit the model, which takes 16x24: use inference=slide"):
-        Whole(short=None, long_ratio=4.0).predict(WindowSegmenter((16, 24)), [picture(17, 24)])
+    model, whole = WindowSegmenter((16, 24)), Whole(short=None, long_ratio=4.0)
+    said = r"17x24 pixels does not fit the model, which takes 16x24: use inference=slide"
+    with pytest.raises(UserError, match=said):
+        whole.predict(model, [picture(17, 24)])
+    with pytest.raises(UserError, match=said):
+        whole.check(model, (17, 24))  # before there is a picture
+    whole.check(model, (16, 24))
+    Whole(short=16, long_ratio=1.5).check(model, (40, 80))
 
 
 def test_a_larger_picture_fits_after_resizing_and_comes_back_at_its_size() -> None:

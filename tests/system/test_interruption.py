@@ -12,7 +12,7 @@ import pytest
 import torch
 from conftest import TINY_MAE
 
-from mae_hydra.experiment.launch import RESUME_ME
+from mae_hydra.engine import Interrupted
 from mae_hydra.experiment.status import read_status
 
 ROOT = Path(__file__).parents[2]
@@ -25,6 +25,11 @@ def start(cwd: Path, *overrides: str) -> subprocess.Popen:
     return subprocess.Popen(
         command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
+
+
+def finish(process: subprocess.Popen) -> None:
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 0, said
 
 
 def wait_for_step(run: Path, step: int, process: subprocess.Popen) -> None:
@@ -45,19 +50,19 @@ def state_of(run: Path) -> dict:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
 def test_an_interrupted_run_goes_on_from_its_last_step_and_ends_like_an_unbroken_one(tmp_path, number):
     whole = tmp_path / "outputs/whole"
-    assert start(tmp_path, *LONG, f"hydra.run.dir={whole}").wait() == 0
+    finish(start(tmp_path, *LONG, f"hydra.run.dir={whole}"))
     broken = tmp_path / "outputs/broken"
     process = start(tmp_path, *LONG, f"hydra.run.dir={broken}")
     wait_for_step(broken, 3, process)
     process.send_signal(number)
     _, said = process.communicate(timeout=120)
-    assert process.returncode == RESUME_ME, said
+    assert process.returncode == Interrupted.exit_code, said
     assert f"resume={broken}" in said
     assert "Traceback" not in said
     assert read_status(broken)["state"] == "interrupted"
     assert 3 <= state_of(broken)["step"] < 40
 
-    assert start(tmp_path, *LONG, f"resume={broken}").wait() == 0
+    finish(start(tmp_path, *LONG, f"resume={broken}"))
     status = read_status(broken)
     assert (status["state"], status["attempt"]) == ("completed", 2)
     for name, tensor in state_of(whole)["model"].items():
@@ -84,10 +89,10 @@ def test_an_interrupted_sweep_goes_on_with_the_same_command(tmp_path):
     wait_for_step(first, 3, process)
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=120)
-    assert process.returncode == RESUME_ME, said
+    assert process.returncode == Interrupted.exit_code, said
     assert len(list(sweep.glob("*/status.json"))) == 1  # the second job has not begun
 
-    assert start(tmp_path, *command).wait() == 0
+    finish(start(tmp_path, *command))
     attempts = {path.parent.name: read_status(path.parent)["attempt"] for path in sweep.glob("*/status.json")}
     assert sorted(attempts.values()) == [1, 2]
     assert attempts[first.name] == 2

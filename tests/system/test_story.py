@@ -115,7 +115,7 @@ def test_a_resumed_run_of_another_configuration_is_refused_with_the_difference(t
     assert train(*TINY_MAE, "hydra.run.dir=outputs/a") == 0
     capfd.readouterr()
     assert train(*TINY_MAE, "optimizer.lr=0.5", "resume=outputs/a") == 1
-    assert "optimizer.lr: 0.001 -> 0.5" in capfd.readouterr().err
+    assert "optimizer.lr: 0.003 -> 0.5" in capfd.readouterr().err
     assert read_status(Path("outputs/a"))["state"] == "completed"
 
 

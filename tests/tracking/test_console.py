@@ -76,3 +76,8 @@ def test_the_time_left_follows_the_pace_of_this_process(monkeypatch, start, step
     now = iter([1000.0, 1060.0])
     monkeypatch.setattr("mae_hydra.tracking.console.time.monotonic", lambda: next(now, 1060.0))
     assert f"{left} left" in shown(terminal=False, every_seconds=0.0, steps=[step], start=start)
+
+
+def test_the_line_of_a_step_that_an_earlier_process_took_knows_no_pace():
+    line = shown(terminal=False, every_seconds=1000.0, steps=[50], start=50).splitlines()[0]
+    assert line == "step 50/100 · loss 0.7123 · lr 1.50e-04 · 812.3 img/s · 1.23 GB"

@@ -1,6 +1,7 @@
 """Offline W&B runs, read back record by record."""
 
 import json
+import signal
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mae_hydra.engine import Interrupted
 from mae_hydra.tracking import Trackers, Wandb
 from mae_hydra.types import Evaluation, Picture
 
@@ -105,7 +107,7 @@ def picture() -> Picture:
 
 @pytest.fixture(scope="module")
 def run_dir(tmp_path_factory) -> Path:
-    """A run of two parts: interrupted after step 20, resumed from step 10."""
+    """A run of two parts: died after step 20, went on from its checkpoint of step 10."""
     run_dir = tmp_path_factory.mktemp("run")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
@@ -115,7 +117,7 @@ def run_dir(tmp_path_factory) -> Path:
         table = {"classes": [{"name": "wall", "IoU": 0.5}, {"name": "floor", "IoU": float("nan")}]}
         first.evaluation(10, "segmentation", Evaluation({"mIoU": 30.0}, {"examples": picture()}, table))
         first.scalars(20, {"train/loss": 0.4})
-        first.finish("interrupted", {})
+        first.finish("failed", {})
         second = Wandb(**SETTINGS)
         second.start(run_dir, CONFIG, 10)
         second.scalars(20, {"train/loss": 0.4})
@@ -131,6 +133,37 @@ def test_a_resumed_run_is_the_same_run(run_dir):
     name = (run_dir / "wandb_id.txt").read_text()
     assert len(name) == 8
     assert first.name == second.name == f"run-{name}.wandb"
+
+
+def test_a_training_from_the_start_is_a_new_run_whatever_was_there(tmp_path):
+    """With resume=never, and where the first attempt died before its first checkpoint."""
+    (tmp_path / "wandb_id.txt").write_text("01234567")
+    tracker = Wandb(**SETTINGS)
+    tracker.start(tmp_path, CONFIG, 0)
+    tracker.scalars(1, {"train/loss": 1.0})
+    tracker.finish("completed", {})
+    wait_for_the_files()
+    (path,) = offline_runs(tmp_path)
+    assert path.name == f"run-{(tmp_path / 'wandb_id.txt').read_text()}.wandb" != "run-01234567.wandb"
+
+
+def test_a_run_interrupted_in_an_evaluation_has_every_step_once_and_whole(tmp_path, monkeypatch):
+    """The server closes a step when a part of a run ends: what a later part says of it would be lost."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "engine")
+    from tiny_training import Run, TinyEvaluator, settings
+
+    def train(at=lambda step: None) -> None:
+        trackers = Trackers([Wandb(**SETTINGS)])
+        Run(tmp_path, evaluators={"tiny": TinyEvaluator(3, at)}, settings=settings(log_every=3), tracker=trackers)()
+
+    with pytest.raises(Interrupted, match="after step 6"):
+        train(lambda step: signal.raise_signal(signal.SIGTERM) if step == 6 else None)
+    train()
+    wait_for_the_files()
+    first, second = (history(path) for path in offline_runs(tmp_path))
+    assert [(row["step"], row["_step"]) for row in first] == [(step, step) for step in (1, 3)]
+    assert [(row["step"], row["_step"]) for row in second] == [(step, step) for step in (6, 9, 12)]
+    assert all({"train/loss", "val/loss"} <= row.keys() for row in (first + second)[1:])
 
 
 def test_the_run_knows_its_configuration_and_its_place(run_dir):
@@ -156,7 +189,7 @@ def test_the_summary_keeps_the_best_value(run_dir):
     second = summary(offline_runs(run_dir)[1])
     assert second["val/mIoU"] == {"max": 20.0, "min": 10.0, "last": 10.0}
     assert second["state"] == "completed"
-    assert summary(offline_runs(run_dir)[0])["state"] == "interrupted"
+    assert summary(offline_runs(run_dir)[0])["state"] == "failed"
 
 
 def test_the_exit_code_tells_a_finished_run_from_a_broken_one(run_dir):
