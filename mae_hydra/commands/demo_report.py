@@ -16,7 +16,7 @@ from mae_hydra.experiment import entry
 from mae_hydra.experiment.compose import compose_config
 from mae_hydra.experiment.construct import build
 from mae_hydra.experiment.status import write_json
-from mae_hydra.figures import Panel, curves, fit, legend_of, overlay, save, series_of, sheet
+from mae_hydra.figures import Panel, class_bars, curves, fit, legend_of, overlay, save, series_of, sheet
 
 METRICS = ("mIoU", "mAcc", "aAcc")
 NUM_PICTURES = 6
@@ -33,6 +33,7 @@ def write_report(out: Path, shown: Path, rows: Sequence[dict[str, Any]], seconds
     shutil.copyfile(shown / "pretrain" / "figures" / "reconstructions.png", figures / "reconstructions.png")
     save(_segmentations(shown), figures / "segmentations.png")
     save(_curves(shown), figures / "curves.png")
+    save(_classes(shown), figures / "classes.png")
     table = [
         _row(name, [row for row in rows if row["start"] == name]) for name in dict.fromkeys(r["start"] for r in rows)
     ]
@@ -106,6 +107,15 @@ def _curves(out: Path) -> Any:
         Panel("mIoU on unseen scenes, %", [series_of(rows, "val/mIoU", name) for name, rows in both.items()]),
     ]
     return curves(panels, columns=3)
+
+
+def _classes(out: Path) -> Any:
+    """IoU of every class, from scratch and pre-trained."""
+    runs = {}
+    for name, folder in (("from scratch", "scratch"), ("pre-trained", "pretrained")):
+        rows = json.loads((out / folder / "tables" / "per_class.json").read_text())
+        runs[name] = {row["name"]: row["IoU"] for row in rows}
+    return class_bars(runs, title="IoU of every class on unseen scenes")
 
 
 def _metrics(run_dir: Path) -> list[dict[str, Any]]:

@@ -62,5 +62,5 @@ def test_the_demo_ends_in_a_table_and_pictures_and_is_not_repeated(tmp_path):
         (seed, start) for seed in (0, 1) for start in ("pre-trained", "from scratch")
     ]
     assert "| pre-trained | 2 |" in (demo / "results.md").read_text()
-    for name in ("reconstructions", "segmentations", "curves"):
+    for name in ("reconstructions", "segmentations", "curves", "classes"):
         assert (demo / "figures" / f"{name}.png").stat().st_size > 5000
