@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.installed
 .PHONY: help setup demo check lint test clean
 
 help:
-	@echo "make demo    environment, then the whole story on embedded data (about 8 minutes on 2 cores)"
+	@echo "make demo    environment, then the whole story on embedded data (6 to 7 minutes on 2 cores)"
 	@echo "make test    environment, then every check"
 	@echo "make check   style, types and the quick tests (under 3 minutes)"
 	@echo "make setup   only the environment, in $(VENV)"
