@@ -6,7 +6,6 @@ K classes. The matrix is (K, K): row = label, column = prediction.
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 
 
