@@ -118,9 +118,9 @@ class MAE(nn.Module):
 
 def _check_fit(encoder: VisionTransformer, decoder: MAEDecoder) -> None:
     if encoder.norm is None:
-        raise ValueError("MAE needs an encoder with final_norm=true")
+        raise ValueError("MAE needs a plain backbone, one without _relative in its name (final_norm=true)")
     if encoder.relative_position_index is not None:
-        raise ValueError("MAE needs an encoder with relative_position_bias=false: the bias is for whole images only")
+        raise ValueError("MAE needs a plain backbone (relative_position_bias=false): the bias is for whole images only")
     pairs = {
         "encoder_dim": (decoder.encoder_dim, encoder.embed_dim),
         "patch_size": (decoder.patch_size, encoder.patch_size),
