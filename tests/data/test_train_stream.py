@@ -154,7 +154,7 @@ def test_a_corrupt_photo_among_good_ones_is_named_in_the_main_process(tmp_path: 
         save(smooth_picture(20, 20, seed=number), tmp_path / f"{number:02d}.jpg")
     data = folder(
         root=str(tmp_path), image_size=8, channels=3, mean=[0.5] * 3, std=[0.2] * 3, validation_fraction=0.1,
-        num_classes=0, ignore_index=255, batch_size=2, num_workers=num_workers,
+        num_classes=0, ignore_index=255, batch_size=2, num_workers=num_workers, train_limit=None,
     )  # fmt: skip
     broken = tmp_path / data.train[4].name
     broken.write_bytes(broken.read_bytes()[:200])
