@@ -67,8 +67,6 @@ def run_job(config: DictConfig) -> float:
     except KeyboardInterrupt:
         if status is not None:
             status.finish("interrupted", error="stopped before the state could be saved")
-        if is_main():
-            print("stopped before the state could be saved", file=sys.stderr)
         raise
     except BaseException as error:
         log.error("%s", error, exc_info=not isinstance(error, UserError))

@@ -44,7 +44,10 @@ def launch(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         return _say(str(error))
     except KeyboardInterrupt as stop:
-        return getattr(stop.__cause__, "exit_code", STOPPED)
+        code: int = getattr(stop.__cause__, "exit_code", STOPPED)
+        if code == STOPPED:
+            print("stopped before there was a state to save", file=sys.stderr)
+        return code
     except sweeps.SweepStopped:
         return FAILED
     except (HydraException, OmegaConfBaseException) as error:

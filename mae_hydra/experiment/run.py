@@ -60,6 +60,12 @@ def _train(
     augment: Augment = build(config.augment, "augment")
     _try_first_sample(config, data, augment)
     cut = complete("engine", cut_batch, settings.global_batch, data.batch_size, world_size())
+    synchronised = cut.world_size > 1 and settings.torch_device.type == "cuda"
+    if config.task in NEEDS_MAPS and cut.micro_batch < 2 and not synchronised:
+        raise UserError(
+            f"model {config.name} trains on at least 2 images at a time, because batch normalisation needs more "
+            "than one; use data.batch_size=2 or more"
+        )
     stream = TrainStream(
         data.train,
         augment,

@@ -40,7 +40,8 @@ def finish() -> None:
     rows = collect(sweep_dir)
     if rows:
         metric = str(config.checkpoint.monitor)
-        show(rows, sweep_dir, metric, varying(rows))
+        swept = dict.fromkeys([*(config.hydra.sweeper.params or ()), *varying(rows)])
+        show(rows, sweep_dir, metric, list(swept))
 
 
 def collect(sweep_dir: Path) -> list[dict[str, Any]]:
@@ -92,7 +93,8 @@ def show(rows: Sequence[dict[str, Any]], sweep_dir: Path, metric: str, keys: Seq
         table.add_column("error", overflow="fold")
     for row in rows:
         settings = _settings(row)
+        error = [row["error"] or ""] if any(each["error"] for each in rows) else []
         value = "" if row["value"] is None else f"{row['value']:.4g}"
         minutes = "" if row["seconds"] is None else f"{row['seconds'] / 60:.1f}"
-        table.add_row(*(settings.get(key, "") for key in keys), row["state"], value, minutes, row["error"] or "")
+        table.add_row(*(settings.get(key, "") for key in keys), row["state"], value, minutes, *error)
     Console().print(table)

@@ -34,6 +34,7 @@ def ade20k(root: Path, label: int = 3, label_size: int = 64) -> Path:
         (["model.mask_ration=0.5"], ["unknown key 'model.mask_ration'", "did you mean 'model.mask_ratio'"]),
         (["model=mae_vitx"], ["model=mae_vitx does not exist", "did you mean"]),
         (["+model.norm_pixx=true"], ["model.norm_pixx", "norm_pix"]),
+        (["model=upernet_vitt", "data.batch_size=1"], ["at least 2 images", "data.batch_size=2"]),
         (["head=upernet"], ["model.decoder must be a MAEDecoder", "head="]),
         (["model.mask_ratio=1.5"], ["mask_ratio must lie in (0, 1)", "1.5"]),
         (["data.image_size=65"], ["image_size must be a multiple of patch_size", "65"]),

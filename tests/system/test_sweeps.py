@@ -22,6 +22,7 @@ def test_a_sweep_needs_no_sweep_file(train, tmp_path, capfd):
     said = capfd.readouterr().out
     assert "model.mask_ratio" in said  # the table names what was swept, and the metric
     assert "val/loss" in said
+    assert "error" not in said
 
 
 def test_with_fail_fast_no_job_starts_after_a_failed_one(train, tmp_path, capfd):
