@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from mae_hydra import atomic
 from mae_hydra.distributed import barrier, is_main
 from mae_hydra.engine.state import State
 from mae_hydra.errors import UserError
@@ -75,7 +76,7 @@ class Checkpoints:
         if is_best:  # first: last.pt must not name a best that is not there yet
             _link(temporary, self.best_path)
         os.replace(temporary, self.last_path)
-        _sync_directory(self.directory)
+        atomic.sync(self.directory)
 
     def _content(self, state: State) -> dict[str, Any]:
         return {
@@ -151,12 +152,3 @@ def _link(source: Path, target: Path) -> None:
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _sync_directory(directory: Path) -> None:
-    """Have the renames themselves on the disk."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

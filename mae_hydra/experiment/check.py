@@ -24,6 +24,7 @@ ROOT_KEYS: dict[str, Any] = {
     "group": str | None,
     "seed": int,
     "init_from": str | None,
+    "init_adapt": list,
     "resume": str | None,
     "fail_fast": bool,
     "tags": list,

@@ -1,6 +1,9 @@
 """`mae_hydra.build` and `mae_hydra.load`: the two doors for notebooks and scripts."""
 
+import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from omegaconf import OmegaConf
@@ -10,8 +13,16 @@ from mae_hydra.errors import UserError
 from mae_hydra.experiment.check import check, complaints
 from mae_hydra.experiment.compose import compose_config
 from mae_hydra.experiment.construct import build as construct
+from mae_hydra.experiment.identify import configuration_of
 from mae_hydra.seeds import seed_device
-from mae_hydra.weights import load_exact, read_checkpoint
+from mae_hydra.weights import Checkpoint, load_exact, read_checkpoint
+
+log = logging.getLogger("mae_hydra")
+
+UNKNOWN_TARGET = (
+    "whether the targets were normalised per patch is not in the file; taken as normalised, as in mae_pretrain_*_full "
+    "(mae_visualize_* files are not)"
+)
 
 
 def build(*overrides: str) -> nn.Module:
@@ -23,21 +34,29 @@ def build(*overrides: str) -> nn.Module:
         return construct(config.model, "model")
 
 
-def load(path: str | Path) -> nn.Module:
+def load(path: str | Path, *overrides: str) -> nn.Module:
     """A trained model in eval mode, with the normalisation it was trained with.
 
-    `path` is a run directory or a checkpoint file. Of a run directory the best checkpoint is taken, where there is
-    one, otherwise the last.
+    `path` is a run directory (its best checkpoint is taken, where there is one, otherwise the last), or a checkpoint
+    file or folder in any known layout. A file that holds an encoder alone gives a VisionTransformer. `overrides` say
+    what a released file does not tell, e.g. "backbone.num_heads=6".
     """
     checkpoint = read_checkpoint(path, prefer="best")
     config = checkpoint.meta.get("config")
-    if not config:
-        raise UserError(f"{path} does not say which model it holds; use mae_hydra.build(...) and init_from instead")
+    if not config or overrides:
+        config = configuration_of(checkpoint, overrides)
+        if checkpoint.kind == "mae" and "norm_pix" not in checkpoint.meta:
+            log.warning("%s: %s", path, UNKNOWN_TARGET)
+    return load_as(checkpoint, config)
+
+
+def load_as(checkpoint: Checkpoint, config: Mapping[str, Any]) -> nn.Module:
+    """The model that `config`, resolved, describes, filled with exactly the checkpoint's weights; in eval mode."""
     node = OmegaConf.create({"model": config.get("model")})
     if not OmegaConf.is_dict(node.model) or "_target_" not in node.model:
-        raise UserError(f"{path} names no model in its configuration; it was not written by this program")
+        raise UserError(f"{checkpoint.path} names no model in its configuration; it was not written by this program")
     for complaint in complaints(node, ""):
-        raise UserError(f"{path}: {complaint}")
+        raise UserError(f"{checkpoint.path}: {complaint}")
     with torch.random.fork_rng():
         # A checkpoint may come from anywhere, and so may what it says: nothing but a model is built from it.
         model = construct(node.model, "model", trusted=("mae_hydra.models.",))

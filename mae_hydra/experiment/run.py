@@ -90,7 +90,7 @@ def _train(
     seed_device(config.seed, "init")
     model: nn.Module = build(config.model, "model")
     if given is not None:
-        transfer(model, given).show()
+        transfer(model, given, config.init_adapt).show()
     for evaluator in evaluators.values():
         evaluator.check(model)
     forward = wrap(model, settings)

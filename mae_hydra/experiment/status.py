@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mae_hydra import atomic
+
 # Keys that say where or how a run happens, not what it computes.
 NOT_RESULTS = (
     "paths", "logger", "tags", "notes", "resume", "name", "group", "fail_fast", "checkpoint", "data.root",
@@ -23,16 +25,9 @@ NOT_RESULTS = (
 
 def write_json(path: Path, content: Any) -> None:
     """Write atomically: a reader sees the old file or the new one, never half of it. NaN and infinity are null."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(temporary, "w") as file:
-            json.dump(_finite(content), file, indent=2, default=str, allow_nan=False)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic.writing(path) as temporary, open(temporary, "w") as file:
+        json.dump(_finite(content), file, indent=2, default=str, allow_nan=False)
+        file.write("\n")
 
 
 def _finite(content: Any) -> Any:

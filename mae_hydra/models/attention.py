@@ -5,30 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-
-def relative_position_index(grid: tuple[int, int]) -> Int64[Tensor, "n n"]:
-    """Row of the bias table for every (query, key) pair of 1 + h*w tokens, cls first.
-
-    Patch to patch: (qh - kh + h - 1)(2w - 1) + (qw - kw + w - 1). The three last of the n = (2h - 1)(2w - 1) + 3 rows
-    belong to the cls token: n - 3 cls to patch, n - 2 patch to cls, n - 1 cls to cls.
-    """
-    height, width = grid
-    rows = torch.arange(height).repeat_interleave(width)
-    columns = torch.arange(width).repeat(height)
-    row_offset = rows[:, None] - rows[None, :] + height - 1
-    column_offset = columns[:, None] - columns[None, :] + width - 1
-    rows_in_table = num_relative_positions(grid)
-    index = torch.empty(1 + height * width, 1 + height * width, dtype=torch.int64)
-    index[1:, 1:] = row_offset * (2 * width - 1) + column_offset
-    index[0, :] = rows_in_table - 3
-    index[:, 0] = rows_in_table - 2  # after the row above: the corner belongs to neither
-    index[0, 0] = rows_in_table - 1
-    return index
-
-
-def num_relative_positions(grid: tuple[int, int]) -> int:
-    """Rows of the bias table: all patch offsets, and three for the cls token."""
-    return (2 * grid[0] - 1) * (2 * grid[1] - 1) + 3
+from mae_hydra.relative_positions import num_relative_positions
 
 
 class RelativeAttention(nn.Module):

@@ -12,10 +12,10 @@ from timm.layers import PatchEmbed
 from torch import Tensor, nn
 
 from mae_hydra.models import initialise
-from mae_hydra.models.attention import relative_position_index
 from mae_hydra.models.blocks import LayerNorm, ScaledBlock, plain_block
 from mae_hydra.models.patches import take_tokens, take_windows
 from mae_hydra.models.positions import sincos_positions
+from mae_hydra.relative_positions import relative_position_index
 
 
 def grid_of(image_size: int | Sequence[int], patch_size: int) -> tuple[tuple[int, int], tuple[int, int]]:

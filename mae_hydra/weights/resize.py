@@ -37,10 +37,11 @@ def grid_of_positions(table: Float[Tensor, "1 n d"], meta: Mapping[str, Any]) ->
 
 
 def encoder_settings(meta: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The encoder's arguments in the configuration that a checkpoint of ours carries; empty where there is none."""
+    """The encoder's arguments in the configuration that a checkpoint of ours carries, or as others tell them."""
     node: Any = meta
     for key in ("config", "model", "encoder"):
         node = node.get(key) if isinstance(node, Mapping) else None
+    node = meta.get("encoder") if node is None else node
     return node if isinstance(node, Mapping) else {}
 
 
@@ -50,7 +51,9 @@ def _told_grid(meta: Mapping[str, Any]) -> Grid | None:
     sides = [size, size] if isinstance(size, int) else size
     if not isinstance(sides, list | tuple) or len(sides) != 2 or not isinstance(patch, int) or patch < 1:
         return None
-    return int(sides[0]) // patch, int(sides[1]) // patch
+    if not all(isinstance(side, int) for side in sides):
+        return None
+    return sides[0] // patch, sides[1] // patch
 
 
 def _repeating_grid(rows: Float[Tensor, "n d"]) -> Grid | None:

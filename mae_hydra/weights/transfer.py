@@ -2,12 +2,15 @@
 
 import re
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from mae_hydra.errors import UserError
+from mae_hydra.weights.adapt import ADAPTABLE, adapted
+from mae_hydra.weights.layouts import Kind, kind_of
 from mae_hydra.weights.read import Checkpoint
 from mae_hydra.weights.report import Row, TransferReport, collapse
 from mae_hydra.weights.resize import (
@@ -29,44 +32,64 @@ class Rule(NamedTuple):
 
 
 SAME = Rule((), ())
-PRETRAINED_TO_SEGMENTATION = Rule(
+TO_SEGMENTATION = Rule(
     new=(
         r"encoder\.blocks\.\d+\.(gamma_[12]|attn\.relative_position_bias_table)",
         r"(pyramid|head|auxiliary)\..+",
     ),
     unused=(r"decoder\..+", r"encoder\.norm\.(weight|bias)"),
 )
+# (what the file holds, what the model is) -> rule; every other pair must be the same name for name.
+RULES: dict[tuple[Kind, Kind], Rule] = {
+    ("mae", "segmentation"): TO_SEGMENTATION,
+    ("encoder", "segmentation"): TO_SEGMENTATION,
+    ("classifier", "segmentation"): Rule(TO_SEGMENTATION.new, (*TO_SEGMENTATION.unused, r"head\.(norm|linear)\..+")),
+    ("probe", "segmentation"): Rule(TO_SEGMENTATION.new, (*TO_SEGMENTATION.unused, r"head\.(batch_norm|linear)\..+")),
+    ("mae", "encoder"): Rule((), (r"decoder\..+",)),
+}
 
 
-def transfer(model: nn.Module, checkpoint: Checkpoint) -> TransferReport:
+def transfer(model: nn.Module, checkpoint: Checkpoint, adapt: Collection[str] = ()) -> TransferReport:
     """Start `model` from a checkpoint of the same kind, or a segmentation model from a pre-trained one.
 
-    Position tables of another grid are resized. What the rule does not allow is a UserError that names the tensors; the
-    model is changed only when everything fits.
+    Position tables of another grid are resized. What else may differ must be asked for in `adapt`: "channels" (of the
+    images) and "classes" (the last layers start anew). What the rule does not allow is a UserError that names the
+    tensors; the model is changed only when everything fits.
     """
-    wanted, found = model.state_dict(), checkpoint.tensors
-    _check_encoder(model, wanted, checkpoint)
-    _check_rule(wanted, found, checkpoint)
-    positions = found.get(POSITIONS)
+    strangers = set(adapt) - set(ADAPTABLE)
+    if strangers:
+        raise UserError(f"what may be adapted is {', '.join(ADAPTABLE)}; got {', '.join(sorted(strangers))}")
+    wanted = model.state_dict()
+    found = adapted(checkpoint.tensors, wanted, adapt)
+    given = replace(checkpoint, tensors=found.tensors)
+    _check_encoder(model, wanted, given)
+    _check_rule(wanted, found.tensors, given, found.dropped)
+    positions = found.tensors.get(POSITIONS)
     source = None if positions is None or positions.ndim != 3 else grid_of_positions(positions, checkpoint.meta)
     fitted: dict[str, Tensor] = {}
     rows = []
     for name, own in wanted.items():
-        if name not in found:
-            rows.append(Row(name, "new"))
+        if name not in found.tensors:
+            rows.append(Row(name, "new", found.dropped.get(name, "")))
             continue
-        tensor, note = _fit_grid(model, name, found[name], own, source, checkpoint)
-        _check_tensor(name, tensor, own, checkpoint)
+        tensor, note = _fit_grid(model, name, found.tensors[name], own, source, given)
+        _check_tensor(name, tensor, own, given)
         fitted[name] = tensor
+        note = note or found.notes.get(name, "")
         rows.append(Row(name, "resized" if note else "loaded", note))
-    rows += [Row(name, "unused") for name in found if name not in wanted]
+    rows += [Row(name, "unused") for name in found.tensors if name not in wanted]
     model.load_state_dict(wanted | fitted)
     return TransferReport(f"{checkpoint.path} ({checkpoint.layout})", tuple(rows))
 
 
 def load_exact(model: nn.Module, checkpoint: Checkpoint) -> None:
-    """Fill `model` with the weights of exactly this model: every name and every shape, nothing resized."""
+    """Fill `model` with the weights of exactly this model: every name and every shape, nothing resized.
+
+    A bare encoder as the model takes the tensors of one.
+    """
     wanted, found = model.state_dict(), checkpoint.tensors
+    if "cls_token" in wanted:
+        found = {name.removeprefix("encoder."): tensor for name, tensor in found.items()}
     _refuse("lacks", wanted.keys() - found.keys(), checkpoint)
     _refuse("also has", found.keys() - wanted.keys(), checkpoint)
     for name, own in wanted.items():
@@ -74,12 +97,11 @@ def load_exact(model: nn.Module, checkpoint: Checkpoint) -> None:
     model.load_state_dict(found)
 
 
-def _check_rule(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], checkpoint: Checkpoint) -> None:
-    becomes_segmentation = any(name.startswith("head.") for name in wanted) and not any(
-        name.startswith("head.") for name in found
-    )
-    rule = PRETRAINED_TO_SEGMENTATION if becomes_segmentation else SAME
-    missing = [name for name in wanted if name not in found and not _allowed(name, rule.new)]
+def _check_rule(
+    wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], checkpoint: Checkpoint, dropped: Collection[str]
+) -> None:
+    rule = RULES.get((checkpoint.kind, kind_of(wanted)), SAME)
+    missing = [n for n in wanted if n not in found and n not in dropped and not _allowed(n, rule.new)]
     left_over = [name for name in found if name not in wanted and not _allowed(name, rule.unused)]
     _refuse("lacks", missing, checkpoint)
     _refuse("also has", left_over, checkpoint)
@@ -113,7 +135,7 @@ def _check_encoder(model: nn.Module, wanted: Mapping[str, Tensor], checkpoint: C
         )
         raise UserError(
             f"the encoder in {checkpoint.path} has {file_says}, the model's has {model_says}: "
-            "choose what the file was made with (backbone=…; channels come from data=…)"
+            "choose what the file was made with (backbone=…; channels come from data=…, or use init_adapt=[channels])"
         )
 
 
@@ -167,10 +189,10 @@ def _grid_around(model: nn.Module, name: str) -> Grid:
 
 def _check_tensor(name: str, tensor: Tensor, own: Tensor, checkpoint: Checkpoint) -> None:
     if tensor.shape != own.shape:
-        raise UserError(
-            f"{name} is {_by(tensor.shape)} in {checkpoint.path}, {_by(own.shape)} in the model: "
-            "build the model with the sizes of the file"
-        )
+        way_out = "build the model with the sizes of the file"
+        if re.search(r"\.classify\.", name):
+            way_out += ", or let the last layers start anew with init_adapt=[classes]"
+        raise UserError(f"{name} is {_by(tensor.shape)} in {checkpoint.path}, {_by(own.shape)} in the model: {way_out}")
     if tensor.is_floating_point() and not torch.isfinite(tensor).all():
         raise UserError(f"{name} in {checkpoint.path} has NaN or infinite values: that training diverged; use another")
 

@@ -7,8 +7,9 @@ from timm.models.beit import Beit, gen_relative_position_index
 from timm.models.vision_transformer import VisionTransformer as TimmVisionTransformer
 from tiny_models import encoder, relative_encoder, scramble
 
-from mae_hydra.models.attention import RelativeAttention, relative_position_index
+from mae_hydra.models.attention import RelativeAttention
 from mae_hydra.models.encoder import VisionTransformer
+from mae_hydra.relative_positions import relative_position_index
 
 
 def test_without_masking_the_encoder_equals_timms_vision_transformer():

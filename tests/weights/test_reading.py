@@ -1,4 +1,3 @@
-import argparse
 import pickle
 
 import pytest
@@ -34,7 +33,8 @@ def test_a_run_tells_its_configuration_and_what_its_model_was_trained_on(tmp_pat
     checkpoint = read_checkpoint(write_run(tmp_path, make_upernet(), image_size=[32, 32]))
     assert checkpoint.meta["config"]["model"]["encoder"] == {"image_size": [32, 32]}
     assert checkpoint.meta["class_names"] == ["sky", "wall"]
-    assert checkpoint.layout == "mae_hydra, UPerNet"
+    assert checkpoint.layout == "mae_hydra"
+    assert checkpoint.kind == "segmentation"
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_official_names_are_recognised_by_content_in_every_container(tmp_path, w
     file = tmp_path / "any.name"
     torch.save(wrap(official_names(model)), file, _use_new_zipfile_serialization=zipped)
     checkpoint = read_checkpoint(file)
-    assert checkpoint.layout == "official MAE"
+    assert checkpoint.layout == "official MAE, encoder and decoder"
     assert same(checkpoint.tensors, model.state_dict())
 
 
@@ -62,7 +62,7 @@ def test_safetensors_are_recognised_whatever_the_file_is_called(tmp_path):
     save_file(model.state_dict(), tmp_path / "weights.pt", {"config": '{"seed": 3}', "format": "pt"})
     checkpoint = read_checkpoint(tmp_path / "weights.pt")
     assert same(checkpoint.tensors, model.state_dict())
-    assert checkpoint.meta == {"config": {"seed": 3}, "format": "pt"}
+    assert checkpoint.meta == {"config": {"seed": 3}}
 
 
 class Payload:
@@ -80,20 +80,13 @@ def test_nothing_in_a_file_is_executed(tmp_path, zipped):
     evidence, file = tmp_path / "executed", tmp_path / "hostile.pt"
     content = {"model": make_mae().state_dict(), "extra": Payload(evidence)}
     torch.save(content, file, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(UserError, match=r"holds a Python object \(\S*open\).*nothing in it is executed"):
+    with pytest.raises(UserError, match=r"would call \S*open when it is unpickled.*nothing in it was executed"):
         read_checkpoint(file)
     assert not evidence.exists()
     file.write_bytes(pickle.dumps(Payload(evidence)))
     with pytest.raises(UserError):
         read_checkpoint(file)
     assert not evidence.exists()
-
-
-def test_a_file_with_foreign_objects_is_refused_with_their_name_and_the_way_out(tmp_path):
-    file = tmp_path / "trainer.pth"
-    torch.save({"model": official_names(make_mae()), "args": argparse.Namespace(lr=1.0)}, file)
-    with pytest.raises(UserError, match=r"argparse\.Namespace.*save its state dict alone"):
-        read_checkpoint(file)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.999])

@@ -1,0 +1,67 @@
+"""`mae-hydra convert`: any known checkpoint into any layout that can hold it, or a look at what a file is."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mae_hydra.errors import UserError
+
+if TYPE_CHECKING:
+    from mae_hydra.weights import Checkpoint
+
+TARGETS = ("native", "official", "timm", "huggingface", "mmseg")
+YES_NO = {"true": True, "false": False}
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("input", type=Path, help="a checkpoint file, a Hugging Face folder, or a run directory")
+    parser.add_argument("output", type=Path, nargs="?", help="what to write: a file, for huggingface a folder")
+    parser.add_argument(
+        "--to",
+        choices=TARGETS,
+        default="native",
+        help="layout: native (this program, the default), official (MAE), timm, huggingface, mmseg",
+    )
+    parser.add_argument("--inspect", action="store_true", help="write nothing; say what the input is and where it fits")
+    parser.add_argument("--best", action="store_true", help="of a run directory the best checkpoint, not the last")
+    parser.add_argument(
+        "--norm-pix",
+        choices=tuple(YES_NO),
+        help="whether a MAE was trained on targets normalised per patch, where the file does not say: "
+        "mae_pretrain_*_full true, mae_visualize_* false",
+    )
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="what the file does not tell, e.g. backbone.num_heads=6",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace what is at OUTPUT")
+
+
+def run(options: argparse.Namespace) -> int:
+    from mae_hydra.weights import read_checkpoint
+
+    checkpoint = read_checkpoint(options.input, prefer="best" if options.best else "last")
+    if options.norm_pix is not None:
+        checkpoint.meta["norm_pix"] = YES_NO[options.norm_pix]
+    if options.inspect:
+        from mae_hydra.commands.inspect_checkpoint import show
+
+        show(checkpoint)
+        return 0
+    if options.output is None:
+        raise UserError("say where to write: mae-hydra convert INPUT OUTPUT, or look only: convert --inspect INPUT")
+    if options.output.exists() and not options.overwrite:
+        raise UserError(f"{options.output} is there already; give another name, or add --overwrite")
+    _convert(checkpoint, options)
+    return 0
+
+
+def _convert(checkpoint: "Checkpoint", options: argparse.Namespace) -> None:
+    from mae_hydra.experiment.convert import convert
+
+    told = convert(checkpoint, options.output, options.to, options.set)
+    for line in told:
+        print(line)

@@ -1,0 +1,118 @@
+"""What `mae-hydra convert --inspect` shows of a checkpoint."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from mae_hydra.errors import UserError
+from mae_hydra.weights import BY_TARGET, WORDS, Checkpoint, Description, check_finite, describe, to_layout
+
+
+def show(checkpoint: Checkpoint) -> None:
+    """Print the table; problems that would stop a conversion are rows of it."""
+    console = Console()
+    table = Table(title=f"{checkpoint.path}", title_justify="left", show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows(checkpoint):
+        table.add_row(name, value)
+    console.print(table)
+
+
+def rows(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
+    """(what, value) pairs, for a person to read."""
+    found, meta = describe(checkpoint), checkpoint.meta
+    encoder = found.encoder
+    yield "layout", checkpoint.layout
+    yield "model", f"{WORDS[found.kind]}, {found.size_name}"
+    yield "parameters", f"{found.parameters:,} in {len(checkpoint.tensors)} tensors, {found.dtype}"
+    yield "encoder", f"width {encoder.dim}, depth {encoder.depth}, {_heads(encoder.heads)}, {_form(found)}"
+    yield "patch, channels", f"{found.patch_size} pixels, {found.channels} channels"
+    yield "positions", _positions(found)
+    if found.decoder is not None:
+        yield "decoder", f"width {found.decoder.dim}, depth {found.decoder.depth}, {_heads(found.decoder.heads)}"
+        yield "target", _target(found.norm_pix)
+    else:
+        yield "decoder", "none"
+    yield "head", _head(found)
+    if "class_names" in meta:
+        names = meta["class_names"]
+        yield "classes", f"{len(names)}: {', '.join(names[:8])}{', …' if len(names) > 8 else ''}"
+    yield "trained", _trained(meta)
+    yield "fits", _fits(found)
+    yield "converts to", _converts(checkpoint)
+    if "ignored" in meta:
+        yield "not built", f"{', '.join(meta['ignored'])} (Python objects beside the tensors; nothing was executed)"
+    try:
+        check_finite(checkpoint)
+    except UserError as error:
+        yield "problem", str(error)
+
+
+def _heads(heads: int | None) -> str:
+    return "heads unknown" if heads is None else f"{heads} heads"
+
+
+def _form(found: Description) -> str:
+    extras = [
+        word
+        for word, there in (
+            ("relative position bias", found.relative_positions),
+            ("LayerScale", found.layer_scale),
+            ("final norm", found.final_norm),
+        )
+        if there
+    ]
+    return "with " + ", ".join(extras) if extras else "plain"
+
+
+def _positions(found: Description) -> str:
+    if found.grid is None:
+        return f"{found.num_positions} patches, in no square grid and the file does not say in which"
+    (rows, columns), (height, width) = found.grid, found.image_size or (0, 0)
+    return f"{rows}x{columns} patches, images of {height}x{width}"
+
+
+def _target(norm_pix: bool | None) -> str:
+    if norm_pix is None:
+        return "not told by the file: mae_pretrain_*_full predict normalised pixels, mae_visualize_* plain ones"
+    return "pixels normalised per patch" if norm_pix else "plain pixels"
+
+
+def _head(found: Description) -> str:
+    if found.num_classes is None:
+        return "none"
+    if found.kind == "segmentation":
+        auxiliary = (
+            "no auxiliary head" if found.auxiliary_width is None else f"auxiliary {found.auxiliary_width} channels"
+        )
+        return f"{found.num_classes} classes, {found.head_width} channels, {found.pools} pooling scales, {auxiliary}"
+    return f"{found.num_classes} classes"
+
+
+def _trained(meta: dict[str, Any]) -> str:
+    told = [f"{name} {meta[name]}" for name in ("step", "epoch") if name in meta]
+    return ", ".join(told) if told else "not told by the file"
+
+
+def _fits(found: Description) -> str:
+    """What can be started from it."""
+    if found.kind == "segmentation":
+        return "mae_hydra.load, evaluate, init_from= of the same UPerNet"
+    if found.kind == "mae":
+        return "mae_hydra.load, init_from= of the same MAE, or of a UPerNet of the same encoder"
+    return "init_from= of a UPerNet of the same encoder" + (", mae_hydra.load" if found.kind == "encoder" else "")
+
+
+def _converts(checkpoint: Checkpoint) -> str:
+    """The layouts that can hold it."""
+    possible = []
+    for target in BY_TARGET:
+        try:
+            left_out = to_layout(checkpoint.tensors, target).left_out
+        except UserError:
+            continue
+        possible.append(f"{target} ({len(left_out)} tensors left out)" if left_out else target)
+    return ", ".join(possible)

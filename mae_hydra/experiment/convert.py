@@ -1,0 +1,79 @@
+"""One checkpoint in another layout: checked as a whole model before anything is written."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from omegaconf import OmegaConf
+
+from mae_hydra.errors import UserError
+from mae_hydra.experiment.construct import build
+from mae_hydra.experiment.entry import UNKNOWN_TARGET
+from mae_hydra.experiment.identify import configuration_of
+from mae_hydra.weights import (
+    WORDS,
+    Checkpoint,
+    check_finite,
+    collapse,
+    describe,
+    to_layout,
+    write_checkpoint,
+)
+from mae_hydra.weights.write import check_output
+
+
+def convert(checkpoint: Checkpoint, output: str | Path, target: str, overrides: Sequence[str] = ()) -> list[str]:
+    """Write `checkpoint` to `output` in the layout `target`; returns what there is to say of it, in lines.
+
+    The tensors must be exactly those of the model that their shapes describe. `overrides` say what the file does not
+    tell. UserError before anything is written or replaced.
+    """
+    output = Path(output)
+    check_output(output, target)
+    export = to_layout(checkpoint.tensors, target)
+    check_finite(checkpoint)
+    description = describe(checkpoint)
+    meta = dict(checkpoint.meta)
+    if description.kind in ("mae", "encoder", "segmentation"):
+        config = meta.get("config") if not overrides else None
+        config = config or configuration_of(checkpoint, overrides)
+        _check_whole(checkpoint, config)
+        meta["config"] = config
+    elif overrides:
+        raise UserError(f"nothing can be set of {WORDS[description.kind]}; leave out {' '.join(overrides)}")
+    write_checkpoint(output, target, export, meta, describe(Checkpoint(checkpoint.tensors, meta, "", checkpoint.path)))
+    lines = [
+        f"read  {checkpoint.path}: {checkpoint.layout}, {description.size_name}, {len(checkpoint.tensors)} tensors",
+        f"wrote {output}: {export.layout.name}, {len(export.tensors)} tensors",
+    ]
+    if description.kind == "mae" and description.norm_pix is None and target in ("native", "huggingface"):
+        lines.append(f"note: {UNKNOWN_TARGET}; --norm-pix says it")
+    if export.left_out:
+        lines.append(f"left out, without a place there: {'  '.join(collapse(export.left_out))}")
+    if checkpoint.meta.get("ignored"):
+        lines.append(f"not built, only stood in for: {', '.join(checkpoint.meta['ignored'])}")
+    return lines
+
+
+def _check_whole(checkpoint: Checkpoint, config: dict) -> None:
+    """Every tensor of the model is there with its shape, and no other; nothing is allocated for it."""
+    node = OmegaConf.create({"model": config["model"]})
+    with torch.device("meta"):
+        model = build(node.model, "model", trusted=("mae_hydra.models.",))
+    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    found = {_within(model, name): tuple(tensor.shape) for name, tensor in checkpoint.tensors.items()}
+    for complaint in _differences(wanted, found):
+        raise UserError(f"{checkpoint.path} is no whole {type(model).__name__}: {complaint}")
+
+
+def _within(model: torch.nn.Module, name: str) -> str:
+    return name.removeprefix("encoder.") if hasattr(model, "cls_token") else name
+
+
+def _differences(wanted: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> Iterator[str]:
+    for verb, names in (("lacks", wanted.keys() - found.keys()), ("also has", found.keys() - wanted.keys())):
+        if names:
+            yield f"it {verb} {'  '.join(collapse(sorted(names)))}"
+    for name, shape in wanted.items():
+        if found[name] != shape:
+            yield f"{name} is {found[name]}, expected {shape}"

@@ -1,0 +1,152 @@
+"""Files and folders that hold tensors by name: what torch.save writes, safetensors, a Hugging Face folder."""
+
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from mae_hydra.errors import UserError
+from mae_hydra.weights import foreign
+
+STATE_KEYS = ("model", "state_dict", "module")  # where training programs keep the weights within a file
+WRAPPERS = ("module.", "_orig_mod.")  # what DistributedDataParallel and torch.compile put in front of every name
+FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")  # of a Hugging Face folder, whole or with an index of parts
+
+
+class Content(NamedTuple):
+    """`tensors` under the names of the file. `told`: everything else at its top level, foreign objects as stand-ins.
+
+    `ignored`: names of foreign classes that were not built.
+    """
+
+    tensors: dict[str, Tensor]
+    told: Mapping[str, Any]
+    ignored: tuple[str, ...] = ()
+
+
+def read_content(path: Path) -> Content:
+    """`path`: a file, or a Hugging Face folder. A UserError says why something cannot be read."""
+    if path.is_dir():
+        return _read_folder(path)
+    content = _read_safetensors(path) if _is_safetensors(path) else _read_torch(path)
+    config = path.with_name("config.json")
+    if "config" in content.told or not config.is_file():
+        return content
+    return content._replace(told={**content.told, "config.json": _json(config)})
+
+
+def is_folder_of_weights(path: Path) -> bool:
+    return any((path / name).is_file() or (path / f"{name}.index.json").is_file() for name in FOLDER_FILES)
+
+
+def _read_folder(folder: Path) -> Content:
+    for name in FOLDER_FILES:
+        if (folder / name).is_file():
+            return read_content(folder / name)
+        index = folder / f"{name}.index.json"
+        if index.is_file():
+            return _read_parts(folder, index)
+    raise UserError(f"{folder} holds none of {', '.join(FOLDER_FILES)}; give a checkpoint file or a run directory")
+
+
+def _read_parts(folder: Path, index: Path) -> Content:
+    listed = _json(index).get("weight_map")
+    if not isinstance(listed, Mapping):
+        raise UserError(f"{index} lists no parts; download it again")
+    tensors: dict[str, Tensor] = {}
+    for part in sorted(set(map(str, listed.values()))):
+        if Path(part).name != part or not (folder / part).is_file():
+            raise UserError(f"{index} names {part}, which is not in {folder}; download it as well")
+        tensors |= read_content(folder / part).tensors
+    config = folder / "config.json"
+    return Content(tensors, {"config.json": _json(config)} if config.is_file() else {})
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_bytes())
+    except ValueError as error:
+        raise UserError(f"{file} is not the JSON that it should be ({error}); download it again") from error
+    return content if isinstance(content, dict) else {}
+
+
+def _is_safetensors(file: Path) -> bool:
+    """By content: eight bytes of header length, then JSON."""
+    with file.open("rb") as stream:
+        return stream.read(9)[8:] == b"{"
+
+
+def _read_safetensors(file: Path) -> Content:
+    try:
+        with safe_open(file, framework="pt") as content:
+            tensors = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118 (no mapping)
+            return Content(tensors, {name: _plain(text) for name, text in (content.metadata() or {}).items()})
+    except (SafetensorError, ValueError, RuntimeError) as error:
+        raise _damaged(file, error) from error
+
+
+def _plain(text: str) -> Any:
+    """Metadata of safetensors are strings; ours are JSON."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _read_torch(file: Path) -> Content:
+    zipped = zipfile.is_zipfile(file)
+    try:
+        if zipped:
+            _check_archive(file)
+        # Mapped into memory, the optimizer state that nobody asked for is never copied; older files cannot be.
+        content, ignored = foreign.load(file, mmap=zipped)
+    except UserError:
+        raise
+    except foreign.ActivePickleError as error:
+        raise UserError(
+            f"{file} would call {error} when it is unpickled, which no checkpoint needs: it is refused, and nothing "
+            "in it was executed; get the weights from a source you trust, as safetensors if there is a choice"
+        ) from error
+    except Exception as error:  # a damaged file fails in any way it likes
+        raise _damaged(file, error) from error
+    if not isinstance(content, Mapping):
+        raise UserError(f"{file} holds a {type(content).__name__}, not a dictionary of tensors")
+    state = next((content[key] for key in STATE_KEYS if isinstance(content.get(key), Mapping)), content)
+    tensors = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
+    told = {str(name): value for name, value in content.items() if value is not state and not isinstance(value, Tensor)}
+    return Content(_unwrapped(tensors), told, ignored)
+
+
+def _check_archive(file: Path) -> None:
+    """Every record against its checksum: a flipped bit is found before it becomes a weight."""
+    with zipfile.ZipFile(file) as archive:
+        names = archive.namelist()
+        if any(name.endswith("/constants.pkl") for name in names):
+            raise UserError(
+                f"{file} is a TorchScript program, which is code; save the state dict of its model instead, with "
+                "torch.save(model.state_dict(), …), and give that file"
+            )
+        if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
+            raise UserError(f"{file} is a compressed archive, which no checkpoint is; unpack it first")
+        broken = archive.testzip()
+    if broken is not None:
+        raise ValueError(f"checksum of {broken}")
+
+
+def _unwrapped(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    for prefix in WRAPPERS:
+        if tensors and all(name.startswith(prefix) for name in tensors):
+            return _unwrapped({name.removeprefix(prefix): tensor for name, tensor in tensors.items()})
+    return tensors
+
+
+def _damaged(file: Path, error: Exception) -> UserError:
+    size = file.stat().st_size
+    return UserError(
+        f"{file} ({size} bytes) is damaged or no checkpoint ({type(error).__name__}); "
+        "download or copy it again, or give another (a run keeps last.pt and best.pt)"
+    )

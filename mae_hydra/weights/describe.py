@@ -1,0 +1,157 @@
+"""What model a set of tensors is, read off their shapes and off what the file tells beside them."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from mae_hydra.errors import UserError
+from mae_hydra.weights.layouts import Kind
+from mae_hydra.weights.read import Checkpoint
+from mae_hydra.weights.resize import Grid, encoder_settings, grid_of_positions
+
+# Heads leave no trace in the shapes of plain attention. These are the widths of the ViT family and of MAE's decoder.
+HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16}
+DECODER_HEADS = {512: 16}
+SIZES = {(192, 12): "Tiny", (384, 12): "Small", (768, 12): "Base", (1024, 24): "Large", (1280, 32): "Huge"}
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A stack of Transformer blocks. `heads`: None where neither shapes nor file tell."""
+
+    dim: int
+    depth: int
+    heads: int | None
+    mlp_ratio: float
+
+
+@dataclass(frozen=True)
+class Description:
+    """`grid`: of positions, in patches (h, w); None where it cannot be told. `pools`: how many scales a head pools at.
+
+    `norm_pix`: whether a MAE's targets were normalised; None where the file does not say.
+    """
+
+    kind: Kind
+    encoder: Stack
+    patch_size: int
+    channels: int
+    num_positions: int
+    grid: Grid | None
+    relative_positions: bool
+    layer_scale: bool
+    final_norm: bool
+    decoder: Stack | None
+    num_classes: int | None
+    head_width: int | None
+    pools: int
+    auxiliary_width: int | None
+    norm_pix: bool | None
+    mask_ratio: float | None
+    dtype: str
+    parameters: int
+
+    @property
+    def size_name(self) -> str:
+        """ "ViT-Base/16", or what there is to say of a size without a name."""
+        stack = self.encoder
+        name = SIZES.get((stack.dim, stack.depth))
+        return f"ViT-{name}/{self.patch_size}" if name else f"ViT of {stack.depth} blocks of width {stack.dim}"
+
+    @property
+    def image_size(self) -> tuple[int, int] | None:
+        """(H, W) in pixels that the positions are for."""
+        return None if self.grid is None else (self.grid[0] * self.patch_size, self.grid[1] * self.patch_size)
+
+
+def describe(checkpoint: Checkpoint) -> Description:
+    """UserError where the tensors are not those of one model: something essential missing, or of a strange shape."""
+    tensors, meta, where = checkpoint.tensors, checkpoint.meta, str(checkpoint.path)
+    projection = _required(tensors, "encoder.patch_embed.proj.weight", 4, where)
+    positions = _required(tensors, "encoder.pos_embed", 3, where)
+    if projection.shape[2] != projection.shape[3]:
+        raise UserError(
+            f"{where} has patches of {projection.shape[2]}x{projection.shape[3]} pixels; they must be square"
+        )
+    kind = checkpoint.kind
+    classify = tensors.get("head.classify.weight", tensors.get("head.linear.weight"))
+    auxiliary = tensors.get("auxiliary.conv.conv.weight")
+    told_mask_ratio = meta.get("mask_ratio")
+    return Description(
+        kind=kind,
+        encoder=_stack(tensors, "encoder.", _encoder_heads(tensors, meta), where),
+        patch_size=projection.shape[2],
+        channels=projection.shape[1],
+        num_positions=positions.shape[1] - 1,
+        grid=grid_of_positions(positions, meta),
+        relative_positions="encoder.blocks.0.attn.relative_position_bias_table" in tensors,
+        layer_scale="encoder.blocks.0.gamma_1" in tensors,
+        final_norm="encoder.norm.weight" in tensors,
+        decoder=_stack(tensors, "decoder.", _decoder_heads(tensors, meta), where) if kind == "mae" else None,
+        num_classes=None if classify is None else classify.shape[0],
+        head_width=classify.shape[1] if classify is not None and kind == "segmentation" else None,
+        pools=len({name.split(".")[2] for name in tensors if name.startswith("head.pools.")}),
+        auxiliary_width=None if auxiliary is None or auxiliary.ndim != 4 else auxiliary.shape[0],
+        norm_pix=_norm_pix(meta),
+        mask_ratio=told_mask_ratio if isinstance(told_mask_ratio, float) else None,
+        dtype=", ".join(
+            str(dtype).removeprefix("torch.")
+            for dtype, _ in Counter(t.dtype for t in tensors.values() if t.is_floating_point()).most_common()
+        ),
+        parameters=sum(t.numel() for name, t in tensors.items() if not _is_buffer(name)),
+    )
+
+
+def _required(tensors: Mapping[str, Tensor], name: str, ndim: int, where: str) -> Tensor:
+    tensor = tensors.get(name)
+    if tensor is None:
+        raise UserError(f"{where} has no {name}, without which it is no Vision Transformer of this kind")
+    if tensor.ndim != ndim or 0 in tensor.shape:
+        raise UserError(f"{name} in {where} has shape {tuple(tensor.shape)}; it should have {ndim} dimensions")
+    return tensor
+
+
+def _stack(tensors: Mapping[str, Tensor], part: str, heads: int | None, where: str) -> Stack:
+    pattern = re.compile(rf"{re.escape(part)}blocks\.(\d+)\.")
+    found = {int(match[1]) for match in map(pattern.match, tensors) if match}
+    if found != set(range(len(found))) or not found:
+        raise UserError(f"{where} has blocks {sorted(found)} in its {part[:-1]}; there is a gap")
+    mlp = _required(tensors, f"{part}blocks.0.mlp.fc1.weight", 2, where)
+    return Stack(mlp.shape[1], len(found), heads, mlp.shape[0] / mlp.shape[1])
+
+
+def _encoder_heads(tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> int | None:
+    told = encoder_settings(meta).get("num_heads")
+    table = tensors.get("encoder.blocks.0.attn.relative_position_bias_table")
+    if isinstance(told, int):
+        return told
+    return table.shape[1] if table is not None and table.ndim == 2 else HEADS.get(tensors["encoder.pos_embed"].shape[2])
+
+
+def _decoder_heads(tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> int | None:
+    for node in (meta.get("decoder"), _config(meta, "decoder")):
+        if isinstance(node, Mapping) and isinstance(node.get("num_heads"), int):
+            return node["num_heads"]
+    embed = tensors.get("decoder.embed.weight")
+    return None if embed is None else DECODER_HEADS.get(embed.shape[0])
+
+
+def _norm_pix(meta: Mapping[str, Any]) -> bool | None:
+    for told in (meta.get("norm_pix"), _config(meta, "norm_pix")):
+        if isinstance(told, bool):
+            return told
+    return None
+
+
+def _config(meta: Mapping[str, Any], key: str) -> Any:
+    """An argument of the model in the configuration of a run."""
+    model = (meta.get("config") or {}).get("model")
+    return model.get(key) if isinstance(model, Mapping) else None
+
+
+def _is_buffer(name: str) -> bool:
+    return name.endswith(("running_mean", "running_var", "num_batches_tracked"))

@@ -1,0 +1,28 @@
+"""How others name the same tensors. A layout is recognised by its names alone, never by the name of the file."""
+
+from mae_hydra.weights.layouts import huggingface, mmseg, official
+from mae_hydra.weights.layouts.layout import Layout
+from mae_hydra.weights.layouts.names import State
+from mae_hydra.weights.layouts.native import NATIVE, WORDS, Kind, kind_of
+from mae_hydra.weights.layouts.targets import BY_TARGET, Export, to_layout
+
+LAYOUTS = (  # the first that fits
+    NATIVE,
+    mmseg.UPERNET,
+    mmseg.CONVERTED,
+    official.TIMM_BEIT,
+    official.OFFICIAL_FULL,
+    official.OFFICIAL_PROBE,
+    official.OFFICIAL_CLASSIFIER,
+    official.OFFICIAL_ENCODER,
+    huggingface.FULL,
+    huggingface.PREFIXED_ENCODER,
+    huggingface.ENCODER,
+)
+
+__all__ = ["BY_TARGET", "LAYOUTS", "WORDS", "Export", "Kind", "Layout", "State", "kind_of", "recognise", "to_layout"]
+
+
+def recognise(tensors: State) -> Layout | None:
+    """The first layout whose names these are."""
+    return next((layout for layout in LAYOUTS if layout.matches(tensors.keys())), None)

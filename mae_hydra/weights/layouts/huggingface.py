@@ -1,0 +1,106 @@
+"""Names of Hugging Face's ViTMAEForPreTraining (with `vit.` and `decoder.`) and ViTMAEModel (without a prefix).
+
+Three spellings are about: that of the released files, which every version reads; that of the modules of transformers 5
+in memory; and that of files saved by transformers 5, where the decoder's blocks are called `decoder_encoder.layer`. All
+are read, the first is written.
+"""
+
+import re
+from collections.abc import Collection
+
+import torch
+from torch import Tensor
+
+from mae_hydra.errors import UserError
+from mae_hydra.weights.layouts.layout import Layout
+from mae_hydra.weights.layouts.names import Pair, State
+
+QKV = ("query", "key", "value")
+BLOCK = (  # of the released files -> ours, within a block
+    ("attention.attention.qkv.*", "attn.qkv.*"),
+    ("attention.output.dense.*", "attn.proj.*"),
+    ("layernorm_before.*", "norm1.*"),
+    ("layernorm_after.*", "norm2.*"),
+    ("intermediate.dense.*", "mlp.fc1.*"),
+    ("output.dense.*", "mlp.fc2.*"),
+)
+RESPELLED = (  # newer spellings -> that of the released files
+    (r"\bdecoder_encoder\.layer\.(?=\d)", "decoder_layers."),
+    (r"\A(vit\.)?layers\.(?=\d)", r"\1encoder.layer."),
+    (r"\battention\.q_proj\.", "attention.attention.query."),
+    (r"\battention\.k_proj\.", "attention.attention.key."),
+    (r"\battention\.v_proj\.", "attention.attention.value."),
+    (r"\battention\.o_proj\.", "attention.output.dense."),
+    (r"\bmlp\.fc1\.", "intermediate.dense."),
+    (r"\bmlp\.fc2\.", "output.dense."),
+)
+
+
+def _encoder(prefix: str) -> tuple[Pair, ...]:
+    return (
+        (f"{prefix}embeddings.cls_token", "encoder.cls_token"),
+        (f"{prefix}embeddings.position_embeddings", "encoder.pos_embed"),
+        (f"{prefix}embeddings.patch_embeddings.projection.*", "encoder.patch_embed.proj.*"),
+        *((f"{prefix}encoder.layer.#.{theirs}", f"encoder.blocks.#.{ours}") for theirs, ours in BLOCK),
+        (f"{prefix}layernorm.*", "encoder.norm.*"),
+    )
+
+
+DECODER: tuple[Pair, ...] = (
+    ("decoder.mask_token", "decoder.mask_token"),
+    ("decoder.decoder_pos_embed", "decoder.pos_embed"),
+    *((f"decoder.decoder_layers.#.{theirs}", f"decoder.blocks.#.{ours}") for theirs, ours in BLOCK),
+    *((f"decoder.decoder_{part}.*", f"decoder.{part}.*") for part in ("embed", "norm", "pred")),
+)
+
+
+def fuse(tensors: State) -> dict[str, Tensor]:
+    """Query, key and value rows, in this order, as one qkv tensor; in the spelling of the released files."""
+    spelt = {_respelled(name): tensor for name, tensor in tensors.items()}
+    fused: dict[str, Tensor] = {}
+    for name, tensor in spelt.items():
+        found = re.fullmatch(r"(.+\.attention\.attention\.)(query|key|value)(\..+)", name)
+        if found is None:
+            fused[name] = tensor
+        elif found[2] == "query":
+            parts = [spelt.get(f"{found[1]}{part}{found[3]}") for part in QKV]
+            missing = [part for part, each in zip(QKV, parts, strict=True) if each is None]
+            if missing:
+                raise UserError(f"{found[1]}{missing[0]}{found[3]} is missing beside {name}: the file is incomplete")
+            fused[f"{found[1]}qkv{found[3]}"] = torch.cat([part for part in parts if part is not None])
+    return fused
+
+
+def unfuse(tensors: State) -> dict[str, Tensor]:
+    """The inverse of `fuse`."""
+    separate: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        if ".attention.attention.qkv." in name:
+            for part, rows in zip(QKV, tensor.chunk(3), strict=True):
+                separate[name.replace(".qkv.", f".{part}.")] = rows.clone()
+        else:
+            separate[name] = tensor
+    return separate
+
+
+def _respelled(name: str) -> str:
+    for pattern, replacement in RESPELLED:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def _is_pretraining(names: Collection[str]) -> bool:
+    return {"vit.embeddings.cls_token", "decoder.mask_token"} <= set(names)
+
+
+def _is_prefixed(names: Collection[str]) -> bool:
+    return "vit.embeddings.cls_token" in names
+
+
+def _is_model(names: Collection[str]) -> bool:
+    return {"embeddings.cls_token", "embeddings.patch_embeddings.projection.weight"} <= set(names)
+
+
+FULL = Layout("Hugging Face ViTMAEForPreTraining", _is_pretraining, (*_encoder("vit."), *DECODER), fuse, unfuse)
+PREFIXED_ENCODER = Layout("Hugging Face ViT, encoder", _is_prefixed, _encoder("vit."), fuse, unfuse)
+ENCODER = Layout("Hugging Face ViTMAEModel", _is_model, _encoder(""), fuse, unfuse)

@@ -1,0 +1,45 @@
+"""Renaming in both directions by one table: what stands on the left is theirs, on the right ours."""
+
+import re
+from collections.abc import Iterable, Mapping
+from functools import cache
+
+from torch import Tensor
+
+State = Mapping[str, Tensor]
+Pair = tuple[str, str]
+"""A name on either side. `#` stands for a number and `*` for the rest of a name; both sides have the same ones."""
+
+
+def to_native(tensors: State, pairs: tuple[Pair, ...]) -> dict[str, Tensor]:
+    """Under our names. A name that no pair knows stays as it is, for a report to show."""
+    return {_renamed(name, pairs): tensor for name, tensor in tensors.items()}
+
+
+def from_native(tensors: State, pairs: tuple[Pair, ...]) -> dict[str, Tensor]:
+    """Under their names; the inverse of `to_native`."""
+    return to_native(tensors, _swapped(pairs))
+
+
+def known(names: Iterable[str], pairs: tuple[Pair, ...]) -> bool:
+    """Whether the table has every one of our `names`."""
+    swapped = _swapped(pairs)
+    return all(any(_pattern(left).fullmatch(name) for left, _ in swapped) for name in names)
+
+
+def _renamed(name: str, pairs: tuple[Pair, ...]) -> str:
+    for left, right in pairs:
+        found = _pattern(left).fullmatch(name)
+        if found:
+            return re.sub(r"[#*]", "{}", right).format(*found.groups())
+    return name
+
+
+@cache
+def _pattern(template: str) -> re.Pattern[str]:
+    return re.compile(re.escape(template).replace(r"\#", r"(\d+)").replace(r"\*", "(.+)"))
+
+
+@cache
+def _swapped(pairs: tuple[Pair, ...]) -> tuple[Pair, ...]:
+    return tuple((right, left) for left, right in pairs)

@@ -1,0 +1,35 @@
+"""Our own names, and what a set of them is."""
+
+from collections.abc import Collection
+from typing import Literal
+
+from mae_hydra.weights.layouts.layout import Layout
+
+Kind = Literal["mae", "encoder", "segmentation", "classifier", "probe"]
+
+PARTS = ("encoder.", "decoder.", "pyramid.", "head.", "auxiliary.")
+WORDS: dict[Kind, str] = {
+    "mae": "a masked autoencoder",
+    "encoder": "an encoder",
+    "segmentation": "a UPerNet",
+    "classifier": "a classifier",
+    "probe": "a linear probe",
+}
+
+
+def kind_of(names: Collection[str]) -> Kind:
+    """What model the tensors under our `names` are."""
+    if "head.classify.weight" in names:
+        return "segmentation"
+    if "head.batch_norm.running_mean" in names:
+        return "probe"
+    if "head.linear.weight" in names:
+        return "classifier"
+    return "mae" if "decoder.mask_token" in names else "encoder"
+
+
+def _is_native(names: Collection[str]) -> bool:
+    return "encoder.cls_token" in names and all(name.startswith(PARTS) for name in names)
+
+
+NATIVE = Layout("mae_hydra", _is_native, ())

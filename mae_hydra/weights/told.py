@@ -1,0 +1,93 @@
+"""What a file tells about its weights beside the tensors, from whoever wrote it, in one vocabulary.
+
+Keys, each only where the file tells it: "config" (of our runs), "step", "epoch", "class_names", "palette" ((K, 3)
+numbers), "norm_pix" (whether the targets were normalised), "mask_ratio", "encoder" (arguments: "num_heads",
+"image_size", "patch_size"), "decoder" ("num_heads"), "layer_norm_eps", "ignored" (foreign classes that were not built).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mae_hydra.weights.containers import Content
+from mae_hydra.weights.foreign import plain
+
+
+def told(content: Content) -> dict[str, Any]:
+    """The vocabulary above, as far as `content` has it."""
+    found = _by_run(content.told) | _by_official_trainer(content.told) | _by_mmseg(content.told)
+    found |= _by_huggingface(content.told)
+    if content.ignored:
+        found["ignored"] = list(content.ignored)
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    value = plain(value)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _by_run(told: Mapping[str, Any]) -> dict[str, Any]:
+    """`meta`, `config` and `step` as our engine and `convert` write them."""
+    found: dict[str, Any] = {"step": _number(told.get("step"))}
+    if "config" in told:
+        found |= {"config": _mapping(told["config"]), **_mapping(told.get("meta"))}
+    return found
+
+
+def _by_official_trainer(told: Mapping[str, Any]) -> dict[str, Any]:
+    """`args` of the command line, and the epoch it had finished."""
+    arguments = _mapping(told.get("args"))
+    norm_pix = arguments.get("norm_pix_loss")
+    return {
+        "epoch": _number(told.get("epoch")),
+        "norm_pix": norm_pix if isinstance(norm_pix, bool) else None,
+        "mask_ratio": _number(arguments.get("mask_ratio")),
+    }
+
+
+def _by_mmseg(told: Mapping[str, Any]) -> dict[str, Any]:
+    """`meta` of mmcv (CLASSES, PALETTE) and of mmengine (dataset_meta)."""
+    meta = _mapping(told.get("meta"))
+    names = _mapping(meta.get("dataset_meta"))
+    classes, palette = names.get("classes", meta.get("CLASSES")), names.get("palette", meta.get("PALETTE"))
+    found: dict[str, Any] = {}
+    if isinstance(classes, list) and classes:
+        found["class_names"] = [str(name) for name in classes]
+        if _is_palette(palette, len(classes)):
+            found["palette"] = palette
+    if "iter" in meta:
+        found["step"] = _number(meta["iter"])
+    return found
+
+
+def _by_huggingface(told: Mapping[str, Any]) -> dict[str, Any]:
+    """`config.json` beside the file."""
+    config = _mapping(told.get("config.json"))
+    if config.get("model_type") != "vit_mae":
+        return {}
+    return {
+        "encoder": {
+            "num_heads": config.get("num_attention_heads"),
+            "image_size": config.get("image_size"),
+            "patch_size": config.get("patch_size"),
+        },
+        "decoder": {"num_heads": config.get("decoder_num_attention_heads")},
+        "norm_pix": config.get("norm_pix_loss"),
+        "mask_ratio": config.get("mask_ratio"),
+        "layer_norm_eps": config.get("layer_norm_eps"),
+    }
+
+
+def _number(value: Any) -> Any:
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def _is_palette(palette: Any, classes: int) -> bool:
+    return (
+        isinstance(palette, list)
+        and len(palette) == classes
+        and all(
+            isinstance(colour, list) and len(colour) == 3 and all(isinstance(v, int) and 0 <= v <= 255 for v in colour)
+            for colour in palette
+        )
+    )
