@@ -1,14 +1,14 @@
 """One checkpoint in another layout: checked as a whole model before anything is written."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
-from omegaconf import OmegaConf
 
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.construct import build
-from mae_hydra.experiment.entry import UNKNOWN_TARGET
+from mae_hydra.experiment.entry import UNKNOWN_TARGET, model_of
 from mae_hydra.experiment.identify import configuration_of
 from mae_hydra.weights import (
     WORDS,
@@ -30,7 +30,6 @@ def convert(checkpoint: Checkpoint, output: str | Path, target: str, overrides: 
     """
     output = Path(output)
     check_output(output, target)
-    export = to_layout(checkpoint.tensors, target)
     check_finite(checkpoint)
     description = describe(checkpoint)
     meta = dict(checkpoint.meta)
@@ -38,10 +37,11 @@ def convert(checkpoint: Checkpoint, output: str | Path, target: str, overrides: 
         config = meta.get("config") if not overrides else None
         config = config or configuration_of(checkpoint, overrides)
         _check_whole(checkpoint, config)
-        meta["config"] = config
+        meta["config"] = config  # which also tells heads and grid to whoever writes or reads next
     elif overrides:
         raise UserError(f"nothing can be set of {WORDS[description.kind]}; leave out {' '.join(overrides)}")
-    write_checkpoint(output, target, export, meta, describe(Checkpoint(checkpoint.tensors, meta, "", checkpoint.path)))
+    export = to_layout(checkpoint.tensors, target)
+    write_checkpoint(output, target, export, meta, describe(replace(checkpoint, meta=meta)))
     lines = [
         f"read  {checkpoint.path}: {checkpoint.layout}, {description.size_name}, {len(checkpoint.tensors)} tensors",
         f"wrote {output}: {export.layout.name}, {len(export.tensors)} tensors",
@@ -55,11 +55,10 @@ def convert(checkpoint: Checkpoint, output: str | Path, target: str, overrides: 
     return lines
 
 
-def _check_whole(checkpoint: Checkpoint, config: dict) -> None:
+def _check_whole(checkpoint: Checkpoint, config: Mapping[str, Any]) -> None:
     """Every tensor of the model is there with its shape, and no other; nothing is allocated for it."""
-    node = OmegaConf.create({"model": config["model"]})
     with torch.device("meta"):
-        model = build(node.model, "model", trusted=("mae_hydra.models.",))
+        model = model_of(checkpoint, config)
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     found = {_within(model, name): tuple(tensor.shape) for name, tensor in checkpoint.tensors.items()}
     for complaint in _differences(wanted, found):

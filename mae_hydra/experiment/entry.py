@@ -52,13 +52,18 @@ def load(path: str | Path, *overrides: str) -> nn.Module:
 
 def load_as(checkpoint: Checkpoint, config: Mapping[str, Any]) -> nn.Module:
     """The model that `config`, resolved, describes, filled with exactly the checkpoint's weights; in eval mode."""
+    with torch.random.fork_rng():
+        model = model_of(checkpoint, config)
+    load_exact(model, checkpoint)
+    return model.eval()
+
+
+def model_of(checkpoint: Checkpoint, config: Mapping[str, Any]) -> nn.Module:
+    """The model that `config`, resolved, describes, without the weights."""
     node = OmegaConf.create({"model": config.get("model")})
     if not OmegaConf.is_dict(node.model) or "_target_" not in node.model:
         raise UserError(f"{checkpoint.path} names no model in its configuration; it was not written by this program")
     for complaint in complaints(node, ""):
         raise UserError(f"{checkpoint.path}: {complaint}")
-    with torch.random.fork_rng():
-        # A checkpoint may come from anywhere, and so may what it says: nothing but a model is built from it.
-        model = construct(node.model, "model", trusted=("mae_hydra.models.",))
-    load_exact(model, checkpoint)
-    return model.eval()
+    # A checkpoint may come from anywhere, and so may what it says: nothing but a model is built from it.
+    return construct(node.model, "model", trusted=("mae_hydra.models.",))

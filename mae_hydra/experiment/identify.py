@@ -14,16 +14,30 @@ from mae_hydra.weights import WORDS, Checkpoint, Description, describe
 IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 POOL_SCALES = {4: [1, 2, 3, 6]}  # they leave only their number in the weights
 CHANNELS_WITH_STATISTICS = 3
+ADE20K_CLASSES = 150
+UNKNOWN = object()
+WHAT_IT_IS = {
+    "data.image_size": "the grid of its positions, which are no square",
+    "backbone.num_heads": "the number of attention heads of its width",
+    "head.num_heads": "the number of attention heads of its decoder's width",
+    "head.pool_scales": "the scales at which its head pools",
+}
 
 
 def configuration_of(checkpoint: Checkpoint, changes: Sequence[str] = ()) -> dict[str, Any]:
     """The resolved configuration of a run that would train this model; `changes` are overrides that come last.
 
-    UserError where the weights alone do not tell a model: attention heads of an unusual width, say.
+    UserError where neither the weights nor `changes` tell a model: attention heads of an unusual width, say.
     """
     description = describe(checkpoint)
-    overrides = [*_overrides(description, checkpoint), *changes]
-    config = compose_config(overrides)
+    words, node = _told(description, checkpoint)
+    changed = {change.partition("=")[0] for change in changes}
+    for key, value in node.items():
+        if value is UNKNOWN and key not in changed:
+            compose_config([*words, *changes])  # a misspelt key explains more than the one that is then missing
+            raise UserError(f"{checkpoint.path} does not tell {WHAT_IT_IS[key]}; add {key}=…")
+    told = [f"{key}={_written(value)}" for key, value in node.items() if value is not UNKNOWN]
+    config = compose_config([*words, *told, *changes])
     check(config)
     resolved = OmegaConf.to_container(config, resolve=True)
     assert isinstance(resolved, dict)
@@ -32,33 +46,22 @@ def configuration_of(checkpoint: Checkpoint, changes: Sequence[str] = ()) -> dic
     return {str(name): value for name, value in resolved.items() if name != "hydra"}
 
 
-def _overrides(description: Description, checkpoint: Checkpoint) -> list[str]:
+def _told(description: Description, checkpoint: Checkpoint) -> tuple[list[str], dict[str, Any]]:
+    """The groups to choose from, and every key that differs between models, UNKNOWN where it has to be given."""
     if description.kind in ("classifier", "probe"):
         raise UserError(
             f"{checkpoint.path} holds {WORDS[description.kind]}, which cannot be built alone yet; "
             "its encoder can: start from it with init_from="
         )
-    where = str(checkpoint.path)
-    size = description.image_size
-    if size is None:
-        raise UserError(
-            f"{where} has positions for {description.num_positions} patches, which is no square, and does not say in "
-            "which grid; add data.image_size=[height,width]"
-        )
-    node = {
-        "data.image_size": list(size),
+    node: dict[str, Any] = {
+        "data.image_size": UNKNOWN if description.image_size is None else list(description.image_size),
         "data.channels": description.channels,
         **_statistics(description.channels),
-        **_backbone(description, where),
+        **_backbone(description),
     }
     if description.kind == "segmentation":
-        words = ["model=upernet_vitb", "data=ade20k", "inference=slide"]
-        node |= _segmentation(description, where)
-    else:
-        words = ["model=mae_vitb", "data=imagenet"]
-    if description.decoder is not None:
-        node |= _decoder(description, where)
-    return [*words, *(f"{name}={_written(value)}" for name, value in node.items())]
+        return ["model=upernet_vitb", "data=ade20k", "inference=slide"], node | _segmentation(description)
+    return ["model=mae_vitb", "data=imagenet"], node | ({} if description.decoder is None else _decoder(description))
 
 
 def _statistics(channels: int) -> Mapping[str, list[float]]:
@@ -67,18 +70,13 @@ def _statistics(channels: int) -> Mapping[str, list[float]]:
     return {"data.mean": [0.5] * channels, "data.std": [0.25] * channels}
 
 
-def _backbone(description: Description, where: str) -> dict[str, Any]:
+def _backbone(description: Description) -> dict[str, Any]:
     encoder = description.encoder
-    if encoder.heads is None:
-        raise UserError(
-            f"{where} does not tell the number of attention heads of its width {encoder.dim}; "
-            "add backbone.num_heads=<number>"
-        )
     return {
         "backbone.patch_size": description.patch_size,
         "backbone.embed_dim": encoder.dim,
         "backbone.depth": encoder.depth,
-        "backbone.num_heads": encoder.heads,
+        "backbone.num_heads": UNKNOWN if encoder.heads is None else encoder.heads,
         "backbone.mlp_ratio": encoder.mlp_ratio,
         "backbone.out_indices": _taps(encoder.depth),
         "backbone.relative_position_bias": description.relative_positions,
@@ -88,38 +86,29 @@ def _backbone(description: Description, where: str) -> dict[str, Any]:
 
 
 def _taps(depth: int) -> list[int]:
-    """The blocks whose maps feed a dense head: the ends of a third, a half, two thirds and all, as published."""
+    """The blocks (from 0) whose maps feed a dense head: the ends of a third, a half, two thirds, all, as published."""
     return sorted({max(round(depth * share) - 1, 0) for share in (1 / 3, 1 / 2, 2 / 3, 1)})
 
 
-def _decoder(description: Description, where: str) -> dict[str, Any]:
+def _decoder(description: Description) -> dict[str, Any]:
     decoder = description.decoder
     assert decoder is not None
-    if decoder.heads is None:
-        raise UserError(
-            f"{where} does not tell the number of attention heads of its decoder of width {decoder.dim}; "
-            "add head.num_heads=<number>"
-        )
     return {
         "head.embed_dim": decoder.dim,
         "head.depth": decoder.depth,
-        "head.num_heads": decoder.heads,
+        "head.num_heads": UNKNOWN if decoder.heads is None else decoder.heads,
         "head.mlp_ratio": decoder.mlp_ratio,
         "model.norm_pix": True if description.norm_pix is None else description.norm_pix,
         "model.mask_ratio": 0.75 if description.mask_ratio is None else description.mask_ratio,
     }
 
 
-def _segmentation(description: Description, where: str) -> dict[str, Any]:
-    if description.pools not in POOL_SCALES:
-        raise UserError(
-            f"{where} pools at {description.pools} scales and does not tell which; add head.pool_scales=[…]"
-        )
+def _segmentation(description: Description) -> dict[str, Any]:
     node: dict[str, Any] = {
         "data.num_classes": description.num_classes,
-        "data.reduce_zero_label": description.num_classes == 150,
+        "data.reduce_zero_label": description.num_classes == ADE20K_CLASSES,
         "head.channels": description.head_width,
-        "head.pool_scales": POOL_SCALES[description.pools],
+        "head.pool_scales": POOL_SCALES.get(description.pools, UNKNOWN),
     }
     if description.auxiliary_width is None:
         return node | {"model.auxiliary": None}

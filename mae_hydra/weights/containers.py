@@ -32,7 +32,10 @@ def read_content(path: Path) -> Content:
     """`path`: a file, or a Hugging Face folder. A UserError says why something cannot be read."""
     if path.is_dir():
         return _read_folder(path)
-    content = _read_safetensors(path) if _is_safetensors(path) else _read_torch(path)
+    try:
+        content = _read_safetensors(path) if _is_safetensors(path) else _read_torch(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
     config = path.with_name("config.json")
     if "config" in content.told or not config.is_file():
         return content
@@ -98,8 +101,8 @@ def _plain(text: str) -> Any:
 
 
 def _read_torch(file: Path) -> Content:
-    zipped = zipfile.is_zipfile(file)
     try:
+        zipped = zipfile.is_zipfile(file)
         if zipped:
             _check_archive(file)
         # Mapped into memory, the optimizer state that nobody asked for is never copied; older files cannot be.

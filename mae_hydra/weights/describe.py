@@ -16,7 +16,7 @@ from mae_hydra.weights.resize import Grid, encoder_settings, grid_of_positions
 # Heads leave no trace in the shapes of plain attention. These are the widths of the ViT family and of MAE's decoder.
 HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16}
 DECODER_HEADS = {512: 16}
-SIZES = {(192, 12): "Tiny", (384, 12): "Small", (768, 12): "Base", (1024, 24): "Large", (1280, 32): "Huge"}
+SIZES = {(192, 12): "Ti", (384, 12): "S", (768, 12): "B", (1024, 24): "L", (1280, 32): "H"}
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Description:
 
     @property
     def size_name(self) -> str:
-        """ "ViT-Base/16", or what there is to say of a size without a name."""
+        """ "ViT-B/16", or what there is to say of a size without a name."""
         stack = self.encoder
         name = SIZES.get((stack.dim, stack.depth))
         return f"ViT-{name}/{self.patch_size}" if name else f"ViT of {stack.depth} blocks of width {stack.dim}"

@@ -13,12 +13,12 @@ from typing import Any
 
 import torch
 
-MOST_NAMES = 256  # a file that asks for more is no checkpoint
+MOST_NAMES = 64  # a file that asks for more is no checkpoint
 # Names with which a pickle reaches out of itself; a training program has no reason to save them.
 ACTIVE = re.compile(
     r"(builtins|__builtin__)\.(eval|exec|open|compile|input|breakpoint|__import__|globals|vars|setattr|delattr)\Z"
-    r"|(_?io|os|posix|nt|sys|subprocess|shutil|socket|runpy|importlib|pty|ctypes|webbrowser|code|pickle|marshal|torch\.hub"
-    r"|torch\.serialization|urllib|http|multiprocessing|asyncio|signal|tempfile|pathlib\._)\b.*"
+    r"|(_?io|os|posix|nt|sys|subprocess|commands|shutil|socket|runpy|importlib|pty|ctypes|webbrowser|code|pickle|marshal|torch\.hub"
+    r"|torch\.serialization|urllib\d?|https?|httplib|multiprocessing|asyncio|signal|tempfile|pathlib\._)\b.*"
 )
 
 

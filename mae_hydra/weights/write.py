@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -29,16 +30,20 @@ def write_checkpoint(
     check_output(path, target)
     # Tensors of one memory (views, ties) are written once each; readers expect them contiguous.
     tensors = {name: tensor.detach().contiguous().clone() for name, tensor in export.tensors.items()}
-    with atomic.writing(path) as temporary:
-        if target in FOLDERS:
-            temporary.mkdir()
-            save_file(tensors, temporary / "model.safetensors", {"format": "pt"})
-            config = huggingface_config(description)
-            (temporary / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-        elif path.suffix == ".safetensors":
-            save_file(tensors, temporary, {"format": "pt", **_texts(target, meta)})
-        else:
-            torch.save(_content(target, tensors, meta, description), temporary)
+    config = huggingface_config(description) if target == "huggingface" else {}
+    try:
+        with atomic.writing(path) as temporary:
+            if target in FOLDERS:
+                temporary.mkdir()
+                save_file(tensors, temporary / "model.safetensors", {"format": "pt"})
+                (temporary / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+            elif path.suffix == ".safetensors":
+                save_file(tensors, temporary, {"format": "pt", **_texts(target, meta)})
+            else:
+                torch.save(_content(target, tensors, meta, description), temporary)
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors wrap a full disk in their own
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise UserError(f"could not write {path}: {reason}; what was there before is unchanged") from error
 
 
 def check_output(path: Path, target: str) -> None:

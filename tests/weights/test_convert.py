@@ -1,0 +1,200 @@
+"""`mae-hydra convert` as it is typed, and models loaded from what others released."""
+
+import json
+import logging
+import re
+
+import pytest
+import torch
+from checkpoint_files import make_mae, make_upernet, randomise, write_run
+from foreign_files import TINY, TINY_MMSEG, TINY_OFFICIAL, beit2mmseg, mmseg_upernet, official
+from transformers import ViTMAEForPreTraining
+
+import mae_hydra
+from mae_hydra.commands import main
+from mae_hydra.errors import UserError
+from mae_hydra.models import MAE, UPerNet, VisionTransformer
+from mae_hydra.types import Batch
+from mae_hydra.weights import read_checkpoint
+
+MAE_HEADS = ["--set", "backbone.num_heads=2", "head.num_heads=2"]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with a file of every kind, in which the commands run."""
+    monkeypatch.chdir(tmp_path)
+    torch.save({"model": official(**TINY_OFFICIAL)}, "full.pth")
+    torch.save({"model": official(**TINY)}, "encoder.pth")
+    torch.save({"model": official(**TINY, head="classifier")}, "classifier.pth")
+    meta = {"CLASSES": tuple("abcde"), "PALETTE": [[n, n, n] for n in range(5)], "iter": 160000}
+    torch.save({"meta": meta, "state_dict": mmseg_upernet(**TINY_MMSEG)}, "upernet.pth")
+    torch.save(beit2mmseg(official(**TINY)), "beit2mmseg.pth")
+    return tmp_path
+
+
+def test_a_released_upernet_becomes_a_checkpoint_of_ours_and_loads_either_way(folder, capsys):
+    assert main(["convert", "upernet.pth", "ours.pt"]) == 0
+    said = capsys.readouterr().out
+    assert "mmsegmentation, UPerNet" in said
+    assert "wrote ours.pt: mae_hydra" in said
+    images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    direct, converted = mae_hydra.load("upernet.pth"), mae_hydra.load("ours.pt")
+    assert isinstance(direct, UPerNet)
+    with torch.no_grad():
+        assert torch.equal(direct(images), converted(images))
+    meta = read_checkpoint("ours.pt").meta
+    assert meta["class_names"] == list("abcde")
+    assert meta["palette"] == [[n, n, n] for n in range(5)]
+    assert meta["step"] == 160000
+    assert meta["config"]["model"]["head"]["num_classes"] == 5
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_a_masked_autoencoder_goes_to_every_layout_and_comes_back(folder, suffix):
+    start = official(**TINY_OFFICIAL)
+    for target, output in (
+        ("native", f"a{suffix}"),
+        ("huggingface", "b"),
+        ("mmseg", f"c{suffix}"),
+        ("official", "d.pth"),
+    ):
+        assert main(["convert", "full.pth", output, "--to", target, *MAE_HEADS]) == 0
+        back = read_checkpoint(output)
+        assert back.kind == "mae"
+        assert torch.equal(back.tensors["decoder.blocks.0.attn.qkv.weight"], start["decoder_blocks.0.attn.qkv.weight"])
+    model = mae_hydra.load(f"a{suffix}")
+    assert isinstance(model, MAE)
+    assert model.encoder.num_heads == 2
+    assert json.loads((folder / "b" / "config.json").read_text())["layer_norm_eps"] == 1e-6
+
+
+def test_hugging_face_opens_what_is_written_for_it_and_computes_the_same(folder):
+    assert main(["convert", "full.pth", "out", "--to", "huggingface", "--norm-pix", "true", *MAE_HEADS]) == 0
+    peer, told = ViTMAEForPreTraining.from_pretrained("out", output_loading_info=True)
+    assert not told["missing_keys"]
+    assert not told["unexpected_keys"]
+    ours = mae_hydra.load("out")
+    images, noise = torch.randn(2, 3, 32, 32), torch.rand(2, 16)
+    with torch.no_grad():
+        theirs, loss = peer(images, noise=noise), ours.loss(Batch(images), noise=noise)
+    torch.testing.assert_close(ours(images, noise=noise).prediction, theirs.logits, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(loss.total / loss.count, theirs.loss)
+
+
+def test_a_run_is_exported_with_its_own_heads(folder):
+    model = randomise(make_mae(num_heads=4))
+    write_run(folder / "run", model, num_heads=4, image_size=32, patch_size=8)
+    assert main(["convert", "run", "out", "--to", "huggingface", "--set", "head.num_heads=2"]) == 0
+    assert json.loads((folder / "out" / "config.json").read_text())["num_attention_heads"] == 4
+
+
+def test_an_encoder_alone_loads_as_one(folder):
+    for file in ("encoder.pth", "beit2mmseg.pth"):
+        encoder = mae_hydra.load(file, "backbone.num_heads=2")
+        assert isinstance(encoder, VisionTransformer)
+        assert torch.equal(encoder.cls_token, official(**TINY)["cls_token"])
+        assert len(encoder.feature_maps(torch.randn(1, 3, 32, 32))) == 4
+    assert main(["convert", "encoder.pth", "encoder.pt", "--set", "backbone.num_heads=2"]) == 0
+    assert isinstance(mae_hydra.load("encoder.pt"), VisionTransformer)
+
+
+def test_a_classifier_changes_layouts_and_is_not_built(folder, capsys):
+    assert main(["convert", "classifier.pth", "ours.pt"]) == 0
+    assert main(["convert", "ours.pt", "back.pth", "--to", "official"]) == 0
+    back = torch.load("back.pth")["model"]
+    assert all(torch.equal(back[name], value) for name, value in official(**TINY, head="classifier").items())
+    with pytest.raises(UserError, match="holds a classifier, which cannot be built alone yet"):
+        mae_hydra.load("classifier.pth")
+
+
+def test_an_unknown_target_is_said_and_can_be_told(folder, capsys, caplog):
+    with caplog.at_level(logging.WARNING, logger="mae_hydra"):
+        assert mae_hydra.load("full.pth", "backbone.num_heads=2", "head.num_heads=2").norm_pix is True
+    assert "taken as normalised" in caplog.text
+    assert main(["convert", "full.pth", "a.pt", *MAE_HEADS]) == 0
+    assert "note: whether the targets were normalised" in capsys.readouterr().out
+    assert main(["convert", "full.pth", "b.pt", "--norm-pix", "false", *MAE_HEADS]) == 0
+    assert "note:" not in capsys.readouterr().out
+    assert mae_hydra.load("b.pt").norm_pix is False
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["nowhere.pth", "out.pt"], "there is no nowhere.pth"),
+        (["full.pth"], "say where to write"),
+        (["full.pth", "encoder.pth"], "encoder.pth is there already; give another name, or add --overwrite"),
+        (["full.pth", "out.pt"], "does not tell the number of attention heads of its width; add backbone.num_heads=…"),
+        (["upernet.pth", "out", "--to", "huggingface"], "no place for a UPerNet"),
+        (["full.pth", "out.pth", "--to", "huggingface"], "is a folder with config.json"),
+        (["full.pth", "no/such/out.pth"], "there is no folder"),
+        (["full.pth", "out.pt", "--set", "backbone.num_head=2"], "did you mean 'backbone.num_heads'"),
+        (["classifier.pth", "out.pt", "--set", "seed=1"], "nothing can be set of a classifier"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_nothing_is_written(folder, capsys, command, message):
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert main(["convert", *command]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    assert message in said
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_an_output_is_replaced_when_asked(folder):
+    (folder / "out").mkdir()
+    (folder / "out" / "old").write_text("old")
+    assert main(["convert", "full.pth", "out", "--to", "huggingface", "--overwrite", *MAE_HEADS]) == 0
+    assert sorted(path.name for path in (folder / "out").iterdir()) == ["config.json", "model.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"blocks.1.mlp.fc1.bias": torch.zeros(7)}, r"blocks\.1\.mlp\.fc1\.bias is \(7,\), expected \(32,\)"),
+        ({"blocks.1.norm1.bias": None}, "it lacks encoder.blocks.1.norm1.bias"),
+        ({"blocks.1.norm1.bias": torch.full((16,), float("nan"))}, "has NaN or infinite values"),
+        ({"blocks.1.norm3.bias": torch.zeros(16)}, "it also has encoder.blocks.1.norm3.bias"),
+    ],
+)
+@pytest.mark.parametrize("target", ["official", "native", "mmseg"])
+def test_what_is_no_whole_model_is_not_converted(folder, capsys, change, message, target):
+    state = {name: value for name, value in {**official(**TINY_OFFICIAL), **change}.items() if value is not None}
+    torch.save(state, "broken.pth")
+    assert main(["convert", "broken.pth", "out.pt", "--to", target, *MAE_HEADS]) == 1
+    assert not (folder / "out.pt").exists()
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_inspect_tells_what_a_file_is_and_writes_nothing(folder, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    before = sorted(path.name for path in folder.iterdir())
+    expected = {
+        "full.pth": [
+            "official MAE, encoder and decoder",
+            "masked autoencoder",
+            "4x4 patches, images of 32x32",
+            "heads unknown",
+        ],
+        "encoder.pth": ["timm ViT, encoder", "final norm", "official, timm, huggingface, mmseg, native"],
+        "classifier.pth": ["classifier", "10 classes", "official, timm, mmseg, native"],
+        "upernet.pth": ["5 classes, 8 channels, 4 pooling scales", "step 160000", "5: a, b, c, d, e", "LayerScale"],
+        "beit2mmseg.pth": ["mmsegmentation, converted encoder"],
+    }
+    for file, pieces in expected.items():
+        assert main(["convert", "--inspect", file]) == 0
+        said = capsys.readouterr().out
+        for piece in pieces:
+            assert piece in said
+    assert sorted(path.name for path in folder.iterdir()) == before
+
+
+def test_inspect_names_a_diverged_training(folder, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    model = make_upernet()
+    model.head.fuse.conv.weight.data.fill_(float("inf"))
+    torch.save(model.state_dict(), "diverged.pt")
+    assert main(["convert", "--inspect", "diverged.pt"]) == 0
+    assert "head.fuse.conv.weight in diverged.pt has NaN or infinite" in capsys.readouterr().out
