@@ -1,23 +1,39 @@
 """Mean intersection over union on the validation set."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from mae_hydra.data import ImageData, Sample
 from mae_hydra.distributed import all_reduce_sum, is_main
 from mae_hydra.errors import UserError
+from mae_hydra.evaluation.boundary import count_boundaries
 from mae_hydra.evaluation.clock import Clock
 from mae_hydra.evaluation.held_out import HeldOut
-from mae_hydra.evaluation.metrics import SegmentationScores, count_confusions, segmentation_scores
+from mae_hydra.evaluation.metrics import (
+    SegmentationScores,
+    boundary_scores,
+    count_confusions,
+    mean_of_defined,
+    segmentation_scores,
+)
 from mae_hydra.evaluation.pictures import as_rgb, channels_last, segmentation_sheet
 from mae_hydra.inference import Reconstruct, SegmentationInference
 from mae_hydra.types import Evaluation, Picture
 
 
+class Counts(NamedTuple):
+    """`confusions`: int64 (K, K), row = label, column = prediction. `boundaries`: as `count_boundaries` gives them."""
+
+    confusions: torch.Tensor
+    boundaries: torch.Tensor | None
+
+
 class MeanIoU:
     """mIoU, mAcc and aAcc in percent, from one confusion matrix over all images at their original size.
 
+    `boundary`: mBIoU too, the mean IoU of what lies near the edges of the classes (`mae_hydra.evaluation.boundary`).
     Gives the table `per_class` (None where a score is undefined), the picture `segmentation`, and one picture per
     image, `segmentation_<number>`, with its class maps `prediction` and `labels` for trackers that draw overlays
     themselves.
@@ -33,12 +49,13 @@ class MeanIoU:
         num_workers: int,
         num_pictures: int,
         limit: int | None,
+        boundary: bool,
     ) -> None:
         if data.target != "map":
             raise UserError("mean IoU needs class maps, and this data set has none; use data=scenes or data=ade20k")
         if isinstance(inference, Reconstruct):
             raise UserError("mean IoU needs inference=whole, slide or multiscale_flip, got reconstruct")
-        self.data, self.inference = data, inference
+        self.data, self.inference, self.boundary = data, inference, boundary
         self.clock = Clock(every)
         self.held_out = HeldOut(
             data, None, batch_size=batch_size, num_workers=num_workers, num_pictures=num_pictures, limit=limit
@@ -53,23 +70,31 @@ class MeanIoU:
 
     @torch.no_grad()
     def run(self, model: Any, step: int) -> Evaluation:
-        scores = segmentation_scores(self.confusions(model))
+        counts = self.counts(model)
+        scores = segmentation_scores(counts.confusions)
         scalars = {"mIoU": scores.mean_iou, "mAcc": scores.mean_accuracy, "aAcc": scores.pixel_accuracy}
+        boundary = None if counts.boundaries is None else boundary_scores(counts.boundaries)
+        if boundary is not None:
+            scalars["mBIoU"] = mean_of_defined(boundary)
         pictures = (
             self._pictures(model, f"Validation images, step {step}: mIoU {scores.mean_iou:.1f} %") if is_main() else {}
         )
-        return Evaluation(scalars, pictures, {"per_class": self._table(scores)})
+        return Evaluation(scalars, pictures, {"per_class": self._table(scores, boundary)})
 
-    def confusions(self, model: Any) -> torch.Tensor:
-        """int64 (K, K), row = label, column = prediction, over all processes: the same however many there are."""
+    def counts(self, model: Any) -> "Counts":
+        """What the scores follow from, over all processes: the same however many there are."""
         num_classes = self.data.num_classes
         device = next(model.parameters()).device
         matrix = torch.zeros(num_classes, num_classes, dtype=torch.int64, device=device)
+        boundaries = torch.zeros(3, num_classes, dtype=torch.int64, device=device) if self.boundary else None
         for samples in self.held_out.batches():
             predictions = self.inference.predict(model, [sample.image for _, sample in samples])
             for (_, sample), prediction in zip(samples, predictions, strict=True):
                 matrix += self._count(prediction, sample)
-        return all_reduce_sum(matrix)
+                if boundaries is not None:
+                    labels = torch.as_tensor(sample.label).to(device)
+                    boundaries += count_boundaries(prediction, labels, num_classes, self.data.ignore_index)
+        return Counts(all_reduce_sum(matrix), None if boundaries is None else all_reduce_sum(boundaries))
 
     def _count(self, prediction: torch.Tensor, sample: Sample) -> torch.Tensor:
         assert isinstance(sample.label, torch.Tensor)
@@ -84,14 +109,18 @@ class MeanIoU:
         except ValueError as error:
             raise UserError(f"{sample.name}: {error}, besides {self.data.ignore_index} for pixels to ignore") from error
 
-    def _table(self, scores: SegmentationScores) -> list[dict[str, Any]]:
+    def _table(self, scores: SegmentationScores, boundary: np.ndarray | None) -> list[dict[str, Any]]:
         columns = zip(
             self.data.class_names, scores.iou.tolist(), scores.accuracy.tolist(), scores.pixels.tolist(), strict=True
         )
-        return [
+        rows: list[dict[str, Any]] = [
             {"name": name, "IoU": _defined(iou), "Acc": _defined(accuracy), "pixels": pixels}
             for name, iou, accuracy, pixels in columns
         ]
+        if boundary is not None:
+            for row, value in zip(rows, boundary.tolist(), strict=True):
+                row["BIoU"] = _defined(value)
+        return rows
 
     def _pictures(self, model: Any, title: str) -> dict[str, Picture]:
         samples = [sample for _, sample in self.held_out.pictures()]

@@ -49,8 +49,8 @@ def segmentation_scores(confusions: Tensor) -> SegmentationScores:
     iou = _percent(intersection, labelled + predicted - intersection)
     accuracy = _percent(intersection, labelled)
     return SegmentationScores(
-        mean_iou=_mean_of_defined(iou),
-        mean_accuracy=_mean_of_defined(accuracy),
+        mean_iou=mean_of_defined(iou),
+        mean_accuracy=mean_of_defined(accuracy),
         pixel_accuracy=float(_percent(intersection.sum(), labelled.sum())),
         iou=iou,
         accuracy=accuracy,
@@ -63,6 +63,13 @@ def _percent(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     return np.where(whole > 0, 100.0 * part / np.maximum(whole, 1), np.nan)
 
 
-def _mean_of_defined(values: np.ndarray) -> float:
+def boundary_scores(counts: Tensor) -> np.ndarray:
+    """(K,) boundary IoU in percent of counts (3, K) as `count_boundaries` gives them; NaN for a class in neither map."""
+    both, labelled, predicted = counts.cpu().numpy()
+    return _percent(both, labelled + predicted - both)
+
+
+def mean_of_defined(values: np.ndarray) -> float:
+    """The mean of what is not NaN; NaN where nothing is left."""
     defined = values[~np.isnan(values)]
     return float(defined.mean()) if len(defined) else float("nan")

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from repeated_erosions import literal
 from toy_data import IGNORE, NUM_CLASSES, RedReader, ToyImages, toy_data
 
 from mae_hydra.data import Sample
@@ -22,6 +23,7 @@ def evaluator(images: object = None, **changes: object) -> MeanIoU:
         "num_workers": 0,
         "num_pictures": 2,
         "limit": None,
+        "boundary": False,
     }
     return MeanIoU(**settings | changes)
 
@@ -53,8 +55,8 @@ def test_scores_are_those_of_the_definition_over_all_pixels_at_their_original_si
 
 @pytest.mark.parametrize(("batch_size", "num_workers"), [(1, 0), (7, 0), (2, 2)])
 def test_scores_do_not_depend_on_batches_or_workers(batch_size: int, num_workers: int) -> None:
-    changed = evaluator(batch_size=batch_size, num_workers=num_workers).confusions(RedReader())
-    assert torch.equal(changed, evaluator().confusions(RedReader()))
+    changed = evaluator(batch_size=batch_size, num_workers=num_workers).counts(RedReader()).confusions
+    assert torch.equal(changed, evaluator().counts(RedReader()).confusions)
 
 
 def test_a_limit_takes_evenly_spread_pictures() -> None:
@@ -65,7 +67,7 @@ def test_a_limit_takes_evenly_spread_pictures() -> None:
 
 @pytest.mark.parametrize("world_size", [2, 3, 9])
 def test_the_shares_of_all_ranks_add_up_to_one_process(world_size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    alone = evaluator().confusions(RedReader())
+    alone = evaluator().counts(RedReader()).confusions
     shares: list[torch.Tensor] = []
 
     def collect(matrix: torch.Tensor) -> torch.Tensor:
@@ -77,7 +79,7 @@ def test_the_shares_of_all_ranks_add_up_to_one_process(world_size: int, monkeypa
     monkeypatch.setenv("WORLD_SIZE", str(world_size))
     for rank in range(world_size):
         monkeypatch.setenv("RANK", str(rank))
-        evaluator().confusions(RedReader())
+        evaluator().counts(RedReader())
     assert len(shares) == world_size
     assert torch.equal(torch.stack(shares).sum(0), alone)
 
@@ -162,3 +164,16 @@ def test_inference_that_does_not_fit_the_model_is_refused_before_training() -> N
 def test_impossible_settings_are_refused_by_name(name: str, value: int) -> None:
     with pytest.raises(ValueError, match=f"{name} must .*got {value}"):
         evaluator(**{name: value})
+
+
+def test_the_evaluator_reports_it_over_all_pictures_where_asked():
+    found = evaluator(boundary=True).run(RedReader(), step=7)
+    total = np.zeros((3, 4), dtype=np.int64)
+    for index in range(len(SIZES)):
+        image, labels, _ = ToyImages(SIZES)[index]
+        total += literal(image[0].numpy() // 10, labels.numpy(), 4)
+    with np.errstate(invalid="ignore"):
+        expected = 100 * total[0] / (total[1] + total[2] - total[0])
+    assert found.scalars["mBIoU"] == pytest.approx(np.nanmean(expected))
+    assert [row["BIoU"] for row in found.tables["per_class"][:3]] == pytest.approx(expected[:3].tolist())
+    assert found.tables["per_class"][3]["BIoU"] is None

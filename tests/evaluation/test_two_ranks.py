@@ -26,6 +26,7 @@ def evaluate() -> dict:
         num_workers=0,
         num_pictures=1,
         limit=None,
+        boundary=True,
     )
     found = evaluator.run(RedReader(), 1)
     return {"scalars": found.scalars, "table": found.tables["per_class"], "pictures": sorted(found.pictures)}
