@@ -64,7 +64,7 @@ def _percent(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
 
 
 def boundary_scores(counts: Tensor) -> np.ndarray:
-    """(K,) boundary IoU in percent of counts (3, K) as `count_boundaries` gives them; NaN for a class in neither map."""
+    """(K,) boundary IoU in percent of counts (3, K) as `count_boundaries` gives them; NaN for a class in neither."""
     both, labelled, predicted = counts.cpu().numpy()
     return _percent(both, labelled + predicted - both)
 

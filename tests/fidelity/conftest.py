@@ -16,6 +16,11 @@ from agreement import relative_error  # noqa: E402
 PROPERTY = "fidelity"
 
 
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    torch.manual_seed(0)
+
+
 @pytest.fixture
 def agree(record_property) -> Callable[..., None]:
     """`agree(fact, ours, theirs, limit)`: the relative error must not pass the limit, and goes into the table."""

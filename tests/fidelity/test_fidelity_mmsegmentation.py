@@ -145,8 +145,9 @@ def test_the_training_loss_and_every_gradient_are_mmsegmentations(both, agree):
     expected.backward()
     (loss.total / loss.count).backward()
     found = UPERNET.from_native({name: parameter.grad for name, parameter in ours.named_parameters()})
+    largest = max(parameter.grad.abs().max() for parameter in theirs.parameters())
     for name, parameter in theirs.named_parameters():
-        if parameter.grad.abs().max() > 1e-9:
+        if parameter.grad.abs().max() > 1e-6 * largest:  # below: what a batch norm cancels, rounding only
             agree("mmsegmentation's gradients, float64", found[name], parameter.grad, FLOAT64)
 
 
