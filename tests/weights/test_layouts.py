@@ -154,6 +154,21 @@ def test_the_full_size_state_of_mmsegmentation_has_289_entries():
     assert same(to_layout(recognise(state).to_native(state), "mmseg").tensors, state)
 
 
+def test_mmsegmentations_beit_backbone_is_read_with_a_key_bias_and_positions_of_zero():
+    state = mmseg_upernet(**TINY_MMSEG)
+    beit = {name: value for name, value in state.items() if "pos_embed" not in name}
+    for index in range(4):
+        query, _, value = beit.pop(f"backbone.layers.{index}.attn.qkv.bias").chunk(3)
+        beit |= {f"backbone.layers.{index}.attn.q_bias": query, f"backbone.layers.{index}.attn.v_bias": value}
+    native = recognise(beit).to_native(beit)
+    assert native["encoder.pos_embed"].shape == (1, 17, 16)
+    assert not native["encoder.pos_embed"].any()
+    query, key, value = native["encoder.blocks.1.attn.qkv.bias"].chunk(3)
+    assert not key.any()
+    assert torch.equal(query, beit["backbone.layers.1.attn.q_bias"])
+    assert to_layout(native, "mmseg").tensors.keys() == state.keys()  # written in the form of its MAE backbone
+
+
 def test_a_plain_form_goes_into_a_plain_layout_only_where_it_computes_the_same():
     plain = {f"encoder.{name}": value for name, value in make_upernet().encoder.state_dict().items()}
     export = to_layout(plain, "official")  # tables still at zero, gammas at one

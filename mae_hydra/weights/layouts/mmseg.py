@@ -61,7 +61,7 @@ def _is_converter_output(names: Collection[str]) -> bool:
 
 
 def _without_indices(tensors: State) -> dict[str, Tensor]:
-    return official.merge_biases(tensors)  # its BEiT backbone has no key bias
+    return official.merge_biases(tensors, "backbone.", "layers")  # for its BEiT backbone, which has no key bias
 
 
 def _with_indices(tensors: State) -> dict[str, Tensor]:

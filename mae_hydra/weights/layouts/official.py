@@ -48,10 +48,11 @@ def _is_beit(names: Collection[str]) -> bool:
     return is_vit(names) and "blocks.0.attn.q_bias" in names
 
 
-def merge_biases(tensors: State) -> dict[str, Tensor]:
+def merge_biases(tensors: State, root: str = "", blocks: str = "blocks") -> dict[str, Tensor]:
     """Query and value biases become one qkv bias with a key bias of zero, which the softmax cancels anyway.
 
     A table of absolute positions that BEiT was trained without is one of zeros; index buffers follow from the grid.
+    `root` and `blocks`: what stands before the names of the encoder, and what its blocks are called.
     """
     merged: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
@@ -60,8 +61,8 @@ def merge_biases(tensors: State) -> dict[str, Tensor]:
             merged[f"{stem}.qkv.bias"] = torch.cat([tensor, torch.zeros_like(tensor), tensors[f"{stem}.v_bias"]])
         elif last not in ("v_bias", "relative_position_index"):
             merged[name] = tensor
-    positions = _zero_positions(merged)
-    return merged if positions is None else merged | {"pos_embed": positions}
+    positions = _zero_positions(merged, root, blocks)
+    return merged if positions is None else merged | {f"{root}pos_embed": positions}
 
 
 def split_biases(tensors: State) -> dict[str, Tensor]:
@@ -77,10 +78,11 @@ def split_biases(tensors: State) -> dict[str, Tensor]:
     return split
 
 
-def _zero_positions(tensors: State) -> Tensor | None:
+def _zero_positions(tensors: State, root: str, blocks: str) -> Tensor | None:
     """Positions of zeros where there are none, if the relative table tells a square grid."""
-    table, token = tensors.get("blocks.0.attn.relative_position_bias_table"), tensors.get("cls_token")
-    if "pos_embed" in tensors or table is None or token is None or table.ndim != 2 or token.ndim != 3:
+    table = tensors.get(f"{root}{blocks}.0.attn.relative_position_bias_table")
+    token = tensors.get(f"{root}cls_token")
+    if f"{root}pos_embed" in tensors or table is None or token is None or table.ndim != 2 or token.ndim != 3:
         return None
     grid = square_grid(len(table))
     return None if grid is None else token.new_zeros(1, 1 + grid[0] * grid[1], token.shape[2])
