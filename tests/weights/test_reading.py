@@ -1,3 +1,4 @@
+import json
 import pickle
 
 import pytest
@@ -6,7 +7,7 @@ from checkpoint_files import make_mae, make_upernet, official_names, write_run
 from safetensors.torch import save_file
 
 from mae_hydra.errors import UserError
-from mae_hydra.weights import read_checkpoint
+from mae_hydra.weights import read_checkpoint, to_layout
 
 
 def same(found, expected):
@@ -130,3 +131,61 @@ def test_a_path_that_leads_nowhere_is_refused_with_the_way_out(tmp_path):
         read_checkpoint(tmp_path / "nowhere")
     with pytest.raises(UserError, match=r"holds no checkpoints/last\.pt"):
         read_checkpoint(tmp_path)
+
+
+def hugging_face_folder(folder, kind):
+    """A folder as it is downloaded: whole or in two parts, in either container."""
+    folder.mkdir()
+    tensors = to_layout(make_mae().state_dict(), "huggingface").tensors
+    (folder / "config.json").write_text('{"model_type": "vit_mae", "num_attention_heads": 2, "norm_pix_loss": true}')
+    name = "model.safetensors" if "safetensors" in kind else "pytorch_model.bin"
+
+    def write(part, file):
+        save_file(part, file) if "safetensors" in kind else torch.save(part, file)
+
+    if "parts" not in kind:
+        write(tensors, folder / name)
+        return tensors
+    names = list(tensors)
+    listed = {}
+    for number, half in enumerate((names[:20], names[20:]), start=1):
+        part = f"part-{number}-of-2"
+        write({each: tensors[each] for each in half}, folder / part)
+        listed |= dict.fromkeys(half, part)
+    (folder / f"{name}.index.json").write_text(json.dumps({"weight_map": listed}))
+    return tensors
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "bin", "safetensors in parts", "bin in parts"])
+def test_a_hugging_face_folder_is_read_with_what_its_config_tells(tmp_path, kind):
+    hugging_face_folder(tmp_path / "hf", kind)
+    checkpoint = read_checkpoint(tmp_path / "hf")
+    assert same(checkpoint.tensors, make_mae().state_dict() | checkpoint.tensors)
+    assert checkpoint.tensors.keys() == make_mae().state_dict().keys()
+    assert checkpoint.meta["encoder"]["num_heads"] == 2
+    assert checkpoint.meta["norm_pix"] is True
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda folder: (folder / "part-2-of-2").unlink(), "names part-2-of-2, which is not in"),
+        (
+            lambda folder: (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "../secret"}}'),
+            r"names \.\./secret, which is not in",
+        ),
+        (lambda folder: (folder / "model.safetensors.index.json").write_text("{"), "is not the JSON that it should be"),
+        (lambda folder: (folder / "model.safetensors.index.json").write_text("{}"), "lists no parts"),
+    ],
+)
+def test_an_incomplete_folder_is_one_sentence(tmp_path, change, message):
+    hugging_face_folder(tmp_path / "hf", "safetensors in parts")
+    change(tmp_path / "hf")
+    with pytest.raises(UserError, match=message):
+        read_checkpoint(tmp_path / "hf")
+
+
+def test_prefixes_of_wrappers_are_taken_off(tmp_path):
+    state = {f"module._orig_mod.{name}": value for name, value in make_mae().state_dict().items()}
+    torch.save({"model": state}, tmp_path / "wrapped.pt")
+    assert read_checkpoint(tmp_path / "wrapped.pt").tensors.keys() == make_mae().state_dict().keys()
