@@ -83,7 +83,7 @@ class TrainStream:
 
     def batches(self, start_step: int) -> Generator[Batch]:
         """Micro-batches from step `start_step` on, for ever; the first one costs no more at step 100000 than at 0."""
-        return _serve(self._samples, self._keys(start_step), _stack, self._num_workers, self._pin)
+        return serve(self._samples, self._keys(start_step), _stack, self._num_workers, self._pin)
 
     def _keys(self, start_step: int) -> Iterator[list[_Key]]:
         orders: OrderedDict[int, np.ndarray] = OrderedDict()
@@ -136,7 +136,7 @@ class EvalStream:
         return len(self._batches)
 
     def __iter__(self) -> Iterator[list[tuple[int, Sample]]]:
-        for packed in _serve(self._samples, self._batches, _pack, self._num_workers, pin=False):
+        for packed in serve(self._samples, self._batches, _pack, self._num_workers, pin=False):
             yield [(index, _unpack(sample)) for index, sample in packed]
 
 
@@ -195,7 +195,7 @@ def _unpack(packed: tuple[Any, ...]) -> Sample:
     return Sample(torch.from_numpy(image), torch.from_numpy(label) if isinstance(label, np.ndarray) else label, name)
 
 
-def _serve(samples: Any, keys: Iterable[Any], collate: Any, num_workers: int, pin: bool) -> Generator[Any]:
+def serve(samples: Any, keys: Iterable[Any], collate: Any, num_workers: int, pin: bool) -> Generator[Any]:
     """What `collate` makes of the samples of each list of keys. The workers end with the iterator."""
     with warnings.catch_warnings():
         # More workers than cores pay off on slow storage, and are the user's choice.

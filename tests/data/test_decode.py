@@ -1,4 +1,6 @@
 import io
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +82,18 @@ def test_a_truncated_file_is_one_sentence_that_names_it(tmp_path: Path, kind: st
     path.write_bytes(whole[: int(len(whole) * share)])
     with pytest.raises(UserError, match=r"cannot read the image .*photo\.img: .+; replace the file or remove it"):
         read_image(path, 3)
+
+
+def test_a_damaged_png_is_an_error_and_not_the_end_of_the_process(tmp_path: Path) -> None:
+    damaged = bytearray(encoded(smooth_picture(240, 320), "PNG"))
+    middle = len(damaged) // 2
+    damaged[middle : middle + 20] = bytes(value ^ 0x55 for value in damaged[middle : middle + 20])
+    path = tmp_path / "photo.png"
+    path.write_bytes(damaged)
+    code = f"from pathlib import Path; from mae_hydra.data import read_image; read_image(Path({str(path)!r}), 3)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1, done.returncode  # a negative one would be a signal
+    assert "UserError: cannot read the image" in done.stderr
 
 
 @pytest.mark.parametrize(
