@@ -3,6 +3,7 @@
 from mae_hydra.models import lean_timm  # noqa: F401  # first: the modules below import timm
 from mae_hydra.models.decoder import MAEDecoder
 from mae_hydra.models.encoder import VisionTransformer
+from mae_hydra.models.fast_upernet import FastUPerNet, Shortcuts
 from mae_hydra.models.fcn_head import FCNHead
 from mae_hydra.models.mae import MAE, MAEOutput
 from mae_hydra.models.masking import STRATEGIES, keep_from_hidden, keep_from_noise, num_keep
@@ -16,9 +17,11 @@ __all__ = [
     "MAE",
     "STRATEGIES",
     "FCNHead",
+    "FastUPerNet",
     "FeaturePyramid",
     "MAEDecoder",
     "MAEOutput",
+    "Shortcuts",
     "UPerHead",
     "UPerNet",
     "VisionTransformer",

@@ -48,10 +48,13 @@ class ScaledBlock(nn.Module):
         self.gamma_2 = None if layer_scale is None else nn.Parameter(torch.full((dim,), float(layer_scale)))
 
     def forward(
-        self, tokens: Float[Tensor, "b n d"], index: Int64[Tensor, "n n"] | None = None
+        self,
+        tokens: Float[Tensor, "b n d"],
+        positions: Int64[Tensor, "n n"] | Float[Tensor, "heads n n"] | None = None,
     ) -> Float[Tensor, "b n d"]:
+        """`positions`: as RelativeAttention takes them, None without relative positions."""
         normed = self.norm1(tokens)
-        mixed = self.attn(normed) if index is None else self.attn(normed, index)
+        mixed = self.attn(normed) if positions is None else self.attn(normed, positions)
         tokens = tokens + self.drop_path(mixed if self.gamma_1 is None else self.gamma_1 * mixed)
         changed = self.mlp(self.norm2(tokens))
         return tokens + self.drop_path(changed if self.gamma_2 is None else self.gamma_2 * changed)

@@ -4,6 +4,7 @@ Parameter names are those of the official MAE weights and of timm. B batch, N pa
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -104,18 +105,30 @@ class VisionTransformer(nn.Module):
         """
         tokens = self._embed(images, keep)
         for block in self.blocks:
-            tokens = self._apply_block(block, tokens)
+            tokens = self._apply_block(block, tokens, self.relative_position_index)
         return tokens if self.norm is None else self.norm(tokens)
 
-    def feature_maps(self, images: Float[Tensor, "b c h w"]) -> list[Float[Tensor, "b d gh gw"]]:
-        """Maps (B, D, h, w) after the blocks `out_indices`, without cls and without norm."""
+    def feature_maps(
+        self, images: Float[Tensor, "b c h w"], biases: list[Float[Tensor, "heads n n"]] | None = None
+    ) -> list[Float[Tensor, "b d gh gw"]]:
+        """Maps (B, D, h, w) after the blocks `out_indices`, without cls and without norm.
+
+        `biases`: what `position_biases` gave, to spare working it out again.
+        """
         tokens = self._embed(images, None)
         maps = []
         for index, block in enumerate(self.blocks):
-            tokens = self._apply_block(block, tokens)
+            tokens = self._apply_block(block, tokens, self.relative_position_index if biases is None else biases[index])
             if index in self.out_indices:
                 maps.append(tokens[:, 1:].transpose(1, 2).unflatten(2, self.grid))
         return maps
+
+    def position_biases(self) -> list[Float[Tensor, "heads n n"]] | None:
+        """The relative position bias of every block, spread out over all pairs (None: this encoder has none)."""
+        if self.relative_position_index is None:
+            return None
+        attentions: list[Any] = [block.attn for block in self.blocks]
+        return [attention.relative_position_bias(self.relative_position_index) for attention in attentions]
 
     def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n d"]:
         return self.tokens(images)
@@ -144,8 +157,10 @@ class VisionTransformer(nn.Module):
             windows = take_windows(images, self.patch_size, keep).flatten(2)
             patches = F.linear(windows, projection.weight.flatten(1), projection.bias)
             patches = patches + take_tokens(positions.expand(len(images), -1, -1), keep)
-        cls = (self.cls_token + self.pos_embed[:, :1]).expand(len(images), -1, -1)
+        # shape[0], not len(): it would fix the batch of an exported program
+        cls = (self.cls_token + self.pos_embed[:, :1]).expand(images.shape[0], -1, -1)
         return torch.cat([cls, patches], dim=1)
 
-    def _apply_block(self, block: nn.Module, tokens: Tensor) -> Tensor:
-        return block(tokens) if self.relative_position_index is None else block(tokens, self.relative_position_index)
+    @staticmethod
+    def _apply_block(block: nn.Module, tokens: Tensor, positions: Tensor | None) -> Tensor:
+        return block(tokens) if positions is None else block(tokens, positions)

@@ -1,6 +1,7 @@
 """UPerNet on a plain ViT: the semantic segmentation of MAE (paper A.4)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from mae_hydra.errors import UserError
 from mae_hydra.models.encoder import VisionTransformer
+from mae_hydra.models.fast_upernet import Derived, FastUPerNet, Shortcuts
 from mae_hydra.models.fcn_head import FCNHead
 from mae_hydra.models.pixels import channel_statistics, normalise
 from mae_hydra.models.pyramid import FeaturePyramid
@@ -52,6 +54,7 @@ class UPerNet(nn.Module):
         self.num_classes, self.num_depths = head.num_classes, encoder.num_depths
         for name, values in zip(("mean", "std"), channel_statistics(mean, std, encoder.in_chans), strict=True):
             self.register_buffer(name, values, persistent=False)
+        self.derived: dict[Shortcuts, Derived] = {}  # of FastUPerNet; never saved, copied or kept through training
 
     def prepare(self, images: UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Normalised images, on the device."""
@@ -66,6 +69,18 @@ class UPerNet(nn.Module):
     ) -> Float[Tensor, "b classes _ _"]:
         """Logits as the head gives them: four times as fine as the patches."""
         return self.head(self._levels(images))
+
+    def fast(self, shortcuts: Shortcuts | None = None) -> FastUPerNet:
+        """The form in which to evaluate: equal answers, sooner. Without `shortcuts`, all of them."""
+        return FastUPerNet(self, Shortcuts() if shortcuts is None else shortcuts)
+
+    def train(self, mode: bool = True) -> "UPerNet":
+        if mode:
+            self.derived.clear()
+        return super().train(mode)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"derived": {}}
 
     def loss(self, batch: Batch) -> Loss:
         """Cross-entropy summed over labelled pixels: the head's plus `auxiliary_weight` times the auxiliary head's."""
