@@ -1,8 +1,8 @@
 """Mean intersection over union on the validation set."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 
 from mae_hydra.data import ImageData, Sample
@@ -12,7 +12,6 @@ from mae_hydra.evaluation.boundary import count_boundaries
 from mae_hydra.evaluation.clock import Clock
 from mae_hydra.evaluation.held_out import HeldOut
 from mae_hydra.evaluation.metrics import (
-    SegmentationScores,
     boundary_scores,
     count_confusions,
     mean_of_defined,
@@ -71,15 +70,11 @@ class MeanIoU:
     @torch.no_grad()
     def run(self, model: Any, step: int) -> Evaluation:
         counts = self.counts(model)
-        scores = segmentation_scores(counts.confusions)
-        scalars = {"mIoU": scores.mean_iou, "mAcc": scores.mean_accuracy, "aAcc": scores.pixel_accuracy}
-        boundary = None if counts.boundaries is None else boundary_scores(counts.boundaries)
-        if boundary is not None:
-            scalars["mBIoU"] = mean_of_defined(boundary)
+        scalars, table = score(counts, self.data.class_names)
         pictures = (
-            self._pictures(model, f"Validation images, step {step}: mIoU {scores.mean_iou:.1f} %") if is_main() else {}
+            self._pictures(model, f"Validation images, step {step}: mIoU {scalars['mIoU']:.1f} %") if is_main() else {}
         )
-        return Evaluation(scalars, pictures, {"per_class": self._table(scores, boundary)})
+        return Evaluation(scalars, pictures, {"per_class": table})
 
     def counts(self, model: Any) -> "Counts":
         """What the scores follow from, over all processes: the same however many there are."""
@@ -90,13 +85,15 @@ class MeanIoU:
         for samples in self.held_out.batches():
             predictions = self.inference.predict(model, [sample.image for _, sample in samples])
             for (_, sample), prediction in zip(samples, predictions, strict=True):
-                matrix += self._count(prediction, sample)
-                if boundaries is not None:
-                    labels = torch.as_tensor(sample.label).to(device)
-                    boundaries += count_boundaries(prediction, labels, num_classes, self.data.ignore_index)
+                counts = self.count(prediction, sample)
+                matrix += counts.confusions
+                if boundaries is not None and counts.boundaries is not None:
+                    boundaries += counts.boundaries
         return Counts(all_reduce_sum(matrix), None if boundaries is None else all_reduce_sum(boundaries))
 
-    def _count(self, prediction: torch.Tensor, sample: Sample) -> torch.Tensor:
+    def count(self, prediction: torch.Tensor, sample: Sample) -> "Counts":
+        """What one image adds; UserError, naming it, where its labels do not fit the picture or the classes."""
+        num_classes, ignore_index = self.data.num_classes, self.data.ignore_index
         assert isinstance(sample.label, torch.Tensor)
         labels = sample.label.to(prediction.device)
         if labels.shape != prediction.shape:
@@ -105,22 +102,11 @@ class MeanIoU:
                 f"its label map {'x'.join(map(str, labels.shape))}"
             )
         try:
-            return count_confusions(prediction, labels, self.data.num_classes, self.data.ignore_index)
+            confusions = count_confusions(prediction, labels, num_classes, ignore_index)
         except ValueError as error:
-            raise UserError(f"{sample.name}: {error}, besides {self.data.ignore_index} for pixels to ignore") from error
-
-    def _table(self, scores: SegmentationScores, boundary: np.ndarray | None) -> list[dict[str, Any]]:
-        columns = zip(
-            self.data.class_names, scores.iou.tolist(), scores.accuracy.tolist(), scores.pixels.tolist(), strict=True
-        )
-        rows: list[dict[str, Any]] = [
-            {"name": name, "IoU": _defined(iou), "Acc": _defined(accuracy), "pixels": pixels}
-            for name, iou, accuracy, pixels in columns
-        ]
-        if boundary is not None:
-            for row, value in zip(rows, boundary.tolist(), strict=True):
-                row["BIoU"] = _defined(value)
-        return rows
+            raise UserError(f"{sample.name}: {error}, besides {ignore_index} for pixels to ignore") from error
+        boundaries = count_boundaries(prediction, labels, num_classes, ignore_index) if self.boundary else None
+        return Counts(confusions, boundaries)
 
     def _pictures(self, model: Any, title: str) -> dict[str, Picture]:
         samples = [sample for _, sample in self.held_out.pictures()]
@@ -138,6 +124,23 @@ class MeanIoU:
                 as_rgb(images[number]), sample.name, maps, self.data.class_names
             )
         return pictures
+
+
+def score(counts: Counts, class_names: Sequence[str]) -> tuple[dict[str, float], list[dict[str, Any]]]:
+    """Scalars in percent, and the table of the classes (None where a score is undefined)."""
+    scores = segmentation_scores(counts.confusions)
+    scalars = {"mIoU": scores.mean_iou, "mAcc": scores.mean_accuracy, "aAcc": scores.pixel_accuracy}
+    columns = zip(class_names, scores.iou.tolist(), scores.accuracy.tolist(), scores.pixels.tolist(), strict=True)
+    table: list[dict[str, Any]] = [
+        {"name": name, "IoU": _defined(iou), "Acc": _defined(accuracy), "pixels": pixels}
+        for name, iou, accuracy, pixels in columns
+    ]
+    if counts.boundaries is not None:
+        boundary = boundary_scores(counts.boundaries)
+        scalars["mBIoU"] = mean_of_defined(boundary)
+        for row, value in zip(table, boundary.tolist(), strict=True):
+            row["BIoU"] = _defined(value)
+    return scalars, table
 
 
 def _defined(value: float) -> float | None:

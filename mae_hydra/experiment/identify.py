@@ -29,21 +29,24 @@ def configuration_of(checkpoint: Checkpoint, changes: Sequence[str] = ()) -> dic
 
     UserError where neither the weights nor `changes` tell a model: attention heads of an unusual width, say.
     """
-    description = describe(checkpoint)
-    words, node = _told(description, checkpoint)
+    config = compose_config([*overrides_of(checkpoint, changes), *changes])
+    check(config)
+    resolved = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(resolved, dict)
+    if checkpoint.kind == "encoder":
+        resolved["model"] = resolved["backbone"]
+    return {str(name): value for name, value in resolved.items() if name != "hydra"}
+
+
+def overrides_of(checkpoint: Checkpoint, changes: Sequence[str] = ()) -> list[str]:
+    """The command line, without `changes`, of a run that would train this model."""
+    words, node = _told(describe(checkpoint), checkpoint)
     changed = {change.partition("=")[0] for change in changes}
     for key, value in node.items():
         if value is UNKNOWN and key not in changed:
             compose_config([*words, *changes])  # a misspelt key explains more than the one that is then missing
             raise UserError(f"{checkpoint.path} does not tell {WHAT_IT_IS[key]}; add {key}=…")
-    told = [f"{key}={_written(value)}" for key, value in node.items() if value is not UNKNOWN]
-    config = compose_config([*words, *told, *changes])
-    check(config)
-    resolved = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(resolved, dict)
-    if description.kind == "encoder":
-        resolved["model"] = resolved["backbone"]
-    return {str(name): value for name, value in resolved.items() if name != "hydra"}
+    return [*words, *(f"{key}={_written(value)}" for key, value in node.items() if value is not UNKNOWN)]
 
 
 def _told(description: Description, checkpoint: Checkpoint) -> tuple[list[str], dict[str, Any]]:

@@ -5,6 +5,7 @@ Knows arrays and names, no model and no run.
 
 from mae_hydra.figures.bars import class_bars
 from mae_hydra.figures.curves import Panel, Series, curves, series_of
+from mae_hydra.figures.matrix import confusion_matrix
 from mae_hydra.figures.overlay import LegendEntry, colour_classes, find_boundaries, legend_of, overlay
 from mae_hydra.figures.sheet import fit, sheet
 from mae_hydra.figures.style import save, to_pixels
@@ -15,6 +16,7 @@ __all__ = [
     "Series",
     "class_bars",
     "colour_classes",
+    "confusion_matrix",
     "curves",
     "find_boundaries",
     "fit",

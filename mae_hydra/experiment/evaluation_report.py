@@ -1,0 +1,142 @@
+"""What an evaluation leaves behind: tables on the screen and as files, and figures."""
+
+import csv
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from mae_hydra.data import ImageData
+from mae_hydra.evaluation.mean_iou import Counts, score
+from mae_hydra.evaluation.metrics import segmentation_scores
+from mae_hydra.evaluation.pictures import channels_last, segmentation_sheet
+from mae_hydra.evaluation.tally import Tally
+from mae_hydra.experiment.status import write_json
+from mae_hydra.figures import class_bars, confusion_matrix, save
+from mae_hydra.types import Evaluation, Picture
+
+SHOWN = 6  # best and worst pictures each
+ROWS_OF_A_COLUMN = 50  # of the table on the screen
+
+
+class ImageScore(NamedTuple):
+    """One image. `mean_iou` is over the classes that it holds or that were predicted on it, in percent."""
+
+    number: int
+    name: str
+    mean_iou: float
+    pixel_accuracy: float
+
+
+@dataclass(frozen=True)
+class EvaluationReport:
+    """`scalars` by name; `classes` and `images`: rows of tables, empty where the task has none."""
+
+    scalars: Mapping[str, float]
+    classes: Sequence[Mapping[str, Any]] = ()
+    images: Sequence[ImageScore] = ()
+    confusions: torch.Tensor | None = None
+    pictures: Mapping[str, Picture] = field(default_factory=dict)
+
+    @classmethod
+    def of_tally(cls, tally: Tally, data: ImageData) -> "EvaluationReport":
+        """Sums over all images that were counted, by whichever process."""
+        matrix = torch.zeros(data.num_classes, data.num_classes, dtype=torch.int64)
+        boundaries: torch.Tensor | None = None
+        images = []
+        for each in tally.entries():
+            matrix += each.confusions
+            if each.boundaries is not None:
+                boundaries = each.boundaries if boundaries is None else boundaries + each.boundaries
+            alone = segmentation_scores(each.confusions)
+            images.append(ImageScore(each.number, each.name, alone.mean_iou, alone.pixel_accuracy))
+        scalars, classes = score(Counts(matrix, boundaries), data.class_names)
+        return cls(scalars, classes, sorted(images), matrix)
+
+    @classmethod
+    def of_evaluation(cls, found: Evaluation) -> "EvaluationReport":
+        return cls(found.scalars, pictures=found.pictures)
+
+
+def write_report(report: EvaluationReport, data: ImageData, evaluator: Any, model: Any, folder: Path) -> None:
+    """Tables as CSV and JSON, and figures, into `folder`."""
+    figures = folder / "figures"
+    for name, picture in report.pictures.items():
+        save(picture.pixels, figures / f"{name}.png")
+    if report.confusions is None:
+        return
+    write_json(folder / "per_class.json", list(report.classes))
+    _write_csv(folder / "per_class.csv", report.classes)
+    _write_csv(folder / "per_image.csv", [image._asdict() for image in report.images])
+    counted = f"{len(report.images)} images, mIoU {report.scalars['mIoU']:.2f} %"
+    save(
+        confusion_matrix(
+            report.confusions.numpy(), data.class_names, title=f"Which class was taken for which: {counted}"
+        ),
+        figures / "confusion_matrix.png",
+    )
+    values = {str(row["name"]): row["IoU"] for row in report.classes}
+    save(class_bars({"IoU": values}, title=f"IoU of every class: {counted}"), figures / "classes.png")
+    ranked = sorted((image for image in report.images if not math.isnan(image.mean_iou)), key=lambda i: i.mean_iou)
+    for name, chosen in (("worst", ranked[:SHOWN]), ("best", ranked[::-1][:SHOWN])):
+        if chosen:
+            save(_sheet(name, chosen, data, evaluator, model), figures / f"{name}.png")
+
+
+def _sheet(name: str, chosen: Sequence[ImageScore], data: ImageData, evaluator: Any, model: Any) -> Any:
+    samples = [data.validation[image.number] for image in chosen]
+    predictions = [evaluator.inference.predict(model, [sample.image])[0].cpu().numpy() for sample in samples]
+    values = ", ".join(f"{image.mean_iou:.0f}" for image in chosen)
+    return segmentation_sheet(
+        [channels_last(sample.image) for sample in samples],
+        [torch.as_tensor(sample.label).numpy() for sample in samples],
+        predictions,
+        data,
+        f"The {len(chosen)} {name} images by their own mIoU: {values} %",
+    )
+
+
+def _write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    rows = list(rows)
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]) if rows else [])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def show(results: Mapping[str, Any], folder: Path) -> None:
+    """Print the table of the classes, where there is one, and the scores."""
+    console = Console()
+    file = folder / "per_class.json"
+    if file.is_file():
+        console.print(class_table(json.loads(file.read_text())))
+    numbers = {name: value for name, value in results.items() if isinstance(value, float)}
+    line = "   ".join(
+        f"{name} {value:.4g}" if name == "loss" else f"{name} {value:.2f} %" for name, value in numbers.items()
+    )
+    console.print(f"{line}   ({results['images']} images)", highlight=False)
+    console.print(f"tables, figures and the protocol: {folder}", soft_wrap=True, highlight=False)
+
+
+def class_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Per-class scores; many classes stand in several columns side by side."""
+    scores = [name for name in ("IoU", "Acc", "BIoU") if name in rows[0]]
+    columns = -(-len(rows) // ROWS_OF_A_COLUMN)
+    height = -(-len(rows) // columns)
+    table = Table(title="Per class, %", title_justify="left")
+    for _ in range(columns):
+        table.add_column("class", overflow="ellipsis", max_width=24 if columns == 1 else 16, no_wrap=True)
+        for name in scores:
+            table.add_column(name, justify="right", no_wrap=True)
+    for line in range(height):
+        cells: list[str] = []
+        for row in rows[line::height]:
+            cells += [str(row["name"]), *("–" if row[name] is None else f"{row[name]:.1f}" for name in scores)]
+        table.add_row(*cells)
+    return table

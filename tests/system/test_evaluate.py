@@ -1,0 +1,180 @@
+"""`mae-hydra evaluate`, as it is typed, against sums over single pixels."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY_MAE, TINY_UPERNET
+from torch.nn.functional import interpolate
+
+import mae_hydra
+from mae_hydra.commands import main
+from mae_hydra.data import ade20k
+
+ADE = ["data=ade20k", "data.root=ade", "data.num_classes=12", "data.reduce_zero_label=true"]
+
+
+@pytest.fixture
+def run(train):
+    """A trained run, and scenes of another size than the model's in ADE20K's layout beside it."""
+    assert train("model=upernet_vitt", *TINY_UPERNET, "hydra.run.dir=run") == 0
+    sizes = ["--size", "64", "88", "--workers", "0"]
+    assert main(["make-data", "ade", "--train", "1", "--validation", "7", *sizes]) == 0
+    return Path("run")
+
+
+def results_in(folder) -> dict:
+    found = json.loads((Path(folder) / "results.json").read_text())
+    return {name: found[name] for name in ("mIoU", "mAcc", "aAcc", "images")}
+
+
+def by_hand() -> dict:
+    """The published protocol, a window at a time: windows over the resized picture, logits averaged, original size."""
+    model = mae_hydra.load("run")
+    data = ade20k(
+        root="ade",
+        image_size=64,
+        channels=3,
+        num_classes=12,
+        reduce_zero_label=True,
+        ignore_index=255,
+        mean=[0.5] * 3,
+        std=[0.5] * 3,
+        batch_size=1,
+        train_limit=None,
+        num_workers=0,
+    )
+    both, labelled, predicted = np.zeros(12), np.zeros(12), np.zeros(12)
+    for sample in (data.validation[index] for index in range(len(data.validation))):
+        _, height, width = sample.image.shape
+        assert (height, width) == (64, 88)  # its short side is the crop: no resizing
+        total, times = torch.zeros(12, height, width), torch.zeros(height, width)
+        for left in (0, 24):  # a stride of int(0.6667 * 64) = 42, the last window shifted back to the border
+            window = sample.image[None, :, :, left : left + 64]
+            with torch.no_grad():
+                logits = interpolate(model.low_resolution_logits(window), size=(64, 64), mode="bilinear")
+            total[:, :, left : left + 64] += logits[0]
+            times[:, left : left + 64] += 1
+        classes, labels = (total / times).argmax(0).numpy(), sample.label.numpy()
+        for each in range(12):
+            ours = (classes == each) & (labels != 255)
+            both[each] += (ours & (labels == each)).sum()
+            labelled[each] += (labels == each).sum()
+            predicted[each] += ours.sum()
+    with np.errstate(invalid="ignore"):
+        iou = 100 * both / (labelled + predicted - both)
+        accuracy = 100 * both / labelled
+    names = {"mIoU": np.nanmean(iou), "mAcc": np.nanmean(accuracy), "aAcc": 100 * both.sum() / labelled.sum()}
+    return {**names, "images": 7}
+
+
+def test_a_run_on_other_data_scores_what_a_computation_by_hand_finds(run, capsys):
+    assert main(["evaluate", "run", *ADE, "inference=slide", "--out", "found"]) == 0
+    said = capsys.readouterr().out
+    assert results_in("found") == pytest.approx(by_hand(), rel=1e-6)
+    assert "vehicle" in said
+    assert "(7 images)" in said
+    with open("found/per_class.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["name"] for row in rows] == [
+        row["name"] for row in json.loads(Path("found/per_class.json").read_text())
+    ]
+    assert len(Path("found/per_image.csv").read_text().splitlines()) == 1 + 7
+    for figure in ("confusion_matrix", "classes", "best", "worst"):
+        assert Path(f"found/figures/{figure}.png").stat().st_size > 5000
+    protocol = json.loads(Path("found/results.json").read_text())["protocol"]
+    assert protocol["inference"]["crop"] == [64, 64]
+    assert protocol["checkpoint"].startswith("run/checkpoints/")
+
+
+def test_batches_do_not_change_the_scores_and_a_complete_evaluation_is_not_repeated(run, capsys):
+    for batch in (1, 3):
+        assert main(["evaluate", "run", *ADE, f"data.batch_size={batch}", "--out", f"batch{batch}"]) == 0
+    assert results_in("batch1") == results_in("batch3")
+    before = Path("batch1/results.json").read_bytes()
+    capsys.readouterr()
+    assert main(["evaluate", "run", *ADE, "--out", "batch1"]) == 0
+    assert "already complete" in capsys.readouterr().out
+    assert Path("batch1/results.json").read_bytes() == before
+
+
+def test_what_a_kill_has_torn_is_counted_again_and_nothing_twice(run):
+    assert main(["evaluate", "run", *ADE, "--out", "whole"]) == 0
+    assert main(["evaluate", "run", *ADE, "--out", "cut"]) == 0
+    file = Path("cut/counts/rank0.jsonl")
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join(lines[:3]) + lines[3][: len(lines[3]) // 2])
+    Path("cut/results.json").unlink()
+    assert main(["evaluate", "run", *ADE, "--out", "cut"]) == 0
+    assert results_in("cut") == results_in("whole")
+    assert len(file.read_bytes().splitlines()) == 7
+
+
+def test_by_default_it_stands_in_the_run_under_a_name_of_its_protocol(run):
+    assert main(["evaluate", "run"]) == 0
+    assert main(["evaluate", "run", "inference=slide", "evaluation.validation.boundary=true"]) == 0
+    names = sorted(path.name.rpartition("-")[0] for path in Path("run/evaluations").iterdir())
+    assert names == ["scenes-slide", "scenes-whole"]
+    [slide] = Path("run/evaluations").glob("scenes-slide-*")
+    assert "mBIoU" in json.loads((slide / "results.json").read_text())
+
+
+def test_a_released_layout_evaluates_without_a_run(run):
+    assert main(["convert", "run", "theirs.pth", "--to", "mmseg"]) == 0
+    assert main(["evaluate", "theirs.pth", *ADE, "data.mean=[0.493,0.484,0.469]", "data.std=[0.215,0.207,0.222]"]) == 0
+    [folder] = Path("outputs/evaluations").glob("theirs-ade20k-slide-*")
+    assert results_in(folder)["images"] == 7
+
+
+def test_a_masked_autoencoder_is_judged_by_its_reconstructions(train, capsys):
+    assert train(*TINY_MAE, "hydra.run.dir=mae") == 0
+    assert main(["evaluate", "mae", "--out", "found"]) == 0
+    assert "loss" in json.loads(Path("found/results.json").read_text())
+    assert list(Path("found/figures").glob("*.png"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nowhere"], "there is no nowhere"),
+        (["run", "model=upernet_vitb"], "model=upernet_vitb cannot be changed here"),
+        (["run", "inference=slid"], "did you mean inference=slide"),
+        (["run", "inference=reconstruct"], "mean IoU needs inference=whole, slide or multiscale_flip"),
+        (["run", *ADE, "data.root=missing"], "missing"),
+        (["run", "data.num_clases=3"], "did you mean 'data.num_classes'"),
+        (["run", "--out", "ade"], "ade is not empty and holds no evaluation"),
+    ],
+)
+def test_a_mistake_is_one_sentence(run, capsys, words, message):
+    capsys.readouterr()
+    assert main(["evaluate", *words]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    assert message in said
+
+
+def test_another_checkpoint_does_not_go_on_in_the_same_folder(run, capsys):
+    assert main(["evaluate", "run", "--out", "found"]) == 0
+    content = torch.load("run/checkpoints/best.pt", weights_only=True)
+    content["model"]["encoder.cls_token"] += 1
+    Path("run/checkpoints/best.pt").unlink()
+    torch.save(content, "run/checkpoints/best.pt")
+    assert main(["evaluate", "run", "--out", "found"]) == 1
+    assert "holds an evaluation of other weights or other settings" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_two_processes_find_what_one_finds(run):
+    words = ["-m", "mae_hydra", "evaluate", "run", *ADE, "--out"]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    done = subprocess.run([sys.executable, *torchrun, *words, "two"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert main([*words[2:], "one"]) == 0
+    assert results_in("two") == results_in("one")
+    assert sorted(path.name for path in Path("two/counts").iterdir()) == ["rank0.jsonl", "rank1.jsonl"]
