@@ -12,6 +12,7 @@ VERBS = {
     "train": ("train", "what python train.py does, from anywhere"),
     "demo": ("demo", "the whole story on embedded data: pre-train, transfer, compare with training from scratch"),
     "evaluate": ("evaluate", "scores of a run or checkpoint, on any data, by any protocol; goes on where it stopped"),
+    "predict": ("predict", "class maps and overlays of pictures of your own, or reconstructions"),
     "convert": ("convert", "a checkpoint from or to the layouts of MAE, timm, Hugging Face and mmsegmentation"),
     "make-data": ("make_data", "write the embedded scenes as files, in the layout of ADE20K or of ImageNet"),
 }

@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import resource
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -78,7 +79,7 @@ def _plan(path: Path, overrides: Sequence[str], prefer: str) -> Plan:
     taken = [o for o in overrides if o.lstrip("+").split("=")[0].split(".")[0] in BY_THE_CHECKPOINT]
     if taken:
         raise UserError(f"{taken[0]} cannot be changed here: the model comes from the checkpoint")
-    config = compose_config(_command_line(path, checkpoint, overrides))
+    config = compose_config(command_line(path, checkpoint, overrides))
     check(config)
     decisive = {
         "weights": _digest(checkpoint.path),
@@ -97,7 +98,7 @@ def _plan(path: Path, overrides: Sequence[str], prefer: str) -> Plan:
     return Plan(checkpoint, config, fingerprint, f"{'-'.join(words)}-{fingerprint[:6]}")
 
 
-def _command_line(path: Path, checkpoint: Checkpoint, overrides: Sequence[str]) -> list[str]:
+def command_line(path: Path, checkpoint: Checkpoint, overrides: Sequence[str]) -> list[str]:
     """The run's own overrides, or those that the weights imply, then the new ones in their place."""
     recorded = _recorded(path, checkpoint)
     other_data = any(override.startswith("data=") for override in overrides)
@@ -242,13 +243,18 @@ def _predicted(
     stream: EvalStream, evaluator: MeanIoU, model: Any, share: int
 ) -> Iterator[tuple[int, Sample, torch.Tensor]]:
     columns = (TextColumn("evaluating"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, transient=True, disable=not is_main()) as progress:
+    with Progress(*columns, transient=True, disable=not watched()) as progress:
         task = progress.add_task("", total=share)
         for samples in stream:
             predictions = evaluator.inference.predict(model, [sample.image for _, sample in samples])
             for (index, sample), prediction in zip(samples, predictions, strict=True):
                 yield index, sample, prediction
             progress.advance(task, len(samples))
+
+
+def watched() -> bool:
+    """Whether a progress bar is drawn: by the main process, where a person looks at a terminal."""
+    return is_main() and sys.stdout.isatty()
 
 
 def _check_classes(model: Any, data: ImageData) -> None:

@@ -1,0 +1,64 @@
+"""`mae-hydra predict`: class maps and overlays of one's own pictures, or reconstructions of a masked autoencoder."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from mae_hydra.errors import UserError
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint", type=Path, help="a run directory, or a checkpoint in any known layout")
+    parser.add_argument("images", nargs="+", help="pictures of any size and kind, folders, or patterns in quotes")
+    parser.add_argument("--out", type=Path, required=True, help="where to write")
+    parser.add_argument(
+        "--inference",
+        default="slide",
+        choices=("slide", "whole", "multiscale_flip"),
+        help="how a UPerNet looks at a picture (default: %(default)s)",
+    )
+    parser.add_argument("--probabilities", action="store_true", help="the five most likely classes of every pixel too")
+    parser.add_argument("--mask-ratios", default="0.5,0.75,0.9", help="of a masked autoencoder (default: %(default)s)")
+    parser.add_argument("--seeds", default="0", help="of what is hidden, a row for each (default: %(default)s)")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: %(default)s")
+    parser.add_argument("--limit", type=int, help="at most so many pictures")
+    parser.add_argument("--overwrite", action="store_true", help="replace what an earlier prediction wrote")
+
+
+def run(options: argparse.Namespace) -> int:
+    from mae_hydra.experiment.predict import Options, predict
+
+    try:
+        ratios = tuple(float(ratio) for ratio in options.mask_ratios.split(","))
+        seeds = tuple(int(seed) for seed in options.seeds.split(","))
+    except ValueError as error:
+        raise UserError(f"--mask-ratios and --seeds take numbers with commas between them: {error}") from error
+    if not all(0 < ratio < 1 for ratio in ratios):
+        raise UserError(f"--mask-ratios must lie between 0 and 1, got {options.mask_ratios}")
+    if options.limit is not None and options.limit < 1:
+        raise UserError(f"--limit must be at least 1, got {options.limit}")
+    outcome = predict(
+        options.checkpoint,
+        options.images,
+        Options(
+            out=options.out,
+            inference=options.inference,
+            probabilities=options.probabilities,
+            device=options.device,
+            limit=options.limit,
+            overwrite=options.overwrite,
+            mask_ratios=ratios,
+            seeds=seeds,
+        ),
+    )
+    folders = sorted({str(options.out / file.relative_to(options.out).parts[0]) for file in outcome.written})
+    print(f"{_counted(len(outcome.written), 'file')} written to {', '.join(folders) or options.out}")
+    for _, reason in outcome.failed:
+        print(f"error: {reason}", file=sys.stderr)
+    if outcome.failed:
+        print(f"{_counted(len(outcome.failed), 'picture')} could not be read", file=sys.stderr)
+    return 1 if outcome.failed else 0
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

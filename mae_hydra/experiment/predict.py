@@ -1,0 +1,236 @@
+"""What a model says about pictures of one's own: class maps and overlays, or reconstructions."""
+
+import glob
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from rich.progress import track
+from torch import Tensor
+
+from mae_hydra import atomic
+from mae_hydra.data import distinct_colours, read_image
+from mae_hydra.data.listing import find_images
+from mae_hydra.errors import UserError
+from mae_hydra.evaluation.pictures import as_rgb, channels_last
+from mae_hydra.experiment import entry
+from mae_hydra.experiment.compose import compose_config
+from mae_hydra.experiment.construct import build
+from mae_hydra.experiment.evaluate import command_line, watched
+from mae_hydra.figures import fit, legend_of, overlay, sheet
+from mae_hydra.inference import MultiscaleFlip, Reconstruct
+from mae_hydra.models import MAE, UPerNet
+from mae_hydra.weights import Checkpoint, read_checkpoint
+
+OPACITY = 0.6
+CELL = 640  # pixels of an overlay's longer side; the class map has the picture's own size
+PANEL = 224
+MOST_LIKELY = 5  # classes whose probabilities are kept
+
+
+@dataclass(frozen=True)
+class Options:
+    """`inference`: one of the group's options. `mask_ratios` and `seeds`: of a masked autoencoder's panels."""
+
+    out: Path
+    inference: str = "slide"
+    probabilities: bool = False
+    device: str = "auto"
+    limit: int | None = None
+    overwrite: bool = False
+    mask_ratios: tuple[float, ...] = (0.5, 0.75, 0.9)
+    seeds: tuple[int, ...] = (0,)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """`failed`: (file, what was wrong with it)."""
+
+    written: list[Path]
+    failed: list[tuple[Path, str]]
+
+
+def predict(path: Path, words: Sequence[str], options: Options) -> Outcome:
+    """Predict for every picture that `words` name (files, folders, patterns); a broken one does not stop the others."""
+    checkpoint = read_checkpoint(path, prefer="best")
+    pictures = list(_named(_listed(words), options.limit))
+    model = entry.load(path).to(_device(options.device))
+    writer: _Segmentations | _Reconstructions
+    if isinstance(model, MAE):
+        writer = _Reconstructions(model, options)
+    elif isinstance(model, UPerNet):
+        writer = _Segmentations(model, checkpoint, path, options)
+    else:
+        raise UserError(f"{path} holds an encoder alone; predict takes a UPerNet or a masked autoencoder")
+    _refuse_overwriting(writer, [name for _, name in pictures], options)
+    written, failed = [], []
+    for file, name in track(pictures, "predicting", transient=True, disable=not watched()):
+        try:
+            image = read_image(file, model.encoder.in_chans)
+        except UserError as error:
+            failed.append((file, str(error)))
+            continue
+        written += writer.write(image, name)
+    return Outcome(written, failed)
+
+
+class _Segmentations:
+    """labels/<name>.png (indexed by class), overlays/<name>.png, and probabilities/<name>.npz where asked for."""
+
+    def __init__(self, model: UPerNet, checkpoint: Checkpoint, path: Path, options: Options) -> None:
+        self.model, self.options = model, options
+        overrides = [f"inference={options.inference}"]
+        config = compose_config(command_line(path, checkpoint, overrides))
+        self.inference: Any = build(config.inference, "inference")
+        if isinstance(self.inference, Reconstruct):
+            raise UserError("a UPerNet takes --inference slide, whole or multiscale_flip, got reconstruct")
+        count, meta = model.num_classes, checkpoint.meta
+        names, palette = meta.get("class_names"), meta.get("palette")
+        known = isinstance(names, list) and len(names) == count
+        self.class_names = tuple(names) if known and names else tuple(f"class {number}" for number in range(count))
+        fits = isinstance(palette, list) and len(palette) == count
+        self.palette = np.array(palette, dtype=np.uint8) if fits else distinct_colours(count)
+
+    def files(self, name: str) -> list[Path]:
+        files = [self.options.out / "labels" / f"{name}.png", self.options.out / "overlays" / f"{name}.png"]
+        return [*files, self.options.out / "probabilities" / f"{name}.npz"] if self.options.probabilities else files
+
+    def write(self, image: Tensor, name: str) -> list[Path]:
+        files = self.files(name)
+        if self.options.probabilities:
+            classes, kept, shares = self._probabilities(image)
+            _write(files[2], lambda file: np.savez_compressed(file, classes=kept, probabilities=shares))
+        else:
+            classes = self.inference.predict(self.model, [image])[0].cpu().numpy()
+        _write(files[0], lambda file: self._indexed(classes).save(file, format="PNG"))
+        rgb = as_rgb(channels_last(image))
+        shown, large = fit(rgb, CELL), fit(classes, CELL, "nearest")
+        drawn = sheet(
+            [[shown, overlay(shown, large, self.palette, opacity=OPACITY, boundaries=True)]],
+            columns=["image", "prediction"],
+            title=name,
+            legend=legend_of([classes], self.class_names, self.palette),
+            cell=CELL,
+        )
+        _write(files[1], lambda file: Image.fromarray(drawn).save(file, format="PNG"))
+        return files
+
+    def _probabilities(self, image: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Class map, and the most likely classes uint8 (k, H, W) with their probabilities float16 (k, H, W)."""
+        scores = self.inference.scores(self.model, image)
+        shares = scores if isinstance(self.inference, MultiscaleFlip) else scores.softmax(0)  # logits of the others
+        best = shares.topk(min(MOST_LIKELY, len(shares)), dim=0)
+        kept = best.indices.to(torch.uint8).cpu().numpy()
+        return scores.argmax(0).to(torch.uint8).cpu().numpy(), kept, best.values.half().cpu().numpy()
+
+    def _indexed(self, classes: np.ndarray) -> Image.Image:
+        """A grey value is a class; viewers show its colour."""
+        picture = Image.frombytes("P", classes.shape[::-1], np.ascontiguousarray(classes).tobytes())
+        picture.putpalette(self.palette.ravel().tolist())
+        return picture
+
+
+class _Reconstructions:
+    """panels/<name>.png: a row for every seed; the picture, then masked and predicted at every mask ratio."""
+
+    def __init__(self, model: MAE, options: Options) -> None:
+        self.model, self.options = model, options
+
+    def files(self, name: str) -> list[Path]:
+        return [self.options.out / "panels" / f"{name}.png"]
+
+    def write(self, image: Tensor, name: str) -> list[Path]:
+        height, width = self.model.encoder.image_size
+        image = centred(image, (height, width))
+        rows, leaks = [], False
+        for seed in self.options.seeds:
+            row = [as_rgb(channels_last(image))]
+            for ratio in self.options.mask_ratios:
+                found = Reconstruct(mask_ratio=ratio, seed=seed).run(self.model, image[None], torch.tensor([0]))
+                row += [as_rgb(found.masked[0]), as_rgb(found.pasted[0])]
+                leaks = found.leaks
+            rows.append(row)
+        note = f"Shorter side resized to the model's, centre of {height}x{width} pixels."
+        if leaks:
+            note += " Patch mean and contrast from the original: the model predicts patches normalised by their own."
+        columns = ["image"]
+        for ratio in self.options.mask_ratios:
+            columns += [f"{100 * ratio:.0f} % hidden", "prediction"]
+        names = [f"seed {seed}" for seed in self.options.seeds] if len(self.options.seeds) > 1 else []
+        drawn = sheet(rows, columns=columns, row_names=names, title=name, footnote=note, cell=PANEL)
+        [file] = self.files(name)
+        _write(file, lambda temporary: Image.fromarray(drawn).save(temporary, format="PNG"))
+        return [file]
+
+
+def centred(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """uint8 (C, H, W) -> uint8 (C, *size): the shorter side fills the size (bicubic, antialiased), then the centre."""
+    from torchvision.transforms.v2 import functional
+
+    height, width = size
+    factor = max(height / image.shape[1], width / image.shape[2])
+    inner = [max(round(image.shape[1] * factor), height), max(round(image.shape[2] * factor), width)]
+    resized = functional.resize(image, inner, functional.InterpolationMode.BICUBIC, antialias=True)
+    return functional.center_crop(resized, [height, width])
+
+
+def _listed(words: Sequence[str]) -> Iterator[tuple[Path, Path]]:
+    """(file, what it is called in its folder) for files, everything below folders, and patterns."""
+    for word in words:
+        path = Path(word).expanduser()
+        if path.is_dir():
+            found = find_images(path)
+            if not found:
+                raise UserError(f"there is no picture below {path}")
+            yield from ((path / name, Path(name)) for name in found)
+        elif path.is_file():
+            yield path, Path(path.name)
+        else:
+            matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True)) if Path(match).is_file()]
+            if not matches:
+                raise UserError(f"there is no picture {word}; give files, a folder, or a pattern like 'photos/*.jpg'")
+            yield from ((match, Path(match.name)) for match in matches)
+
+
+def _named(files: Iterator[tuple[Path, Path]], limit: int | None) -> Iterator[tuple[Path, str]]:
+    """Every file once, with a name of its own for what is written: folders stay, equal names are numbered."""
+    taken: set[str] = set()
+    seen: set[Path] = set()
+    for file, called in files:
+        if file.resolve() in seen:
+            continue
+        if limit is not None and len(seen) >= limit:
+            return
+        seen.add(file.resolve())
+        stem = called.with_suffix("").as_posix()
+        name, number = stem, 1
+        while name.lower() in taken:  # some file systems know no capitals
+            number += 1
+            name = f"{stem}_{number}"
+        taken.add(name.lower())
+        yield file, name
+
+
+def _refuse_overwriting(writer: Any, names: Sequence[str], options: Options) -> None:
+    if options.overwrite:
+        return
+    for name in names:
+        for file in writer.files(name):
+            if file.exists():
+                raise UserError(f"{file} is there already; give another --out, or add --overwrite")
+
+
+def _write(file: Path, draw: Any) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with atomic.writing(file) as temporary, open(temporary, "wb") as stream:
+        draw(stream)
+
+
+def _device(name: str) -> torch.device:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: torch finds no CUDA device; use --device cpu or auto")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

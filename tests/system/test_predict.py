@@ -1,0 +1,136 @@
+"""`mae-hydra predict`, as it is typed, on pictures of every kind."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY_MAE, TINY_UPERNET
+from PIL import Image
+
+import mae_hydra
+from mae_hydra.commands import main
+from mae_hydra.data import read_image
+from mae_hydra.inference import Slide
+
+
+@pytest.fixture
+def photos(tmp_path) -> Path:
+    """Sizes and modes as they come, two of one name, and a broken one."""
+    dice = np.random.default_rng(0)
+    folder = tmp_path / "photos"
+    (folder / "more").mkdir(parents=True)
+    colour = Image.fromarray(dice.integers(0, 256, (70, 90, 3), dtype=np.uint8))
+    colour.save(folder / "x.jpg")
+    colour.rotate(180).save(folder / "x.png")
+    colour.save(folder / "more" / "x.png")
+    colour.convert("L").save(folder / "grey.png")
+    colour.convert("RGBA").save(folder / "rgba.png")
+    colour.convert("P").save(folder / "palette.png")
+    colour.convert("CMYK").save(folder / "cmyk.jpg")
+    Image.fromarray(dice.integers(0, 65536, (64, 64), dtype=np.uint16)).save(folder / "sixteen.png")
+    Image.new("RGB", (1, 1), (9, 9, 9)).save(folder / "one.png")
+    Image.new("RGB", (400, 3)).save(folder / "line.png")
+    turned = Image.Exif()
+    turned[274] = 6
+    colour.save(folder / "turned.jpg", exif=turned)
+    (folder / "broken.jpg").write_bytes((folder / "x.jpg").read_bytes()[:500])
+    return folder
+
+
+def size_of(path: str) -> tuple[int, int]:
+    with Image.open(path) as picture:
+        return picture.size
+
+
+@pytest.fixture
+def run(train) -> Path:
+    assert train("model=upernet_vitt", *TINY_UPERNET, "hydra.run.dir=run") == 0
+    return Path("run")
+
+
+def test_every_kind_of_picture_gets_a_class_map_and_a_broken_one_is_reported(run, photos, capsys):
+    capsys.readouterr()
+    assert main(["predict", "run", "photos", "--out", "out"]) == 1
+    said = capsys.readouterr()
+    assert "broken.jpg" in said.err
+    assert "1 picture could not be read" in said.err
+    names = {path.relative_to("out/labels").as_posix() for path in Path("out/labels").rglob("*.png")}
+    simple = {"cmyk", "grey", "line", "one", "palette", "rgba", "sixteen", "turned", "x", "x_2", "more/x"}
+    assert names == {f"{name}.png" for name in simple}
+    assert {path.relative_to("out/overlays").as_posix() for path in Path("out/overlays").rglob("*.png")} == names
+    sizes = {name: size_of(f"out/labels/{name}.png") for name in ("x", "turned", "one", "line")}
+    assert sizes == {"x": (90, 70), "turned": (70, 90), "one": (1, 1), "line": (400, 3)}
+
+
+def test_the_class_map_is_the_models_with_the_colours_of_the_data(run, photos):
+    assert main(["predict", "run", "photos/x.jpg", "--out", "out"]) == 0
+    picture = Image.open("out/labels/x.png")
+    assert picture.mode == "P"
+    slide = Slide(crop=64, stride_ratio=0.6667, short=64, long_ratio=4.0, window_batch=8)
+    [expected] = slide.predict(mae_hydra.load("run"), [read_image(Path("photos/x.jpg"), 3)])
+    assert np.array_equal(np.asarray(picture), expected.numpy())
+    palette = torch.load("run/checkpoints/best.pt", weights_only=True)["meta"]["palette"]
+    assert np.array_equal(np.array(picture.getpalette()).reshape(-1, 3)[: len(palette)], palette)
+
+
+@pytest.mark.parametrize("inference", ["slide", "multiscale_flip"])
+def test_probabilities_are_sorted_and_agree_with_the_class_map(run, photos, inference):
+    words = ["--out", "out", "--probabilities", "--inference", inference]
+    assert main(["predict", "run", "photos/grey.png", *words]) == 0
+    found = np.load("out/probabilities/grey.npz")
+    assert found["classes"].shape == found["probabilities"].shape == (5, 70, 90)
+    assert (np.diff(found["probabilities"].astype(float), axis=0) <= 0).all()
+    assert (found["probabilities"].astype(float).sum(0) <= 1.001).all()
+    labels = np.asarray(Image.open("out/labels/grey.png"))
+    first, second = found["probabilities"][:2]
+    assert ((found["classes"][0] == labels) | (first == second)).all()  # ties aside
+
+
+def test_nothing_is_overwritten_unasked(run, photos, capsys):
+    words = ["predict", "run", "photos/x.jpg", "--out", "out"]
+    assert main(words) == 0
+    before = Path("out/labels/x.png").read_bytes()
+    Path("out/labels/x.png").write_bytes(b"mine")
+    assert main(words) == 1
+    assert "is there already" in capsys.readouterr().err
+    assert Path("out/labels/x.png").read_bytes() == b"mine"
+    assert main([*words, "--overwrite"]) == 0
+    assert Path("out/labels/x.png").read_bytes() == before
+
+
+def test_patterns_limits_and_repeated_files(run, photos, capsys):
+    assert main(["predict", "run", "photos/*.png", "photos/x.png", "--out", "out", "--limit", "3"]) == 0
+    assert len(list(Path("out/labels").iterdir())) == 3
+
+
+def test_a_masked_autoencoder_paints_panels(train, photos):
+    assert train(*TINY_MAE, "hydra.run.dir=mae") == 0
+    words = ["--mask-ratios", "0.5,0.75", "--seeds", "0,1", "--out", "out"]
+    assert main(["predict", "mae", "photos/x.jpg", "photos/one.png", *words]) == 0
+    two_rows = size_of("out/panels/x.png")
+    assert main(["predict", "mae", "photos/x.jpg", "--mask-ratios", "0.5", "--out", "less"]) == 0
+    one_row = size_of("less/panels/x.png")
+    assert two_rows[0] > one_row[0]
+    assert two_rows[1] > one_row[1] + 150
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["run", "nowhere.jpg", "--out", "o"], "there is no picture nowhere.jpg"),
+        (["run", "empty", "--out", "o"], "there is no picture below empty"),
+        (["nothing", "photos", "--out", "o"], "there is no nothing"),
+        (["run", "photos", "--out", "o", "--mask-ratios", "1.5"], "--mask-ratios must lie between 0 and 1"),
+        (["run", "photos", "--out", "o", "--seeds", "a"], "take numbers with commas"),
+        (["run", "photos", "--out", "o", "--limit", "0"], "--limit must be at least 1"),
+    ],
+)
+def test_a_mistake_is_one_sentence(run, photos, capsys, words, message):
+    Path("empty").mkdir()
+    capsys.readouterr()
+    assert main(["predict", *words]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert message in said
+    assert not Path("o").exists()
