@@ -14,6 +14,7 @@ VERBS = {
     "evaluate": ("evaluate", "scores of a run or checkpoint, on any data, by any protocol; goes on where it stopped"),
     "predict": ("predict", "class maps and overlays of pictures of your own, or reconstructions"),
     "convert": ("convert", "a checkpoint from or to the layouts of MAE, timm, Hugging Face and mmsegmentation"),
+    "check-data": ("check_data", "audit a data set: broken files, labels, duplicates, statistics"),
     "make-data": ("make_data", "write the embedded scenes as files, in the layout of ADE20K or of ImageNet"),
 }
 

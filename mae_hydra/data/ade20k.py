@@ -49,12 +49,12 @@ class LabelledPhotos:
         self._names = Names(images)
 
     def _check_pairs(self, images: Sequence[str], maps: Sequence[str]) -> None:
-        stems = {_stem(name) for name in images}
+        stems = {stem_of(name) for name in images}
         for found, others, has, lacks, where in (
-            (images, {_stem(name) for name in maps}, "image", "class map", self._maps),
+            (images, {stem_of(name) for name in maps}, "image", "class map", self._maps),
             (maps, stems, "class map", "image", self._images),
         ):
-            alone = [name for name in found if _stem(name) not in others]
+            alone = [name for name in found if stem_of(name) not in others]
             if alone:
                 raise UserError(
                     f"{len(alone)} of {len(found)} {has}s have no {lacks} of the same name in {where}, "
@@ -70,7 +70,7 @@ class LabelledPhotos:
 
     def __getitem__(self, index: int) -> Sample:
         name = self._names[index]
-        stem = _stem(name)
+        stem = stem_of(name)
         image_path, map_path = self._images / name, self._maps / f"{stem}.png"
         image = read_image(image_path, self._channels)
         stored = read_labels(map_path).numpy()
@@ -86,7 +86,8 @@ class LabelTable:
     """From stored values of a map to classes 0..C-1 and `ignore_index`.
 
     With `reduce_zero_label`, ADE20K's convention: 0 is "other" and ignored, class k is stored as k + 1, 255 is ignored.
-    Without it, class k is stored as k, and `ignore_index` as itself.
+    Without it, class k is stored as k, and `ignore_index` as itself. `accepted`, bool (256,): the values that mean
+    something; `class_of`, uint8 (256,): what they mean.
     """
 
     def __init__(self, *, num_classes: int, ignore_index: int, reduce_zero_label: bool) -> None:
@@ -97,22 +98,22 @@ class LabelTable:
             raise ValueError(
                 f"data.num_classes must lie in 1..{max(ignored) - first} for class maps of 8 bits, got {num_classes}"
             )
-        self._accepted = np.zeros(256, dtype=bool)
-        self._class_of = np.full(256, ignore_index, dtype=np.uint8)
-        self._accepted[first : highest + 1] = True
-        self._class_of[first : highest + 1] = np.arange(num_classes)
-        self._accepted[list(ignored)] = True
+        self.accepted = np.zeros(256, dtype=bool)
+        self.class_of = np.full(256, ignore_index, dtype=np.uint8)
+        self.accepted[first : highest + 1] = True
+        self.class_of[first : highest + 1] = np.arange(num_classes)
+        self.accepted[list(ignored)] = True
         self._text = f"{first} to {highest} (classes) and {' and '.join(map(str, sorted(ignored)))} (ignored)"
 
     def classes(self, stored: np.ndarray, path: Path) -> np.ndarray:
         """Stored values uint8 (H, W) as classes uint8 (H, W); UserError naming `path` where a value has no meaning."""
-        if not self._accepted[stored].all():
-            wrong = stored[~self._accepted[stored]]
+        if not self.accepted[stored].all():
+            wrong = stored[~self.accepted[stored]]
             raise UserError(
                 f"the class map {path} holds the value {int(wrong[0])}, {len(wrong)} pixels are out of range; "
                 f"accepted are {self._text}: correct the map, data.num_classes or data.reduce_zero_label"
             )
-        return self._class_of[stored]
+        return self.class_of[stored]
 
 
 def ade20k(
@@ -178,5 +179,6 @@ def read_classes(root: Path, num_classes: int) -> tuple[tuple[str, ...], np.ndar
     return names, palette
 
 
-def _stem(name: str) -> str:
+def stem_of(name: str) -> str:
+    """What an image and its map have in common: the path without its ending."""
     return name.rsplit(".", 1)[0]

@@ -1,10 +1,10 @@
 """From image files to uint8 tensors, at their own size.
 
-JPEG goes straight from the bytes through torchvision's decoder, which takes half the time of Pillow; every other format,
-and whatever that decoder declines, goes through Pillow. Both give the same colours. PNG stays with Pillow too: a
-damaged one ends the whole process in torchvision's decoder, which is a fifth faster. torchvision announces the removal
-of its decoder (since 0.29 the public function warns on every call), so the operator behind it is called, and Pillow
-takes over where it is gone.
+JPEG goes straight from the bytes through torchvision's decoder, which takes half the time of Pillow; every other
+format, and whatever that decoder declines, goes through Pillow. Both give the same colours. PNG stays with Pillow too:
+torchvision's decoder is a fifth faster, but a damaged PNG ends the whole process there. torchvision announces the
+removal of its decoder (since 0.29 the public function warns on every call), so the operator behind it is called, and
+Pillow takes over where it is gone.
 
 Shape letters: C channels, H W pixels.
 """
@@ -51,8 +51,9 @@ def decode_image(encoded: bytes, channels: int, name: str) -> Tensor:
     try:
         return _decode_with_pillow(encoded, channels)
     except Exception as error:  # damaged files raise nearly anything inside Pillow: OSError, SyntaxError, struct.error
+        reason = reason_of(error, encoded)
         raise UserError(
-            f"cannot read the image {name}: {reason_of(error, encoded)}; replace the file or remove it from the data set"
+            f"cannot read the image {name}: {reason}; replace the file or remove it from the data set"
         ) from error
 
 
@@ -68,8 +69,9 @@ def decode_labels(encoded: bytes, name: str) -> Tensor:
             picture.load()
             mode, values = picture.mode, np.array(picture)
     except Exception as error:
+        reason = reason_of(error, encoded)
         raise UserError(
-            f"cannot read the class map {name}: {reason_of(error, encoded)}; replace the file or remove it with its image"
+            f"cannot read the class map {name}: {reason}; replace the file or remove it with its image"
         ) from error
     if mode not in {"L", "P"}:
         raise UserError(

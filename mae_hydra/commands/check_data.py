@@ -1,0 +1,92 @@
+"""`mae-hydra check-data`: audit a data set before a day is lost on it."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from mae_hydra.errors import UserError
+
+EVERY = 100  # samples between two lines where there is no terminal for a bar
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("overrides", nargs="*", help="as for training, e.g. data=ade20k data.root=<folder>")
+    parser.add_argument("--limit", type=int, help="look at so many samples of each split, spread evenly (default: all)")
+    parser.add_argument(
+        "--out", type=Path, help="where report.json and the pictures go (default: outputs/check_data/<name>)"
+    )
+    parser.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """0: no error was found (warnings may have been), 1: there is an error, or nothing to look at."""
+    for name, least in (("limit", 1), ("workers", 0)):
+        value = getattr(options, name)
+        if value is not None and value < least:
+            raise UserError(f"--{name} must be at least {least}, got {value}")
+    from omegaconf import OmegaConf
+    from rich.console import Console
+
+    from mae_hydra.commands.check_data_report import show, write
+    from mae_hydra.data.audit import audit
+    from mae_hydra.experiment.check import check
+    from mae_hydra.experiment.compose import compose_config
+
+    config = compose_config(options.overrides)
+    check(config)
+    settings: Any = OmegaConf.to_container(config.data, resolve=True)
+    console = Console()
+    listing, refusal = _listing(config, settings)
+    with _Progress(console) as progress:
+        found = audit(
+            listing,
+            settings,
+            limit=options.limit,
+            num_workers=options.workers,
+            refusal=refusal,
+            advance=progress.advance,
+        )
+    name = Path(settings.get("root") or settings["_target_"].rpartition(".")[2]).name
+    out = options.out or Path(config.paths.output_root) / "check_data" / name
+    pictures = write(found, settings, out)
+    show(console, found, settings, out, pictures)
+    return 1 if found.num_errors else 0
+
+
+def _listing(config: Any, settings: Any) -> Any:
+    """The listing, and what the reader itself says of the set (None: it takes it)."""
+    from mae_hydra.data.audit import list_files, list_samples
+    from mae_hydra.experiment.construct import build, locate
+
+    listing = list_files(locate(settings["_target_"]), settings)
+    if listing is None:
+        return list_samples(build(config.data, "data")), None
+    try:
+        build(config.data, "data")
+    except UserError as error:
+        return listing, str(error)
+    return listing, None
+
+
+class _Progress:
+    """A bar on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, console: Any) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._console = console
+        columns = TextColumn("looking at"), MofNCompleteColumn(), BarColumn(30), TimeRemainingColumn()
+        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._task = self._bar.add_task("", total=None)
+
+    def __enter__(self) -> "_Progress":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+    def advance(self, done: int, total: int) -> None:
+        self._bar.update(self._task, completed=done, total=total)
+        if not self._console.is_terminal and (done == total or done % (10 * EVERY) == 0):
+            self._console.print(f"looked at {done} of {total} samples", highlight=False)

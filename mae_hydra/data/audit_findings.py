@@ -1,0 +1,164 @@
+"""From tallies to sentences: damaged files, peculiar pictures, duplicates, and the configured mean and deviation."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from mae_hydra.data.audit_duplicates import equal_groups, near_pairs
+from mae_hydra.data.audit_listing import Finding, Level, found
+from mae_hydra.data.audit_tally import Tally
+
+MOST_SHIFT = 0.5  # of a channel's mean, in configured deviations
+MOST_FACTOR = 1.5  # between a channel's deviation and the configured one
+MOST_ASPECT = 4.0
+
+# kind of a look's problem -> (level, says, the way out, noun)
+_PROBLEMS: dict[str, tuple[Level, str, str, str]] = {
+    "unreadable image": ("error", "that cannot be read", "replace or remove", "image"),
+    "unreadable labels": ("error", "that cannot be read", "replace, or remove with the image", "class map"),
+    "labels in colours": (
+        "error",
+        "without class numbers",
+        "write 8-bit PNGs whose grey value or palette index is the class",
+        "class map",
+    ),
+    "size": ("error", "whose class map is of another size", "make image and map one size", "image"),
+    "damaged image": (
+        "warning",
+        "that are damaged and only partly decoded",
+        "parts may be grey or shifted, so look, and replace or remove",
+        "image",
+    ),
+}
+# trait -> (level, says, what follows from it)
+_TRAITS: dict[str, tuple[Level, str, str]] = {
+    "blank": ("warning", "of a single colour", "probably in place of a lost picture; remove"),
+    "several pages": ("warning", "with several pages", "only the first page is read; split"),
+    "grey": ("note", "without colour", "read with three equal channels"),
+    "CMYK": ("note", "in CMYK", "converted to RGB without a colour profile, which shifts colours"),
+    "16 bits": ("note", "with 16 bits a channel", "scaled to 8"),
+    "alpha": ("note", "with an alpha channel", "dropped when read, and what was transparent shows its hidden colour"),
+    "palette": ("note", "with a palette", "read as RGB"),
+    "turned by EXIF": ("note", "turned by the EXIF orientation", "read upright"),
+    "named as another format": ("note", "in another format than the name says", "read by content, not by name"),
+}
+
+
+def file_findings(tally: Tally) -> Iterator[Finding]:
+    """What is wrong or peculiar with the files of one split, one finding for each kind."""
+    for kind, (level, says, way, noun) in _PROBLEMS.items():
+        if kind in tally.problems:
+            rows = [row for row, _ in tally.problems[kind]]
+            names = tally.labels_names(rows) if noun == "class map" else tally.names(rows)
+            why = tally.problems[kind][0][1]
+            yield found(level, kind, names, says, way, noun=noun, why=why)
+    for trait, (level, says, way) in _TRAITS.items():
+        if trait in tally.traits:
+            yield found(level, trait, tally.names(tally.traits[trait]), says, way)
+
+
+def size_findings(tally: Tally, crop: tuple[int, int]) -> Iterator[Finding]:
+    rows = tally.readable
+    height, width = tally.sizes[rows].T
+    small = rows[(height < crop[0]) | (width < crop[1])]
+    if len(small):
+        row = small[tally.sizes[small].min(1).argmin()]
+        names = [tally.name(row), *(tally.name(other) for other in small if other != row)]
+        way = "enlarged or padded when read, as the augmentation says"
+        why = f"{tally.sizes[row, 1]}x{tally.sizes[row, 0]}"
+        yield found("note", "smaller than the crop", names, f"smaller than {crop[1]}x{crop[0]}", way, why=why)
+    long = rows[np.maximum(height / width, width / height) > MOST_ASPECT] if len(rows) else rows
+    if len(long):
+        why = f"{tally.sizes[long[0], 1]}x{tally.sizes[long[0], 0]}"
+        says = f"more than {MOST_ASPECT:g} times as long as wide"
+        yield found("note", "long", tally.names(long), says, "crops show little of them", why=why)
+
+
+def statistics_findings(tally: Tally, mean: Sequence[float], std: Sequence[float]) -> Iterator[Finding]:
+    """Whether the configured mean and deviation are those of the training pixels, roughly."""
+    measured = tally.statistics()
+    if measured is None or len(measured[0]) != len(mean):
+        return
+    shift = max(abs(m - c) / s for m, c, s in zip(measured[0], mean, std, strict=True))
+    factor = max(max(m / s, s / max(m, 1e-6)) for m, s in zip(measured[1], std, strict=True))
+    if shift > MOST_SHIFT or factor > MOST_FACTOR:
+        sentence = (
+            f"the training pixels have mean {_list(measured[0])} and deviation {_list(measured[1])}, configured are "
+            f"{_list(mean)} and {_list(std)}; when training from scratch set data.mean and data.std to the former, "
+            "with weights that were trained otherwise keep theirs"
+        )
+        yield Finding("warning", "mean and deviation", sentence)
+
+
+class Duplicate(NamedTuple):
+    """Two samples that are one picture: kind ("duplicate" or "near-duplicate"), tally and row of each."""
+
+    kind: str
+    tally: Tally
+    row: int
+    other_tally: Tally
+    other_row: int
+
+
+def duplicate_findings(train: Tally, validation: Tally) -> tuple[list[Finding], list[Duplicate]]:
+    """Findings, and the pairs behind them; pictures of both splits stand in one row."""
+    rows = [(tally, int(row)) for tally in (train, validation) for row in tally.readable]
+    names = [tally.name(row) for tally, row in rows]
+    held_out = np.array([tally is validation for tally, _ in rows], dtype=bool)
+    labels = [(tally.labels_content[row].tobytes(), tally.class_ids[row]) for tally, row in rows]
+    content = np.array([tally.content[row] for tally, row in rows], dtype="V16")
+    groups = equal_groups(content) if rows else []
+    # Training comes first in the row: a group that spans both splits pairs its validation images with a training one.
+    exact = [(int(group[0]), int(other)) for group in groups for other in group[1:]]
+    copies = {other for _, other in exact}
+    kept = np.array([place for place in range(len(rows)) if place not in copies], dtype=np.int64)
+    near = []
+    if len(kept):
+        thumbs = np.stack([rows[place][0].thumbs[rows[place][1]] for place in kept])
+        sizes = np.stack([rows[place][0].sizes[rows[place][1]] for place in kept])
+        near = [(int(kept[one]), int(kept[other])) for one, other in near_pairs(thumbs, sizes)]
+    findings = []
+    for kind, pairs in (("duplicate", exact), ("near-duplicate", near)):
+        for across in (True, False):
+            those = [(one, other) for one, other in pairs if (held_out[one] != held_out[other]) == across]
+            if those:
+                findings.append(_duplicates(kind, those, names, across))
+    differing = [(one, other) for one, other in exact if labels[one] != labels[other]]
+    if differing:
+        what = "are given different labels; keep the right one"
+        text = f"{_pairs(len(differing))} of equal images {what} ({_and(differing[0], names)} for one)"
+        findings.append(Finding("warning", "labelled differently", text, _files(differing, names)))
+    together = [("duplicate", pair) for pair in exact] + [("near-duplicate", pair) for pair in near]
+    return findings, [Duplicate(kind, *rows[one], *rows[other]) for kind, (one, other) in together]
+
+
+def _duplicates(kind: str, pairs: Sequence[tuple[int, int]], names: Sequence[str], across: bool) -> Finding:
+    level: Level = "note" if kind == "near-duplicate" and not across else "warning"
+    says = "the same file as" if kind == "duplicate" else "nearly the same picture as"
+    where = "between training and validation" if across else "within a split"
+    one, other = names[pairs[0][1]], names[pairs[0][0]]
+    way = {
+        ("duplicate", True): "remove from training, or validation measures memory",
+        ("duplicate", False): "remove, or the picture counts twice",
+        ("near-duplicate", True): "look at duplicates.png, and remove from training what is the same scene",
+        ("near-duplicate", False): "look at duplicates.png",
+    }[kind, across]
+    sentence = f"{_pairs(len(pairs))} {where}: {one} is {says} {other}{'' if len(pairs) == 1 else ', for one'}; {way}"
+    return Finding(level, f"{kind} {where}", sentence, _files(pairs, names))
+
+
+def _pairs(count: int) -> str:
+    return f"{count} pair{'' if count == 1 else 's'}"
+
+
+def _and(pair: tuple[int, int], names: Sequence[str]) -> str:
+    return f"{names[pair[0]]} and {names[pair[1]]}"
+
+
+def _files(pairs: Sequence[tuple[int, int]], names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(f"{names[one]} = {names[other]}" for one, other in pairs)
+
+
+def _list(values: Sequence[float]) -> str:
+    return "[" + ", ".join(f"{value:.3f}" for value in values) + "]"
