@@ -23,7 +23,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="layout: native (this program, the default), official (MAE), timm, huggingface, mmseg",
     )
     parser.add_argument("--inspect", action="store_true", help="write nothing; say what the input is and where it fits")
-    parser.add_argument("--best", action="store_true", help="of a run directory the best checkpoint, not the last")
+    parser.add_argument("--last", action="store_true", help="of a run the last checkpoint, not the best")
     parser.add_argument(
         "--norm-pix",
         choices=tuple(YES_NO),
@@ -43,7 +43,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from mae_hydra.weights import read_checkpoint
 
-    checkpoint = read_checkpoint(options.input, prefer="best" if options.best else "last")
+    checkpoint = read_checkpoint(options.input, prefer="last" if options.last else "best")
     if options.norm_pix is not None:
         checkpoint.meta["norm_pix"] = YES_NO[options.norm_pix]
     if options.inspect:

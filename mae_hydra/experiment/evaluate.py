@@ -64,7 +64,10 @@ def evaluate(path: Path, overrides: Sequence[str], out: Path | None, prefer: str
         finished = _look_back(folder, plan)
         if finished is not None:
             return finished
-        model = entry.load_as(plan.checkpoint, plan.checkpoint.meta.get("config") or configuration_of(plan.checkpoint))
+        # Of a file that tells no normalisation ImageNet's is taken, or what is given here.
+        given = [override for override in overrides if override.startswith(("data.mean=", "data.std="))]
+        config = plan.checkpoint.meta.get("config") or configuration_of(plan.checkpoint, given)
+        model = entry.load_as(plan.checkpoint, config)
         model.to(settings.torch_device)
         with torch.no_grad(), settings.autocast():
             results = _evaluate(plan, data, model, folder)

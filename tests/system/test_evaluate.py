@@ -128,7 +128,8 @@ def test_a_released_layout_evaluates_without_a_run(run):
     assert main(["convert", "run", "theirs.pth", "--to", "mmseg"]) == 0
     assert main(["evaluate", "theirs.pth", *ADE, "data.mean=[0.493,0.484,0.469]", "data.std=[0.215,0.207,0.222]"]) == 0
     [folder] = Path("outputs/evaluations").glob("theirs-ade20k-slide-*")
-    assert results_in(folder)["images"] == 7
+    assert main(["evaluate", "run", *ADE, "inference=slide", "--out", "own"]) == 0
+    assert results_in(folder) == results_in("own")
 
 
 def test_a_masked_autoencoder_is_judged_by_its_reconstructions(train, capsys):
