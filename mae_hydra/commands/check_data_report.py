@@ -30,7 +30,13 @@ def write(found: Audit, settings: Mapping[str, Any], out: Path) -> list[Path]:
         "settings": settings,
         "errors": found.num_errors,
         "findings": [
-            {"level": each.level, "kind": each.kind, "sentence": each.sentence, "files": each.files}
+            {
+                "level": each.level,
+                "kind": each.kind,
+                "sentence": each.sentence,
+                "count": len(each.files),
+                "files": each.files,
+            }
             for each in found.findings
         ],
         "splits": found.facts,
@@ -56,7 +62,8 @@ def show(console: Console, found: Audit, settings: Mapping[str, Any], out: Path,
         for each in found.findings:
             table.add_row(Text(each.level, style=COLOURS[each.level]), Text(each.sentence))
         console.print(table)
-    console.print(_facts_table(found))
+    if found.num_looked_at:
+        console.print(_facts_table(found))
     if found.classes:
         console.print(_class_table(found))
     if found.statistics:
@@ -89,7 +96,8 @@ def _facts_table(found: Audit) -> Table:
 def _words(facts: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     share = facts.get("ignored_share")
     yield "images", str(facts["images"])
-    yield "looked at, readable", f"{facts['looked_at']}, {facts['readable']}"
+    yield "looked at", str(facts["looked_at"])
+    yield "readable", str(facts["readable"])
     for name in ("width", "height", "short_side", "aspect"):
         spread = facts.get(name)
         text = "-" if spread is None else f"{spread['min']:g} / {spread['median']:g} / {spread['max']:g}"
@@ -159,9 +167,8 @@ def _overlays(found: Audit, chosen: Sequence[tuple[Tally, int]]) -> np.ndarray:
         large = fit(image, CELL)
         classes = [fit(table[1][stored], CELL, "nearest") for table in tables]
         maps += classes
-        rows.append(
-            [large, *(overlay(large, each, found.listing.palette, opacity=0.6, boundaries=True) for each in classes)]
-        )
+        palette = found.listing.palette
+        rows.append([large, *(overlay(large, each, palette, opacity=0.6, boundaries=True) for each in classes)])
     titles = [f"reduce_zero_label={str(reading.reduce_zero_label).lower()}" for reading in readings]
     columns = ["image", *(titles if doubt else ["labels"])]
     half = -(-len(rows) // 2)

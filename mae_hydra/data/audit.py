@@ -105,7 +105,7 @@ def audit(
         findings.append(Finding("error", "refused", refusal))
     crop = height_width(settings["image_size"])
     facts = {
-        name: tally.facts(crop) | ({"ignored_share": ignored_share(tally, reading)} if reading.num_classes else {})
+        name: tally.facts(crop) | ({"ignored_share": ignored_share(tally, reading)} if len(tally.mapped) else {})
         for name, tally in tallies.items()
     }
     return Audit(
@@ -114,7 +114,7 @@ def audit(
         tallies=tallies,
         findings=sorted(findings, key=lambda finding: _LEVELS.index(finding.level)),
         facts=facts,
-        classes=histogram(tallies, reading, listing.class_names) if reading.num_classes else [],
+        classes=histogram(tallies, reading, listing.class_names) if _have_labels(tallies) else [],
         duplicates=duplicates,
         statistics=next(iter(tallies.values())).statistics(),
         seconds=seconds,
@@ -125,16 +125,20 @@ def _judge(
     listing: Listing, tallies: Mapping[str, Tally], reading: Reading, settings: Mapping[str, Any]
 ) -> tuple[list[Finding], list[Duplicate]]:
     train, validation = tallies.values()
-    findings = [*listing.findings]
-    for tally in (train, validation):
-        findings += [*file_findings(tally), *size_findings(tally, height_width(settings["image_size"]))]
+    crop = height_width(settings["image_size"])
+    both = train, validation
+    findings = [*listing.findings, *file_findings(both), *size_findings(both, crop)]
     if len(train.mapped) or len(validation.mapped):
-        findings += label_findings((train, validation), reading)
-    if reading.num_classes and reading.table() is not None:
+        findings += label_findings(both, reading)
+    if _have_labels(tallies) and reading.table() is not None:
         findings += absence_findings(train, validation, reading, listing.class_names)
     findings += statistics_findings(train, settings["mean"], settings["std"])
     told, duplicates = duplicate_findings(train, validation)
     return findings + told, duplicates
+
+
+def _have_labels(tallies: Mapping[str, Tally]) -> bool:
+    return any(len(tally.mapped) or (tally.class_ids >= 0).any() for tally in tallies.values())
 
 
 def _spread(size: int, limit: int | None) -> Sequence[int]:

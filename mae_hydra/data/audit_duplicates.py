@@ -33,6 +33,8 @@ def near_pairs(thumbs: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     `thumbs`: uint8 (S, 8, 9); `sizes`: (S, 2), H and W. Pictures without contrast are left out.
     """
     able = np.flatnonzero(thumbs.reshape(len(thumbs), -1).std(1) >= LEAST_CONTRAST)
+    if len(able) < 2:
+        return np.empty((0, 2), dtype=np.int64)
     thumbs, aspects = thumbs[able], np.log(sizes[able, 1] / sizes[able, 0])
     quarters = np.packbits(thumbs[..., 1:] > thumbs[..., :-1], axis=2)[..., 0].view(np.uint16)
     vectors = thumbs.reshape(len(thumbs), -1).astype(np.float32)

@@ -45,34 +45,35 @@ _TRAITS: dict[str, tuple[Level, str, str]] = {
 }
 
 
-def file_findings(tally: Tally) -> Iterator[Finding]:
-    """What is wrong or peculiar with the files of one split, one finding for each kind."""
+def file_findings(tallies: Sequence[Tally]) -> Iterator[Finding]:
+    """What is wrong or peculiar with files, one finding for each kind."""
     for kind, (level, says, way, noun) in _PROBLEMS.items():
-        if kind in tally.problems:
-            rows = [row for row, _ in tally.problems[kind]]
-            names = tally.labels_names(rows) if noun == "class map" else tally.names(rows)
-            why = tally.problems[kind][0][1]
-            yield found(level, kind, names, says, way, noun=noun, why=why)
+        those = [(tally, row, why) for tally in tallies for row, why in tally.problems.get(kind, ())]
+        if those:
+            names = [tally.labels_name(row) if noun == "class map" else tally.name(row) for tally, row, _ in those]
+            yield found(level, kind, names, says, way, noun=noun, why=those[0][2])
     for trait, (level, says, way) in _TRAITS.items():
-        if trait in tally.traits:
-            yield found(level, trait, tally.names(tally.traits[trait]), says, way)
+        names = [tally.name(row) for tally in tallies for row in tally.traits.get(trait, ())]
+        if names:
+            yield found(level, trait, names, says, way)
 
 
-def size_findings(tally: Tally, crop: tuple[int, int]) -> Iterator[Finding]:
-    rows = tally.readable
-    height, width = tally.sizes[rows].T
-    small = rows[(height < crop[0]) | (width < crop[1])]
-    if len(small):
-        row = small[tally.sizes[small].min(1).argmin()]
-        names = [tally.name(row), *(tally.name(other) for other in small if other != row)]
-        way = "enlarged or padded when read, as the augmentation says"
-        why = f"{tally.sizes[row, 1]}x{tally.sizes[row, 0]}"
-        yield found("note", "smaller than the crop", names, f"smaller than {crop[1]}x{crop[0]}", way, why=why)
-    long = rows[np.maximum(height / width, width / height) > MOST_ASPECT] if len(rows) else rows
-    if len(long):
-        why = f"{tally.sizes[long[0], 1]}x{tally.sizes[long[0], 0]}"
-        says = f"more than {MOST_ASPECT:g} times as long as wide"
-        yield found("note", "long", tally.names(long), says, "crops show little of them", why=why)
+def size_findings(tallies: Sequence[Tally], crop: tuple[int, int]) -> Iterator[Finding]:
+    """Pictures that a crop does not fit into, and such that are mostly outside of it; the most extreme one is named."""
+    all_of_them = [(tally, int(row), *tally.sizes[row].tolist()) for tally in tallies for row in tally.readable]
+    small = sorted(
+        (each for each in all_of_them if each[2] < crop[0] or each[3] < crop[1]), key=lambda each: min(each[2:])
+    )
+    long = [each for each in all_of_them if max(each[2:]) > MOST_ASPECT * min(each[2:])]
+    long.sort(key=lambda each: min(each[2:]) / max(each[2:]))
+    smaller = f"smaller than {crop[1]}x{crop[0]}"
+    for kind, those, says, way in (
+        ("smaller than the crop", small, smaller, "enlarged or padded when read, as the augmentation says"),
+        ("long", long, f"more than {MOST_ASPECT:g} times as long as wide", "crops show little of such a picture"),
+    ):
+        if those:
+            names = [tally.name(row) for tally, row, _, _ in those]
+            yield found("note", kind, names, says, way, why=f"{those[0][3]}x{those[0][2]}")
 
 
 def statistics_findings(tally: Tally, mean: Sequence[float], std: Sequence[float]) -> Iterator[Finding]:

@@ -52,16 +52,15 @@ def label_findings(tallies: Sequence[Tally], reading: Reading) -> list[Finding]:
         limit = "data.num_classes does not fit class maps of 8 bits; 254 at most with data.reduce_zero_label=true"
         return [Finding("error", "number of classes", f"{limit}, got {reading.num_classes}")]
     findings, accepted = _zero_label(tallies, reading, table[0])
-    for tally in tallies:
-        rows = np.flatnonzero(tally.holds(~accepted))
-        if len(rows):
-            wrong = np.flatnonzero(np.unpackbits(tally.present[rows[0]]) & ~accepted)
-            values = ", ".join(map(str, wrong[:5])) + (", …" if len(wrong) > 5 else "")
-            way = "correct the maps or data.num_classes"
-            says = f"with values that are neither one of {reading.num_classes} classes nor ignored"
-            names = tally.labels_names(rows)
-            why = f"holds {values}"
-            findings.append(found("error", "label out of range", names, says, way, noun="class map", why=why))
+    those = [(tally, row) for tally in tallies for row in np.flatnonzero(tally.holds(~accepted)).tolist()]
+    if those:
+        tally, row = those[0]
+        wrong = np.flatnonzero(np.unpackbits(tally.present[row]) & ~accepted)
+        values = ", ".join(map(str, wrong[:5])) + (", …" if len(wrong) > 5 else "")
+        says = f"with values that are neither one of {reading.num_classes} classes nor ignored"
+        way, why = "correct the map or data.num_classes", f"holds {values}"
+        names = [tally.labels_name(row) for tally, row in those]
+        findings.append(found("error", "label out of range", names, says, way, noun="class map", why=why))
     return findings
 
 
@@ -104,7 +103,7 @@ def absence_findings(train: Tally, validation: Tally, reading: Reading, class_na
     counts = [class_counts(tally, reading)["images"] for tally in (train, validation)]
     for (here, there), tally, consequence in (
         (counts, train, "they cannot be learned"),
-        (counts[::-1], validation, "they count for nothing in the mean over classes"),
+        (counts[::-1], validation, "nothing is measured of them"),
     ):
         absent = np.flatnonzero(here == 0)
         if len(absent) and len(tally.mapped) + (tally.class_ids >= 0).sum():
@@ -113,12 +112,10 @@ def absence_findings(train: Tally, validation: Tally, reading: Reading, class_na
             level: Level = "warning" if (there[absent] > 0).any() and tally is train else "note"
             sentence = f"{len(absent)} of {len(here)} classes do not occur in {which} ({names}); {consequence}"
             findings.append(Finding(level, f"classes absent in {which}", sentence))
-    for tally in (train, validation):
-        unlabelled = _unlabelled(tally, reading)
-        if len(unlabelled):
-            files, way = tally.labels_names(unlabelled), "label or leave out"
-            says = "without a labelled pixel"
-            findings.append(found("warning", "nothing labelled", files, says, way, noun="class map"))
+    files = [tally.labels_name(row) for tally in (train, validation) for row in _unlabelled(tally, reading).tolist()]
+    if files:
+        way, says = "label or leave out", "without a labelled pixel"
+        findings.append(found("warning", "nothing labelled", files, says, way, noun="class map"))
     share = ignored_share(train, reading)
     if share is not None and share > MOST_IGNORED:
         sentence = f"{share:.0%} of the training pixels are ignored; check data.reduce_zero_label and the picture sheet"

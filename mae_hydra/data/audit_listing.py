@@ -59,9 +59,9 @@ def list_ade20k(root: Path, *, channels: int, num_classes: int) -> Listing:
     except UserError as error:
         listing.findings.append(Finding("error", "classes", str(error), ("classes.json",)))
         _classes_of_the_file(root, num_classes, listing)
-    for split in ("training", "validation"):
-        folders = f"images/{split}", f"annotations/{split}"
-        listing.findings += _missing_folders(root, folders)
+    places = [(f"images/{split}", f"annotations/{split}") for split in ("training", "validation")]
+    listing.findings += _missing_folders(root, [folder for pair in places for folder in pair])
+    for split, folders in zip(("training", "validation"), places, strict=True):
         images = _below(root, folders[0], EXTENSIONS)
         maps = {stem_of(name): name for name in _below(root, folders[1], (".png",))}
         listing.findings += _pairs(root, split, images, maps)
@@ -112,7 +112,7 @@ def list_folder(root: Path, *, channels: int, validation_fraction: float) -> Lis
     listing = Listing({})
     images = _below(root, "", EXTENSIONS)
     if not images:
-        sentence = f"there is no photo in {root} ({' '.join(EXTENSIONS)} are read)"
+        sentence = f"there is no photo in {root} ({' '.join(EXTENSIONS)} are read); give another folder with data.root="
         listing.findings.append(Finding("error", "no images", sentence))
     listing.findings += _ignored(root, "", images)
     train, validation = split_by_name(images, validation_fraction) if images else ([], [])
@@ -151,14 +151,19 @@ def _below(root: Path, folder: str, extensions: tuple[str, ...]) -> list[str]:
 
 
 def _missing_folders(root: Path, folders: Sequence[str]) -> Iterator[Finding]:
+    missing = [folder for folder in folders if not (root / folder).is_dir()]
+    if missing:
+        parent = (root / missing[0]).parent
+        parent = parent if parent.is_dir() else root
+        there = sorted(f"{path.relative_to(root)}/" for path in parent.iterdir() if path.is_dir())
+        instead = f" (there is {', '.join(there[:5])})" if there else ""
+        names = " and no ".join(f"{folder}/" for folder in missing)
+        sentence = f"there is no {names} in {root}{instead}; rename or link the folders, or correct data.root"
+        yield Finding("error", "missing folder", sentence, tuple(missing))
     for folder in folders:
-        if not (root / folder).is_dir():
-            parent = (root / folder).parent
-            there = sorted(path.name for path in parent.iterdir() if path.is_dir()) if parent.is_dir() else []
-            instead = f"; there is {', '.join(there[:5])}: rename or link the right one" if there else ""
-            yield Finding("error", "missing folder", f"there is no folder {folder}/{instead}", (folder,))
-        elif not find_images(root / folder):
-            yield Finding("error", "no images", f"there is no image in {folder}/", (folder,))
+        if folder not in missing and not find_images(root / folder):
+            sentence = f"there is no image in {folder}/; fill it, or correct data.root"
+            yield Finding("error", "no images", sentence, (folder,))
 
 
 def _pairs(root: Path, split: str, images: Sequence[str], maps: dict[str, str]) -> Iterator[Finding]:

@@ -3,7 +3,7 @@
 Shape letters: S samples looked at, C channels.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -59,11 +59,8 @@ class Tally:
     def name(self, row: int) -> str:
         return self.split.name(self.positions[row])
 
-    def names(self, rows: Iterable[int]) -> list[str]:
-        return [self.name(int(row)) for row in rows]
-
-    def labels_names(self, rows: Iterable[int]) -> list[str]:
-        return [self.split.labels_name(self.positions[int(row)]) for row in rows]
+    def labels_name(self, row: int) -> str:
+        return self.split.labels_name(self.positions[row])
 
     @property
     def readable(self) -> np.ndarray:

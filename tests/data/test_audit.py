@@ -1,0 +1,172 @@
+"""The parts of an audit: what counts as one picture, which reading stored values support, and files of any kind."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pictures import pixels, save, smooth_picture
+from PIL import Image
+
+from mae_hydra.data.audit_duplicates import equal_groups, near_pairs
+from mae_hydra.data.audit_labels import Reading, class_counts, ignored_share, label_findings
+from mae_hydra.data.audit_listing import list_ade20k
+from mae_hydra.data.audit_look import FileSplit, Labels, Look, measure
+from mae_hydra.data.audit_tally import Tally
+from mae_hydra.data.scenes import render
+
+
+def scene(number: int, size: int = 192) -> Image.Image:
+    return Image.fromarray(render(0, "train", number, (size, size))[0].transpose(1, 2, 0).copy())
+
+
+def again(picture: Image.Image, quality: int) -> Image.Image:
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=quality)
+    return Image.open(buffer).copy()
+
+
+def alike(pictures: list[Image.Image]) -> set[tuple[int, int]]:
+    looks = [measure(pixels(picture), b"") for picture in pictures]
+    found = near_pairs(np.stack([look.thumb for look in looks]), np.array([look.size for look in looks]))
+    return {(int(one), int(other)) for one, other in found}
+
+
+CHANGES: dict[str, Any] = {
+    "compressed": lambda picture: again(picture, 30),
+    "smaller": lambda picture: picture.resize((96, 96)),
+    "larger": lambda picture: picture.resize((400, 400)),
+    "brighter": lambda picture: picture.point([min(255, value + 15) for value in range(256)] * 3),
+    "paler": lambda picture: picture.point([64 + value // 2 for value in range(256)] * 3),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_picture_is_found_again_however_it_was_stored(change: str) -> None:
+    originals = [scene(number) for number in range(20)]
+    found = alike([*originals, *(CHANGES[change](picture) for picture in originals)])
+    assert found <= {(number, number + 20) for number in range(20)}  # and no two scenes are taken for one
+    assert len(found) >= 18
+
+
+def test_a_stretched_picture_is_another_one_and_fog_is_like_nothing() -> None:
+    assert alike([scene(0), scene(0).resize((192, 120))]) == set()
+    assert alike([Image.new("RGB", (64, 64), (200, 200, 203))] * 2) == set()
+
+
+def test_near_pairs_do_not_depend_on_how_many_are_compared_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    thumbs = np.random.default_rng(0).integers(0, 256, (6, 8, 9), dtype=np.uint8)[[0, 1, 0, 2, 0, 3, 1]]
+    expected = [[0, 2], [0, 4], [1, 6], [2, 4]]
+    sizes = np.full((7, 2), 64)
+    assert near_pairs(thumbs, sizes).tolist() == expected
+    monkeypatch.setattr("mae_hydra.data.audit_duplicates.BLOCK", 2)
+    assert near_pairs(thumbs, sizes).tolist() == expected
+
+
+def test_equal_digests_are_grouped_in_order_of_their_first_occurrence() -> None:
+    digests = np.array([np.void(bytes([value]) * 16) for value in (5, 1, 9, 1, 5, 5, 2)])
+    assert [group.tolist() for group in equal_groups(digests)] == [[0, 4, 5], [1, 3]]
+    assert equal_groups(digests[:0]) == []
+
+
+def tally_of(*maps: list[int]) -> Tally:
+    """A split whose class maps hold the given stored values."""
+    names = [f"{number}.jpg" for number in range(len(maps))]
+    split = FileSplit(Path(), names, 3, maps=[f"{number}.png" for number in range(len(maps))])
+    tally = Tally(split, range(len(maps)), 3)
+    for row, values in enumerate(maps):
+        stored = np.bincount(np.array(values), minlength=256)
+        tally.add(row, Look(labels=Labels((1, len(values)), bytes(16), stored)))
+    return tally
+
+
+def told(reading: Reading, *maps: list[int]) -> list[tuple[str, str, tuple[str, ...]]]:
+    return [(each.level, each.kind, each.files) for each in label_findings([tally_of(*maps)], reading)]
+
+
+@pytest.mark.parametrize(
+    ("reduce_zero_label", "maps", "expected"),
+    [
+        (True, [[0, 1, 2, 3], [3]], ("note", "zero label confirmed")),
+        (False, [[0, 1, 2, 3], [3]], ("error", "zero label")),
+        (False, [[0, 1, 2, 255]], ("note", "zero label open")),
+        (True, [[0, 1, 2, 255]], ("error", "zero label")),  # 3 never occurs, and 255 is there to ignore
+        (True, [[0, 1, 2]], ("warning", "zero label")),  # nothing is marked as ignored, so 0 may be
+        (True, [[1, 2]], ("note", "zero label open")),
+        (False, [[1, 2]], ("note", "zero label open")),
+    ],
+)
+def test_the_stored_values_answer_whether_zero_is_a_class(
+    reduce_zero_label: bool, maps: list[list[int]], expected: tuple[str, str]
+) -> None:
+    assert [each[:2] for each in told(Reading(3, 255, reduce_zero_label), *maps)] == [expected]
+
+
+def test_one_stray_value_does_not_decide_the_reading() -> None:
+    maps = [[0, 3], [1, 3], [200, 1]]
+    assert told(Reading(3, 255, True), *maps) == [
+        ("note", "zero label confirmed", ()),
+        ("error", "label out of range", ("2.png",)),
+    ]
+
+
+def test_classes_are_counted_in_pixels_and_in_images() -> None:
+    tally, reading = tally_of([0, 0, 1, 3, 3], [3, 255]), Reading(3, 255, True)
+    counts = class_counts(tally, reading)
+    assert counts["pixels"].tolist() == [1, 0, 3]
+    assert counts["images"].tolist() == [1, 0, 2]
+    assert ignored_share(tally, reading) == pytest.approx(3 / 7)
+
+
+def test_more_classes_than_a_map_can_hold_are_an_error_and_no_crash() -> None:
+    assert told(Reading(300, 255, False), [0, 1])[0][:2] == ("error", "number of classes")
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"no picture at all"])
+def test_whatever_a_file_holds_it_is_a_finding_and_not_an_exception(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.jpg").write_bytes(content)
+    (tmp_path / "a.png").write_bytes(content)
+    look = FileSplit(tmp_path, ["a.jpg", "gone.jpg"], 3, maps=["a.png", "gone.png"]).look(0)
+    assert set(look.problems) == {"unreadable image", "unreadable labels"}
+    assert all("a.jpg" not in words and words for words in look.problems.values())
+
+
+def test_a_file_that_has_gone_meanwhile_says_so(tmp_path: Path) -> None:
+    look = FileSplit(tmp_path, ["gone.jpg"], 3).look(0)
+    assert look.problems == {"unreadable image": "No such file or directory"}
+
+
+def test_an_image_turned_by_exif_does_not_fit_its_map_and_the_reason_is_given(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    save(smooth_picture(20, 30), tmp_path / "a.jpg", exif=exif.tobytes())
+    save(Image.new("L", (30, 20)), tmp_path / "a.png")
+    look = FileSplit(tmp_path, ["a.jpg"], 3, maps=["a.png"]).look(0)
+    assert look.problems["size"] == "image 20x30, map 30x20, because EXIF turns the image and not the map"
+
+
+def test_mean_and_deviation_do_not_depend_on_where_the_images_were_cut() -> None:
+    whole = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 40, 60), dtype=np.uint8))
+    statistics = []
+    for cut in (60, 20, 7):
+        parts = whole.split(cut, dim=2)
+        tally = Tally(FileSplit(Path(), ["a.jpg"] * len(parts), 3), range(len(parts)), 3)
+        for row, part in enumerate(parts):
+            tally.add(row, Look(pixels=measure(part, b"")))
+        statistics.append(tally.statistics())
+    assert statistics[0] == statistics[1] == statistics[2]  # to the bit: sums of whole numbers
+    values = whole.flatten(1).double() / 255
+    np.testing.assert_allclose(statistics[0][0], values.mean(1), rtol=1e-13)
+    np.testing.assert_allclose(statistics[0][1], values.std(1, correction=0), rtol=1e-12)
+
+
+def test_two_images_for_one_map_are_named(tmp_path: Path) -> None:
+    for split in ("training", "validation"):
+        save(smooth_picture(8, 8), tmp_path / f"images/{split}/a.jpg")
+        save(Image.new("L", (8, 8)), tmp_path / f"annotations/{split}/a.png")
+    save(smooth_picture(8, 8), tmp_path / "images/training/a.png")
+    [finding] = list_ade20k(tmp_path, channels=3, num_classes=2).findings
+    assert (finding.level, finding.kind) == ("error", "one name twice")
+    assert finding.files == ("images/training/a.jpg", "images/training/a.png")
