@@ -1,0 +1,204 @@
+"""The benchmarks themselves: from a command line to a table and a dictionary of all numbers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from rich.table import Table
+
+from mae_hydra.benchmark.machine import describe_machine, in_words
+from mae_hydra.benchmark.memory import PeakMemory
+from mae_hydra.benchmark.parts import count_parts
+from mae_hydra.benchmark.peers import huggingface_step
+from mae_hydra.benchmark.timing import Timing, alternate, wait
+from mae_hydra.benchmark.workloads import TrainingStep, noise_batch, plain_loop
+from mae_hydra.engine import Settings, cut_batch
+from mae_hydra.errors import UserError
+from mae_hydra.experiment import entry
+from mae_hydra.experiment.check import check
+from mae_hydra.experiment.compose import compose_config
+from mae_hydra.experiment.construct import build, complete
+from mae_hydra.experiment.evaluate import command_line, evaluate
+from mae_hydra.models import MAE, UPerNet
+from mae_hydra.seeds import seed_device
+from mae_hydra.weights import read_checkpoint
+
+TIMING_IMAGES, WARMUP_IMAGES = 200, 5  # of the published fps: one image at a time, after five that do not count
+
+
+@dataclass(frozen=True)
+class Measured:
+    """`table` for the screen; `numbers` for a file, the machine among them."""
+
+    table: Table
+    numbers: dict[str, Any]
+
+
+def parts(words: Sequence[str]) -> Measured:
+    """Parameters and FLOPs of a model's parts, for one image of the model's size."""
+    config = _composed(words)
+    with torch.device("meta"):
+        model = build(config.model, "model").eval()
+        height, width = model.encoder.image_size
+        found = count_parts(model, torch.zeros(1, model.encoder.in_chans, height, width))
+    table = Table(title=f"{config.name}, one image of {height}x{width}", title_justify="left")
+    for name in ("part", "parameters, M", "forward GFLOP"):
+        table.add_column(name, justify="left" if name == "part" else "right")
+    for part in found:
+        table.add_row(part.name, f"{part.parameters / 1e6:.3f}", f"{part.flops / 1e9:.2f}")
+    return Measured(table, {"model": config.name, "parts": [part._asdict() for part in found]})
+
+
+def step(words: Sequence[str], rounds: int) -> Measured:
+    """A training step on data that lies ready, beside a peer where there is one for the task."""
+    config = _composed(words)
+    settings: Settings = build(config.engine, "engine")
+    settings.apply()
+    work, model, batch = _training_step(config, settings)
+    candidates: dict[str, Any] = {"mae_hydra": work}
+    if isinstance(model, MAE):
+        peer = huggingface_step(model, settings, batch, lr=1e-4)
+        candidates |= {} if peer is None else {"Hugging Face ViTMAE": peer}
+    with PeakMemory(settings.torch_device) as peak:
+        work()
+        wait(settings.torch_device)
+    found = alternate(candidates, rounds=rounds, warmup=1, device=settings.torch_device)
+    images = len(batch) * work.accumulate
+    title = f"{config.name}: training step of {images} images, {settings.resolved_precision}"
+    table = _timings(title, found, images, "img/s")
+    numbers = {"images": images, "peak_memory_bytes": peak.bytes, "precision": settings.resolved_precision}
+    table.caption = f"{table.caption}; peak memory {_gigabytes(peak.bytes)}"
+    return Measured(table, numbers | _numbers(config.name, found))
+
+
+def inference(path: Path | None, words: Sequence[str], size: tuple[int, int], rounds: int) -> Measured:
+    """The classes of one picture of `size`, beside the loop that everyone writes, with the same weights."""
+    chosen = any(word.startswith("inference=") for word in words)
+    config, model, settings = _segmenter(path, [*words] if chosen else [*words, "inference=slide"])
+    method = build(config.inference, "inference")
+    image = noise_batch(size, model.encoder.in_chans, 1, 0).images[0]
+    crop = model.encoder.image_size[0]
+    settings_of_loop = {"crop": crop, "stride": int(crop * 0.6667), "short": crop}
+    method.check(model, size)
+    with torch.no_grad(), settings.autocast():
+        ours = method.predict(model, [image])[0]
+        theirs = plain_loop(model, image, **settings_of_loop)
+        candidates = {
+            type(method).__name__: lambda: method.predict(model, [image]),
+            "window at a time": lambda: plain_loop(model, image, **settings_of_loop),
+        }
+        with PeakMemory(settings.torch_device) as peak:
+            method.predict(model, [image])
+            wait(settings.torch_device)
+        found = alternate(candidates, rounds=rounds, warmup=0, device=settings.torch_device)
+    same = float((ours.cpu() == theirs.cpu()).double().mean())
+    title = f"{config.name}: a picture of {size[0]}x{size[1]}, {settings.resolved_precision}"
+    table = _timings(title, found, 1, "img/s")
+    table.caption = f"{table.caption}; peak memory {_gigabytes(peak.bytes)}; {100 * same:.4f} % of the pixels agree"
+    numbers = {"size": list(size), "agreeing_pixels": same, "peak_memory_bytes": peak.bytes}
+    return Measured(table, numbers | _numbers(config.name, found))
+
+
+def results_row(path: Path, words: Sequence[str], images: int) -> Measured:
+    """Memory, fps and mIoU as a results table has them, by the published protocols.
+
+    Memory: peak of training steps at `data.batch_size` images. fps: one picture at a time, loading left out, resizing,
+    windows, resizing back and arg max included. mIoU: single scale, then multi-scale with flipping.
+    """
+    config, model, settings = _segmenter(path, [*words, "inference=slide"])
+    data = build(config.data, "data")
+    method = build(config.inference, "inference")
+    count = min(images, len(data.validation))
+    pictures = [data.validation[index].image for index in range(min(count + WARMUP_IMAGES, len(data.validation)))]
+    with torch.no_grad(), settings.autocast():
+        for picture in pictures[:WARMUP_IMAGES]:
+            method.predict(model, [picture])
+        turns = iter(pictures[WARMUP_IMAGES:] or pictures)
+        rounds = max(len(pictures) - WARMUP_IMAGES, len(pictures) if len(pictures) <= WARMUP_IMAGES else 1)
+        found = alternate(
+            {"picture": lambda: method.predict(model, [next(turns)])},
+            rounds=rounds,
+            warmup=0,
+            device=settings.torch_device,
+        )["picture"]
+    fps = len(found.seconds) / sum(found.seconds)
+    with PeakMemory(settings.torch_device) as peak:
+        work, _, batch = _training_step(config, settings)
+        for _ in range(2):
+            work()
+        wait(settings.torch_device)
+    scores = {
+        name: evaluate(path, [*words, f"inference={option}"], None)["mIoU"]
+        for name, option in (("mIoU", "slide"), ("mIoU(ms+flip)", "multiscale_flip"))
+    }
+    table = Table(title=f"{config.name}: the results row", title_justify="left", caption_justify="left")
+    for name in ("method", "crop", "memory, GB", "fps", "mIoU", "mIoU(ms+flip)"):
+        table.add_column(name, justify="left" if name == "method" else "right")
+    crop = "x".join(map(str, model.encoder.image_size))
+    memory = _gigabytes(peak.bytes).removesuffix(" GB")
+    table.add_row(config.name, crop, memory, f"{fps:.2f}", *(f"{value:.2f}" for value in scores.values()))
+    machine = describe_machine()
+    table.caption = (
+        f"{in_words(machine)}; {settings.resolved_precision}; training at {len(batch)} images; fps over "
+        f"{len(found.seconds)} pictures, {1e3 * found.median:.0f} ms median, {1e3 * found.percentile(95):.0f} ms 95 %"
+    )
+    numbers = {"model": config.name, "fps": fps, "latency_seconds": list(found.seconds), "machine": machine, **scores}
+    return Measured(table, numbers | {"training_peak_memory_bytes": peak.bytes, "training_images": len(batch)})
+
+
+def _composed(words: Sequence[str]) -> DictConfig:
+    config = compose_config(words)
+    check(config)
+    return config
+
+
+def _training_step(config: DictConfig, settings: Settings) -> tuple[TrainingStep, Any, Any]:
+    seed_device(config.seed, "init")
+    model = build(config.model, "model").to(settings.torch_device).train()
+    optimizer = complete("optimizer", build(config.optimizer, "optimizer"), model)
+    cut = complete("engine", cut_batch, settings.global_batch, config.data.batch_size, 1)
+    classes = getattr(model, "num_classes", 0)
+    batch = noise_batch(model.encoder.image_size, model.encoder.in_chans, cut.micro_batch, classes)
+    return TrainingStep(model, optimizer, settings, batch, cut.accumulate), model, batch
+
+
+def _segmenter(path: Path | None, words: Sequence[str]) -> tuple[DictConfig, UPerNet, Settings]:
+    """The configuration, and the model on its device: of a checkpoint, or freshly initialised."""
+    if path is None:
+        config = _composed(words)
+        seed_device(config.seed, "init")
+        model = build(config.model, "model").eval()
+    else:
+        checkpoint = read_checkpoint(path, prefer="best")
+        config = _composed(command_line(path, checkpoint, words))
+        model = entry.load(path)
+    if not isinstance(model, UPerNet):
+        raise UserError(f"this benchmark takes a UPerNet, got a {type(model).__name__}; use model=upernet_vitb")
+    settings: Settings = build(config.engine, "engine")
+    settings.apply()
+    return config, model.to(settings.torch_device), settings
+
+
+def _timings(title: str, found: dict[str, Timing], items: int, unit: str) -> Table:
+    rounds = len(next(iter(found.values())).seconds)
+    table = Table(title=title, title_justify="left", caption_justify="left")
+    for name in ("", "median s", "95 % s", unit, "ratio"):
+        table.add_column(name, justify="left" if not name else "right")
+    ours = next(iter(found.values())).median
+    for name, timing in found.items():
+        cells = (f"{timing.median:.3f}", f"{timing.percentile(95):.3f}", f"{items / timing.median:.2f}")
+        table.add_row(name, *cells, f"{timing.median / ours:.2f}")
+    table.caption = f"{in_words(describe_machine())}; medians of {rounds} alternating rounds"
+    return table
+
+
+def _numbers(name: str, found: dict[str, Timing]) -> dict[str, Any]:
+    timings = {each: {"median": timing.median, "seconds": list(timing.seconds)} for each, timing in found.items()}
+    return {"model": name, "timings": timings, "machine": describe_machine()}
+
+
+def _gigabytes(count: int | None) -> str:
+    return "unknown" if count is None else f"{count / 1e9:.2f} GB"

@@ -1,0 +1,69 @@
+import pytest
+import torch
+
+from mae_hydra.benchmark import PeakMemory, Timing, alternate, count_parts, describe_machine
+from mae_hydra.benchmark.workloads import plain_loop
+from mae_hydra.experiment.compose import compose_config
+from mae_hydra.experiment.construct import build
+from mae_hydra.experiment.entry import build as build_model
+from mae_hydra.inference import Slide
+
+CPU = torch.device("cpu")
+
+
+def test_candidates_take_turns_and_the_first_rounds_do_not_count():
+    calls: list[str] = []
+    found = alternate({n: (lambda n=n: calls.append(n)) for n in "ab"}, rounds=3, warmup=2, device=CPU)
+    assert calls == list("ab" * 5)
+    assert {name: len(timing.seconds) for name, timing in found.items()} == {"a": 3, "b": 3}
+    with pytest.raises(ValueError, match="rounds must be at least 1"):
+        alternate({}, rounds=0, warmup=0, device=CPU)
+
+
+def test_a_timing_is_judged_by_its_median():
+    timing = Timing((1.0, 2.0, 50.0))
+    assert timing.median == 2.0
+    assert timing.percentile(0) == 1.0
+
+
+def test_the_peak_is_of_the_work_inside_only():
+    with PeakMemory(CPU) as small:
+        pass
+    with PeakMemory(CPU) as large:
+        torch.ones(100_000_000).sum()
+    with PeakMemory(CPU) as after:
+        pass
+    assert large.bytes - small.bytes > 300_000_000
+    assert after.bytes < large.bytes - 300_000_000
+
+
+@pytest.mark.parametrize(
+    ("words", "size", "published"),
+    [
+        (["model=upernet_vitb", "data=ade20k"], 512, {"encoder": 214, "pyramid": 29, "head": 967, "total": 1210}),
+        (["model=mae_vitb", "data=imagenet"], 224, {"decoder": 2 * 5.373, "total": 19.39}),
+    ],
+)
+def test_operations_of_the_parts_are_the_published_ones(words, size, published):
+    with torch.device("meta"):
+        model = build(compose_config(words).model, "model").eval()
+        found = {part.name: part for part in count_parts(model, torch.zeros(1, 3, size, size))}
+    for name, gigaflops in published.items():
+        assert found[name].flops / 1e9 == pytest.approx(gigaflops, rel=3e-3)
+    assert found["total"].parameters == sum(parameter.numel() for parameter in model.parameters())
+
+
+def test_the_plain_loop_finds_what_sliding_windows_find():
+    model = build_model("model=upernet_vitt").eval()
+    image = torch.randint(0, 256, (3, 70, 150), dtype=torch.uint8)
+    slide = Slide(crop=64, stride_ratio=0.6667, short=64, long_ratio=4.0, window_batch=4)
+    with torch.no_grad():
+        expected = slide.predict(model, [image])[0]
+        found = plain_loop(model, image, crop=64, stride=42, short=64)
+    assert (found == expected).double().mean() > 0.999  # ties in the last bit aside
+
+
+def test_the_machine_is_described():
+    machine = describe_machine()
+    assert machine["torch"] == torch.__version__.partition("+")[0]
+    assert machine["cores"] >= 1

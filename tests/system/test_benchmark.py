@@ -1,0 +1,68 @@
+"""`mae-hydra benchmark`, as it is typed: tables on the screen, numbers in a file."""
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import TINY_MAE, TINY_UPERNET
+
+from mae_hydra.commands import main
+
+
+def benchmark(*words: str) -> dict:
+    assert main(["benchmark", *words, "--out", "numbers.json"]) == 0
+    return json.loads(Path("numbers.json").read_text())
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def test_parts_are_counted_without_building_anything(capsys):
+    found = benchmark("parts", "model=upernet_vitb", "data=ade20k")
+    assert found["parts"][-1]["parameters"] == 163_877_228
+    assert "1209.9" in capsys.readouterr().out
+
+
+def test_a_step_stands_beside_the_peer_of_its_task(capsys):
+    found = benchmark("step", *TINY_MAE, "--rounds", "2")
+    assert [len(timing["seconds"]) for timing in found["timings"].values()] == [2, 2]
+    assert found["peak_memory_bytes"] > 0
+    said = capsys.readouterr().out
+    assert "Hugging Face ViTMAE" in said
+    assert "2 alternating rounds" in said
+    assert list(benchmark("step", "model=upernet_vitt", *TINY_UPERNET, "--rounds", "1")["timings"]) == ["mae_hydra"]
+
+
+def test_a_picture_is_segmented_beside_the_loop_that_everyone_writes():
+    found = benchmark("inference", "model=upernet_vitt", *TINY_UPERNET, "--size", "70", "150", "--rounds", "2")
+    assert set(found["timings"]) == {"Slide", "window at a time"}
+    assert found["agreeing_pixels"] > 0.99
+
+
+def test_the_results_row_has_all_its_columns(train, capsys):
+    assert train("model=upernet_vitt", *TINY_UPERNET, "hydra.run.dir=run") == 0
+    found = benchmark("results-row", "run", "--images", "3")
+    assert {"fps", "mIoU", "mIoU(ms+flip)", "training_peak_memory_bytes", "machine"} <= found.keys()
+    assert found["fps"] > 0
+    said = capsys.readouterr().out
+    for column in ("memory, GB", "fps", "mIoU(ms+flip)"):
+        assert column in said
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["results-row"], "results-row needs a run or a checkpoint"),
+        (["parts", "run"], "parts takes overrides only"),
+        (["inference", "model=mae_vitt"], "this benchmark takes a UPerNet"),
+        (["step", "--rounds", "0"], "--rounds must be at least 1"),
+        (["step", "model=mae_vitx"], "model=mae_vitx does not exist"),
+    ],
+)
+def test_a_mistake_is_one_sentence(capsys, words, message):
+    assert main(["benchmark", *words]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert message in said
