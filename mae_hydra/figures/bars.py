@@ -1,25 +1,57 @@
 """Per-class bars: the IoU of each class, of one run or of several side by side."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mae_hydra.figures.style import INK, QUIET_INK, SERIES_COLOURS, css, dress, new_figure
 
 
+ROWS = 50  # classes below each other; more stand in further columns
+
+
 def class_bars(runs: Mapping[str, Mapping[str, float | None]], *, title: str, x_label: str = "IoU, %") -> Figure:
     """Horizontal bars, one group per class: `runs` maps a run's name to its value per class, None where there is none.
 
-    Classes are sorted by the first run, best on top; a missing value is written out as "absent", not drawn as 0.
+    Classes are sorted by the first run, best on top, column by column; a missing value is written out as "absent", not
+    drawn as 0.
     """
     first = next(iter(runs.values()))
     classes = list(dict.fromkeys(name for values in runs.values() for name in values))
     classes.sort(key=lambda name: _or_below_all(first.get(name)), reverse=True)
-    thickness = 0.8 / len(runs)
-    figure = new_figure(6.4, 1.15 + len(classes) * (0.16 + 0.14 * len(runs)))
-    axes = figure.add_subplot()
+    columns = -(-len(classes) // ROWS)
+    height = -(-len(classes) // columns)
+    figure = new_figure(6.4 if columns == 1 else 4.2 * columns, 1.15 + height * (0.16 + 0.14 * len(runs)))
+    longest = max((value for values in runs.values() for value in values.values() if value is not None), default=1.0)
+    all_axes = figure.subplots(1, columns, squeeze=False)[0]
+    for axes, start in zip(all_axes, range(0, len(classes), height), strict=True):
+        _column(axes, classes[start : start + height], runs)
+        axes.set_ylim(height - 0.4, -0.6)
+        axes.set_xlim(0, (longest or 1.0) * (1.1 if columns == 1 else 1.18))  # room for the number behind the bar
+        axes.set_xlabel(x_label)
+    all_axes[0].set_title(
+        title, loc="left", fontsize=12, fontweight="bold", color=css(INK), pad=30 if len(runs) > 1 else 12
+    )
+    if len(runs) > 1:
+        # Above the axes: inside, long bars would run through it.
+        all_axes[0].legend(
+            frameon=False,
+            fontsize=9,
+            ncols=len(runs),
+            loc="lower left",
+            bbox_to_anchor=(-0.01, 1.0),
+            borderpad=0.2,
+            labelcolor=css(INK),
+        )
+    return figure
+
+
+def _column(axes: Axes, classes: Sequence[str], runs: Mapping[str, Mapping[str, float | None]]) -> None:
+    """The bars of `classes`, from the top."""
     dress(axes, grid="x")
+    thickness = 0.8 / len(runs)
     places = np.arange(len(classes))
     for index, (run, values) in enumerate(runs.items()):
         heights = [values.get(name) for name in classes]
@@ -38,23 +70,6 @@ def class_bars(runs: Mapping[str, Mapping[str, float | None]], *, title: str, x_
                 color=css(QUIET_INK),
             )
     axes.set_yticks(places, classes, color=css(INK))
-    axes.set_ylim(len(classes) - 0.4, -0.6)
-    longest = max((value for values in runs.values() for value in values.values() if value is not None), default=1.0)
-    axes.set_xlim(0, (longest or 1.0) * 1.1)  # room for the number behind the longest bar
-    axes.set_xlabel(x_label)
-    axes.set_title(title, loc="left", fontsize=12, fontweight="bold", color=css(INK), pad=30 if len(runs) > 1 else 12)
-    if len(runs) > 1:
-        # Above the axes: inside, long bars would run through it.
-        axes.legend(
-            frameon=False,
-            fontsize=9,
-            ncols=len(runs),
-            loc="lower left",
-            bbox_to_anchor=(-0.01, 1.0),
-            borderpad=0.2,
-            labelcolor=css(INK),
-        )
-    return figure
 
 
 def _or_below_all(value: float | None) -> float:

@@ -5,9 +5,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
-from mae_hydra.figures import Panel, Series, class_bars, curves, save, series_of, to_pixels
+from mae_hydra.figures import Panel, Series, class_bars, confusion_matrix, curves, save, series_of, to_pixels
 from mae_hydra.figures.curves import running_mean
 
 ROWS = [
@@ -93,3 +94,27 @@ def test_no_text_is_cut_off_at_the_edge() -> None:
 def test_drawing_touches_no_gui_backend() -> None:
     code = "import sys, mae_hydra.figures; sys.exit('matplotlib.pyplot' in sys.modules or 'torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_many_classes_stand_in_columns_with_every_name():
+    figure = class_bars({"IoU": {f"class {number}": float(number) for number in range(120)}}, title="many")
+    assert len(figure.axes) == 3
+    names = [label.get_text() for axes in figure.axes for label in axes.get_yticklabels()]
+    assert names == [f"class {number}" for number in range(119, -1, -1)]
+    height, width = to_pixels(figure).shape[:2]
+    assert height < 2.5 * width
+
+
+@pytest.mark.parametrize("count", [12, 40, 150])
+def test_a_confusion_matrix_shows_shares_of_each_row_and_names_its_classes(count):
+    counts = np.diag(np.arange(1, count + 1)) * 3
+    counts[2, 1], counts[3] = 3, 0
+    figure = confusion_matrix(counts, [f"name {number}" for number in range(count)], title="matrix")
+    drawn = figure.axes[0].images[0].get_array()
+    assert drawn[2, 2] == pytest.approx(75)
+    assert drawn[2, 1] == pytest.approx(25)
+    assert np.ma.getmaskarray(drawn)[3].all()
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert "name 0" in labels[0]
+    assert len(labels) == (count if count <= 48 else 15)
+    assert to_pixels(figure).shape[0] > 300
