@@ -1,10 +1,12 @@
 """Resizing at test time: the size that keeps the aspect ratio, images on uint8, scores on float32.
 
-All bilinear, align_corners=False and without antialiasing, as the published ADE20K numbers were computed.
+All bilinear, align_corners=False and without antialiasing, as the published ADE20K numbers were computed; images in the
+fixed-point arithmetic of OpenCV.
 """
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -30,12 +32,40 @@ def resized_size(size: Size, short: int, long_ratio: float | None) -> Size:
 
 
 def resize_image(image: Tensor, size: Size) -> Tensor:
-    """uint8 (C, H, W) -> uint8 (C, *size)."""
-    if size_of(image) == size:
+    """uint8 (C, H, W) -> uint8 (C, *size), bit for bit as OpenCV's INTER_LINEAR.
+
+    The networks behind the published numbers were shown such pixels. OpenCV computes them in fixed point: weights in
+    2048ths, first along the rows, then along the columns with the last four bits of each product dropped. Halving both
+    sides exactly is a mean of four pixels there.
+    """
+    height, width = size_of(image)
+    if (height, width) == size:
         return image
-    # Rounded back to uint8: the networks behind the published numbers were shown quantised pixels.
-    resized = interpolate(image[None].float(), size=size, mode="bilinear", align_corners=False)
-    return resized[0].round().clamp(0, 255).to(image.dtype)
+    values = image.to(torch.int32)
+    if (height, width) == (2 * size[0], 2 * size[1]):
+        squares = values.unflatten(2, (-1, 2)).unflatten(1, (-1, 2)).sum((2, 4))
+        return ((squares + 2) >> 2).to(image.dtype)
+    left, right, near, far = _taps(width, size[1], image.device, beyond_border=False)
+    rows = values[:, :, left] * near + values[:, :, right] * far
+    above, below, near, far = _taps(height, size[0], image.device, beyond_border=True)
+    high, low = ((rows[:, each] >> 4) * weight[:, None] >> 16 for each, weight in ((above, near), (below, far)))
+    return ((high + low + 2) >> 2).to(image.dtype)
+
+
+def _taps(source: int, target: int, device: torch.device, *, beyond_border: bool) -> tuple[Tensor, ...]:
+    """First and second pixel (int64) and their weights (int32, in 2048ths) of every target position along one axis.
+
+    Beyond the border both pixels are the last one; then OpenCV gives the first all the weight along rows, but shares it
+    out along columns (`beyond_border`), which rounds otherwise.
+    """
+    place = ((torch.arange(target, dtype=torch.float64) + 0.5) * (source / target) - 0.5).float()
+    first = place.floor()
+    share = place - first
+    if not beyond_border:
+        share = torch.where((first < 0) | (first >= source - 1), 0.0, share)
+    near, far = ((weight * 2048).round().to(torch.int32) for weight in (1 - share, share))
+    pixels = (first.long().clamp(0, source - 1), (first.long() + 1).clamp(0, source - 1))
+    return tuple(tensor.to(device) for tensor in (*pixels, near, far))
 
 
 def resize_scores(scores: Tensor, size: Size) -> Tensor:

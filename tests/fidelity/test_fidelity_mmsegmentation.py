@@ -21,6 +21,7 @@ from torch import nn
 import mae_hydra
 from mae_hydra.evaluation.metrics import count_confusions, segmentation_scores
 from mae_hydra.inference import Slide
+from mae_hydra.inference.resize import resize_image
 from mae_hydra.optim import poly
 from mae_hydra.optim.groups import parameter_groups
 from mae_hydra.types import Batch
@@ -239,3 +240,16 @@ def test_scores_are_mmsegmentations(mmseg, agree):
         agree("mmsegmentation's scores of every class", np.nan_to_num(found) / 100, np.nan_to_num(theirs), 1e-6)
     assert scores.mean_iou == pytest.approx(100 * np.nanmean(expected["IoU"]), rel=1e-6)
     assert scores.pixel_accuracy == pytest.approx(100 * expected["aAcc"], rel=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_pictures_are_resized_to_opencvs_bytes(seed):
+    cv2 = pytest.importorskip("cv2", reason="opencv is not installed; the head of this file says how")
+    dice = np.random.default_rng(seed)
+    for _ in range(20):
+        height, width, *size = (int(side) for side in dice.integers(1, 700, 4))
+        size = [height // 2, width // 2] if seed == 0 and height % 2 == width % 2 == 0 else size
+        image = dice.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        expected = cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+        found = resize_image(torch.from_numpy(image).permute(2, 0, 1), (size[0], size[1]))
+        assert np.array_equal(found.permute(1, 2, 0).numpy(), expected)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from fixed_point import as_opencv
 from torch import Tensor
 from torch.nn.functional import interpolate
 from window_segmenter import WindowSegmenter, picture
@@ -33,7 +34,7 @@ def twelve_passes(model: WindowSegmenter, image: Tensor, crop: int) -> Tensor:
         short = max(int(crop * ratio), crop)
         factor = short / min(height, width)
         size = int(height * factor + 0.5), int(width * factor + 0.5)
-        resized = interpolate(image[None].float(), size=size, mode="bilinear", align_corners=False)[0].round().byte()
+        resized = as_opencv(image, size)
         for mirrored in (False, True):
             logits = window.scores(model, resized.flip(2) if mirrored else resized)
             logits = interpolate(logits[None], size=(height, width), mode="bilinear", align_corners=False)[0]

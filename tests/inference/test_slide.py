@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from fixed_point import as_opencv
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 from window_segmenter import WindowSegmenter, picture
@@ -85,7 +86,7 @@ def test_a_small_picture_is_padded_with_the_mean_colour_and_the_padding_cut_off(
 
 def test_a_picture_is_resized_first_and_its_scores_resized_back() -> None:
     model, image = WindowSegmenter(CROP), picture(24, 33)
-    small = interpolate(image[None].float(), size=(16, 22), mode="bilinear", align_corners=False)[0].round().byte()
+    small = as_opencv(image, (16, 22))
     expected = interpolate(plain_loop(model, small, CROP, (10, 10))[None], size=(24, 33), mode="bilinear")[0]
     found = slide(short=16).scores(model, image)
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5)
