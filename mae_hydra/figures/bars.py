@@ -8,7 +8,6 @@ from matplotlib.figure import Figure
 
 from mae_hydra.figures.style import INK, QUIET_INK, SERIES_COLOURS, css, dress, new_figure
 
-
 ROWS = 50  # classes below each other; more stand in further columns
 
 
