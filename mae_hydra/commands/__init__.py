@@ -15,6 +15,7 @@ VERBS = {
     "predict": ("predict", "class maps and overlays of pictures of your own, or reconstructions"),
     "benchmark": ("benchmark", "what a model costs, beside others; the results row of a paper's table"),
     "convert": ("convert", "a checkpoint from or to the layouts of MAE, timm, Hugging Face and mmsegmentation"),
+    "export": ("export", "a trained model as one ONNX or torch.export file that runs without this program"),
     "check-data": ("check_data", "audit a data set: broken files, labels, duplicates, statistics"),
     "make-data": ("make_data", "write the embedded scenes as files, in the layout of ADE20K or of ImageNet"),
 }

@@ -1,0 +1,203 @@
+"""`mae-hydra export`: one file that gives what the model gives, without this program."""
+
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY_MAE, TINY_UPERNET
+
+import mae_hydra
+from mae_hydra.commands import main
+from mae_hydra.experiment import export as module
+from mae_hydra.experiment.launch import launch
+
+ONNX = ("onnx", "onnxscript", "onnxruntime")
+MISSING = [name for name in ONNX if importlib.util.find_spec(name) is None]
+onnx = pytest.mark.skipif(bool(MISSING), reason=f"{', '.join(MISSING)} of the extra `export` not installed")
+DOC = Path(__file__).parents[2] / "docs" / "export.md"
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a trained UPerNet and a trained masked autoencoder."""
+    root = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        patch.setattr(sys, "argv", ["train.py"])
+        assert launch(["model=upernet_vitt", *TINY_UPERNET, f"hydra.run.dir={root}/upernet"]) == 0
+        assert launch([*TINY_MAE, f"hydra.run.dir={root}/mae"]) == 0
+    return root
+
+
+def pictures(count: int, seed: int = 1) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).integers(0, 256, (count, 3, 64, 64), dtype=np.uint8))
+
+
+def exported(run: Path, out: Path, *words: str) -> tuple[Any, dict[str, Any]]:
+    """The program that the command wrote, and what it says of itself."""
+    assert main(["export", str(run), str(out), *words]) == 0
+    files = {"metadata.json": ""}
+    program = torch.export.load(out, extra_files=files).module()
+    return program, json.loads(files["metadata.json"])
+
+
+def test_the_program_gives_the_logits_of_the_model_at_any_batch_size(runs, tmp_path):
+    program, told = exported(runs / "upernet", tmp_path / "model.pt2")
+    model = mae_hydra.load(runs / "upernet")
+    with torch.no_grad():
+        for count in (1, 2, 5):
+            expected, found = model(pictures(count)), program(pictures(count))
+            torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+            assert torch.equal(found.argmax(1), expected.argmax(1))
+    assert told["class_names"][:2] == ["sky", "cloud"]
+    assert len(told["palette"]) == 12
+    assert told["mean"] == [0.493, 0.484, 0.469]
+    assert told["image_size"] == [64, 64]
+    assert "uint8" in told["input"]
+
+
+def test_labels_are_the_most_likely_classes_and_the_auxiliary_head_stays_behind(runs, tmp_path):
+    program, _ = exported(runs / "upernet", tmp_path / "model.pt2", "--output", "labels")
+    labels = program(pictures(3))
+    assert labels.dtype == torch.uint8
+    with torch.no_grad():
+        assert torch.equal(labels.long(), mae_hydra.load(runs / "upernet")(pictures(3)).argmax(1))
+    assert not [name for name in program.state_dict() if "auxiliary" in name]
+
+
+def test_floats_are_taken_as_normalised_and_a_fixed_batch_refuses_another(runs, tmp_path):
+    words = ["--input", "float", "--batch", "2", "--output", "maps", "--check"]
+    program, told = exported(runs / "mae", tmp_path / "model.pt2", *words)
+    model = mae_hydra.load(runs / "mae")
+    images = model.prepare(pictures(2))
+    with torch.no_grad():
+        [expected] = model.encoder.feature_maps(images)
+        torch.testing.assert_close(program(images)[0], expected, atol=1e-5, rtol=1e-5)
+        with pytest.raises(AssertionError, match="Guard failed"):
+            program(images[:1])
+    assert "float32" in told["input"]
+    assert "(2, 3, 64, 64)" in told["input"]
+
+
+def test_tokens_are_those_of_all_patches_and_the_decoder_stays_behind(runs, tmp_path):
+    program, told = exported(runs / "mae", tmp_path / "model.pt2")
+    model = mae_hydra.load(runs / "mae")
+    with torch.no_grad():
+        expected = model.encoder.tokens(model.prepare(pictures(3)))
+        torch.testing.assert_close(program(pictures(3)), expected, atol=1e-5, rtol=1e-5)
+    assert expected.shape[1] == 1 + 64
+    assert not [name for name in program.state_dict() if "decoder" in name]
+    assert "class_names" not in told
+
+
+def reference(model: Any, images: torch.Tensor, output: str) -> torch.Tensor:
+    if output in ("logits", "labels"):
+        logits = model(images)
+        return logits if output == "logits" else logits.argmax(1).to(torch.uint8)
+    images = model.prepare(images)
+    return model.encoder.tokens(images) if output == "tokens" else model.encoder.feature_maps(images)[0]
+
+
+@onnx
+@pytest.mark.parametrize(
+    ("run", "output"),
+    [
+        ("upernet", "logits"),
+        ("mae", "tokens"),
+        pytest.param("upernet", "labels", marks=pytest.mark.slow),
+        pytest.param("mae", "maps", marks=pytest.mark.slow),
+    ],
+)
+def test_onnx_gives_what_the_model_gives(runs, tmp_path, capsys, run, output):
+    import onnxruntime
+
+    out = tmp_path / "model.onnx"
+    assert main(["export", str(runs / run), str(out), "--output", output, "--check"]) == 0
+    assert "differs from the model by at most" in capsys.readouterr().out
+    session = onnxruntime.InferenceSession(out)
+    model = mae_hydra.load(runs / run)
+    with torch.no_grad():
+        for count in (1, 4):
+            images = pictures(count)
+            expected = reference(model, images, output)
+            [found] = session.run(None, {"images": images.numpy()})
+            torch.testing.assert_close(torch.from_numpy(found), expected, atol=1e-5, rtol=1e-5)
+    told = session.get_modelmeta().custom_metadata_map
+    assert json.loads(told["image_size"]) == [64, 64]
+    assert told["output"] == output
+    assert session.get_inputs()[0].shape == ["batch", 3, 64, 64]
+
+
+@pytest.mark.parametrize("kind", ["torch", pytest.param("onnx", marks=onnx)])
+def test_the_examples_of_the_document_run(runs, tmp_path, kind):
+    ending = {"torch": "pt2", "onnx": "onnx"}[kind]
+    assert main(["export", str(runs / "upernet"), str(tmp_path / f"model.{ending}")]) == 0
+    blocks = [
+        block for block in re.findall(r"```python\n(.*?)```", DOC.read_text(), re.DOTALL) if f"model.{ending}" in block
+    ]
+    assert len(blocks) == {"torch": 1, "onnx": 2}[kind]
+    code = "\n".join([*blocks, "import sys", "assert 'mae_hydra' not in sys.modules"])
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_program_that_differs_is_refused_by_the_check(runs, tmp_path, monkeypatch, capsys):
+    def slightly_off(path):
+        program = torch.export.load(path).module()
+        return lambda images: [program(images) * 1.001]
+
+    monkeypatch.setattr(module, "_torch_runner", slightly_off)
+    assert main(["export", str(runs / "upernet"), str(tmp_path / "model.pt2"), "--check"]) == 1
+    assert "logits differ from the model's by" in capsys.readouterr().err
+
+
+def test_an_export_that_fails_leaves_the_old_file_and_no_other(runs, tmp_path, monkeypatch):
+    out = tmp_path / "model.pt2"
+    out.write_text("precious")
+
+    def full(program, file, extra_files):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch.export, "save", full)
+    with pytest.raises(OSError, match="No space"):
+        main(["export", str(runs / "upernet"), str(out), "--overwrite"])
+    assert out.read_text() == "precious"
+    assert [path.name for path in tmp_path.iterdir()] == ["model.pt2"]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (
+            ["mae", "a.pt2", "--output", "labels"],
+            "holds a masked autoencoder, which has no labels; --output can be tokens",
+        ),
+        (["upernet", "a.pt2", "--output", "tokens"], "holds a UPerNet, which has no tokens"),
+        (["upernet", "a.bin"], "neither in .onnx nor in .pt2"),
+        (["upernet", "a.pt2", "--batch", "many"], "--batch must be dynamic or a positive number, got many"),
+        (["upernet", "there.pt2"], "there.pt2 is there already"),
+        (["upernet", "nowhere/a.pt2"], "no folder nowhere"),
+        (["gone", "a.pt2"], "gone"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_nothing_is_written(runs, tmp_path, monkeypatch, capsys, words, sentence):
+    monkeypatch.chdir(tmp_path)
+    Path("there.pt2").touch()
+    assert main(["export", str(runs / words[0]), *words[1:]]) == 1
+    said = capsys.readouterr().err.strip().splitlines()
+    assert sentence in said[-1]
+    assert [path.name for path in tmp_path.iterdir()] == ["there.pt2"]
+
+
+def test_missing_packages_are_named_with_the_way_out(runs, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert main(["export", str(runs / "upernet"), str(tmp_path / "a.onnx"), "--check"]) == 1
+    assert "pip install 'mae-hydra[export]'" in capsys.readouterr().err
