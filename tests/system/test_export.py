@@ -173,6 +173,20 @@ def test_an_export_that_fails_leaves_the_old_file_and_no_other(runs, tmp_path, m
     assert [path.name for path in tmp_path.iterdir()] == ["model.pt2"]
 
 
+def test_an_encoder_alone_has_no_normalisation_and_takes_floats(runs, tmp_path, capsys):
+    encoder = tmp_path / "encoder.safetensors"
+    assert main(["convert", str(runs / "mae"), str(encoder), "--to", "timm"]) == 0
+    heads = ["--set", "backbone.num_heads=2"]
+    assert main(["export", str(encoder), str(tmp_path / "model.pt2"), *heads]) == 1
+    assert "export with --input float" in capsys.readouterr().err
+    program, told = exported(encoder, tmp_path / "model.pt2", "--input", "float", *heads)
+    model = mae_hydra.load(runs / "mae")
+    images = model.prepare(pictures(3))
+    with torch.no_grad():
+        torch.testing.assert_close(program(images), model.encoder.tokens(images), atol=1e-5, rtol=1e-5)
+    assert "mean" not in told
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
