@@ -44,6 +44,7 @@ class Plan:
 
     checkpoint: Checkpoint
     config: DictConfig
+    weights: str  # sha256 of the file
     fingerprint: str
     name: str
 
@@ -84,21 +85,28 @@ def _plan(path: Path, overrides: Sequence[str], prefer: str) -> Plan:
         raise UserError(f"{taken[0]} cannot be changed here: the model comes from the checkpoint")
     config = compose_config(command_line(path, checkpoint, overrides))
     check(config)
+    if not config.evaluation:
+        raise UserError(
+            "there is nothing to evaluate: evaluation is none; add evaluation=segment or evaluation=pretrain"
+        )
+    weights = _digest(checkpoint.path)
     decisive = {
-        "weights": _digest(checkpoint.path),
+        "weights": weights,
         "data": OmegaConf.to_container(config.data, resolve=True),
         "inference": OmegaConf.to_container(config.inference, resolve=True),
         "evaluation": OmegaConf.to_container(config.evaluation, resolve=True),
         "precision": config.engine.precision,
     }
-    for free in ("root", "num_workers", "batch_size"):
+    for free in ("num_workers", "batch_size"):
         decisive["data"].pop(free, None)
+    if decisive["data"].get("root"):  # two sets of the same layout are two evaluations
+        decisive["data"]["root"] = str(Path(decisive["data"]["root"]).expanduser().resolve())
     for node in decisive["evaluation"].values():
         for free in ("num_workers", "batch_size", "num_pictures", "every"):
             node.pop(free, None)
     fingerprint = hashlib.sha256(json.dumps(decisive, sort_keys=True, default=str).encode()).hexdigest()
     words = [str(config[group]["_target_"]).rpartition(".")[2].lower() for group in ("data", "inference")]
-    return Plan(checkpoint, config, fingerprint, f"{'-'.join(words)}-{fingerprint[:6]}")
+    return Plan(checkpoint, config, weights, fingerprint, f"{'-'.join(words)}-{fingerprint[:6]}")
 
 
 def command_line(path: Path, checkpoint: Checkpoint, overrides: Sequence[str]) -> list[str]:
@@ -110,7 +118,9 @@ def command_line(path: Path, checkpoint: Checkpoint, overrides: Sequence[str]) -
     kept = [
         override
         for override in base
-        if not NOT_OF_AN_EVALUATION.match(override) and not _is_replaced(override.lstrip("+~"), replaced)
+        if override != "evaluation=none"
+        and not NOT_OF_AN_EVALUATION.match(override)
+        and not _is_replaced(override.lstrip("+~"), replaced)
     ]
     if other_data and "data.image_size" not in replaced:
         size = _image_size(checkpoint)
@@ -187,42 +197,38 @@ def _look_back(folder: Path, plan: Plan) -> dict[str, Any] | None:
 def _evaluate(plan: Plan, data: ImageData, model: nn.Module, folder: Path) -> dict[str, Any]:
     inference = build(plan.config.inference, "inference")
     results: dict[str, Any] = {}
+    several = len(plan.config.evaluation) > 1
     for name, node in plan.config.evaluation.items():
+        place = folder / str(name) if several else folder
         evaluator = complete(f"evaluation.{name}", build(node, f"evaluation.{name}"), data=data, inference=inference)
         if isinstance(evaluator, MeanIoU):
             _check_classes(model, data)
         evaluator.check(model)
         began = time.time()
         if isinstance(evaluator, MeanIoU):
-            count = _count_images(plan, data, evaluator, model, folder)
-            report = EvaluationReport.of_tally(Tally(folder / "counts", rank(), data.num_classes), data)
+            counted = _count_images(node, data, evaluator, model, place / "counts")
+            report = EvaluationReport.of_tally(Tally(place / "counts", rank(), data.num_classes), data)
             images = len(report.images)
         else:
-            found = evaluator.run(model, int(plan.checkpoint.meta.get("step", 0)))
-            report = EvaluationReport.of_evaluation(found)
-            images = count = min(len(data.validation), node.limit or len(data.validation))
+            report = EvaluationReport.of_evaluation(evaluator.run(model, int(plan.checkpoint.meta.get("step", 0))))
+            images = counted = min(len(data.validation), node.limit or len(data.validation))
         seconds = time.time() - began
-        if not is_main():
-            continue
-        results = {
-            **report.scalars,
-            "images": images,
-            "protocol": _protocol(plan, seconds, count),
-            "folder": str(folder),
-        }
-        write_report(report, data, evaluator, model, folder)
+        if is_main():
+            write_report(report, data, evaluator, model, place)
+            results |= {f"{name}/{key}" if several else key: value for key, value in report.scalars.items()}
+            results |= {"images": images, "protocol": _protocol(plan, seconds, counted), "folder": str(folder)}
+    if is_main():
         (folder / "config.yaml").write_text(OmegaConf.to_yaml(plan.config, resolve=False))
-        write_json(folder / "results.json", results)
+        write_json(folder / "results.json", results)  # last: it says that the evaluation is complete
     return results
 
 
-def _count_images(plan: Plan, data: ImageData, evaluator: MeanIoU, model: Any, folder: Path) -> int:
-    """Count what is not yet counted; returns how many images that was for this process."""
-    tally = Tally(folder / "counts", rank(), data.num_classes)
+def _count_images(node: DictConfig, data: ImageData, evaluator: MeanIoU, model: Any, folder: Path) -> int:
+    """Count what is not yet counted; returns how many images that was, over all processes."""
+    tally = Tally(folder, rank(), data.num_classes)
     barrier()
     done = {each.number for each in tally.entries()}
     barrier()  # all have read before anyone adds
-    node = plan.config.evaluation.validation
     wanted = spread(range(len(data.validation)), node.limit)
     missing = [index for index in wanted if index not in done]
     stream = EvalStream(
@@ -239,7 +245,7 @@ def _count_images(plan: Plan, data: ImageData, evaluator: MeanIoU, model: Any, f
         counts = evaluator.count(prediction, sample)
         tally.add(Entry(index, sample.name, counts.confusions, counts.boundaries))
     barrier()
-    return share
+    return len(missing)
 
 
 def _predicted(
@@ -268,14 +274,15 @@ def _check_classes(model: Any, data: ImageData) -> None:
         )
 
 
-def _protocol(plan: Plan, seconds: float, count: int) -> dict[str, Any]:
-    """All that a reader of the numbers needs to repeat them."""
+def _protocol(plan: Plan, seconds: float, counted: int) -> dict[str, Any]:
+    """All that a reader of the numbers needs to repeat them; times are of the `counted` images of this call."""
     config = OmegaConf.to_container(plan.config, resolve=True)
     assert isinstance(config, dict)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     accelerator = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
     return {
         "checkpoint": str(plan.checkpoint.path),
+        "sha256": plan.weights,
         "layout": plan.checkpoint.layout,
         "step": plan.checkpoint.meta.get("step"),
         "fingerprint": plan.fingerprint,
@@ -283,8 +290,9 @@ def _protocol(plan: Plan, seconds: float, count: int) -> dict[str, Any]:
         "data": config["data"],
         "precision": config["engine"]["precision"],
         "processes": world_size(),
+        "images_counted": counted,
         "seconds": seconds,
-        "images_per_second": world_size() * count / seconds if seconds > 0 else None,
+        "images_per_second": counted / seconds if seconds > 0 else None,
         "peak_memory_bytes": {"host": peak, "accelerator": accelerator},
         "environment": environment(),
     }

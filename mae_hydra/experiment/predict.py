@@ -70,11 +70,9 @@ def predict(path: Path, words: Sequence[str], options: Options) -> Outcome:
     written, failed = [], []
     for file, name in track(pictures, "predicting", transient=True, disable=not watched()):
         try:
-            image = read_image(file, model.encoder.in_chans)
+            written += writer.write(read_image(file, model.encoder.in_chans), name)
         except UserError as error:
             failed.append((file, str(error)))
-            continue
-        written += writer.write(image, name)
     return Outcome(written, failed)
 
 

@@ -160,6 +160,28 @@ def test_a_mistake_is_one_sentence(run, capsys, words, message):
     assert message in said
 
 
+def test_another_data_set_in_the_same_layout_is_another_evaluation(run):
+    assert main(["make-data", "other", "--train", "1", "--validation", "2", "--size", "64", "--workers", "0"]) == 0
+    assert main(["evaluate", "run", *ADE]) == 0
+    assert main(["evaluate", "run", *ADE, "data.root=other"]) == 0
+    found = [results_in(folder)["images"] for folder in Path("run/evaluations").iterdir()]
+    assert sorted(found) == [2, 7]
+
+
+def test_a_run_that_was_trained_without_evaluation_can_be_evaluated(train):
+    short = [word for word in TINY_UPERNET if word != "+debug=smoke"]  # which sets up an evaluation of its own
+    short += ["schedule.total=2", "schedule.warmup=0", "data.batch_size=2", "evaluation=none"]
+    assert train("model=upernet_vitt", *short, "hydra.run.dir=run") == 0
+    assert main(["evaluate", "run", "--out", "found"]) == 0
+    assert results_in("found")["images"] == 4
+
+
+def test_classes_that_do_not_fit_are_one_sentence(run, capsys):
+    Path("ade/classes.json").unlink()
+    assert main(["evaluate", "run", "data=ade20k", "data.root=ade", "--out", "found"]) == 1
+    assert "the model knows 12 classes, the data have 150" in capsys.readouterr().err
+
+
 def test_another_checkpoint_does_not_go_on_in_the_same_folder(run, capsys):
     assert main(["evaluate", "run", "--out", "found"]) == 0
     content = torch.load("run/checkpoints/best.pt", weights_only=True)
