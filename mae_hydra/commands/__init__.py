@@ -36,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sub = verbs.add_parser(verb, help=summary, description=summary)
         if words[:1] == [verb]:
             importlib.import_module(f"mae_hydra.commands.{module}").arguments(sub)
-    options = parser.parse_args(words)
+    options, rest = parser.parse_known_args(words)
+    _take_overrides(parser, options, rest)
     try:
         return int(importlib.import_module(f"mae_hydra.commands.{VERBS[options.verb][0]}").run(options))
     except UserError as error:
@@ -44,3 +45,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _take_overrides(parser: argparse.ArgumentParser, options: argparse.Namespace, rest: Sequence[str]) -> None:
+    """argparse takes a list of words once; overrides may stand before and behind an option all the same."""
+    lists = [name for name in ("overrides", "words") if isinstance(getattr(options, name, None), list)]
+    if rest and (not lists or any(word.startswith("-") for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    for name in lists:
+        getattr(options, name).extend(rest)

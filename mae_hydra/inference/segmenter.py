@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mae_hydra.inference.resize import resize_image
 from mae_hydra.inference.windows import Size
+from mae_hydra.models import UPerNet
 
 
 class Encoder(Protocol):
@@ -46,6 +47,11 @@ class SegmentationInference(Protocol):
     def predict(self, model: Any, images: list[Tensor]) -> list[Tensor]:
         """Class maps uint8 (H, W), on the model's device, of images uint8 (C, H, W) of any sizes."""
         ...
+
+
+def sooner(model: SegmentationModel) -> SegmentationModel:
+    """The form of `model` that gives the same logits for less work, where there is one."""
+    return model.fast() if isinstance(model, UPerNet) else model
 
 
 def prepared(model: SegmentationModel, image: Tensor, size: Size | None) -> Tensor:

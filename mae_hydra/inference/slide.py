@@ -14,7 +14,7 @@ from torch.nn.functional import pad
 
 from mae_hydra.errors import UserError
 from mae_hydra.inference.resize import checked_long_ratio, resize_scores, resized_size, short_side, size_of
-from mae_hydra.inference.segmenter import SegmentationModel, label_map, prepared
+from mae_hydra.inference.segmenter import SegmentationModel, label_map, prepared, sooner
 from mae_hydra.inference.windows import Size, as_size, as_written, window_corners, window_counts
 
 
@@ -85,6 +85,7 @@ class Windows:
         `images` is drawn from only as batches fill up, and a picture is handed out as soon as its last window is done,
         so that no more than about `window_batch` pictures are alive at a time.
         """
+        model = sooner(model)
         open_canvases: deque[_Canvas] = deque()
         batch: list[tuple[_Canvas, Size]] = []
         for image in images:

@@ -8,7 +8,7 @@ from torch.nn.functional import pad
 
 from mae_hydra.errors import UserError
 from mae_hydra.inference.resize import checked_long_ratio, resize_scores, resized_size, short_side, size_of
-from mae_hydra.inference.segmenter import SegmentationModel, label_map, prepared
+from mae_hydra.inference.segmenter import SegmentationModel, label_map, prepared, sooner
 from mae_hydra.inference.windows import Size
 
 
@@ -41,6 +41,7 @@ class Whole:
         return [label_map(scores) for scores in self._scores(model, images)]
 
     def _scores(self, model: SegmentationModel, images: list[Tensor]) -> Iterator[Tensor]:
+        model = sooner(model)
         inputs = [self._input(model, image) for image in images]
         height, width = model.encoder.image_size
         # Padded after normalisation, where the mean colour is zero.

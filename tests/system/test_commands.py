@@ -41,6 +41,16 @@ def test_a_folder_that_is_not_empty_is_not_overwritten(tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
+def test_overrides_may_stand_on_both_sides_of_an_option(capsys):
+    assert main(["benchmark", "parts", "model=mae_vitt", "--rounds", "1", "data.num_workers=0"]) == 0
+    assert "mae_vitt" in capsys.readouterr().out
+    for words in (["--nonsense", "1"], ["--nonsense"]):
+        with pytest.raises(SystemExit) as caught:
+            main(["benchmark", "parts", "model=mae_vitt", *words])
+        assert caught.value.code == 2
+    assert "unrecognized arguments: --nonsense" in capsys.readouterr().err
+
+
 def test_an_unknown_verb_is_answered_with_the_known_ones(capsys):
     with pytest.raises(SystemExit) as caught:
         main(["evalute"])
