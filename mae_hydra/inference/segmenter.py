@@ -10,9 +10,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from mae_hydra.inference.resize import resize_image
+from mae_hydra.inference.resize import resize_image, resize_scores
 from mae_hydra.inference.windows import Size
 from mae_hydra.models import UPerNet
+
+RESIZED_BYTES = 2**29  # of scores at a picture's own size, at once
 
 
 class Encoder(Protocol):
@@ -62,6 +64,32 @@ def prepared(model: SegmentationModel, image: Tensor, size: Size | None) -> Tens
 
 def label_map(scores: Tensor) -> Tensor:
     """(K, H, W) -> uint8 (H, W); of equal scores the lowest class wins."""
-    if len(scores) > 256:
-        raise ValueError(f"class maps are uint8, which holds 256 classes; the model has {len(scores)}")
+    _check_count(len(scores))
     return scores.argmax(0).to(torch.uint8)
+
+
+def resized_label_map(scores: Tensor, size: Size, most_bytes: int = RESIZED_BYTES) -> Tensor:
+    """`label_map(resize_scores(scores, size))`, bit for bit, with only as many classes at `size` as `most_bytes` hold.
+
+    A picture of 4000x6000 pixels has 14.4 GB of scores for 150 classes; resizing treats every class on its own.
+    """
+    _check_count(len(scores))
+    at_once = max(1, most_bytes // (scores.element_size() * size[0] * size[1]))
+    best, classes = _largest(scores[:at_once], size)
+    for start in range(at_once, len(scores), at_once):
+        value, found = _largest(scores[start : start + at_once], size)
+        better = value > best
+        classes = torch.where(better, found + start, classes)
+        best = torch.where(better, value, best)
+    return classes
+
+
+def _largest(scores: Tensor, size: Size) -> tuple[Tensor, Tensor]:
+    """Largest score and its class, uint8, of every pixel at `size`."""
+    value, index = resize_scores(scores, size).max(0)
+    return value, index.to(torch.uint8)
+
+
+def _check_count(classes: int) -> None:
+    if classes > 256:
+        raise ValueError(f"class maps are uint8, which holds 256 classes; the model has {classes}")

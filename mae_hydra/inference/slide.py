@@ -14,7 +14,7 @@ from torch.nn.functional import pad
 
 from mae_hydra.errors import UserError
 from mae_hydra.inference.resize import checked_long_ratio, resize_scores, resized_size, short_side, size_of
-from mae_hydra.inference.segmenter import SegmentationModel, label_map, prepared, sooner
+from mae_hydra.inference.segmenter import SegmentationModel, prepared, resized_label_map, sooner
 from mae_hydra.inference.windows import Size, as_size, as_written, window_corners, window_counts
 
 
@@ -43,16 +43,17 @@ class Slide:
 
     @torch.no_grad()
     def scores(self, model: SegmentationModel, image: Tensor) -> Tensor:
-        return next(self._scores(model, [image]))
+        [(_, logits)] = self._logits(model, [image])
+        return resize_scores(logits, size_of(image))
 
     @torch.no_grad()
     def predict(self, model: SegmentationModel, images: list[Tensor]) -> list[Tensor]:
-        return [label_map(scores) for scores in self._scores(model, images)]
+        return [resized_label_map(logits, size_of(image)) for image, logits in self._logits(model, images)]
 
-    def _scores(self, model: SegmentationModel, images: list[Tensor]) -> Iterator[Tensor]:
+    def _logits(self, model: SegmentationModel, images: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """(image, its mean logits at the size at which it was looked at)."""
         inputs = (prepared(model, image, self._size(size_of(image))) for image in images)
-        for image, logits in zip(images, self.windows.logits(model, inputs), strict=True):
-            yield resize_scores(logits, size_of(image))
+        yield from zip(images, self.windows.logits(model, inputs), strict=True)
 
     def _size(self, size: Size) -> Size:
         return size if self.short is None else resized_size(size, self.short, self.long_ratio)

@@ -8,7 +8,7 @@ from torch.nn.functional import pad
 
 from mae_hydra.errors import UserError
 from mae_hydra.inference.resize import checked_long_ratio, resize_scores, resized_size, short_side, size_of
-from mae_hydra.inference.segmenter import SegmentationModel, label_map, prepared, sooner
+from mae_hydra.inference.segmenter import SegmentationModel, prepared, resized_label_map, sooner
 from mae_hydra.inference.windows import Size
 
 
@@ -34,21 +34,22 @@ class Whole:
 
     @torch.no_grad()
     def scores(self, model: SegmentationModel, image: Tensor) -> Tensor:
-        return next(self._scores(model, [image]))
+        [(_, logits)] = self._logits(model, [image])
+        return resize_scores(logits, size_of(image))
 
     @torch.no_grad()
     def predict(self, model: SegmentationModel, images: list[Tensor]) -> list[Tensor]:
-        return [label_map(scores) for scores in self._scores(model, images)]
+        return [resized_label_map(logits, size_of(image)) for image, logits in self._logits(model, images)]
 
-    def _scores(self, model: SegmentationModel, images: list[Tensor]) -> Iterator[Tensor]:
+    def _logits(self, model: SegmentationModel, images: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """(image, its logits at the size at which it was looked at)."""
         model = sooner(model)
         inputs = [self._input(model, image) for image in images]
         height, width = model.encoder.image_size
         # Padded after normalisation, where the mean colour is zero.
         batch = [pad(image, (0, width - image.shape[2], 0, height - image.shape[1])) for image in inputs]
         for image, inside, logits in zip(images, inputs, model(torch.stack(batch)), strict=True):
-            logits = logits[:, : inside.shape[1], : inside.shape[2]].float()
-            yield resize_scores(logits, size_of(image))
+            yield image, logits[:, : inside.shape[1], : inside.shape[2]].float()
 
     def _input(self, model: SegmentationModel, image: Tensor) -> Tensor:
         self.check(model, size_of(image))
