@@ -74,8 +74,11 @@ def step(words: Sequence[str], rounds: int) -> Measured:
     return Measured(table, numbers | _numbers(config.name, found))
 
 
-def inference(path: Path | None, words: Sequence[str], size: tuple[int, int], rounds: int) -> Measured:
-    """The classes of one picture of `size`, beside the loop that everyone writes, with the same weights."""
+def inference(path: Path | None, words: Sequence[str], size: tuple[int, int], rounds: int, alone: bool) -> Measured:
+    """The classes of one picture of `size`, beside the loop that everyone writes, with the same weights.
+
+    `alone`: without that loop, which holds all scores of the picture at once.
+    """
     chosen = any(word.startswith("inference=") for word in words)
     config, model, settings = _segmenter(path, [*words] if chosen else [*words, "inference=slide"])
     method = build(config.inference, "inference")
@@ -85,11 +88,10 @@ def inference(path: Path | None, words: Sequence[str], size: tuple[int, int], ro
     method.check(model, size)
     with torch.no_grad(), settings.autocast():
         ours = method.predict(model, [image])[0]
-        theirs = plain_loop(model, image, **settings_of_loop)
-        candidates = {
-            type(method).__name__: lambda: method.predict(model, [image]),
-            "window at a time": lambda: plain_loop(model, image, **settings_of_loop),
-        }
+        theirs = ours if alone else plain_loop(model, image, **settings_of_loop)
+        candidates = {type(method).__name__: lambda: method.predict(model, [image])}
+        if not alone:
+            candidates["window at a time"] = lambda: plain_loop(model, image, **settings_of_loop)
         with PeakMemory(settings.torch_device) as peak:
             method.predict(model, [image])
             wait(settings.torch_device)
@@ -97,8 +99,9 @@ def inference(path: Path | None, words: Sequence[str], size: tuple[int, int], ro
     same = float((ours.cpu() == theirs.cpu()).double().mean())
     title = f"{config.name}: a picture of {size[0]}x{size[1]}, {settings.resolved_precision}"
     table = _timings(title, found, 1, "img/s")
-    table.caption = f"{table.caption}; peak memory {_gigabytes(peak.bytes)}; {100 * same:.4f} % of the pixels agree"
-    numbers = {"size": list(size), "agreeing_pixels": same, "peak_memory_bytes": peak.bytes}
+    table.caption = f"{table.caption}; peak memory {_gigabytes(peak.bytes)}"
+    table.caption += "" if alone else f"; {100 * same:.4f} % of the pixels agree"
+    numbers = {"size": list(size), "agreeing_pixels": None if alone else same, "peak_memory_bytes": peak.bytes}
     return Measured(table, numbers | _numbers(config.name, found))
 
 

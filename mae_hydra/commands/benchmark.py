@@ -24,6 +24,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("words", nargs="*", help="overrides; for inference and results-row a checkpoint first")
     parser.add_argument("--rounds", type=int, default=5, help="alternating rounds (default: %(default)s)")
     parser.add_argument("--size", type=int, nargs=2, default=[512, 683], metavar=("H", "W"), help="of the picture")
+    parser.add_argument("--alone", action="store_true", help="of inference: without the loop that it stands beside")
     parser.add_argument(
         "--images", type=int, default=200, help="pictures that fps is taken over (default: %(default)s)"
     )
@@ -59,7 +60,7 @@ def _measure(options: argparse.Namespace) -> "Measured":
             raise UserError("results-row needs a run or a checkpoint: mae-hydra benchmark results-row <run>")
         return report.results_row(checkpoint, words, options.images)
     if options.what == "inference":
-        return report.inference(checkpoint, words, tuple(options.size), options.rounds)
+        return report.inference(checkpoint, words, tuple(options.size), options.rounds, options.alone)
     if checkpoint is not None:
         raise UserError(f"{options.what} takes overrides only, such as model=upernet_vitb; got {checkpoint}")
     return report.parts(words) if options.what == "parts" else report.step(words, options.rounds)

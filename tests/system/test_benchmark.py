@@ -39,6 +39,10 @@ def test_a_picture_is_segmented_beside_the_loop_that_everyone_writes():
     found = benchmark("inference", "model=upernet_vitt", *TINY_UPERNET, "--size", "70", "150", "--rounds", "2")
     assert set(found["timings"]) == {"Slide", "window at a time"}
     assert found["agreeing_pixels"] > 0.99
+    alone = benchmark(
+        "inference", "model=upernet_vitt", *TINY_UPERNET, "--size", "70", "150", "--rounds", "1", "--alone"
+    )
+    assert list(alone["timings"]) == ["Slide"]
 
 
 def test_the_results_row_has_all_its_columns(train, capsys):
