@@ -20,8 +20,9 @@ def count_confusions(prediction: Tensor, labels: Tensor, num_classes: int, ignor
     counted = labels != ignore_index
     labels, prediction = labels[counted].long(), prediction[counted].long()
     for name, values in (("labels", labels), ("predictions", prediction)):
-        if values.numel() and values.max() >= num_classes:
-            raise ValueError(f"{name} must be classes 0..{num_classes - 1}, got {int(values.max())}")
+        if values.numel() and (values.max() >= num_classes or values.min() < 0):
+            wrong = values.min() if values.min() < 0 else values.max()
+            raise ValueError(f"{name} must be classes 0..{num_classes - 1}, got {int(wrong)}")
     return multiclass_confusion_matrix(prediction, labels, num_classes, validate_args=False)
 
 

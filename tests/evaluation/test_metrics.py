@@ -79,3 +79,8 @@ def test_values_that_are_no_class_are_refused() -> None:
         count_confusions(zeros, torch.tensor([[0, 200]], dtype=torch.uint8), 3, IGNORE)
     with pytest.raises(ValueError, match=r"predictions must be classes 0\.\.2, got 3"):
         count_confusions(torch.tensor([[0, 3]], dtype=torch.uint8), zeros, 3, IGNORE)
+    negative = torch.tensor([[0, -1]])
+    with pytest.raises(ValueError, match=r"predictions must be classes 0\.\.2, got -1"):
+        count_confusions(negative, zeros, 3, IGNORE)
+    with pytest.raises(ValueError, match=r"labels must be classes 0\.\.2, got -1"):
+        count_confusions(zeros, negative, 3, IGNORE)
