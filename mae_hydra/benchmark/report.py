@@ -24,7 +24,7 @@ from mae_hydra.experiment.construct import build, complete
 from mae_hydra.experiment.evaluate import command_line, evaluate
 from mae_hydra.models import MAE, UPerNet
 from mae_hydra.seeds import seed_device
-from mae_hydra.weights import read_checkpoint
+from mae_hydra.weights import Checkpoint, read_checkpoint
 
 TIMING_IMAGES, WARMUP_IMAGES = 200, 5  # of the published fps: one image at a time, after five that do not count
 
@@ -80,7 +80,8 @@ def inference(path: Path | None, words: Sequence[str], size: tuple[int, int], ro
     `alone`: without that loop, which holds all scores of the picture at once.
     """
     chosen = any(word.startswith("inference=") for word in words)
-    config, model, settings = _segmenter(path, [*words] if chosen else [*words, "inference=slide"])
+    config, checkpoint, settings = _configured(path, words if chosen else [*words, "inference=slide"])
+    model = _segmenter(config, checkpoint, settings)
     method = build(config.inference, "inference")
     image = noise_batch(size, model.encoder.in_chans, 1, 0).images[0]
     crop = model.encoder.image_size[0]
@@ -111,28 +112,21 @@ def results_row(path: Path, words: Sequence[str], images: int) -> Measured:
     Memory: peak of training steps at `data.batch_size` images. fps: one picture at a time, loading left out, resizing,
     windows, resizing back and arg max included. mIoU: single scale, then multi-scale with flipping.
     """
-    config, model, settings = _segmenter(path, [*words, "inference=slide"])
+    config, checkpoint, settings = _configured(path, [*words, "inference=slide"])
+    peak, trained = _training_peak(config, settings)  # first: nothing else is in memory yet
+    model = _segmenter(config, checkpoint, settings)
     data = build(config.data, "data")
     method = build(config.inference, "inference")
-    count = min(images, len(data.validation))
-    pictures = [data.validation[index].image for index in range(min(count + WARMUP_IMAGES, len(data.validation)))]
+    count = min(images + WARMUP_IMAGES, len(data.validation))
+    pictures = [data.validation[index].image for index in range(count)]
+    timed = pictures[WARMUP_IMAGES:] or pictures
+    turns = iter(timed)
     with torch.no_grad(), settings.autocast():
         for picture in pictures[:WARMUP_IMAGES]:
             method.predict(model, [picture])
-        turns = iter(pictures[WARMUP_IMAGES:] or pictures)
-        rounds = max(len(pictures) - WARMUP_IMAGES, len(pictures) if len(pictures) <= WARMUP_IMAGES else 1)
-        found = alternate(
-            {"picture": lambda: method.predict(model, [next(turns)])},
-            rounds=rounds,
-            warmup=0,
-            device=settings.torch_device,
-        )["picture"]
+        candidates = {"picture": lambda: method.predict(model, [next(turns)])}
+        found = alternate(candidates, rounds=len(timed), warmup=0, device=settings.torch_device)["picture"]
     fps = len(found.seconds) / sum(found.seconds)
-    with PeakMemory(settings.torch_device) as peak:
-        work, _, batch = _training_step(config, settings)
-        for _ in range(2):
-            work()
-        wait(settings.torch_device)
     scores = {
         name: evaluate(path, [*words, f"inference={option}"], None)["mIoU"]
         for name, option in (("mIoU", "slide"), ("mIoU(ms+flip)", "multiscale_flip"))
@@ -141,15 +135,15 @@ def results_row(path: Path, words: Sequence[str], images: int) -> Measured:
     for name in ("method", "crop", "memory, GB", "fps", "mIoU", "mIoU(ms+flip)"):
         table.add_column(name, justify="left" if name == "method" else "right")
     crop = "x".join(map(str, model.encoder.image_size))
-    memory = _gigabytes(peak.bytes).removesuffix(" GB")
+    memory = _gigabytes(peak).removesuffix(" GB")
     table.add_row(config.name, crop, memory, f"{fps:.2f}", *(f"{value:.2f}" for value in scores.values()))
     machine = describe_machine()
     table.caption = (
-        f"{in_words(machine)}; {settings.resolved_precision}; training at {len(batch)} images; fps over "
+        f"{in_words(machine)}; {settings.resolved_precision}; training at {trained} images; fps over "
         f"{len(found.seconds)} pictures, {1e3 * found.median:.0f} ms median, {1e3 * found.percentile(95):.0f} ms 95 %"
     )
     numbers = {"model": config.name, "fps": fps, "latency_seconds": list(found.seconds), "machine": machine, **scores}
-    return Measured(table, numbers | {"training_peak_memory_bytes": peak.bytes, "training_images": len(batch)})
+    return Measured(table, numbers | {"training_peak_memory_bytes": peak, "training_images": trained})
 
 
 def _composed(words: Sequence[str]) -> DictConfig:
@@ -168,21 +162,33 @@ def _training_step(config: DictConfig, settings: Settings) -> tuple[TrainingStep
     return TrainingStep(model, optimizer, settings, batch, cut.accumulate), model, batch
 
 
-def _segmenter(path: Path | None, words: Sequence[str]) -> tuple[DictConfig, UPerNet, Settings]:
-    """The configuration, and the model on its device: of a checkpoint, or freshly initialised."""
-    if path is None:
-        config = _composed(words)
-        seed_device(config.seed, "init")
-        model = build(config.model, "model").eval()
-    else:
-        checkpoint = read_checkpoint(path, prefer="best")
-        config = _composed(command_line(path, checkpoint, words))
-        model = entry.load(path)
-    if not isinstance(model, UPerNet):
-        raise UserError(f"this benchmark takes a UPerNet, got a {type(model).__name__}; use model=upernet_vitb")
+def _training_peak(config: DictConfig, settings: Settings) -> tuple[int | None, int]:
+    """Most bytes that two training steps needed, and their micro-batch."""
+    with PeakMemory(settings.torch_device) as peak:
+        work, _, batch = _training_step(config, settings)
+        for _ in range(2):
+            work()
+        wait(settings.torch_device)
+    return peak.bytes, len(batch)
+
+
+def _configured(path: Path | None, words: Sequence[str]) -> tuple[DictConfig, Checkpoint | None, Settings]:
+    """The configuration of a segmentation model, with its checkpoint where `path` names one."""
+    checkpoint = None if path is None else read_checkpoint(path, prefer="best")
+    config = _composed(words if path is None or checkpoint is None else command_line(path, checkpoint, words))
+    if config.task != "segment":
+        raise UserError(f"this benchmark takes a UPerNet, got {config.name}; use model=upernet_vitb")
     settings: Settings = build(config.engine, "engine")
     settings.apply()
-    return config, model.to(settings.torch_device), settings
+    return config, checkpoint, settings
+
+
+def _segmenter(config: DictConfig, checkpoint: Checkpoint | None, settings: Settings) -> UPerNet:
+    """The model on its device: of a checkpoint, or freshly initialised."""
+    seed_device(config.seed, "init")
+    model = build(config.model, "model").eval() if checkpoint is None else entry.model_from(checkpoint)
+    assert isinstance(model, UPerNet)
+    return model.to(settings.torch_device)
 
 
 def _timings(title: str, found: dict[str, Timing], items: int, unit: str) -> Table:

@@ -41,17 +41,16 @@ def load(path: str | Path, *overrides: str) -> nn.Module:
     file or folder in any known layout. A file that holds an encoder alone gives a VisionTransformer. `overrides` say
     what a released file does not tell, e.g. "backbone.num_heads=6".
     """
-    checkpoint = read_checkpoint(path, prefer="best")
+    return model_from(read_checkpoint(path, prefer="best"), *overrides)
+
+
+def model_from(checkpoint: Checkpoint, *overrides: str) -> nn.Module:
+    """`load` of a checkpoint that has been read."""
     config = checkpoint.meta.get("config")
     if not config or overrides:
         config = configuration_of(checkpoint, overrides)
         if checkpoint.kind == "mae" and "norm_pix" not in checkpoint.meta:
-            log.warning("%s: %s", path, UNKNOWN_TARGET)
-    return load_as(checkpoint, config)
-
-
-def load_as(checkpoint: Checkpoint, config: Mapping[str, Any]) -> nn.Module:
-    """The model that `config`, resolved, describes, filled with exactly the checkpoint's weights; in eval mode."""
+            log.warning("%s: %s", checkpoint.path, UNKNOWN_TARGET)
     with torch.random.fork_rng():
         model = model_of(checkpoint, config)
     load_exact(model, checkpoint)

@@ -29,7 +29,7 @@ from mae_hydra.experiment.check import check
 from mae_hydra.experiment.compose import compose_config
 from mae_hydra.experiment.construct import build, complete
 from mae_hydra.experiment.evaluation_report import EvaluationReport, write_report
-from mae_hydra.experiment.identify import configuration_of, overrides_of
+from mae_hydra.experiment.identify import overrides_of
 from mae_hydra.experiment.provenance import environment
 from mae_hydra.experiment.status import write_json
 from mae_hydra.weights import Checkpoint, describe, read_checkpoint
@@ -66,9 +66,9 @@ def evaluate(path: Path, overrides: Sequence[str], out: Path | None, prefer: str
         if finished is not None:
             return finished
         # Of a file that tells no normalisation ImageNet's is taken, or what is given here.
-        given = [override for override in overrides if override.startswith(("data.mean=", "data.std="))]
-        config = plan.checkpoint.meta.get("config") or configuration_of(plan.checkpoint, given)
-        model = entry.load_as(plan.checkpoint, config)
+        tells = "config" in plan.checkpoint.meta
+        given = [] if tells else [each for each in overrides if each.startswith(("data.mean=", "data.std="))]
+        model = entry.model_from(plan.checkpoint, *given)
         model.to(settings.torch_device)
         with torch.no_grad(), settings.autocast():
             results = _evaluate(plan, data, model, folder)

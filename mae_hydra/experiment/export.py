@@ -75,7 +75,7 @@ class Exported(nn.Module):
 def export(path: Path, out: Path, options: Options, overrides: tuple[str, ...] = ()) -> Exported:
     """Write the model of `path` to `out`, whole or not at all; gives what was exported, to compare with."""
     checkpoint = read_checkpoint(path, prefer="best")
-    model = entry.load(path, *overrides)
+    model = entry.model_from(checkpoint, *overrides)
     kind = "segmentation" if isinstance(model, UPerNet) else "encoder"
     output = options.output or OUTPUTS[kind][0]
     _check_fit(path, model, kind, output, options)

@@ -58,7 +58,7 @@ def predict(path: Path, words: Sequence[str], options: Options) -> Outcome:
     """Predict for every picture that `words` name (files, folders, patterns); a broken one does not stop the others."""
     checkpoint = read_checkpoint(path, prefer="best")
     pictures = list(_named(_listed(words), options.limit))
-    model = entry.load(path).to(_device(options.device))
+    model = entry.model_from(checkpoint).to(_device(options.device))
     writer: _Segmentations | _Reconstructions
     if isinstance(model, MAE):
         writer = _Reconstructions(model, options)

@@ -28,10 +28,7 @@ class Foreign:
     state: Any = None
 
     def __new__(cls, *_: Any, **__: Any) -> "Foreign":
-        return object.__new__(cls)
-
-    def __init__(self, *_: Any, **__: Any) -> None:
-        pass  # whatever it was built from is let go
+        return object.__new__(cls)  # whatever it was built from is let go
 
     def __setstate__(self, state: Any) -> None:
         self.state = state

@@ -52,10 +52,13 @@ def read_checkpoint(path: str | Path, prefer: Literal["last", "best"] = "last") 
 def check_finite(checkpoint: Checkpoint) -> None:
     """UserError naming the first tensor with a NaN or an infinity."""
     for name, tensor in checkpoint.tensors.items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise UserError(
-                f"{name} in {checkpoint.path} has NaN or infinite values: that training diverged; use another"
-            )
+        check_values(name, tensor, checkpoint.path)
+
+
+def check_values(name: str, tensor: Tensor, path: Path) -> None:
+    """UserError where `tensor`, `name` in the file at `path`, has a NaN or an infinity."""
+    if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+        raise UserError(f"{name} in {path} has NaN or infinite values: that training diverged; use another")
 
 
 def _find(path: Path, prefer: Literal["last", "best"]) -> Path:

@@ -5,13 +5,12 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from mae_hydra.errors import UserError
 from mae_hydra.weights.adapt import ADAPTABLE, adapted
 from mae_hydra.weights.layouts import Kind, kind_of
-from mae_hydra.weights.read import Checkpoint
+from mae_hydra.weights.read import Checkpoint, check_values
 from mae_hydra.weights.report import Row, TransferReport, collapse
 from mae_hydra.weights.resize import (
     Grid,
@@ -193,8 +192,7 @@ def _check_tensor(name: str, tensor: Tensor, own: Tensor, checkpoint: Checkpoint
         if re.search(r"\.classify\.", name):
             way_out += ", or let the last layers start anew with init_adapt=[classes]"
         raise UserError(f"{name} is {_by(tensor.shape)} in {checkpoint.path}, {_by(own.shape)} in the model: {way_out}")
-    if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-        raise UserError(f"{name} in {checkpoint.path} has NaN or infinite values: that training diverged; use another")
+    check_values(name, tensor, checkpoint.path)
 
 
 def _by(size: Iterable[int]) -> str:

@@ -47,7 +47,7 @@ def test_a_perfect_prediction_scores_one_hundred_whatever_is_ignored():
     assert np.isnan(scores[8])  # a class that is nowhere
 
 
-def test_a_large_region_shifted_by_a_pixel_loses_far_more_at_its_boundary_than_in_all():
+def test_a_large_region_shifted_by_a_few_pixels_loses_far_more_at_its_boundary_than_in_all():
     labels = torch.zeros(200, 200, dtype=torch.uint8)
     labels[50:150, 50:150] = 1
     shifted = labels.roll(3, dims=1)

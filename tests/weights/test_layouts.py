@@ -94,7 +94,7 @@ def test_a_masked_autoencoder_survives_every_layout_that_can_hold_it(target):
     assert same(recognise(tensors).to_native(tensors), native)
 
 
-def test_huggingfaces_files_come_back_whatever_spelling_they_have(tmp_path):
+def test_huggingfaces_files_come_back_whatever_spelling_they_have():
     """The released files, what transformers 5 writes, and its modules' own names."""
     model = randomise(huggingface())
     native = recognise(model.state_dict()).to_native(model.state_dict())

@@ -1,7 +1,7 @@
 """Renaming in both directions by one table: what stands on the left is theirs, on the right ours."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cache
 
 from torch import Tensor
@@ -21,10 +21,9 @@ def from_native(tensors: State, pairs: tuple[Pair, ...]) -> dict[str, Tensor]:
     return to_native(tensors, _swapped(pairs))
 
 
-def known(names: Iterable[str], pairs: tuple[Pair, ...]) -> bool:
-    """Whether the table has every one of our `names`."""
-    swapped = _swapped(pairs)
-    return all(any(_pattern(left).fullmatch(name) for left, _ in swapped) for name in names)
+def known(name: str, pairs: tuple[Pair, ...]) -> bool:
+    """Whether the table has this name of ours."""
+    return any(_pattern(ours).fullmatch(name) for _, ours in pairs)
 
 
 def _renamed(name: str, pairs: tuple[Pair, ...]) -> str:

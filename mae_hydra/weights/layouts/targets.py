@@ -63,7 +63,7 @@ def to_layout(tensors: State, target: str) -> Export:
         elif target in ("official", "huggingface"):
             kept, neutral = _without_extras(kept, target)
             left_out += neutral
-    strangers = [] if target == "native" else [name for name in kept if not known([name], layout.pairs)]
+    strangers = [] if target == "native" else [name for name in kept if not known(name, layout.pairs)]
     if strangers:
         raise UserError(f"the {target} layout has no place for {', '.join(strangers[:5])} ({len(strangers)} tensors)")
     left_out += _key_biases(kept) if layout is official.TIMM_BEIT else ()
