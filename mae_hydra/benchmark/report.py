@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,10 +75,13 @@ def step(words: Sequence[str], rounds: int) -> Measured:
     return Measured(table, numbers | _numbers(config.name, found))
 
 
-def inference(path: Path | None, words: Sequence[str], size: tuple[int, int], rounds: int, alone: bool) -> Measured:
+def inference(
+    path: Path | None, words: Sequence[str], size: tuple[int, int], rounds: int, *, alone: bool, shares: bool
+) -> Measured:
     """The classes of one picture of `size`, beside the loop that everyone writes, with the same weights.
 
-    `alone`: without that loop, which holds all scores of the picture at once.
+    `alone`: without that loop, which holds all scores of the picture at once. `shares`: beside itself without each of
+    its shortcuts.
     """
     chosen = any(word.startswith("inference=") for word in words)
     config, checkpoint, settings = _configured(path, words if chosen else [*words, "inference=slide"])
@@ -93,6 +97,9 @@ def inference(path: Path | None, words: Sequence[str], size: tuple[int, int], ro
         candidates = {type(method).__name__: lambda: method.predict(model, [image])}
         if not alone:
             candidates["window at a time"] = lambda: plain_loop(model, image, **settings_of_loop)
+        for name in config.inference.shortcuts if shares else ():
+            candidates[f"without {name}"] = partial(_without(config, name).predict, model, [image])
+            candidates[f"without {name}"]()  # what it works out once is not timed
         with PeakMemory(settings.torch_device) as peak:
             method.predict(model, [image])
             wait(settings.torch_device)
@@ -144,6 +151,14 @@ def results_row(path: Path, words: Sequence[str], images: int) -> Measured:
     )
     numbers = {"model": config.name, "fps": fps, "latency_seconds": list(found.seconds), "machine": machine, **scores}
     return Measured(table, numbers | {"training_peak_memory_bytes": peak, "training_images": trained})
+
+
+def _without(config: DictConfig, shortcut: str) -> Any:
+    """The inference of `config`, one shortcut less."""
+    others = [name for name in config.inference.shortcuts if name != shortcut]
+    node = config.inference.copy()
+    node.shortcuts = others
+    return build(node, "inference")
 
 
 def _composed(words: Sequence[str]) -> DictConfig:

@@ -25,6 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=5, help="alternating rounds (default: %(default)s)")
     parser.add_argument("--size", type=int, nargs=2, default=[512, 683], metavar=("H", "W"), help="of the picture")
     parser.add_argument("--alone", action="store_true", help="of inference: without the loop that it stands beside")
+    parser.add_argument("--shares", action="store_true", help="of inference: also without each of its shortcuts")
     parser.add_argument(
         "--images", type=int, default=200, help="pictures that fps is taken over (default: %(default)s)"
     )
@@ -60,7 +61,8 @@ def _measure(options: argparse.Namespace) -> "Measured":
             raise UserError("results-row needs a run or a checkpoint: mae-hydra benchmark results-row <run>")
         return report.results_row(checkpoint, words, options.images)
     if options.what == "inference":
-        return report.inference(checkpoint, words, tuple(options.size), options.rounds, options.alone)
+        size = (options.size[0], options.size[1])
+        return report.inference(checkpoint, words, size, options.rounds, alone=options.alone, shares=options.shares)
     if checkpoint is not None:
         raise UserError(f"{options.what} takes overrides only, such as model=upernet_vitb; got {checkpoint}")
     return report.parts(words) if options.what == "parts" else report.step(words, options.rounds)

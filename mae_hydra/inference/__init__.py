@@ -2,7 +2,8 @@
 
 from mae_hydra.inference.multiscale_flip import MultiscaleFlip
 from mae_hydra.inference.reconstruct import Reconstruct, Reconstruction
-from mae_hydra.inference.segmenter import SegmentationInference, SegmentationModel
+from mae_hydra.inference.segmentation_model import SegmentationModel
+from mae_hydra.inference.segmenter import SegmentationInference
 from mae_hydra.inference.slide import Slide
 from mae_hydra.inference.whole import Whole
 from mae_hydra.inference.windows import window_corners

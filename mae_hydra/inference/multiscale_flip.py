@@ -6,33 +6,19 @@ computed once and weighted.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
-from mae_hydra.inference.resize import checked_long_ratio, resize_scores, resized_size, short_side, size_of
-from mae_hydra.inference.segmenter import RESIZED_BYTES, SegmentationModel, label_map, prepared
-from mae_hydra.inference.slide import Windows
+from mae_hydra.inference.passes import Pass, Windows
+from mae_hydra.inference.resize import checked_long_ratio, resized_size, short_side, size_of
+from mae_hydra.inference.segmentation_model import SHORTCUTS, SegmentationModel, prepared
+from mae_hydra.inference.segmenter import SegmentationInference
+from mae_hydra.inference.strips import Picture
 from mae_hydra.inference.windows import Size
 
 
-class Pass(NamedTuple):
-    """`weight`: its share of the mean. `logits`: float32 (K, h, w), of the mirror image where `mirrored`."""
-
-    weight: float
-    logits: Tensor
-    mirrored: bool
-
-    def resized(self, size: Size, start: int = 0, count: int | None = None) -> Tensor:
-        """Logits of `count` classes from `start` on (all, where None) at `size`, the right way round."""
-        chosen = self.logits[start:] if count is None else self.logits[start : start + count]
-        scores = resize_scores(chosen, size)
-        return scores.flip(-1) if self.mirrored else scores
-
-
-class MultiscaleFlip:
+class MultiscaleFlip(SegmentationInference):
     """Sliding windows (`crop`, `stride_ratio`, `window_batch` as in Slide) at each of `ratios`, and mirrored if `flip`.
 
     `short`: the short side at ratio 1; null: that of the picture. `long_ratio` caps the long side; null, as
@@ -50,24 +36,17 @@ class MultiscaleFlip:
         short: int | Sequence[int] | None,
         long_ratio: float | None,
         window_batch: int,
+        shortcuts: Sequence[str] = SHORTCUTS,
     ) -> None:
         if not ratios or min(ratios) <= 0:
             raise ValueError(f"ratios must be positive numbers, at least one, got {list(ratios)}")
+        super().__init__(shortcuts)
         self.windows = Windows(crop, stride_ratio, window_batch)
         self.ratios, self.flip = tuple(ratios), flip
         self.short, self.long_ratio = short_side(short), checked_long_ratio(long_ratio)
 
     def check(self, model: SegmentationModel, size: Size) -> None:
         self.windows.check(model)
-
-    @torch.no_grad()
-    def scores(self, model: SegmentationModel, image: Tensor) -> Tensor:
-        [(_, passes)] = self._passes(model, [image])
-        return _probabilities(passes, size_of(image))
-
-    @torch.no_grad()
-    def predict(self, model: SegmentationModel, images: list[Tensor]) -> list[Tensor]:
-        return [_label_map(passes, size_of(image)) for image, passes in self._passes(model, images)]
 
     def passes(self, size: Size) -> dict[Size, int]:
         """The sizes at which a picture of `size` is looked at, and how many of the ratios each stands for."""
@@ -76,59 +55,16 @@ class MultiscaleFlip:
             resized_size(size, max(int(short * ratio), *self.windows.crop), self.long_ratio) for ratio in self.ratios
         )
 
-    def _passes(self, model: SegmentationModel, images: list[Tensor]) -> Iterator[tuple[Tensor, list["Pass"]]]:
-        """(image, what each pass over it found)."""
-        plans = [self.passes(size_of(image)) for image in images]
-        results = self.windows.logits(model, self._inputs(model, images, plans))
-        whole = len(self.ratios) * (2 if self.flip else 1)
-        for image, plan in zip(images, plans, strict=True):
-            found = []
-            for weight in plan.values():
-                found.append(Pass(weight / whole, next(results), mirrored=False))
-                if self.flip:
-                    found.append(Pass(weight / whole, next(results), mirrored=True))
-            yield image, found
+    def picture(self, model: SegmentationModel, image: Tensor) -> Picture:
+        crop, stride = self.windows.crop, self.windows.stride
+        looks = []
+        for size, times in self.passes(size_of(image)).items():
+            resized = prepared(model, image, size)
+            weight = times / len(self.ratios) / (2 if self.flip else 1)
+            looks.append(Pass(resized, crop, stride, weight=weight))
+            if self.flip:
+                looks.append(Pass(resized.flip(-1), crop, stride, weight=weight, mirrored=True))
+        return Picture(size_of(image), looks, probabilities=True)
 
-    def _inputs(self, model: SegmentationModel, images: list[Tensor], plans: list[dict[Size, int]]) -> Iterator[Tensor]:
-        """Every pass of every image, each followed by its mirror image: the order in which `_scores` reads results."""
-        for image, plan in zip(images, plans, strict=True):
-            for size in plan:
-                resized = prepared(model, image, size)
-                yield resized
-                if self.flip:
-                    yield resized.flip(-1)
-
-
-def _probabilities(passes: list[Pass], size: Size) -> Tensor:
-    """float32 (K, *size): the weighted mean of the passes' probabilities."""
-    total = torch.zeros((), device=passes[0].logits.device)
-    for each in passes:
-        total = total + each.weight * each.resized(size).softmax(0)
-    return total
-
-
-def _label_map(passes: list[Pass], size: Size, most_bytes: int = RESIZED_BYTES) -> Tensor:
-    """The class map uint8 (H, W) of `_probabilities`; where those take more than `most_bytes`, a few classes at a time.
-
-    Then every pass is resized twice: once for what its probabilities are divided by, once for the probabilities.
-    """
-    classes = len(passes[0].logits)
-    at_once = max(1, most_bytes // (4 * size[0] * size[1]))
-    if at_once >= classes:
-        return label_map(_probabilities(passes, size))
-    starts = range(0, classes, at_once)
-    divisors = [
-        torch.stack([each.resized(size, start, at_once).logsumexp(0) for start in starts]).logsumexp(0)
-        for each in passes
-    ]
-    best: Tensor | None = None
-    found = torch.zeros(size, dtype=torch.uint8, device=passes[0].logits.device)
-    for start in starts:
-        chances = torch.zeros((), device=found.device)
-        for each, divisor in zip(passes, divisors, strict=True):
-            chances = chances + each.weight * (each.resized(size, start, at_once) - divisor).exp()
-        value, index = chances.max(0)
-        better = torch.ones_like(found, dtype=torch.bool) if best is None else value > best
-        found = torch.where(better, index.to(torch.uint8) + start, found)
-        best = value if best is None else torch.where(better, value, best)
-    return found
+    def window_batch(self, num_images: int) -> int:
+        return self.windows.window_batch

@@ -1,95 +1,65 @@
-"""What segmentation inference asks of a model, and what it promises.
+"""Class maps and scores of pictures of any size; how their windows lie is for each kind of inference to say.
 
-Shape letters: K classes, C channels, H W pixels. A model is used as it is: putting it in eval mode is the caller's
-matter.
+Shape letters: K classes, C channels, H W pixels.
 """
 
-from collections.abc import Iterator
-from typing import Any, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from mae_hydra.inference.resize import resize_image, resize_scores
+from mae_hydra.inference.segmentation_model import checked_shortcuts, logits_of
+from mae_hydra.inference.strips import Picture, run
 from mae_hydra.inference.windows import Size
-from mae_hydra.models import UPerNet
-
-RESIZED_BYTES = 2**29  # of scores at a picture's own size, at once
 
 
-class Encoder(Protocol):
-    @property
-    def image_size(self) -> Size: ...
+class SegmentationInference(ABC):
+    """How pictures of any size become class maps of the same size.
 
+    `shortcuts`: what is spared in a UPerNet (see `Shortcuts`); any choice gives the same answers.
+    """
 
-class SegmentationModel(Protocol):
-    """`prepare`: uint8 images (B, C, H, W) -> normalised float. A call: normalised images -> logits (B, K, H, W)."""
+    def __init__(self, shortcuts: Sequence[str]) -> None:
+        self.shortcuts = checked_shortcuts(shortcuts)
 
-    @property
-    def encoder(self) -> Encoder: ...
-
-    def prepare(self, images: Tensor) -> Tensor: ...
-
-    def __call__(self, images: Tensor) -> Tensor: ...
-
-    def parameters(self) -> Iterator[nn.Parameter]: ...
-
-
-class SegmentationInference(Protocol):
-    """How pictures of any size become class maps of the same size."""
-
+    @abstractmethod
     def check(self, model: Any, size: Size) -> None:
         """Raise a UserError where a picture of `size` (height, width) could not go through `model`."""
-        ...
 
+    @abstractmethod
+    def picture(self, model: Any, image: Tensor) -> Picture:
+        """The looks at `image`, uint8 (C, H, W), of which its scores are made."""
+
+    @abstractmethod
+    def window_batch(self, num_images: int) -> int:
+        """How many windows go through the model at once, where a call has `num_images`."""
+
+    @torch.no_grad()
     def scores(self, model: Any, image: Tensor) -> Tensor:
-        """float32 (K, H, W) at the size of `image`, uint8 (C, H, W); the largest score is the class."""
-        ...
+        """float32 (K, H, W) at the size of `image`, uint8 (C, H, W); the largest score is the class.
 
+        Of a large picture that is a lot (see `strips`); `predict` holds no more than a strip of it.
+        """
+        return torch.cat([rows for _, rows in self.strips(model, [image])], dim=1)
+
+    @torch.no_grad()
     def predict(self, model: Any, images: list[Tensor]) -> list[Tensor]:
         """Class maps uint8 (H, W), on the model's device, of images uint8 (C, H, W) of any sizes."""
-        ...
+        maps: list[list[Tensor]] = [[] for _ in images]
+        for number, rows in self.strips(model, images):
+            maps[number].append(label_map(rows))
+        return [torch.cat(strips) for strips in maps]
 
-
-def sooner(model: SegmentationModel) -> SegmentationModel:
-    """The form of `model` that gives the same logits for less work, where there is one."""
-    return model.fast() if isinstance(model, UPerNet) else model
-
-
-def prepared(model: SegmentationModel, image: Tensor, size: Size | None) -> Tensor:
-    """One image uint8 (C, H, W), on the model's device, resized to `size` and normalised: float (C, h, w)."""
-    image = image.to(next(model.parameters()).device, non_blocking=True)
-    return model.prepare((image if size is None else resize_image(image, size))[None])[0]
+    def strips(self, model: Any, images: list[Tensor]) -> Iterator[tuple[int, Tensor]]:
+        """(number of the image, the next rows of its scores (K, r, W)): what bounds the memory of a large picture."""
+        pictures = (self.picture(model, image) for image in images)
+        return run(logits_of(model, self.shortcuts), pictures, self.window_batch(len(images)))
 
 
 def label_map(scores: Tensor) -> Tensor:
     """(K, H, W) -> uint8 (H, W); of equal scores the lowest class wins."""
-    _check_count(len(scores))
+    if len(scores) > 256:
+        raise ValueError(f"class maps are uint8, which holds 256 classes; the model has {len(scores)}")
     return scores.argmax(0).to(torch.uint8)
-
-
-def resized_label_map(scores: Tensor, size: Size, most_bytes: int = RESIZED_BYTES) -> Tensor:
-    """`label_map(resize_scores(scores, size))`, bit for bit, with only as many classes at `size` as `most_bytes` hold.
-
-    A picture of 4000x6000 pixels has 14.4 GB of scores for 150 classes; resizing treats every class on its own.
-    """
-    _check_count(len(scores))
-    at_once = max(1, most_bytes // (scores.element_size() * size[0] * size[1]))
-    best, classes = _largest(scores[:at_once], size)
-    for start in range(at_once, len(scores), at_once):
-        value, found = _largest(scores[start : start + at_once], size)
-        better = value > best
-        classes = torch.where(better, found + start, classes)
-        best = torch.where(better, value, best)
-    return classes
-
-
-def _largest(scores: Tensor, size: Size) -> tuple[Tensor, Tensor]:
-    """Largest score and its class, uint8, of every pixel at `size`."""
-    value, index = resize_scores(scores, size).max(0)
-    return value, index.to(torch.uint8)
-
-
-def _check_count(classes: int) -> None:
-    if classes > 256:
-        raise ValueError(f"class maps are uint8, which holds 256 classes; the model has {classes}")

@@ -1,25 +1,29 @@
 """Whole-image inference: one forward pass per picture, all pictures of a call in one batch."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from mae_hydra.errors import UserError
-from mae_hydra.inference.resize import checked_long_ratio, resize_scores, resized_size, short_side, size_of
-from mae_hydra.inference.segmenter import SegmentationModel, prepared, resized_label_map, sooner
+from mae_hydra.inference.passes import Pass
+from mae_hydra.inference.resize import checked_long_ratio, resized_size, short_side, size_of
+from mae_hydra.inference.segmentation_model import SHORTCUTS, SegmentationModel, prepared
+from mae_hydra.inference.segmenter import SegmentationInference
+from mae_hydra.inference.strips import Picture
 from mae_hydra.inference.windows import Size
 
 
-class Whole:
+class Whole(SegmentationInference):
     """For pictures that fit the model: smaller ones are padded bottom and right with the mean colour, larger refused.
 
     `short`: resize to this short side first (ratio kept, the long side at most `long_ratio` times as long; null: no
     cap); null: no resizing. The scores are logits.
     """
 
-    def __init__(self, *, short: int | Sequence[int] | None, long_ratio: float | None) -> None:
+    def __init__(
+        self, *, short: int | Sequence[int] | None, long_ratio: float | None, shortcuts: Sequence[str] = SHORTCUTS
+    ) -> None:
+        super().__init__(shortcuts)
         self.short, self.long_ratio = short_side(short), checked_long_ratio(long_ratio)
 
     def check(self, model: SegmentationModel, size: Size) -> None:
@@ -32,28 +36,14 @@ class Whole:
                 "use inference=slide, which cuts it into windows"
             )
 
-    @torch.no_grad()
-    def scores(self, model: SegmentationModel, image: Tensor) -> Tensor:
-        [(_, logits)] = self._logits(model, [image])
-        return resize_scores(logits, size_of(image))
-
-    @torch.no_grad()
-    def predict(self, model: SegmentationModel, images: list[Tensor]) -> list[Tensor]:
-        return [resized_label_map(logits, size_of(image)) for image, logits in self._logits(model, images)]
-
-    def _logits(self, model: SegmentationModel, images: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        """(image, its logits at the size at which it was looked at)."""
-        model = sooner(model)
-        inputs = [self._input(model, image) for image in images]
-        height, width = model.encoder.image_size
-        # Padded after normalisation, where the mean colour is zero.
-        batch = [pad(image, (0, width - image.shape[2], 0, height - image.shape[1])) for image in inputs]
-        for image, inside, logits in zip(images, inputs, model(torch.stack(batch)), strict=True):
-            yield image, logits[:, : inside.shape[1], : inside.shape[2]].float()
-
-    def _input(self, model: SegmentationModel, image: Tensor) -> Tensor:
+    def picture(self, model: SegmentationModel, image: Tensor) -> Picture:
         self.check(model, size_of(image))
-        return prepared(model, image, self._size(size_of(image)))
+        limit = model.encoder.image_size
+        only = Pass(prepared(model, image, self._size(size_of(image))), limit, limit)
+        return Picture(size_of(image), [only], probabilities=False)
+
+    def window_batch(self, num_images: int) -> int:
+        return num_images
 
     def _size(self, size: Size) -> Size:
         return size if self.short is None else resized_size(size, self.short, self.long_ratio)

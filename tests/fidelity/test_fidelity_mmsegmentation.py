@@ -173,7 +173,7 @@ def test_sliding_windows_are_mmsegmentations(both, size, agree):
     with torch.no_grad():
         expected = EncoderDecoder.slide_inference(loop, ours.prepare(image[None]), [{}])[0]
     scores = slide.scores(ours, image)
-    agree("mmsegmentation's sliding windows", scores, expected, 1e-5)
+    agree("mmsegmentation's sliding windows", scores, expected, 1e-10)
     assert torch.equal(scores.argmax(0), expected.argmax(0))
 
 

@@ -9,7 +9,6 @@ from window_segmenter import WindowSegmenter, picture
 
 from mae_hydra.errors import UserError
 from mae_hydra.inference import MultiscaleFlip, Slide
-from mae_hydra.inference.multiscale_flip import _label_map
 
 RATIOS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 
@@ -123,13 +122,3 @@ def test_windows_that_the_model_does_not_take_are_refused_beforehand() -> None:
     multiscale(crop=16).check(WindowSegmenter((16, 16)), (200, 300))  # pictures may have any size
     with pytest.raises(UserError, match=r"inference.crop is 8x8, the model takes 16x16; use inference.crop=16"):
         multiscale(crop=8).check(WindowSegmenter((16, 16)), (16, 16))
-
-
-@pytest.mark.parametrize("at_once", [1, 2])
-def test_a_few_classes_at_a_time_give_the_class_map_of_all_at_once(at_once: int) -> None:
-    model, image = WindowSegmenter((16, 16)), picture(23, 31)
-    inference = multiscale(16, short=16)
-    [(_, passes)] = inference._passes(model, [image])
-    expected = inference.predict(model, [image])[0]
-    assert torch.equal(_label_map(passes, (23, 31), most_bytes=at_once * 4 * 23 * 31), expected)
-    assert expected.unique().numel() > 1

@@ -1,7 +1,5 @@
 """Sliding windows, against a plain loop: one window at a time, each padded to the full canvas."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from fixed_point import as_opencv
@@ -10,7 +8,8 @@ from torch.nn.functional import interpolate, pad
 from window_segmenter import WindowSegmenter, picture
 
 from mae_hydra.errors import UserError
-from mae_hydra.inference import Slide
+from mae_hydra.inference import SegmentationModel, Slide
+from mae_hydra.inference.strips import Picture
 
 CROP = (16, 16)
 
@@ -66,15 +65,16 @@ def test_pictures_of_different_sizes_share_batches_and_keep_their_results() -> N
 def test_pictures_are_drawn_and_handed_out_as_batches_fill_up() -> None:
     model, drawn = WindowSegmenter(CROP), []
 
-    def pictures() -> Iterator[Tensor]:
-        for index in range(20):
-            drawn.append(index)
-            yield model.prepare(picture(16, 26))  # two windows each
+    class Watched(Slide):
+        def picture(self, model: SegmentationModel, image: Tensor) -> Picture:
+            drawn.append(image)
+            return super().picture(model, image)
 
-    results = slide(window_batch=3).windows.logits(model, pictures())
-    next(results)
-    assert drawn == [0, 1]
-    assert len(list(results)) == 19
+    inference = Watched(crop=16, stride_ratio=0.6667, short=None, long_ratio=None, window_batch=3)
+    strips = inference.strips(model, [picture(16, 26)] * 20)  # two windows each
+    assert next(strips)[0] == 0
+    assert len(drawn) == 2
+    assert [number for number, _ in strips] == list(range(1, 20))
 
 
 def test_a_small_picture_is_padded_with_the_mean_colour_and_the_padding_cut_off() -> None:

@@ -1,0 +1,57 @@
+"""What segmentation inference asks of a model: a fixed input size, and logits of prepared images.
+
+Shape letters: B batch, K classes, C channels, H W pixels. A model is used as it is: putting it in eval mode is the
+caller's matter.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from mae_hydra.inference.resize import resize_image
+from mae_hydra.inference.windows import Size
+from mae_hydra.models import Shortcuts, UPerNet
+
+SHORTCUTS = ("fold", "low_resolution_first", "cached_bias")
+
+
+class Encoder(Protocol):
+    @property
+    def image_size(self) -> Size: ...
+
+
+class SegmentationModel(Protocol):
+    """`prepare`: uint8 images (B, C, H, W) -> normalised float. A call: normalised images -> logits (B, K, H, W)."""
+
+    @property
+    def encoder(self) -> Encoder: ...
+
+    def prepare(self, images: Tensor) -> Tensor: ...
+
+    def __call__(self, images: Tensor) -> Tensor: ...
+
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+
+
+def checked_shortcuts(names: Sequence[str]) -> Shortcuts:
+    """The `shortcuts` of a configuration: names of what `Shortcuts` spares, [] for none."""
+    if isinstance(names, str) or not set(names) <= set(SHORTCUTS):
+        raise ValueError(f"shortcuts is a list of {', '.join(SHORTCUTS)}, [] for none; got {names}")
+    return Shortcuts(**{name: name in names for name in SHORTCUTS})
+
+
+def logits_of(model: SegmentationModel, shortcuts: Shortcuts) -> Callable[[Tensor], Tensor]:
+    """The function from normalised windows (B, C, H, W) to their logits (B, K, h, w), at the model's own resolution.
+
+    Enlarging them is left to whoever adds them up: then only one window's logits are large at a time.
+    """
+    if isinstance(model, UPerNet) and not model.training:
+        return model.fast(shortcuts).low_resolution_logits
+    return model
+
+
+def prepared(model: SegmentationModel, image: Tensor, size: Size | None) -> Tensor:
+    """One image uint8 (C, H, W), on the model's device, resized to `size` and normalised: float (C, h, w)."""
+    image = image.to(next(model.parameters()).device, non_blocking=True)
+    return model.prepare((image if size is None else resize_image(image, size))[None])[0]

@@ -1,0 +1,77 @@
+"""Strips: the same scores as the whole at once, with no more rows alive than the windows reach."""
+
+import pytest
+import torch
+from torch.nn.functional import interpolate
+from window_segmenter import WindowSegmenter, picture
+
+from mae_hydra.inference import MultiscaleFlip, Slide, strips
+from mae_hydra.inference.resize import resize_scores
+from mae_hydra.inference.resize_rows import num_ready, resized_rows, source_rows
+
+MULTISCALE = {"ratios": [0.5, 1.0, 1.75], "flip": True, "crop": 16, "stride_ratio": 0.6667, "long_ratio": None}
+
+
+@pytest.mark.parametrize("source", [(1, 1), (8, 9), (40, 23)])
+@pytest.mark.parametrize("size", [(8, 9), (1, 5), (31, 47), (5, 60), (40, 23)])
+@pytest.mark.parametrize("step", [1, 3, 1000])
+def test_rows_made_apart_are_those_of_the_whole(source, size, step):
+    whole = torch.randn(4, *source, generator=torch.Generator().manual_seed(0))
+    expected = resize_scores(whole, size)
+    found, known, start = [], 0, 0
+    while start < size[0]:
+        known = min(known + step, source[0])
+        stop = num_ready(source[0], size[0], known)
+        if stop > start:
+            first, last = source_rows(source[0], size[0], start, stop)
+            assert last <= known
+            found.append(resized_rows(whole[:, first:last], first, source[0], size, start, stop))
+            start = stop
+    torch.testing.assert_close(torch.cat(found, 1), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_weights_are_in_the_arithmetic_of_interpolate_far_down_a_large_picture_too():
+    stripes = (torch.arange(2000) % 2).float()[None, :, None].expand(1, 2000, 2).contiguous()  # shows the weights
+    expected = interpolate(stripes[None], size=(4999, 2), mode="bilinear", align_corners=False)[0]
+    torch.testing.assert_close(resized_rows(stripes, 0, 2000, (4999, 2), 0, 4999), expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("short", [None, 16, 21])
+@pytest.mark.parametrize("size", [(90, 33), (21, 70), (5, 40)])
+def test_thin_strips_change_nothing(monkeypatch, short, size):
+    model, image = WindowSegmenter((16, 16)), picture(*size)
+    for inference in (
+        Slide(crop=16, stride_ratio=0.6667, short=short, long_ratio=4.0, window_batch=2),
+        MultiscaleFlip(**MULTISCALE, short=short, window_batch=5),
+    ):
+        monkeypatch.setattr(strips, "STRIP_BYTES", 2**26)
+        expected, classes = inference.scores(model, image), inference.predict(model, [image])[0]
+        monkeypatch.setattr(strips, "STRIP_BYTES", 1)
+        thin = list(inference.strips(model, [image]))
+        assert len(thin) == size[0]
+        torch.testing.assert_close(torch.cat([rows for _, rows in thin], 1), expected, rtol=1e-6, atol=1e-6)
+        assert torch.equal(inference.predict(model, [image])[0], classes)
+
+
+@pytest.mark.parametrize("short", [None, 32])
+def test_rows_are_handed_on_as_windows_reach_them_and_given_up(short):
+    model, image = WindowSegmenter((16, 16)), picture(400, 20)
+    opened = Slide(crop=16, stride_ratio=0.6667, short=short, long_ratio=None, window_batch=1).picture(model, image)
+    done, [only] = 0, opened.passes
+    for each, corner in opened.windows():
+        each.add(corner, model(each.window(corner)[None])[0])
+        assert only.held <= 18  # of 400 or 640
+        assert done >= int(corner[0] * 400 / only.size[0]) - 1
+        done += sum(rows.shape[1] for rows in opened.strips())
+    assert done == 400
+    assert only.held == 0
+
+
+def test_the_passes_of_a_picture_move_down_side_by_side():
+    model, image = WindowSegmenter((16, 16)), picture(300, 18)
+    opened = MultiscaleFlip(**MULTISCALE, short=None, window_batch=1).picture(model, image)
+    for each, corner in opened.windows():
+        each.add(corner, model(each.window(corner)[None])[0])
+        list(opened.strips())
+        assert max(each.held for each in opened.passes) <= 3 * 16  # of 300 to 525
+    assert not any(each.held for each in opened.passes)
