@@ -7,11 +7,13 @@ An error about a file travels from the worker as a value and is raised in the ma
 would wrap it in the worker's traceback.
 """
 
+import ctypes
 import signal
 import sys
 import warnings
 from collections import OrderedDict
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -26,6 +28,8 @@ from mae_hydra.data.source import ImageSet, Sample, SampleTransform, check_loadi
 from mae_hydra.errors import UserError
 from mae_hydra.seeds import generator
 from mae_hydra.types import Batch
+
+PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal to get when the process that started this one is gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +234,14 @@ def _obey_the_main_process_only(worker: int) -> None:
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
+    _die_with_the_main_process()
     sys.excepthook = _report_all_but_lost_connections  # used by the thread that hands batches over, and by nothing else
+
+
+def _die_with_the_main_process() -> None:
+    """Where it is killed, workers would wait for ever for somebody to read what they hold (on Linux only)."""
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _report_all_but_lost_connections(kind: type[BaseException], error: BaseException, trace: Any) -> None:

@@ -6,7 +6,7 @@ from mae_hydra.engine.interrupt import Interrupted
 from mae_hydra.engine.loop import fit
 from mae_hydra.engine.parallel import wrap
 from mae_hydra.engine.settings import Settings
-from mae_hydra.engine.state import State
+from mae_hydra.engine.state import State, moving_average
 from mae_hydra.engine.step import train_step
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "State",
     "cut_batch",
     "fit",
+    "moving_average",
     "train_step",
     "wrap",
 ]

@@ -1,29 +1,36 @@
-"""`last.pt` for going on and `best.pt` by a monitored metric, written so that no crash can harm them.
+"""Checkpoints that no crash can harm: the newest few, milestones, and the best by a monitored metric.
 
 A checkpoint is a dictionary of tensors, numbers, strings, lists and dictionaries: `torch.load(weights_only=True)` reads
 it. It holds no state of any random generator, because there is none to hold (see `mae_hydra.seeds`).
 """
 
+import logging
 import math
-import os
-import shutil
+import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mae_hydra import atomic
 from mae_hydra.distributed import barrier, is_main
 from mae_hydra.engine.state import State
+from mae_hydra.engine.writer import Writer
 from mae_hydra.errors import UserError
+
+log = logging.getLogger("mae_hydra")
+
+STEP_FILE = re.compile(r"step-(\d+)\.pt")
 
 
 class Checkpoints:
-    """Saves and restores a `State` in `directory`.
+    """Saves and restores a `State` in `directory`: step-00000500.pt, last.pt (the newest one), best.pt.
 
-    `every`: steps between saves, None for the end of the run only. `monitor`: the scalar ("val/mIoU") by which best.pt
-    is chosen, `mode`: whether its "max" or "min" is best. `config` (resolved) and `meta` (what a reader of the model
+    `every`: steps between saves, None for the end of the run only. `keep_last`: so many of the newest are kept, to go
+    back to should the last be damaged; `keep_every`: those of every so many steps stay for good, None for none.
+    `save_best`, `monitor`, `mode`: best.pt is the one with the "max" or "min" of that scalar ("val/mIoU").
+    `background`: files are written while training goes on. `config` (resolved) and `meta` (what a reader of the model
     needs, class names say) go into every checkpoint; `fit` sets them.
     """
 
@@ -32,20 +39,35 @@ class Checkpoints:
         directory: str | Path,
         *,
         every: int | None,
+        keep_last: int,
+        keep_every: int | None,
         save_best: bool,
         monitor: str,
         mode: str,
+        background: bool,
     ) -> None:
         if every is not None and every < 1:
             raise ValueError(f"every must be at least 1 step, or null for the end of the run only, got {every}")
+        if keep_last < 1:
+            raise ValueError(f"keep_last must be at least 1, got {keep_last}")
+        if keep_every is not None and (keep_every < 1 or every is None or keep_every % every):
+            raise ValueError(f"keep_every must be a multiple of every ({every}), or null for none, got {keep_every}")
         if mode not in ("max", "min"):
             raise ValueError(f"mode must be max or min, got {mode!r}")
         self.directory = Path(directory)
         self.last_path, self.best_path = self.directory / "last.pt", self.directory / "best.pt"
-        self.every, self.save_best, self.monitor, self.sign = every, save_best, monitor, 1 if mode == "max" else -1
+        self.every, self.keep_last, self.keep_every = every, keep_last, keep_every
+        self.save_best, self.monitor, self.sign = save_best, monitor, 1 if mode == "max" else -1
         self.best: dict[str, Any] | None = None  # {"value", "step"} of the best evaluation so far
         self.config: Mapping[str, Any] = {}
         self.meta: Mapping[str, Any] = {}
+        self._writer = Writer(background=background)
+        self._best_on_disk: dict[str, Any] | None = None
+
+    @property
+    def exist(self) -> bool:
+        """Whether there is something to restore."""
+        return bool(self._candidates())
 
     def due(self, step: int) -> bool:
         return self.every is not None and step % self.every == 0
@@ -58,28 +80,119 @@ class Checkpoints:
         self.best = {"value": value, "step": step}
         return self.save_best
 
-    def save(self, state: State, *, is_best: bool = False) -> None:
-        """Write last.pt, and best.pt too where `is_best`. All processes call it, the main one writes."""
-        if is_main():
-            self.write(state, is_best=is_best)
-        barrier()
+    def save(self, state: State, *, is_best: bool = False, last: bool = False) -> None:
+        """Save, best.pt too where `is_best`. All processes call it, the main one writes.
 
-    def write(self, state: State, *, is_best: bool = False) -> None:
+        A file that cannot be written (a full disk) is said, and training goes on with the former one whole; unless it
+        is the `last` of this start, when nothing comes after it: then the OSError is raised.
+        """
+        if is_main():
+            self._begin(state, is_best)
+            if last:
+                self._end(raising=True)
+        if last:
+            barrier()
+
+    def close(self) -> None:
+        """Wait for the file under way, whatever becomes of it."""
+        self._end(raising=False)
+
+    def write(self, state: State) -> None:
         """`save` for the main process alone: waits for no other, which may be gone."""
-        self.directory.mkdir(parents=True, exist_ok=True)
-        temporary = self.directory / ".last.pt.partial"
-        temporary.unlink(missing_ok=True)  # of a crash; writing into it could write into a best.pt linked to it
-        with open(temporary, "wb") as file:
-            torch.save(self._content(state), file)
-            file.flush()
-            os.fsync(file.fileno())
-        if is_best:  # first: last.pt must not name a best that is not there yet
-            _link(temporary, self.best_path)
-        os.replace(temporary, self.last_path)
-        atomic.sync(self.directory)
+        self._begin(state, is_best=False)
+        self._end(raising=True)
+
+    def restore(self, state: State) -> bool:
+        """Make `state` what it was when it was last saved, bit for bit; False if there is no checkpoint.
+
+        A damaged file is passed over for the one before it, with a warning; UserError where none can be read.
+        """
+        candidates = self._candidates()
+        for path in candidates:
+            try:
+                content = read_checkpoint(path)
+            except UserError as error:
+                if path == candidates[-1]:
+                    raise
+                log.warning("%s; going back to the checkpoint before it", str(error).partition(";")[0])
+                if is_main():
+                    print(f"warning: {path} is damaged; going back to the checkpoint before it", flush=True)
+                continue
+            self._restore(state, content, path)
+            return True
+        return False
+
+    def _restore(self, state: State, content: Mapping[str, Any], path: Path) -> None:
+        try:
+            state.model.load_state_dict(content["model"])
+            _check_names(state.optimizer, content["optimizer"])
+            state.optimizer.load_state_dict(content["optimizer"])
+            state.scaler.load_state_dict(content["scaler"])
+            state.step, state.evaluated, state.metrics = content["step"], content["evaluated"], content["metrics"]
+            device = next(state.model.parameters()).device
+            state.window.sums = {name: value.to(device) for name, value in content["window"].items()}
+            if state.average is not None:
+                state.average.module.load_state_dict(content["average"]["model"])
+                state.average.n_averaged.fill_(content["average"]["updates"])
+            self.best = self._best_on_disk = content["best"]
+        except (KeyError, RuntimeError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(
+                f"{path} does not fit this run ({reason}); "
+                "resume with the configuration it was written with, or start anew with resume=never"
+            ) from error
+
+    def _candidates(self) -> list[Path]:
+        """What may be gone on from, the newest first, each file once."""
+        numbered = sorted(self._numbered(), reverse=True)
+        files = [self.last_path, *(path for _, path in numbered), self.best_path]
+        found: dict[tuple[int, int], Path] = {}
+        for path in files:
+            if path.is_file():
+                found.setdefault((path.stat().st_dev, path.stat().st_ino), path)
+        return list(found.values())
+
+    def _numbered(self) -> list[tuple[int, Path]]:
+        if not self.directory.is_dir():
+            return []
+        matches = ((STEP_FILE.fullmatch(path.name), path) for path in self.directory.iterdir())
+        return [(int(match[1]), path) for match, path in matches if match]
+
+    def _begin(self, state: State, is_best: bool) -> None:
+        """Wait for the former file, note what became of it, and give the next one to the writer."""
+        self._end(raising=False)
+        own = self.directory / f"step-{state.step:08d}.pt"
+        links = [self.best_path, own, self.last_path] if is_best else [own, self.last_path]  # last.pt names the best
+        self._pending = (state.step, self.best)
+        self._writer.begin(self._content(state), links)
+
+    def _end(self, *, raising: bool) -> None:
+        """Wait for the file under way; then the older ones may go."""
+        if not self._writer.busy:
+            return
+        step, best = self._pending
+        error = self._writer.end()
+        if error is None:
+            self._best_on_disk = best
+            self._prune(step)
+            return
+        self.best = self._best_on_disk  # so that the next good one is a best one again
+        sentence = f"the checkpoint of step {step} could not be written to {self.directory} ({error})"
+        log.error("%s", sentence)
+        if raising:
+            raise UserError(f"{sentence}; make room, then start the same command again") from error
+        print(f"warning: {sentence}; training goes on, and the former checkpoint is whole", flush=True)
+
+    def _prune(self, newest: int) -> None:
+        """Drop what is neither among the newest nor a milestone; and what is of an abandoned future."""
+        kept = sorted((step for step, _ in self._numbered() if step <= newest), reverse=True)[: self.keep_last]
+        for step, path in self._numbered():
+            milestone = self.keep_every is not None and step % self.keep_every == 0 and step <= newest
+            if step not in kept and not milestone:
+                path.unlink(missing_ok=True)
 
     def _content(self, state: State) -> dict[str, Any]:
-        return {
+        content: dict[str, Any] = {
             "model": state.model.state_dict(),
             "optimizer": state.optimizer.state_dict(),
             "scaler": state.scaler.state_dict(),
@@ -91,36 +204,24 @@ class Checkpoints:
             "config": dict(self.config),
             "meta": dict(self.meta),
         }
-
-    def restore(self, state: State) -> bool:
-        """Make `state` what it was when last.pt was written, bit for bit; False if there is no last.pt."""
-        if not self.last_path.is_file():
-            return False
-        content = read_checkpoint(self.last_path)
-        try:
-            state.model.load_state_dict(content["model"])
-            _check_names(state.optimizer, content["optimizer"])
-            state.optimizer.load_state_dict(content["optimizer"])
-            state.scaler.load_state_dict(content["scaler"])
-            state.step, state.evaluated, state.metrics = content["step"], content["evaluated"], content["metrics"]
-            device = next(state.model.parameters()).device
-            state.window.sums = {name: value.to(device) for name, value in content["window"].items()}
-            self.best = content["best"]
-        except (KeyError, RuntimeError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(
-                f"{self.last_path} does not fit this run ({reason}); "
-                "resume with the configuration it was written with, or start anew with resume=never"
-            ) from error
-        return True
+        if state.average is not None:
+            updates = int(state.average.n_averaged)
+            content["average"] = {"model": state.average.module.state_dict(), "updates": updates}
+        return content
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """The content of a checkpoint of this engine, on the CPU; a UserError for anything that is not a whole one."""
+    """The content of a checkpoint of this engine, on the CPU; a UserError for anything that is not a whole one.
+
+    Every record of the file is checked against the CRC-32 that was written with it.
+    """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"there is no checkpoint {path}")
     try:
+        with zipfile.ZipFile(path) as archive:
+            if (damaged := archive.testzip()) is not None:
+                raise zipfile.BadZipFile(f"the checksum of {damaged} is wrong")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can fail in any way
         raise UserError(
@@ -138,17 +239,3 @@ def _check_names(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -> 
     theirs = [group.get("names") for group in saved["param_groups"]]
     if ours != theirs:
         raise ValueError("its optimizer holds other parameter groups")
-
-
-def _link(source: Path, target: Path) -> None:
-    """Make `target` the same file as `source`, atomically; a copy where the file system has no hard links."""
-    temporary = target.with_name(f".{target.name}.partial")
-    temporary.unlink(missing_ok=True)
-    try:
-        try:
-            os.link(source, temporary)
-        except OSError:
-            shutil.copyfile(source, temporary)
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -31,10 +31,10 @@ class Evaluations:
         for name, evaluator in self.due(state.step).items():
             seed_device(self.seed, "evaluate", name, state.step, rank())
             evaluation = None
-            state.model.eval()
+            model = state.evaluated_model.eval()
             # Not inference_mode: what a model keeps from here (a cached table, say) must be usable in training.
             with interruption.abandons(), torch.no_grad(), self.settings.autocast():
-                evaluation = evaluator.run(state.model, state.step)
+                evaluation = evaluator.run(model, state.step)
             state.model.train()
             if evaluation is None:
                 return None

@@ -12,6 +12,7 @@ from mae_hydra.engine.checkpoint import Checkpoints
 from mae_hydra.engine.cut import Cut
 from mae_hydra.engine.evaluations import Evaluations, scalars
 from mae_hydra.engine.interrupt import Interrupted, Interruption
+from mae_hydra.engine.nonfinite import Nonfinite
 from mae_hydra.engine.profile import profiling
 from mae_hydra.engine.settings import Settings
 from mae_hydra.engine.state import State
@@ -58,6 +59,7 @@ def fit(
     checkpoints.config, checkpoints.meta = config, meta
     interruption = Interruption()
     stopwatch = Stopwatch(settings.torch_device)
+    nonfinite = Nonfinite(run_dir, settings.nonfinite_limit)
 
     @contextmanager
     def saving_on_error() -> Iterator[None]:
@@ -102,7 +104,8 @@ def fit(
         stop = stop or found is None
         if stop or is_best or state.step == total or checkpoints.due(state.step):
             with stopwatch.paused():
-                checkpoints.save(state, is_best=is_best)
+                nonfinite.read()
+                checkpoints.save(state, is_best=is_best, last=stop or state.step == total)
         if stop and state.evaluated < total:
             raise Interrupted(state.step)
 
@@ -124,7 +127,9 @@ def fit(
                 seed_device(seed, "step", state.step, rank())
                 set_learning_rates(state.optimizer, schedule.factor(state.step))
                 with saving_on_error():
-                    state.window.add(train_step(state, forward, batches, accumulate=cut.accumulate, settings=settings))
+                    result = train_step(state, forward, batches, accumulate=cut.accumulate, settings=settings)
+                    state.window.add(result)
+                    nonfinite.add(state.step, result)
                     profiled()
                 stopwatch.images += settings.global_batch
                 evaluate_log_save()
@@ -133,6 +138,7 @@ def fit(
         ending = "interrupted"
         raise
     finally:
+        checkpoints.close()
         tracker.finish(ending, state.metrics)
     return dict(state.metrics)
 

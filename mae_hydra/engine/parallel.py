@@ -1,5 +1,7 @@
 """From a plain model to what the step calls: moved, synchronised, compiled, wrapped; the model's keys stay plain."""
 
+import warnings
+
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -33,6 +35,8 @@ def wrap(model: nn.Module, settings: Settings) -> nn.Module:
     forward = LossModule(model)
     if world_size() == 1:
         return forward
+    # Said of sides of length 1, whose strides mean nothing.
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     return DistributedDataParallel(
         forward, device_ids=[device.index] if device.type == "cuda" else None, gradient_as_bucket_view=True
     )

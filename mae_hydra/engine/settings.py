@@ -20,8 +20,10 @@ class Settings:
 
     `device` "auto" is CUDA where there is one. `precision` "auto" is bf16 on CUDA and fp32 on the CPU. `global_batch`:
     images per optimizer step over all processes. `clip_grad`: largest norm of the whole gradient, None for no clipping.
-    `log_every`: steps. `profile_steps`: how many steps to record (see `profiling`), None for none. `deterministic`: as
-    repeatable as the device's kernels allow; torch warns of those that are not.
+    `nonfinite_limit`: stop after so many steps in a row whose gradient is not finite. `ema_decay`: keep a moving
+    average of the weights and evaluate that, None for none. `log_every`: steps. `profile_steps`: how many steps to
+    record (see `profiling`), None for none. `deterministic`: as repeatable as the device's kernels allow; torch warns
+    of those that are not.
     """
 
     device: str
@@ -29,6 +31,8 @@ class Settings:
     devices: int | str
     global_batch: int
     clip_grad: float | None
+    nonfinite_limit: int
+    ema_decay: float | None
     compile: bool
     log_every: int
     profile_steps: int | None
@@ -46,6 +50,10 @@ class Settings:
             raise ValueError(f"global_batch must be at least 1, got {self.global_batch}")
         if self.clip_grad is not None and not self.clip_grad > 0:
             raise ValueError(f"clip_grad must be positive, or null for no clipping, got {self.clip_grad}")
+        if self.nonfinite_limit < 1:
+            raise ValueError(f"nonfinite_limit must be at least 1 step, got {self.nonfinite_limit}")
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            raise ValueError(f"ema_decay must lie in (0, 1), or null for no average, got {self.ema_decay}")
         if self.profile_steps is not None and self.profile_steps < 1:
             raise ValueError(f"profile_steps must be at least 1, or null, got {self.profile_steps}")
         if self.log_every < 1:
@@ -74,11 +82,11 @@ class Settings:
         return torch.amp.GradScaler(self.torch_device.type, enabled=self.resolved_precision == "fp16")
 
     def check_world(self, world_size: int) -> None:
-        """Refuse to train in one process what was declared for several; under torchrun a declared 1 means nothing."""
+        """Refuse what was declared for another number of processes; under torchrun a declared 1 means nothing."""
         if self.devices not in ("auto", 1, world_size):
             raise UserError(
                 f"engine.devices is {self.devices}, but there are {world_size} processes; "
-                f"start with: torchrun --nproc_per_node={self.devices} train.py …"
+                f"start torchrun with --nproc_per_node={self.devices}, or leave torchrun out"
             )
 
     def apply(self) -> None:

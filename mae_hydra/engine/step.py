@@ -40,6 +40,8 @@ def train_step(
     state.whole = False
     _update(state.optimizer, finite)
     state.scaler.update()
+    if state.average is not None:
+        state.average.update_parameters(state.model)
     for now, old in zip(statistics, before, strict=True):
         now.copy_(torch.where(finite, now, old))  # a nan in them would stay there for ever
     state.step += 1
@@ -54,8 +56,11 @@ def _gradient(
     optimizer, scaler = state.optimizer, state.scaler
     optimizer.zero_grad(set_to_none=True)
     losses: list[Loss] = []
+    images: list[Tensor | None] = []
     for index in range(accumulate):
-        batch = next(batches).to(settings.torch_device)
+        batch = next(batches)
+        images.append(batch.index)
+        batch = batch.to(settings.torch_device)
         with _exchange(forward, gradients=index == accumulate - 1):
             with settings.autocast():
                 loss = forward(batch)
@@ -76,7 +81,7 @@ def _gradient(
     grad_norm = get_total_norm(gradients)
     if settings.clip_grad is not None:
         clip_grads_with_norm_(parameters, settings.clip_grad, grad_norm)
-    return StepResult(sums, count, grad_norm)
+    return StepResult(sums, count, grad_norm, images)
 
 
 def _update(optimizer: torch.optim.Optimizer, finite: Tensor) -> None:

@@ -10,12 +10,14 @@ from torch import Tensor
 class StepResult:
     """Sums over one step (all micro-batches, all processes) as float64 scalars on the device.
 
-    `sums`: "loss" and the model's extras. `grad_norm`: norm of the divided gradient, before clipping.
+    `sums`: "loss" and the model's extras. `grad_norm`: norm of the divided gradient, before clipping. `images`: which
+    images this process had, on the host, where the data tell.
     """
 
     sums: dict[str, Tensor]
     count: Tensor
     grad_norm: Tensor
+    images: list[Tensor | None]
 
 
 class Window:

@@ -17,6 +17,7 @@ from mae_hydra.engine import Interrupted
 from mae_hydra.errors import UserError
 from mae_hydra.experiment import sweeps
 from mae_hydra.experiment.check import check
+from mae_hydra.experiment.processes import num_processes, run_in_processes
 from mae_hydra.experiment.provenance import write_provenance
 from mae_hydra.experiment.run import discard_empty, run
 from mae_hydra.experiment.status import Status, differences, fingerprint, read_status
@@ -53,7 +54,8 @@ def run_job(config: DictConfig) -> float:
         (run_dir / "overrides.yaml").write_text(yaml.safe_dump(overrides))
         write_provenance(run_dir)
         (run_dir / "error.txt").unlink(missing_ok=True)  # of an earlier attempt
-        value = run(config, plain, run_dir)
+        processes = num_processes(plain["engine"])
+        value = run(config, plain, run_dir) if processes == 1 else run_in_processes(processes, plain, run_dir)
         status.finish("completed", value=value)
         return value
     except Interrupted as interruption:
@@ -88,7 +90,7 @@ def _look_back(run_dir: Path, config: dict[str, Any]) -> float | None:
     """Compare with an earlier attempt in the same directory: its value if it is complete, None if there is work."""
     resume = config["resume"]
     if resume not in (None, "auto", "never"):
-        if not (Path(resume) / "checkpoints" / "last.pt").is_file():
+        if not list(Path(resume).glob("checkpoints/*.pt")):
             raise UserError(
                 f"resume={resume}: no checkpoints/last.pt there; give the directory of an interrupted run, "
                 "or init_from= to start a new run from a checkpoint file"

@@ -15,7 +15,7 @@ from torch import nn
 
 from mae_hydra.data import Augment, ImageData, TrainStream
 from mae_hydra.distributed import broadcast_object, is_main, rank, session, world_size
-from mae_hydra.engine import Checkpoints, Cut, Settings, State, cut_batch, fit, wrap
+from mae_hydra.engine import Checkpoints, Cut, Settings, State, cut_batch, fit, moving_average, wrap
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.construct import build, complete
 from mae_hydra.experiment.status import write_json
@@ -30,10 +30,11 @@ log = logging.getLogger("mae_hydra")
 NEEDS_MAPS = {"segment"}  # tasks that train on label maps; pre-training takes any images
 
 
-def run(config: DictConfig, plain: Mapping[str, Any], run_dir: Path) -> float:
+def run(config: DictConfig, plain: Mapping[str, Any], run_dir: Path, *, telling: bool = True) -> float:
     """Train what `config` describes in `run_dir`; returns the monitored metric.
 
-    `plain` is the same configuration, resolved, as a dictionary.
+    `plain` is the same configuration, resolved, as a dictionary. `telling`: processes after the first one say
+    themselves what went wrong in them, because nobody else will.
     """
     data: ImageData = build(config.data, "data")  # first: a missing data set is the commonest mistake
     settings: Settings = build(config.engine, "engine")
@@ -44,7 +45,7 @@ def run(config: DictConfig, plain: Mapping[str, Any], run_dir: Path) -> float:
         try:
             results = _train(config, plain, run_dir, data, settings)
         except Exception as error:
-            if not is_main():  # the main process tells its own; what went wrong here, nobody else knows
+            if telling and not is_main():
                 (run_dir / f"error.rank{rank()}.txt").write_text(traceback.format_exc())
                 print(f"error in process {rank()}: {error}", file=sys.stderr)
             raise
@@ -84,7 +85,7 @@ def _train(
         for name, node in config.evaluation.items()
     }
     checkpoints: Checkpoints = complete("checkpoint", build(config.checkpoint, "checkpoint"), run_dir / "checkpoints")
-    started = config.resume != "never" and checkpoints.last_path.is_file()
+    started = config.resume != "never" and checkpoints.exist
     given = read_checkpoint(config.init_from) if config.init_from and not started else None
 
     seed_device(config.seed, "init")
@@ -96,7 +97,7 @@ def _train(
     forward = wrap(model, settings)
     # After wrapping: the optimizer must see the parameters where they are.
     optimizer = complete("optimizer", build(config.optimizer, "optimizer"), model)
-    state = State(model, optimizer, settings.scaler())
+    state = State(model, optimizer, settings.scaler(), moving_average(model, settings.ema_decay))
     if started:
         checkpoints.restore(state)
 

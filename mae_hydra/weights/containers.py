@@ -119,6 +119,9 @@ def _read_torch(file: Path) -> Content:
     if not isinstance(content, Mapping):
         raise UserError(f"{file} holds a {type(content).__name__}, not a dictionary of tensors")
     state = next((content[key] for key in STATE_KEYS if isinstance(content.get(key), Mapping)), content)
+    average = content.get("average")
+    if isinstance(average, Mapping) and isinstance(average.get("model"), Mapping):
+        state = average["model"]  # what our runs evaluate where they keep a moving average of the weights
     tensors = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
     told = {str(name): value for name, value in content.items() if value is not state and not isinstance(value, Tensor)}
     return Content(_unwrapped(tensors), told, ignored)

@@ -1,6 +1,7 @@
 """Checkpoints survive what happens to files."""
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,8 @@ import torch
 from tiny_training import TinySegmenter, adamw, settings
 from torch import nn
 
-from mae_hydra.engine import Checkpoints, State
+from mae_hydra.engine import Checkpoints, State, moving_average
+from mae_hydra.engine.checkpoint import read_checkpoint
 from mae_hydra.errors import UserError
 
 
@@ -19,7 +21,15 @@ def state(step: int = 0, model: nn.Module | None = None) -> State:
 
 
 def checkpoints(directory: Path, **changes) -> Checkpoints:
-    return Checkpoints(directory, **({"every": 10, "save_best": True, "monitor": "val/mIoU", "mode": "max"} | changes))
+    """Written at once, so that a test sees what a save did; `background` is tested by itself."""
+    best = {"save_best": True, "monitor": "val/mIoU", "mode": "max"}
+    return Checkpoints(
+        directory, **({"every": 10, "keep_last": 2, "keep_every": None, "background": False} | best | changes)
+    )
+
+
+def steps_kept(directory: Path) -> list[int]:
+    return sorted(int(path.stem.removeprefix("step-")) for path in directory.glob("step-*.pt"))
 
 
 def step_in(path: Path) -> int:
@@ -53,11 +63,107 @@ def test_a_save_that_fails_leaves_the_former_checkpoint(tmp_path, monkeypatch, f
                 failure
             ]
         )
-        with pytest.raises(OSError, match="No space left"):
-            kept.save(state(2), is_best=failure == "rename")
+        with pytest.raises(UserError, match=r"step 2 could not be written .*No space left on device.*; make room"):
+            kept.save(state(2), is_best=failure == "rename", last=True)
     assert step_in(tmp_path / "last.pt") == step_in(tmp_path / "best.pt") == 1
-    kept.save(state(3))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.pt", "last.pt"]
+    kept.save(state(3), last=True)
+    names = ["best.pt", "last.pt", "step-00000001.pt", "step-00000003.pt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+
+
+@pytest.mark.parametrize("background", [False, True])
+def test_training_goes_on_where_the_disk_is_full_and_the_next_best_is_a_best_again(
+    tmp_path, monkeypatch, capsys, background
+):
+    kept = checkpoints(tmp_path, background=background)
+    assert kept.improves(1, {"val/mIoU": 1.0})
+    kept.save(state(1), is_best=True)
+    kept.close()
+    assert kept.improves(2, {"val/mIoU": 3.0})
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        kept.save(state(2), is_best=True)
+        kept.close()
+    assert "step 2 could not be written" in capsys.readouterr().out
+    assert step_in(tmp_path / "best.pt") == 1
+    assert kept.improves(3, {"val/mIoU": 2.0})  # better than what is on the disk
+    kept.save(state(3), is_best=True, last=True)
+    assert (step_in(tmp_path / "best.pt"), step_in(tmp_path / "last.pt")) == (3, 3)
+
+
+def test_a_file_written_in_the_background_holds_the_state_at_its_save(tmp_path, monkeypatch):
+    """Training changes the parameters while the thread writes."""
+    kept, gate, written = checkpoints(tmp_path, background=True), threading.Event(), torch.save
+    monkeypatch.setattr(torch, "save", lambda content, file: (gate.wait(60), written(content, file)))
+    saved = state(1)
+    before = {name: value.clone() for name, value in saved.model.state_dict().items()}
+    kept.save(saved)
+    with torch.no_grad():
+        for parameter in saved.model.parameters():
+            parameter.zero_()
+    saved.step = 2
+    assert not kept.last_path.exists()
+    gate.set()
+    kept.close()
+    content = read_checkpoint(kept.last_path)
+    assert content["step"] == 1
+    assert all(torch.equal(value, before[name]) for name, value in content["model"].items())
+
+
+def test_the_newest_and_the_milestones_are_kept(tmp_path):
+    kept = checkpoints(tmp_path, keep_last=2, keep_every=30)
+    for step in range(10, 101, 10):
+        kept.save(state(step))
+    kept.close()
+    assert steps_kept(tmp_path) == [30, 60, 90, 100]
+
+
+def test_what_was_saved_after_the_step_that_a_run_went_back_to_is_dropped(tmp_path):
+    kept = checkpoints(tmp_path, keep_last=3)
+    for step in (10, 20, 30):
+        kept.save(state(step))
+    kept.save(state(15), last=True)
+    assert steps_kept(tmp_path) == [10, 15]
+
+
+@pytest.mark.parametrize("harm", ["truncated", "flipped", "gone"])
+def test_a_damaged_last_checkpoint_falls_back_to_the_one_before_it(tmp_path, capsys, harm):
+    kept = checkpoints(tmp_path)
+    kept.save(state(10))
+    kept.save(state(20), last=True)
+    content = kept.last_path.read_bytes()
+    place = content.index(state(20).model.features.weight.detach().numpy().tobytes()) + 5
+    flipped = content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+    {
+        "truncated": lambda: kept.last_path.write_bytes(content[:-9]),
+        "flipped": lambda: kept.last_path.write_bytes(flipped),
+        "gone": lambda: (kept.last_path.unlink(), (tmp_path / "step-00000020.pt").unlink()),
+    }[harm]()
+    again, restored = checkpoints(tmp_path), state()
+    assert again.exist
+    assert again.restore(restored)
+    assert restored.step == 10
+    assert ("last.pt is damaged; going back" in capsys.readouterr().out) == (harm != "gone")
+    expected = state(10).model.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in restored.model.state_dict().items())
+
+
+def test_the_moving_average_is_part_of_the_state(tmp_path):
+    def averaged() -> State:
+        made = state(1)
+        made.average = moving_average(made.model, 0.9)
+        return made
+
+    first, second = averaged(), averaged()
+    for _ in range(3):
+        with torch.no_grad():
+            first.model.features.weight.add_(1)
+        first.average.update_parameters(first.model)
+    checkpoints(tmp_path).save(first, last=True)
+    assert checkpoints(tmp_path).restore(second)
+    assert int(second.average.n_averaged) == 3
+    for ours, theirs in zip(first.average.module.parameters(), second.average.module.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
 
 
 def test_best_is_what_was_saved_then_although_last_goes_on(tmp_path):
@@ -77,18 +183,18 @@ def test_a_crash_between_the_two_renames_does_not_endanger_best(tmp_path, monkey
 
     def only_best(source, target):
         if Path(target).name == "last.pt":
-            raise OSError("crash")
+            raise OSError(5, "crash")
         rename(source, target)
 
     def write_half(content, file):
         file.write(b"half a checkpoint")
-        raise OSError("crash")
+        raise OSError(5, "crash")
 
     for broken in ((os, "replace", only_best), (torch, "save", write_half)):
         with monkeypatch.context() as patch:
             patch.setattr(*broken)
-            with pytest.raises(OSError, match="crash"):
-                kept.save(state(2), is_best=True)
+            with pytest.raises(UserError, match="crash"):
+                kept.save(state(2), is_best=True, last=True)
     assert (step_in(tmp_path / "last.pt"), step_in(tmp_path / "best.pt")) == (1, 2)
 
 
@@ -179,6 +285,8 @@ def test_parameter_groups_in_another_order_are_refused(tmp_path):
     ("change", "message"),
     [
         ({"every": 0}, "every must be at least 1 step, or null for the end of the run only, got 0"),
+        ({"keep_last": 0}, "keep_last must be at least 1, got 0"),
+        ({"keep_every": 15}, r"keep_every must be a multiple of every \(10\), or null for none, got 15"),
         ({"mode": "best"}, "mode must be max or min, got 'best'"),
     ],
 )

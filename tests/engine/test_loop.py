@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_training import Remembers, Run, TinyEvaluator, TinySchedule, settings
+from tiny_training import Remembers, Run, TinyEvaluator, TinySchedule, settings, stop_at
 
 from mae_hydra.engine import Interrupted
 from mae_hydra.engine.stopwatch import Stopwatch
@@ -55,18 +55,6 @@ def unbroken(tmp_path_factory) -> Path:
     run_dir = tmp_path_factory.mktemp("unbroken")
     Run(run_dir)()
     return run_dir
-
-
-def stop_at(wanted: int, number: signal.Signals = signal.SIGTERM):
-    """A signal, sent by the system to this very process, once."""
-    sent = []
-
-    def at(step: int) -> None:
-        if step == wanted and not sent:
-            sent.append(step)
-            signal.raise_signal(number)
-
-    return at
 
 
 def assert_equals_unbroken(run_dir: Path, unbroken: Path) -> None:

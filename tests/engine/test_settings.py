@@ -62,7 +62,7 @@ def test_bad_values_are_named(change, message):
 def test_declared_devices_must_be_there():
     for devices, world_size in ((1, 1), (1, 4), ("auto", 4), (4, 4)):
         settings(devices=devices).check_world(world_size)
-    with pytest.raises(UserError, match=r"engine.devices is 4, but there are 1 processes.*torchrun --nproc_per_node=4"):
+    with pytest.raises(UserError, match=r"engine.devices is 4, but there are 1 processes.*--nproc_per_node=4"):
         settings(devices=4).check_world(1)
 
 

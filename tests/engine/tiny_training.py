@@ -1,6 +1,7 @@
 """A whole training run in milliseconds: a small real model, stream, evaluator, schedule. A script too: see the end."""
 
 import math
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mae_hydra.engine import Checkpoints, Settings, State, cut_batch, fit, wrap
+from mae_hydra.engine import Checkpoints, Settings, State, cut_batch, fit, moving_average, wrap
 from mae_hydra.seeds import generator, seed_device
 from mae_hydra.tracking import LocalFiles, Trackers
 from mae_hydra.types import Batch, Evaluation, Loss
@@ -78,6 +79,18 @@ class TinyStream:
             step += 1
 
 
+def stop_at(wanted: int, number: signal.Signals = signal.SIGTERM) -> Callable[[int], None]:
+    """A signal, sent by the system to this very process, once."""
+    sent = []
+
+    def at(step: int) -> None:
+        if step == wanted and not sent:
+            sent.append(step)
+            signal.raise_signal(number)
+
+    return at
+
+
 class TinyEvaluator:
     """Loss on fixed images; draws random numbers, as a careless evaluator might. `at(step)` is called in the middle."""
 
@@ -128,6 +141,8 @@ def settings(**changes: Any) -> Settings:
         "devices": 1,
         "global_batch": 8,
         "clip_grad": None,
+        "nonfinite_limit": 5,
+        "ema_decay": None,
         "compile": False,
         "log_every": 4,
         "profile_steps": None,
@@ -161,14 +176,23 @@ class Run:
     tracker: Any = None
     settings: Settings = field(default_factory=settings)
     monitor: str = "val/loss"
+    background: bool = True
 
     def __call__(self) -> dict[str, float]:
         seed_device(0, "init")
         model = TinySegmenter(dropout=0.3, norm=True)
         forward = wrap(model, self.settings)
-        self.state = State(model, adamw(model), self.settings.scaler())
+        average = moving_average(model, self.settings.ema_decay)
+        self.state = State(model, adamw(model), self.settings.scaler(), average)
         self.checkpoints = Checkpoints(
-            self.run_dir / "checkpoints", every=self.every, save_best=True, monitor=self.monitor, mode="min"
+            self.run_dir / "checkpoints",
+            every=self.every,
+            keep_last=2,
+            keep_every=None,
+            save_best=True,
+            monitor=self.monitor,
+            mode="min",
+            background=self.background,
         )
         self.checkpoints.restore(self.state)
         return fit(

@@ -1,0 +1,89 @@
+"""One file after another, written whole or not at all, on a thread of its own if wanted."""
+
+import os
+import shutil
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map_only
+
+from mae_hydra import atomic
+
+
+class Writer:
+    """Writes what `torch.save` takes. In the `background` it works on a copy, so that training may go on at once."""
+
+    def __init__(self, *, background: bool) -> None:
+        self.background = background
+        self._thread: ThreadPoolExecutor | None = None
+        self._under_way: Future[None] | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a write has begun that nobody has waited for."""
+        return self._under_way is not None
+
+    def begin(self, content: Any, paths: list[Path]) -> None:
+        """Have `content` at every one of `paths`, in this order, as one file; `end` tells what became of it."""
+        assert not self.busy
+        if not self.background:
+            self._under_way = Future()
+            try:
+                write(content, paths)
+            except (OSError, RuntimeError) as error:
+                self._under_way.set_exception(error)
+            else:
+                self._under_way.set_result(None)
+            return
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        copied = tree_map_only(Tensor, lambda tensor: tensor.detach().to("cpu", copy=True), content)
+        self._under_way = self._thread.submit(write, copied, paths)
+
+    def end(self) -> OSError | None:
+        """Wait for what is under way; what kept it from being written, or None."""
+        assert self._under_way is not None
+        under_way, self._under_way = self._under_way, None
+        try:
+            under_way.result()
+        except OSError as error:
+            return error
+        except RuntimeError as error:  # torch's own writer says so where the disk is full
+            return OSError(str(error).splitlines()[0])
+        return None
+
+
+def write(content: Any, paths: list[Path]) -> None:
+    """Write once, flush to the disk, and put it in the place of every path, each of which is whole at any moment."""
+    folder = paths[0].parent
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / ".checkpoint.partial"
+    temporary.unlink(missing_ok=True)  # of a crash; writing into it could write into a file linked to it
+    try:
+        with open(temporary, "wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        for path in paths[:-1]:
+            _link(temporary, path)
+        os.replace(temporary, paths[-1])
+        atomic.sync(folder)
+    finally:
+        temporary.unlink(missing_ok=True)  # what is left of it takes room on a full disk
+
+
+def _link(source: Path, target: Path) -> None:
+    """Make `target` the same file as `source`, atomically; a copy where the file system has no hard links."""
+    temporary = target.with_name(f".{target.name}.partial")
+    temporary.unlink(missing_ok=True)
+    try:
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)

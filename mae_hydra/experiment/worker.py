@@ -1,0 +1,56 @@
+"""One of the processes of `engine.devices=N`: `python -m mae_hydra.experiment.worker FOLDER`, by `processes` only."""
+
+import json
+import logging
+import os
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from mae_hydra.distributed import is_main, rank
+from mae_hydra.engine import Interrupted
+from mae_hydra.errors import UserError
+from mae_hydra.experiment import resolvers
+from mae_hydra.experiment.run import run
+
+
+def main(folder: Path) -> int:
+    """Train what job.json in `folder` says, and leave word there of how it ended."""
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+    resolvers.register()
+    job = json.loads((folder / "job.json").read_text())
+    run_dir = Path(job["run_dir"])
+    if is_main():
+        format = "%(asctime)s %(levelname)s %(message)s"  # that of conf/config.yaml
+        logging.basicConfig(filename=run_dir / "train.log", level="INFO", format=format, datefmt="%H:%M:%S")
+    code, outcome = _train(job["config"], run_dir)
+    (folder / f"outcome.{rank()}.json").write_text(json.dumps(outcome))
+    return code
+
+
+def _train(config: dict[str, Any], run_dir: Path) -> tuple[int, dict[str, Any]]:
+    try:
+        return 0, {"state": "completed", "value": run(OmegaConf.create(config), config, run_dir, telling=False)}
+    except Interrupted as interruption:
+        return interruption.exit_code, {"state": "interrupted", "step": interruption.step}
+    except KeyboardInterrupt:
+        return 130, {"state": "stopped"}
+    except UserError as error:
+        return 1, {"state": "mistake", "error": str(error)}
+    except BaseException as error:
+        sentence = f"{type(error).__name__}: {error}".splitlines()[0]
+        return 1, {"state": "failed", "error": sentence, "traceback": traceback.format_exc()}
+
+
+def _end_with_the_parent() -> None:
+    """Its end of the pipe closes when it is gone, in whatever way: nobody would stop us then."""
+    os.read(sys.stdin.fileno(), 1)  # not through a buffer, whose lock would be held at the end of the interpreter
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

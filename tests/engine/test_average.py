@@ -1,0 +1,50 @@
+"""The moving average of the weights: the formula, and that it is what is evaluated and goes on after a stop."""
+
+import pytest
+import torch
+from tiny_training import Run, TinyEvaluator, settings, stop_at
+
+from mae_hydra.engine import Interrupted
+
+DECAY = 0.8
+
+
+class Weights(TinyEvaluator):
+    """Keeps the weights it was given."""
+
+    def run(self, model, step):
+        self.given = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        return super().run(model, step)
+
+
+def averaging(run_dir, **changes) -> Run:
+    return Run(run_dir, evaluators={"tiny": Weights(100)}, every=1, settings=settings(ema_decay=DECAY), **changes)
+
+
+def test_the_average_follows_its_formula_and_is_what_is_evaluated(tmp_path):
+    history = []
+    run = averaging(tmp_path, at=lambda step: history.append(weight_of(run)))
+    run()
+    history.append(weight_of(run))
+    average = history[1]  # after the first step: a copy
+    for weight in history[2:]:
+        average = DECAY * average + (1 - DECAY) * weight
+    found = run.evaluators["tiny"].given["features.weight"]
+    torch.testing.assert_close(found, average)
+    assert not torch.allclose(found, history[-1])
+
+
+def weight_of(run: Run) -> torch.Tensor:
+    return run.state.model.features.weight.detach().clone()
+
+
+def test_the_average_resumes_bit_for_bit(tmp_path):
+    whole = averaging(tmp_path / "whole")
+    whole()
+    broken = averaging(tmp_path / "broken", at=stop_at(5))
+    with pytest.raises(Interrupted):
+        broken()
+    broken.at = lambda step: None
+    broken()
+    for name, value in whole.state.average.state_dict().items():
+        assert torch.equal(value, broken.state.average.state_dict()[name]), name
