@@ -13,46 +13,61 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="where to write")
     parser.add_argument(
         "--inference",
-        default="slide",
         choices=("slide", "whole", "multiscale_flip"),
-        help="how a UPerNet looks at a picture (default: %(default)s)",
+        help="how a UPerNet looks at a picture (default: slide)",
     )
     parser.add_argument("--probabilities", action="store_true", help="the five most likely classes of every pixel too")
-    parser.add_argument("--mask-ratios", default="0.5,0.75,0.9", help="of a masked autoencoder (default: %(default)s)")
-    parser.add_argument("--seeds", default="0", help="of what is hidden, a row for each (default: %(default)s)")
+    parser.add_argument("--batch", type=int, default=1, help="pictures looked at together (default: %(default)s)")
+    parser.add_argument("--mask-ratios", help="of a masked autoencoder (default: 0.5,0.75,0.9)")
+    parser.add_argument("--seeds", help="of what a masked autoencoder does not see, a row for each (default: 0)")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: %(default)s")
+    parser.add_argument(
+        "--precision",
+        default="auto",
+        choices=("auto", "fp32", "bf16", "fp16"),
+        help="auto: bf16 on CUDA, fp32 on the CPU",
+    )
     parser.add_argument("--limit", type=int, help="at most so many pictures")
-    parser.add_argument("--overwrite", action="store_true", help="replace what an earlier prediction wrote")
+    there = parser.add_mutually_exclusive_group()
+    there.add_argument("--overwrite", action="store_true", help="replace what an earlier prediction wrote")
+    there.add_argument("--skip-existing", action="store_true", help="go on where an earlier prediction was stopped")
 
 
 def run(options: argparse.Namespace) -> int:
     from mae_hydra.experiment.predict import Options, predict
 
     try:
-        ratios = tuple(float(ratio) for ratio in options.mask_ratios.split(","))
-        seeds = tuple(int(seed) for seed in options.seeds.split(","))
+        ratios = options.mask_ratios and tuple(float(ratio) for ratio in options.mask_ratios.split(","))
+        seeds = options.seeds and tuple(int(seed) for seed in options.seeds.split(","))
     except ValueError as error:
         raise UserError(f"--mask-ratios and --seeds take numbers with commas between them: {error}") from error
-    if not all(0 < ratio < 1 for ratio in ratios):
+    if not all(0 < ratio < 1 for ratio in ratios or ()):
         raise UserError(f"--mask-ratios must lie between 0 and 1, got {options.mask_ratios}")
-    if options.limit is not None and options.limit < 1:
-        raise UserError(f"--limit must be at least 1, got {options.limit}")
-    outcome = predict(
-        options.checkpoint,
-        options.images,
-        Options(
-            out=options.out,
-            inference=options.inference,
-            probabilities=options.probabilities,
-            device=options.device,
-            limit=options.limit,
-            overwrite=options.overwrite,
-            mask_ratios=ratios,
-            seeds=seeds,
-        ),
+    for name in ("limit", "batch"):
+        if (value := getattr(options, name)) is not None and value < 1:
+            raise UserError(f"--{name} must be at least 1, got {value}")
+    chosen = Options(
+        out=options.out,
+        inference=options.inference,
+        probabilities=options.probabilities,
+        batch=options.batch,
+        device=options.device,
+        precision=options.precision,
+        limit=options.limit,
+        overwrite=options.overwrite,
+        skip_existing=options.skip_existing,
+        mask_ratios=ratios,
+        seeds=seeds,
     )
+    try:
+        outcome = predict(options.checkpoint, options.images, chosen)
+    except KeyboardInterrupt:
+        print("stopped; what is written is whole, and the same command with --skip-existing goes on", file=sys.stderr)
+        return 130
     folders = sorted({str(options.out / file.relative_to(options.out).parts[0]) for file in outcome.written})
     print(f"{_counted(len(outcome.written), 'file')} written to {', '.join(folders) or options.out}")
+    if outcome.skipped:
+        print(f"{_counted(outcome.skipped, 'picture')} predicted before")
     for _, reason in outcome.failed:
         print(f"error: {reason}", file=sys.stderr)
     if outcome.failed:

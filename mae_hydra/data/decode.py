@@ -11,7 +11,8 @@ Shape letters: C channels, H W pixels.
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from torch import Tensor
 from mae_hydra.errors import UserError
 
 _MODES = {1: "L", 3: "RGB"}  # Pillow's name for a number of channels
+MOST_PIXELS = 2**30  # Pillow's own limit, a sixth of this, is below what aerial photographs and scans have
 _JPEG = b"\xff\xd8\xff"  # how such a file begins
 
 
@@ -65,7 +67,7 @@ def read_labels(path: Path) -> Tensor:
 def decode_labels(encoded: bytes, name: str) -> Tensor:
     """`read_labels` of encoded bytes. Raises UserError naming `name`; without a cause where only the mode is wrong."""
     try:
-        with Image.open(io.BytesIO(encoded)) as picture:
+        with _opened(encoded) as picture:
             picture.load()
             mode, values = picture.mode, np.array(picture)
     except Exception as error:
@@ -103,7 +105,7 @@ def _native_decoder(channels: int) -> Callable[[Tensor], Tensor] | None:
 
 
 def _decode_with_pillow(encoded: bytes, channels: int) -> Tensor:
-    with Image.open(io.BytesIO(encoded)) as picture:
+    with _opened(encoded) as picture:
         upright = ImageOps.exif_transpose(picture)
         if upright.mode.startswith("I"):  # 16-bit grey; Pillow's own conversion would clip at 255 instead of scaling
             upright = Image.fromarray((np.asarray(upright).clip(0, 65535) // 256).astype(np.uint8))
@@ -113,6 +115,21 @@ def _decode_with_pillow(encoded: bytes, channels: int) -> Tensor:
             upright = upright.convert("RGBA")  # first, or Pillow warns about a palette's transparent entries
         pixels = np.array(upright.convert(_MODES[channels]))
     return torch.from_numpy(pixels.reshape(*pixels.shape[:2], channels)).permute(2, 0, 1)
+
+
+@contextmanager
+def _opened(encoded: bytes) -> Iterator[Image.Image]:
+    """A picture of up to MOST_PIXELS; its header alone has been read, and Pillow's limit is back in its place."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        opened = Image.open(io.BytesIO(encoded))
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+    with opened as picture:
+        width, height = picture.size
+        if width * height > MOST_PIXELS:
+            raise ValueError(f"it has {width}x{height} pixels, more than the {MOST_PIXELS} that are read")
+        yield picture
 
 
 def reason_of(error: BaseException, encoded: bytes) -> str:

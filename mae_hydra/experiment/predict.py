@@ -15,6 +15,7 @@ from torch import Tensor
 from mae_hydra import atomic
 from mae_hydra.data import distinct_colours, read_image
 from mae_hydra.data.listing import find_images
+from mae_hydra.engine.settings import AUTOCAST
 from mae_hydra.errors import UserError
 from mae_hydra.evaluation.pictures import as_rgb, channels_last
 from mae_hydra.experiment import entry
@@ -29,29 +30,35 @@ from mae_hydra.weights import Checkpoint, read_checkpoint
 OPACITY = 0.6
 CELL = 640  # pixels of an overlay's longer side; the class map has the picture's own size
 PANEL = 224
+MASK_RATIOS = (0.5, 0.75, 0.9)
 MOST_LIKELY = 5  # classes whose probabilities are kept
 
 
 @dataclass(frozen=True)
 class Options:
-    """`inference`: one of the group's options. `mask_ratios` and `seeds`: of a masked autoencoder's panels."""
+    """`inference` (None: slide) and `probabilities` are of a UPerNet, `mask_ratios` (None: 0.5, 0.75, 0.9) and `seeds`
+    (None: 0) of a masked autoencoder's panels. `batch`: pictures in memory, and looked at together, at a time."""
 
     out: Path
-    inference: str = "slide"
+    inference: str | None = None
     probabilities: bool = False
+    batch: int = 1
     device: str = "auto"
+    precision: str = "auto"
     limit: int | None = None
     overwrite: bool = False
-    mask_ratios: tuple[float, ...] = (0.5, 0.75, 0.9)
-    seeds: tuple[int, ...] = (0,)
+    skip_existing: bool = False
+    mask_ratios: tuple[float, ...] | None = None
+    seeds: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """`failed`: (file, what was wrong with it)."""
+    """`failed`: (file, what was wrong with it). `skipped`: how many pictures had been predicted before."""
 
     written: list[Path]
     failed: list[tuple[Path, str]]
+    skipped: int
 
 
 def predict(path: Path, words: Sequence[str], options: Options) -> Outcome:
@@ -61,27 +68,36 @@ def predict(path: Path, words: Sequence[str], options: Options) -> Outcome:
     model = entry.model_from(checkpoint).to(_device(options.device))
     writer: _Segmentations | _Reconstructions
     if isinstance(model, MAE):
-        writer = _Reconstructions(model, options)
+        writer = _Reconstructions(model, path, options)
     elif isinstance(model, UPerNet):
         writer = _Segmentations(model, checkpoint, path, options)
     else:
         raise UserError(f"{path} holds an encoder alone; predict takes a UPerNet or a masked autoencoder")
-    _refuse_overwriting(writer, [name for _, name in pictures], options)
-    written, failed = [], []
-    for file, name in track(pictures, "predicting", transient=True, disable=not watched()):
-        try:
-            written += writer.write(read_image(file, model.encoder.in_chans), name)
-        except UserError as error:
-            failed.append((file, str(error)))
-    return Outcome(written, failed)
+    missing = _missing(writer, pictures, options)
+    written: list[Path] = []
+    failed: list[tuple[Path, str]] = []
+    groups = [missing[start : start + options.batch] for start in range(0, len(missing), options.batch)]
+    with _autocast(options):
+        for group in track(groups, "predicting", transient=True, disable=not watched()):
+            read = []
+            for file, name in group:
+                try:
+                    read.append((read_image(file, model.encoder.in_chans), name))
+                except UserError as error:
+                    failed.append((file, str(error)))
+            written += writer.write([image for image, _ in read], [name for _, name in read])
+    return Outcome(written, failed, len(pictures) - len(missing))
 
 
 class _Segmentations:
     """labels/<name>.png (indexed by class), overlays/<name>.png, and probabilities/<name>.npz where asked for."""
 
     def __init__(self, model: UPerNet, checkpoint: Checkpoint, path: Path, options: Options) -> None:
+        for option, value in (("--mask-ratios", options.mask_ratios), ("--seeds", options.seeds)):
+            if value is not None:
+                raise UserError(f"{option} is of a masked autoencoder, and {path} holds a UPerNet; leave it out")
         self.model, self.options = model, options
-        overrides = [f"inference={options.inference}"]
+        overrides = [f"inference={options.inference or 'slide'}"]
         config = compose_config(command_line(path, checkpoint, overrides))
         self.inference: Any = build(config.inference, "inference")
         if isinstance(self.inference, Reconstruct):
@@ -97,13 +113,23 @@ class _Segmentations:
         files = [self.options.out / "labels" / f"{name}.png", self.options.out / "overlays" / f"{name}.png"]
         return [*files, self.options.out / "probabilities" / f"{name}.npz"] if self.options.probabilities else files
 
-    def write(self, image: Tensor, name: str) -> list[Path]:
-        files = self.files(name)
+    def write(self, images: list[Tensor], names: list[str]) -> list[Path]:
         if self.options.probabilities:
-            classes, kept, shares = self._probabilities(image)
-            _write(files[2], lambda file: np.savez_compressed(file, classes=kept, probabilities=shares))
-        else:
-            classes = self.inference.predict(self.model, [image])[0].cpu().numpy()
+            return [file for image, name in zip(images, names, strict=True) for file in self._write_all(image, name)]
+        maps = self.inference.predict(self.model, images)
+        written: list[Path] = []
+        for image, name, classes in zip(images, names, maps, strict=True):
+            written += self._write_pictures(image, name, classes.cpu().numpy())
+        return written
+
+    def _write_all(self, image: Tensor, name: str) -> list[Path]:
+        classes, kept, shares = self._probabilities(image)
+        file = self.files(name)[2]
+        _write(file, lambda stream: np.savez_compressed(stream, classes=kept, probabilities=shares))
+        return [*self._write_pictures(image, name, classes), file]
+
+    def _write_pictures(self, image: Tensor, name: str, classes: np.ndarray) -> list[Path]:
+        files = self.files(name)[:2]
         _write(files[0], lambda file: self._indexed(classes).save(file, format="PNG"))
         rgb = as_rgb(channels_last(image))
         shown, large = fit(rgb, CELL), fit(classes, CELL, "nearest")
@@ -135,19 +161,26 @@ class _Segmentations:
 class _Reconstructions:
     """panels/<name>.png: a row for every seed; the picture, then masked and predicted at every mask ratio."""
 
-    def __init__(self, model: MAE, options: Options) -> None:
+    def __init__(self, model: MAE, path: Path, options: Options) -> None:
+        for option, given in (("--inference", options.inference), ("--probabilities", options.probabilities)):
+            if given:
+                raise UserError(f"{option} is of a UPerNet, and {path} holds a masked autoencoder; leave it out")
         self.model, self.options = model, options
+        self.mask_ratios, self.seeds = options.mask_ratios or MASK_RATIOS, options.seeds or (0,)
 
     def files(self, name: str) -> list[Path]:
         return [self.options.out / "panels" / f"{name}.png"]
 
-    def write(self, image: Tensor, name: str) -> list[Path]:
+    def write(self, images: list[Tensor], names: list[str]) -> list[Path]:
+        return [self._panel(image, name) for image, name in zip(images, names, strict=True)]
+
+    def _panel(self, image: Tensor, name: str) -> Path:
         height, width = self.model.encoder.image_size
         image = centred(image, (height, width))
         rows, leaks = [], False
-        for seed in self.options.seeds:
+        for seed in self.seeds:
             row = [as_rgb(channels_last(image))]
-            for ratio in self.options.mask_ratios:
+            for ratio in self.mask_ratios:
                 found = Reconstruct(mask_ratio=ratio, seed=seed).run(self.model, image[None], torch.tensor([0]))
                 row += [as_rgb(found.masked[0]), as_rgb(found.pasted[0])]
                 leaks = found.leaks
@@ -156,13 +189,13 @@ class _Reconstructions:
         if leaks:
             note += " Patch mean and contrast from the original: the model predicts patches normalised by their own."
         columns = ["image"]
-        for ratio in self.options.mask_ratios:
+        for ratio in self.mask_ratios:
             columns += [f"{100 * ratio:.0f} % hidden", "prediction"]
-        names = [f"seed {seed}" for seed in self.options.seeds] if len(self.options.seeds) > 1 else []
+        names = [f"seed {seed}" for seed in self.seeds] if len(self.seeds) > 1 else []
         drawn = sheet(rows, columns=columns, row_names=names, title=name, footnote=note, cell=PANEL)
         [file] = self.files(name)
         _write(file, lambda temporary: Image.fromarray(drawn).save(temporary, format="PNG"))
-        return [file]
+        return file
 
 
 def centred(image: Tensor, size: tuple[int, int]) -> Tensor:
@@ -213,19 +246,32 @@ def _named(files: Iterator[tuple[Path, Path]], limit: int | None) -> Iterator[tu
         yield file, name
 
 
-def _refuse_overwriting(writer: Any, names: Sequence[str], options: Options) -> None:
+def _missing(writer: Any, pictures: list[tuple[Path, str]], options: Options) -> list[tuple[Path, str]]:
+    """What is to be predicted; a UserError where that would replace something unasked."""
     if options.overwrite:
-        return
-    for name in names:
+        return pictures
+    if options.skip_existing:
+        return [(file, name) for file, name in pictures if not all(each.exists() for each in writer.files(name))]
+    for _, name in pictures:
         for file in writer.files(name):
             if file.exists():
-                raise UserError(f"{file} is there already; give another --out, or add --overwrite")
+                raise UserError(
+                    f"{file} is there already; give another --out, or add --skip-existing to go on with what is "
+                    "missing, or --overwrite"
+                )
+    return pictures
 
 
 def _write(file: Path, draw: Any) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     with atomic.writing(file) as temporary, open(temporary, "wb") as stream:
         draw(stream)
+
+
+def _autocast(options: Options) -> torch.autocast:
+    kind = _device(options.device).type
+    precision = options.precision if options.precision != "auto" else ("bf16" if kind == "cuda" else "fp32")
+    return torch.autocast(kind, dtype=AUTOCAST.get(precision), enabled=precision in AUTOCAST)
 
 
 def _device(name: str) -> torch.device:

@@ -143,3 +143,9 @@ def test_a_broken_class_map_is_named(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:60])
     with pytest.raises(UserError, match=r"cannot read the class map .*map\.png"):
         read_labels(path)
+
+
+def test_a_picture_of_too_many_pixels_is_refused_by_its_size(monkeypatch):
+    monkeypatch.setattr(decode_module, "MOST_PIXELS", 100)
+    with pytest.raises(UserError, match=r"cannot read the image big.png: it has 20x6 pixels, more than the 100"):
+        decode_image(encoded(Image.new("L", (20, 6)), "png"), 3, "big.png")

@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -33,11 +34,11 @@ def results_in(folder) -> dict:
     return {name: found[name] for name in ("mIoU", "mAcc", "aAcc", "images")}
 
 
-def by_hand() -> dict:
+def by_hand(root: str = "ade") -> dict:
     """The published protocol, a window at a time: windows over the resized picture, logits averaged, original size."""
     model = mae_hydra.load("run")
     data = ade20k(
-        root="ade",
+        root=root,
         image_size=64,
         channels=3,
         num_classes=12,
@@ -51,16 +52,19 @@ def by_hand() -> dict:
     )
     both, labelled, predicted = np.zeros(12), np.zeros(12), np.zeros(12)
     for sample in (data.validation[index] for index in range(len(data.validation))):
-        _, height, width = sample.image.shape
-        assert (height, width) == (64, 88)  # its short side is the crop: no resizing
-        total, times = torch.zeros(12, height, width), torch.zeros(height, width)
+        image, labels = sample.image, sample.label.numpy()
+        if image.shape[1:] == (128, 176):  # the short side becomes the crop; OpenCV halves by the mean of four pixels
+            image = ((image.int().unflatten(2, (88, 2)).unflatten(1, (64, 2)).sum((2, 4)) + 2) // 4).to(torch.uint8)
+        assert image.shape[1:] == (64, 88)
+        total, times = torch.zeros(12, 64, 88), torch.zeros(64, 88)
         for left in (0, 24):  # a stride of int(0.6667 * 64) = 42, the last window shifted back to the border
-            window = sample.image[None, :, :, left : left + 64]
+            window = image[None, :, :, left : left + 64]
             with torch.no_grad():
                 logits = interpolate(model.low_resolution_logits(window), size=(64, 64), mode="bilinear")
             total[:, :, left : left + 64] += logits[0]
             times[:, left : left + 64] += 1
-        classes, labels = (total / times).argmax(0).numpy(), sample.label.numpy()
+        scores = interpolate((total / times)[None], size=labels.shape, mode="bilinear")[0]
+        classes = scores.argmax(0).numpy()
         for each in range(12):
             ours = (classes == each) & (labels != 255)
             both[each] += (ours & (labels == each)).sum()
@@ -90,6 +94,15 @@ def test_a_run_on_other_data_scores_what_a_computation_by_hand_finds(run, capsys
     protocol = json.loads(Path("found/results.json").read_text())["protocol"]
     assert protocol["inference"]["crop"] == [64, 64]
     assert protocol["checkpoint"].startswith("run/checkpoints/")
+
+
+def test_pictures_are_resized_for_the_model_and_judged_at_their_own_size(run):
+    words = ["--train", "1", "--validation", "7", "--size", "128", "176", "--workers", "0"]
+    assert main(["make-data", "large", *words]) == 0
+    assert main(["evaluate", "run", *ADE, "data.root=large", "inference=slide", "--out", "found"]) == 0
+    assert results_in("found") == pytest.approx(by_hand("large"), rel=1e-6)
+    table = json.loads(Path("found/per_class.json").read_text())
+    assert sum(row["pixels"] for row in table) > 0.9 * 7 * 128 * 176
 
 
 def test_batches_do_not_change_the_scores_and_a_complete_evaluation_is_not_repeated(run, capsys):
@@ -201,3 +214,26 @@ def test_two_processes_find_what_one_finds(run):
     assert main([*words[2:], "one"]) == 0
     assert results_in("two") == results_in("one")
     assert sorted(path.name for path in Path("two/counts").iterdir()) == ["rank0.jsonl", "rank1.jsonl"]
+
+
+@pytest.mark.slow
+def test_a_killed_evaluation_goes_on_with_another_number_of_processes(run):
+    words = ["-m", "mae_hydra", "evaluate", "run", *ADE, "inference=multiscale_flip", "--out"]
+    process = subprocess.Popen([sys.executable, *words, "killed"], stdout=subprocess.DEVNULL)
+    counts = Path("killed/counts/rank0.jsonl")
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and (not counts.exists() or counts.read_bytes().count(b"\n") < 2):
+        time.sleep(0.001)
+    process.kill()
+    process.wait()
+    assert not Path("killed/results.json").exists()
+    counted = counts.read_bytes().count(b"\n")
+    assert 2 <= counted < 7
+
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    done = subprocess.run([sys.executable, *torchrun, *words, "killed"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    protocol = json.loads(Path("killed/results.json").read_text())["protocol"]
+    assert protocol["images_counted"] == 7 - counted
+    assert main([*words[2:], "whole"]) == 0
+    assert results_in("killed") == results_in("whole")

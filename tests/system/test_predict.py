@@ -10,7 +10,7 @@ from PIL import Image
 
 import mae_hydra
 from mae_hydra.commands import main
-from mae_hydra.data import read_image
+from mae_hydra.data import read_image, read_labels
 from mae_hydra.inference import Slide
 
 
@@ -99,6 +99,39 @@ def test_nothing_is_overwritten_unasked(run, photos, capsys):
     assert Path("out/labels/x.png").read_bytes() == before
 
 
+def test_what_was_stopped_goes_on_with_what_is_missing(run, photos, capsys):
+    words = ["predict", "run", "photos/*.png", "--out", "out"]
+    assert main([*words, "--limit", "2"]) == 0
+    first = {path: path.stat().st_mtime_ns for path in Path("out/labels").iterdir()}
+    next(Path("out/overlays").iterdir()).unlink()  # stopped in the middle of a picture
+    capsys.readouterr()
+    assert main([*words, "--skip-existing"]) == 0
+    assert "1 picture predicted before" in capsys.readouterr().out
+    assert len(list(Path("out/overlays").iterdir())) == len(list(photos.glob("*.png")))
+    assert sum(path.stat().st_mtime_ns == time for path, time in first.items()) == 1
+
+
+def test_pictures_in_batches_get_the_same_class_maps(run, photos):
+    assert main(["predict", "run", "photos/*.png", "--out", "one"]) == 0
+    assert main(["predict", "run", "photos/*.png", "--out", "four", "--batch", "4"]) == 0
+    for path in Path("one/labels").iterdir():
+        assert path.read_bytes() == Path("four/labels", path.name).read_bytes()
+
+
+def test_a_lower_precision_may_be_asked_for(run, photos):
+    assert main(["predict", "run", "photos/x.png", "--out", "out", "--precision", "bf16"]) == 0
+    assert main(["predict", "run", "photos/x.png", "--out", "fp32"]) == 0
+    maps = [np.asarray(Image.open(f"{folder}/labels/x.png")) for folder in ("out", "fp32")]
+    assert (maps[0] == maps[1]).mean() > 0.9
+
+
+@pytest.mark.slow
+def test_a_picture_beyond_pillows_own_limit_is_read(run, photos):
+    Image.new("L", (10000, 9000), 90).save("photos/aerial.png", compress_level=1)
+    assert main(["predict", "run", "photos/aerial.png", "--out", "out"]) == 0
+    assert read_labels(Path("out/labels/aerial.png")).shape == (9000, 10000)
+
+
 def test_patterns_limits_and_repeated_files(run, photos, capsys):
     assert main(["predict", "run", "photos/*.png", "photos/x.png", "--out", "out", "--limit", "3"]) == 0
     assert len(list(Path("out/labels").iterdir())) == 3
@@ -108,6 +141,7 @@ def test_a_masked_autoencoder_paints_panels(train, photos):
     assert train(*TINY_MAE, "hydra.run.dir=mae") == 0
     words = ["--mask-ratios", "0.5,0.75", "--seeds", "0,1", "--out", "out"]
     assert main(["predict", "mae", "photos/x.jpg", "photos/one.png", *words]) == 0
+    assert main(["predict", "mae", "photos/x.jpg", "--inference", "slide", "--out", "no"]) == 1
     two_rows = size_of("out/panels/x.png")
     assert main(["predict", "mae", "photos/x.jpg", "--mask-ratios", "0.5", "--out", "less"]) == 0
     one_row = size_of("less/panels/x.png")
@@ -124,6 +158,11 @@ def test_a_masked_autoencoder_paints_panels(train, photos):
         (["run", "photos", "--out", "o", "--mask-ratios", "1.5"], "--mask-ratios must lie between 0 and 1"),
         (["run", "photos", "--out", "o", "--seeds", "a"], "take numbers with commas"),
         (["run", "photos", "--out", "o", "--limit", "0"], "--limit must be at least 1"),
+        (["run", "photos", "--out", "o", "--batch", "0"], "--batch must be at least 1"),
+        (
+            ["run", "photos", "--out", "o", "--seeds", "1"],
+            "--seeds is of a masked autoencoder, and run holds a UPerNet",
+        ),
     ],
 )
 def test_a_mistake_is_one_sentence(run, photos, capsys, words, message):
