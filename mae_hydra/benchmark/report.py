@@ -22,7 +22,8 @@ from mae_hydra.experiment import entry
 from mae_hydra.experiment.check import check
 from mae_hydra.experiment.compose import compose_config
 from mae_hydra.experiment.construct import build, complete
-from mae_hydra.experiment.evaluate import command_line, evaluate
+from mae_hydra.experiment.evaluate import evaluate
+from mae_hydra.experiment.evaluation_plan import command_line
 from mae_hydra.models import MAE, UPerNet
 from mae_hydra.seeds import seed_device
 from mae_hydra.weights import Checkpoint, read_checkpoint
@@ -190,7 +191,7 @@ def _training_peak(config: DictConfig, settings: Settings) -> tuple[int | None, 
 def _configured(path: Path | None, words: Sequence[str]) -> tuple[DictConfig, Checkpoint | None, Settings]:
     """The configuration of a segmentation model, with its checkpoint where `path` names one."""
     checkpoint = None if path is None else read_checkpoint(path, prefer="best")
-    config = _composed(words if path is None or checkpoint is None else command_line(path, checkpoint, words))
+    config = _composed(words if path is None or checkpoint is None else command_line(checkpoint, words))
     if config.task != "segment":
         raise UserError(f"this benchmark takes a UPerNet, got {config.name}; use model=upernet_vitb")
     settings: Settings = build(config.engine, "engine")

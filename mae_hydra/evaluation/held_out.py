@@ -1,17 +1,20 @@
 """The validation images an evaluator looks at: which, in which batches, on which process."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from mae_hydra.data import EvalStream, ImageData, Sample
 from mae_hydra.data.source import SampleTransform, check_loading
 from mae_hydra.distributed import rank, world_size
 from mae_hydra.errors import UserError
 
+Samples = list[tuple[int, Sample]]
+
 
 class HeldOut:
     """`limit` images of the validation set (null: all), evenly spread: of a sorted set the first would be of one class.
 
-    `pictures` are `num_pictures` of them, evenly spread as well.
+    `pictures` are `num_pictures` of them, evenly spread as well. `watch`, where set, is given this process's batches
+    and how many images they hold, and gives them on: a progress bar.
     """
 
     def __init__(
@@ -35,20 +38,20 @@ class HeldOut:
         self.indices = spread(range(len(data.validation)), limit)
         self._picture_indices = spread(self.indices, num_pictures)
         self._batch_size, self._num_workers = batch_size, num_workers
+        self.watch: Callable[[Iterable[Samples], int], Iterator[Samples]] | None = None
 
-    def batches(self) -> Iterator[list[tuple[int, Sample]]]:
+    def batches(self) -> Iterator[Samples]:
         """This process's share as lists of (index, sample); all processes together see each image once."""
-        return iter(
-            EvalStream(
-                self._images,
-                self._transform,
-                batch_size=self._batch_size,
-                num_workers=self._num_workers,
-                rank=rank(),
-                world_size=world_size(),
-                indices=self.indices,
-            )
+        stream = EvalStream(
+            self._images,
+            self._transform,
+            batch_size=self._batch_size,
+            num_workers=self._num_workers,
+            rank=rank(),
+            world_size=world_size(),
+            indices=self.indices,
         )
+        return iter(stream) if self.watch is None else self.watch(stream, len(self.indices[rank() :: world_size()]))
 
     def example_size(self) -> tuple[int, int]:
         """(height, width) of the first image."""

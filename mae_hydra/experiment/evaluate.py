@@ -1,18 +1,14 @@
 """Evaluating a checkpoint on any data, with any inference: exact, resumable, over any number of processes."""
 
-import hashlib
 import json
-import re
 import resource
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from omegaconf import DictConfig, OmegaConf
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import nn
@@ -25,28 +21,13 @@ from mae_hydra.evaluation import MeanIoU
 from mae_hydra.evaluation.held_out import spread
 from mae_hydra.evaluation.tally import Entry, Tally
 from mae_hydra.experiment import entry
-from mae_hydra.experiment.check import check
-from mae_hydra.experiment.compose import compose_config
 from mae_hydra.experiment.construct import build, complete
+from mae_hydra.experiment.evaluation_plan import Plan, default_folder, plan_evaluation
 from mae_hydra.experiment.evaluation_report import EvaluationReport, write_report
-from mae_hydra.experiment.identify import overrides_of
 from mae_hydra.experiment.provenance import environment
 from mae_hydra.experiment.status import write_json
-from mae_hydra.weights import Checkpoint, describe, read_checkpoint
 
-NOT_OF_AN_EVALUATION = re.compile(r"[+~]{0,2}(hydra\.|init_from|init_adapt|resume|logger|sweep|debug)")
-BY_THE_CHECKPOINT = ("model", "backbone", "head")
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is evaluated: a composed configuration, and a fingerprint of all in it that decides the result."""
-
-    checkpoint: Checkpoint
-    config: DictConfig
-    weights: str  # sha256 of the file
-    fingerprint: str
-    name: str
+Samples = list[tuple[int, Sample]]
 
 
 def evaluate(path: Path, overrides: Sequence[str], out: Path | None, prefer: str = "best") -> dict[str, Any]:
@@ -55,13 +36,13 @@ def evaluate(path: Path, overrides: Sequence[str], out: Path | None, prefer: str
     The same call again goes on where an earlier one stopped, or gives its results. `out`: where to write; by default
     below the run, or below outputs/evaluations for a file.
     """
-    plan = _plan(path, overrides, prefer)
+    plan = plan_evaluation(path, overrides, prefer)
     data: ImageData = build(plan.config.data, "data")
     settings: Settings = build(plan.config.engine, "engine")
     settings.check_world(world_size())
     settings.apply()
     with session(settings.torch_device):
-        folder = Path(broadcast_object(str(out or _default_folder(path, plan))))
+        folder = Path(broadcast_object(str(out or default_folder(plan))))
         finished = _look_back(folder, plan)
         if finished is not None:
             return finished
@@ -74,98 +55,6 @@ def evaluate(path: Path, overrides: Sequence[str], out: Path | None, prefer: str
             results = _evaluate(plan, data, model, folder)
         barrier()
     return results
-
-
-def _plan(path: Path, overrides: Sequence[str], prefer: str) -> Plan:
-    checkpoint = read_checkpoint(path, prefer="best" if prefer == "best" else "last")
-    if checkpoint.kind not in ("mae", "segmentation"):
-        raise UserError(f"{path} holds {checkpoint.kind} weights; evaluate takes a masked autoencoder or a UPerNet")
-    taken = [o for o in overrides if o.lstrip("+").split("=")[0].split(".")[0] in BY_THE_CHECKPOINT]
-    if taken:
-        raise UserError(f"{taken[0]} cannot be changed here: the model comes from the checkpoint")
-    config = compose_config(command_line(path, checkpoint, overrides))
-    check(config)
-    if not config.evaluation:
-        raise UserError(
-            "there is nothing to evaluate: evaluation is none; add evaluation=segment or evaluation=pretrain"
-        )
-    weights = _digest(checkpoint.path)
-    decisive = {
-        "weights": weights,
-        "data": OmegaConf.to_container(config.data, resolve=True),
-        "inference": OmegaConf.to_container(config.inference, resolve=True),
-        "evaluation": OmegaConf.to_container(config.evaluation, resolve=True),
-        "precision": config.engine.precision,
-    }
-    for free in ("num_workers", "batch_size"):
-        decisive["data"].pop(free, None)
-    if decisive["data"].get("root"):  # two sets of the same layout are two evaluations
-        decisive["data"]["root"] = str(Path(decisive["data"]["root"]).expanduser().resolve())
-    for node in decisive["evaluation"].values():
-        for free in ("num_workers", "batch_size", "num_pictures", "every"):
-            node.pop(free, None)
-    fingerprint = hashlib.sha256(json.dumps(decisive, sort_keys=True, default=str).encode()).hexdigest()
-    words = [str(config[group]["_target_"]).rpartition(".")[2].lower() for group in ("data", "inference")]
-    return Plan(checkpoint, config, weights, fingerprint, f"{'-'.join(words)}-{fingerprint[:6]}")
-
-
-def command_line(path: Path, checkpoint: Checkpoint, overrides: Sequence[str]) -> list[str]:
-    """The run's own overrides, or those that the weights imply, then the new ones in their place."""
-    recorded = _recorded(path, checkpoint)
-    other_data = any(override.startswith("data=") for override in overrides)
-    base = overrides_of(checkpoint) if recorded is None or other_data else recorded
-    replaced = {override.lstrip("+~").partition("=")[0] for override in overrides}
-    kept = [
-        override
-        for override in base
-        if override != "evaluation=none"
-        and not NOT_OF_AN_EVALUATION.match(override)
-        and not _is_replaced(override.lstrip("+~"), replaced)
-    ]
-    if other_data and "data.image_size" not in replaced:
-        size = _image_size(checkpoint)
-        kept = [override for override in kept if not override.startswith("data.")]
-        kept.append(f"data.image_size={size}".replace(" ", ""))
-    if "data.batch_size" not in replaced and recorded is None:
-        kept.append("data.batch_size=1")
-    return [*kept, *overrides]
-
-
-def _image_size(checkpoint: Checkpoint) -> list[int]:
-    size = describe(checkpoint).image_size
-    if size is None:
-        raise UserError(f"{checkpoint.path} does not tell its image size; add data.image_size=[height,width]")
-    return list(size)
-
-
-def _is_replaced(override: str, replaced: set[str]) -> bool:
-    """An earlier override of the same key, or of a key below a group that is now chosen anew."""
-    key = override.partition("=")[0]
-    return key in replaced or key.split(".")[0] in replaced
-
-
-def _recorded(path: Path, checkpoint: Checkpoint) -> list[str] | None:
-    file = checkpoint.path.parent.parent / "overrides.yaml"
-    if checkpoint.path.parent.name != "checkpoints" or not file.is_file():
-        return None
-    content = yaml.safe_load(file.read_text())
-    return [str(each) for each in content] if isinstance(content, list) else None
-
-
-def _digest(file: Path) -> str:
-    files = sorted(file.iterdir()) if file.is_dir() else [file]
-    total = hashlib.sha256()
-    for each in files:
-        with open(each, "rb") as stream:
-            total.update(hashlib.file_digest(stream, "sha256").digest())
-    return total.hexdigest()
-
-
-def _default_folder(path: Path, plan: Plan) -> Path:
-    of_a_run = plan.checkpoint.path.parent.name == "checkpoints"
-    root = plan.checkpoint.path.parent.parent if of_a_run else Path(plan.config.paths.output_root)
-    name = plan.name if of_a_run else f"{plan.checkpoint.path.stem}-{plan.name}"
-    return root / "evaluations" / name
 
 
 def _look_back(folder: Path, plan: Plan) -> dict[str, Any] | None:
@@ -210,6 +99,7 @@ def _evaluate(plan: Plan, data: ImageData, model: nn.Module, folder: Path) -> di
             report = EvaluationReport.of_tally(Tally(place / "counts", rank(), data.num_classes), data)
             images = len(report.images)
         else:
+            evaluator.held_out.watch = _with_a_bar
             report = EvaluationReport.of_evaluation(evaluator.run(model, int(plan.checkpoint.meta.get("step", 0))))
             images = counted = min(len(data.validation), node.limit or len(data.validation))
         seconds = time.time() - began
@@ -251,13 +141,19 @@ def _count_images(node: DictConfig, data: ImageData, evaluator: MeanIoU, model: 
 def _predicted(
     stream: EvalStream, evaluator: MeanIoU, model: Any, share: int
 ) -> Iterator[tuple[int, Sample, torch.Tensor]]:
+    for samples in _with_a_bar(stream, share):
+        predictions = evaluator.inference.predict(model, [sample.image for _, sample in samples])
+        for (index, sample), prediction in zip(samples, predictions, strict=True):
+            yield index, sample, prediction
+
+
+def _with_a_bar(batches: Iterable[Samples], total: int) -> Iterator[Samples]:
+    """The same batches, of `total` images together, and how far they are."""
     columns = (TextColumn("evaluating"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, transient=True, disable=not watched()) as progress:
-        task = progress.add_task("", total=share)
-        for samples in stream:
-            predictions = evaluator.inference.predict(model, [sample.image for _, sample in samples])
-            for (index, sample), prediction in zip(samples, predictions, strict=True):
-                yield index, sample, prediction
+        task = progress.add_task("", total=total)
+        for samples in batches:
+            yield samples
             progress.advance(task, len(samples))
 
 

@@ -21,6 +21,7 @@ from mae_hydra.experiment.status import write_json
 from mae_hydra.figures import class_bars, confusion_matrix, save
 from mae_hydra.types import Evaluation, Picture
 
+LISTED = 30  # pairs of classes beside a large confusion matrix
 SHOWN = 6  # best and worst pictures each
 ROWS_OF_A_COLUMN = 50  # of the table on the screen
 
@@ -75,18 +76,34 @@ def write_report(report: EvaluationReport, data: ImageData, evaluator: Any, mode
     _write_csv(folder / "per_class.csv", report.classes)
     _write_csv(folder / "per_image.csv", [image._asdict() for image in report.images])
     counted = f"{len(report.images)} images, mIoU {report.scalars['mIoU']:.2f} %"
-    save(
-        confusion_matrix(
-            report.confusions.numpy(), data.class_names, title=f"Which class was taken for which: {counted}"
-        ),
-        figures / "confusion_matrix.png",
-    )
+    pairs = confused_pairs(report.confusions, data.class_names)
+    _write_csv(folder / "confusions.csv", pairs)
+    largest = [f"{pair['labelled']} → {pair['predicted']}   {pair['percent']:.1f} %" for pair in pairs[:LISTED]]
+    title = f"Which class was taken for which: {counted}"
+    matrix = confusion_matrix(report.confusions.numpy(), data.class_names, title=title, largest=largest)
+    save(matrix, figures / "confusion_matrix.png")
     values = {str(row["name"]): row["IoU"] for row in report.classes}
     save(class_bars({"IoU": values}, title=f"IoU of every class: {counted}"), figures / "classes.png")
     ranked = sorted((image for image in report.images if not math.isnan(image.mean_iou)), key=lambda i: i.mean_iou)
     for name, chosen in (("worst", ranked[:SHOWN]), ("best", ranked[::-1][:SHOWN])):
         if chosen:
             save(_sheet(name, chosen, data, evaluator, model), figures / f"{name}.png")
+
+
+def confused_pairs(confusions: torch.Tensor, class_names: Sequence[str]) -> list[dict[str, Any]]:
+    """Every pair of classes that was confused, those of most pixels first; `percent` of the labelled class's pixels."""
+    totals = confusions.sum(1)
+    pairs = [
+        {
+            "labelled": class_names[row],
+            "predicted": class_names[column],
+            "pixels": int(confusions[row, column]),
+            "percent": 100 * float(confusions[row, column] / totals[row]),
+        }
+        for row, column in confusions.nonzero().tolist()
+        if row != column
+    ]
+    return sorted(pairs, key=lambda pair: -pair["pixels"])
 
 
 def _sheet(name: str, chosen: Sequence[ImageScore], data: ImageData, evaluator: Any, model: Any) -> Any:

@@ -21,7 +21,8 @@ from mae_hydra.evaluation.pictures import as_rgb, channels_last
 from mae_hydra.experiment import entry
 from mae_hydra.experiment.compose import compose_config
 from mae_hydra.experiment.construct import build
-from mae_hydra.experiment.evaluate import command_line, watched
+from mae_hydra.experiment.evaluate import watched
+from mae_hydra.experiment.evaluation_plan import command_line
 from mae_hydra.figures import fit, legend_of, overlay, sheet
 from mae_hydra.inference import MultiscaleFlip, Reconstruct
 from mae_hydra.models import MAE, UPerNet
@@ -98,7 +99,7 @@ class _Segmentations:
                 raise UserError(f"{option} is of a masked autoencoder, and {path} holds a UPerNet; leave it out")
         self.model, self.options = model, options
         overrides = [f"inference={options.inference or 'slide'}"]
-        config = compose_config(command_line(path, checkpoint, overrides))
+        config = compose_config(command_line(checkpoint, overrides))
         self.inference: Any = build(config.inference, "inference")
         if isinstance(self.inference, Reconstruct):
             raise UserError("a UPerNet takes --inference slide, whole or multiscale_flip, got reconstruct")

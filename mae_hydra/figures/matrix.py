@@ -9,18 +9,30 @@ from matplotlib.figure import Figure
 from mae_hydra.figures.style import FRAME, INK, PAPER, QUIET_INK, css, new_figure
 
 NUMBERED = 24  # classes up to which every cell has its number
-NAMED = 48  # and up to which every class has its name; beyond, every tenth row its number
+NAMED = 48  # and up to which every class has its name; beyond, every tenth row, and the largest confusions beside it
 RAMP = LinearSegmentedColormap.from_list("paper to ink", [css(PAPER), "#bfd4f6", "#2563eb", "#0b2a6b"])
 
 
-def confusion_matrix(confusions: np.ndarray, class_names: Sequence[str], *, title: str) -> Figure:
-    """`confusions` (K, K): row = label, column = prediction, in pixels. A class without pixels is a blank row."""
+def confusion_matrix(
+    confusions: np.ndarray, class_names: Sequence[str], *, title: str, largest: Sequence[str] = ()
+) -> Figure:
+    """`confusions` (K, K): row = label, column = prediction, in pixels. A class without pixels is a blank row.
+
+    `largest`: lines about the largest confusions, for a matrix of too many classes to name them.
+    """
     totals = confusions.sum(1, keepdims=True)
     percent = np.divide(100.0 * confusions, totals, out=np.full(confusions.shape, np.nan), where=totals > 0)
     count = len(class_names)
     side = 2.6 + (0.36 * count if count <= NUMBERED else 0.15 * count if count <= NAMED else 7.5)
-    figure = new_figure(side + 0.9, side)
-    axes = figure.add_subplot()
+    listed = largest if count > NAMED else ()
+    figure = new_figure(side + (4.4 if listed else 0.9), side)
+    if listed:
+        axes, beside = figure.subplots(1, 2, width_ratios=(side, 3.5))
+        beside.axis("off")
+        text = "\n".join(["Most often taken for another:", "", *listed])
+        beside.text(0, 1, text, va="top", fontsize=8.5, linespacing=1.6, color=css(INK))
+    else:
+        axes = figure.add_subplot()
     # A root, so that what is confused seldom is seen beside the diagonal.
     drawn = axes.imshow(percent, cmap=RAMP, norm=PowerNorm(0.5, 0, 100), interpolation="nearest")
     if count <= NUMBERED:

@@ -91,6 +91,12 @@ def test_a_run_on_other_data_scores_what_a_computation_by_hand_finds(run, capsys
     assert len(Path("found/per_image.csv").read_text().splitlines()) == 1 + 7
     for figure in ("confusion_matrix", "classes", "best", "worst"):
         assert Path(f"found/figures/{figure}.png").stat().st_size > 5000
+    with open("found/confusions.csv") as file:
+        pixels = [int(row["pixels"]) for row in csv.DictReader(file)]
+    assert pixels == sorted(pixels, reverse=True)
+    table = json.loads(Path("found/per_class.json").read_text())
+    wrong = sum(row["pixels"] * (1 - row["Acc"] / 100) for row in table if row["pixels"])
+    assert sum(pixels) == pytest.approx(wrong, abs=1)
     protocol = json.loads(Path("found/results.json").read_text())["protocol"]
     assert protocol["inference"]["crop"] == [64, 64]
     assert protocol["checkpoint"].startswith("run/checkpoints/")
