@@ -13,7 +13,7 @@ from mae_hydra.engine.cut import Cut
 from mae_hydra.engine.evaluations import Evaluations, scalars
 from mae_hydra.engine.interrupt import Interrupted, Interruption
 from mae_hydra.engine.nonfinite import Nonfinite
-from mae_hydra.engine.profile import profiling
+from mae_hydra.engine.profile import profiling, stage
 from mae_hydra.engine.settings import Settings
 from mae_hydra.engine.state import State
 from mae_hydra.engine.step import set_learning_rates, train_step
@@ -132,7 +132,8 @@ def fit(
                     nonfinite.add(state.step, result)
                     profiled()
                 stopwatch.images += settings.global_batch
-                evaluate_log_save()
+                with stage("log, evaluate, save"):
+                    evaluate_log_save()
         ending = "completed"
     except (Interrupted, KeyboardInterrupt):
         ending = "interrupted"

@@ -1,13 +1,17 @@
 """From a plain model to what the step calls: moved, synchronised, compiled, wrapped; the model's keys stay plain."""
 
+import logging
 import warnings
 
+import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mae_hydra.distributed import world_size
 from mae_hydra.engine.settings import Settings
 from mae_hydra.types import Batch, Loss
+
+log = logging.getLogger("mae_hydra")
 
 
 class LossModule(nn.Module):
@@ -30,7 +34,7 @@ def wrap(model: nn.Module, settings: Settings) -> nn.Module:
     model.to(device)
     if world_size() > 1 and device.type == "cuda":  # SyncBatchNorm has no CPU form
         nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    if settings.compile:
+    if settings.compile and compiler_works(device):
         compile_blocks(model)
     forward = LossModule(model)
     if world_size() == 1:
@@ -40,6 +44,23 @@ def wrap(model: nn.Module, settings: Settings) -> nn.Module:
     return DistributedDataParallel(
         forward, device_ids=[device.index] if device.type == "cuda" else None, gradient_as_bucket_view=True
     )
+
+
+def compiler_works(device: torch.device) -> bool:
+    """Whether `torch.compile` can make a kernel here, which needs a compiler beside torch; a note where it cannot."""
+    try:
+        torch.compile(lambda values: values.sin() + 1)(torch.zeros(8, device=device))
+    except Exception as error:  # each backend and version fails in a way of its own
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
+        log.warning("engine.compile is on, but nothing can be compiled here (%s: %s)", type(error).__name__, reason)
+        print(
+            f"note: engine.compile needs a working compiler ({'g++' if device.type == 'cpu' else 'triton and gcc'}); "
+            "none was found, so training goes on without compiling",
+            flush=True,
+        )
+        torch._dynamo.reset()
+        return False
+    return True
 
 
 def compile_blocks(model: nn.Module) -> None:

@@ -10,6 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from mae_hydra.distributed import all_reduce_sum, world_size
+from mae_hydra.engine.profile import stage
 from mae_hydra.engine.settings import Settings
 from mae_hydra.engine.state import State
 from mae_hydra.engine.window import StepResult
@@ -38,12 +39,13 @@ def train_step(
         raise
     finite = result.grad_norm.isfinite()
     state.whole = False
-    _update(state.optimizer, finite)
-    state.scaler.update()
-    if state.average is not None:
-        state.average.update_parameters(state.model)
-    for now, old in zip(statistics, before, strict=True):
-        now.copy_(torch.where(finite, now, old))  # a nan in them would stay there for ever
+    with stage("optimizer"):
+        _update(state.optimizer, finite)
+        state.scaler.update()
+        for now, old in zip(statistics, before, strict=True):
+            now.copy_(torch.where(finite, now, old))  # a nan in them would stay there for ever
+        if state.average is not None:  # last: of what is finite again
+            state.average.update_parameters(state.model)
     state.step += 1
     state.whole = True
     return result
@@ -58,17 +60,20 @@ def _gradient(
     losses: list[Loss] = []
     images: list[Tensor | None] = []
     for index in range(accumulate):
-        batch = next(batches)
+        with stage("data wait"):
+            batch = next(batches)
         images.append(batch.index)
-        batch = batch.to(settings.torch_device)
+        with stage("host to device"):
+            batch = batch.to(settings.torch_device)
         with _exchange(forward, gradients=index == accumulate - 1):
-            with settings.autocast():
+            with stage("forward"), settings.autocast():
                 loss = forward(batch)
             if index == 0:
                 # All processes must divide by the same number, because their gradients are added up.
                 estimate = all_reduce_sum(loss.count.detach().double()).clamp(min=1) * accumulate
             share = loss.total * (world_size() / estimate)  # DDP averages over processes where a sum is wanted
-            scaler.scale(share).backward()
+            with stage("backward"):
+                scaler.scale(share).backward()
         losses.append(loss)
     sums, count = _add_up(losses)
 

@@ -5,24 +5,28 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
-from timm.layers import DropPath, Mlp
+from timm.layers import Mlp
 from timm.models.vision_transformer import Attention, Block
 from torch import Tensor, nn
 
 from mae_hydra.models.attention import RelativeAttention
+from mae_hydra.models.drop_path import drop_path
 
 LayerNorm: Any = partial(nn.LayerNorm, eps=1e-6)
 
 
-def plain_block(dim: int, num_heads: int, mlp_ratio: float, drop_path: float = 0.0) -> Block:
-    """timm's pre-norm block with a fused, fully biased qkv and LayerNorm eps 1e-6."""
-    return Block(dim, num_heads, mlp_ratio, qkv_bias=True, drop_path=drop_path, norm_layer=LayerNorm)
+def plain_block(dim: int, num_heads: int, mlp_ratio: float, drop_rate: float | None = None) -> Block:
+    """timm's pre-norm block with a fused, fully biased qkv and LayerNorm eps 1e-6, and our DropPath."""
+    block: Any = Block(dim, num_heads, mlp_ratio, qkv_bias=True, norm_layer=LayerNorm)
+    block.drop_path1, block.drop_path2 = drop_path(drop_rate), drop_path(drop_rate)
+    return block
 
 
 class ScaledBlock(nn.Module):
     """x += DropPath(gamma_1 * attention(norm1(x))); x += DropPath(gamma_2 * mlp(norm2(x))).
 
-    `grid` asks for a relative position bias over that grid; `layer_scale` is where both gammas start (None: no gammas).
+    `drop_rate`: see `drop_path`. `grid` asks for a relative position bias over that grid; `layer_scale` is where both
+    gammas start (None: no gammas).
     """
 
     def __init__(
@@ -30,7 +34,7 @@ class ScaledBlock(nn.Module):
         dim: int,
         num_heads: int,
         mlp_ratio: float,
-        drop_path: float,
+        drop_rate: float | None,
         grid: tuple[int, int] | None,
         layer_scale: float | None,
     ) -> None:
@@ -43,7 +47,7 @@ class ScaledBlock(nn.Module):
             self.attn = RelativeAttention(dim, num_heads, grid)
         self.norm2 = LayerNorm(dim)
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
-        self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
+        self.drop_path = drop_path(drop_rate)
         self.gamma_1 = None if layer_scale is None else nn.Parameter(torch.full((dim,), float(layer_scale)))
         self.gamma_2 = None if layer_scale is None else nn.Parameter(torch.full((dim,), float(layer_scale)))
 

@@ -45,6 +45,26 @@ def test_a_skipped_step_is_written_down_with_its_images_and_training_goes_on(tmp
     assert all(parameter.isfinite().all() for parameter in run.state.model.parameters())
 
 
+def test_neither_running_statistics_nor_the_average_take_in_what_was_skipped(tmp_path):
+    class Spoiled(Poisoned):
+        """The maps themselves are not a number, so that batch normalisation sees it too."""
+
+        def _poison(self, step: int) -> None:
+            with torch.no_grad():
+                if step == 3:
+                    self.kept = self.state.model.features.bias.clone()
+                    self.state.model.features.bias.fill_(float("nan"))
+                elif step == 4:
+                    self.state.model.features.bias.copy_(self.kept)
+                    self.average = {n: v.clone() for n, v in self.state.average.module.named_buffers()}
+
+    run = Spoiled(tmp_path, micro_batch=8, evaluators={}, settings=settings(ema_decay=0.5))
+    run()
+    assert lines(run) == [{"step": 4, "images": list(range(8))}]
+    assert all(value.isfinite().all() for value in run.average.values())
+    assert all(value.isfinite().all() for value in run.state.model.buffers())
+
+
 def test_a_few_in_a_row_end_the_run_with_advice_and_its_finite_weights_saved(tmp_path):
     run = Poisoned(tmp_path, steps=40, evaluators={}, every=None, settings=settings(nonfinite_limit=5))
     run.steps_lost = frozenset({2, *range(6, 41)})

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,41 @@ def test_compiled_blocks_compute_the_same_under_the_same_keys():
     torch.testing.assert_close(model(x), expected)
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] >= 1  # it was compiled
     assert list(model.state_dict()) == keys
+
+
+@pytest.mark.slow
+def test_compiled_blocks_are_compiled_once_and_not_again_over_steps(tmp_path):
+    """In a process of its own: the shape checks of these tests are Python that a graph cannot hold."""
+    script = f"""
+        import sys
+        import torch
+        from mae_hydra.experiment.launch import launch
+        overrides = ["+debug=smoke", "engine=cpu", "engine.compile=true", "schedule.total=12", "data.num_workers=0"]
+        overrides += ["backbone.depth=3", "backbone.out_indices=[2]", "backbone.drop_path_rate=0.1"]
+        assert launch([*overrides, "data.num_train=32", "data.num_validation=4", "paths.output_root={tmp_path}"]) == 0
+        counters = torch._dynamo.utils.counters
+        graphs = counters["stats"]["unique_graphs"]
+        # One for encoder and decoder blocks each, in training and in evaluation; the blocks of a stack share theirs.
+        assert 2 <= graphs <= 8, graphs
+        assert not counters["graph_break"], counters["graph_break"]
+        [saved] = __import__("pathlib").Path("{tmp_path}").rglob("last.pt")
+        assert not any("_orig_mod" in name for name in torch.load(saved, weights_only=True)["model"])
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_without_a_compiler_training_goes_on_with_a_note(monkeypatch, capsys):
+    def none_found(function):
+        def call(*_):
+            raise RuntimeError("InvalidCxxCompiler: No working C++ compiler found")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", none_found)
+    model = TinySegmenter()
+    wrap(model, settings(compile=True))
+    assert "engine.compile needs a working compiler" in capsys.readouterr().out
 
 
 if __name__ == "__main__":

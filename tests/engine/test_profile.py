@@ -10,7 +10,14 @@ def test_as_many_steps_are_recorded_as_asked_for_and_the_table_is_shown(tmp_path
     steps = {event["name"] for event in trace["traceEvents"] if event.get("name", "").startswith("ProfilerStep")}
     assert len(steps) == 3
     assert "aten::" in (tmp_path / "profile" / "table.txt").read_text()
-    assert "trace.json" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "trace.json" in said
+    stages = (tmp_path / "profile" / "stages.txt").read_text()
+    for stage in ("data wait", "host to device", "forward", "backward", "optimizer", "log, evaluate, save"):
+        assert stage in stages
+        assert stage in said
+    shares = [float(line.split("│")[3]) for line in stages.splitlines() if line.startswith("│")]
+    assert sum(shares) == pytest.approx(100, abs=0.5)
 
 
 def test_a_profiled_run_ends_with_the_same_weights(tmp_path):

@@ -8,6 +8,7 @@ from timm.models.vision_transformer import VisionTransformer as TimmVisionTransf
 from tiny_models import encoder, relative_encoder, scramble
 
 from mae_hydra.models.attention import RelativeAttention
+from mae_hydra.models.drop_path import DropPath
 from mae_hydra.models.encoder import VisionTransformer
 from mae_hydra.relative_positions import relative_position_index
 
@@ -176,8 +177,24 @@ def test_drop_path_grows_linearly_over_the_blocks(build):
     rates = []
     for block in model.blocks:
         dropped = [part for name, part in block.named_children() if name.startswith("drop_path")]
-        rates.append({round(getattr(part, "drop_prob", 0.0), 6) for part in dropped})
+        rates.append({round(part.rate, 6) for part in dropped})
     assert rates == [{0.0}, {0.05}, {0.1}, {0.15}, {0.2}]
+
+
+def test_drop_path_keeps_a_sample_whole_or_drops_it_and_keeps_the_mean():
+    part, x = DropPath(0.25), torch.randn(4000, 3, 2)
+    assert part.eval()(x) is x
+    out = part.train()(x)
+    dropped = (out == 0).flatten(1).all(1)
+    torch.testing.assert_close(out[~dropped], x[~dropped] / 0.75)
+    assert dropped.float().mean().item() == pytest.approx(0.25, abs=0.04)
+    assert DropPath(0.25).state_dict() == {}
+    assert part(x.bfloat16()).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("build", [encoder, relative_encoder])
+def test_without_drop_path_no_block_has_a_trace_of_it(build):
+    assert not any(isinstance(module, DropPath) for module in build(drop_path_rate=0.0).modules())
 
 
 def test_layer_scale_without_relative_positions_scales_the_branches():
