@@ -108,7 +108,9 @@ def _look_back(run_dir: Path, config: dict[str, Any]) -> float | None:
     if previous is None or resume == "never":
         return None
     old_config = yaml.safe_load((run_dir / "config.yaml").read_text()) if (run_dir / "config.yaml").is_file() else None
-    if old_config is not None and previous.get("fingerprint") != fingerprint(config):
+    # Else there is nothing to mix up: a mistake was mended.
+    has_trained = previous["state"] == "completed" or any(run_dir.glob("checkpoints/*.pt"))
+    if old_config is not None and has_trained and previous.get("fingerprint") != fingerprint(config):
         changed = differences(old_config, config)
         raise UserError(
             f"{run_dir} holds a run of another configuration ({'; '.join(changed[:5])}"

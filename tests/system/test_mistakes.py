@@ -117,3 +117,12 @@ def test_a_run_that_was_refused_says_so_in_its_directory(train, tmp_path):
     [status] = (tmp_path / "outputs").rglob("status.json")
     assert '"state": "failed"' in status.read_text()
     assert "mask_ratio must lie in (0, 1)" in (status.parent / "error.txt").read_text()
+
+
+def test_a_mended_mistake_may_use_the_directory_of_the_failed_attempt(train, capfd):
+    words = [*TINY_MAE, "hydra.run.dir=outputs/run"]
+    assert train(*words, "schedule.warmup=400") == 1
+    assert "warmup must lie between 0 and total" in capfd.readouterr().err
+    assert train(*words) == 0
+    assert train(*words, "optimizer.lr=1.0") == 1  # now there is something to mix up
+    assert "holds a run of another configuration" in capfd.readouterr().err

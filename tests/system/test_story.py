@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,9 @@ def test_a_run_leaves_every_promised_file(train, tmp_path):
     assert train(*TINY_MAE) == 0
     run = only_run(tmp_path / "outputs")
     assert {path.name for path in run.iterdir()} >= RUN_FILES
-    assert {path.name for path in (run / "checkpoints").iterdir()} == {"last.pt", "best.pt"}
+    kept = ["best.pt", "last.pt", "step-00000002.pt", "step-00000004.pt"]
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == kept
+    assert os.path.samefile(run / "checkpoints/last.pt", run / "checkpoints/step-00000004.pt")
     assert (run / "figures" / "reconstructions.png").stat().st_size > 1000
     config = yaml.safe_load((run / "config.yaml").read_text())
     assert config["model"]["encoder"]["embed_dim"] == 32
