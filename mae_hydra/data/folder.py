@@ -45,6 +45,7 @@ def folder(
     batch_size: int,
     train_limit: int | None,
     num_workers: int,
+    max_bad_share: float = 0.0,
 ) -> ImageData:
     """Every photo below `root`, a fixed share of which is held out for validation.
 
@@ -76,6 +77,7 @@ def folder(
         target="none",
         batch_size=batch_size,
         num_workers=num_workers,
+        max_bad_share=max_bad_share,
     )
 
 

@@ -47,6 +47,7 @@ class ImageData:
     `image_size`: (H, W) in pixels that training crops to. `mean`, `std`: one value per channel, in units of 0..1.
     `palette`: uint8 (num_classes, 3), RGB. `ignore_index`: the value in class maps that counts for nothing.
     `batch_size`: images per process in a step, `num_workers`: loading processes per training process (0: none).
+    `max_bad_share`: of the training images, which may be unreadable and are then replaced (0: the first is an error).
     Without labels (`target` "none") `num_classes` is 0, and `class_names` and `palette` are empty.
     """
 
@@ -63,9 +64,12 @@ class ImageData:
     target: Target
     batch_size: int
     num_workers: int
+    max_bad_share: float = 0.0
 
     def __post_init__(self) -> None:
         check_loading(self.batch_size, self.num_workers)
+        if not 0 <= self.max_bad_share < 1:
+            raise ValueError(f"data.max_bad_share must lie in [0, 1), got {self.max_bad_share}")
         if self.channels < 1:
             raise ValueError(f"data.channels must be at least 1, got {self.channels}")
         for name, values in (("mean", self.mean), ("std", self.std)):

@@ -13,10 +13,10 @@ import sys
 import warnings
 from collections import OrderedDict
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader
 
 from mae_hydra.data.augment import Augment
 from mae_hydra.data.source import ImageSet, Sample, SampleTransform, check_loading
+from mae_hydra.data.unreadable import Unreadable, replacements
 from mae_hydra.errors import UserError
 from mae_hydra.seeds import generator
 from mae_hydra.types import Batch
@@ -43,6 +44,12 @@ class _Item:
     image: Tensor
     label: Tensor | int | None
     index: int
+    lost: tuple[str, ...] = ()  # why it stands in the place of another
+
+
+class _Stacked(NamedTuple):
+    batch: Batch
+    lost: list[str]
 
 
 class TrainStream:
@@ -50,7 +57,8 @@ class TrainStream:
 
     An epoch has L positions: the number of samples rounded down to whole steps of `global_batch`, or all samples where
     there are fewer than that. Position p of the run is sample permutation(seed, p // L)[p % L]; step s takes positions
-    s * global_batch and following, each rank a contiguous share of them, cut into micro-batches.
+    s * global_batch and following, each rank a contiguous share of them, cut into micro-batches. A sample that cannot
+    be read is replaced by another, up to the share `max_bad_share` of them (0: the first one is an error).
     """
 
     def __init__(
@@ -65,6 +73,7 @@ class TrainStream:
         seed: int,
         num_workers: int,
         device_is_cuda: bool,
+        max_bad_share: float = 0.0,
     ) -> None:
         check_loading(micro_batch, num_workers)
         if global_batch < 1 or global_batch % (world_size * micro_batch):
@@ -76,7 +85,8 @@ class TrainStream:
             raise ValueError(f"rank must lie in 0..{world_size - 1}, got {rank}")
         if len(dataset) == 0:
             raise UserError("the training split holds no sample")
-        self._samples = _AugmentedSamples(dataset, augment, seed)
+        self._samples = _AugmentedSamples(dataset, augment, seed, replacing=max_bad_share > 0)
+        self._unreadable = Unreadable(max_bad_share)
         self._global_batch, self._micro_batch = global_batch, micro_batch
         self._rank, self._share = rank, global_batch // world_size
         self._seed, self._size = seed, len(dataset)
@@ -87,7 +97,10 @@ class TrainStream:
 
     def batches(self, start_step: int) -> Generator[Batch]:
         """Micro-batches from step `start_step` on, for ever; the first one costs no more at step 100000 than at 0."""
-        return serve(self._samples, self._keys(start_step), _stack, self._num_workers, self._pin)
+        with closing(serve(self._samples, self._keys(start_step), _stack, self._num_workers, self._pin)) as served:
+            for batch, lost in served:
+                self._unreadable.note(lost, len(batch))
+                yield batch
 
     def _keys(self, start_step: int) -> Iterator[list[_Key]]:
         orders: OrderedDict[int, np.ndarray] = OrderedDict()
@@ -145,16 +158,25 @@ class EvalStream:
 
 
 class _AugmentedSamples:
-    def __init__(self, dataset: ImageSet, augment: Augment, seed: int) -> None:
-        self._dataset, self._augment, self._seed = dataset, augment, seed
+    def __init__(self, dataset: ImageSet, augment: Augment, seed: int, *, replacing: bool) -> None:
+        self._dataset, self._augment, self._seed, self._replacing = dataset, augment, seed, replacing
 
     def __getitem__(self, key: _Key) -> _Item | UserError:
-        try:
-            sample = self._dataset[key.index]
-        except UserError as error:
-            return error
-        image, label = self._augment(sample, generator(self._seed, "augment", key.epoch, key.index))
-        return _Item(image, label, key.index)
+        errors: list[UserError] = []
+        for index in self._candidates(key):
+            try:
+                sample = self._dataset[index]
+            except UserError as error:
+                errors.append(error)
+                continue
+            image, label = self._augment(sample, generator(self._seed, "augment", key.epoch, key.index))
+            return _Item(image, label, index, tuple(map(str, errors)))
+        return errors[0]
+
+    def _candidates(self, key: _Key) -> Iterator[int]:
+        yield key.index
+        if self._replacing:
+            yield from replacements(self._seed, key.epoch, key.index, len(self._dataset))
 
 
 class _PlainSamples:
@@ -169,18 +191,19 @@ class _PlainSamples:
         return index, sample if self._transform is None else self._transform(sample)
 
 
-def _stack(items: list[_Item | UserError]) -> Batch | UserError:
+def _stack(items: list[_Item | UserError]) -> _Stacked | UserError:
     good: list[_Item] = []
     for item in items:
         if isinstance(item, UserError):
             return item
         good.append(item)
     labels = [item.label for item in good]
-    return Batch(
+    batch = Batch(
         images=torch.stack([item.image for item in good]),
         labels=None if labels[0] is None else torch.stack([torch.as_tensor(label) for label in labels]),
         index=torch.tensor([item.index for item in good]),
     )
+    return _Stacked(batch, [reason for item in good for reason in item.lost])
 
 
 def _pack(items: list[tuple[int, Sample] | UserError]) -> list[tuple[int, tuple[Any, ...]]] | UserError:
@@ -222,6 +245,13 @@ def serve(samples: Any, keys: Iterable[Any], collate: Any, num_workers: int, pin
             if isinstance(batch, UserError):
                 raise batch
             yield batch
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise UserError(
+            f"a loading process died ({str(error).splitlines()[0]}): the system ends one where memory runs out; use "
+            "fewer with data.num_workers, or smaller pictures; the run goes on from its last checkpoint"
+        ) from error
     finally:
         del batches  # a traceback that holds this frame must not keep the workers alive
 

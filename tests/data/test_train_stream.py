@@ -259,3 +259,69 @@ def test_a_signal_to_the_whole_group_ends_a_run_quietly_and_at_once(tmp_path: Pa
     for pid in workers:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+class Spoiled(ListSet):
+    """Some of the samples cannot be read."""
+
+    spoiled: frozenset[int] = frozenset()
+
+    def __getitem__(self, index: int) -> Sample:
+        if index in self.spoiled:
+            raise UserError(f"cannot read the image {index}.jpg: it is truncated")
+        return super().__getitem__(index)
+
+
+def spoiled(*indices: int) -> Spoiled:
+    dataset = Spoiled(PHOTOS.samples)
+    dataset.spoiled = frozenset(indices)
+    return dataset
+
+
+def test_an_unreadable_image_is_replaced_and_named_once(caplog):
+    batches = take(stream(spoiled(3), max_bad_share=0.5), 30)
+    assert 3 not in indices(batches)
+    assert len(indices(batches)) == 60
+    named = [record.message for record in caplog.records if "cannot read the image 3.jpg" in record.message]
+    assert len(named) == 1
+    whole = take(stream(), 30)
+    places = [place for place, index in enumerate(indices(whole)) if index != 3]
+    assert [indices(batches)[place] for place in places] == [indices(whole)[place] for place in places]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_replacements_do_not_depend_on_workers_processes_or_the_step_of_the_start(workers):
+    whole = take(stream(spoiled(3, 5), max_bad_share=0.9), 24)
+    assert same(take(stream(spoiled(3, 5), max_bad_share=0.9, num_workers=workers), 10, start_step=7), whole[14:24])
+    halves = [
+        take(stream(spoiled(3, 5), max_bad_share=0.9, num_workers=workers, rank=rank, world_size=2), 12)
+        for rank in (0, 1)
+    ]
+    assert [index for pair in zip(*halves, strict=True) for index in indices(list(pair))] == indices(whole)
+
+
+def test_too_many_unreadable_images_are_an_error_with_the_first_of_them():
+    source = stream(spoiled(*range(6)), max_bad_share=0.05)
+    with pytest.raises(UserError, match=r"5 files could not be used among the first \d+ training images, .* 0.05"):
+        take(source, 40)
+
+
+def test_few_unreadable_images_are_no_error_yet():
+    take(stream(spoiled(1, 2, 3, 4), max_bad_share=0.01), 40)
+
+
+def test_without_a_share_the_first_is_an_error():
+    with pytest.raises(UserError, match=r"cannot read the image 3.jpg"):
+        take(stream(spoiled(3)), 10)
+
+
+class Deadly(ListSet):
+    def __getitem__(self, index: int) -> Sample:
+        if index == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__getitem__(index)
+
+
+def test_a_loading_process_that_is_killed_is_one_sentence_with_a_way_out():
+    with pytest.raises(UserError, match=r"a loading process died .*use fewer with data.num_workers"):
+        take(stream(Deadly(PHOTOS.samples), num_workers=2), 40)

@@ -78,14 +78,19 @@ def test_photos_cannot_train_a_segmentation_model(train, capfd, tmp_path):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_corrupt_photo_among_good_ones_is_named(train, capfd, tmp_path, workers):
+def test_a_corrupt_photo_among_good_ones_is_named_and_stops_a_run_only_where_asked(train, capfd, tmp_path, workers):
     root = photos(tmp_path / "photos")
     (root / "3.jpg").write_bytes((root / "3.jpg").read_bytes()[:200])
     overrides = [*TINY_MAE, "data=folder", "data.root=photos", "data.image_size=64", f"data.num_workers={workers}"]
     overrides = [o for o in overrides if not o.startswith(("data.num_train", "data.num_validation"))]
-    sentence = refused(train, capfd, *overrides, f"data.num_workers={workers}")
+    sentence = refused(train, capfd, *overrides, f"data.num_workers={workers}", "data.max_bad_share=0")
     assert sentence.startswith("error: ")
     assert "3.jpg" in sentence
+    assert train(*overrides, "schedule.total=8", "hydra.run.dir=outputs/run") == 0
+    said = capfd.readouterr().out
+    assert said.count("3.jpg") == 1
+    assert "Another image takes its place" in said
+    assert "3.jpg" in (tmp_path / "outputs/run/train.log").read_text()
 
 
 @pytest.mark.parametrize(
