@@ -54,14 +54,14 @@ def parts(words: Sequence[str]) -> Measured:
     return Measured(table, {"model": config.name, "parts": [part._asdict() for part in found]})
 
 
-def step(words: Sequence[str], rounds: int) -> Measured:
-    """A training step on data that lies ready, beside a peer where there is one for the task."""
+def step(words: Sequence[str], rounds: int, *, alone: bool = False) -> Measured:
+    """A training step on data that lies ready, beside a peer where there is one for the task, unless `alone`."""
     config = _composed(words)
     settings: Settings = build(config.engine, "engine")
     settings.apply()
     work, model, batch = _training_step(config, settings)
     candidates: dict[str, Any] = {"mae_hydra": work}
-    if isinstance(model, MAE):
+    if isinstance(model, MAE) and not alone:
         peer = huggingface_step(model, settings, batch, lr=1e-4)
         candidates |= {} if peer is None else {"Hugging Face ViTMAE": peer}
     with PeakMemory(settings.torch_device) as peak:

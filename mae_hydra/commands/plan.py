@@ -1,0 +1,136 @@
+"""`mae-hydra plan`: what a run will take, before a GPU is booked."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mae_hydra.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from mae_hydra.benchmark.plan import Device, Plan
+
+BATCHES = (8, 16, 32, 64, 128, 256)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("words", nargs="*", help="what follows python train.py: +experiment=mae_vitb_imagenet_800e")
+    parser.add_argument("--devices", type=int, default=1, help="how many (default: %(default)s)")
+    parser.add_argument("--gpu", default="h100", help="h200, h100 (default), a100, l40s, v100 or rtx4090")
+    parser.add_argument(
+        "--mfu", type=float, default=0.4, help="share of the peak that is reached (default: %(default)s)"
+    )
+    parser.add_argument("--measure", action="store_true", help="time a step here instead of assuming a device")
+    parser.add_argument("--images", type=int, help="training images, where the data set is not on this machine")
+    parser.add_argument("--out", type=Path, help="all numbers as JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from mae_hydra.benchmark.plan import DEVICES, plan
+    from mae_hydra.experiment.status import write_json
+
+    if options.gpu not in DEVICES:
+        raise UserError(f"--gpu must be one of {', '.join(DEVICES)}, got {options.gpu}")
+    if not 0 < options.mfu <= 1:
+        raise UserError(f"--mfu is a share of the peak in (0, 1], got {options.mfu}")
+    for name in ("devices", "images"):
+        if (value := getattr(options, name)) is not None and value < 1:
+            raise UserError(f"--{name} must be at least 1, got {value}")
+    console = Console(highlight=False)
+    found = plan(options.words, devices=options.devices, images=options.images)
+    numbers = found.numbers()
+    console.print(_model(found))
+    console.print(_course(found))
+    device = DEVICES[options.gpu]
+    if options.measure:
+        seconds, line = _measured(options.words, found)
+        numbers["measured_seconds_per_step"] = seconds
+        console.print(line, soft_wrap=True)
+    else:
+        console.print(_memory(found, device))
+        console.print(_time(found, device, options.mfu), soft_wrap=True)
+    for warning in found.warnings:
+        console.print(f"warning: {warning}", soft_wrap=True)
+    if options.out is not None:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        write_json(options.out, numbers)
+    return 0
+
+
+def _model(found: "Plan") -> "Table":
+    from rich.table import Table
+
+    table = Table(title=f"{found.name}: one image", title_justify="left")
+    for column in ("part", "parameters, M", "forward GFLOP"):
+        table.add_column(column, justify="left" if column == "part" else "right")
+    for part in found.parts:
+        table.add_row(part["name"], f"{part['parameters'] / 1e6:.2f}", f"{part['flops'] / 1e9:.2f}")
+    table.add_row("training step", f"{found.trainable / 1e6:.2f} trained", f"{found.flops_per_image / 1e9:.2f}")
+    return table
+
+
+def _course(found: "Plan") -> "Table":
+    from rich.table import Table
+
+    table = Table(title="The run", title_justify="left", show_header=False)
+    assumed = " (not here: the published number, or --images)" if found.assumed_images else ""
+    cut = f"{found.devices} x {found.accumulate} micro-batches of {found.micro_batch}"
+    low, high = found.lr_range
+    rates = f"{high:.3g}" if low == high else f"{high:.3g}, down to {low:.3g} by layer decay"
+    rows = {
+        "training images": f"{found.images[0]:,}{assumed}",
+        "images a step": f"{found.global_batch} = {cut}",
+        "steps": f"{found.steps:,} ({found.epochs:.1f} epochs), of which warm-up {found.warmup_steps:,}",
+        "learning rate": rates,
+        "evaluations": f"{found.evaluations}, at least {100 * found.evaluation_share:.1f} % of training",
+        "operations": f"{found.total_flops:.3g} FLOP",
+        "a checkpoint": f"{found.checkpoint / 1e9:.3f} GB; on the disk at the end {found.disk / 1e9:.2f} GB",
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    return table
+
+
+def _memory(found: "Plan", device: "Device") -> "Table":
+    from rich.table import Table
+
+    table = Table(title="Memory of a device, GB", title_justify="left", caption_justify="left")
+    table.add_column("images at a time", justify="right")
+    for precision in found.memory:
+        table.add_column(precision, justify="right")
+    for images in sorted({*BATCHES, found.micro_batch}):
+        cells = []
+        for precision in found.memory:
+            size = found.memory_bytes(precision, images) / 1e9
+            cells.append(f"{size:.1f}" + ("" if size < 0.9 * device.memory else " too much"))
+        table.add_row(f"{images}{' *' if images == found.micro_batch else ''}", *cells)
+    table.caption = (
+        f"* as configured\nof which the state: {found.state / 1e9:.2f}\nkernels' own not counted\n"
+        f"{device.name}: {device.memory:.0f}"
+    )
+    return table
+
+
+def _time(found: "Plan", device: "Device", mfu: float) -> str:
+    hours = found.hours(device.low, mfu)
+    rate = found.devices * device.low * 1e12 * mfu / found.flops_per_image
+    return (
+        f"{found.devices} x {device.name} in bf16 at {100 * mfu:.0f} % of its peak: {hours:.2f} hours, "
+        f"{hours * found.devices:.2f} device hours, {rate:,.0f} images a second; loading must keep up with that"
+    )
+
+
+def _measured(words: list[str], found: "Plan") -> tuple[float, str]:
+    from mae_hydra.benchmark.report import step
+
+    measured = step(words, rounds=3, alone=True)
+    seconds = measured.numbers["timings"]["mae_hydra"]["median"]
+    hours = found.steps * seconds / 3600
+    rate = found.flops_per_image * measured.numbers["images"] / seconds
+    return seconds, (
+        f"measured here: {seconds:.3f} s a step of {measured.numbers['images']} images, {rate / 1e9:,.0f} GFLOP/s; "
+        f"the run takes {hours:.2f} hours on one such device, loading and evaluations not counted"
+    )
