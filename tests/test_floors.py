@@ -69,3 +69,10 @@ def test_every_package_is_shipped():
     listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
     found = {".".join(path.parent.relative_to(ROOT).parts) for path in PACKAGE.rglob("__init__.py")}
     assert listed == found | {"mae_hydra.conf"}
+
+
+def test_the_engine_stays_small_and_its_loop_a_page():
+    """docs/architecture.md states the budget."""
+    lines = {path.name: len(path.read_text().splitlines()) for path in (PACKAGE / "engine").glob("*.py")}
+    assert sum(lines.values()) <= 1500
+    assert lines["loop.py"] <= 160

@@ -15,7 +15,7 @@ from mae_hydra.engine import cut_batch
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.check import check
 from mae_hydra.experiment.compose import compose_config
-from mae_hydra.experiment.construct import build, complete
+from mae_hydra.experiment.construct import build, complete, evaluator_nodes
 
 # (training, validation) images of data sets that need not be here to plan for them.
 KNOWN = {"mae_hydra.data.imagenet": (1_281_167, 50_000), "mae_hydra.data.ade20k": (20_210, 2_000)}
@@ -160,7 +160,7 @@ def _warmup(schedule: Any) -> int:
 def _evaluations(config: DictConfig, validation: int, steps: int) -> tuple[int, int]:
     """How many there are, and how many images they look at together."""
     count = images = 0
-    for node in (config.evaluation or {}).values():
+    for node in evaluator_nodes(config).values():
         every = node.get("every")
         times = 1 if every is None else math.ceil(1 / every) if isinstance(every, float) else math.ceil(steps / every)
         count += times

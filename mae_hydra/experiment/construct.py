@@ -45,6 +45,16 @@ def build(node: DictConfig, key: str, *args: Any, trusted: tuple[str, ...] | Non
     return made
 
 
+def evaluator_nodes(config: DictConfig) -> dict[str, DictConfig]:
+    """The evaluators of a configuration. Where evaluation=none has taken them out, a preset's settings for them are not
+    one; beside others, a node without a `_target_` is a mistake."""
+    nodes = {str(name): node for name, node in config.evaluation.items()}
+    found = {name: node for name, node in nodes.items() if "_target_" in node}
+    for name in nodes.keys() - found.keys() if found else ():
+        raise UserError(f"evaluation.{name} has no _target_, which says what evaluates")
+    return found
+
+
 def complete(key: str, factory: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Call a `_partial_` with what only the run knows; what it refuses is the configuration's fault."""
     try:

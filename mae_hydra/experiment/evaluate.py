@@ -21,7 +21,7 @@ from mae_hydra.evaluation import MeanIoU
 from mae_hydra.evaluation.held_out import spread
 from mae_hydra.evaluation.tally import Entry, Tally
 from mae_hydra.experiment import entry
-from mae_hydra.experiment.construct import build, complete
+from mae_hydra.experiment.construct import build, complete, evaluator_nodes
 from mae_hydra.experiment.evaluation_plan import Plan, default_folder, plan_evaluation
 from mae_hydra.experiment.evaluation_report import EvaluationReport, write_report
 from mae_hydra.experiment.provenance import environment
@@ -86,9 +86,10 @@ def _look_back(folder: Path, plan: Plan) -> dict[str, Any] | None:
 def _evaluate(plan: Plan, data: ImageData, model: nn.Module, folder: Path) -> dict[str, Any]:
     inference = build(plan.config.inference, "inference")
     results: dict[str, Any] = {}
-    several = len(plan.config.evaluation) > 1
-    for name, node in plan.config.evaluation.items():
-        place = folder / str(name) if several else folder
+    nodes = evaluator_nodes(plan.config)
+    several = len(nodes) > 1
+    for name, node in nodes.items():
+        place = folder / name if several else folder
         evaluator = complete(f"evaluation.{name}", build(node, f"evaluation.{name}"), data=data, inference=inference)
         if isinstance(evaluator, MeanIoU):
             _check_classes(model, data)

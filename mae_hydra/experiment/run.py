@@ -17,7 +17,7 @@ from mae_hydra.data import Augment, ImageData, TrainStream
 from mae_hydra.distributed import broadcast_object, is_main, rank, session, world_size
 from mae_hydra.engine import Checkpoints, Cut, Settings, State, cut_batch, fit, moving_average, wrap
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.construct import build, complete
+from mae_hydra.experiment.construct import build, complete, evaluator_nodes
 from mae_hydra.experiment.status import write_json
 from mae_hydra.optim import describe_groups
 from mae_hydra.seeds import generator, seed_device
@@ -82,8 +82,8 @@ def _train(
     schedule = complete("schedule", build(config.schedule, "schedule"), stream.steps_per_epoch)
     inference = build(config.inference, "inference")
     evaluators: dict[str, Evaluator] = {
-        str(name): complete(f"evaluation.{name}", build(node, f"evaluation.{name}"), data=data, inference=inference)
-        for name, node in config.evaluation.items()
+        name: complete(f"evaluation.{name}", build(node, f"evaluation.{name}"), data=data, inference=inference)
+        for name, node in evaluator_nodes(config).items()
     }
     checkpoints: Checkpoints = complete("checkpoint", build(config.checkpoint, "checkpoint"), run_dir / "checkpoints")
     started = config.resume != "never" and checkpoints.exist

@@ -125,3 +125,10 @@ def test_a_resumed_run_of_another_configuration_is_refused_with_the_difference(t
 def test_rectangular_images_train_both_models(train):
     assert train(*TINY_MAE, "data.image_size=[48,80]") == 0
     assert train("model=upernet_vitt", *TINY_UPERNET, "data.image_size=[48,80]") == 0
+
+
+def test_a_preset_for_an_evaluator_that_is_left_out_is_no_evaluator(train, tmp_path):
+    assert train(*TINY_MAE, "evaluation=none") == 0
+    lines = (only_run(tmp_path / "outputs") / "metrics.jsonl").read_text()
+    assert "train/loss" in lines
+    assert "val/" not in lines
