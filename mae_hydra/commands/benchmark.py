@@ -2,7 +2,7 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mae_hydra.errors import UserError
 
@@ -13,6 +13,7 @@ WHAT = {
     "parts": "parameters and FLOPs of a model's parts: parts model=upernet_vitb data=ade20k",
     "step": "a training step, beside a peer where there is one: step model=mae_vitb data.batch_size=8",
     "inference": "a picture's classes, beside the window-at-a-time loop: inference [checkpoint] --size 512 683",
+    "scaling": "a pre-training run on 8, 64 and 512 devices and a billion images, on paper: scaling [+experiment=…]",
     "results-row": "memory, fps, mIoU and mIoU(ms+flip): results-row <checkpoint> data=ade20k data.root=…",
 }
 
@@ -42,11 +43,18 @@ def run(options: argparse.Namespace) -> int:
             raise UserError(f"--{name} must be at least {least}, got {getattr(options, name)}")
     if min(options.size) < 1:
         raise UserError(f"--size takes height and width in pixels, got {options.size}")
-    measured = _measure(options)
-    Console().print(measured.table)
+    if options.what == "scaling":
+        from mae_hydra.benchmark.scaling_report import report
+
+        shown: Any
+        shown, numbers = report(options.words)
+    else:
+        measured = _measure(options)
+        shown, numbers = measured.table, measured.numbers
+    Console().print(shown)
     if options.out is not None:
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        write_json(options.out, measured.numbers)
+        write_json(options.out, numbers)
     return 0
 
 
