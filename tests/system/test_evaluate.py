@@ -122,6 +122,7 @@ def test_batches_do_not_change_the_scores_and_a_complete_evaluation_is_not_repea
     assert Path("batch1/results.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_what_a_kill_has_torn_is_counted_again_and_nothing_twice(run):
     assert main(["evaluate", "run", *ADE, "--out", "whole"]) == 0
     assert main(["evaluate", "run", *ADE, "--out", "cut"]) == 0
@@ -179,6 +180,7 @@ def test_a_mistake_is_one_sentence(run, capsys, words, message):
     assert message in said
 
 
+@pytest.mark.slow
 def test_another_data_set_in_the_same_layout_is_another_evaluation(run):
     assert main(["make-data", "other", "--train", "1", "--validation", "2", "--size", "64", "--workers", "0"]) == 0
     assert main(["evaluate", "run", *ADE]) == 0

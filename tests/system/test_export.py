@@ -135,6 +135,7 @@ def test_onnx_gives_what_the_model_gives(runs, tmp_path, capsys, run, output):
     assert session.get_inputs()[0].shape == ["batch", 3, 64, 64]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["torch", pytest.param("onnx", marks=onnx)])
 def test_the_examples_of_the_document_run(runs, tmp_path, kind):
     ending = {"torch": "pt2", "onnx": "onnx"}[kind]

@@ -53,6 +53,7 @@ def test_the_papers_pre_training_run(train, capsys):
     assert "64 x NVIDIA H100 SXM in bf16 at 40 % of its peak" in said
 
 
+@pytest.mark.slow
 def test_the_segmentation_recipe_and_the_largest_model_are_planned_without_memory(train):
     found = planned("+experiment=upernet_vitb_ade20k", "--gpu", "v100", "--devices", "8")
     assert (found["steps"], found["warmup_steps"], found["micro_batch"]) == (160_000, 1500, 2)
@@ -115,6 +116,7 @@ def test_a_mistake_is_one_sentence(train, capsys, words, message):
     assert message in said
 
 
+@pytest.mark.slow
 def test_a_step_can_be_measured_here(train, capsys):
     assert planned(*TINY_MAE, "--measure")["measured_seconds_per_step"] > 0
     assert "measured here: " in capsys.readouterr().out

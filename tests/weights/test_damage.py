@@ -55,6 +55,7 @@ def refusal(file: Path, output: Path, told: list[str]) -> str | None:
     return None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["mmseg", "legacy", "run", "safetensors"])
 def test_a_damaged_file_is_one_sentence_and_an_earlier_output_stays(tmp_path, kind):
     content = write(tmp_path, kind).read_bytes()
