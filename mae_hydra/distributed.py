@@ -4,6 +4,7 @@ Outside torchrun everything here is a no-op for one process. Under torchrun, `RA
 from the environment, and `session` joins the processes (NCCL on CUDA, Gloo on CPU).
 """
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -77,4 +78,7 @@ def session(device: torch.device) -> Iterator[None]:
     try:
         yield
     finally:
+        # What still holds the group (DDP stands in a cycle) would keep Gloo's threads beyond the interpreter's end, and
+        # one that lets go of a tensor there aborts the process.
+        gc.collect()
         dist.destroy_process_group()
