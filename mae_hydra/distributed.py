@@ -6,7 +6,7 @@ from the environment, and `session` joins the processes (NCCL on CUDA, Gloo on C
 
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -47,6 +47,13 @@ def any_rank(flag: bool, device: torch.device) -> bool:
     if world_size() == 1:
         return flag
     return bool(all_reduce_sum(torch.tensor(int(flag), device=device)).item())
+
+
+def broadcast(tensors: Iterable[Tensor]) -> None:
+    """Make `tensors`, in place, what they are in the main process."""
+    if world_size() > 1:
+        for tensor in tensors:
+            dist.broadcast(tensor.detach(), src=0)
 
 
 def broadcast_object(value: Any) -> Any:

@@ -6,6 +6,7 @@ from mae_hydra.engine.interrupt import Interrupted
 from mae_hydra.engine.loop import fit
 from mae_hydra.engine.parallel import wrap
 from mae_hydra.engine.settings import Settings
+from mae_hydra.engine.sharding import Twin
 from mae_hydra.engine.state import State, moving_average
 from mae_hydra.engine.step import train_step
 
@@ -15,6 +16,7 @@ __all__ = [
     "Interrupted",
     "Settings",
     "State",
+    "Twin",
     "cut_batch",
     "fit",
     "moving_average",

@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 
-from mae_hydra.distributed import barrier, is_main
+from mae_hydra.distributed import barrier, broadcast_object, is_main
+from mae_hydra.engine.sharding import gathered, is_sharded, spread, spread_optimizer
 from mae_hydra.engine.state import State
 from mae_hydra.engine.writer import Writer
 from mae_hydra.errors import UserError
@@ -75,7 +76,9 @@ class Checkpoints:
     def improves(self, step: int, found: Mapping[str, float]) -> bool:
         """Take note of an evaluation's scalars; True if the monitored one is the best so far."""
         value = found.get(self.monitor, math.nan)
-        if math.isnan(value) or (self.best is not None and self.sign * (value - self.best["value"]) <= 0):
+        better = self.best is None or self.sign * (value - self.best["value"]) > 0
+        # The main process decides: it alone knows of a former best that could not be written.
+        if math.isnan(value) or not broadcast_object(better):
             return False
         self.best = {"value": value, "step": step}
         return self.save_best
@@ -86,8 +89,9 @@ class Checkpoints:
         A file that cannot be written (a full disk) is said, and training goes on with the former one whole; unless it
         is the `last` of this start, when nothing comes after it: then the OSError is raised.
         """
+        content = gathered(self._content(state))
         if is_main():
-            self._begin(state, is_best)
+            self._begin(state.step, content, is_best)
             if last:
                 self._end(raising=True)
         if last:
@@ -98,8 +102,11 @@ class Checkpoints:
         self._end(raising=False)
 
     def write(self, state: State) -> None:
-        """`save` for the main process alone: waits for no other, which may be gone."""
-        self._begin(state, is_best=False)
+        """`save` for the main process alone: waits for no other, which may be gone, and with it its shares."""
+        if is_sharded(state.model):
+            log.warning("step %d cannot be saved without the other processes' shares of the weights", state.step)
+            return
+        self._begin(state.step, self._content(state), is_best=False)
         self._end(raising=True)
 
     def restore(self, state: State) -> bool:
@@ -124,15 +131,16 @@ class Checkpoints:
 
     def _restore(self, state: State, content: Mapping[str, Any], path: Path) -> None:
         try:
-            state.model.load_state_dict(content["model"])
+            state.model.load_state_dict(spread(content["model"], state.model.state_dict()))
             _check_names(state.optimizer, content["optimizer"])
-            state.optimizer.load_state_dict(content["optimizer"])
+            state.optimizer.load_state_dict(spread_optimizer(content["optimizer"], state.optimizer))
             state.scaler.load_state_dict(content["scaler"])
             state.step, state.evaluated, state.metrics = content["step"], content["evaluated"], content["metrics"]
             device = next(state.model.parameters()).device
             state.window.sums = {name: value.to(device) for name, value in content["window"].items()}
             if state.average is not None:
-                state.average.module.load_state_dict(content["average"]["model"])
+                average = state.average.module
+                average.load_state_dict(spread(content["average"]["model"], average.state_dict()))
                 state.average.n_averaged.fill_(content["average"]["updates"])
             self.best = self._best_on_disk = content["best"]
         except (KeyError, RuntimeError, ValueError) as error:
@@ -158,13 +166,13 @@ class Checkpoints:
         matches = ((STEP_FILE.fullmatch(path.name), path) for path in self.directory.iterdir())
         return [(int(match[1]), path) for match, path in matches if match]
 
-    def _begin(self, state: State, is_best: bool) -> None:
+    def _begin(self, step: int, content: dict[str, Any], is_best: bool) -> None:
         """Wait for the former file, note what became of it, and give the next one to the writer."""
         self._end(raising=False)
-        own = self.directory / f"step-{state.step:08d}.pt"
+        own = self.directory / f"step-{step:08d}.pt"
         links = [self.best_path, own, self.last_path] if is_best else [own, self.last_path]  # last.pt names the best
-        self._pending = (state.step, self.best)
-        self._writer.begin(self._content(state), links)
+        self._pending = (step, self.best)
+        self._writer.begin(content, links)
 
     def _end(self, *, raising: bool) -> None:
         """Wait for the file under way; then the older ones may go."""

@@ -31,11 +31,9 @@ class Evaluations:
         for name, evaluator in self.due(state.step).items():
             seed_device(self.seed, "evaluate", name, state.step, rank())
             evaluation = None
-            model = state.evaluated_model.eval()
             # Not inference_mode: what a model keeps from here (a cached table, say) must be usable in training.
-            with interruption.abandons(), torch.no_grad(), self.settings.autocast():
+            with state.for_evaluation() as model, interruption.abandons(), torch.no_grad(), self.settings.autocast():
                 evaluation = evaluator.run(model, state.step)
-            state.model.train()
             if evaluation is None:
                 return None
             if doubled := ", ".join(sorted(scalars({name: evaluation}).keys() & scalars(found).keys())):

@@ -6,9 +6,11 @@ import warnings
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel
 
 from mae_hydra.distributed import world_size
 from mae_hydra.engine.settings import Settings
+from mae_hydra.engine.sharding import blocks_of, shard
 from mae_hydra.types import Batch, Loss
 
 log = logging.getLogger("mae_hydra")
@@ -25,19 +27,24 @@ class LossModule(nn.Module):
         return self.model.loss(batch)  # type: ignore[operator]
 
 
-def wrap(model: nn.Module, settings: Settings) -> nn.Module:
-    """Prepare `model` in place for training and return the module whose call gives its loss.
+def wrap(model: nn.Module, settings: Settings, average: AveragedModel | None = None) -> nn.Module:
+    """Prepare `model` in place for training, its `average` too, and return the module whose call gives its loss.
 
     Before the optimizer is built: it must see the parameters where they end up. Keep `model` for everything else.
     """
     device = settings.torch_device
-    model.to(device)
+    for module in (model, average):
+        if module is not None:
+            module.to(device)
     if world_size() > 1 and device.type == "cuda":  # SyncBatchNorm has no CPU form
         nn.SyncBatchNorm.convert_sync_batchnorm(model)
     if settings.compile and compiler_works(device):
         compile_blocks(model)
     forward = LossModule(model)
     if world_size() == 1:
+        return forward
+    if settings.sharded:
+        shard(forward, *([] if average is None else [average.module]), device=device)
         return forward
     # Said of sides of length 1, whose strides mean nothing.
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
@@ -64,8 +71,6 @@ def compiler_works(device: torch.device) -> bool:
 
 
 def compile_blocks(model: nn.Module) -> None:
-    """Compile the elements of every list named `…blocks` in place: one graph for all, no `_orig_mod.` in the keys."""
-    for name, module in model.named_modules():
-        if name.endswith("blocks") and isinstance(module, nn.ModuleList | nn.Sequential):
-            for block in module:
-                block.compile()
+    """Compile every block in place: one graph for all of a stack, no `_orig_mod.` in the keys."""
+    for block in blocks_of(model):
+        block.compile()

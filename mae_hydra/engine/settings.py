@@ -6,20 +6,22 @@ from typing import Literal, get_args
 
 import torch
 
-from mae_hydra.distributed import local_rank
+from mae_hydra.distributed import local_rank, world_size
 from mae_hydra.errors import UserError
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Parallel = Literal["ddp", "fsdp"]
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What the engine is told; `torch_device`, `resolved_precision` and `autocast()` are what follows from it.
+    """What the engine is told; `torch_device`, `resolved_precision`, `sharded`, `autocast()` are what follows from it.
 
     `device` "auto" is CUDA where there is one. `precision` "auto" is bf16 on CUDA and fp32 on the CPU. `global_batch`:
-    images per optimizer step over all processes. `clip_grad`: largest norm of the whole gradient, None for no clipping.
+    images per optimizer step over all processes. `parallel`: "ddp" has the whole model in every process, "fsdp" a share
+    of it. `clip_grad`: largest norm of the whole gradient, None for no clipping.
     `nonfinite_limit`: stop after so many steps in a row whose gradient is not finite. `ema_decay`: keep a moving
     average of the weights and evaluate that, None for none. `log_every`: steps. `profile_steps`: how many steps to
     record (see `profiling`), None for none. `deterministic`: as repeatable as the device's kernels allow; torch warns
@@ -29,6 +31,7 @@ class Settings:
     device: str
     precision: str
     devices: int | str
+    parallel: str
     global_batch: int
     clip_grad: float | None
     nonfinite_limit: int
@@ -39,7 +42,7 @@ class Settings:
     deterministic: bool
 
     def __post_init__(self) -> None:
-        for name, kinds in (("device", Device), ("precision", Precision)):
+        for name, kinds in (("device", Device), ("precision", Precision), ("parallel", Parallel)):
             if getattr(self, name) not in get_args(kinds):
                 raise ValueError(f"{name} must be one of {', '.join(get_args(kinds))}, got {getattr(self, name)!r}")
         if self.device == "cuda" and not torch.cuda.is_available():
@@ -71,6 +74,11 @@ class Settings:
         if self.precision != "auto":
             return self.precision
         return "bf16" if self.torch_device.type == "cuda" else "fp32"
+
+    @property
+    def sharded(self) -> bool:
+        """Whether each process keeps a share of the model only."""
+        return self.parallel == "fsdp" and world_size() > 1
 
     def autocast(self) -> torch.autocast:
         """The context in which models compute; parameters, their gradients and the optimizer stay in fp32."""

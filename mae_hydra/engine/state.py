@@ -1,11 +1,17 @@
 """What training changes, and nothing else: the state that a checkpoint holds."""
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from mae_hydra.distributed import broadcast
+from mae_hydra.engine.sharding import Twin, local
 from mae_hydra.engine.window import Window
 
 
@@ -16,6 +22,7 @@ class State:
     `step`: finished optimizer steps. `evaluated`: the step up to which evaluations are done (less than `step` only
     where a run was left before an evaluation was done). `metrics`: the latest value of every scalar that was logged.
     `average`: the exponential moving average of the model, which is evaluated in its place; None where none is kept.
+    `twin`: stands in for a sharded model in evaluations; None where the model is whole.
     `whole`: False while an update is under way, when an error leaves half a step; then it must not be saved.
     """
 
@@ -23,20 +30,45 @@ class State:
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     average: AveragedModel | None = None
+    twin: Twin | None = None
     step: int = 0
     evaluated: int = 0
     window: Window = field(default_factory=Window)
     metrics: dict[str, float] = field(default_factory=dict)
     whole: bool = True
 
-    @property
-    def evaluated_model(self) -> nn.Module:
-        return self.model if self.average is None else self.average.module
+    @contextmanager
+    def for_evaluation(self) -> Iterator[nn.Module]:
+        """What evaluations see, in evaluation mode: the average where there is one, and the same in every process."""
+        model = self.model if self.average is None else self.average.module
+        broadcast(running_statistics(model))  # each process has its own on the CPU; the main one's are saved
+        if self.twin is None:
+            yield model.eval()
+        else:
+            with closing(self.twin):
+                yield self.twin.filled(model).eval()
+        self.model.train()
 
 
 def moving_average(model: nn.Module, decay: float | None) -> AveragedModel | None:
     """average <- decay * average + (1 - decay) * model, of parameters and buffers; None where `decay` is."""
     if decay is None:
         return None
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+    average = AveragedModel(model, multi_avg_fn=_of_own_shares(decay), use_buffers=True)
     return average.requires_grad_(False).eval()
+
+
+def running_statistics(model: nn.Module) -> list[Tensor]:
+    """What a forward pass changes in a model: the buffers of batch normalisation."""
+    layers = (module for module in model.modules() if isinstance(module, _NormBase))
+    return [values for layer in layers for values in layer.buffers(recurse=False)]
+
+
+def _of_own_shares(decay: float) -> Any:
+    """torch's update; it is made element by element, so each process makes it on its own share of sharded tensors."""
+    update = get_ema_multi_avg_fn(decay)
+
+    def apply(averages: list[Tensor], values: list[Tensor], updates: Tensor | int) -> None:
+        update([local(tensor) for tensor in averages], [local(tensor) for tensor in values], updates)
+
+    return apply

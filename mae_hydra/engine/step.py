@@ -5,14 +5,15 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
+from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from mae_hydra.distributed import all_reduce_sum, world_size
 from mae_hydra.engine.profile import stage
 from mae_hydra.engine.settings import Settings
-from mae_hydra.engine.state import State
+from mae_hydra.engine.sharding import whole
+from mae_hydra.engine.state import State, running_statistics
 from mae_hydra.engine.window import StepResult
 from mae_hydra.types import Batch, Loss
 
@@ -29,7 +30,7 @@ def train_step(
 
     An error before the update leaves parameters, optimizer and running statistics as they were before the step.
     """
-    statistics = _running_statistics(state.model)
+    statistics = running_statistics(state.model)
     before = [values.clone() for values in statistics]
     try:
         result = _gradient(state, forward, batches, accumulate, settings)
@@ -83,7 +84,7 @@ def _gradient(
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     if accumulate > 1:  # else the estimate was exact
         torch._foreach_mul_(gradients, (estimate / count.clamp(min=1)).to(gradients[0].dtype))
-    grad_norm = get_total_norm(gradients)
+    grad_norm = whole(get_total_norm(gradients))
     if settings.clip_grad is not None:
         clip_grads_with_norm_(parameters, settings.clip_grad, grad_norm)
     return StepResult(sums, count, grad_norm, images)
@@ -103,14 +104,10 @@ def _update(optimizer: torch.optim.Optimizer, finite: Tensor) -> None:
         optimizer.step()
 
 
-def _running_statistics(model: nn.Module) -> list[Tensor]:
-    """What a forward pass changes in a model: the buffers of batch normalisation."""
-    layers = (module for module in model.modules() if isinstance(module, _NormBase))
-    return [values for layer in layers for values in layer.buffers(recurse=False)]
-
-
 def _exchange(forward: nn.Module, *, gradients: bool) -> AbstractContextManager[None]:
     """Only the last micro-batch's backward pass adds up gradients over processes."""
+    if isinstance(forward, FSDPModule):
+        forward.set_requires_gradient_sync(gradients)
     return forward.no_sync() if isinstance(forward, DistributedDataParallel) and not gradients else nullcontext()
 
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from mae_hydra.data import Augment, ImageData, TrainStream
 from mae_hydra.distributed import broadcast_object, is_main, rank, session, world_size
-from mae_hydra.engine import Checkpoints, Cut, Settings, State, cut_batch, fit, moving_average, wrap
+from mae_hydra.engine import Checkpoints, Cut, Settings, State, Twin, cut_batch, fit, moving_average, wrap
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.construct import build, complete, evaluator_nodes
 from mae_hydra.experiment.status import write_json
@@ -95,10 +95,12 @@ def _train(
         transfer(model, given, config.init_adapt).show()
     for evaluator in evaluators.values():
         evaluator.check(model)
-    forward = wrap(model, settings)
+    twin = Twin(model) if settings.sharded else None
+    average = moving_average(model, settings.ema_decay)
+    forward = wrap(model, settings, average)
     # After wrapping: the optimizer must see the parameters where they are.
     optimizer = complete("optimizer", build(config.optimizer, "optimizer"), model)
-    state = State(model, optimizer, settings.scaler(), moving_average(model, settings.ema_decay))
+    state = State(model, optimizer, settings.scaler(), average, twin)
     if started:
         checkpoints.restore(state)
 

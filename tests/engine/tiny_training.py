@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mae_hydra.engine import Checkpoints, Settings, State, cut_batch, fit, moving_average, wrap
+from mae_hydra.engine import Checkpoints, Settings, State, Twin, cut_batch, fit, moving_average, wrap
 from mae_hydra.seeds import generator, seed_device
 from mae_hydra.tracking import LocalFiles, Trackers
 from mae_hydra.types import Batch, Evaluation, Loss
@@ -139,6 +139,7 @@ def settings(**changes: Any) -> Settings:
         "device": "cpu",
         "precision": "fp32",
         "devices": 1,
+        "parallel": "ddp",
         "global_batch": 8,
         "clip_grad": None,
         "nonfinite_limit": 5,
@@ -181,9 +182,10 @@ class Run:
     def __call__(self) -> dict[str, float]:
         seed_device(0, "init")
         model = TinySegmenter(dropout=0.3, norm=True)
-        forward = wrap(model, self.settings)
+        twin = Twin(model) if self.settings.sharded else None
         average = moving_average(model, self.settings.ema_decay)
-        self.state = State(model, adamw(model), self.settings.scaler(), average)
+        forward = wrap(model, self.settings, average)
+        self.state = State(model, adamw(model), self.settings.scaler(), average, twin)
         self.checkpoints = Checkpoints(
             self.run_dir / "checkpoints",
             every=self.every,
