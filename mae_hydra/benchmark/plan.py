@@ -43,7 +43,7 @@ DEVICES = {
 
 @dataclass(frozen=True)
 class Plan:
-    """All numbers of a plan; times are hours, sizes bytes, `memory` a device's by images at a time."""
+    """All numbers of a plan; times are hours, sizes bytes, `state` and `memory` (by images at a time) a device's."""
 
     name: str
     images: tuple[int, int]
@@ -84,13 +84,15 @@ class Plan:
         return asdict(self) | {"total_flops": self.total_flops}
 
 
-def plan(words: Sequence[str], *, devices: int, images: int | None) -> Plan:
-    """The plan of `python train.py <words>` on `devices` devices.
+def plan(words: Sequence[str], *, devices: int | None, images: int | None) -> Plan:
+    """The plan of `python train.py <words>` on `devices` devices, by default those of `engine.devices`.
 
     `images`: how many the training set has, where it is not on this machine and not of known size.
     """
     config = compose_config(words)
     check(config)
+    if devices is None:
+        devices = 1 if config.engine.devices == "auto" else int(config.engine.devices)
     counts, assumed = _images(config, images)
     with torch.device("meta"):
         model = build(config.model, "model")
@@ -121,7 +123,7 @@ def plan(words: Sequence[str], *, devices: int, images: int | None) -> Plan:
         devices=devices,
         lr=max(rates),
         lr_range=(min(rates), max(rates)),
-        state=state,
+        state=math.ceil(state / devices) if config.engine.parallel == "fsdp" else state,
         checkpoint=checkpoint,
         disk=checkpoint * _files(config, schedule.steps),
         memory={precision: activations(model, precision) for precision in ("bf16", "fp32")},

@@ -11,12 +11,13 @@ if TYPE_CHECKING:
 
     from mae_hydra.benchmark.plan import Device, Plan
 
+ROOM = 0.9  # of a device's memory: kernels and the allocator want some
 BATCHES = (8, 16, 32, 64, 128, 256)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("words", nargs="*", help="what follows python train.py: +experiment=mae_vitb_imagenet_800e")
-    parser.add_argument("--devices", type=int, default=1, help="how many (default: %(default)s)")
+    parser.add_argument("--devices", type=int, help="how many (default: engine.devices)")
     parser.add_argument("--gpu", default="h100", help="h200, h100 (default), a100, l40s, v100 or rtx4090")
     parser.add_argument(
         "--mfu", type=float, default=0.4, help="share of the peak that is reached (default: %(default)s)"
@@ -52,7 +53,8 @@ def run(options: argparse.Namespace) -> int:
     else:
         console.print(_memory(found, device))
         console.print(_time(found, device, options.mfu), soft_wrap=True)
-    for warning in found.warnings:
+    warnings = found.warnings if options.measure else [*found.warnings, *_memory_warnings(found, device)]
+    for warning in warnings:
         console.print(f"warning: {warning}", soft_wrap=True)
     if options.out is not None:
         options.out.parent.mkdir(parents=True, exist_ok=True)
@@ -105,13 +107,22 @@ def _memory(found: "Plan", device: "Device") -> "Table":
         cells = []
         for precision in found.memory:
             size = found.memory_bytes(precision, images) / 1e9
-            cells.append(f"{size:.1f}" + ("" if size < 0.9 * device.memory else " too much"))
+            cells.append(f"{size:.1f}" + ("" if size < ROOM * device.memory else " too much"))
         table.add_row(f"{images}{' *' if images == found.micro_batch else ''}", *cells)
     table.caption = (
         f"* as configured\nof which the state: {found.state / 1e9:.2f}\nkernels' own not counted\n"
         f"{device.name}: {device.memory:.0f}"
     )
     return table
+
+
+def _memory_warnings(found: "Plan", device: "Device") -> list[str]:
+    needed = found.memory_bytes("bf16", found.micro_batch) / 1e9
+    if needed < ROOM * device.memory:
+        return []
+    fitting = [n for n in range(1, found.micro_batch) if found.memory_bytes("bf16", n) / 1e9 < ROOM * device.memory]
+    way_out = f"use data.batch_size={fitting[-1]} or less" if fitting else "engine.parallel=fsdp shares the state out"
+    return [f"{found.micro_batch} images at a time take {needed:.0f} GB of {device.memory:.0f} GB in bf16; {way_out}"]
 
 
 def _time(found: "Plan", device: "Device", mfu: float) -> str:

@@ -7,6 +7,7 @@ from mae_hydra.data.folder import folder
 from mae_hydra.data.imagenet import imagenet
 from mae_hydra.data.palette import distinct_colours
 from mae_hydra.data.scenes import scenes
+from mae_hydra.data.shards import shards
 from mae_hydra.data.source import ImageData, ImageSet, Sample, SampleTransform, Target
 from mae_hydra.data.stream import EvalStream, TrainStream, epoch_order
 from mae_hydra.data.write import write_ade20k, write_imagenet
@@ -32,6 +33,7 @@ __all__ = [
     "read_image",
     "read_labels",
     "scenes",
+    "shards",
     "write_ade20k",
     "write_imagenet",
 ]

@@ -129,6 +129,7 @@ def ade20k(
     batch_size: int,
     train_limit: int | None,
     num_workers: int,
+    prefetch: int = 2,
     max_bad_share: float = 0.0,
 ) -> ImageData:
     """ADE20K, or any other set in its layout; see `LabelTable` for `reduce_zero_label`."""
@@ -152,6 +153,7 @@ def ade20k(
         target="map",
         batch_size=batch_size,
         num_workers=num_workers,
+        prefetch=prefetch,
         max_bad_share=max_bad_share,
     )
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mae_hydra.data.decode import check_channels, read_image
+from mae_hydra.data.decode import check_channels, read_bytes, read_image
 from mae_hydra.data.listing import EXTENSIONS, Names, existing_folder, find_images
-from mae_hydra.data.source import ImageData, Sample, check_loading, height_width, limited
+from mae_hydra.data.source import ImageData, Sample, Stored, check_loading, height_width, limited
 from mae_hydra.errors import UserError
 
 _WANTED = (
@@ -31,6 +31,12 @@ class Photos:
         label = None if self._class_ids is None else int(self._class_ids[index])
         return Sample(read_image(self._root / name, self._channels), label, name)
 
+    def stored(self, index: int) -> Stored:
+        """The file itself, and its class id where there are classes."""
+        name = self._names[index]
+        class_id = None if self._class_ids is None else int(self._class_ids[index])
+        return Stored(name, read_bytes(self._root / name), class_id)
+
 
 def folder(
     *,
@@ -45,6 +51,7 @@ def folder(
     batch_size: int,
     train_limit: int | None,
     num_workers: int,
+    prefetch: int = 2,
     max_bad_share: float = 0.0,
 ) -> ImageData:
     """Every photo below `root`, a fixed share of which is held out for validation.
@@ -77,6 +84,7 @@ def folder(
         target="none",
         batch_size=batch_size,
         num_workers=num_workers,
+        prefetch=prefetch,
         max_bad_share=max_bad_share,
     )
 

@@ -31,6 +31,7 @@ def imagenet(
     batch_size: int,
     train_limit: int | None,
     num_workers: int,
+    prefetch: int = 2,
     max_bad_share: float = 0.0,
 ) -> ImageData:
     """ImageNet's layout. A class id is the position of its folder's name among the sorted names of `train/`."""
@@ -72,6 +73,7 @@ def imagenet(
         target="class",
         batch_size=batch_size,
         num_workers=num_workers,
+        prefetch=prefetch,
         max_bad_share=max_bad_share,
     )
 

@@ -132,6 +132,7 @@ def scenes(
     ignore_index: int,
     batch_size: int,
     num_workers: int,
+    prefetch: int = 2,
 ) -> ImageData:
     """The embedded scenes; `train_limit` as in `limited`."""
     size = height_width(image_size)
@@ -163,4 +164,5 @@ def scenes(
         target="map",
         batch_size=batch_size,
         num_workers=num_workers,
+        prefetch=prefetch,
     )

@@ -3,9 +3,9 @@
 Shape letters: C channels (or classes, where a palette is meant), H W pixels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol, get_args
+from typing import Literal, NamedTuple, Protocol, get_args, runtime_checkable
 
 import numpy as np
 from torch import Tensor
@@ -26,12 +26,29 @@ class Sample(NamedTuple):
     name: str
 
 
+class Stored(NamedTuple):
+    """A sample as it lies on the disk: what a person would call it, the encoded image, and its class id or None."""
+
+    name: str
+    encoded: bytes
+    class_id: int | None
+
+
 class ImageSet(Protocol):
     """Samples by position. The same position gives the same sample, in every process."""
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Sample: ...
+
+
+@runtime_checkable
+class OwnOrder(Protocol):
+    """An ImageSet that knows better than chance in which order it is read fastest."""
+
+    def order(self, seed: int, global_batch: int) -> Callable[[int, int], int]:
+        """(epoch, place) -> position; all places of an epoch differ. A function of the arguments alone."""
+        ...
 
 
 class SampleTransform(Protocol):
@@ -47,6 +64,7 @@ class ImageData:
     `image_size`: (H, W) in pixels that training crops to. `mean`, `std`: one value per channel, in units of 0..1.
     `palette`: uint8 (num_classes, 3), RGB. `ignore_index`: the value in class maps that counts for nothing.
     `batch_size`: images per process in a step, `num_workers`: loading processes per training process (0: none).
+    `prefetch`: batches that each of them holds ready.
     `max_bad_share`: of the training images, which may be unreadable and are then replaced (0: the first is an error).
     Without labels (`target` "none") `num_classes` is 0, and `class_names` and `palette` are empty.
     """
@@ -64,10 +82,13 @@ class ImageData:
     target: Target
     batch_size: int
     num_workers: int
+    prefetch: int = 2
     max_bad_share: float = 0.0
 
     def __post_init__(self) -> None:
         check_loading(self.batch_size, self.num_workers)
+        if self.prefetch < 1:
+            raise ValueError(f"data.prefetch must be at least 1 batch, got {self.prefetch}")
         if not 0 <= self.max_bad_share < 1:
             raise ValueError(f"data.max_bad_share must lie in [0, 1), got {self.max_bad_share}")
         if self.channels < 1:

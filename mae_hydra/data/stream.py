@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from mae_hydra.data.augment import Augment
-from mae_hydra.data.source import ImageSet, Sample, SampleTransform, check_loading
+from mae_hydra.data.source import ImageSet, OwnOrder, Sample, SampleTransform, check_loading
 from mae_hydra.data.unreadable import Unreadable, replacements
 from mae_hydra.errors import UserError
 from mae_hydra.seeds import generator
@@ -56,7 +56,8 @@ class TrainStream:
     """Micro-batches of one rank (types.Stream).
 
     An epoch has L positions: the number of samples rounded down to whole steps of `global_batch`, or all samples where
-    there are fewer than that. Position p of the run is sample permutation(seed, p // L)[p % L]; step s takes positions
+    there are fewer than that. Position p of the run is sample permutation(seed, p // L)[p % L], unless the set has an
+    order of its own; step s takes positions
     s * global_batch and following, each rank a contiguous share of them, cut into micro-batches. A sample that cannot
     be read is replaced by another, up to the share `max_bad_share` of them (0: the first one is an error).
     """
@@ -73,6 +74,7 @@ class TrainStream:
         seed: int,
         num_workers: int,
         device_is_cuda: bool,
+        prefetch: int = 2,
         max_bad_share: float = 0.0,
     ) -> None:
         check_loading(micro_batch, num_workers)
@@ -89,33 +91,46 @@ class TrainStream:
         self._unreadable = Unreadable(max_bad_share)
         self._global_batch, self._micro_batch = global_batch, micro_batch
         self._rank, self._share = rank, global_batch // world_size
-        self._seed, self._size = seed, len(dataset)
-        self._num_workers, self._pin = num_workers, device_is_cuda
-        whole = self._size // global_batch * global_batch
-        self.epoch_length = whole or self._size
+        self._num_workers, self._prefetch, self._pin = num_workers, prefetch, device_is_cuda
+        self._order = dataset.order(seed, global_batch) if isinstance(dataset, OwnOrder) else Shuffle(seed, dataset)
+        whole = len(dataset) // global_batch * global_batch
+        self.epoch_length = whole or len(dataset)
         self.steps_per_epoch = self.epoch_length / global_batch
 
     def batches(self, start_step: int) -> Generator[Batch]:
         """Micro-batches from step `start_step` on, for ever; the first one costs no more at step 100000 than at 0."""
-        with closing(serve(self._samples, self._keys(start_step), _stack, self._num_workers, self._pin)) as served:
+        served = serve(
+            self._samples, self._keys(start_step), _stack, self._num_workers, self._pin, prefetch=self._prefetch
+        )
+        with closing(served):
             for batch, lost in served:
                 self._unreadable.note(lost, len(batch))
                 yield batch
 
     def _keys(self, start_step: int) -> Iterator[list[_Key]]:
-        orders: OrderedDict[int, np.ndarray] = OrderedDict()
         for step in count(start_step):
             first = step * self._global_batch + self._rank * self._share
             for start in range(first, first + self._share, self._micro_batch):
-                yield [self._key(position, orders) for position in range(start, start + self._micro_batch)]
+                yield [self._key(position) for position in range(start, start + self._micro_batch)]
 
-    def _key(self, position: int, orders: OrderedDict[int, np.ndarray]) -> _Key:
+    def _key(self, position: int) -> _Key:
         epoch, place = divmod(position, self.epoch_length)
-        if epoch not in orders:
-            orders[epoch] = epoch_order(self._seed, epoch, self._size)
-            while len(orders) > 2:
-                orders.popitem(last=False)
-        return _Key(epoch, int(orders[epoch][place]))
+        return _Key(epoch, self._order(epoch, place))
+
+
+class Shuffle:
+    """Any sample at any place: the order of a set that has none of its own."""
+
+    def __init__(self, seed: int, dataset: ImageSet) -> None:
+        self._seed, self._size = seed, len(dataset)
+        self._orders: OrderedDict[int, np.ndarray] = OrderedDict()
+
+    def __call__(self, epoch: int, place: int) -> int:
+        if epoch not in self._orders:
+            self._orders[epoch] = epoch_order(self._seed, epoch, self._size)
+            while len(self._orders) > 2:
+                self._orders.popitem(last=False)
+        return int(self._orders[epoch][place])
 
 
 def epoch_order(seed: int, epoch: int, size: int) -> np.ndarray:
@@ -222,7 +237,9 @@ def _unpack(packed: tuple[Any, ...]) -> Sample:
     return Sample(torch.from_numpy(image), torch.from_numpy(label) if isinstance(label, np.ndarray) else label, name)
 
 
-def serve(samples: Any, keys: Iterable[Any], collate: Any, num_workers: int, pin: bool) -> Generator[Any]:
+def serve(
+    samples: Any, keys: Iterable[Any], collate: Any, num_workers: int, pin: bool, prefetch: int = 2
+) -> Generator[Any]:
     """What `collate` makes of the samples of each list of keys. The workers end with the iterator."""
     with warnings.catch_warnings():
         # More workers than cores pay off on slow storage, and are the user's choice.
@@ -235,6 +252,7 @@ def serve(samples: Any, keys: Iterable[Any], collate: Any, num_workers: int, pin
                 batch_sampler=keys,
                 collate_fn=collate,
                 num_workers=num_workers,
+                prefetch_factor=prefetch if num_workers else None,
                 pin_memory=pin,
                 worker_init_fn=_obey_the_main_process_only,
                 generator=torch.Generator(),  # its seeds are not used, and the global generator stays untouched

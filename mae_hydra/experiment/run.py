@@ -77,6 +77,7 @@ def _train(
         seed=config.seed,
         num_workers=data.num_workers,
         device_is_cuda=settings.torch_device.type == "cuda",
+        prefetch=data.prefetch,
         max_bad_share=data.max_bad_share,
     )
     schedule = complete("schedule", build(config.schedule, "schedule"), stream.steps_per_epoch)

@@ -19,8 +19,8 @@ from mae_hydra import atomic
 # Keys that say where or how a run happens, not what it computes.
 NOT_RESULTS = (
     "paths", "logger", "tags", "notes", "resume", "name", "group", "fail_fast", "checkpoint", "data.root",
-    "data.num_workers", "engine.log_every", "engine.devices", "engine.parallel", "engine.profile_steps",
-    "engine.nonfinite_limit",
+    "data.num_workers", "data.prefetch", "data.cache", "data.cache_gb", "engine.log_every", "engine.devices",
+    "engine.parallel", "engine.profile_steps", "engine.nonfinite_limit",
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""`engine.parallel=fsdp` over gloo: the weights of DDP, whole checkpoints, any number of processes goes on from them."""
+"""`engine.parallel=fsdp` over gloo: the weights of replicas, and whole checkpoints for any number of processes."""
 
 import json
 import shutil
@@ -12,7 +12,7 @@ from test_interruption import finish, start, state_of
 from mae_hydra.experiment.status import read_status
 
 # Batch normalisation on the CPU is of each process's own images; over several numbers of them only a MAE is the same.
-MAE = [*TINY_MAE, "model=mae_vitt", "engine.global_batch=4", "data.batch_size=2", "checkpoint.every=2", "engine.clip_grad=0.5"]
+MAE = [*TINY_MAE, "engine.global_batch=4", "data.batch_size=2", "checkpoint.every=2", "engine.clip_grad=0.5"]
 UPERNET = ["model=upernet_vitt", *TINY_UPERNET, "engine.global_batch=8", "data.batch_size=2", "engine.devices=2"]
 
 

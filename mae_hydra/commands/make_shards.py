@@ -1,0 +1,73 @@
+"""`mae-hydra make-shards`: a set of image files as tar files, for `data=shards`."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("out", type=Path, help="a new folder; with --index the folder of tar files")
+    parser.add_argument("overrides", nargs="*", help="the set: data=imagenet data.root=<folder>, or data=folder ...")
+    parser.add_argument("--samples", type=int, default=2048, help="images of a shard (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
+    parser.add_argument("--index", action="store_true", help="only list the tar files that are there, in shards.json")
+
+
+def run(options: argparse.Namespace) -> int:
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    from mae_hydra.errors import UserError
+
+    if options.samples < 1:
+        raise UserError(f"--samples must be at least 1, got {options.samples}")
+    if options.workers < 0:
+        raise UserError(f"--workers must not be negative, got {options.workers}")
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    bar = Bar(*columns, transient=True)
+    with bar:
+        return _index(options, bar) if options.index else _write(options, bar)
+
+
+def _index(options: argparse.Namespace, bar: "Progress") -> int:
+    from mae_hydra.data.write_shards import index_shards
+
+    task = bar.add_task("reading", total=None)
+    found = index_shards(options.out, done=lambda samples: bar.advance(task, samples))
+    counts = ", ".join(f"{samples} {split}" for split, samples in found.items())
+    print(f"wrote {options.out / 'shards.json'}: {counts} images")
+    return 0
+
+
+def _write(options: argparse.Namespace, bar: "Progress") -> int:
+    from rich import filesize
+
+    from mae_hydra.data import ImageData
+    from mae_hydra.data.write_shards import write_shards
+    from mae_hydra.errors import UserError
+    from mae_hydra.experiment.compose import compose_config
+    from mae_hydra.experiment.construct import build
+
+    config = compose_config(options.overrides)
+    data: ImageData = build(config.data, "data")
+    if not hasattr(data.train, "stored") or config.data.train_limit is not None:
+        raise UserError(
+            "make-shards writes a whole set of image files: data=imagenet or data=folder with data.root=<folder>; "
+            "`mae-hydra make-data --layout imagenet <folder>` writes the embedded scenes as one"
+        )
+    sets: dict[str, Any] = {"train": data.train, "validation": data.validation}
+    task = bar.add_task("writing", total=len(data.train) + len(data.validation))
+    size = write_shards(
+        sets,
+        options.out,
+        classes=data.class_names if data.target == "class" else None,
+        samples_per_shard=options.samples,
+        num_workers=options.workers,
+        done=lambda samples: bar.advance(task, samples),
+    )
+    print(f"wrote {filesize.decimal(size)} to {options.out}. To train on it:")
+    print(f"  python train.py model=mae_vitb data=shards data.root={options.out}")
+    return 0

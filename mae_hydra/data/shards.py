@@ -1,0 +1,200 @@
+"""`data=shards`: photos in tar files (webdataset's layout), on this machine or elsewhere, with class ids or without.
+
+Made for sets that one disk does not hold or whose files a file system cannot serve one by one. See `shard_list` for how
+shards are named, `shard_order` for the order of an epoch, `shard_cache` for shards that lie elsewhere.
+"""
+
+import logging
+import os
+import queue
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mae_hydra.data.decode import check_channels, decode_image
+from mae_hydra.data.folder import split_by_name
+from mae_hydra.data.palette import distinct_colours
+from mae_hydra.data.shard_cache import ShardCache, is_address
+from mae_hydra.data.shard_index import BLOCK, read_index
+from mae_hydra.data.shard_list import Shard, list_shards
+from mae_hydra.data.shard_order import ShardOrder
+from mae_hydra.data.source import ImageData, Sample, Stored, check_loading, height_width, limited
+from mae_hydra.errors import UserError
+
+log = logging.getLogger("mae_hydra")
+
+OPEN_SHARDS = 128  # of a process at a time
+
+_WANTED = (
+    "expected is a folder of shards as `mae-hydra make-shards` writes them, its address (https://...), or a pattern of "
+    "tar files: 'data.root=\"photos/train-{0000..0146}.tar\"'"
+)
+
+
+class ShardSet:
+    """The samples of shards, one shard after the other (an ImageSet with an order of its own)."""
+
+    def __init__(
+        self, shards: Sequence[Shard], *, cache: ShardCache, channels: int, num_classes: int, window: int
+    ) -> None:
+        self._shards, self._cache, self._window = list(shards), cache, window
+        self._channels, self._num_classes = channels, num_classes
+        self._first = np.cumsum([0, *(shard.samples for shard in shards)])
+        self._open: OrderedDict[int, tuple[int, np.ndarray]] = OrderedDict()  # descriptors and indexes
+        self._coming: queue.SimpleQueue[Shard] | None = None
+
+    def __len__(self) -> int:
+        return int(self._first[-1])
+
+    def __getitem__(self, index: int) -> Sample:
+        name, encoded, class_id = self.stored(index)
+        return Sample(decode_image(encoded, self._channels, name), class_id, name)
+
+    def stored(self, index: int) -> Stored:
+        """The file itself, and its class id where there are classes."""
+        index = range(len(self))[index]
+        number = int(np.searchsorted(self._first, index, side="right")) - 1
+        file, table = self._opened(number)
+        begin, length, label_begin, label_length = map(int, table[index - self._first[number]])
+        name = f"{self._shards[number].name}:{_name_before(file, begin)}"
+        encoded = os.pread(file, length, begin)
+        if not self._num_classes:
+            return Stored(name, encoded, None)
+        if not label_length:
+            raise UserError(f"{name} has no class id ({name.rpartition('.')[0]}.cls); use data.num_classes=0 without")
+        return Stored(name, encoded, self._class_id(os.pread(file, label_length, label_begin), name))
+
+    def order(self, seed: int, global_batch: int) -> ShardOrder:
+        """An epoch's order in which each process stays with few shards; those to come are fetched ahead."""
+        sizes = [shard.samples for shard in self._shards]
+        return ShardOrder(sizes, seed=seed, global_batch=global_batch, window=self._window, ahead=self._fetch)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what belongs to this process."""
+        return self.__dict__ | {"_open": OrderedDict(), "_coming": None}
+
+    def _opened(self, number: int) -> tuple[int, np.ndarray]:
+        if number in self._open:
+            self._open.move_to_end(number)
+            return self._open[number]
+        shard = self._shards[number]
+        path = self._cache.local(shard.place, shard.size) if is_address(shard.place) else Path(shard.place)
+        table = read_index(path)
+        if len(table) != shard.samples:
+            raise UserError(f"the shard {shard.place} holds {len(table)} samples, its list says {shard.samples}")
+        while len(self._open) >= OPEN_SHARDS:
+            os.close(self._open.popitem(last=False)[1][0])
+        self._open[number] = (os.open(path, os.O_RDONLY), table)
+        return self._open[number]
+
+    def _class_id(self, text: bytes, name: str) -> int:
+        number = int(text) if text.strip().isdigit() else -1
+        if not 0 <= number < self._num_classes:
+            said = text.decode(errors="replace").strip()[:20]
+            raise UserError(f"the class of {name} is {said!r}; class ids are 0..{self._num_classes - 1}")
+        return number
+
+    def _fetch(self, shards: Sequence[int]) -> None:
+        """Have them fetched by a thread of this process, one after the other, if they lie elsewhere."""
+        coming = [self._shards[number] for number in shards if is_address(self._shards[number].place)]
+        if coming and self._coming is None:
+            self._coming = queue.SimpleQueue()
+            threading.Thread(target=self._keep_fetching, args=(self._coming,), daemon=True).start()
+        for shard in coming:
+            assert self._coming is not None
+            self._coming.put(shard)
+
+    def _keep_fetching(self, coming: "queue.SimpleQueue[Shard]") -> None:
+        while True:
+            shard = coming.get()
+            try:
+                self._cache.local(shard.place, shard.size)
+            except Exception as error:  # who needs it tries again, and then it is an error
+                log.warning("%s", error)
+
+
+def _name_before(file: int, begin: int) -> str:
+    """The name in the header before a file's bytes."""
+    return os.pread(file, 100, begin - BLOCK).partition(b"\0")[0].decode(errors="replace")
+
+
+def shards(
+    *,
+    root: str | None,
+    validation: str | None,
+    validation_fraction: float,
+    window: int,
+    cache: str,
+    cache_gb: float,
+    image_size: int | Sequence[int],
+    channels: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    num_classes: int,
+    ignore_index: int,
+    batch_size: int,
+    train_limit: int | None,
+    num_workers: int,
+    prefetch: int = 2,
+    max_bad_share: float = 0.0,
+) -> ImageData:
+    """Photos in shards.
+
+    `validation`: a pattern or folder of shards; None: those that `root`'s list names, else the share
+    `validation_fraction` of the shards, chosen by their names. `window`: how many samples are shuffled among themselves
+    (a few shards' worth). `cache`, `cache_gb`: where copies of shards from elsewhere are kept, and how much of them.
+    `num_classes` 0: without labels, whether there are some or not.
+    """
+    check_loading(batch_size, num_workers)
+    check_channels(channels)
+    if not 0 < validation_fraction < 1:
+        raise ValueError(f"data.validation_fraction must lie in (0, 1), got {validation_fraction}")
+    if window < 1:
+        raise ValueError(f"data.window must be at least 1 sample, got {window}")
+    if not cache_gb > 0:
+        raise ValueError(f"data.cache_gb must be positive, got {cache_gb}")
+    if root is None or not str(root):
+        raise UserError(f"data.root is not set; {_WANTED}")
+    copies = ShardCache(Path(cache).expanduser(), int(cache_gb * 1e9))
+    found = list_shards(os.path.expanduser(root), copies, _WANTED)
+    train, held_out = found.splits["train"], found.splits.get("validation")
+    if validation is not None:
+        held_out = list_shards(os.path.expanduser(validation), copies, _WANTED, "data.validation").splits["train"]
+    elif not held_out:
+        by_name = {shard.place: shard for shard in train}
+        sides = split_by_name([shard.place for shard in train], validation_fraction)
+        train, held_out = ([by_name[place] for place in side] for side in sides)
+    class_names = _class_names(found.classes, num_classes)
+    of_set: dict[str, Any] = {"cache": copies, "channels": channels, "num_classes": num_classes, "window": window}
+    return ImageData(
+        train=limited(ShardSet(train, **of_set), train_limit),
+        validation=ShardSet(held_out, **of_set),
+        image_size=height_width(image_size),
+        channels=channels,
+        mean=tuple(mean),
+        std=tuple(std),
+        num_classes=num_classes,
+        class_names=class_names,
+        palette=distinct_colours(num_classes),
+        ignore_index=ignore_index,
+        target="class" if num_classes else "none",
+        batch_size=batch_size,
+        num_workers=num_workers,
+        prefetch=prefetch,
+        max_bad_share=max_bad_share,
+    )
+
+
+def _class_names(known: tuple[str, ...] | None, num_classes: int) -> tuple[str, ...]:
+    if not num_classes:
+        return ()
+    if known is not None and len(known) != num_classes:
+        raise UserError(
+            f"the shards are of {len(known)} classes and data.num_classes is {num_classes}; "
+            f"set data.num_classes={len(known)}"
+        )
+    return known or tuple(f"class {number}" for number in range(num_classes))
