@@ -60,7 +60,7 @@ MOMENTS = {
     "its scores written down and not yet its pictures": ("mae_hydra.tracking.local._write_whole", 2, "before"),
 }
 SEGMENTING = {
-    "an evaluation under way": ("mae_hydra.evaluation.metrics.MapScores.update", 3, "before"),
+    "an evaluation under way": ("mae_hydra.evaluation.mean_iou.count_confusions", 3, "before"),
     "a checkpoint half written": ("torch.save", 2, "half"),
 }
 COMMON = [
@@ -99,8 +99,12 @@ def test_a_run_killed_at_this_moment_ends_like_an_unbroken_one(tmp_path, unbroke
     broken, words = tmp_path / "broken", [*TASKS[task], f"hydra.run.dir={tmp_path / 'broken'}"]
     killed = subprocess.run(
         [sys.executable, "killed.py", target, str(nth), when, *words],
-        cwd=tmp_path, env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert killed.returncode == -9, f"the moment did not come: {killed.stderr}"
     finish(start(tmp_path, *words))
     ours, theirs = state(broken), state(unbroken[task])
