@@ -280,7 +280,7 @@ def _obey_the_main_process_only(worker: int) -> None:
     Workers end when the main process tells them to, or when it is gone; without a word, even where it goes while it
     fetches a batch.
     """
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
     _die_with_the_main_process()
     sys.excepthook = _report_all_but_lost_connections  # used by the thread that hands batches over, and by nothing else

@@ -1,4 +1,4 @@
-"""Leaving in an orderly way: Ctrl-C, a scheduler's SIGTERM, or Slurm's SIGUSR1 before preemption."""
+"""Leaving in an orderly way: Ctrl-C, a scheduler's SIGTERM, or Slurm's SIGUSR1 or SIGUSR2 before preemption."""
 
 import os
 import signal
@@ -12,17 +12,17 @@ import torch
 
 from mae_hydra.distributed import any_rank, world_size
 
-SIGNALS = tuple(s for s in signal.Signals if s.name in {"SIGINT", "SIGTERM", "SIGUSR1"})
+SIGNALS = tuple(s for s in signal.Signals if s.name in {"SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2"})
 
 
 class Interrupted(Exception):
-    """The run was asked to stop and has saved its state after `step` steps."""
+    """The run was asked to stop and has saved its state after `step` steps; by `signal`, where this process got it."""
 
     exit_code = 75  # EX_TEMPFAIL of sysexits.h: "start the same command again"
 
-    def __init__(self, step: int) -> None:
+    def __init__(self, step: int, signal: int | None = None) -> None:
         super().__init__(f"interrupted after step {step}, state saved")
-        self.step = step
+        self.step, self.signal = step, signal
 
 
 class _Abandon(BaseException):
@@ -33,6 +33,7 @@ class Interruption:
     """A context in which a signal only sets a flag for the loop to see, and a second Ctrl-C is a KeyboardInterrupt."""
 
     def __init__(self) -> None:
+        self.signal: int | None = None  # the one that asked
         self._flag = False
         self._abandonable = False
         self._previous: dict[int, Any] = {}
@@ -73,7 +74,7 @@ class Interruption:
             if number == signal.SIGINT:
                 raise KeyboardInterrupt
             return
-        self._flag = True
+        self._flag, self.signal = True, number
         # Not print: the signal may have come in the middle of one.
         os.write(2, b"\nStopping: the step is finished and the state saved. Ctrl-C again leaves without saving.\n")
         if self._abandonable:

@@ -107,7 +107,7 @@ def fit(
                 nonfinite.read()
                 checkpoints.save(state, is_best=is_best, last=stop or state.step == total)
         if stop and state.evaluated < total:
-            raise Interrupted(state.step)
+            raise Interrupted(state.step, interruption.signal)
 
     ending = "failed"
     state.model.train()

@@ -20,6 +20,7 @@ from mae_hydra.experiment.check import check
 from mae_hydra.experiment.processes import num_processes, run_in_processes
 from mae_hydra.experiment.provenance import write_provenance
 from mae_hydra.experiment.run import discard_empty, run
+from mae_hydra.experiment.scheduler import join_tasks, pass_on
 from mae_hydra.experiment.status import Status, differences, fingerprint, read_status
 
 log = logging.getLogger("mae_hydra")
@@ -40,6 +41,7 @@ def run_job(config: DictConfig) -> float:
         swept = ", ".join(hydra_config.sweeper.params)
         raise UserError(f"this configuration sweeps over {swept}; add -m: python train.py -m {' '.join(overrides)}")
 
+    join_tasks()
     status = None
     try:
         check(config)
@@ -65,6 +67,7 @@ def run_job(config: DictConfig) -> float:
         if is_main():
             again = "the same command" if in_sweep else f"the same command with resume={run_dir}"
             print(f"{interruption}. To go on: {again}", file=sys.stderr)
+        pass_on(interruption.signal)
         raise KeyboardInterrupt from interruption  # ends a sweep too
     except KeyboardInterrupt:
         if status is not None:
@@ -103,7 +106,8 @@ def _look_back(run_dir: Path, config: dict[str, Any]) -> float | None:
     previous = read_status(run_dir)
     if previous is not None and previous["state"] == "running" and is_main():
         raise UserError(
-            f"{run_dir} is being trained by process {previous['pid']} on {previous['host']}; wait for it or stop it"
+            f"{run_dir} is being trained by process {previous['pid']} on {previous['host']}; wait for it or stop it "
+            "(if that machine is gone, remove status.json and start again)"
         )
     if previous is None or resume == "never":
         return None

@@ -54,9 +54,13 @@ def launch(arguments: Sequence[str] | None = None) -> int:
         if isinstance(error.__cause__, UserError):
             return _say(str(error.__cause__))
         return _say(explain(error, overrides))
+    except Exception as error:
+        if not type(error).__module__.startswith("submitit"):
+            raise
+        return _say(f"a job did not end by itself ({str(error).strip().splitlines()[0]}); start the same command again")
     finally:
-        sweeps.finish()
-    return FAILED if sweeps.failures else 0
+        failed = sweeps.finish()
+    return FAILED if failed else 0
 
 
 def _job(config: DictConfig) -> Any:

@@ -25,7 +25,7 @@ from mae_hydra.errors import UserError
 
 GRACE = 15.0  # seconds in which the others may save and end by themselves after one has failed
 POLL = 0.05  # seconds
-FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
 def num_processes(engine: Mapping[str, Any]) -> int:
@@ -121,7 +121,7 @@ def _outcome(processes: list[subprocess.Popen[bytes]], order: list[int], folder:
             raise ProcessError(rank, each["error"], each["traceback"])
     main = told[0]
     if main["state"] == "interrupted":
-        raise Interrupted(main["step"])
+        raise Interrupted(main["step"], main["signal"])
     if main["state"] == "stopped":
         raise KeyboardInterrupt
     return float(main["value"])

@@ -16,6 +16,8 @@ from typing import Any
 
 from mae_hydra import atomic
 
+JOB = "SLURM_JOB_ID"  # in the environment; stays the same when the job is queued again
+
 # Keys that say where or how a run happens, not what it computes.
 NOT_RESULTS = (
     "paths", "logger", "tags", "notes", "resume", "name", "group", "fail_fast", "checkpoint", "data.root",
@@ -51,6 +53,8 @@ def read_status(run_dir: Path) -> dict[str, Any] | None:
 
 
 def _alive(status: Mapping[str, Any]) -> bool:
+    if status.get("scheduled") is not None and status["scheduled"] == os.environ.get(JOB):
+        return False  # this job, queued again; perhaps on another machine
     if status.get("host") != socket.gethostname():
         return True  # cannot be known from here
     if status.get("pid") == os.getpid():
@@ -116,6 +120,7 @@ class Status:
             "end": None,
             "pid": os.getpid(),
             "host": socket.gethostname(),
+            "scheduled": os.environ.get(JOB),
         }
         write_json(self.path, self.content)
 

@@ -1,6 +1,7 @@
 """What a sweep leaves behind: one table of its jobs, whatever became of them."""
 
 import csv
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from omegaconf import DictConfig
 from mae_hydra.experiment.status import read_status, write_json
 
 failures: dict[str, str] = {}  # job -> error, of the sweep that this process runs
-_current: list[DictConfig] = []  # its configuration, as the callback saw it
+_current: list[tuple[DictConfig, float]] = []  # its configuration, as the callback saw it, and when it began
 
 
 class SweepStopped(BaseException):
@@ -22,7 +23,7 @@ class NoteSweep(Callback):
     """Hydra callback: a sweep has begun. `finish` tells its end: Hydra 1.3 does not, when one breaks off."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        _current[:] = [config]
+        _current[:] = [(config, time.time())]
 
 
 def start() -> None:
@@ -31,17 +32,21 @@ def start() -> None:
     _current.clear()
 
 
-def finish() -> None:
-    """Write and print the table of the sweep that has ended, in whatever way; nothing where none had begun."""
+def finish() -> bool:
+    """Write and print the table of the sweep that has ended, in whatever way, and tell whether a job of it failed.
+
+    A launcher may have run the jobs in other processes, so what they left is looked at.
+    """
     if not _current:
-        return
-    config = _current.pop()
+        return bool(failures)
+    config, begun = _current.pop()
     sweep_dir = Path(config.hydra.sweep.dir)
     rows = collect(sweep_dir)
     if rows:
         metric = str(config.checkpoint.monitor)
         swept = dict.fromkeys([*(config.hydra.sweeper.params or ()), *varying(rows)])
         show(rows, sweep_dir, metric, list(swept))
+    return bool(failures) or any(row["state"] == "failed" and row["ended"] >= begun for row in rows)
 
 
 def collect(sweep_dir: Path) -> list[dict[str, Any]]:
@@ -54,7 +59,7 @@ def collect(sweep_dir: Path) -> list[dict[str, Any]]:
         job = path.parent.name
         seconds = status["end"] - status["start"] if status["end"] else None
         row = {"job": job, "state": status["state"], "value": status["value"], "seconds": seconds}
-        row |= {"overrides": status["overrides"], "error": status["error"]}
+        row |= {"ended": status["end"], "overrides": status["overrides"], "error": status["error"]}
         if job in failures and status["state"] != "failed":  # refused: the directory holds an earlier, other run
             row |= {"state": "refused", "value": None, "error": failures[job]}
         rows.append(row)

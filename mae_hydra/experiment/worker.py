@@ -36,7 +36,8 @@ def _train(config: dict[str, Any], run_dir: Path) -> tuple[int, dict[str, Any]]:
     try:
         return 0, {"state": "completed", "value": run(OmegaConf.create(config), config, run_dir, telling=False)}
     except Interrupted as interruption:
-        return interruption.exit_code, {"state": "interrupted", "step": interruption.step}
+        told = {"step": interruption.step, "signal": interruption.signal}
+        return interruption.exit_code, {"state": "interrupted", **told}
     except KeyboardInterrupt:
         return 130, {"state": "stopped"}
     except UserError as error:

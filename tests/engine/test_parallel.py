@@ -98,15 +98,21 @@ def test_compiled_blocks_compute_the_same_under_the_same_keys():
     assert list(model.state_dict()) == keys
 
 
+MAE = ["backbone.depth=3", "backbone.out_indices=[2]"]
+UPERNET = ["model=upernet_vitt", "head.channels=8", "data.batch_size=4", "data.image_size=64", "backbone.depth=4"]
+UPERNET += ["backbone.out_indices=[0,1,2,3]"]
+
+
 @pytest.mark.slow
-def test_compiled_blocks_are_compiled_once_and_not_again_over_steps(tmp_path):
+@pytest.mark.parametrize("words", [MAE, UPERNET], ids=["mae", "upernet"])
+def test_compiled_blocks_are_compiled_once_and_not_again_over_steps(tmp_path, words):
     """In a process of its own: the shape checks of these tests are Python that a graph cannot hold."""
     script = f"""
         import sys
         import torch
         from mae_hydra.experiment.launch import launch
         overrides = ["+debug=smoke", "engine=cpu", "engine.compile=true", "schedule.total=12", "data.num_workers=0"]
-        overrides += ["backbone.depth=3", "backbone.out_indices=[2]", "backbone.drop_path_rate=0.1"]
+        overrides += ["backbone.drop_path_rate=0.1", *{words}]
         assert launch([*overrides, "data.num_train=32", "data.num_validation=4", "paths.output_root={tmp_path}"]) == 0
         counters = torch._dynamo.utils.counters
         graphs = counters["stats"]["unique_graphs"]
