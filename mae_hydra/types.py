@@ -55,13 +55,15 @@ class Loss(NamedTuple):
 class Picture:
     """Something to look at: RGB uint8 (H, W, 3).
 
-    `maps`: class maps (H, W) by name, for trackers that draw overlays themselves.
+    `maps`: class maps (H, W) by name, for trackers that draw overlays themselves. `for_report`: not to be looked at by
+    itself; the local files keep it for the page that puts many runs side by side.
     """
 
     pixels: np.ndarray
     caption: str = ""
     maps: Mapping[str, np.ndarray] = field(default_factory=dict)
     class_names: tuple[str, ...] = ()
+    for_report: bool = False
 
 
 class Evaluation(NamedTuple):

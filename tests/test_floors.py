@@ -10,13 +10,15 @@ FLOORS = [
     {"types", "errors", "seeds", "distributed", "relative_positions", "atomic"},
     {"models", "data", "optim", "weights", "engine", "tracking", "figures"},
     {"inference", "evaluation"},
-    {"experiment", "benchmark", "commands", "__init__", "__main__"},
+    {"experiment", "benchmark", "report", "commands", "__init__", "__main__"},
 ]
 # Named exceptions: an evaluator runs an inference object, and commands stand on the composition root.
 ALLOWED = {
     ("evaluation", "inference"),
     ("commands", "experiment"),
     ("commands", "benchmark"),
+    ("commands", "report"),
+    ("report", "experiment"),
     ("benchmark", "experiment"),
     ("__main__", "commands"),
     ("__init__", "experiment"),

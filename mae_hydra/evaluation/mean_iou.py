@@ -17,7 +17,7 @@ from mae_hydra.evaluation.metrics import (
     mean_of_defined,
     segmentation_scores,
 )
-from mae_hydra.evaluation.pictures import as_rgb, channels_last, segmentation_sheet
+from mae_hydra.evaluation.pictures import as_rgb, cells, channels_last, segmentation_rows, segmentation_sheet
 from mae_hydra.inference import Reconstruct, SegmentationInference
 from mae_hydra.types import Evaluation, Picture
 
@@ -118,6 +118,7 @@ class MeanIoU:
             found.cpu().numpy() for found in self.inference.predict(model, [sample.image for sample in samples])
         ]
         pictures = {"segmentation": Picture(segmentation_sheet(images, labels, predictions, self.data, title), title)}
+        pictures["cells"] = cells(segmentation_rows(images, labels, predictions, self.data), "image, truth, prediction")
         for number, sample in enumerate(samples):
             maps = {"prediction": predictions[number], "labels": labels[number]}
             pictures[f"segmentation_{number}"] = Picture(

@@ -3,27 +3,46 @@
 from collections.abc import Sequence
 
 import numpy as np
+from PIL import Image
 from torch import Tensor
 
 from mae_hydra.data import ImageData
 from mae_hydra.figures import fit, legend_of, overlay, sheet
 from mae_hydra.inference import Reconstruction
+from mae_hydra.types import Picture
 
 CELL = 224  # pixels; 64-pixel scenes are shown three times as large, 224-pixel crops as they are
 OPACITY = 0.72
 
 
+def reconstruction_rows(found: Reconstruction) -> list[list[np.ndarray]]:
+    """Original, masked, prediction and pasted for each image."""
+    views = (found.original, found.masked, found.prediction, found.pasted)
+    return [[as_rgb(view[i]) for view in views] for i in range(len(found))]
+
+
 def reconstruction_sheet(found: Reconstruction, title: str) -> np.ndarray:
-    """Original, masked, prediction and pasted for each image; two images side by side where there are several."""
-    rows = [
-        [as_rgb(view[i]) for view in (found.original, found.masked, found.prediction, found.pasted)]
-        for i in range(len(found))
-    ]
+    """`reconstruction_rows` with names; two images side by side where there are several."""
+    rows = reconstruction_rows(found)
     columns = ["original", "masked", "prediction", "prediction + visible"]
     note = "Only hidden patches are trained on: where a patch is visible, the prediction means nothing."
     if found.leaks:
         note += " Patch mean and contrast from the original: the model predicts patches normalised by their own."
     return _in_two_halves(rows, columns, title=title, footnote=note, legend=())
+
+
+def segmentation_rows(
+    images: Sequence[np.ndarray], labels: Sequence[np.ndarray], predictions: Sequence[np.ndarray], data: ImageData
+) -> list[list[np.ndarray]]:
+    """Image, ground truth and prediction for each image."""
+    rows = []
+    for image, *maps in zip(images, labels, predictions, strict=True):
+        shown = fit(as_rgb(image), CELL)
+        large = [fit(classes, CELL, "nearest") for classes in maps]
+        rows.append(
+            [shown, *(overlay(shown, classes, data.palette, opacity=OPACITY, boundaries=True) for classes in large)]
+        )
+    return rows
 
 
 def segmentation_sheet(
@@ -33,16 +52,24 @@ def segmentation_sheet(
     data: ImageData,
     title: str,
 ) -> np.ndarray:
-    """Image, ground truth and prediction for each image, with a legend of the classes that occur."""
-    rows = []
-    for image, *maps in zip(images, labels, predictions, strict=True):
-        shown = fit(as_rgb(image), CELL)
-        large = [fit(classes, CELL, "nearest") for classes in maps]
-        rows.append(
-            [shown, *(overlay(shown, classes, data.palette, opacity=OPACITY, boundaries=True) for classes in large)]
-        )
+    """`segmentation_rows` with names and a legend of the classes that occur."""
+    rows = segmentation_rows(images, labels, predictions, data)
     legend = legend_of([*labels, *predictions], data.class_names, data.palette)
     return _in_two_halves(rows, ["image", "ground truth", "prediction"], title=title, footnote="", legend=legend)
+
+
+def cells(rows: Sequence[Sequence[np.ndarray]], caption: str) -> Picture:
+    """Pictures in square cells of CELL pixels with nothing between them, for a report that takes them apart."""
+    height, width = len(rows), len(rows[0])
+    canvas = np.full((height * CELL, width * CELL, 3), 255, np.uint8)
+    for r, row in enumerate(rows):
+        for c, picture in enumerate(row):
+            factor = CELL / max(picture.shape[:2])
+            size = max(1, round(picture.shape[1] * factor)), max(1, round(picture.shape[0] * factor))
+            fitted = np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
+            top, left = r * CELL + (CELL - fitted.shape[0]) // 2, c * CELL + (CELL - fitted.shape[1]) // 2
+            canvas[top : top + fitted.shape[0], left : left + fitted.shape[1]] = fitted
+    return Picture(canvas, caption, for_report=True)
 
 
 def as_rgb(image: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from mae_hydra.distributed import all_reduce_sum, is_main
 from mae_hydra.errors import UserError
 from mae_hydra.evaluation.clock import Clock
 from mae_hydra.evaluation.held_out import HeldOut
-from mae_hydra.evaluation.pictures import reconstruction_sheet
+from mae_hydra.evaluation.pictures import cells, reconstruction_rows, reconstruction_sheet
 from mae_hydra.inference import Reconstruct
 from mae_hydra.models import MAE
 from mae_hydra.types import Batch, Evaluation, Picture
@@ -74,4 +74,8 @@ class ReconstructionError:
         images = torch.stack([sample.image for _, sample in shown])
         found = self.inference.run(model, images, torch.tensor([index for index, _ in shown]))
         title = f"Reconstructions of validation images, step {step}"
-        return {"reconstructions": Picture(reconstruction_sheet(found, title), title)}
+        strip = [[row[0], row[-1]] for row in reconstruction_rows(found)]
+        return {
+            "reconstructions": Picture(reconstruction_sheet(found, title), title),
+            "cells": cells(strip, "original, prediction + visible"),
+        }

@@ -27,6 +27,7 @@ ROOT_KEYS: dict[str, Any] = {
     "init_adapt": list,
     "resume": str | None,
     "fail_fast": bool,
+    "then": dict,
     "tags": list,
     "notes": str | None,
 }

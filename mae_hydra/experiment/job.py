@@ -21,9 +21,14 @@ from mae_hydra.experiment.processes import num_processes, run_in_processes
 from mae_hydra.experiment.provenance import write_provenance
 from mae_hydra.experiment.run import discard_empty, run
 from mae_hydra.experiment.scheduler import join_tasks, pass_on
+from mae_hydra.experiment.stages import check_stages, run_stages
 from mae_hydra.experiment.status import Status, differences, fingerprint, read_status
 
 log = logging.getLogger("mae_hydra")
+
+
+class Refused(UserError):
+    """The directory belongs to another run, which stays as it is."""
 
 
 def run_job(config: DictConfig) -> float:
@@ -46,9 +51,10 @@ def run_job(config: DictConfig) -> float:
     try:
         check(config)
         plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
+        check_stages(plain["then"])
         finished = _look_back(run_dir, plain)
         if finished is not None:
-            return finished
+            return run_stages(plain["then"], run_dir, finished, overrides)
         if not is_main():  # of several processes the first one keeps the directory
             return run(config, plain, run_dir)
         status = Status(run_dir, plain, overrides)
@@ -59,7 +65,8 @@ def run_job(config: DictConfig) -> float:
         processes = num_processes(plain["engine"])
         value = run(config, plain, run_dir) if processes == 1 else run_in_processes(processes, plain, run_dir)
         status.finish("completed", value=value)
-        return value
+        status = None  # it stays complete, whatever becomes of what follows
+        return run_stages(plain["then"], run_dir, value, overrides)
     except Interrupted as interruption:
         log.warning("%s", interruption)
         if status is not None:
@@ -83,6 +90,8 @@ def run_job(config: DictConfig) -> float:
         if not in_sweep:
             raise
         sweeps.failures[run_dir.name] = str(error)
+        if isinstance(error, Refused):
+            sweeps.refused.add(run_dir.name)
         print(f"job {run_dir.name} failed: {error}", file=sys.stderr)
         if config.fail_fast:
             raise sweeps.SweepStopped from error
@@ -94,18 +103,18 @@ def _look_back(run_dir: Path, config: dict[str, Any]) -> float | None:
     resume = config["resume"]
     if resume not in (None, "auto", "never"):
         if not list(Path(resume).glob("checkpoints/*.pt")):
-            raise UserError(
+            raise Refused(
                 f"resume={resume}: no checkpoints/last.pt there; give the directory of an interrupted run, "
                 "or init_from= to start a new run from a checkpoint file"
             )
         if Path(resume).resolve() != run_dir.resolve():
-            raise UserError(
+            raise Refused(
                 f"resume={resume} goes on in that directory, but this run would go to {run_dir}; leave out "
                 "hydra.run.dir, and of a sweep repeat the same command without resume"
             )
     previous = read_status(run_dir)
     if previous is not None and previous["state"] == "running" and is_main():
-        raise UserError(
+        raise Refused(
             f"{run_dir} is being trained by process {previous['pid']} on {previous['host']}; wait for it or stop it "
             "(if that machine is gone, remove status.json and start again)"
         )
@@ -116,7 +125,7 @@ def _look_back(run_dir: Path, config: dict[str, Any]) -> float | None:
     has_trained = previous["state"] == "completed" or any(run_dir.glob("checkpoints/*.pt"))
     if old_config is not None and has_trained and previous.get("fingerprint") != fingerprint(config):
         changed = differences(old_config, config)
-        raise UserError(
+        raise Refused(
             f"{run_dir} holds a run of another configuration ({'; '.join(changed[:5])}"
             f"{' …' if len(changed) > 5 else ''}); use the same command line, or start a new run"
         )

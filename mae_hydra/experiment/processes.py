@@ -51,7 +51,7 @@ def run_in_processes(count: int, config: Mapping[str, Any], run_dir: Path) -> fl
         (folder / "job.json").write_text(json.dumps({"config": config, "run_dir": str(run_dir.absolute())}))
         processes = [_start(rank, count, store.port, folder) for rank in range(count)]
         try:
-            with _handing_on_signals(processes):
+            with handing_on_signals(processes):
                 order = _wait(processes)
         finally:
             for process in processes:
@@ -92,15 +92,19 @@ def _wait(processes: list[subprocess.Popen[bytes]]) -> list[int]:
 
 
 @contextmanager
-def _handing_on_signals(processes: list[subprocess.Popen[bytes]]) -> Iterator[None]:
+def handing_on_signals(processes: list[subprocess.Popen[bytes]]) -> Iterator[list[int]]:
+    """Whatever asks this process to stop asks them; gives the signals that came."""
+    got: list[int] = []
+
     def hand_on(number: int, _: FrameType | None) -> None:
+        got.append(number)
         for process in processes:
             if process.poll() is None:
                 process.send_signal(number)
 
     former = {number: signal.signal(number, hand_on) for number in FORWARDED}
     try:
-        yield
+        yield got
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)

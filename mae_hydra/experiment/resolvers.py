@@ -10,7 +10,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 # Overrides that say where or how a run happens, not what it computes, do not name its directory.
-UNNAMED = {"hydra", "paths", "logger", "tags", "notes", "resume", "fail_fast", "local", "sweep", "group"}
+UNNAMED = {"hydra", "paths", "logger", "tags", "notes", "resume", "fail_fast", "local", "sweep", "group", "then"}
 LONGEST_NAME = 100
 
 

@@ -20,7 +20,7 @@ JOB = "SLURM_JOB_ID"  # in the environment; stays the same when the job is queue
 
 # Keys that say where or how a run happens, not what it computes.
 NOT_RESULTS = (
-    "paths", "logger", "tags", "notes", "resume", "name", "group", "fail_fast", "checkpoint", "data.root",
+    "paths", "logger", "tags", "notes", "resume", "name", "group", "fail_fast", "then", "checkpoint", "data.root",
     "data.num_workers", "data.prefetch", "data.cache", "data.cache_gb", "engine.log_every", "engine.devices",
     "engine.parallel", "engine.profile_steps", "engine.nonfinite_limit",
 )  # fmt: skip

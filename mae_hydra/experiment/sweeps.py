@@ -1,6 +1,5 @@
-"""What a sweep leaves behind: one table of its jobs, whatever became of them."""
+"""The sweep that this process runs: what failed in it, and one table of its jobs, whatever became of them."""
 
-import csv
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,9 +8,10 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from mae_hydra.experiment.status import read_status, write_json
+from mae_hydra.experiment.gather import Run, columns, read_sweep, table_of, varying, write_table
 
 failures: dict[str, str] = {}  # job -> error, of the sweep that this process runs
+refused: set[str] = set()  # those of them whose directory holds another run
 _current: list[tuple[DictConfig, float]] = []  # its configuration, as the callback saw it, and when it began
 
 
@@ -29,6 +29,7 @@ class NoteSweep(Callback):
 def start() -> None:
     """Forget the sweep that this process ran before."""
     failures.clear()
+    refused.clear()
     _current.clear()
 
 
@@ -41,65 +42,44 @@ def finish() -> bool:
         return bool(failures)
     config, begun = _current.pop()
     sweep_dir = Path(config.hydra.sweep.dir)
-    rows = collect(sweep_dir)
-    if rows:
-        metric = str(config.checkpoint.monitor)
-        swept = dict.fromkeys([*(config.hydra.sweeper.params or ()), *varying(rows)])
-        show(rows, sweep_dir, metric, list(swept))
-    return bool(failures) or any(row["state"] == "failed" and row["ended"] >= begun for row in rows)
+    runs = read_sweep(sweep_dir)
+    if not runs:
+        return bool(failures)
+    rows = table_of(runs)
+    for row in rows:
+        if row["job"] in refused:  # what the directory holds is not this sweep's
+            row |= dict.fromkeys(columns(runs)) | {"state": "refused", "value": None}
+        if row["job"] in failures:
+            row |= {"state": row["state"] if row["job"] in refused else "failed", "error": failures[row["job"]]}
+    write_table(rows, sweep_dir)
+    swept = dict.fromkeys([*(config.hydra.sweeper.params or ()), *varying(runs)])
+    show(rows, sweep_dir, list(columns(runs)), list(swept))
+    failed = {row["job"] for row in rows if "failed" in row["state"]}
+    return bool(failures) or any(_ended(run) >= begun for run in runs if run.name in failed)
 
 
-def collect(sweep_dir: Path) -> list[dict[str, Any]]:
-    """One row a job, completed ones first; also written to `results.json` and `results.csv`."""
-    rows = []
-    for path in sorted(sweep_dir.glob("*/status.json")):
-        status = read_status(path.parent)
-        if status is None:
-            continue
-        job = path.parent.name
-        seconds = status["end"] - status["start"] if status["end"] else None
-        row = {"job": job, "state": status["state"], "value": status["value"], "seconds": seconds}
-        row |= {"ended": status["end"], "overrides": status["overrides"], "error": status["error"]}
-        if job in failures and status["state"] != "failed":  # refused: the directory holds an earlier, other run
-            row |= {"state": "refused", "value": None, "error": failures[job]}
-        rows.append(row)
-    rows.sort(key=lambda row: (row["state"] != "completed", row["job"]))
-    if rows:
-        write_json(sweep_dir / "results.json", rows)
-        with open(sweep_dir / "results.csv", "w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-            writer.writeheader()
-            writer.writerows(row | {"overrides": " ".join(row["overrides"])} for row in rows)
-    return rows
+def _ended(run: Run) -> float:
+    return max(each.status["end"] or 0.0 for each in (run, *run.stages.values()))
 
 
-def varying(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """The keys whose overrides differ between the jobs."""
-    settings = [_settings(row) for row in rows]
-    keys = dict.fromkeys(key for setting in settings for key in setting)
-    return [key for key in keys if len({setting.get(key) for setting in settings}) > 1]
-
-
-def _settings(row: dict[str, Any]) -> dict[str, str]:
-    return {key.lstrip("+"): value for key, _, value in (o.partition("=") for o in row["overrides"])}
-
-
-def show(rows: Sequence[dict[str, Any]], sweep_dir: Path, metric: str, keys: Sequence[str]) -> None:
-    """The table on the console: what was swept, how it ended, and the monitored metric."""
+def show(rows: Sequence[dict[str, Any]], sweep_dir: Path, metrics: Sequence[str], keys: Sequence[str]) -> None:
+    """The table on the console: what was swept, how it ended, and what it found."""
     from rich.console import Console
     from rich.table import Table
 
     table = Table(title=str(sweep_dir), title_justify="left")
     for column in (*keys, "state"):
         table.add_column(column)
-    for column in (metric, "minutes"):
+    for column in (*metrics, "minutes"):
         table.add_column(column, justify="right")
-    if any(row["error"] for row in rows):
+    with_errors = any(row["error"] for row in rows)
+    if with_errors:
         table.add_column("error", overflow="fold")
     for row in rows:
-        settings = _settings(row)
-        error = [row["error"] or ""] if any(each["error"] for each in rows) else []
-        value = "" if row["value"] is None else f"{row['value']:.4g}"
+        settings = ["" if row.get(key) is None else str(row[key]) for key in keys]
+        values = ["" if row[metric] is None else f"{row[metric]:.4g}" for metric in metrics]
         minutes = "" if row["seconds"] is None else f"{row['seconds'] / 60:.1f}"
-        table.add_row(*(settings.get(key, "") for key in keys), row["state"], value, minutes, *error)
-    Console().print(table)
+        table.add_row(*settings, row["state"], *values, minutes, *([row["error"] or ""] if with_errors else []))
+    console = Console()
+    console.print(table)
+    console.print(f"curves, figures and pictures on one page: mae-hydra report {sweep_dir}", soft_wrap=True)

@@ -9,9 +9,11 @@ from mae_hydra.figures.matrix import confusion_matrix
 from mae_hydra.figures.overlay import LegendEntry, colour_classes, find_boundaries, legend_of, overlay
 from mae_hydra.figures.sheet import fit, sheet
 from mae_hydra.figures.style import save, to_pixels
+from mae_hydra.figures.sweep_plots import Marginal, heat_map, marginals, parallel_coordinates
 
 __all__ = [
     "LegendEntry",
+    "Marginal",
     "Panel",
     "Series",
     "class_bars",
@@ -20,8 +22,11 @@ __all__ = [
     "curves",
     "find_boundaries",
     "fit",
+    "heat_map",
     "legend_of",
+    "marginals",
     "overlay",
+    "parallel_coordinates",
     "save",
     "series_of",
     "sheet",

@@ -78,7 +78,8 @@ class Wandb:
 
     def evaluation(self, step: int, name: str, evaluation: Evaluation) -> None:
         values: dict[str, Any] = {f"val/{scalar}": value for scalar, value in evaluation.scalars.items()}
-        values |= {f"{name}/{key}": _image(picture) for key, picture in evaluation.pictures.items()}
+        shown = {key: picture for key, picture in evaluation.pictures.items() if not picture.for_report}
+        values |= {f"{name}/{key}": _image(picture) for key, picture in shown.items()}
         values |= {f"{name}/{key}": _table(rows) for key, rows in evaluation.tables.items()}
         self.scalars(step, values)
 

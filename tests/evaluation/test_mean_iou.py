@@ -9,6 +9,7 @@ from toy_data import IGNORE, NUM_CLASSES, RedReader, ToyImages, toy_data
 from mae_hydra.data import Sample
 from mae_hydra.errors import UserError
 from mae_hydra.evaluation import MeanIoU
+from mae_hydra.evaluation.pictures import CELL
 from mae_hydra.inference import Reconstruct, Slide, Whole
 
 SIZES = [(16, 24), (30, 41), (9, 24), (33, 26), (16, 70), (20, 20), (48, 25)]
@@ -86,7 +87,9 @@ def test_the_shares_of_all_ranks_add_up_to_one_process(world_size: int, monkeypa
 
 def test_pictures_are_a_sheet_and_each_picture_with_its_class_maps() -> None:
     pictures = evaluator().run(RedReader(), 1).pictures
-    assert list(pictures) == ["segmentation", "segmentation_0", "segmentation_1"]
+    assert list(pictures) == ["segmentation", "cells", "segmentation_0", "segmentation_1"]
+    assert pictures["cells"].for_report
+    assert pictures["cells"].pixels.shape == (2 * CELL, 3 * CELL, 3)  # image, truth, prediction
     sheet = pictures["segmentation"].pixels
     assert sheet.dtype == np.uint8
     assert sheet.ndim == 3

@@ -1,0 +1,185 @@
+"""What the runs of a sweep found, read from their directories: at any time, also while they train."""
+
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mae_hydra.experiment.resolvers import unnamed
+from mae_hydra.experiment.status import read_status, write_json
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run directory. `metrics`: the latest scalars. `monitor`, `higher_is_better`: what it is judged by.
+
+    `stages`: the runs that followed it from its weights, by name.
+    """
+
+    directory: Path
+    status: dict[str, Any]
+    config: dict[str, Any]
+    metrics: dict[str, float]
+    stages: dict[str, "Run"] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.directory.name
+
+    @property
+    def state(self) -> str:
+        return str(self.status["state"])
+
+    @property
+    def monitor(self) -> str:
+        return str(self.config.get("checkpoint", {}).get("monitor", "value"))
+
+    @property
+    def higher_is_better(self) -> bool:
+        return self.config.get("checkpoint", {}).get("mode") == "max"
+
+    @property
+    def value(self) -> float | None:
+        """The monitored metric of a complete run; of another, its latest value."""
+        value = self.status["value"]
+        return self.metrics.get(self.monitor) if value is None else value
+
+    @property
+    def seconds(self) -> float | None:
+        return self.status["end"] - self.status["start"] if self.status["end"] else None
+
+    @property
+    def total_seconds(self) -> float:
+        """With what followed it, as far as it has ended."""
+        return sum(run.seconds or 0.0 for run in (self, *self.stages.values()))
+
+    @property
+    def overrides(self) -> list[str]:
+        return list(self.status["overrides"])
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Its metrics.jsonl, as far as it has been written."""
+        return list(_lines(self.directory / "metrics.jsonl"))
+
+
+def read_run(directory: Path, *, stages: bool = True) -> Run | None:
+    """The run in `directory`, or None where there is none."""
+    status = read_status(directory)
+    if status is None:
+        return None
+    config: Any = None
+    if (directory / "config.yaml").is_file():
+        config = yaml.safe_load((directory / "config.yaml").read_text())
+    followed = {}
+    for path in sorted(directory.glob("*/status.json")) if stages else ():
+        run = read_run(path.parent, stages=False)
+        if run is not None:
+            followed[path.parent.name] = run
+    return Run(directory, status, config or {}, _latest(directory), followed)
+
+
+def read_sweep(directory: Path) -> list[Run]:
+    """The runs below `directory`, by name."""
+    found = (read_run(path.parent) for path in sorted(directory.glob("*/status.json")))
+    return [run for run in found if run is not None]
+
+
+def settings_of(run: Run) -> dict[str, Any]:
+    """What was typed for it, as values: {"model.mask_ratio": 0.75}; without what says where it happens only."""
+    pairs = (override.lstrip("+").partition("=") for override in run.overrides if not unnamed(override))
+    return {key: _value(value) for key, _, value in pairs}
+
+
+def varying(runs: Sequence[Run]) -> list[str]:
+    """The keys whose settings differ between the runs, in the order in which they were typed."""
+    settings = [settings_of(run) for run in runs]
+    keys = dict.fromkeys(key for each in settings for key in each)
+    return [key for key in keys if len({repr(each.get(key)) for each in settings}) > 1]
+
+
+def columns(runs: Sequence[Run]) -> dict[str, bool]:
+    """The monitored metrics of the runs and of what followed them ("upernet: val/mIoU"): whether higher is better."""
+    found: dict[str, bool] = {}
+    for run in runs:
+        found.setdefault(run.monitor, run.higher_is_better)
+        for name, stage in run.stages.items():
+            found.setdefault(f"{name}: {stage.monitor}", stage.higher_is_better)
+    return found
+
+
+def values_of(run: Run) -> dict[str, float]:
+    """By the names of `columns`; nothing where a run has found nothing yet."""
+    found = {run.monitor: run.value}
+    found |= {f"{name}: {stage.monitor}": stage.value for name, stage in run.stages.items()}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def state_of(run: Run) -> str:
+    """Its own, or, where it is complete, that of the first stage that is not."""
+    waiting = [f"{name} {stage.state}" for name, stage in run.stages.items() if stage.state != "completed"]
+    return waiting[0] if run.state == "completed" and waiting else run.state
+
+
+def error_of(run: Run) -> str:
+    errors = [str(each.status["error"]) for each in (run, *run.stages.values()) if each.status["error"]]
+    return errors[0] if errors else ""
+
+
+def table_of(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """One row a run, completed ones first."""
+    keys, metrics = varying(runs), columns(runs)
+    rows: list[dict[str, Any]] = []
+    for run in sorted(runs, key=lambda run: (state_of(run) != "completed", run.name)):
+        settings, found = settings_of(run), values_of(run)
+        rows.append(
+            {"job": run.name, "state": state_of(run)}
+            | {key: settings.get(key) for key in keys}
+            | {name: found.get(name) for name in metrics}
+            | {"value": run.status["value"], "seconds": run.total_seconds}
+            | {"overrides": run.overrides, "error": error_of(run) or None}
+        )
+    return rows
+
+
+def write_table(rows: Sequence[dict[str, Any]], directory: Path) -> None:
+    """`results.json` and `results.csv`."""
+    write_json(directory / "results.json", rows)
+    with open(directory / "results.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(row | {"overrides": " ".join(row["overrides"])} for row in rows)
+
+
+def _value(text: str) -> Any:
+    try:
+        found = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    if isinstance(found, str):
+        try:
+            return float(found)  # 1e-3 is a string to YAML
+        except ValueError:
+            return text
+    return found if isinstance(found, (int, float, bool)) else text
+
+
+def _latest(directory: Path) -> dict[str, float]:
+    latest: dict[str, float] = {}
+    for line in _lines(directory / "metrics.jsonl"):
+        latest.update({name: value for name, value in line.items() if value is not None})
+    return latest
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    if not path.is_file():
+        return
+    with open(path) as file:
+        for line in file:
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError:  # the last one, which is being written
+                return

@@ -1,0 +1,82 @@
+"""What follows a run, started from its weights: `then` in the configuration, name -> overrides.
+
+Each stage is an ordinary run in a process of its own and in a directory of that name below the run it follows. So a
+sweep over a key of pre-training can end in what matters, the scores after the transfer.
+"""
+
+import ctypes
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from mae_hydra.distributed import world_size
+from mae_hydra.errors import UserError
+from mae_hydra.experiment.processes import handing_on_signals
+from mae_hydra.experiment.scheduler import pass_on
+from mae_hydra.experiment.status import read_status
+
+INHERITED = ("debug", "logger", "engine", "engine.device", "engine.devices", "engine.precision", "paths.data_root")
+PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal to get when the process that started this one is gone
+
+
+class StageStopped(Exception):
+    """A stage was interrupted; `exit_code` is its own."""
+
+    def __init__(self, name: str, exit_code: int) -> None:
+        super().__init__(f"stage {name} was interrupted")
+        self.exit_code = exit_code
+
+
+def check_stages(stages: Mapping[str, Any]) -> None:
+    """Before the first run is trained: what cannot be followed should not be begun."""
+    for name, overrides in stages.items():
+        if not isinstance(overrides, Sequence) or isinstance(overrides, str):
+            raise UserError(f"then.{name} must be a list of overrides, as they are typed, got {overrides!r}")
+    if stages and world_size() > 1:
+        raise UserError("what follows a run (then) starts processes of its own: use engine.devices instead of torchrun")
+
+
+def run_stages(stages: Mapping[str, Any], run_dir: Path, value: float, typed: Sequence[str]) -> float:
+    """Run what is missing of `stages`, in their order; the value of the last one, or `value` where there is none.
+
+    Of what was `typed` for the run, where and how it happens holds for what follows too (INHERITED). A stage that
+    fails is a UserError; the run it follows stays complete.
+    """
+    for name, overrides in stages.items():
+        directory = run_dir / name
+        status = read_status(directory)
+        if status is None or status["state"] != "completed":
+            inherited = [word for word in typed if re.split(r"[=@]", word.lstrip("+"))[0] in INHERITED]
+            _run(name, [*map(str, overrides), *inherited, f"init_from='{run_dir.absolute()}'"], directory)
+            status = read_status(directory)
+        assert status is not None
+        value = float("nan") if status["value"] is None else float(status["value"])
+    return value
+
+
+def _run(name: str, overrides: list[str], directory: Path) -> None:
+    words = [*overrides, f"hydra.run.dir='{directory.absolute()}'"]
+    print(f"{name}: python train.py {' '.join(words)}", flush=True)
+    command = [sys.executable, "-m", "mae_hydra", "train", *words]
+    # A session of its own: a terminal's Ctrl-C comes once, through us.
+    process = subprocess.Popen(command, start_new_session=True, preexec_fn=_end_with_the_parent)
+    with handing_on_signals([process]) as got:
+        code = process.wait()
+    if code in (75, 130):
+        pass_on(got[-1] if got else None)
+        raise KeyboardInterrupt from StageStopped(name, code)
+    if code != 0:
+        status = read_status(directory)
+        error = status["error"] if status is not None and status["error"] else f"exit code {code}"
+        raise UserError(f"stage {name} failed: {error} (see {directory})")
+
+
+def _end_with_the_parent() -> None:
+    """Save and end where the parent is killed (on Linux only)."""
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,30 @@
+"""From a directory to its page."""
+
+from pathlib import Path
+
+from mae_hydra.errors import UserError
+from mae_hydra.experiment.gather import read_run, read_sweep
+from mae_hydra.report.page import Page
+from mae_hydra.report.run_page import run_page
+from mae_hydra.report.sweep_page import sweep_page
+
+
+def write_report(directory: Path, out: Path | None = None) -> Path:
+    """Write `index.html` and its figures to `out` (by default `directory`/report) and give the page's path.
+
+    `directory` is that of a run, or of a sweep, which may both be under way.
+    """
+    out = directory / "report" if out is None else out
+    page = Page(out)
+    run = read_run(directory)
+    if run is not None:
+        run_page(page, run)
+        return page.write(title=str(run.config.get("name", run.name)), kind="run")
+    runs = read_sweep(directory)
+    if not runs:
+        raise UserError(
+            f"{directory} is {'not there' if not directory.exists() else 'neither a run nor a sweep'}: expected is a "
+            "directory with status.json, outputs/runs/<name>/<date>, or a directory of such, outputs/sweeps/<sweep>"
+        )
+    sweep_page(page, runs, directory)
+    return page.write(title=directory.resolve().name, kind="sweep")

@@ -1,0 +1,105 @@
+"""The page of one run: what it found, how it went, and where it came from."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from markupsafe import Markup
+from PIL import Image
+
+from mae_hydra.experiment.gather import Run, error_of, state_of, values_of
+from mae_hydra.figures import Panel, class_bars, curves, series_of
+from mae_hydra.report.page import Page, code, duration, pairs, shown, table
+
+CURVES = {
+    "train/loss": "Training loss",
+    "train/grad_norm": "Norm of the gradient",
+    "train/lr": "Learning rate",
+    "perf/images_per_second": "Images a second",
+}
+
+
+def run_page(page: Page, run: Run) -> None:
+    page.facts += [
+        ("state", state_of(run)),
+        *((name, shown(value)) for name, value in values_of(run).items()),
+        ("steps", shown(run.rows()[-1]["step"]) if run.rows() else "0"),
+        ("took", duration(run.seconds)),
+        ("seed", shown(run.config.get("seed"))),
+    ]
+    page.add("What was typed", code(command_of(run)), error_of(run))
+    page.add("Curves", _curves(page, run))
+    pictures = sorted(path for path in (run.directory / "figures").glob("*.png") if path.stem != "cells")
+    page.add("Pictures", *(page.picture(read_pixels(path), path.stem) for path in pictures))
+    page.add("Classes", *_classes(page, run))
+    for name, stage in run.stages.items():
+        facts = {stage.monitor: stage.value, "state": stage.state, "took": duration(stage.seconds)}
+        page.add(f"Then: {name}", pairs(facts), _curves(page, stage, f"{name}_"), code(command_of(stage)))
+    page.add("Where it came from", *provenance(run))
+
+
+def command_of(run: Run) -> str:
+    """What starts the same run again."""
+    return "python train.py " + " ".join(_quoted(override) for override in run.overrides)
+
+
+def provenance(run: Run) -> list[Markup]:
+    """Machine, packages, code and configuration, as they were recorded."""
+    environment, git = _json(run.directory / "environment.json"), _json(run.directory / "git.json")
+    facts = {name: environment.get(name) for name in ("host", "platform", "python", "cpus")}
+    facts |= {"accelerators": ", ".join(environment.get("accelerators", [])) or "none"}
+    facts |= {"commit": git.get("commit"), "branch": git.get("branch"), "changed since the commit": git.get("dirty")}
+    facts |= {"data": _one_line(_json(run.directory / "data.json"))}
+    facts |= {name: version for name, version in environment.get("packages", {}).items() if version}
+    parts = [pairs({name: value for name, value in facts.items() if value is not None})]
+    parts.append(code(yaml.safe_dump(run.config, sort_keys=False), summary="the whole configuration"))
+    diff = run.directory / "git.diff"
+    if diff.is_file() and diff.stat().st_size:
+        parts.append(code(diff.read_text(errors="replace"), summary="how the code differed from its commit"))
+    return parts
+
+
+def read_pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+def _curves(page: Page, run: Run, prefix: str = "") -> Markup:
+    rows = run.rows()
+    found = [
+        Panel(title, [series_of(rows, key, key)], smooth=key == "train/loss")
+        for key, title in CURVES.items()
+        if any(row.get(key) is not None for row in rows)
+    ]
+    scores = dict.fromkeys(key for row in rows for key in row if key.startswith("val/") and row[key] is not None)
+    found[1:1] = [Panel(key, [series_of(rows, key, key)]) for key in scores]
+    return page.chart(curves(found, columns=3), f"{prefix}curves") if found else Markup("")
+
+
+def _classes(page: Page, run: Run) -> list[Markup]:
+    path = run.directory / "tables" / "per_class.json"
+    if not path.is_file():
+        return []
+    rows: Sequence[Mapping[str, Any]] = json.loads(path.read_text())
+    bars = class_bars({run.name: {row["name"]: row["IoU"] for row in rows}}, title="IoU of every class")
+    listing = table(list(rows[0]), [list(row.values()) for row in rows])
+    return [page.chart(bars, "classes"), Markup("<details><summary>as a table</summary>{}</details>").format(listing)]
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, json.JSONDecodeError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _one_line(values: Mapping[str, Any]) -> str | None:
+    return ", ".join(f"{name} {value}" for name, value in values.items()) or None
+
+
+def _quoted(word: str) -> str:
+    return f"'{word}'" if any(letter in word for letter in " [](){}'\"*$&;|<>") and "'" not in word else word

@@ -1,0 +1,155 @@
+"""One page: everything is in it, nothing is fetched, and it says what the runs found."""
+
+import json
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from made_runs import made_run
+
+from mae_hydra.commands import main
+from mae_hydra.errors import UserError
+from mae_hydra.experiment.gather import read_sweep, settings_of, varying
+from mae_hydra.figures import Marginal, heat_map, marginals, parallel_coordinates
+from mae_hydra.report import write_report
+
+
+class Reader(HTMLParser):
+    """What a page asks for, its headings, and the rows of its tables."""
+
+    def __init__(self, page: Path) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+        self.headings: list[str] = []
+        self.rows: list[list[str]] = []
+        self.stack: list[str] = []
+        self.feed(page.read_text())
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.asked += [value or "" for name, value in attributes if name in ("src", "href", "action")]
+        self.stack.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+
+    def handle_data(self, data: str) -> None:
+        if self.stack and self.stack[-1] == "h2":
+            self.headings.append(data)
+        if self.stack and self.stack[-1] in ("td", "th"):
+            self.rows[-1].append(data)
+
+    def handle_endtag(self, tag: str) -> None:
+        while self.stack and self.stack.pop() != tag:
+            pass
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    """A grid of two keys with two seeds; one job failed, one is under way, and each is followed by a transfer."""
+    for ratio in ("0.5", "0.75"):
+        for depth in ("1", "2"):
+            for seed in ("0", "1"):
+                loss = 0.5 + float(ratio) / 10 + int(seed) / 100
+                words = [f"model.mask_ratio={ratio}", f"head.depth={depth}", f"seed={seed}", "logger=wandb"]
+                job = tmp_path / "sweep" / f"{ratio}-{depth}-{seed}"
+                made_run(job, words, monitor="val/loss", mode="min", value=loss)
+                made_run(job / "upernet", ["model=upernet_vitt"], value=40 * float(ratio) + int(depth))
+    made_run(tmp_path / "sweep/bad", ["model.mask_ratio=<b>", "head.depth=1", "seed=0"], value=None, state="failed",
+             monitor="val/loss", mode="min", error="UserError: <script>alert(1)</script>", cells=False)  # fmt: skip
+    return tmp_path / "sweep"
+
+
+def test_a_sweep_is_told_on_one_page(sweep: Path) -> None:
+    page = write_report(sweep)
+    found = Reader(page)
+    assert all(asked.startswith(("data:", "#")) for asked in found.asked)
+    assert len([asked for asked in found.asked if asked.startswith("data:image/png")]) == 6
+    for heading in (
+        "The best run",
+        "What each setting is worth",
+        "Pairs of settings",
+        "Over seeds",
+        "All jobs",
+        "Curves",
+    ):
+        assert heading in found.headings
+    assert {"The same pictures", "What failed", "Where it came from"} <= set(found.headings)
+    text = page.read_text()
+    assert "<script>alert" not in text
+    assert "&lt;script&gt;alert(1)" in text
+    assert "model.mask_ratio = 0.75, head.depth = 2" in text  # the best by what the sweep is for
+    assert ["0.75", "2", "2", "0.58 ± 0.0071", "32 ± 0"] in found.rows
+    assert [row for row in found.rows if "<b>" in row][0][:4] == ["<b>", "1", "0", "failed"]
+    for name in ("marginals", "curves", "heat_map_model_mask_ratio_head_depth", "parallel"):
+        assert (page.parent / f"{name}.png").is_file()
+        assert (page.parent / f"{name}.svg").is_file()
+    rows = json.loads((sweep / "results.json").read_text())
+    assert len(rows) == 9
+    assert rows[0]["upernet: val/mIoU"] > 20
+
+
+def test_settings_are_values_and_what_does_not_compute_is_left_out(sweep: Path) -> None:
+    runs = read_sweep(sweep)
+    assert settings_of(runs[0]) == {"model.mask_ratio": 0.5, "head.depth": 1, "seed": 0}
+    assert varying(runs) == ["model.mask_ratio", "head.depth", "seed"]
+
+
+def test_a_run_is_told_on_one_page(tmp_path: Path) -> None:
+    run = made_run(tmp_path / "run", ["model=upernet_vitt", "tags=[a,b]"])
+    (run / "tables").mkdir()
+    (run / "tables/per_class.json").write_text('[{"name": "sky", "IoU": 50.0}, {"name": "sea", "IoU": null}]')
+    made_run(run / "probe", ["model=probe"], value=12.5)
+    page = write_report(run, tmp_path / "out")
+    assert page == tmp_path / "out/index.html"
+    found, text = Reader(page), page.read_text()
+    assert all(asked.startswith(("data:", "#")) for asked in found.asked)
+    assert {"Curves", "Pictures", "Classes", "Then: probe", "Where it came from"} <= set(found.headings)
+    assert "python train.py model=upernet_vitt &#39;tags=[a,b]&#39;" in text
+    assert "- a &lt; b" in text
+    assert ["val/mIoU", "12.5"] in found.rows
+
+
+def test_a_run_that_has_only_begun_has_a_page(tmp_path: Path) -> None:
+    made_run(tmp_path / "run", ["seed=1"], value=None, state="interrupted", cells=False)
+    assert "interrupted" in write_report(tmp_path / "run").read_text()
+
+
+def test_what_is_no_run_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError, match="is neither a run nor a sweep"):
+        write_report(tmp_path)
+    assert main(["report", str(tmp_path / "nowhere")]) == 1
+    assert "nowhere is not there: expected is a directory with status.json" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("chromium"), reason="no browser here")
+def test_a_browser_shows_it_without_an_error_and_without_asking_for_anything(sweep: Path, tmp_path: Path) -> None:
+    page = write_report(sweep)
+    log = tmp_path / "net.json"
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+    options += [f"--user-data-dir={tmp_path / 'profile'}", "--disable-component-update", "--disable-sync"]
+    options += ["--enable-logging=stderr", "--v=0", f"--log-net-log={log}", "--dump-dom"]
+    done = subprocess.run(["chromium", *options, f"file://{page}"], capture_output=True, text=True, timeout=120)
+    assert "Where it came from" in done.stdout
+    assert "CONSOLE" not in done.stderr
+    asked = {word for word in log.read_text().split('"') if word.startswith(("http://", "https://"))}
+    assert not {word for word in asked if "127.0.0.1" not in word and "google" not in word}  # the browser's own
+
+
+def test_the_best_setting_of_a_marginal_follows_the_direction() -> None:
+    points = {0.25: [1.0, 2.0], 0.5: [3.0], "x": [2.0]}
+    assert Marginal("k", "m", points, higher_is_better=True).best == 0.5
+    assert Marginal("k", "m", points, higher_is_better=False).best == 0.25
+    [axes] = marginals([Marginal("k", "m", {1.0: [1.0], 100.0: [2.0], 10.0: [3.0]}, True)]).axes
+    assert axes.get_xscale() == "log"
+
+
+def test_plots_of_sweeps_hold_their_values() -> None:
+    figure = heat_map({(1, "a"): 2.0, (2, "a"): 3.0, (1, "b"): 1.0}, keys=("d", "w"), metric="m", higher_is_better=True)
+    texts = {text.get_text() for text in figure.axes[0].texts}
+    assert texts == {"2", "3", "1"}
+    rows = [{"a": 1, "b": "x", "m": 0.1}, {"a": 2, "b": "y", "m": 0.9}]
+    lines = parallel_coordinates(rows, keys=["a", "b"], metric="m", higher_is_better=False).axes[0].lines
+    heights = [list(line.get_ydata()) for line in lines[:2]]
+    assert heights == [[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]]  # the better one, of the smaller value, on top
