@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -17,6 +18,7 @@ from mae_hydra.engine import Interrupted
 from mae_hydra.errors import UserError
 from mae_hydra.experiment import sweeps
 from mae_hydra.experiment.check import check
+from mae_hydra.experiment.gpus_launcher import OF_A_SWEEP
 from mae_hydra.experiment.processes import num_processes, run_in_processes
 from mae_hydra.experiment.provenance import write_provenance
 from mae_hydra.experiment.run import discard_empty, run
@@ -38,7 +40,7 @@ def run_job(config: DictConfig) -> float:
     and the next one starts, unless `fail_fast`.
     """
     hydra_config = HydraConfig.get()
-    in_sweep = hydra_config.mode == RunMode.MULTIRUN
+    in_sweep = hydra_config.mode == RunMode.MULTIRUN or OF_A_SWEEP in os.environ
     run_dir = Path(hydra_config.runtime.output_dir)
     overrides = list(hydra_config.overrides.task)
     if hydra_config.sweeper.params and not in_sweep:
@@ -89,6 +91,8 @@ def run_job(config: DictConfig) -> float:
             status.finish("failed", error=f"{type(error).__name__}: {error}".splitlines()[0])
         if not in_sweep:
             raise
+        if OF_A_SWEEP in os.environ:
+            raise  # the process that runs the sweep goes on
         sweeps.failures[run_dir.name] = str(error)
         if isinstance(error, Refused):
             sweeps.refused.add(run_dir.name)

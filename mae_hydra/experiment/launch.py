@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from mae_hydra.errors import UserError
-from mae_hydra.experiment import resolvers, sweeps
+from mae_hydra.experiment import gpus_launcher, resolvers, sweeps
 from mae_hydra.experiment.compose import config_dir
 from mae_hydra.experiment.mistakes import explain
 
@@ -34,6 +34,7 @@ def launch(arguments: Sequence[str] | None = None) -> int:
     overrides = [argument for argument in sys.argv[1:] if "=" in argument and not argument.startswith("-")]
     sweeps.start()
     raised.clear()
+    gpus_launcher.register()
     entry = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(_job)
     try:
         if {"-m", "--multirun"} & set(sys.argv):

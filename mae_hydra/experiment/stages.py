@@ -64,7 +64,7 @@ def _run(name: str, overrides: list[str], directory: Path) -> None:
     print(f"{name}: python train.py {' '.join(words)}", flush=True)
     command = [sys.executable, "-m", "mae_hydra", "train", *words]
     # A session of its own: a terminal's Ctrl-C comes once, through us.
-    process = subprocess.Popen(command, start_new_session=True, preexec_fn=_end_with_the_parent)
+    process = subprocess.Popen(command, start_new_session=True, preexec_fn=end_with_the_parent)
     with handing_on_signals([process]) as got:
         code = process.wait()
     if code in (75, 130):
@@ -76,7 +76,7 @@ def _run(name: str, overrides: list[str], directory: Path) -> None:
         raise UserError(f"stage {name} failed: {error} (see {directory})")
 
 
-def _end_with_the_parent() -> None:
+def end_with_the_parent() -> None:
     """Save and end where the parent is killed (on Linux only)."""
     with suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -66,7 +66,7 @@ def marginals(panels: Sequence[Marginal], *, columns: int = 2) -> Figure:
         at = settings.index(panel.best)
         axes.annotate(
             f"{means[at]:.4g}",
-            (float(places[at]), means[at]),
+            (float(places[at]), means[at] + spreads[at]),
             (0, 9),
             textcoords="offset points",
             ha="center",
@@ -143,8 +143,9 @@ def parallel_coordinates(
             axes.annotate(
                 text,
                 (number, height),
-                (4, 0),
+                (5, 0),
                 textcoords="offset points",
+                bbox={"facecolor": css(PAPER), "edgecolor": "none", "pad": 1},
                 va="center",
                 fontsize=7.5,
                 color=css(QUIET_INK),

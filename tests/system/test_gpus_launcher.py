@@ -1,0 +1,97 @@
+"""`hydra/launcher=gpus`: jobs side by side, each with what is its own; here on the CPU, with devices pretended."""
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import TINY_MAE
+from test_interruption import start
+
+from mae_hydra.errors import UserError
+from mae_hydra.experiment.gather import read_sweep
+from mae_hydra.experiment.gpus_launcher import _slots
+
+SIDE_BY_SIDE = ["-m", "+sweep=mask_ratio", *TINY_MAE, "hydra/launcher=gpus", "hydra.launcher.jobs=2"]
+
+
+@pytest.mark.slow
+def test_jobs_run_side_by_side_and_a_failing_one_takes_no_other_along(tmp_path):
+    process = start(tmp_path, *SIDE_BY_SIDE, "model.mask_ratio=0.5,1.5,0.75", "schedule.total=500")
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert "3 jobs, 2 at a time" in said
+    assert "job 1 failed: UserError: model: mask_ratio must lie in" in said
+    runs = read_sweep(tmp_path / "outputs/sweeps/mask_ratio")
+    assert [run.state for run in runs] == ["completed", "completed", "failed"]
+    assert all((run.directory / "console.log").read_text() for run in runs)
+    first, second, _ = (run.status for run in runs)
+    assert second["start"] < first["end"]  # in the place of the one that failed
+    names = {run.name for run in runs}
+    process = start(tmp_path, *SIDE_BY_SIDE[:-2], "model.mask_ratio=0.5,0.75", "schedule.total=500")
+    said, _ = process.communicate(timeout=300)  # by Hydra's own launcher: the same directories, nothing to do
+    assert process.returncode == 0
+    assert said.count("is already complete") == 2
+    assert {path.parent.name for path in (tmp_path / "outputs/sweeps/mask_ratio").glob("*/status.json")} == names
+
+
+@pytest.mark.slow
+def test_an_interruption_reaches_every_job_and_the_same_command_goes_on(tmp_path):
+    long = ["model.mask_ratio=0.5,0.75,0.9", "schedule.total=700", "evaluation.validation.every=null"]
+    process = start(tmp_path, *SIDE_BY_SIDE, *long, "checkpoint.every=null")
+    sweep = tmp_path / "outputs/sweeps/mask_ratio"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and len(list(sweep.glob("*/metrics.jsonl"))) < 2:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=120)
+    assert process.returncode == 130
+    runs = read_sweep(sweep)
+    assert [run.state for run in runs] == ["interrupted"] * 2  # the third was never begun
+    process = start(tmp_path, *SIDE_BY_SIDE, *long, "checkpoint.every=null")
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert [(run.state, run.status["attempt"]) for run in read_sweep(sweep)] == [
+        ("completed", 2),
+        ("completed", 2),
+        ("completed", 1),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("visible", "jobs", "each", "expected"),
+    [
+        (None, "auto", 1, ["0", "1", "2", "3"]),
+        (None, "auto", 2, ["0,1", "2,3"]),
+        ("5,7,2,3", "auto", 2, ["5,7", "2,3"]),
+        (None, 3, 1, ["0", "1", "2"]),
+        (None, "auto", "auto", ["0,1,2,3"]),
+        (None, 8, 2, ["0,1", "2,3"]),
+    ],
+)
+def test_every_job_has_devices_that_no_other_one_has(monkeypatch, visible, jobs, each, expected):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert [slot["CUDA_VISIBLE_DEVICES"] for slot in _slots(jobs, each, 9, "auto")] == expected
+    assert len(_slots("auto", 1, 2, "auto")) == 2  # not more than there are jobs
+
+
+def test_what_cannot_be_shared_out_is_said(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    with pytest.raises(UserError, match="each job wants 8 devices"):
+        _slots("auto", 8, 3, "auto")
+    with pytest.raises(UserError, match="must be a number from 1, or auto, got 'many'"):
+        _slots("many", 1, 3, "auto")
+    with pytest.raises(UserError, match="finds no device here"):
+        _slots("auto", 1, 3, "cpu")
+    assert len(_slots(2, 1, 3, "cpu")) == 2
+
+
+def test_jobs_take_what_is_not_in_a_file(train, capfd):
+    """Without jobs on the CPU: one sentence, before anything is begun."""
+    assert train("-m", "+sweep=mask_ratio", *TINY_MAE, "hydra/launcher=gpus") == 1
+    assert "say how many jobs to run at a time: hydra.launcher.jobs=2" in capfd.readouterr().err
+    assert not list(Path("outputs").glob("sweeps/*/*/status.json"))
