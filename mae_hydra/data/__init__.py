@@ -8,7 +8,7 @@ from mae_hydra.data.imagenet import imagenet
 from mae_hydra.data.palette import distinct_colours
 from mae_hydra.data.scenes import scenes
 from mae_hydra.data.shards import shards
-from mae_hydra.data.source import ImageData, ImageSet, Sample, SampleTransform, Target
+from mae_hydra.data.source import ImageData, ImageSet, Listed, Sample, SampleTransform, Target
 from mae_hydra.data.stream import EvalStream, TrainStream, epoch_order
 from mae_hydra.data.write import write_ade20k, write_imagenet
 
@@ -18,6 +18,7 @@ __all__ = [
     "EvalStream",
     "ImageData",
     "ImageSet",
+    "Listed",
     "PretrainAugment",
     "Sample",
     "SampleTransform",

@@ -48,6 +48,9 @@ class LabelledPhotos:
         self._check_pairs(images, maps)
         self._names = Names(images)
 
+    def listing(self) -> str:
+        return self._names.digest()
+
     def _check_pairs(self, images: Sequence[str], maps: Sequence[str]) -> None:
         stems = {stem_of(name) for name in images}
         for found, others, has, lacks, where in (

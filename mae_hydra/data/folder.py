@@ -31,6 +31,9 @@ class Photos:
         label = None if self._class_ids is None else int(self._class_ids[index])
         return Sample(read_image(self._root / name, self._channels), label, name)
 
+    def listing(self) -> str:
+        return self._names.digest()
+
     def stored(self, index: int) -> Stored:
         """The file itself, and its class id where there are classes."""
         name = self._names[index]

@@ -1,5 +1,6 @@
 """Which image files a folder holds, in a fixed order, for trees of millions of files."""
 
+import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
@@ -37,6 +38,10 @@ class Names(Sequence[str]):
             return [self[position] for position in range(*index.indices(len(self)))]
         position = range(len(self))[index]  # negative positions and IndexError as in a list
         return os.fsdecode(self._text[self._bounds[position] : self._bounds[position + 1]].tobytes())
+
+    def digest(self) -> str:
+        """Sixteen hex digits that two lists of names do not share."""
+        return hashlib.blake2b(self._text.tobytes() + self._bounds.tobytes(), digest_size=8).hexdigest()
 
 
 def find_images(root: Path, extensions: tuple[str, ...] = EXTENSIONS) -> list[str]:

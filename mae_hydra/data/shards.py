@@ -17,6 +17,7 @@ import numpy as np
 
 from mae_hydra.data.decode import check_channels, decode_image
 from mae_hydra.data.folder import split_by_name
+from mae_hydra.data.listing import Names
 from mae_hydra.data.palette import distinct_colours
 from mae_hydra.data.shard_cache import ShardCache, is_address
 from mae_hydra.data.shard_index import BLOCK, read_index
@@ -67,6 +68,10 @@ class ShardSet:
         if not label_length:
             raise UserError(f"{name} has no class id ({name.rpartition('.')[0]}.cls); use data.num_classes=0 without")
         return Stored(name, encoded, self._class_id(os.pread(file, label_length, label_begin), name))
+
+    def listing(self) -> str:
+        """Of the shards: their names and sizes."""
+        return Names(f"{shard.name} {shard.samples} {shard.size}" for shard in self._shards).digest()
 
     def order(self, seed: int, global_batch: int) -> ShardOrder:
         """An epoch's order in which each process stays with few shards; those to come are fetched ahead."""

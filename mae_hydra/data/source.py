@@ -51,6 +51,15 @@ class OwnOrder(Protocol):
         ...
 
 
+@runtime_checkable
+class Listed(Protocol):
+    """An ImageSet of files."""
+
+    def listing(self) -> str:
+        """A digest of their names: another set, or one to which something was added, has another."""
+        ...
+
+
 class SampleTransform(Protocol):
     """What evaluation does to a sample before a model sees it; nothing random."""
 
@@ -123,6 +132,10 @@ class _Some:
 
     def __len__(self) -> int:
         return len(self._positions)
+
+    def listing(self) -> str:
+        whole = self._whole.listing() if isinstance(self._whole, Listed) else "embedded"
+        return f"{len(self)} of {whole}"
 
     def __getitem__(self, index: int) -> Sample:
         return self._whole[self._positions[index]]

@@ -1,5 +1,6 @@
 """Where a result came from: the code (git), the machine and the packages, as files of the run directory."""
 
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -9,18 +10,54 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from mae_hydra.data import ImageData, ImageSet, Listed
 from mae_hydra.experiment.status import write_json
+from mae_hydra.weights import Checkpoint
 
 PACKAGES = ("mae-hydra", "torch", "torchvision", "timm", "hydra-core", "omegaconf", "torchmetrics", "wandb", "numpy")
 SOURCE = Path(__file__).resolve().parents[2]
 
 
 def write_provenance(run_dir: Path) -> None:
-    """Write `git.json`, `git.diff` and `environment.json`."""
+    """Write `git.json`, `git.diff` and `environment.json`: what is known before anything is built."""
     write_json(run_dir / "environment.json", environment())
     state = git_state()
     write_json(run_dir / "git.json", state)
     (run_dir / "git.diff").write_text(_git("diff", "HEAD") or "" if state["commit"] else "")
+
+
+def origin_of(data: ImageData, seed: int, parent: dict[str, Any] | None) -> dict[str, Any]:
+    """What a checkpoint tells of its making, in plain values: code, machine, seed, data and the file it began from."""
+    return {
+        "git": git_state(),
+        "environment": environment(),
+        "seed": seed,
+        "data": {
+            name: _split(image_set) for name, image_set in (("train", data.train), ("validation", data.validation))
+        },
+        "parent": parent,
+    }
+
+
+def _split(image_set: ImageSet) -> dict[str, Any]:
+    return {
+        "images": len(image_set),
+        "listing": image_set.listing() if isinstance(image_set, Listed) else "embedded",
+    }
+
+
+def parent_of(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The file, or the files of a folder, whatever becomes of the name: a digest and, of a run of ours, the step."""
+    path = checkpoint.path
+    files = sorted(part for part in path.iterdir() if part.is_file()) if path.is_dir() else [path]
+    digests = [_sha256(file) for file in files]
+    whole = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+    return {"path": str(path.absolute()), "sha256": whole, "step": checkpoint.meta.get("step")}
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def git_state() -> dict[str, Any]:

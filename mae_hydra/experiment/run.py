@@ -18,7 +18,8 @@ from mae_hydra.distributed import broadcast_object, is_main, rank, session, worl
 from mae_hydra.engine import Checkpoints, Cut, Settings, State, Twin, cut_batch, fit, moving_average, wrap
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.construct import build, complete, evaluator_nodes
-from mae_hydra.experiment.status import write_json
+from mae_hydra.experiment.provenance import origin_of, parent_of
+from mae_hydra.experiment.status import read_json, write_json
 from mae_hydra.optim import describe_groups
 from mae_hydra.seeds import generator, seed_device
 from mae_hydra.tracking import Console, LocalFiles, Trackers
@@ -109,7 +110,12 @@ def _train(
     tracker = Trackers([LocalFiles(), Console(total_steps=schedule.steps), *chosen])
     for row in describe_groups(optimizer):
         log.info("parameter group %s", row)
-    if is_main():
+    origin: dict[str, Any] = {}
+    if is_main():  # it writes the checkpoints
+        if not started:
+            write_json(run_dir / "parent.json", None if given is None else parent_of(given))
+        origin = origin_of(data, config.seed, read_json(run_dir / "parent.json"))
+        write_json(run_dir / "data.json", origin["data"])
         _introduce(config.name, model, data, settings, cut, schedule.steps, state.step, run_dir)
     return fit(
         state,
@@ -124,7 +130,7 @@ def _train(
         seed=config.seed,
         run_dir=run_dir,
         config=plain,
-        meta={"class_names": list(data.class_names), "palette": data.palette.tolist()},
+        meta={"class_names": list(data.class_names), "palette": data.palette.tolist(), "origin": origin},
     )
 
 

@@ -33,6 +33,11 @@ def write_json(path: Path, content: Any) -> None:
         file.write("\n")
 
 
+def read_json(path: Path) -> Any:
+    """What a file holds, or None where there is none."""
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
 def _finite(content: Any) -> Any:
     if isinstance(content, Mapping):
         return {name: _finite(value) for name, value in content.items()}

@@ -76,10 +76,14 @@ def show(rows: Sequence[dict[str, Any]], sweep_dir: Path, metrics: Sequence[str]
     if with_errors:
         table.add_column("error", overflow="fold")
     for row in rows:
-        settings = ["" if row.get(key) is None else str(row[key]) for key in keys]
+        settings = [_shown(row.get(key)) for key in keys]
         values = ["" if row[metric] is None else f"{row[metric]:.4g}" for metric in metrics]
         minutes = "" if row["seconds"] is None else f"{row['seconds'] / 60:.1f}"
         table.add_row(*settings, row["state"], *values, minutes, *([row["error"] or ""] if with_errors else []))
     console = Console()
     console.print(table)
     console.print(f"curves, figures and pictures on one page: mae-hydra report {sweep_dir}", soft_wrap=True)
+
+
+def _shown(value: Any) -> str:
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -52,7 +52,9 @@ def provenance(run: Run) -> list[Markup]:
     facts = {name: environment.get(name) for name in ("host", "platform", "python", "cpus")}
     facts |= {"accelerators": ", ".join(environment.get("accelerators", [])) or "none"}
     facts |= {"commit": git.get("commit"), "branch": git.get("branch"), "changed since the commit": git.get("dirty")}
-    facts |= {"data": _one_line(_json(run.directory / "data.json"))}
+    for split, known in _json(run.directory / "data.json").items():
+        facts[f"{split} images"] = f"{known['images']}, listing {known['listing']}"
+    facts["began from"] = _one_line(_json(run.directory / "parent.json"))
     facts |= {name: version for name, version in environment.get("packages", {}).items() if version}
     parts = [pairs({name: value for name, value in facts.items() if value is not None})]
     parts.append(code(yaml.safe_dump(run.config, sort_keys=False), summary="the whole configuration"))

@@ -1,8 +1,12 @@
 """Weights & Biases. The library is imported when a run starts, and not before."""
 
+import json
 import logging
+import os
 import secrets
+import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -21,8 +25,11 @@ class Wandb:
     of W&B's would begin at 0 in each. The server takes nothing for a step that it has closed, so a step that is taken
     again after a crash is not there twice; and whatever there is to say of a step, the loop says in one start.
 
-    `group`: the sweep, `job_type`: the task. Offline, everything is written below the run directory and uploaded later
-    by `wandb sync`; needs neither network nor account.
+    `group`: the sweep, `job_type`: the task. `artifacts`: at the end of a run its last.pt and best.pt are uploaded as
+    the artifact "run-<id>-model", and a run that began from another one's weights names that artifact as what it used.
+    A server that cannot be reached costs `patience` seconds; the run is then kept offline. A run that fails raises an
+    alert. Offline, everything is written below the run directory and uploaded later by `wandb sync`; needs neither
+    network nor account.
     """
 
     def __init__(
@@ -36,10 +43,13 @@ class Wandb:
         name: str | None,
         tags: Sequence[str],
         notes: str | None,
+        artifacts: bool = False,
+        patience: float = 30.0,
     ) -> None:
         if mode not in get_args(Mode):
             raise ValueError(f"mode must be one of {', '.join(get_args(Mode))}, got {mode!r}")
         self.mode: Any = mode
+        self.artifacts, self.patience = artifacts, patience
         self._labels: dict[str, Any] = {
             "project": project,
             "entity": entity,
@@ -54,23 +64,51 @@ class Wandb:
     def start(self, run_dir: str | Path, config: Mapping[str, Any], step: int) -> None:
         import wandb
 
-        self._run = wandb.init(
-            **self._labels,
-            mode=self.mode,
-            id=_run_id(Path(run_dir), step),
-            dir=str(run_dir),
-            config=dict(config),
-            resume="allow",
-            reinit="finish_previous",  # a second job of this process gets a run of its own
-            # `console` off: train.log has the output, and capturing it would disturb the progress line.
-            settings=wandb.Settings(silent=True, console="off"),
-        )
+        self._run_dir = Path(run_dir)
+        try:
+            self._run = self._init(config, step)
+        except (wandb.Error, OSError, TimeoutError) as error:
+            if self.mode != "online":
+                raise
+            reason = (str(error) or type(error).__name__).strip().splitlines()[0]
+            print(f"warning: W&B cannot be reached ({reason}); this run is kept offline", file=sys.stderr)
+            log.warning("W&B cannot be reached", exc_info=True)
+            wandb.teardown()
+            self.mode = "offline"
+            self._run = self._init(config, step)
+        self._use_parent()
         self._run.define_metric("step")
         for prefix in ("train/*", "perf/*"):  # not "*": it would win over val/* and there would be no best values
             self._run.define_metric(prefix, step_metric="step")
         self._run.define_metric("val/*", step_metric="step", summary="min,max,last")
         if self.mode == "online":
             _say(f"W&B: {self._run.url}")
+
+    def _init(self, config: Mapping[str, Any], step: int) -> Any:
+        import wandb
+
+        return wandb.init(
+            **self._labels,
+            mode=self.mode,
+            id=_run_id(self._run_dir, step),
+            dir=str(self._run_dir),
+            config=dict(config),
+            resume="allow",
+            reinit="finish_previous",  # a second job of this process gets a run of its own
+            # `console` off: train.log has the output, and capturing it would disturb the progress line.
+            settings=wandb.Settings(silent=True, console="off", init_timeout=self.patience),
+        )
+
+    def _use_parent(self) -> None:
+        """Tell whose weights this run began from, where they are those of a run that W&B knows."""
+        parent = _parent(self._run_dir)
+        if parent is None:
+            return
+        self._run.config.update({"parent": parent}, allow_val_change=True)
+        id_file = Path(parent["path"]).parents[1] / "wandb_id.txt"
+        if self.artifacts and self.mode == "online" and id_file.is_file():
+            with suppress(Exception):  # it was not uploaded, or is in another project
+                self._run.use_artifact(f"run-{id_file.read_text().strip()}-model:latest")
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         # W&B merges what is logged at one step into one row.
@@ -90,9 +128,35 @@ class Wandb:
         run, self._run = self._run, None
         run.summary["state"] = state
         directory = Path(run.dir).parent
+        if state == "completed" and self.artifacts:
+            _log_checkpoints(run, self._run_dir, summary)
+        if state == "failed" and self.mode == "online":
+            with suppress(Exception):  # the server may be what has failed
+                run.alert(f"{self._labels['name']} failed", f"see {self._run_dir}/error.txt", wait_duration=0)
         run.finish(exit_code=0 if state == "completed" else 1)
         if self.mode == "offline":
             _say(f"to upload this run to W&B: wandb sync {directory}")
+
+
+def _parent(run_dir: Path) -> dict[str, Any] | None:
+    """What parent.json says: the file that the run began from, and its digest."""
+    path = run_dir / "parent.json"
+    found = json.loads(path.read_text()) if path.is_file() else None
+    return found if isinstance(found, dict) else None
+
+
+def _log_checkpoints(run: Any, run_dir: Path, summary: Mapping[str, Any]) -> None:
+    import wandb
+
+    scalars = {name: value for name, value in summary.items() if isinstance(value, (int, float))}
+    artifact = wandb.Artifact(f"run-{run.id}-model", type="model", metadata=scalars)
+    for name in ("last.pt", "best.pt"):
+        if (run_dir / "checkpoints" / name).is_file():
+            artifact.add_file(str(run_dir / "checkpoints" / name), name=name)
+    for name in ("config.yaml", "results.json", "git.diff"):
+        if (run_dir / name).is_file():
+            artifact.add_file(str(run_dir / name), name=name)
+    run.log_artifact(artifact)
 
 
 def _say(line: str) -> None:
@@ -102,6 +166,9 @@ def _say(line: str) -> None:
 
 def _run_id(run_dir: Path, step: int) -> str:
     path = run_dir / "wandb_id.txt"
+    if "WANDB_SWEEP_ID" in os.environ and "WANDB_RUN_ID" in os.environ:
+        path.write_text(os.environ["WANDB_RUN_ID"])  # the agent of a W&B sweep has made the run
+        return path.read_text()
     if step == 0 or not path.exists():
         path.write_text(secrets.token_hex(4))
     return path.read_text().strip()

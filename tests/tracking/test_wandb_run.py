@@ -252,12 +252,13 @@ def test_the_way_to_upload_is_said_and_nothing_else(tmp_path, capfd):
     assert err == ""
 
 
-def test_a_missing_account_does_not_stop_the_training(tmp_path, capsys):
+def test_without_an_account_the_run_is_kept_offline(tmp_path, capsys):
     trackers = Trackers([Wandb(**SETTINGS | {"mode": "online"})])
     trackers.start(tmp_path, CONFIG, 0)
     trackers.scalars(1, {"train/loss": 1.0})
     trackers.finish("completed", {})
-    assert "warning: Wandb failed" in capsys.readouterr().err
+    assert "W&B cannot be reached (No API key configured" in capsys.readouterr().err
+    assert offline_runs(tmp_path)
 
 
 def test_an_unknown_mode_is_refused():

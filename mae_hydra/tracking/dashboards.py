@@ -1,0 +1,135 @@
+"""W&B workspaces and a report, made by code: what a person would otherwise click together for every project.
+
+Built without an account; saving one needs a login. wandb-workspaces is imported when it is used, and not before.
+"""
+
+import logging
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+log = logging.getLogger("mae_hydra")
+
+PICTURES = 8  # as many as evaluators show
+KINDS = ("pretrain", "segment", "sweep")
+
+
+def workspace(kind: str, *, entity: str, project: str, group: str | None, keys: Sequence[str], metric: str) -> Any:
+    """The workspace of a `kind`: "pretrain", "segment", or "sweep" over configuration `keys`, judged by `metric`.
+
+    `group`: only runs of this sweep. It is a `wandb_workspaces.workspaces.Workspace`.
+    """
+    spaces, _ = _library()
+    sections = {
+        "pretrain": lambda: [_losses(), _pictures(["validation/reconstructions"]), _course()],
+        "segment": lambda: [_scores(), _masks(), _losses(), _course()],
+        "sweep": lambda: [_settings(keys, metric), _scores() if "mIoU" in metric else _losses(), _course()],
+    }[kind]()
+    names = {"pretrain": "Pre-training", "segment": "Segmentation", "sweep": f"Sweep {group or ''}".strip()}
+    jobs = {"pretrain": "pretrain", "segment": "segment"}
+    filters = [f"Metric('Group') == '{group}'"] if group else []
+    filters += [f"Metric('JobType') == '{jobs[kind]}'"] if kind in jobs else []
+    return spaces.Workspace(
+        entity=entity,
+        project=project,
+        name=names[kind],
+        sections=[_section(*section) for section in sections],
+        settings=spaces.WorkspaceSettings(x_axis="step", smoothing_type="none"),
+        runset_settings=spaces.RunsetSettings(filters=" and ".join(filters)),
+    )
+
+
+def report(*, entity: str, project: str, group: str | None, keys: Sequence[str], metric: str) -> Any:
+    """A report with the panels of the sweep, to be written on by people."""
+    _, reports = _library()
+    filters = f"Metric('Group') == '{group}'" if group else ""
+    runs = reports.Runset(entity=entity, project=project, name=group or "all runs", filters=filters)
+    blocks: list[Any] = [reports.TableOfContents()]
+    for title, panels in (_settings(keys, metric), _losses(), _course()):
+        blocks += [reports.H2(title), reports.PanelGrid(runsets=[runs], panels=_laid_out(panels))]
+    return reports.Report(
+        entity=entity,
+        project=project,
+        title=f"{group or project}: {metric}",
+        description="Masked autoencoders and UPerNet, by mae_hydra",
+        blocks=blocks,
+    )
+
+
+def described(made: Any) -> dict[str, Any]:
+    """What W&B would be sent, in plain values; of a report its panels, because its runs are looked up on the server."""
+    if hasattr(made, "blocks"):
+        panels = [panel for block in made.blocks for panel in getattr(block, "panels", [])]
+        return {"title": made.title, "panels": [panel._to_model().model_dump(mode="json") for panel in panels]}
+    found: dict[str, Any] = made._to_model().model_dump(mode="json", by_alias=True)
+    return found
+
+
+def _library() -> tuple[Any, Any]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it announces its own news at import
+        import wandb_workspaces.reports.v2 as reports
+        import wandb_workspaces.workspaces as spaces
+    return spaces, reports
+
+
+def _section(title: str, panels: list[Any]) -> Any:
+    spaces, _ = _library()
+    return spaces.Section(name=title, panels=panels, is_open=True)
+
+
+def _laid_out(panels: list[Any]) -> list[Any]:
+    """Three beside each other: in a report panels have places."""
+    _, reports = _library()
+    for number, panel in enumerate(panels):
+        panel.layout = reports.Layout(x=8 * (number % 3), y=6 * (number // 3), w=8, h=6)
+    return panels
+
+
+def _line(title: str, *metrics: str, log_y: bool = False) -> Any:
+    _, reports = _library()
+    return reports.LinePlot(title=title, x="step", y=list(metrics), log_y=log_y)
+
+
+def _losses() -> tuple[str, list[Any]]:
+    return "Loss", [_line("training", "train/loss"), _line("validation", "val/loss")]
+
+
+def _scores() -> tuple[str, list[Any]]:
+    _, reports = _library()
+    best = [
+        reports.ScalarChart(title=f"best {name}", metric=f"val/{name}", groupby_aggfunc="max") for name in ("mIoU",)
+    ]
+    return "Scores", [*best, *(_line(name, f"val/{name}") for name in ("mIoU", "mAcc", "aAcc"))]
+
+
+def _masks() -> tuple[str, list[Any]]:
+    _, reports = _library()
+    keys = ["validation/segmentation", *(f"validation/segmentation_{number}" for number in range(PICTURES))]
+    panels = [reports.MediaBrowser(title="masks to switch on and off", media_keys=keys, num_columns=4)]
+    panels.append(reports.WeavePanelSummaryTable(table_name="validation/per_class"))
+    return "Pictures and classes", panels
+
+
+def _pictures(keys: list[str]) -> tuple[str, list[Any]]:
+    _, reports = _library()
+    return "Pictures", [reports.MediaBrowser(title="validation images", media_keys=keys, num_columns=1)]
+
+
+def _course() -> tuple[str, list[Any]]:
+    panels = [_line("learning rate", "train/lr"), _line("norm of the gradient", "train/grad_norm", log_y=True)]
+    panels += [_line("images a second", "perf/images_per_second"), _line("memory, GB", "perf/memory_gb")]
+    return "Course and cost", [*panels, _line("skipped steps", "train/nonfinite_steps")]
+
+
+def _settings(keys: Sequence[str], metric: str) -> tuple[str, list[Any]]:
+    _, reports = _library()
+    columns = [reports.ParallelCoordinatesPlotColumn(metric=reports.Config(key)) for key in keys]
+    columns.append(reports.ParallelCoordinatesPlotColumn(metric=reports.SummaryMetric(metric)))
+    panels = [reports.ParallelCoordinatesPlot(title="settings and result", columns=columns)]
+    panels += [
+        reports.ScatterPlot(title=key, x=reports.Config(key), y=reports.SummaryMetric(metric), regression=True)
+        for key in keys
+    ]
+    panels.append(reports.ParameterImportancePlot(with_respect_to=metric))
+    return "What each setting is worth", [*panels, reports.RunComparer(diff_only="split")]

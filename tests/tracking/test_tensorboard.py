@@ -1,0 +1,30 @@
+"""TensorBoard files, read back; a resumed run replaces what it takes again."""
+
+import numpy as np
+import pytest
+
+from mae_hydra.tracking import TensorBoard
+from mae_hydra.types import Evaluation, Picture
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+
+
+def test_what_was_told_is_read_back_once(tmp_path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    for start, steps in ((0, (1, 2, 3)), (2, (3, 4))):
+        tracker = TensorBoard()
+        tracker.start(tmp_path, {"model": {"mask_ratio": 0.75}, "seed": 0}, start)
+        for step in steps:
+            tracker.scalars(step, {"train/loss": 10.0 * (start + 1) + step})
+        picture = Picture(np.full((4, 6, 3), 9, np.uint8))
+        maps = Picture(picture.pixels, maps={"labels": np.zeros((4, 6), np.uint8)})
+        pictures = {"sheet": picture, "one": maps, "cells": Picture(picture.pixels, for_report=True)}
+        tracker.evaluation(steps[-1], "validation", Evaluation({"mIoU": 5.0}, pictures))
+        tracker.finish("completed", {})
+    found = accumulator.EventAccumulator(str(tmp_path / "tensorboard"), size_guidance={"scalars": 0})
+    found.Reload()
+    assert [(e.step, e.value) for e in found.Scalars("train/loss")] == [(1, 11.0), (2, 12.0), (3, 33.0), (4, 34.0)]
+    assert [e.step for e in found.Scalars("val/mIoU")] == [4]
+    assert found.Tags()["images"] == ["validation/sheet"]
+    text = found.Tensors("config/text_summary")[0].tensor_proto.string_val[0].decode()
+    assert "  mask_ratio: 0.75" in text
