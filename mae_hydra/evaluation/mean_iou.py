@@ -18,6 +18,7 @@ from mae_hydra.evaluation.metrics import (
     segmentation_scores,
 )
 from mae_hydra.evaluation.pictures import as_rgb, cells, channels_last, segmentation_rows, segmentation_sheet
+from mae_hydra.figures import confusion_matrix, to_pixels
 from mae_hydra.inference import Reconstruct, SegmentationInference
 from mae_hydra.types import Evaluation, Picture
 
@@ -71,9 +72,8 @@ class MeanIoU:
     def run(self, model: Any, step: int) -> Evaluation:
         counts = self.counts(model)
         scalars, table = score(counts, self.data.class_names)
-        pictures = (
-            self._pictures(model, f"Validation images, step {step}: mIoU {scalars['mIoU']:.1f} %") if is_main() else {}
-        )
+        title = f"step {step}: mIoU {scalars['mIoU']:.1f} %"
+        pictures = self._pictures(model, counts, title) if is_main() else {}
         return Evaluation(scalars, pictures, {"per_class": table})
 
     def counts(self, model: Any) -> "Counts":
@@ -108,7 +108,7 @@ class MeanIoU:
         boundaries = count_boundaries(prediction, labels, num_classes, ignore_index) if self.boundary else None
         return Counts(confusions, boundaries)
 
-    def _pictures(self, model: Any, title: str) -> dict[str, Picture]:
+    def _pictures(self, model: Any, counts: "Counts", title: str) -> dict[str, Picture]:
         samples = [sample for _, sample in self.held_out.pictures()]
         if not samples:
             return {}
@@ -117,7 +117,12 @@ class MeanIoU:
         predictions = [
             found.cpu().numpy() for found in self.inference.predict(model, [sample.image for sample in samples])
         ]
-        pictures = {"segmentation": Picture(segmentation_sheet(images, labels, predictions, self.data, title), title)}
+        shown, confused = f"Validation images, {title}", f"Confusions, {title}"
+        matrix = confusion_matrix(counts.confusions.cpu().numpy(), self.data.class_names, title=confused)
+        pictures = {
+            "segmentation": Picture(segmentation_sheet(images, labels, predictions, self.data, shown), shown),
+            "confusions": Picture(to_pixels(matrix), confused),
+        }
         pictures["cells"] = cells(segmentation_rows(images, labels, predictions, self.data), "image, truth, prediction")
         for number, sample in enumerate(samples):
             maps = {"prediction": predictions[number], "labels": labels[number]}

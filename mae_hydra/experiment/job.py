@@ -20,7 +20,7 @@ from mae_hydra.experiment import sweeps
 from mae_hydra.experiment.check import check
 from mae_hydra.experiment.gpus_launcher import OF_A_SWEEP
 from mae_hydra.experiment.processes import num_processes, run_in_processes
-from mae_hydra.experiment.provenance import write_provenance
+from mae_hydra.experiment.provenance import changed_code, write_provenance
 from mae_hydra.experiment.run import discard_empty, run
 from mae_hydra.experiment.scheduler import join_tasks, pass_on
 from mae_hydra.experiment.stages import check_stages, run_stages
@@ -134,7 +134,9 @@ def _look_back(run_dir: Path, config: dict[str, Any]) -> float | None:
             f"{' …' if len(changed) > 5 else ''}); use the same command line, or start a new run"
         )
     if previous["state"] == "completed":
-        message = f"{run_dir.name} is already complete (value {previous['value']}); nothing to do"
+        change = changed_code(run_dir)
+        note = "" if change is None else f"; the code has changed since ({change}), resume=never trains it anew"
+        message = f"{run_dir.name} is already complete (value {previous['value']}); nothing to do{note}"
         log.info(message)
         print(message)
         return float("nan") if previous["value"] is None else float(previous["value"])

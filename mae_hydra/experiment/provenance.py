@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mae_hydra.data import ImageData, ImageSet, Listed
-from mae_hydra.experiment.status import write_json
+from mae_hydra.experiment.status import read_json, write_json
 from mae_hydra.weights import Checkpoint
 
 PACKAGES = ("mae-hydra", "torch", "torchvision", "timm", "hydra-core", "omegaconf", "torchmetrics", "wandb", "numpy")
@@ -24,6 +24,18 @@ def write_provenance(run_dir: Path) -> None:
     state = git_state()
     write_json(run_dir / "git.json", state)
     (run_dir / "git.diff").write_text(_git("diff", "HEAD") or "" if state["commit"] else "")
+
+
+def changed_code(run_dir: Path) -> str | None:
+    """How the code has changed since `run_dir` was trained, in words; None where it has not, or cannot be known."""
+    then, now = read_json(run_dir / "git.json"), git_state()
+    if not then or then["commit"] is None or now["commit"] is None:
+        return None
+    if then["commit"] != now["commit"]:
+        return f"commit {then['commit'][:9]} then, {now['commit'][:9]} now"
+    diff = run_dir / "git.diff"
+    before = diff.read_text(errors="replace") if diff.is_file() else ""
+    return None if before == (_git("diff", "HEAD") or "") else "uncommitted changes then and now differ"
 
 
 def origin_of(data: ImageData, seed: int, parent: dict[str, Any] | None) -> dict[str, Any]:

@@ -42,8 +42,9 @@ def run_page(page: Page, run: Run) -> None:
 
 
 def command_of(run: Run) -> str:
-    """What starts the same run again."""
-    return "python train.py " + " ".join(_quoted(override) for override in run.overrides)
+    """What starts the same run again; of a job of a sweep file, the sweep of this one job."""
+    swept = any(override.lstrip("+").startswith("sweep=") for override in run.overrides)
+    return " ".join(["python train.py", *(["-m"] if swept else []), *map(_quoted, run.overrides)])
 
 
 def provenance(run: Run) -> list[Markup]:

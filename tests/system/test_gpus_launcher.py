@@ -1,5 +1,7 @@
 """`hydra/launcher=gpus`: jobs side by side, each with what is its own; here on the CPU, with devices pretended."""
 
+import json
+import os
 import signal
 import time
 from pathlib import Path
@@ -56,6 +58,30 @@ def test_an_interruption_reaches_every_job_and_the_same_command_goes_on(tmp_path
         ("completed", 2),
         ("completed", 1),
     ]
+
+
+@pytest.mark.slow
+def test_of_six_jobs_exactly_what_failed_and_what_was_killed_is_run_again(tmp_path):
+    words = [*SIDE_BY_SIDE, "model.mask_ratio=0.3,0.4,0.5,0.6,1.5,0.75", "schedule.total=150"]
+    sweep = tmp_path / "outputs/sweeps/mask_ratio"
+    process = start(tmp_path, *words, "checkpoint.every=10", "evaluation.validation.every=null")
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not list(sweep.glob("mask_ratio-0.6*/metrics.jsonl")):
+        time.sleep(0.01)
+    [killed] = sweep.glob("mask_ratio-0.6*")
+    os.kill(json.loads((killed / "status.json").read_text())["pid"], signal.SIGKILL)
+    process.communicate(timeout=300)
+    assert process.returncode == 1
+    states = {run.name[:14]: run.state for run in read_sweep(sweep)}
+    assert sorted(states.values()) == ["completed"] * 4 + ["failed", "interrupted"]
+    process = start(tmp_path, *words, "checkpoint.every=10", "evaluation.validation.every=null")
+    process.communicate(timeout=300)
+    assert process.returncode == 1  # one is still a mistake
+    runs = read_sweep(sweep)
+    again = {run.name for run in runs if run.status["attempt"] == 2}
+    assert again == {run.name for run in runs if run.name.startswith(("mask_ratio-0.6", "mask_ratio-1.5"))}
+    rows = json.loads((sweep / "results.json").read_text())
+    assert [row["state"] for row in rows] == ["completed"] * 5 + ["failed"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,99 @@
+"""`mae-hydra diff`, and what a run and its checkpoints tell of where they came from."""
+
+import hashlib
+import importlib.metadata
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from mae_hydra.commands import main
+from mae_hydra.data.listing import Names
+from mae_hydra.errors import UserError
+from mae_hydra.experiment import provenance
+from mae_hydra.experiment.compare import compare
+
+
+def made(directory: Path, *, seed: int = 0, workers: int = 2, commit: str = "abc", loss: float = 0.5) -> Path:
+    directory.mkdir()
+    status = {"state": "completed", "value": loss, "error": None, "overrides": [], "start": 0.0, "end": 1.0}
+    (directory / "status.json").write_text(json.dumps(status))
+    config = {"seed": seed, "data": {"num_workers": workers}, "paths": {"run_dir": str(directory)}}
+    (directory / "config.yaml").write_text(yaml.safe_dump(config))
+    (directory / "git.json").write_text(json.dumps({"commit": commit}))
+    (directory / "environment.json").write_text(json.dumps({"host": directory.name, "packages": {"torch": "2"}}))
+    (directory / "metrics.jsonl").write_text(json.dumps({"step": 1, "val/loss": loss, "perf/memory_gb": loss}) + "\n")
+    return directory
+
+
+def test_what_differs_is_told_and_what_means_nothing_is_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = made(tmp_path / "a")
+    second = made(tmp_path / "b", seed=1, workers=4, commit="def", loss=0.25)
+    assert [tuple(difference) for difference in compare(first, second)] == [
+        ("configuration", "seed", 0, 1),
+        ("where and how", "data.num_workers", 2, 4),
+        ("code", "commit", "abc", "def"),
+        ("results", "val/loss", 0.5, 0.25),
+    ]
+    assert main(["diff", str(first), str(second)]) == 0
+    assert "data.num_workers" in capsys.readouterr().out
+    assert main(["diff", str(first), str(made(tmp_path / "c"))]) == 0
+    assert "nothing differs" in capsys.readouterr().out
+    with pytest.raises(UserError, match="is no run"):
+        compare(first, tmp_path)
+
+
+def test_a_listing_has_a_digest_of_its_own() -> None:
+    digests = {Names(names).digest() for names in (["a", "b"], ["ab"], ["a", "b", ""], ["b", "a"], [])}
+    assert len(digests) == 5
+    assert Names(["a", "b"]).digest() == Names(["a", "b"]).digest()
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    source = tmp_path / "code"
+    source.mkdir()
+    (source / "a.py").write_text("1\n")
+    monkeypatch.setattr(provenance, "SOURCE", source)
+    for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", *identity, *words], cwd=source, check=True)
+    return source
+
+
+def test_changed_code_is_noticed(repository: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    provenance.write_provenance(run)
+    assert provenance.changed_code(run) is None
+    (repository / "a.py").write_text("2\n")
+    assert provenance.changed_code(run) == "uncommitted changes then and now differ"
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run(["git", *identity, "commit", "-q", "-am", "second"], cwd=repository, check=True)
+    assert "commit" in str(provenance.changed_code(run))
+    assert provenance.changed_code(tmp_path / "nothing") is None
+
+
+def test_every_checkpoint_tells_its_origin(tmp_path: Path) -> None:
+    from mae_hydra.experiment.launch import launch
+
+    tiny = ["+debug=smoke", "engine=cpu", "backbone.embed_dim=32", "backbone.depth=2", "backbone.num_heads=2"]
+    tiny += ["backbone.out_indices=[1]", "head.embed_dim=16", "head.depth=1", "head.num_heads=2", "data.num_workers=0"]
+    tiny += ["data.num_train=8", "data.num_validation=2", f"paths.output_root={tmp_path}"]
+    assert launch([*tiny, f"hydra.run.dir={tmp_path}/a"]) == 0
+    assert launch([*tiny, f"hydra.run.dir={tmp_path}/b", f"init_from={tmp_path}/a", "seed=4"]) == 0
+    origin = torch.load(tmp_path / "b/checkpoints/last.pt", weights_only=True)["meta"]["origin"]
+    parent = tmp_path / "a/checkpoints/last.pt"
+    assert origin["parent"] == {
+        "path": str(parent),
+        "sha256": hashlib.sha256(parent.read_bytes()).hexdigest(),
+        "step": 4,
+    }
+    assert origin["seed"] == 4
+    assert origin["data"]["train"] == {"images": 8, "listing": "embedded"}
+    assert origin["environment"]["packages"]["torch"] == importlib.metadata.version("torch")
+    assert json.loads((tmp_path / "b/parent.json").read_text()) == origin["parent"]
+    assert json.loads((tmp_path / "a/parent.json").read_text()) is None
