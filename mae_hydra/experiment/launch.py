@@ -2,7 +2,9 @@
 
 import os
 import sys
+import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -56,9 +58,10 @@ def launch(arguments: Sequence[str] | None = None) -> int:
             return _say(str(error.__cause__))
         return _say(explain(error, overrides))
     except Exception as error:
-        if not type(error).__module__.startswith("submitit"):
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        if "submitit" not in Path(frame.filename).parts:
             raise
-        return _say(f"a job did not end by itself ({str(error).strip().splitlines()[0]}); start the same command again")
+        return _say(f"submitit: {str(error).strip().splitlines()[0]}; the same command goes on from what there is")
     finally:
         failed = sweeps.finish()
     return FAILED if failed else 0

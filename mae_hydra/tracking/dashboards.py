@@ -107,6 +107,7 @@ def _masks() -> tuple[str, list[Any]]:
     _, reports = _library()
     keys = ["validation/segmentation", *(f"validation/segmentation_{number}" for number in range(PICTURES))]
     panels = [reports.MediaBrowser(title="masks to switch on and off", media_keys=keys, num_columns=4)]
+    panels.append(reports.MediaBrowser(title="confusions", media_keys=["validation/confusions"], num_columns=1))
     panels.append(reports.WeavePanelSummaryTable(table_name="validation/per_class"))
     return "Pictures and classes", panels
 

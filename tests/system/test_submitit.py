@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -32,6 +33,12 @@ def test_a_sweep_goes_on_though_a_job_fails(tmp_path):
     rows = json.loads((tmp_path / "outputs/sweeps/x/results.json").read_text())
     assert [row["state"] for row in rows] == ["completed", "failed"]
     assert "mask_ratio must lie in" in said
+
+
+@pytest.mark.skipif(shutil.which("srun") is not None, reason="there is a cluster here")
+def test_without_a_cluster_the_recipe_says_so(train, capfd):
+    assert train("-m", "+sweep=mask_ratio", *TINY_MAE, "hydra/launcher=slurm") == 1
+    assert 'error: submitit: Could not detect "srun"' in capfd.readouterr().err
 
 
 @pytest.mark.slow
