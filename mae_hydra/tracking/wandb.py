@@ -14,6 +14,7 @@ from mae_hydra.types import Evaluation, Picture
 
 log = logging.getLogger("mae_hydra")
 
+FINISH = 300.0  # seconds in which the server must have taken the end of a run, or it is left for later
 Mode = Literal["online", "offline", "disabled"]
 
 
@@ -87,6 +88,7 @@ class Wandb:
     def _init(self, config: Mapping[str, Any], step: int) -> Any:
         import wandb
 
+        bounded: dict[str, Any] = {"finish_timeout": FINISH, "finish_timeout_raises": True}
         return wandb.init(
             **self._labels,
             mode=self.mode,
@@ -96,7 +98,12 @@ class Wandb:
             resume="allow",
             reinit="finish_previous",  # a second job of this process gets a run of its own
             # `console` off: train.log has the output, and capturing it would disturb the progress line.
-            settings=wandb.Settings(silent=True, console="off", init_timeout=self.patience),
+            settings=wandb.Settings(
+                silent=True,
+                console="off",
+                init_timeout=self.patience,
+                **(bounded if "finish_timeout" in wandb.Settings.model_fields else {}),  # not of older versions
+            ),
         )
 
     def _use_parent(self) -> None:
@@ -133,7 +140,12 @@ class Wandb:
         if state == "failed" and self.mode == "online":
             with suppress(Exception):  # the server may be what has failed
                 run.alert(f"{self._labels['name']} failed", f"see {self._run_dir}/error.txt", wait_duration=0)
-        run.finish(exit_code=0 if state == "completed" else 1)
+        try:
+            run.finish(exit_code=0 if state == "completed" else 1)
+        except TimeoutError:
+            _say(f"warning: W&B has not taken the end of this run in {FINISH / 60:.0f} minutes; its files are kept")
+            _say(f"to upload it later: wandb sync {directory}")
+            return
         if self.mode == "offline":
             _say(f"to upload this run to W&B: wandb sync {directory}")
 
