@@ -98,7 +98,7 @@ def _losses() -> tuple[str, list[Any]]:
 def _scores() -> tuple[str, list[Any]]:
     _, reports = _library()
     best = [
-        reports.ScalarChart(title=f"best {name}", metric=f"val/{name}", groupby_aggfunc="max") for name in ("mIoU",)
+        reports.ScalarChart(title=f"best {name}", metric=f"max/val/{name}", groupby_aggfunc="max") for name in ("mIoU",)
     ]
     return "Scores", [*best, *(_line(name, f"val/{name}") for name in ("mIoU", "mAcc", "aAcc"))]
 

@@ -134,6 +134,8 @@ class Wandb:
             return
         run, self._run = self._run, None
         run.summary["state"] = state
+        # W&B's own best values are of the evaluations since this start only.
+        run.summary.update(_extremes(self._run_dir / "metrics.jsonl"))
         directory = Path(run.dir).parent
         if state == "completed" and self.artifacts:
             _log_checkpoints(run, self._run_dir, summary)
@@ -155,6 +157,17 @@ def _parent(run_dir: Path) -> dict[str, Any] | None:
     path = run_dir / "parent.json"
     found = json.loads(path.read_text()) if path.is_file() else None
     return found if isinstance(found, dict) else None
+
+
+def _extremes(path: Path) -> dict[str, float]:
+    """ "min/val/mIoU" and "max/val/mIoU" of every score of a whole run, however often it was resumed, by metrics.jsonl."""
+    found: dict[str, list[float]] = {}
+    for line in path.read_text().splitlines() if path.is_file() else ():
+        with suppress(json.JSONDecodeError):  # the last one, where a process was killed
+            for key, value in json.loads(line).items():
+                if key.startswith("val/") and value is not None:
+                    found.setdefault(key, []).append(value)
+    return {f"{f.__name__}/{key}": f(values) for key, values in found.items() for f in (min, max)}
 
 
 def _log_checkpoints(run: Any, run_dir: Path, summary: Mapping[str, Any]) -> None:

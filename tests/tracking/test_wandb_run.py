@@ -135,6 +135,19 @@ def test_a_resumed_run_is_the_same_run(run_dir):
     assert first.name == second.name == f"run-{name}.wandb"
 
 
+def test_best_values_are_those_of_the_whole_run_however_often_it_was_resumed(tmp_path):
+    lines = [{"step": 1, "val/mIoU": 30.0}, {"step": 2, "train/loss": 1.0}, {"step": 3, "val/mIoU": 10.0}]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step": 4, "val')
+    (tmp_path / "wandb_id.txt").write_text("01234567")
+    tracker = Wandb(**SETTINGS)
+    tracker.start(tmp_path, CONFIG, 2)
+    tracker.evaluation(3, "segmentation", Evaluation({"mIoU": 10.0}))
+    tracker.finish("completed", {})
+    wait_for_the_files()
+    (path,) = offline_runs(tmp_path)
+    assert (summary(path)["min/val/mIoU"], summary(path)["max/val/mIoU"]) == (10.0, 30.0)
+
+
 def test_a_training_from_the_start_is_a_new_run_whatever_was_there(tmp_path):
     """With resume=never, and where the first attempt died before its first checkpoint."""
     (tmp_path / "wandb_id.txt").write_text("01234567")
