@@ -160,7 +160,7 @@ def _parent(run_dir: Path) -> dict[str, Any] | None:
 
 
 def _extremes(path: Path) -> dict[str, float]:
-    """ "min/val/mIoU" and "max/val/mIoU" of every score of a whole run, however often it was resumed, by metrics.jsonl."""
+    """`min/val/mIoU` and `max/val/mIoU` of every score over a whole run, from its metrics.jsonl."""
     found: dict[str, list[float]] = {}
     for line in path.read_text().splitlines() if path.is_file() else ():
         with suppress(json.JSONDecodeError):  # the last one, where a process was killed
