@@ -97,10 +97,8 @@ def _losses() -> tuple[str, list[Any]]:
 
 def _scores() -> tuple[str, list[Any]]:
     _, reports = _library()
-    best = [
-        reports.ScalarChart(title=f"best {name}", metric=f"max/val/{name}", groupby_aggfunc="max") for name in ("mIoU",)
-    ]
-    return "Scores", [*best, *(_line(name, f"val/{name}") for name in ("mIoU", "mAcc", "aAcc"))]
+    best = reports.ScalarChart(title="best mIoU", metric="max/val/mIoU", groupby_aggfunc="max")
+    return "Scores", [best, *(_line(name, f"val/{name}") for name in ("mIoU", "mAcc", "aAcc"))]
 
 
 def _masks() -> tuple[str, list[Any]]:
