@@ -82,6 +82,7 @@ def test_shards_hold_the_files_as_they_were(photos: ImageData, written: Path) ->
     assert "train-000000.tar:000000-" in data.train[0].name
 
 
+@pytest.mark.slow
 def test_classes_are_mixed_over_shards_and_the_bytes_are_always_the_same(photos: ImageData, tmp_path: Path) -> None:
     for name, workers in (("one", 0), ("two", 2)):
         write(photos, tmp_path / name, num_workers=workers)

@@ -77,6 +77,7 @@ def test_changed_code_is_noticed(repository: Path, tmp_path: Path) -> None:
     assert provenance.changed_code(tmp_path / "nothing") is None
 
 
+@pytest.mark.slow
 def test_every_checkpoint_tells_its_origin(tmp_path: Path) -> None:
     from mae_hydra.experiment.launch import launch
 

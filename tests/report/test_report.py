@@ -60,6 +60,7 @@ def sweep(tmp_path: Path) -> Path:
     return tmp_path / "sweep"
 
 
+@pytest.mark.slow
 def test_a_sweep_is_told_on_one_page(sweep: Path) -> None:
     page = write_report(sweep)
     found = Reader(page)

@@ -43,6 +43,7 @@ def test_a_run_on_shards_goes_on_exactly(tmp_path, written):
     assert lines(tmp_path / "outputs/whole") == lines(tmp_path / "outputs/broken")
 
 
+@pytest.mark.slow
 def test_a_damaged_picture_in_a_shard_is_named(tmp_path, written, capsys):
     assert main(["check-data", "data=shards", "data.root=shards", "--out", "out", "--workers", "0"]) == 0
     shard = tmp_path / "shards/train-000001.tar"
