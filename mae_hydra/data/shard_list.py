@@ -6,7 +6,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
@@ -50,7 +50,8 @@ def list_shards(root: str, cache: ShardCache, wanted: str, key: str = "data.root
     `shards.json` are opened to count their samples, so they must be here.
     """
     if is_pattern(root):
-        return ShardList({"train": matching(root, cache, wanted)}, _manifest(_parent(root), cache)[1])
+        listed, classes = _manifest(_parent(root), cache)
+        return ShardList({"train": _matching(root, listed, wanted)}, classes)
     if not is_address(root) and not Path(root).is_dir():
         raise UserError(f"{key}={root} is {'not a folder' if Path(root).exists() else 'not there'}; {wanted}")
     splits, classes = _manifest(root, cache)
@@ -63,14 +64,14 @@ def list_shards(root: str, cache: ShardCache, wanted: str, key: str = "data.root
     return ShardList({name: _present(shards) for name, shards in splits.items()}, classes)
 
 
-def matching(pattern: str, cache: ShardCache, wanted: str) -> list[Shard]:
+def _matching(pattern: str, listed: Mapping[str, list[Shard]], wanted: str) -> list[Shard]:
     """The shards that a pattern names, in its order; UserError where there is none, or one is missing."""
     places = list(expand(pattern))
     if not is_address(pattern):
         places = [str(found) for place in places for found in _globbed(place)]
     if not places:
         raise UserError(f"no shard matches {pattern}; {wanted}")
-    known = {shard.place: shard for shards in _manifest(_parent(pattern), cache)[0].values() for shard in shards}
+    known = {shard.place: shard for shards in listed.values() for shard in shards}
     unknown = [place for place in places if place not in known]
     if unknown and is_address(pattern):
         raise UserError(

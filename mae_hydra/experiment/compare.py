@@ -1,13 +1,12 @@
 """What differs between two runs: what was asked for, with which code, data and machine, and what came out."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.gather import Run, read_run
-from mae_hydra.experiment.status import computed, flatten
+from mae_hydra.experiment.status import computed, flatten, read_json
 
 FILES = {"git.json": "code", "environment.json": "machine", "data.json": "data", "parent.json": "began from"}
 ALWAYS_OTHERS = {"command", "host", "paths.run_dir"}  # they differ, and it means nothing
@@ -46,7 +45,7 @@ def _configuration(first: Run, second: Run) -> Iterator[Difference]:
 
 def _files(first: Run, second: Run) -> Iterator[Difference]:
     for name, part in FILES.items():
-        ours, theirs = (flatten(_json(run.directory / name)) for run in (first, second))
+        ours, theirs = (flatten(read_json(run.directory / name) or {}) for run in (first, second))
         for key in sorted((ours.keys() | theirs.keys()) - ALWAYS_OTHERS):
             if ours.get(key) != theirs.get(key):
                 yield Difference(part, key, ours.get(key), theirs.get(key))
@@ -61,10 +60,3 @@ def _results(first: Run, second: Run) -> Iterator[Difference]:
     for key in sorted(first.metrics.keys() | second.metrics.keys()):
         if not key.startswith("perf/") and first.metrics.get(key) != second.metrics.get(key):
             yield Difference("results", key, first.metrics.get(key), second.metrics.get(key))
-
-
-def _json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    found = json.loads(path.read_text())
-    return found if isinstance(found, dict) else {}

@@ -38,16 +38,17 @@ def changed_code(run_dir: Path) -> str | None:
     return None if before == (_git("diff", "HEAD") or "") else "uncommitted changes then and now differ"
 
 
-def origin_of(data: ImageData, seed: int, parent: dict[str, Any] | None) -> dict[str, Any]:
-    """What a checkpoint tells of its making, in plain values: code, machine, seed, data and the file it began from."""
+def origin_of(run_dir: Path, data: ImageData, seed: int) -> dict[str, Any]:
+    """What a checkpoint tells of its making, in plain values: code, machine, seed, data and the file it began from.
+
+    Code, machine and that file are what `run_dir` has of them.
+    """
     return {
-        "git": git_state(),
-        "environment": environment(),
+        "git": read_json(run_dir / "git.json"),
+        "environment": read_json(run_dir / "environment.json"),
         "seed": seed,
-        "data": {
-            name: _split(image_set) for name, image_set in (("train", data.train), ("validation", data.validation))
-        },
-        "parent": parent,
+        "data": {"train": _split(data.train), "validation": _split(data.validation)},
+        "parent": read_json(run_dir / "parent.json"),
     }
 
 

@@ -19,7 +19,7 @@ from mae_hydra.engine import Checkpoints, Cut, Settings, State, Twin, cut_batch,
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.construct import build, complete, evaluator_nodes
 from mae_hydra.experiment.provenance import origin_of, parent_of
-from mae_hydra.experiment.status import read_json, write_json
+from mae_hydra.experiment.status import write_json
 from mae_hydra.optim import describe_groups
 from mae_hydra.seeds import generator, seed_device
 from mae_hydra.tracking import Console, LocalFiles, Trackers
@@ -114,7 +114,7 @@ def _train(
     if is_main():  # it writes the checkpoints
         if not started:
             write_json(run_dir / "parent.json", None if given is None else parent_of(given))
-        origin = origin_of(data, config.seed, read_json(run_dir / "parent.json"))
+        origin = origin_of(run_dir, data, config.seed)
         write_json(run_dir / "data.json", origin["data"])
         _introduce(config.name, model, data, settings, cut, schedule.steps, state.step, run_dir)
     return fit(
