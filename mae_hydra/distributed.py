@@ -65,6 +65,15 @@ def broadcast_object(value: Any) -> Any:
     return box[0]
 
 
+def gather_objects(value: Any) -> list[Any]:
+    """What `value` is in each process, by rank."""
+    every = [value]
+    if world_size() > 1:
+        every = [None] * world_size()
+        dist.all_gather_object(every, value)
+    return every
+
+
 def barrier() -> None:
     """Wait until every process has come here."""
     if world_size() > 1:

@@ -5,6 +5,7 @@ rank). A resumed run therefore needs no saved generator state, and workers and r
 """
 
 import hashlib
+import random
 
 import numpy as np
 import torch
@@ -22,5 +23,10 @@ def generator(*parts: int | str) -> np.random.Generator:
 
 
 def seed_device(*parts: int | str) -> None:
-    """Seed torch's global generators (CPU and all accelerators) from `parts`, before a step or an initialisation."""
-    torch.manual_seed(fold(*parts))
+    """Seed torch's global generators (CPU and all accelerators) from `parts`, before a step or an initialisation.
+
+    And Python's, for what the host decides about a whole batch (mixup): a tensor of one number costs far more.
+    """
+    seed = fold(*parts)
+    torch.manual_seed(seed)
+    random.seed(seed)

@@ -147,7 +147,8 @@ def _images(config: DictConfig, given: int | None) -> tuple[tuple[int, int], boo
     if known is None:
         raise UserError(f"there is no data.root={root} to count its images; say how many there are with --images")
     limit = config.data.get("train_limit")
-    return (known[0] if limit is None else int(limit), known[1]), True
+    wanted = known[0] if limit is None else round(limit * known[0]) if limit < 1 else int(limit)
+    return (wanted, known[1]), True
 
 
 def _meta_image(channels: int, height: int, width: int) -> torch.Tensor:

@@ -102,8 +102,10 @@ def _fits(found: Description) -> str:
     if found.kind == "segmentation":
         return "mae_hydra.load, evaluate, init_from= of the same UPerNet"
     if found.kind == "mae":
-        return "mae_hydra.load, init_from= of the same MAE, or of a UPerNet of the same encoder"
-    return "init_from= of a UPerNet of the same encoder" + (", mae_hydra.load" if found.kind == "encoder" else "")
+        return "mae_hydra.load, init_from= of the same MAE, or of a classifier or UPerNet of the same encoder"
+    if found.kind in ("classifier", "probe"):
+        return "mae_hydra.load, evaluate, init_from= of the same classifier, or of a UPerNet of the same encoder"
+    return "mae_hydra.load, init_from= of a classifier or UPerNet of the same encoder"
 
 
 def _converts(checkpoint: Checkpoint) -> str:

@@ -1,10 +1,11 @@
 """Data sets, decoding, augmentation and the streams that feed training and evaluation."""
 
 from mae_hydra.data.ade20k import ade20k
-from mae_hydra.data.augment import Augment, EvalCrop, PretrainAugment, SegmentAugment
+from mae_hydra.data.augment import Augment, ClassifyAugment, EvalCrop, PretrainAugment, SegmentAugment
 from mae_hydra.data.decode import decode_image, read_image, read_labels
 from mae_hydra.data.folder import folder
 from mae_hydra.data.imagenet import imagenet
+from mae_hydra.data.imagenet_variant import imagenet_variant
 from mae_hydra.data.palette import distinct_colours
 from mae_hydra.data.scenes import scenes
 from mae_hydra.data.shards import shards
@@ -14,6 +15,7 @@ from mae_hydra.data.write import write_ade20k, write_imagenet
 
 __all__ = [
     "Augment",
+    "ClassifyAugment",
     "EvalCrop",
     "EvalStream",
     "ImageData",
@@ -31,6 +33,7 @@ __all__ = [
     "epoch_order",
     "folder",
     "imagenet",
+    "imagenet_variant",
     "read_image",
     "read_labels",
     "scenes",

@@ -130,7 +130,7 @@ def ade20k(
     ignore_index: int,
     reduce_zero_label: bool,
     batch_size: int,
-    train_limit: int | None,
+    train_limit: int | float | None,
     num_workers: int,
     prefetch: int = 2,
     max_bad_share: float = 0.0,

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mae_hydra.data import crops
 from mae_hydra.data.photometric import photometric_distortion
+from mae_hydra.data.randaugment import RandAugment
 from mae_hydra.data.source import Sample, height_width
 
 
@@ -27,24 +28,56 @@ class Augment(Protocol):
 class PretrainAugment:
     """Random resized crop (bicubic, antialiased) and horizontal flip: the MAE recipe.
 
-    `scale`: range of the crop's share of the area, `ratio`: range of its width / height, `flip`: probability.
-    A class id stays with its image; a class map is dropped, because pre-training has no use for it.
+    `scale`: range of the crop's share of the area, `ratio`: range of its width / height, `flip`: probability. `clamp`:
+    as of `random_resized_box`. A class id stays with its image; a class map is dropped, because pre-training has no use
+    for it.
     """
 
     def __init__(
-        self, *, size: int | Sequence[int], scale: Sequence[float], ratio: Sequence[float], flip: float
+        self,
+        *,
+        size: int | Sequence[int],
+        scale: Sequence[float],
+        ratio: Sequence[float],
+        flip: float,
+        clamp: bool = False,
     ) -> None:
-        self.size = height_width(size)
+        self.size, self.clamp = height_width(size), clamp
         self.scale, self.ratio = _range("scale", scale, highest=1.0), _range("ratio", ratio)
         self.flip = _probability("flip", flip)
 
     def __call__(self, sample: Sample, rng: Generator) -> tuple[Tensor, Tensor | int | None]:
         height, width = sample.image.shape[1:]
-        box = crops.random_resized_box(height, width, self.scale, self.ratio, rng)
+        box = crops.random_resized_box(height, width, self.scale, self.ratio, rng, clamp=self.clamp)
         image = crops.resize_bicubic(crops.cut(sample.image, box), self.size)
         if rng.random() < self.flip:
             image = image.flip(-1)
         return image, sample.label if isinstance(sample.label, int) else None
+
+
+class ClassifyAugment:
+    """The crop and flip of `PretrainAugment`, then RandAugment: MAE's fine-tuning (paper, table 9).
+
+    `randaugment`: a policy in timm's words, "rand-m9-mstd0.5-inc1" (two of 15 operations, each applied to every second
+    image), or None. `fill`: the colour of what comes in from outside the picture, per channel in units of 0..1.
+    """
+
+    def __init__(
+        self,
+        *,
+        size: int | Sequence[int],
+        scale: Sequence[float],
+        ratio: Sequence[float],
+        flip: float,
+        randaugment: str | None,
+        fill: Sequence[float],
+    ) -> None:
+        self.crop = PretrainAugment(size=size, scale=scale, ratio=ratio, flip=flip)
+        self.policy = None if randaugment is None else RandAugment(randaugment, self.crop.size, fill)
+
+    def __call__(self, sample: Sample, rng: Generator) -> tuple[Tensor, Tensor | int | None]:
+        image, label = self.crop(sample, rng)
+        return image if self.policy is None else self.policy(image, rng), label
 
 
 class SegmentAugment:

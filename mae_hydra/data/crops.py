@@ -15,15 +15,20 @@ from torchvision.transforms.v2 import functional as transforms
 Box = tuple[int, int, int, int]
 
 
-def random_resized_box(height: int, width: int, scale: Sequence[float], ratio: Sequence[float], rng: Generator) -> Box:
+def random_resized_box(
+    height: int, width: int, scale: Sequence[float], ratio: Sequence[float], rng: Generator, *, clamp: bool = False
+) -> Box:
     """A box of random area share (uniform in `scale`) and random width / height (log-uniform in `ratio`).
 
-    Ten tries, then the largest centred box whose shape lies within `ratio`: torchvision's RandomResizedCrop.
+    Ten tries, then the largest centred box whose shape lies within `ratio`: torchvision's RandomResizedCrop. With
+    `clamp` the first draw counts, and what is longer than the image is cut to it (MAE's linear probe).
     """
     for _ in range(10):
         area = height * width * rng.uniform(scale[0], scale[1])
         shape = math.exp(rng.uniform(math.log(ratio[0]), math.log(ratio[1])))
         box_width, box_height = round(math.sqrt(area * shape)), round(math.sqrt(area / shape))
+        if clamp:
+            box_width, box_height = min(max(box_width, 1), width), min(max(box_height, 1), height)
         if 0 < box_width <= width and 0 < box_height <= height:
             top, left = rng.integers(0, height - box_height + 1), rng.integers(0, width - box_width + 1)
             return int(top), int(left), box_height, box_width

@@ -52,7 +52,7 @@ def folder(
     num_classes: int,
     ignore_index: int,
     batch_size: int,
-    train_limit: int | None,
+    train_limit: int | float | None,
     num_workers: int,
     prefetch: int = 2,
     max_bad_share: float = 0.0,

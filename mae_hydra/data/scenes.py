@@ -1,20 +1,24 @@
-"""`scenes`: an embedded, procedural data set of small landscapes and streets with dense labels.
+"""`scenes`: an embedded, procedural data set of small landscapes and streets with dense labels, or a class each.
 
-Every image and label map is a pure function of (seed, split, index, image size), so there is nothing to download and
-nothing to store. The classes follow from material, layout and context, not from colour: season, time of day, haze and
-camera change the colours of everything.
+Every image and its labels are a pure function of (seed, split, index, image size), so there is nothing to download and
+nothing to store. The classes of pixels follow from material, layout and context, not from colour: season, time of day,
+haze and camera change the colours of everything. The class of a whole scene is the ground before the viewer, and
+whether a road crosses it.
 """
 
 from collections.abc import Sequence
 from random import Random
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mae_hydra.data.palette import distinct_colours
 from mae_hydra.data.scene_canvas import IGNORE, Canvas
 from mae_hydra.data.scene_layout import (
+    FIELD,
+    GRASS,
     ROAD,
     SAND,
     WATER,
@@ -28,7 +32,7 @@ from mae_hydra.data.scene_layout import (
 )
 from mae_hydra.data.scene_light import draw_light, photograph
 from mae_hydra.data.scene_objects import paint_building, paint_rock, paint_tree, paint_vehicle
-from mae_hydra.data.source import ImageData, Sample, height_width, limited
+from mae_hydra.data.source import ImageData, Sample, Target, height_width, limited
 from mae_hydra.seeds import fold
 
 Split = Literal["train", "validation"]
@@ -47,8 +51,21 @@ PALETTE: NDArray[np.uint8] = np.array(
 )  # fmt: skip
 
 
-def render(seed: int, split: Split, index: int, size: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """One scene: image uint8 (3, H, W) and labels uint8 (H, W), 255 where the class is uncertain."""
+PLACES = ((WATER, False), *((ground, road) for road in (False, True) for ground in (GRASS, FIELD, SAND)))
+"""(the ground before the viewer, whether there is a road); a land with water has none."""
+PLACE_NAMES = tuple(CLASS_NAMES[ground] + (" with road" if road else "") for ground, road in PLACES)
+
+
+class Scene(NamedTuple):
+    """`image`: uint8 (3, H, W). `labels`: uint8 (H, W), 255 where the class is uncertain. `place`: one of PLACES."""
+
+    image: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+    place: int
+
+
+def render(seed: int, split: Split, index: int, size: tuple[int, int]) -> Scene:
+    """One scene."""
     rng = Random(fold(seed, "scenes", split, index))
     canvas = Canvas(size, rng, draw_light(rng))
     canvas.horizon = rng.uniform(0.3, 0.56)
@@ -60,7 +77,11 @@ def render(seed: int, split: Split, index: int, size: tuple[int, int]) -> tuple[
     road = paint_road(canvas) if WATER not in land else None
     paint_objects(canvas, land, road)
     whole = (slice(0, size[0]), slice(0, size[1]))
-    return photograph(rng, canvas.colour, canvas.cut("white", whole)), canvas.labels
+    return Scene(
+        photograph(rng, canvas.colour, canvas.cut("white", whole)),
+        canvas.labels,
+        PLACES.index((land[-1], road is not None)),
+    )
 
 
 def paint_objects(canvas: Canvas, land: tuple[int, ...], road: Road | None) -> None:
@@ -95,12 +116,15 @@ def paint_objects(canvas: Canvas, land: tuple[int, ...], road: Road | None) -> N
 class Scenes:
     """The first `length` scenes of one split, rendered when first asked for; implements `ImageSet`.
 
-    What has been rendered is kept, up to `CACHE_BYTES` per process, because training reads small sets many times over.
+    `target`: "map", or "class" for the scene's place. What has been rendered is kept, up to `CACHE_BYTES` per process,
+    because training reads small sets many times over.
     """
 
-    def __init__(self, *, seed: int, split: Split, length: int, image_size: tuple[int, int]) -> None:
-        self.seed, self.split, self.length, self.image_size = seed, split, length, image_size
-        self._kept: dict[int, tuple[NDArray[np.uint8], NDArray[np.uint8]]] = {}
+    def __init__(
+        self, *, seed: int, split: Split, length: int, image_size: tuple[int, int], target: Target = "map"
+    ) -> None:
+        self.seed, self.split, self.length, self.image_size, self.target = seed, split, length, image_size, target
+        self._kept: dict[int, Scene] = {}
         self._room = CACHE_BYTES // (4 * image_size[0] * image_size[1])
 
     def __len__(self) -> int:
@@ -114,8 +138,8 @@ class Scenes:
             scene = render(self.seed, self.split, index, self.image_size)
             if len(self._kept) < self._room:
                 self._kept[index] = scene
-        image, labels = (torch.from_numpy(part.copy()) for part in scene)  # a caller may write to what it gets
-        return Sample(image, labels, f"{self.split}-{index:06d}")
+        image, labels = (torch.from_numpy(part.copy()) for part in scene[:2])  # a caller may write to what it gets
+        return Sample(image, labels if self.target == "map" else scene.place, f"{self.split}-{index:06d}")
 
 
 def scenes(
@@ -123,7 +147,7 @@ def scenes(
     image_size: int | Sequence[int],
     num_train: int,
     num_validation: int,
-    train_limit: int | None,
+    train_limit: int | float | None,
     seed: int,
     channels: int,
     mean: Sequence[float],
@@ -133,8 +157,13 @@ def scenes(
     batch_size: int,
     num_workers: int,
     prefetch: int = 2,
+    target: str = "map",
 ) -> ImageData:
-    """The embedded scenes; `train_limit` as in `limited`."""
+    """The embedded scenes; `train_limit` as in `limited`. `target`: "map" (of pixels) or "class" (of whole scenes)."""
+    if target not in ("map", "class"):
+        raise ValueError(f"data.target must be map or class for scenes, got {target!r}")
+    kind: Target = "map" if target == "map" else "class"
+    names = CLASS_NAMES if kind == "map" else PLACE_NAMES
     size = height_width(image_size)
     if min(size) < SMALLEST:
         raise ValueError(
@@ -142,7 +171,7 @@ def scenes(
         )
     for name, value, accepted in (
         ("channels", channels, 3),
-        ("num_classes", num_classes, len(CLASS_NAMES)),
+        ("num_classes", num_classes, len(names)),
         ("ignore_index", ignore_index, IGNORE),
     ):
         if value != accepted:
@@ -151,17 +180,17 @@ def scenes(
         if count < 1:
             raise ValueError(f"data.{name} must be at least 1, got {count}")
     return ImageData(
-        train=limited(Scenes(seed=seed, split="train", length=num_train, image_size=size), train_limit),
-        validation=Scenes(seed=seed, split="validation", length=num_validation, image_size=size),
+        train=limited(Scenes(seed=seed, split="train", length=num_train, image_size=size, target=kind), train_limit),
+        validation=Scenes(seed=seed, split="validation", length=num_validation, image_size=size, target=kind),
         image_size=size,
         channels=channels,
         mean=tuple(mean),
         std=tuple(std),
         num_classes=num_classes,
-        class_names=CLASS_NAMES,
-        palette=PALETTE,
+        class_names=names,
+        palette=PALETTE if kind == "map" else distinct_colours(len(names)),
         ignore_index=ignore_index,
-        target="map",
+        target=kind,
         batch_size=batch_size,
         num_workers=num_workers,
         prefetch=prefetch,

@@ -76,6 +76,8 @@ class ImageData:
     `prefetch`: batches that each of them holds ready.
     `max_bad_share`: of the training images, which may be unreadable and are then replaced (0: the first is an error).
     Without labels (`target` "none") `num_classes` is 0, and `class_names` and `palette` are empty.
+    `present_classes`: the class ids that occur in validation, where that is a part of them by design (None: any may).
+    `grouped`: what stands in a validation image's name before its class's folder is the group it is counted in.
     """
 
     train: ImageSet
@@ -93,6 +95,8 @@ class ImageData:
     num_workers: int
     prefetch: int = 2
     max_bad_share: float = 0.0
+    present_classes: tuple[int, ...] | None = None
+    grouped: bool = False
 
     def __post_init__(self) -> None:
         check_loading(self.batch_size, self.num_workers)
@@ -141,10 +145,18 @@ class _Some:
         return self._whole[self._positions[index]]
 
 
-def limited(image_set: ImageSet, train_limit: int | None) -> ImageSet:
-    """`train_limit` samples, spread evenly over the set (so that sorted classes all keep a share); None: all."""
+def limited(image_set: ImageSet, train_limit: int | float | None) -> ImageSet:
+    """`train_limit` samples, or that share of them where it is below 1; None: all.
+
+    They are spread evenly over the set, so that classes of a sorted one all keep their share.
+    """
     if train_limit is None:
         return image_set
+    if 0 < train_limit < 1:
+        train_limit = max(round(train_limit * len(image_set)), 1)
+    if train_limit != int(train_limit):
+        raise ValueError(f"data.train_limit must be a whole number, or a share in (0, 1), got {train_limit}")
+    train_limit = int(train_limit)
     if not 1 <= train_limit <= len(image_set):
         raise ValueError(f"data.train_limit must lie in 1..{len(image_set)} or be null, got {train_limit}")
     return _Some(image_set, [number * len(image_set) // train_limit for number in range(train_limit)])

@@ -1,8 +1,19 @@
 """Evaluators: each owns its data, its metric, its pictures and its clock (types.Evaluator)."""
 
+from mae_hydra.evaluation.accuracy import Accuracy
 from mae_hydra.evaluation.clock import Clock
+from mae_hydra.evaluation.feature_probe import FeatureProbe
 from mae_hydra.evaluation.mean_iou import MeanIoU
 from mae_hydra.evaluation.metrics import SegmentationScores, count_confusions, segmentation_scores
 from mae_hydra.evaluation.reconstruction import ReconstructionError
 
-__all__ = ["Clock", "MeanIoU", "ReconstructionError", "SegmentationScores", "count_confusions", "segmentation_scores"]
+__all__ = [
+    "Accuracy",
+    "Clock",
+    "FeatureProbe",
+    "MeanIoU",
+    "ReconstructionError",
+    "SegmentationScores",
+    "count_confusions",
+    "segmentation_scores",
+]

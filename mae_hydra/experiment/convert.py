@@ -11,7 +11,6 @@ from mae_hydra.errors import UserError
 from mae_hydra.experiment.entry import UNKNOWN_TARGET, model_of
 from mae_hydra.experiment.identify import configuration_of
 from mae_hydra.weights import (
-    WORDS,
     Checkpoint,
     check_finite,
     collapse,
@@ -33,13 +32,10 @@ def convert(checkpoint: Checkpoint, output: str | Path, target: str, overrides: 
     check_finite(checkpoint)
     description = describe(checkpoint)
     meta = dict(checkpoint.meta)
-    if description.kind in ("mae", "encoder", "segmentation"):
-        config = meta.get("config") if not overrides else None
-        config = config or configuration_of(checkpoint, overrides)
-        _check_whole(checkpoint, config)
-        meta["config"] = config  # which also tells heads and grid to whoever writes or reads next
-    elif overrides:
-        raise UserError(f"nothing can be set of {WORDS[description.kind]}; leave out {' '.join(overrides)}")
+    config = meta.get("config") if not overrides else None
+    config = config or configuration_of(checkpoint, overrides)
+    _check_whole(checkpoint, config)
+    meta["config"] = config  # which also tells heads and grid to whoever writes or reads next
     export = to_layout(checkpoint.tensors, target)
     write_checkpoint(output, target, export, meta, describe(replace(checkpoint, meta=meta)))
     lines = [

@@ -35,8 +35,6 @@ class Plan:
 def plan_evaluation(path: Path, overrides: Sequence[str], prefer: str) -> Plan:
     """UserError where the checkpoint cannot be evaluated, or what is wanted of it makes no sense."""
     checkpoint = read_checkpoint(path, prefer="best" if prefer == "best" else "last")
-    if checkpoint.kind not in ("mae", "segmentation"):
-        raise UserError(f"{path} holds {checkpoint.kind} weights; evaluate takes a masked autoencoder or a UPerNet")
     taken = [o for o in overrides if o.lstrip("+").split("=")[0].split(".")[0] in BY_THE_CHECKPOINT]
     if taken:
         raise UserError(f"{taken[0]} cannot be changed here: the model comes from the checkpoint")

@@ -24,6 +24,7 @@ from mae_hydra.types import Evaluation, Picture
 LISTED = 30  # pairs of classes beside a large confusion matrix
 SHOWN = 6  # best and worst pictures each
 ROWS_OF_A_COLUMN = 50  # of the table on the screen
+WORST = 20  # classes of a classifier on the screen
 
 
 class ImageScore(NamedTuple):
@@ -44,6 +45,7 @@ class EvaluationReport:
     images: Sequence[ImageScore] = ()
     confusions: torch.Tensor | None = None
     pictures: Mapping[str, Picture] = field(default_factory=dict)
+    tables: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
 
     @classmethod
     def of_tally(cls, tally: Tally, data: ImageData) -> "EvaluationReport":
@@ -62,7 +64,7 @@ class EvaluationReport:
 
     @classmethod
     def of_evaluation(cls, found: Evaluation) -> "EvaluationReport":
-        return cls(found.scalars, pictures=found.pictures)
+        return cls(found.scalars, pictures=found.pictures, tables=found.tables)
 
 
 def write_report(report: EvaluationReport, data: ImageData, evaluator: Any, model: Any, folder: Path) -> None:
@@ -70,6 +72,9 @@ def write_report(report: EvaluationReport, data: ImageData, evaluator: Any, mode
     figures = folder / "figures"
     for name, picture in report.pictures.items():
         save(picture.pixels, figures / f"{name}.png")
+    for name, rows in report.tables.items():
+        write_json(folder / f"{name}.json", list(rows))
+        _write_csv(folder / f"{name}.csv", rows)
     if report.confusions is None:
         return
     write_json(folder / "per_class.json", list(report.classes))
@@ -132,13 +137,27 @@ def show(results: Mapping[str, Any], folder: Path) -> None:
     console = Console()
     file = folder / "per_class.json"
     if file.is_file():
-        console.print(class_table(json.loads(file.read_text())))
+        rows = json.loads(file.read_text())
+        console.print(accuracy_table(rows) if "accuracy" in rows[0] else class_table(rows))
     numbers = {name: value for name, value in results.items() if isinstance(value, float)}
     line = "   ".join(
         f"{name} {value:.4g}" if name == "loss" else f"{name} {value:.2f} %" for name, value in numbers.items()
     )
     console.print(f"{line}   ({results['images']} images)", highlight=False)
     console.print(f"tables, figures and the protocol: {folder}", soft_wrap=True, highlight=False)
+
+
+def accuracy_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Accuracy of the classes that occur, the worst first; of many classes these alone."""
+    known = sorted((row for row in rows if row["images"]), key=lambda row: row["accuracy"])
+    title = "Per class, %" if len(known) <= WORST else f"Per class, %: the {WORST} worst of {len(known)}"
+    table = Table("class", title=title, title_justify="left")
+    for name in ("accuracy", "images"):
+        table.add_column(name, justify="right")
+    table.add_column("most often taken for")
+    for row in known[:WORST]:
+        table.add_row(str(row["name"]), f"{row['accuracy']:.1f}", str(row["images"]), str(row["mistaken_for"] or "–"))
+    return table
 
 
 def class_table(rows: Sequence[Mapping[str, Any]]) -> Table:

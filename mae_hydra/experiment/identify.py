@@ -51,10 +51,9 @@ def overrides_of(checkpoint: Checkpoint, changes: Sequence[str] = ()) -> list[st
 
 def _told(description: Description, checkpoint: Checkpoint) -> tuple[list[str], dict[str, Any]]:
     """The groups to choose from, and every key that differs between models, UNKNOWN where it has to be given."""
-    if description.kind in ("classifier", "probe"):
+    if description.kind == "patch_segmentation":
         raise UserError(
-            f"{checkpoint.path} holds {WORDS[description.kind]}, which cannot be built alone yet; "
-            "its encoder can: start from it with init_from="
+            f"{checkpoint.path} holds {WORDS[description.kind]} and no configuration, without which it cannot be built"
         )
     node: dict[str, Any] = {
         "data.image_size": UNKNOWN if description.image_size is None else list(description.image_size),
@@ -64,6 +63,8 @@ def _told(description: Description, checkpoint: Checkpoint) -> tuple[list[str], 
     }
     if description.kind == "segmentation":
         return ["model=upernet_vitb", "data=ade20k", "inference=slide"], node | _segmentation(description)
+    if description.kind in ("classifier", "probe"):
+        return [f"model={_classifier_model(description)}", "data=imagenet"], node | _classifier(description)
     return ["model=mae_vitb", "data=imagenet"], node | ({} if description.decoder is None else _decoder(description))
 
 
@@ -103,6 +104,19 @@ def _decoder(description: Description) -> dict[str, Any]:
         "head.mlp_ratio": decoder.mlp_ratio,
         "model.norm_pix": True if description.norm_pix is None else description.norm_pix,
         "model.mask_ratio": 0.75 if description.mask_ratio is None else description.mask_ratio,
+    }
+
+
+def _classifier_model(description: Description) -> str:
+    return "probe_vitb" if description.kind == "probe" else "classifier_vitb"
+
+
+def _classifier(description: Description) -> dict[str, Any]:
+    return {
+        "data.num_classes": description.num_classes,
+        "model.pool": "cls" if description.final_norm else "mean",
+        "head.norm": description.head_norm,
+        "head.batch_norm": description.batch_norm,
     }
 
 

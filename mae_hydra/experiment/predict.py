@@ -23,9 +23,10 @@ from mae_hydra.experiment.compose import compose_config
 from mae_hydra.experiment.construct import build
 from mae_hydra.experiment.evaluate import watched
 from mae_hydra.experiment.evaluation_plan import command_line
+from mae_hydra.experiment.predict_classes import Classes
 from mae_hydra.figures import fit, legend_of, overlay, sheet
 from mae_hydra.inference import MultiscaleFlip, Reconstruct
-from mae_hydra.models import MAE, UPerNet
+from mae_hydra.models import MAE, Classifier, PatchSegmenter, UPerNet
 from mae_hydra.weights import Checkpoint, read_checkpoint
 
 OPACITY = 0.6
@@ -67,13 +68,16 @@ def predict(path: Path, words: Sequence[str], options: Options) -> Outcome:
     checkpoint = read_checkpoint(path, prefer="best")
     pictures = list(_named(_listed(words), options.limit))
     model = entry.model_from(checkpoint).to(_device(options.device))
-    writer: _Segmentations | _Reconstructions
+    writer: _Segmentations | _Reconstructions | Classes
     if isinstance(model, MAE):
         writer = _Reconstructions(model, path, options)
-    elif isinstance(model, UPerNet):
+    elif isinstance(model, UPerNet | PatchSegmenter):
         writer = _Segmentations(model, checkpoint, path, options)
+    elif isinstance(model, Classifier):
+        _refuse_options(options, path, "a classifier", ("inference", "probabilities", "mask_ratios", "seeds"))
+        writer = Classes(model, checkpoint, options.out)
     else:
-        raise UserError(f"{path} holds an encoder alone; predict takes a UPerNet or a masked autoencoder")
+        raise UserError(f"{path} holds an encoder alone; predict takes a UPerNet, a classifier or a masked autoencoder")
     missing = _missing(writer, pictures, options)
     written: list[Path] = []
     failed: list[tuple[Path, str]] = []
@@ -90,13 +94,20 @@ def predict(path: Path, words: Sequence[str], options: Options) -> Outcome:
     return Outcome(written, failed, len(pictures) - len(missing))
 
 
+def _refuse_options(options: Options, path: Path, held: str, names: Sequence[str]) -> None:
+    """UserError where an option was given that is of another kind of model."""
+    owners = {"inference": "a UPerNet", "probabilities": "a UPerNet"}
+    for name in names:
+        if getattr(options, name):
+            option, owner = f"--{name.replace('_', '-')}", owners.get(name, "a masked autoencoder")
+            raise UserError(f"{option} is of {owner}, and {path} holds {held}; leave it out")
+
+
 class _Segmentations:
     """labels/<name>.png (indexed by class), overlays/<name>.png, and probabilities/<name>.npz where asked for."""
 
-    def __init__(self, model: UPerNet, checkpoint: Checkpoint, path: Path, options: Options) -> None:
-        for option, value in (("--mask-ratios", options.mask_ratios), ("--seeds", options.seeds)):
-            if value is not None:
-                raise UserError(f"{option} is of a masked autoencoder, and {path} holds a UPerNet; leave it out")
+    def __init__(self, model: UPerNet | PatchSegmenter, checkpoint: Checkpoint, path: Path, options: Options) -> None:
+        _refuse_options(options, path, "a UPerNet", ("mask_ratios", "seeds"))
         self.model, self.options = model, options
         overrides = [f"inference={options.inference or 'slide'}"]
         config = compose_config(command_line(checkpoint, overrides))
@@ -163,9 +174,7 @@ class _Reconstructions:
     """panels/<name>.png: a row for every seed; the picture, then masked and predicted at every mask ratio."""
 
     def __init__(self, model: MAE, path: Path, options: Options) -> None:
-        for option, given in (("--inference", options.inference), ("--probabilities", options.probabilities)):
-            if given:
-                raise UserError(f"{option} is of a UPerNet, and {path} holds a masked autoencoder; leave it out")
+        _refuse_options(options, path, "a masked autoencoder", ("inference", "probabilities"))
         self.model, self.options = model, options
         self.mask_ratios, self.seeds = options.mask_ratios or MASK_RATIOS, options.seeds or (0,)
 

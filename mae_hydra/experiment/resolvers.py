@@ -44,7 +44,7 @@ def run_dir(resume: str | None, fresh: str) -> str:
 
 def register() -> None:
     """Make the resolvers known to OmegaConf; safe to call more than once."""
-    resolvers = {"mul": lambda a, b: a * b, "slug": slug, "run_dir": run_dir}
+    resolvers = {"mul": lambda a, b: a * b, "equal": lambda a, b: a == b, "slug": slug, "run_dir": run_dir}
     for name, function in resolvers.items():
         OmegaConf.register_new_resolver(name, function, replace=True)
     # Cached: one id for all jobs of a sweep, and for every interpolation of one run.

@@ -28,7 +28,7 @@ from mae_hydra.weights import read_checkpoint, transfer
 
 log = logging.getLogger("mae_hydra")
 
-NEEDS_MAPS = {"segment"}  # tasks that train on label maps; pre-training takes any images
+TARGETS = {"segment": "map", "classify": "class"}  # what a task trains on; pre-training takes any images
 
 
 def run(config: DictConfig, plain: Mapping[str, Any], run_dir: Path, *, telling: bool = True) -> float:
@@ -63,7 +63,8 @@ def _train(
     _try_first_sample(config, data, augment)
     cut = complete("engine", cut_batch, settings.global_batch, data.batch_size, world_size())
     synchronised = cut.world_size > 1 and settings.torch_device.type == "cuda"
-    if config.task in NEEDS_MAPS and cut.micro_batch < 2 and not synchronised:
+    normalises = config.task == "segment" or config.head.get("batch_norm", False)
+    if normalises and cut.micro_batch < 2 and not synchronised:
         raise UserError(
             f"model {config.name} trains on at least 2 images at a time, because batch normalisation needs more "
             "than one; use data.batch_size=2 or more"
@@ -173,14 +174,20 @@ def _shared(run_dir: Path) -> Path:
 
 def _try_first_sample(config: DictConfig, data: ImageData, augment: Augment) -> None:
     """One sample through the augmentation: what does not fit the task is said before anything large is built."""
-    needs_map = config.task in NEEDS_MAPS
-    if needs_map and data.target != "map":
+    wanted = TARGETS.get(config.task)
+    if wanted is not None and data.target != wanted:
+        noun, sets = {
+            "map": ("label maps", "data=scenes or data=ade20k"),
+            "class": ("a class for every image", "data=scene_classes or data=imagenet"),
+        }[wanted]
         raise UserError(
-            f"model {config.name} needs label maps, and this data set has none; use data=scenes or data=ade20k, "
+            f"model {config.name} needs {noun}, and this data set has none; use {sets}, "
             "or pre-train on it with a MAE: model=mae_vitb"
         )
+    if len(data.train) == 0:
+        raise UserError("this data set has nothing to train on; it is there to evaluate on: mae-hydra evaluate")
     image, label = augment(data.train[0], generator(config.seed, "try"))
-    if needs_map and not isinstance(label, torch.Tensor):
+    if wanted == "map" and not isinstance(label, torch.Tensor):
         raise UserError(f"model {config.name} needs label maps, which this augmentation drops; use augment=segment")
     if tuple(image.shape[1:]) != data.image_size:
         size = "x".join(map(str, data.image_size))

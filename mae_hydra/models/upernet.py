@@ -3,15 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-import torch.nn.functional as F
-from jaxtyping import Float, Integer, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from mae_hydra.errors import UserError
 from mae_hydra.models.encoder import VisionTransformer
 from mae_hydra.models.fast_upernet import Derived, FastUPerNet, Shortcuts
 from mae_hydra.models.fcn_head import FCNHead
+from mae_hydra.models.pixel_loss import check_normalizer, pixel_count, pixel_cross_entropy
 from mae_hydra.models.pixels import channel_statistics, normalise
 from mae_hydra.models.pyramid import FeaturePyramid
 from mae_hydra.models.upernet_head import UPerHead, resize
@@ -44,8 +43,7 @@ class UPerNet(nn.Module):
         std: Sequence[float],
     ) -> None:
         super().__init__()
-        if normalizer not in ("valid", "all"):
-            raise ValueError(f"normalizer must be 'valid' or 'all', got {normalizer!r}")
+        check_normalizer(normalizer)
         if auxiliary_weight < 0:
             raise ValueError(f"auxiliary_weight must not be negative, got {auxiliary_weight}")
         _check_fit(encoder, pyramid, head, auxiliary)
@@ -89,16 +87,12 @@ class UPerNet(nn.Module):
         self._check_batch_norm(len(batch))
         labels = batch.labels.long()
         levels = self._levels(batch.images)
-        decode = self._cross_entropy(self.head(levels), labels)
+        decode = pixel_cross_entropy(self.head(levels), labels, self.ignore_index)
         total, extras = decode, {"decode": decode.detach()}
         if self.auxiliary is not None:
-            auxiliary = self._cross_entropy(self.auxiliary(levels[AUXILIARY_LEVEL]), labels)
+            auxiliary = pixel_cross_entropy(self.auxiliary(levels[AUXILIARY_LEVEL]), labels, self.ignore_index)
             total, extras = total + self.auxiliary_weight * auxiliary, extras | {"auxiliary": auxiliary.detach()}
-        if self.normalizer == "valid":
-            count = (labels != self.ignore_index).sum()
-        else:
-            count = torch.full((), labels.numel(), device=labels.device)
-        return Loss(total, count, extras)
+        return Loss(total, pixel_count(labels, self.ignore_index, self.normalizer), extras)
 
     def depth_of(self, name: str) -> int:
         if name.startswith("encoder."):
@@ -107,13 +101,6 @@ class UPerNet(nn.Module):
 
     def _levels(self, images: Tensor) -> list[Tensor]:
         return self.pyramid(self.encoder.feature_maps(self.prepare(images)))
-
-    def _cross_entropy(
-        self, logits: Float[Tensor, "b classes _ _"], labels: Integer[Tensor, "b h w"]
-    ) -> Float[Tensor, ""]:
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        sized = resize(logits, labels.shape[1:])
-        return F.cross_entropy(sized, labels, ignore_index=self.ignore_index, reduction="sum")
 
     def _check_batch_norm(self, batch: int) -> None:
         if self.training and batch < 2 and isinstance(self.head.bottleneck.norm, nn.BatchNorm2d):

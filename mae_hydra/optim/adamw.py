@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from mae_hydra.optim.groups import parameter_groups
+from mae_hydra.optim.rates import base_rate
 
 
 def adamw(
@@ -25,12 +26,7 @@ def adamw(
     The learning rate is `lr`, or, where that is None, base_lr * global_batch / 256 (the linear rule of MAE, appendix
     A.1). `decay_rule`: "pretrain", "finetune" or "mmseg", see `DECAY_RULES`.
     """
-    if lr is None:
-        if base_lr is None:
-            raise ValueError("lr and base_lr are both null: give one of them")
-        lr = base_lr * global_batch / 256
-    if not lr > 0:
-        raise ValueError(f"lr must be positive, got {lr}")
+    lr = base_rate(lr, base_lr, global_batch)
     if len(betas) != 2:
         raise ValueError(f"betas must be two numbers, got {list(betas)}")
     groups = parameter_groups(model, lr=lr, weight_decay=weight_decay, layer_decay=layer_decay, decay_rule=decay_rule)

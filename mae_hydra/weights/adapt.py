@@ -13,7 +13,9 @@ from torch import Tensor
 ADAPTABLE = ("channels", "classes")
 PROJECTION = "encoder.patch_embed.proj.weight"
 PREDICTION = ("decoder.pred.weight", "decoder.pred.bias")
-CLASSIFIERS = tuple(f"{part}.classify.{kind}" for part in ("head", "auxiliary") for kind in ("weight", "bias"))
+CLASSIFIERS = tuple(
+    f"{part}.{kind}" for part in ("head.classify", "auxiliary.classify", "head.linear") for kind in ("weight", "bias")
+)
 
 
 class Adapted(NamedTuple):

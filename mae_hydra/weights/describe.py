@@ -31,8 +31,9 @@ class Stack:
 
 @dataclass(frozen=True)
 class Description:
-    """`grid`: of positions, in patches (h, w); None where it cannot be told. `pools`: how many scales a head pools at.
+    """`head_norm`, `batch_norm`: in front of a classifier's last layer.
 
+    `grid`: of positions, in patches (h, w); None where it cannot be told. `pools`: how many scales a head pools at.
     `norm_pix`: whether a MAE's targets were normalised; None where the file does not say.
     """
 
@@ -45,6 +46,8 @@ class Description:
     relative_positions: bool
     layer_scale: bool
     final_norm: bool
+    head_norm: bool
+    batch_norm: bool
     decoder: Stack | None
     num_classes: int | None
     head_width: int | None
@@ -91,6 +94,8 @@ def describe(checkpoint: Checkpoint) -> Description:
         relative_positions="encoder.blocks.0.attn.relative_position_bias_table" in tensors,
         layer_scale="encoder.blocks.0.gamma_1" in tensors,
         final_norm="encoder.norm.weight" in tensors,
+        head_norm="head.norm.weight" in tensors,
+        batch_norm="head.batch_norm.running_mean" in tensors,
         decoder=_stack(tensors, "decoder.", _decoder_heads(tensors, meta), where) if kind == "mae" else None,
         num_classes=None if classify is None else classify.shape[0],
         head_width=classify.shape[1] if classify is not None and kind == "segmentation" else None,

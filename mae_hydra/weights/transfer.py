@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
+from itertools import product
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -38,8 +39,14 @@ TO_SEGMENTATION = Rule(
     ),
     unused=(r"decoder\..+", r"encoder\.norm\.(weight|bias)"),
 )
+LEFT_BEHIND = (r"(decoder|head|pyramid|auxiliary)\..+",)  # what a pre-trained encoder comes with
+# A classifier has one norm: of averaged tokens its own, new one, or the encoder's before its cls token.
+TO_CLASSIFIER = Rule(new=(r"head\..+",), unused=(*LEFT_BEHIND, r"encoder\.norm\.(weight|bias)"))
+TO_PATCHES = Rule(new=(r"head\..+",), unused=LEFT_BEHIND)
 # (what the file holds, what the model is) -> rule; every other pair must be the same name for name.
 RULES: dict[tuple[Kind, Kind], Rule] = {
+    **dict.fromkeys(product(("mae", "encoder"), ("classifier", "probe")), TO_CLASSIFIER),
+    **dict.fromkeys(product(("mae", "encoder"), ("patch_segmentation",)), TO_PATCHES),
     ("mae", "segmentation"): TO_SEGMENTATION,
     ("encoder", "segmentation"): TO_SEGMENTATION,
     ("classifier", "segmentation"): Rule(TO_SEGMENTATION.new, (*TO_SEGMENTATION.unused, r"head\.(norm|linear)\..+")),
@@ -189,7 +196,7 @@ def _grid_around(model: nn.Module, name: str) -> Grid:
 def _check_tensor(name: str, tensor: Tensor, own: Tensor, checkpoint: Checkpoint) -> None:
     if tensor.shape != own.shape:
         way_out = "build the model with the sizes of the file"
-        if re.search(r"\.classify\.", name):
+        if re.search(r"\.(classify|linear)\.", name):
             way_out += ", or let the last layers start anew with init_adapt=[classes]"
         raise UserError(f"{name} is {_by(tensor.shape)} in {checkpoint.path}, {_by(own.shape)} in the model: {way_out}")
     check_values(name, tensor, checkpoint.path)

@@ -10,12 +10,17 @@ from mae_hydra.experiment.check import GROUPS, ROOT_KEYS, check
 from mae_hydra.experiment.compose import compose_config, config_dir
 
 ADDED = ("experiment", "sweep", "debug")
-# Options that belong to segmentation; all others are tried with the newcomer's model.
-OF_SEGMENTATION = dict.fromkeys(
-    ["head=upernet", "augment=segment", "evaluation=segment", "optimizer=adamw_layer_decay", "schedule=poly_short",
-     "schedule=poly_160k", "inference=whole", "inference=slide", "inference=multiscale_flip"],
-    "upernet_vitt",
-)  # fmt: skip
+# Options that belong to other models than the newcomer's, with which all others are tried.
+COMPANY = {
+    **dict.fromkeys(
+        ["head=upernet", "augment=segment", "evaluation=segment", "optimizer=adamw_layer_decay", "schedule=poly_short",
+         "schedule=poly_160k", "inference=whole", "inference=slide", "inference=multiscale_flip"],
+        "upernet_vitt",
+    ),
+    **dict.fromkeys(["head=linear", "augment=classify", "evaluation=classify", "inference=none"], "classifier_vitt"),
+    **dict.fromkeys(["head=batchnorm_linear", "augment=probe", "optimizer=lars"], "probe_vitt"),
+    **dict.fromkeys(["head=linear_seg", "head=fcn"], "segprobe_vitt"),
+}  # fmt: skip
 
 
 def options(*groups: str) -> list[str]:
@@ -25,8 +30,8 @@ def options(*groups: str) -> list[str]:
 @pytest.mark.parametrize("override", options(*(g for g in GROUPS if g != "backbone")))
 def test_every_option_composes_resolves_and_fits_its_target(override):
     group = override.partition("=")[0]
-    # An option that belongs to segmentation is looked at in its own company.
-    config = compose_config([f"model={OF_SEGMENTATION.get(override, 'mae_vitt')}", override])
+    # An option that belongs to another model is looked at in its own company.
+    config = compose_config([f"model={COMPANY.get(override, 'mae_vitt')}", override])
     if group == "model":
         config = compose_config([override])
     OmegaConf.to_container(config, resolve=True, throw_on_missing=True)

@@ -28,7 +28,7 @@ def build(**changes: object) -> ImageData:
 @pytest.fixture(scope="module")
 def sample_of_scenes() -> tuple[np.ndarray, np.ndarray]:
     """Images (240, 3, 64, 64) and labels (240, 64, 64)."""
-    images, labels = zip(*(render(0, "train", index, (64, 64)) for index in range(240)), strict=True)
+    images, labels = zip(*(render(0, "train", index, (64, 64))[:2] for index in range(240)), strict=True)
     return np.stack(images), np.stack(labels)
 
 
@@ -53,7 +53,7 @@ def test_seed_split_and_index_each_change_the_scene(other):
 @pytest.mark.parametrize("size", [(32, 32), (48, 48), (64, 160), (96, 64), (512, 512)])
 def test_any_size_is_filled_with_image_and_known_labels(size):
     for index in range(4):
-        image, labels = render(0, "train", index, size)
+        image, labels, _ = render(0, "train", index, size)
         assert image.dtype == labels.dtype == np.uint8
         assert image.shape == (3, *size)
         assert labels.shape == size

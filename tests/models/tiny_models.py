@@ -4,7 +4,17 @@ from typing import Any
 
 import torch
 
-from mae_hydra.models import MAE, FCNHead, FeaturePyramid, MAEDecoder, UPerHead, UPerNet, VisionTransformer
+from mae_hydra.models import (
+    MAE,
+    Classifier,
+    ClassifierHead,
+    FCNHead,
+    FeaturePyramid,
+    MAEDecoder,
+    UPerHead,
+    UPerNet,
+    VisionTransformer,
+)
 
 SIZES = {  # embed_dim, depth, heads, patch, out_indices
     "base": (768, 12, 12, 16, [3, 5, 7, 11]),
@@ -119,3 +129,18 @@ def scramble(model: torch.nn.Module, seed: int = 0) -> None:
             tensor.copy_(0.5 + torch.rand(tensor.shape, generator=generator))
         elif tensor.is_floating_point():
             tensor.copy_(0.3 * torch.randn(tensor.shape, generator=generator))
+
+
+def classifier(pool: str = "mean", batch_norm: bool = False, encoder_changes: Any = None, **changes: Any) -> Classifier:
+    settings: dict[str, Any] = {
+        "encoder": encoder(**({"final_norm": pool == "cls", "positions": "learned"} | (encoder_changes or {}))),
+        "head": ClassifierHead(in_dim=24, num_classes=5, norm=pool == "mean", batch_norm=batch_norm, init_std=0.01),
+        "pool": pool,
+        "trainable_blocks": None,
+        "label_smoothing": 0.0,
+        "mixing": None,
+        "erasing": None,
+        "mean": [0.5, 0.5, 0.5],
+        "std": [0.25, 0.25, 0.25],
+    }
+    return Classifier(**(settings | changes))

@@ -6,7 +6,19 @@ from typing import Any
 import torch
 from torch import nn
 
-from mae_hydra.models import MAE, FCNHead, FeaturePyramid, MAEDecoder, UPerHead, UPerNet, VisionTransformer
+from mae_hydra.models import (
+    MAE,
+    Classifier,
+    ClassifierHead,
+    FCNHead,
+    FeaturePyramid,
+    LinearSegHead,
+    MAEDecoder,
+    PatchSegmenter,
+    UPerHead,
+    UPerNet,
+    VisionTransformer,
+)
 
 CHANNELS = [0.5, 0.5, 0.5]
 
@@ -104,3 +116,33 @@ def randomise(model: nn.Module, seed: int = 1) -> nn.Module:
         if not name.endswith("pos_embed"):
             parameter.data.copy_(torch.randn(parameter.shape, generator=generator))
     return model
+
+
+def make_classifier(pool: str = "mean", batch_norm: bool = False, **changes: Any) -> Classifier:
+    encoder = make_encoder(**({"final_norm": pool == "cls", "positions": "learned"} | changes))
+    return Classifier(
+        encoder=encoder,
+        head=ClassifierHead(
+            in_dim=encoder.embed_dim, num_classes=5, norm=pool == "mean", batch_norm=batch_norm, init_std=0.01
+        ),
+        pool=pool,
+        trainable_blocks=0 if batch_norm else None,
+        label_smoothing=0.0,
+        mixing=None,
+        erasing=None,
+        mean=CHANNELS,
+        std=CHANNELS,
+    )
+
+
+def make_patch_segmenter(**changes: Any) -> PatchSegmenter:
+    encoder = make_encoder(**changes)
+    return PatchSegmenter(
+        encoder=encoder,
+        head=LinearSegHead(in_dim=encoder.embed_dim, num_classes=5),
+        trainable_blocks=0,
+        ignore_index=255,
+        normalizer="valid",
+        mean=CHANNELS,
+        std=CHANNELS,
+    )

@@ -3,8 +3,10 @@
 import json
 import logging
 import re
+from functools import partial
 
 import pytest
+import timm
 import torch
 from checkpoint_files import make_mae, make_upernet, randomise, write_run
 from foreign_files import TINY, TINY_MMSEG, TINY_OFFICIAL, beit2mmseg, mmseg_upernet, official
@@ -12,8 +14,7 @@ from transformers import ViTMAEForPreTraining
 
 import mae_hydra
 from mae_hydra.commands import main
-from mae_hydra.errors import UserError
-from mae_hydra.models import MAE, UPerNet, VisionTransformer
+from mae_hydra.models import MAE, Classifier, UPerNet, VisionTransformer
 from mae_hydra.types import Batch
 from mae_hydra.weights import read_checkpoint
 
@@ -99,13 +100,40 @@ def test_an_encoder_alone_loads_as_one(folder):
     assert isinstance(mae_hydra.load("encoder.pt"), VisionTransformer)
 
 
-def test_a_classifier_changes_layouts_and_is_not_built(folder, capsys):
-    assert main(["convert", "classifier.pth", "ours.pt"]) == 0
+@pytest.mark.parametrize("pool", ["avg", "token"])
+def test_a_fine_tuned_classifier_gives_the_logits_of_timms(folder, pool):
+    state = official(**TINY, head="classifier")
+    if pool == "token":
+        state = {name.replace("fc_norm", "norm"): value for name, value in state.items()}
+        torch.save({"model": state}, "classifier.pth")
+    theirs = timm.models.VisionTransformer(
+        img_size=32, patch_size=8, embed_dim=16, depth=4, num_heads=2, mlp_ratio=2, num_classes=10, global_pool=pool,
+        fc_norm=pool == "avg", norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
+    )  # fmt: skip
+    theirs.load_state_dict(state)
+    ours = mae_hydra.load("classifier.pth", "backbone.num_heads=2")
+    images = torch.randn(3, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(images), theirs.eval()(images), rtol=1e-4, atol=1e-5)
+
+
+def test_a_linear_probe_is_built_and_gives_the_formulas_logits(folder):
+    state = official(**TINY, head="probe")
+    torch.save({"model": state}, "probe.pth")
+    ours = mae_hydra.load("probe.pth", "backbone.num_heads=2")
+    images = torch.randn(3, 3, 32, 32)
+    with torch.no_grad():
+        cls = ours.encoder.tokens(images)[:, 0]
+        normed = (cls - state["head.0.running_mean"]) / (state["head.0.running_var"] + 1e-6).sqrt()
+        torch.testing.assert_close(ours(images), normed @ state["head.1.weight"].T + state["head.1.bias"])
+
+
+def test_a_classifier_changes_layouts(folder, capsys):
+    assert main(["convert", "classifier.pth", "ours.pt", "--set", "backbone.num_heads=2"]) == 0
+    assert isinstance(mae_hydra.load("ours.pt"), Classifier)
     assert main(["convert", "ours.pt", "back.pth", "--to", "official"]) == 0
     back = torch.load("back.pth")["model"]
     assert all(torch.equal(back[name], value) for name, value in official(**TINY, head="classifier").items())
-    with pytest.raises(UserError, match="holds a classifier, which cannot be built alone yet"):
-        mae_hydra.load("classifier.pth")
 
 
 def test_an_unknown_target_is_said_and_can_be_told(folder, capsys, caplog):
@@ -130,7 +158,7 @@ def test_an_unknown_target_is_said_and_can_be_told(folder, capsys, caplog):
         (["full.pth", "out.pth", "--to", "huggingface"], "is a folder with config.json"),
         (["full.pth", "no/such/out.pth"], "there is no folder"),
         (["full.pth", "out.pt", "--set", "backbone.num_head=2"], "did you mean 'backbone.num_heads'"),
-        (["classifier.pth", "out.pt", "--set", "seed=1"], "nothing can be set of a classifier"),
+        (["classifier.pth", "out.pt"], "does not tell the number of attention heads"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_nothing_is_written(folder, capsys, command, message):

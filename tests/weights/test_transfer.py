@@ -4,7 +4,16 @@ from pathlib import Path
 import pytest
 import rich.console
 import torch
-from checkpoint_files import make_encoder, make_mae, make_upernet, official_names, randomise, write_run
+from checkpoint_files import (
+    make_classifier,
+    make_encoder,
+    make_mae,
+    make_patch_segmenter,
+    make_upernet,
+    official_names,
+    randomise,
+    write_run,
+)
 
 from mae_hydra.errors import UserError
 from mae_hydra.weights import Checkpoint, load_exact, read_checkpoint, transfer
@@ -225,3 +234,36 @@ def test_an_encoder_keeps_its_frozen_and_trainable_positions_as_built():
         transfer(segmenter, checkpoint_of(make_mae()))
         assert segmenter.encoder.pos_embed.requires_grad is trains
     assert make_encoder().pos_embed.requires_grad is False
+
+
+@pytest.mark.parametrize(
+    ("make", "new", "unused"),
+    [
+        (lambda: make_classifier(), {"head.norm", "head.linear"}, {"decoder", "encoder.norm"}),
+        (lambda: make_classifier("cls"), {"head.linear"}, {"decoder"}),
+        (lambda: make_classifier("cls", batch_norm=True), {"head.batch_norm", "head.linear"}, {"decoder"}),
+        (lambda: make_patch_segmenter(), {"head.norm", "head.classify"}, {"decoder"}),
+    ],
+)
+def test_classifiers_and_probes_start_from_a_mae_with_exactly_their_head_new(tmp_path, make, new, unused):
+    mae, model = randomise(make_mae()), make()
+    report = transfer(model, read_checkpoint(write_run(tmp_path, mae)))
+    assert {name.rpartition(".")[0] for name in report.names("new")} == new
+    assert {"decoder" if n.startswith("decoder") else n.rpartition(".")[0] for n in report.names("unused")} == unused
+    own, theirs = model.state_dict(), mae.state_dict()
+    assert all(torch.equal(own[name], theirs[name]) for name in report.names("loaded"))
+
+
+def test_a_classifier_of_other_classes_starts_its_last_layer_anew_when_asked(tmp_path):
+    first = randomise(make_classifier())
+    given = checkpoint_of(first, **{"head.linear.weight": torch.randn(9, 16), "head.linear.bias": torch.randn(9)})
+    with pytest.raises(UserError, match=r"init_adapt=\[classes\]"):
+        transfer(make_classifier(), given)
+    report = transfer(make_classifier(), given, ["classes"])
+    assert set(report.names("new")) == {"head.linear.weight", "head.linear.bias"}
+
+
+@pytest.mark.parametrize("pool", ["mean", "cls"])
+def test_a_fine_tuned_classifier_starts_a_upernet(pool):
+    report = transfer(make_upernet(), checkpoint_of(randomise(make_classifier(pool))))
+    assert all(name.startswith(("head.", "encoder.norm")) for name in report.names("unused"))

@@ -5,13 +5,14 @@ from typing import Literal
 
 from mae_hydra.weights.layouts.layout import Layout
 
-Kind = Literal["mae", "encoder", "segmentation", "classifier", "probe"]
+Kind = Literal["mae", "encoder", "segmentation", "patch_segmentation", "classifier", "probe"]
 
 PARTS = ("encoder.", "decoder.", "pyramid.", "head.", "auxiliary.")
 WORDS: dict[Kind, str] = {
     "mae": "a masked autoencoder",
     "encoder": "an encoder",
     "segmentation": "a UPerNet",
+    "patch_segmentation": "a segmentation of patches",
     "classifier": "a classifier",
     "probe": "a linear probe",
 }
@@ -20,7 +21,7 @@ WORDS: dict[Kind, str] = {
 def kind_of(names: Collection[str]) -> Kind:
     """What model the tensors under our `names` are."""
     if "head.classify.weight" in names:
-        return "segmentation"
+        return "segmentation" if any(name.startswith("pyramid.") for name in names) else "patch_segmentation"
     if "head.batch_norm.running_mean" in names:
         return "probe"
     if "head.linear.weight" in names:

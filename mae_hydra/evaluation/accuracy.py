@@ -1,0 +1,147 @@
+"""Top-1 and top-5 accuracy on the validation set."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mae_hydra.data import EvalCrop, ImageData
+from mae_hydra.distributed import all_reduce_sum, is_main
+from mae_hydra.errors import UserError
+from mae_hydra.evaluation.clock import Clock
+from mae_hydra.evaluation.corruptions import Corruptions
+from mae_hydra.evaluation.held_out import HeldOut
+from mae_hydra.evaluation.metrics import count_confusions
+from mae_hydra.evaluation.pictures import as_rgb, channels_last
+from mae_hydra.figures.gallery import gallery
+from mae_hydra.types import Evaluation, Picture
+
+LARGEST_WITH_MARGIN = 224  # pixels; the original crops with a margin up to here, and takes all of larger images
+MARGIN = 0.875
+TOP = 5
+PICTURE_COLUMNS = 4
+
+
+class Accuracy:
+    """Scalars `top1`, `top5` (in percent) and `loss`; every image counts once, on however many processes.
+
+    `crop_ratio`: see `EvalCrop`; None is the original's rule, 0.875 up to 224 pixels and 1 above. Where the data hold a
+    part of the classes only (ImageNet-A and -R), the prediction is the best of these. `baseline`: a file of error rates
+    by corruption, for the mean corruption error of ImageNet-C. Gives the table `per_class`, `per_group` for data in
+    groups, and the picture `predictions`.
+    """
+
+    def __init__(
+        self,
+        *,
+        data: ImageData,
+        inference: Any,
+        every: int | float | None,
+        batch_size: int,
+        num_workers: int,
+        num_pictures: int,
+        limit: int | None,
+        crop_ratio: float | None,
+        baseline: str | None,
+    ) -> None:
+        if data.target != "class":
+            raise UserError(
+                "accuracy needs a class for every image, and this data set has none; use data=imagenet or "
+                "data=scene_classes"
+            )
+        if crop_ratio is None:
+            crop_ratio = MARGIN if min(data.image_size) <= LARGEST_WITH_MARGIN else 1.0
+        self.data = data
+        self.corruptions = Corruptions(baseline) if data.grouped else None
+        if baseline is not None and self.corruptions is None:
+            raise ValueError("baseline is of data in groups of corruptions: data=imagenet_variant")
+        self.clock = Clock(every)
+        self.held_out = HeldOut(
+            data,
+            EvalCrop(size=data.image_size, crop_ratio=crop_ratio),
+            batch_size=batch_size,
+            num_workers=num_workers,
+            num_pictures=num_pictures,
+            limit=limit,
+        )
+
+    def check(self, model: Any) -> None:
+        """Raise a UserError where the model knows other classes or takes images of another size."""
+        known = getattr(model, "num_classes", None)
+        if known != self.data.num_classes:
+            raise UserError(f"the model knows {known or 'no'} classes, the data have {self.data.num_classes}")
+        if tuple(model.encoder.image_size) != self.data.image_size:
+            size, own = ("x".join(map(str, each)) for each in (self.data.image_size, model.encoder.image_size))
+            raise UserError(f"the model takes images of {own}, data.image_size is {size}")
+
+    def due(self, step: int, total_steps: int) -> bool:
+        return self.clock.due(step, total_steps)
+
+    @torch.no_grad()
+    def run(self, model: Any, step: int) -> Evaluation:
+        device = model.mean.device
+        classes = self.data.num_classes
+        confusions = torch.zeros(classes, classes, dtype=torch.int64, device=device)
+        sums = torch.zeros(2, dtype=torch.float64, device=device)  # of the loss, and right among the best five
+        for samples in self.held_out.batches():
+            labels = torch.tensor([sample.label for _, sample in samples], device=device)
+            logits = self.logits(model, torch.stack([sample.image for _, sample in samples]).to(device))
+            best = logits.topk(min(TOP, classes), dim=1).indices
+            confusions += count_confusions(best[:, 0], labels, classes, ignore_index=-1)
+            right = (best == labels[:, None]).any(1).sum()
+            sums += torch.stack([F.cross_entropy(logits, labels, reduction="sum").double(), right.double()])
+            if self.corruptions is not None:
+                self.corruptions.add([sample.name for _, sample in samples], (best[:, 0] == labels).tolist())
+        all_reduce_sum(confusions)
+        images = int(confusions.sum())
+        loss, among_five = (all_reduce_sum(sums) / images).tolist()
+        scalars = {"top1": 100 * float(confusions.diag().sum()) / images, "top5": 100 * among_five, "loss": loss}
+        tables = {"per_class": _per_class(confusions, self.data.class_names)}
+        if self.corruptions is not None:
+            found, tables["per_group"] = self.corruptions.scores()
+            scalars |= found
+        title = f"step {step}: top-1 {scalars['top1']:.1f} %"
+        return Evaluation(scalars, self._pictures(model, title) if is_main() else {}, tables)
+
+    def logits(self, model: Any, images: Tensor) -> Tensor:
+        """float32 (B, C); of a class that the data do not hold at all, minus infinity."""
+        logits = model(images).float()
+        if self.data.present_classes is not None:
+            absent = torch.ones(self.data.num_classes, dtype=torch.bool)
+            absent[list(self.data.present_classes)] = False
+            logits = logits.masked_fill(absent.to(logits.device), -torch.inf)
+        return logits
+
+    def _pictures(self, model: Any, title: str) -> Mapping[str, Picture]:
+        shown = [sample for _, sample in self.held_out.pictures()]
+        if not shown:
+            return {}
+        images = torch.stack([sample.image for sample in shown])
+        probabilities = self.logits(model, images.to(model.mean.device)).softmax(1).cpu()
+        names = self.data.class_names
+        captions = []
+        for sample, row in zip(shown, probabilities, strict=True):
+            assert isinstance(sample.label, int)
+            best = int(row.argmax())
+            word = "right" if best == sample.label else f"not {names[sample.label]}"
+            captions.append(f"{names[best]} {100 * row[best]:.0f} % ({word})")
+        pixels = gallery(
+            [as_rgb(channels_last(image)) for image in images], captions, columns=PICTURE_COLUMNS, title=title
+        )
+        return {"predictions": Picture(pixels, title)}
+
+
+def _per_class(confusions: Tensor, names: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Accuracy of every class that occurs, in percent, and what it is taken for most often."""
+    matrix = confusions.cpu()
+    rows = []
+    for number, name in enumerate(names):
+        images, right = int(matrix[number].sum()), int(matrix[number, number])
+        others = matrix[number].clone()
+        others[number] = 0
+        mistaken = names[int(others.argmax())] if others.any() else None
+        accuracy = 100 * right / images if images else None
+        rows.append({"name": name, "accuracy": accuracy, "images": images, "mistaken_for": mistaken})
+    return rows

@@ -1,0 +1,42 @@
+"""What an encoder makes of whole images: one vector each, for nearest neighbours and linear probes.
+
+Shape letters: N images, D width.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from mae_hydra.distributed import all_reduce_sum
+from mae_hydra.evaluation.held_out import HeldOut
+
+POOLS = ("mean", "cls")
+
+
+class Features(NamedTuple):
+    """`vectors`: float32 (N, D). `labels`: int64 (N,). `indices`: positions in the data set."""
+
+    vectors: Tensor
+    labels: Tensor
+    indices: list[int]
+
+
+def pooled(model: Any, images: Tensor, pool: str) -> Tensor:
+    """float32 (B, D) of uint8 images, nothing hidden: the mean of the patch tokens, or the cls token."""
+    tokens = model.encoder.tokens(model.prepare(images))
+    return (tokens[:, 0] if pool == "cls" else tokens[:, 1:].mean(1)).float()
+
+
+@torch.no_grad()
+def extract(model: Any, images: HeldOut, pool: str) -> Features:
+    """Features of all of `images`, in every process; each encodes its share."""
+    device = model.mean.device
+    rows = {index: row for row, index in enumerate(images.indices)}
+    vectors = torch.zeros(len(rows), model.encoder.embed_dim, device=device)
+    labels = torch.zeros(len(rows), dtype=torch.int64, device=device)
+    for samples in images.batches():
+        own = torch.tensor([rows[index] for index, _ in samples], device=device)
+        vectors[own] = pooled(model, torch.stack([sample.image for _, sample in samples]).to(device), pool)
+        labels[own] = torch.tensor([sample.label for _, sample in samples], device=device)
+    return Features(all_reduce_sum(vectors), all_reduce_sum(labels), images.indices)  # the others' rows are zero here

@@ -1,0 +1,49 @@
+"""What a classifier says of pictures."""
+
+import json
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mae_hydra import atomic
+from mae_hydra.data import EvalCrop, Sample
+from mae_hydra.evaluation.accuracy import LARGEST_WITH_MARGIN, MARGIN
+from mae_hydra.models import Classifier
+from mae_hydra.weights import Checkpoint
+
+MOST_LIKELY = 5
+
+
+class Classes:
+    """classes/<name>.json: the most likely classes and their probabilities, of the centre that evaluation looks at."""
+
+    def __init__(self, model: Classifier, checkpoint: Checkpoint, out: Path) -> None:
+        self.model, self.out = model, out
+        size = model.encoder.image_size
+        self.transform = EvalCrop(size=size, crop_ratio=MARGIN if min(size) <= LARGEST_WITH_MARGIN else 1.0)
+        names, count = checkpoint.meta.get("class_names"), model.num_classes
+        known = isinstance(names, list) and len(names) == count
+        self.class_names = list(names) if known and names else [f"class {number}" for number in range(count)]
+
+    def files(self, name: str) -> list[Path]:
+        return [self.out / "classes" / f"{name}.json"]
+
+    def write(self, images: list[Tensor], names: list[str]) -> list[Path]:
+        cut = torch.stack([self.transform(Sample(image, None, "")).image for image in images]) if images else None
+        if cut is None:
+            return []
+        shares = self.model(cut.to(self.model.mean.device)).float().softmax(1).cpu()
+        best = shares.topk(min(MOST_LIKELY, self.model.num_classes), dim=1)
+        written = []
+        for name, places, values in zip(names, best.indices.tolist(), best.values.tolist(), strict=True):
+            found = [
+                {"class": self.class_names[place], "id": place, "probability": round(value, 6)}
+                for place, value in zip(places, values, strict=True)
+            ]
+            [file] = self.files(name)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with atomic.writing(file) as temporary:
+                temporary.write_text(json.dumps(found, indent=1) + "\n")
+            written.append(file)
+        return written

@@ -1,0 +1,85 @@
+"""Segmentation from the last tokens alone: the linear probe (frozen encoder, one Linear per patch) and an FCN."""
+
+from collections.abc import Sequence
+
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from mae_hydra.errors import UserError
+from mae_hydra.models.encoder import VisionTransformer
+from mae_hydra.models.fcn_head import FCNHead
+from mae_hydra.models.freezing import freeze, keep_frozen
+from mae_hydra.models.linear_seg_head import LinearSegHead
+from mae_hydra.models.pixel_loss import check_normalizer, pixel_count, pixel_cross_entropy
+from mae_hydra.models.pixels import channel_statistics, normalise
+from mae_hydra.models.upernet_head import resize
+from mae_hydra.types import Batch, Loss
+
+
+class PatchSegmenter(nn.Module):
+    """Class logits for every pixel, from one map: the tokens after the encoder's final norm.
+
+    `trainable_blocks`: see `freeze`; 0 makes it a probe. `normalizer`: as of `UPerNet`.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        *,
+        encoder: VisionTransformer,
+        head: LinearSegHead | FCNHead,
+        trainable_blocks: int | float | None,
+        ignore_index: int,
+        normalizer: str,
+        mean: Sequence[float],
+        std: Sequence[float],
+    ) -> None:
+        super().__init__()
+        check_normalizer(normalizer)
+        if head.in_dim != encoder.embed_dim:
+            raise ValueError(f"the head's in_dim must be {encoder.embed_dim} to fit the encoder, got {head.in_dim}")
+        if encoder.norm is None:
+            raise ValueError("this model takes tokens after the norm: the encoder needs final_norm=true")
+        self.encoder, self.head = encoder, head
+        self.ignore_index, self.normalizer = ignore_index, normalizer
+        self.num_classes, self.num_depths = head.num_classes, encoder.num_depths
+        self._frozen = freeze(encoder, trainable_blocks)
+        for name, values in zip(("mean", "std"), channel_statistics(mean, std, encoder.in_chans), strict=True):
+            self.register_buffer(name, values, persistent=False)
+
+    def prepare(self, images: UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Normalised images, on the device."""
+        return normalise(images, self.mean, self.std)
+
+    def forward(self, images: UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"]) -> Float[Tensor, "b classes h w"]:
+        """Logits at the size of the images."""
+        return resize(self.low_resolution_logits(images), images.shape[2:])
+
+    def low_resolution_logits(
+        self, images: UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"]
+    ) -> Float[Tensor, "b classes _ _"]:
+        """Logits of every patch (B, K, h, w)."""
+        tokens = self.encoder.tokens(self.prepare(images))
+        return self.head(tokens[:, 1:].transpose(1, 2).unflatten(2, self.encoder.grid))
+
+    def train(self, mode: bool = True) -> "PatchSegmenter":
+        super().train(mode)
+        keep_frozen(self._frozen)
+        return self
+
+    def loss(self, batch: Batch) -> Loss:
+        """Cross-entropy summed over labelled pixels."""
+        if batch.labels is None or batch.labels.ndim != 3:
+            raise ValueError("a segmentation model needs labels (B, H, W); this data set has none")
+        if self.training and len(batch) < 2:
+            raise UserError("batch normalisation needs at least 2 images at a time; use data.batch_size=2 or more")
+        labels = batch.labels.long()
+        total = pixel_cross_entropy(self.low_resolution_logits(batch.images), labels, self.ignore_index)
+        return Loss(total, pixel_count(labels, self.ignore_index, self.normalizer))
+
+    def depth_of(self, name: str) -> int:
+        if name.startswith("encoder."):
+            return self.encoder.depth_of(name.removeprefix("encoder."))
+        return self.num_depths - 1

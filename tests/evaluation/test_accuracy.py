@@ -1,0 +1,127 @@
+"""Top-1, top-5 and the mean corruption error, against counts made by hand."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from mae_hydra.data import ImageData, Sample
+from mae_hydra.errors import UserError
+from mae_hydra.evaluation import Accuracy
+
+CLASSES = 7
+
+
+class Images:
+    """A grey image whose value is `number`; its class is given."""
+
+    def __init__(self, labels, names=None):
+        self.labels = labels
+        self.names = names or [f"c/{n}.jpg" for n in range(len(labels))]
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, index):
+        return Sample(torch.full((3, 40, 40), index, dtype=torch.uint8), self.labels[index], self.names[index])
+
+
+class Table(nn.Module):
+    """Logits of image n are row n of a table."""
+
+    def __init__(self, logits):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(3))
+        self.register_buffer("table", logits)
+        self.num_classes = logits.shape[1]
+        self.encoder = SimpleNamespace(image_size=(32, 32))
+
+    def forward(self, images):
+        return self.table[images[:, 0, 0, 0].long()]
+
+
+def data(labels, names=None, **changes) -> ImageData:
+    images = Images(labels, names)
+    facts = {
+        "train": images, "validation": images, "image_size": (32, 32), "channels": 3, "mean": (0.5,) * 3,
+        "std": (0.25,) * 3, "num_classes": CLASSES, "class_names": tuple("abcdefg"),
+        "palette": np.zeros((CLASSES, 3), np.uint8), "ignore_index": 255, "target": "class", "batch_size": 2,
+        "num_workers": 0,
+    }  # fmt: skip
+    return ImageData(**(facts | changes))
+
+
+def accuracy(given, **changes) -> Accuracy:
+    settings = {
+        "data": given, "inference": {}, "every": None, "batch_size": 3, "num_workers": 0, "num_pictures": 2,
+        "limit": None, "crop_ratio": None, "baseline": None,
+    }  # fmt: skip
+    return Accuracy(**(settings | changes))
+
+
+def test_every_image_counts_once_and_scores_are_those_of_a_count_by_hand():
+    torch.manual_seed(0)
+    logits, labels = torch.randn(10, CLASSES), [n % 5 for n in range(10)]
+    found = accuracy(data(labels)).run(Table(logits), 3)
+    ranked = logits.argsort(1, descending=True).tolist()
+    assert found.scalars["top1"] == pytest.approx(
+        10 * sum(row[0] == label for row, label in zip(ranked, labels, strict=True))
+    )
+    assert found.scalars["top5"] == pytest.approx(
+        10 * sum(label in row[:5] for row, label in zip(ranked, labels, strict=True))
+    )
+    assert found.scalars["loss"] == pytest.approx(F.cross_entropy(logits, torch.tensor(labels)).item(), rel=1e-5)
+    rows = {row["name"]: row for row in found.tables["per_class"]}
+    assert rows["a"]["images"] == 2
+    assert rows["a"]["accuracy"] == 50 * sum(ranked[n][0] == 0 for n in (0, 5))
+    assert rows["g"] == {"name": "g", "accuracy": None, "images": 0, "mistaken_for": None}
+    assert found.pictures["predictions"].pixels.ndim == 3
+
+
+def test_of_a_subset_of_classes_the_prediction_is_the_best_of_these():
+    logits = torch.tensor([[9.0, 1, 2, 0, 0, 0, 0], [9.0, 3, 2, 0, 0, 0, 0]])
+    assert accuracy(data([2, 2])).run(Table(logits), 0).scalars["top1"] == 0
+    assert accuracy(data([2, 2], present_classes=(1, 2))).run(Table(logits), 0).scalars["top1"] == 50
+
+
+def test_corruptions_are_averaged_over_severities_and_divided_by_the_baseline(tmp_path):
+    names = [f"{kind}/{level}/c/{n}.jpg" for kind in ("fog", "snow") for level in (1, 2) for n in range(2)]
+    right = [1, 1, 1, 0, 0, 0, 1, 0]  # fog: 0 and 50 % wrong, snow: 100 and 50 %
+    logits = torch.stack([F.one_hot(torch.tensor(1 if good else 2), CLASSES).float() for good in right])
+    baseline = tmp_path / "alexnet.txt"
+    baseline.write_text("fog 50\nsnow 80\nfrost 60\n")
+    found = accuracy(data([1] * 8, names, grouped=True), baseline=str(baseline)).run(Table(logits), 0)
+    assert found.scalars["mean_error"] == pytest.approx((25 + 75) / 2)
+    assert found.scalars["mCE"] == pytest.approx(100 * (25 / 50 + 75 / 80) / 2)
+    assert [row["name"] for row in found.tables["per_group"]] == ["fog/1", "fog/2", "snow/1", "snow/2"]
+    assert [row["top1"] for row in found.tables["per_group"]] == [100, 50, 0, 50]
+
+
+@pytest.mark.parametrize(
+    ("size", "ratio", "resized"), [((32, 32), None, 36), ((256, 256), None, 256), ((32, 32), 0.5, 64)]
+)
+def test_the_crop_is_the_originals(size, ratio, resized):
+    found = accuracy(data([0], image_size=size), crop_ratio=ratio)
+    assert found.held_out._transform.cover == (resized, resized)
+    assert found.held_out._transform.size == size
+
+
+def test_models_and_data_that_do_not_fit_are_refused():
+    with pytest.raises(UserError, match="accuracy needs a class for every image"):
+        accuracy(data([0], target="none"))
+    with pytest.raises(UserError, match="the model knows 5 classes, the data have 7"):
+        accuracy(data([0])).check(Table(torch.zeros(1, 5)))
+    with pytest.raises(UserError, match=r"takes images of 32x32, data\.image_size is 64x64"):
+        accuracy(data([0], image_size=(64, 64))).check(Table(torch.zeros(1, 7)))
+    with pytest.raises(ValueError, match="baseline is of data in groups"):
+        accuracy(data([0]), baseline="x")
+
+
+@pytest.mark.parametrize("line", ["fog", "fog high", "fog 0", "fog 101"])
+def test_a_baseline_that_cannot_be_read_is_refused(tmp_path, line):
+    (tmp_path / "b.txt").write_text(line)
+    with pytest.raises(UserError, match="fog"):
+        accuracy(data([0], grouped=True), baseline=str(tmp_path / "b.txt"))

@@ -1,0 +1,151 @@
+"""Nearest neighbours and linear classifiers of frozen features, against loops and scipy's optimum."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mae_hydra.data import scenes
+from mae_hydra.errors import UserError
+from mae_hydra.evaluation import FeatureProbe, neighbours
+from mae_hydra.evaluation.linear_classifier import fit_linear
+from mae_hydra.evaluation.neighbours import nearest, votes
+from mae_hydra.models import MAE, MAEDecoder, VisionTransformer
+
+
+def test_neighbours_and_votes_are_those_of_a_loop(monkeypatch):
+    monkeypatch.setattr(neighbours, "QUERIES", 3)
+    monkeypatch.setattr(neighbours, "BANK", 4)
+    torch.manual_seed(0)
+    queries, bank, labels = torch.randn(7, 5), torch.randn(11, 5), torch.arange(11) % 3
+    similar, places = nearest(queries, bank, 4)
+    counted = votes(similar, labels[places], 3, temperature=0.1)
+    for q in range(7):
+        every = [
+            (float(queries[q] @ bank[n]) / (float(queries[q].norm()) * float(bank[n].norm())), n) for n in range(11)
+        ]
+        closest = sorted(every, reverse=True)[:4]
+        assert places[q].tolist() == [n for _, n in closest]
+        by_hand = [sum(math.exp(s / 0.1) for s, n in closest if n % 3 == c) for c in range(3)]
+        assert torch.allclose(counted[q] / counted[q].sum(), torch.tensor(by_hand) / sum(by_hand), rtol=1e-4)
+
+
+@pytest.mark.parametrize("k", [0, 12])
+def test_an_impossible_k_is_refused(k):
+    with pytest.raises(ValueError, match=r"k must lie in 1\.\.11"):
+        nearest(torch.randn(2, 5), torch.randn(11, 5), k)
+
+
+def test_the_linear_classifier_is_at_the_optimum():
+    """The gradient of the objective, written out with NumPy, vanishes there."""
+    torch.manual_seed(0)
+    vectors = torch.randn(60, 6) * torch.tensor([1, 10, 0.1, 1, 1, 1.0]) + 3
+    labels = (vectors[:, 0] > 3).long() + (vectors[:, 1] > 3).long()
+    found = fit_linear(vectors, labels, 3, l2=1e-2, iterations=500)
+    x = vectors.numpy().astype(float)
+    x = (x - x.mean(0)) / np.sqrt(x.var(0) + 1e-6)
+    weight, bias = found.weight.numpy().astype(float), found.bias.numpy().astype(float)
+    scores = np.exp(x @ weight.T + bias)
+    errors = (scores / scores.sum(1, keepdims=True) - np.eye(3)[labels.numpy()]) / 60
+    assert np.abs(errors.T @ x + 1e-2 * weight).max() < 1e-4
+    assert np.abs(errors.sum(0)).max() < 1e-4
+    assert (found.logits(vectors).argmax(1) == labels).float().mean() > 0.8
+
+
+def tiny_mae() -> MAE:
+    torch.manual_seed(0)
+    encoder = VisionTransformer(
+        image_size=32, patch_size=8, in_chans=3, embed_dim=16, depth=2, num_heads=2, mlp_ratio=2.0, out_indices=[0, 1],
+        drop_path_rate=0.0, positions="fixed", relative_position_bias=False, layer_scale=None, final_norm=True,
+    )  # fmt: skip
+    decoder = MAEDecoder(
+        encoder_dim=16, embed_dim=8, depth=1, num_heads=2, mlp_ratio=2.0, patch_size=8, in_chans=3, image_size=32
+    )
+    model = MAE(
+        encoder=encoder, decoder=decoder, mask_ratio=0.75, masking="random", norm_pix=True, mean=[0.5] * 3,
+        std=[0.25] * 3,
+    )  # fmt: skip
+    return model.eval()
+
+
+def class_scenes(**changes):
+    settings = {
+        "image_size": 32, "num_train": 40, "num_validation": 12, "train_limit": None, "seed": 0, "channels": 3,
+        "mean": [0.5] * 3, "std": [0.25] * 3, "num_classes": 7, "ignore_index": 255, "batch_size": 4, "num_workers": 0,
+        "target": "class",
+    }  # fmt: skip
+    return scenes(**(settings | changes))
+
+
+def probe(data, **changes) -> FeatureProbe:
+    settings = {
+        "data": data, "inference": {}, "every": None, "batch_size": 5, "num_workers": 0, "num_pictures": 3,
+        "limit": None, "bank": None, "pool": "mean", "k": 3, "temperature": 0.07, "l2": 1e-3, "iterations": 20,
+    }  # fmt: skip
+    return FeatureProbe(**(settings | changes))
+
+
+@pytest.mark.parametrize("pool", ["mean", "cls"])
+def test_an_encoder_that_is_asked_about_its_own_images_knows_them(pool):
+    data = class_scenes()
+    found = probe(dataclasses.replace(data, validation=data.train), k=1, pool=pool).run(tiny_mae(), 0)
+    assert found.scalars["knn"] == 100  # every image is its own nearest neighbour
+    assert found.scalars["linear"] > 50
+    assert found.pictures["neighbours"].pixels.shape[2] == 3
+
+
+def test_an_evaluation_leaves_the_model_and_its_generators_alone():
+    model = tiny_mae().train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    state = torch.random.get_rng_state()
+    probe(class_scenes()).run(model, 0)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(p.grad is None for p in model.parameters())
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+@pytest.mark.parametrize(("bank", "images"), [(0.1, 4), (8, 8), (None, 40), (1000, 40)])
+def test_a_few_shot_bank_is_a_share_or_a_number(bank, images):
+    assert len(probe(class_scenes(), bank=bank).bank.indices) == images
+
+
+def test_without_l2_there_are_neighbours_alone():
+    assert set(probe(class_scenes(), l2=None).run(tiny_mae(), 0).scalars) == {"knn"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pool": "max"}, "pool must be"),
+        ({"temperature": 0}, "temperature must be positive"),
+        ({"l2": -1}, "l2 must not be negative"),
+        ({"iterations": 0}, "iterations must be"),
+        ({"k": 41}, "k must lie in"),
+    ],
+)
+def test_impossible_settings_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        probe(class_scenes(), **changes)
+
+
+def test_data_without_classes_are_refused_with_the_way_out():
+    with pytest.raises(UserError, match="data=scene_classes"):
+        probe(class_scenes(target="map", num_classes=12))
+
+
+def test_a_model_of_another_size_is_refused():
+    with pytest.raises(UserError, match=r"takes images of 32x32, data\.image_size is 64x64"):
+        probe(class_scenes(image_size=64)).check(tiny_mae())
+
+
+def test_any_model_with_an_encoder_can_be_asked():
+    class Holder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            inner = tiny_mae()
+            self.encoder, self.prepare, self.mean = inner.encoder, inner.prepare, inner.mean
+
+    assert "knn" in probe(class_scenes()).run(Holder(), 0).scalars
