@@ -5,12 +5,11 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from mae_hydra.engine.settings import AUTOCAST
+from mae_hydra.flops import faked
+from mae_hydra.models import Classifier
 from mae_hydra.types import Batch
 
 
@@ -19,16 +18,6 @@ class Activations(NamedTuple):
 
     per_image: int
     fixed: int
-
-
-def training_flops(model: nn.Module) -> float:
-    """Floating-point operations of one image, forward and backward; `model` may be on the meta device.
-
-    Products of matrices, convolutions and attention, 2 for a multiplication with its addition, as in the literature.
-    """
-    with _faked(model) as faked, sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        faked.loss(_batch(faked, 2)).total.backward()
-    return counter.get_total_flops() / 2
 
 
 def activations(model: nn.Module, precision: str) -> Activations:
@@ -66,11 +55,11 @@ def _kept(model: nn.Module, precision: str, images: int) -> int:
         return tensor
 
     dtype = AUTOCAST.get(precision)
-    with _faked(model) as faked:
-        own = {parameter.untyped_storage()._cdata for parameter in faked.parameters()}
+    with faked(model) as copy:
+        own = {parameter.untyped_storage()._cdata for parameter in copy.parameters()}
         # The processor's autocast stands in for the accelerator's: fp16 takes what bf16 takes.
         with saved_tensors_hooks(note, lambda tensor: tensor), _autocast(dtype is not None):
-            faked.loss(_batch(faked, images))
+            copy.loss(example_batch(copy, images))
     return sum(found.values())
 
 
@@ -78,37 +67,12 @@ def _autocast(enabled: bool) -> AbstractContextManager[Any]:
     return torch.autocast("cpu", dtype=torch.bfloat16) if enabled else nullcontext()
 
 
-class _faked:
-    """A context with `model`'s tensors replaced by ones that have shapes only; they come back at its end."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self.model, self.mode = model, FakeTensorMode()
-        self._kept: list[tuple[dict[str, Any], dict[str, Any]]] = []
-
-    def __enter__(self) -> Any:
-        self.mode.__enter__()
-        for module in self.model.modules():
-            holders: tuple[Any, Any] = (module._parameters, module._buffers)
-            for tensors in holders:
-                self._kept.append((tensors, dict(tensors)))
-                for name, tensor in list(tensors.items()):
-                    if tensor is not None:
-                        tensors[name] = _like(tensor)
-        self.model.train()
-        return self.model
-
-    def __exit__(self, *error: Any) -> None:
-        for tensors, kept in self._kept:
-            tensors.update(kept)
-        self.mode.__exit__(*error)
-
-
-def _like(tensor: torch.Tensor) -> torch.Tensor:
-    made = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
-    return nn.Parameter(made, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else made
-
-
-def _batch(model: Any, images: int) -> Batch:
+def example_batch(model: Any, images: int) -> Batch:
+    """As many empty images as `images` says, with labels of the kind that the model learns from."""
     size = model.encoder.image_size
-    labels = torch.zeros(images, *size, dtype=torch.uint8) if hasattr(model, "num_classes") else None
+    labels = None
+    if isinstance(model, Classifier):
+        labels = torch.zeros(images, dtype=torch.int64)
+    elif hasattr(model, "num_classes"):
+        labels = torch.zeros(images, *size, dtype=torch.uint8)
     return Batch(torch.zeros(images, model.encoder.in_chans, *size, dtype=torch.uint8), labels)

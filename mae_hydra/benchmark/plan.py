@@ -9,36 +9,17 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from mae_hydra.benchmark.estimate import Activations, activations, state_bytes, training_flops
+from mae_hydra.benchmark.estimate import Activations, activations, example_batch, state_bytes
 from mae_hydra.benchmark.parts import count_parts
 from mae_hydra.engine import cut_batch
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.check import check
 from mae_hydra.experiment.compose import compose_config
 from mae_hydra.experiment.construct import build, complete, evaluator_nodes
+from mae_hydra.flops import training_flops
 
 # (training, validation) images of data sets that need not be here to plan for them.
 KNOWN = {"mae_hydra.data.imagenet": (1_281_167, 50_000), "mae_hydra.data.ade20k": (20_210, 2_000)}
-
-
-@dataclass(frozen=True)
-class Device:
-    """Peak dense TFLOP/s with matrix units, bf16 (V100: fp16) and fp32, and memory in GB, as its maker states them."""
-
-    name: str
-    low: float
-    full: float
-    memory: float
-
-
-DEVICES = {
-    "h200": Device("NVIDIA H200 SXM", 989, 67, 141),
-    "h100": Device("NVIDIA H100 SXM", 989, 67, 80),
-    "a100": Device("NVIDIA A100 SXM", 312, 19.5, 80),
-    "l40s": Device("NVIDIA L40S", 362, 91.6, 48),
-    "v100": Device("NVIDIA V100 SXM", 125, 15.7, 32),
-    "rtx4090": Device("NVIDIA GeForce RTX 4090", 165, 82.6, 24),
-}
 
 
 @dataclass(frozen=True)
@@ -105,7 +86,7 @@ def plan(words: Sequence[str], *, devices: int | None, images: int | None) -> Pl
     schedule = complete("schedule", build(config.schedule, "schedule"), steps_per_epoch)
     rates = [group["initial_lr"] for group in optimizer.param_groups]
     state, checkpoint = state_bytes(model, average=config.engine.ema_decay is not None)
-    flops = training_flops(model)
+    flops = training_flops(model, example_batch(model, 2))
     evaluations, evaluated = _evaluations(config, counts[1], schedule.steps)
     made = Plan(
         name=config.name,

@@ -17,12 +17,13 @@ from rich.console import Group
 from rich.table import Table
 
 from mae_hydra import atomic
-from mae_hydra.benchmark.estimate import state_bytes, training_flops
+from mae_hydra.benchmark.estimate import example_batch, state_bytes
 from mae_hydra.benchmark.machine import describe_machine, in_words
 from mae_hydra.benchmark.scaling import Inputs, Row, row, simulate, sources
 from mae_hydra.data import PretrainAugment, Sample, decode_image
 from mae_hydra.experiment.compose import compose_config
 from mae_hydra.experiment.construct import build
+from mae_hydra.flops import training_flops
 from mae_hydra.seeds import generator
 
 DEVICES = (8, 64, 512)
@@ -40,7 +41,7 @@ def report(words: Sequence[str]) -> tuple[Group, dict[str, Any]]:
     size, rate = _images(model.encoder.image_size[0])
     inputs = Inputs(
         parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
-        step_flops=training_flops(model),
+        step_flops=training_flops(model, example_batch(model, 2)),
         checkpoint_bytes=state_bytes(model, average=False)[1],
         image_bytes=size,
         decode_rate=rate,

@@ -19,7 +19,13 @@ SEGMENT = {"pre-trained": "pretrained", "from scratch": "scratch"}  # what it is
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("outputs/demo"), help="where to write (default: %(default)s)")
     parser.add_argument("--seeds", default="0", help="repeat everything for each, e.g. 0,1,2 (default: %(default)s)")
-    parser.add_argument("overrides", nargs="*", help="added to all three runs, e.g. +debug=smoke")
+    parser.add_argument(
+        "--task",
+        choices=("segment", "classify"),
+        default="segment",
+        help="what the pre-trained encoder is then used for (default: %(default)s)",
+    )
+    parser.add_argument("overrides", nargs="*", help="added to all runs, e.g. +debug=smoke")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -32,6 +38,8 @@ def run(options: argparse.Namespace) -> int:
     except ValueError as error:
         raise UserError(f"--seeds takes whole numbers with commas between them, got {options.seeds!r}") from error
     folders = [options.out if len(seeds) == 1 else options.out / f"seed{seed}" for seed in seeds]
+    if options.task == "classify":
+        return _classify(options.out, dict(zip(seeds, folders, strict=True)), options.overrides)
     for seed, out in zip(seeds, folders, strict=True):
         common = [f"seed={seed}", *options.overrides]
         print(f"\n[1/3] Pre-training a masked autoencoder without labels -> {out / 'pretrain'}", flush=True)
@@ -42,6 +50,19 @@ def run(options: argparse.Namespace) -> int:
         _train(out / "scratch", ["+experiment=demo_scratch", *common])
         rows += [{"seed": seed, "start": name, **_results(out / folder)} for name, folder in SEGMENT.items()]
     write_report(options.out, folders[0], rows, seconds=time.time() - began)
+    return 0
+
+
+def _classify(out: Path, folders: dict[int, Path], overrides: list[str]) -> int:
+    from mae_hydra.commands.demo_classify import run_ways, write_table
+
+    results = []
+    for seed, folder in folders.items():
+        common = [f"seed={seed}", *overrides]
+        print(f"\nPre-training a masked autoencoder without labels -> {folder / 'pretrain'}", flush=True)
+        _train(folder / "pretrain", ["+experiment=demo_pretrain", *common])
+        results.append(run_ways(folder, common, _train))
+    write_table(out, results)
     return 0
 
 

@@ -9,7 +9,8 @@ from mae_hydra.errors import UserError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from mae_hydra.benchmark.plan import Device, Plan
+    from mae_hydra.accelerators import Accelerator
+    from mae_hydra.benchmark.plan import Plan
 
 ROOM = 0.9  # of a device's memory: kernels and the allocator want some
 BATCHES = (8, 16, 32, 64, 128, 256)
@@ -30,11 +31,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from mae_hydra.benchmark.plan import DEVICES, plan
+    from mae_hydra.accelerators import ACCELERATORS
+    from mae_hydra.benchmark.plan import plan
     from mae_hydra.experiment.status import write_json
 
-    if options.gpu not in DEVICES:
-        raise UserError(f"--gpu must be one of {', '.join(DEVICES)}, got {options.gpu}")
+    if options.gpu not in ACCELERATORS:
+        raise UserError(f"--gpu must be one of {', '.join(ACCELERATORS)}, got {options.gpu}")
     if not 0 < options.mfu <= 1:
         raise UserError(f"--mfu is a share of the peak in (0, 1], got {options.mfu}")
     for name in ("devices", "images"):
@@ -45,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
     numbers = found.numbers()
     console.print(_model(found))
     console.print(_course(found))
-    device = DEVICES[options.gpu]
+    device = ACCELERATORS[options.gpu]
     if options.measure:
         seconds, line = _measured(options.words, found)
         numbers["measured_seconds_per_step"] = seconds
@@ -96,7 +98,7 @@ def _course(found: "Plan") -> "Table":
     return table
 
 
-def _memory(found: "Plan", device: "Device") -> "Table":
+def _memory(found: "Plan", device: "Accelerator") -> "Table":
     from rich.table import Table
 
     table = Table(title="Memory of a device, GB", title_justify="left", caption_justify="left")
@@ -116,7 +118,7 @@ def _memory(found: "Plan", device: "Device") -> "Table":
     return table
 
 
-def _memory_warnings(found: "Plan", device: "Device") -> list[str]:
+def _memory_warnings(found: "Plan", device: "Accelerator") -> list[str]:
     needed = found.memory_bytes("bf16", found.micro_batch) / 1e9
     if needed < ROOM * device.memory:
         return []
@@ -125,7 +127,7 @@ def _memory_warnings(found: "Plan", device: "Device") -> list[str]:
     return [f"{found.micro_batch} images at a time take {needed:.0f} GB of {device.memory:.0f} GB in bf16; {way_out}"]
 
 
-def _time(found: "Plan", device: "Device", mfu: float) -> str:
+def _time(found: "Plan", device: "Accelerator", mfu: float) -> str:
     hours = found.hours(device.low, mfu)
     rate = found.devices * device.low * 1e12 * mfu / found.flops_per_image
     return (

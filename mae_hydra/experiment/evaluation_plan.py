@@ -60,7 +60,9 @@ def plan_evaluation(path: Path, overrides: Sequence[str], prefer: str) -> Plan:
         for free in ("num_workers", "batch_size", "num_pictures", "every"):
             node.pop(free, None)
     fingerprint = hashlib.sha256(json.dumps(decisive, sort_keys=True, default=str).encode()).hexdigest()
-    words = [str(config[group]["_target_"]).rpartition(".")[2].lower() for group in ("data", "inference")]
+    # A classifier has no way of looking at a picture: its `inference` is empty.
+    built = [config[group].get("_target_") for group in ("data", "inference")]
+    words = [str(target).rpartition(".")[2].lower() for target in built if target is not None]
     return Plan(checkpoint, config, weights, fingerprint, f"{'-'.join(words)}-{fingerprint[:6]}")
 
 

@@ -13,6 +13,7 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
+from mae_hydra.accelerators import peak_tflops
 from mae_hydra.data import Augment, ImageData, TrainStream
 from mae_hydra.distributed import broadcast_object, is_main, rank, session, world_size
 from mae_hydra.engine import Checkpoints, Cut, Settings, State, Twin, cut_batch, fit, moving_average, wrap
@@ -20,10 +21,11 @@ from mae_hydra.errors import UserError
 from mae_hydra.experiment.construct import build, complete, evaluator_nodes
 from mae_hydra.experiment.provenance import origin_of, parent_of
 from mae_hydra.experiment.status import write_json
+from mae_hydra.flops import training_flops
 from mae_hydra.optim import describe_groups
 from mae_hydra.seeds import generator, seed_device
-from mae_hydra.tracking import Console, LocalFiles, Trackers
-from mae_hydra.types import Evaluator
+from mae_hydra.tracking import Console, LocalFiles, Trackers, Utilisation
+from mae_hydra.types import Batch, Evaluator, Tracker
 from mae_hydra.weights import read_checkpoint, transfer
 
 log = logging.getLogger("mae_hydra")
@@ -60,7 +62,7 @@ def _train(
 ) -> dict[str, float]:
     # What is cheap comes first: a large model should not be built for a mistake in what comes after it.
     augment: Augment = build(config.augment, "augment")
-    _try_first_sample(config, data, augment)
+    example = _try_first_sample(config, data, augment)
     cut = complete("engine", cut_batch, settings.global_batch, data.batch_size, world_size())
     synchronised = cut.world_size > 1 and settings.torch_device.type == "cuda"
     normalises = config.task == "segment" or config.head.get("batch_norm", False)
@@ -98,6 +100,8 @@ def _train(
         transfer(model, given, config.init_adapt).show()
     for evaluator in evaluators.values():
         evaluator.check(model)
+    peak = peak_tflops(settings.torch_device, settings.resolved_precision)
+    flops = None if peak is None else training_flops(model, example)
     twin = Twin(model) if settings.sharded else None
     average = moving_average(model, settings.ema_decay)
     forward = wrap(model, settings, average)
@@ -108,7 +112,9 @@ def _train(
         checkpoints.restore(state)
 
     chosen = [build(node, f"logger.{name}") for name, node in config.logger.items()]
-    tracker = Trackers([LocalFiles(), Console(total_steps=schedule.steps), *chosen])
+    tracker: Tracker = Trackers([LocalFiles(), Console(total_steps=schedule.steps), *chosen])
+    if flops is not None and peak is not None:
+        tracker = Utilisation(tracker, flops_per_image=flops, peak_tflops=peak, devices=world_size())
     for row in describe_groups(optimizer):
         log.info("parameter group %s", row)
     origin: dict[str, Any] = {}
@@ -172,8 +178,9 @@ def _shared(run_dir: Path) -> Path:
     return shared
 
 
-def _try_first_sample(config: DictConfig, data: ImageData, augment: Augment) -> None:
-    """One sample through the augmentation: what does not fit the task is said before anything large is built."""
+def _try_first_sample(config: DictConfig, data: ImageData, augment: Augment) -> Batch:
+    """One sample through the augmentation, twice in a batch: what does not fit the task is said before anything large
+    is built."""
     wanted = TARGETS.get(config.task)
     if wanted is not None and data.target != wanted:
         noun, sets = {
@@ -192,3 +199,5 @@ def _try_first_sample(config: DictConfig, data: ImageData, augment: Augment) -> 
     if tuple(image.shape[1:]) != data.image_size:
         size = "x".join(map(str, data.image_size))
         raise UserError(f"augment.size must be data.image_size ({size}), got {image.shape[1]}x{image.shape[2]}")
+    labels = None if label is None else torch.stack([torch.as_tensor(label)] * 2)
+    return Batch(torch.stack([image] * 2), labels)

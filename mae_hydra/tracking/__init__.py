@@ -4,6 +4,7 @@ from mae_hydra.tracking.console import Console
 from mae_hydra.tracking.group import Trackers
 from mae_hydra.tracking.local import LocalFiles
 from mae_hydra.tracking.tensorboard import TensorBoard
+from mae_hydra.tracking.utilisation import Utilisation
 from mae_hydra.tracking.wandb import Wandb
 
-__all__ = ["Console", "LocalFiles", "TensorBoard", "Trackers", "Wandb"]
+__all__ = ["Console", "LocalFiles", "TensorBoard", "Trackers", "Utilisation", "Wandb"]

@@ -1,0 +1,58 @@
+"""Model FLOP utilisation: operations counted from shapes, set against what the device can do."""
+
+import pytest
+import torch
+
+from mae_hydra import accelerators
+from mae_hydra.accelerators import peak_tflops
+from mae_hydra.experiment import entry
+from mae_hydra.flops import training_flops
+from mae_hydra.tracking import Utilisation
+from mae_hydra.types import Batch, Evaluation
+
+
+class Notes:
+    def __init__(self):
+        self.said = []
+
+    def __getattr__(self, name):
+        return lambda *args: self.said.append((name, args))
+
+
+def test_images_per_second_become_a_share_of_the_peak_of_one_device():
+    notes = Notes()
+    tracker = Utilisation(notes, flops_per_image=60e9, peak_tflops=100, devices=4)
+    tracker.start("run", {}, 0)
+    tracker.scalars(5, {"train/loss": 1.0})
+    tracker.scalars(10, {"perf/images_per_second": 4000.0})
+    tracker.evaluation(10, "validation", Evaluation({}))
+    tracker.finish("completed", {})
+    assert [name for name, _ in notes.said] == ["start", "scalars", "scalars", "evaluation", "finish"]
+    assert notes.said[1][1] == (5, {"train/loss": 1.0})
+    values = notes.said[2][1][1]
+    assert values["perf/tflops"] == pytest.approx(60)  # 4000 * 60 GFLOP / 4
+    assert values["perf/mfu"] == pytest.approx(0.6)
+
+
+def test_a_pretraining_of_vit_b_takes_the_published_operations():
+    """58.7 GFLOP an image: three times the forward pass, of which the hidden positions' prediction alone is done."""
+    with torch.device("meta"):
+        model = entry.build("model=mae_vitb", "data=folder", "data.image_size=224")
+    flops = training_flops(model, Batch(torch.zeros(2, 3, 224, 224, dtype=torch.uint8)))
+    assert 0.93 < flops / 58.7e9 < 1.0
+    assert all(parameter.device.type == "meta" for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "precision", "peak"),
+    [
+        ("NVIDIA H100 80GB HBM3", "bf16", 989),
+        ("NVIDIA H200", "fp32", 67),
+        ("Tesla V100-SXM2-32GB", "fp16", 125),
+        ("x", "bf16", None),
+    ],
+)
+def test_the_peak_is_that_of_the_drivers_device(monkeypatch, name, precision, peak):
+    monkeypatch.setattr(accelerators.torch.cuda, "get_device_name", lambda device: name)
+    assert peak_tflops(torch.device("cuda", 0), precision) == peak
+    assert peak_tflops(torch.device("cpu"), precision) is None
