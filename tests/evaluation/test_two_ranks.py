@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 import torch.multiprocessing as multiprocessing
+from test_accuracy import CLASSES, Table, accuracy, data
+from test_feature_probe import class_scenes, probe, tiny_mae
 from toy_data import RedReader, ToyImages, toy_data
 
 from mae_hydra.distributed import session
@@ -32,12 +34,22 @@ def evaluate() -> dict:
     return {"scalars": found.scalars, "table": found.tables["per_class"], "pictures": sorted(found.pictures)}
 
 
+def classify() -> dict:
+    torch.manual_seed(0)
+    names = [f"{kind}/1/c/{n}.jpg" for n, kind in enumerate(["fog", "snow", "fog", "fog", "snow", "fog", "snow"])]
+    evaluator = accuracy(data([n % 5 for n in range(7)], names, grouped=True), batch_size=2)
+    found = evaluator.run(Table(torch.randn(7, CLASSES)), 1)
+    features = probe(class_scenes(num_train=13, num_validation=7)).run(tiny_mae(), 1)
+    scalars = {**found.scalars, **{f"probe/{name}": value for name, value in features.scalars.items()}}
+    return {"scalars": scalars, "table": [*found.tables["per_class"], *found.tables["per_group"]]}
+
+
 def one_rank(rank: int, port: int, folder: str) -> None:
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
     with session(torch.device("cpu")):
-        torch.save(evaluate(), Path(folder, f"{rank}.pt"))
+        torch.save({"segment": evaluate(), "classify": classify()}, Path(folder, f"{rank}.pt"))
 
 
 @pytest.mark.slow
@@ -48,5 +60,9 @@ def test_two_ranks_find_what_one_finds_and_only_the_first_draws(tmp_path: Path) 
     multiprocessing.spawn(one_rank, (port, str(tmp_path)), nprocs=2)
     alone = evaluate()
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
-    assert first == alone
-    assert second == alone | {"pictures": []}
+    assert first["segment"] == alone
+    assert second["segment"] == alone | {"pictures": []}
+    assert first["classify"] == second["classify"]
+    whole = classify()
+    assert first["classify"]["table"] == whole["table"]
+    assert first["classify"]["scalars"] == pytest.approx(whole["scalars"])
