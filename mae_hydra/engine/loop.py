@@ -146,7 +146,12 @@ def fit(
 
 def _progress(state: State, steps_per_epoch: float, global_batch: int) -> dict[str, float]:
     """What the log says of the steps since its last line; reading it waits for the device."""
-    rates = [group["lr"] for group in state.optimizer.param_groups]
+    groups = state.optimizer.param_groups
     values = {f"train/{name}": value for name, value in state.window.read().items()}
-    values |= {"train/lr": max(rates), "epoch": state.step / steps_per_epoch, "images": state.step * global_batch}
-    return values | ({"train/lr_lowest": min(rates)} if min(rates) < max(rates) else {})  # of layer-wise decay
+    values |= {
+        "train/lr": max(group["lr"] for group in groups),
+        "epoch": state.step / steps_per_epoch,
+        "images": state.step * global_batch,
+    }
+    by_depth = {group["depth"]: group["lr"] for group in groups if group.get("depth") is not None}
+    return values | {f"train/lr/depth_{depth:02}": rate for depth, rate in by_depth.items()}

@@ -118,6 +118,7 @@ def _pictures(keys: list[str]) -> tuple[str, list[Any]]:
 def _course() -> tuple[str, list[Any]]:
     panels = [_line("learning rate", "train/lr"), _line("norm of the gradient", "train/grad_norm", log_y=True)]
     panels += [_line("images a second", "perf/images_per_second"), _line("memory, GB", "perf/memory_gb")]
+    panels.append(_line("share of the peak (MFU)", "perf/mfu"))
     return "Course and cost", [*panels, _line("skipped steps", "train/nonfinite_steps")]
 
 

@@ -147,3 +147,11 @@ def test_the_demo_of_classification_ends_in_one_table(tmp_path, monkeypatch, cap
     assert [line.split(" | ")[0].strip("| ") for line in table.splitlines()[2:]] == [
         "nearest neighbours", "linear, L-BFGS", "linear probe", "last block", "fine-tuning",
     ]  # fmt: skip
+
+
+def test_the_learning_rate_of_every_depth_is_logged(train):
+    assert train(*CLASSES, "hydra.run.dir=outputs/tuned") == 0
+    [*_, last] = [json.loads(line) for line in Path("outputs/tuned/metrics.jsonl").read_text().splitlines()]
+    rates = [last[f"train/lr/depth_{depth:02}"] for depth in range(4)]  # embedding, two blocks, head
+    assert rates[3] == last["train/lr"]
+    assert [rate / rates[3] for rate in rates] == pytest.approx([0.75**3, 0.75**2, 0.75, 1])
