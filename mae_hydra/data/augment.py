@@ -18,6 +18,9 @@ from mae_hydra.data.photometric import photometric_distortion
 from mae_hydra.data.randaugment import RandAugment
 from mae_hydra.data.source import Sample, height_width
 
+LARGEST_WITH_MARGIN = 224  # pixels
+MARGIN = 0.875
+
 
 class Augment(Protocol):
     """A sample to what is stacked into a batch: image uint8 (C, H, W) of one size for all, and its label."""
@@ -153,12 +156,15 @@ class SegmentAugment:
 class EvalCrop:
     """A sample to its resized centre crop: the shorter side to size / crop_ratio (bicubic, antialiased), then `size`.
 
-    The evaluation transform of ImageNet (crop_ratio 0.875: 256, then 224). A class map goes with its image, nearest.
+    The evaluation transform of ImageNet (crop_ratio 0.875: 256, then 224). None is MAE's rule: 0.875 up to 224 pixels,
+    1 above. A class map goes with its image, nearest.
     For a rectangular `size` the image is made just large enough to cover size / crop_ratio.
     """
 
-    def __init__(self, *, size: int | Sequence[int], crop_ratio: float) -> None:
+    def __init__(self, *, size: int | Sequence[int], crop_ratio: float | None) -> None:
         self.size = height_width(size)
+        if crop_ratio is None:
+            crop_ratio = MARGIN if min(self.size) <= LARGEST_WITH_MARGIN else 1.0
         if not 0 < crop_ratio <= 1:
             raise ValueError(f"augment.crop_ratio must lie in (0, 1], got {crop_ratio}")
         self.cover = (int(self.size[0] / crop_ratio), int(self.size[1] / crop_ratio))

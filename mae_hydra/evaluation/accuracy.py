@@ -18,8 +18,6 @@ from mae_hydra.evaluation.pictures import as_rgb, channels_last
 from mae_hydra.figures.gallery import gallery
 from mae_hydra.types import Evaluation, Picture
 
-LARGEST_WITH_MARGIN = 224  # pixels; the original crops with a margin up to here, and takes all of larger images
-MARGIN = 0.875
 TOP = 5
 PICTURE_COLUMNS = 4
 
@@ -27,10 +25,9 @@ PICTURE_COLUMNS = 4
 class Accuracy:
     """Scalars `top1`, `top5` (in percent) and `loss`; every image counts once, on however many processes.
 
-    `crop_ratio`: see `EvalCrop`; None is the original's rule, 0.875 up to 224 pixels and 1 above. Where the data hold a
-    part of the classes only (ImageNet-A and -R), the prediction is the best of these. `baseline`: a file of error rates
-    by corruption, for the mean corruption error of ImageNet-C. Gives the table `per_class`, `per_group` for data in
-    groups, and the picture `predictions`.
+    `crop_ratio`: see `EvalCrop`. Where the data hold a part of the classes only (ImageNet-A and -R), the prediction is
+    the best of these. `baseline`: a file of error rates by corruption, for the mean corruption error of ImageNet-C.
+    Gives the table `per_class`, `per_group` for data in groups, and the picture `predictions`.
     """
 
     def __init__(
@@ -51,8 +48,6 @@ class Accuracy:
                 "accuracy needs a class for every image, and this data set has none; use data=imagenet or "
                 "data=scene_classes"
             )
-        if crop_ratio is None:
-            crop_ratio = MARGIN if min(data.image_size) <= LARGEST_WITH_MARGIN else 1.0
         self.data = data
         self.corruptions = Corruptions(baseline) if data.grouped else None
         if baseline is not None and self.corruptions is None:

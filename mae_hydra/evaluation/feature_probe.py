@@ -11,7 +11,6 @@ from mae_hydra.data import EvalCrop, ImageData, Sample
 from mae_hydra.data.source import limited
 from mae_hydra.distributed import broadcast_object, is_main
 from mae_hydra.errors import UserError
-from mae_hydra.evaluation.accuracy import LARGEST_WITH_MARGIN, MARGIN
 from mae_hydra.evaluation.clock import Clock
 from mae_hydra.evaluation.features import POOLS, Features, extract
 from mae_hydra.evaluation.held_out import HeldOut
@@ -66,9 +65,7 @@ class FeatureProbe:
         self.data, self.pool, self.k, self.temperature = data, pool, k, temperature
         self.l2, self.iterations = l2, iterations
         self.clock = Clock(every)
-        transform = EvalCrop(
-            size=data.image_size, crop_ratio=MARGIN if min(data.image_size) <= LARGEST_WITH_MARGIN else 1.0
-        )
+        transform = EvalCrop(size=data.image_size, crop_ratio=None)
         labelled = data.train if bank is None else limited(data.train, min(bank, len(data.train)))
         if not 1 <= k <= len(labelled):
             raise ValueError(f"k must lie in 1..{len(labelled)}, the number of images in the bank, got {k}")

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from mae_hydra import atomic
 from mae_hydra.data import EvalCrop, Sample
-from mae_hydra.evaluation.accuracy import LARGEST_WITH_MARGIN, MARGIN
 from mae_hydra.models import Classifier
 from mae_hydra.weights import Checkpoint
 
@@ -20,8 +19,7 @@ class Classes:
 
     def __init__(self, model: Classifier, checkpoint: Checkpoint, out: Path) -> None:
         self.model, self.out = model, out
-        size = model.encoder.image_size
-        self.transform = EvalCrop(size=size, crop_ratio=MARGIN if min(size) <= LARGEST_WITH_MARGIN else 1.0)
+        self.transform = EvalCrop(size=model.encoder.image_size, crop_ratio=None)
         names, count = checkpoint.meta.get("class_names"), model.num_classes
         known = isinstance(names, list) and len(names) == count
         self.class_names = list(names) if known and names else [f"class {number}" for number in range(count)]
@@ -30,9 +28,9 @@ class Classes:
         return [self.out / "classes" / f"{name}.json"]
 
     def write(self, images: list[Tensor], names: list[str]) -> list[Path]:
-        cut = torch.stack([self.transform(Sample(image, None, "")).image for image in images]) if images else None
-        if cut is None:
+        if not images:
             return []
+        cut = torch.stack([self.transform(Sample(image, None, "")).image for image in images])
         shares = self.model(cut.to(self.model.mean.device)).float().softmax(1).cpu()
         best = shares.topk(min(MOST_LIKELY, self.model.num_classes), dim=1)
         written = []
