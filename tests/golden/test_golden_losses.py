@@ -40,7 +40,8 @@ def shrunk(model: str) -> list[str]:
         return []
     if model.startswith("upernet"):
         return ["backbone.depth=4", "backbone.out_indices=[0,1,2,3]", "head.channels=64"]
-    return ["backbone.depth=2", "backbone.out_indices=[1]", "head.depth=1"]
+    decoder = ["head.depth=1"] if model.startswith("mae") else []
+    return ["backbone.depth=2", "backbone.out_indices=[1]", *decoder]
 
 
 def losses(model: str, folder: Path) -> list[float]:
