@@ -14,6 +14,7 @@ from mae_hydra.experiment.gather import Run, error_of, state_of, values_of
 from mae_hydra.figures import Panel, class_bars, curves, series_of
 from mae_hydra.report.page import Page, code, duration, pairs, shown, table
 
+MOST_BARS = 150  # classes in one figure
 CURVES = {
     "train/loss": "Training loss",
     "train/grad_norm": "Norm of the gradient",
@@ -87,7 +88,13 @@ def _classes(page: Page, run: Run) -> list[Markup]:
     if not path.is_file():
         return []
     rows: Sequence[Mapping[str, Any]] = json.loads(path.read_text())
-    bars = class_bars({run.name: {row["name"]: row["IoU"] for row in rows}}, title="IoU of every class")
+    score, title = ("IoU", "IoU of every class") if "IoU" in rows[0] else ("accuracy", "Accuracy of every class")
+    values = {row["name"]: row[score] for row in rows}
+    if len(values) > MOST_BARS:
+        worst = sorted((name for name in values if values[name] is not None), key=lambda name: values[name])
+        values = {name: values[name] for name in worst[:MOST_BARS]}
+        title = f"{score} of the {MOST_BARS} worst of {len(rows)} classes"
+    bars = class_bars({run.name: values}, title=title, x_label=f"{score}, %")
     listing = table(list(rows[0]), [list(row.values()) for row in rows])
     return [page.chart(bars, "classes"), Markup("<details><summary>as a table</summary>{}</details>").format(listing)]
 

@@ -111,6 +111,22 @@ def test_a_run_is_told_on_one_page(tmp_path: Path) -> None:
     assert ["val/mIoU", "12.5"] in found.rows
 
 
+@pytest.mark.parametrize("classes", [3, 400])
+def test_a_classifier_has_its_accuracy_by_class(tmp_path: Path, classes: int) -> None:
+    run = made_run(tmp_path / "run", ["model=classifier_vitt"], monitor="val/top1", cells=False)
+    rows = [
+        {"name": f"class {n}", "accuracy": n / 4 if n else None, "images": n, "mistaken_for": None}
+        for n in range(classes)
+    ]
+    (run / "tables").mkdir()
+    (run / "tables" / "per_class.json").write_text(json.dumps(rows))
+    assert main(["report", str(run)]) == 0
+    page = (run / "report" / "index.html").read_text()
+    assert "class 2" in page
+    assert "mistaken_for" in page
+    assert (run / "report" / "classes.png").stat().st_size < 400_000
+
+
 def test_a_run_that_has_only_begun_has_a_page(tmp_path: Path) -> None:
     made_run(tmp_path / "run", ["seed=1"], value=None, state="interrupted", cells=False)
     assert "interrupted" in write_report(tmp_path / "run").read_text()
