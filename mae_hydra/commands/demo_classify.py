@@ -46,7 +46,7 @@ def write_table(out: Path, results: Sequence[Mapping[str, Mapping[str, float]]])
     lines = [head, ["---", "---:", "---:"], *rows]
     (out / "classification.md").write_text("".join(f"| {' | '.join(line)} |\n" for line in lines))
     write_json(out / "classification.json", list(results))
-    table = Table(title="512 labels, the same budget: what pre-training is worth", title_justify="left")
+    table = Table(title="512 labels, the same budget", title_justify="left")
     table.add_column(head[0])
     for name in STARTS:
         table.add_column(name, justify="right")
