@@ -45,6 +45,7 @@ def test_a_picture_is_segmented_beside_the_loop_that_everyone_writes():
     assert list(alone["timings"]) == ["Slide"]
 
 
+@pytest.mark.slow
 def test_the_results_row_has_all_its_columns(train, capsys):
     assert train("model=upernet_vitt", *TINY_UPERNET, "hydra.run.dir=run") == 0
     found = benchmark("results-row", "run", "--images", "3")

@@ -201,6 +201,7 @@ def unreduced(stored: np.ndarray) -> np.ndarray:
     return np.where(stored == 0, 255, stored.astype(int) - 1)
 
 
+@pytest.mark.slow
 def test_labels_that_are_read_one_class_off_are_an_error_though_every_value_is_in_range(root, audit):
     store(root, unreduced)
     code, report = audit(*of_ade20k(root))

@@ -62,6 +62,7 @@ def test_a_pretrained_encoder_is_probed_fine_tuned_evaluated_and_asked(train, ca
     assert isinstance(mae_hydra.load("outputs/tuned"), Classifier)
 
 
+@pytest.mark.slow
 def test_features_of_a_masked_autoencoder_are_evaluated_from_its_run(train, capsys):
     assert train(*TINY_MAE, "hydra.run.dir=outputs/mae") == 0
     capsys.readouterr()

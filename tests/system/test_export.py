@@ -48,6 +48,7 @@ def exported(run: Path, out: Path, *words: str) -> tuple[Any, dict[str, Any]]:
     return program, json.loads(files["metadata.json"])
 
 
+@pytest.mark.slow
 def test_the_program_gives_the_logits_of_the_model_at_any_batch_size(runs, tmp_path):
     program, told = exported(runs / "upernet", tmp_path / "model.pt2")
     model = mae_hydra.load(runs / "upernet")
@@ -149,6 +150,7 @@ def test_the_examples_of_the_document_run(runs, tmp_path, kind):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_a_program_that_differs_is_refused_by_the_check(runs, tmp_path, monkeypatch, capsys):
     def slightly_off(path):
         program = torch.export.load(path).module()

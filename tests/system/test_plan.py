@@ -22,6 +22,7 @@ def planned(*words: str) -> dict:
     return json.loads(Path("plan.json").read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [TINY_MAE, ["model=upernet_vitt", *TINY_UPERNET]], ids=["pretrain", "segment"])
 @pytest.mark.parametrize("extra", [[], ["engine.ema_decay=0.9"]], ids=["plain", "average"])
 def test_a_plan_is_what_the_run_then_does(train, words, extra):

@@ -32,6 +32,7 @@ def test_showing_a_configuration_imports_no_torch(tmp_path, overrides):
     assert imported(tmp_path, *overrides, "--cfg", "job") == set()
 
 
+@pytest.mark.slow
 def test_a_run_with_local_files_never_imports_wandb(tmp_path):
     found = imported(tmp_path, *TINY_MAE, "paths.output_root=outputs")
     assert "torch" in found

@@ -122,6 +122,7 @@ def test_a_resumed_run_of_another_configuration_is_refused_with_the_difference(t
     assert read_status(Path("outputs/a"))["state"] == "completed"
 
 
+@pytest.mark.slow
 def test_rectangular_images_train_both_models(train):
     assert train(*TINY_MAE, "data.image_size=[48,80]") == 0
     assert train("model=upernet_vitt", *TINY_UPERNET, "data.image_size=[48,80]") == 0

@@ -10,6 +10,7 @@ from conftest import TINY_MAE, TINY_UPERNET
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
+@pytest.mark.slow
 def test_every_job_of_a_sweep_gets_a_wandb_run_of_its_own(train, tmp_path):
     overrides = [*TINY_MAE, "schedule.total=2", "logger=wandb_offline"]
     assert train("-m", "+sweep=mask_ratio", "model.mask_ratio=0.5,0.75", *overrides) == 0
