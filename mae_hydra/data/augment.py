@@ -7,13 +7,14 @@ Shape letters: C channels, H W pixels.
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol, get_args
 
 import torch
 from numpy.random import Generator
 from torch import Tensor
 
 from mae_hydra.data import crops
+from mae_hydra.data.encoded import Decode, Unread
 from mae_hydra.data.photometric import photometric_distortion
 from mae_hydra.data.randaugment import RandAugment
 from mae_hydra.data.source import Sample, height_width
@@ -23,17 +24,25 @@ MARGIN = 0.875
 
 
 class Augment(Protocol):
-    """A sample to what is stacked into a batch: image uint8 (C, H, W) of one size for all, and its label."""
+    """A sample to what is stacked into a batch: image uint8 (C, H, W) of one size for all, and its label.
 
-    def __call__(self, sample: Sample, rng: Generator) -> tuple[Tensor, Tensor | int | None]: ...
+    `takes_unread`: whether samples may come as `Unread`, so that no more is decoded than the crop needs.
+    `crops_per_image`: how many are made of an image each time that it is read (repeated augmentation).
+    """
+
+    takes_unread: bool
+    crops_per_image: int
+
+    def __call__(self, sample: Any, rng: Generator) -> tuple[Tensor, Tensor | int | None]: ...
 
 
 class PretrainAugment:
     """Random resized crop (bicubic, antialiased) and horizontal flip: the MAE recipe.
 
     `scale`: range of the crop's share of the area, `ratio`: range of its width / height, `flip`: probability. `clamp`:
-    as of `random_resized_box`. A class id stays with its image; a class map is dropped, because pre-training has no use
-    for it.
+    as of `random_resized_box`. `decode`: what of a JPEG is decoded (see `encoded`). `crops_per_image`: more than one
+    shares the decoding of an image among so many samples of a batch (arXiv 1901.09335; 4 in MAE's video recipe).
+    A class id stays with its image; a class map is dropped, because pre-training has no use for it.
     """
 
     def __init__(
@@ -44,15 +53,26 @@ class PretrainAugment:
         ratio: Sequence[float],
         flip: float,
         clamp: bool = False,
+        decode: str = "crop",
+        crops_per_image: int = 1,
     ) -> None:
-        self.size, self.clamp = height_width(size), clamp
+        if crops_per_image < 1:
+            raise ValueError(f"augment.crops_per_image must be at least 1, got {crops_per_image}")
+        if decode not in get_args(Decode):
+            raise ValueError(f"augment.decode must be one of {', '.join(get_args(Decode))}, got {decode!r}")
+        self.size, self.clamp, self.decode = height_width(size), clamp, decode
         self.scale, self.ratio = _range("scale", scale, highest=1.0), _range("ratio", ratio)
         self.flip = _probability("flip", flip)
+        self.crops_per_image = crops_per_image
+        self.takes_unread = crops_per_image == 1  # else the image is decoded once and cut several times
 
-    def __call__(self, sample: Sample, rng: Generator) -> tuple[Tensor, Tensor | int | None]:
+    def __call__(self, sample: Sample | Unread, rng: Generator) -> tuple[Tensor, Tensor | int | None]:
         height, width = sample.image.shape[1:]
         box = crops.random_resized_box(height, width, self.scale, self.ratio, rng, clamp=self.clamp)
-        image = crops.resize_bicubic(crops.cut(sample.image, box), self.size)
+        if isinstance(sample, Unread):
+            image = sample.image.cropped(box, self.size, self.decode)
+        else:
+            image = crops.resize_bicubic(crops.cut(sample.image, box), self.size)
         if rng.random() < self.flip:
             image = image.flip(-1)
         return image, sample.label if isinstance(sample.label, int) else None
@@ -65,6 +85,9 @@ class ClassifyAugment:
     image), or None. `fill`: the colour of what comes in from outside the picture, per channel in units of 0..1.
     """
 
+    takes_unread = True
+    crops_per_image = 1
+
     def __init__(
         self,
         *,
@@ -74,11 +97,12 @@ class ClassifyAugment:
         flip: float,
         randaugment: str | None,
         fill: Sequence[float],
+        decode: str = "crop",
     ) -> None:
-        self.crop = PretrainAugment(size=size, scale=scale, ratio=ratio, flip=flip)
+        self.crop = PretrainAugment(size=size, scale=scale, ratio=ratio, flip=flip, decode=decode)
         self.policy = None if randaugment is None else RandAugment(randaugment, self.crop.size, fill)
 
-    def __call__(self, sample: Sample, rng: Generator) -> tuple[Tensor, Tensor | int | None]:
+    def __call__(self, sample: Sample | Unread, rng: Generator) -> tuple[Tensor, Tensor | int | None]:
         image, label = self.crop(sample, rng)
         return image if self.policy is None else self.policy(image, rng), label
 
@@ -92,6 +116,9 @@ class SegmentAugment:
     the data's mean the padding is zero after normalisation, to the rounding of uint8. Labels are padded with
     `ignore_index`.
     """
+
+    takes_unread = False  # it resizes the whole image
+    crops_per_image = 1
 
     def __init__(
         self,

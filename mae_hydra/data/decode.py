@@ -23,14 +23,15 @@ from torch import Tensor
 
 from mae_hydra.errors import UserError
 
-_MODES = {1: "L", 3: "RGB"}  # Pillow's name for a number of channels
+PILLOW_MODES = {1: "L", 3: "RGB"}  # by the number of channels
 MOST_PIXELS = 2**30  # Pillow's own limit, a sixth of this, is below what aerial photographs and scans have
 _JPEG = b"\xff\xd8\xff"  # how such a file begins
+_ARRAY = b"\x93NUMPY"  # pixels that `mae-hydra make-shards --decoded` wrote
 
 
 def check_channels(channels: int) -> None:
     """Image files give grey or colour pictures; an alpha channel is dropped."""
-    if channels not in _MODES:
+    if channels not in PILLOW_MODES:
         raise ValueError(f"data.channels must be 1 (grey) or 3 (RGB) for image files, got {channels}")
 
 
@@ -45,18 +46,25 @@ def decode_image(encoded: bytes, channels: int, name: str) -> Tensor:
     Raises UserError naming `name` where the bytes are damaged, truncated or no picture.
     """
     native = _native_decoder(channels)
-    if native is not None and encoded.startswith(_JPEG):
+    if native is not None and is_jpeg(encoded):
         try:
             return native(torch.frombuffer(bytearray(encoded), dtype=torch.uint8))
         except RuntimeError:
             pass  # Pillow reads some rare JPEGs that torchvision does not, and names the damage more clearly
     try:
+        if encoded.startswith(_ARRAY):
+            return _pixels(encoded, channels)
         return _decode_with_pillow(encoded, channels)
     except Exception as error:  # damaged files raise nearly anything inside Pillow: OSError, SyntaxError, struct.error
         reason = reason_of(error, encoded)
         raise UserError(
             f"cannot read the image {name}: {reason}; replace the file or remove it from the data set"
         ) from error
+
+
+def is_jpeg(encoded: bytes) -> bool:
+    """By its first bytes."""
+    return encoded.startswith(_JPEG)
 
 
 def read_labels(path: Path) -> Tensor:
@@ -104,6 +112,14 @@ def _native_decoder(channels: int) -> Callable[[Tensor], Tensor] | None:
     return lambda encoded: operator(encoded, mode, True)  # True: turn the picture upright
 
 
+def _pixels(encoded: bytes, channels: int) -> Tensor:
+    """A view of the bytes."""
+    array = np.load(io.BytesIO(encoded), allow_pickle=False)
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != channels:
+        raise ValueError(f"its pixels are {array.dtype} {array.shape}, wanted are uint8 (height, width, {channels})")
+    return torch.from_numpy(array).permute(2, 0, 1)
+
+
 def _decode_with_pillow(encoded: bytes, channels: int) -> Tensor:
     with _opened(encoded) as picture:
         upright = ImageOps.exif_transpose(picture)
@@ -113,7 +129,7 @@ def _decode_with_pillow(encoded: bytes, channels: int) -> Tensor:
             raise ValueError("its pixels are floating-point numbers of unknown range, 8 or 16 bits are read")
         elif "transparency" in upright.info:
             upright = upright.convert("RGBA")  # first, or Pillow warns about a palette's transparent entries
-        pixels = np.array(upright.convert(_MODES[channels]))
+        pixels = np.array(upright.convert(PILLOW_MODES[channels]))
     return torch.from_numpy(pixels.reshape(*pixels.shape[:2], channels)).permute(2, 0, 1)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mae_hydra.data.decode import check_channels, read_bytes, read_image
+from mae_hydra.data.encoded import Unread, undecoded
 from mae_hydra.data.listing import EXTENSIONS, Names, existing_folder, find_images
 from mae_hydra.data.source import ImageData, Sample, Stored, check_loading, height_width, limited
 from mae_hydra.errors import UserError
@@ -30,6 +31,9 @@ class Photos:
         name = self._names[index]
         label = None if self._class_ids is None else int(self._class_ids[index])
         return Sample(read_image(self._root / name, self._channels), label, name)
+
+    def undecoded(self, index: int) -> Sample | Unread:
+        return undecoded(self.stored(index), self._channels, str(self._root / self._names[index]))
 
     def listing(self) -> str:
         return self._names.digest()

@@ -15,6 +15,7 @@ from mae_hydra.data.listing import EXTENSIONS
 from mae_hydra.errors import UserError
 
 CLASS = "cls"  # a file with this ending holds a class id as decimal digits
+DECODED = ".npy"  # pixels, as `shrink` writes them
 BLOCK = 512  # bytes; every file in a tar begins at a multiple, behind a header of as many
 
 
@@ -66,7 +67,7 @@ def scan(shard: Path) -> np.ndarray:
                 if (folder, stem) != last:
                     rows.append([0, 0, 0, 0])
                     last = (folder, stem)
-                if f".{ending.lower()}" in EXTENSIONS:
+                if f".{ending.lower()}" in (*EXTENSIONS, DECODED):
                     rows[-1][:2] = member.offset_data, member.size
                 elif ending.lower() == CLASS:
                     rows[-1][2:] = member.offset_data, member.size

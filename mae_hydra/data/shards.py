@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from mae_hydra.data.decode import check_channels, decode_image
+from mae_hydra.data.encoded import Unread, undecoded
 from mae_hydra.data.folder import split_by_name
 from mae_hydra.data.listing import Names
 from mae_hydra.data.palette import distinct_colours
@@ -54,6 +55,10 @@ class ShardSet:
     def __getitem__(self, index: int) -> Sample:
         name, encoded, class_id = self.stored(index)
         return Sample(decode_image(encoded, self._channels, name), class_id, name)
+
+    def undecoded(self, index: int) -> Sample | Unread:
+        stored = self.stored(index)
+        return undecoded(stored, self._channels, stored.name)
 
     def stored(self, index: int) -> Stored:
         """The file itself, and its class id where there are classes."""

@@ -5,7 +5,7 @@ Shape letters: C channels (or classes, where a palette is meant), H W pixels.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol, get_args, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, get_args, runtime_checkable
 
 import numpy as np
 from torch import Tensor
@@ -58,6 +58,12 @@ class Listed(Protocol):
     def listing(self) -> str:
         """A digest of their names: another set, or one to which something was added, has another."""
         ...
+
+
+def read_undecoded(images: Any, index: int) -> Any:
+    """A sample of an ImageSet, with its image still encoded (`encoded.Unread`) where the set has it so."""
+    undecoded = getattr(images, "undecoded", None)
+    return images[index] if undecoded is None else undecoded(index)
 
 
 class SampleTransform(Protocol):
@@ -143,6 +149,9 @@ class _Some:
 
     def __getitem__(self, index: int) -> Sample:
         return self._whole[self._positions[index]]
+
+    def undecoded(self, index: int) -> Any:
+        return read_undecoded(self._whole, self._positions[index])
 
 
 def limited(image_set: ImageSet, train_limit: int | float | None) -> ImageSet:

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from mae_hydra.data.augment import Augment
-from mae_hydra.data.source import ImageSet, OwnOrder, Sample, SampleTransform, check_loading
+from mae_hydra.data.source import ImageSet, OwnOrder, Sample, SampleTransform, check_loading, read_undecoded
 from mae_hydra.data.unreadable import Unreadable, replacements
 from mae_hydra.errors import UserError
 from mae_hydra.seeds import generator
@@ -37,6 +37,7 @@ PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal to get when the process tha
 class _Key:
     epoch: int
     index: int
+    crop: int = 0  # of the crops of this image
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +59,10 @@ class TrainStream:
     An epoch has L positions: the number of samples rounded down to whole steps of `global_batch`, or all samples where
     there are fewer than that. Position p of the run is sample permutation(seed, p // L)[p % L], unless the set has an
     order of its own; step s takes positions
-    s * global_batch and following, each rank a contiguous share of them, cut into micro-batches. A sample that cannot
-    be read is replaced by another, up to the share `max_bad_share` of them (0: the first one is an error).
+    s * global_batch and following, each rank a contiguous share of them, cut into micro-batches. With c crops per image
+    (see `Augment`) c successive positions are crops of one image: an epoch, counted in crops, then visits one image in
+    c, and the orders follow one another as before. A sample that cannot be read is replaced by another, up to the share
+    `max_bad_share` of them (0: the first one is an error).
     """
 
     def __init__(
@@ -93,6 +96,7 @@ class TrainStream:
         self._rank, self._share = rank, global_batch // world_size
         self._num_workers, self._prefetch, self._pin = num_workers, prefetch, device_is_cuda
         self._order = dataset.order(seed, global_batch) if isinstance(dataset, OwnOrder) else Shuffle(seed, dataset)
+        self._crops = augment.crops_per_image
         whole = len(dataset) // global_batch * global_batch
         self.epoch_length = whole or len(dataset)
         self.steps_per_epoch = self.epoch_length / global_batch
@@ -114,8 +118,9 @@ class TrainStream:
                 yield [self._key(position) for position in range(start, start + self._micro_batch)]
 
     def _key(self, position: int) -> _Key:
-        epoch, place = divmod(position, self.epoch_length)
-        return _Key(epoch, self._order(epoch, place))
+        visit, crop = divmod(position, self._crops)
+        epoch, place = divmod(visit, self.epoch_length)
+        return _Key(epoch, self._order(epoch, place), crop)
 
 
 class Shuffle:
@@ -175,18 +180,31 @@ class EvalStream:
 class _AugmentedSamples:
     def __init__(self, dataset: ImageSet, augment: Augment, seed: int, *, replacing: bool) -> None:
         self._dataset, self._augment, self._seed, self._replacing = dataset, augment, seed, replacing
+        self._last: tuple[int, Sample] | None = None  # read: the next crop may be of the same image
 
     def __getitem__(self, key: _Key) -> _Item | UserError:
         errors: list[UserError] = []
         for index in self._candidates(key):
             try:
-                sample = self._dataset[index]
+                image, label = self._augment(self._read(index), self._dice(key))
             except UserError as error:
                 errors.append(error)
                 continue
-            image, label = self._augment(sample, generator(self._seed, "augment", key.epoch, key.index))
             return _Item(image, label, index, tuple(map(str, errors)))
         return errors[0]
+
+    def _read(self, index: int) -> Any:
+        if self._augment.takes_unread:
+            return read_undecoded(self._dataset, index)
+        if self._augment.crops_per_image == 1:
+            return self._dataset[index]
+        if self._last is None or self._last[0] != index:
+            self._last = index, self._dataset[index]
+        return self._last[1]
+
+    def _dice(self, key: _Key) -> np.random.Generator:
+        further = (key.crop,) if key.crop else ()
+        return generator(self._seed, "augment", key.epoch, key.index, *further)
 
     def _candidates(self, key: _Key) -> Iterator[int]:
         yield key.index

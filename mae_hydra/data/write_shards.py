@@ -15,27 +15,19 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from mae_hydra import atomic
 from mae_hydra.data.shard_index import CLASS, index_path, read_index, scan, write_index
 from mae_hydra.data.shard_list import MANIFEST
-from mae_hydra.data.source import Stored
+from mae_hydra.data.shrink import StoredSet
 from mae_hydra.errors import UserError
 from mae_hydra.seeds import generator
 
 PLAN = ".making-shards.json"  # of shards that are being written: those of another set are not mixed with them
 PROBES = 200  # samples whose size is looked at to tell how much room all of them need
-
-
-class StoredSet(Protocol):
-    """An ImageSet whose samples lie on a disk as encoded images."""
-
-    def __len__(self) -> int: ...
-
-    def stored(self, index: int) -> Stored: ...
 
 
 @dataclass(frozen=True)

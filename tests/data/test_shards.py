@@ -13,15 +13,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+import torch
 from pictures import save, smooth_picture
 from test_train_stream import CROP
 
-from mae_hydra.data import ImageData, TrainStream, decode_image, imagenet, shard_cache, shards
+from mae_hydra.data import ImageData, TrainStream, crops, decode_image, imagenet, shard_cache, shards
 from mae_hydra.data.shard_cache import ShardCache
 from mae_hydra.data.shard_index import index_path, read_index, scan
 from mae_hydra.data.shard_list import expand
 from mae_hydra.data.shard_order import ShardOrder
 from mae_hydra.data.shards import ShardSet
+from mae_hydra.data.shrink import Shrunk
 from mae_hydra.data.write_shards import index_shards, write_shards
 from mae_hydra.errors import UserError
 
@@ -83,6 +85,36 @@ def test_shards_hold_the_files_as_they_were(photos: ImageData, written: Path) ->
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("decoded", [False, True])
+def test_shrunk_shards_hold_smaller_images(photos: ImageData, tmp_path: Path, decoded: bool) -> None:
+    root = tmp_path / "small"
+    splits: Any = {"train": photos.train, "validation": photos.validation}
+    sets: Any = {name: Shrunk(of_split, 5, 3, decoded=decoded) for name, of_split in splits.items()}
+    write_shards(sets, root, classes=photos.class_names, samples_per_shard=PER_SHARD, num_workers=2)
+    small = open_shards(root, num_classes=2)
+    assert (len(small.train), len(small.validation)) == (30, 5)
+    originals = {Path(photos.train[i].name).stem: photos.train[i] for i in range(30)}
+    for index in range(30):
+        sample = small.train[index]
+        original = next(found for stem, found in originals.items() if stem.replace(".", "_") in sample.name)
+        assert sample.name.endswith(".npy" if decoded else ".jpg")
+        assert sample.image.shape == (3, 5, 7)
+        assert sample.label == original.label
+        difference = (sample.image.int() - crops.resize_bicubic(original.image, (5, 7)).int()).abs()
+        assert difference.max() <= (0 if decoded else 40)
+
+
+def test_an_image_is_never_enlarged(photos: ImageData) -> None:
+    stored = Shrunk(photos.train, 100, 3, decoded=True).stored(0)  # type: ignore[arg-type]
+    assert torch.equal(decode_image(stored.encoded, 3, ""), photos.train[0].image)
+
+
+def test_pixels_of_another_kind_are_refused(photos: ImageData) -> None:
+    stored = Shrunk(photos.train, 5, 3, decoded=True).stored(0)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"cannot read the image a: its pixels are uint8 .*wanted are .*width, 1"):
+        decode_image(stored.encoded, 1, "a")
+
+
 def test_classes_are_mixed_over_shards_and_the_bytes_are_always_the_same(photos: ImageData, tmp_path: Path) -> None:
     for name, workers in (("one", 0), ("two", 2)):
         write(photos, tmp_path / name, num_workers=workers)

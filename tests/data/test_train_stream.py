@@ -104,6 +104,32 @@ def test_a_late_start_touches_no_earlier_sample() -> None:
     assert counted.reads == 2
 
 
+def test_crops_of_one_image_follow_one_another_and_share_its_decoding() -> None:
+    class Counted(ListSet):
+        reads = 0
+
+        def __getitem__(self, index: int) -> Sample:
+            self.reads += 1
+            return super().__getitem__(index)
+
+    several = PretrainAugment(size=8, scale=[0.2, 1.0], ratio=[0.75, 1.33], flip=0.5, crops_per_image=2)
+    counted = Counted(PHOTOS.samples)
+    batches = take(stream(counted, several), 8)  # 16 crops of the first 8 images of the order
+    seen = indices(batches)
+    assert seen[::2] == seen[1::2] == epoch_order(0, 0, 10)[:8].tolist()
+    assert counted.reads == 8
+    first = torch.cat([batch.images for batch in batches])
+    assert torch.equal(first[::2], torch.cat([batch.images for batch in take(stream(), 4)]))  # as without repeating
+    assert not any(torch.equal(a, b) for a, b in zip(first[::2], first[1::2], strict=True))
+    assert stream(PHOTOS, several).steps_per_epoch == stream().steps_per_epoch
+    assert same(take(stream(PHOTOS, several), 4, start_step=2), batches[4:])
+    assert same(take(stream(PHOTOS, several, num_workers=2), 8), batches)
+    thirds = PretrainAugment(size=8, scale=[0.2, 1.0], ratio=[0.75, 1.33], flip=0.5, crops_per_image=3)
+    ranks = [take(stream(PHOTOS, thirds, world_size=2, rank=rank), 3) for rank in range(2)]
+    one = take(stream(PHOTOS, thirds, micro_batch=2), 6)  # whatever cuts through the crops of an image
+    assert same([ranks[position % 2][position // 2] for position in range(6)], one)
+
+
 def test_workers_change_nothing() -> None:
     plain = take(stream(), 8)
     assert same(take(stream(num_workers=2), 8), plain)
