@@ -1,14 +1,75 @@
 """What others compute for the same task, where it is installed, with our weights."""
 
 from collections.abc import Callable
+from copy import deepcopy
+from types import MethodType
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from mae_hydra.benchmark.plain_mae import PlainMAE
 from mae_hydra.engine import Settings
-from mae_hydra.models import MAE
+from mae_hydra.models import MAE, UPerNet
+from mae_hydra.models.attention import RelativeAttention
+from mae_hydra.models.upernet import AUXILIARY_LEVEL
+from mae_hydra.models.upernet_head import resize
 from mae_hydra.types import Batch
 from mae_hydra.weights import to_layout
+
+
+def plain_mae_step(model: MAE, settings: Settings, batch: Batch, lr: float) -> Callable[[], None] | None:
+    """A training step of the model written with timm's parts, in the usual way; None where it masks otherwise."""
+    if model.masking != "random":
+        return None
+    peer = PlainMAE(model).to(settings.torch_device).train()
+    optimizer = torch.optim.AdamW(peer.parameters(), lr=lr, betas=(0.9, 0.95), weight_decay=0.05)
+    images = batch.images.to(settings.torch_device)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        with settings.autocast():
+            loss = peer(model.prepare(images))
+        loss.backward()
+        optimizer.step()
+        loss.item()  # the usual check that it is finite
+
+    return step
+
+
+def plain_upernet_step(model: UPerNet, settings: Settings, batch: Batch, lr: float) -> Callable[[], None]:
+    """A training step of `model` without shortcuts: attention written out, maps and logits enlarged first."""
+    peer = deepcopy(model)
+    peer.head.low_resolution_first = False
+    for module in peer.modules():
+        if isinstance(module, RelativeAttention):
+            module.forward = MethodType(_attention_written_out, module)  # type: ignore[method-assign]
+    optimizer = torch.optim.AdamW(peer.parameters(), lr=lr, weight_decay=0.05)
+    batch = batch.to(settings.torch_device)
+    assert batch.labels is not None
+    labels = batch.labels.long()
+    cross_entropy = torch.nn.CrossEntropyLoss(ignore_index=model.ignore_index)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        with settings.autocast():
+            levels = peer._levels(batch.images)
+            loss = cross_entropy(resize(peer.head(levels), labels.shape[1:]), labels)
+            if peer.auxiliary is not None:
+                logits = peer.auxiliary(levels[AUXILIARY_LEVEL])
+                loss = loss + peer.auxiliary_weight * cross_entropy(resize(logits, labels.shape[1:]), labels)
+        loss.backward()
+        optimizer.step()
+        loss.item()
+
+    return step
+
+
+def _attention_written_out(self: RelativeAttention, tokens: Tensor, positions: Tensor) -> Tensor:
+    """softmax(q k^T / sqrt(d) + bias) v, one operation after the other."""
+    q, k, v = self.qkv(tokens).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+    weights = (q * q.shape[-1] ** -0.5) @ k.transpose(2, 3) + self.relative_position_bias(positions)
+    return self.proj((weights.softmax(-1).to(v.dtype) @ v).transpose(1, 2).flatten(2))
 
 
 def huggingface_step(model: MAE, settings: Settings, batch: Batch, lr: float) -> Callable[[], None] | None:

@@ -1,7 +1,6 @@
 """The benchmarks themselves: from a command line to a table and a dictionary of all numbers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,15 @@ from omegaconf import DictConfig
 from rich.table import Table
 
 from mae_hydra.benchmark.machine import describe_machine, in_words
+from mae_hydra.benchmark.measured import Floor, Measured, gigabytes, timing_numbers, timing_table
 from mae_hydra.benchmark.memory import PeakMemory
 from mae_hydra.benchmark.parts import count_parts
-from mae_hydra.benchmark.peers import huggingface_step
-from mae_hydra.benchmark.timing import Timing, alternate, wait
+from mae_hydra.benchmark.peers import huggingface_step, plain_mae_step, plain_upernet_step
+from mae_hydra.benchmark.rates import matrix_rate
+from mae_hydra.benchmark.timing import alternate, wait
 from mae_hydra.benchmark.workloads import TrainingStep, noise_batch, plain_loop
 from mae_hydra.engine import Settings, cut_batch
+from mae_hydra.engine.settings import AUTOCAST
 from mae_hydra.errors import UserError
 from mae_hydra.experiment import entry
 from mae_hydra.experiment.check import check
@@ -24,19 +26,13 @@ from mae_hydra.experiment.compose import compose_config
 from mae_hydra.experiment.construct import build, complete
 from mae_hydra.experiment.evaluate import evaluate
 from mae_hydra.experiment.evaluation_plan import command_line
+from mae_hydra.flops import training_flops
 from mae_hydra.models import MAE, UPerNet
 from mae_hydra.seeds import seed_device
+from mae_hydra.types import Batch
 from mae_hydra.weights import Checkpoint, read_checkpoint
 
 TIMING_IMAGES, WARMUP_IMAGES = 200, 5  # of the published fps: one image at a time, after five that do not count
-
-
-@dataclass(frozen=True)
-class Measured:
-    """`table` for the screen; `numbers` for a file, the machine among them."""
-
-    table: Table
-    numbers: dict[str, Any]
 
 
 def parts(words: Sequence[str]) -> Measured:
@@ -61,19 +57,38 @@ def step(words: Sequence[str], rounds: int, *, alone: bool = False) -> Measured:
     settings.apply()
     work, model, batch = _training_step(config, settings)
     candidates: dict[str, Any] = {"mae_hydra": work}
-    if isinstance(model, MAE) and not alone:
-        peer = huggingface_step(model, settings, batch, lr=1e-4)
-        candidates |= {} if peer is None else {"Hugging Face ViTMAE": peer}
+    if not alone:
+        candidates |= _peers(model, settings, batch)
     with PeakMemory(settings.torch_device) as peak:
         work()
         wait(settings.torch_device)
     found = alternate(candidates, rounds=rounds, warmup=1, device=settings.torch_device)
     images = len(batch) * work.accumulate
+    floor = _matrix_floor(model, batch, settings, images)
     title = f"{config.name}: training step of {images} images, {settings.resolved_precision}"
-    table = _timings(title, found, images, "img/s")
+    table = timing_table(title, found, images, "img/s", floor)
     numbers = {"images": images, "peak_memory_bytes": peak.bytes, "precision": settings.resolved_precision}
-    table.caption = f"{table.caption}; peak memory {_gigabytes(peak.bytes)}"
-    return Measured(table, numbers | _numbers(config.name, found))
+    table.caption = f"{table.caption}; peak memory {gigabytes(peak.bytes)}"
+    return Measured(table, numbers | timing_numbers(config.name, found, floor))
+
+
+def _peers(model: Any, settings: Settings, batch: Batch) -> dict[str, Any]:
+    """The same step as others write it."""
+    if isinstance(model, MAE):
+        made = {
+            "plain timm": plain_mae_step(model, settings, batch, lr=1e-4),
+            "Hugging Face ViTMAE": huggingface_step(model, settings, batch, lr=1e-4),
+        }
+        return {name: peer for name, peer in made.items() if peer is not None}
+    return {"plain UPerNet": plain_upernet_step(model, settings, batch, lr=1e-4)} if isinstance(model, UPerNet) else {}
+
+
+def _matrix_floor(model: Any, batch: Batch, settings: Settings, images: int) -> Floor:
+    """All products of matrices, as fast as this machine does a large one."""
+    dtype = AUTOCAST.get(settings.resolved_precision, torch.float32)
+    rate = matrix_rate(settings.torch_device, dtype)
+    flops = training_flops(model, batch) * images
+    return Floor(f"{flops / 1e9:.0f} GFLOP at {rate / 1e9:.0f} GFLOP/s", flops / rate)
 
 
 def inference(
@@ -107,11 +122,11 @@ def inference(
         found = alternate(candidates, rounds=rounds, warmup=0, device=settings.torch_device)
     same = float((ours.cpu() == theirs.cpu()).double().mean())
     title = f"{config.name}: a picture of {size[0]}x{size[1]}, {settings.resolved_precision}"
-    table = _timings(title, found, 1, "img/s")
-    table.caption = f"{table.caption}; peak memory {_gigabytes(peak.bytes)}"
+    table = timing_table(title, found, 1, "img/s")
+    table.caption = f"{table.caption}; peak memory {gigabytes(peak.bytes)}"
     table.caption += "" if alone else f"; {100 * same:.4f} % of the pixels agree"
     numbers = {"size": list(size), "agreeing_pixels": None if alone else same, "peak_memory_bytes": peak.bytes}
-    return Measured(table, numbers | _numbers(config.name, found))
+    return Measured(table, numbers | timing_numbers(config.name, found))
 
 
 def results_row(path: Path, words: Sequence[str], images: int) -> Measured:
@@ -143,7 +158,7 @@ def results_row(path: Path, words: Sequence[str], images: int) -> Measured:
     for name in ("method", "crop", "memory, GB", "fps", "mIoU", "mIoU(ms+flip)"):
         table.add_column(name, justify="left" if name == "method" else "right")
     crop = "x".join(map(str, model.encoder.image_size))
-    memory = _gigabytes(peak).removesuffix(" GB")
+    memory = gigabytes(peak).removesuffix(" GB")
     table.add_row(config.name, crop, memory, f"{fps:.2f}", *(f"{value:.2f}" for value in scores.values()))
     machine = describe_machine()
     table.caption = (
@@ -205,25 +220,3 @@ def _segmenter(config: DictConfig, checkpoint: Checkpoint | None, settings: Sett
     model = build(config.model, "model").eval() if checkpoint is None else entry.model_from(checkpoint)
     assert isinstance(model, UPerNet)
     return model.to(settings.torch_device)
-
-
-def _timings(title: str, found: dict[str, Timing], items: int, unit: str) -> Table:
-    rounds = len(next(iter(found.values())).seconds)
-    table = Table(title=title, title_justify="left", caption_justify="left")
-    for name in ("", "median s", "95 % s", unit, "ratio"):
-        table.add_column(name, justify="left" if not name else "right")
-    ours = next(iter(found.values())).median
-    for name, timing in found.items():
-        cells = (f"{timing.median:.3f}", f"{timing.percentile(95):.3f}", f"{items / timing.median:.2f}")
-        table.add_row(name, *cells, f"{timing.median / ours:.2f}")
-    table.caption = f"{in_words(describe_machine())}; medians of {rounds} alternating rounds"
-    return table
-
-
-def _numbers(name: str, found: dict[str, Timing]) -> dict[str, Any]:
-    timings = {each: {"median": timing.median, "seconds": list(timing.seconds)} for each, timing in found.items()}
-    return {"model": name, "timings": timings, "machine": describe_machine()}
-
-
-def _gigabytes(count: int | None) -> str:
-    return "unknown" if count is None else f"{count / 1e9:.2f} GB"

@@ -1,6 +1,5 @@
 """`mae-hydra benchmark scaling`: the inputs of `scaling`, measured here, and its tables."""
 
-import io
 import subprocess
 import sys
 import tempfile
@@ -12,15 +11,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from rich.console import Group
 from rich.table import Table
 
 from mae_hydra import atomic
 from mae_hydra.benchmark.estimate import example_batch, state_bytes
+from mae_hydra.benchmark.loading import one_thread
 from mae_hydra.benchmark.machine import describe_machine, in_words
+from mae_hydra.benchmark.photos import Files, photo_files
 from mae_hydra.benchmark.scaling import Inputs, Row, row, simulate, sources
-from mae_hydra.data import PretrainAugment, Sample, decode_image
+from mae_hydra.data import PretrainAugment
 from mae_hydra.experiment.compose import compose_config
 from mae_hydra.experiment.construct import build
 from mae_hydra.flops import training_flops
@@ -58,24 +58,14 @@ def report(words: Sequence[str]) -> tuple[Group, dict[str, Any]]:
 
 def _images(side: int) -> tuple[float, float]:
     """Bytes of a JPEG, and how many a second one core turns into a training crop."""
-    augment = PretrainAugment(size=side, scale=[0.2, 1.0], ratio=[3 / 4, 4 / 3], flip=0.5)
-    dice = np.random.default_rng(0)
-    files = []
-    for _ in range(IMAGES):
-        coarse = Image.fromarray(dice.integers(0, 256, (24, 32, 3), dtype=np.uint8)).resize(
-            (500, 375), Image.Resampling.BICUBIC
-        )
-        grain = dice.normal(0, 8, (375, 500, 3))
-        buffer = io.BytesIO()
-        Image.fromarray((np.asarray(coarse) + grain).clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=90)
-        files.append(buffer.getvalue())
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    began = time.perf_counter()
-    for number, file in enumerate(files):
-        augment(Sample(decode_image(file, 3, "image"), None, ""), generator(0, "scaling", number))
-    seconds = time.perf_counter() - began
-    torch.set_num_threads(threads)
+    augment = PretrainAugment(size=side, scale=[0.2, 1.0], ratio=[3 / 4, 4 / 3], flip=0.5, decode="reduced")
+    files = photo_files((375, 500), IMAGES)
+    photos = Files(files)
+    with one_thread():
+        began = time.perf_counter()
+        for number in range(IMAGES):
+            augment(photos.undecoded(number), generator(0, "scaling", number))
+        seconds = time.perf_counter() - began
     return float(np.mean([len(file) for file in files])), len(files) / seconds
 
 

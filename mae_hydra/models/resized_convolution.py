@@ -27,9 +27,11 @@ class Resizing(NamedTuple):
 
 def resize_matrix(source: int, target: int, *, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "t s"]:
     """Row i holds the shares of the `source` positions in position i of `target`: bilinear, corners not aligned."""
-    # Worked out in float64, and on the host, since not every device has it.
-    centres = (torch.arange(target, dtype=torch.float64) + 0.5) * (source / target) - 0.5
-    distance = (centres.clamp(0, source - 1)[:, None] - torch.arange(source, dtype=torch.float64)).abs()
+    # On the device, so that a training step does not wait for a copy; but not every device has float64.
+    where = device if device.type in ("cpu", "cuda") else torch.device("cpu")
+    old, new = (torch.arange(count, dtype=torch.float64, device=where) for count in (source, target))
+    centres = (new + 0.5) * (source / target) - 0.5
+    distance = (centres.clamp(0, source - 1)[:, None] - old).abs()
     return (1 - distance).clamp(min=0).to(device, dtype)
 
 
@@ -65,6 +67,24 @@ def add_resized_convolution(
         total.reshape(batch, out_height, -1).to(wide.dtype), resizing.rows.expand(batch, -1, -1), wide
     )
     return summed.view(batch, out_height, out_width, out_dim)
+
+
+def convolve_resized(
+    weight: Float[Tensor, "o _ 3 3"], maps: list[Float[Tensor, "b _ _ _"]]
+) -> Float[Tensor, "b o H W"]:
+    """3x3 convolution, padded by one, of `maps` resized to the first one's size and concatenated.
+
+    No map is enlarged, neither in this pass nor for the backward one. The matrices are made anew at every call: kept
+    ones would have to fit each device, precision, tracing and inference mode, and they take a thousandth of the time.
+    """
+    first, *rest = weight.split([level.shape[1] for level in maps], 1)
+    total = F.conv2d(maps[0], first, padding=1).permute(0, 2, 3, 1)
+    target = (total.shape[1], total.shape[2])
+    for level, part in zip(maps[1:], rest, strict=True):
+        source = (level.shape[2], level.shape[3])
+        matrices = resizing(source, target, dtype=total.dtype, device=total.device)
+        total = add_resized_convolution(total, level.permute(0, 2, 3, 1), tap_weights(part), matrices)
+    return total.permute(0, 3, 1, 2)
 
 
 def _three_taps(matrix: Float[Tensor, "t s"]) -> Float[Tensor, "t 3 s"]:

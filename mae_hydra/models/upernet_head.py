@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mae_hydra.models.convolution import ConvNormReLU, classifier
+from mae_hydra.models.resized_convolution import convolve_resized
 
 
 def resize(maps: Float[Tensor, "b d _ _"], size: tuple[int, int] | torch.Size) -> Float[Tensor, "b d _ _"]:
@@ -18,11 +19,19 @@ def resize(maps: Float[Tensor, "b d _ _"], size: tuple[int, int] | torch.Size) -
 class UPerHead(nn.Module):
     """Four maps of width `in_dim`, fine to coarse (each half the size before) -> logits at the finest size.
 
-    `dropout` drops whole channels before the classifier.
+    `dropout` drops whole channels before the classifier. `low_resolution_first`: 3x3 convolutions of enlarged maps run
+    before the enlarging (the same numbers and gradients, see `resized_convolution`).
     """
 
     def __init__(
-        self, *, in_dim: int, channels: int, num_classes: int, pool_scales: Sequence[int], dropout: float
+        self,
+        *,
+        in_dim: int,
+        channels: int,
+        num_classes: int,
+        pool_scales: Sequence[int],
+        dropout: float,
+        low_resolution_first: bool = True,
     ) -> None:
         super().__init__()
         if num_classes < 2:
@@ -31,7 +40,7 @@ class UPerHead(nn.Module):
             raise ValueError(f"dropout must lie in [0, 1), got {dropout}")
         if not pool_scales or min(pool_scales) < 1:
             raise ValueError(f"pool_scales must be positive sizes, got {list(pool_scales)}")
-        self.in_dim, self.num_classes = in_dim, num_classes
+        self.in_dim, self.num_classes, self.low_resolution_first = in_dim, num_classes, low_resolution_first
         self.pools = nn.ModuleList(
             nn.Sequential(nn.AdaptiveAvgPool2d(scale), ConvNormReLU(in_dim, channels, 1)) for scale in pool_scales
         )
@@ -50,10 +59,14 @@ class UPerHead(nn.Module):
             levels[index] = levels[index] + resize(above, levels[index].shape[2:])
             above = levels[index]
         levels = [smooth(level) for smooth, level in zip(self.smooths, levels, strict=True)]
-        fine = levels[0].shape[2:]
-        fused = self.fuse(torch.cat([levels[0], *(resize(level, fine) for level in (*levels[1:], coarse))], dim=1))
-        return self.classify(self.dropout(fused))
+        return self.classify(self.dropout(self._resized(self.fuse, [*levels, coarse])))
 
     def pyramid_pooling(self, coarsest: Float[Tensor, "b d h w"]) -> Float[Tensor, "b channels h w"]:
-        size = coarsest.shape[2:]
-        return self.bottleneck(torch.cat([coarsest, *(resize(pool(coarsest), size) for pool in self.pools)], dim=1))
+        return self._resized(self.bottleneck, [coarsest, *(pool(coarsest) for pool in self.pools)])
+
+    def _resized(self, block: ConvNormReLU, maps: list[Tensor]) -> Tensor:
+        """`block` of all maps at the size of the first."""
+        if self.low_resolution_first:
+            return block.relu(block.norm(convolve_resized(block.conv.weight, maps)))
+        size = maps[0].shape[2:]
+        return block(torch.cat([maps[0], *(resize(level, size) for level in maps[1:])], dim=1))

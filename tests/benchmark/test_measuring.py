@@ -40,7 +40,11 @@ def test_the_peak_is_of_the_work_inside_only():
 @pytest.mark.parametrize(
     ("words", "size", "published"),
     [
-        (["model=upernet_vitb", "data=ade20k"], 512, {"encoder": 214, "pyramid": 29, "head": 967, "total": 1210}),
+        (
+            ["model=upernet_vitb", "data=ade20k", "head.low_resolution_first=false"],
+            512,
+            {"encoder": 214, "pyramid": 29, "head": 967, "total": 1210},
+        ),
         (["model=mae_vitb", "data=imagenet"], 224, {"decoder": 2 * 5.373, "total": 19.39}),
     ],
 )

@@ -4,7 +4,13 @@ import pytest
 import torch
 from torch.nn.functional import conv2d, interpolate
 
-from mae_hydra.models.resized_convolution import add_resized_convolution, resize_matrix, resizing, tap_weights
+from mae_hydra.models.resized_convolution import (
+    add_resized_convolution,
+    convolve_resized,
+    resize_matrix,
+    resizing,
+    tap_weights,
+)
 
 SIZES = [
     ((4, 6), (8, 12)),
@@ -76,3 +82,26 @@ def test_it_adds_to_what_is_there():
     found = add_resized_convolution(total, maps.permute(0, 2, 3, 1), tap_weights(weight), matrices)
     torch.testing.assert_close(found - before, ours(maps, weight, matrices, (8, 12)).permute(0, 2, 3, 1))
     assert torch.equal(total, before)
+
+
+def test_maps_of_several_sizes_are_one_convolution_with_its_gradients():
+    generator = torch.Generator().manual_seed(0)
+    sizes, widths = [(8, 12), (4, 6), (3, 2), (1, 1)], [3, 5, 2, 4]
+    maps = [
+        torch.randn(2, width, *size, generator=generator, dtype=torch.float64)
+        for size, width in zip(sizes, widths, strict=True)
+    ]
+    weight = torch.randn(6, sum(widths), 3, 3, generator=generator, dtype=torch.float64)
+
+    def enlarged_first(weight, maps):
+        sized = [interpolate(level, size=sizes[0], mode="bilinear", align_corners=False) for level in maps]
+        return conv2d(torch.cat(sized, 1), weight, padding=1)
+
+    results = []
+    for compute in (enlarged_first, convolve_resized):
+        given = [tensor.clone().requires_grad_() for tensor in (weight, *maps)]
+        found = compute(given[0], given[1:])
+        found.square().sum().backward()
+        results.append([found.detach(), *(tensor.grad for tensor in given)])
+    for expected, found in zip(*results, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)

@@ -1,10 +1,11 @@
 import pytest
 import reference
 import torch
+import torch.nn.functional as F
 from tiny_models import encoder, full_upernet, relative_encoder, scramble, upernet
 
 from mae_hydra.errors import UserError
-from mae_hydra.models import FCNHead, FeaturePyramid, UPerHead
+from mae_hydra.models import FCNHead, FeaturePyramid, UPerHead, pixel_loss
 from mae_hydra.types import Batch
 
 SCALES = [1, 2, 3, 6]
@@ -134,6 +135,42 @@ def test_the_loss_is_float32_under_autocast():
         loss = model.loss(batch)
     assert loss.total.dtype == torch.float32
     torch.testing.assert_close(loss.total, exact.total, rtol=0.02, atol=0)
+
+
+def test_a_step_is_the_same_with_convolutions_before_the_enlarging_or_after_it():
+    images = torch.randint(0, 256, (3, 3, 64, 32), dtype=torch.uint8)
+    batch = Batch(images, labels_of((3, 64, 32)))
+    results = []
+    for first in (False, True):
+        model = upernet(image_size=(64, 32)).double().train()
+        scramble(model)
+        model.head.low_resolution_first = first
+        torch.manual_seed(0)
+        loss = model.loss(batch)
+        loss.total.backward()
+        gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
+        results.append((loss.total.detach(), gradients, dict(model.named_buffers())))
+    (plain, gradients, statistics), (found, *others) = results
+    torch.testing.assert_close(found, plain, rtol=1e-10, atol=0)
+    for expected, got in zip((gradients, statistics), others, strict=True):
+        for name, tensor in expected.items():
+            torch.testing.assert_close(got[name], tensor, rtol=1e-7, atol=1e-9, msg=name)
+
+
+@pytest.mark.parametrize("memory", [1, 3 * 5 * 16 * 16 * 8, 10**9])
+def test_the_loss_of_some_images_at_a_time_is_that_of_all(monkeypatch, memory):
+    monkeypatch.setattr(pixel_loss, "ENLARGED_BYTES", memory)
+    logits = torch.randn(7, 5, 4, 4, dtype=torch.float64, requires_grad=True)
+    labels = labels_of((7, 16, 16)).long()
+    sized = F.interpolate(logits, size=(16, 16), mode="bilinear", align_corners=False)
+    expected = F.cross_entropy(sized, labels, ignore_index=255, reduction="sum")
+    (gradient,) = torch.autograd.grad(3 * expected, logits)
+    found = pixel_loss.pixel_cross_entropy(logits, labels, 255)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
+    torch.testing.assert_close(torch.autograd.grad(3 * found, logits)[0], gradient, rtol=1e-12, atol=1e-14)
+    with torch.no_grad():
+        torch.testing.assert_close(pixel_loss.pixel_cross_entropy(logits, labels, 255), expected, rtol=1e-12, atol=0)
+    torch.testing.assert_close(pixel_loss.pixel_cross_entropy(logits.detach(), labels, 255), expected.detach())
 
 
 def test_dropout_drops_whole_channels_before_the_classifier_in_training_only():

@@ -1,0 +1,26 @@
+"""How fast this machine multiplies and moves: what floors are made of."""
+
+import torch
+
+from mae_hydra.benchmark.timing import alternate
+
+MATRIX = {"cpu": 1536, "cuda": 8192}  # rows and columns
+MOVED = {"cpu": 2**27, "cuda": 2**30}  # bytes
+ROUNDS = 7
+
+
+def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Floating-point operations a second of a large square product, the best of several."""
+    side = MATRIX[device.type]
+    left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    with torch.no_grad():
+        found = alternate({"": lambda: left @ right}, rounds=ROUNDS, warmup=2, device=device)[""]
+    return 2 * side**3 / min(found.seconds)
+
+
+def memory_rate(device: torch.device) -> float:
+    """Bytes a second read and written by a copy, the best of several."""
+    source = torch.zeros(MOVED[device.type], dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    found = alternate({"": lambda: target.copy_(source)}, rounds=ROUNDS, warmup=2, device=device)[""]
+    return 2 * len(source) / min(found.seconds)
