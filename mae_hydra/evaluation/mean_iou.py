@@ -13,6 +13,7 @@ from mae_hydra.evaluation.clock import Clock
 from mae_hydra.evaluation.held_out import HeldOut
 from mae_hydra.evaluation.metrics import (
     boundary_scores,
+    check_classes,
     count_confusions,
     mean_of_defined,
     segmentation_scores,
@@ -95,13 +96,15 @@ class MeanIoU:
         """What one image adds; UserError, naming it, where its labels do not fit the picture or the classes."""
         num_classes, ignore_index = self.data.num_classes, self.data.ignore_index
         assert isinstance(sample.label, torch.Tensor)
-        labels = sample.label.to(prediction.device)
+        labels = sample.label
         if labels.shape != prediction.shape:
             raise UserError(
                 f"{sample.name}: the picture has {'x'.join(map(str, prediction.shape))} pixels, "
                 f"its label map {'x'.join(map(str, labels.shape))}"
             )
         try:
+            check_classes("labels", labels, num_classes, ignore_index)  # on the host, where they are
+            labels = labels.to(prediction.device)
             confusions = count_confusions(prediction, labels, num_classes, ignore_index)
         except ValueError as error:
             raise UserError(f"{sample.name}: {error}, besides {ignore_index} for pixels to ignore") from error

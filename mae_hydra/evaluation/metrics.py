@@ -6,24 +6,48 @@ K classes. The matrix is (K, K): row = label, column = prediction.
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 
 def count_confusions(prediction: Tensor, labels: Tensor, num_classes: int, ignore_index: int) -> Tensor:
     """int64 (K, K): pixels with label i predicted as j. Pixels labelled `ignore_index` count for nothing.
 
-    Adding up the matrices of several images is exact in any order. ValueError where a value is no class.
+    Adding up the matrices of several images is exact in any order. On the host ValueError where a value is no class; on
+    an accelerator such pixels count for nothing (see `count_without_waiting`).
     """
-    # Here, not above: it takes a second, by which the first training step would be later.
-    from torchmetrics.functional.classification import multiclass_confusion_matrix
+    if labels.device.type != "cpu":
+        return count_without_waiting(prediction, labels, num_classes, ignore_index)
+    check_classes("labels", labels, num_classes, ignore_index)
+    check_classes("predictions", prediction[labels != ignore_index], num_classes)
+    nothing = num_classes**2
+    cells = torch.where(labels != ignore_index, labels.long() * num_classes + prediction.long(), nothing)
+    return torch.bincount(cells.flatten(), minlength=nothing + 1)[:-1].view(num_classes, num_classes)
 
-    counted = labels != ignore_index
-    labels, prediction = labels[counted].long(), prediction[counted].long()
-    for name, values in (("labels", labels), ("predictions", prediction)):
-        if values.numel() and (values.max() >= num_classes or values.min() < 0):
-            wrong = values.min() if values.min() < 0 else values.max()
-            raise ValueError(f"{name} must be classes 0..{num_classes - 1}, got {int(wrong)}")
-    return multiclass_confusion_matrix(prediction, labels, num_classes, validate_args=False)
+
+def count_without_waiting(prediction: Tensor, labels: Tensor, num_classes: int, ignore_index: int) -> Tensor:
+    """The same where the host does not wait for the device, and so cannot look at values: check them before.
+
+    torchmetrics' functional form waits twice an image: to choose the labelled pixels, and to learn the number of cells.
+    """
+    nothing = num_classes**2
+    labels, prediction = labels.long(), prediction.long()
+    counted = (labels >= 0) & (labels < num_classes) & (prediction >= 0) & (prediction < num_classes)
+    counted &= labels != ignore_index
+    cells = torch.where(counted, labels * num_classes + prediction, nothing).flatten()
+    counts = torch.zeros(nothing + 1, dtype=torch.int64, device=cells.device)
+    counts.scatter_add_(0, cells, torch.ones_like(cells))
+    return counts[:-1].view(num_classes, num_classes)
+
+
+def check_classes(name: str, values: Tensor, num_classes: int, ignore_index: int | None = None) -> None:
+    """ValueError where one of `values` is neither a class nor `ignore_index`; waits for the device."""
+    if ignore_index is not None:
+        values = values[values != ignore_index]
+    if values.numel():
+        least, most = (int(value) for value in values.aminmax())
+        if least < 0 or most >= num_classes:
+            raise ValueError(f"{name} must be classes 0..{num_classes - 1}, got {least if least < 0 else most}")
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import torch
 from torchmetrics.classification import MulticlassJaccardIndex
 
 from mae_hydra.evaluation import count_confusions, segmentation_scores
+from mae_hydra.evaluation.metrics import count_without_waiting
 
 K, IGNORE = 7, 255
 
@@ -28,6 +29,15 @@ def test_confusions_count_every_labelled_pixel_once() -> None:
     found = count_confusions(prediction, labels, K, IGNORE)
     assert found.dtype == torch.int64
     assert torch.equal(found, expected)
+
+
+def test_counting_without_waiting_for_the_device_finds_the_same() -> None:
+    prediction, labels = maps(0)
+    assert torch.equal(
+        count_without_waiting(prediction, labels, K, IGNORE), count_confusions(prediction, labels, K, IGNORE)
+    )
+    strange = torch.tensor([[0, 3, -1, 1]])
+    assert count_without_waiting(strange, torch.tensor([[0, 0, 0, 7]]), 3, IGNORE).sum() == 1
 
 
 def test_mean_iou_is_that_of_torchmetrics_in_percent() -> None:
