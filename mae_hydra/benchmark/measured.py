@@ -26,18 +26,28 @@ class Floor:
     seconds: float
 
 
-def timing_table(title: str, found: Mapping[str, Timing], items: float, unit: str, floor: Floor | None = None) -> Table:
+def timing_table(
+    title: str,
+    found: Mapping[str, Timing],
+    items: float,
+    unit: str,
+    floor: Floor | None = None,
+    memory: tuple[str, Mapping[str, int | None]] | None = None,
+) -> Table:
     """A row for each candidate, the first being ours: how long, how much of `unit` a second, and how many times ours.
 
-    `items`: how many a call works on. With a `floor` its row, below which nobody can go.
+    `items`: how many a call works on. With a `floor` its row, below which nobody can go. `memory`: what is counted,
+    and the bytes of each.
     """
     table = Table(title=title, title_justify="left", caption_justify="left")
-    for name in ("", "median s", "95 % s", unit, "ratio"):
+    for name in ("", "median s", "95 % s", unit, "ratio", *([f"{memory[0]}, GB"] if memory else [])):
         table.add_column(name, justify="left" if not name else "right")
     ours = next(iter(found.values())).median
     for name, timing in found.items():
         rate = f"{items / timing.median:.2f}"
-        table.add_row(name, _seconds(timing.median), _seconds(timing.percentile(95)), rate, _ratio(timing.median, ours))
+        taken = [gigabytes(memory[1].get(name)).removesuffix(" GB")] if memory else []
+        row = (_seconds(timing.median), _seconds(timing.percentile(95)), rate, _ratio(timing.median, ours), *taken)
+        table.add_row(name, *row)
     if floor is not None:
         rate = f"{items / floor.seconds:.2f}"
         table.add_row(f"floor: {floor.name}", _seconds(floor.seconds), "", rate, _ratio(floor.seconds, ours))

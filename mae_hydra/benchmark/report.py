@@ -1,6 +1,6 @@
 """The benchmarks themselves: from a command line to a table and a dictionary of all numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,12 +9,15 @@ import torch
 from omegaconf import DictConfig
 from rich.table import Table
 
+from mae_hydra.accelerators import peak_tflops
+from mae_hydra.benchmark.counting import counting
 from mae_hydra.benchmark.machine import describe_machine, in_words
 from mae_hydra.benchmark.measured import Floor, Measured, gigabytes, timing_numbers, timing_table
-from mae_hydra.benchmark.memory import PeakMemory
+from mae_hydra.benchmark.memory import PeakMemory, kept_bytes
 from mae_hydra.benchmark.parts import count_parts
 from mae_hydra.benchmark.peers import huggingface_step, plain_mae_step, plain_upernet_step
 from mae_hydra.benchmark.rates import matrix_rate
+from mae_hydra.benchmark.saving import saving
 from mae_hydra.benchmark.timing import alternate, wait
 from mae_hydra.benchmark.workloads import TrainingStep, noise_batch, plain_loop
 from mae_hydra.engine import Settings, cut_batch
@@ -37,7 +40,7 @@ TIMING_IMAGES, WARMUP_IMAGES = 200, 5  # of the published fps: one image at a ti
 
 def parts(words: Sequence[str]) -> Measured:
     """Parameters and FLOPs of a model's parts, for one image of the model's size."""
-    config = _composed(words)
+    config = composed(words)
     with torch.device("meta"):
         model = build(config.model, "model").eval()
         height, width = model.encoder.image_size
@@ -52,24 +55,45 @@ def parts(words: Sequence[str]) -> Measured:
 
 def step(words: Sequence[str], rounds: int, *, alone: bool = False) -> Measured:
     """A training step on data that lies ready, beside a peer where there is one for the task, unless `alone`."""
-    config = _composed(words)
+    config = composed(words)
     settings: Settings = build(config.engine, "engine")
     settings.apply()
-    work, model, batch = _training_step(config, settings)
+    work, model, batch = training_step(config, settings)
     candidates: dict[str, Any] = {"mae_hydra": work}
     if not alone:
         candidates |= _peers(model, settings, batch)
     with PeakMemory(settings.torch_device) as peak:
         work()
         wait(settings.torch_device)
-    found = alternate(candidates, rounds=rounds, warmup=1, device=settings.torch_device)
+    taken = {name: _taken(call, settings.torch_device) for name, call in candidates.items()}
+    found = alternate(candidates, rounds=rounds, warmup=0, device=settings.torch_device)
     images = len(batch) * work.accumulate
+    memory = "kept" if settings.torch_device.type == "cpu" else "takes"
     floor = _matrix_floor(model, batch, settings, images)
     title = f"{config.name}: training step of {images} images, {settings.resolved_precision}"
-    table = timing_table(title, found, images, "img/s", floor)
-    numbers = {"images": images, "peak_memory_bytes": peak.bytes, "precision": settings.resolved_precision}
+    table = timing_table(title, found, images, "img/s", floor, (memory, taken))
+    numbers: dict[str, Any] = {"images": images, "precision": settings.resolved_precision}
+    numbers |= {"peak_memory_bytes": peak.bytes, "taken_bytes": taken}
     table.caption = f"{table.caption}; peak memory {gigabytes(peak.bytes)}"
+    most = peak_tflops(settings.torch_device, settings.resolved_precision)
+    if most is not None:
+        mfu = {
+            name: training_flops(model, batch) * images / timing.median / most / 1e12 for name, timing in found.items()
+        }
+        numbers |= {"mfu": mfu}
+        table.caption += "; MFU " + ", ".join(f"{name} {100 * share:.1f} %" for name, share in mfu.items())
     return Measured(table, numbers | timing_numbers(config.name, found, floor))
+
+
+def _taken(call: Callable[[], object], device: torch.device) -> int | None:
+    """Bytes that a training step takes above what lies there; on the CPU, what it keeps for its backward pass."""
+    call()  # the second one is looked at, when all has been made that stays
+    if device.type == "cpu":
+        return kept_bytes(call)
+    with PeakMemory(device) as peak:
+        call()
+        wait(device)
+    return peak.added
 
 
 def _peers(model: Any, settings: Settings, batch: Batch) -> dict[str, Any]:
@@ -129,6 +153,21 @@ def inference(
     return Measured(table, numbers | timing_numbers(config.name, found))
 
 
+def metrics(words: Sequence[str], size: tuple[int, int], rounds: int) -> Measured:
+    """A picture's predictions into the confusion matrix, with the classes and on the device that `words` say."""
+    config = composed(words if any(word.startswith("model=") for word in words) else ["model=upernet_vitb", *words])
+    settings: Settings = build(config.engine, "engine")
+    return counting(size, config.data.num_classes, rounds, settings.torch_device)
+
+
+def checkpoint(words: Sequence[str], rounds: int) -> Measured:
+    """A run's state to the disk of the working directory and back."""
+    config = composed(words)
+    settings: Settings = build(config.engine, "engine")
+    work, _, _ = training_step(config, settings)
+    return saving(work.state.model, work.state.optimizer, settings, config.name, rounds)
+
+
 def results_row(path: Path, words: Sequence[str], images: int) -> Measured:
     """Memory, fps and mIoU as a results table has them, by the published protocols.
 
@@ -177,13 +216,13 @@ def _without(config: DictConfig, shortcut: str) -> Any:
     return build(node, "inference")
 
 
-def _composed(words: Sequence[str]) -> DictConfig:
+def composed(words: Sequence[str]) -> DictConfig:
     config = compose_config(words)
     check(config)
     return config
 
 
-def _training_step(config: DictConfig, settings: Settings) -> tuple[TrainingStep, Any, Any]:
+def training_step(config: DictConfig, settings: Settings) -> tuple[TrainingStep, Any, Any]:
     seed_device(config.seed, "init")
     model = build(config.model, "model").to(settings.torch_device).train()
     optimizer = complete("optimizer", build(config.optimizer, "optimizer"), model)
@@ -196,7 +235,7 @@ def _training_step(config: DictConfig, settings: Settings) -> tuple[TrainingStep
 def _training_peak(config: DictConfig, settings: Settings) -> tuple[int | None, int]:
     """Most bytes that two training steps needed, and their micro-batch."""
     with PeakMemory(settings.torch_device) as peak:
-        work, _, batch = _training_step(config, settings)
+        work, _, batch = training_step(config, settings)
         for _ in range(2):
             work()
         wait(settings.torch_device)
@@ -206,7 +245,7 @@ def _training_peak(config: DictConfig, settings: Settings) -> tuple[int | None, 
 def _configured(path: Path | None, words: Sequence[str]) -> tuple[DictConfig, Checkpoint | None, Settings]:
     """The configuration of a segmentation model, with its checkpoint where `path` names one."""
     checkpoint = None if path is None else read_checkpoint(path, prefer="best")
-    config = _composed(words if path is None or checkpoint is None else command_line(checkpoint, words))
+    config = composed(words if path is None or checkpoint is None else command_line(checkpoint, words))
     if config.task != "segment":
         raise UserError(f"this benchmark takes a UPerNet, got {config.name}; use model=upernet_vitb")
     settings: Settings = build(config.engine, "engine")

@@ -11,8 +11,13 @@ if TYPE_CHECKING:
 
 WHAT = {
     "parts": "parameters and FLOPs of a model's parts: parts model=upernet_vitb data=ade20k",
-    "step": "a training step, beside a peer where there is one: step model=mae_vitb data.batch_size=8",
+    "step": "a training step beside how others write it, and its floor: step model=mae_vitb data.batch_size=8",
     "inference": "a picture's classes, beside the window-at-a-time loop: inference [checkpoint] --size 512 683",
+    "loading": "photos to training crops on one core, beside PIL and torchvision: loading --size 375 500",
+    "metrics": "a picture into the confusion matrix, beside torchmetrics: metrics --size 512 683 [data=ade20k]",
+    "checkpoint": "writing and reading a run's state, beside plain torch: checkpoint model=mae_vitb",
+    "start-up": "from the command line to an answer, and to the end of a smoke run",
+    "growth": "cost per image against image size, batch, mask ratio, classes, processes: growth --out growth.json",
     "scaling": "a pre-training run on 8, 64 and 512 devices and a billion images, on paper: scaling [+experiment=…]",
     "results-row": "memory, fps, mIoU and mIoU(ms+flip): results-row <checkpoint> data=ade20k data.root=…",
 }
@@ -28,9 +33,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--alone", action="store_true", help="of inference: without the loop that it stands beside")
     parser.add_argument("--shares", action="store_true", help="of inference: also without each of its shortcuts")
     parser.add_argument(
-        "--images", type=int, default=200, help="pictures that fps is taken over (default: %(default)s)"
+        "--images", type=int, default=200, help="of results-row: pictures that fps is taken over (default: %(default)s)"
     )
-    parser.add_argument("--out", type=Path, help="all numbers as JSON")
+    parser.add_argument("--out", type=Path, help="all numbers as JSON; of growth also the figure, as PNG beside it")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -64,13 +69,55 @@ def _measure(options: argparse.Namespace) -> "Measured":
     words, checkpoint = list(options.words), None
     if words and "=" not in words[0] and not words[0].startswith("+"):
         checkpoint = Path(words.pop(0))
+    if options.what in ("results-row", "inference"):
+        return _of_pictures(options, checkpoint, words)
+    if checkpoint is not None:
+        raise UserError(f"{options.what} takes overrides only, such as model=upernet_vitb; got {checkpoint}")
+    if options.what == "parts":
+        return report.parts(words)
+    if options.what == "step":
+        return report.step(words, options.rounds)
+    return _of_the_machine(options, words)
+
+
+def _of_pictures(options: argparse.Namespace, checkpoint: Path | None, words: list[str]) -> "Measured":
+    from mae_hydra.benchmark import report
+
     if options.what == "results-row":
         if checkpoint is None:
             raise UserError("results-row needs a run or a checkpoint: mae-hydra benchmark results-row <run>")
         return report.results_row(checkpoint, words, options.images)
-    if options.what == "inference":
-        size = (options.size[0], options.size[1])
-        return report.inference(checkpoint, words, size, options.rounds, alone=options.alone, shares=options.shares)
-    if checkpoint is not None:
-        raise UserError(f"{options.what} takes overrides only, such as model=upernet_vitb; got {checkpoint}")
-    return report.parts(words) if options.what == "parts" else report.step(words, options.rounds)
+    size = (options.size[0], options.size[1])
+    return report.inference(checkpoint, words, size, options.rounds, alone=options.alone, shares=options.shares)
+
+
+def _of_the_machine(options: argparse.Namespace, words: list[str]) -> "Measured":
+    from mae_hydra.benchmark import report
+
+    size = (options.size[0], options.size[1])
+    if options.what == "loading":
+        from mae_hydra.benchmark.loading import loading
+
+        _no_overrides(options.what, words)
+        return loading(size, min(options.images, 32), options.rounds)
+    if options.what == "start-up":
+        from mae_hydra.benchmark.starting import starting
+
+        _no_overrides(options.what, words)
+        return starting(options.rounds)
+    if options.what == "metrics":
+        return report.metrics(words, size, options.rounds)
+    if options.what == "checkpoint":
+        return report.checkpoint(words, options.rounds)
+    from mae_hydra.benchmark.growth import growths
+    from mae_hydra.figures import save
+
+    measured, figure = growths(options.rounds, words)
+    if options.out is not None:
+        save(figure, options.out.with_suffix(".png"))
+    return measured
+
+
+def _no_overrides(what: str, words: list[str]) -> None:
+    if words:
+        raise UserError(f"{what} takes no overrides, got {words[0]}")

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Integer
 from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 
 from mae_hydra.models.upernet_head import resize
 
@@ -34,6 +35,10 @@ def _enlarged(logits: Tensor, labels: Tensor, ignore_index: int) -> Tensor:
     return F.cross_entropy(sized, labels, ignore_index=ignore_index, reduction="sum")
 
 
+def _as_it_is(tensor: Tensor) -> Tensor:
+    return tensor
+
+
 class _InParts(torch.autograd.Function):
     """`_enlarged` of some images after the others; the gradient is worked out on the way, up to one factor."""
 
@@ -42,7 +47,8 @@ class _InParts(torch.autograd.Function):
         wanted = ctx.needs_input_grad[0]
         total, gradients = logits.new_zeros(()), []
         for some, of_some in zip(logits.split(at_once), labels.split(at_once), strict=True):
-            with torch.set_grad_enabled(wanted):
+            # Hooks of the outside count what waits for the backward pass; this here does not wait.
+            with torch.set_grad_enabled(wanted), saved_tensors_hooks(_as_it_is, _as_it_is):
                 part = some.detach().requires_grad_(wanted)
                 loss = _enlarged(part, of_some, ignore_index)
             total = total + loss.detach()

@@ -1,0 +1,88 @@
+"""All figures of an accelerator in one go, within eight minutes: `python benchmarks/gpu.py --out gpu.json`.
+
+Pre-training steps of ViT-B and ViT-L, eager and with compiled blocks, beside plain timm and Hugging Face; a training
+step of UPerNet and its sliding windows beside the plain forms; the confusion matrix. What fails or comes too late is
+said, and the rest goes on.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from mae_hydra.benchmark import describe_machine, report
+from mae_hydra.benchmark.measured import Measured
+from mae_hydra.experiment.status import write_json
+
+ADE20K = ("model=upernet_vitb", "data=ade20k")
+TINY_UPERNET = ("model=upernet_vitt", "data.batch_size=2")
+
+
+def parts(device: str, rounds: int, *, smoke: bool) -> dict[str, Callable[[], Measured]]:
+    """What is measured, the most wanted first."""
+    engine = (f"engine={device}",)
+    # Micro-batches that fill the device; the recipes' global batch of 4096 would only repeat them.
+    base = ("model=mae_vitt",) if smoke else ("model=mae_vitb", "data=imagenet", "data.batch_size=512")
+    large = ("model=mae_vitt",) if smoke else ("model=mae_vitl", "data=imagenet", "data.batch_size=256")
+    upernet = TINY_UPERNET if smoke else (*ADE20K, "data.batch_size=16")
+    size = (64, 80) if smoke else (512, 683)
+    compiled = "engine.compile=true"
+    slide = partial(report.inference, None, size=size, rounds=rounds, alone=False)
+    return {
+        "ViT-B pre-training": partial(report.step, [*base, *engine], rounds),
+        "ViT-B pre-training, compiled": partial(report.step, [*base, *engine, compiled], rounds, alone=True),
+        "UPerNet training": partial(report.step, [*upernet, *engine], rounds),
+        "UPerNet training, compiled": partial(report.step, [*upernet, *engine, compiled], rounds, alone=True),
+        "sliding windows": partial(slide, [*upernet, *engine, *half(device)], shares=True),
+        "ViT-L pre-training, compiled": partial(report.step, [*large, *engine, compiled], rounds),
+        "metrics": partial(report.metrics, [*upernet, *engine], size, 4 * rounds),
+    }
+
+
+def half(device: str) -> list[str]:
+    """The precision of the published fps column."""
+    return ["engine.precision=fp16"] if device == "gpu" else []
+
+
+def measure(name: str, part: Callable[[], Measured], console: Console) -> dict[str, Any]:
+    began = time.perf_counter()
+    try:
+        found = part()
+    except Exception as error:  # memory, a missing library: the other parts are still wanted
+        console.print(f"{name}: failed ({type(error).__name__}: {error})")
+        return {"failed": f"{type(error).__name__}: {error}"}
+    finally:
+        torch.cuda.empty_cache()
+    console.print(found.table)
+    return found.numbers | {"took_seconds": time.perf_counter() - began}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("gpu.json"), help="all numbers (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=7, help="alternating rounds (default: %(default)s)")
+    parser.add_argument("--minutes", type=float, default=8.0, help="no part is begun later (default: %(default)s)")
+    parser.add_argument("--smoke", action="store_true", help="tiny models, on whatever there is: does it run?")
+    options = parser.parse_args()
+    device = "gpu" if torch.cuda.is_available() else "cpu"
+    if device == "cpu" and not options.smoke:
+        parser.error("torch finds no CUDA device; --smoke tries the script without one")
+    console, began = Console(), time.perf_counter()
+    found: dict[str, Any] = {"date": date.today().isoformat(), "machine": describe_machine()}
+    for name, part in parts(device, options.rounds, smoke=options.smoke).items():
+        if time.perf_counter() - began > 60 * options.minutes:
+            console.print(f"{name}: left out, {options.minutes:g} minutes are over")
+            continue
+        found[name] = measure(name, part, console)
+        write_json(options.out, found)  # after each part: whatever ends this early loses nothing
+    console.print(f"wrote {options.out} after {time.perf_counter() - began:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
