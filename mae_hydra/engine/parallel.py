@@ -2,11 +2,13 @@
 
 import logging
 import warnings
+from functools import partial
 
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
+from torch.utils.checkpoint import checkpoint
 
 from mae_hydra.distributed import world_size
 from mae_hydra.engine.settings import Settings
@@ -38,6 +40,8 @@ def wrap(model: nn.Module, settings: Settings, average: AveragedModel | None = N
             module.to(device)
     if world_size() > 1 and device.type == "cuda":  # SyncBatchNorm has no CPU form
         nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    if settings.recompute:
+        recompute_blocks(model)
     if settings.compile and compiler_works(device):
         compile_blocks(model)
     forward = LossModule(model)
@@ -51,6 +55,15 @@ def wrap(model: nn.Module, settings: Settings, average: AveragedModel | None = N
     return DistributedDataParallel(
         forward, device_ids=[device.index] if device.type == "cuda" else None, gradient_as_bucket_view=True
     )
+
+
+def recompute_blocks(model: nn.Module) -> None:
+    """Have every block keep its input only, in place: the same gradients to the last bit, the same keys.
+
+    What is drawn in a block (drop path) is drawn alike both times.
+    """
+    for block in blocks_of(model):
+        block.forward = partial(checkpoint, block.forward, use_reentrant=False)
 
 
 def compiler_works(device: torch.device) -> bool:

@@ -23,7 +23,8 @@ class Settings:
     images per optimizer step over all processes. `parallel`: "ddp" has the whole model in every process, "fsdp" a share
     of it. `clip_grad`: largest norm of the whole gradient, None for no clipping.
     `nonfinite_limit`: stop after so many steps in a row whose gradient is not finite. `ema_decay`: keep a moving
-    average of the weights and evaluate that, None for none. `log_every`: steps. `profile_steps`: how many steps to
+    average of the weights and evaluate that, None for none. `recompute`: blocks keep only their input and are computed
+    once more in the backward pass (activation checkpointing). `log_every`: steps. `profile_steps`: how many steps to
     record (see `profiling`), None for none. `deterministic`: as repeatable as the device's kernels allow; torch warns
     of those that are not.
     """
@@ -37,6 +38,7 @@ class Settings:
     nonfinite_limit: int
     ema_decay: float | None
     compile: bool
+    recompute: bool
     log_every: int
     profile_steps: int | None
     deterministic: bool

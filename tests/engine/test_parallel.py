@@ -11,6 +11,8 @@ import torch
 from tiny_training import TinySegmenter, images_of, settings
 from torch import nn
 
+from mae_hydra.benchmark.estimate import example_batch
+from mae_hydra.benchmark.memory import kept_bytes
 from mae_hydra.distributed import (
     all_reduce_sum,
     any_rank,
@@ -22,6 +24,9 @@ from mae_hydra.distributed import (
     world_size,
 )
 from mae_hydra.engine import State, train_step, wrap
+from mae_hydra.experiment.compose import compose_config
+from mae_hydra.experiment.construct import build
+from mae_hydra.seeds import seed_device
 from mae_hydra.types import Batch
 
 CPU = torch.device("cpu")
@@ -124,6 +129,29 @@ def test_compiled_blocks_are_compiled_once_and_not_again_over_steps(tmp_path, wo
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.parametrize("words", [MAE, UPERNET], ids=["mae", "upernet"])
+def test_recomputed_blocks_give_the_same_step_to_the_last_bit_and_keep_less(words):
+    config = compose_config(["data.batch_size=4", "backbone.drop_path_rate=0.3", *words])
+    results = []
+    for recompute in (False, True):
+        seed_device(0, "init")
+        model = build(config.model, "model").train()
+        keys = list(model.state_dict())
+        forward = wrap(model, settings(recompute=recompute))
+        batch = example_batch(model, 4)
+
+        def step(forward=forward, batch=batch):
+            seed_device(0, "step")
+            forward(batch).total.backward()
+
+        kept = kept_bytes(step)
+        results.append((kept, [parameter.grad for parameter in model.parameters()]))
+        assert list(model.state_dict()) == keys
+    (much, expected), (little, found) = results
+    assert all(a is b is None or torch.equal(a, b) for a, b in zip(expected, found, strict=True))
+    assert little < 0.6 * much
 
 
 def test_without_a_compiler_training_goes_on_with_a_note(monkeypatch, capsys):

@@ -145,6 +145,7 @@ def settings(**changes: Any) -> Settings:
         "nonfinite_limit": 5,
         "ema_decay": None,
         "compile": False,
+        "recompute": False,
         "log_every": 4,
         "profile_steps": None,
         "deterministic": False,

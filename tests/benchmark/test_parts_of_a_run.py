@@ -1,0 +1,133 @@
+"""Every benchmark runs, on little, and its numbers hang together."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from mae_hydra.benchmark import growth, loading, report, starting
+from mae_hydra.benchmark.measured import Floor, timing_table
+from mae_hydra.benchmark.photos import Files, photo_files
+from mae_hydra.benchmark.rates import matrix_rate, memory_rate
+from mae_hydra.benchmark.timing import Timing
+from mae_hydra.commands import main
+from mae_hydra.figures import to_pixels
+from mae_hydra.flops import training_flops
+
+CPU = torch.device("cpu")
+
+
+def test_a_table_compares_with_the_first_row() -> None:
+    found = {"ours": Timing((2.0, 2.0, 4.0)), "theirs": Timing((6.0, 6.0, 6.0))}
+    table = timing_table("a", found, 8, "img/s", Floor("copying", 0.5), ("kept", {"ours": 10**9}))
+    columns = {str(column.header): list(column.cells) for column in table.columns}
+    assert columns[""] == ["ours", "theirs", "floor: copying"]
+    assert columns["img/s"] == ["4.00", "1.33", "16.00"]
+    assert columns["ratio"] == ["1.00", "3.00", "0.25"]
+    assert columns["kept, GB"][:2] == ["1.00", "unknown"]
+
+
+def test_rates_of_the_machine_are_possible_ones() -> None:
+    assert 1e8 < matrix_rate(CPU, torch.float32) < 1e15
+    assert 1e8 < memory_rate(CPU) < 1e13
+
+
+def test_made_photos_are_the_same_every_time_and_of_their_size() -> None:
+    first, second = photo_files((60, 80), 2), photo_files((60, 80), 2)
+    assert first == second
+    assert first[0] != first[1]
+    assert Files(first)[0].image.shape == (3, 60, 80)
+
+
+@pytest.mark.slow
+def test_loading_measures_every_form_on_the_same_photos() -> None:
+    threads = torch.get_num_threads()
+    found = loading.loading((300, 400), images=3, rounds=1)
+    assert torch.get_num_threads() == threads
+    assert set(found.numbers["timings"]) >= {"decode=crop", "decode=whole", loading.PLAIN}
+    assert found.numbers["floor"]["seconds"] > 0
+    assert loading._plain(photo_files((300, 400), 2)).shape == (2, 3, 224, 224)
+
+
+def test_metrics_are_counted_alike_by_all() -> None:
+    found = report.metrics(["data.num_classes=20"], (50, 60), rounds=1)
+    assert set(found.numbers["timings"]) == {"mae_hydra", "torchmetrics", "three histograms"}
+
+
+@pytest.mark.slow
+def test_a_checkpoint_is_written_and_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = report.checkpoint(["model=mae_vitt"], rounds=1)
+    assert found.numbers["bytes"] > 10**6
+    assert len(found.numbers["timings"]) == 5
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_start_up_runs_whole_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(starting.COMMANDS, "--cfg job")
+    found = starting.starting(rounds=1)
+    seconds = {name: timing["median"] for name, timing in found.numbers["timings"].items()}
+    assert seconds["python alone"] < seconds["--help"] < seconds["a smoke run"]
+
+
+@pytest.mark.slow
+def test_growth_is_drawn_over_what_operations_predict(monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny = growth.Key("mask ratio", "model.mask_ratio={:g}", (0.25, 0.75), ("model=mae_vitt", "data.batch_size=2"))
+    monkeypatch.setattr(growth, "KEYS", (tiny,))
+    monkeypatch.setattr(growth, "PHOTOS", 4)
+    found, figure = growth.growths(rounds=1)
+    flops = found.numbers["mask ratio"]["flops"]
+    assert flops[0] > flops[1] > 0
+    assert len(found.numbers["loading processes"]["images_a_second"]) == 4
+    assert to_pixels(figure).std() > 0
+
+
+def test_operations_of_a_step_grow_with_what_is_seen() -> None:
+    def flops(*words: str) -> float:
+        config = report.composed(["model=mae_vitt", *words])
+        _, model, batch = report.training_step(config, report.build(config.engine, "engine"))
+        return training_flops(model, batch)
+
+    assert flops("model.mask_ratio=0.25") > 1.2 * flops("model.mask_ratio=0.75")
+    assert flops("data.batch_size=4") == flops("data.batch_size=8")
+
+
+@pytest.mark.slow
+def test_the_script_of_the_accelerator_runs_without_one(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    root = Path(__file__).parents[2]
+    script = [sys.executable, str(root / "benchmarks/gpu.py"), "--out", str(tmp_path / "gpu.json"), "--rounds", "1"]
+    if not torch.cuda.is_available():
+        refused = subprocess.run(script, capture_output=True, text=True, check=False)
+        assert refused.returncode == 2
+        assert "--smoke" in refused.stderr
+    done = subprocess.run([*script, "--smoke"], capture_output=True, text=True, check=True)
+    assert "failed" not in done.stdout
+    assert (tmp_path / "gpu.json").is_file()
+
+
+def test_wrong_words_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    for words, message in [
+        (["start-up", "model=mae_vitt"], "start-up takes no overrides, got model=mae_vitt"),
+        (["metrics", "somewhere/run"], "metrics takes overrides only"),
+        (["loading", "--size", "0", "5"], "--size takes height and width in pixels"),
+    ]:
+        assert main(["benchmark", *words]) != 0
+        assert message in capsys.readouterr().err
+
+
+def test_the_figure_lies_beside_the_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mae_hydra.benchmark.measured import Measured
+    from mae_hydra.figures.growth import Growth
+    from mae_hydra.figures.growth import growth as draw
+
+    drawn = draw([Growth("mask ratio", "ms", (0.1, 0.9), (2.0, 1.0), (2.1, 0.9))], title="Growth")
+    empty = Measured(timing_table("a", {"b": Timing((1.0,))}, 1, "x"), {})
+    monkeypatch.setattr(growth, "growths", lambda rounds, words: (empty, drawn))
+    assert main(["benchmark", "growth", "--out", str(tmp_path / "growth.json")]) == 0
+    with Image.open(tmp_path / "growth.png") as figure:
+        assert figure.width > 300

@@ -1,0 +1,76 @@
+"""What we stand beside computes the same as we do."""
+
+import copy
+
+import pytest
+import torch
+
+from mae_hydra.benchmark.memory import kept_bytes
+from mae_hydra.benchmark.peers import huggingface_step, plain_mae_step, plain_upernet_step
+from mae_hydra.benchmark.plain_mae import PlainMAE
+from mae_hydra.benchmark.report import composed, training_step
+from mae_hydra.experiment.construct import build
+from mae_hydra.experiment.entry import build as build_model
+from mae_hydra.models import UPerNet
+from mae_hydra.types import Batch
+
+
+def made(*words: str):
+    config = composed(list(words))
+    settings = build(config.engine, "engine")
+    return settings, *training_step(config, settings)
+
+
+@pytest.mark.parametrize("norm_pix", ["true", "false"])
+def test_the_plain_mae_is_the_same_function(norm_pix: str) -> None:
+    model = build_model("model=mae_vitt", f"model.norm_pix={norm_pix}").double()
+    images = torch.randn(3, 3, 64, 64, dtype=torch.float64)
+    noise = torch.rand(3, 64)
+    loss = model.loss(Batch(images), noise=noise)
+    plain = PlainMAE(model).double()
+    expected = plain(images, noise)
+    torch.testing.assert_close(loss.total / loss.count, expected, rtol=1e-12, atol=0)
+    expected.backward()
+    (loss.total / loss.count).backward()
+    torch.testing.assert_close(plain.blocks[0].attn.qkv.weight.grad, model.encoder.blocks[0].attn.qkv.weight.grad)
+    torch.testing.assert_close(plain.pixels.weight.grad, model.decoder.pred.weight.grad)
+
+
+def test_the_plain_upernet_takes_the_same_step() -> None:
+    settings, work, model, batch = made("model=upernet_vitt", "data.batch_size=3", "backbone.drop_path_rate=0")
+    assert isinstance(model, UPerNet)
+    for part in model.modules():
+        if isinstance(part, torch.nn.Dropout2d):
+            part.p = 0.0
+    seen: list[torch.Tensor] = []
+    step = plain_upernet_step(model, settings, batch, lr=0.0)
+    original = torch.Tensor.backward
+
+    def note(loss: torch.Tensor, *arguments: object, **options: object) -> None:
+        seen.append(loss.detach())
+        original(loss, *arguments, **options)
+
+    expected = copy.deepcopy(model).loss(batch)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.Tensor, "backward", note)
+        step()
+    torch.testing.assert_close(seen[0], (expected.total / expected.count).detach(), rtol=1e-5, atol=0)
+    work()  # and ours is none the worse for it
+
+
+def test_steps_of_others_are_left_out_where_they_do_not_fit() -> None:
+    settings, _, model, batch = made("model=mae_vitt", "model.masking=block", "data.image_size=[64,96]")
+    assert plain_mae_step(model, settings, batch, lr=1e-4) is None
+    assert huggingface_step(model, settings, batch, lr=1e-4) is None
+
+
+def test_what_is_kept_for_the_backward_pass_is_counted_once_and_without_parameters() -> None:
+    layer = torch.nn.Linear(10, 20)
+    values = torch.randn(5, 10)
+
+    def step() -> None:
+        hidden = layer(values)
+        (hidden.sigmoid() * hidden.sigmoid()).sum().backward()
+
+    # the input of the layer, and the output of each sigmoid, which the product keeps as well
+    assert kept_bytes(step) == 4 * (5 * 10 + 2 * 5 * 20)
