@@ -3,6 +3,7 @@
 from mae_hydra.models import lean_timm  # noqa: F401  # first: the modules below import timm
 from mae_hydra.models.classifier import Classifier
 from mae_hydra.models.classifier_head import ClassifierHead
+from mae_hydra.models.cross_decoder import CrossDecoder
 from mae_hydra.models.decoder import MAEDecoder
 from mae_hydra.models.encoder import VisionTransformer
 from mae_hydra.models.erasing import RandomErasing
@@ -24,6 +25,7 @@ __all__ = [
     "STRATEGIES",
     "Classifier",
     "ClassifierHead",
+    "CrossDecoder",
     "FCNHead",
     "FastUPerNet",
     "FeaturePyramid",

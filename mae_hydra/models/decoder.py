@@ -38,7 +38,7 @@ class MAEDecoder(nn.Module):
         self.mask_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
         table = sincos_positions(embed_dim, self.grid).to(torch.get_default_dtype())
         self.pos_embed = nn.Parameter(table, requires_grad=False)
-        self.blocks = nn.ModuleList(plain_block(embed_dim, num_heads, mlp_ratio) for _ in range(depth))
+        self.blocks = nn.ModuleList(self.block(embed_dim, num_heads, mlp_ratio) for _ in range(depth))
         self.norm = LayerNorm(embed_dim)
         self.pred = nn.Linear(embed_dim, patch_size * patch_size * in_chans)
         initialise.xavier(self)
@@ -62,3 +62,8 @@ class MAEDecoder(nn.Module):
             tokens = block(tokens)
         wanted = tokens[:, 1:] if positions is None else take_tokens(tokens[:, 1:], positions)
         return self.pred(self.norm(wanted))  # per token, so that leaving tokens out changes nothing
+
+    @staticmethod
+    def block(dim: int, num_heads: int, mlp_ratio: float) -> nn.Module:
+        """One of the stack."""
+        return plain_block(dim, num_heads, mlp_ratio)

@@ -27,6 +27,8 @@ class MAE(nn.Module):
     """What is visible follows from `keep` (B, K), else from `noise` (B, N; the smallest are kept), else from `masking`.
 
     `masking`: "random", "block" or "grid". `norm_pix`: predict each patch normalised by its own mean and deviation.
+    `predicted_share`: of the hidden patches, drawn anew for every image in training; only they enter the loss (it
+    spares work where the decoder does not need the others, see `CrossDecoder`).
     `mean`, `std`: per channel, in units of the 0..1 range: uint8 images are normalised with them, others not.
     """
 
@@ -43,6 +45,7 @@ class MAE(nn.Module):
         norm_pix: bool,
         mean: Sequence[float],
         std: Sequence[float],
+        predicted_share: float = 1.0,
     ) -> None:
         super().__init__()
         if not 0 < mask_ratio < 1:
@@ -51,10 +54,12 @@ class MAE(nn.Module):
             raise ValueError(f"masking must be one of {sorted(strategies.STRATEGIES)}, got {masking!r}")
         if not strategies.num_keep(encoder.num_patches, mask_ratio):
             raise ValueError(f"mask_ratio {mask_ratio} leaves none of {encoder.num_patches} patches to see")
+        if not 0 < predicted_share <= 1:
+            raise ValueError(f"predicted_share must lie in (0, 1], got {predicted_share}")
         _check_fit(encoder, decoder)
         self.encoder, self.decoder = encoder, decoder
         self.mask_ratio, self.masking, self.norm_pix = mask_ratio, masking, norm_pix
-        self.num_depths = encoder.num_depths
+        self.predicted_share, self.num_depths = predicted_share, encoder.num_depths
         for name, values in zip(("mean", "std"), channel_statistics(mean, std, encoder.in_chans), strict=True):
             self.register_buffer(name, values, persistent=False)
 
@@ -84,12 +89,14 @@ class MAE(nn.Module):
         noise: Float[Tensor, "b n"] | None = None,
         keep: Int64[Tensor, "b k"] | None = None,
     ) -> Loss:
-        """Sum over hidden patches of the mean squared error within a patch; only hidden patches are predicted."""
+        """Sum over the predicted hidden patches of the mean squared error within a patch; no others are predicted."""
         images = self.prepare(batch.images)
         keep = self._choose(images, noise, keep)
         num_hidden = self.encoder.num_patches - keep.shape[1]
         hidden = strategies.hidden_from_keep(keep, self.encoder.num_patches)
         positions = strategies.hidden_positions(hidden, num_hidden)
+        if self.training and self.predicted_share < 1:
+            positions = strategies.some_of(positions, max(round(num_hidden * self.predicted_share), 1))
         prediction = self.decoder(self.encoder.tokens(images, keep), keep, positions)
         target = self.target(take_patches(images, self.encoder.patch_size, positions))
         errors = (prediction.to(target.dtype) - target).square().mean(2)

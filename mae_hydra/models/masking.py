@@ -84,6 +84,12 @@ def hidden_positions(hidden: Bool[Tensor, "b n"], count: int) -> Int64[Tensor, "
     return hidden.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :count]
 
 
+def some_of(positions: Int64[Tensor, "b m"], count: int) -> Int64[Tensor, "b _"]:
+    """`count` of each row's positions, drawn at random, in the order in which they were given."""
+    drawn = torch.rand(positions.shape, device=positions.device).argsort(dim=1)[:, :count]
+    return positions.gather(1, drawn.sort(dim=1).values)
+
+
 def keep_from_hidden(hidden: Bool[Tensor, "b n"]) -> Int64[Tensor, "b k"]:
     """Positions for `model(images, keep=...)` from a mask of one's own (True = hide). Waits for the device.
 

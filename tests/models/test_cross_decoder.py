@@ -1,0 +1,120 @@
+"""The decoder of CrossMAE, against the formula, and what it may leave out."""
+
+import pytest
+import torch
+from tiny_models import decoder, encoder, mae, scramble
+from torch.utils.flop_counter import FlopCounterMode
+
+from mae_hydra.models import MAE, CrossDecoder
+from mae_hydra.types import Batch
+
+DIM, HEADS = 16, 2
+
+
+def cross(**changes) -> CrossDecoder:
+    plain = decoder(image_size=32)
+    settings = {
+        "encoder_dim": plain.encoder_dim, "embed_dim": DIM, "depth": 3, "num_heads": HEADS, "mlp_ratio": 2.0,
+        "patch_size": plain.patch_size, "in_chans": 3, "image_size": 32,
+    }  # fmt: skip
+    return CrossDecoder(**(settings | changes))
+
+
+def build(**changes) -> MAE:
+    return mae(encoder=encoder(image_size=32), decoder=cross(), **changes)
+
+
+def softmax_attention(state, name, tokens, seen):
+    """One head after the other, by the definition."""
+    q = tokens @ state[f"{name}.q.weight"].T + state[f"{name}.q.bias"]
+    k, v = (seen @ state[f"{name}.kv.weight"].T + state[f"{name}.kv.bias"]).split(DIM, -1)
+    width = DIM // HEADS
+    heads = []
+    for head in range(HEADS):
+        part = slice(head * width, (head + 1) * width)
+        weights = (q[..., part] @ k[..., part].transpose(1, 2) / width**0.5).softmax(-1)
+        heads.append(weights @ v[..., part])
+    return torch.cat(heads, -1) @ state[f"{name}.proj.weight"].T + state[f"{name}.proj.bias"]
+
+
+def norm(state, name, tokens):
+    centred = tokens - tokens.mean(-1, keepdim=True)
+    scaled = centred / (centred.square().mean(-1, keepdim=True) + 1e-6).sqrt()
+    return scaled * state[f"{name}.weight"] + state[f"{name}.bias"]
+
+
+def test_predictions_are_those_of_the_formula():
+    part = cross().double()
+    scramble(part)
+    state = part.state_dict()
+    latent, keep = torch.randn(2, 4, part.encoder_dim, dtype=torch.float64), torch.tensor([[0, 3, 9], [5, 1, 2]])
+    positions = torch.tensor([[4, 15], [0, 7]])
+    seen = latent @ state["embed.weight"].T + state["embed.bias"]
+    tokens = state["mask_token"] + state["pos_embed"][0, 1:][positions]
+    for index in range(3):
+        name = f"blocks.{index}"
+        tokens = tokens + softmax_attention(state, f"{name}.attn", norm(state, f"{name}.norm1", tokens), seen)
+        hidden = (
+            norm(state, f"{name}.norm2", tokens) @ state[f"{name}.mlp.fc1.weight"].T + state[f"{name}.mlp.fc1.bias"]
+        )
+        hidden = 0.5 * hidden * (1 + torch.erf(hidden / 2**0.5))
+        tokens = tokens + hidden @ state[f"{name}.mlp.fc2.weight"].T + state[f"{name}.mlp.fc2.bias"]
+    expected = norm(state, "norm", tokens) @ state["pred.weight"].T + state["pred.bias"]
+    torch.testing.assert_close(part(latent, keep, positions), expected, rtol=1e-10, atol=1e-10)
+
+
+def test_a_position_is_predicted_alike_alone_and_among_all():
+    part = cross().double()
+    scramble(part)
+    latent, keep = torch.randn(2, 4, part.encoder_dim, dtype=torch.float64), torch.tensor([[0, 3, 9], [5, 1, 2]])
+    everything = part(latent, keep)
+    assert everything.shape[:2] == (2, 16)
+    for position in range(16):
+        alone = part(latent, keep, torch.full((2, 1), position))
+        torch.testing.assert_close(alone[:, 0], everything[:, position])
+
+
+def test_only_the_predicted_share_enters_the_loss_and_is_looked_at():
+    model = build(predicted_share=0.25).train()
+    images = torch.randn(5, 3, 32, 32)
+    noise = torch.rand(5, 16)
+    torch.manual_seed(3)
+    loss = model.loss(Batch(images), noise=noise)
+    assert loss.count == 5 * 3  # a quarter of 12 hidden patches
+    torch.manual_seed(3)
+    assert model.loss(Batch(images), noise=noise).total == loss.total
+    torch.manual_seed(4)
+    assert model.loss(Batch(images), noise=noise).total != loss.total
+    every = model.eval().loss(Batch(images), noise=noise)
+    assert every.count == 5 * 12
+    # Over many draws the share's mean is that of all.
+    model.train()
+    drawn = [model.loss(Batch(images), noise=noise) for _ in range(100)]
+    found = sum(each.total for each in drawn) / sum(each.count for each in drawn)
+    torch.testing.assert_close(found, every.total / every.count, rtol=0.08, atol=0)
+
+
+def test_a_quarter_of_the_hidden_patches_costs_a_fraction_of_the_plain_decoder():
+    def flops(model: MAE) -> int:
+        with torch.device("meta"), FlopCounterMode(display=False) as counter:
+            latent = torch.empty(2, 50, 768)
+            keep = torch.empty(2, 49, dtype=torch.int64)
+            positions = torch.empty(2, round(147 * model.predicted_share), dtype=torch.int64)
+            model.decoder(latent, keep, positions)
+        return counter.get_total_flops()
+
+    from mae_hydra.experiment.entry import build as compose
+
+    with torch.device("meta"):
+        size = ["model=mae_vitb", "data=imagenet"]
+        plain = flops(compose(*size))
+        whole = flops(compose(*size, "head=mae_cross_decoder", "head.depth=8"))
+        quarter = flops(compose(*size, "head=mae_cross_decoder", "head.depth=8", "model.predicted_share=0.25"))
+    assert quarter < whole < plain
+    assert 4 < plain / quarter < 6  # of equal depth; at the paper's depths its abstract says 2.5 to 3.7
+
+
+@pytest.mark.parametrize("share", [0.0, 1.5, -0.1])
+def test_an_impossible_share_is_refused(share):
+    with pytest.raises(ValueError, match=r"predicted_share must lie in \(0, 1\]"):
+        build(predicted_share=share)
