@@ -5,8 +5,10 @@ import torch
 from tiny_models import decoder, encoder, mae, scramble
 from torch.utils.flop_counter import FlopCounterMode
 
+from mae_hydra.errors import UserError
 from mae_hydra.models import MAE, CrossDecoder
 from mae_hydra.types import Batch
+from mae_hydra.weights import to_layout
 
 DIM, HEADS = 16, 2
 
@@ -118,3 +120,13 @@ def test_a_quarter_of_the_hidden_patches_costs_a_fraction_of_the_plain_decoder()
 def test_an_impossible_share_is_refused(share):
     with pytest.raises(ValueError, match=r"predicted_share must lie in \(0, 1\]"):
         build(predicted_share=share)
+
+
+@pytest.mark.parametrize("layout", ["official", "huggingface"])
+def test_layouts_without_cross_attention_refuse_it_and_take_the_encoder(layout):
+    tensors = build().state_dict()
+    with pytest.raises(UserError, match=rf"the {layout} layout has no place for decoder\.blocks\.0\.attn\.q\.weight"):
+        to_layout(tensors, layout)
+    encoder_alone = {name: tensor for name, tensor in tensors.items() if name.startswith("encoder.")}
+    assert to_layout(encoder_alone, layout).tensors
+    assert to_layout(tensors, "native").tensors.keys() == tensors.keys()

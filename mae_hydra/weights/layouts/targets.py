@@ -63,7 +63,9 @@ def to_layout(tensors: State, target: str) -> Export:
         elif target in ("official", "huggingface"):
             kept, neutral = _without_extras(kept, target)
             left_out += neutral
-    strangers = [] if target == "native" else [name for name in kept if not known(name, layout.pairs)]
+    strangers = (
+        [] if target == "native" else [name for name in kept if not known(name, layout.pairs) or _is_crossed(name)]
+    )
     if strangers:
         raise UserError(f"the {target} layout has no place for {', '.join(strangers[:5])} ({len(strangers)} tensors)")
     left_out += _key_biases(kept) if layout is official.TIMM_BEIT else ()
@@ -82,6 +84,11 @@ def _with_place(tensors: State, target: str, kind: Kind) -> tuple[dict[str, Tens
 def _is_extra(name: str) -> bool:
     """LayerScale and relative position bias, which the plain ViT does not have."""
     return name.endswith((".gamma_1", ".gamma_2", ".relative_position_bias_table"))
+
+
+def _is_crossed(name: str) -> bool:
+    """Cross-attention of a decoder, which no other layout has."""
+    return name.startswith("decoder.blocks.") and ".attn.q." in name
 
 
 def _without_extras(tensors: State, target: str) -> tuple[dict[str, Tensor], tuple[str, ...]]:
