@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from numpy.random import Generator
 from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
@@ -60,8 +61,14 @@ def cut(image: Tensor, box: Box) -> Tensor:
 
 
 def resize_bicubic(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """uint8 (C, H, W) to `size`, antialiased, on uint8 throughout."""
-    return transforms.resize(image, list(size), interpolation=InterpolationMode.BICUBIC, antialias=True)
+    """uint8 (C, H, W) to `size`, antialiased, on uint8 throughout; the channels of a pixel lie side by side.
+
+    torchvision's `resize` is the same, but turns the result around: a third of the time.
+    """
+    if image.shape[-2:] == size:
+        return image
+    pixels = image[None].contiguous(memory_format=torch.channels_last)
+    return F.interpolate(pixels, list(size), mode="bicubic", antialias=True)[0]
 
 
 def resize_bilinear(image: Tensor, size: tuple[int, int]) -> Tensor:

@@ -91,7 +91,8 @@ def encoded_image(encoded: bytes, channels: int, name: str) -> EncodedImage | No
     if not is_jpeg(encoded):
         return None
     decoder = region_decoder()
-    turned = encoded.find(b"Exif\0\0", 0, 65536) >= 0  # or not: that takes longer to find out
+    headers_end = encoded.find(b"\xff\xda")  # where pixels begin; of a thumbnail, if there is one
+    turned = encoded.find(b"Exif\0\0", 0, headers_end) >= 0  # or not: that takes longer to find out
     size = _upright_size(encoded) if decoder is None or turned else decoder.size(encoded)
     if size is None or size[0] * size[1] > MOST_PIXELS:
         return None

@@ -17,6 +17,7 @@ from mae_hydra.errors import UserError
 from mae_hydra.experiment import gpus_launcher, resolvers, sweeps
 from mae_hydra.experiment.compose import config_dir
 from mae_hydra.experiment.mistakes import explain
+from mae_hydra.experiment.quick_help import share_copies
 
 FAILED, STOPPED = 1, 130
 raised: list[Exception] = []  # what ended the job of a single run
@@ -37,6 +38,8 @@ def launch(arguments: Sequence[str] | None = None) -> int:
     sweeps.start()
     raised.clear()
     gpus_launcher.register()
+    if {"--help", "-h", "--hydra-help"} & set(sys.argv):
+        share_copies()
     entry = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(_job)
     try:
         if {"-m", "--multirun"} & set(sys.argv):

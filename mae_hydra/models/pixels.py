@@ -22,10 +22,15 @@ def channel_statistics(
 def normalise(
     images: UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"], mean: Float[Tensor, "c"], std: Float[Tensor, "c"]
 ) -> Float[Tensor, "b c h w"]:
-    """uint8 images become (x / 255 - mean) / std; floating-point images count as normalised already."""
+    """uint8 images become (x / 255 - mean) / std; floating-point images count as normalised already.
+
+    Loaded images may lie in memory channels last; the result does not.
+    """
     if images.is_floating_point():
         return images
-    return (images.to(mean.dtype) / 255 - mean[:, None, None]) / std[:, None, None]
+    return (images.to(mean.dtype, memory_format=torch.contiguous_format) / 255 - mean[:, None, None]) / std[
+        :, None, None
+    ]
 
 
 def denormalise(

@@ -51,6 +51,15 @@ def test_random_crops_are_distributed_as_torchvisions() -> None:
         assert distance.max() < 0.035
 
 
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_bicubic_resizing_is_torchvisions(channels: int) -> None:
+    pixels = torch.randint(0, 256, (40, 50, channels), dtype=torch.uint8)
+    for image in (pixels.permute(2, 0, 1), pixels.permute(2, 0, 1).contiguous(), pixels[3:30, 5:44].permute(2, 0, 1)):
+        for size in ((16, 20), (64, 33), (40, 50), (27, 39)):
+            expected = v2.functional.resize(image, list(size), interpolation=v2.InterpolationMode.BICUBIC)
+            assert torch.equal(crops.resize_bicubic(image, size), expected)
+
+
 @pytest.mark.parametrize(("height", "width"), [(10, 400), (400, 10), (7, 9), (1, 1)])
 def test_an_image_too_long_for_the_ratio_gives_its_largest_centred_part(height: int, width: int) -> None:
     scale = (0.999, 1.0)  # an area that fits only into images of an allowed shape

@@ -17,6 +17,7 @@ from pictures import ListSet, labelled_set, save, smooth_picture
 
 from mae_hydra.data import PretrainAugment, Sample, SegmentAugment, TrainStream, epoch_order, folder
 from mae_hydra.errors import UserError
+from mae_hydra.models import normalise
 from mae_hydra.types import Batch
 
 CROP = PretrainAugment(size=8, scale=[0.2, 1.0], ratio=[0.75, 1.33], flip=0.5)
@@ -128,6 +129,15 @@ def test_crops_of_one_image_follow_one_another_and_share_its_decoding() -> None:
     ranks = [take(stream(PHOTOS, thirds, world_size=2, rank=rank), 3) for rank in range(2)]
     one = take(stream(PHOTOS, thirds, micro_batch=2), 6)  # whatever cuts through the crops of an image
     assert same([ranks[position % 2][position // 2] for position in range(6)], one)
+
+
+def test_a_batch_lies_in_memory_as_its_images_do_and_models_see_the_same() -> None:
+    [batch] = take(stream(), 1)
+    assert batch.images.is_contiguous(memory_format=torch.channels_last)
+    mean, std = torch.tensor([0.5, 0.4, 0.3]), torch.tensor([0.2, 0.3, 0.4])
+    seen = normalise(batch.images, mean, std)
+    assert seen.is_contiguous()
+    assert torch.equal(seen, normalise(batch.images.contiguous(), mean, std))
 
 
 def test_workers_change_nothing() -> None:
