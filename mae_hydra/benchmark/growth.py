@@ -27,7 +27,7 @@ from mae_hydra.figures.growth import Growth, growth
 from mae_hydra.flops import training_flops
 
 MAE = ("model=mae_vits", "data=imagenet", "data.image_size=112")
-UPERNET = ("model=upernet_vitt", "data.batch_size=8", "data.image_size=128", "backbone.patch_size=16")
+UPERNET = ("model=upernet_vitt", "data.batch_size=4", "data.image_size=128", "backbone.patch_size=16")
 PHOTOS, BATCHES = 64, 4  # of the loading processes
 
 
@@ -42,9 +42,9 @@ class Key:
 
 
 KEYS = (
-    Key("image size, pixels", "data.image_size={:g}", (64, 96, 128, 160, 192, 224), (*MAE[:2], "data.batch_size=16")),
-    Key("images in a batch", "data.batch_size={:g}", (4, 8, 16, 32, 64), MAE),
-    Key("mask ratio", "model.mask_ratio={:g}", (0.1, 0.25, 0.5, 0.6, 0.75, 0.9), (*MAE, "data.batch_size=32")),
+    Key("image size, pixels", "data.image_size={:g}", (64, 96, 128, 160, 192), (*MAE[:2], "data.batch_size=8")),
+    Key("images in a batch", "data.batch_size={:g}", (4, 8, 16, 32), MAE),
+    Key("mask ratio", "model.mask_ratio={:g}", (0.1, 0.25, 0.5, 0.6, 0.75, 0.9), (*MAE, "data.batch_size=16")),
     Key("classes", "data.num_classes={:g}", (12, 40, 80, 150), UPERNET),
 )
 
