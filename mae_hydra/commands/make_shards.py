@@ -15,7 +15,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--samples", type=int, default=2048, help="images of a shard (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
     parser.add_argument("--short", type=int, help="reduce larger images to so many pixels of the shorter side (256)")
-    parser.add_argument("--decoded", action="store_true", help="with --short: pixels instead of JPEGs, read 3x as fast")
+    parser.add_argument(
+        "--decoded", action="store_true", help="with --short: pixels instead of JPEGs, which need no decoding"
+    )
     parser.add_argument("--index", action="store_true", help="only list the tar files that are there, in shards.json")
 
 
@@ -30,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
     if options.short is not None and options.short < 1:
         raise UserError(f"--short must be at least 1 pixel, got {options.short}")
     if options.decoded and options.short is None:
-        raise UserError("--decoded needs --short: pixels of whole photos would take ten times their room; --short 256")
+        raise UserError("--decoded needs --short: pixels of whole photos take many times their room; --short 256")
     if options.workers < 0:
         raise UserError(f"--workers must not be negative, got {options.workers}")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

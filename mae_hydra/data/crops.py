@@ -63,7 +63,7 @@ def cut(image: Tensor, box: Box) -> Tensor:
 def resize_bicubic(image: Tensor, size: tuple[int, int]) -> Tensor:
     """uint8 (C, H, W) to `size`, antialiased, on uint8 throughout; the channels of a pixel lie side by side.
 
-    torchvision's `resize` is the same, but turns the result around: a third of the time.
+    torchvision's `resize` gives the same pixels, but turns the result around.
     """
     if image.shape[-2:] == size:
         return image

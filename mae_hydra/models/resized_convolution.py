@@ -75,7 +75,7 @@ def convolve_resized(
     """3x3 convolution, padded by one, of `maps` resized to the first one's size and concatenated.
 
     No map is enlarged, neither in this pass nor for the backward one. The matrices are made anew at every call: kept
-    ones would have to fit each device, precision, tracing and inference mode, and they take a thousandth of the time.
+    ones would have to fit each device, precision, tracing and inference mode.
     """
     first, *rest = weight.split([level.shape[1] for level in maps], 1)
     total = F.conv2d(maps[0], first, padding=1).permute(0, 2, 3, 1)

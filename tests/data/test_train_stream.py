@@ -92,27 +92,23 @@ def test_a_stream_started_at_a_step_equals_the_unbroken_one_from_there(start_ste
     assert same(take(stream(), 6, start_step), unbroken[2 * start_step :])
 
 
+class Counted(ListSet):
+    """How often a sample was read."""
+
+    reads = 0
+
+    def __getitem__(self, index: int) -> Sample:
+        self.reads += 1
+        return super().__getitem__(index)
+
+
 def test_a_late_start_touches_no_earlier_sample() -> None:
-    class Counted(ListSet):
-        reads = 0
-
-        def __getitem__(self, index: int) -> Sample:
-            self.reads += 1
-            return super().__getitem__(index)
-
     counted = Counted(PHOTOS.samples)
     take(stream(counted), 1, start_step=10**6)
     assert counted.reads == 2
 
 
 def test_crops_of_one_image_follow_one_another_and_share_its_decoding() -> None:
-    class Counted(ListSet):
-        reads = 0
-
-        def __getitem__(self, index: int) -> Sample:
-            self.reads += 1
-            return super().__getitem__(index)
-
     several = PretrainAugment(size=8, scale=[0.2, 1.0], ratio=[0.75, 1.33], flip=0.5, crops_per_image=2)
     counted = Counted(PHOTOS.samples)
     batches = take(stream(counted, several), 8)  # 16 crops of the first 8 images of the order
