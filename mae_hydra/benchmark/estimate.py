@@ -8,6 +8,7 @@ from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from mae_hydra.engine.settings import AUTOCAST
+from mae_hydra.engine.sharding import blocks_of
 from mae_hydra.flops import faked
 from mae_hydra.models import Classifier
 from mae_hydra.types import Batch
@@ -20,12 +21,13 @@ class Activations(NamedTuple):
     fixed: int
 
 
-def activations(model: nn.Module, precision: str) -> Activations:
+def activations(model: nn.Module, precision: str, *, recompute: bool = False) -> Activations:
     """What autograd keeps of a step in "fp32", "bf16" or "fp16", by shapes, for two and for four images.
 
+    `recompute`: blocks keep their input only, and one of them at a time the rest as well (`engine.recompute`).
     Temporary memory of kernels and what an allocator loses between blocks is not in it: on a GPU about a tenth more.
     """
-    two, four = (_kept(model, precision, images) for images in (2, 4))
+    two, four = (_kept(model, precision, images, recompute) for images in (2, 4))
     per_image = (four - two) // 2
     return Activations(per_image, max(two - 2 * per_image, 0))
 
@@ -42,34 +44,71 @@ def _saved(model: nn.Module) -> int:
     return sum(tensor.numel() for tensor in model.state_dict().values())
 
 
-def _kept(model: nn.Module, precision: str, images: int) -> int:
-    """Bytes of all storages that the backward pass will read, parameters aside, each once."""
-    found: dict[int, int] = {}
-    alive: list[Any] = []  # so that no storage's number is given away twice
+class _Storages:
+    """Storages that the backward pass will read, parameters aside, each once."""
 
-    def note(tensor: torch.Tensor) -> torch.Tensor:
+    def __init__(self, model: nn.Module) -> None:
+        self._own = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
+        self._sizes: dict[int, int] = {}
+        self._alive: list[Any] = []  # so that no storage's number is given away twice
+
+    def note(self, tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
-        if storage._cdata not in own:
-            found[storage._cdata] = storage.nbytes()
-            alive.append(tensor)
+        if storage._cdata not in self._own:
+            self._sizes[storage._cdata] = storage.nbytes()
+            self._alive.append(tensor)
         return tensor
 
-    dtype = AUTOCAST.get(precision)
-    with faked(model) as copy:
-        own = {parameter.untyped_storage()._cdata for parameter in copy.parameters()}
-        # The processor's autocast stands in for the accelerator's: fp16 takes what bf16 takes.
-        with saved_tensors_hooks(note, lambda tensor: tensor), _autocast(dtype is not None):
-            copy.loss(example_batch(copy, images))
-    return sum(found.values())
+    def noting(self) -> AbstractContextManager[Any]:
+        return saved_tensors_hooks(self.note, lambda tensor: tensor)
+
+    @property
+    def size(self) -> int:
+        return sum(self._sizes.values())
+
+
+def _kept(model: nn.Module, precision: str, images: int, recompute: bool) -> int:
+    """Bytes kept until the backward pass, and where blocks are computed again, what the largest of them keeps then."""
+    inside: list[int] = []
+
+    def input_only(forward: Any) -> Any:
+        def call(*inputs: Any) -> Any:
+            for tensor in inputs:
+                if isinstance(tensor, torch.Tensor):
+                    kept.note(tensor)
+            own = _Storages(copy)
+            with own.noting():
+                made = forward(*inputs)
+            inside.append(own.size)
+            return made
+
+        return call
+
+    # The processor's autocast stands in for the accelerator's: fp16 takes what bf16 takes.
+    with faked(model) as copy, _autocast(precision in AUTOCAST):
+        kept = _Storages(copy)
+        blocks: list[Any] = list(blocks_of(copy)) if recompute else []
+        for block in blocks:
+            block.forward = input_only(block.forward)
+        try:
+            with kept.noting():
+                copy.loss(example_batch(copy, images))
+        finally:
+            for block in blocks:
+                del block.forward
+    return kept.size + max(inside, default=0)
 
 
 def _autocast(enabled: bool) -> AbstractContextManager[Any]:
     return torch.autocast("cpu", dtype=torch.bfloat16) if enabled else nullcontext()
 
 
-def example_batch(model: Any, images: int) -> Batch:
-    """As many empty images as `images` says, with labels of the kind that the model learns from."""
-    size = model.encoder.image_size
+def example_batch(model: Any, images: int, size: tuple[int, int] | None = None) -> Batch:
+    """As many empty images as `images` says, with labels of the kind that the model learns from.
+
+    `size`: (H, W) in pixels, by default those that the encoder is made for.
+    """
+    size = size or model.encoder.image_size
     labels = None
     if isinstance(model, Classifier):
         labels = torch.zeros(images, dtype=torch.int64)

@@ -11,7 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from mae_hydra.benchmark.estimate import Activations, activations, example_batch, state_bytes
 from mae_hydra.benchmark.parts import count_parts
+from mae_hydra.data.source import height_width
 from mae_hydra.engine import cut_batch
+from mae_hydra.engine.parallel import recompute_blocks
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.check import check
 from mae_hydra.experiment.compose import compose_config
@@ -86,7 +88,11 @@ def plan(words: Sequence[str], *, devices: int | None, images: int | None) -> Pl
     schedule = complete("schedule", build(config.schedule, "schedule"), steps_per_epoch)
     rates = [group["initial_lr"] for group in optimizer.param_groups]
     state, checkpoint = state_bytes(model, average=config.engine.ema_decay is not None)
-    flops = training_flops(model, example_batch(model, 2))
+    recompute = config.engine.recompute
+    memory = {precision: activations(model, precision, recompute=recompute) for precision in ("bf16", "fp32")}
+    if recompute:
+        recompute_blocks(model)
+    flops = _flops(model, config, schedule.steps / steps_per_epoch)
     evaluations, evaluated = _evaluations(config, counts[1], schedule.steps)
     made = Plan(
         name=config.name,
@@ -107,13 +113,23 @@ def plan(words: Sequence[str], *, devices: int | None, images: int | None) -> Pl
         state=math.ceil(state / devices) if config.engine.parallel == "fsdp" else state,
         checkpoint=checkpoint,
         disk=checkpoint * _files(config, schedule.steps),
-        memory={precision: activations(model, precision) for precision in ("bf16", "fp32")},
+        memory=memory,
         evaluations=evaluations,
         evaluation_share=evaluated * flops / 3 / (flops * schedule.steps * config.engine.global_batch),
         warnings=[],
     )
     made.warnings.extend(_warnings(made, config))
     return made
+
+
+def _flops(model: Any, config: DictConfig, epochs: float) -> float:
+    """Operations that an image takes, in the mean over a run of so many epochs where its size grows on the way."""
+    total = before = 0.0
+    for size, until in zip(config.augment.get("smaller", []), config.augment.get("smaller_until", []), strict=True):
+        until = min(until, epochs)
+        total += (until - before) * training_flops(model, example_batch(model, 2, height_width(size)))
+        before = until
+    return (total + (epochs - before) * training_flops(model, example_batch(model, 2))) / epochs
 
 
 def _images(config: DictConfig, given: int | None) -> tuple[tuple[int, int], bool]:
@@ -177,6 +193,12 @@ def _warnings(made: Plan, config: DictConfig) -> list[str]:
         )
     if config.checkpoint.every is not None and config.checkpoint.every > made.steps:
         found.append(f"checkpoint.every is {config.checkpoint.every}, the run ends after {made.steps} steps")
+    growing = config.augment.get("smaller_until", [])
+    if growing and growing[-1] >= made.epochs:
+        found.append(
+            f"the run ends after {made.epochs:.4g} epochs, before its images have grown to their size at epoch "
+            f"{growing[-1]}"
+        )
     return found
 
 

@@ -14,6 +14,7 @@ from mae_hydra.benchmark.counting import counting
 from mae_hydra.benchmark.machine import describe_machine, in_words
 from mae_hydra.benchmark.measured import Floor, Measured, gigabytes, timing_numbers, timing_table
 from mae_hydra.benchmark.memory import PeakMemory, kept_bytes
+from mae_hydra.benchmark.mmsegmentation import mmsegmentation_classes, mmsegmentation_step, segmentor
 from mae_hydra.benchmark.parts import count_parts
 from mae_hydra.benchmark.peers import huggingface_step, plain_mae_step, plain_upernet_step
 from mae_hydra.benchmark.rates import matrix_rate
@@ -98,13 +99,20 @@ def _taken(call: Callable[[], object], device: torch.device) -> int | None:
 
 def _peers(model: Any, settings: Settings, batch: Batch) -> dict[str, Any]:
     """The same step as others write it."""
+    made: dict[str, Any]
     if isinstance(model, MAE):
         made = {
             "plain timm": plain_mae_step(model, settings, batch, lr=1e-4),
             "Hugging Face ViTMAE": huggingface_step(model, settings, batch, lr=1e-4),
         }
-        return {name: peer for name, peer in made.items() if peer is not None}
-    return {"plain UPerNet": plain_upernet_step(model, settings, batch, lr=1e-4)} if isinstance(model, UPerNet) else {}
+    elif isinstance(model, UPerNet):
+        made = {
+            "plain UPerNet": plain_upernet_step(model, settings, batch, lr=1e-4),
+            "mmsegmentation": mmsegmentation_step(model, settings, batch, lr=1e-4),
+        }
+    else:
+        made = {}
+    return {name: peer for name, peer in made.items() if peer is not None}
 
 
 def _matrix_floor(model: Any, batch: Batch, settings: Settings, images: int) -> Floor:
@@ -137,6 +145,10 @@ def inference(
         candidates = {type(method).__name__: lambda: method.predict(model, [image])}
         if not alone:
             candidates["window at a time"] = lambda: plain_loop(model, image, **settings_of_loop)
+            peer = segmentor(model)
+            if peer is not None:
+                peer.to(settings.torch_device).eval()
+                candidates["mmsegmentation"] = lambda: mmsegmentation_classes(peer, model, image, crop)
         for name in config.inference.shortcuts if shares else ():
             candidates[f"without {name}"] = partial(_without(config, name).predict, model, [image])
             candidates[f"without {name}"]()  # what it works out once is not timed

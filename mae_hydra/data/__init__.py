@@ -10,7 +10,7 @@ from mae_hydra.data.palette import distinct_colours
 from mae_hydra.data.scenes import scenes
 from mae_hydra.data.shards import shards
 from mae_hydra.data.source import ImageData, ImageSet, Listed, Sample, SampleTransform, Target
-from mae_hydra.data.stream import EvalStream, TrainStream, epoch_order
+from mae_hydra.data.stream import EvalStream, TrainStream, epoch_order, stack
 from mae_hydra.data.write import write_ade20k, write_imagenet
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "read_labels",
     "scenes",
     "shards",
+    "stack",
     "write_ade20k",
     "write_imagenet",
 ]

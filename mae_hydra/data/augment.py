@@ -7,6 +7,8 @@ Shape letters: C channels, H W pixels.
 """
 
 from collections.abc import Sequence
+from copy import copy
+from itertools import pairwise
 from typing import Any, Protocol, get_args
 
 import torch
@@ -15,7 +17,8 @@ from torch import Tensor
 
 from mae_hydra.data import crops
 from mae_hydra.data.encoded import Decode, Unread
-from mae_hydra.data.photometric import photometric_distortion
+from mae_hydra.data.on_device import Draft, Finished, Undistorted
+from mae_hydra.data.photometric import distort, draw_distortion
 from mae_hydra.data.randaugment import RandAugment
 from mae_hydra.data.source import Sample, height_width
 
@@ -26,14 +29,18 @@ MARGIN = 0.875
 class Augment(Protocol):
     """A sample to what is stacked into a batch: image uint8 (C, H, W) of one size for all, and its label.
 
+    The image may be a `Draft`, which the device finishes.
     `takes_unread`: whether samples may come as `Unread`, so that no more is decoded than the crop needs.
     `crops_per_image`: how many are made of an image each time that it is read (repeated augmentation).
+    `at(epoch)` is the augmentation of the steps that begin in that epoch.
     """
 
     takes_unread: bool
     crops_per_image: int
 
-    def __call__(self, sample: Any, rng: Generator) -> tuple[Tensor, Tensor | int | None]: ...
+    def at(self, epoch: int) -> "Augment": ...
+
+    def __call__(self, sample: Any, rng: Generator) -> tuple[Tensor | Draft, Tensor | int | None]: ...
 
 
 class PretrainAugment:
@@ -42,6 +49,8 @@ class PretrainAugment:
     `scale`: range of the crop's share of the area, `ratio`: range of its width / height, `flip`: probability. `clamp`:
     as of `random_resized_box`. `decode`: what of a JPEG is decoded (see `encoded`). `crops_per_image`: more than one
     shares the decoding of an image among so many samples of a batch (arXiv 1901.09335; 4 in MAE's video recipe).
+    `smaller`: sizes of the crops before epochs `smaller_until`, in this order; from the last of those epochs on `size`
+    (progressive training, arXiv 2104.00298).
     A class id stays with its image; a class map is dropped, because pre-training has no use for it.
     """
 
@@ -55,6 +64,8 @@ class PretrainAugment:
         clamp: bool = False,
         decode: str = "crop",
         crops_per_image: int = 1,
+        smaller: Sequence[int | Sequence[int]] = (),
+        smaller_until: Sequence[int] = (),
     ) -> None:
         if crops_per_image < 1:
             raise ValueError(f"augment.crops_per_image must be at least 1, got {crops_per_image}")
@@ -63,19 +74,34 @@ class PretrainAugment:
         self.size, self.clamp, self.decode = height_width(size), clamp, decode
         self.scale, self.ratio = _range("scale", scale, highest=1.0), _range("ratio", ratio)
         self.flip = _probability("flip", flip)
+        if decode == "device" and crops_per_image > 1:
+            raise ValueError("augment.decode=device decodes an image for one crop; use augment.crops_per_image=1")
         self.crops_per_image = crops_per_image
         self.takes_unread = crops_per_image == 1  # else the image is decoded once and cut several times
+        self._smaller = _stages(smaller, smaller_until)
 
-    def __call__(self, sample: Sample | Unread, rng: Generator) -> tuple[Tensor, Tensor | int | None]:
+    def at(self, epoch: int) -> "PretrainAugment":
+        for until, size in self._smaller:
+            if epoch < until:
+                then = copy(self)
+                then.size = size
+                return then
+        return self
+
+    def __call__(self, sample: Sample | Unread, rng: Generator) -> tuple[Tensor | Draft, Tensor | int | None]:
         height, width = sample.image.shape[1:]
         box = crops.random_resized_box(height, width, self.scale, self.ratio, rng, clamp=self.clamp)
+        flip = bool(rng.random() < self.flip)
+        label = sample.label if isinstance(sample.label, int) else None
         if isinstance(sample, Unread):
+            if self.decode == "device":
+                return sample.image.draft(box, self.size, flip=flip), label
             image = sample.image.cropped(box, self.size, self.decode)
         else:
             image = crops.resize_bicubic(crops.cut(sample.image, box), self.size)
-        if rng.random() < self.flip:
+        if flip:
             image = image.flip(-1)
-        return image, sample.label if isinstance(sample.label, int) else None
+        return Finished(image) if self.decode == "device" else image, label
 
 
 class ClassifyAugment:
@@ -100,11 +126,19 @@ class ClassifyAugment:
         decode: str = "crop",
     ) -> None:
         self.crop = PretrainAugment(size=size, scale=scale, ratio=ratio, flip=flip, decode=decode)
+        if decode == "device" and randaugment is not None:
+            raise ValueError("augment.randaugment changes decoded pixels; use augment.decode=reduced, crop or whole")
         self.policy = None if randaugment is None else RandAugment(randaugment, self.crop.size, fill)
 
-    def __call__(self, sample: Sample | Unread, rng: Generator) -> tuple[Tensor, Tensor | int | None]:
+    def at(self, epoch: int) -> "ClassifyAugment":
+        return self
+
+    def __call__(self, sample: Sample | Unread, rng: Generator) -> tuple[Tensor | Draft, Tensor | int | None]:
         image, label = self.crop(sample, rng)
-        return image if self.policy is None else self.policy(image, rng), label
+        if self.policy is not None:
+            assert isinstance(image, Tensor)
+            image = self.policy(image, rng)
+        return image, label
 
 
 class SegmentAugment:
@@ -114,7 +148,7 @@ class SegmentAugment:
     `cat_max_ratio`: a crop of which one class fills this share or more is drawn again, up to ten times.
     `flip`: probability. `fill`: the colour that images are padded with, one value per channel in units of 0..1; with
     the data's mean the padding is zero after normalisation, to the rounding of uint8. Labels are padded with
-    `ignore_index`.
+    `ignore_index`. `photometric_on`: "workers", or "device" for the same distortion of a batch at once.
     """
 
     takes_unread = False  # it resizes the whole image
@@ -130,6 +164,7 @@ class SegmentAugment:
         photometric: bool,
         ignore_index: int,
         fill: Sequence[float],
+        photometric_on: str = "workers",
     ) -> None:
         self.size = height_width(size)
         self.ratio_range = _range("ratio_range", ratio_range)
@@ -137,7 +172,9 @@ class SegmentAugment:
             raise ValueError(f"augment.cat_max_ratio must lie in (0, 1], got {cat_max_ratio}")
         self.cat_max_ratio = cat_max_ratio
         self.flip = _probability("flip", flip)
-        self.photometric = photometric
+        if photometric_on not in ("workers", "device"):
+            raise ValueError(f"augment.photometric_on must be workers or device, got {photometric_on!r}")
+        self.photometric, self.photometric_on = photometric, photometric_on
         self.ignore_index = ignore_index
         if not all(0 <= value <= 1 for value in fill):
             raise ValueError(f"augment.fill must hold values in [0, 1], got {list(fill)}")
@@ -145,7 +182,10 @@ class SegmentAugment:
             raise ValueError(f"augment.photometric needs RGB images, but augment.fill has {len(fill)} channels")
         self.fill = torch.tensor([round(255 * value) for value in fill], dtype=torch.uint8)[:, None, None]
 
-    def __call__(self, sample: Sample, rng: Generator) -> tuple[Tensor, Tensor | int | None]:
+    def at(self, epoch: int) -> "SegmentAugment":
+        return self
+
+    def __call__(self, sample: Sample, rng: Generator) -> tuple[Tensor | Draft, Tensor | int | None]:
         if not isinstance(sample.label, Tensor):
             raise TypeError(f"SegmentAugment needs a class map for each image, {sample.name} has {sample.label!r}")
         factor = rng.uniform(*self.ratio_range)
@@ -158,10 +198,13 @@ class SegmentAugment:
         labels = crops.cut(labels, box)
         if rng.random() < self.flip:
             image, labels = image.flip(-1), labels.flip(-1)
-        if self.photometric:
-            image = photometric_distortion(image, rng)
-        ignore = torch.tensor(self.ignore_index, dtype=torch.uint8)
-        return crops.pad(image, self.size, self.fill), crops.pad(labels, self.size, ignore)
+        distortion = draw_distortion(rng) if self.photometric else None
+        if distortion is not None and self.photometric_on == "workers":
+            image, distortion = distort(image, distortion), None
+        padded = crops.pad(image, self.size, self.fill)
+        labels = crops.pad(labels, self.size, torch.tensor(self.ignore_index, dtype=torch.uint8))
+        height, width = image.shape[1:]
+        return padded if distortion is None else Undistorted(padded, distortion, (height, width)), labels
 
     def _draw_box(self, labels: Tensor, rng: Generator) -> crops.Box:
         height, width = labels.shape
@@ -215,6 +258,18 @@ def _range(name: str, values: Sequence[float], highest: float = float("inf")) ->
     if len(pair) != 2 or not 0 < pair[0] <= pair[1] <= highest:
         raise ValueError(f"augment.{name} must be [low, high] with 0 < low <= high <= {highest:g}, got {list(pair)}")
     return float(pair[0]), float(pair[1])
+
+
+def _stages(sizes: Sequence[int | Sequence[int]], until: Sequence[int]) -> list[tuple[int, tuple[int, int]]]:
+    """Pairs of the epoch before which a size holds, and that size."""
+    if len(sizes) != len(until):
+        raise ValueError(
+            "augment.smaller_until must name an epoch for each size of augment.smaller, "
+            f"got {len(until)} for {len(sizes)}"
+        )
+    if any(later <= sooner for sooner, later in pairwise([0, *until])):
+        raise ValueError(f"augment.smaller_until must ascend from above 0, got {list(until)}")
+    return list(zip(until, map(height_width, sizes), strict=True))
 
 
 def _probability(name: str, value: float) -> float:

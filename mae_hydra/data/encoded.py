@@ -13,11 +13,15 @@ from torch import Tensor
 
 from mae_hydra.data import crops
 from mae_hydra.data.decode import MOST_PIXELS, PILLOW_MODES, decode_image, is_jpeg
+from mae_hydra.data.on_device import Encoded
 from mae_hydra.data.source import Sample, Stored
 from mae_hydra.data.turbojpeg import region_decoder
 
-Decode = Literal["whole", "crop", "reduced"]
-"""What of a JPEG is decoded: all of it; what the crop needs; that, at 1/2, 1/4 or 1/8 where enough pixels are left."""
+Decode = Literal["whole", "crop", "reduced", "device"]
+"""What of a JPEG is decoded: all of it; what the crop needs; that, at 1/2, 1/4 or 1/8 where enough pixels are left.
+
+"device": all of it, when the batch gets to the model (see `on_device`).
+"""
 
 REDUCTIONS = (8, 4, 2)  # that libjpeg computes in its inverse transform, most first
 _ORIENTATION = 0x0112  # of EXIF
@@ -33,6 +37,10 @@ class EncodedImage:
     def decoded(self) -> Tensor:
         """All of it, as uint8 (C, H, W). Raises UserError naming the file."""
         return decode_image(self._encoded, self._channels, self._name)
+
+    def draft(self, box: crops.Box, size: tuple[int, int], *, flip: bool) -> Encoded:
+        """`box` at `size`, to be decoded on the device."""
+        return Encoded(self._encoded, self._channels, self._name, box, size, flip)
 
     def cropped(self, box: crops.Box, size: tuple[int, int], decode: str) -> Tensor:
         """The part in `box`, resized to `size` (bicubic, antialiased): uint8 (C, H, W). `decode`: see `Decode`.

@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from mae_hydra.data.augment import Augment
+from mae_hydra.data.on_device import Draft
 from mae_hydra.data.source import ImageSet, OwnOrder, Sample, SampleTransform, check_loading, read_undecoded
 from mae_hydra.data.unreadable import Unreadable, replacements
 from mae_hydra.errors import UserError
@@ -37,12 +38,13 @@ PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal to get when the process tha
 class _Key:
     epoch: int
     index: int
+    stage: int = 0  # the epoch in which its step begins: a batch has one size
     crop: int = 0  # of the crops of this image
 
 
 @dataclass(frozen=True, slots=True)
 class _Item:
-    image: Tensor
+    image: Tensor | Draft
     label: Tensor | int | None
     index: int
     lost: tuple[str, ...] = ()  # why it stands in the place of another
@@ -113,14 +115,15 @@ class TrainStream:
 
     def _keys(self, start_step: int) -> Iterator[list[_Key]]:
         for step in count(start_step):
+            stage = step * self._global_batch // self.epoch_length
             first = step * self._global_batch + self._rank * self._share
             for start in range(first, first + self._share, self._micro_batch):
-                yield [self._key(position) for position in range(start, start + self._micro_batch)]
+                yield [self._key(position, stage) for position in range(start, start + self._micro_batch)]
 
-    def _key(self, position: int) -> _Key:
+    def _key(self, position: int, stage: int) -> _Key:
         visit, crop = divmod(position, self._crops)
         epoch, place = divmod(visit, self.epoch_length)
-        return _Key(epoch, self._order(epoch, place), crop)
+        return _Key(epoch, self._order(epoch, place), stage, crop)
 
 
 class Shuffle:
@@ -184,9 +187,10 @@ class _AugmentedSamples:
 
     def __getitem__(self, key: _Key) -> _Item | UserError:
         errors: list[UserError] = []
+        augment = self._augment.at(key.stage)
         for index in self._candidates(key):
             try:
-                image, label = self._augment(self._read(index), self._dice(key))
+                image, label = augment(self._read(index), self._dice(key))
             except UserError as error:
                 errors.append(error)
                 continue
@@ -230,13 +234,16 @@ def _stack(items: list[_Item | UserError]) -> _Stacked | UserError:
         if isinstance(item, UserError):
             return item
         good.append(item)
-    labels = [item.label for item in good]
-    batch = Batch(
-        images=_together([item.image for item in good]),
-        labels=None if labels[0] is None else torch.stack([torch.as_tensor(label) for label in labels]),
-        index=torch.tensor([item.index for item in good]),
-    )
+    batch = stack([item.image for item in good], [item.label for item in good], [item.index for item in good])
     return _Stacked(batch, [reason for item in good for reason in item.lost])
+
+
+def stack(images: list[Any], labels: list[Any], index: list[int]) -> Batch:
+    """A batch of what an augmentation gave."""
+    together = None if labels[0] is None else torch.stack([torch.as_tensor(label) for label in labels])
+    if isinstance(images[0], Tensor):
+        return Batch(_together(images), together, torch.tensor(index))
+    return images[0].batch(images, together, torch.tensor(index))
 
 
 def _together(images: list[Tensor]) -> Tensor:

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from mae_hydra.accelerators import peak_tflops
-from mae_hydra.data import Augment, ImageData, TrainStream
+from mae_hydra.data import Augment, ImageData, TrainStream, stack
 from mae_hydra.distributed import broadcast_object, is_main, rank, session, world_size
 from mae_hydra.engine import Checkpoints, Cut, Settings, State, Twin, cut_batch, fit, moving_average, wrap
 from mae_hydra.errors import UserError
@@ -101,7 +101,8 @@ def _train(
     for evaluator in evaluators.values():
         evaluator.check(model)
     peak = peak_tflops(settings.torch_device, settings.resolved_precision)
-    flops = None if peak is None else training_flops(model, example)
+    one_size = not config.augment.get("smaller")  # else a step's operations change on the way
+    flops = training_flops(model, example) if peak is not None and one_size else None
     twin = Twin(model) if settings.sharded else None
     average = moving_average(model, settings.ema_decay)
     forward = wrap(model, settings, average)
@@ -193,11 +194,14 @@ def _try_first_sample(config: DictConfig, data: ImageData, augment: Augment) -> 
         )
     if len(data.train) == 0:
         raise UserError("this data set has nothing to train on; it is there to evaluate on: mae-hydra evaluate")
+    if config.task != "pretrain" and config.augment.get("smaller"):
+        raise UserError(f"augment.smaller is for pre-training a MAE, model {config.name} takes images of one size")
     image, label = augment(data.train[0], generator(config.seed, "try"))
     if wanted == "map" and not isinstance(label, torch.Tensor):
         raise UserError(f"model {config.name} needs label maps, which this augmentation drops; use augment=segment")
-    if tuple(image.shape[1:]) != data.image_size:
+    batch = stack([image] * 2, [label] * 2, [0] * 2).to("cpu")
+    height, width = batch.images.shape[2:]
+    if (height, width) != data.image_size:
         size = "x".join(map(str, data.image_size))
-        raise UserError(f"augment.size must be data.image_size ({size}), got {image.shape[1]}x{image.shape[2]}")
-    labels = None if label is None else torch.stack([torch.as_tensor(label)] * 2)
-    return Batch(torch.stack([image] * 2), labels)
+        raise UserError(f"augment.size must be data.image_size ({size}), got {height}x{width}")
+    return batch

@@ -55,10 +55,11 @@ class CrossDecoder(MAEDecoder):
         latent: Float[Tensor, "b kept_and_cls d"],
         keep: Int64[Tensor, "b k"],
         positions: Int64[Tensor, "b m"] | None = None,
+        pos_embed: Float[Tensor, "1 tokens e"] | None = None,
     ) -> Float[Tensor, "b n p"]:
         """As of `MAEDecoder`. Where visible tokens are, they know from the encoder: `keep` is not used."""
         seen = self.embed(latent)
-        table = self.pos_embed[:, 1:].expand(len(latent), -1, -1)
+        table = (self.pos_embed if pos_embed is None else pos_embed)[:, 1:].expand(len(latent), -1, -1)
         tokens = self.mask_token + (table if positions is None else take_tokens(table, positions))
         for block in self.blocks:
             tokens = block(tokens.to(seen.dtype), seen)

@@ -49,15 +49,18 @@ class MAEDecoder(nn.Module):
         latent: Float[Tensor, "b kept_and_cls d"],
         keep: Int64[Tensor, "b k"],
         positions: Int64[Tensor, "b m"] | None = None,
+        pos_embed: Float[Tensor, "1 tokens e"] | None = None,
     ) -> Float[Tensor, "b n p"]:
         """Predictions (B, M, P) at `positions`, or (B, N, P) for all patches in image order.
 
         `latent` (B, 1 + K, D) is what the encoder made of cls and the patches `keep` (B, K), in that order.
+        `pos_embed` (1, 1 + N, E): positions for images of another size than `image_size`, with N patches.
         """
+        table = self.pos_embed if pos_embed is None else pos_embed
         visible = self.embed(latent)
-        hidden = self.mask_token.to(visible.dtype).expand(len(latent), self.num_patches, -1)
+        hidden = self.mask_token.to(visible.dtype).expand(len(latent), table.shape[1] - 1, -1)
         index = keep[..., None].expand(-1, -1, visible.shape[2])
-        tokens = torch.cat([visible[:, :1], hidden.scatter(1, index, visible[:, 1:])], dim=1) + self.pos_embed
+        tokens = torch.cat([visible[:, :1], hidden.scatter(1, index, visible[:, 1:])], dim=1) + table
         for block in self.blocks:
             tokens = block(tokens)
         wanted = tokens[:, 1:] if positions is None else take_tokens(tokens[:, 1:], positions)

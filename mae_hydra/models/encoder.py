@@ -97,13 +97,17 @@ class VisionTransformer(nn.Module):
             initialise.shrink_residual_branches(self.blocks)
 
     def tokens(
-        self, images: Float[Tensor, "b c h w"], keep: Int64[Tensor, "b k"] | None = None
+        self,
+        images: Float[Tensor, "b c h w"],
+        keep: Int64[Tensor, "b k"] | None = None,
+        pos_embed: Float[Tensor, "1 tokens d"] | None = None,
     ) -> Float[Tensor, "b n d"]:
         """(B, 1 + K, D), cls first, after the final norm where there is one; without `keep` all patches.
 
-        A patch that is not in `keep` is not even read.
+        A patch that is not in `keep` is not even read. `pos_embed` (1, 1 + N, D): positions for images of another size
+        than `image_size`, with N patches.
         """
-        tokens = self._embed(images, keep)
+        tokens = self._embed(images, keep, pos_embed)
         for block in self.blocks:
             tokens = self._apply_block(block, tokens, self.relative_position_index)
         return tokens if self.norm is None else self.norm(tokens)
@@ -142,12 +146,14 @@ class VisionTransformer(nn.Module):
             return int(rest.partition(".")[0]) + 1
         return self.num_depths - 1
 
-    def _embed(self, images: Tensor, keep: Tensor | None) -> Tensor:
-        if images.shape[1:] != (self.in_chans, *self.image_size):  # 1024x256 has as many tokens as 512x512
+    def _embed(self, images: Tensor, keep: Tensor | None, pos_embed: Tensor | None = None) -> Tensor:
+        if pos_embed is None and images.shape[1:] != (self.in_chans, *self.image_size):
+            # 1024x256 has as many tokens as 512x512
             expected = f"{self.in_chans} channels of {self.image_size[0]}x{self.image_size[1]} pixels"
             got = f"{images.shape[1]} channels of {images.shape[2]}x{images.shape[3]}"
             raise ValueError(f"the encoder takes images with {expected}, got {got}")
-        positions = self.pos_embed[:, 1:]
+        table = self.pos_embed if pos_embed is None else pos_embed
+        positions = table[:, 1:]
         if keep is None:
             patches = self.patch_embed(images) + positions
         else:
@@ -158,7 +164,7 @@ class VisionTransformer(nn.Module):
             patches = F.linear(windows, projection.weight.flatten(1), projection.bias)
             patches = patches + take_tokens(positions.expand(len(images), -1, -1), keep)
         # shape[0], not len(): it would fix the batch of an exported program
-        cls = (self.cls_token + self.pos_embed[:, :1]).expand(images.shape[0], -1, -1)
+        cls = (self.cls_token + table[:, :1]).expand(images.shape[0], -1, -1)
         return torch.cat([cls, patches], dim=1)
 
     @staticmethod

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from mae_hydra.models import masking as strategies
 from mae_hydra.models.decoder import MAEDecoder
-from mae_hydra.models.encoder import VisionTransformer
+from mae_hydra.models.encoder import VisionTransformer, grid_of
 from mae_hydra.models.patches import normalise_patches, patchify, take_patches
 from mae_hydra.models.pixels import channel_statistics, normalise
+from mae_hydra.models.positions import sincos_positions
 from mae_hydra.types import Batch, Loss
 
 
@@ -29,6 +30,7 @@ class MAE(nn.Module):
     `masking`: "random", "block" or "grid". `norm_pix`: predict each patch normalised by its own mean and deviation.
     `predicted_share`: of the hidden patches, drawn anew for every image in training; only they enter the loss (it
     spares work where the decoder does not need the others, see `CrossDecoder`).
+    `smaller`: sizes in pixels, besides the encoder's `image_size`, of images that `loss` takes (progressive training).
     `mean`, `std`: per channel, in units of the 0..1 range: uint8 images are normalised with them, others not.
     """
 
@@ -46,6 +48,7 @@ class MAE(nn.Module):
         mean: Sequence[float],
         std: Sequence[float],
         predicted_share: float = 1.0,
+        smaller: Sequence[int | Sequence[int]] = (),
     ) -> None:
         super().__init__()
         if not 0 < mask_ratio < 1:
@@ -62,6 +65,9 @@ class MAE(nn.Module):
         self.predicted_share, self.num_depths = predicted_share, encoder.num_depths
         for name, values in zip(("mean", "std"), channel_statistics(mean, std, encoder.in_chans), strict=True):
             self.register_buffer(name, values, persistent=False)
+        self._grids: dict[str, strategies.Grid] = {}
+        for size in smaller:
+            self._accept(size)
 
     def prepare(self, images: UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Normalised images, on the device."""
@@ -79,7 +85,7 @@ class MAE(nn.Module):
     ) -> MAEOutput:
         """Predictions for all patches, hidden or not."""
         images = self.prepare(images)
-        keep = self._choose(images, noise, keep)
+        keep = self._choose(images, noise, keep, self.encoder.grid)
         prediction = self.decoder(self.encoder.tokens(images, keep), keep)
         return MAEOutput(prediction, keep, strategies.hidden_from_keep(keep, self.encoder.num_patches))
 
@@ -91,13 +97,15 @@ class MAE(nn.Module):
     ) -> Loss:
         """Sum over the predicted hidden patches of the mean squared error within a patch; no others are predicted."""
         images = self.prepare(batch.images)
-        keep = self._choose(images, noise, keep)
-        num_hidden = self.encoder.num_patches - keep.shape[1]
-        hidden = strategies.hidden_from_keep(keep, self.encoder.num_patches)
+        grid, *tables = self._positions(images)
+        keep = self._choose(images, noise, keep, grid)
+        num_patches = grid[0] * grid[1]
+        num_hidden = num_patches - keep.shape[1]
+        hidden = strategies.hidden_from_keep(keep, num_patches)
         positions = strategies.hidden_positions(hidden, num_hidden)
         if self.training and self.predicted_share < 1:
             positions = strategies.some_of(positions, max(round(num_hidden * self.predicted_share), 1))
-        prediction = self.decoder(self.encoder.tokens(images, keep), keep, positions)
+        prediction = self.decoder(self.encoder.tokens(images, keep, tables[0]), keep, positions, tables[1])
         target = self.target(take_patches(images, self.encoder.patch_size, positions))
         errors = (prediction.to(target.dtype) - target).square().mean(2)
         return Loss(errors.sum(), torch.full((), errors.numel(), device=images.device))
@@ -111,16 +119,44 @@ class MAE(nn.Module):
             return self.encoder.depth_of(name.removeprefix("encoder."))
         return self.num_depths - 1
 
-    def _choose(self, images: Tensor, noise: Tensor | None, keep: Tensor | None) -> Tensor:
-        num_patches = self.encoder.num_patches
+    def _accept(self, size: int | Sequence[int]) -> None:
+        pixels, grid = grid_of(size, self.encoder.patch_size)
+        if self.encoder.pos_embed.requires_grad:
+            raise ValueError("images of several sizes need fixed positions (backbone.positions=fixed)")
+        if any(mine > whole for mine, whole in zip(pixels, self.encoder.image_size, strict=True)):
+            whole = "x".join(map(str, self.encoder.image_size))
+            raise ValueError(f"smaller images must fit into image_size {whole}, got {pixels[0]}x{pixels[1]}")
+        if not strategies.num_keep(grid[0] * grid[1], self.mask_ratio):
+            raise ValueError(f"mask_ratio {self.mask_ratio} leaves none of {grid[0] * grid[1]} patches to see")
+        name = _name(pixels)
+        self._grids[name] = grid
+        for kind, part in (("encoder", self.encoder), ("decoder", self.decoder)):
+            table = sincos_positions(part.pos_embed.shape[2], grid, span=part.grid).to(part.pos_embed.dtype)
+            # Derived, so that it is in no state dict.
+            self.register_buffer(f"{kind}_positions_{name}", table, persistent=False)
+
+    def _positions(self, images: Tensor) -> tuple[strategies.Grid, Tensor | None, Tensor | None]:
+        """The grid of `images` and the encoder's and the decoder's positions there; None: their own."""
+        name = _name(images.shape[2:])
+        if name not in self._grids:
+            return self.encoder.grid, None, None
+        encoder, decoder = (self.get_buffer(f"{kind}_positions_{name}") for kind in ("encoder", "decoder"))
+        return self._grids[name], encoder, decoder
+
+    def _choose(self, images: Tensor, noise: Tensor | None, keep: Tensor | None, grid: strategies.Grid) -> Tensor:
+        num_patches = grid[0] * grid[1]
         if keep is not None:
             _check_keep(keep, len(images), num_patches)
             return keep
         if noise is None:
-            noise = strategies.STRATEGIES[self.masking](len(images), self.encoder.grid, images.device)
+            noise = strategies.STRATEGIES[self.masking](len(images), grid, images.device)
         elif noise.shape != (len(images), num_patches):
             raise ValueError(f"noise must have shape {(len(images), num_patches)}, got {tuple(noise.shape)}")
         return strategies.keep_from_noise(noise, strategies.num_keep(num_patches, self.mask_ratio))
+
+
+def _name(size: Sequence[int]) -> str:
+    return "x".join(map(str, size))
 
 
 def _check_fit(encoder: VisionTransformer, decoder: MAEDecoder) -> None:

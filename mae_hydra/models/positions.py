@@ -12,15 +12,24 @@ def sincos_axis(positions: Float[Tensor, "n"], width: int) -> Float[Tensor, "n w
     return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
-def sincos_positions(dim: int, grid: tuple[int, int]) -> Float[Tensor, "1 tokens dim"]:
+def sincos_positions(
+    dim: int, grid: tuple[int, int], span: tuple[int, int] | None = None
+) -> Float[Tensor, "1 tokens dim"]:
     """(1, 1 + h*w, dim) in float64: a zero row for the cls token, then the patches row by row.
 
     The first half of the width encodes the *column*, the second half the row: [sin_w | cos_w | sin_h | cos_h].
+    `span`: the grid whose places count. Patches of a coarser one stand at their centres in it, so that a small image
+    is a large one seen from further away: patch i of n stands at (i + 1/2) * span / n - 1/2.
     """
     if dim % 4:
         raise ValueError(f"embed_dim must be a multiple of 4 for sine-cosine positions, got {dim}")
     height, width = grid
-    rows = torch.arange(height, dtype=torch.float64).repeat_interleave(width)
-    columns = torch.arange(width, dtype=torch.float64).repeat(height)
+    rows, columns = (_places(count, whole) for count, whole in zip(grid, span or grid, strict=True))
+    rows, columns = rows.repeat_interleave(width), columns.repeat(height)
     patches = torch.cat([sincos_axis(columns, dim // 2), sincos_axis(rows, dim // 2)], dim=1)
     return torch.cat([patches.new_zeros(1, dim), patches])[None]
+
+
+def _places(count: int, span: int) -> Float[Tensor, "n"]:
+    places = torch.arange(count, dtype=torch.float64)
+    return places if count == span else (places + 0.5) * (span / count) - 0.5

@@ -7,12 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from mae_hydra.data.photometric import hsv_to_rgb, photometric_distortion, rgb_to_hsv, scale
+from mae_hydra.data.photometric import distort, distort_batch, draw_distortion, hsv_to_rgb, rgb_to_hsv, scale
 from mae_hydra.seeds import generator
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (3, 1, 400), dtype=np.uint8)
 COLOURS[:, 0, :8] = np.array(list(itertools.product((0, 255), repeat=3))).T  # the corners: black, white, pure colours
 COLOURS[:, 0, 8:12] = 77  # greys
+
+
+def distorted_by(image: torch.Tensor, rng: Any) -> torch.Tensor:
+    return distort(image, draw_distortion(rng))
 
 
 def image_of(values: np.ndarray) -> torch.Tensor:
@@ -106,15 +110,15 @@ def reference(pixel: np.ndarray, coins: tuple[bool, ...]) -> np.ndarray:
 def test_each_step_comes_in_the_order_of_the_recipe(coins: tuple[bool, ...]) -> None:
     """Coins: brightness, contrast early or late, then contrast (if early), saturation, hue, contrast (if late)."""
     values = COLOURS[..., 12:60] // 2 + 40  # away from 0 and 255, where clipping would hide the order
-    distorted = photometric_distortion(image_of(values), Scripted(iter(coins))).numpy()  # type: ignore[arg-type]
+    distorted = distorted_by(image_of(values), Scripted(iter(coins))).numpy()  # type: ignore[arg-type]
     expected = np.stack([reference(pixel, coins) for pixel in values[:, 0].T], axis=1)
     assert np.abs(distorted[:, 0] - expected).max() <= 3  # a hue on the edge of two steps may round either way
 
 
 def test_a_large_image_is_distorted_as_its_parts_would_be() -> None:
     image = image_of(np.random.default_rng(2).integers(0, 256, (3, 140, 1000), dtype=np.uint8))
-    whole = photometric_distortion(image, generator(3))
-    parts = [photometric_distortion(part, generator(3)) for part in image.split(7, dim=1)]
+    whole = distorted_by(image, generator(3))
+    parts = [distorted_by(part, generator(3)) for part in image.split(7, dim=1)]
     assert not torch.equal(whole, image)
     assert torch.equal(whole, torch.cat(parts, dim=1))
 
@@ -122,7 +126,7 @@ def test_a_large_image_is_distorted_as_its_parts_would_be() -> None:
 def test_distortions_stay_within_their_ranges() -> None:
     """On grey, hue and saturation do nothing: what is left is contrast in 0.5..1.5 and brightness in -32..32."""
     grey = torch.full((3, 1, 1), 100, dtype=torch.uint8)
-    results = np.array([photometric_distortion(grey, generator(number)).flatten().tolist() for number in range(3000)])
+    results = np.array([distorted_by(grey, generator(number)).flatten().tolist() for number in range(3000)])
     assert (results == results[:, :1]).all()
     assert results.min() >= 68 * 0.5 - 1
     assert results.max() <= 132 * 1.5
@@ -130,3 +134,12 @@ def test_distortions_stay_within_their_ranges() -> None:
     assert results.max() > 185
     unchanged = (results[:, 0] == 100).mean()
     assert 0.22 < unchanged < 0.30  # neither brightness nor contrast: a quarter, and a few that round to 100
+
+
+def test_a_batch_is_distorted_as_its_images_would_be() -> None:
+    images = image_of(np.random.default_rng(2).integers(0, 256, (40, 3, 5, 7), dtype=np.uint8))
+    draws = [draw_distortion(generator(number)) for number in range(40)]
+    for place in range(5):
+        assert 5 < sum(draw[place] is None for draw in draws) < 39  # every change is there, and left out
+    expected = torch.stack([distort(image, draw) for image, draw in zip(images, draws, strict=True)])
+    assert torch.equal(distort_batch(images, draws), expected)

@@ -6,6 +6,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,22 @@ def test_fewer_images_than_a_step_fill_it_with_several_epochs() -> None:
 def test_a_stream_started_at_a_step_equals_the_unbroken_one_from_there(start_step: int) -> None:
     unbroken = take(stream(), 2 * (start_step + 3))
     assert same(take(stream(), 6, start_step), unbroken[2 * start_step :])
+
+
+def test_crops_grow_at_the_epochs_named_and_a_batch_has_one_size() -> None:
+    growing = PretrainAugment(
+        size=8, scale=[0.2, 1.0], ratio=[0.75, 1.33], flip=0.5, smaller=[4, [6, 5]], smaller_until=[1, 3]
+    )
+    batches = take(stream(augment=growing), 2 * 8)  # an epoch is 2 steps of 2 micro-batches
+    sizes = [tuple(batch.images.shape[2:]) for batch in batches]
+    assert sizes == [(4, 4)] * 4 + [(6, 5)] * 8 + [(8, 8)] * 4
+    assert same(take(stream(augment=growing), 4, 5), batches[10:14])
+    # Steps of more than one epoch: the one in which a step begins counts for all of it.
+    few = take(stream(augment=growing, global_batch=16, micro_batch=16), 4)  # they begin at epochs 0, 1.6, 3.2, 4.8
+    assert [batch.images.shape[2:] for batch in few] == [(4, 4), (6, 5), (8, 8), (8, 8)]
+    # Sizes change neither the order nor what is drawn.
+    assert indices(batches) == indices(take(stream(), 2 * 8))
+    assert same(batches[12:], take(stream(), 4, 6))
 
 
 class Counted(ListSet):
@@ -250,7 +267,7 @@ def test_an_empty_split_is_refused() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_the_whole_group_ends_a_run_quietly_and_at_once(tmp_path: Path, number: signal.Signals) -> None:
-    """As Ctrl-C in a terminal, `timeout` and a batch system do; SIGTERM becomes an exception, as the engine may do."""
+    """As Ctrl-C in a terminal, `timeout` and a batch system do; both become an exception, as the engine may do."""
     script = tmp_path / "run.py"
     script.write_text(
         textwrap.dedent(
@@ -265,6 +282,7 @@ def test_a_signal_to_the_whole_group_ends_a_run_quietly_and_at_once(tmp_path: Pa
             def stop(number, frame): raise KeyboardInterrupt
 
             signal.signal(signal.SIGTERM, stop)
+            signal.signal(signal.SIGINT, stop)  # a shell starts what it sends to the background without Python's own
             augment = PretrainAugment(size=8, scale=[0.2, 1.0], ratio=[0.75, 1.33], flip=0.5)
             stream = TrainStream(Endless(), augment, global_batch=8, micro_batch=8, rank=0, world_size=1, seed=0,
                                  num_workers=2, device_is_cuda=False)
@@ -282,10 +300,14 @@ def test_a_signal_to_the_whole_group_ends_a_run_quietly_and_at_once(tmp_path: Pa
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     assert process.stdout is not None
-    workers = [int(pid) for pid in process.stdout.readline().split()[1:]]
-    assert len(workers) == 2
-    os.killpg(process.pid, number)
-    _, errors = process.communicate(timeout=30)
+    try:
+        workers = [int(pid) for pid in process.stdout.readline().split()[1:]]
+        assert len(workers) == 2
+        os.killpg(process.pid, number)
+        _, errors = process.communicate(timeout=30)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 7
     assert errors == ""
     for pid in workers:

@@ -7,7 +7,6 @@ It does not install beside a current torch, but its Python files run. To have th
     PYTHONPATH=peers python -m pytest tests/fidelity/test_fidelity_mmsegmentation.py
 """
 
-import sys
 import types
 import warnings
 
@@ -19,7 +18,16 @@ from foreign_files import mmseg_upernet
 from torch import nn
 
 import mae_hydra
+from mae_hydra.benchmark.mmsegmentation import (
+    import_mmsegmentation,
+    mmsegmentation_classes,
+    samples_of,
+    segmentor,
+)
+from mae_hydra.benchmark.workloads import noise_batch, plain_loop
 from mae_hydra.evaluation.metrics import count_confusions, segmentation_scores
+from mae_hydra.experiment.compose import compose_config
+from mae_hydra.experiment.construct import build
 from mae_hydra.inference import Slide
 from mae_hydra.inference.resize import resize_image
 from mae_hydra.optim import poly
@@ -34,28 +42,12 @@ CLASSES, SIDE = 150, 128
 
 @pytest.fixture(scope="module")
 def mmseg():
-    """The module, its compiled operators (which this model does not use) replaced by names."""
-    pytest.importorskip("mmengine", reason="mmsegmentation is not installed; the head of this file says how")
+    module = import_mmsegmentation()
+    if module is None:
+        pytest.skip("mmsegmentation is not installed; the head of this file says how")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import mmcv
-
-        mmcv.__version__ = "2.1.0"  # 1.2.2 refuses what is newer
-        operators = types.ModuleType("mmcv.ops")
-        operators.__path__ = []
-        operators.__getattr__ = _operator  # type: ignore[method-assign]
-        for name in ("mmcv.ops", "mmcv.ops.point_sample"):
-            sys.modules.setdefault(name, operators)
-        import mmseg
-        import mmseg.models
-
-        yield mmseg
-
-
-def _operator(name: str) -> type:
-    if name.startswith("__"):
-        raise AttributeError(name)
-    return type(name, (nn.Module,), {})
+        warnings.simplefilter("ignore")  # of its own code
+        yield module
 
 
 @pytest.fixture(scope="module")
@@ -126,16 +118,10 @@ def test_maps_and_logits_are_mmsegmentations(both, training, agree):
 
 
 def test_the_training_loss_and_every_gradient_are_mmsegmentations(both, agree):
-    from mmengine.structures import PixelData
-    from mmseg.structures import SegDataSample
-
     theirs, ours = (model.train() for model in both)
     images, labels = torch.randn(2, 3, SIDE, SIDE, dtype=torch.float64), torch.randint(0, CLASSES, (2, SIDE, SIDE))
     labels[0, :50] = 255
-    samples = []
-    for each in labels:
-        samples.append(SegDataSample())
-        samples[-1].gt_sem_seg = PixelData(data=each[None])
+    samples = samples_of(labels)
     levels = theirs["neck"](theirs["backbone"](images))
     expected = sum(
         theirs[head].loss_by_feat(theirs[head].forward(levels), samples)["loss_ce"]
@@ -218,6 +204,24 @@ def test_every_learning_rate_of_a_run_is_mmengines(mmseg, agree):
     schedule = poly(1.0, unit="step", total=total, warmup=warmup, power=1.0, min_factor=0.0, variant="mmseg1")
     found = torch.tensor([1e-4 * schedule.factor(step) for step in range(total)], dtype=torch.float64)
     agree("mmengine's learning rate at every step (1.x)", found, torch.tensor(rates, dtype=torch.float64), FLOAT64)
+
+
+def test_the_benchmarks_peer_is_that_model(mmseg, agree):
+    """Its classes, and its loss in training."""
+    config = compose_config(["model=upernet_vitt", "data.image_size=64", "backbone.drop_path_rate=0.0",
+                             "head.dropout=0", "model.auxiliary.dropout=0", "model.normalizer=all"])  # fmt: skip
+    model = build(config.model, "model").double().eval()
+    peer = segmentor(model).double().eval()
+    image = torch.randint(0, 256, (3, 64, 90), dtype=torch.uint8)
+    with torch.no_grad():
+        found = mmsegmentation_classes(peer, model, image, short=64)
+        expected = plain_loop(model, image, crop=64, stride=42, short=64)
+    assert torch.equal(found, expected)
+    batch = noise_batch((64, 64), 3, 2, model.num_classes)
+    model.train(), peer.train()
+    expected_loss, _ = peer.parse_losses(peer.loss(model.prepare(batch.images), samples_of(batch.labels)))
+    loss = model.loss(batch)
+    agree("mmsegmentation's whole model: training loss, float64", loss.total / loss.count, expected_loss, FLOAT64)
 
 
 def test_scores_are_mmsegmentations(mmseg, agree):

@@ -9,16 +9,22 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from mae_hydra.data import PretrainAugment, TrainStream
+from mae_hydra.data.folder import Photos
+from mae_hydra.data.photometric import distort, distort_batch, draw_distortion
 from mae_hydra.engine import Settings, State, train_step, wrap
 from mae_hydra.experiment.compose import compose_config
 from mae_hydra.experiment.construct import build
-from mae_hydra.seeds import seed_device
+from mae_hydra.seeds import generator, seed_device
 from mae_hydra.types import Batch
 
 DEVICE = os.environ.get("MAE_HYDRA_GPU_TESTS", "cuda" if torch.cuda.is_available() else "")
@@ -98,6 +104,36 @@ def test_fp16_scales_down_and_then_trains():
     ]
     assert any(finite)
     assert all(finite) or state.scaler.get_scale() < start
+
+
+def test_a_distortion_there_is_that_of_the_workers():
+    dice = torch.Generator().manual_seed(3)
+    images = torch.randint(0, 256, (16, 3, 40, 40), dtype=torch.uint8, generator=dice)
+    draws = [draw_distortion(generator(number)) for number in range(16)]
+    expected = torch.stack([distort(image, draw) for image, draw in zip(images, draws, strict=True)]).int()
+    difference = (distort_batch(images.to(DEVICE), draws).cpu().int() - expected).abs()
+    assert difference.max() <= 13  # a hue or saturation on the edge of two steps may round either way, then is scaled
+    assert difference.float().mean() < 0.05
+
+
+def test_files_decoded_there_look_like_those_decoded_here(tmp_path):
+    for number in range(8):
+        coarse = np.random.default_rng(number).integers(0, 256, (5, 6, 3), dtype=np.uint8)
+        Image.fromarray(coarse).resize((300, 200), Image.Resampling.BICUBIC).save(tmp_path / f"{number}.jpg")
+    photos = Photos(tmp_path, [f"{number}.jpg" for number in range(8)], channels=3)
+    made = {}
+    for decode in ("whole", "device"):
+        augment = PretrainAugment(size=64, scale=[0.2, 1.0], ratio=[0.75, 1.33], flip=0.5, decode=decode)
+        stream = TrainStream(
+            photos, augment, global_batch=8, micro_batch=8, rank=0, world_size=1, seed=0, num_workers=2,
+            device_is_cuda=DEVICE == "cuda",
+        )  # fmt: skip
+        with closing(stream.batches(0)) as batches:
+            made[decode] = next(batches).to(DEVICE)
+    assert made["device"].images.device.type == DEVICE
+    assert torch.equal(made["device"].index, made["whole"].index)
+    difference = (made["device"].images.float() - made["whole"].images.float()).abs()
+    assert difference.mean() < 1.5  # of 255: another decoder has another way to enlarge colours
 
 
 def train(cwd: Path, *overrides: str) -> subprocess.Popen[str]:

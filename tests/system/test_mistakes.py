@@ -41,6 +41,13 @@ def ade20k(root: Path, label: int = 3, label_size: int = 64) -> Path:
         (["data.batch_size=0"], ["data.batch_size must be at least 1, got 0"]),
         (["engine.global_batch=7", "data.batch_size=2"], ["global_batch 7", "nearest"]),
         (["schedule.total=0"], ["schedule", "total"]),
+        (["augment.smaller=[60]", "augment.smaller_until=[2]"], ["image_size must be a multiple", "60x60"]),
+        (["augment.smaller=[32]"], ["augment.smaller_until must name an epoch for each", "got 0 for 1"]),
+        (["augment.smaller=[32,48]", "augment.smaller_until=[4,2]"], ["augment.smaller_until must ascend", "[4, 2]"]),
+        (
+            ["model=probe_vitt", "data=scene_classes", "augment.smaller=[32]", "augment.smaller_until=[2]"],
+            ["augment.smaller is for pre-training a MAE"],
+        ),
         (["data=folder", "data.root=nowhere"], ["nowhere", "data.root="]),
         (["data=imagenet", "data.root=nowhere"], ["nowhere", "train"]),
         (["model=upernet_vitt", "data=ade20k", "data.root=nowhere"], ["nowhere", "annotations"]),

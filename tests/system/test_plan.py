@@ -89,6 +89,43 @@ def test_memory_for_the_backward_pass_is_what_autograd_really_keeps(words):
     assert all(isinstance(p, nn.Parameter) and p.isfinite().all() for p in model.parameters())
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_with_recomputing_one_block_more_keeps_one_input_more(precision):
+    """Of every image cls and int(64 * 0.8) visible patches, 32 numbers each."""
+
+    def kept(depth: int, **changes: bool) -> int:
+        words = [*TINY_MAE, "data.image_size=64", "model.mask_ratio=0.2", f"backbone.depth={depth}"]
+        model = build(compose_config(words).model, "model")
+        return activations(model, precision, **changes).per_image
+
+    # The sum that enters a block is in fp32 whatever autocast says.
+    assert kept(5, recompute=True) - kept(4, recompute=True) == (1 + 51) * 32 * 4
+    assert kept(4, recompute=True) < kept(4) / 2
+
+
+@pytest.mark.slow
+def test_recomputing_costs_the_blocks_forward_pass_once_more(train):
+    plain, again = (planned(*TINY_MAE, f"engine.recompute={word}") for word in ("false", "true"))
+
+    def block(tokens: int, width: int) -> int:
+        """All but its last product, whose result the backward pass does not read."""
+        return 2 * tokens * (4 + 4) * width**2 + 4 * tokens**2 * width
+
+    assert again["flops_per_image"] - plain["flops_per_image"] == 2 * block(1 + 16, 32) + block(1 + 64, 16)
+
+
+def test_smaller_images_at_first_cost_less(train, capsys):
+    words = [*TINY_MAE, "schedule.unit=epoch", "schedule.total=4", "schedule.warmup=0"]
+    full = planned(*words)["flops_per_image"]
+    half = planned(*words, "data.image_size=32")["flops_per_image"]
+    mixed = planned(*words, "augment.smaller=[32]", "augment.smaller_until=[3]")["flops_per_image"]
+    assert mixed == pytest.approx((3 * half + full) / 4)
+    planned(*words, "augment.smaller=[32]", "augment.smaller_until=[9]")
+    assert "the run ends after 4 epochs, before its images have grown to their size at epoch 9" in " ".join(
+        capsys.readouterr().out.split()
+    )
+
+
 @pytest.mark.parametrize(
     ("words", "warning"),
     [

@@ -12,6 +12,7 @@ from conftest import TINY_MAE, TINY_UPERNET, only_run
 
 import mae_hydra
 from mae_hydra.experiment.status import read_status
+from mae_hydra.models import MAE
 
 RUN_FILES = {
     "config.yaml", "overrides.yaml", "status.json", "metrics.jsonl", "results.json", "environment.json", "git.json",
@@ -126,6 +127,20 @@ def test_a_resumed_run_of_another_configuration_is_refused_with_the_difference(t
 def test_rectangular_images_train_both_models(train):
     assert train(*TINY_MAE, "data.image_size=[48,80]") == 0
     assert train("model=upernet_vitt", *TINY_UPERNET, "data.image_size=[48,80]") == 0
+
+
+def test_a_maes_images_grow_at_the_epochs_named(train, monkeypatch):
+    sizes = []
+    loss = MAE.loss
+
+    def noted(model, batch, **given):
+        sizes.append(batch.images.shape[-1])
+        return loss(model, batch, **given)
+
+    monkeypatch.setattr(MAE, "loss", noted)
+    growing = ["augment.smaller=[32,48]", "augment.smaller_until=[1,2]", "schedule.total=6", "schedule.warmup=1"]
+    assert train(*TINY_MAE, *growing, "data.batch_size=8", "engine.global_batch=8", "evaluation=none") == 0
+    assert sizes == [32, 32, 48, 48, 64, 64]
 
 
 def test_a_preset_for_an_evaluator_that_is_left_out_is_no_evaluator(train, tmp_path):
