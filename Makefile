@@ -31,10 +31,10 @@ lint: setup
 	$(RUN) -m mypy
 
 check: lint
-	$(RUN) -m pytest -q -n 2 -m "not slow"
+	$(RUN) -m pytest -q -n 2 --dist worksteal -m "not slow"
 
 test: lint
-	$(RUN) -m pytest -q -n 2
+	$(RUN) -m pytest -q -n 2 --dist worksteal
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache build *.egg-info

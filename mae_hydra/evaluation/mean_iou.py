@@ -19,7 +19,6 @@ from mae_hydra.evaluation.metrics import (
     segmentation_scores,
 )
 from mae_hydra.evaluation.pictures import as_rgb, cells, channels_last, segmentation_rows, segmentation_sheet
-from mae_hydra.figures import confusion_matrix, to_pixels
 from mae_hydra.inference import Reconstruct, SegmentationInference
 from mae_hydra.types import Evaluation, Picture
 
@@ -121,6 +120,8 @@ class MeanIoU:
             found.cpu().numpy() for found in self.inference.predict(model, [sample.image for sample in samples])
         ]
         shown, confused = f"Validation images, {title}", f"Confusions, {title}"
+        from mae_hydra.figures import confusion_matrix, to_pixels  # they bring matplotlib, a second of waiting
+
         matrix = confusion_matrix(counts.confusions.cpu().numpy(), self.data.class_names, title=confused)
         pictures = {
             "segmentation": Picture(segmentation_sheet(images, labels, predictions, self.data, shown), shown),

@@ -1,15 +1,21 @@
 """Drawing, and nothing else: sheets of pictures, class overlays, curves and bars.
 
-Knows arrays and names, no model and no run.
+Knows arrays and names, no model and no run. Charts bring matplotlib along when the first one is asked for: it takes a
+second to import, and most of a run needs none.
 """
 
-from mae_hydra.figures.bars import class_bars
-from mae_hydra.figures.curves import Panel, Series, curves, series_of
-from mae_hydra.figures.matrix import confusion_matrix
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from mae_hydra.figures.overlay import LegendEntry, colour_classes, find_boundaries, legend_of, overlay
 from mae_hydra.figures.sheet import fit, sheet
-from mae_hydra.figures.style import save, to_pixels
-from mae_hydra.figures.sweep_plots import Marginal, heat_map, marginals, parallel_coordinates
+
+if TYPE_CHECKING:
+    from mae_hydra.figures.bars import class_bars
+    from mae_hydra.figures.chart import save, to_pixels
+    from mae_hydra.figures.lines import Panel, Series, curves, series_of
+    from mae_hydra.figures.matrix import confusion_matrix
+    from mae_hydra.figures.sweep_plots import Marginal, heat_map, marginals, parallel_coordinates
 
 __all__ = [
     "LegendEntry",
@@ -32,3 +38,18 @@ __all__ = [
     "sheet",
     "to_pixels",
 ]
+
+_CHARTS = {
+    "bars": ("class_bars",),
+    "chart": ("save", "to_pixels"),
+    "lines": ("Panel", "Series", "curves", "series_of"),
+    "matrix": ("confusion_matrix",),
+    "sweep_plots": ("Marginal", "heat_map", "marginals", "parallel_coordinates"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _CHARTS.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,7 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mae_hydra.figures.style import INK, QUIET_INK, SERIES_COLOURS, css, dress, new_figure
+from mae_hydra.figures.chart import dress, new_figure
+from mae_hydra.figures.style import INK, QUIET_INK, SERIES_COLOURS, css
 
 ROWS = 50  # classes below each other; more stand in further columns
 

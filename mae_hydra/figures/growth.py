@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from mae_hydra.figures.style import INK, QUIET_INK, SERIES_COLOURS, css, dress, new_figure
+from mae_hydra.figures.chart import dress, new_figure
+from mae_hydra.figures.style import INK, QUIET_INK, SERIES_COLOURS, css
 
 
 class Growth(NamedTuple):

@@ -6,7 +6,8 @@ import numpy as np
 from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.figure import Figure
 
-from mae_hydra.figures.style import FRAME, INK, PAPER, QUIET_INK, css, new_figure
+from mae_hydra.figures.chart import new_figure
+from mae_hydra.figures.style import FRAME, INK, PAPER, QUIET_INK, css
 
 NUMBERED = 24  # classes up to which every cell has its number
 NAMED = 48  # and up to which every class has its name; beyond, every tenth row, and the largest confusions beside it

@@ -10,8 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
+from mae_hydra.figures.chart import dress, new_figure
 from mae_hydra.figures.matrix import RAMP
-from mae_hydra.figures.style import FRAME, INK, PAPER, QUIET_INK, SERIES_COLOURS, css, dress, new_figure
+from mae_hydra.figures.style import FRAME, INK, PAPER, QUIET_INK, SERIES_COLOURS, css
 
 Value = float | str
 SPREAD = LinearSegmentedColormap.from_list("worst to best", ["#c9ced8", "#7aa7f0", "#2563eb", "#0b2a6b"])

@@ -98,12 +98,12 @@ def beit(image_size: int, width: int, depth: int, heads: int) -> Beit:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_the_backbone_at_512_pixels_equals_timms_beit_and_so_do_the_classes(dtype, agree):
+def test_the_backbone_at_512_pixels_equals_timms_beit_and_so_do_the_classes(agree):
     """All four maps of ViT-B, and the arg max of the logits that follow from either's maps."""
-    model = mae_hydra.build("model=upernet_vitb", "data=ade20k").to(dtype).eval()
+    dtype = torch.float32
+    model = mae_hydra.build("model=upernet_vitb", "data=ade20k").eval()
     scramble(model.encoder)
-    peer = beit(512, 768, 12, 12).to(dtype).eval()
+    peer = beit(512, 768, 12, 12).eval()
     lacking = peer.load_state_dict(to_layout(model.state_dict(), "timm").tensors, strict=False)
     assert lacking.missing_keys == ["norm.weight", "norm.bias"]
     images = torch.randn(1, 3, 512, 512, dtype=dtype)

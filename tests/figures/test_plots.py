@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from mae_hydra.figures import Panel, Series, class_bars, confusion_matrix, curves, save, series_of, to_pixels
-from mae_hydra.figures.curves import running_mean
+from mae_hydra.figures.lines import running_mean
 
 ROWS = [
     {"step": 10, "train/loss": 2.0, "lr": 0.1},

@@ -37,6 +37,17 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]
     return call
 
 
+@pytest.fixture(scope="session")
+def trained_upernet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of a trained UPerNet, made once: tests work on a copy."""
+    root = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        patch.setattr(sys, "argv", ["train.py"])
+        assert launch(["model=upernet_vitt", *TINY_UPERNET, "hydra.run.dir=run", "paths.output_root=outputs"]) == 0
+    return root / "run"
+
+
 def only_run(outputs: Path) -> Path:
     """The directory of the one run below `outputs`."""
     found = sorted(path.parent for path in outputs.glob("runs/*/*/status.json"))

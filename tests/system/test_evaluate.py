@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,13 +20,19 @@ from mae_hydra.data import ade20k
 ADE = ["data=ade20k", "data.root=ade", "data.num_classes=12", "data.reduce_zero_label=true"]
 
 
-@pytest.fixture
-def run(train):
-    """A trained run, and scenes of another size than the model's in ADE20K's layout beside it."""
-    assert train("model=upernet_vitt", *TINY_UPERNET, "hydra.run.dir=run") == 0
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("scenes") / "ade"
     sizes = ["--size", "64", "88", "--workers", "0"]
-    assert main(["make-data", "ade", "--train", "1", "--validation", "7", *sizes]) == 0
-    return Path("run")
+    assert main(["make-data", str(root), "--train", "1", "--validation", "7", *sizes]) == 0
+    return root
+
+
+@pytest.fixture
+def run(train, trained_upernet, scenes):
+    """A trained run, and scenes of another size than the model's in ADE20K's layout beside it."""
+    shutil.copytree(scenes, "ade")
+    return Path(shutil.copytree(trained_upernet, "run"))
 
 
 def results_in(folder) -> dict:

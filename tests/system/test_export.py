@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import TINY_MAE, TINY_UPERNET
+from conftest import TINY_MAE
 
 import mae_hydra
 from mae_hydra.commands import main
@@ -25,13 +26,13 @@ DOC = Path(__file__).parents[2] / "docs" / "export.md"
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def runs(tmp_path_factory: pytest.TempPathFactory, trained_upernet: Path) -> Path:
     """A folder with a trained UPerNet and a trained masked autoencoder."""
     root = tmp_path_factory.mktemp("runs")
+    shutil.copytree(trained_upernet, root / "upernet")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         patch.setattr(sys, "argv", ["train.py"])
-        assert launch(["model=upernet_vitt", *TINY_UPERNET, f"hydra.run.dir={root}/upernet"]) == 0
         assert launch([*TINY_MAE, f"hydra.run.dir={root}/mae"]) == 0
     return root
 

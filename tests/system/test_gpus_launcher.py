@@ -20,7 +20,7 @@ SIDE_BY_SIDE = ["-m", "+sweep=mask_ratio", *TINY_MAE, "hydra/launcher=gpus", "hy
 
 @pytest.mark.slow
 def test_jobs_run_side_by_side_and_a_failing_one_takes_no_other_along(tmp_path):
-    process = start(tmp_path, *SIDE_BY_SIDE, "model.mask_ratio=0.5,1.5,0.75", "schedule.total=500")
+    process = start(tmp_path, *SIDE_BY_SIDE, "model.mask_ratio=0.5,1.5,0.75", "schedule.total=300")
     said, _ = process.communicate(timeout=300)
     assert process.returncode == 1
     assert "3 jobs, 2 at a time" in said
@@ -30,7 +30,7 @@ def test_jobs_run_side_by_side_and_a_failing_one_takes_no_other_along(tmp_path):
     assert all((run.directory / "console.log").read_text() for run in runs)
     assert said.index("job 1 failed") < said.index("job 2 started") < said.index("job 0 completed")  # in its place
     names = {run.name for run in runs}
-    process = start(tmp_path, *SIDE_BY_SIDE[:-2], "model.mask_ratio=0.5,0.75", "schedule.total=500")
+    process = start(tmp_path, *SIDE_BY_SIDE[:-2], "model.mask_ratio=0.5,0.75", "schedule.total=300")
     said, _ = process.communicate(timeout=300)  # by Hydra's own launcher: the same directories, nothing to do
     assert process.returncode == 0
     assert said.count("is already complete") == 2
@@ -39,7 +39,7 @@ def test_jobs_run_side_by_side_and_a_failing_one_takes_no_other_along(tmp_path):
 
 @pytest.mark.slow
 def test_an_interruption_reaches_every_job_and_the_same_command_goes_on(tmp_path):
-    long = ["model.mask_ratio=0.5,0.75,0.9", "schedule.total=700", "evaluation.validation.every=null"]
+    long = ["model.mask_ratio=0.5,0.75,0.9", "schedule.total=300", "evaluation.validation.every=null"]
     process = start(tmp_path, *SIDE_BY_SIDE, *long, "checkpoint.every=null")
     sweep = tmp_path / "outputs/sweeps/mask_ratio"
     deadline = time.monotonic() + 120

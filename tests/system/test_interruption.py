@@ -7,10 +7,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from conftest import TINY_MAE
+from forked import Forked
 
 from mae_hydra.engine import Interrupted
 from mae_hydra.experiment.status import read_status
@@ -27,7 +29,7 @@ def start(cwd: Path, *overrides: str) -> subprocess.Popen:
     )
 
 
-def finish(process: subprocess.Popen) -> None:
+def finish(process: Any) -> None:
     _, said = process.communicate(timeout=300)
     assert process.returncode == 0, said
 
@@ -46,11 +48,17 @@ def state_of(run: Path) -> dict:
     return torch.load(run / "checkpoints/last.pt", weights_only=True)
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing happened to."""
+    root = tmp_path_factory.mktemp("whole")
+    finish(Forked(root, *LONG, f"hydra.run.dir={root / 'whole'}"))
+    return root / "whole"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
-def test_an_interrupted_run_goes_on_from_its_last_step_and_ends_like_an_unbroken_one(tmp_path, number):
-    whole = tmp_path / "outputs/whole"
-    finish(start(tmp_path, *LONG, f"hydra.run.dir={whole}"))
+def test_an_interrupted_run_goes_on_from_its_last_step_and_ends_like_an_unbroken_one(tmp_path, whole, number):
     broken = tmp_path / "outputs/broken"
     process = start(tmp_path, *LONG, f"hydra.run.dir={broken}")
     wait_for_step(broken, 3, process)
@@ -62,7 +70,7 @@ def test_an_interrupted_run_goes_on_from_its_last_step_and_ends_like_an_unbroken
     assert read_status(broken)["state"] == "interrupted"
     assert 3 <= state_of(broken)["step"] < 40
 
-    finish(start(tmp_path, *LONG, f"resume={broken}"))
+    finish(Forked(tmp_path, *LONG, f"resume={broken}"))
     status = read_status(broken)
     assert (status["state"], status["attempt"]) == ("completed", 2)
     for name, tensor in state_of(whole)["model"].items():

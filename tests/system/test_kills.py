@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import TINY_MAE, TINY_UPERNET
-from test_interruption import finish, start
+from forked import Forked
+from test_interruption import finish
 from torch.utils._pytree import tree_leaves
 
 KILLS = 10  # of each task: 20 in all
@@ -20,13 +21,13 @@ EVERYTHING = [
     "engine.log_every=5",
     "checkpoint.every=3",
     "evaluation.validation.every=7",
-    "schedule.total=150",
     "resume=auto",
 ]
 TASKS = {
-    "pretrain": [o for o in TINY_MAE if not o.startswith("data.num_workers")],
+    "pretrain": ["schedule.total=150", *(o for o in TINY_MAE if not o.startswith("data.num_workers"))],
     "segment": [
         "model=upernet_vitt",
+        "schedule.total=80",
         "backbone.drop_path_rate=0.3",
         *(o for o in TINY_UPERNET if not o.startswith("data.num_workers")),
     ],
@@ -49,12 +50,12 @@ def stirrings(run: Path) -> float:
 def test_a_run_killed_again_and_again_ends_like_an_unbroken_one(tmp_path, task):
     whole, broken = tmp_path / "outputs/whole", tmp_path / "outputs/broken"
     command = [*TASKS[task], *EVERYTHING]
-    finish(start(tmp_path, *command, f"hydra.run.dir={whole}"))
+    finish(Forked(tmp_path, *command, f"hydra.run.dir={whole}"))
 
     dice, kills, steps = random.Random(), 0, set()
     while kills < KILLS:
         before = stirrings(broken)
-        process = start(tmp_path, *command, f"hydra.run.dir={broken}")
+        process = Forked(tmp_path, *command, f"hydra.run.dir={broken}")
         deadline = time.monotonic() + 120
         while stirrings(broken) == before and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.002)
@@ -66,7 +67,7 @@ def test_a_run_killed_again_and_again_ends_like_an_unbroken_one(tmp_path, task):
         steps.add(torch.load(broken / "checkpoints/last.pt", weights_only=True)["step"])
     assert len(steps) > 3, "the kills must lie all over the run"
 
-    finish(start(tmp_path, *command, f"hydra.run.dir={broken}"))
+    finish(Forked(tmp_path, *command, f"hydra.run.dir={broken}"))
     files = [torch.load(run / "checkpoints/last.pt", weights_only=True) for run in (whole, broken)]
     for name in ("model", "optimizer", "average"):
         for ours, theirs in zip(*(tree_leaves(file[name]) for file in files), strict=True):

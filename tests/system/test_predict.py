@@ -1,11 +1,12 @@
 """`mae-hydra predict`, as it is typed, on pictures of every kind."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import TINY_MAE, TINY_UPERNET
+from conftest import TINY_MAE
 from PIL import Image
 
 import mae_hydra
@@ -44,9 +45,8 @@ def size_of(path: str) -> tuple[int, int]:
 
 
 @pytest.fixture
-def run(train) -> Path:
-    assert train("model=upernet_vitt", *TINY_UPERNET, "hydra.run.dir=run") == 0
-    return Path("run")
+def run(train, trained_upernet) -> Path:
+    return Path(shutil.copytree(trained_upernet, "run"))
 
 
 def test_every_kind_of_picture_gets_a_class_map_and_a_broken_one_is_reported(run, photos, capsys):

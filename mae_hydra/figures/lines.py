@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
-from mae_hydra.figures.style import INK, SERIES_COLOURS, css, dress, new_figure
+from mae_hydra.figures.chart import dress, new_figure
+from mae_hydra.figures.style import INK, SERIES_COLOURS, css
 
 FEW_POINTS = 25  # up to here every point is marked, from here on a noisy curve is smoothed
 

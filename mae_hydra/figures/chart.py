@@ -1,0 +1,57 @@
+"""How charts are made, dressed, and become files or pixels.
+
+Figures are made on the Agg canvas by hand, never through pyplot: no GUI backend is touched and no global state is
+left behind.
+"""
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from PIL import Image
+
+from mae_hydra.figures.style import FRAME, HAIRLINE, PAPER, QUIET_INK, css
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of `width` x `height` inches at 144 dots per inch."""
+    margins = ConstrainedLayoutEngine(w_pad=0.14, h_pad=0.12)
+    figure = Figure(figsize=(width, height), dpi=144, facecolor=css(PAPER), layout=margins)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def dress(axes: Axes, *, grid: str) -> None:
+    """Quiet axes: no box, hairline grid along `grid` ("x", "y" or "both"), small grey ticks."""
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(css(FRAME))
+    axes.set_axisbelow(True)
+    axes.grid(axis=grid, color=css(HAIRLINE), linewidth=0.8)  # type: ignore[arg-type]
+    axes.tick_params(colors=css(QUIET_INK), labelsize=8.5, length=0, pad=5)
+    for label in (axes.xaxis.label, axes.yaxis.label):
+        label.set_color(css(QUIET_INK))
+        label.set_fontsize(9)
+
+
+def to_pixels(figure: Figure) -> np.ndarray:
+    """The figure as RGB uint8 (H, W, 3)."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def save(figure: Figure | np.ndarray, path: Path) -> None:
+    """Write a figure, or pixels (H, W, 3), to `path`; the suffix picks the format (.png, .svg, .pdf for figures)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(figure, Figure):
+        # Without dates and random ids the same numbers give the same bytes.
+        dates = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+        with matplotlib.rc_context({"svg.hashsalt": "mae_hydra"}):
+            figure.savefig(path, metadata=dates.get(path.suffix))
+    else:
+        Image.fromarray(figure).save(path, optimize=True)
