@@ -22,7 +22,7 @@ JOB = "SLURM_JOB_ID"  # in the environment; stays the same when the job is queue
 NOT_RESULTS = (
     "paths", "logger", "tags", "notes", "resume", "name", "group", "fail_fast", "then", "checkpoint", "data.root",
     "data.num_workers", "data.prefetch", "data.cache", "data.cache_gb", "engine.log_every", "engine.devices",
-    "engine.parallel", "engine.profile_steps", "engine.nonfinite_limit",
+    "engine.parallel", "engine.profile_steps", "engine.nonfinite_limit", "engine.recompute",
 )  # fmt: skip
 
 
