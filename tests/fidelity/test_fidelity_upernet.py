@@ -97,19 +97,24 @@ def beit(image_size: int, width: int, depth: int, heads: int) -> Beit:
     )
 
 
+FOUR_BLOCKS = ("backbone.depth=4", "backbone.out_indices=[0,1,2,3]", "head.channels=64")  # in double: minutes saved
+
+
 @pytest.mark.slow
-def test_the_backbone_at_512_pixels_equals_timms_beit_and_so_do_the_classes(agree):
+@pytest.mark.parametrize(("dtype", "changes"), [(torch.float32, ()), (torch.float64, FOUR_BLOCKS)])
+def test_the_backbone_at_512_pixels_equals_timms_beit_and_so_do_the_classes(dtype, changes, agree):
     """All four maps of ViT-B, and the arg max of the logits that follow from either's maps."""
-    dtype = torch.float32
-    model = mae_hydra.build("model=upernet_vitb", "data=ade20k").eval()
+    model = mae_hydra.build("model=upernet_vitb", "data=ade20k", *changes).to(dtype).eval()
     scramble(model.encoder)
-    peer = beit(512, 768, 12, 12).eval()
+    peer = beit(512, 768, len(model.encoder.blocks), 12).to(dtype).eval()
     lacking = peer.load_state_dict(to_layout(model.state_dict(), "timm").tensors, strict=False)
     assert lacking.missing_keys == ["norm.weight", "norm.bias"]
     images = torch.randn(1, 3, 512, 512, dtype=dtype)
     name, most = limit(dtype)
     with torch.no_grad():
-        theirs = peer.forward_intermediates(images, indices=[3, 5, 7, 11], norm=False, intermediates_only=True)
+        theirs = peer.forward_intermediates(
+            images, indices=list(model.encoder.out_indices), norm=False, intermediates_only=True
+        )
         ours = model.encoder.feature_maps(images)
         for mine, other in zip(ours, theirs, strict=True):
             agree(f"UPerNet backbone = timm BEiT at 512, {name}", mine, other, most)
