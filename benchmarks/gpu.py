@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from mae_hydra.benchmark import describe_machine, report
+from mae_hydra.benchmark import describe_machine, pictures, report
 from mae_hydra.benchmark.measured import Measured
 from mae_hydra.experiment.status import write_json
 
@@ -33,7 +33,7 @@ def parts(device: str, rounds: int, *, smoke: bool) -> dict[str, Callable[[], Me
     upernet = TINY_UPERNET if smoke else (*ADE20K, "data.batch_size=16")
     size = (64, 80) if smoke else (512, 683)
     compiled = "engine.compile=true"
-    slide = partial(report.inference, None, size=size, rounds=rounds, alone=False)
+    slide = partial(pictures.inference, None, size=size, rounds=rounds, alone=False)
     found = {
         "ViT-B pre-training": partial(report.step, [*base, *engine], rounds),
         "ViT-B pre-training, compiled": partial(report.step, [*base, *engine, compiled], rounds, alone=True),

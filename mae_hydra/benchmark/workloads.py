@@ -1,6 +1,6 @@
 """What is measured: a training step, and the classes of a picture, as they happen in a run."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -45,8 +45,29 @@ def plain_loop(model: Any, image: Tensor, *, crop: int, stride: int, short: int)
 
     Class map uint8 (H, W) of an image uint8 (C, H, W), as mmsegmentation computes it.
     """
+    size = resized_size(size_of(image), short, 4.0)
+    return _plain_scores(model, image, size, crop, stride)[0].argmax(0).to(torch.uint8)
+
+
+def plain_multiscale(
+    model: Any, image: Tensor, *, crop: int, stride: int, short: int, ratios: Sequence[float], flip: bool
+) -> Tensor:
+    """`plain_loop` at every ratio of `short`, and mirrored where `flip` says so; the mean of the probabilities."""
+    total: Tensor | None = None
+    for ratio in ratios:
+        size = resized_size(size_of(image), max(int(short * ratio), crop), None)
+        for mirrored in (False, True) if flip else (False,):
+            scores = _plain_scores(model, image.flip(-1) if mirrored else image, size, crop, stride).softmax(1)
+            scores = scores.flip(-1) if mirrored else scores
+            total = scores if total is None else total + scores
+    assert total is not None
+    return total[0].argmax(0).to(torch.uint8)
+
+
+def _plain_scores(model: Any, image: Tensor, size: tuple[int, int], crop: int, stride: int) -> Tensor:
+    """Mean logits (1, K, H, W) of the windows of `image`, resized to `size`, at its own size again."""
     image = image.to(next(model.parameters()).device)
-    resized = model.prepare(resize_image(image, resized_size(size_of(image), short, 4.0))[None])
+    resized = model.prepare(resize_image(image, size)[None])
     height, width = size_of(resized)
     total = resized.new_zeros((1, model.num_classes, height, width))
     times = resized.new_zeros((1, 1, height, width))
@@ -55,5 +76,4 @@ def plain_loop(model: Any, image: Tensor, *, crop: int, stride: int, short: int)
         logits = interpolate(model.low_resolution_logits(window), size=(crop, crop), mode="bilinear")
         total += nn.functional.pad(logits, (left, width - left - crop, top, height - top - crop))
         times[:, :, top : top + crop, left : left + crop] += 1
-    scores = interpolate(total / times, size=size_of(image), mode="bilinear")
-    return scores[0].argmax(0).to(torch.uint8)
+    return interpolate(total / times, size=size_of(image), mode="bilinear")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from mae_hydra.errors import UserError
 
 if TYPE_CHECKING:
-    from mae_hydra.benchmark.report import Measured
+    from mae_hydra.benchmark.measured import Measured
 
 WHAT = {
     "parts": "parameters and FLOPs of a model's parts: parts model=upernet_vitb data=ade20k",
@@ -81,14 +81,14 @@ def _measure(options: argparse.Namespace) -> "Measured":
 
 
 def _of_pictures(options: argparse.Namespace, checkpoint: Path | None, words: list[str]) -> "Measured":
-    from mae_hydra.benchmark import report
+    from mae_hydra.benchmark import pictures
 
     if options.what == "results-row":
         if checkpoint is None:
             raise UserError("results-row needs a run or a checkpoint: mae-hydra benchmark results-row <run>")
-        return report.results_row(checkpoint, words, options.images)
+        return pictures.results_row(checkpoint, words, options.images)
     size = (options.size[0], options.size[1])
-    return report.inference(checkpoint, words, size, options.rounds, alone=options.alone, shares=options.shares)
+    return pictures.inference(checkpoint, words, size, options.rounds, alone=options.alone, shares=options.shares)
 
 
 def _of_the_machine(options: argparse.Namespace, words: list[str]) -> "Measured":

@@ -26,8 +26,8 @@ from mae_hydra.data.decode import check_channels
 from mae_hydra.data.folder import folder
 from mae_hydra.data.imagenet import imagenet
 from mae_hydra.data.listing import existing_folder
+from mae_hydra.data.serving import serve
 from mae_hydra.data.source import height_width
-from mae_hydra.data.stream import serve
 
 __all__ = ["Audit", "Finding", "Listing", "Tally", "audit", "list_files", "list_samples"]
 

@@ -2,18 +2,11 @@
 
 The order is a function of (seed, epoch), a sample's augmentation of (seed, epoch, index). A stream therefore starts at
 any step without replaying what came before, and the number of workers and ranks changes nothing.
-
-An error about a file travels from the worker as a value and is raised in the main process as it was; DataLoader alone
-would wrap it in the worker's traceback.
 """
 
-import ctypes
-import signal
-import sys
-import warnings
 from collections import OrderedDict
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import closing, suppress
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, NamedTuple
@@ -21,17 +14,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from mae_hydra.data.augment import Augment
 from mae_hydra.data.on_device import Draft
+from mae_hydra.data.serving import serve
 from mae_hydra.data.source import ImageSet, OwnOrder, Sample, SampleTransform, check_loading, read_undecoded
 from mae_hydra.data.unreadable import Unreadable, replacements
 from mae_hydra.errors import UserError
 from mae_hydra.seeds import generator
 from mae_hydra.types import Batch
-
-PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal to get when the process that started this one is gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,63 +262,3 @@ def _pack(items: list[tuple[int, Sample] | UserError]) -> list[tuple[int, tuple[
 def _unpack(packed: tuple[Any, ...]) -> Sample:
     image, label, name = packed
     return Sample(torch.from_numpy(image), torch.from_numpy(label) if isinstance(label, np.ndarray) else label, name)
-
-
-def serve(
-    samples: Any, keys: Iterable[Any], collate: Any, num_workers: int, pin: bool, prefetch: int = 2
-) -> Generator[Any]:
-    """What `collate` makes of the samples of each list of keys. The workers end with the iterator."""
-    with warnings.catch_warnings():
-        # More workers than cores pay off on slow storage, and are the user's choice.
-        warnings.filterwarnings("ignore", message="This DataLoader will create", category=UserWarning)
-        # Python 3.12 warns of forking a process with threads; the children run none of torch's, they have one thread.
-        warnings.filterwarnings("ignore", message=".*multi-threaded.*fork", category=DeprecationWarning)
-        batches = iter(
-            DataLoader(
-                samples,
-                batch_sampler=keys,
-                collate_fn=collate,
-                num_workers=num_workers,
-                prefetch_factor=prefetch if num_workers else None,
-                pin_memory=pin,
-                worker_init_fn=_obey_the_main_process_only,
-                generator=torch.Generator(),  # its seeds are not used, and the global generator stays untouched
-            )
-        )
-    try:
-        for batch in batches:
-            if isinstance(batch, UserError):
-                raise batch
-            yield batch
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise UserError(
-            f"a loading process died ({str(error).splitlines()[0]}): the system ends one where memory runs out; use "
-            "fewer with data.num_workers, or smaller pictures; the run goes on from its last checkpoint"
-        ) from error
-    finally:
-        del batches  # a traceback that holds this frame must not keep the workers alive
-
-
-def _obey_the_main_process_only(worker: int) -> None:
-    """Ctrl-C, `kill` and Slurm's warning reach a whole process group; only the main process, which saves, acts on them.
-
-    Workers end when the main process tells them to, or when it is gone; without a word, even where it goes while it
-    fetches a batch.
-    """
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, signal.SIG_IGN)
-    _die_with_the_main_process()
-    sys.excepthook = _report_all_but_lost_connections  # used by the thread that hands batches over, and by nothing else
-
-
-def _die_with_the_main_process() -> None:
-    """Where it is killed, workers would wait for ever for somebody to read what they hold (on Linux only)."""
-    with suppress(AttributeError, OSError, TypeError):
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def _report_all_but_lost_connections(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-    if not issubclass(kind, (ConnectionError, EOFError)):
-        sys.__excepthook__(kind, error, trace)

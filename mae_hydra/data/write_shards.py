@@ -99,12 +99,13 @@ def _begin(root: Path, sets: Mapping[str, StoredSet], per_shard: int) -> None:
     """A new folder, or one in which this very set was begun."""
     if root.exists() and not root.is_dir():
         raise UserError(f"cannot write shards to {root}: it is a file; name a folder")
-    names = hashlib.blake2b(digest_size=8)
+    looked_at = hashlib.blake2b(digest_size=8)
     for of_split in sets.values():
         for position in np.linspace(0, len(of_split) - 1, min(PROBES, len(of_split)), dtype=np.int64):
-            names.update(of_split.stored(int(position)).name.encode(errors="surrogateescape"))
+            name, encoded, _ = of_split.stored(int(position))
+            looked_at.update(f"{name} {len(encoded)} ".encode(errors="surrogateescape"))
     sizes = {split: len(of_split) for split, of_split in sets.items()}
-    plan = {"samples": sizes, "samples_per_shard": per_shard, "names": names.hexdigest()}
+    plan = {"samples": sizes, "samples_per_shard": per_shard, "looked_at": looked_at.hexdigest()}
     begun = root / PLAN
     if begun.is_file():
         if json.loads(begun.read_text()) != plan:

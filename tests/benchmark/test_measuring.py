@@ -2,11 +2,11 @@ import pytest
 import torch
 
 from mae_hydra.benchmark import PeakMemory, Timing, alternate, count_parts, describe_machine
-from mae_hydra.benchmark.workloads import plain_loop
+from mae_hydra.benchmark.workloads import plain_loop, plain_multiscale
 from mae_hydra.experiment.compose import compose_config
 from mae_hydra.experiment.construct import build
 from mae_hydra.experiment.entry import build as build_model
-from mae_hydra.inference import Slide
+from mae_hydra.inference import MultiscaleFlip, Slide
 
 CPU = torch.device("cpu")
 
@@ -65,6 +65,18 @@ def test_the_plain_loop_finds_what_sliding_windows_find():
         expected = slide.predict(model, [image])[0]
         found = plain_loop(model, image, crop=64, stride=42, short=64)
     assert (found == expected).double().mean() > 0.999  # ties in the last bit aside
+
+
+def test_the_plain_loop_over_sizes_finds_what_multi_scale_inference_finds():
+    model = build_model("model=upernet_vitt").eval()
+    image = torch.randint(0, 256, (3, 70, 100), dtype=torch.uint8)
+    method = MultiscaleFlip(
+        ratios=[0.5, 1.0, 1.5], flip=True, crop=64, stride_ratio=0.6667, short=64, long_ratio=None, window_batch=4
+    )
+    with torch.no_grad():
+        expected = method.predict(model, [image])[0]
+        found = plain_multiscale(model, image, crop=64, stride=42, short=64, ratios=[0.5, 1.0, 1.5], flip=True)
+    assert (found == expected).double().mean() > 0.999
 
 
 def test_the_machine_is_described():

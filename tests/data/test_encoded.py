@@ -154,7 +154,7 @@ def test_training_on_files_gives_the_same_crops_however_they_are_decoded(tmp_pat
 
 
 def test_an_unknown_way_of_decoding_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"augment\.decode must be one of whole, crop, reduced, got 'half'"):
+    with pytest.raises(ValueError, match=r"augment\.decode must be one of whole, crop, reduced, device, got 'half'"):
         PretrainAugment(**ANYWHERE, decode="half")
 
 

@@ -145,6 +145,10 @@ def test_writing_goes_on_where_it_stopped_and_does_not_mix_sets(photos: ImageDat
         write_shards(sets, tmp_path / "s", classes=None, samples_per_shard=PER_SHARD, num_workers=0)
     assert sorted(path.name for path in (tmp_path / "s").glob("*.tar")) == ["train-000000.tar", "train-000001.tar"]
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "s").glob("*.tar")}
+    smaller: Any = {name: Shrunk(of_split, 5, 3, decoded=False) for name, of_split in sets.items()}
+    stops.left = 100
+    with pytest.raises(UserError, match="holds the shards of another set, or others of this one"):
+        write_shards(smaller, tmp_path / "s", classes=None, samples_per_shard=PER_SHARD, num_workers=0)
     with pytest.raises(UserError, match="holds the shards of another set, or others of this one"):
         write(photos, tmp_path / "s", samples_per_shard=5)
     write(photos, tmp_path / "s")

@@ -1,20 +1,24 @@
 """`python train.py …` as a process of its own that need not import anything any more: for tests that kill dozens.
 
-It has what tests ask of `subprocess.Popen`. Signals other than SIGKILL are for real processes (`test_interruption`).
+They are forked from a server that has imported all and computed nothing: autograd does not survive a fork of a process
+that has used it. Each has what tests ask of `subprocess.Popen`. Signals other than SIGKILL are for real processes
+(`test_interruption`).
 """
 
 import multiprocessing
 import os
 import sys
 import traceback
-import warnings
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
 from mae_hydra.experiment.launch import launch
 
-_FORK = multiprocessing.get_context("fork")
+_SERVER = multiprocessing.get_context("forkserver")
+_SERVER.set_forkserver_preload(
+    ["mae_hydra.experiment.job", "mae_hydra.evaluation", "mae_hydra.inference", "mae_hydra.models"]
+)
 _NUMBERS = count()
 
 
@@ -23,11 +27,8 @@ class Forked:
 
     def __init__(self, cwd: Path, *overrides: str, first: Callable[[], None] | None = None) -> None:
         self._said = cwd / f"said-{next(_NUMBERS)}.txt"
-        self._process = _FORK.Process(target=_train, args=(cwd, overrides, self._said, first))
-        with warnings.catch_warnings():
-            # Python 3.12 warns of forking a process with threads: pytest's own, which do nothing here.
-            warnings.filterwarnings("ignore", message=".*multi-threaded.*fork", category=DeprecationWarning)
-            self._process.start()
+        self._process = _SERVER.Process(target=_train, args=(cwd, overrides, self._said, first))
+        self._process.start()
 
     @property
     def returncode(self) -> int | None:

@@ -40,6 +40,13 @@ def test_a_picture_is_segmented_beside_the_loop_that_everyone_writes():
     found = benchmark("inference", "model=upernet_vitt", *TINY_UPERNET, "--size", "70", "150", "--rounds", "2")
     assert set(found["timings"]) == {"Slide", "window at a time"}
     assert found["agreeing_pixels"] > 0.99
+    assert found["floor"]["seconds"] > 0
+    several = benchmark(
+        "inference", "model=upernet_vitt", *TINY_UPERNET, "inference=multiscale_flip", "--size", "70", "150",
+        "--rounds", "1",
+    )  # fmt: skip
+    assert set(several["timings"]) == {"MultiscaleFlip", "window at a time"}
+    assert several["agreeing_pixels"] > 0.99
     alone = benchmark(
         "inference", "model=upernet_vitt", *TINY_UPERNET, "--size", "70", "150", "--rounds", "1", "--alone"
     )
