@@ -7,12 +7,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from conftest import TINY_MAE
-from forked import Forked
 
 from mae_hydra.engine import Interrupted
 from mae_hydra.experiment.status import read_status
@@ -29,7 +27,7 @@ def start(cwd: Path, *overrides: str) -> subprocess.Popen:
     )
 
 
-def finish(process: Any) -> None:
+def finish(process: subprocess.Popen) -> None:
     _, said = process.communicate(timeout=300)
     assert process.returncode == 0, said
 
@@ -52,7 +50,7 @@ def state_of(run: Path) -> dict:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that nothing happened to."""
     root = tmp_path_factory.mktemp("whole")
-    finish(Forked(root, *LONG, f"hydra.run.dir={root / 'whole'}"))
+    finish(start(root, *LONG, f"hydra.run.dir={root / 'whole'}"))
     return root / "whole"
 
 
@@ -70,7 +68,7 @@ def test_an_interrupted_run_goes_on_from_its_last_step_and_ends_like_an_unbroken
     assert read_status(broken)["state"] == "interrupted"
     assert 3 <= state_of(broken)["step"] < 40
 
-    finish(Forked(tmp_path, *LONG, f"resume={broken}"))
+    finish(start(tmp_path, *LONG, f"resume={broken}"))
     status = read_status(broken)
     assert (status["state"], status["attempt"]) == ("completed", 2)
     for name, tensor in state_of(whole)["model"].items():

@@ -1,52 +1,48 @@
 """SIGKILL at each of the moments that matter, in real processes: the same command again ends like an unbroken run."""
 
-import importlib
-import io
-import os
-import signal
-from contextlib import suppress
-from functools import partial
-from itertools import count
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from conftest import TINY_MAE, TINY_UPERNET
-from forked import Forked
-from test_interruption import finish
+from test_interruption import ROOT, finish, start
 from test_kills import lines
 from torch.utils._pytree import tree_leaves
 
-
-def die_at(target: str, nth: int, when: str) -> None:
-    """Have this process kill itself at the nth call of a function, before it or behind it; "half": a file that the
-    function is to write has its first half by then."""
-    names = target.split(".")
-    owner: Any = None
-    for cut in range(len(names) - 1, 0, -1):
-        with suppress(ImportError):
-            owner = importlib.import_module(".".join(names[:cut]))
-            break
-    for name in names[cut:-1]:
-        owner = getattr(owner, name)
-    original, calls = getattr(owner, names[-1]), count(1)
-
-    def dying(*arguments: Any, **options: Any) -> Any:
-        if next(calls) == nth:
-            if when == "behind":
-                original(*arguments, **options)
-            if when == "half":
-                whole = io.BytesIO()
-                original(arguments[0], whole)
-                arguments[1].write(whole.getvalue()[: len(whole.getvalue()) // 2])
-                arguments[1].flush()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return original(*arguments, **options)
-
-    setattr(owner, names[-1], dying)
-
-
+# Run in place of train.py: kills itself at the nth call of a function, before it or behind it; a file that the function
+# is to write has its first half by then.
+KILLED = """
+import importlib, io, os, signal, sys
+target, nth, when = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+from mae_hydra.experiment.launch import launch
+names = target.split(".")
+for cut in range(len(names) - 1, 0, -1):
+    try:
+        owner = importlib.import_module(".".join(names[:cut]))
+        break
+    except ImportError:
+        pass
+for name in names[cut:-1]:
+    owner = getattr(owner, name)
+original, calls = getattr(owner, names[-1]), 0
+def dying(*arguments, **options):
+    global calls
+    calls += 1
+    if calls == nth:
+        if when == "behind":
+            original(*arguments, **options)
+        if when == "half":
+            whole = io.BytesIO()
+            original(arguments[0], whole)
+            arguments[1].write(whole.getvalue()[: len(whole.getvalue()) // 2])
+            arguments[1].flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return original(*arguments, **options)
+setattr(owner, names[-1], dying)
+launch(sys.argv[4:])
+"""
 MOMENTS = {
     "a step, gradients done": ("mae_hydra.engine.step._update", 4, "before"),
     "a step, weights changed": ("mae_hydra.engine.step._update", 4, "behind"),
@@ -85,7 +81,7 @@ TASKS = {
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("unbroken")
     for task, words in TASKS.items():
-        finish(Forked(root, *words, f"hydra.run.dir={root / task}"))
+        finish(start(root, *words, f"hydra.run.dir={root / task}"))
     return {task: root / task for task in TASKS}
 
 
@@ -99,11 +95,18 @@ def state(run: Path) -> dict:
 )
 def test_a_run_killed_at_this_moment_ends_like_an_unbroken_one(tmp_path, unbroken, task, moment):
     target, nth, when = (MOMENTS if task == "pretrain" else SEGMENTING)[moment]
+    (tmp_path / "killed.py").write_text(KILLED)
     broken, words = tmp_path / "broken", [*TASKS[task], f"hydra.run.dir={tmp_path / 'broken'}"]
-    killed = Forked(tmp_path, *words, first=partial(die_at, target, nth, when))
-    _, said = killed.communicate(timeout=300)
-    assert killed.returncode == -signal.SIGKILL, f"the moment did not come: {said}"
-    finish(Forked(tmp_path, *words))
+    killed = subprocess.run(
+        [sys.executable, "killed.py", target, str(nth), when, *words],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert killed.returncode == -9, f"the moment did not come: {killed.stderr}"
+    finish(start(tmp_path, *words))
     ours, theirs = state(broken), state(unbroken[task])
     for part in ("model", "optimizer", "average"):
         for one, other in zip(tree_leaves(ours[part]), tree_leaves(theirs[part]), strict=True):

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import TINY_MAE, TINY_UPERNET
-from forked import Forked
-from test_interruption import finish
+from test_interruption import finish, start
 from torch.utils._pytree import tree_leaves
 
 KILLS = 10  # of each task: 20 in all
@@ -50,12 +49,12 @@ def stirrings(run: Path) -> float:
 def test_a_run_killed_again_and_again_ends_like_an_unbroken_one(tmp_path, task):
     whole, broken = tmp_path / "outputs/whole", tmp_path / "outputs/broken"
     command = [*TASKS[task], *EVERYTHING]
-    finish(Forked(tmp_path, *command, f"hydra.run.dir={whole}"))
+    finish(start(tmp_path, *command, f"hydra.run.dir={whole}"))
 
     dice, kills, steps = random.Random(), 0, set()
     while kills < KILLS:
         before = stirrings(broken)
-        process = Forked(tmp_path, *command, f"hydra.run.dir={broken}")
+        process = start(tmp_path, *command, f"hydra.run.dir={broken}")
         deadline = time.monotonic() + 120
         while stirrings(broken) == before and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.002)
@@ -67,7 +66,7 @@ def test_a_run_killed_again_and_again_ends_like_an_unbroken_one(tmp_path, task):
         steps.add(torch.load(broken / "checkpoints/last.pt", weights_only=True)["step"])
     assert len(steps) > 3, "the kills must lie all over the run"
 
-    finish(Forked(tmp_path, *command, f"hydra.run.dir={broken}"))
+    finish(start(tmp_path, *command, f"hydra.run.dir={broken}"))
     files = [torch.load(run / "checkpoints/last.pt", weights_only=True) for run in (whole, broken)]
     for name in ("model", "optimizer", "average"):
         for ours, theirs in zip(*(tree_leaves(file[name]) for file in files), strict=True):

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from conftest import TINY
-from forked import Forked
 from test_interruption import finish, start
 
 from mae_hydra.experiment.gather import columns, read_run, read_sweep, state_of, values_of
@@ -30,7 +29,7 @@ DEEP += ["backbone.depth=4", "backbone.out_indices=[3]"]
 @pytest.mark.slow
 def test_a_sweep_ends_in_what_follows_each_job_and_repeats_nothing(tmp_path):
     words = ["-m", "+sweep=mask_ratio", "model.mask_ratio=0.5,0.75", *DEEP, then()]
-    finish(Forked(tmp_path, *words))
+    finish(start(tmp_path, *words))
     sweep = tmp_path / "outputs/sweeps/mask_ratio"
     runs = read_sweep(sweep)
     assert columns(runs) == {"val/loss": False, "upernet: val/mIoU": True}
@@ -42,20 +41,20 @@ def test_a_sweep_ends_in_what_follows_each_job_and_repeats_nothing(tmp_path):
         assert stage.config["seed"] == run.config["seed"]
         assert row["upernet: val/mIoU"] == stage.value == values_of(run)["upernet: val/mIoU"]
     ends = [run.stages["upernet"].status["end"] for run in runs]
-    finish(Forked(tmp_path, *words))
+    finish(start(tmp_path, *words))
     assert [run.stages["upernet"].status["end"] for run in read_sweep(sweep)] == ends
 
 
 @pytest.mark.slow
 def test_a_stage_that_fails_leaves_the_run_complete_and_the_sweep_goes_on(tmp_path):
     words = ["-m", "+sweep=mask_ratio", "model.mask_ratio=0.5,0.75", *DEEP]
-    process = Forked(tmp_path, *words, then("optimizer.lr=-1"))
+    process = start(tmp_path, *words, then("optimizer.lr=-1"))
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 1
     assert "lr must be positive" in errors
     runs = read_sweep(tmp_path / "outputs/sweeps/mask_ratio")
     assert [(run.state, state_of(run)) for run in runs] == [("completed", "upernet failed")] * 2
-    finish(Forked(tmp_path, *words, then()))  # the mistake is mended; only what failed is run
+    finish(start(tmp_path, *words, then()))  # the mistake is mended; only what failed is run
     runs = read_sweep(tmp_path / "outputs/sweeps/mask_ratio")
     assert [state_of(run) for run in runs] == ["completed"] * 2
     assert [run.status["attempt"] for run in runs] == [1, 1]
