@@ -26,7 +26,7 @@ TASKS = {
     "pretrain": ["schedule.total=150", *(o for o in TINY_MAE if not o.startswith("data.num_workers"))],
     "segment": [
         "model=upernet_vitt",
-        "schedule.total=80",
+        "schedule.total=110",
         "backbone.drop_path_rate=0.3",
         *(o for o in TINY_UPERNET if not o.startswith("data.num_workers")),
     ],
