@@ -92,6 +92,7 @@ def plan(words: Sequence[str], *, devices: int | None, images: int | None) -> Pl
     memory = {precision: activations(model, precision, recompute=recompute) for precision in ("bf16", "fp32")}
     if recompute:
         recompute_blocks(model)
+    build(config.augment, "augment")  # what cannot be is said here, as it is before a run
     flops = _flops(model, config, schedule.steps / steps_per_epoch)
     evaluations, evaluated = _evaluations(config, counts[1], schedule.steps)
     made = Plan(
