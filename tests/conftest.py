@@ -1,5 +1,6 @@
 """Before anything is imported: one thread a process, and shapes in the models' signatures checked at every call."""
 
+import gc
 import os
 
 # pytest runs two processes on two cores, and more threads than cores wait for each other.
@@ -9,5 +10,12 @@ from jaxtyping import install_import_hook
 
 TYPECHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"  # an int will do for a float
 
+gc.disable()  # see mae_hydra.experiment.importing
 with install_import_hook("mae_hydra.models", TYPECHECKER):
     import mae_hydra.models  # noqa: F401
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays; no collection of a test looks at it."""
+    gc.freeze()
+    gc.enable()

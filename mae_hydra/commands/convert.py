@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mae_hydra.errors import UserError
+from mae_hydra.experiment.importing import importing
 
 if TYPE_CHECKING:
     from mae_hydra.weights import Checkpoint
@@ -41,7 +42,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from mae_hydra.weights import read_checkpoint
+    with importing():
+        from mae_hydra.weights import read_checkpoint
 
     checkpoint = read_checkpoint(options.input, prefer="last" if options.last else "best")
     if options.norm_pix is not None:

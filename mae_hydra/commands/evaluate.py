@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from mae_hydra.experiment.importing import importing
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", type=Path, help="a run directory, or a checkpoint in any known layout")
@@ -17,9 +19,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from mae_hydra.distributed import is_main
-    from mae_hydra.experiment.evaluate import evaluate
-    from mae_hydra.experiment.evaluation_report import show
+    with importing():
+        from mae_hydra.distributed import is_main
+        from mae_hydra.experiment.evaluate import evaluate
+        from mae_hydra.experiment.evaluation_report import show
 
     results = evaluate(options.checkpoint, options.overrides, options.out, "last" if options.last else "best")
     if is_main():

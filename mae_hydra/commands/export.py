@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from mae_hydra.errors import UserError
+from mae_hydra.experiment.importing import importing
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +41,8 @@ def run(options: argparse.Namespace) -> int:
         raise UserError(f"{options.out} is there already; give another name, or add --overwrite")
     if not options.out.parent.is_dir():
         raise UserError(f"there is no folder {options.out.parent} to write to; make it first")
-    from mae_hydra.experiment.export import FORMATS, Options, compare, export, need
+    with importing():
+        from mae_hydra.experiment.export import FORMATS, Options, compare, export, need
 
     form = options.format or FORMATS.get(options.out.suffix)
     if form is None:

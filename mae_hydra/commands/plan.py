@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mae_hydra.errors import UserError
+from mae_hydra.experiment.importing import importing
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -32,7 +33,9 @@ def run(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from mae_hydra.accelerators import ACCELERATORS
-    from mae_hydra.benchmark.plan import plan
+
+    with importing():
+        from mae_hydra.benchmark.plan import plan
     from mae_hydra.experiment.status import write_json
 
     if options.gpu not in ACCELERATORS:

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from mae_hydra.errors import UserError
+from mae_hydra.experiment.importing import importing
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +35,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from mae_hydra.experiment.predict import Options, predict
+    with importing():
+        from mae_hydra.experiment.predict import Options, predict
 
     try:
         ratios = options.mask_ratios and tuple(float(ratio) for ratio in options.mask_ratios.split(","))

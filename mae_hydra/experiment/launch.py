@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from mae_hydra.errors import UserError
 from mae_hydra.experiment import gpus_launcher, resolvers, sweeps
 from mae_hydra.experiment.compose import config_dir
+from mae_hydra.experiment.importing import importing
 from mae_hydra.experiment.mistakes import explain
 from mae_hydra.experiment.quick_help import share_copies
 
@@ -71,7 +72,9 @@ def launch(arguments: Sequence[str] | None = None) -> int:
 
 
 def _job(config: DictConfig) -> Any:
-    from mae_hydra.experiment.job import run_job  # torch is imported only now: `--cfg job` answers at once
+    with importing():  # torch comes only now: `--cfg job` answers at once
+        import mae_hydra.models  # noqa: F401  # which the check of the configuration asks for
+        from mae_hydra.experiment.job import run_job
 
     try:
         return run_job(config)

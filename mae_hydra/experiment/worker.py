@@ -11,11 +11,14 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from mae_hydra.distributed import is_main, rank
-from mae_hydra.engine import Interrupted
-from mae_hydra.errors import UserError
-from mae_hydra.experiment import resolvers
-from mae_hydra.experiment.run import run
+from mae_hydra.experiment.importing import importing
+
+with importing():
+    from mae_hydra.distributed import is_main, rank
+    from mae_hydra.engine import Interrupted
+    from mae_hydra.errors import UserError
+    from mae_hydra.experiment import resolvers
+    from mae_hydra.experiment.run import run
 
 
 def main(folder: Path) -> int:

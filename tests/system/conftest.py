@@ -1,9 +1,11 @@
 """Whole-system tests run the program as a person does: a command line in, a run directory and an exit code out."""
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -46,6 +48,19 @@ def trained_upernet(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(sys, "argv", ["train.py"])
         assert launch(["model=upernet_vitt", *TINY_UPERNET, "hydra.run.dir=run", "paths.output_root=outputs"]) == 0
     return root / "run"
+
+
+@pytest.fixture
+def demo_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runs of `mae-hydra demo` without a process each, most of whose time would be imports."""
+
+    def run(command: list[str]) -> subprocess.CompletedProcess:
+        python, *module, verb = command[:4]
+        assert (python, module, verb) == (sys.executable, ["-m", "mae_hydra"], "train")
+        return subprocess.CompletedProcess(command, launch(command[4:]))
+
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+    monkeypatch.setattr("mae_hydra.commands.demo.subprocess", SimpleNamespace(run=run))
 
 
 def only_run(outputs: Path) -> Path:

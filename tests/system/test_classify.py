@@ -139,7 +139,7 @@ def test_a_sweep_over_the_mask_ratio_ends_in_all_three_curves(train):
 
 
 @pytest.mark.slow
-def test_the_demo_of_classification_ends_in_one_table(tmp_path, monkeypatch, capsys):
+def test_the_demo_of_classification_ends_in_one_table(tmp_path, monkeypatch, demo_in_this_process):
     monkeypatch.chdir(tmp_path)
     small = [word for word in SMALL if "num_" not in word]
     small += ["data.num_train=600", "data.num_validation=8", "data.num_workers=0", "backbone.num_heads=2"]

@@ -1,8 +1,6 @@
 """The verbs of `mae-hydra`, as they are typed."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -58,14 +56,21 @@ def test_an_unknown_verb_is_answered_with_the_known_ones(capsys):
     assert "make-data" in capsys.readouterr().err
 
 
+def test_a_part_of_the_demo_that_fails_is_said(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    assert main(["demo", "--out", "demo", "model.mask_ratoi=0.5"]) == 1
+    said = capfd.readouterr().err
+    assert "mask_ratoi" in said
+    assert "this part of the demo failed with exit code 1" in said
+
+
 @pytest.mark.slow
-def test_the_demo_ends_in_a_table_and_pictures_and_is_not_repeated(tmp_path):
-    command = [sys.executable, "-m", "mae_hydra", "demo", "--seeds", "0,1", "--out", "demo"]
+def test_the_demo_ends_in_a_table_and_pictures_and_is_not_repeated(tmp_path, monkeypatch, capsys, demo_in_this_process):
+    monkeypatch.chdir(tmp_path)
     small = [*TINY, "data.num_train=48", "backbone.depth=4", "backbone.out_indices=[0,1,2,3]"]
     for said in ("completed after", "already complete"):
-        done = subprocess.run([*command, *small], cwd=tmp_path, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.count(said) == 6
+        assert main(["demo", "--seeds", "0,1", "--out", "demo", *small]) == 0
+        assert capsys.readouterr().out.count(said) == 6
     demo = tmp_path / "demo"
     rows = json.loads((demo / "results.json").read_text())["runs"]
     assert [(row["seed"], row["start"]) for row in rows] == [

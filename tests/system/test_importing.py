@@ -1,0 +1,32 @@
+"""The garbage collector rests while torch is imported, and only then; in a process whose objects are not frozen yet."""
+
+import subprocess
+import sys
+
+import pytest
+
+FIRST = """
+with importing():
+    assert not gc.isenabled()
+    import json
+assert gc.isenabled() and gc.get_freeze_count() > 10_000
+"""
+FAILED = """
+try:
+    with importing():
+        import no_such_module
+except ImportError:
+    assert gc.isenabled() and gc.get_freeze_count() == 0
+"""
+LATER = """
+sys.modules["torch"] = object()
+with importing():
+    assert gc.isenabled()
+assert gc.isenabled() and gc.get_freeze_count() == 0
+"""
+
+
+@pytest.mark.parametrize("code", [FIRST, FAILED, LATER], ids=["first", "failed", "later job of a sweep"])
+def test_what_is_imported_is_collected_neither_then_nor_later(code):
+    head = "import gc, sys\nfrom mae_hydra.experiment.importing import importing\n"
+    subprocess.run([sys.executable, "-c", head + code], check=True)
