@@ -7,12 +7,14 @@ import tempfile
 import torch
 
 from mae_hydra.benchmark.measured import Floor, Measured, timing_numbers, timing_table
-from mae_hydra.benchmark.timing import alternate
+from mae_hydra.benchmark.timing import Timing, alternate
 
+SMOKE, SWEEP = "a smoke run", "three of them as a sweep"
 COMMANDS = {
     "--help": ["-m", "mae_hydra", "train", "--help"],
     "--cfg job": ["-m", "mae_hydra", "train", "--cfg", "job"],
-    "a smoke run": ["-m", "mae_hydra", "train", "+debug=smoke"],
+    SMOKE: ["-m", "mae_hydra", "train", "+debug=smoke"],
+    SWEEP: ["-m", "mae_hydra", "train", "-m", "+debug=smoke", "+sweep=mask_ratio", "model.mask_ratio=0.5,0.6,0.75"],
 }
 FLOORS = {
     "python alone": ["-c", "pass"],
@@ -22,18 +24,22 @@ FLOORS = {
 
 
 def starting(rounds: int) -> Measured:
-    """Whole processes. A smoke run is imports, configuration, data, model, two steps, evaluation and a checkpoint."""
+    """Whole processes. A smoke run is imports, configuration, data, model, four steps, evaluations and a checkpoint."""
     with tempfile.TemporaryDirectory() as folder:
-        smoke = [*COMMANDS["a smoke run"], f"paths.output_root={folder}"]
         candidates = {
-            name: (lambda words=words: _run(words))
-            for name, words in (COMMANDS | {"a smoke run": smoke} | FLOORS).items()
+            name: (lambda name=name, words=words: _run(name, words, folder))
+            for name, words in (COMMANDS | FLOORS).items()
         }
         found = alternate(candidates, rounds=rounds, warmup=1, device=torch.device("cpu"))
+    found["each further job of a sweep"] = Timing(
+        tuple((three - one) / 2 for one, three in zip(found[SMOKE].seconds, found[SWEEP].seconds, strict=True))
+    )
     floor = Floor("import hydra", found["import hydra"].median)
     table = timing_table("start-up", found, 1, "1/s", floor)
     return Measured(table, timing_numbers("start-up", found, floor))
 
 
-def _run(words: list[str]) -> None:
+def _run(name: str, words: list[str], folder: str) -> None:
+    if name in (SMOKE, SWEEP):  # elsewhere each time: a complete job is not run again
+        words = [*words, f"paths.output_root={tempfile.mkdtemp(dir=folder)}"]
     subprocess.run([sys.executable, *words], check=True, capture_output=True)

@@ -70,6 +70,7 @@ def test_start_up_runs_whole_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     found = starting.starting(rounds=1)
     seconds = {name: timing["median"] for name, timing in found.numbers["timings"].items()}
     assert seconds["python alone"] < seconds["--help"] < seconds["a smoke run"]
+    assert seconds["each further job of a sweep"] < 0.5 * seconds["a smoke run"]
 
 
 @pytest.mark.slow
