@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import TINY_MAE, TINY_UPERNET
-from test_interruption import finish, start, state_of, wait_for_step
+from forked import start
+from test_interruption import finish, state_of, wait_for_step
 from test_processes import run as torchrun
 
 from mae_hydra.engine import Interrupted

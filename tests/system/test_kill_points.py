@@ -1,13 +1,12 @@
 """SIGKILL at each of the moments that matter, in real processes: the same command again ends like an unbroken run."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import TINY_MAE, TINY_UPERNET
-from test_interruption import ROOT, finish, start
+from forked import start
+from test_interruption import finish
 from test_kills import lines
 from torch.utils._pytree import tree_leaves
 
@@ -97,15 +96,9 @@ def test_a_run_killed_at_this_moment_ends_like_an_unbroken_one(tmp_path, unbroke
     target, nth, when = (MOMENTS if task == "pretrain" else SEGMENTING)[moment]
     (tmp_path / "killed.py").write_text(KILLED)
     broken, words = tmp_path / "broken", [*TASKS[task], f"hydra.run.dir={tmp_path / 'broken'}"]
-    killed = subprocess.run(
-        [sys.executable, "killed.py", target, str(nth), when, *words],
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert killed.returncode == -9, f"the moment did not come: {killed.stderr}"
+    killed = start(tmp_path, target, str(nth), when, *words, program=tmp_path / "killed.py")
+    _, said = killed.communicate(timeout=300)
+    assert killed.returncode == -9, f"the moment did not come: {said}"
     finish(start(tmp_path, *words))
     ours, theirs = state(broken), state(unbroken[task])
     for part in ("model", "optimizer", "average"):

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import TINY_MAE, TINY_UPERNET
-from test_interruption import finish, start
+from forked import start
+from test_interruption import finish
 from torch.utils._pytree import tree_leaves
 
 KILLS = 10  # of each task: 20 in all

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import TINY_MAE, TINY_UPERNET
-from test_interruption import finish, start, state_of
+from forked import start
+from test_interruption import finish, state_of
 
 from mae_hydra.experiment.status import read_status
 

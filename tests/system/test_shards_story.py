@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import TINY_MAE
-from test_interruption import finish, start, state_of, wait_for_step
+from forked import start
+from test_interruption import finish, state_of, wait_for_step
 from test_kills import lines
 
 from mae_hydra.commands import main

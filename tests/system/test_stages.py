@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from conftest import TINY
-from test_interruption import finish, start
+from forked import start
+from test_interruption import finish
 
 from mae_hydra.experiment.gather import columns, read_run, read_sweep, state_of, values_of
 from mae_hydra.experiment.status import read_status
