@@ -85,6 +85,7 @@ def test_growth_is_drawn_over_what_operations_predict(monkeypatch: pytest.Monkey
     assert to_pixels(figure).std() > 0
 
 
+@pytest.mark.slow
 def test_operations_of_a_step_grow_with_what_is_seen() -> None:
     def flops(*words: str) -> float:
         config = report.composed(["model=mae_vitt", *words])

@@ -84,6 +84,7 @@ def test_a_truncated_file_is_one_sentence_that_names_it(tmp_path: Path, kind: st
         read_image(path, 3)
 
 
+@pytest.mark.slow
 def test_a_damaged_png_is_an_error_and_not_the_end_of_the_process(tmp_path: Path) -> None:
     damaged = bytearray(encoded(smooth_picture(240, 320), "PNG"))
     middle = len(damaged) // 2

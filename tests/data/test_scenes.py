@@ -36,6 +36,7 @@ def same(one: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray
     return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 
 
+@pytest.mark.slow
 def test_a_scene_is_the_same_whatever_was_rendered_before_and_in_another_process():
     expected = render(7, "train", 5, (64, 64))
     render(1, "validation", 2, (64, 64))

@@ -115,6 +115,7 @@ def test_pixels_of_another_kind_are_refused(photos: ImageData) -> None:
         decode_image(stored.encoded, 1, "a")
 
 
+@pytest.mark.slow
 def test_classes_are_mixed_over_shards_and_the_bytes_are_always_the_same(photos: ImageData, tmp_path: Path) -> None:
     for name, workers in (("one", 0), ("two", 2)):
         write(photos, tmp_path / name, num_workers=workers)

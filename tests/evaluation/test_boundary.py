@@ -22,6 +22,7 @@ def blobs(height: int, width: int, seed: int) -> torch.Tensor:
     return torch.from_numpy(classes).to(torch.uint8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("height", "width"), [(40, 60), (61, 33), (150, 110), (3, 5), (1, 1)])
 @pytest.mark.parametrize("ignored", [False, True])
 def test_counts_are_those_of_repeated_erosions(height, width, ignored):

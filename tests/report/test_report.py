@@ -111,6 +111,7 @@ def test_a_run_is_told_on_one_page(tmp_path: Path) -> None:
     assert ["val/mIoU", "12.5"] in found.rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [3, 400])
 def test_a_classifier_has_its_accuracy_by_class(tmp_path: Path, classes: int) -> None:
     run = made_run(tmp_path / "run", ["model=classifier_vitt"], monitor="val/top1", cells=False)

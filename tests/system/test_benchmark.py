@@ -25,6 +25,7 @@ def test_parts_are_counted_without_building_anything(capsys):
     assert "1209.9" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_step_stands_beside_the_peer_of_its_task(capsys):
     found = benchmark("step", *TINY_MAE, "--rounds", "2")
     assert [len(timing["seconds"]) for timing in found["timings"].values()] == [2, 2, 2]
@@ -36,6 +37,7 @@ def test_a_step_stands_beside_the_peer_of_its_task(capsys):
     assert list(other["timings"]) == ["mae_hydra", "plain UPerNet"]
 
 
+@pytest.mark.slow
 def test_a_picture_is_segmented_beside_the_loop_that_everyone_writes():
     found = benchmark("inference", "model=upernet_vitt", *TINY_UPERNET, "--size", "70", "150", "--rounds", "2")
     assert set(found["timings"]) == {"Slide", "window at a time"}

@@ -28,6 +28,7 @@ def weights(run: str) -> dict[str, torch.Tensor]:
     return torch.load(Path(run) / "checkpoints" / "last.pt", weights_only=True)["model"]
 
 
+@pytest.mark.slow
 def test_a_pretrained_encoder_is_probed_fine_tuned_evaluated_and_asked(train, capsys):
     assert train(*TINY_MAE, "hydra.run.dir=outputs/mae") == 0
     start = "init_from=outputs/mae"
@@ -71,6 +72,7 @@ def test_features_of_a_masked_autoencoder_are_evaluated_from_its_run(train, caps
     assert "knn" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_run_that_mixes_and_erases_is_the_same_in_one_go_and_in_two(train):
     assert train(*MIXED, "hydra.run.dir=outputs/whole") == 0
     assert train(*MIXED, "schedule.total=4", "checkpoint.every=2", "hydra.run.dir=outputs/parts") == 0
@@ -83,6 +85,7 @@ def test_a_run_that_mixes_and_erases_is_the_same_in_one_go_and_in_two(train):
     assert all(torch.equal(whole[name], again[name]) for name in whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -107,6 +110,7 @@ def test_a_mistake_is_one_sentence(train, capsys, words, message):
     assert said.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_pretraining_shows_its_worth_while_it_runs(train):
     extra = ["data=scene_classes", "evaluation=pretrain_probe", "evaluation.probe.bank=12", "evaluation.probe.k=3"]
     words = [word for word in TINY_MAE if not word.startswith("+debug")]

@@ -83,6 +83,7 @@ def by_hand(root: str = "ade") -> dict:
     return {**names, "images": 7}
 
 
+@pytest.mark.slow
 def test_a_run_on_other_data_scores_what_a_computation_by_hand_finds(run, capsys):
     assert main(["evaluate", "run", *ADE, "inference=slide", "--out", "found"]) == 0
     said = capsys.readouterr().out
@@ -108,6 +109,7 @@ def test_a_run_on_other_data_scores_what_a_computation_by_hand_finds(run, capsys
     assert protocol["checkpoint"].startswith("run/checkpoints/")
 
 
+@pytest.mark.slow
 def test_pictures_are_resized_for_the_model_and_judged_at_their_own_size(run):
     words = ["--train", "1", "--validation", "7", "--size", "128", "176", "--workers", "0"]
     assert main(["make-data", "large", *words]) == 0

@@ -65,6 +65,7 @@ def test_the_program_gives_the_logits_of_the_model_at_any_batch_size(runs, tmp_p
     assert "uint8" in told["input"]
 
 
+@pytest.mark.slow
 def test_labels_are_the_most_likely_classes_and_the_auxiliary_head_stays_behind(runs, tmp_path):
     program, _ = exported(runs / "upernet", tmp_path / "model.pt2", "--output", "labels")
     labels = program(pictures(3))
@@ -111,7 +112,7 @@ def reference(model: Any, images: torch.Tensor, output: str) -> torch.Tensor:
 @pytest.mark.parametrize(
     ("run", "output"),
     [
-        ("upernet", "logits"),
+        pytest.param("upernet", "logits", marks=pytest.mark.slow),
         ("mae", "tokens"),
         pytest.param("upernet", "labels", marks=pytest.mark.slow),
         pytest.param("mae", "maps", marks=pytest.mark.slow),
@@ -162,6 +163,7 @@ def test_a_program_that_differs_is_refused_by_the_check(runs, tmp_path, monkeypa
     assert "logits differ from the model's by" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_export_that_fails_leaves_the_old_file_and_no_other(runs, tmp_path, monkeypatch):
     out = tmp_path / "model.pt2"
     out.write_text("precious")

@@ -115,6 +115,7 @@ def test_what_cannot_be_shared_out_is_said(monkeypatch):
     assert len(_slots(2, 1, 3, "cpu")) == 2
 
 
+@pytest.mark.slow
 def test_jobs_take_what_is_not_in_a_file(train, capfd):
     """Without jobs on the CPU: one sentence, before anything is begun."""
     assert train("-m", "+sweep=mask_ratio", *TINY_MAE, "hydra/launcher=gpus") == 1

@@ -28,6 +28,7 @@ def ade20k(root: Path, label: int = 3, label_size: int = 64) -> Path:
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
@@ -84,6 +85,7 @@ def test_photos_cannot_train_a_segmentation_model(train, capfd, tmp_path):
     assert "data=scenes" in sentence
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_corrupt_photo_among_good_ones_is_named_and_stops_a_run_only_where_asked(train, capfd, tmp_path, workers):
     root = photos(tmp_path / "photos")

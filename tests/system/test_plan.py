@@ -40,6 +40,7 @@ def test_a_plan_is_what_the_run_then_does(train, words, extra):
     assert sum("val/loss" in line or "val/mIoU" in line for line in lines) == found["evaluations"]
 
 
+@pytest.mark.slow
 def test_the_papers_pre_training_run(train, capsys):
     found = planned("+experiment=mae_vitb_imagenet_800e", "--devices", "64")
     assert found["steps"] == 1_281_167 // 4096 * 800
@@ -89,6 +90,7 @@ def test_memory_for_the_backward_pass_is_what_autograd_really_keeps(words):
     assert all(isinstance(p, nn.Parameter) and p.isfinite().all() for p in model.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_with_recomputing_one_block_more_keeps_one_input_more(precision):
     """Of every image cls and int(64 * 0.8) visible patches, 32 numbers each."""
@@ -114,6 +116,7 @@ def test_recomputing_costs_the_blocks_forward_pass_once_more(train):
     assert again["flops_per_image"] - plain["flops_per_image"] == 2 * block(1 + 16, 32) + block(1 + 64, 16)
 
 
+@pytest.mark.slow
 def test_smaller_images_at_first_cost_less(train, capsys):
     words = [*TINY_MAE, "schedule.unit=epoch", "schedule.total=4", "schedule.warmup=0"]
     full = planned(*words)["flops_per_image"]
@@ -126,6 +129,7 @@ def test_smaller_images_at_first_cost_less(train, capsys):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "warning"),
     [

@@ -49,6 +49,7 @@ def run(train, trained_upernet) -> Path:
     return Path(shutil.copytree(trained_upernet, "run"))
 
 
+@pytest.mark.slow
 def test_every_kind_of_picture_gets_a_class_map_and_a_broken_one_is_reported(run, photos, capsys):
     capsys.readouterr()
     assert main(["predict", "run", "photos", "--out", "out"]) == 1

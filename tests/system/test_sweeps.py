@@ -67,6 +67,7 @@ def json_config(run: Path) -> dict:
     return yaml.safe_load((run / "config.yaml").read_text())
 
 
+@pytest.mark.slow
 def test_resume_and_another_directory_contradict_each_other(train, capfd):
     assert train(*ONE_STEP, "hydra.run.dir=outputs/a") == 0
     capfd.readouterr()

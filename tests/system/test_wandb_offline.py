@@ -22,6 +22,7 @@ def test_every_job_of_a_sweep_gets_a_wandb_run_of_its_own(train, tmp_path):
         assert (job / "wandb_id.txt").read_text().strip() in record.name
 
 
+@pytest.mark.slow
 def test_a_segmentation_run_keeps_its_masks_and_its_configuration(train, tmp_path):
     overrides = [*TINY_UPERNET, "schedule.total=2", "logger=wandb_offline", "hydra.run.dir=outputs/seg"]
     assert train("model=upernet_vitt", *overrides) == 0

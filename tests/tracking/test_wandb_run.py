@@ -128,6 +128,7 @@ def run_dir(tmp_path_factory) -> Path:
     return run_dir
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_the_same_run(run_dir):
     first, second = offline_runs(run_dir)
     name = (run_dir / "wandb_id.txt").read_text()

@@ -178,6 +178,7 @@ def test_an_output_is_replaced_when_asked(folder):
     assert sorted(path.name for path in (folder / "out").iterdir()) == ["config.json", "model.safetensors"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [
