@@ -2,6 +2,8 @@
 
 import gc
 import os
+import runpy
+from pathlib import Path
 
 # pytest runs two processes on two cores, and more threads than cores wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -11,6 +13,8 @@ from jaxtyping import install_import_hook
 TYPECHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"  # an int will do for a float
 
 gc.disable()  # see mae_hydra.experiment.importing
+# Before the hook: whatever a hooked module imports misses its cached bytecode, and PyTorch and timm are long.
+runpy.run_path(str(Path(__file__).parents[1] / "mae_hydra" / "models" / "lean_timm.py"))
 with install_import_hook("mae_hydra.models", TYPECHECKER):
     import mae_hydra.models  # noqa: F401
 
