@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
+import forked
 import pytest
 
 from mae_hydra.experiment.launch import launch
@@ -48,6 +49,13 @@ def trained_upernet(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(sys, "argv", ["train.py"])
         assert launch(["model=upernet_vitt", *TINY_UPERNET, "hydra.run.dir=run", "paths.output_root=outputs"]) == 0
     return root / "run"
+
+
+@pytest.fixture
+def forked_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a run in this process starts is forked from a server, without the seconds of imports."""
+    monkeypatch.setattr(sys, "executable", forked.python())
+    monkeypatch.setenv("FORK_SERVER", forked.NAME)
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
-"""Imports the program once and forks a process for every run that it is asked for: `python fork_server.py SOCKET`.
+"""Imports the program once and forks a process for every run that it is asked for: `python fork_server.py NAME PYTHON`.
 
 It never trains, so it has one thread when it forks; what it imported is frozen, so a fork copies hardly any of it.
-Started and asked by `forked.py`.
+Started and asked by `forked.py`; a forked process asks for those that it starts itself through PYTHON.
 """
 
 import importlib
@@ -12,68 +12,94 @@ import select
 import signal
 import socket
 import sys
+from contextlib import suppress
 
 from mae_hydra.experiment.importing import importing
 
 # What a run imports sooner or later; the optimizers import the compiler.
 ROOMS = ("data", "engine", "evaluation", "inference", "models", "optim", "tracking")
-MODULES = ["mae_hydra.experiment.job", "torch._dynamo", *(f"mae_hydra.{room}" for room in ROOMS)]
+MODULES = ["mae_hydra.experiment.job", "multiprocessing.spawn", "torch._dynamo", *(f"mae_hydra.{r}" for r in ROOMS)]
 LONGEST_REQUEST = 1 << 20
 
 
-def serve(asked: socket.socket) -> None:
-    """Until the tests are gone. A request is JSON and three descriptors: for number and exit code, output, errors."""
+def serve(listening: socket.socket, tests: int, stand_in: str) -> None:
+    """Until the tests close their end of the pipe `tests`. A request is JSON and a process's input, output and errors;
+    the answers are its number and its exit code. Whoever goes before that takes the process along."""
     running: dict[int, tuple[int, socket.socket]] = {}  # descriptor of a process -> its number, and who waits for it
     while True:
-        readable, _, _ = select.select([asked, *running], [], [])
-        for ended in [descriptor for descriptor in readable if isinstance(descriptor, int)]:
-            process, waiting = running.pop(ended)
+        waiting = {asked.fileno(): process for process, asked in running.values()}
+        readable, _, _ = select.select([tests, listening, *running, *waiting], [], [])
+        if tests in readable:
+            break
+        for number in readable:
+            if number in waiting:
+                os.kill(waiting[number], signal.SIGKILL)
+        for ended in [number for number in readable if number in running]:
+            process, asked = running.pop(ended)
             code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-            waiting.sendall(f"{code}\n".encode())
-            waiting.close()
+            with suppress(BrokenPipeError):  # nobody waits any more
+                asked.send(str(code).encode())
+            asked.close()
             os.close(ended)
-        if asked not in readable:
+        if listening not in readable:
             continue
+        asked, _ = listening.accept()
         request, descriptors, _, _ = socket.recv_fds(asked, LONGEST_REQUEST, 3)
         if not request:
-            break
+            asked.close()
+            continue
         process = os.fork()
         if process == 0:
+            os.close(tests)
+            listening.close()
             asked.close()
-            for descriptor, (_, waiting) in running.items():
+            for descriptor, (_, other) in running.items():
                 os.close(descriptor)
-                waiting.close()
-            become(json.loads(request), descriptors)
+                other.close()
+            become(json.loads(request), descriptors, stand_in)
             return
-        waiting = socket.socket(fileno=descriptors[0])
-        for descriptor in descriptors[1:]:
+        for descriptor in descriptors:
             os.close(descriptor)
-        waiting.sendall(f"{process}\n".encode())
-        running[os.pidfd_open(process)] = (process, waiting)
+        asked.send(str(process).encode())
+        running[os.pidfd_open(process)] = (process, asked)
     for process, _ in running.values():
         os.kill(process, signal.SIGKILL)
 
 
-def become(request: dict, descriptors: list[int]) -> None:
-    """This process is now `python program arguments`, as far as a program can see."""
-    waiting, output, errors = descriptors
-    os.close(waiting)
-    for descriptor, place in ((os.open(os.devnull, os.O_RDONLY), 0), (output, 1), (errors, 2)):
+def become(request: dict, descriptors: list[int], stand_in: str) -> None:
+    """This process is now `python arguments`, as far as a program can see."""
+    for place, descriptor in enumerate(descriptors):
         os.dup2(descriptor, place)
         os.close(descriptor)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(request["environment"])
     os.chdir(request["cwd"])
-    program, *arguments = request["command"]
-    sys.path[0] = os.path.dirname(program)
-    sys.argv = [program, *arguments]
-    runpy.run_path(program, run_name="__main__")
+    arguments = [word for word in request["arguments"] if word != "-u"]
+    module = arguments[0] == "-m"
+    program, *words = arguments[1:] if module else arguments
+    sys.executable = stand_in
+    sys.path[0] = request["cwd"] if module else os.path.dirname(program)
+    others = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[1:1] = [path for path in others if path not in sys.path]
+    sys.argv = [program, *words]
+    if module:
+        runpy.run_module(program, run_name="__main__", alter_sys=True)
+    else:
+        runpy.run_path(program, run_name="__main__")
 
 
 if __name__ == "__main__":
+    name, stand_in = sys.argv[1:]
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C of the tests: they go, and it sees that
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listening.bind("\0" + name)
+    listening.listen()
+    print("listening", flush=True)
+    os.dup2(2, 1)
     with importing():
-        for name in MODULES:
-            importlib.import_module(name)
-    serve(socket.socket(fileno=int(sys.argv[1])))
+        for module in MODULES:
+            importlib.import_module(module)
+    tests = os.dup(0)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    serve(listening, tests, stand_in)

@@ -10,42 +10,55 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from functools import cache
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+NAME = f"mae_hydra-tests-{os.getpid()}"  # the server's address, in Linux's abstract namespace
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "FORK_SERVER": NAME}
 
 
 @cache
-def server() -> socket.socket:
-    """One for all tests of this process; it ends when this end of the socket is closed, with the process."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # a request is read as it was sent
-    command = [sys.executable, str(Path(__file__).with_name("fork_server.py")), str(theirs.fileno())]
-    started = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=ENVIRONMENT, start_new_session=True)
+def _server() -> tuple[subprocess.Popen, str]:
+    """One for all tests of this process; it ends when its input is closed, with the process."""
+    stand_in = Path(tempfile.mkdtemp(prefix=NAME)) / "python"
+    stand_in.write_text(f"#!{sys.executable} -IS\n" + HERE.joinpath("forked_python.py").read_text())
+    stand_in.chmod(0o755)
+    command = [sys.executable, str(HERE / "fork_server.py"), NAME, str(stand_in)]
+    until, _ = os.pipe()  # the other end is closed with this process
+    started = subprocess.Popen(command, stdin=until, stdout=subprocess.PIPE, env=ENVIRONMENT, start_new_session=True)
+    os.close(until)
+    assert started.stdout is not None
+    with started.stdout as said:
+        assert said.readline() == b"listening\n"
     started.returncode = 0  # nobody waits for it
-    theirs.close()
-    return ours
+    return started, str(stand_in)
+
+
+def python() -> str:
+    """An executable that takes what Python takes and is forked; it needs FORK_SERVER in its environment."""
+    return _server()[1]
 
 
 class Forked:
     """What `subprocess.Popen` with pipes and text gives, as far as it is needed here."""
 
-    def __init__(self, command: list[str], cwd: Path) -> None:
+    def __init__(self, arguments: list[str], cwd: Path) -> None:
         self.returncode: int | None = None
-        ours, theirs = socket.socketpair()
         self._said = ["", ""]
+        python()
+        self._server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._server.connect("\0" + NAME)
         pipes = [os.pipe(), os.pipe()]
-        request = json.dumps({"command": command, "cwd": str(cwd), "environment": ENVIRONMENT}).encode()
-        written = [write for _, write in pipes]
-        socket.send_fds(server(), [request], [theirs.fileno(), *written])
-        for descriptor in written:
+        given = [os.open(os.devnull, os.O_RDONLY), *(write for _, write in pipes)]
+        request = json.dumps({"arguments": arguments, "cwd": str(cwd), "environment": ENVIRONMENT}).encode()
+        socket.send_fds(self._server, [request], given)
+        for descriptor in given:
             os.close(descriptor)
-        theirs.close()
-        self._answers = ours.makefile()
-        ours.close()
-        self.pid = int(self._answers.readline())
+        self.pid = int(self._server.recv(32))
         self._readers = [
             threading.Thread(target=self._read, args=(place, read), daemon=True)
             for place, (read, _) in enumerate(pipes)
@@ -59,8 +72,8 @@ class Forked:
             self._said[place] = pipe.read()
 
     def _wait(self) -> None:
-        with self._answers:
-            self.returncode = int(self._answers.readline())
+        with self._server:
+            self.returncode = int(self._server.recv(32))
 
     def poll(self) -> int | None:
         return self.returncode

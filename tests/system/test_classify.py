@@ -123,7 +123,7 @@ def test_a_pretraining_shows_its_worth_while_it_runs(train):
 
 
 @pytest.mark.slow
-def test_a_sweep_over_the_mask_ratio_ends_in_all_three_curves(train):
+def test_a_sweep_over_the_mask_ratio_ends_in_all_three_curves(train, forked_children):
     inner = '"backbone.embed_dim=32","backbone.num_heads=2","backbone.depth=4","backbone.out_indices=[0,1,2,3]"'
     inner += ',"data.num_train=16","data.num_validation=4","data.num_workers=0","data.train_limit=null"'
     stages = {

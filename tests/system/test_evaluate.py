@@ -227,7 +227,7 @@ def test_another_checkpoint_does_not_go_on_in_the_same_folder(run, capsys):
 
 
 @pytest.mark.slow
-def test_two_processes_find_what_one_finds(run):
+def test_two_processes_find_what_one_finds(run, forked_children):
     words = ["-m", "mae_hydra", "evaluate", "run", *ADE, "--out"]
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     done = subprocess.run([sys.executable, *torchrun, *words, "two"], capture_output=True, text=True)
@@ -253,7 +253,7 @@ main(sys.argv[1:])
 
 
 @pytest.mark.slow
-def test_a_killed_evaluation_goes_on_with_another_number_of_processes(run):
+def test_a_killed_evaluation_goes_on_with_another_number_of_processes(run, forked_children):
     words = ["-m", "mae_hydra", "evaluate", "run", *ADE, "inference=multiscale_flip", "--out"]
     killed = subprocess.run([sys.executable, "-c", KILLED_AT_THE_FOURTH, *words[2:], "killed"], capture_output=True)
     assert killed.returncode == -9, killed.stderr

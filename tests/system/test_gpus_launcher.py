@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import TINY_MAE
-from test_interruption import start
+from forked import start
 
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.gather import read_sweep
@@ -19,27 +19,45 @@ SIDE_BY_SIDE = ["-m", "+sweep=mask_ratio", *TINY_MAE, "hydra/launcher=gpus", "hy
 
 
 @pytest.mark.slow
-def test_jobs_run_side_by_side_and_a_failing_one_takes_no_other_along(tmp_path):
-    process = start(tmp_path, *SIDE_BY_SIDE, "model.mask_ratio=0.5,1.5,0.75", "schedule.total=300")
+def test_of_many_jobs_exactly_what_failed_and_what_was_killed_is_run_again(tmp_path):
+    """Side by side; neither takes another along, and Hydra's own launcher goes on in the same directories."""
+    words = [*SIDE_BY_SIDE, "model.mask_ratio=0.5,1.5,0.6,0.75", "schedule.total=80", "checkpoint.every=10"]
+    words += ["evaluation.validation.every=null"]
+    sweep = tmp_path / "outputs/sweeps/mask_ratio"
+    process = start(tmp_path, *words)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not list(sweep.glob("mask_ratio-0.6*/metrics.jsonl")):
+        time.sleep(0.01)
+    [killed] = sweep.glob("mask_ratio-0.6*")
+    os.kill(json.loads((killed / "status.json").read_text())["pid"], signal.SIGKILL)
     said, _ = process.communicate(timeout=300)
     assert process.returncode == 1
-    assert "3 jobs, 2 at a time" in said
+    assert "4 jobs, 2 at a time" in said
     assert "job 1 failed: UserError: model: mask_ratio must lie in" in said
-    runs = read_sweep(tmp_path / "outputs/sweeps/mask_ratio")
-    assert [run.state for run in runs] == ["completed", "completed", "failed"]
-    assert all((run.directory / "console.log").read_text() for run in runs)
     assert said.index("job 1 failed") < said.index("job 2 started") < said.index("job 0 completed")  # in its place
-    names = {run.name for run in runs}
-    process = start(tmp_path, *SIDE_BY_SIDE[:-2], "model.mask_ratio=0.5,0.75", "schedule.total=300")
-    said, _ = process.communicate(timeout=300)  # by Hydra's own launcher: the same directories, nothing to do
+    runs = read_sweep(sweep)
+    assert sorted(run.state for run in runs) == ["completed", "completed", "failed", "interrupted"]
+    assert all((run.directory / "console.log").read_text() for run in runs)
+    process = start(tmp_path, *words)
+    process.communicate(timeout=300)
+    assert process.returncode == 1  # one is still a mistake
+    runs = read_sweep(sweep)
+    again = {run.name for run in runs if run.status["attempt"] == 2}
+    assert again == {run.name for run in runs if run.name.startswith(("mask_ratio-0.6", "mask_ratio-1.5"))}
+    rows = json.loads((sweep / "results.json").read_text())
+    assert [row["state"] for row in rows] == ["completed"] * 3 + ["failed"]
+
+    basic = [word for word in words if "launcher" not in word and "mask_ratio=" not in word]
+    process = start(tmp_path, *basic, "model.mask_ratio=0.5,0.75")
+    said, _ = process.communicate(timeout=300)
     assert process.returncode == 0
     assert said.count("is already complete") == 2
-    assert {path.parent.name for path in (tmp_path / "outputs/sweeps/mask_ratio").glob("*/status.json")} == names
+    assert {path.parent.name for path in sweep.glob("*/status.json")} == {run.name for run in runs}
 
 
 @pytest.mark.slow
 def test_an_interruption_reaches_every_job_and_the_same_command_goes_on(tmp_path):
-    long = ["model.mask_ratio=0.5,0.75,0.9", "schedule.total=300", "evaluation.validation.every=null"]
+    long = ["model.mask_ratio=0.5,0.75,0.9", "schedule.total=200", "evaluation.validation.every=null"]
     process = start(tmp_path, *SIDE_BY_SIDE, *long, "checkpoint.every=null")
     sweep = tmp_path / "outputs/sweeps/mask_ratio"
     deadline = time.monotonic() + 120
@@ -58,30 +76,6 @@ def test_an_interruption_reaches_every_job_and_the_same_command_goes_on(tmp_path
         ("completed", 2),
         ("completed", 1),
     ]
-
-
-@pytest.mark.slow
-def test_of_six_jobs_exactly_what_failed_and_what_was_killed_is_run_again(tmp_path):
-    words = [*SIDE_BY_SIDE, "model.mask_ratio=0.3,0.4,0.5,0.6,1.5,0.75", "schedule.total=150"]
-    sweep = tmp_path / "outputs/sweeps/mask_ratio"
-    process = start(tmp_path, *words, "checkpoint.every=10", "evaluation.validation.every=null")
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not list(sweep.glob("mask_ratio-0.6*/metrics.jsonl")):
-        time.sleep(0.01)
-    [killed] = sweep.glob("mask_ratio-0.6*")
-    os.kill(json.loads((killed / "status.json").read_text())["pid"], signal.SIGKILL)
-    process.communicate(timeout=300)
-    assert process.returncode == 1
-    states = {run.name[:14]: run.state for run in read_sweep(sweep)}
-    assert sorted(states.values()) == ["completed"] * 4 + ["failed", "interrupted"]
-    process = start(tmp_path, *words, "checkpoint.every=10", "evaluation.validation.every=null")
-    process.communicate(timeout=300)
-    assert process.returncode == 1  # one is still a mistake
-    runs = read_sweep(sweep)
-    again = {run.name for run in runs if run.status["attempt"] == 2}
-    assert again == {run.name for run in runs if run.name.startswith(("mask_ratio-0.6", "mask_ratio-1.5"))}
-    rows = json.loads((sweep / "results.json").read_text())
-    assert [row["state"] for row in rows] == ["completed"] * 5 + ["failed"]
 
 
 @pytest.mark.parametrize(

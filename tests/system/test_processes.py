@@ -1,11 +1,10 @@
 """torchrun with two processes on the CPU: one run directory, every image evaluated once, no error lost."""
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 import torch
@@ -17,10 +16,9 @@ SAME = ["model=upernet_vitt", *TINY_UPERNET, "engine.global_batch=4", "data.batc
 
 
 def run(cwd: Path, processes: int, *overrides: str, code: int = 0) -> str:
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    torchrun = [forked.python(), "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
     command = [*torchrun, str(ROOT / "train.py"), *overrides, "paths.output_root=outputs"]
-    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=cwd, env=forked.ENVIRONMENT, capture_output=True, text=True, timeout=300)
     assert done.returncode == code, done.stderr[-3000:]
     return done.stderr
 

@@ -55,19 +55,29 @@ def test_sharded_training_is_that_of_whole_replicas(tmp_path, model):
             assert results[0][name] == pytest.approx(value, rel=1e-3, abs=1e-6), name
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("before", "after"), [(2, 3), (3, 1)])
-def test_another_number_of_processes_goes_on_from_a_checkpoint(tmp_path, before, after):
-    """As replicas go on from it. Three does not divide the sizes: some processes keep nothing of some parameters."""
-    same = [*MAE, "engine.global_batch=6", "data.batch_size=6", "engine.ema_decay=0.9"]
-    train(tmp_path, "fsdp", *same, "engine.parallel=fsdp", f"engine.devices={before}", "checkpoint.keep_every=2")
+SIX = [*MAE, "engine.global_batch=6", "data.batch_size=6", "engine.ema_decay=0.9"]
+
+
+@pytest.fixture(scope="module")
+def half_way(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run by two processes with sharded weights, as if it had been interrupted after two of four steps."""
+    root = tmp_path_factory.mktemp("sharded")
+    train(root, "run", *SIX, "engine.parallel=fsdp", "engine.devices=2", "checkpoint.keep_every=2")
     for file in ("last.pt", "best.pt", "step-00000004.pt"):
-        (tmp_path / "outputs/fsdp/checkpoints" / file).unlink(missing_ok=True)
-    status = json.loads((tmp_path / "outputs/fsdp/status.json").read_text())
-    (tmp_path / "outputs/fsdp/status.json").write_text(json.dumps(status | {"state": "interrupted"}))
-    shutil.copytree(tmp_path / "outputs/fsdp", tmp_path / "outputs/ddp")
+        (root / "outputs/run/checkpoints" / file).unlink(missing_ok=True)
+    status = json.loads((root / "outputs/run/status.json").read_text())
+    (root / "outputs/run/status.json").write_text(json.dumps(status | {"state": "interrupted"}))
+    return root / "outputs/run"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [3, 1])
+def test_another_number_of_processes_goes_on_from_a_checkpoint(tmp_path, half_way, processes):
+    """As replicas go on from it. Three does not divide the sizes: some processes keep nothing of some parameters."""
+    for parallel in ("fsdp", "ddp"):
+        shutil.copytree(half_way, tmp_path / "outputs" / parallel)
     sharded, replicas = (
-        train(tmp_path, parallel, *same, f"engine.parallel={parallel}", f"engine.devices={after}")
+        train(tmp_path, parallel, *SIX, f"engine.parallel={parallel}", f"engine.devices={processes}")
         for parallel in ("fsdp", "ddp")
     )
     assert_same(sharded, replicas)

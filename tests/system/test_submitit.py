@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from conftest import TINY_MAE
-from test_interruption import finish, start, state_of
+from forked import start
+from test_interruption import finish, state_of
 
 from mae_hydra.experiment.status import read_status
 
@@ -44,7 +45,7 @@ def test_without_a_cluster_the_recipe_says_so(train, capfd):
 @pytest.mark.slow
 @pytest.mark.parametrize("extra", [TASKS, ["engine.devices=2", *TASKS[1:]]], ids=["two tasks", "two devices"])
 def test_a_job_that_is_warned_is_queued_again_and_goes_on(tmp_path, extra):
-    long = ["schedule.total=400", "evaluation.validation.every=null", "checkpoint.every=null"]
+    long = ["schedule.total=200", "evaluation.validation.every=null", "checkpoint.every=null"]
     process = start(tmp_path, *SUBMITIT, *long, *extra)
     sweep = tmp_path / "outputs/sweeps/x"
     deadline = time.monotonic() + 120
@@ -56,7 +57,7 @@ def test_a_job_that_is_warned_is_queued_again_and_goes_on(tmp_path, extra):
     [run] = [path.parent for path in sweep.glob("*/status.json")]
     status = read_status(run)
     assert (status["state"], status["attempt"]) == ("completed", 2)
-    assert state_of(run)["step"] == 400
+    assert state_of(run)["step"] == 200
     log = (run / "train.log").read_text()
     assert len(re.findall("2 processes", log)) == 2
-    assert re.search(r"400 steps of 4 images .*, from step \d+", log)
+    assert re.search(r"200 steps of 4 images .*, from step \d+", log)

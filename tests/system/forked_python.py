@@ -1,0 +1,35 @@
+"""`python ARGUMENTS` by way of the fork server: what `sys.executable` is in a forked run, and for torchrun.
+
+It stands for the process that does the work: signals are handed to it, and it ends as that one ends.
+"""
+
+import json
+import os
+import signal
+import socket
+import sys
+
+# A few lines of code are sooner done than asked for; submitit's local controller names its job after its process.
+ITSELF = ("-c", "submitit.local._local")
+
+
+def main() -> None:
+    if any(word in ITSELF for word in sys.argv[1:3]):
+        os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+    server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    server.connect("\0" + os.environ["FORK_SERVER"])
+    request = {"arguments": sys.argv[1:], "cwd": os.getcwd(), "environment": dict(os.environ)}
+    socket.send_fds(server, [json.dumps(request).encode()], [0, 1, 2])
+    process = int(server.recv(32))
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, lambda number, _: os.kill(process, number))
+    code = int(server.recv(32))
+    if code < 0:
+        if -code != signal.SIGKILL:
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()
