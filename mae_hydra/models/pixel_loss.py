@@ -22,7 +22,8 @@ def pixel_cross_entropy(
     A few images are enlarged at a time, `ENLARGED_BYTES` of logits, and what is kept for the backward pass is the
     gradient of the small logits: at 150 classes and 512x512 pixels the rest would be half a gigabyte an image.
     """
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    # Contiguous, for all that is done with them enlarged keeps their order and softmax has one.
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32)).contiguous()
     each = logits.shape[1] * labels[0].numel() * logits.element_size()
     at_once = max(ENLARGED_BYTES // each, 1)
     if len(labels) <= at_once:

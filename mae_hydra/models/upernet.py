@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
@@ -100,7 +101,12 @@ class UPerNet(nn.Module):
         return self.num_depths - 1
 
     def _levels(self, images: Tensor) -> list[Tensor]:
-        return self.pyramid(self.encoder.feature_maps(self.prepare(images)))
+        maps = self.encoder.feature_maps(self.prepare(images))
+        if torch.is_grad_enabled() and images.device.type == "cpu":
+            # They lie as tokens do, channels last: what tensor cores want, and where the processor's convolutions take
+            # twice as long for their gradients.
+            maps = [level.contiguous() for level in maps]
+        return self.pyramid(maps)
 
     def _check_batch_norm(self, batch: int) -> None:
         if self.training and batch < 2 and isinstance(self.head.bottleneck.norm, nn.BatchNorm2d):
