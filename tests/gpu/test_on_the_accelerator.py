@@ -18,12 +18,14 @@ import pytest
 import torch
 from PIL import Image
 
+from mae_hydra.benchmark.memory import kept_bytes
 from mae_hydra.data import PretrainAugment, TrainStream
 from mae_hydra.data.folder import Photos
 from mae_hydra.data.photometric import distort, distort_batch, draw_distortion
 from mae_hydra.engine import Settings, State, train_step, wrap
 from mae_hydra.experiment.compose import compose_config
 from mae_hydra.experiment.construct import build
+from mae_hydra.models.biased_attention import biased_attention
 from mae_hydra.seeds import generator, seed_device
 from mae_hydra.types import Batch
 
@@ -104,6 +106,26 @@ def test_fp16_scales_down_and_then_trains():
     ]
     assert any(finite)
     assert all(finite) or state.scaler.get_scale() < start
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_attention_whose_bias_learns_is_fused_there(dtype):
+    """At a number of tokens that divides nothing: no map of attention is kept, and gradients are those of float64."""
+    images, heads, tokens = 8, 4, 601
+    dice = torch.Generator().manual_seed(0)
+    exact = [torch.randn(images, heads, tokens, 64, dtype=torch.float64, generator=dice) for _ in range(3)]
+    exact += [torch.randn(heads, tokens, tokens, dtype=torch.float64, generator=dice)]
+    given = [each.to(DEVICE, torch.float32 if each.ndim == 3 else dtype).requires_grad_() for each in exact]
+    kept = kept_bytes(lambda: biased_attention(*given))
+    assert kept < images * heads * tokens * tokens * given[0].element_size()
+
+    def gradients(inputs: list[torch.Tensor]) -> list[torch.Tensor]:
+        return list(torch.autograd.grad(biased_attention(*inputs).square().sum(), inputs))
+
+    exact = [each.detach().cpu().double().requires_grad_() for each in given]  # as they were rounded
+    for found, expected in zip(gradients(given), gradients(exact), strict=True):
+        error = (found.double().cpu() - expected).norm() / expected.norm()
+        assert error < (1e-4 if dtype == torch.float32 else 3e-2), error
 
 
 def test_a_distortion_there_is_that_of_the_workers():
