@@ -23,14 +23,14 @@ FLOORS = {
 }
 
 
-def starting(rounds: int) -> Measured:
+def starting(rounds: int, *, warmup: int = 1) -> Measured:
     """Whole processes. A smoke run is imports, configuration, data, model, four steps, evaluations and a checkpoint."""
     with tempfile.TemporaryDirectory() as folder:
         candidates = {
             name: (lambda name=name, words=words: _run(name, words, folder))
             for name, words in (COMMANDS | FLOORS).items()
         }
-        found = alternate(candidates, rounds=rounds, warmup=1, device=torch.device("cpu"))
+        found = alternate(candidates, rounds=rounds, warmup=warmup, device=torch.device("cpu"))
     found["each further job of a sweep"] = Timing(
         tuple((three - one) / 2 for one, three in zip(found[SMOKE].seconds, found[SWEEP].seconds, strict=True))
     )

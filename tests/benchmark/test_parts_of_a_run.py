@@ -67,7 +67,7 @@ def test_a_checkpoint_is_written_and_read(tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.slow
 def test_start_up_runs_whole_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(starting.COMMANDS, "--cfg job")
-    found = starting.starting(rounds=1)
+    found = starting.starting(rounds=1, warmup=0)
     seconds = {name: timing["median"] for name, timing in found.numbers["timings"].items()}
     assert seconds["python alone"] < seconds["--help"] < seconds["a smoke run"]
     assert seconds["each further job of a sweep"] < 0.5 * seconds["a smoke run"]

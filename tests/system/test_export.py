@@ -37,6 +37,26 @@ def runs(tmp_path_factory: pytest.TempPathFactory, trained_upernet: Path) -> Pat
     return root
 
 
+@pytest.fixture(scope="module")
+def pt2(runs: Path) -> Path:
+    """The UPerNet as a program of torch's, exported as in the document."""
+    assert main(["export", str(runs / "upernet"), str(runs / "shared.pt2")]) == 0
+    return runs / "shared.pt2"
+
+
+@pytest.fixture(scope="module")
+def onnx_file(runs: Path) -> Path:
+    assert main(["export", str(runs / "upernet"), str(runs / "shared.onnx")]) == 0
+    return runs / "shared.onnx"
+
+
+def opened(file: Path) -> tuple[Any, dict[str, Any]]:
+    """A program of torch's, and what it says of itself."""
+    extra = {"metadata.json": ""}
+    program = torch.export.load(file, extra_files=extra).module()
+    return program, json.loads(extra["metadata.json"])
+
+
 def pictures(count: int, seed: int = 1) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(seed).integers(0, 256, (count, 3, 64, 64), dtype=np.uint8))
 
@@ -44,14 +64,12 @@ def pictures(count: int, seed: int = 1) -> torch.Tensor:
 def exported(run: Path, out: Path, *words: str) -> tuple[Any, dict[str, Any]]:
     """The program that the command wrote, and what it says of itself."""
     assert main(["export", str(run), str(out), *words]) == 0
-    files = {"metadata.json": ""}
-    program = torch.export.load(out, extra_files=files).module()
-    return program, json.loads(files["metadata.json"])
+    return opened(out)
 
 
 @pytest.mark.slow
-def test_the_program_gives_the_logits_of_the_model_at_any_batch_size(runs, tmp_path):
-    program, told = exported(runs / "upernet", tmp_path / "model.pt2")
+def test_the_program_gives_the_logits_of_the_model_at_any_batch_size(runs, pt2):
+    program, told = opened(pt2)
     model = mae_hydra.load(runs / "upernet")
     with torch.no_grad():
         for count in (1, 2, 5):
@@ -112,20 +130,29 @@ def reference(model: Any, images: torch.Tensor, output: str) -> torch.Tensor:
 @pytest.mark.parametrize(
     ("run", "output"),
     [
-        pytest.param("upernet", "logits", marks=pytest.mark.slow),
         ("mae", "tokens"),
         pytest.param("upernet", "labels", marks=pytest.mark.slow),
         pytest.param("mae", "maps", marks=pytest.mark.slow),
     ],
 )
 def test_onnx_gives_what_the_model_gives(runs, tmp_path, capsys, run, output):
-    import onnxruntime
-
     out = tmp_path / "model.onnx"
     assert main(["export", str(runs / run), str(out), "--output", output, "--check"]) == 0
     assert "differs from the model by at most" in capsys.readouterr().out
+    assert_onnx_is_the_model(out, runs / run, output)
+
+
+@onnx
+@pytest.mark.slow
+def test_onnx_gives_the_logits_by_default(runs, onnx_file):
+    assert_onnx_is_the_model(onnx_file, runs / "upernet", "logits")
+
+
+def assert_onnx_is_the_model(out: Path, run: Path, output: str) -> None:
+    import onnxruntime
+
     session = onnxruntime.InferenceSession(out)
-    model = mae_hydra.load(runs / run)
+    model = mae_hydra.load(run)
     with torch.no_grad():
         for count in (1, 4):
             images = pictures(count)
@@ -139,14 +166,15 @@ def test_onnx_gives_what_the_model_gives(runs, tmp_path, capsys, run, output):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["torch", pytest.param("onnx", marks=onnx)])
-def test_the_examples_of_the_document_run(runs, tmp_path, kind):
-    ending = {"torch": "pt2", "onnx": "onnx"}[kind]
-    assert main(["export", str(runs / "upernet"), str(tmp_path / f"model.{ending}")]) == 0
+@pytest.mark.parametrize(("file", "number"), [("pt2", 1), pytest.param("onnx_file", 2, marks=onnx)])
+def test_the_examples_of_the_document_run(request, tmp_path, file, number):
+    exported = request.getfixturevalue(file)
+    ending = exported.suffix[1:]
+    shutil.copy(exported, tmp_path / f"model.{ending}")
     blocks = [
         block for block in re.findall(r"```python\n(.*?)```", DOC.read_text(), re.DOTALL) if f"model.{ending}" in block
     ]
-    assert len(blocks) == {"torch": 1, "onnx": 2}[kind]
+    assert len(blocks) == number
     code = "\n".join([*blocks, "import sys", "assert 'mae_hydra' not in sys.modules"])
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
