@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mae_hydra.benchmark.memory import kept_bytes
 from mae_hydra.data import PretrainAugment, TrainStream
@@ -106,6 +107,16 @@ def test_fp16_scales_down_and_then_trains():
     ]
     assert any(finite)
     assert all(finite) or state.scaler.get_scale() < start
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("model", MODELS)
+def test_no_attention_is_written_out_there(model, precision):
+    """With fused kernels alone allowed; of the two, a bias that learns has the second."""
+    state, forward, chosen = made(model, precision=precision)
+    with sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION]), chosen.autocast():
+        forward(batch(model).to(chosen.torch_device)).total.backward()
+    assert all(parameter.grad is not None for parameter in state.model.encoder.blocks.parameters())
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
