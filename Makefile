@@ -8,8 +8,8 @@ STAMP  := $(VENV)/.installed
 
 help:
 	@echo "make demo    environment, then the whole story on embedded data (6 to 7 minutes on 2 cores)"
-	@echo "make test    environment, then every check"
-	@echo "make check   style, types and the quick tests (about 5 minutes on 2 cores)"
+	@echo "make test    environment, then every check (25 minutes on 2 cores)"
+	@echo "make check   style, types and the quick tests (about 4 minutes on 2 cores)"
 	@echo "make setup   only the environment, in $(VENV)"
 	@echo "make clean   remove the environment and caches (outputs/ stays)"
 

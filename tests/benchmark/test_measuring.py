@@ -37,6 +37,7 @@ def test_the_peak_is_of_the_work_inside_only():
     assert after.bytes < large.bytes - 300_000_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "size", "published"),
     [
@@ -67,6 +68,7 @@ def test_the_plain_loop_finds_what_sliding_windows_find():
     assert (found == expected).double().mean() > 0.999  # ties in the last bit aside
 
 
+@pytest.mark.slow
 def test_the_plain_loop_over_sizes_finds_what_multi_scale_inference_finds():
     model = build_model("model=upernet_vitt").eval()
     image = torch.randint(0, 256, (3, 70, 100), dtype=torch.uint8)

@@ -28,6 +28,7 @@ def test_a_table_compares_with_the_first_row() -> None:
     assert columns["kept, GB"][:2] == ["1.00", "unknown"]
 
 
+@pytest.mark.slow
 def test_rates_of_the_machine_are_possible_ones() -> None:
     assert 1e8 < matrix_rate(CPU, torch.float32) < 1e15
     assert 1e8 < memory_rate(CPU) < 1e13

@@ -123,6 +123,7 @@ def test_a_large_image_is_distorted_as_its_parts_would_be() -> None:
     assert torch.equal(whole, torch.cat(parts, dim=1))
 
 
+@pytest.mark.slow
 def test_distortions_stay_within_their_ranges() -> None:
     """On grey, hue and saturation do nothing: what is left is contrast in 0.5..1.5 and brightness in -32..32."""
     grey = torch.full((3, 1, 1), 100, dtype=torch.uint8)

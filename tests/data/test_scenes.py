@@ -51,6 +51,7 @@ def test_seed_split_and_index_each_change_the_scene(other):
     assert not same(render(7, "train", 5, (64, 64)), render(*other, (64, 64)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(32, 32), (48, 48), (64, 160), (96, 64), (512, 512)])
 def test_any_size_is_filled_with_image_and_known_labels(size):
     for index in range(4):

@@ -14,7 +14,8 @@ from mae_hydra.engine.interrupt import SIGNALS, Interruption
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_a_training_process_with_its_state_saved(tmp_path, number):
     script = Path(__file__).with_name("tiny_training.py")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}

@@ -50,6 +50,7 @@ def test_logits_of_both_heads_equal_the_reference(training, agree):
         agree(f"UPerNet auxiliary logits, {mode}, float64", model.auxiliary(levels[2]), auxiliary, FLOAT64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("normalizer", ["valid", "all"])
 def test_the_loss_with_ignored_pixels_and_its_gradients_equal_the_reference(normalizer, agree):
     model = upernet(*NARROW, f"model.normalizer={normalizer}", image_size=32).train()

@@ -96,6 +96,7 @@ def test_drawing_touches_no_gui_backend() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.slow
 def test_many_classes_stand_in_columns_with_every_name():
     figure = class_bars({"IoU": {f"class {number}": float(number) for number in range(120)}}, title="many")
     assert len(figure.axes) == 3

@@ -96,6 +96,7 @@ def test_settings_are_values_and_what_does_not_compute_is_left_out(sweep: Path) 
     assert varying(runs) == ["model.mask_ratio", "head.depth", "seed"]
 
 
+@pytest.mark.slow
 def test_a_run_is_told_on_one_page(tmp_path: Path) -> None:
     run = made_run(tmp_path / "run", ["model=upernet_vitt", "tags=[a,b]"])
     (run / "tables").mkdir()

@@ -85,6 +85,7 @@ def stack(folder: Path) -> np.ndarray:
     return np.stack(arrays)
 
 
+@pytest.mark.slow
 def test_a_clean_set_has_no_error_and_its_numbers_are_those_of_its_files(root, audit, capsys):
     code, report = audit(*of_ade20k(root))
     assert code == 0
@@ -181,6 +182,7 @@ def test_each_defect_of_a_broken_set_is_named_once_with_its_file(root, audit, ca
     assert capsys.readouterr().err == ""  # what C libraries have to say is in the findings
 
 
+@pytest.mark.slow
 def test_processes_change_nothing_in_the_report(root, audit):
     image(root, 0).write_bytes(b"")
     alone, together = (audit(*of_ade20k(root), workers=workers)[1] for workers in (0, 2))
@@ -213,6 +215,7 @@ def test_labels_that_are_read_one_class_off_are_an_error_though_every_value_is_i
     assert audit(*of_ade20k(root, "data.reduce_zero_label=false"))[0] == 0
 
 
+@pytest.mark.slow
 def test_reduced_labels_read_as_plain_ones_are_one_error_and_not_one_for_each_map(root, audit):
     code, report = audit(*of_ade20k(root, "data.reduce_zero_label=false"))
     assert code == 1
@@ -220,6 +223,7 @@ def test_reduced_labels_read_as_plain_ones_are_one_error_and_not_one_for_each_ma
     assert "set data.reduce_zero_label=true" in finding(report, "zero label")["sentence"]
 
 
+@pytest.mark.slow
 def test_values_that_fit_both_readings_are_left_open_and_shown_both_ways(root, audit):
     store(root, lambda stored: np.where(stored == 12, 11, stored))
     code, report = audit(*of_ade20k(root, "data.reduce_zero_label=false"))
@@ -262,6 +266,7 @@ def test_class_folders_that_do_not_fit_are_named(audit, tmp_path):
     assert {"empty class folder", "labelled differently"} <= set(kinds(report, "warning"))
 
 
+@pytest.mark.slow
 def test_photos_and_rendered_scenes_are_audited_as_well(root, audit):
     code, report = audit("data=folder", f"data.root={root}/images", f"data.image_size={2 * SIZE}")
     assert code == 0

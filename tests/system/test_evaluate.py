@@ -163,6 +163,7 @@ def test_a_released_layout_evaluates_without_a_run(run):
     assert results_in(folder) == results_in("own")
 
 
+@pytest.mark.slow
 def test_a_masked_autoencoder_is_judged_by_its_reconstructions(train, capsys):
     assert train(*TINY_MAE, "hydra.run.dir=mae") == 0
     assert main(["evaluate", "mae", "--out", "found"]) == 0

@@ -126,14 +126,11 @@ def reference(model: Any, images: torch.Tensor, output: str) -> torch.Tensor:
     return model.encoder.tokens(images) if output == "tokens" else model.encoder.feature_maps(images)[0]
 
 
+@pytest.mark.slow
 @onnx
 @pytest.mark.parametrize(
     ("run", "output"),
-    [
-        ("mae", "tokens"),
-        pytest.param("upernet", "labels", marks=pytest.mark.slow),
-        pytest.param("mae", "maps", marks=pytest.mark.slow),
-    ],
+    [("mae", "tokens"), ("upernet", "labels"), ("mae", "maps")],
 )
 def test_onnx_gives_what_the_model_gives(runs, tmp_path, capsys, run, output):
     out = tmp_path / "model.onnx"
@@ -207,6 +204,7 @@ def test_an_export_that_fails_leaves_the_old_file_and_no_other(runs, tmp_path, m
     assert [path.name for path in tmp_path.iterdir()] == ["model.pt2"]
 
 
+@pytest.mark.slow
 def test_an_encoder_alone_has_no_normalisation_and_takes_floats(runs, tmp_path, capsys):
     encoder = tmp_path / "encoder.safetensors"
     assert main(["convert", str(runs / "mae"), str(encoder), "--to", "timm"]) == 0

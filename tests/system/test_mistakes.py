@@ -116,6 +116,7 @@ def test_a_bad_label_map_is_named(train, capfd, tmp_path, made, words):
         assert word in sentence
 
 
+@pytest.mark.slow
 def test_weights_that_do_not_fit_are_refused_with_the_reason(train, capfd, tmp_path):
     assert train(*TINY_MAE, "hydra.run.dir=outputs/mae") == 0
     capfd.readouterr()
@@ -133,6 +134,7 @@ def test_a_run_that_was_refused_says_so_in_its_directory(train, tmp_path):
     assert "mask_ratio must lie in (0, 1)" in (status.parent / "error.txt").read_text()
 
 
+@pytest.mark.slow
 def test_a_mended_mistake_may_use_the_directory_of_the_failed_attempt(train, capfd):
     words = [*TINY_MAE, "hydra.run.dir=outputs/run"]
     assert train(*words, "schedule.warmup=400") == 1

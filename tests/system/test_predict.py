@@ -88,6 +88,7 @@ def test_probabilities_are_sorted_and_agree_with_the_class_map(run, photos, infe
     assert ((found["classes"][0] == labels) | (first == second)).all()  # ties aside
 
 
+@pytest.mark.slow
 def test_nothing_is_overwritten_unasked(run, photos, capsys):
     words = ["predict", "run", "photos/x.jpg", "--out", "out"]
     assert main(words) == 0
@@ -100,6 +101,7 @@ def test_nothing_is_overwritten_unasked(run, photos, capsys):
     assert Path("out/labels/x.png").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_what_was_stopped_goes_on_with_what_is_missing(run, photos, capsys):
     words = ["predict", "run", "photos/*.png", "--out", "out"]
     assert main([*words, "--limit", "2"]) == 0
@@ -112,6 +114,7 @@ def test_what_was_stopped_goes_on_with_what_is_missing(run, photos, capsys):
     assert sum(path.stat().st_mtime_ns == time for path, time in first.items()) == 1
 
 
+@pytest.mark.slow
 def test_pictures_in_batches_get_the_same_class_maps(run, photos):
     assert main(["predict", "run", "photos/*.png", "--out", "one"]) == 0
     assert main(["predict", "run", "photos/*.png", "--out", "four", "--batch", "4"]) == 0
@@ -138,6 +141,7 @@ def test_patterns_limits_and_repeated_files(run, photos, capsys):
     assert len(list(Path("out/labels").iterdir())) == 3
 
 
+@pytest.mark.slow
 def test_a_masked_autoencoder_paints_panels(train, photos):
     assert train(*TINY_MAE, "hydra.run.dir=mae") == 0
     words = ["--mask-ratios", "0.5,0.75", "--seeds", "0,1", "--out", "out"]

@@ -103,6 +103,7 @@ def test_a_sweep_leaves_one_directory_per_job_and_one_table(train, tmp_path, cap
     assert before == [(job / "results.json").stat().st_mtime_ns for job in jobs]
 
 
+@pytest.mark.slow
 def test_a_failing_job_does_not_take_the_sweep_down(train, tmp_path, capfd):
     overrides = [*TINY_MAE, "schedule.total=1", "schedule.warmup=0"]
     assert train("-m", "+sweep=mask_ratio", "model.mask_ratio=1.5,0.5", *overrides) == 1
@@ -115,6 +116,7 @@ def test_a_failing_job_does_not_take_the_sweep_down(train, tmp_path, capfd):
     assert not (jobs["ratio-0.5"] / "error.txt").exists()
 
 
+@pytest.mark.slow
 def test_a_resumed_run_of_another_configuration_is_refused_with_the_difference(train, tmp_path, capfd):
     assert train(*TINY_MAE, "hydra.run.dir=outputs/a") == 0
     capfd.readouterr()

@@ -16,6 +16,7 @@ def jobs(outputs: Path) -> list[Path]:
     return sorted(path.parent for path in outputs.rglob("status.json"))
 
 
+@pytest.mark.slow
 def test_a_sweep_needs_no_sweep_file(train, tmp_path, capfd):
     assert train("-m", "model.mask_ratio=0.5,0.75", *ONE_STEP) == 0
     assert len(jobs(tmp_path / "outputs")) == 2
@@ -25,6 +26,7 @@ def test_a_sweep_needs_no_sweep_file(train, tmp_path, capfd):
     assert "error" not in said
 
 
+@pytest.mark.slow
 def test_with_fail_fast_no_job_starts_after_a_failed_one(train, tmp_path, capfd):
     assert train("-m", "model.mask_ratio=1.5,0.5", *ONE_STEP, "fail_fast=true") == 1
     assert [read_status(job)["state"] for job in jobs(tmp_path / "outputs")] == ["failed"]
@@ -40,6 +42,7 @@ def test_a_sweep_whose_jobs_would_share_a_directory_is_refused(train, tmp_path, 
     assert not (tmp_path / "outputs").exists()
 
 
+@pytest.mark.slow
 def test_a_job_of_another_configuration_is_refused_and_marked_and_stays_as_it_was(train, tmp_path, capfd):
     sweep = ["-m", "+sweep=mask_ratio", "model.mask_ratio=0.5", "hydra.sweep.subdir=job", *ONE_STEP]
     assert train(*sweep) == 0
@@ -53,6 +56,7 @@ def test_a_job_of_another_configuration_is_refused_and_marked_and_stays_as_it_wa
     assert read_status(job)["state"] == "completed"
 
 
+@pytest.mark.slow
 def test_a_directory_in_which_another_process_trains_is_left_alone(train, tmp_path, capfd):
     assert train(*ONE_STEP, "hydra.run.dir=outputs/a") == 0
     status = Status(Path("outputs/a"), yaml.safe_load(Path("outputs/a/config.yaml").read_text()), [])

@@ -72,6 +72,7 @@ def test_only_the_main_process_tells_anything(monkeypatch):
     assert tracker.told == []
 
 
+@pytest.mark.slow
 def test_the_local_trackers_import_no_other(tmp_path):
     code = (
         "import sys, mae_hydra.tracking as t; run = t.Trackers([t.LocalFiles()]); run.start(sys.argv[1], {}, 0);"

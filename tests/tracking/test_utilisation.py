@@ -34,6 +34,7 @@ def test_images_per_second_become_a_share_of_the_peak_of_one_device():
     assert values["perf/mfu"] == pytest.approx(0.6)
 
 
+@pytest.mark.slow
 def test_a_pretraining_of_vit_b_takes_the_published_operations():
     """58.7 GFLOP an image: three times the forward pass, of which the hidden positions' prediction alone is done."""
     with torch.device("meta"):
