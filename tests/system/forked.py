@@ -4,8 +4,10 @@ For tests of what becomes of a run that is killed or goes on elsewhere; `test_in
 does.
 """
 
+import atexit
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -24,7 +26,9 @@ ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "FO
 @cache
 def _server() -> tuple[subprocess.Popen, str]:
     """One for all tests of this process; it ends when its input is closed, with the process."""
-    stand_in = Path(tempfile.mkdtemp(prefix=NAME)) / "python"
+    folder = tempfile.mkdtemp(prefix=NAME)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    stand_in = Path(folder, "python")
     stand_in.write_text(f"#!{sys.executable} -IS\n" + HERE.joinpath("forked_python.py").read_text())
     stand_in.chmod(0o755)
     command = [sys.executable, str(HERE / "fork_server.py"), NAME, str(stand_in)]

@@ -63,7 +63,7 @@ def test_a_damaged_file_is_one_sentence_and_an_earlier_output_stays(tmp_path, ki
     output.write_text("precious")
     dice = random.Random(kind)
     refused = 0
-    for _ in range(80):  # times four kinds
+    for _ in range(120):
         file.write_bytes(damage(content, dice))
         error = refusal(file, output, HEADS["mmseg" if kind == "mmseg" else "others"])
         if error is None:  # a weight with a flipped bit, where the container has no checksums, or its padding
@@ -73,7 +73,7 @@ def test_a_damaged_file_is_one_sentence_and_an_earlier_output_stays(tmp_path, ki
             assert "\n" not in error
             assert output.read_text() == "precious"
         assert {path.name for path in tmp_path.iterdir()} <= {file.name, output.name, f"{kind}.file", "checkpoints"}
-    assert refused > 27
+    assert refused > 40
 
 
 @pytest.mark.parametrize("kind", ["mmseg", "run"])
