@@ -1,10 +1,13 @@
 """A decoder in which hidden positions look at visible tokens, and at nothing else (CrossMAE, arXiv 2401.14391).
 
 Hidden positions do not see each other, so that any share of them may be predicted alone (`MAE.predicted_share`): at a
-quarter of them its blocks cost about a fifth of the plain decoder's of equal depth. The paper's weighted sum of the
-encoder's maps is not part of it.
+quarter of them its blocks cost about a fifth of the plain decoder's of equal depth. Each block may read its own
+weighted sum of the encoder's blocks instead of the last one alone (the paper's inter-block attention).
 """
 
+from collections.abc import Sequence
+
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from timm.layers import Mlp
@@ -48,22 +51,64 @@ class CrossBlock(nn.Module):
 
 
 class CrossDecoder(MAEDecoder):
-    """From the encoder's visible tokens to pixel predictions (B, M, P) at any positions, each by itself."""
+    """From the encoder's visible tokens to pixel predictions (B, M, P) at any positions, each by itself.
+
+    `encoder_maps` m: 1 reads the encoder's last tokens; more: decoder block i reads norm_i(sum_j w_ij map_j) over m
+    blocks of the encoder at equal distances (`VisionTransformer.token_maps`), w_ij learned from N(0, 1 / m).
+    """
+
+    def __init__(
+        self,
+        *,
+        encoder_dim: int,
+        embed_dim: int,
+        depth: int,
+        num_heads: int,
+        mlp_ratio: float,
+        patch_size: int,
+        in_chans: int,
+        image_size: int | Sequence[int],
+        encoder_maps: int = 1,
+    ) -> None:
+        super().__init__(
+            encoder_dim=encoder_dim,
+            embed_dim=embed_dim,
+            depth=depth,
+            num_heads=num_heads,
+            mlp_ratio=mlp_ratio,
+            patch_size=patch_size,
+            in_chans=in_chans,
+            image_size=image_size,
+        )
+        self.encoder_maps = encoder_maps
+        if encoder_maps > 1:
+            self.map_weights = nn.Parameter(torch.empty(len(self.blocks), encoder_maps))
+            self.map_norms = nn.ModuleList(LayerNorm(self.encoder_dim) for _ in self.blocks)
+            nn.init.normal_(self.map_weights, std=encoder_maps**-0.5)
 
     def forward(
         self,
-        latent: Float[Tensor, "b kept_and_cls d"],
+        latent: Float[Tensor, "*maps b kept_and_cls d"],
         keep: Int64[Tensor, "b k"],
         positions: Int64[Tensor, "b m"] | None = None,
         pos_embed: Float[Tensor, "1 tokens e"] | None = None,
     ) -> Float[Tensor, "b n p"]:
-        """As of `MAEDecoder`. Where visible tokens are, they know from the encoder: `keep` is not used."""
-        seen = self.embed(latent)
-        table = (self.pos_embed if pos_embed is None else pos_embed)[:, 1:].expand(len(latent), -1, -1)
+        """As of `MAEDecoder`; `latent` (m, B, 1 + K, D) with more than one map.
+
+        Where visible tokens are, they know from the encoder: `keep` is not used.
+        """
+        table = (self.pos_embed if pos_embed is None else pos_embed)[:, 1:].expand(len(keep), -1, -1)
         tokens = self.mask_token + (table if positions is None else take_tokens(table, positions))
-        for block in self.blocks:
+        for block, seen in zip(self.blocks, self._seen(latent), strict=True):
             tokens = block(tokens.to(seen.dtype), seen)
         return self.pred(self.norm(tokens))
+
+    def _seen(self, latent: Tensor) -> list[Tensor]:
+        """What each block looks at, (B, 1 + K, E)."""
+        if self.encoder_maps == 1:
+            return [self.embed(latent)] * len(self.blocks)
+        sums = torch.einsum("im,mbnd->ibnd", self.map_weights, latent)
+        return [self.embed(norm(each)) for norm, each in zip(self.map_norms, sums, strict=True)]
 
     @staticmethod
     def block(dim: int, num_heads: int, mlp_ratio: float) -> nn.Module:

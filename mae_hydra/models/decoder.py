@@ -16,6 +16,8 @@ from mae_hydra.models.positions import sincos_positions
 class MAEDecoder(nn.Module):
     """From the encoder's visible tokens to pixel predictions (B, M, P) at any positions."""
 
+    encoder_maps = 1  # how many of the encoder's blocks it reads; the last alone
+
     def __init__(
         self,
         *,

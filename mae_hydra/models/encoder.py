@@ -112,6 +112,27 @@ class VisionTransformer(nn.Module):
             tokens = self._apply_block(block, tokens, self.relative_position_index)
         return tokens if self.norm is None else self.norm(tokens)
 
+    def token_maps(
+        self,
+        images: Float[Tensor, "b c h w"],
+        keep: Int64[Tensor, "b k"],
+        pos_embed: Float[Tensor, "1 tokens d"] | None = None,
+        *,
+        count: int,
+    ) -> Float[Tensor, "m b n d"]:
+        """(count, B, 1 + K, D) after `count` blocks at equal distances; the last is what `tokens` returns."""
+        depth = len(self.blocks)
+        wanted = {depth * (index + 1) // count - 1 for index in range(count)}
+        tokens = self._embed(images, keep, pos_embed)
+        maps = []
+        for index, block in enumerate(self.blocks):
+            tokens = self._apply_block(block, tokens, self.relative_position_index)
+            if index in wanted:
+                maps.append(tokens)
+        if self.norm is not None:
+            maps[-1] = self.norm(tokens)
+        return torch.stack(maps)
+
     def feature_maps(
         self, images: Float[Tensor, "b c h w"], biases: list[Float[Tensor, "heads n n"]] | None = None
     ) -> list[Float[Tensor, "b d gh gw"]]:

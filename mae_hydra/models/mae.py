@@ -86,7 +86,7 @@ class MAE(nn.Module):
         """Predictions for all patches, hidden or not."""
         images = self.prepare(images)
         keep = self._choose(images, noise, keep, self.encoder.grid)
-        prediction = self.decoder(self.encoder.tokens(images, keep), keep)
+        prediction = self.decoder(self._encode(images, keep), keep)
         return MAEOutput(prediction, keep, strategies.hidden_from_keep(keep, self.encoder.num_patches))
 
     def loss(
@@ -105,7 +105,7 @@ class MAE(nn.Module):
         positions = strategies.hidden_positions(hidden, num_hidden)
         if self.training and self.predicted_share < 1:
             positions = strategies.some_of(positions, max(round(num_hidden * self.predicted_share), 1))
-        prediction = self.decoder(self.encoder.tokens(images, keep, tables[0]), keep, positions, tables[1])
+        prediction = self.decoder(self._encode(images, keep, tables[0]), keep, positions, tables[1])
         target = self.target(take_patches(images, self.encoder.patch_size, positions))
         errors = (prediction.to(target.dtype) - target).square().mean(2)
         return Loss(errors.sum(), torch.full((), errors.numel(), device=images.device))
@@ -118,6 +118,12 @@ class MAE(nn.Module):
         if name.startswith("encoder."):
             return self.encoder.depth_of(name.removeprefix("encoder."))
         return self.num_depths - 1
+
+    def _encode(self, images: Tensor, keep: Tensor, pos_embed: Tensor | None = None) -> Tensor:
+        """What the decoder reads: (B, 1 + K, D), or a map for each of several blocks."""
+        if self.decoder.encoder_maps == 1:
+            return self.encoder.tokens(images, keep, pos_embed)
+        return self.encoder.token_maps(images, keep, pos_embed, count=self.decoder.encoder_maps)
 
     def _accept(self, size: int | Sequence[int]) -> None:
         pixels, grid = grid_of(size, self.encoder.patch_size)
@@ -173,6 +179,8 @@ def _check_fit(encoder: VisionTransformer, decoder: MAEDecoder) -> None:
     for name, (got, expected) in pairs.items():
         if got != expected:
             raise ValueError(f"the decoder's {name} must be {expected} to fit the encoder, got {got}")
+    if not 1 <= decoder.encoder_maps <= len(encoder.blocks):
+        raise ValueError(f"encoder_maps must lie in 1..{len(encoder.blocks)}, got {decoder.encoder_maps}")
 
 
 def _check_keep(keep: Tensor, batch: int, num_patches: int) -> None:

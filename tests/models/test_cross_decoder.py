@@ -22,8 +22,8 @@ def cross(**changes) -> CrossDecoder:
     return CrossDecoder(**(settings | changes))
 
 
-def build(**changes) -> MAE:
-    return mae(encoder=encoder(image_size=32), decoder=cross(), **changes)
+def build(*, encoder_maps: int = 1, **changes) -> MAE:
+    return mae(encoder=encoder(image_size=32), decoder=cross(encoder_maps=encoder_maps), **changes)
 
 
 def softmax_attention(state, name, tokens, seen):
@@ -45,16 +45,21 @@ def norm(state, name, tokens):
     return scaled * state[f"{name}.weight"] + state[f"{name}.bias"]
 
 
-def test_predictions_are_those_of_the_formula():
-    part = cross().double()
+@pytest.mark.parametrize("maps", [1, 2])
+def test_predictions_are_those_of_the_formula(maps):
+    part = cross(encoder_maps=maps).double()
     scramble(part)
     state = part.state_dict()
-    latent, keep = torch.randn(2, 4, part.encoder_dim, dtype=torch.float64), torch.tensor([[0, 3, 9], [5, 1, 2]])
-    positions = torch.tensor([[4, 15], [0, 7]])
-    seen = latent @ state["embed.weight"].T + state["embed.bias"]
+    latent = torch.randn(maps, 2, 4, part.encoder_dim, dtype=torch.float64)
+    keep, positions = torch.tensor([[0, 3, 9], [5, 1, 2]]), torch.tensor([[4, 15], [0, 7]])
     tokens = state["mask_token"] + state["pos_embed"][0, 1:][positions]
     for index in range(3):
         name = f"blocks.{index}"
+        read = latent[0]
+        if maps > 1:
+            weighted = sum(state["map_weights"][index, each] * latent[each] for each in range(maps))
+            read = norm(state, f"map_norms.{index}", weighted)
+        seen = read @ state["embed.weight"].T + state["embed.bias"]
         tokens = tokens + softmax_attention(state, f"{name}.attn", norm(state, f"{name}.norm1", tokens), seen)
         hidden = (
             norm(state, f"{name}.norm2", tokens) @ state[f"{name}.mlp.fc1.weight"].T + state[f"{name}.mlp.fc1.bias"]
@@ -62,7 +67,38 @@ def test_predictions_are_those_of_the_formula():
         hidden = 0.5 * hidden * (1 + torch.erf(hidden / 2**0.5))
         tokens = tokens + hidden @ state[f"{name}.mlp.fc2.weight"].T + state[f"{name}.mlp.fc2.bias"]
     expected = norm(state, "norm", tokens) @ state["pred.weight"].T + state["pred.bias"]
-    torch.testing.assert_close(part(latent, keep, positions), expected, rtol=1e-10, atol=1e-10)
+    found = part(latent if maps > 1 else latent[0], keep, positions)
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize(("count", "blocks"), [(1, [4]), (2, [1, 4]), (3, [0, 2, 4]), (5, [0, 1, 2, 3, 4])])
+def test_token_maps_are_the_outputs_of_blocks_at_equal_distances(count, blocks):
+    model = encoder(image_size=32, depth=5, out_indices=[4])
+    scramble(model)
+    images, keep = torch.randn(2, 3, 32, 32), torch.tensor([[0, 3, 9], [5, 1, 2]])
+    outputs = []
+    for block in model.blocks:
+        block.register_forward_hook(lambda _module, _input, output: outputs.append(output))
+    maps = model.token_maps(images, keep, count=count)
+    assert len(maps) == count
+    for found, index in list(zip(maps, blocks, strict=True))[:-1]:
+        assert torch.equal(found, outputs[index])
+    assert torch.equal(maps[-1], model.tokens(images, keep))
+
+
+def test_every_parameter_learns_from_every_map():
+    """Replicas over devices wait for the gradient of every parameter, the encoder's final norm among them."""
+    model = build(encoder_maps=2)
+    model.loss(Batch(torch.randn(2, 3, 32, 32))).total.backward()
+    trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+    assert [name for name, weight in trained.items() if weight.grad is None] == []
+    assert model.decoder.map_weights.grad.ne(0).all()
+
+
+@pytest.mark.parametrize("maps", [0, 99])
+def test_an_impossible_number_of_encoder_maps_is_refused(maps):
+    with pytest.raises(ValueError, match=r"encoder_maps must lie in 1\.\.\d+, got"):
+        build(encoder_maps=maps)
 
 
 def test_a_position_is_predicted_alike_alone_and_among_all():
