@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mae_hydra.benchmark import growth, loading, report, starting
+from mae_hydra.benchmark import growth, loading, report
 from mae_hydra.benchmark.measured import Floor, timing_table
 from mae_hydra.benchmark.photos import Files, photo_files
 from mae_hydra.benchmark.rates import matrix_rate, memory_rate
@@ -63,15 +63,6 @@ def test_a_checkpoint_is_written_and_read(tmp_path: Path, monkeypatch: pytest.Mo
     assert found.numbers["bytes"] > 10**6
     assert len(found.numbers["timings"]) == 5
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.slow
-def test_start_up_runs_whole_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(starting.COMMANDS, "--cfg job")
-    found = starting.starting(rounds=1, warmup=0)
-    seconds = {name: timing["median"] for name, timing in found.numbers["timings"].items()}
-    assert seconds["python alone"] < seconds["--help"] < seconds["a smoke run"]
-    assert seconds["each further job of a sweep"] < 0.5 * seconds["a smoke run"]
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from conftest import TINY_MAE, TINY_UPERNET
 
+from mae_hydra.benchmark import starting
 from mae_hydra.commands import main
 
 
@@ -81,3 +82,12 @@ def test_a_mistake_is_one_sentence(capsys, words, message):
     said = capsys.readouterr().err
     assert said.startswith("error: ")
     assert message in said
+
+
+@pytest.mark.slow
+def test_start_up_runs_whole_processes(forked_children):
+    found = starting.starting(rounds=1, warmup=0)
+    seconds = {name: timing["median"] for name, timing in found.numbers["timings"].items()}
+    assert seconds["python alone"] < seconds[starting.SMOKE] < seconds[starting.SWEEP]
+    further = (seconds[starting.SWEEP] - seconds[starting.SMOKE]) / 2
+    assert seconds["each further job of a sweep"] == pytest.approx(further)

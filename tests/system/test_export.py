@@ -184,8 +184,8 @@ def test_a_program_that_differs_is_refused_by_the_check(runs, tmp_path, monkeypa
         return lambda images: [program(images) * 1.001]
 
     monkeypatch.setattr(module, "_torch_runner", slightly_off)
-    assert main(["export", str(runs / "upernet"), str(tmp_path / "model.pt2"), "--check"]) == 1
-    assert "logits differ from the model's by" in capsys.readouterr().err
+    assert main(["export", str(runs / "mae"), str(tmp_path / "model.pt2"), "--check"]) == 1
+    assert "tokens differ from the model's by" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -199,7 +199,7 @@ def test_an_export_that_fails_leaves_the_old_file_and_no_other(runs, tmp_path, m
 
     monkeypatch.setattr(torch.export, "save", full)
     with pytest.raises(OSError, match="No space"):
-        main(["export", str(runs / "upernet"), str(out), "--overwrite"])
+        main(["export", str(runs / "mae"), str(out), "--overwrite"])
     assert out.read_text() == "precious"
     assert [path.name for path in tmp_path.iterdir()] == ["model.pt2"]
 

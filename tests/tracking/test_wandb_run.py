@@ -263,7 +263,8 @@ def test_the_way_to_upload_is_said_and_nothing_else(tmp_path, capfd):
     tracker.finish("completed", {})
     out, err = capfd.readouterr()
     assert out == f"to upload this run to W&B: wandb sync {offline_runs(tmp_path)[0].parent}\n"
-    assert err == ""
+    # wandb before 0.31 says of itself that it does not resume offline.
+    assert [line for line in err.splitlines() if "`resume` will be ignored" not in line] == []
 
 
 def test_without_an_account_the_run_is_kept_offline(tmp_path, capsys):
