@@ -8,12 +8,12 @@ STAMP  := $(VENV)/.installed
 .PHONY: help setup demo check lint test test-lowest clean
 
 help:
-	@echo "make demo    environment, then the whole story on embedded data (6 to 7 minutes on 2 cores)"
-	@echo "make test    environment, then every check (25 minutes on 2 cores)"
-	@echo "make check   style, types and the quick tests (about 4 minutes on 2 cores)"
-	@echo "make test-lowest   the quick tests with the oldest versions that are allowed, in .venv-lowest"
-	@echo "make setup   only the environment, in $(VENV)"
-	@echo "make clean   remove the environments and caches (outputs/ stays)"
+	@echo "make demo         environment, then the whole story on embedded data (6 to 7 minutes on 2 cores)"
+	@echo "make test         environment, then every check (25 minutes on 2 cores)"
+	@echo "make check        style, types and the quick tests (about 4 minutes on 2 cores)"
+	@echo "make test-lowest  the quick tests with the oldest versions that are allowed, in .venv-lowest"
+	@echo "make setup        only the environment, in $(VENV)"
+	@echo "make clean        remove the environments and caches (outputs/ stays)"
 
 setup: $(STAMP)
 
