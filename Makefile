@@ -11,7 +11,7 @@ help:
 	@echo "make demo         environment, then the whole story on embedded data (6 to 7 minutes on 2 cores)"
 	@echo "make test         environment, then every check (25 minutes on 2 cores)"
 	@echo "make check        style, types and the quick tests (about 4 minutes on 2 cores)"
-	@echo "make test-lowest  the quick tests with the oldest versions that are allowed, in .venv-lowest"
+	@echo "make test-lowest  the quick tests with the oldest versions that are allowed, in .venv-lowest (Python 3.11 or 3.12)"
 	@echo "make setup        only the environment, in $(VENV)"
 	@echo "make clean        remove the environments and caches (outputs/ stays)"
 
@@ -40,6 +40,7 @@ test: lint
 
 # Old versions warn of what newer ones have mended: here that is no error.
 test-lowest:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v in ((3, 11), (3, 12)) else "some of the oldest versions are for Python 3.11 and 3.12 only; choose one: make PYTHON=python3.12 ...")'
 	@$(MAKE) --no-print-directory setup VENV=.venv-lowest PINNED=constraints-lowest.txt
 	.venv-lowest/bin/python -m pytest -q -n 2 --dist worksteal -m "not slow" -W default
 

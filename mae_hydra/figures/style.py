@@ -21,6 +21,7 @@ SERIES_COLOURS = ("#2563eb", "#e8590c", "#0b9e72", "#9c36b5", "#d69e00", "#0e8fb
 def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
     """DejaVu Sans, which matplotlib brings along, so that sheets and plots agree on every machine."""
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    # str: Pillow before 10.2 takes no Path
     return ImageFont.truetype(str(_data_folder("matplotlib") / "mpl-data" / "fonts" / "ttf" / name), size)
 
 

@@ -61,9 +61,9 @@ class _InParts(torch.autograd.Function):
         scale = q.shape[-1] ** -0.5
         dq, dk, dv, dbias = (torch.zeros(t.shape, dtype=dtype, device=t.device) for t in (q, k, v, bias))
         heads, num_tokens, _ = bias.shape
-        for part in torch.arange(num_tokens).split(max(AT_ONCE // (4 * heads * num_tokens), 1)):
+        for part in torch.arange(num_tokens).split(max(AT_ONCE // (dtype.itemsize * heads * num_tokens), 1)):
             rows = slice(int(part[0]), int(part[-1]) + 1)
-            row_bias = bias[:, rows].to(dtype)
+            row_bias = bias[:, rows].to(q.dtype).to(dtype)  # rounded as it was on the way forwards
             shares, changes = torch.empty_like(row_bias), torch.empty_like(row_bias)
             for image in range(len(q)):
                 keys, values = k[image].to(dtype), v[image].to(dtype)

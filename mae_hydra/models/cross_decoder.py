@@ -6,6 +6,7 @@ weighted sum of the encoder's blocks instead of the last one alone (the paper's 
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -53,8 +54,10 @@ class CrossBlock(nn.Module):
 class CrossDecoder(MAEDecoder):
     """From the encoder's visible tokens to pixel predictions (B, M, P) at any positions, each by itself.
 
-    `encoder_maps` m: 1 reads the encoder's last tokens; more: decoder block i reads norm_i(sum_j w_ij map_j) over m
-    blocks of the encoder at equal distances (`VisionTransformer.token_maps`), w_ij learned from N(0, 1 / m).
+    `num_encoder_blocks` e: 1 reads the encoder's tokens as `MAEDecoder` does. With more, decoder block i reads
+    norm_i(sum_j w_ij x_j), where x_j are the tokens after e blocks of the encoder (`VisionTransformer.block_tokens`)
+    and w_ij are learned from N(0, 1/e). Unlike the paper's, the last x_j is behind the encoder's final norm, which
+    would otherwise not be trained. ValueError where e < 1.
     """
 
     def __init__(
@@ -68,7 +71,7 @@ class CrossDecoder(MAEDecoder):
         patch_size: int,
         in_chans: int,
         image_size: int | Sequence[int],
-        encoder_maps: int = 1,
+        num_encoder_blocks: int,
     ) -> None:
         super().__init__(
             encoder_dim=encoder_dim,
@@ -80,36 +83,45 @@ class CrossDecoder(MAEDecoder):
             in_chans=in_chans,
             image_size=image_size,
         )
-        self.encoder_maps = encoder_maps
-        if encoder_maps > 1:
-            self.map_weights = nn.Parameter(torch.empty(len(self.blocks), encoder_maps))
-            self.map_norms = nn.ModuleList(LayerNorm(self.encoder_dim) for _ in self.blocks)
-            nn.init.normal_(self.map_weights, std=encoder_maps**-0.5)
+        if num_encoder_blocks < 1:
+            raise ValueError(f"num_encoder_blocks must be 1 or more, got {num_encoder_blocks}")
+        self.num_encoder_blocks = num_encoder_blocks
+        if num_encoder_blocks > 1:
+            self.block_weights = nn.Parameter(torch.empty(depth, num_encoder_blocks))
+            self.block_norms = nn.ModuleList(LayerNorm(encoder_dim) for _ in range(depth))
+            nn.init.normal_(self.block_weights, std=num_encoder_blocks**-0.5)
 
     def forward(
         self,
-        latent: Float[Tensor, "*maps b kept_and_cls d"],
+        latent: Float[Tensor, "*e b kept_and_cls d"],
         keep: Int64[Tensor, "b k"],
         positions: Int64[Tensor, "b m"] | None = None,
-        pos_embed: Float[Tensor, "1 tokens e"] | None = None,
+        pos_embed: Float[Tensor, "1 tokens w"] | None = None,
     ) -> Float[Tensor, "b n p"]:
-        """As of `MAEDecoder`; `latent` (m, B, 1 + K, D) with more than one map.
+        """As of `MAEDecoder`; `latent` is (e, B, 1 + K, D) with more than one block of the encoder.
 
         Where visible tokens are, they know from the encoder: `keep` is not used.
         """
         table = (self.pos_embed if pos_embed is None else pos_embed)[:, 1:].expand(len(keep), -1, -1)
         tokens = self.mask_token + (table if positions is None else take_tokens(table, positions))
         for block, seen in zip(self.blocks, self._seen(latent), strict=True):
-            tokens = block(tokens.to(seen.dtype), seen)
+            tokens = block(tokens, seen)
         return self.pred(self.norm(tokens))
 
-    def _seen(self, latent: Tensor) -> list[Tensor]:
-        """What each block looks at, (B, 1 + K, E)."""
-        if self.encoder_maps == 1:
+    def _seen(self, latent: Float[Tensor, "*e b n d"]) -> list[Float[Tensor, "b n w"]]:
+        """What each block looks at."""
+        if self.num_encoder_blocks == 1:
             return [self.embed(latent)] * len(self.blocks)
-        sums = torch.einsum("im,mbnd->ibnd", self.map_weights, latent)
-        return [self.embed(norm(each)) for norm, each in zip(self.map_norms, sums, strict=True)]
+        with _without_autocast(latent.device.type):  # a residual stream: large, and not normalised yet
+            sums = torch.einsum("ie,ebnd->ibnd", self.block_weights.to(latent.dtype), latent)
+        return [self.embed(norm(each)) for norm, each in zip(self.block_norms, sums, strict=True)]
 
     @staticmethod
     def block(dim: int, num_heads: int, mlp_ratio: float) -> nn.Module:
         return CrossBlock(dim, num_heads, mlp_ratio)
+
+
+def _without_autocast(device_type: str) -> AbstractContextManager[None]:
+    """Of the meta device, which has none, as well."""
+    available = torch.amp.is_autocast_available(device_type)
+    return torch.autocast(device_type, enabled=False) if available else nullcontext()

@@ -16,8 +16,6 @@ from mae_hydra.models.positions import sincos_positions
 class MAEDecoder(nn.Module):
     """From the encoder's visible tokens to pixel predictions (B, M, P) at any positions."""
 
-    encoder_maps = 1  # how many of the encoder's blocks it reads; the last alone
-
     def __init__(
         self,
         *,
@@ -36,6 +34,7 @@ class MAEDecoder(nn.Module):
             raise ValueError(f"decoder embed_dim must be a multiple of num_heads {num_heads}, got {embed_dim}")
         self.encoder_dim, self.patch_size, self.in_chans = encoder_dim, patch_size, in_chans
         self.num_patches = self.grid[0] * self.grid[1]
+        self.num_encoder_blocks = 1  # it reads the encoder's last tokens only
         self.embed = nn.Linear(encoder_dim, embed_dim)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
         table = sincos_positions(embed_dim, self.grid).to(torch.get_default_dtype())

@@ -112,26 +112,26 @@ class VisionTransformer(nn.Module):
             tokens = self._apply_block(block, tokens, self.relative_position_index)
         return tokens if self.norm is None else self.norm(tokens)
 
-    def token_maps(
+    def block_tokens(
         self,
         images: Float[Tensor, "b c h w"],
         keep: Int64[Tensor, "b k"],
         pos_embed: Float[Tensor, "1 tokens d"] | None = None,
         *,
         count: int,
-    ) -> Float[Tensor, "m b n d"]:
-        """(count, B, 1 + K, D) after `count` blocks at equal distances; the last is what `tokens` returns."""
+    ) -> Float[Tensor, "e b n d"]:
+        """(count, B, 1 + K, D): tokens after `count` of the blocks, spread evenly; the last are those of `tokens`."""
         depth = len(self.blocks)
         wanted = {depth * (index + 1) // count - 1 for index in range(count)}
         tokens = self._embed(images, keep, pos_embed)
-        maps = []
+        found = []
         for index, block in enumerate(self.blocks):
             tokens = self._apply_block(block, tokens, self.relative_position_index)
             if index in wanted:
-                maps.append(tokens)
+                found.append(tokens)
         if self.norm is not None:
-            maps[-1] = self.norm(tokens)
-        return torch.stack(maps)
+            found[-1] = self.norm(tokens)
+        return torch.stack(found)
 
     def feature_maps(
         self, images: Float[Tensor, "b c h w"], biases: list[Float[Tensor, "heads n n"]] | None = None

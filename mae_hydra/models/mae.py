@@ -119,11 +119,16 @@ class MAE(nn.Module):
             return self.encoder.depth_of(name.removeprefix("encoder."))
         return self.num_depths - 1
 
-    def _encode(self, images: Tensor, keep: Tensor, pos_embed: Tensor | None = None) -> Tensor:
-        """What the decoder reads: (B, 1 + K, D), or a map for each of several blocks."""
-        if self.decoder.encoder_maps == 1:
+    def _encode(
+        self,
+        images: Float[Tensor, "b c h w"],
+        keep: Int64[Tensor, "b k"],
+        pos_embed: Float[Tensor, "1 tokens d"] | None = None,
+    ) -> Float[Tensor, "*e b kept_and_cls d"]:
+        """What the decoder reads, of one block or of several."""
+        if self.decoder.num_encoder_blocks == 1:
             return self.encoder.tokens(images, keep, pos_embed)
-        return self.encoder.token_maps(images, keep, pos_embed, count=self.decoder.encoder_maps)
+        return self.encoder.block_tokens(images, keep, pos_embed, count=self.decoder.num_encoder_blocks)
 
     def _accept(self, size: int | Sequence[int]) -> None:
         pixels, grid = grid_of(size, self.encoder.patch_size)
@@ -179,8 +184,9 @@ def _check_fit(encoder: VisionTransformer, decoder: MAEDecoder) -> None:
     for name, (got, expected) in pairs.items():
         if got != expected:
             raise ValueError(f"the decoder's {name} must be {expected} to fit the encoder, got {got}")
-    if not 1 <= decoder.encoder_maps <= len(encoder.blocks):
-        raise ValueError(f"encoder_maps must lie in 1..{len(encoder.blocks)}, got {decoder.encoder_maps}")
+    if decoder.num_encoder_blocks > len(encoder.blocks):
+        most = len(encoder.blocks)
+        raise ValueError(f"num_encoder_blocks must be at most {most}, the encoder's, got {decoder.num_encoder_blocks}")
 
 
 def _check_keep(keep: Tensor, batch: int, num_patches: int) -> None:

@@ -29,7 +29,7 @@ def result_and_gradients(given: list[torch.Tensor], backend: SDPBackend | None =
 def test_gradients_are_those_of_attention_written_out(monkeypatch, rows):
     """Whether the queries are taken one by one, in parts that do not divide them, or all at once."""
     given = arguments(torch.float64)
-    monkeypatch.setattr(module, "AT_ONCE", 4 * 2 * 37 * rows)
+    monkeypatch.setattr(module, "AT_ONCE", 8 * 2 * 37 * rows)
     found, expected = result_and_gradients(given), result_and_gradients(given, SDPBackend.MATH)
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-11)
@@ -52,6 +52,20 @@ def test_half_precision_stays_as_near_to_the_truth_as_attention_written_out():
     assert [each.dtype for each in found] == [each.dtype for each in plain]
     for one, other, true in zip(found, plain, truth, strict=True):
         assert (one.double() - true).norm() <= 1.5 * (other.double() - true).norm() + 1e-12
+
+
+@pytest.mark.parametrize("case", ["no gradient is wanted", "the bias is fixed", "it is compiled"])
+def test_where_pytorch_fuses_by_itself_nothing_is_done_in_parts(monkeypatch, case):
+    given = arguments(torch.float32)
+    monkeypatch.setattr(module._InParts, "apply", lambda *_: pytest.fail("in parts"))
+    if case == "no gradient is wanted":
+        with torch.no_grad():
+            biased_attention(*given)
+    elif case == "the bias is fixed":
+        biased_attention(*given[:3], given[3].detach())
+    else:
+        monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+        biased_attention(*given)
 
 
 def test_no_map_of_attention_waits_for_the_backward_pass():

@@ -17,13 +17,13 @@ def cross(**changes) -> CrossDecoder:
     plain = decoder(image_size=32)
     settings = {
         "encoder_dim": plain.encoder_dim, "embed_dim": DIM, "depth": 3, "num_heads": HEADS, "mlp_ratio": 2.0,
-        "patch_size": plain.patch_size, "in_chans": 3, "image_size": 32,
+        "patch_size": plain.patch_size, "in_chans": 3, "image_size": 32, "num_encoder_blocks": 1,
     }  # fmt: skip
     return CrossDecoder(**(settings | changes))
 
 
-def build(*, encoder_maps: int = 1, **changes) -> MAE:
-    return mae(encoder=encoder(image_size=32), decoder=cross(encoder_maps=encoder_maps), **changes)
+def build(*, num_encoder_blocks: int = 1, **changes) -> MAE:
+    return mae(encoder=encoder(image_size=32), decoder=cross(num_encoder_blocks=num_encoder_blocks), **changes)
 
 
 def softmax_attention(state, name, tokens, seen):
@@ -45,20 +45,20 @@ def norm(state, name, tokens):
     return scaled * state[f"{name}.weight"] + state[f"{name}.bias"]
 
 
-@pytest.mark.parametrize("maps", [1, 2])
-def test_predictions_are_those_of_the_formula(maps):
-    part = cross(encoder_maps=maps).double()
+@pytest.mark.parametrize("count", [1, 2])
+def test_predictions_are_those_of_the_formula(count):
+    part = cross(num_encoder_blocks=count).double()
     scramble(part)
     state = part.state_dict()
-    latent = torch.randn(maps, 2, 4, part.encoder_dim, dtype=torch.float64)
+    latent = torch.randn(count, 2, 4, part.encoder_dim, dtype=torch.float64)
     keep, positions = torch.tensor([[0, 3, 9], [5, 1, 2]]), torch.tensor([[4, 15], [0, 7]])
     tokens = state["mask_token"] + state["pos_embed"][0, 1:][positions]
     for index in range(3):
         name = f"blocks.{index}"
         read = latent[0]
-        if maps > 1:
-            weighted = sum(state["map_weights"][index, each] * latent[each] for each in range(maps))
-            read = norm(state, f"map_norms.{index}", weighted)
+        if count > 1:
+            weighted = sum(state["block_weights"][index, each] * latent[each] for each in range(count))
+            read = norm(state, f"block_norms.{index}", weighted)
         seen = read @ state["embed.weight"].T + state["embed.bias"]
         tokens = tokens + softmax_attention(state, f"{name}.attn", norm(state, f"{name}.norm1", tokens), seen)
         hidden = (
@@ -67,38 +67,73 @@ def test_predictions_are_those_of_the_formula(maps):
         hidden = 0.5 * hidden * (1 + torch.erf(hidden / 2**0.5))
         tokens = tokens + hidden @ state[f"{name}.mlp.fc2.weight"].T + state[f"{name}.mlp.fc2.bias"]
     expected = norm(state, "norm", tokens) @ state["pred.weight"].T + state["pred.bias"]
-    found = part(latent if maps > 1 else latent[0], keep, positions)
+    found = part(latent if count > 1 else latent[0], keep, positions)
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize(("count", "blocks"), [(1, [4]), (2, [1, 4]), (3, [0, 2, 4]), (5, [0, 1, 2, 3, 4])])
-def test_token_maps_are_the_outputs_of_blocks_at_equal_distances(count, blocks):
+def test_block_tokens_are_the_outputs_of_blocks_that_are_spread_evenly(count, blocks):
     model = encoder(image_size=32, depth=5, out_indices=[4])
     scramble(model)
     images, keep = torch.randn(2, 3, 32, 32), torch.tensor([[0, 3, 9], [5, 1, 2]])
     outputs = []
     for block in model.blocks:
         block.register_forward_hook(lambda _module, _input, output: outputs.append(output))
-    maps = model.token_maps(images, keep, count=count)
-    assert len(maps) == count
-    for found, index in list(zip(maps, blocks, strict=True))[:-1]:
-        assert torch.equal(found, outputs[index])
-    assert torch.equal(maps[-1], model.tokens(images, keep))
+    found = model.block_tokens(images, keep, count=count)
+    assert len(found) == count
+    for tokens, index in list(zip(found, blocks, strict=True))[:-1]:
+        assert torch.equal(tokens, outputs[index])
+    assert torch.equal(found[-1], model.tokens(images, keep))
 
 
-def test_every_parameter_learns_from_every_map():
+def test_the_model_hands_the_blocks_that_are_asked_for_to_the_decoder():
+    model = build(num_encoder_blocks=2).double()
+    scramble(model)
+    images, noise = torch.randn(2, 3, 32, 32, dtype=torch.float64), torch.rand(2, 16)
+    found = model(images, noise=noise)
+    latent = model.encoder.block_tokens(images, found.keep, count=2)
+    torch.testing.assert_close(found.prediction, model.decoder(latent, found.keep))
+    hidden = found.hidden[..., None]
+    errors = (found.prediction - model.target(model.patches(images))).square() * hidden
+    loss = model.loss(Batch(images), noise=noise)
+    torch.testing.assert_close(loss.total, errors.mean(2).sum(), rtol=1e-10, atol=0)
+
+
+def test_no_parameter_is_left_out_of_training():
     """Replicas over devices wait for the gradient of every parameter, the encoder's final norm among them."""
-    model = build(encoder_maps=2)
+    model = build(num_encoder_blocks=2)
     model.loss(Batch(torch.randn(2, 3, 32, 32))).total.backward()
     trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     assert [name for name, weight in trained.items() if weight.grad is None] == []
-    assert model.decoder.map_weights.grad.ne(0).all()
+    for name in ("decoder.block_weights", "decoder.block_norms.0.weight", "encoder.norm.weight"):
+        assert trained[name].grad.ne(0).all(), name
 
 
-@pytest.mark.parametrize("maps", [0, 99])
-def test_an_impossible_number_of_encoder_maps_is_refused(maps):
-    with pytest.raises(ValueError, match=r"encoder_maps must lie in 1\.\.\d+, got"):
-        build(encoder_maps=maps)
+def test_the_weights_of_blocks_start_with_variance_one_over_their_number():
+    torch.manual_seed(0)
+    weights = cross(depth=1000, num_encoder_blocks=9).block_weights.detach()
+    assert weights.std().item() == pytest.approx(1 / 3, rel=0.05)
+    assert weights.mean().item() == pytest.approx(0, abs=0.02)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_the_loss_is_near_the_exact_one_under_autocast(count):
+    model = build(num_encoder_blocks=count)
+    images, noise = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8), torch.rand(4, 16)
+    exact = model.loss(Batch(images), noise=noise)
+    streams = []
+    for block in (*model.encoder.blocks, *model.decoder.blocks):
+        block.register_forward_hook(lambda _module, _input, output: streams.append(output.dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = model.loss(Batch(images), noise=noise)
+    assert set(streams) == {torch.float32}  # what blocks add up is never rounded
+    torch.testing.assert_close(loss.total, exact.total, rtol=0.02, atol=0)
+
+
+@pytest.mark.parametrize("count", [0, 99])
+def test_an_impossible_number_of_encoder_blocks_is_refused(count):
+    with pytest.raises(ValueError, match=r"num_encoder_blocks must be"):
+        build(num_encoder_blocks=count)
 
 
 def test_a_position_is_predicted_alike_alone_and_among_all():

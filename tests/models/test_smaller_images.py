@@ -60,8 +60,9 @@ def test_every_strategy_masks_smaller_images_at_the_same_ratio(masking):
     assert loss.count == 2 * 3
 
 
-def test_the_cross_attention_decoder_takes_them_too():
-    parts = {"encoder": encoder(), "decoder": CrossDecoder(**cross())}
+@pytest.mark.parametrize("num_encoder_blocks", [1, 2])
+def test_the_cross_attention_decoder_takes_them_too(num_encoder_blocks):
+    parts = {"encoder": encoder(), "decoder": CrossDecoder(**cross(), num_encoder_blocks=num_encoder_blocks)}
     model = mae(smaller=[16], predicted_share=0.34, **parts)
     loss = model.loss(Batch(torch.randn(2, 3, 16, 16)))
     assert loss.count == 2

@@ -7,6 +7,7 @@ import pytest
 from conftest import TINY_MAE, TINY_UPERNET
 
 from mae_hydra.benchmark import starting
+from mae_hydra.benchmark.timing import Timing
 from mae_hydra.commands import main
 
 
@@ -85,9 +86,17 @@ def test_a_mistake_is_one_sentence(capsys, words, message):
 
 
 @pytest.mark.slow
-def test_start_up_runs_whole_processes(forked_children):
+def test_every_command_of_start_up_runs(forked_children):
+    """Forked, so that all that imports take is missing: `mae-hydra benchmark start-up` itself tells what they take."""
     found = starting.starting(rounds=1, warmup=0)
     seconds = {name: timing["median"] for name, timing in found.numbers["timings"].items()}
+    assert seconds.keys() == {*starting.COMMANDS, *starting.FLOORS, "each further job of a sweep"}
     assert seconds["python alone"] < seconds[starting.SMOKE] < seconds[starting.SWEEP]
-    further = (seconds[starting.SWEEP] - seconds[starting.SMOKE]) / 2
-    assert seconds["each further job of a sweep"] == pytest.approx(further)
+
+
+def test_a_further_job_of_a_sweep_is_half_of_what_two_more_take(monkeypatch):
+    timings = dict.fromkeys([*starting.COMMANDS, *starting.FLOORS], Timing((1.0, 1.0)))
+    timings |= {starting.SMOKE: Timing((8.0, 9.0)), starting.SWEEP: Timing((12.0, 15.0))}
+    monkeypatch.setattr(starting, "alternate", lambda *_, **__: dict(timings))
+    found = starting.starting(rounds=2).numbers["timings"]["each further job of a sweep"]
+    assert found["seconds"] == [2.0, 3.0]
