@@ -55,9 +55,9 @@ class CrossDecoder(MAEDecoder):
     """From the encoder's visible tokens to pixel predictions (B, M, P) at any positions, each by itself.
 
     `num_encoder_blocks` e: 1 reads the encoder's tokens as `MAEDecoder` does. With more, decoder block i reads
-    norm_i(sum_j w_ij x_j), where x_j are the tokens after e blocks of the encoder (`VisionTransformer.block_tokens`)
-    and w_ij are learned from N(0, 1/e). Unlike the paper's, the last x_j is behind the encoder's final norm, which
-    would otherwise not be trained. ValueError where e < 1.
+    norm_i(sum_j w_ij x_j), where x_j are the tokens behind the j-th of e blocks (`VisionTransformer.block_tokens`) and
+    w_ij are learned from N(0, 1/e). The last x_j is behind the encoder's final norm, which would otherwise not be
+    trained; other implementations leave that norm out. ValueError where e < 1.
     """
 
     def __init__(
