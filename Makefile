@@ -23,9 +23,11 @@ $(STAMP): pyproject.toml $(PINNED)
 	@$(PYTHON) -m venv $(VENV)
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint $(PINNED) --editable ".[dev]"
 	@touch $@
+	@echo "The environment is ready. To use it in this shell: source $(VENV)/bin/activate"
 
 demo: setup
 	@$(RUN) -m mae_hydra demo
+	@echo "To go on from here: source $(VENV)/bin/activate"
 
 lint: setup
 	$(RUN) -m ruff check .
