@@ -4,6 +4,7 @@ VENV   ?= .venv
 PINNED ?= constraints.txt
 RUN    := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
+PEERS  := $(VENV)/.peers
 
 .PHONY: help setup demo check lint test test-lowest clean
 
@@ -34,10 +35,15 @@ lint: setup
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
-check: lint
+# What tests compare with: mmsegmentation's Python files, without its compiled operators.
+$(PEERS): $(STAMP) tests/peers.txt
+	@MMCV_WITH_OPS=0 $(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement tests/peers.txt
+	@touch $@
+
+check: lint $(PEERS)
 	$(RUN) -m pytest -q -n 2 --dist worksteal -m "not slow"
 
-test: lint
+test: lint $(PEERS)
 	$(RUN) -m pytest -q -n 2 --dist worksteal
 
 # Old versions warn of what newer ones have mended: here that is no error.
