@@ -231,6 +231,7 @@ def test_the_evaluation_crop_is_torchvisions_resize_and_centre_crop(
     reference = v2.CenterCrop(size)(resize(image))
     assert torch.equal(EvalCrop(size=size, crop_ratio=crop_ratio)(Sample(image, 3, "photo")).image, reference)
 
+
 @pytest.mark.parametrize(("size", "resized"), [(64, 73), (224, 256), (225, 225), (448, 448)])
 def test_up_to_224_pixels_the_evaluation_crop_leaves_an_eighth_out(size, resized):
     """MAE's rule, with its boundary: int(size / 0.875) and the centre, above 224 the whole shorter side."""
@@ -238,7 +239,6 @@ def test_up_to_224_pixels_the_evaluation_crop_leaves_an_eighth_out(size, resized
     border = round((resized - size) / 2)
     found = EvalCrop(size=size, crop_ratio=None)(Sample(image, 3, "photo")).image
     assert torch.equal(found, image[:, border : border + size, border : border + size])
-
 
 
 @pytest.mark.parametrize("size", [[16, 48], [48, 16]])
