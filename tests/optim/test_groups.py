@@ -193,7 +193,7 @@ def test_a_model_without_anything_to_train_is_refused():
 
 
 def test_three_steps_equal_the_formula_of_adamw():
-    """By hand in float64: three steps tell the two betas apart, a large epsilon shows itself; decay is apart from both."""
+    """By hand in float64: three steps tell the betas apart, a large epsilon shows itself."""
     settings = ADAMW | {"betas": [0.8, 0.95], "eps": 0.1, "lr": 0.01}
     model = Two().double()
     optimizer = adamw(model, layer_decay=0.5, decay_rule="pretrain", **settings)
