@@ -9,7 +9,6 @@ import os
 import random
 import re
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +21,7 @@ from rich.progress import track
 
 ROOT = Path(__file__).resolve().parents[1]
 COPIED = ("mae_hydra", "conf", "tests", "docs", "train.py", "Makefile", "README.md", "pyproject.toml")
-# What means nothing: a bar between types is no arithmetic, a method without its decorator is merely undefined, and small
+# What means nothing: a bar between types is no arithmetic, a method without its decorator is undefined, and small
 # numbers that are equal are the same object.
 MEANINGLESS = re.compile(r"core/(ReplaceBinaryOperator_BitOr|RemoveDecorator|ReplaceComparisonOperator_(Not)?Eq_Is)")
 PATIENCE = 300.0  # seconds for the tests of one fault: a loop that never ends is noticed too
