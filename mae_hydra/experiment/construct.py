@@ -8,6 +8,7 @@ import hydra.utils
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, ListConfig
 
+from mae_hydra.archive import short
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.trust import Origin, judge
 
@@ -21,6 +22,11 @@ def build(node: DictConfig, key: str, *args: Any, origin: Origin = "person", **k
     """
     for path, target in targets(node, key):
         judge(target, path, origin)
+    for path, text in _texts(node, key):
+        if "${" in text:  # meant as a text, where it is one still; Hydra would resolve it once more
+            raise UserError(
+                f"{path} = {short(text)} holds an interpolation that would be resolved later: write its value"
+            )
     options: dict[str, Any] = {"_convert_": "all"}
     if hasattr(hydra.utils, "execution_whitelist"):  # Hydra 1.4 has a list of its own; ours has been applied
         options["_execution_whitelist_"] = [f"{target.rpartition('.')[0]}.*" for _, target in targets(node, key)]
@@ -68,6 +74,18 @@ def targets(node: Any, key: str) -> Iterator[tuple[str, Any]]:
             yield key, node["_target_"]
         for name in node:
             yield from targets(node[name], f"{key}.{name}")
+
+
+def _texts(node: Any, key: str) -> Iterator[tuple[str, str]]:
+    """(key, text) of every text below `node`, resolved."""
+    if isinstance(node, str):
+        yield key, node
+    elif isinstance(node, ListConfig):
+        for position, child in enumerate(node):
+            yield from _texts(child, f"{key}[{position}]")
+    elif isinstance(node, DictConfig):
+        for name in node:
+            yield from _texts(node[name], f"{key}.{name}")
 
 
 def _root_cause(error: BaseException) -> BaseException:

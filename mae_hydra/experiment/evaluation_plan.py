@@ -13,7 +13,7 @@ from mae_hydra.errors import UserError
 from mae_hydra.experiment.check import check
 from mae_hydra.experiment.compose import compose_config
 from mae_hydra.experiment.construct import evaluator_nodes
-from mae_hydra.experiment.from_file import recorded_overrides
+from mae_hydra.experiment.from_file import check_addresses, recorded_overrides
 from mae_hydra.experiment.identify import overrides_of
 from mae_hydra.weights import Checkpoint, describe, read_checkpoint
 
@@ -40,6 +40,7 @@ def plan_evaluation(path: Path, overrides: Sequence[str], prefer: str) -> Plan:
         raise UserError(f"{taken[0]} cannot be changed here: the model comes from the checkpoint")
     config = compose_config(command_line(checkpoint, overrides))
     check(config, origin="file")
+    check_addresses(config, overrides, str(path))
     if not evaluator_nodes(config):
         raise UserError(
             "there is nothing to evaluate: evaluation is none; add evaluation=segment or evaluation=pretrain"

@@ -1,7 +1,8 @@
 """What was written down by an earlier run, or by somebody else: taken as it stands, and never as a program."""
 
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from mae_hydra.errors import UserError
 MOST_BYTES = 1 << 19  # of a configuration or a list of overrides; the largest recipe has a hundredth of it
 DEEPEST = 32  # levels of a configuration
 MOST_VALUES = 100_000
+MOST_JSON = 1 << 26  # bytes
 HYDRAS_OWN = re.compile(r"(\A|[+~@:])hydra\b")  # in the key of an override
 CALLED = re.compile(r"\$\{[^${}]*:")  # ${oc.env:HOME}: a function, and its argument; ${model.name} is only a reference
 
@@ -44,6 +46,35 @@ def read_recorded(file: Path) -> Any:
         raise UserError(f"{file} cannot be read: {error.strerror or error}") from error
 
 
+def read_json(file: Path) -> Any:
+    """What a JSON file of a run holds, None where there is none; UserError where it cannot be read."""
+    try:
+        with file.open("rb") as stream:
+            text = stream.read(MOST_JSON + 1)
+        if len(text) > MOST_JSON:
+            raise ValueError(f"more than {MOST_JSON:,} bytes")
+        return json.loads(text)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{file} cannot be read ({short(error)}); get it again, or remove it") from error
+
+
+def read_rows(file: Path, score: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows of a table with a name and one of the scores each, [] where there is none."""
+    rows = read_json(file)
+    cells = (int, float, str, type(None))
+    if rows is None:
+        return []
+    whole = isinstance(rows, list) and all(isinstance(row, dict) and isinstance(row.get("name"), str) for row in rows)
+    if not whole or not all(isinstance(cell, cells) for row in rows for cell in row.values()):
+        raise UserError(f"{file} is not a table of a run; get it again, or remove it")
+    numbers = (int, float, type(None))
+    if not any(all(name in row and isinstance(row[name], numbers) for row in rows) for name in score):
+        raise UserError(f"{file} has no column of numbers {' or '.join(score)}; get it again, or remove it")
+    return rows
+
+
 def recorded_overrides(file: Path) -> list[str] | None:
     """The overrides that a run was started with, from its overrides.yaml; None where that holds none.
 
@@ -66,6 +97,34 @@ def check_overrides(words: Sequence[str], where: str) -> None:
                 f"{where}: {short(word)} is not taken from a file, because it could start other programs or tell what "
                 "only this machine knows; take it out, and type it where it is meant"
             )
+
+
+def check_addresses(config: DictConfig, typed: Sequence[str], where: str) -> None:
+    """UserError where the data of a recorded `config` lie at an address that none of the words `typed` now says."""
+    for key, value in _texts(OmegaConf.to_container(config.data, resolve=True), "data"):
+        if "://" in value and not any(value in word for word in typed):
+            raise UserError(
+                f"{where} reads {key} = {short(value)}, and no connection is opened because a file says so; "
+                f"where that is right, add {key}={short(value)}"
+            )
+
+
+def wrong_kind(content: Any, kinds: Mapping[str, tuple[type, ...]]) -> str | None:
+    """What is wrong with the values of a table read from a file, by the kinds that they must be of; None: nothing."""
+    if not isinstance(content, dict):
+        return "it holds no table"
+    for name, kind in kinds.items():
+        if name in content and (not isinstance(content[name], kind) or isinstance(content[name], bool)):
+            return f"its {name} is {short(repr(content[name]), 40)}"
+    return None
+
+
+def _texts(value: Any, key: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, str):
+        yield key, value
+    elif isinstance(value, Mapping):
+        for name, each in value.items():
+            yield from _texts(each, f"{key}.{name}")
 
 
 def _escaped(value: Any, depth: int, count: list[int]) -> Any:

@@ -1,7 +1,7 @@
 """What Hydra builds for itself, before a job begins: callbacks, launcher, sweeper, loggers; judged before it does.
 
 Hydra imports and calls whatever stands in `hydra.callbacks`, in the logging configuration, or behind `pkg://` in the
-search path. It composes every configuration in one function and opens every package in one class: both ask here first.
+search path. It composes every configuration in one function and opens every folder in one: both ask here first.
 """
 
 import functools
@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.core_plugins.importlib_resources_config_source import ImportlibResourcesConfigSource
+from hydra._internal.config_repository import ConfigRepository
+from hydra.core.config_search_path import ConfigSearchPath
 from omegaconf import DictConfig, ListConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -28,11 +29,11 @@ STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
 CALLED_BY_LOGGING = ("class", "()", "queue", "listener")
 
 
-def guard(loader: Any = ConfigLoaderImpl, source: Any = ImportlibResourcesConfigSource) -> None:
+def guard(loader: Any = ConfigLoaderImpl, repository: Any = ConfigRepository) -> None:
     """From now on, in this process; safe to call more than once."""
     if getattr(loader.load_configuration, "guarded", False):
         return
-    load, open_package = loader.load_configuration, source.__init__
+    load, open_sources = loader.load_configuration, repository.initialize_sources
 
     @functools.wraps(load)
     def judged(*arguments: Any, **named: Any) -> DictConfig:
@@ -42,15 +43,17 @@ def guard(loader: Any = ConfigLoaderImpl, source: Any = ImportlibResourcesConfig
                 raise _refused(f"{key} = {name}")
         return config
 
-    @functools.wraps(open_package)
-    def judged_package(self: Any, provider: str, path: str) -> None:
-        package = path.partition("://")[2].strip("/").replace("/", ".")
-        if not is_below(package, (*PACKAGES, *trusted_packages())):
-            raise _refused(f"the search path {path}")
-        open_package(self, provider, path)
+    @functools.wraps(open_sources)
+    def judged_sources(self: Any, config_search_path: ConfigSearchPath) -> None:
+        for entry in config_search_path.get_path():
+            scheme, _, place = str(entry.path).partition("://")
+            package = place.strip("/").replace("/", ".")
+            if scheme == "pkg" and not is_below(package, (*PACKAGES, *trusted_packages())):
+                raise _refused(f"the search path {entry.path}")
+        open_sources(self, config_search_path)
 
     judged.guarded = True  # type: ignore[attr-defined]
-    loader.load_configuration, source.__init__ = judged, judged_package
+    loader.load_configuration, repository.initialize_sources = judged, judged_sources
 
 
 def _refused(what: str) -> UserError:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_type_hints
 
+from mae_hydra.archive import short
 from mae_hydra.errors import UserError
 
 # Who says what is to be built. "person": a command line, a notebook, option files. "file": a run directory, recorded
@@ -20,7 +21,6 @@ Origin = Literal["person", "file", "model"]
 
 TRUST = "MAE_HYDRA_TRUST"  # environment: packages of one's own, separated by commas
 DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
-LONGEST_SHOWN = 80
 
 
 CLASS = "builtins.object"
@@ -152,8 +152,7 @@ def _kind(found: Any) -> str:
 
 
 def _shown(target: Any) -> str:
-    text = target if isinstance(target, str) else repr(target)
-    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
+    return short(target if isinstance(target, str) and DOTTED.fullmatch(target) else repr(target))
 
 
 def _way_out(target: str, group: str, origin: Origin) -> str:
@@ -161,6 +160,6 @@ def _way_out(target: str, group: str, origin: Origin) -> str:
     allowed = rooms if len(_rooms(group, origin)) < len(ROOMS) else "a part of mae_hydra"
     own = f"to allow a package of yours, set {TRUST}=<package>"
     if origin == "person":
-        return f"what can be is {allowed}, and classes of {', '.join(LIBRARIES)}; {own}"
+        return f"what can be is {allowed}, and layers, optimizers, transforms and metrics of libraries; {own}"
     of_it = "as the model of a checkpoint" if origin == "model" else "from a file"
     return f"only {allowed} is built {of_it}; {own}"

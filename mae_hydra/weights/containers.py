@@ -69,8 +69,9 @@ def _read_parts(folder: Path, index: Path) -> Content:
         raise UserError(f"{index} lists no parts; download it again")
     tensors: dict[str, Tensor] = {}
     checked = True
+    beside = {file.name for file in folder.iterdir() if file.is_file()}  # a name that leads elsewhere is not among them
     for part in sorted({str(part) for part in listed.values()}):
-        if Path(part).name != part or "\0" in part or not (folder / part).is_file():
+        if part not in beside:
             raise UserError(f"{index} names {short(part)}, which is not in {folder}; download it as well")
         content = read_content(folder / part)
         tensors |= content.tensors

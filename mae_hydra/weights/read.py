@@ -53,6 +53,8 @@ def read_checkpoint(path: str | Path, prefer: Literal["last", "best"] = "last") 
         tensors, meta = layout.to_native(content.tensors), told(content)
     except Unfit as error:
         raise UserError(f"{file} {error}") from error
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from error
     except (RuntimeError, IndexError, ValueError) as error:  # parts of other shapes than their names say
         reason = short(str(error).splitlines()[0])
         raise UserError(f"{file} has the names of {layout.name} and not its shapes ({reason}); get it again") from error
