@@ -45,7 +45,7 @@ def _configuration(first: Run, second: Run) -> Iterator[Difference]:
 
 def _files(first: Run, second: Run) -> Iterator[Difference]:
     for name, part in FILES.items():
-        ours, theirs = (flatten(read_json(run.directory / name) or {}) for run in (first, second))
+        ours, theirs = (flatten(_table(run.directory / name)) for run in (first, second))
         for key in sorted((ours.keys() | theirs.keys()) - ALWAYS_OTHERS):
             if ours.get(key) != theirs.get(key):
                 yield Difference(part, key, ours.get(key), theirs.get(key))
@@ -54,6 +54,13 @@ def _files(first: Run, second: Run) -> Iterator[Difference]:
     if changes[0] != changes[1]:
         lines = [f"{len(change.splitlines())} lines" for change in changes]
         yield Difference("code", "git.diff", *lines)
+
+
+def _table(file: Path) -> dict[str, Any]:
+    content = read_json(file)
+    if content is not None and not isinstance(content, dict):
+        raise UserError(f"{file} holds no table; get it again, or remove it")
+    return content or {}
 
 
 def _results(first: Run, second: Run) -> Iterator[Difference]:

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.entry import UNKNOWN_TARGET, model_of
+from mae_hydra.experiment.entry import UNKNOWN_TARGET
 from mae_hydra.experiment.identify import configuration_of
+from mae_hydra.experiment.sketch import sketch_of
 from mae_hydra.weights import (
     Checkpoint,
     check_finite,
@@ -53,8 +54,7 @@ def convert(checkpoint: Checkpoint, output: str | Path, target: str, overrides: 
 
 def _check_whole(checkpoint: Checkpoint, config: Mapping[str, Any]) -> None:
     """Every tensor of the model is there with its shape, and no other; nothing is allocated for it."""
-    with torch.device("meta"):
-        model = model_of(checkpoint, config)
+    model = sketch_of(checkpoint, config)
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     found = {_within(model, name): tuple(tensor.shape) for name, tensor in checkpoint.tensors.items()}
     for complaint in _differences(wanted, found):

@@ -1,6 +1,5 @@
 """Evaluating a checkpoint on any data, with any inference: exact, resumable, over any number of processes."""
 
-import json
 import resource
 import sys
 import time
@@ -25,7 +24,7 @@ from mae_hydra.experiment.construct import build, complete, evaluator_nodes
 from mae_hydra.experiment.evaluation_plan import Plan, default_folder, plan_evaluation
 from mae_hydra.experiment.evaluation_report import EvaluationReport, write_report
 from mae_hydra.experiment.provenance import environment
-from mae_hydra.experiment.status import write_json
+from mae_hydra.experiment.status import read_json, write_json
 
 Samples = list[tuple[int, Sample]]
 
@@ -60,7 +59,7 @@ def evaluate(path: Path, overrides: Sequence[str], out: Path | None, prefer: str
 def _look_back(folder: Path, plan: Plan) -> dict[str, Any] | None:
     """The results of an evaluation that is complete; UserError where the folder belongs to another one."""
     mark = folder / "fingerprint.json"
-    known = json.loads(mark.read_text())["fingerprint"] if mark.is_file() else None
+    known = _told(mark, "fingerprint", str)
     occupied = folder.is_dir() and any(folder.iterdir())
     barrier()  # nobody writes before everybody has looked
     if known is None:
@@ -77,10 +76,17 @@ def _look_back(folder: Path, plan: Plan) -> dict[str, Any] | None:
             "or remove it"
         )
     results = folder / "results.json"
-    if not results.is_file():
+    if _told(results, "images", int) is None:
         return None
-    found = json.loads(results.read_text())
-    return {**found, "already_complete": True}
+    return {**read_json(results), "already_complete": True}
+
+
+def _told(file: Path, key: str, kind: type) -> Any:
+    """A value of a file of an evaluation, None where there is no file; UserError where it is another's."""
+    content = read_json(file)
+    if content is not None and (not isinstance(content, dict) or not isinstance(content.get(key), kind)):
+        raise UserError(f"{file} is not what an evaluation writes; give another folder with --out, or remove this one")
+    return None if content is None else content[key]
 
 
 def _evaluate(plan: Plan, data: ImageData, model: nn.Module, folder: Path) -> dict[str, Any]:

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.check import check
 from mae_hydra.experiment.compose import compose_config
 from mae_hydra.experiment.construct import evaluator_nodes
+from mae_hydra.experiment.from_file import check_addresses, recorded_overrides
 from mae_hydra.experiment.identify import overrides_of
 from mae_hydra.weights import Checkpoint, describe, read_checkpoint
 
@@ -39,7 +39,8 @@ def plan_evaluation(path: Path, overrides: Sequence[str], prefer: str) -> Plan:
     if taken:
         raise UserError(f"{taken[0]} cannot be changed here: the model comes from the checkpoint")
     config = compose_config(command_line(checkpoint, overrides))
-    check(config)
+    check(config, origin="file")
+    check_addresses(config, overrides, str(path))
     if not evaluator_nodes(config):
         raise UserError(
             "there is nothing to evaluate: evaluation is none; add evaluation=segment or evaluation=pretrain"
@@ -105,8 +106,7 @@ def _recorded(checkpoint: Checkpoint) -> list[str] | None:
     file = checkpoint.path.parent.parent / "overrides.yaml"
     if checkpoint.path.parent.name != "checkpoints" or not file.is_file():
         return None
-    content = yaml.safe_load(file.read_text())
-    return [str(each) for each in content] if isinstance(content, list) else None
+    return recorded_overrides(file)
 
 
 def _digest(file: Path) -> str:

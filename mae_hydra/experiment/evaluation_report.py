@@ -1,7 +1,6 @@
 """What an evaluation leaves behind: tables on the screen and as files, and figures."""
 
 import csv
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from mae_hydra.evaluation.mean_iou import Counts, score
 from mae_hydra.evaluation.metrics import segmentation_scores
 from mae_hydra.evaluation.pictures import channels_last, segmentation_sheet
 from mae_hydra.evaluation.tally import Tally
+from mae_hydra.experiment.from_file import read_rows
 from mae_hydra.experiment.status import write_json
 from mae_hydra.figures import class_bars, confusion_matrix, save
 from mae_hydra.types import Evaluation, Picture
@@ -135,9 +135,8 @@ def _write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 def show(results: Mapping[str, Any], folder: Path) -> None:
     """Print the table of the classes, where there is one, and the scores."""
     console = Console()
-    file = folder / "per_class.json"
-    if file.is_file():
-        rows = json.loads(file.read_text())
+    rows = read_rows(folder / "per_class.json", ("accuracy", "IoU"))
+    if rows:
         console.print(accuracy_table(rows) if "accuracy" in rows[0] else class_table(rows))
     numbers = {name: value for name, value in results.items() if isinstance(value, float)}
     line = "   ".join(

@@ -111,7 +111,7 @@ class _Segmentations:
         self.model, self.options = model, options
         overrides = [f"inference={options.inference or 'slide'}"]
         config = compose_config(command_line(checkpoint, overrides))
-        self.inference: Any = build(config.inference, "inference")
+        self.inference: Any = build(config.inference, "inference", origin="file")
         if isinstance(self.inference, Reconstruct):
             raise UserError("a UPerNet takes --inference slide, whole or multiscale_flip, got reconstruct")
         count, meta = model.num_classes, checkpoint.meta

@@ -37,6 +37,10 @@ def check_stages(stages: Mapping[str, Any]) -> None:
     for name, overrides in stages.items():
         if not isinstance(overrides, Sequence) or isinstance(overrides, str):
             raise UserError(f"then.{name} must be a list of overrides, as they are typed, got {overrides!r}")
+        options = [word for word in overrides if str(word).startswith("-")]
+        if options or not re.fullmatch(r"\w[\w.-]*", name):
+            what = f"{options[0]} is an option" if options else "it names a directory: letters, digits, . _ -"
+            raise UserError(f"then.{name} holds overrides alone ({what})")
     if stages and world_size() > 1:
         raise UserError("what follows a run (then) starts processes of its own: use engine.devices instead of torchrun")
 
