@@ -13,7 +13,7 @@ from mae_hydra.errors import UserError
 from mae_hydra.experiment.check import check, complaints
 from mae_hydra.experiment.compose import compose_config
 from mae_hydra.experiment.construct import build as construct
-from mae_hydra.experiment.identify import configuration_of
+from mae_hydra.experiment.recorded import model_configuration
 from mae_hydra.seeds import seed_device
 from mae_hydra.weights import Checkpoint, load_exact, read_checkpoint
 
@@ -38,19 +38,19 @@ def load(path: str | Path, *overrides: str) -> nn.Module:
     """A trained model in eval mode, with the normalisation it was trained with.
 
     `path` is a run directory (its best checkpoint is taken, where there is one, otherwise the last), or a checkpoint
-    file or folder in any known layout. A file that holds an encoder alone gives a VisionTransformer. `overrides` say
-    what a released file does not tell, e.g. "backbone.num_heads=6".
+    file or folder in any known layout. A file that holds an encoder alone gives a VisionTransformer. `overrides` go
+    on top of the configuration that it carries, or say what a released file does not tell: "backbone.num_heads=6".
     """
     return model_from(read_checkpoint(path, prefer="best"), *overrides)
 
 
 def model_from(checkpoint: Checkpoint, *overrides: str) -> nn.Module:
     """`load` of a checkpoint that has been read."""
-    config = checkpoint.meta.get("config")
-    if not config or overrides:
-        config = configuration_of(checkpoint, overrides)
-        if checkpoint.kind == "mae" and "norm_pix" not in checkpoint.meta:
-            log.warning("%s: %s", checkpoint.path, UNKNOWN_TARGET)
+    config, notes = model_configuration(checkpoint, overrides)
+    for note in notes:
+        log.warning("%s: %s", checkpoint.path, note)
+    if "config" not in checkpoint.meta and checkpoint.kind == "mae" and "norm_pix" not in checkpoint.meta:
+        log.warning("%s: %s", checkpoint.path, UNKNOWN_TARGET)
     with torch.random.fork_rng():
         model = model_of(checkpoint, config)
     load_exact(model, checkpoint)

@@ -1,0 +1,76 @@
+"""A recorded configuration as OmegaConf has it, with nothing to resolve but what today's option files put in it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from mae_hydra.experiment.option_files import Tree, stated
+
+NOTHING = object()
+
+
+def literal(record: Mapping[str, Any]) -> DictConfig:
+    """`record` as a configuration in which nothing is an interpolation, whatever a file may have put there."""
+    return OmegaConf.create({str(name): _escaped(value) for name, value in record.items() if name != "hydra"})
+
+
+def resolved(config: DictConfig) -> Tree:
+    found = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(found, dict)
+    return {str(name): value for name, value in found.items()}
+
+
+def restore(config: DictConfig, *, with_paths: bool) -> None:
+    """Put back the interpolations of today's option files wherever they give what was recorded.
+
+    What is typed then reaches all that follows it. `with_paths`: also those that name a folder of this machine.
+    """
+    was, plain = config.copy(), resolved(config)
+    if plain.get("model") and plain["model"] == plain.get("backbone"):
+        config["model"] = "${backbone}"  # an encoder alone
+        del plain["model"]
+    for place, text, value in _candidates(plain, ""):
+        if "${paths." in text and not with_paths:
+            continue
+        if not _follows(config, place) and _value(was, text) == value:
+            OmegaConf.update(config, place, text, merge=False)
+
+
+def _candidates(node: Tree, key: str) -> Any:
+    """(key, interpolation, recorded value) below `node`, an owner before its parts."""
+    arguments = stated(str(node["_target_"])) if "_target_" in node else {}
+    for name, value in node.items():
+        place = f"{key}.{name}" if key else str(name)
+        yield from ((place, text, value) for text in arguments.get(name, ()) if isinstance(text, str) and "${" in text)
+        if isinstance(value, dict):
+            yield from _candidates(value, place)
+
+
+def _follows(config: DictConfig, place: str) -> bool:
+    """Whether the key, or what it lies in, is an interpolation already."""
+    node: Any = config
+    for name in place.split("."):
+        if OmegaConf.is_interpolation(node, name):
+            return True
+        node = node[name]
+    return False
+
+
+def _value(config: DictConfig, text: str) -> Any:
+    """What an interpolation gives in `config`; NOTHING where it cannot."""
+    try:
+        config["probe"] = text
+        node: Any = config["probe"]
+        return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+    except OmegaConfBaseException:
+        return NOTHING
+
+
+def _escaped(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(name): _escaped(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_escaped(each) for each in value]
+    return value.replace("${", "\\${") if isinstance(value, str) else value
