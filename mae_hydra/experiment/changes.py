@@ -16,7 +16,8 @@ class Change(NamedTuple):
     training: Any
 
     def __str__(self) -> str:
-        return f"{shown(self.now)} ({'not in training' if self.training == ABSENT else f'training: {shown(self.training)}'})"
+        before = "not in training" if self.training == ABSENT else f"training: {shown(self.training)}"
+        return f"{shown(self.now)} ({before})"
 
 
 def changes(now: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Change]:

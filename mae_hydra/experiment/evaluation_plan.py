@@ -21,6 +21,7 @@ from mae_hydra.weights import Checkpoint, read_checkpoint
 BY_THE_CHECKPOINT = ("model", "backbone", "head")
 PARTS = ("data", "inference", "evaluation", "engine")
 BY_TASK = {"segment": "segment", "classify": "classify", "pretrain": "pretrain"}  # of a run that evaluated nothing
+WHOLE = "mae_hydra.inference.Whole"
 HOW = ("num_workers", "batch_size", "prefetch", "cache", "cache_gb", "max_bad_share")
 
 
@@ -61,6 +62,8 @@ def plan_evaluation(path: Path, words: Sequence[str], prefer: str, more: Sequenc
     found = recorded(checkpoint, words, PARTS, more)
     if not found.tree.get("evaluation") or not evaluator_nodes(found.config):
         found = _with_an_evaluation(found, checkpoint, words, more)
+    if _takes_other_pictures(found, words):
+        found = recorded(checkpoint, ["inference=slide", *words], PARTS, more)
     lifted = _lift_limits(found)
     if "engine.devices" not in found.typed:
         found.tree["engine"]["devices"] = 1  # of the training; here torchrun says it
@@ -95,6 +98,13 @@ def _with_an_evaluation(
             "there is nothing to evaluate: evaluation is none; add evaluation=segment or evaluation=pretrain"
         )
     return recorded(checkpoint, [f"evaluation={task}", *words], PARTS, more)
+
+
+def _takes_other_pictures(found: Recorded, words: Sequence[str]) -> bool:
+    """Whether pictures come that may be larger than those which a training looked at whole, and nobody said how."""
+    other = {"data.root", "data._target_"} & found.changes().keys()
+    said = any(word.lstrip("+").startswith("inference") for word in words)
+    return bool(other) and not said and found.tree["inference"].get("_target_") == WHOLE
 
 
 def _lift_limits(found: Recorded) -> dict[str, int]:

@@ -34,7 +34,7 @@ def restore(config: DictConfig, *, with_paths: bool) -> None:
     for place, text, value in _candidates(plain, ""):
         if "${paths." in text and not with_paths:
             continue
-        if not _follows(config, place) and _value(was, text) == value:
+        if not _follows(config, place) and value_of(was, text) == value:
             OmegaConf.update(config, place, text, merge=False)
 
 
@@ -58,11 +58,11 @@ def _follows(config: DictConfig, place: str) -> bool:
     return False
 
 
-def _value(config: DictConfig, text: str) -> Any:
-    """What an interpolation gives in `config`; NOTHING where it cannot."""
+def value_of(config: DictConfig, value: Any) -> Any:
+    """What a value of an option file, perhaps an interpolation, gives in `config`; NOTHING where it cannot."""
     try:
-        config["probe"] = text
-        node: Any = config["probe"]
+        probe = OmegaConf.create({"probe": value}, parent=config)
+        node: Any = probe["probe"]
         return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
     except OmegaConfBaseException:
         return NOTHING

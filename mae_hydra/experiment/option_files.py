@@ -34,16 +34,30 @@ def option(group: str, name: str, more: Sequence[Path] = ()) -> Tree:
     if name not in there:
         raise UserError(unknown_option(group, name, there))
     words = [f"hydra.searchpath=[{','.join(f'file://{path.absolute()}' for path in more)}]"] if more else []
+    return _composed([*words, f"+{group}={name}"]).get(group, {})
+
+
+def paths() -> Tree:
+    """Where data and outputs lie on this machine, as its `conf/local` and environment say."""
+    own = (config_dir() / "local" / "default.yaml").is_file()
+    found = OmegaConf.create(_composed(["+paths=default", *(["+local=default"] if own else [])])["paths"])
+    found["run_dir"] = "."  # there is none
+    plain = OmegaConf.to_container(found, resolve=True)
+    assert isinstance(plain, dict)
+    return {str(name): value for name, value in plain.items()}
+
+
+def _composed(words: Sequence[str]) -> Tree:
     backup = get_gh_backup()  # a notebook may use Hydra for itself
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(config_dir()), version_base="1.3", job_name="option"):
-            content: Any = OmegaConf.to_container(compose(None, overrides=[*words, f"+{group}={name}"]), resolve=False)
+            content: Any = OmegaConf.to_container(compose(None, overrides=list(words)), resolve=False)
     except Exception as error:
-        raise UserError(explain(error, [f"{group}={name}"])) from error
+        raise UserError(explain(error, words)) from error
     finally:
         restore_gh_from_backup(backup)
-    found: Tree = content.get(group, {})
+    found: Tree = content
     return found
 
 

@@ -10,7 +10,6 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -21,19 +20,22 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mae_hydra.errors import UserError
 from mae_hydra.experiment import resolvers
-from mae_hydra.experiment.changes import HOW, Change, at, changes, shown
+from mae_hydra.experiment.changes import Change, at, changes
+from mae_hydra.experiment.check import GROUPS, check
+from mae_hydra.experiment.choose import choose
 from mae_hydra.experiment.complete import complete
 from mae_hydra.experiment.compose import compose_config
-from mae_hydra.experiment.construct import OWN, TRUST
+from mae_hydra.experiment.construct import OWN, TRUST, targets
 from mae_hydra.experiment.identify import configuration_of, overrides_of
 from mae_hydra.experiment.literal import literal, resolved, restore
 from mae_hydra.experiment.mistakes import explain
-from mae_hydra.experiment.option_files import UNSET, Tree, groups, option
+from mae_hydra.experiment.option_files import Tree, groups, paths
+from mae_hydra.experiment.places import with_places
 from mae_hydra.experiment.status import flatten, read_json
-from mae_hydra.weights import Checkpoint
+from mae_hydra.weights import Checkpoint, read_checkpoint
 
-OF_THE_MODEL = ("image_size", "channels", "mean", "std")  # of the data's keys: what the weights were made for
 MODEL_PARTS = ("backbone", "head", "model")
+ALL_PARTS = tuple(group for group in GROUPS if group not in ("logger", "paths"))
 OF_A_TRAINING = ("experiment", "sweep", "debug")
 
 
@@ -71,10 +73,13 @@ def recorded(
     """
     record = checkpoint.meta.get("config")
     if record:
+        record, notes = with_places(record, checkpoint.path)
         for part in parts:
             if not isinstance(record.get(part), Mapping):
                 raise UserError(f"{checkpoint.path} carries a configuration without {part}: it is not this program's")
-        return _on_top(literal(record), words, choices_of(checkpoint), parts, more)
+        found = _on_top(literal(record), words, choices_of(checkpoint), parts, more)
+        _judge(found, parts, checkpoint.path)
+        return replace(found, notes=[*notes, *found.notes])
     composed = compose_config(overrides_of(checkpoint, words))
     composed.data.batch_size = 1  # pictures of any size
     return replace(_on_top(composed, words, {}, parts, more, restoring=False), record=None)
@@ -88,10 +93,33 @@ def model_configuration(checkpoint: Checkpoint, words: Sequence[str] = ()) -> tu
     if words:
         found = recorded(checkpoint, words, MODEL_PARTS)
         return found.tree, found.notes
-    config = literal(record)
-    tree: Any = OmegaConf.to_container(config, resolve=False)
-    notes = complete(tree.get("model"), "model")
-    return resolved(OmegaConf.create(tree)), notes
+    config, notes = complete(literal(record), ["model"])
+    return resolved(config), notes
+
+
+def composed(words: Sequence[str]) -> DictConfig:
+    """The configuration of `python train.py <words>`; where the first word is a run or a checkpoint, its own with the
+    others on top. UserError where something in it does not fit."""
+    of_a_run = bool(words) and "=" not in words[0] and Path(words[0]).expanduser().exists()
+    if of_a_run:
+        checkpoint = read_checkpoint(words[0], prefer="best")
+        config = recorded(checkpoint, words[1:], ALL_PARTS if "config" in checkpoint.meta else ()).config
+    else:
+        config = compose_config(words)
+    check(config)
+    return config
+
+
+def _judge(found: Recorded, parts: Sequence[str], path: Path) -> None:
+    """UserError where the file names a target of somebody else's; nothing is imported for it."""
+    for part in set(parts) - found.brought:
+        for key, target in targets(found.config[part], part):
+            if not target.startswith(of_a_file()):
+                package = target.partition(".")[0]
+                raise UserError(
+                    f"{path} carries {key}._target_ = {target}, and of a file nothing is built but this program's own "
+                    f"parts; to allow that package, set {TRUST}={package}"
+                )
 
 
 def of_a_file() -> tuple[str, ...]:
@@ -123,19 +151,19 @@ def _on_top(
     try:
         if restoring and words:
             restore(config, with_paths=any(key.startswith("paths.") for key in typed))
-        config["paths"] = compose_config([]).paths  # of this machine, not of the training's
+        config["paths"] = paths()  # of this machine, not of the training's
         notes = []
         for group, name in chosen.items():
-            notes += _choose(config, record, group, name, choices.get(group), keys, more)
+            notes += choose(config, record, group, name, choices.get(group), keys, more)
         OmegaConf.set_struct(config, True)
         ConfigLoaderImpl._apply_overrides_to_config(keys, config)
-        tree: Any = OmegaConf.to_container(config, resolve=False)
-        notes += [said for part in parts for said in complete(tree.get(part), part, typed)]
-        made = resolved(OmegaConf.create(tree))
+        OmegaConf.set_struct(config, False)
+        config, said = complete(config, parts, typed)
+        made = resolved(config)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain(error, words, known=[*flatten(record)])) from error
     brought = {*chosen, *(key.split(".")[0] for key in typed if key.endswith("_target_"))}
-    return Recorded(made, record, frozenset(brought), typed, notes)
+    return Recorded(made, record, frozenset(brought), typed, [*notes, *said])
 
 
 def _read(words: Sequence[str], more: Sequence[Path]) -> tuple[dict[str, str], list[Override]]:
@@ -158,56 +186,3 @@ def _read(words: Sequence[str], more: Sequence[Path]) -> tuple[dict[str, str], l
         else:
             keys.append(override)
     return chosen, keys
-
-
-def _choose(
-    config: DictConfig,
-    record: Tree,
-    group: str,
-    name: str,
-    before: str | None,
-    keys: Sequence[Override],
-    more: Sequence[Path],
-) -> list[str]:
-    """Put the option `group=name` in its place, and say what stays as it was all the same.
-
-    What was chosen in training stays what it was. So do the data where they are the very files of the training under
-    another name: their labels mean what they meant. Other data are for the same model.
-    """
-    there = at(record, group)
-    node = {key: there.get(key, value) if value == UNSET else value for key, value in option(group, name, more).items()}
-    typed = {str(override.key_or_group): override for override in keys}
-    other = config.copy()
-    other[group] = node
-    said = resolved(other)[group]
-    same_target = said.get("_target_") == there.get("_target_")
-    if before == name and same_target:
-        return _stays(group, name, said, there, typed, "the training chose it too")
-    if group == "data" and there:
-        root = typed["data.root"].value() if "data.root" in typed else said.get("root")
-        own: Any = OmegaConf.to_container(config.data, resolve=False)
-        if _same_place(root, there.get("root")):
-            config["data"] = own if same_target else node | {k: own[k] for k in node if k in own and k != "_target_"}
-            return _stays(group, name, said, there, typed, "these are the files of the training")
-        node |= {key: own[key] for key in (*OF_THE_MODEL, "batch_size") if key in node and key in own}
-    config[group] = node
-    return []
-
-
-def _stays(
-    group: str, name: str, said: Tree, there: Mapping[str, Any], typed: Mapping[str, Any], why: str
-) -> list[str]:
-    """A note where the option says otherwise than what was recorded, which stays."""
-    before = flatten(there)
-    kept = [
-        f"{group}.{key} is {shown(before[key])} ({group}={name} says {shown(value)})"
-        for key, value in flatten(said).items()
-        if key in before and before[key] != value and key not in HOW and f"{group}.{key}" not in typed
-    ]
-    return [f"as in training, because {why}: {', '.join(kept)}"] if kept else []
-
-
-def _same_place(first: Any, second: Any) -> bool:
-    if not (isinstance(first, str) and isinstance(second, str)):
-        return False
-    return first == second or Path(first).expanduser().resolve() == Path(second).expanduser().resolve()
