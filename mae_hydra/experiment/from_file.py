@@ -25,7 +25,7 @@ def literal(config: Mapping[str, Any]) -> DictConfig:
 
     What was recorded has been resolved, so whatever looks like an interpolation was put there by somebody else.
     """
-    made = OmegaConf.create(_escaped(config, 0, [0]))
+    made = OmegaConf.create(_escaped({name: value for name, value in config.items() if name != "hydra"}, 0, [0]))
     assert isinstance(made, DictConfig)
     return made
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from mae_hydra.distributed import world_size
 from mae_hydra.errors import UserError
+from mae_hydra.experiment.own_options import words_for_another_process
 from mae_hydra.experiment.processes import handing_on_signals
 from mae_hydra.experiment.scheduler import pass_on
 from mae_hydra.experiment.status import read_status
@@ -64,7 +65,7 @@ def run_stages(stages: Mapping[str, Any], run_dir: Path, value: float, typed: Se
 
 
 def _run(name: str, overrides: list[str], directory: Path) -> None:
-    words = [*overrides, f"hydra.run.dir='{directory.absolute()}'"]
+    words = [*words_for_another_process(), *overrides, f"hydra.run.dir='{directory.absolute()}'"]
     print(f"{name}: python train.py {' '.join(words)}", flush=True)
     command = [sys.executable, "-m", "mae_hydra", "train", *words]
     # A session of its own: a terminal's Ctrl-C comes once, through us.

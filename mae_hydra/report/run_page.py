@@ -10,6 +10,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from mae_hydra.errors import UserError
+from mae_hydra.experiment.compare import typed
 from mae_hydra.experiment.from_file import read_json, read_rows, wrong_kind
 from mae_hydra.experiment.gather import Run, error_of, state_of, values_of
 from mae_hydra.figures import Panel, class_bars, curves, series_of
@@ -46,7 +47,9 @@ def run_page(page: Page, run: Run) -> None:
 def command_of(run: Run) -> str:
     """What starts the same run again; of a job of a sweep file, the sweep of this one job."""
     swept = any(override.lstrip("+").startswith("sweep=") for override in run.overrides)
-    return " ".join(["python train.py", *(["-m"] if swept else []), *map(_quoted, run.overrides)])
+    folders = _json(run.directory / "environment.json").get("config_folders") or []
+    own = [word for folder in folders for word in ("--config-dir", folder)]
+    return " ".join(["python train.py", *(["-m"] if swept else []), *map(_quoted, [*own, *run.overrides])])
 
 
 def provenance(run: Run) -> list[Markup]:
@@ -59,6 +62,9 @@ def provenance(run: Run) -> list[Markup]:
     for split, known in ((split, data[split]) for split in ("train", "validation") if split in data):
         facts[f"{split} images"] = f"{known.get('images')}, listing {known.get('listing')}"
     facts["began from"] = _one_line(_json(run.directory / "parent.json"))
+    facts |= {"command": typed(environment), "started in": environment.get("folder")}
+    facts |= {"own option files": ", ".join(map(str, environment.get("config_folders") or [])) or None}
+    facts |= {f"${name}": value for name, value in environment.get("variables", {}).items()}
     facts |= {name: version for name, version in environment.get("packages", {}).items() if version}
     parts = [pairs({name: value for name, value in facts.items() if value is not None})]
     parts.append(code(yaml.safe_dump(run.config, sort_keys=False), summary="the whole configuration"))
