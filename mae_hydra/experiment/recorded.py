@@ -122,7 +122,7 @@ def _judge(found: Recorded, parts: Sequence[str], path: Path) -> None:
             try:
                 judge(target, key, found.origin(part))
             except UserError as error:
-                raise UserError(f"{path} carries a configuration of which nothing is built: {error}") from error
+                raise UserError(f"{path}: {error}") from error
 
 
 def choices_of(checkpoint: Checkpoint) -> dict[str, str]:

@@ -142,7 +142,7 @@ def test_interpolations_of_a_file_are_text(monkeypatch: pytest.MonkeyPatch) -> N
 def test_what_a_file_names_is_judged_and_what_is_typed_is_not() -> None:
     saved = checkpoint(*ADE)
     saved.meta["config"]["inference"] = {"_target_": "subprocess.run", "args": "touch owned"}
-    with pytest.raises(UserError, match=r"carries inference\._target_ = subprocess\.run"):
+    with pytest.raises(UserError, match=r"somewhere\.pt: inference\._target_ = subprocess\.run is not built"):
         recorded(saved, [], PARTS)
     assert recorded(saved, ["inference=slide"], PARTS).brought == {"inference"}
 
