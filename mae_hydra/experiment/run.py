@@ -52,8 +52,6 @@ def run(config: DictConfig, plain: Mapping[str, Any], run_dir: Path, *, telling:
                 (run_dir / f"error.rank{rank()}.txt").write_text(traceback.format_exc())
                 print(f"error in process {rank()}: {error}", file=sys.stderr)
             raise
-    if is_main():
-        write_json(run_dir / "results.json", results)
     return results.get(config.checkpoint.monitor, math.nan)
 
 
@@ -113,7 +111,8 @@ def _train(
         checkpoints.restore(state)
 
     chosen = [build(node, f"logger.{name}") for name, node in config.logger.items()]
-    tracker: Tracker = Trackers([LocalFiles(), Console(total_steps=schedule.steps), *chosen])
+    files = LocalFiles()
+    tracker: Tracker = Trackers(chosen, own=[files, Console(total_steps=schedule.steps)])
     if flops is not None and peak is not None:
         tracker = Utilisation(tracker, flops_per_image=flops, peak_tflops=peak, devices=world_size())
     for row in describe_groups(optimizer):
@@ -125,7 +124,7 @@ def _train(
         origin = origin_of(run_dir, data, config.seed)
         write_json(run_dir / "data.json", origin["data"])
         _introduce(config.name, model, data, settings, cut, schedule.steps, state.step, run_dir)
-    return fit(
+    results = fit(
         state,
         forward,
         stream,
@@ -140,6 +139,9 @@ def _train(
         config=plain,
         meta={"class_names": list(data.class_names), "palette": data.palette.tolist(), "origin": origin},
     )
+    if files.missing:
+        raise UserError(f"trained to the end, but {files.missing}")
+    return results
 
 
 def _introduce(
