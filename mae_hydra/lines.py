@@ -1,4 +1,4 @@
-"""Files of JSON objects, one a line, that grow while a program runs: written whatever the disk does, read whatever it did.
+"""Files of JSON objects, one a line, that grow while a program runs.
 
 A full disk, a lost mount, a kill or a machine that goes down may each leave a torn line, a run of NUL bytes or other
 rubbish in such a file. What is whole is never given up for that.

@@ -25,17 +25,17 @@ def run(options: argparse.Namespace) -> int:
         if value is not None and value < least:
             raise UserError(f"--{name} must be at least {least}, got {value}")
     from omegaconf import OmegaConf
-    from rich.console import Console
 
     from mae_hydra.commands.check_data_report import show, write
     from mae_hydra.data.audit import audit
     from mae_hydra.experiment.check import check
     from mae_hydra.experiment.compose import compose_config
+    from mae_hydra.terminal import plain_console
 
     config = compose_config(options.overrides)
     check(config)
     settings: Any = OmegaConf.to_container(config.data, resolve=True)
-    console = Console()
+    console = plain_console()
     listing, refusal = _listing(config, settings)
     with _Progress(console) as progress:
         found = audit(

@@ -14,6 +14,7 @@ from mae_hydra.errors import UserError
 from mae_hydra.experiment.status import write_json
 from mae_hydra.figures import fit, legend_of, overlay, save, sheet
 from mae_hydra.figures.gallery import gallery
+from mae_hydra.names import clean
 
 COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 CELL = 224
@@ -60,7 +61,7 @@ def show(console: Console, found: Audit, settings: Mapping[str, Any], out: Path,
     if found.findings:
         table = Table(title="Findings", title_justify="left", show_header=False, show_lines=True)
         for each in found.findings:
-            table.add_row(Text(each.level, style=COLOURS[each.level]), Text(each.sentence))
+            table.add_row(Text(each.level, style=COLOURS[each.level]), Text(clean(each.sentence)))
         console.print(table)
     if found.num_looked_at:
         console.print(_facts_table(found))
@@ -76,7 +77,7 @@ def show(console: Console, found: Audit, settings: Mapping[str, Any], out: Path,
     text = Text(f"{verdict}", style=COLOURS["error"] if found.num_errors else "green")
     text.append(f" · {_many(found.num_looked_at, 'sample')} in {found.seconds:.1f} s ({_rate(found):.0f}/s)", "default")
     console.print(text, soft_wrap=True)
-    console.print(" ".join(map(str, [out / "report.json", *pictures])), highlight=False, soft_wrap=True)
+    console.print(" ".join(map(clean, [out / "report.json", *pictures])), highlight=False, soft_wrap=True)
 
 
 def _facts_table(found: Audit) -> Table:
@@ -128,7 +129,9 @@ def _class_table(found: Audit) -> Table:
             for column in columns
         ]
         absent = any(row[column] == 0 for column in columns)
-        table.add_row(Text(f"{row['class']} {row['name']}"), *values, style=COLOURS["warning"] if absent else None)
+        table.add_row(
+            Text(clean(f"{row['class']} {row['name']}")), *values, style=COLOURS["warning"] if absent else None
+        )
     return table
 
 

@@ -1,8 +1,8 @@
 """Shards that lie elsewhere: a copy of each on this machine's disk, made when it is first needed or shortly before.
 
-They lie in a subfolder of the cache's own. All loading processes of all training processes of a machine share the
-copies; the longest unused go where the room that was granted is full. Nothing but such copies is ever removed. `http` and `https` are read with Python's own library, other addresses (`s3://`, `gs://`) with
-fsspec, which asks for a package of their own.
+They lie in a subfolder of the cache's own. All loading processes of all training processes of a machine share them; the
+longest unused go where the room that was granted is full, and nothing but such copies ever goes. `http` and `https` are
+read with Python's own library, other addresses (`s3://`, `gs://`) with fsspec, which asks for a package of their own.
 """
 
 import errno
@@ -150,4 +150,6 @@ def opened(address: str) -> IO[bytes]:
     try:
         return fsspec.open(address, "rb").open()
     except (ImportError, ValueError) as error:
-        raise Unreachable(f"cannot read {address}: {error}; or copy the shards to a disk and name that folder") from error
+        raise Unreachable(
+            f"cannot read {address}: {error}; or copy the shards to a disk and name that folder"
+        ) from error

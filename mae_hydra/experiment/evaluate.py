@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import nn
 
+from mae_hydra import atomic
 from mae_hydra.data import EvalStream, ImageData, Sample
 from mae_hydra.distributed import barrier, broadcast_object, is_main, rank, session, world_size
 from mae_hydra.engine import Settings
@@ -109,7 +110,7 @@ def _evaluate(plan: Plan, data: ImageData, model: nn.Module, folder: Path) -> di
             results |= {f"{name}/{key}" if several else key: value for key, value in report.scalars.items()}
             results |= {"images": images, "protocol": _protocol(plan, seconds, counted), "folder": str(folder)}
     if is_main():
-        (folder / "config.yaml").write_text(OmegaConf.to_yaml(plan.config, resolve=False))
+        atomic.write_text(folder / "config.yaml", OmegaConf.to_yaml(plan.config, resolve=False))
         write_json(folder / "results.json", results)  # last: it says that the evaluation is complete
     return results
 
@@ -135,6 +136,7 @@ def _count_images(node: DictConfig, data: ImageData, evaluator: MeanIoU, model: 
     for index, sample, prediction in _predicted(stream, evaluator, model, share):
         counts = evaluator.count(prediction, sample)
         tally.add(Entry(index, sample.name, counts.confusions, counts.boundaries))
+    tally.finish()
     barrier()
     return len(missing)
 

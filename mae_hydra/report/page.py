@@ -18,6 +18,7 @@ from PIL import Image
 
 from mae_hydra import atomic
 from mae_hydra.figures import save, to_pixels
+from mae_hydra.names import clean, harmless
 
 LONG = 40  # letters of a table's cell, from which on it is broken into lines
 
@@ -41,7 +42,9 @@ class Page:
         """A section; strings are escaped and become paragraphs. Without parts there is none."""
         shown = [part for part in parts if part]
         if shown:
-            body = Markup("\n").join(p if isinstance(p, Markup) else Markup("<p>{}</p>").format(p) for p in shown)
+            body = Markup("\n").join(
+                p if isinstance(p, Markup) else Markup("<p>{}</p>").format(clean(p)) for p in shown
+            )
             anchor = "".join(letter if letter.isalnum() else "-" for letter in title.lower())
             self.sections.append(Section(anchor, title, body))
 
@@ -60,16 +63,15 @@ class Page:
         environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
         template = resources.files("mae_hydra.report").joinpath("page.html").read_text(encoding="utf-8")
         content = environment.from_string(template).render(
-            title=title,
+            title=clean(title),
             kind=kind,
-            facts=self.facts,
+            facts=[(clean(name), clean(value)) for name, value in self.facts],
             sections=self.sections,
             made=time.strftime("%Y-%m-%d %H:%M"),
         )
         self.out.mkdir(parents=True, exist_ok=True)
         path = self.out / "index.html"
-        with atomic.writing(path) as temporary:
-            temporary.write_text(content, encoding="utf-8")
+        atomic.write_text(path, content)
         return path
 
 
@@ -77,10 +79,10 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, marked: int 
     """Numbers stand right and rounded; the row `marked` stands out."""
     if not rows:
         return Markup("")
-    head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
+    head = "".join(f"<th>{html.escape(clean(column))}</th>" for column in columns)
     body = []
     for number, row in enumerate(rows):
-        cells = "".join(f'<td class="{_kind(value)}">{html.escape(shown(value))}</td>' for value in row)
+        cells = "".join(f'<td class="{_kind(value)}">{html.escape(clean(shown(value)))}</td>' for value in row)
         body.append(f"<tr{' class=best' if number == marked else ''}>{cells}</tr>")
     return Markup(
         f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
@@ -95,7 +97,7 @@ def _kind(value: Any) -> str:
 
 def code(text: str, *, summary: str = "") -> Markup:
     """Text as it was typed; folded up under `summary` where that is given."""
-    block = Markup("<pre>{}</pre>").format(text)
+    block = Markup("<pre>{}</pre>").format(harmless(text))
     return Markup("<details><summary>{}</summary>{}</details>").format(summary, block) if summary else block
 
 
@@ -124,8 +126,8 @@ def _figure(pixels: np.ndarray, caption: str, kind: str, density: int) -> Markup
     Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
     encoded = base64.b64encode(buffer.getvalue()).decode()
     image = (
-        f'<img class="{kind}" alt="{html.escape(caption)}" width="{pixels.shape[1] // density}" '
+        f'<img class="{kind}" alt="{html.escape(clean(caption))}" width="{pixels.shape[1] // density}" '
         f'src="data:image/png;base64,{encoded}">'
     )
-    text = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
+    text = f"<figcaption>{html.escape(clean(caption))}</figcaption>" if caption else ""
     return Markup(f'<figure><div class="wide">{image}</div>{text}</figure>')

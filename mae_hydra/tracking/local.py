@@ -84,7 +84,9 @@ class LocalFiles:
     def finish(self, state: str, summary: Mapping[str, Any]) -> None:
         """One more try at all that is not on the disk; what is then missing is put elsewhere, and said."""
         if state == "completed":
-            self._files["results.json"] = json.dumps(_finite(summary), indent=2, allow_nan=False, default=_plain).encode() + b"\n"
+            self._files["results.json"] = (
+                json.dumps(_finite(summary), indent=2, allow_nan=False, default=_plain).encode() + b"\n"
+            )
         self._metrics.write()
         self._write()
         if self._reasons:

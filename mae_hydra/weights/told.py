@@ -8,6 +8,7 @@ numbers), "norm_pix" (whether the targets were normalised), "mask_ratio", "encod
 from collections.abc import Mapping
 from typing import Any
 
+from mae_hydra.names import class_names
 from mae_hydra.weights.containers import Content
 from mae_hydra.weights.foreign import plain
 
@@ -18,6 +19,8 @@ def told(content: Content) -> dict[str, Any]:
     found |= _by_huggingface(content.told)
     if content.ignored:
         found["ignored"] = list(content.ignored)
+    if isinstance(found.get("class_names"), list):
+        found["class_names"] = list(class_names(found["class_names"]))
     return {name: value for name, value in found.items() if value is not None}
 
 

@@ -409,7 +409,7 @@ def test_the_cache_removes_nothing_but_its_own_copies(tmp_path: Path) -> None:
 
 
 def test_a_clock_that_goes_back_costs_the_cache_nothing(tmp_path: Path) -> None:
-    """A copy of tomorrow is the one used last, and the one made now goes first; every file that is asked for is right."""
+    """A copy of tomorrow counts as used last, and one made now goes first; every file that is asked for is right."""
     cache = ShardCache(tmp_path / "cache", 2500)
     for name in "abca":
         (tmp_path / name).write_bytes(name.encode() * 1000)
@@ -444,7 +444,7 @@ def test_a_cache_on_a_full_disk_says_so(tmp_path: Path, monkeypatch: pytest.Monk
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("mae_hydra.data.shard_cache.shutil.copyfileobj", full)
-    with pytest.raises(UserError, match="cannot keep a copy of file:.*No space left on device; make room there, or"):
+    with pytest.raises(UserError, match=r"cannot keep a copy of file:.*No space left on device; make room there, or"):
         ShardCache(tmp_path / "cache", 2500).local(f"file://{tmp_path}/a", 1000)
     with pytest.raises(UserError, match=r"cannot make .*data.cache"):
         ShardCache(tmp_path / "a", 2500).anew(f"file://{tmp_path}/a")
