@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
+from itertools import count
 from pathlib import Path
 
 from mae_hydra.errors import UserError
@@ -31,7 +32,7 @@ def writing(path: str | Path) -> Iterator[Path]:
     """Give a temporary path beside `path` to write to; when the block ends without an error it becomes `path`.
 
     What is written may be a file or a folder. An error, or a kill, leaves what was at `path` as it was. A folder
-    already there is replaced whole, unless it holds something that the new one does not: that is a UserError.
+    already there is replaced whole; where it holds something that the new one does not, it is kept under another name.
     """
     path = Path(path)
     _clear_once(path.parent)
@@ -43,8 +44,10 @@ def writing(path: str | Path) -> Iterator[Path]:
         for file in [temporary, *temporary.rglob("*")] if temporary.is_dir() else [temporary]:
             sync(file)
         if temporary.is_dir() and path.is_dir():  # a folder cannot be renamed over one that holds something
-            check_folder(path, set(os.listdir(temporary)))
+            aside = kept_aside(path, set(os.listdir(temporary)))
             _exchange(temporary, path)
+            if aside is not None:
+                os.replace(temporary, aside)
         else:
             os.replace(temporary, path)
         sync(path.parent)
@@ -59,11 +62,13 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
-def check_folder(path: Path, names: set[str]) -> None:
-    """UserError where the folder at `path` holds anything but `names`: what is about to be written must not cost it."""
-    others = sorted(set(os.listdir(path)) - names) if path.is_dir() else []
-    if others := [name for name in others if not _LEFTOVER.fullmatch(name)]:
-        raise UserError(f"{path} also holds {others[0]!r}, which would be lost; give another folder")
+def kept_aside(path: Path, names: set[str]) -> Path | None:
+    """Where a folder at `path` will be once one of `names` alone has taken its place; None where nothing would be lost."""
+    others = set(os.listdir(path)) - names if path.is_dir() else set()
+    if all(_LEFTOVER.fullmatch(name) for name in others):
+        return None
+    candidates = (path.with_name(f"{path.name}.old{number or ''}") for number in count())
+    return next(candidate for candidate in candidates if not os.path.lexists(candidate))
 
 
 def check_writable(path: Path, way_out: str) -> None:

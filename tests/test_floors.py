@@ -18,6 +18,7 @@ FLOORS = [
         "accelerators",
         "lines",
         "names",
+        "owned",
         "terminal",
     },
     {"models", "data", "optim", "weights", "engine", "tracking", "figures"},

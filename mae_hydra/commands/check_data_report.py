@@ -15,6 +15,7 @@ from mae_hydra.experiment.status import write_json
 from mae_hydra.figures import fit, legend_of, overlay, save, sheet
 from mae_hydra.figures.gallery import gallery
 from mae_hydra.names import clean
+from mae_hydra.owned import Owned
 
 COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 CELL = 224
@@ -23,8 +24,9 @@ NUM_PAIRS = 8
 MOST_ROWS = 30  # of the class table; more classes are cut to the most frequent and the rarest
 
 
-def write(found: Audit, settings: Mapping[str, Any], out: Path) -> list[Path]:
+def write(found: Audit, settings: Mapping[str, Any], owned: Owned) -> list[Path]:
     """report.json, and the pictures; gives the paths of the latter."""
+    out = owned.folder
     measured = found.statistics and dict(zip(("mean", "std"), found.statistics, strict=True))
     configured = {key: list(settings[key]) for key in ("mean", "std")}
     report = {
@@ -46,13 +48,13 @@ def write(found: Audit, settings: Mapping[str, Any], out: Path) -> list[Path]:
         "seconds": found.seconds,
         "images_per_second": _rate(found),
     }
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(out / "report.json", report)
+    write_json(owned.claim(out / "report.json"), report)
     pictures = {"samples.png": _samples(found), "duplicates.png": _duplicates(found)}
     for name, pixels in pictures.items():
-        (out / name).unlink(missing_ok=True)  # of an earlier audit
+        if out / name in owned:
+            (out / name).unlink(missing_ok=True)  # of an earlier audit
         if pixels is not None:
-            save(pixels, out / name)
+            save(pixels, owned.claim(out / name))
     return [out / name for name, pixels in pictures.items() if pixels is not None]
 
 

@@ -62,6 +62,7 @@ def _look_back(folder: Path, plan: Plan) -> dict[str, Any] | None:
     """The results of an evaluation that is complete; UserError where the folder belongs to another one."""
     mark = folder / "fingerprint.json"
     known = json.loads(mark.read_text())["fingerprint"] if mark.is_file() else None
+    atomic.clear_leftovers(folder)  # of a call that was killed before it had written anything
     occupied = folder.is_dir() and any(folder.iterdir())
     barrier()  # nobody writes before everybody has looked
     if known is None:

@@ -33,6 +33,9 @@ from mae_hydra.names import harmless
 log = logging.getLogger("mae_hydra")
 
 
+WRITTEN = ("config.yaml", "environment.json", "git.json", "git.diff", "metrics.jsonl", "results.json", "error.txt")
+
+
 class Refused(UserError):
     """The directory belongs to another run, which stays as it is."""
 
@@ -63,6 +66,7 @@ def run_job(config: DictConfig) -> float:
             return run_stages(plain["then"], run_dir, finished, overrides)
         if not is_main():  # of several processes the first one keeps the directory
             return run(config, plain, run_dir)
+        _refuse_foreign(run_dir)
         status = Status(run_dir, plain, overrides)
         atomic.write_text(run_dir / "config.yaml", yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
         atomic.write_text(run_dir / "overrides.yaml", yaml.safe_dump(overrides))
@@ -106,6 +110,15 @@ def run_job(config: DictConfig) -> float:
         if config.fail_fast:
             raise sweeps.SweepStopped from error
         return math.nan
+
+
+def _refuse_foreign(run_dir: Path) -> None:
+    """Refused where the directory holds files under the names of ours that no run has written."""
+    if any((run_dir / name).exists() for name in ("status.json", "overrides.yaml", "checkpoints")):
+        return
+    for name in WRITTEN:
+        if (run_dir / name).exists():
+            raise Refused(f"{run_dir} holds {name} and is no run; name another directory with hydra.run.dir")
 
 
 def _finish(status: Status, state: str, value: float | None = None, error: str | None = None) -> None:

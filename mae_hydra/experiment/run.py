@@ -2,7 +2,6 @@
 
 import logging
 import math
-import shutil
 import sys
 import traceback
 from collections.abc import Mapping
@@ -168,9 +167,11 @@ def _introduce(
 
 
 def discard_empty(run_dir: Path) -> None:
-    """Remove a directory that Hydra made for a run that never began."""
-    if {path.name for path in run_dir.iterdir()} <= {"train.log"}:
-        shutil.rmtree(run_dir)
+    """Remove a directory that Hydra made for a run that never began; one that was there before holds more."""
+    log_file = run_dir / "train.log"
+    if {path.name for path in run_dir.iterdir()} == {log_file.name} and log_file.stat().st_size == 0:
+        log_file.unlink()
+        run_dir.rmdir()
 
 
 def _shared(run_dir: Path) -> Path:

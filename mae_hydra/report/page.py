@@ -18,7 +18,8 @@ from PIL import Image
 
 from mae_hydra import atomic
 from mae_hydra.figures import save, to_pixels
-from mae_hydra.names import clean, harmless
+from mae_hydra.names import clean, file_part, harmless
+from mae_hydra.owned import Owned
 
 LONG = 40  # letters of a table's cell, from which on it is broken into lines
 
@@ -32,9 +33,12 @@ class Section:
 
 @dataclass
 class Page:
-    """Sections in the order in which they are added; figures are put into the page and beside it, as PNG and SVG."""
+    """Sections in the order in which they are added; figures are put into the page and beside it, as PNG and SVG.
 
-    out: Path
+    `owned`: the folder, and what earlier pages have written to it.
+    """
+
+    owned: Owned
     sections: list[Section] = field(default_factory=list)
     facts: list[tuple[str, str]] = field(default_factory=list)
 
@@ -50,14 +54,17 @@ class Page:
 
     def chart(self, figure: Figure, name: str, caption: str = "") -> Markup:
         """A plot, which dark pages turn dark; `name`.png and `name`.svg are written too."""
-        save(figure, self.out / f"{name}.png")
-        save(figure, self.out / f"{name}.svg")
+        save(figure, self._file(f"{name}.png"))
+        save(figure, self._file(f"{name}.svg"))
         return _figure(to_pixels(figure), caption, "chart", 2)
 
     def picture(self, pixels: np.ndarray, name: str, caption: str = "") -> Markup:
         """Pictures, whose colours stay."""
-        save(pixels, self.out / f"{name}.png")
+        save(pixels, self._file(f"{name}.png"))
         return _figure(pixels, caption, "picture", 1)
+
+    def _file(self, name: str) -> Path:
+        return self.owned.claim(self.owned.folder / file_part(name))
 
     def write(self, *, title: str, kind: str) -> Path:
         environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -69,8 +76,7 @@ class Page:
             sections=self.sections,
             made=time.strftime("%Y-%m-%d %H:%M"),
         )
-        self.out.mkdir(parents=True, exist_ok=True)
-        path = self.out / "index.html"
+        path = self._file("index.html")
         atomic.write_text(path, content)
         return path
 
