@@ -45,12 +45,18 @@ def writing(path: str | Path) -> Iterator[Path]:
             sync(file)
         if temporary.is_dir() and path.is_dir():  # a folder cannot be renamed over one that holds something
             aside = kept_aside(path, set(os.listdir(temporary)))
-            _exchange(temporary, path)
-            if aside is not None:
-                os.replace(temporary, aside)
+            if aside is None:
+                _exchange(temporary, path)
+            else:
+                os.replace(path, aside)  # under a name that nothing removes, should we be killed here
+                os.replace(temporary, path)
         else:
             os.replace(temporary, path)
         sync(path.parent)
+    except OSError as error:
+        if error.filename is None:  # of a write
+            error.filename = str(path)
+        raise
     finally:
         _remove(temporary)
         _under_way.discard(temporary)
@@ -63,7 +69,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def kept_aside(path: Path, names: set[str]) -> Path | None:
-    """Where a folder at `path` will be once one of `names` alone has taken its place; None where nothing would be lost."""
+    """Where a folder at `path` goes when one of `names` alone takes its place; None where nothing would be lost."""
     others = set(os.listdir(path)) - names if path.is_dir() else set()
     if all(_LEFTOVER.fullmatch(name) for name in others):
         return None
