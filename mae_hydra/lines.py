@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 
 class Lines(NamedTuple):
-    """`rows`: the objects of the whole lines. `damaged`: how many others there are."""
+    """`rows`: the objects of the whole lines. `damaged`: how many others there are, without an unfinished last one."""
 
     rows: list[dict[str, Any]]
     damaged: int
@@ -23,20 +23,18 @@ def read_lines(path: Path, fits: Callable[[dict[str, Any]], bool] = lambda row: 
 
     A line that a machine which went down has begun with NUL bytes counts where the rest of it is whole.
     """
-    rows: list[dict[str, Any]] = []
-    damaged = 0
-    content = path.read_bytes() if path.is_file() else b""
-    for line in content.removesuffix(b"\n").split(b"\n") if content else ():
-        try:
-            row = json.loads(line.strip(b"\0"))
-        except (ValueError, RecursionError):  # torn, binary, no UTF-8, or nested beyond all measure
-            damaged += 1
-            continue
-        if isinstance(row, dict) and fits(row):
-            rows.append(row)
-        else:
-            damaged += 1
-    return Lines(rows, damaged)
+    *whole, last = path.read_bytes().split(b"\n") if path.is_file() else [b""]
+    found = [row for line in whole if isinstance(row := _parsed(line), dict) and fits(row)]
+    under_way = _parsed(last)  # the end of one that is just being written is no damage
+    rows = [*found, under_way] if isinstance(under_way, dict) and fits(under_way) else found
+    return Lines(rows, len(whole) - len(found))
+
+
+def _parsed(line: bytes) -> Any:
+    try:
+        return json.loads(line.strip(b"\0"))
+    except (ValueError, RecursionError):  # torn, binary, no UTF-8, or nested beyond all measure
+        return None
 
 
 def is_number(value: Any) -> bool:
@@ -69,6 +67,11 @@ class GrowingFile:
     @property
     def unwritten(self) -> list[bytes]:
         return [] if self.error is None else self._lines
+
+    def whole(self) -> bytes:
+        """What the file would hold, had the disk taken all."""
+        before = self.path.read_bytes()[: self._end] if self.path.is_file() else b""
+        return before + b"".join(self._lines)
 
     def add(self, line: bytes) -> None:
         self._lines.append(line)

@@ -92,11 +92,21 @@ class LocalFiles:
         if self._reasons:
             names = ", ".join(self._reasons)
             sentence = f"{self.run_dir} lacks {names} ({next(iter(self._reasons.values()))})"
-            lines = b"".join(self._metrics.unwritten)
-            kept = {**self._files, **({"metrics.jsonl": lines} if lines else {})}
-            if kept:
-                self.missing = sentence = f"{sentence}; {_put_elsewhere(self.run_dir.name, kept)}"
+            if self._metrics.unwritten or self._files:
+                self.missing = sentence = f"{sentence}; {self._put_elsewhere()}"
             _say(f"warning: {sentence}", sys.stderr)
+
+    def _put_elsewhere(self) -> str:
+        """Write what is missing to a folder for temporary files; where it is then, in words."""
+        try:
+            files = self._files | ({"metrics.jsonl": self._metrics.whole()} if self._metrics.unwritten else {})
+            folder = Path(tempfile.mkdtemp(prefix=f"mae_hydra-{self.run_dir.name}-"))
+            for name, content in files.items():
+                (folder / name).parent.mkdir(exist_ok=True)
+                (folder / name).write_bytes(content)
+        except OSError as error:
+            return f"it could be written nowhere else either ({error.strerror}) and is lost"
+        return f"it is kept in {folder}: copy the files from there once there is room"
 
     def _write(self) -> None:
         """Everything that the disk has not taken yet."""
@@ -135,18 +145,6 @@ def _write_whole(path: Path, content: bytes) -> None:
     path.parent.mkdir(exist_ok=True)
     with atomic.writing(path) as temporary:
         temporary.write_bytes(content)
-
-
-def _put_elsewhere(run: str, files: Mapping[str, bytes]) -> str:
-    """Write `files` to a folder for temporary ones; where they are then, in words."""
-    try:
-        folder = Path(tempfile.mkdtemp(prefix=f"mae_hydra-{run}-"))
-        for name, content in files.items():
-            (folder / name).parent.mkdir(exist_ok=True)
-            (folder / name).write_bytes(content)
-    except OSError as error:
-        return f"it could be written nowhere else either ({error.strerror}) and is lost"
-    return f"it is kept in {folder}: copy it from there, and add its metrics.jsonl at the end of the run's own"
 
 
 def _png(picture: Picture) -> bytes:
