@@ -41,9 +41,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from rich.console import Console
-
     from mae_hydra.experiment.status import write_json
+    from mae_hydra.terminal import plain_console
 
     for name, least in (("rounds", 1), ("images", 1)):
         if getattr(options, name) < least:
@@ -58,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         measured = _measure(options)
         shown, numbers = measured.table, measured.numbers
-    Console().print(shown)
+    plain_console().print(shown)
     if options.out is not None:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         write_json(options.out, numbers)

@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from mae_hydra.errors import UserError
+from mae_hydra.names import clean, harmless
+from mae_hydra.terminal import plain_console
 from mae_hydra.weights import BY_TARGET, WORDS, Checkpoint, Description, check_finite, describe, to_layout
 
 UNCHECKED = "none: this kind of file has no checksums, so a number that changed on the way cannot be told"
@@ -14,13 +15,12 @@ UNCHECKED = "none: this kind of file has no checksums, so a number that changed 
 
 def show(checkpoint: Checkpoint) -> None:
     """Print the table; problems that would stop a conversion are rows of it."""
-    console = Console()
-    table = Table(title=f"{checkpoint.path}", title_justify="left", show_header=False)
+    table = Table(title=clean(checkpoint.path), title_justify="left", show_header=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in rows(checkpoint):
-        table.add_row(name, value)
-    console.print(table)
+        table.add_row(name, harmless(value))
+    plain_console().print(table)
 
 
 def rows(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:

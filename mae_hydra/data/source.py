@@ -10,6 +10,8 @@ from typing import Any, Literal, NamedTuple, Protocol, get_args, runtime_checkab
 import numpy as np
 from torch import Tensor
 
+from mae_hydra.names import class_names
+
 Target = Literal["none", "class", "map"]
 """What a sample's label is: nothing, a class id, or a class map."""
 
@@ -140,6 +142,7 @@ class ImageData:
                 f"data.ignore_index must lie in {self.num_classes}..255 (class maps are uint8, and it must not be a "
                 f"class), got {self.ignore_index}"
             )
+        object.__setattr__(self, "class_names", class_names(self.class_names))  # whatever file they are from
         if len(self.class_names) != self.num_classes:
             raise ValueError(f"data.class_names must hold {self.num_classes} names, got {len(self.class_names)}")
         if self.palette.shape != (self.num_classes, 3) or self.palette.dtype != np.uint8:

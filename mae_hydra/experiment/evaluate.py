@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import nn
 
+from mae_hydra import atomic
 from mae_hydra.data import EvalStream, ImageData, Sample
 from mae_hydra.distributed import barrier, broadcast_object, is_main, rank, session, world_size
 from mae_hydra.engine import Settings
@@ -110,7 +111,8 @@ def _evaluate(plan: Plan, data: ImageData, model: nn.Module, work: Mapping[str, 
             results |= {"images": images, "protocol": _protocol(plan, data, work, seconds, counted)}
             results |= {"folder": str(folder)}
     if is_main():
-        (folder / "config.yaml").write_text(yaml.safe_dump(resolved(plan.config), sort_keys=False, allow_unicode=True))
+        text = yaml.safe_dump(resolved(plan.config), sort_keys=False, allow_unicode=True)
+        atomic.write_text(folder / "config.yaml", text)
         write_json(folder / "results.json", results)  # last: it says that the evaluation is complete
     return results
 
@@ -139,6 +141,7 @@ def _count_images(
     for index, sample, prediction in _predicted(stream, evaluator, model, share):
         counts = evaluator.count(prediction, sample)
         tally.add(Entry(stamps[index], sample.name, counts.confusions, counts.boundaries))
+    tally.finish()
     barrier()
     return len(missing)
 

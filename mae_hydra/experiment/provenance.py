@@ -13,6 +13,7 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 
+from mae_hydra import atomic
 from mae_hydra.data import ImageData, ImageSet, Listed
 from mae_hydra.experiment.own_options import own_sources
 from mae_hydra.experiment.status import read_json, write_json
@@ -30,7 +31,7 @@ def write_provenance(run_dir: Path) -> None:
     write_json(run_dir / "environment.json", environment() | composition())
     state = git_state()
     write_json(run_dir / "git.json", state)
-    (run_dir / "git.diff").write_text(_git("diff", "HEAD") or "" if state["commit"] else "")
+    atomic.write_text(run_dir / "git.diff", _git("diff", "HEAD") or "" if state["commit"] else "")
 
 
 def changed_code(run_dir: Path) -> str | None:

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import shutil
 import sys
 import traceback
 from collections.abc import Mapping
@@ -52,8 +51,6 @@ def run(config: DictConfig, plain: Mapping[str, Any], run_dir: Path, *, telling:
                 (run_dir / f"error.rank{rank()}.txt").write_text(traceback.format_exc())
                 print(f"error in process {rank()}: {error}", file=sys.stderr)
             raise
-    if is_main():
-        write_json(run_dir / "results.json", results)
     return results.get(config.checkpoint.monitor, math.nan)
 
 
@@ -113,7 +110,8 @@ def _train(
         checkpoints.restore(state)
 
     chosen = [build(node, f"logger.{name}") for name, node in config.logger.items()]
-    tracker: Tracker = Trackers([LocalFiles(), Console(total_steps=schedule.steps), *chosen])
+    files = LocalFiles()
+    tracker: Tracker = Trackers(chosen, own=[files, Console(total_steps=schedule.steps)])
     if flops is not None and peak is not None:
         tracker = Utilisation(tracker, flops_per_image=flops, peak_tflops=peak, devices=world_size())
     for row in describe_groups(optimizer):
@@ -125,7 +123,7 @@ def _train(
         origin = origin_of(run_dir, data, config.seed)
         write_json(run_dir / "data.json", origin["data"])
         _introduce(config.name, model, data, settings, cut, schedule.steps, state.step, run_dir)
-    return fit(
+    results = fit(
         state,
         forward,
         stream,
@@ -140,6 +138,9 @@ def _train(
         config=plain,
         meta={"class_names": list(data.class_names), "palette": data.palette.tolist(), "origin": origin},
     )
+    if files.missing:
+        raise UserError(f"trained to the end, but {files.missing}")
+    return results
 
 
 def _introduce(
@@ -166,9 +167,11 @@ def _introduce(
 
 
 def discard_empty(run_dir: Path) -> None:
-    """Remove a directory that Hydra made for a run that never began."""
-    if {path.name for path in run_dir.iterdir()} <= {"train.log"}:
-        shutil.rmtree(run_dir)
+    """Remove a directory that Hydra made for a run that never began; one that was there before holds more."""
+    log_file = run_dir / "train.log"
+    if {path.name for path in run_dir.iterdir()} == {log_file.name} and log_file.stat().st_size == 0:
+        log_file.unlink()
+        run_dir.rmdir()
 
 
 def _shared(run_dir: Path) -> Path:

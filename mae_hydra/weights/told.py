@@ -9,6 +9,7 @@ A value of another kind than its key has is not told.
 from collections.abc import Mapping
 from typing import Any
 
+from mae_hydra.names import class_names
 from mae_hydra.weights.containers import Content
 from mae_hydra.weights.foreign import plain
 
@@ -19,8 +20,10 @@ def told(content: Content) -> dict[str, Any]:
     found |= _by_huggingface(content.told)
     if content.ignored:
         found["ignored"] = list(content.ignored)
-    palette, names = found.get("palette"), found.get("class_names")
-    if palette is not None and not _is_palette(palette, len(names) if _is_names(names) else -1):
+    names = found.get("class_names") if _is_names(found.get("class_names")) else []
+    if names:
+        found["class_names"] = list(class_names(names))
+    if found.get("palette") is not None and not _is_palette(found["palette"], len(names)):
         del found["palette"]
     return {name: value for name, value in found.items() if value is not None and KINDS.get(name, _is_any)(value)}
 
