@@ -1,8 +1,8 @@
 """What was counted on each image, in files that only grow: an evaluation that is killed goes on where it was.
 
-One file per process, one line per image. An image whose line is torn or otherwise damaged is counted again; so is one that
-has changed since, or whose labels have: a line holds for the stamp of the files that were counted. A line that the disk
-does not take is kept, and written with the next one.
+One file per process, one line per image. An image whose line is torn or otherwise damaged is counted again; so is one
+that has changed since, or whose labels have: a line holds for the stamp of the files that were counted. A line that the
+disk does not take is kept, and written with the next one.
 """
 
 import json
