@@ -93,7 +93,7 @@ def recorded(
 def model_configuration(checkpoint: Checkpoint, words: Sequence[str] = ()) -> tuple[Tree, list[str]]:
     """The resolved configuration whose `model` is that of `checkpoint`, and what there is to say of it."""
     record = checkpoint.meta.get("config")
-    if not record:
+    if not record or (words and not all(part in record for part in MODEL_PARTS)):  # of a model alone
         return configuration_of(checkpoint, words), []
     if words:
         found = recorded(checkpoint, words, MODEL_PARTS)

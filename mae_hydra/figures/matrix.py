@@ -10,7 +10,7 @@ from mae_hydra.figures.chart import new_figure
 from mae_hydra.figures.style import FRAME, INK, PAPER, QUIET_INK, css
 from mae_hydra.names import shortened
 
-LETTERS = 32  # of a class
+LETTERS = 24  # of a class
 NUMBERED = 24  # classes up to which every cell has its number
 NAMED = 48  # and up to which every class has its name; beyond, every tenth row, and the largest confusions beside it
 RAMP = LinearSegmentedColormap.from_list("paper to ink", [css(PAPER), "#bfd4f6", "#2563eb", "#0b2a6b"])
