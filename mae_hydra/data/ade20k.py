@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from mae_hydra.data.ade20k_names import ADE20K_NAMES
+from mae_hydra.data.contents import contents_of
 from mae_hydra.data.decode import check_channels, read_image, read_labels
 from mae_hydra.data.listing import Names, existing_folder, find_images
 from mae_hydra.data.palette import distinct_colours
@@ -51,6 +52,13 @@ class LabelledPhotos:
     def listing(self) -> str:
         return self._names.digest()
 
+    def contents(self) -> str:
+        return contents_of(self._names.digest(), len(self), self._files)
+
+    def _files(self, index: int) -> tuple[Path, Path]:
+        name = self._names[index]
+        return self._images / name, self._maps / f"{stem_of(name)}.png"
+
     def _check_pairs(self, images: Sequence[str], maps: Sequence[str]) -> None:
         stems = {stem_of(name) for name in images}
         for found, others, has, lacks, where in (
@@ -73,8 +81,7 @@ class LabelledPhotos:
 
     def __getitem__(self, index: int) -> Sample:
         name = self._names[index]
-        stem = stem_of(name)
-        image_path, map_path = self._images / name, self._maps / f"{stem}.png"
+        image_path, map_path = self._files(index)
         image = read_image(image_path, self._channels)
         stored = read_labels(map_path).numpy()
         if stored.shape != image.shape[1:]:
@@ -82,7 +89,7 @@ class LabelledPhotos:
                 f"the class map {map_path} is {stored.shape[1]}x{stored.shape[0]} pixels but its image {image_path} is "
                 f"{image.shape[2]}x{image.shape[1]}; both must have one size"
             )
-        return Sample(image, torch.from_numpy(self._table.classes(stored, map_path)), stem)
+        return Sample(image, torch.from_numpy(self._table.classes(stored, map_path)), stem_of(name))
 
 
 class LabelTable:

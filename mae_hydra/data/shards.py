@@ -78,6 +78,9 @@ class ShardSet:
         """Of the shards: their names and sizes."""
         return Names(f"{shard.name} {shard.samples} {shard.size}" for shard in self._shards).digest()
 
+    def contents(self) -> str:
+        return self.listing()
+
     def order(self, seed: int, global_batch: int) -> ShardOrder:
         """An epoch's order in which each process stays with few shards; those to come are fetched ahead."""
         sizes = [shard.samples for shard in self._shards]

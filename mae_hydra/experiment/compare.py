@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.gather import Run, read_run
-from mae_hydra.experiment.status import computed, flatten, read_json
+from mae_hydra.experiment.key_meaning import flatten
+from mae_hydra.experiment.status import computed, read_json
 
 FILES = {"git.json": "code", "environment.json": "machine", "data.json": "data", "parent.json": "began from"}
 ALWAYS_OTHERS = {"command", "host", "paths.run_dir"}  # they differ, and it means nothing

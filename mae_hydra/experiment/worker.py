@@ -18,6 +18,7 @@ with importing():
     from mae_hydra.engine import Interrupted
     from mae_hydra.errors import UserError
     from mae_hydra.experiment import resolvers
+    from mae_hydra.experiment.holder import belongs_here
     from mae_hydra.experiment.run import run
 
 
@@ -27,6 +28,8 @@ def main(folder: Path) -> int:
     resolvers.register()
     job = json.loads((folder / "job.json").read_text())
     run_dir = Path(job["run_dir"])
+    for descriptor in job["shared"]:
+        belongs_here(descriptor)
     if is_main():
         format = "%(asctime)s %(levelname)s %(message)s"  # that of conf/config.yaml
         logging.basicConfig(filename=run_dir / "train.log", level="INFO", format=format, datefmt="%H:%M:%S")

@@ -1,0 +1,241 @@
+"""`resume=<run directory>` alone is enough: the run's own command line, found again in its directory.
+
+What is read there comes from a file that anybody may have written. So only words for the configuration are taken from
+it, none for Hydra itself (its callbacks, its logging, its launchers), and what they would build is judged before any of
+it is imported: see `refuse_foreign`.
+"""
+
+import json
+import os
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+
+from mae_hydra.errors import UserError
+from mae_hydra.experiment.compose import config_dir
+from mae_hydra.experiment.mistakes import explain
+
+NO_DIRECTORY = ("auto", "never")  # what `resume` may be besides a directory
+HOW_TO_BEGIN = ("resume", "resume_data")  # of one start, not of the run
+PATHS = ("init_from", "data.root", "data.validation", "data.classes", "data.cache", "paths.data_root")
+ACTING = ("callbacks", "job_logging", "hydra_logging", "job.env_set", "job.chdir")  # what Hydra obeys by itself
+LARGEST = 1 << 20  # bytes of a file of overrides
+
+source: Path | None = None  # the directory whose words the command line of this process holds
+typed: tuple[str, ...] = ()  # the words that the person gave
+
+
+def expanded(words: Sequence[str]) -> list[str]:
+    """A command line with the words of the run that it resumes before its own, which win; itself where it resumes none.
+
+    UserError where what the run recorded cannot be read, or is none of a single run.
+    """
+    global source, typed
+    source, typed = None, tuple(words)
+    run_dir = directory_of(words)
+    if run_dir is None or {"-m", "--multirun"} & set(words):
+        return list(words)
+    source = run_dir
+    file = run_dir / "overrides.yaml"
+    recorded = [each for each in _recorded(file) if _key(each) not in HOW_TO_BEGIN]
+    own = {_key(each) for each in words if not each.startswith("-")}
+    anew = {_key(each) for each in words if each not in recorded}
+    kept = [each for each in recorded if _key(each) not in own and not _lies_in(_key(each), anew)]
+    kept = [_found_again(each, file) for each in kept]
+    flags = [] if any(each.startswith(("--config-dir", "-cd")) for each in words) else _own_option_files(run_dir)
+    if flags:
+        _refuse_acting(flags, [*kept, *words])
+    return [*flags, *kept, *words]
+
+
+def directory_of(words: Sequence[str]) -> Path | None:
+    """The run directory that a command line resumes."""
+    for each in reversed(words):
+        if _key(each) == "resume":
+            try:
+                value = OverridesParser.create().parse_override(each).value()
+            except HydraException:  # Hydra says so itself
+                return None
+            is_directory = isinstance(value, str) and value not in NO_DIRECTORY and Path(value).is_dir()
+            return Path(str(value)) if is_directory else None
+    return None
+
+
+def lasting(words: Sequence[str]) -> list[str]:
+    """The words that a run records: without those that hold for one start only."""
+    return [each for each in words if _key(each) not in HOW_TO_BEGIN]
+
+
+def word(key: str, value: str | Path) -> str:
+    """`key=value` as Hydra reads it, whatever characters the value has."""
+    text = str(value)
+    if re.fullmatch(r"[\w/.+-]+", text, re.ASCII):
+        return f"{key}={text}"
+    escaped = re.sub(r"(\\+)($|')", r"\1\1\2", text).replace("'", r"\'")
+    return f"{key}='{escaped}'"
+
+
+def to_go_on(run_dir: Path) -> str:
+    """The command that goes on with a run, as a shell reads it."""
+    return f"python train.py {shlex.quote(word('resume', run_dir))}"
+
+
+def refuse_foreign(config: Any) -> None:
+    """UserError where a configuration that a file has a part in would build what is neither ours nor trusted.
+
+    By the name alone: nothing is imported. What the person typed is left to the usual check.
+    """
+    trusted = tuple(f"{name.strip()}." for name in os.environ.get("MAE_HYDRA_TRUST", "").split(",") if name.strip())
+    plain = OmegaConf.to_container(config, resolve=True)
+    for key, target in _targets(plain, ""):
+        said = isinstance(target, str) and any(target in each for each in typed)
+        if not said and not (isinstance(target, str) and target.startswith(("mae_hydra.", *trusted))):
+            raise UserError(
+                f"{key}._target_ = {str(target)[:80]!r} comes from {source} and is not built from a file; type the "
+                "word for it beside resume=, or name its package in MAE_HYDRA_TRUST"
+            )
+
+
+def _targets(node: Any, key: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(node, list):
+        for position, child in enumerate(node):
+            yield from _targets(child, f"{key}[{position}]")
+    if isinstance(node, Mapping):
+        if "_target_" in node:
+            yield key, node["_target_"]
+        for name, child in node.items():
+            yield from _targets(child, f"{key}.{name}" if key else str(name))
+
+
+def _recorded(file: Path) -> list[str]:
+    """The words for the configuration that a run was started with."""
+    if not file.is_file():
+        return []
+    way_out = f"remove it, and type the run's whole command line with resume={file.parent}"
+    try:
+        if file.stat().st_size > LARGEST:
+            raise ValueError("it is too large")
+        words = yaml.safe_load(file.read_text())
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{file} does not hold a run's overrides ({reason}); {way_out}") from error
+    if not isinstance(words, list) or not all(isinstance(each, str) for each in words):
+        raise UserError(f"{file} does not hold a run's overrides, which are a list of words; {way_out}")
+    return [each for each in words if re.split(r"[./=@:]", each.lstrip("+~"))[0] != "hydra"]
+
+
+def _parsed(word: str, file: Path) -> Override:
+    try:
+        override = OverridesParser.create().parse_override(word)
+    except HydraException as error:
+        raise UserError(f"{file} holds {word[:80]!r}, which is no override: {explain(error, [])}") from error
+    if override.is_sweep_override():
+        raise UserError(f"{file} holds {word[:80]!r}, which is for several runs; a run has one value for each key")
+    return override
+
+
+def _key(word: str) -> str:
+    """`++model.mask_ratio=0.5` -> model.mask_ratio; `optimizer@optimizer=lars` -> optimizer."""
+    return re.split(r"[=@:]", word.lstrip("+~"))[0].replace("/", ".").strip()
+
+
+def _lies_in(key: str, groups: set[str]) -> bool:
+    names = key.split(".")
+    return any(".".join(names[:length]) in groups for length in range(1, len(names)))
+
+
+def _found_again(recorded: str, file: Path) -> str:
+    """A recorded path that is not there from here: where it was seen from, or where it has moved with the run."""
+    value = _parsed(recorded, file).value()
+    if _key(recorded) not in PATHS or not isinstance(value, str) or "://" in value or "{" in value:
+        return recorded
+    if Path(value).expanduser().exists():
+        return recorded
+    cwd = str(_content(file.parent / "environment.json").get("cwd", ""))
+    candidates = [Path(cwd, value)]
+    paths = _content(file.parent / "config.yaml").get("paths")
+    before = paths.get("run_dir") if isinstance(paths, Mapping) else None
+    if isinstance(before, str):
+        candidates.append(moved(candidates[0], Path(cwd, before), file.parent.absolute()))
+    there = [each for each in candidates if each.is_absolute() and each.exists()]
+    return word(recorded.partition("=")[0], there[0]) if there else recorded
+
+
+def moved(path: Path, before: Path, after: Path) -> Path:
+    """Where `path` lies now, if all that has moved is what `before` and `after`, the names of one folder, do not share
+    at their end: outputs/ or a run below it, say."""
+    old, new = list(before.parts), list(after.parts)
+    while old and new and old[-1] == new[-1]:
+        old.pop()
+        new.pop()
+    if not old or not path.is_relative_to(Path(*old)):
+        return path
+    return Path(*new) / path.relative_to(Path(*old))
+
+
+def _own_option_files(run_dir: Path) -> list[str]:
+    """`--config-dir` and `--config-name` of the command line that a run recorded."""
+    told = _content(run_dir / "environment.json")
+    command = told.get("command")
+    if not isinstance(command, list) or not all(isinstance(each, str) for each in command):
+        return []
+    flags = []
+    for name, short in (("--config-dir", "-cd"), ("--config-name", "-cn")):
+        for position, each in enumerate(command):
+            flag, equals, value = each.partition("=")
+            if flag in (name, short):
+                value = value if equals else "".join(command[position + 1 : position + 2])
+                if name == "--config-dir" and not Path(value).is_dir():
+                    value = str(Path(str(told.get("cwd", "")), value))
+                flags += [name, value]
+    return flags
+
+
+def _refuse_acting(flags: Sequence[str], words: Sequence[str]) -> None:
+    """UserError where recorded option files would have Hydra itself do something: they are a file's words too."""
+    folder = flags[flags.index("--config-dir") + 1] if "--config-dir" in flags else None
+    name = flags[flags.index("--config-name") + 1] if "--config-name" in flags else "config"
+    if folder is not None and not Path(folder).is_dir():
+        raise UserError(
+            f"the run was started with --config-dir {folder}, which is not there; add --config-dir <folder>"
+        )
+    plain = _hydra_node("config", [])
+    search = [] if folder is None else [f"hydra.searchpath=['file://{Path(folder).absolute()}']"]
+    theirs = _hydra_node(name, [each for each in words if not each.startswith("-") and _key(each) != "resume"] + search)
+    for key in ACTING:
+        if OmegaConf.select(plain, key) != OmegaConf.select(theirs, key):
+            raise UserError(
+                f"the option files in {folder}, which the run was started with, set hydra.{key}; that is not taken "
+                f"from a file: add --config-dir {folder} yourself if they are yours"
+            )
+
+
+def _hydra_node(name: str, words: Sequence[str]) -> Any:
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(config_dir()), version_base="1.3", job_name="train"):
+            return compose(name, overrides=list(words), return_hydra_config=True).hydra
+    except Exception as error:
+        raise UserError(explain(error, words)) from error
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def _content(file: Path) -> dict[str, Any]:
+    """A small file of the run, JSON or YAML; empty where there is none that can be read."""
+    try:
+        read = json.loads if file.suffix == ".json" else yaml.safe_load
+        found = read(file.read_text()) if file.is_file() else {}
+    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
