@@ -1,4 +1,4 @@
-"""Whether two sets of files are the same data, wherever they lie: names and sizes, which copying does not change."""
+"""Whether two sets of files are the same data, wherever they lie: names, sizes and some bytes, which copying keeps."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -6,14 +6,22 @@ from pathlib import Path
 
 import numpy as np
 
-LOOKED_AT = 1024  # samples of a set whose files' sizes are looked at, spread evenly over it: a moment on any storage
+MEASURED, READ = 1024, 32  # samples, spread evenly over a set, whose files' sizes and bytes count: a moment anywhere
+BYTES = 16384  # from the beginning of a file: enough to tell pictures of one size apart
 
 
 def contents_of(names: str, count: int, files: Callable[[int], Sequence[Path]]) -> str:
-    """Sixteen hex digits of all `names` (a digest of them) and of the sizes of the `files` of some of the samples."""
-    positions = np.linspace(0, count - 1, min(count, LOOKED_AT)).round().astype(int) if count else []
+    """Sixteen hex digits of all `names` (a digest of them), and of the `files` of some of the `count` samples."""
     digest = hashlib.blake2b(f"{names} {count}".encode(), digest_size=8)
-    for position in positions:
-        for file in files(int(position)):
-            digest.update(f" {file.stat().st_size if file.is_file() else None}".encode())
+    for file in _some(files, count, MEASURED):
+        digest.update(f" {file.stat().st_size if file.is_file() else None}".encode())
+    for file in _some(files, count, READ):
+        if file.is_file():
+            with open(file, "rb") as opened:
+                digest.update(opened.read(BYTES))
     return digest.hexdigest()
+
+
+def _some(files: Callable[[int], Sequence[Path]], count: int, most: int) -> list[Path]:
+    positions = np.linspace(0, count - 1, min(count, most)).round().astype(int)
+    return [file for position in positions for file in files(int(position))]

@@ -66,7 +66,7 @@ def _run_job(config: DictConfig, held: ExitStack) -> float:
         if is_main():  # of several processes the first one keeps the directory
             lock = held.enter_context(holding(run_dir))
         if resuming.source is not None:
-            resuming.refuse_foreign(config)
+            resuming.refuse_foreign(config, resuming.source, resuming.typed)
         check(config)
         plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
         check_stages(plain["then"])

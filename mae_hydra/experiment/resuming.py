@@ -90,10 +90,10 @@ def to_go_on(run_dir: Path) -> str:
     return f"python train.py {shlex.quote(word('resume', run_dir))}"
 
 
-def refuse_foreign(config: Any) -> None:
-    """UserError where a configuration that a file has a part in would build what is neither ours nor trusted.
+def refuse_foreign(config: Any, source: Path, typed: Sequence[str]) -> None:
+    """UserError where a configuration that `source` has a part in would build what is neither ours nor trusted.
 
-    By the name alone: nothing is imported. What the person typed is left to the usual check.
+    By the name alone: nothing is imported. What the person has `typed` is left to the usual check.
     """
     trusted = tuple(f"{name.strip()}." for name in os.environ.get("MAE_HYDRA_TRUST", "").split(",") if name.strip())
     plain = OmegaConf.to_container(config, resolve=True)
@@ -102,7 +102,7 @@ def refuse_foreign(config: Any) -> None:
         if not said and not (isinstance(target, str) and target.startswith(("mae_hydra.", *trusted))):
             raise UserError(
                 f"{key}._target_ = {str(target)[:80]!r} comes from {source} and is not built from a file; type the "
-                "word for it beside resume=, or name its package in MAE_HYDRA_TRUST"
+                "word for it yourself, or name its package in MAE_HYDRA_TRUST"
             )
 
 
@@ -139,8 +139,8 @@ def _parsed(word: str, file: Path) -> Override:
         override = OverridesParser.create().parse_override(word)
     except HydraException as error:
         raise UserError(f"{file} holds {word[:80]!r}, which is no override: {explain(error, [])}") from error
-    if override.is_sweep_override():
-        raise UserError(f"{file} holds {word[:80]!r}, which is for several runs; a run has one value for each key")
+    if not override.key_or_group or override.is_sweep_override():
+        raise UserError(f"{file} holds {word[:80]!r}, which is no word of a single run: one value for one key")
     return override
 
 

@@ -31,8 +31,8 @@ from mae_hydra.experiment.same_run import (
     scores_differ,
     what_was_trained,
 )
-from mae_hydra.experiment.starts import note_start
 from mae_hydra.experiment.status import write_json
+from mae_hydra.experiment.steps_taken import note_start
 from mae_hydra.flops import training_flops
 from mae_hydra.optim import describe_groups
 from mae_hydra.seeds import generator, seed_device

@@ -88,7 +88,7 @@ def refuse_another(run_dir: Path, config: Mapping[str, Any], trained: Trained) -
         )
     for recorded in (trained.config, recorded_config(run_dir) or trained.config):
         changed = differences(recorded, config, Decides.WEIGHTS)
-        if "init_from" in changed and _same_weights(run_dir, config["init_from"]):
+        if "init_from" in changed and same_weights(run_dir, config["init_from"]):
             del changed["init_from"]
         if changed:
             raise Refused(
@@ -161,7 +161,7 @@ def _images(facts: Mapping[str, Any], split: str) -> tuple[int, str]:
     return facts[split]["images"], "" if root is None else f" in {root}"
 
 
-def _same_weights(run_dir: Path, path: object) -> bool:
+def same_weights(run_dir: Path, path: object) -> bool:
     """Whether a file is, by another name, the one that the run began from."""
     parent = _json(run_dir / "parent.json")
     if parent is None or not isinstance(path, str):
