@@ -41,7 +41,8 @@ def write_and_show(
     folder.mkdir(parents=True, exist_ok=True)
     recorded, loss = recorded_loss(run_dir, step), found.means["loss"]
     matches = None if recorded is None else recorded == loss or (math.isnan(recorded) and not math.isfinite(loss))
-    samples = [{"process": s.process, "index": s.index, "name": s.name, "loss": s.loss} for s in found.images]
+    keys = ("process", "index", "name", "loss", "counted")
+    samples = [{key: getattr(image, key) for key in keys} for image in found.images]
     write_json(folder / "samples.json", samples)
     told = {
         "step": step,

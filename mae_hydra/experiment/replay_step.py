@@ -27,7 +27,7 @@ from mae_hydra.experiment.replayed import Found, Shown
 from mae_hydra.experiment.run import Assembled, assemble
 from mae_hydra.experiment.same_run import differ, facts_of
 from mae_hydra.seeds import seed_device
-from mae_hydra.types import Batch
+from mae_hydra.types import Batch, Loss
 
 PICTURES = 64  # of a step, over all processes: looked at one by one
 
@@ -175,6 +175,7 @@ def _images(
             for place in range(min(len(batch.images), most - len(shown))):
                 index = None if batch.index is None else int(batch.index[place])
                 loss = _loss_of(each, model, place, keep, config.task, data) if cheap else None
+                total, count = (None, None) if loss is None else (loss.total.item(), loss.count.item())
                 label = None if batch.labels is None else batch.labels[place].cpu().numpy()
                 shown.append(
                     Shown(
@@ -184,7 +185,8 @@ def _images(
                         pixels=_pixels(batch.images[place], data),
                         labels=label if label is None or label.ndim == 2 else int(label),
                         visible=None if visible is None else visible[place],
-                        loss=loss,
+                        loss=None if total is None or not count else total / count,
+                        counted=count,
                     )
                 )
     return shown
@@ -201,22 +203,22 @@ def _what_was_seen(each: Seen, model: Any, task: str) -> tuple[Tensor | None, np
     return output.keep, visible.repeat_interleave(patch, 1).repeat_interleave(patch, 2).cpu().numpy()
 
 
-def _loss_of(each: Seen, model: Any, place: int, keep: Tensor | None, task: str, data: ImageData) -> float | None:
+def _loss_of(each: Seen, model: Any, place: int, keep: Tensor | None, task: str, data: ImageData) -> Loss | None:
     """The loss of one image of a micro-batch as it was in the step; None where it cannot be told apart cheaply."""
     batch = each.batch
     if task == "pretrain":
         if keep is None or model.predicted_share < 1:
             return None
-        loss = model.loss(Batch(batch.images[place : place + 1]), keep=keep[place : place + 1])
+        found: Loss = model.loss(Batch(batch.images[place : place + 1]), keep=keep[place : place + 1])
     elif batch.labels is not None and batch.labels.ndim == 3:
         # The whole batch again, batch normalisation included, of which only this image's pixels count.
         labels = torch.full_like(batch.labels, data.ignore_index)
         labels[place] = batch.labels[place]
         _restore(each.generators)
-        loss = model.loss(Batch(batch.images, labels, batch.index))
+        found = model.loss(Batch(batch.images, labels, batch.index))
     else:
         return None
-    return (loss.total / loss.count).item()
+    return found
 
 
 def _name(data: ImageData, index: int) -> str:

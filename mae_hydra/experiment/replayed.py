@@ -9,7 +9,8 @@ import numpy as np
 class Shown:
     """An image of the step. `pixels`: uint8 (H, W, C); `labels`: class map (H, W), class id, or None.
 
-    `visible`: bool (H, W), of a masked autoencoder what its encoder saw. `loss`: of it alone, where that is cheap.
+    `visible`: bool (H, W), of a masked autoencoder what its encoder saw. `loss`: of it alone, where that is
+    cheap, as a mean over `counted` elements.
     """
 
     process: int
@@ -19,6 +20,7 @@ class Shown:
     labels: np.ndarray | int | None
     visible: np.ndarray | None
     loss: float | None
+    counted: float | None
 
 
 @dataclass(frozen=True)
