@@ -10,7 +10,7 @@ from mae_hydra.experiment.key_meaning import flatten
 from mae_hydra.experiment.status import computed, read_json
 
 FILES = {"git.json": "code", "environment.json": "machine", "data.json": "data", "parent.json": "began from"}
-ALWAYS_OTHERS = {"command", "host", "paths.run_dir"}  # they differ, and it means nothing
+ALWAYS_OTHERS = {"command", "folder", "host", "paths.run_dir", "root"}  # they differ, and it means nothing
 
 
 class Difference(NamedTuple):

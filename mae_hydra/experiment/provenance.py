@@ -100,6 +100,7 @@ def environment() -> dict[str, Any]:
 
     return {
         "command": [sys.executable, *sys.argv],
+        "folder": os.getcwd(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "host": socket.gethostname(),

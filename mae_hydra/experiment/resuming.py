@@ -52,10 +52,11 @@ def expanded(words: Sequence[str]) -> list[str]:
     anew = {_key(each) for each in words if each not in recorded}
     kept = [each for each in recorded if _key(each) not in own and not _lies_in(_key(each), anew)]
     kept = [_found_again(each, file) for each in kept]
-    flags = [] if any(each.startswith(("--config-dir", "-cd")) for each in words) else _own_option_files(run_dir)
-    if flags:
-        _refuse_acting(flags, [*kept, *words])
-    return [*flags, *kept, *words]
+    own_place = any(each.startswith(("--config-dir", "-cd", "hydra.searchpath")) for each in words)
+    added = [] if own_place else _own_option_files(run_dir)
+    if added:
+        _refuse_acting(added, [*kept, *words], run_dir)
+    return [*added, *kept, *words]
 
 
 def directory_of(words: Sequence[str]) -> Path | None:
@@ -161,7 +162,7 @@ def _found_again(recorded: str, file: Path) -> str:
         return recorded
     if Path(value).expanduser().exists():
         return recorded
-    cwd = str(_content(file.parent / "environment.json").get("cwd", ""))
+    cwd = str(_content(file.parent / "environment.json").get("folder", ""))
     candidates = [Path(cwd, value)]
     paths = _content(file.parent / "config.yaml").get("paths")
     before = paths.get("run_dir") if isinstance(paths, Mapping) else None
@@ -184,39 +185,44 @@ def moved(path: Path, before: Path, after: Path) -> Path:
 
 
 def _own_option_files(run_dir: Path) -> list[str]:
-    """`--config-dir` and `--config-name` of the command line that a run recorded."""
+    """What makes Hydra look where the run found option files of its own: a search path, and the primary's name.
+
+    UserError where they are gone, or would have Hydra itself do something: they are a file's words too.
+    """
     told = _content(run_dir / "environment.json")
     command = told.get("command")
-    if not isinstance(command, list) or not all(isinstance(each, str) for each in command):
-        return []
-    flags = []
-    for name, short in (("--config-dir", "-cd"), ("--config-name", "-cn")):
-        for position, each in enumerate(command):
-            flag, equals, value = each.partition("=")
-            if flag in (name, short):
-                value = value if equals else "".join(command[position + 1 : position + 2])
-                if name == "--config-dir" and not Path(value).is_dir():
-                    value = str(Path(str(told.get("cwd", "")), value))
-                flags += [name, value]
-    return flags
+    words = [str(each) for each in command] if isinstance(command, list) else []
+    folders = told.get("config_folders", _values(words, "--config-dir", "-cd"))
+    folders = [str(Path(str(told.get("folder", "")), str(each))) for each in folders]
+    gone = [folder for folder in folders if not Path(folder).is_dir()]
+    if gone:
+        raise UserError(f"the run was started with option files in {gone[0]}, which is not there; add --config-dir")
+    names = [str(name) for name in [told.get("config_name"), *_values(words, "--config-name", "-cn")] if name]
+    search = [f"hydra.searchpath=[{','.join(repr(f'file://{folder}') for folder in folders)}]"] if folders else []
+    return [*search, *(["--config-name", names[0]] if names and names[0] != "config" else [])]
 
 
-def _refuse_acting(flags: Sequence[str], words: Sequence[str]) -> None:
-    """UserError where recorded option files would have Hydra itself do something: they are a file's words too."""
-    folder = flags[flags.index("--config-dir") + 1] if "--config-dir" in flags else None
-    name = flags[flags.index("--config-name") + 1] if "--config-name" in flags else "config"
-    if folder is not None and not Path(folder).is_dir():
-        raise UserError(
-            f"the run was started with --config-dir {folder}, which is not there; add --config-dir <folder>"
-        )
+def _values(words: Sequence[str], *flags: str) -> list[str]:
+    """What a command line gives `--flag value` or `--flag=value`."""
+    found = []
+    for position, each in enumerate(words):
+        flag, equals, value = each.partition("=")
+        if flag in flags:
+            found += [value] if equals else words[position + 1 : position + 2]
+    return found
+
+
+def _refuse_acting(added: Sequence[str], words: Sequence[str], run_dir: Path) -> None:
+    """UserError where option files that a run recorded would have Hydra itself do something."""
+    name = added[added.index("--config-name") + 1] if "--config-name" in added else "config"
+    search = [each for each in added if each.startswith("hydra.searchpath")]
+    theirs = _hydra_node(name, [*search, *(each for each in words if "=" in each and _key(each) != "resume")])
     plain = _hydra_node("config", [])
-    search = [] if folder is None else [f"hydra.searchpath=['file://{Path(folder).absolute()}']"]
-    theirs = _hydra_node(name, [each for each in words if not each.startswith("-") and _key(each) != "resume"] + search)
     for key in ACTING:
         if OmegaConf.select(plain, key) != OmegaConf.select(theirs, key):
             raise UserError(
-                f"the option files in {folder}, which the run was started with, set hydra.{key}; that is not taken "
-                f"from a file: add --config-dir {folder} yourself if they are yours"
+                f"the option files that {run_dir} was started with set hydra.{key}; that is not taken from a file: "
+                "name their folder yourself if they are yours (--config-dir)"
             )
 
 

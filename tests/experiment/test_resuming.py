@@ -25,7 +25,7 @@ def run(tmp_path: Path) -> Path:
 
 def record(directory: Path, *words: str, command: tuple[str, ...] = (), before: Path | None = None) -> None:
     (directory / "overrides.yaml").write_text(yaml.safe_dump(list(words)))
-    told = {"command": ["python", "train.py", *command], "cwd": str(directory.parent.parent)}
+    told = {"command": ["python", "train.py", *command], "folder": str(directory.parent.parent)}
     (directory / "environment.json").write_text(json.dumps(told))
     (directory / "config.yaml").write_text(yaml.safe_dump({"paths": {"run_dir": str(before or directory)}}))
 
@@ -123,7 +123,8 @@ def test_option_files_of_ones_own_come_along(run, tmp_path):
     (folder / "experiment").mkdir(parents=True)
     (folder / "experiment/mine.yaml").write_text("# @package _global_\nseed: 5\n")
     record(run, "+experiment=mine", command=("--config-dir", "own", "+experiment=mine"))
-    assert expanded([f"resume={run}"]) == ["--config-dir", str(folder), "+experiment=mine", f"resume={run}"]
+    search = f"hydra.searchpath=['file://{folder}']"
+    assert expanded([f"resume={run}"]) == [search, "+experiment=mine", f"resume={run}"]
     given = expanded(["--config-dir", "other", f"resume={run}"])
     assert given == ["+experiment=mine", "--config-dir", "other", f"resume={run}"]
 
@@ -141,7 +142,7 @@ def test_option_files_from_a_record_that_would_act_are_refused(run, tmp_path, ac
     (folder / "experiment").mkdir(parents=True)
     (folder / "experiment/mine.yaml").write_text(f"# @package _global_\n{acting}\n")
     record(run, "+experiment=mine", command=(f"--config-dir={folder}", "+experiment=mine"))
-    with pytest.raises(UserError, match=r"set hydra\..* not taken from a file: add --config-dir"):
+    with pytest.raises(UserError, match=r"set hydra\..* not taken from a file: name their folder"):
         expanded([f"resume={run}"])
 
 
