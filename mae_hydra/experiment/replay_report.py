@@ -21,9 +21,10 @@ from mae_hydra.experiment.replayed import Found, Shown
 from mae_hydra.experiment.status import read_json, write_json
 from mae_hydra.experiment.steps_taken import recorded_loss
 from mae_hydra.figures import fit, legend_of, overlay, sheet
+from mae_hydra.figures.gallery import gallery
 
 HIDDEN_GREY = 127
-EXAMPLES_A_ROW = 4
+A_ROW = 4  # pictures
 
 
 def write_and_show(
@@ -80,19 +81,23 @@ def by_depth(found: Found) -> dict[int, tuple[float, int, int]]:
 
 
 def batch_sheet(found: Found, data: ImageData, step: int) -> np.ndarray:
-    """The images of the step, each with what was hidden of it or with its class map, RGB uint8 (H, W, 3)."""
+    """The images of the step, each with what was hidden of it, its class map, or its class: RGB uint8 (H, W, 3)."""
+    title = f"Step {step}: loss {_short(found.means['loss'])}"
     cells = [_views(image, data) for image in found.images]
     views = len(cells[0])
-    a_row = max(EXAMPLES_A_ROW // views, 1) * 2 if views == 1 else EXAMPLES_A_ROW // 2
+    if views == 1:
+        captions = [_caption(image, data) for image in found.images]
+        return gallery([view for [view] in cells], captions, columns=min(len(cells), 2 * A_ROW), title=title)
+    a_row = A_ROW // 2
     rows = [list(chain(*cells[begin : begin + a_row])) for begin in range(0, len(cells), a_row)]
     maps = [image.labels for image in found.images if isinstance(image.labels, np.ndarray)]
-    columns = ["image", "seen by the encoder" if found.images[0].visible is not None else "classes"][:views]
+    columns = ["image", "seen by the encoder" if found.images[0].visible is not None else "classes"]
     left_out = found.num_images - len(found.images)
     note = f"{left_out} more images are not shown. " if left_out else ""
     return sheet(
         rows,
         columns=columns * min(a_row, len(cells)),
-        title=f"Step {step}: loss {_short(found.means['loss'])}",
+        title=title,
         footnote=note + "From left to right, row by row, as in samples.json.",
         legend=legend_of(maps, data.class_names, data.palette) if maps else (),
         cell=CELL,
@@ -111,6 +116,10 @@ def _views(image: Shown, data: ImageData) -> list[np.ndarray]:
             overlay(large, fit(image.labels, CELL, "nearest"), data.palette, opacity=OPACITY, boundaries=True),
         ]
     return [pixels]
+
+
+def _caption(image: Shown, data: ImageData) -> str:
+    return data.class_names[image.labels] if isinstance(image.labels, int) else image.name
 
 
 def _show(found: Found, step: int, recorded: float | None, matches: bool | None, folder: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 from conftest import TINY_MAE
+from forked import start
 from PIL import Image
 
 from mae_hydra.experiment import holder
@@ -198,6 +199,47 @@ def test_what_a_directory_would_have_built_is_refused_before_it_is_imported(trai
     assert train("resume=outputs/run") == 1
     assert "inference._target_ = 'evilmod.x' comes from outputs/run and is not built" in capfd.readouterr().err
     assert not Path("ran").exists()
+
+
+@pytest.mark.slow
+def test_of_two_that_are_started_in_the_same_moment_one_trains(tmp_path):
+    words = [*TINY_MAE, "schedule.total=200", "evaluation=none", "hydra.run.dir=outputs/run"]
+    both = [start(tmp_path, *words) for _ in range(2)]
+    said = {process.communicate(timeout=120)[1]: process.returncode for process in both}
+    assert sorted(said.values()) == [0, 1]
+    [refused] = [text for text, code in said.items() if code == 1]
+    assert "outputs/run is being trained by process" in refused
+    status = read_status(tmp_path / "outputs/run")
+    assert (status["state"], status["attempt"]) == ("completed", 1)
+    assert steps(tmp_path / "outputs/run") == list(range(1, 201))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("forked_children")
+def test_what_follows_a_run_goes_on_after_the_run_was_renamed(train, capfd):
+    words = [word for word in TINY_MAE if not word.startswith(("backbone.", "head."))]
+    small = ["backbone.embed_dim=32", "backbone.num_heads=2", "backbone.depth=4"]
+    tiny = [*words, *small, "backbone.out_indices=[3]", "head.embed_dim=16", "head.depth=1", "head.num_heads=2"]
+    stage = [*small, "model=upernet_vitt", "backbone.out_indices=[0,1,2,3]", "head.channels=16", "data.num_train=16"]
+    stage += ["data.num_validation=4", "data.num_workers=0"]
+    listed = ",".join(f'"{word}"' for word in stage)
+    assert train(*tiny, f"+then.upernet=[{listed}]", "hydra.run.dir=outputs/first") == 0
+    Path("outputs/first").rename("outputs/second")
+    run = Path("outputs/second")
+    stage_of = run / "upernet"
+    for path in (stage_of / "checkpoints").iterdir():
+        if path.name != "step-00000002.pt":
+            path.unlink()
+    write_json(stage_of / "status.json", json.loads((stage_of / "status.json").read_text()) | {"state": "running"})
+    capfd.readouterr()
+    assert train("resume=outputs/second") == 0
+    said = "".join(capfd.readouterr())
+    assert "from step 2" in said
+    assert "outputs/first" not in said
+    config = yaml.safe_load((stage_of / "config.yaml").read_text())
+    assert config["init_from"] == str(run.absolute())
+    assert train("resume=outputs/second/upernet") == 0  # by itself it is a run as any other
+    assert "already complete" in capfd.readouterr().out
 
 
 def test_one_job_of_a_sweep_goes_on_by_itself(train, tmp_path, capfd):
