@@ -13,7 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from mae_hydra.distributed import world_size
+from mae_hydra.distributed import is_main, world_size
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.check import check
 from mae_hydra.experiment.key_meaning import Decides, flatten, meaning_of
@@ -45,13 +45,15 @@ def replay(run_dir: Path, words: Sequence[str]) -> Path:
     beginning = _beginning(run_dir, step)
     config = _changed(beginning.config, changes, run_dir)
     start = start_of(run_dir, step) or {}
+    if start.get("device") == "cpu":
+        config["engine"]["device"] = "cpu"  # also where there is an accelerator now
     if beginning.checkpoint is None and config["init_from"] and not same_weights(run_dir, config["init_from"]):
         raise UserError(
             f"step {step} is computed from the initial weights, and {config['init_from']} is not the file that the run "
             "began from; give it with init_from="
         )
     processes = int(start.get("processes", 1))
-    told = {
+    told: dict[str, Any] = {
         "step": step,
         "checkpoint": None if beginning.checkpoint is None else str(beginning.checkpoint.absolute()),
         "start": start,
@@ -61,7 +63,8 @@ def replay(run_dir: Path, words: Sequence[str]) -> Path:
             f"step {step} of {run_dir} was computed by {processes} process(es), and there are {world_size()}; "
             "leave torchrun out, as many are started here"
         )
-    _introduce(run_dir, beginning, step, processes)
+    if is_main():
+        _introduce(run_dir, beginning, step, processes)
     if processes > 1 and world_size() == 1:
         run_in_processes(processes, config, run_dir, replay=told)
     else:
@@ -86,19 +89,14 @@ def _beginning(run_dir: Path, step: int) -> Beginning:
         raise UserError(
             f"{run_dir} is no run that can be replayed: there is neither a checkpoint nor config.yaml in it"
         )
-    latest = max([*steps.values(), *_logged(run_dir)], default=0)
-    if step > latest + _steps_ahead(run_dir):
+    latest = max([*steps.values(), *(line["step"] for line in metrics_of(run_dir))], default=0)
+    if step > latest + 1:  # the one after the last may be the one that failed
         raise UserError(f"{run_dir} has taken {latest} steps; step={step} is not one of them")
     if earlier:
         path = max(earlier, key=lambda path: earlier[path])
         return Beginning(path, earlier[path], _config_of(saved[path], run_dir))
     newest = next(iter(saved.values()), {})
     return Beginning(None, 0, _config_of(newest, run_dir))
-
-
-def _steps_ahead(run_dir: Path) -> int:
-    """A step that was not finished may be what is looked for: one beyond the last that is known of."""
-    return 1 if _logged(run_dir) else 0
 
 
 def _config_of(told: Mapping[str, Any], run_dir: Path) -> Mapping[str, Any]:
@@ -137,10 +135,6 @@ def _literal(node: Any) -> Any:
     if isinstance(node, (list, tuple)):
         return [_literal(child) for child in node]
     return node.replace("${", "\\${") if isinstance(node, str) else node
-
-
-def _logged(run_dir: Path) -> list[int]:
-    return [line["step"] for line in metrics_of(run_dir)]
 
 
 def _introduce(run_dir: Path, beginning: Beginning, step: int, processes: int) -> None:

@@ -204,7 +204,7 @@ def _own_option_files(run_dir: Path) -> list[str]:
 
 def _values(words: Sequence[str], *flags: str) -> list[str]:
     """What a command line gives `--flag value` or `--flag=value`."""
-    found = []
+    found: list[str] = []
     for position, each in enumerate(words):
         flag, equals, value = each.partition("=")
         if flag in flags:

@@ -85,7 +85,7 @@ class Assembled:
     given: Checkpoint | None
     state: State
     forward: nn.Module
-    flops: int | None
+    flops: float | None
     peak: float | None
 
 
