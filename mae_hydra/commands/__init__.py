@@ -16,6 +16,7 @@ VERBS = {
     "evaluate": ("evaluate", "scores of a run or checkpoint, on any data, by any protocol; goes on where it stopped"),
     "predict": ("predict", "class maps and overlays of pictures of your own, or reconstructions"),
     "report": ("report", "a run or a sweep as one page: tables, curves, figures and pictures, to look at or to mail"),
+    "replay": ("replay", "any step of a run again: its pictures, loss and gradients, bit for bit"),
     "diff": ("diff", "what differs between two runs: configuration, code, data, machine, results"),
     "dashboard": ("dashboard", "W&B workspaces and a report of a project, made by code"),
     "plan": ("plan", "what a run will take: memory, steps, hours, learning rate; before a GPU is booked"),

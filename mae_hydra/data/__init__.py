@@ -9,13 +9,14 @@ from mae_hydra.data.imagenet_variant import imagenet_variant
 from mae_hydra.data.palette import distinct_colours
 from mae_hydra.data.scenes import scenes
 from mae_hydra.data.shards import shards
-from mae_hydra.data.source import ImageData, ImageSet, Listed, Sample, SampleTransform, Target
+from mae_hydra.data.source import Comparable, ImageData, ImageSet, Listed, Sample, SampleTransform, Target
 from mae_hydra.data.stream import EvalStream, TrainStream, epoch_order, stack
 from mae_hydra.data.write import write_ade20k, write_imagenet
 
 __all__ = [
     "Augment",
     "ClassifyAugment",
+    "Comparable",
     "EvalCrop",
     "EvalStream",
     "ImageData",

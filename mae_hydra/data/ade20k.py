@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from mae_hydra.data.ade20k_names import ADE20K_NAMES
+from mae_hydra.data.contents import contents_of
 from mae_hydra.data.decode import check_channels, read_image, read_labels
 from mae_hydra.data.listing import Names, existing_folder, file_stamp, find_images
 from mae_hydra.data.palette import distinct_colours
@@ -52,8 +53,15 @@ class LabelledPhotos:
         return self._names.digest()
 
     def stamp(self, index: int) -> str:
+        image, classes = self._files(index)
+        return f"{self._names[index]} {file_stamp(image)} {file_stamp(classes)}"
+
+    def contents(self) -> str:
+        return contents_of(self._names.digest(), len(self), self._files)
+
+    def _files(self, index: int) -> tuple[Path, Path]:
         name = self._names[index]
-        return f"{name} {file_stamp(self._images / name)} {file_stamp(self._maps / f'{stem_of(name)}.png')}"
+        return self._images / name, self._maps / f"{stem_of(name)}.png"
 
     def _check_pairs(self, images: Sequence[str], maps: Sequence[str]) -> None:
         stems = {stem_of(name) for name in images}
@@ -77,8 +85,7 @@ class LabelledPhotos:
 
     def __getitem__(self, index: int) -> Sample:
         name = self._names[index]
-        stem = stem_of(name)
-        image_path, map_path = self._images / name, self._maps / f"{stem}.png"
+        image_path, map_path = self._files(index)
         image = read_image(image_path, self._channels)
         stored = read_labels(map_path).numpy()
         if stored.shape != image.shape[1:]:
@@ -86,7 +93,7 @@ class LabelledPhotos:
                 f"the class map {map_path} is {stored.shape[1]}x{stored.shape[0]} pixels but its image {image_path} is "
                 f"{image.shape[2]}x{image.shape[1]}; both must have one size"
             )
-        return Sample(image, torch.from_numpy(self._table.classes(stored, map_path)), stem)
+        return Sample(image, torch.from_numpy(self._table.classes(stored, map_path)), stem_of(name))
 
 
 class LabelTable:

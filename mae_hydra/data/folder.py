@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mae_hydra.data.contents import contents_of
 from mae_hydra.data.decode import check_channels, read_bytes, read_image
 from mae_hydra.data.encoded import Unread, undecoded
 from mae_hydra.data.listing import EXTENSIONS, Names, existing_folder, file_stamp, find_images
@@ -41,6 +42,9 @@ class Photos:
     def stamp(self, index: int) -> str:
         class_id = None if self._class_ids is None else int(self._class_ids[index])
         return f"{self._names[index]} {file_stamp(self._root / self._names[index])} {class_id}"
+
+    def contents(self) -> str:
+        return contents_of(self._names.digest(), len(self), lambda index: [self._root / self._names[index]])
 
     def stored(self, index: int) -> Stored:
         """The file itself, and its class id where there are classes."""

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from mae_hydra.data.contents import contents_of
 from mae_hydra.data.decode import check_channels, decode_image
 from mae_hydra.data.encoded import Unread, undecoded
 from mae_hydra.data.folder import split_by_name
@@ -85,6 +86,10 @@ class ShardSet:
         if not self._stamps:
             self._stamps.extend(map(_shard_stamp, self._shards))
         return f"{self._stamps[number]} {index - self._first[number]}"
+
+    def contents(self) -> str:
+        here = [shard for shard in self._shards if not is_address(shard.place)]
+        return contents_of(self.listing(), len(here), lambda number: [Path(here[number].place)])
 
     def order(self, seed: int, global_batch: int) -> ShardOrder:
         """An epoch's order in which each process stays with few shards; those to come are fetched ahead."""
@@ -189,8 +194,11 @@ def shards(
     if validation is not None:
         held_out = list_shards(os.path.expanduser(validation), copies, _WANTED, "data.validation").splits["train"]
     elif not held_out:
-        by_name = {shard.place: shard for shard in train}
-        sides = split_by_name([shard.place for shard in train], validation_fraction)
+        places = [shard.place for shard in train]
+        start = os.path.commonprefix(places).rpartition("/")[0]  # noqa: RUF071 - also of addresses, up to a slash
+        # By their names below it, so that they are the same ones wherever the shards lie.
+        by_name = {shard.place.removeprefix(start): shard for shard in train}
+        sides = split_by_name(list(by_name), validation_fraction)
         train, held_out = ([by_name[place] for place in side] for side in sides)
     class_names = _class_names(found.classes, num_classes)
     of_set: dict[str, Any] = {"cache": copies, "channels": channels, "num_classes": num_classes, "window": window}

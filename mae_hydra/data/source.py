@@ -76,6 +76,15 @@ def stamp_of(images: ImageSet, index: int) -> str:
     return images.stamp(index) if isinstance(images, Stamped) else str(index)
 
 
+@runtime_checkable
+class Comparable(Protocol):
+    """An ImageSet that can tell whether it holds the same as another one, or as itself at another time and place."""
+
+    def contents(self) -> str:
+        """A digest of names and sizes that does not change where the files are copied or moved."""
+        ...
+
+
 def read_undecoded(images: Any, index: int) -> Any:
     """A sample of an ImageSet, with its image still encoded (`encoded.Unread`) where the set has it so."""
     undecoded = getattr(images, "undecoded", None)
@@ -162,6 +171,10 @@ class _Some:
 
     def listing(self) -> str:
         whole = self._whole.listing() if isinstance(self._whole, Listed) else "embedded"
+        return f"{len(self)} of {whole}"
+
+    def contents(self) -> str:
+        whole = self._whole.contents() if isinstance(self._whole, Comparable) else "embedded"
         return f"{len(self)} of {whole}"
 
     def __getitem__(self, index: int) -> Sample:

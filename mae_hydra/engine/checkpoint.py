@@ -125,11 +125,12 @@ class Checkpoints:
                 if is_main():
                     print(f"warning: {path} is damaged; going back to the checkpoint before it", flush=True)
                 continue
-            self._restore(state, content, path)
+            self.fill(state, content, path)
             return True
         return False
 
-    def _restore(self, state: State, content: Mapping[str, Any], path: Path) -> None:
+    def fill(self, state: State, content: Mapping[str, Any], path: Path) -> None:
+        """Make `state` what it was when `content`, which `path` holds, was saved."""
         try:
             state.model.load_state_dict(spread(content["model"], state.model.state_dict()))
             _check_names(state.optimizer, content["optimizer"])

@@ -26,6 +26,7 @@ ROOT_KEYS: dict[str, Any] = {
     "init_from": str | None,
     "init_adapt": list,
     "resume": str | None,
+    "resume_data": Literal["same", "changed"],
     "fail_fast": bool,
     "then": dict,
     "tags": list,

@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.gather import Run, read_run
-from mae_hydra.experiment.status import computed, flatten, read_json
+from mae_hydra.experiment.key_meaning import flatten
+from mae_hydra.experiment.status import computed, read_json
 
 COMPOSED = ("choices.", "config_")  # of environment.json: which option files the run was composed of
 FILES = {"git.json": "code", "environment.json": "machine", "data.json": "data", "parent.json": "began from"}
-ALWAYS_OTHERS = {"command", "folder", "host", "paths.run_dir"}  # they differ, and it means nothing
+ALWAYS_OTHERS = {"command", "folder", "host", "paths.run_dir", "root"}  # they differ, and it means nothing
 
 
 class Difference(NamedTuple):

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from mae_hydra.errors import UserError, unwritable
-from mae_hydra.experiment import gpus_launcher, hydras_own, resolvers, sweeps
+from mae_hydra.experiment import gpus_launcher, hydras_own, resolvers, resuming, sweeps
 from mae_hydra.experiment.compose import config_dir
 from mae_hydra.experiment.importing import importing
 from mae_hydra.experiment.mistakes import explain
@@ -45,14 +45,16 @@ def _launch(arguments: Sequence[str] | None) -> int:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     if arguments is not None:
         sys.argv = [sys.argv[0], *arguments]
-    overrides = [argument for argument in sys.argv[1:] if "=" in argument and not argument.startswith("-")]
     sweeps.start()
     raised.clear()
     gpus_launcher.register()
     if {"--help", "-h", "--hydra-help"} & set(sys.argv):
         share_copies()
     entry = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(_job)
+    overrides: list[str] = []
     try:
+        sys.argv[1:] = resuming.expanded(sys.argv[1:])
+        overrides = [argument for argument in sys.argv[1:] if "=" in argument and not argument.startswith("-")]
         if {"-m", "--multirun"} & set(sys.argv):
             _refuse_unnamed_sweeps(overrides)
         entry()
