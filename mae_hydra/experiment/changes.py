@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from mae_hydra.experiment.status import flatten
+from mae_hydra.experiment.key_meaning import flatten
 
 HOW = {"num_workers", "batch_size", "prefetch", "cache", "cache_gb", "max_bad_share", "every", "num_pictures"}
 ABSENT = "absent"

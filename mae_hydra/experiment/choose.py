@@ -8,9 +8,9 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from mae_hydra.experiment.changes import HOW, at, shown
+from mae_hydra.experiment.key_meaning import flatten
 from mae_hydra.experiment.literal import resolved
 from mae_hydra.experiment.option_files import UNSET, Tree, option
-from mae_hydra.experiment.status import flatten
 
 OF_THE_MODEL = ("image_size", "channels", "mean", "std")  # of the data's keys: what the weights were made for
 

@@ -72,7 +72,7 @@ def targets(node: Any, key: str) -> Iterator[tuple[str, Any]]:
     if isinstance(node, DictConfig):
         if "_target_" in node:
             yield key, node["_target_"]
-        for name in node:
+        for name in map(str, node):
             yield from targets(node[name], f"{key}.{name}")
 
 
@@ -84,7 +84,7 @@ def _texts(node: Any, key: str) -> Iterator[tuple[str, str]]:
         for position, child in enumerate(node):
             yield from _texts(child, f"{key}[{position}]")
     elif isinstance(node, DictConfig):
-        for name in node:
+        for name in map(str, node):
             yield from _texts(node[name], f"{key}.{name}")
 
 

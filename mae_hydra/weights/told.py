@@ -20,10 +20,9 @@ def told(content: Content) -> dict[str, Any]:
     found |= _by_huggingface(content.told)
     if content.ignored:
         found["ignored"] = list(content.ignored)
-    names = found.get("class_names") if _is_names(found.get("class_names")) else []
-    if names:
-        found["class_names"] = list(class_names(names))
-    if found.get("palette") is not None and not _is_palette(found["palette"], len(names)):
+    if _is_names(found.get("class_names")):
+        found["class_names"] = list(class_names(found["class_names"]))
+    if found.get("palette") is not None and not _is_palette(found["palette"], len(found.get("class_names") or [])):
         del found["palette"]
     return {name: value for name, value in found.items() if value is not None and KINDS.get(name, _is_any)(value)}
 
