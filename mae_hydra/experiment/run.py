@@ -19,6 +19,7 @@ from mae_hydra.distributed import broadcast_object, is_main, rank, session, worl
 from mae_hydra.engine import Checkpoints, Cut, Settings, State, Twin, cut_batch, fit, moving_average, wrap
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.construct import build, complete, evaluator_nodes
+from mae_hydra.experiment.labels import say_doubts
 from mae_hydra.experiment.provenance import origin_of, parent_of
 from mae_hydra.experiment.status import write_json
 from mae_hydra.flops import training_flops
@@ -62,6 +63,8 @@ def _train(
 ) -> dict[str, float]:
     # What is cheap comes first: a large model should not be built for a mistake in what comes after it.
     augment: Augment = build(config.augment, "augment")
+    if config.task == "segment":
+        say_doubts(data)
     example = _try_first_sample(config, data, augment)
     cut = complete("engine", cut_batch, settings.global_batch, data.batch_size, world_size())
     synchronised = cut.world_size > 1 and settings.torch_device.type == "cuda"
