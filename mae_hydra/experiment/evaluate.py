@@ -17,13 +17,14 @@ from mae_hydra.data import EvalStream, ImageData, Sample
 from mae_hydra.distributed import barrier, broadcast_object, is_main, rank, session, world_size
 from mae_hydra.engine import Settings
 from mae_hydra.errors import UserError
-from mae_hydra.evaluation import MeanIoU
+from mae_hydra.evaluation import Accuracy, MeanIoU
 from mae_hydra.evaluation.held_out import spread
 from mae_hydra.evaluation.tally import Entry, Tally
 from mae_hydra.experiment import entry
 from mae_hydra.experiment.construct import build, complete, evaluator_nodes
 from mae_hydra.experiment.evaluation_plan import Plan, default_folder, plan_evaluation
 from mae_hydra.experiment.evaluation_report import EvaluationReport, write_report
+from mae_hydra.experiment.labels import match_classes, named_by, say_doubts
 from mae_hydra.experiment.provenance import environment
 from mae_hydra.experiment.status import write_json
 
@@ -84,6 +85,7 @@ def _look_back(folder: Path, plan: Plan) -> dict[str, Any] | None:
 
 
 def _evaluate(plan: Plan, data: ImageData, model: nn.Module, folder: Path) -> dict[str, Any]:
+    data = named_by(plan.checkpoint, data)
     inference = build(plan.config.inference, "inference")
     results: dict[str, Any] = {}
     nodes = evaluator_nodes(plan.config)
@@ -92,7 +94,9 @@ def _evaluate(plan: Plan, data: ImageData, model: nn.Module, folder: Path) -> di
         place = folder / name if several else folder
         evaluator = complete(f"evaluation.{name}", build(node, f"evaluation.{name}"), data=data, inference=inference)
         if isinstance(evaluator, MeanIoU):
-            _check_classes(model, data)
+            say_doubts(data, training=False)
+        if isinstance(evaluator, MeanIoU | Accuracy):
+            match_classes(model, plan.checkpoint, data)
         evaluator.check(model)
         began = time.time()
         if isinstance(evaluator, MeanIoU):
@@ -161,14 +165,6 @@ def _with_a_bar(batches: Iterable[Samples], total: int) -> Iterator[Samples]:
 def watched() -> bool:
     """Whether a progress bar is drawn: by the main process, where a person looks at a terminal."""
     return is_main() and sys.stdout.isatty()
-
-
-def _check_classes(model: Any, data: ImageData) -> None:
-    if data.target == "map" and model.num_classes != data.num_classes:
-        raise UserError(
-            f"the model knows {model.num_classes} classes, the data have {data.num_classes}; use the data set it was "
-            f"trained on (data=…), or data.num_classes={model.num_classes} where the labels are the same"
-        )
 
 
 def _protocol(plan: Plan, seconds: float, counted: int) -> dict[str, Any]:

@@ -100,7 +100,7 @@ def _train(
     seed_device(config.seed, "init")
     model: nn.Module = build(config.model, "model")
     if given is not None:
-        transfer(model, given, config.init_adapt).show()
+        transfer(model, given, config.init_adapt, data.class_names).show()
     for evaluator in evaluators.values():
         evaluator.check(model)
     peak = peak_tflops(settings.torch_device, settings.resolved_precision)
