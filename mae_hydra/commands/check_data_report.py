@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mae_hydra.data.audit import Audit, Tally
+from mae_hydra.data.label_table import UNLABELLED, LabelTable
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.status import write_json
 from mae_hydra.figures import fit, legend_of, overlay, save, sheet
@@ -163,18 +164,19 @@ def _some_of(tally: Tally, count: int) -> list[tuple[Tally, int]]:
 def _overlays(found: Audit, chosen: Sequence[tuple[Tally, int]]) -> np.ndarray:
     """Image and class map in one reading, or in both where the data leaves open which is meant."""
     doubt = any(finding.kind in ("zero label", "zero label open") for finding in found.findings)
-    readings = [reading for reading in (found.reading, found.reading.other() if doubt else None) if reading]
-    tables = [table for reading in readings if (table := reading.table()) is not None]
+    readings = [found.reading, *(found.alternatives if doubt else ())]
+    readings = [reading for reading in readings if reading.fits()]
+    tables = [reading.table() for reading in readings]
     rows, maps = [], []
     for tally, row in chosen:
         image, stored = _shown(tally, row)
         assert stored is not None
         large = fit(image, CELL)
-        classes = [fit(table[1][stored], CELL, "nearest") for table in tables]
+        classes = [fit(_drawn(table, stored), CELL, "nearest") for table in tables]
         maps += classes
         palette = found.listing.palette
         rows.append([large, *(overlay(large, each, palette, opacity=0.6, boundaries=True) for each in classes)])
-    titles = [f"reduce_zero_label={str(reading.reduce_zero_label).lower()}" for reading in readings]
+    titles = [reading.convention().replace("data.", "") for reading in readings]
     columns = ["image", *(titles if doubt else ["labels"])]
     half = -(-len(rows) // 2)
     pairs = [left + right for left, right in zip(rows[:half], [*rows[half:], []], strict=False)]
@@ -186,6 +188,11 @@ def _overlays(found: Audit, chosen: Sequence[tuple[Tally, int]]) -> np.ndarray:
         cell=CELL,
         group=len(columns),
     )
+
+
+def _drawn(table: LabelTable, stored: np.ndarray) -> np.ndarray:
+    """Classes uint8 (H, W), and 255 for all that counts for nothing."""
+    return np.where(table.counted, table.class_of, UNLABELLED).astype(np.uint8)[stored]
 
 
 def _duplicates(found: Audit) -> np.ndarray | None:

@@ -72,8 +72,8 @@ def targets(node: Any, key: str) -> Iterator[tuple[str, Any]]:
     if isinstance(node, DictConfig):
         if "_target_" in node:
             yield key, node["_target_"]
-        for name in map(str, node):
-            yield from targets(node[name], f"{key}.{name}")
+        for name in node:  # as it is: the keys of `data.values` are numbers
+            yield from targets(node[name], f"{key}.{name!s}")
 
 
 def _texts(node: Any, key: str) -> Iterator[tuple[str, str]]:
@@ -84,8 +84,8 @@ def _texts(node: Any, key: str) -> Iterator[tuple[str, str]]:
         for position, child in enumerate(node):
             yield from _texts(child, f"{key}[{position}]")
     elif isinstance(node, DictConfig):
-        for name in map(str, node):
-            yield from _texts(node[name], f"{key}.{name}")
+        for name in node:
+            yield from _texts(node[name], f"{key}.{name!s}")
 
 
 def _root_cause(error: BaseException) -> BaseException:

@@ -169,7 +169,7 @@ def accuracy_table(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 def class_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Per-class scores; many classes stand in several columns side by side."""
-    scores = [name for name in ("IoU", "Acc", "BIoU") if name in rows[0]]
+    scores = [name for name in ("IoU", "Acc", "Dice", "Precision", "BIoU") if name in rows[0]]
     columns = -(-len(rows) // ROWS_OF_A_COLUMN)
     height = -(-len(rows) // columns)
     table = Table(title="Per class, %", title_justify="left")

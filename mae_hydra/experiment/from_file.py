@@ -135,7 +135,10 @@ def _escaped(value: Any, depth: int, count: list[int]) -> Any:
     if isinstance(value, str):
         return re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", value)
     if isinstance(value, Mapping):
-        return {str(name): _escaped(each, depth + 1, count) for name, each in value.items()}
+        return {
+            name if isinstance(name, int) else str(name): _escaped(each, depth + 1, count)
+            for name, each in value.items()
+        }
     if isinstance(value, (list, tuple)):
         return [_escaped(each, depth + 1, count) for each in value]
     if value is None or isinstance(value, (bool, int, float)):

@@ -22,6 +22,7 @@ from mae_hydra.experiment import entry
 from mae_hydra.experiment.construct import build
 from mae_hydra.experiment.evaluate import watched
 from mae_hydra.experiment.predict_classes import COMMAND, Classes
+from mae_hydra.experiment.predict_labels import LabelFiles
 from mae_hydra.experiment.recorded import recorded
 from mae_hydra.figures import fit, legend_of, overlay, sheet
 from mae_hydra.inference import MultiscaleFlip, Reconstruct
@@ -40,7 +41,8 @@ MOST_LIKELY = 5  # classes whose probabilities are kept
 @dataclass(frozen=True)
 class Options:
     """`inference` (None: slide) and `probabilities` are of a UPerNet, `mask_ratios` (None: 0.5, 0.75, 0.9) and `seeds`
-    (None: 0) of a masked autoencoder's panels. `batch`: pictures in memory, and looked at together, at a time."""
+    (None: 0) of a masked autoencoder's panels. `as_stored`: class maps have the numbers of the data set. `batch`:
+    pictures in memory, and looked at together, at a time."""
 
     out: Path
     inference: str | None = None
@@ -53,6 +55,7 @@ class Options:
     skip_existing: bool = False
     mask_ratios: tuple[float, ...] | None = None
     seeds: tuple[int, ...] | None = None
+    as_stored: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,8 @@ def predict(path: Path, words: Sequence[str], options: Options) -> Outcome:
     elif isinstance(model, UPerNet | PatchSegmenter):
         writer = _Segmentations(model, checkpoint, path, options)
     elif isinstance(model, Classifier):
-        _refuse_options(options, path, "a classifier", ("inference", "probabilities", "mask_ratios", "seeds"))
+        others = ("inference", "probabilities", "as_stored", "mask_ratios", "seeds")
+        _refuse_options(options, path, "a classifier", others)
         writer = Classes(model, checkpoint, options.out)
     else:
         raise UserError(f"{path} holds an encoder alone; predict takes a UPerNet, a classifier or a masked autoencoder")
@@ -98,7 +102,7 @@ def predict(path: Path, words: Sequence[str], options: Options) -> Outcome:
 
 def _refuse_options(options: Options, path: Path, held: str, names: Sequence[str]) -> None:
     """UserError where an option was given that is of another kind of model."""
-    owners = {"inference": "a UPerNet", "probabilities": "a UPerNet"}
+    owners = dict.fromkeys(("inference", "probabilities", "as_stored"), "a UPerNet")
     for name in names:
         if getattr(options, name):
             option, owner = f"--{name.replace('_', '-')}", owners.get(name, "a masked autoencoder")
@@ -106,7 +110,8 @@ def _refuse_options(options: Options, path: Path, held: str, names: Sequence[str
 
 
 class _Segmentations:
-    """labels/<name>.png (indexed by class), overlays/<name>.png, and probabilities/<name>.npz where asked for."""
+    """labels/<name>.png (indexed by class) with labels/classes.json, overlays/<name>.png, and where asked for
+    probabilities/<name>.npz."""
 
     def __init__(self, model: UPerNet | PatchSegmenter, checkpoint: Checkpoint, path: Path, options: Options) -> None:
         _refuse_options(options, path, "a UPerNet", ("mask_ratios", "seeds"))
@@ -121,12 +126,17 @@ class _Segmentations:
         self.class_names = tuple(names) if known and names else tuple(f"class {number}" for number in range(count))
         fits = isinstance(palette, list) and len(palette) == count
         self.palette = np.array(palette, dtype=np.uint8) if fits else distinct_colours(count)
+        self.labels = LabelFiles(checkpoint, self.class_names, self.palette, as_stored=options.as_stored)
+        if not options.overwrite:
+            self.labels.check(options.out / "labels")
 
     def files(self, name: str) -> list[Path]:
         files = [self.options.out / "labels" / f"{name}.png", self.options.out / "overlays" / f"{name}.png"]
         return [*files, self.options.out / "probabilities" / f"{name}.npz"] if self.options.probabilities else files
 
     def write(self, images: list[Tensor], names: list[str]) -> list[Path]:
+        if images:
+            self.labels.write_table(self.options.out / "labels", self.owned)
         if self.options.probabilities:
             return [file for image, name in zip(images, names, strict=True) for file in self._write_all(image, name)]
         maps = self.inference.predict(self.model, images)
@@ -143,7 +153,7 @@ class _Segmentations:
 
     def _write_pictures(self, image: Tensor, name: str, classes: np.ndarray) -> list[Path]:
         files = self.files(name)[:2]
-        _write(self.owned, files[0], lambda file: self._indexed(classes).save(file, format="PNG"))
+        _write(self.owned, files[0], lambda file: self.labels.picture(classes).save(file, format="PNG"))
         rgb = as_rgb(channels_last(image))
         shown, large = fit(rgb, CELL), fit(classes, CELL, "nearest")
         drawn = sheet(
@@ -164,18 +174,12 @@ class _Segmentations:
         kept = best.indices.to(torch.uint8).cpu().numpy()
         return scores.argmax(0).to(torch.uint8).cpu().numpy(), kept, best.values.half().cpu().numpy()
 
-    def _indexed(self, classes: np.ndarray) -> Image.Image:
-        """A grey value is a class; viewers show its colour."""
-        picture = Image.frombytes("P", classes.shape[::-1], np.ascontiguousarray(classes).tobytes())
-        picture.putpalette(self.palette.ravel().tolist())
-        return picture
-
 
 class _Reconstructions:
     """panels/<name>.png: a row for every seed; the picture, then masked and predicted at every mask ratio."""
 
     def __init__(self, model: MAE, path: Path, options: Options) -> None:
-        _refuse_options(options, path, "a masked autoencoder", ("inference", "probabilities"))
+        _refuse_options(options, path, "a masked autoencoder", ("inference", "probabilities", "as_stored"))
         self.model, self.options, self.owned = model, options, Owned(options.out, COMMAND)
         self.mask_ratios, self.seeds = options.mask_ratios or MASK_RATIOS, options.seeds or (0,)
 

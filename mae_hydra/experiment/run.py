@@ -21,6 +21,7 @@ from mae_hydra.engine.loop import Schedule
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.construct import build, complete, evaluator_nodes
 from mae_hydra.experiment.holder import Refused
+from mae_hydra.experiment.labels import say_doubts
 from mae_hydra.experiment.provenance import origin_of, parent_of
 from mae_hydra.experiment.same_run import (
     Trained,
@@ -99,6 +100,8 @@ def assemble(
     `from_the_beginning`: not to be restored, whatever has been saved."""
     # What is cheap comes first: a large model should not be built for a mistake in what comes after it.
     augment: Augment = build(config.augment, "augment")
+    if config.task == "segment":
+        say_doubts(data)
     example = _try_first_sample(config, data, augment)
     cut = complete("engine", cut_batch, settings.global_batch, data.batch_size, world_size())
     synchronised = cut.world_size > 1 and settings.torch_device.type == "cuda"
@@ -134,7 +137,7 @@ def assemble(
     seed_device(config.seed, "init")
     model: nn.Module = build(config.model, "model")
     if given is not None:
-        transfer(model, given, config.init_adapt).show()
+        transfer(model, given, config.init_adapt, data.class_names).show()
     for evaluator in evaluators.values():
         evaluator.check(model)
     peak = peak_tflops(settings.torch_device, settings.resolved_precision)

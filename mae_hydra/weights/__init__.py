@@ -1,5 +1,6 @@
 """Checkpoints in and out: read safely, recognised by content, loaded by a strict rule with a report, written whole."""
 
+from mae_hydra.weights.class_order import MAPPED, have_names, names_of, order_of
 from mae_hydra.weights.describe import Description, describe
 from mae_hydra.weights.layouts import BY_TARGET, WORDS, Export, to_layout
 from mae_hydra.weights.read import Checkpoint, check_finite, read_checkpoint
@@ -9,6 +10,7 @@ from mae_hydra.weights.write import write_checkpoint
 
 __all__ = [
     "BY_TARGET",
+    "MAPPED",
     "WORDS",
     "Checkpoint",
     "Description",
@@ -19,7 +21,10 @@ __all__ = [
     "check_finite",
     "collapse",
     "describe",
+    "have_names",
     "load_exact",
+    "names_of",
+    "order_of",
     "read_checkpoint",
     "to_layout",
     "transfer",

@@ -1,7 +1,7 @@
 """Weights of one model into another, by a strict rule of what may be new and what may be left over."""
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from typing import Any, NamedTuple
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mae_hydra.errors import UserError
 from mae_hydra.weights.adapt import ADAPTABLE, adapted
+from mae_hydra.weights.class_order import rows_by_name
 from mae_hydra.weights.layouts import Kind, kind_of
 from mae_hydra.weights.read import Checkpoint, check_values
 from mae_hydra.weights.report import Row, TransferReport, collapse
@@ -55,38 +56,44 @@ RULES: dict[tuple[Kind, Kind], Rule] = {
 }
 
 
-def transfer(model: nn.Module, checkpoint: Checkpoint, adapt: Collection[str] = ()) -> TransferReport:
+def transfer(
+    model: nn.Module, checkpoint: Checkpoint, adapt: Collection[str] = (), class_names: Sequence[str] = ()
+) -> TransferReport:
     """Start `model` from a checkpoint of the same kind, or a segmentation model from a pre-trained one.
 
-    Position tables of another grid are resized. What else may differ must be asked for in `adapt`: "channels" (of the
-    images) and "classes" (the last layers start anew). What the rule does not allow is a UserError that names the
+    Position tables of another grid are resized; the rows of last layers follow the names of the classes, where the file
+    and `class_names`, those of the data, tell them. What else may differ must be asked for in `adapt`: "channels" (of
+    the images) and "classes" (the last layers start anew). What the rule does not allow is a UserError that names the
     tensors; the model is changed only when everything fits.
     """
     strangers = set(adapt) - set(ADAPTABLE)
     if strangers:
         raise UserError(f"what may be adapted is {', '.join(ADAPTABLE)}; got {', '.join(sorted(strangers))}")
     wanted = model.state_dict()
-    found = adapted(checkpoint.tensors, wanted, adapt)
+    rows = rows_by_name(checkpoint, wanted, class_names, adapt)
+    found = adapted(rows.tensors, wanted, adapt)
+    found.notes.update(rows.notes)
+    found.dropped.update(rows.dropped)
     given = replace(checkpoint, tensors=found.tensors)
     _check_encoder(model, wanted, given)
     _check_rule(wanted, found.tensors, given, found.dropped)
     positions = found.tensors.get(POSITIONS)
     source = None if positions is None or positions.ndim != 3 else grid_of_positions(positions, checkpoint.meta)
     fitted: dict[str, Tensor] = {}
-    rows = []
+    report = []
     for name, own in wanted.items():
         if name not in found.tensors:
-            rows.append(Row(name, "new", found.dropped.get(name, "")))
+            report.append(Row(name, "new", found.dropped.get(name, "")))
             continue
         tensor, note = _fit_grid(model, name, found.tensors[name], own, source, given)
         _check_shape(name, tensor, own, given)
         check_values(name, tensor, given.path)
         fitted[name] = tensor
         note = note or found.notes.get(name, "")
-        rows.append(Row(name, "resized" if note else "loaded", note))
-    rows += [Row(name, "unused") for name in found.tensors if name not in wanted]
+        report.append(Row(name, "resized" if note and name not in rows.notes else "loaded", note))
+    report += [Row(name, "unused") for name in found.tensors if name not in wanted]
     model.load_state_dict(wanted | fitted)
-    return TransferReport(f"{checkpoint.path} ({checkpoint.layout})", tuple(rows))
+    return TransferReport(f"{checkpoint.path} ({checkpoint.layout})", tuple(report))
 
 
 def load_exact(model: nn.Module, checkpoint: Checkpoint) -> None:

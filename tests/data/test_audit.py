@@ -11,10 +11,11 @@ from pictures import pixels, save, smooth_picture
 from PIL import Image
 
 from mae_hydra.data.audit_duplicates import equal_groups, near_pairs
-from mae_hydra.data.audit_labels import Reading, class_counts, ignored_share, label_findings
+from mae_hydra.data.audit_labels import class_counts, ignored_share, label_findings
 from mae_hydra.data.audit_listing import list_ade20k
 from mae_hydra.data.audit_look import FileSplit, Labels, Look, measure
 from mae_hydra.data.audit_tally import Tally
+from mae_hydra.data.label_table import Reading
 from mae_hydra.data.scenes import render
 
 
@@ -89,7 +90,10 @@ def told(reading: Reading, *maps: list[int]) -> list[tuple[str, str, tuple[str, 
 @pytest.mark.parametrize(
     ("reduce_zero_label", "maps", "expected"),
     [
-        (True, [[0, 1, 2, 3], [3]], ("note", "zero label confirmed")),
+        (True, [[0, 1, 2, 3, 255], [3]], ("note", "zero label confirmed")),
+        (True, [[1, 2, 3], [3]], ("note", "zero label confirmed")),  # a class that never occurs is no reading
+        (True, [[0, 1, 2], [0, 1], [3]], ("note", "zero label confirmed")),  # what is ignored is not that rare
+        (True, [[0, 1, 2, 3], [3]], ("warning", "zero label open")),  # CamVid's convention: 3 is everywhere
         (False, [[0, 1, 2, 3], [3]], ("error", "zero label")),
         (False, [[0, 1, 2, 255]], ("note", "zero label open")),
         (True, [[0, 1, 2, 255]], ("error", "zero label")),  # 3 never occurs, and 255 is there to ignore
@@ -105,7 +109,7 @@ def test_the_stored_values_answer_whether_zero_is_a_class(
 
 
 def test_one_stray_value_does_not_decide_the_reading() -> None:
-    maps = [[0, 3], [1, 3], [200, 1]]
+    maps = [[0, 3, 255], [1, 3], [200, 1]]
     assert told(Reading(3, 255, True), *maps) == [
         ("note", "zero label confirmed", ()),
         ("error", "label out of range", ("2.png",)),
