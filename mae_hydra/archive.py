@@ -34,11 +34,11 @@ def check_file(file: Path) -> bool:
 
     An older file has no checksums. Unfit where it should not be given to torch.
     """
+    if _is_tar(file):
+        raise Unfit("is a tar archive; unpack it, and give a file that is in it")
     if zipfile.is_zipfile(file):
         _check_zip(file)
         return True
-    if _is_tar(file):
-        raise Unfit("is a tar archive; unpack it, and give a file that is in it")
     with file.open("rb") as stream:
         for _ in range(LEGACY_PICKLES):
             _count(stream)

@@ -78,7 +78,7 @@ def _look_back(folder: Path, plan: Plan) -> dict[str, Any] | None:
     results = folder / "results.json"
     if _told(results, "images", int) is None:
         return None
-    return {**read_json(results), "already_complete": True}
+    return {**read_json(results), "folder": str(folder), "already_complete": True}
 
 
 def _told(file: Path, key: str, kind: type) -> Any:

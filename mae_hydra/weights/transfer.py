@@ -86,7 +86,8 @@ def transfer(model: nn.Module, checkpoint: Checkpoint, adapt: Collection[str] = 
         rows.append(Row(name, "resized" if note else "loaded", note))
     rows += [Row(name, "unused") for name in found.tensors if name not in wanted]
     model.load_state_dict(wanted | fitted)
-    return TransferReport(f"{checkpoint.path} ({checkpoint.layout})", tuple(rows))
+    unchecked = "" if checkpoint.checked else "; a file without checksums"
+    return TransferReport(f"{checkpoint.path} ({checkpoint.layout}{unchecked})", tuple(rows))
 
 
 def load_exact(model: nn.Module, checkpoint: Checkpoint) -> None:
