@@ -13,8 +13,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mae_hydra.archive import short
-from mae_hydra.errors import UserError
+from mae_hydra.errors import UserError, short
 from mae_hydra.experiment.trust import Origin, judge
 
 HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}

@@ -20,7 +20,7 @@ def told(content: Content) -> dict[str, Any]:
     if content.ignored:
         found["ignored"] = list(content.ignored)
     palette, names = found.get("palette"), found.get("class_names")
-    if palette is not None and not _is_palette(palette, len(names) if _is_names(names) else -1):
+    if palette is not None and not _is_palette(palette, len(names or ()) if _is_names(names) else -1):
         del found["palette"]
     return {name: value for name, value in found.items() if value is not None and KINDS.get(name, _is_any)(value)}
 
