@@ -13,7 +13,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mae_hydra.errors import UserError
+from mae_hydra.errors import UserError, short
 from mae_hydra.experiment.trust import Origin, judge
 
 HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
@@ -135,7 +135,7 @@ def _misfit(key: str, wanted: Any, offered: Any) -> Iterator[str]:
 
 def _wrong_type(key: str, hint: Any, value: Any) -> Iterator[str]:
     if not _accepts(hint, value):
-        yield f"{key} must be {' or '.join(_words(hint))}, got {value!r}"
+        yield f"{key} must be {' or '.join(_words(hint))}, got {short(repr(value))}"
 
 
 def _accepts(hint: Any, value: Any) -> bool:

@@ -8,8 +8,7 @@ import hydra.utils
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, ListConfig
 
-from mae_hydra.archive import short
-from mae_hydra.errors import UserError
+from mae_hydra.errors import UserError, short
 from mae_hydra.experiment.trust import Origin, judge
 
 
@@ -72,8 +71,8 @@ def targets(node: Any, key: str) -> Iterator[tuple[str, Any]]:
     if isinstance(node, DictConfig):
         if "_target_" in node:
             yield key, node["_target_"]
-        for name in node:  # as it is: the keys of `data.values` are numbers
-            yield from targets(node[name], f"{key}.{name!s}")
+        for name, child in node.items():  # a name may be a number
+            yield from targets(child, ".".join((key, str(name))))
 
 
 def _texts(node: Any, key: str) -> Iterator[tuple[str, str]]:
@@ -84,8 +83,8 @@ def _texts(node: Any, key: str) -> Iterator[tuple[str, str]]:
         for position, child in enumerate(node):
             yield from _texts(child, f"{key}[{position}]")
     elif isinstance(node, DictConfig):
-        for name in node:
-            yield from _texts(node[name], f"{key}.{name!s}")
+        for name, child in node.items():
+            yield from _texts(child, ".".join((key, str(name))))
 
 
 def _root_cause(error: BaseException) -> BaseException:

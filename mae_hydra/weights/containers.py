@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from mae_hydra.archive import Unfit, check_file, check_tensors, short
-from mae_hydra.errors import UserError
+from mae_hydra.archive import Unfit, check_file, check_tensors
+from mae_hydra.errors import UserError, short
 from mae_hydra.weights import foreign
 
 STATE_KEYS = ("model", "state_dict", "module")  # where training programs keep the weights within a file

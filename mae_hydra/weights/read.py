@@ -7,8 +7,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from mae_hydra.archive import Unfit, short
-from mae_hydra.errors import UserError
+from mae_hydra.archive import Unfit
+from mae_hydra.errors import UserError, short
 from mae_hydra.weights.containers import is_folder_of_weights, read_content
 from mae_hydra.weights.layouts import LAYOUTS, Kind, kind_of, recognise
 from mae_hydra.weights.told import told

@@ -93,7 +93,8 @@ def transfer(
         report.append(Row(name, "resized" if note and name not in rows.notes else "loaded", note))
     report += [Row(name, "unused") for name in found.tensors if name not in wanted]
     model.load_state_dict(wanted | fitted)
-    return TransferReport(f"{checkpoint.path} ({checkpoint.layout})", tuple(report))
+    unchecked = "" if checkpoint.checked else "; a file without checksums"
+    return TransferReport(f"{checkpoint.path} ({checkpoint.layout}{unchecked})", tuple(report))
 
 
 def load_exact(model: nn.Module, checkpoint: Checkpoint) -> None:
