@@ -177,11 +177,11 @@ def test_plots_of_sweeps_hold_their_values() -> None:
 
 def test_names_that_are_markup_are_shown_as_they_stand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """In the table of a sweep and on the page; the error of a job once ended the sweep in place of its table."""
-    made_run(tmp_path / "[/a]", ["name=[/x]"])
+    made_run(tmp_path / "[bold]a", ["data.root=[/x]"])
     error = "ValueError: [/old] <script>alert(1)</script> $x_1 \x1b[31mred\x1b[0m \udcff"
-    made_run(tmp_path / "b", ["name=$y$"], value=None, state="failed", error=error)
+    made_run(tmp_path / "b", ["data.root=$y$"], value=None, state="failed", error=error)
     table = table_of(read_sweep(tmp_path))
-    sweeps.show(table, tmp_path, ["val/mIoU"], ["name"])
+    sweeps.show(table, tmp_path, ["val/mIoU"], ["data.root"])
     said = capsys.readouterr().out.replace("\n", "")
     assert "[/x]" in said
     assert "[/old]" in said

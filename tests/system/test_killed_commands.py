@@ -61,9 +61,12 @@ assert call() == 0
 os.rename("out", "unbroken")
 events = int(Path("count").read_text())
 largest = max(path.stat().st_size for path in Path("unbroken").rglob("*") if path.is_file())
-several = min(events, kills - 3)
-moments = [{"moment": (number * events) // several} for number in range(several)]
-moments += [{"most_bytes": largest * part // 11} for part in range(1, kills - several + 1)]
+if words[0] in ("evaluate", "predict", "make-shards"):  # they go on where they were: a part of the way each time
+    moments = [{"moment": max(2, events // (kills + 3)) + number % 2} for number in range(kills)]
+else:
+    several = min(events, kills - 3)
+    moments = [{"moment": (number * events) // several} for number in range(several)]
+    moments += [{"most_bytes": largest * part // 11} for part in range(1, kills - several + 1)]
 os.mkdir("out") if words[0] in ("convert", "export") else None
 states = []
 for moment in moments:
