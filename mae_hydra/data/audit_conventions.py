@@ -24,7 +24,8 @@ class Seen(Protocol):
     `whole`: they are all that the split has.
     """
 
-    stored: np.ndarray
+    @property
+    def stored(self) -> np.ndarray: ...
 
     @property
     def mapped(self) -> np.ndarray: ...

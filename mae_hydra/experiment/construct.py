@@ -71,8 +71,8 @@ def targets(node: Any, key: str) -> Iterator[tuple[str, str]]:
     if isinstance(node, DictConfig):
         if "_target_" in node:
             yield key, str(node["_target_"])
-        for name in node:  # as it is: the keys of `data.values` are numbers
-            yield from targets(node[name], f"{key}.{name}")
+        for name in list(node):  # as it is: the keys of `data.values` are numbers
+            yield from targets(node[name], f"{key}.{name!s}")
 
 
 def locate(target: str) -> Any:
