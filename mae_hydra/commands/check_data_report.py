@@ -15,6 +15,8 @@ from mae_hydra.errors import UserError
 from mae_hydra.experiment.status import write_json
 from mae_hydra.figures import fit, legend_of, overlay, save, sheet
 from mae_hydra.figures.gallery import gallery
+from mae_hydra.names import clean
+from mae_hydra.owned import Owned
 
 COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 CELL = 224
@@ -23,8 +25,9 @@ NUM_PAIRS = 8
 MOST_ROWS = 30  # of the class table; more classes are cut to the most frequent and the rarest
 
 
-def write(found: Audit, settings: Mapping[str, Any], out: Path) -> list[Path]:
+def write(found: Audit, settings: Mapping[str, Any], owned: Owned) -> list[Path]:
     """report.json, and the pictures; gives the paths of the latter."""
+    out = owned.folder
     measured = found.statistics and dict(zip(("mean", "std"), found.statistics, strict=True))
     configured = {key: list(settings[key]) for key in ("mean", "std")}
     report = {
@@ -46,13 +49,13 @@ def write(found: Audit, settings: Mapping[str, Any], out: Path) -> list[Path]:
         "seconds": found.seconds,
         "images_per_second": _rate(found),
     }
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(out / "report.json", report)
+    write_json(owned.claim(out / "report.json"), report)
     pictures = {"samples.png": _samples(found), "duplicates.png": _duplicates(found)}
     for name, pixels in pictures.items():
-        (out / name).unlink(missing_ok=True)  # of an earlier audit
+        if out / name in owned:
+            (out / name).unlink(missing_ok=True)  # of an earlier audit
         if pixels is not None:
-            save(pixels, out / name)
+            save(pixels, owned.claim(out / name))
     return [out / name for name, pixels in pictures.items() if pixels is not None]
 
 
@@ -61,7 +64,7 @@ def show(console: Console, found: Audit, settings: Mapping[str, Any], out: Path,
     if found.findings:
         table = Table(title="Findings", title_justify="left", show_header=False, show_lines=True)
         for each in found.findings:
-            table.add_row(Text(each.level, style=COLOURS[each.level]), Text(each.sentence))
+            table.add_row(Text(each.level, style=COLOURS[each.level]), Text(clean(each.sentence)))
         console.print(table)
     if found.num_looked_at:
         console.print(_facts_table(found))
@@ -77,7 +80,7 @@ def show(console: Console, found: Audit, settings: Mapping[str, Any], out: Path,
     text = Text(f"{verdict}", style=COLOURS["error"] if found.num_errors else "green")
     text.append(f" · {_many(found.num_looked_at, 'sample')} in {found.seconds:.1f} s ({_rate(found):.0f}/s)", "default")
     console.print(text, soft_wrap=True)
-    console.print(" ".join(map(str, [out / "report.json", *pictures])), highlight=False, soft_wrap=True)
+    console.print(" ".join(map(clean, [out / "report.json", *pictures])), highlight=False, soft_wrap=True)
 
 
 def _facts_table(found: Audit) -> Table:
@@ -129,7 +132,9 @@ def _class_table(found: Audit) -> Table:
             for column in columns
         ]
         absent = any(row[column] == 0 for column in columns)
-        table.add_row(Text(f"{row['class']} {row['name']}"), *values, style=COLOURS["warning"] if absent else None)
+        table.add_row(
+            Text(clean(f"{row['class']} {row['name']}")), *values, style=COLOURS["warning"] if absent else None
+        )
     return table
 
 

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from mae_hydra.atomic import check_writable
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.importing import importing
 
@@ -41,6 +42,7 @@ def run(options: argparse.Namespace) -> int:
         raise UserError(f"{options.out} is there already; give another name, or add --overwrite")
     if not options.out.parent.is_dir():
         raise UserError(f"there is no folder {options.out.parent} to write to; make it first")
+    check_writable(options.out.parent, "give another place")
     with importing():
         from mae_hydra.experiment.export import FORMATS, Options, compare, export, need
 

@@ -3,22 +3,24 @@
 from collections.abc import Iterator
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from mae_hydra.errors import UserError
+from mae_hydra.names import clean, harmless
+from mae_hydra.terminal import plain_console
 from mae_hydra.weights import BY_TARGET, WORDS, Checkpoint, Description, check_finite, describe, to_layout
+
+UNCHECKED = "none: this kind of file has no checksums, so a number that changed on the way cannot be told"
 
 
 def show(checkpoint: Checkpoint) -> None:
     """Print the table; problems that would stop a conversion are rows of it."""
-    console = Console()
-    table = Table(title=f"{checkpoint.path}", title_justify="left", show_header=False)
+    table = Table(title=clean(checkpoint.path), title_justify="left", show_header=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in rows(checkpoint):
-        table.add_row(name, value)
-    console.print(table)
+        table.add_row(name, harmless(value))
+    plain_console().print(table)
 
 
 def rows(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
@@ -43,6 +45,8 @@ def rows(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
     yield "trained", _trained(meta)
     yield "fits", _fits(found)
     yield "converts to", _converts(checkpoint)
+    if not checkpoint.checked:
+        yield "checksums", UNCHECKED
     if "ignored" in meta:
         yield "not built", f"{', '.join(meta['ignored'])} (Python objects beside the tensors; nothing was executed)"
     try:

@@ -11,13 +11,14 @@ from mae_hydra.data.label_scan import check_labels
 from mae_hydra.data.palette import distinct_colours
 from mae_hydra.data.scenes import scenes
 from mae_hydra.data.shards import shards
-from mae_hydra.data.source import ImageData, ImageSet, Listed, Sample, SampleTransform, Target
+from mae_hydra.data.source import Comparable, ImageData, ImageSet, Listed, Sample, SampleTransform, Target
 from mae_hydra.data.stream import EvalStream, TrainStream, epoch_order, stack
 from mae_hydra.data.write import write_ade20k, write_imagenet
 
 __all__ = [
     "Augment",
     "ClassifyAugment",
+    "Comparable",
     "EvalCrop",
     "EvalStream",
     "ImageData",

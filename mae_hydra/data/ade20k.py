@@ -19,10 +19,11 @@ import numpy as np
 import torch
 
 from mae_hydra.data.ade20k_names import ADE20K_NAMES
+from mae_hydra.data.contents import contents_of
 from mae_hydra.data.decode import check_channels, read_image
 from mae_hydra.data.label_maps import MAP_EXTENSIONS, read_labels
 from mae_hydra.data.label_table import LabelTable, Reading, Values
-from mae_hydra.data.listing import EXTENSIONS, Names, existing_folder, find_images
+from mae_hydra.data.listing import EXTENSIONS, Names, existing_folder, file_stamp, find_images
 from mae_hydra.data.palette import distinct_colours
 from mae_hydra.data.source import ImageData, Sample, check_loading, height_width, limited
 from mae_hydra.errors import UserError
@@ -55,6 +56,16 @@ class LabelledPhotos:
 
     def listing(self) -> str:
         return self._names.digest()
+
+    def stamp(self, index: int) -> str:
+        image, classes = self._files(index)
+        return f"{self._names[index]} {file_stamp(image)} {file_stamp(classes)}"
+
+    def contents(self) -> str:
+        return contents_of(self._names.digest(), len(self), self._files)
+
+    def _files(self, index: int) -> tuple[Path, Path]:
+        return self._images / self._names[index], self._maps / self._map_names[index]
 
     def _check_pairs(self, images: Sequence[str], maps: Sequence[str]) -> None:
         stems = {stem_of(name) for name in images}

@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from mae_hydra.data.label_table import Reading
+from mae_hydra.names import class_names
 
 Target = Literal["none", "class", "map"]
 """What a sample's label is: nothing, a class id, or a class map."""
@@ -59,6 +60,29 @@ class Listed(Protocol):
 
     def listing(self) -> str:
         """A digest of their names: another set, or one to which something was added, has another."""
+        ...
+
+
+@runtime_checkable
+class Stamped(Protocol):
+    """An ImageSet of files."""
+
+    def stamp(self, index: int) -> str:
+        """What changes with a sample: the names, sizes and times of its files, and its class."""
+        ...
+
+
+def stamp_of(images: ImageSet, index: int) -> str:
+    """The stamp of a sample; of a set that is a function of its parameters, its position."""
+    return images.stamp(index) if isinstance(images, Stamped) else str(index)
+
+
+@runtime_checkable
+class Comparable(Protocol):
+    """An ImageSet that can tell whether it holds the same as another one, or as itself at another time and place."""
+
+    def contents(self) -> str:
+        """A digest of names and sizes that does not change where the files are copied or moved."""
         ...
 
 
@@ -129,6 +153,7 @@ class ImageData:
             raise ValueError(f"data.num_classes must not be negative, got {self.num_classes}")
         if self.target == "map" and not 0 <= self.ignore_index <= 255:
             raise ValueError(f"data.ignore_index must lie in 0..255 (class maps are uint8), got {self.ignore_index}")
+        object.__setattr__(self, "class_names", class_names(self.class_names))  # whatever file they are from
         if len(self.class_names) != self.num_classes:
             raise ValueError(f"data.class_names must hold {self.num_classes} names, got {len(self.class_names)}")
         if self.palette.shape != (self.num_classes, 3) or self.palette.dtype != np.uint8:
@@ -150,11 +175,18 @@ class _Some:
         whole = self._whole.listing() if isinstance(self._whole, Listed) else "embedded"
         return f"{len(self)} of {whole}"
 
+    def contents(self) -> str:
+        whole = self._whole.contents() if isinstance(self._whole, Comparable) else "embedded"
+        return f"{len(self)} of {whole}"
+
     def __getitem__(self, index: int) -> Sample:
         return self._whole[self._positions[index]]
 
     def undecoded(self, index: int) -> Any:
         return read_undecoded(self._whole, self._positions[index])
+
+    def stamp(self, index: int) -> str:
+        return stamp_of(self._whole, self._positions[index])
 
     def behind(self, index: int) -> tuple[ImageSet, int]:
         return self._whole, self._positions[index]

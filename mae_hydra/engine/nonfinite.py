@@ -12,6 +12,7 @@ from torch import Tensor
 from mae_hydra.distributed import rank
 from mae_hydra.engine.window import StepResult
 from mae_hydra.errors import UserError
+from mae_hydra.lines import GrowingFile
 
 UNLABELLED = (
     "every label was the ignored one. Compare the labels with data.num_classes, data.reduce_zero_label and "
@@ -27,6 +28,7 @@ class Nonfinite:
 
     def __init__(self, run_dir: Path, limit: int, log_every: int) -> None:
         self.path = run_dir / ("nonfinite.jsonl" if rank() == 0 else f"nonfinite.rank{rank()}.jsonl")
+        self._file = GrowingFile.behind(self.path)
         self.limit, self.in_a_row = limit, 0
         # The first line of a log is of one step, the second of one fewer; a few steps alone may have no label.
         self.most_uncounted = log_every - 1 if log_every >= SHORT else 2 * SHORT
@@ -45,17 +47,13 @@ class Nonfinite:
         if not self._pending:
             return
         finite = torch.stack([flag for _, flag, _ in self._pending]).tolist()
-        lines = []
         for (step, _, images), good in zip(self._pending, finite, strict=True):
             self.in_a_row = 0 if good else self.in_a_row + 1
             if not good:
                 indices = [index for part in images if part is not None for index in part.tolist()]
-                lines.append(json.dumps({"step": step, "images": indices}))
+                self._file.add(json.dumps({"step": step, "images": indices}).encode() + b"\n")
         last = self._pending[-1][0]
         self._pending = []
-        if lines:
-            with self.path.open("a") as file:
-                file.write("".join(f"{line}\n" for line in lines))
         if self.in_a_row >= self.limit:
             raise UserError(
                 f"the gradient was not finite in {self.in_a_row} steps in a row, up to step {last}; {self.path} names "

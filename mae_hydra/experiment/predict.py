@@ -19,15 +19,16 @@ from mae_hydra.engine.settings import AUTOCAST
 from mae_hydra.errors import UserError
 from mae_hydra.evaluation.pictures import as_rgb, channels_last
 from mae_hydra.experiment import entry
-from mae_hydra.experiment.compose import compose_config
 from mae_hydra.experiment.construct import build
 from mae_hydra.experiment.evaluate import watched
-from mae_hydra.experiment.evaluation_plan import command_line
-from mae_hydra.experiment.predict_classes import Classes
+from mae_hydra.experiment.predict_classes import COMMAND, Classes
 from mae_hydra.experiment.predict_labels import LabelFiles
+from mae_hydra.experiment.recorded import recorded
 from mae_hydra.figures import fit, legend_of, overlay, sheet
 from mae_hydra.inference import MultiscaleFlip, Reconstruct
 from mae_hydra.models import MAE, Classifier, PatchSegmenter, UPerNet
+from mae_hydra.names import file_part
+from mae_hydra.owned import Owned
 from mae_hydra.weights import Checkpoint, read_checkpoint
 
 OPACITY = 0.6
@@ -68,6 +69,7 @@ class Outcome:
 
 def predict(path: Path, words: Sequence[str], options: Options) -> Outcome:
     """Predict for every picture that `words` name (files, folders, patterns); a broken one does not stop the others."""
+    atomic.check_writable(options.out, "give another folder with --out")
     checkpoint = read_checkpoint(path, prefer="best")
     pictures = list(_named(_listed(words), options.limit))
     model = entry.model_from(checkpoint).to(_device(options.device))
@@ -113,10 +115,9 @@ class _Segmentations:
 
     def __init__(self, model: UPerNet | PatchSegmenter, checkpoint: Checkpoint, path: Path, options: Options) -> None:
         _refuse_options(options, path, "a UPerNet", ("mask_ratios", "seeds"))
-        self.model, self.options = model, options
-        overrides = [f"inference={options.inference or 'slide'}"]
-        config = compose_config(command_line(checkpoint, overrides))
-        self.inference: Any = build(config.inference, "inference")
+        self.model, self.options, self.owned = model, options, Owned(options.out, COMMAND)
+        found = recorded(checkpoint, [f"inference={options.inference or 'slide'}"], ("inference",))
+        self.inference: Any = build(found.config.inference, "inference", origin=found.origin("inference"))
         if isinstance(self.inference, Reconstruct):
             raise UserError("a UPerNet takes --inference slide, whole or multiscale_flip, got reconstruct")
         count, meta = model.num_classes, checkpoint.meta
@@ -135,7 +136,7 @@ class _Segmentations:
 
     def write(self, images: list[Tensor], names: list[str]) -> list[Path]:
         if images:
-            self.labels.write_table(self.options.out / "labels")
+            self.labels.write_table(self.options.out / "labels", self.owned)
         if self.options.probabilities:
             return [file for image, name in zip(images, names, strict=True) for file in self._write_all(image, name)]
         maps = self.inference.predict(self.model, images)
@@ -147,12 +148,12 @@ class _Segmentations:
     def _write_all(self, image: Tensor, name: str) -> list[Path]:
         classes, kept, shares = self._probabilities(image)
         file = self.files(name)[2]
-        _write(file, lambda stream: np.savez_compressed(stream, classes=kept, probabilities=shares))
+        _write(self.owned, file, lambda stream: np.savez_compressed(stream, classes=kept, probabilities=shares))
         return [*self._write_pictures(image, name, classes), file]
 
     def _write_pictures(self, image: Tensor, name: str, classes: np.ndarray) -> list[Path]:
         files = self.files(name)[:2]
-        _write(files[0], lambda file: self.labels.picture(classes).save(file, format="PNG"))
+        _write(self.owned, files[0], lambda file: self.labels.picture(classes).save(file, format="PNG"))
         rgb = as_rgb(channels_last(image))
         shown, large = fit(rgb, CELL), fit(classes, CELL, "nearest")
         drawn = sheet(
@@ -162,7 +163,7 @@ class _Segmentations:
             legend=legend_of([classes], self.class_names, self.palette),
             cell=CELL,
         )
-        _write(files[1], lambda file: Image.fromarray(drawn).save(file, format="PNG"))
+        _write(self.owned, files[1], lambda file: Image.fromarray(drawn).save(file, format="PNG"))
         return files
 
     def _probabilities(self, image: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -179,7 +180,7 @@ class _Reconstructions:
 
     def __init__(self, model: MAE, path: Path, options: Options) -> None:
         _refuse_options(options, path, "a masked autoencoder", ("inference", "probabilities", "as_stored"))
-        self.model, self.options = model, options
+        self.model, self.options, self.owned = model, options, Owned(options.out, COMMAND)
         self.mask_ratios, self.seeds = options.mask_ratios or MASK_RATIOS, options.seeds or (0,)
 
     def files(self, name: str) -> list[Path]:
@@ -208,7 +209,7 @@ class _Reconstructions:
         names = [f"seed {seed}" for seed in self.seeds] if len(self.seeds) > 1 else []
         drawn = sheet(rows, columns=columns, row_names=names, title=name, footnote=note, cell=PANEL)
         [file] = self.files(name)
-        _write(file, lambda temporary: Image.fromarray(drawn).save(temporary, format="PNG"))
+        _write(self.owned, file, lambda temporary: Image.fromarray(drawn).save(temporary, format="PNG"))
         return file
 
 
@@ -251,7 +252,7 @@ def _named(files: Iterator[tuple[Path, Path]], limit: int | None) -> Iterator[tu
         if limit is not None and len(seen) >= limit:
             return
         seen.add(file.resolve())
-        stem = called.with_suffix("").as_posix()
+        stem = "/".join(file_part(part) for part in called.with_suffix("").parts)
         name, number = stem, 1
         while name.lower() in taken:  # some file systems know no capitals
             number += 1
@@ -261,8 +262,12 @@ def _named(files: Iterator[tuple[Path, Path]], limit: int | None) -> Iterator[tu
 
 
 def _missing(writer: Any, pictures: list[tuple[Path, str]], options: Options) -> list[tuple[Path, str]]:
-    """What is to be predicted; a UserError where that would replace something unasked."""
+    """What is to be predicted; a UserError where that would replace something unasked, or of somebody else."""
     if options.overwrite:
+        owned = Owned(options.out, COMMAND)
+        for _, name in pictures:
+            for file in writer.files(name):
+                owned.check(file)
         return pictures
     if options.skip_existing:
         return [(file, name) for file, name in pictures if not all(each.exists() for each in writer.files(name))]
@@ -276,9 +281,9 @@ def _missing(writer: Any, pictures: list[tuple[Path, str]], options: Options) ->
     return pictures
 
 
-def _write(file: Path, draw: Any) -> None:
+def _write(owned: Owned, file: Path, draw: Any) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    with atomic.writing(file) as temporary, open(temporary, "wb") as stream:
+    with atomic.writing(owned.claim(file)) as temporary, open(temporary, "wb") as stream:
         draw(stream)
 
 

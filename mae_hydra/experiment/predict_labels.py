@@ -14,6 +14,7 @@ from PIL import Image
 from mae_hydra import atomic
 from mae_hydra.data.label_table import Reading
 from mae_hydra.errors import UserError
+from mae_hydra.owned import Owned
 from mae_hydra.weights import Checkpoint
 
 TABLE = "classes.json"  # beside the maps: {"names": [...], "palette": [[r, g, b], ...], "stored": [...]}
@@ -49,12 +50,12 @@ class LabelFiles:
                 "--overwrite"
             )
 
-    def write_table(self, folder: Path) -> None:
+    def write_table(self, folder: Path, owned: Owned) -> None:
         """`classes.json`: names and colours, as beside a data set, and the number that stands for each class."""
         file = folder / TABLE
         if not file.is_file() or file.read_text(encoding="utf-8") != self._table():
             folder.mkdir(parents=True, exist_ok=True)
-            with atomic.writing(file) as temporary:
+            with atomic.writing(owned.claim(file)) as temporary:
                 temporary.write_text(self._table(), encoding="utf-8")
 
     def _table(self) -> str:
