@@ -24,7 +24,8 @@ class Seen(Protocol):
     `whole`: they are all that the split has.
     """
 
-    stored: np.ndarray
+    @property
+    def stored(self) -> np.ndarray: ...
 
     @property
     def mapped(self) -> np.ndarray: ...
@@ -144,8 +145,9 @@ def _nothing_to_learn(seen: Sequence[Seen], reading: Reading) -> Finding | None:
             continue
         if len(whole) > 1 and each is not train:
             subject = "the class maps of validation hold"
-        sure = each.whole or len(each.mapped) >= ENOUGH
         held = np.flatnonzero(each.stored > 0)
+        # Of a part of the maps one value alone may be chance: a rare class, or few maps that are labelled at all.
+        sure = each.whole or (len(each.mapped) >= ENOUGH and len(held) > 1)
         suggested = [other for other in readings_of(values) if other != reading]
         way = choices(suggested) if suggested else "are these the class maps? look at some of them"
         count = f"{looked_at([each])}"

@@ -33,7 +33,8 @@ def stray_findings(tallies: Sequence[Seen], reading: Reading) -> list[Finding]:
     if not those:
         return []
     tally, row = those[0]
-    wrong = [value for value in np.flatnonzero(present(tallies) & ~accepted) if tally.holds(_only(value))[row]]
+    strange = np.flatnonzero(present(tallies) & ~accepted)
+    wrong = [value for value in strange.tolist() if tally.holds(np.arange(256) == value)[row]]
     values = ", ".join(map(str, wrong[:5])) + (", …" if len(wrong) > 5 else "")
     says = f"with values that are neither one of {reading.num_classes} classes nor ignored"
     way, why = "correct the map or data.num_classes", f"holds {values}"
@@ -41,10 +42,6 @@ def stray_findings(tallies: Sequence[Seen], reading: Reading) -> list[Finding]:
         way = f"stored are {ranges(np.flatnonzero(present(tallies)))}: {choices(instead)}"
     names = [tally.labels_name(row) for tally, row in those]
     return [found("error", "label out of range", names, says, way, noun="class map", why=why)]
-
-
-def _only(value: int) -> np.ndarray:
-    return np.arange(256) == value
 
 
 def absence_findings(train: Tally, validation: Tally, reading: Reading, class_names: Sequence[str]) -> list[Finding]:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from mae_hydra.errors import UserError
 
 PILLOW_MODES = {1: "L", 3: "RGB"}  # by the number of channels
 MOST_PIXELS = 2**30  # Pillow's own limit, a sixth of this, is below what aerial photographs and scans have
+_OPENING = Lock()  # Pillow's limit is one for all threads
 _JPEG = b"\xff\xd8\xff"  # how such a file begins
 _ARRAY = b"\x93NUMPY"  # pixels that `mae-hydra make-shards --decoded` wrote
 
@@ -110,13 +112,14 @@ def _decode_with_pillow(encoded: bytes, channels: int) -> Tensor:
 
 
 @contextmanager
-def opened(encoded: bytes) -> Iterator[Image.Image]:
+def opened(source: bytes | Path) -> Iterator[Image.Image]:
     """A picture of up to MOST_PIXELS; its header alone has been read, and Pillow's limit is back in its place."""
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-    try:
-        opened = Image.open(io.BytesIO(encoded))
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
+    with _OPENING:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            opened = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
     with opened as picture:
         width, height = picture.size
         if width * height > MOST_PIXELS:

@@ -65,7 +65,7 @@ def turned_apart(photo: Path, labels: Path) -> bool:
 def _orientation(path: Path) -> tuple[int, tuple[int, int]]:
     """Of EXIF (1: upright) and the size, from the header alone; a file that cannot be read is named where it is."""
     try:
-        with Image.open(path) as picture:
+        with opened(path) as picture:
             return int(picture.getexif().get(ORIENTATION, 1)), picture.size
     except Exception:  # a damaged file can raise nearly anything
         return 1, (0, 0)

@@ -126,9 +126,9 @@ def _look(images: Any, index: int) -> tuple[np.ndarray, str] | UserError:
             stored = own(index)
     except UserError as error:
         return error
-    paths = getattr(images, "paths", None)
-    doubtful = paths is not None and turned_apart(*paths(index))
-    return np.bincount(stored.ravel(), minlength=256), str(paths(index)[0]) if doubtful else ""
+    paths = images.paths(index) if hasattr(images, "paths") else None
+    doubtful = paths is not None and turned_apart(*paths)
+    return np.bincount(stored.ravel(), minlength=256), str(paths[0]) if paths and doubtful else ""
 
 
 def _note(sampled: Sampled, index: int, look: tuple[np.ndarray, str] | UserError) -> None:

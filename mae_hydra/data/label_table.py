@@ -130,8 +130,8 @@ class Reading:
     def table_differs(self, other: "Reading") -> bool:
         """Whether a value means another class than in `other`; what the ignored ones become is no difference."""
         here, there = self.table(), other.table()
-        classes = [np.where(table.counted, table.class_of, -1) for table in (here, there)]
-        return not (np.array_equal(here.accepted, there.accepted) and np.array_equal(*classes))
+        one, other_one = (np.where(table.counted, table.class_of, -1) for table in (here, there))
+        return not (np.array_equal(here.accepted, there.accepted) and np.array_equal(one, other_one))
 
     def words(self, than: "Reading | None" = None) -> str:
         """What to type for it: "data.num_classes=2 data.reduce_zero_label=false"; `than`: what need not be said."""

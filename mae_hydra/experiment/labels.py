@@ -57,9 +57,10 @@ def match_classes(model: Any, checkpoint: Checkpoint, data: ImageData) -> None:
     try:
         order = order_of(names_of(checkpoint), data.class_names)
     except ValueError as error:
+        where = "classes.json" if data.target == "map" else "the class folders, or data.classes"
         raise UserError(
             f"the classes of the model are not those of the data, {error}: use the data set it was trained on "
-            "(data=…), or where they are the same under other names, call the data's by the model's (classes.json)"
+            f"(data=…), or where they are the same under other names, call the data's by the model's ({where})"
         ) from error
     if order is None:
         return

@@ -78,7 +78,7 @@ def rows_by_name(
         if "classes" not in adapt:
             raise UserError(
                 f"the classes in {checkpoint.path} are not those of the data, {error}; let the last layers start anew "
-                "with init_adapt=[classes], or call the data's classes by the same names (classes.json)"
+                "with init_adapt=[classes], or call the data's classes by the same names"
             ) from error
         for name in shared:
             del tensors[name]

@@ -12,6 +12,7 @@ from pictures import ListSet, labelled_set, save, smooth_picture
 from PIL import Image
 
 from mae_hydra.data import ade20k, check_labels
+from mae_hydra.data.audit_conventions import judged
 from mae_hydra.data.label_scan import sample
 from mae_hydra.errors import UserError
 
@@ -174,6 +175,22 @@ def test_embedded_sets_are_not_looked_at(opened: Write) -> None:
     data = opened([[0, 1, 2]], [[0, 1, 2]])
     embedded = Never(labelled_set(2, 3).samples)
     assert check_labels(replace(data, train=embedded, validation=embedded)) == []
+
+
+def test_reading_in_threads_leaves_pillows_limit_in_its_place(opened: Write) -> None:
+    data, before = opened([[0, 1, 2]] * 30, [[0, 1, 2]] * 10), Image.MAX_IMAGE_PIXELS
+    for _ in range(5):
+        sample(data.train, data.validation, seconds=1e9)
+    assert before == Image.MAX_IMAGE_PIXELS is not None
+
+
+@pytest.mark.parametrize(("values", "refused"), [([0], False), ([0, 255], True)])
+def test_a_part_of_a_set_is_refused_for_what_cannot_be_chance(opened: Write, values: list[int], refused: bool) -> None:
+    data = opened([values] * 60, [[0, 1, 2]])
+    train, validation = sample(data.train, data.validation, seconds=1e9)
+    train.images = [*range(1000)]  # as if it were a twentieth of all
+    [finding], _ = judged((train, validation), data.reading, named=True)
+    assert (finding.kind, finding.level) == ("nothing to learn", "error" if refused else "warning")
 
 
 def test_what_time_allows_is_spread_over_both_splits(opened: Write) -> None:
