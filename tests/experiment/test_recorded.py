@@ -177,6 +177,17 @@ def test_an_argument_of_another_version_is_one_sentence_with_the_way_out() -> No
     assert "flavour" not in model_configuration(saved, ["~model.flavour"])[0]["model"]
 
 
+def test_of_a_file_that_carries_a_model_alone_the_rest_is_told_by_its_weights() -> None:
+    saved = checkpoint("model=mae_vitt")
+    model = build(OmegaConf.create(saved.meta["config"]).model, "model")
+    alone = Checkpoint(model.state_dict(), {"config": {"model": saved.meta["config"]["model"]}}, "", Path("a.pt"))
+    found = recorded(alone, [], PARTS)
+    assert (found.record, found.tree["data"]["image_size"]) == (None, [64, 64])
+    alone.meta["config"] |= dict.fromkeys(PARTS, "text")
+    with pytest.raises(UserError, match="a data that is no configuration"):
+        recorded(alone, [], PARTS)
+
+
 def test_words_for_a_model_go_on_top_of_what_it_was_and_reach_its_parts() -> None:
     saved = checkpoint("model=mae_vitt", "model.norm_pix=false", "model.mask_ratio=0.6", "data.mean=[0.1,0.2,0.3]")
     model, _ = model_configuration(saved, ["backbone.num_heads=2", "data.std=[1.0,1.0,1.0]"])
