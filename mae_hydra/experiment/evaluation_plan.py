@@ -57,7 +57,8 @@ def plan_evaluation(path: Path, words: Sequence[str], prefer: str, more: Sequenc
     `more`: folders with option files of one's own.
     """
     checkpoint = read_checkpoint(path, prefer="best" if prefer == "best" else "last")
-    taken = [word for word in words if word.lstrip("+~").split("=")[0].split(".")[0] in BY_THE_CHECKPOINT]
+    # What this version does not know of a model (`complete`) may be left out.
+    taken = [word for word in words if word.lstrip("+").split("=")[0].split(".")[0] in BY_THE_CHECKPOINT]
     if taken:
         raise UserError(f"{taken[0]} cannot be changed here: the model comes from the checkpoint")
     found = recorded(checkpoint, words, PARTS, more)

@@ -20,7 +20,7 @@ from mae_hydra.experiment.status import read_json, write_json
 from mae_hydra.weights import Checkpoint
 
 # Of the environment: what decides where data lie, what may be built, and how torch runs. Never a key or a password.
-VARIABLES = ("MAE_HYDRA_", "CUDA_VISIBLE", "OMP_", "NCCL_", "SLURM_JOB")
+VARIABLES = ("MAE_HYDRA_", "CUDA_VISIBLE", "CUBLAS_", "OMP_", "MKL_", "NCCL_", "PYTORCH_", "SLURM_JOB")
 SECRET = re.compile("KEY|TOKEN|SECRET|PASS|CREDENTIAL", re.IGNORECASE)
 PACKAGES = ("mae-hydra", "torch", "torchvision", "timm", "hydra-core", "omegaconf", "torchmetrics", "wandb", "numpy")
 SOURCE = Path(__file__).resolve().parents[2]

@@ -78,11 +78,11 @@ def recorded(
     UserError where a word makes no sense, or the record has arguments that this version does not know.
     """
     record = checkpoint.meta.get("config")
-    if record:
+    if record and all(part in record for part in parts):  # otherwise it is of a model alone
         record, notes = with_places(record, checkpoint.path)
         for part in parts:
-            if not isinstance(record.get(part), Mapping):
-                raise UserError(f"{checkpoint.path} carries a configuration without {part}: it is not this program's")
+            if not isinstance(record[part], Mapping):
+                raise UserError(f"{checkpoint.path} carries a {part} that is no configuration; it is damaged")
         found = _on_top(literal(record), words, choices_of(checkpoint), parts, more)
         _judge(found, parts, checkpoint.path)
         return replace(found, notes=[*notes, *found.notes])
