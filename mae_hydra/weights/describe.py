@@ -9,9 +9,9 @@ from typing import Any
 from torch import Tensor
 
 from mae_hydra.errors import UserError
+from mae_hydra.weights.grids import Grid, encoder_settings, likely_grid
 from mae_hydra.weights.layouts import Kind
 from mae_hydra.weights.read import Checkpoint
-from mae_hydra.weights.resize import Grid, encoder_settings, grid_of_positions
 
 # Heads leave no trace in the shapes of plain attention. These are the widths of the ViT family and of MAE's decoder.
 HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16}
@@ -90,7 +90,7 @@ def describe(checkpoint: Checkpoint) -> Description:
         patch_size=projection.shape[2],
         channels=projection.shape[1],
         num_positions=positions.shape[1] - 1,
-        grid=grid_of_positions(positions, meta),
+        grid=likely_grid(tensors, meta),
         relative_positions="encoder.blocks.0.attn.relative_position_bias_table" in tensors,
         layer_scale="encoder.blocks.0.gamma_1" in tensors,
         final_norm="encoder.norm.weight" in tensors,

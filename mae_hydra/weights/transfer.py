@@ -9,19 +9,13 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from mae_hydra.errors import UserError
+from mae_hydra.relative_positions import num_relative_positions
 from mae_hydra.weights.adapt import ADAPTABLE, adapted
+from mae_hydra.weights.grids import POSITIONS, Grid, encoder_settings, known_grid, likely_grid
 from mae_hydra.weights.layouts import Kind, kind_of
 from mae_hydra.weights.read import Checkpoint, check_values
 from mae_hydra.weights.report import Row, TransferReport, collapse
-from mae_hydra.weights.resize import (
-    Grid,
-    encoder_settings,
-    grid_of_positions,
-    resize_positions,
-    resize_relative_table,
-)
-
-POSITIONS = "encoder.pos_embed"
+from mae_hydra.weights.resize import resize_positions, resize_relative_table
 
 
 class Rule(NamedTuple):
@@ -70,19 +64,18 @@ def transfer(model: nn.Module, checkpoint: Checkpoint, adapt: Collection[str] = 
     given = replace(checkpoint, tensors=found.tensors)
     _check_encoder(model, wanted, given)
     _check_rule(wanted, found.tensors, given, found.dropped)
-    positions = found.tensors.get(POSITIONS)
-    source = None if positions is None or positions.ndim != 3 else grid_of_positions(positions, checkpoint.meta)
+    grids = known_grid(found.tensors, checkpoint.meta), likely_grid(found.tensors, checkpoint.meta)
     fitted: dict[str, Tensor] = {}
     rows = []
     for name, own in wanted.items():
         if name not in found.tensors:
             rows.append(Row(name, "new", found.dropped.get(name, "")))
             continue
-        tensor, note = _fit_grid(model, name, found.tensors[name], own, source, given)
+        tensor, note = _fit_grid(model, name, found.tensors[name], own, grids, given)
         _check_tensor(name, tensor, own, given)
         fitted[name] = tensor
-        note = note or found.notes.get(name, "")
-        rows.append(Row(name, "resized" if note else "loaded", note))
+        changed = tensor is not checkpoint.tensors[name]
+        rows.append(Row(name, "resized" if changed else "loaded", note or found.notes.get(name, "")))
     rows += [Row(name, "unused") for name in found.tensors if name not in wanted]
     model.load_state_dict(wanted | fitted)
     return TransferReport(f"{checkpoint.path} ({checkpoint.layout})", tuple(rows))
@@ -156,30 +149,38 @@ def _encoder_size(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def _fit_grid(
-    model: nn.Module, name: str, tensor: Tensor, own: Tensor, source: Grid | None, checkpoint: Checkpoint
+    model: nn.Module,
+    name: str,
+    tensor: Tensor,
+    own: Tensor,
+    grids: tuple[Grid | None, Grid | None],
+    checkpoint: Checkpoint,
 ) -> tuple[Tensor, str]:
-    """The tensor, and how it was resized ("" if it was not)."""
+    """The tensor for the model's grid, and what there is to say of it. `grids`: the file's, as known and as guessed."""
     positions = name.endswith("pos_embed") and tensor.ndim == 3
     table = name.endswith("relative_position_bias_table") and tensor.ndim == 2
     if not positions and not table:
         return tensor, ""
-    target = _grid_around(model, name)
-    if source is None and tensor.shape == own.shape:
-        source = target
+    target, (known, source) = _grid_around(model, name), grids
+    if known is None and tensor.shape == own.shape:
+        # As many rows as the model wants are the model's: a guess would tear a rectangle apart.
+        square = target[0] == target[1]
+        return tensor, "" if square else f"taken as {_by(target)} patches, which the file does not tell"
     if source == target:
         return tensor, ""
     if source is None:
         raise UserError(
-            f"{checkpoint.path} has positions for {tensor.shape[1] - 1} patches and does not say in which grid; "
-            f"set data.image_size so that the model has as many"
+            f"{checkpoint.path} has positions for {checkpoint.tensors[POSITIONS].shape[1] - 1} patches and does not "
+            "say in which grid; set data.image_size so that the model has as many"
         )
-    rows = source[0] * source[1] + 1 if positions else (2 * source[0] - 1) * (2 * source[1] - 1) + 3
+    rows = source[0] * source[1] + 1 if positions else num_relative_positions(source)
     if rows != tensor.shape[1 if positions else 0]:
         raise UserError(
             f"{name} in {checkpoint.path} has {tuple(tensor.shape)} values, which fit no {_by(source)} grid"
         )
-    resize = resize_positions if positions else resize_relative_table
-    return resize(tensor, source, target), f"{_by(source)} → {_by(target)} patches, bicubic"
+    if positions:
+        return resize_positions(tensor, source, target), f"{_by(source)} → {_by(target)} patches, bicubic"
+    return resize_relative_table(tensor, source, target), f"{_by(source)} → {_by(target)} patches, BEiT's spacing"
 
 
 def _grid_around(model: nn.Module, name: str) -> Grid:
