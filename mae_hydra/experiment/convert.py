@@ -10,6 +10,7 @@ import torch
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.entry import UNKNOWN_TARGET, model_of
 from mae_hydra.experiment.identify import configuration_of
+from mae_hydra.models.blocks import NORM_EPS
 from mae_hydra.weights import (
     Checkpoint,
     check_finite,
@@ -44,6 +45,15 @@ def convert(checkpoint: Checkpoint, output: str | Path, target: str, overrides: 
     ]
     if description.kind == "mae" and description.norm_pix is None and target in ("native", "huggingface"):
         lines.append(f"note: {UNKNOWN_TARGET}; --norm-pix says it")
+    if (
+        description.norm_eps is not None
+        and description.norm_eps != NORM_EPS
+        and target not in ("native", "huggingface")
+    ):
+        lines.append(
+            f"note: its LayerNorms add {description.norm_eps:g} to the variance, which the {target} layout cannot "
+            f"tell; readers of that add {NORM_EPS:g}, and get slightly other numbers"
+        )
     if export.left_out:
         lines.append(f"left out, without a place there: {'  '.join(collapse(export.left_out))}")
     if checkpoint.meta.get("ignored"):

@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.check import check
 from mae_hydra.experiment.compose import compose_config
+from mae_hydra.models.blocks import NORM_EPS
 from mae_hydra.weights import WORDS, Checkpoint, Description, describe
 
 # The released weights of all layouts were trained on pictures normalised so.
@@ -86,7 +87,14 @@ def _backbone(description: Description) -> dict[str, Any]:
         "backbone.relative_position_bias": description.relative_positions,
         "backbone.layer_scale": 1.0 if description.layer_scale else None,
         "backbone.final_norm": description.final_norm,
+        **_norm_eps(description, "backbone"),
     }
+
+
+def _norm_eps(description: Description, part: str) -> dict[str, float]:
+    """A key that no option has: every layout but Hugging Face's has one and the same epsilon."""
+    eps = description.norm_eps
+    return {} if eps is None or eps == NORM_EPS else {f"++{part}.norm_eps": eps}
 
 
 def _taps(depth: int) -> list[int]:
@@ -104,6 +112,7 @@ def _decoder(description: Description) -> dict[str, Any]:
         "head.mlp_ratio": decoder.mlp_ratio,
         "model.norm_pix": True if description.norm_pix is None else description.norm_pix,
         "model.mask_ratio": 0.75 if description.mask_ratio is None else description.mask_ratio,
+        **_norm_eps(description, "head"),
     }
 
 

@@ -124,6 +124,9 @@ def _read_torch(file: Path) -> Content:
         state = average["model"]  # what our runs evaluate where they keep a moving average of the weights
     tensors = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
     told = {str(name): value for name, value in content.items() if value is not state and not isinstance(value, Tensor)}
+    beside = getattr(content, "_metadata", None)  # of a bare state dict: versions of modules, and what we add
+    if isinstance(beside, Mapping):
+        told = {str(name): value for name, value in beside.items()} | told
     return Content(_unwrapped(tensors), told, ignored)
 
 

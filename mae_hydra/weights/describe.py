@@ -9,9 +9,10 @@ from typing import Any
 from torch import Tensor
 
 from mae_hydra.errors import UserError
-from mae_hydra.weights.grids import Grid, encoder_settings, likely_grid
+from mae_hydra.weights.grids import Grid, likely_grid
 from mae_hydra.weights.layouts import Kind
 from mae_hydra.weights.read import Checkpoint
+from mae_hydra.weights.told import encoder_settings, norm_eps
 
 # Heads leave no trace in the shapes of plain attention. These are the widths of the ViT family and of MAE's decoder.
 HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16}
@@ -34,7 +35,8 @@ class Description:
     """`head_norm`, `batch_norm`: in front of a classifier's last layer.
 
     `grid`: of positions, in patches (h, w); None where it cannot be told. `pools`: how many scales a head pools at.
-    `norm_pix`: whether a MAE's targets were normalised; None where the file does not say.
+    `norm_pix`: whether a MAE's targets were normalised; None where the file does not say. `norm_eps`: likewise, what
+    its LayerNorms add to the variance.
     """
 
     kind: Kind
@@ -54,6 +56,7 @@ class Description:
     pools: int
     auxiliary_width: int | None
     norm_pix: bool | None
+    norm_eps: float | None
     mask_ratio: float | None
     dtype: str
     parameters: int
@@ -102,6 +105,7 @@ def describe(checkpoint: Checkpoint) -> Description:
         pools=len({name.split(".")[2] for name in tensors if name.startswith("head.pools.")}),
         auxiliary_width=None if auxiliary is None or auxiliary.ndim != 4 else auxiliary.shape[0],
         norm_pix=_norm_pix(meta),
+        norm_eps=norm_eps(meta),
         mask_ratio=told_mask_ratio if isinstance(told_mask_ratio, float) else None,
         dtype=", ".join(
             str(dtype).removeprefix("torch.")

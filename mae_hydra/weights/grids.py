@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mae_hydra.relative_positions import num_relative_positions
+from mae_hydra.weights.told import encoder_settings
 
 Grid = tuple[int, int]
 
@@ -53,15 +54,6 @@ def square_side(count: int) -> int | None:
     """The side of a square of `count` patches; None where there is none."""
     side = math.isqrt(count)
     return side if side * side == count > 0 else None
-
-
-def encoder_settings(meta: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The encoder's arguments in the configuration that a checkpoint of ours carries, or as others tell them."""
-    node: Any = meta
-    for key in ("config", "model", "encoder"):
-        node = node.get(key) if isinstance(node, Mapping) else None
-    node = meta.get("encoder") if node is None else node
-    return node if isinstance(node, Mapping) else {}
 
 
 def _told_grid(meta: Mapping[str, Any]) -> Grid | None:

@@ -8,17 +8,37 @@ numbers), "norm_pix" (whether the targets were normalised), "mask_ratio", "encod
 from collections.abc import Mapping
 from typing import Any
 
+from mae_hydra.errors import UserError
 from mae_hydra.weights.containers import Content
 from mae_hydra.weights.foreign import plain
+
+EXPORTED = "mae_hydra"  # under which our files in the layouts of others tell what these cannot
 
 
 def told(content: Content) -> dict[str, Any]:
     """The vocabulary above, as far as `content` has it."""
     found = _by_run(content.told) | _by_official_trainer(content.told) | _by_mmseg(content.told)
-    found |= _by_huggingface(content.told)
+    found |= _by_huggingface(content.told) | _by_export(content.told)
     if content.ignored:
         found["ignored"] = list(content.ignored)
     return {name: value for name, value in found.items() if value is not None}
+
+
+def encoder_settings(meta: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The encoder's arguments in the configuration that a checkpoint of ours carries, or as others tell them."""
+    node: Any = meta
+    for key in ("config", "model", "encoder"):
+        node = node.get(key) if isinstance(node, Mapping) else None
+    node = meta.get("encoder") if node is None else node
+    return node if isinstance(node, Mapping) else {}
+
+
+def norm_eps(meta: Mapping[str, Any]) -> float | None:
+    """What the LayerNorms of these weights add to the variance; None where the file does not tell."""
+    for found in (encoder_settings(meta).get("norm_eps"), meta.get("layer_norm_eps")):
+        if isinstance(found, float) and found > 0:
+            return found
+    return None
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -65,6 +85,11 @@ def _by_huggingface(told: Mapping[str, Any]) -> dict[str, Any]:
     config = _mapping(told.get("config.json"))
     if config.get("model_type") != "vit_mae":
         return {}
+    activation = config.get("hidden_act", "gelu")
+    if activation != "gelu":
+        raise UserError(
+            f"config.json says hidden_act={activation}; the models here compute gelu, and give other numbers"
+        )
     return {
         "encoder": {
             "num_heads": config.get("num_attention_heads"),
@@ -74,8 +99,13 @@ def _by_huggingface(told: Mapping[str, Any]) -> dict[str, Any]:
         "decoder": {"num_heads": config.get("decoder_num_attention_heads")},
         "norm_pix": config.get("norm_pix_loss"),
         "mask_ratio": config.get("mask_ratio"),
-        "layer_norm_eps": config.get("layer_norm_eps"),
+        "layer_norm_eps": config.get("layer_norm_eps", 1e-12),  # what their program takes where it is not told
     }
+
+
+def _by_export(told: Mapping[str, Any]) -> dict[str, Any]:
+    """What `convert` adds to the layouts of others, beside names and shapes."""
+    return dict(_mapping(told.get(EXPORTED)))
 
 
 def _number(value: Any) -> Any:

@@ -1,7 +1,7 @@
 """Weights of one model into another, by a strict rule of what may be new and what may be left over."""
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import product
 from typing import Any, NamedTuple
@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from mae_hydra.errors import UserError
 from mae_hydra.relative_positions import num_relative_positions
 from mae_hydra.weights.adapt import ADAPTABLE, adapted
-from mae_hydra.weights.grids import POSITIONS, Grid, encoder_settings, known_grid, likely_grid
+from mae_hydra.weights.grids import POSITIONS, Grid, known_grid, likely_grid
 from mae_hydra.weights.layouts import Kind, kind_of
 from mae_hydra.weights.read import Checkpoint, check_values
 from mae_hydra.weights.report import Row, TransferReport, collapse
 from mae_hydra.weights.resize import resize_positions, resize_relative_table
+from mae_hydra.weights.told import encoder_settings, norm_eps
 
 
 class Rule(NamedTuple):
@@ -78,7 +79,16 @@ def transfer(model: nn.Module, checkpoint: Checkpoint, adapt: Collection[str] = 
         rows.append(Row(name, "resized" if changed else "loaded", note or found.notes.get(name, "")))
     rows += [Row(name, "unused") for name in found.tensors if name not in wanted]
     model.load_state_dict(wanted | fitted)
-    return TransferReport(f"{checkpoint.path} ({checkpoint.layout})", tuple(rows))
+    return TransferReport(f"{checkpoint.path} ({checkpoint.layout})", tuple(rows), tuple(_remarks(model, checkpoint)))
+
+
+def _remarks(model: nn.Module, checkpoint: Checkpoint) -> Iterator[str]:
+    told, own = norm_eps(checkpoint.meta), getattr(model.get_submodule("encoder"), "norm_eps", None)
+    if told is not None and own is not None and told != own:
+        yield (
+            f"LayerNorms of the file add {told:g} to the variance, the model's {own:g}: the same image gives slightly "
+            f"other features (+backbone.norm_eps={told:g} takes the file's)"
+        )
 
 
 def load_exact(model: nn.Module, checkpoint: Checkpoint) -> None:
