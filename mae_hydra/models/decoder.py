@@ -14,7 +14,13 @@ from mae_hydra.models.positions import sincos_positions
 
 
 class MAEDecoder(nn.Module):
-    """From the encoder's visible tokens to pixel predictions (B, M, P) at any positions."""
+    """From the encoder's visible tokens to pixel predictions (B, M, P) at any positions.
+
+    `num_encoder_blocks`: of how many of the encoder's blocks it reads the tokens. `reads_embedding`: also those before
+    the first block. `reads_normed`: the last ones behind the encoder's final norm.
+    """
+
+    reads_embedding, reads_normed = False, True
 
     def __init__(
         self,
@@ -69,7 +75,6 @@ class MAEDecoder(nn.Module):
         wanted = tokens[:, 1:] if positions is None else take_tokens(tokens[:, 1:], positions)
         return self.pred(self.norm(wanted))  # per token, so that leaving tokens out changes nothing
 
-    @staticmethod
-    def block(dim: int, num_heads: int, mlp_ratio: float) -> nn.Module:
+    def block(self, dim: int, num_heads: int, mlp_ratio: float) -> nn.Module:
         """One of the stack."""
         return plain_block(dim, num_heads, mlp_ratio)

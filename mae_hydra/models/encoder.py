@@ -123,12 +123,16 @@ class VisionTransformer(nn.Module):
         pos_embed: Float[Tensor, "1 tokens d"] | None = None,
         *,
         count: int,
+        embedded: bool = False,
     ) -> Float[Tensor, "e b n d"]:
-        """(count, B, 1 + K, D): tokens after `count` of the blocks, spread evenly; the last are those of `tokens`."""
+        """(count, B, 1 + K, D): tokens after `count` of the blocks, spread evenly; the last are those of `tokens`.
+
+        `embedded`: one more in front, the tokens before the first block, positions added.
+        """
         depth = len(self.blocks)
         wanted = {depth * (index + 1) // count - 1 for index in range(count)}
         tokens = self._embed(images, keep, pos_embed)
-        found = []
+        found = [tokens] if embedded else []
         for index, block in enumerate(self.blocks):
             tokens = self._apply_block(block, tokens, self.relative_position_index)
             if index in wanted:
