@@ -30,12 +30,13 @@ def convert(checkpoint: Checkpoint, output: str | Path, target: str, overrides: 
     """
     output = Path(output)
     check_output(output, target)
+    checkpoint, strange = _without_unknown_decoder(checkpoint)
     check_finite(checkpoint)
     description = describe(checkpoint)
     meta = dict(checkpoint.meta)
     config = meta.get("config") if not overrides else None
     config = config or configuration_of(checkpoint, overrides)
-    _check_whole(checkpoint, config)
+    check_whole(checkpoint, config)
     meta["config"] = config  # which also tells heads and grid to whoever writes or reads next
     export = to_layout(checkpoint.tensors, target)
     write_checkpoint(output, target, export, meta, describe(replace(checkpoint, meta=meta)))
@@ -54,14 +55,23 @@ def convert(checkpoint: Checkpoint, output: str | Path, target: str, overrides: 
             f"note: its LayerNorms add {description.norm_eps:g} to the variance, which the {target} layout cannot "
             f"tell; readers of that add {NORM_EPS:g}, and get slightly other numbers"
         )
-    if export.left_out:
-        lines.append(f"left out, without a place there: {'  '.join(collapse(export.left_out))}")
+    if left_out := (*export.left_out, *strange, *checkpoint.unused):
+        lines.append(f"left out, without a place there: {'  '.join(collapse(left_out))}")
+    lines += [f"note: {remark}" for remark in checkpoint.remarks]
     if checkpoint.meta.get("ignored"):
         lines.append(f"not built, only stood in for: {', '.join(checkpoint.meta['ignored'])}")
     return lines
 
 
-def _check_whole(checkpoint: Checkpoint, config: Mapping[str, Any]) -> None:
+def _without_unknown_decoder(checkpoint: Checkpoint) -> tuple[Checkpoint, tuple[str, ...]]:
+    """The encoder alone where no decoder of ours has those parts, and the names of what is left behind."""
+    if describe(checkpoint).decoder_form != "unknown":
+        return checkpoint, ()
+    encoder = {name: tensor for name, tensor in checkpoint.tensors.items() if name.startswith("encoder.")}
+    return replace(checkpoint, tensors=encoder), tuple(name for name in checkpoint.tensors if name not in encoder)
+
+
+def check_whole(checkpoint: Checkpoint, config: Mapping[str, Any]) -> None:
     """Every tensor of the model is there with its shape, and no other; nothing is allocated for it."""
     with torch.device("meta"):
         model = model_of(checkpoint, config)

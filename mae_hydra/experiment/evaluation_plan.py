@@ -16,6 +16,7 @@ from mae_hydra.experiment.compose import compose_config
 from mae_hydra.experiment.construct import evaluator_nodes
 from mae_hydra.experiment.identify import overrides_of
 from mae_hydra.weights import Checkpoint, describe, read_checkpoint
+from mae_hydra.weights.parts import OWN_AVERAGE
 
 NOT_OF_AN_EVALUATION = re.compile(r"[+~]{0,2}(hydra\.|init_from|engine\.devices|init_adapt|resume|logger|sweep|debug)")
 BY_THE_CHECKPOINT = ("model", "backbone", "head")
@@ -51,6 +52,8 @@ def plan_evaluation(path: Path, overrides: Sequence[str], prefer: str) -> Plan:
         "inference": OmegaConf.to_container(config.inference, resolve=True),
         "evaluation": OmegaConf.to_container(config.evaluation, resolve=True),
         "precision": config.engine.precision,
+        # Of one file there may be several models; a run's own average is what it means anyway.
+        **({"part": checkpoint.part} if checkpoint.part not in ("", OWN_AVERAGE) else {}),
     }
     for free in ("num_workers", "batch_size"):
         decisive["data"].pop(free, None)

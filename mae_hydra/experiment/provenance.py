@@ -65,7 +65,8 @@ def parent_of(checkpoint: Checkpoint) -> dict[str, Any]:
     files = sorted(part for part in path.iterdir() if part.is_file()) if path.is_dir() else [path]
     digests = [_sha256(file) for file in files]
     whole = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
-    return {"path": str(path.absolute()), "sha256": whole, "step": checkpoint.meta.get("step")}
+    part = {"part": checkpoint.part} if checkpoint.part else {}
+    return {"path": str(path.absolute()), "sha256": whole, "step": checkpoint.meta.get("step"), **part}
 
 
 def _sha256(path: Path) -> str:

@@ -1,10 +1,11 @@
 """Checkpoints in and out: read safely, recognised by content, loaded by a strict rule with a report, written whole."""
 
 from mae_hydra.weights.describe import Description, describe
+from mae_hydra.weights.families import ForeignModelError
 from mae_hydra.weights.layouts import BY_TARGET, WORDS, Export, to_layout
 from mae_hydra.weights.read import Checkpoint, check_finite, read_checkpoint
 from mae_hydra.weights.report import Row, TransferReport, collapse
-from mae_hydra.weights.transfer import load_exact, transfer
+from mae_hydra.weights.transfer import fitted_state, load_exact, transfer
 from mae_hydra.weights.write import write_checkpoint
 
 __all__ = [
@@ -13,11 +14,13 @@ __all__ = [
     "Checkpoint",
     "Description",
     "Export",
+    "ForeignModelError",
     "Row",
     "TransferReport",
     "check_finite",
     "collapse",
     "describe",
+    "fitted_state",
     "load_exact",
     "read_checkpoint",
     "to_layout",

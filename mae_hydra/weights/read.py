@@ -8,9 +8,14 @@ import torch
 from torch import Tensor
 
 from mae_hydra.errors import UserError
-from mae_hydra.weights.containers import is_folder_of_weights, read_content
-from mae_hydra.weights.layouts import LAYOUTS, Kind, kind_of, recognise
+from mae_hydra.weights.containers import Content, is_folder_of_weights, read_content
+from mae_hydra.weights.families import check_family
+from mae_hydra.weights.layouts import LAYOUTS, Kind, kind_of
+from mae_hydra.weights.parts import remark, split_word
+from mae_hydra.weights.roots import Gathered, gather
 from mae_hydra.weights.told import told
+
+POOLER = "pooler."  # a layer behind Hugging Face's encoders, of their pre-training
 
 
 @dataclass(frozen=True)
@@ -18,12 +23,17 @@ class Checkpoint:
     """`tensors` under this project's names, whatever the file called them.
 
     `layout`: how the file was laid out. `meta`: what else it tells, in plain values, see `mae_hydra.weights.told`.
+    `part`: which of several models in the file was taken, "" where there is one. `unused`: names of tensors
+    beside the model. `remarks`: what a person should know of them.
     """
 
     tensors: dict[str, Tensor]
     meta: dict[str, Any]
     layout: str
     path: Path
+    part: str = ""
+    unused: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def kind(self) -> Kind:
@@ -33,20 +43,50 @@ class Checkpoint:
 def read_checkpoint(path: str | Path, prefer: Literal["last", "best"] = "last") -> Checkpoint:
     """`path`: a .pt, .pth, .bin or .safetensors file, a Hugging Face folder, or a run directory.
 
-    Of a run directory the preferred checkpoint is read if there. UserError for whatever cannot be read, with the
-    reason and the way out.
+    Of a run directory the preferred checkpoint is read if there. `path@ema` is the average of the weights in a file
+    that has one beside them, `path@<key>` what lies under that key. UserError for whatever cannot be read, with the
+    reason and the way out; a ForeignModelError for what is no model of ours.
     """
-    file = _find(Path(path).expanduser(), prefer)
-    content = read_content(file)
+    found, word = split_word(Path(path).expanduser())
+    file = _find(found, prefer)
+    content = read_content(file, word)
+    if not content.tensors and content.ignored:
+        raise UserError(
+            f"{file} holds Python objects ({', '.join(content.ignored)}) and no state dict; save that instead, with "
+            "torch.save(model.state_dict(), …)"
+        )
     if not content.tensors:
         raise UserError(f"{file} holds no tensors; give a checkpoint in one of these layouts: {_known()}")
-    layout = recognise(content.tensors)
-    if layout is None:
+    gathered = gather(content.tensors, "" if content.part.obeyed else word)
+    check_family(file, gathered.tensors if gathered else content.tensors, content.told, known=gathered is not None)
+    if gathered is None:
         some = ", ".join(list(content.tensors)[:3])
         raise UserError(
             f"{file} holds {len(content.tensors)} tensors ({some}, …) in no known layout; known are: {_known()}"
         )
-    return Checkpoint(layout.to_native(content.tensors), told(content), layout.name, file)
+    if word and not (content.part.obeyed or gathered.obeyed):
+        words = [*content.part.others, *(root.rstrip(".") for root in gathered.others)]
+        raise UserError(
+            f"{file} has no part {word!r}; " + (f"it has {', '.join(words)}" if words else "there is only one model")
+        )
+    return _as_checkpoint(file, content, gathered)
+
+
+def _as_checkpoint(file: Path, content: Content, gathered: Gathered) -> Checkpoint:
+    tensors = gathered.layout.to_native(gathered.tensors)
+    pooler = tuple(name for name in tensors if name.startswith(POOLER))
+    root, roots = gathered.root.rstrip("."), tuple(each.rstrip(".") for each in gathered.others)
+    remarks = remark(file, content.part.name, content.part.others), remark(file, root, roots)
+    several = [name for name, others in ((content.part.name, content.part.others), (root, roots)) if others]
+    return Checkpoint(
+        {name: tensor for name, tensor in tensors.items() if name not in pooler},
+        told(content),
+        gathered.layout.name,
+        file,
+        part=".".join(several),
+        unused=(*pooler, *gathered.unused),
+        remarks=tuple(filter(None, remarks)),
+    )
 
 
 def check_finite(checkpoint: Checkpoint) -> None:

@@ -83,7 +83,7 @@ def _by_mmseg(told: Mapping[str, Any]) -> dict[str, Any]:
 def _by_huggingface(told: Mapping[str, Any]) -> dict[str, Any]:
     """`config.json` beside the file."""
     config = _mapping(told.get("config.json"))
-    if config.get("model_type") != "vit_mae":
+    if config.get("model_type") not in ("vit_mae", "vit"):
         return {}
     activation = config.get("hidden_act", "gelu")
     if activation != "gelu":

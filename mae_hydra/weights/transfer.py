@@ -26,6 +26,7 @@ class Rule(NamedTuple):
     unused: tuple[str, ...]
 
 
+NORM = "encoder.norm.weight"
 SAME = Rule((), ())
 TO_SEGMENTATION = Rule(
     new=(
@@ -57,6 +58,15 @@ def transfer(model: nn.Module, checkpoint: Checkpoint, adapt: Collection[str] = 
     images) and "classes" (the last layers start anew). What the rule does not allow is a UserError that names the
     tensors; the model is changed only when everything fits.
     """
+    state, report = fitted_state(model, checkpoint, adapt)
+    model.load_state_dict(state)
+    return report
+
+
+def fitted_state(
+    model: nn.Module, checkpoint: Checkpoint, adapt: Collection[str] = ()
+) -> tuple[dict[str, Tensor], TransferReport]:
+    """What `transfer` would fill `model` with, and its report; nothing is changed, and `model` may be on "meta"."""
     strangers = set(adapt) - set(ADAPTABLE)
     if strangers:
         raise UserError(f"what may be adapted is {', '.join(ADAPTABLE)}; got {', '.join(sorted(strangers))}")
@@ -77,12 +87,15 @@ def transfer(model: nn.Module, checkpoint: Checkpoint, adapt: Collection[str] = 
         fitted[name] = tensor
         changed = tensor is not checkpoint.tensors[name]
         rows.append(Row(name, "resized" if changed else "loaded", note or found.notes.get(name, "")))
-    rows += [Row(name, "unused") for name in found.tensors if name not in wanted]
-    model.load_state_dict(wanted | fitted)
-    return TransferReport(f"{checkpoint.path} ({checkpoint.layout})", tuple(rows), tuple(_remarks(model, checkpoint)))
+    rows += [Row(name, "unused") for name in (*(n for n in found.tensors if n not in wanted), *checkpoint.unused)]
+    source = f"{checkpoint.path} ({', '.join(filter(None, [checkpoint.layout, checkpoint.part]))})"
+    return wanted | fitted, TransferReport(source, tuple(rows), tuple(_remarks(model, wanted, checkpoint)))
 
 
-def _remarks(model: nn.Module, checkpoint: Checkpoint) -> Iterator[str]:
+def _remarks(model: nn.Module, wanted: Collection[str], checkpoint: Checkpoint) -> Iterator[str]:
+    yield from checkpoint.remarks
+    if NORM in wanted and NORM not in checkpoint.tensors:
+        yield "this encoder was trained without a final norm: encoder.norm starts as one that scales and shifts nothing"
     told, own = norm_eps(checkpoint.meta), getattr(model.get_submodule("encoder"), "norm_eps", None)
     if told is not None and own is not None and told != own:
         yield (
@@ -110,10 +123,16 @@ def _check_rule(
     wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], checkpoint: Checkpoint, dropped: Collection[str]
 ) -> None:
     rule = RULES.get((checkpoint.kind, kind_of(wanted)), SAME)
-    missing = [n for n in wanted if n not in found and n not in dropped and not _allowed(n, rule.new)]
+    new = (*rule.new, r"encoder\.norm\.(weight|bias)") if rule is not SAME and _reads_maps(found) else rule.new
+    missing = [n for n in wanted if n not in found and n not in dropped and not _allowed(n, new)]
     left_over = [name for name in found if name not in wanted and not _allowed(name, rule.unused)]
     _refuse("lacks", missing, checkpoint)
     _refuse("also has", left_over, checkpoint)
+
+
+def _reads_maps(tensors: Collection[str]) -> bool:
+    """Whether these are of a CrossMAE, ours or theirs, which has no final norm to give."""
+    return NORM not in tensors and any(re.match(r"decoder\.(block_norms|dec_norms|wfm)\.", name) for name in tensors)
 
 
 def _allowed(name: str, patterns: Iterable[str]) -> bool:

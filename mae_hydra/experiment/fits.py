@@ -1,0 +1,69 @@
+"""What can be done with a checkpoint, found by trying: models on the meta device, filled by the rule of transfer."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import nn
+
+from mae_hydra.errors import UserError
+from mae_hydra.experiment.compose import compose_config
+from mae_hydra.experiment.construct import build
+from mae_hydra.experiment.convert import check_whole
+from mae_hydra.experiment.entry import model_of
+from mae_hydra.experiment.identify import configuration_of, encoder_overrides
+from mae_hydra.weights import WORDS, Checkpoint, Description, describe, fitted_state
+
+HEADS = ["backbone.num_heads=1", "head.num_heads=1"]  # where the file does not tell them: shapes are the same
+TRANSFERS = {  # what else an encoder can start
+    "a classifier of the same encoder": ["model=classifier_vitb", "data=imagenet"],
+    "a UPerNet of the same encoder": ["model=upernet_vitb", "data=ade20k"],
+}
+
+
+def fits(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
+    """(a use of it, "" or why it does not fit) in words for a person."""
+    description = describe(checkpoint)
+    scored = description.kind in ("segmentation", "patch_segmentation", "classifier", "probe")
+    yield "mae_hydra.load" + (", evaluate" if scored else ""), _reason(lambda: _load(checkpoint))
+    if description.kind != "encoder":  # which alone is no model that is trained
+        like = f"init_from= of {WORDS[description.kind]} like it"
+        yield like, _reason(lambda: _start_the_same(checkpoint, description))
+    if description.kind in ("mae", "encoder", "classifier", "probe"):
+        for what, words in TRANSFERS.items():
+            if description.kind != "classifier" or "classifier" not in what:
+                yield f"init_from= of {what}", _reason(lambda words=words: _start(checkpoint, description, words))
+
+
+def _reason(attempt: Callable[[], None]) -> str:
+    try:
+        attempt()
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def _load(checkpoint: Checkpoint) -> None:
+    check_whole(checkpoint, checkpoint.meta.get("config") or configuration_of(checkpoint))
+
+
+def _start_the_same(checkpoint: Checkpoint, description: Description) -> None:
+    config = checkpoint.meta.get("config")
+    if not config:
+        config = configuration_of(checkpoint, _told_heads(description))
+    with torch.device("meta"):
+        model = model_of(checkpoint, config)
+    fitted_state(model, checkpoint)
+
+
+def _start(checkpoint: Checkpoint, description: Description, words: list[str]) -> None:
+    heads = [word for word in _told_heads(description) if word.startswith("backbone.")]
+    form = ["backbone=vit_base_relative"] if description.relative_positions or description.layer_scale else []
+    config = compose_config([*words, *form, *encoder_overrides(description), *heads])
+    with torch.device("meta"):
+        model: nn.Module = build(config.model, "model")
+    fitted_state(model, checkpoint)
+
+
+def _told_heads(description: Description) -> list[str]:
+    stacks = zip(HEADS, (description.encoder, description.decoder), strict=True)
+    return [word for word, stack in stacks if stack is not None and stack.heads is None]
