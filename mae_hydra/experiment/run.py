@@ -20,6 +20,7 @@ from mae_hydra.engine import Checkpoints, Cut, Settings, State, Twin, cut_batch,
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.construct import build, complete, evaluator_nodes
 from mae_hydra.experiment.provenance import origin_of, parent_of
+from mae_hydra.experiment.random_encoder import warn_of_random_encoder
 from mae_hydra.experiment.status import write_json
 from mae_hydra.flops import training_flops
 from mae_hydra.optim import describe_groups
@@ -98,6 +99,8 @@ def _train(
     model: nn.Module = build(config.model, "model")
     if given is not None:
         transfer(model, given, config.init_adapt).show()
+    elif not started:
+        warn_of_random_encoder(model, config.name)
     for evaluator in evaluators.values():
         evaluator.check(model)
     peak = peak_tflops(settings.torch_device, settings.resolved_precision)

@@ -91,7 +91,11 @@ class VisionTransformer(nn.Module):
         self._initialise()
 
     def _initialise(self) -> None:
-        """The official MAE start for the plain form, BEiT's for the form with relative positions."""
+        """MAE's start for the plain form; for the form with relative positions BEiT's Linears.
+
+        In both, positions start as sine-cosine tables and the cls token from a normal, as MAE's do, whatever the model:
+        docs/fidelity.md says where programs that train a classifier or UPerNet from scratch start otherwise.
+        """
         nn.init.normal_(self.cls_token, std=initialise.TOKEN_STD)
         if self.relative_position_index is None:
             initialise.xavier(self)
