@@ -32,6 +32,8 @@ def rows(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
     encoder = found.encoder
     yield "layout", checkpoint.layout
     yield "model", f"{WORDS[found.kind]}, {found.size_name}"
+    if checkpoint.part:
+        yield "part", f"{checkpoint.part!r} of the file"
     yield "parameters", f"{found.parameters:,} in {len(checkpoint.tensors)} tensors, {found.dtype}"
     yield "encoder", f"width {encoder.dim}, depth {encoder.depth}, {_heads(encoder.heads)}, {_form(found)}"
     yield "patch, channels", f"{found.patch_size} pixels, {found.channels} channels"
@@ -115,7 +117,7 @@ def _trained(meta: dict[str, Any]) -> str:
 def _fits(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
     """What can be done with it; each was tried, on models without memory."""
     tried = list(fits(checkpoint))
-    yield "fits", ", ".join(use for use, reason in tried if not reason) or "nothing"
+    yield "fits", "\n".join(use for use, reason in tried if not reason) or "nothing"
     refusals: dict[str, list[str]] = {}
     for use, reason in tried:
         if reason:

@@ -111,7 +111,7 @@ def _traits(tensors: State) -> Iterator[str]:
     if token is not None and token.ndim == 3 and token.shape[1] > 1:
         yield f"{token.shape[1]} class tokens"
     for name in ("reg_token", "register_tokens"):
-        if name in by_last:
+        if name in by_last and by_last[name].numel():
             yield f"{by_last[name].shape[-2] if by_last[name].ndim > 1 else 1} register tokens"
     if {"dist_token", "distillation_token"} & by_last.keys():
         yield "a token of distillation"

@@ -76,5 +76,5 @@ def _state(value: Any) -> Mapping[Any, Any] | None:
         return None
     if sum(isinstance(each, Tensor) for each in value.values()) >= FEWEST:
         return value
-    inner = next((value[key] for key in STATE_KEYS if isinstance(value.get(key), Mapping)), {})
+    inner: Mapping[Any, Any] = next((value[key] for key in STATE_KEYS if isinstance(value.get(key), Mapping)), {})
     return inner if sum(isinstance(each, Tensor) for each in inner.values()) >= FEWEST else None

@@ -1,6 +1,6 @@
 """A checkpoint from a file or a run directory, without executing anything that is in it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -69,7 +69,8 @@ def read_checkpoint(path: str | Path, prefer: Literal["last", "best"] = "last") 
         raise UserError(
             f"{file} has no part {word!r}; " + (f"it has {', '.join(words)}" if words else "there is only one model")
         )
-    return _as_checkpoint(file, content, gathered)
+    checkpoint = _as_checkpoint(file, content, gathered)
+    return replace(checkpoint, remarks=()) if word else checkpoint  # who has chosen knows of the others
 
 
 def _as_checkpoint(file: Path, content: Content, gathered: Gathered) -> Checkpoint:

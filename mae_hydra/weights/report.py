@@ -41,6 +41,10 @@ class TransferReport:
     def names(self, status: str) -> list[str]:
         return [row.name for row in self.rows if row.status == status]
 
+    def taken(self) -> list[str]:
+        """Names of all that came from the file."""
+        return [*self.names("loaded"), *self.names("resized")]
+
     def lines(self) -> list[str]:
         """One line per tensor, nothing collapsed."""
         return [f"{row.status:8} {row.name} {row.note}".rstrip() for row in self.rows]

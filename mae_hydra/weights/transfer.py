@@ -59,6 +59,8 @@ def transfer(model: nn.Module, checkpoint: Checkpoint, adapt: Collection[str] = 
     tensors; the model is changed only when everything fits.
     """
     state, report = fitted_state(model, checkpoint, adapt)
+    for name in report.taken():
+        check_values(name, state[name], checkpoint.path)
     model.load_state_dict(state)
     return report
 
@@ -66,7 +68,10 @@ def transfer(model: nn.Module, checkpoint: Checkpoint, adapt: Collection[str] = 
 def fitted_state(
     model: nn.Module, checkpoint: Checkpoint, adapt: Collection[str] = ()
 ) -> tuple[dict[str, Tensor], TransferReport]:
-    """What `transfer` would fill `model` with, and its report; nothing is changed, and `model` may be on "meta"."""
+    """What `transfer` would fill `model` with, and its report; the values are not looked at.
+
+    Nothing is changed, and `model` may be on the meta device.
+    """
     strangers = set(adapt) - set(ADAPTABLE)
     if strangers:
         raise UserError(f"what may be adapted is {', '.join(ADAPTABLE)}; got {', '.join(sorted(strangers))}")
@@ -83,7 +88,7 @@ def fitted_state(
             rows.append(Row(name, "new", found.dropped.get(name, "")))
             continue
         tensor, note = _fit_grid(model, name, found.tensors[name], own, grids, given)
-        _check_tensor(name, tensor, own, given)
+        _check_shape(name, tensor, own, given)
         fitted[name] = tensor
         changed = tensor is not checkpoint.tensors[name]
         rows.append(Row(name, "resized" if changed else "loaded", note or found.notes.get(name, "")))
@@ -115,7 +120,8 @@ def load_exact(model: nn.Module, checkpoint: Checkpoint) -> None:
     _refuse("lacks", wanted.keys() - found.keys(), checkpoint)
     _refuse("also has", found.keys() - wanted.keys(), checkpoint)
     for name, own in wanted.items():
-        _check_tensor(name, found[name], own, checkpoint)
+        _check_shape(name, found[name], own, checkpoint)
+        check_values(name, found[name], checkpoint.path)
     model.load_state_dict(found)
 
 
@@ -223,13 +229,12 @@ def _grid_around(model: nn.Module, name: str) -> Grid:
     raise AssertionError(f"no module around {name} has a grid")
 
 
-def _check_tensor(name: str, tensor: Tensor, own: Tensor, checkpoint: Checkpoint) -> None:
+def _check_shape(name: str, tensor: Tensor, own: Tensor, checkpoint: Checkpoint) -> None:
     if tensor.shape != own.shape:
         way_out = "build the model with the sizes of the file"
         if re.search(r"\.(classify|linear)\.", name):
             way_out += ", or let the last layers start anew with init_adapt=[classes]"
         raise UserError(f"{name} is {_by(tensor.shape)} in {checkpoint.path}, {_by(own.shape)} in the model: {way_out}")
-    check_values(name, tensor, checkpoint.path)
 
 
 def _by(size: Iterable[int]) -> str:
