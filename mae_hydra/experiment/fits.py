@@ -1,7 +1,8 @@
 """What can be done with a checkpoint, found by trying: models on the meta device, filled by the rule of transfer."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
+from functools import cache, partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -26,11 +27,13 @@ def fits(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
     """(a use of it, "" or why it does not fit) in words for a person."""
     description = describe(checkpoint)
     broken = dict(_broken(checkpoint))
+    own = checkpoint.meta.get("config")
+    configured = cache(lambda *words: own or configuration_of(checkpoint, words))
     scored = description.kind in ("segmentation", "patch_segmentation", "classifier", "probe")
-    yield "mae_hydra.load" + (", evaluate" if scored else ""), _reason(partial(_load, checkpoint), broken)
+    yield "mae_hydra.load" + (", evaluate" if scored else ""), _reason(partial(_load, checkpoint, configured), broken)
     if description.kind != "encoder":  # which alone is no model that is trained
         like = f"init_from= of {WORDS[description.kind]} like it"
-        yield like, _reason(partial(_start_the_same, checkpoint, description), broken)
+        yield like, _reason(partial(_start_the_same, checkpoint, description, configured), broken)
     if description.kind in ("mae", "encoder", "classifier", "probe"):
         for what, words in TRANSFERS.items():
             if description.kind != "classifier" or "classifier" not in what:
@@ -55,22 +58,19 @@ def _reason(attempt: Callable[[], Iterable[str]], broken: Mapping[str, str]) -> 
     return next((broken[name] for name in taken if name in broken), "")
 
 
-def _load(checkpoint: Checkpoint) -> Iterable[str]:
-    check_whole(checkpoint, checkpoint.meta.get("config") or configuration_of(checkpoint))
+def _load(checkpoint: Checkpoint, configured: Callable[..., Any]) -> Iterable[str]:
+    check_whole(checkpoint, configured())
     return checkpoint.tensors
 
 
-def _start_the_same(checkpoint: Checkpoint, description: Description) -> Iterable[str]:
-    config = checkpoint.meta.get("config")
-    if not config:
-        config = configuration_of(checkpoint, _told_heads(description))
+def _start_the_same(checkpoint: Checkpoint, description: Description, configured: Callable[..., Any]) -> Iterable[str]:
     with torch.device("meta"):
-        model = model_of(checkpoint, config)
+        model = model_of(checkpoint, configured(*_untold_heads(description)))
     return fitted_state(model, checkpoint)[1].taken()
 
 
 def _start(checkpoint: Checkpoint, description: Description, words: list[str]) -> Iterable[str]:
-    heads = [word for word in _told_heads(description) if word.startswith("backbone.")]
+    heads = [word for word in _untold_heads(description) if word.startswith("backbone.")]
     form = ["backbone=vit_base_relative"] if description.relative_positions or description.layer_scale else []
     config = compose_config([*words, *form, *encoder_overrides(description), *heads])
     with torch.device("meta"):
@@ -78,6 +78,6 @@ def _start(checkpoint: Checkpoint, description: Description, words: list[str]) -
     return fitted_state(model, checkpoint)[1].taken()
 
 
-def _told_heads(description: Description) -> list[str]:
+def _untold_heads(description: Description) -> list[str]:
     stacks = zip(HEADS, (description.encoder, description.decoder), strict=True)
     return [word for word, stack in stacks if stack is not None and stack.heads is None]

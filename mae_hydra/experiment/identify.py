@@ -46,7 +46,8 @@ def overrides_of(checkpoint: Checkpoint, changes: Sequence[str] = ()) -> list[st
     changed = {change.partition("=")[0] for change in changes}
     for key, value in node.items():
         if value is UNKNOWN and key not in changed:
-            compose_config([*words, *changes])  # a misspelt key explains more than the one that is then missing
+            if changes:
+                compose_config([*words, *changes])  # a misspelt key explains more than the one that is then missing
             raise UserError(f"{checkpoint.path} does not tell {WHAT_IT_IS[key]}; add {key}=…")
     return [*words, *(f"{key}={_written(value)}" for key, value in node.items() if value is not UNKNOWN)]
 
