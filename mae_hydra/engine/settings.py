@@ -19,14 +19,14 @@ AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 class Settings:
     """What the engine is told; `torch_device`, `resolved_precision`, `sharded`, `autocast()` are what follows from it.
 
-    `device` "auto" is CUDA where there is one. `precision` "auto" is bf16 on CUDA and fp32 on the CPU. `global_batch`:
-    images per optimizer step over all processes. `parallel`: "ddp" has the whole model in every process, "fsdp" a share
-    of it. `clip_grad`: largest norm of the whole gradient, None for no clipping.
+    `device` "auto" is CUDA where there is one. `precision` "auto" is bf16 on CUDA and fp32 on the CPU.
+    `global_batch`: images per optimizer step over all processes. `parallel`: "ddp" has the whole model in every
+    process, "fsdp" a share of it. `clip_grad`: largest norm of the whole gradient, None for no clipping.
     `nonfinite_limit`: stop after so many steps in a row whose gradient is not finite. `ema_decay`: keep a moving
-    average of the weights and evaluate that, None for none. `recompute`: blocks keep only their input and are computed
-    once more in the backward pass (activation checkpointing). `log_every`: steps. `profile_steps`: how many steps to
-    record (see `profiling`), None for none. `deterministic`: as repeatable as the device's kernels allow; torch warns
-    of those that are not.
+    average of the weights and evaluate that, None for none; `moving_average` has its formula. `recompute`: blocks
+    keep only their input and are computed once more in the backward pass (activation checkpointing). `log_every`:
+    steps. `profile_steps`: how many steps to record (see `profiling`), None for none. `deterministic`: as
+    repeatable as the device's kernels allow; torch warns of those that are not.
     """
 
     device: str

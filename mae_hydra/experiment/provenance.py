@@ -70,7 +70,8 @@ def _split(image_set: ImageSet) -> dict[str, Any]:
 def parent_of(checkpoint: Checkpoint) -> dict[str, Any]:
     """The file, or the files of a folder, whatever becomes of the name: a digest and, of a run of ours, the step."""
     path = checkpoint.path
-    return {"path": str(path.absolute()), "sha256": sha256_of(path), "step": checkpoint.meta.get("step")}
+    part = {"part": checkpoint.part} if checkpoint.part else {}
+    return {"path": str(path.absolute()), "sha256": sha256_of(path), "step": checkpoint.meta.get("step"), **part}
 
 
 def sha256_of(path: Path) -> str:

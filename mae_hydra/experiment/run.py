@@ -23,6 +23,7 @@ from mae_hydra.experiment.construct import build, complete, evaluator_nodes
 from mae_hydra.experiment.holder import Refused
 from mae_hydra.experiment.labels import say_doubts
 from mae_hydra.experiment.provenance import origin_of, parent_of
+from mae_hydra.experiment.random_encoder import warn_of_random_encoder
 from mae_hydra.experiment.same_run import (
     Trained,
     differ,
@@ -138,6 +139,8 @@ def assemble(
     model: nn.Module = build(config.model, "model")
     if given is not None:
         transfer(model, given, config.init_adapt, data.class_names).show()
+    elif not started:
+        warn_of_random_encoder(model, config.name)
     for evaluator in evaluators.values():
         evaluator.check(model)
     peak = peak_tflops(settings.torch_device, settings.resolved_precision)
