@@ -18,6 +18,7 @@ from mae_hydra.data import Augment, ImageData, TrainStream, stack
 from mae_hydra.distributed import broadcast_object, is_main, rank, session, world_size
 from mae_hydra.engine import Checkpoints, Cut, Settings, State, Twin, cut_batch, fit, moving_average, wrap
 from mae_hydra.errors import UserError
+from mae_hydra.experiment.batch_statistics import doubtful_statistics
 from mae_hydra.experiment.construct import build, complete, evaluator_nodes
 from mae_hydra.experiment.provenance import origin_of, parent_of
 from mae_hydra.experiment.status import write_json
@@ -64,13 +65,6 @@ def _train(
     augment: Augment = build(config.augment, "augment")
     example = _try_first_sample(config, data, augment)
     cut = complete("engine", cut_batch, settings.global_batch, data.batch_size, world_size())
-    synchronised = cut.world_size > 1 and settings.torch_device.type == "cuda"
-    normalises = config.task == "segment" or config.head.get("batch_norm", False)
-    if normalises and cut.micro_batch < 2 and not synchronised:
-        raise UserError(
-            f"model {config.name} trains on at least 2 images at a time, because batch normalisation needs more "
-            "than one; use data.batch_size=2 or more"
-        )
     stream = TrainStream(
         data.train,
         augment,
@@ -96,6 +90,7 @@ def _train(
 
     seed_device(config.seed, "init")
     model: nn.Module = build(config.model, "model")
+    doubt = doubtful_statistics(model, cut, settings.batch_norm)
     if given is not None:
         transfer(model, given, config.init_adapt).show()
     for evaluator in evaluators.values():
@@ -125,6 +120,9 @@ def _train(
         origin = origin_of(run_dir, data, config.seed)
         write_json(run_dir / "data.json", origin["data"])
         _introduce(config.name, model, data, settings, cut, schedule.steps, state.step, run_dir)
+        if doubt is not None:
+            log.warning(doubt)
+            print(f"note: {doubt}", flush=True)
     return fit(
         state,
         forward,
