@@ -6,7 +6,7 @@ C classes (or channels, where an image is meant).
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -84,6 +84,14 @@ class Trainable(Protocol):
     def depth_of(self, name: str) -> int:
         """Depth of a parameter for layer-wise decay: 0 is the embedding, `num_depths - 1` the head."""
         ...
+
+
+def classifies(model: Any) -> Literal["pixels", "images"] | None:
+    """What a model says that it gives a class to (its attribute of this name), and learns it from; None: nothing.
+
+    Beside it `training_only` names the parts that only `loss` uses.
+    """
+    return getattr(model, "classifies", None)
 
 
 @runtime_checkable

@@ -11,8 +11,7 @@ from mae_hydra.batch_norm import loss_of_a_step
 from mae_hydra.engine.settings import AUTOCAST
 from mae_hydra.engine.sharding import blocks_of
 from mae_hydra.flops import faked
-from mae_hydra.models import Classifier
-from mae_hydra.types import Batch, Loss
+from mae_hydra.types import Batch, Loss, classifies
 
 
 class Activations(NamedTuple):
@@ -138,15 +137,21 @@ def _autocast(enabled: bool) -> AbstractContextManager[Any]:
     return torch.autocast("cpu", dtype=torch.bfloat16) if enabled else nullcontext()
 
 
-def example_batch(model: Any, images: int, size: tuple[int, int] | None = None) -> Batch:
+def example_batch(model: Any, images: int, size: tuple[int, int] | None = None, *, noise: bool = False) -> Batch:
     """As many empty images as `images` says, with labels of the kind that the model learns from.
 
-    `size`: (H, W) in pixels, by default those that the encoder is made for.
+    `size`: (H, W) in pixels, by default those that the encoder is made for. `noise`: bytes and classes are drawn, from
+    a fixed seed.
     """
     size = size or model.encoder.image_size
+    pictures = torch.zeros(images, model.encoder.in_chans, *size, dtype=torch.uint8)
     labels = None
-    if isinstance(model, Classifier):
-        labels = torch.zeros(images, dtype=torch.int64)
-    elif hasattr(model, "num_classes"):
-        labels = torch.zeros(images, *size, dtype=torch.uint8)
-    return Batch(torch.zeros(images, model.encoder.in_chans, *size, dtype=torch.uint8), labels)
+    if (kind := classifies(model)) is not None:
+        shape, dtype = ((images, *size), torch.uint8) if kind == "pixels" else ((images,), torch.int64)
+        labels = torch.zeros(shape, dtype=dtype)
+    if noise:
+        dice = torch.Generator().manual_seed(0)
+        pictures.random_(0, 256, generator=dice)
+        if labels is not None:
+            labels.random_(0, model.num_classes, generator=dice)
+    return Batch(pictures, labels)

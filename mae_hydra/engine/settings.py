@@ -13,6 +13,7 @@ Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Parallel = Literal["ddp", "fsdp"]
 BatchNorm = Literal["micro", "step"]
+ELSEWHERE = {"gpu": "cuda", "float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "no": "fp32"}  # their words
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -50,7 +51,9 @@ class Settings:
         choices = {"device": Device, "precision": Precision, "parallel": Parallel, "batch_norm": BatchNorm}
         for name, kinds in choices.items():
             if getattr(self, name) not in get_args(kinds):
-                raise ValueError(f"{name} must be one of {', '.join(get_args(kinds))}, got {getattr(self, name)!r}")
+                got = getattr(self, name)
+                hint = f"; did you mean {ELSEWHERE[got]}?" if ELSEWHERE.get(got) in get_args(kinds) else ""
+                raise ValueError(f"{name} must be one of {', '.join(get_args(kinds))}, got {got!r}{hint}")
         if self.device == "cuda" and not torch.cuda.is_available():
             raise ValueError("device is cuda, but torch finds no CUDA device; use device=auto or device=cpu")
         if self.devices != "auto" and (not isinstance(self.devices, int) or self.devices < 1):

@@ -27,6 +27,7 @@ class Classifier(nn.Module):
     learn. `mixing`, `erasing` and `label_smoothing` are of training alone.
     """
 
+    classifies = "images"
     mean: Tensor
     std: Tensor
 

@@ -22,6 +22,7 @@ class PatchSegmenter(nn.Module):
     `trainable_blocks`: see `freeze`; 0 makes it a probe. `normalizer`: as of `UPerNet`.
     """
 
+    classifies = "pixels"
     mean: Tensor
     std: Tensor
 

@@ -27,6 +27,8 @@ class UPerNet(nn.Module):
     (mmsegmentation's divisor, with which the published losses were made).
     """
 
+    classifies = "pixels"
+    training_only = ("auxiliary",)
     mean: Tensor
     std: Tensor
 
