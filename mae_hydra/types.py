@@ -120,6 +120,15 @@ class Evaluator(Protocol):
     def run(self, model: nn.Module, step: int) -> Evaluation: ...
 
 
+@runtime_checkable
+class OnFiles(Protocol):
+    """An evaluator that tells on what its numbers stand."""
+
+    def stamps(self) -> list[str]:
+        """What changes with each of the files that it looks at, and with nothing else."""
+        ...
+
+
 class Tracker(Protocol):
     """Where numbers and pictures of a run go. `step` is the number of finished optimizer steps."""
 

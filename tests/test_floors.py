@@ -7,7 +7,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "mae_hydra"
 FLOORS = [
-    {"types", "errors", "seeds", "distributed", "relative_positions", "atomic", "flops", "accelerators", "batch_norm"},
+    {"types", "errors", "seeds", "distributed", "relative_positions", "atomic", "flops", "accelerators"}
+    | {"installed", "archive", "batch_norm"},
     {"models", "data", "optim", "weights", "engine", "tracking", "figures"},
     {"inference", "evaluation"},
     {"experiment", "benchmark", "report", "commands", "__init__", "__main__"},

@@ -42,7 +42,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = "\n".join(f"{name:12} {line}" for name, line in WHAT.items())
     parser.add_argument("what", choices=tuple(WHAT))
-    parser.add_argument("words", nargs="*", help="overrides; for inference and results-row a checkpoint first")
+    parser.add_argument(
+        "words", nargs="*", help="overrides; of a run or checkpoint (parts, step, inference, results-row) it first"
+    )
     parser.add_argument("--rounds", type=int, help=f"alternating rounds (default: {DEFAULTS['rounds']})")
     parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="size of the picture (default: 512 683)")
     parser.add_argument("--alone", action="store_true", default=None, help="step, inference: nothing beside it")
@@ -92,7 +94,9 @@ def _measure(options: argparse.Namespace) -> "Measured":
         checkpoint = Path(words.pop(0))
     if options.what in ("results-row", "inference"):
         return _of_pictures(options, checkpoint, words)
-    if checkpoint is not None:
+    if checkpoint is not None and options.what in ("parts", "step"):
+        words.insert(0, str(checkpoint))
+    elif checkpoint is not None:
         raise UserError(f"{options.what} takes overrides only, such as model=upernet_vitb; got {checkpoint}")
     if options.what == "parts":
         return report.parts(words)

@@ -1,17 +1,20 @@
 """Hydra's composition errors, said in one sentence with the way out."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from mae_hydra.experiment.suggest import closest, known_keys, meant_by
 
 
-def explain(error: BaseException, overrides: Sequence[str]) -> str:
-    """One sentence for what Hydra or OmegaConf refused; names the key or option that was probably meant."""
+def explain(error: BaseException, overrides: Sequence[str], known: Mapping[str, str | None] | None = None) -> str:
+    """One sentence for what Hydra or OmegaConf refused; names the key or option that was probably meant.
+
+    `known`: the keys that there are, as of `known_keys` (default: those of what `overrides` compose without the slip).
+    """
     text = str(error)
     missing_key = re.search(r"Could not override '([^']+)'\.\s*To append to your config", text)
     if missing_key:
-        return unknown_key(missing_key[1], overrides)
+        return unknown_key(missing_key[1], overrides, known)
     there = re.search(r"Could not append to config\. An item is already at '([^']+)'", text)
     if there:
         return f"{there[1]} is there already; leave out the plus: {there[1]}=…"
@@ -40,10 +43,10 @@ def explain(error: BaseException, overrides: Sequence[str]) -> str:
     return " ".join(line.strip() for line in text.split("See https://")[0].splitlines() if line.strip())
 
 
-def unknown_key(key: str, overrides: Sequence[str]) -> str:
+def unknown_key(key: str, overrides: Sequence[str], known: Mapping[str, str | None] | None = None) -> str:
     """`model.mask_ration` -> what exists in the same composition and was probably meant."""
     sentence = f"unknown key '{key}'"
-    known = _known_keys(key, overrides)
+    known = _known_keys(key, overrides) if known is None else known
     if key.rpartition(".")[2] == "root" and known and "data.root" not in known:
         return f"{sentence}: data=scenes is rendered and reads no files; add data=folder, data=imagenet or data=ade20k"
     meant = meant_by(key, known)

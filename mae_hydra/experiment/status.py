@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mae_hydra import atomic
+from mae_hydra.experiment import from_file
 
 JOB = "SLURM_JOB_ID"  # in the environment; stays the same when the job is queued again
 
@@ -34,8 +35,8 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """What a file holds, or None where there is none."""
-    return json.loads(path.read_text()) if path.is_file() else None
+    """What a file holds, or None where there is none; UserError where it cannot be read."""
+    return from_file.read_json(path)
 
 
 def _finite(content: Any) -> Any:
@@ -47,11 +48,17 @@ def _finite(content: Any) -> Any:
 
 
 def read_status(run_dir: Path) -> dict[str, Any] | None:
-    """The status of a run, or None where there is none; a `running` whose process is gone reads as `interrupted`."""
+    """The status of a run, or None where there is none, or none that can be read.
+
+    A `running` whose process is gone reads as `interrupted`.
+    """
     try:
         status = json.loads((run_dir / "status.json").read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+    except (OSError, ValueError, RecursionError):  # none, half of one, or something else
         return None
+    if not isinstance(status, dict) or not isinstance(status.get("state"), str):
+        return None
+    status = dict.fromkeys(("value", "error", "start", "end")) | {"overrides": []} | status
     if status["state"] == "running" and not _alive(status):
         status["state"] = "interrupted"
     return status
@@ -66,7 +73,7 @@ def _alive(status: Mapping[str, Any]) -> bool:
         return False  # this very process, in an earlier job: it did not get to write its end
     try:
         os.kill(int(status["pid"]), 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError, KeyError, TypeError, ValueError):  # or never the number of one
         return False
     except PermissionError:  # it is somebody else's
         return True

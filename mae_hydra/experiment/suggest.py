@@ -80,7 +80,7 @@ def meant_by(key: str, known: Mapping[str, str | None]) -> str | None:
     return question
 
 
-def known_keys(config: DictConfig) -> dict[str, str | None]:
+def known_keys(config: Any) -> dict[str, str | None]:
     """Every key of a composition, and which other key its value is (`${data.image_size}`), if it is one's."""
     keys: dict[str, str | None] = {}
 
