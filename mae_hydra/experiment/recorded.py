@@ -27,12 +27,12 @@ from mae_hydra.experiment.compose import compose_config
 from mae_hydra.experiment.construct import targets
 from mae_hydra.experiment.from_file import literal
 from mae_hydra.experiment.identify import configuration_of, overrides_of
-from mae_hydra.experiment.key_meaning import flatten
 from mae_hydra.experiment.literal import resolved, restore
 from mae_hydra.experiment.mistakes import explain
 from mae_hydra.experiment.option_files import Tree, groups, paths
 from mae_hydra.experiment.places import with_places
 from mae_hydra.experiment.status import read_json
+from mae_hydra.experiment.suggest import known_keys
 from mae_hydra.experiment.trust import Origin, judge
 from mae_hydra.weights import Checkpoint, read_checkpoint
 
@@ -160,7 +160,7 @@ def _on_top(
         config, said = complete(config, parts, typed)
         made = resolved(config)
     except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(explain(error, words, known=[*flatten(record)])) from error
+        raise UserError(explain(error, words, known=known_keys(config))) from error
     brought = {*chosen, *(key.split(".")[0] for key in typed if key.endswith("_target_"))}
     return Recorded(made, record, frozenset(brought), typed, [*notes, *said])
 
