@@ -1,5 +1,6 @@
 """What is done with a checkpoint starts from the configuration that it carries."""
 
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -149,6 +150,10 @@ def test_what_a_file_names_is_judged_and_what_is_typed_is_not() -> None:
     with pytest.raises(UserError, match=r"carries inference\._target_ = subprocess\.run"):
         recorded(saved, [], PARTS)
     assert recorded(saved, ["inference=slide"], PARTS).brought == {"inference"}
+    saved.meta["config"]["inference"] = {"_target_": "mae_hydra.__main__.main"}
+    imported = set(sys.modules)
+    recorded(saved, [], PARTS)
+    assert set(sys.modules) == imported
 
 
 def test_an_argument_that_is_newer_than_the_run_is_todays_and_said() -> None:
