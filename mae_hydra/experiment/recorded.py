@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -25,13 +26,13 @@ from mae_hydra.experiment.check import GROUPS, check
 from mae_hydra.experiment.choose import choose
 from mae_hydra.experiment.complete import complete
 from mae_hydra.experiment.compose import compose_config
-from mae_hydra.experiment.construct import OWN, TRUST, targets
+from mae_hydra.experiment.construct import OWN, TRUST
 from mae_hydra.experiment.identify import configuration_of, overrides_of
 from mae_hydra.experiment.literal import literal, resolved, restore
 from mae_hydra.experiment.mistakes import explain
-from mae_hydra.experiment.option_files import Tree, groups, paths
+from mae_hydra.experiment.option_files import Tree, groups, option, paths
 from mae_hydra.experiment.places import with_places
-from mae_hydra.experiment.status import flatten, read_json
+from mae_hydra.experiment.status import flatten
 from mae_hydra.weights import Checkpoint, read_checkpoint
 
 MODEL_PARTS = ("backbone", "head", "model")
@@ -44,13 +45,13 @@ class Recorded:
     """`tree`: the whole configuration, resolved. `record`: what was recorded; None of a file that carries nothing, and
     whose model was told from the weights.
 
-    `brought`: the groups whose targets the new words chose, which are a person's and not a file's. `typed`: the keys
-    that they set. `notes`: what a person should know, in sentences.
+    `named`: the targets that the new words brought, which are a person's and not a file's. `typed`: the keys that they
+    set. `notes`: what a person should know, in sentences.
     """
 
     tree: Tree
     record: Tree | None = None
-    brought: frozenset[str] = frozenset()
+    named: frozenset[str] = frozenset()
     typed: frozenset[str] = frozenset()
     notes: list[str] = field(default_factory=list)
 
@@ -112,14 +113,23 @@ def composed(words: Sequence[str]) -> DictConfig:
 
 def _judge(found: Recorded, parts: Sequence[str], path: Path) -> None:
     """UserError where the file names a target of somebody else's; nothing is imported for it."""
-    for part in set(parts) - found.brought:
-        for key, target in targets(found.config[part], part):
+    for part in parts:
+        for target in sorted(targets_in(found.tree[part]) - found.named):
             if not target.startswith(of_a_file()):
-                package = target.partition(".")[0]
                 raise UserError(
-                    f"{path} carries {key}._target_ = {target}, and of a file nothing is built but this program's own "
-                    f"parts; to allow that package, set {TRUST}={package}"
+                    f"{path} carries {target} in {part}, and of a file nothing is built but this program's own parts; "
+                    f"to allow that package, set {TRUST}={target.partition('.')[0]}"
                 )
+
+
+def targets_in(node: Any) -> set[str]:
+    """Every `_target_` below a node of plain containers."""
+    if isinstance(node, (list, tuple)):
+        return {target for child in node for target in targets_in(child)}
+    if not isinstance(node, Mapping):
+        return set()
+    below = {target for child in node.values() for target in targets_in(child)}
+    return below | ({str(node["_target_"])} if "_target_" in node else set())
 
 
 def of_a_file() -> tuple[str, ...]:
@@ -128,11 +138,9 @@ def of_a_file() -> tuple[str, ...]:
 
 
 def choices_of(checkpoint: Checkpoint) -> dict[str, str]:
-    """The options that the run chose, by group, as far as it or its checkpoint tells."""
-    environment = at(checkpoint.meta, "origin.environment")
-    if not environment and checkpoint.path.parent.name == "checkpoints":
-        environment = read_json(checkpoint.path.parent.parent / "environment.json") or {}
-    return {str(group): str(name) for group, name in at(environment, "choices").items()}
+    """The options that the training chose, by group, as far as the checkpoint tells."""
+    choices = at(checkpoint.meta, "origin.environment.choices")
+    return {str(group): str(name) for group, name in choices.items()}
 
 
 def _on_top(
@@ -152,9 +160,11 @@ def _on_top(
         if restoring and words:
             restore(config, with_paths=any(key.startswith("paths.") for key in typed))
         config["paths"] = paths()  # of this machine, not of the training's
-        notes = []
+        notes, names = [], {target for override in keys for target in _named(override)}
         for group, name in chosen.items():
-            notes += choose(config, record, group, name, choices.get(group), keys, more)
+            node = option(group, name, more)
+            names |= targets_in(node)
+            notes += choose(config, record, group, name, node, choices.get(group), keys)
         OmegaConf.set_struct(config, True)
         ConfigLoaderImpl._apply_overrides_to_config(keys, config)
         OmegaConf.set_struct(config, False)
@@ -162,8 +172,13 @@ def _on_top(
         made = resolved(config)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain(error, words, known=[*flatten(record)])) from error
-    brought = {*chosen, *(key.split(".")[0] for key in typed if key.endswith("_target_"))}
-    return Recorded(made, record, frozenset(brought), typed, [*notes, *said])
+    return Recorded(made, record, frozenset(names), typed, [*notes, *said])
+
+
+def _named(override: Override) -> set[str]:
+    """The targets that a person names in a word."""
+    value = override.value()
+    return {str(value)} if str(override.key_or_group).endswith("_target_") else targets_in(value)
 
 
 def _read(words: Sequence[str], more: Sequence[Path]) -> tuple[dict[str, str], list[Override]]:

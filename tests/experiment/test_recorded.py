@@ -147,9 +147,15 @@ def test_interpolations_of_a_file_are_text(monkeypatch: pytest.MonkeyPatch) -> N
 def test_what_a_file_names_is_judged_and_what_is_typed_is_not() -> None:
     saved = checkpoint(*ADE)
     saved.meta["config"]["inference"] = {"_target_": "subprocess.run", "args": "touch owned"}
-    with pytest.raises(UserError, match=r"carries inference\._target_ = subprocess\.run"):
+    with pytest.raises(UserError, match=r"carries subprocess\.run in inference, and of a file nothing is built"):
         recorded(saved, [], PARTS)
-    assert recorded(saved, ["inference=slide"], PARTS).brought == {"inference"}
+    assert recorded(saved, ["inference=slide"], PARTS).named == {"mae_hydra.inference.Slide"}
+    saved.meta["config"]["data"]["image_size"] = {"_target_": "torch.nn.Identity"}  # which the option's crop follows
+    with pytest.raises(UserError, match=r"torch\.nn\.Identity in (data|inference)"):
+        recorded(saved, ["data=folder", "data.root=photos", "inference=slide"], PARTS)
+    saved.meta["config"]["data"]["image_size"] = 64
+    found = recorded(saved, ["inference._target_=torch.nn.Identity", "~inference.args"], PARTS)
+    assert found.named == {"torch.nn.Identity"}
     saved.meta["config"]["inference"] = {"_target_": "mae_hydra.__main__.main"}
     imported = set(sys.modules)
     recorded(saved, [], PARTS)
