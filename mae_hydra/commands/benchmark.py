@@ -93,10 +93,11 @@ def _measure(options: argparse.Namespace) -> "Measured":
         checkpoint = Path(words.pop(0))
     if options.what in ("results-row", "inference"):
         return _of_pictures(options, checkpoint, words)
-    if checkpoint is not None and options.what in ("parts", "step"):
-        words.insert(0, str(checkpoint))
-    elif checkpoint is not None:
-        raise UserError(f"{options.what} takes overrides only, such as model=upernet_vitb; got {checkpoint}")
+    of_a_run = options.what in ("parts", "step")
+    if checkpoint is not None and not (of_a_run and checkpoint.exists()):
+        or_a_run = ", or a run that is there" if of_a_run else ""
+        raise UserError(f"{options.what} takes overrides only, such as model=upernet_vitb{or_a_run}; got {checkpoint}")
+    words = words if checkpoint is None else [str(checkpoint), *words]
     if options.what == "parts":
         return report.parts(words)
     if options.what == "step":

@@ -16,7 +16,7 @@ from mae_hydra.experiment.construct import build, evaluator_nodes
 from mae_hydra.experiment.from_file import check_addresses
 from mae_hydra.experiment.option_files import Tree
 from mae_hydra.experiment.provenance import sha256_of
-from mae_hydra.experiment.recorded import Recorded, recorded
+from mae_hydra.experiment.recorded import Recorded, recorded, targets_in
 from mae_hydra.weights import Checkpoint, read_checkpoint
 from mae_hydra.weights.parts import OWN_AVERAGE
 
@@ -32,8 +32,8 @@ class Plan:
     """What is evaluated: a configuration, and a fingerprint of all in it that decides the result.
 
     `weights`: the SHA-256 of the file (see `sha256_of`). `changes`: what is no longer as in training. `notes`: what a
-    person should know, in sentences. `lifted`: limits of the training, by key, which do not hold here. `brought`: the
-    groups whose targets a person chose.
+    person should know, in sentences. `lifted`: limits of the training, by key, which do not hold here. `named`: the
+    targets that a person chose.
     """
 
     checkpoint: Checkpoint
@@ -44,12 +44,13 @@ class Plan:
     changes: dict[str, Change] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     lifted: dict[str, int] = field(default_factory=dict)
-    brought: frozenset[str] = frozenset()
+    named: frozenset[str] = frozenset()
 
     def build(self, key: str) -> Any:
-        """The object of the node at `key`: what a file says is judged as a file's, what was typed as a person's."""
-        by_a_person = key.split(".")[0] in self.brought
-        return build(OmegaConf.select(self.config, key), key, origin="person" if by_a_person else "file")
+        """The object of the node at `key`: what a file names is judged as a file's, what was typed as a person's."""
+        node = OmegaConf.select(self.config, key)
+        by_a_person = targets_in(OmegaConf.to_container(node)) & self.named
+        return build(node, key, origin="person" if by_a_person else "file")
 
 
 def plan_evaluation(path: Path, words: Sequence[str], prefer: str, more: Sequence[Path] = ()) -> Plan:
@@ -90,7 +91,7 @@ def plan_evaluation(path: Path, words: Sequence[str], prefer: str, more: Sequenc
         found.changes(),
         found.notes,
         lifted,
-        found.brought,
+        found.named,
     )
 
 
