@@ -65,7 +65,7 @@ if words[0] in ("evaluate", "predict", "make-shards"):  # they go on where they 
     moments = [{"moment": max(2, events // (kills + 3)) + number % 2} for number in range(kills)]
 else:
     several = min(events, kills - 3)
-    moments = [{"moment": (number * events) // several} for number in range(several)]
+    moments = [{"moment": (number * events) // (several + 3)} for number in range(several)]
     moments += [{"most_bytes": largest * part // 11} for part in range(1, kills - several + 1)]
 os.mkdir("out") if words[0] in ("convert", "export") else None
 states = []
