@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.importing import importing
+from mae_hydra.names import clean
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
     if outcome.skipped:
         print(f"{_counted(outcome.skipped, 'picture')} predicted before")
     for _, reason in outcome.failed:
-        print(f"error: {reason}", file=sys.stderr)
+        print(f"error: {clean(reason)}", file=sys.stderr)
     if outcome.failed:
         print(f"{_counted(len(outcome.failed), 'picture')} could not be read", file=sys.stderr)
     return 1 if outcome.failed else 0
