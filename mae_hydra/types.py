@@ -6,7 +6,7 @@ C classes (or channels, where an image is meant).
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -96,6 +96,15 @@ class Evaluator(Protocol):
     def due(self, step: int, total_steps: int) -> bool: ...
 
     def run(self, model: nn.Module, step: int) -> Evaluation: ...
+
+
+@runtime_checkable
+class OnFiles(Protocol):
+    """An evaluator that tells on what its numbers stand."""
+
+    def stamps(self) -> list[str]:
+        """What changes with each of the files that it looks at, and with nothing else."""
+        ...
 
 
 class Tracker(Protocol):

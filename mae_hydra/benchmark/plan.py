@@ -15,9 +15,8 @@ from mae_hydra.data.source import height_width
 from mae_hydra.engine import cut_batch
 from mae_hydra.engine.parallel import recompute_blocks
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.check import check
-from mae_hydra.experiment.compose import compose_config
 from mae_hydra.experiment.construct import build, complete, evaluator_nodes
+from mae_hydra.experiment.recorded import composed
 from mae_hydra.flops import training_flops
 
 # (training, validation) images of data sets that need not be here to plan for them.
@@ -68,12 +67,12 @@ class Plan:
 
 
 def plan(words: Sequence[str], *, devices: int | None, images: int | None) -> Plan:
-    """The plan of `python train.py <words>` on `devices` devices, by default those of `engine.devices`.
+    """The plan of `python train.py <words>` on `devices` devices, by default those of `engine.devices`; `words` may
+    begin with a run, whose like is planned.
 
     `images`: how many the training set has, where it is not on this machine and not of known size.
     """
-    config = compose_config(words)
-    check(config)
+    config = composed(words)
     if devices is None:
         devices = 1 if config.engine.devices == "auto" else int(config.engine.devices)
     counts, assumed = _images(config, images)

@@ -20,9 +20,8 @@ from mae_hydra.benchmark.timing import alternate, wait
 from mae_hydra.benchmark.workloads import TrainingStep, noise_batch
 from mae_hydra.engine import Settings, cut_batch
 from mae_hydra.engine.settings import AUTOCAST
-from mae_hydra.experiment.check import check
-from mae_hydra.experiment.compose import compose_config
 from mae_hydra.experiment.construct import build, complete
+from mae_hydra.experiment.recorded import composed
 from mae_hydra.flops import training_flops
 from mae_hydra.models import MAE, UPerNet
 from mae_hydra.seeds import seed_device
@@ -115,7 +114,8 @@ def _matrix_floor(model: Any, batch: Batch, settings: Settings, images: int) -> 
 
 def metrics(words: Sequence[str], size: tuple[int, int], rounds: int) -> Measured:
     """A picture's predictions into the confusion matrix, with the classes and on the device that `words` say."""
-    config = composed(words if any(word.startswith("model=") for word in words) else ["model=upernet_vitb", *words])
+    chosen = [] if any(word.startswith("model=") for word in words) else ["model=upernet_vitb"]
+    config = composed([*chosen, *words])
     settings: Settings = build(config.engine, "engine")
     return counting(size, config.data.num_classes, rounds, settings.torch_device)
 
@@ -126,12 +126,6 @@ def checkpoint(words: Sequence[str], rounds: int) -> Measured:
     settings: Settings = build(config.engine, "engine")
     work, _, _ = training_step(config, settings)
     return saving(work.state.model, work.state.optimizer, settings, config.name, rounds)
-
-
-def composed(words: Sequence[str]) -> DictConfig:
-    config = compose_config(words)
-    check(config)
-    return config
 
 
 def training_step(config: DictConfig, settings: Settings) -> tuple[TrainingStep, Any, Any]:

@@ -27,7 +27,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = "\n".join(f"{name:12} {line}" for name, line in WHAT.items())
     parser.add_argument("what", choices=tuple(WHAT))
-    parser.add_argument("words", nargs="*", help="overrides; for inference and results-row a checkpoint first")
+    parser.add_argument(
+        "words", nargs="*", help="overrides; of a run or checkpoint (parts, step, inference, results-row) it first"
+    )
     parser.add_argument("--rounds", type=int, default=5, help="alternating rounds (default: %(default)s)")
     parser.add_argument("--size", type=int, nargs=2, default=[512, 683], metavar=("H", "W"), help="of the picture")
     parser.add_argument("--alone", action="store_true", help="of inference: without the loop that it stands beside")
@@ -71,7 +73,9 @@ def _measure(options: argparse.Namespace) -> "Measured":
         checkpoint = Path(words.pop(0))
     if options.what in ("results-row", "inference"):
         return _of_pictures(options, checkpoint, words)
-    if checkpoint is not None:
+    if checkpoint is not None and options.what in ("parts", "step"):
+        words.insert(0, str(checkpoint))
+    elif checkpoint is not None:
         raise UserError(f"{options.what} takes overrides only, such as model=upernet_vitb; got {checkpoint}")
     if options.what == "parts":
         return report.parts(words)

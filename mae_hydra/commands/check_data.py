@@ -56,9 +56,10 @@ def run(options: argparse.Namespace) -> int:
 def _listing(config: Any, settings: Any) -> Any:
     """The listing, and what the reader itself says of the set (None: it takes it)."""
     from mae_hydra.data.audit import list_files, list_samples
-    from mae_hydra.experiment.construct import build, locate
+    from mae_hydra.experiment.construct import build
+    from mae_hydra.experiment.trust import judge
 
-    listing = list_files(locate(settings["_target_"]), settings)
+    listing = list_files(judge(settings["_target_"], "data", "person"), settings)
     if listing is None:
         return list_samples(build(config.data, "data")), None
     try:

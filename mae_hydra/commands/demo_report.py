@@ -13,10 +13,11 @@ from rich.table import Table
 
 from mae_hydra.data import ImageData
 from mae_hydra.experiment import entry
-from mae_hydra.experiment.compose import compose_config
 from mae_hydra.experiment.construct import build
+from mae_hydra.experiment.recorded import recorded
 from mae_hydra.experiment.status import write_json
 from mae_hydra.figures import Panel, class_bars, curves, fit, legend_of, overlay, save, series_of, sheet
+from mae_hydra.weights import read_checkpoint
 
 METRICS = ("mIoU", "mAcc", "aAcc")
 NUM_PICTURES = 6
@@ -73,7 +74,7 @@ def _show(rows: Sequence[Sequence[str]], out: Path, seconds: float) -> None:
 def _segmentations(out: Path) -> Any:
     """The same validation pictures: image, truth, and what both models say."""
     checkpoint = out / "pretrained"
-    config = compose_config(_overrides(checkpoint), output_dir=str(checkpoint))
+    config = recorded(read_checkpoint(checkpoint)).config
     data: ImageData = build(config.data, "data")
     inference = build(config.inference, "inference")
     samples = [data.validation[index] for index in range(min(NUM_PICTURES, len(data.validation)))]
@@ -120,9 +121,3 @@ def _classes(out: Path) -> Any:
 
 def _metrics(run_dir: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
-
-
-def _overrides(run_dir: Path) -> list[str]:
-    import yaml
-
-    return yaml.safe_load((run_dir / "overrides.yaml").read_text())

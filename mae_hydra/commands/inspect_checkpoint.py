@@ -9,6 +9,8 @@ from rich.table import Table
 from mae_hydra.errors import UserError
 from mae_hydra.weights import BY_TARGET, WORDS, Checkpoint, Description, check_finite, describe, to_layout
 
+UNCHECKED = "none: this kind of file has no checksums, so a number that changed on the way cannot be told"
+
 
 def show(checkpoint: Checkpoint) -> None:
     """Print the table; problems that would stop a conversion are rows of it."""
@@ -43,6 +45,8 @@ def rows(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
     yield "trained", _trained(meta)
     yield "fits", _fits(found)
     yield "converts to", _converts(checkpoint)
+    if not checkpoint.checked:
+        yield "checksums", UNCHECKED
     if "ignored" in meta:
         yield "not built", f"{', '.join(meta['ignored'])} (Python objects beside the tensors; nothing was executed)"
     try:

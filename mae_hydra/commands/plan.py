@@ -18,7 +18,9 @@ BATCHES = (8, 16, 32, 64, 128, 256)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("words", nargs="*", help="what follows python train.py: +experiment=mae_vitb_imagenet_800e")
+    parser.add_argument(
+        "words", nargs="*", help="what follows python train.py: +experiment=…; or a run, and what differs"
+    )
     parser.add_argument("--devices", type=int, help="how many (default: engine.devices)")
     parser.add_argument("--gpu", default="h100", help="h200, h100 (default), a100, l40s, v100 or rtx4090")
     parser.add_argument(

@@ -19,7 +19,7 @@ import torch
 from mae_hydra.data.ade20k_names import ADE20K_NAMES
 from mae_hydra.data.contents import contents_of
 from mae_hydra.data.decode import check_channels, read_image, read_labels
-from mae_hydra.data.listing import Names, existing_folder, find_images
+from mae_hydra.data.listing import Names, existing_folder, file_stamp, find_images
 from mae_hydra.data.palette import distinct_colours
 from mae_hydra.data.source import ImageData, Sample, check_loading, height_width, limited
 from mae_hydra.errors import UserError
@@ -58,6 +58,10 @@ class LabelledPhotos:
     def _files(self, index: int) -> tuple[Path, Path]:
         name = self._names[index]
         return self._images / name, self._maps / f"{stem_of(name)}.png"
+
+    def stamp(self, index: int) -> str:
+        name = self._names[index]
+        return f"{name} {file_stamp(self._images / name)} {file_stamp(self._maps / f'{stem_of(name)}.png')}"
 
     def _check_pairs(self, images: Sequence[str], maps: Sequence[str]) -> None:
         stems = {stem_of(name) for name in images}

@@ -19,7 +19,7 @@ from mae_hydra.data.contents import contents_of
 from mae_hydra.data.decode import check_channels, decode_image
 from mae_hydra.data.encoded import Unread, undecoded
 from mae_hydra.data.folder import split_by_name
-from mae_hydra.data.listing import Names
+from mae_hydra.data.listing import Names, file_stamp
 from mae_hydra.data.palette import distinct_colours
 from mae_hydra.data.shard_cache import ShardCache, is_address
 from mae_hydra.data.shard_index import BLOCK, read_index
@@ -49,6 +49,7 @@ class ShardSet:
         self._first = np.cumsum([0, *(shard.samples for shard in shards)])
         self._open: OrderedDict[int, tuple[int, np.ndarray]] = OrderedDict()  # descriptors and indexes
         self._coming: queue.SimpleQueue[Shard] | None = None
+        self._stamps: list[str] = []
 
     def __len__(self) -> int:
         return int(self._first[-1])
@@ -82,6 +83,13 @@ class ShardSet:
     def contents(self) -> str:
         here = [shard for shard in self._shards if not is_address(shard.place)]
         return contents_of(self.listing(), len(here), lambda number: [Path(here[number].place)])
+
+    def stamp(self, index: int) -> str:
+        """Of the whole shard: which of its samples has changed is not known."""
+        number = int(np.searchsorted(self._first, index, side="right")) - 1
+        if not self._stamps:
+            self._stamps.extend(map(_shard_stamp, self._shards))
+        return f"{self._stamps[number]} {index - self._first[number]}"
 
     def order(self, seed: int, global_batch: int) -> ShardOrder:
         """An epoch's order in which each process stays with few shards; those to come are fetched ahead."""
@@ -130,6 +138,12 @@ class ShardSet:
                 self._cache.local(shard.place, shard.size)
             except Exception as error:  # who needs it tries again, and then it is an error
                 log.warning("%s", error)
+
+
+def _shard_stamp(shard: Shard) -> str:
+    """Of one that lies elsewhere, what its list says."""
+    known = str(shard.size) if is_address(shard.place) else file_stamp(Path(shard.place))
+    return f"{shard.place} {known}"
 
 
 def _name_before(file: int, begin: int) -> str:

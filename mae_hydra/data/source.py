@@ -69,6 +69,20 @@ class Comparable(Protocol):
         ...
 
 
+@runtime_checkable
+class Stamped(Protocol):
+    """An ImageSet of files."""
+
+    def stamp(self, index: int) -> str:
+        """What changes with a sample: the names, sizes and times of its files, and its class."""
+        ...
+
+
+def stamp_of(images: ImageSet, index: int) -> str:
+    """The stamp of a sample; of a set that is a function of its parameters, its position."""
+    return images.stamp(index) if isinstance(images, Stamped) else str(index)
+
+
 def read_undecoded(images: Any, index: int) -> Any:
     """A sample of an ImageSet, with its image still encoded (`encoded.Unread`) where the set has it so."""
     undecoded = getattr(images, "undecoded", None)
@@ -165,6 +179,9 @@ class _Some:
 
     def undecoded(self, index: int) -> Any:
         return read_undecoded(self._whole, self._positions[index])
+
+    def stamp(self, index: int) -> str:
+        return stamp_of(self._whole, self._positions[index])
 
 
 def limited(image_set: ImageSet, train_limit: int | float | None) -> ImageSet:

@@ -65,6 +65,10 @@ class MeanIoU:
         """Raise a UserError where the inference cannot put the first image through this model."""
         self.inference.check(model, self.held_out.example_size())
 
+    def stamps(self) -> list[str]:
+        """What changes with the files that it looks at."""
+        return self.held_out.stamps()
+
     def due(self, step: int, total_steps: int) -> bool:
         return self.clock.due(step, total_steps)
 

@@ -1,6 +1,7 @@
 """What was counted on each image, in files that only grow: an evaluation that is killed goes on where it was.
 
-One file per process, one line per image. A line that a kill has torn is the last of its file, and is counted again.
+One file per process, one line per image. A line that a kill has torn is the last of its file, and is counted again. So
+is an image that has changed since, or whose labels have: a line holds for the stamp of the files that were counted.
 """
 
 import json
@@ -14,9 +15,10 @@ from torch import Tensor
 
 
 class Entry(NamedTuple):
-    """`confusions`: int64 (K, K). `boundaries`: int64 (3, K), None where they were not asked for."""
+    """`stamp`: of the image and its labels (`HeldOut.stamps`). `confusions`: int64 (K, K). `boundaries`: int64 (3, K),
+    None where they were not asked for."""
 
-    number: int
+    stamp: str
     name: str
     confusions: Tensor
     boundaries: Tensor | None
@@ -35,7 +37,7 @@ class Tally:
         """Append one line and hand it to the operating system."""
         flat = entry.confusions.flatten().cpu().numpy()
         cells = np.flatnonzero(flat)
-        line: dict[str, Any] = {"index": entry.number, "name": entry.name}
+        line: dict[str, Any] = {"stamp": entry.stamp, "name": entry.name}
         line |= {"cells": cells.tolist(), "counts": flat[cells].tolist()}
         if entry.boundaries is not None:
             line["boundaries"] = entry.boundaries.cpu().tolist()
@@ -43,19 +45,25 @@ class Tally:
             file.write(json.dumps(line) + "\n")
 
     def entries(self) -> Iterator[Entry]:
-        """Every image once, of all processes, whichever of them counted it."""
-        seen: set[int] = set()
+        """Every stamp once, of all processes, whichever of them counted it."""
+        seen: set[str] = set()
         for file in sorted(self.folder.glob("rank*.jsonl")):
-            for line in _whole_lines(file):
-                if line["index"] not in seen:
-                    seen.add(line["index"])
-                    yield self._entry(line)
+            for line in file.read_bytes().split(b"\n")[:-1]:
+                entry = self._entry(line)
+                if entry is not None and entry.stamp not in seen:
+                    seen.add(entry.stamp)
+                    yield entry
 
-    def _entry(self, line: dict[str, Any]) -> Entry:
-        flat = torch.zeros(self.num_classes**2, dtype=torch.int64)
-        flat[torch.tensor(line["cells"], dtype=torch.int64)] = torch.tensor(line["counts"], dtype=torch.int64)
-        boundaries = torch.tensor(line["boundaries"]) if "boundaries" in line else None
-        return Entry(line["index"], line["name"], flat.unflatten(0, (self.num_classes, -1)), boundaries)
+    def _entry(self, line: bytes) -> Entry | None:
+        """None for a line that is torn and followed by others, of a machine that went down: it is counted again."""
+        try:
+            found = json.loads(line)
+            flat = torch.zeros(self.num_classes**2, dtype=torch.int64)
+            flat[torch.tensor(found["cells"], dtype=torch.int64)] = torch.tensor(found["counts"], dtype=torch.int64)
+            boundaries = torch.tensor(found["boundaries"]) if "boundaries" in found else None
+            return Entry(found["stamp"], found["name"], flat.unflatten(0, (self.num_classes, -1)), boundaries)
+        except (ValueError, KeyError, TypeError, IndexError, RuntimeError):
+            return None
 
     def _mend(self) -> None:
         """Cut off a torn last line, so that the next one does not go on in it."""
@@ -64,11 +72,3 @@ class Tally:
             whole = content[: content.rfind(b"\n") + 1]
             if len(whole) < len(content):
                 self.file.write_bytes(whole)
-
-
-def _whole_lines(file: Path) -> Iterator[dict[str, Any]]:
-    for line in file.read_bytes().split(b"\n")[:-1]:
-        try:
-            yield json.loads(line)
-        except ValueError:
-            continue  # torn, and followed by others: of a machine that went down

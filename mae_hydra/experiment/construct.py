@@ -1,9 +1,6 @@
 """The only caller of Hydra's `instantiate`: from a config node to an object, with errors a person can act on."""
 
 import functools
-import importlib
-import inspect
-import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,23 +8,25 @@ import hydra.utils
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, ListConfig
 
+from mae_hydra.archive import short
 from mae_hydra.errors import UserError
-
-OWN = ("mae_hydra.",)
-# Of these only classes can be built: their functions load files, run code and reach the network.
-LIBRARIES = ("torch.", "torchvision.", "timm.", "torchmetrics.")
-TRUST = "MAE_HYDRA_TRUST"  # environment: further packages, separated by commas
+from mae_hydra.experiment.trust import Origin, judge
 
 
-def build(node: DictConfig, key: str, *args: Any, trusted: tuple[str, ...] | None = None, **kwargs: Any) -> Any:
+def build(node: DictConfig, key: str, *args: Any, origin: Origin = "person", **kwargs: Any) -> Any:
     """Build the object that `node` describes; `key` names the node in error messages.
 
     Containers are plain (no ListConfig reaches an object or a checkpoint). A `_partial_` node gives a plain
-    `functools.partial`: Hydra's own re-checks its target at every call. `trusted`: where targets may lie; by default
-    this package, classes of the libraries it stands on, and what the environment names.
+    `functools.partial`: Hydra's own re-checks its target at every call. `origin`: who says what is to be built, by
+    which every target below `node` is judged first.
     """
     for path, target in targets(node, key):
-        _refuse_untrusted(path, target, trusted)
+        judge(target, path, origin)
+    for path, text in _texts(node, key):
+        if "${" in text:  # meant as a text, where it is one still; Hydra would resolve it once more
+            raise UserError(
+                f"{path} = {short(text)} holds an interpolation that would be resolved later: write its value"
+            )
     options: dict[str, Any] = {"_convert_": "all"}
     if hasattr(hydra.utils, "execution_whitelist"):  # Hydra 1.4 has a list of its own; ours has been applied
         options["_execution_whitelist_"] = [f"{target.rpartition('.')[0]}.*" for _, target in targets(node, key)]
@@ -39,6 +38,8 @@ def build(node: DictConfig, key: str, *args: Any, trusted: tuple[str, ...] | Non
             raise root from error
         if isinstance(root, (ValueError, TypeError)):
             raise UserError(str(root) if str(root).startswith(f"{key}.") else f"{key}: {root}") from error
+        if origin != "person":  # whatever goes wrong in a part that it names, the file is not right
+            raise UserError(f"{key} cannot be built ({type(root).__name__}: {_first_line(root)})") from error
         raise
     if isinstance(made, functools.partial):
         return functools.partial(made.func, *made.args, **made.keywords)
@@ -63,40 +64,28 @@ def complete(key: str, factory: Callable[..., Any], *args: Any, **kwargs: Any) -
         raise UserError(f"{key}: {error}") from error
 
 
-def targets(node: Any, key: str) -> Iterator[tuple[str, str]]:
-    """(key, target) of every `_target_` below `node`."""
+def targets(node: Any, key: str) -> Iterator[tuple[str, Any]]:
+    """(key, target) of every `_target_` below `node`, whatever stands there as one."""
     if isinstance(node, ListConfig):
         for position, child in enumerate(node):
             yield from targets(child, f"{key}[{position}]")
     if isinstance(node, DictConfig):
         if "_target_" in node:
-            yield key, str(node["_target_"])
-        for name in map(str, node):
+            yield key, node["_target_"]
+        for name in node:
             yield from targets(node[name], f"{key}.{name}")
 
 
-def locate(target: str) -> Any:
-    """The object at a dotted path; ImportError, AttributeError or ValueError where there is none."""
-    module, _, name = target.rpartition(".")
-    return getattr(importlib.import_module(module), name)
-
-
-def _refuse_untrusted(key: str, target: str, trusted: tuple[str, ...] | None) -> None:
-    try:
-        found = locate(target)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(f"{key}._target_ = {target} cannot be found ({error})") from error
-    home = f"{getattr(found, '__module__', '')}."  # not the path: `mae_hydra.models.mae.torch.load` is no model
-    if trusted is None:
-        extra = tuple(f"{name.strip()}." for name in os.environ.get(TRUST, "").split(",") if name.strip())
-        if home.startswith(OWN + extra) or (home.startswith(LIBRARIES) and inspect.isclass(found)):
-            return
-        way_out = f"; to allow a package of yours, set {TRUST}=<package>"
-    elif home.startswith(trusted):
-        return
-    else:
-        way_out = f"; only {', '.join(name + '*' for name in trusted)} is built from a file"
-    raise UserError(f"{key}._target_ = {target} is not built{way_out}")
+def _texts(node: Any, key: str) -> Iterator[tuple[str, str]]:
+    """(key, text) of every text below `node`, resolved."""
+    if isinstance(node, str):
+        yield key, node
+    elif isinstance(node, ListConfig):
+        for position, child in enumerate(node):
+            yield from _texts(child, f"{key}[{position}]")
+    elif isinstance(node, DictConfig):
+        for name in node:
+            yield from _texts(node[name], f"{key}.{name}")
 
 
 def _root_cause(error: BaseException) -> BaseException:
@@ -104,3 +93,7 @@ def _root_cause(error: BaseException) -> BaseException:
     while error.__cause__ is not None and not isinstance(error, UserError):
         error = error.__cause__
     return error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [""])[0]

@@ -1,7 +1,6 @@
 """What an evaluation leaves behind: tables on the screen and as files, and figures."""
 
 import csv
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from mae_hydra.evaluation.mean_iou import Counts, score
 from mae_hydra.evaluation.metrics import segmentation_scores
 from mae_hydra.evaluation.pictures import channels_last, segmentation_sheet
 from mae_hydra.evaluation.tally import Tally
+from mae_hydra.experiment.from_file import read_rows
 from mae_hydra.experiment.status import write_json
 from mae_hydra.figures import class_bars, confusion_matrix, save
 from mae_hydra.types import Evaluation, Picture
@@ -48,17 +48,17 @@ class EvaluationReport:
     tables: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
 
     @classmethod
-    def of_tally(cls, tally: Tally, data: ImageData) -> "EvaluationReport":
-        """Sums over all images that were counted, by whichever process."""
+    def of_tally(cls, tally: Tally, data: ImageData, numbers: Mapping[str, int]) -> "EvaluationReport":
+        """Sums over the images of `numbers` (stamp -> position in the set), counted by whichever process."""
         matrix = torch.zeros(data.num_classes, data.num_classes, dtype=torch.int64)
         boundaries: torch.Tensor | None = None
         images = []
-        for each in tally.entries():
+        for each in (entry for entry in tally.entries() if entry.stamp in numbers):
             matrix += each.confusions
             if each.boundaries is not None:
                 boundaries = each.boundaries if boundaries is None else boundaries + each.boundaries
             alone = segmentation_scores(each.confusions)
-            images.append(ImageScore(each.number, each.name, alone.mean_iou, alone.pixel_accuracy))
+            images.append(ImageScore(numbers[each.stamp], each.name, alone.mean_iou, alone.pixel_accuracy))
         scalars, classes = score(Counts(matrix, boundaries), data.class_names)
         return cls(scalars, classes, sorted(images), matrix)
 
@@ -135,15 +135,15 @@ def _write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 def show(results: Mapping[str, Any], folder: Path) -> None:
     """Print the table of the classes, where there is one, and the scores."""
     console = Console()
-    file = folder / "per_class.json"
-    if file.is_file():
-        rows = json.loads(file.read_text())
+    rows = read_rows(folder / "per_class.json", ("accuracy", "IoU"))
+    if rows:
         console.print(accuracy_table(rows) if "accuracy" in rows[0] else class_table(rows))
     numbers = {name: value for name, value in results.items() if isinstance(value, float)}
     line = "   ".join(
         f"{name} {value:.4g}" if name == "loss" else f"{name} {value:.2f} %" for name, value in numbers.items()
     )
-    console.print(f"{line}   ({results['images']} images)", highlight=False)
+    images, there = results["images"], results.get("protocol", {}).get("validation_images", results["images"])
+    console.print(f"{line}   ({images if images == there else f'{images} of {there}'} images)", highlight=False)
     console.print(f"tables, figures and the protocol: {folder}", soft_wrap=True, highlight=False)
 
 

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from mae_hydra.errors import UserError
-from mae_hydra.experiment import gpus_launcher, resolvers, resuming, sweeps
+from mae_hydra.experiment import gpus_launcher, hydras_own, resolvers, resuming, sweeps
 from mae_hydra.experiment.compose import config_dir
 from mae_hydra.experiment.importing import importing
 from mae_hydra.experiment.mistakes import explain
@@ -31,6 +31,7 @@ def launch(arguments: Sequence[str] | None = None) -> int:
     before there was a state to save.
     """
     resolvers.register()
+    hydras_own.guard()
     # Hydra would print and swallow errors; they come to us instead and are said in one sentence.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     if arguments is not None:

@@ -5,12 +5,15 @@ import re
 from collections.abc import Sequence
 
 
-def explain(error: BaseException, overrides: Sequence[str]) -> str:
-    """One sentence for what Hydra or OmegaConf refused; names the key or option that was probably meant."""
+def explain(error: BaseException, overrides: Sequence[str], known: Sequence[str] | None = None) -> str:
+    """One sentence for what Hydra or OmegaConf refused; names the key or option that was probably meant.
+
+    `known`: the keys that there are (default: those of what `overrides` compose without the slip).
+    """
     text = str(error)
     missing_key = re.search(r"Could not override '([^']+)'\.\s*To append to your config", text)
     if missing_key:
-        return unknown_key(missing_key[1], overrides)
+        return unknown_key(missing_key[1], overrides, known)
     option = re.search(r"Could not find '([^']+)/([^'/]+)'\s*Available options in '[^']+':\s*(.+)", text, re.DOTALL)
     if option:
         return unknown_option(option[1], option[2], re.findall(r"[\w.-]+", option[3].split("Config search path")[0]))
@@ -36,12 +39,12 @@ def explain(error: BaseException, overrides: Sequence[str]) -> str:
     return " ".join(line.strip() for line in text.split("See https://")[0].splitlines() if line.strip())
 
 
-def unknown_key(key: str, overrides: Sequence[str]) -> str:
+def unknown_key(key: str, overrides: Sequence[str], known: Sequence[str] | None = None) -> str:
     """`model.mask_ration` -> the closest key that exists in the same composition."""
     sentence = f"unknown key '{key}'"
     if key == "data.root":
         return f"{sentence}: data=scenes is rendered and reads no files; add data=folder, data=imagenet or data=ade20k"
-    known = _known_keys(key, overrides)
+    known = _known_keys(key, overrides) if known is None else known
     same_end = [other for other in known if other.endswith(f".{key.rsplit('.', 1)[-1]}")]
     close = same_end or difflib.get_close_matches(key, known, n=1, cutoff=0.75)
     if close:

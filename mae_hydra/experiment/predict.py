@@ -19,11 +19,10 @@ from mae_hydra.engine.settings import AUTOCAST
 from mae_hydra.errors import UserError
 from mae_hydra.evaluation.pictures import as_rgb, channels_last
 from mae_hydra.experiment import entry
-from mae_hydra.experiment.compose import compose_config
 from mae_hydra.experiment.construct import build
 from mae_hydra.experiment.evaluate import watched
-from mae_hydra.experiment.evaluation_plan import command_line
 from mae_hydra.experiment.predict_classes import Classes
+from mae_hydra.experiment.recorded import recorded
 from mae_hydra.figures import fit, legend_of, overlay, sheet
 from mae_hydra.inference import MultiscaleFlip, Reconstruct
 from mae_hydra.models import MAE, Classifier, PatchSegmenter, UPerNet
@@ -109,9 +108,8 @@ class _Segmentations:
     def __init__(self, model: UPerNet | PatchSegmenter, checkpoint: Checkpoint, path: Path, options: Options) -> None:
         _refuse_options(options, path, "a UPerNet", ("mask_ratios", "seeds"))
         self.model, self.options = model, options
-        overrides = [f"inference={options.inference or 'slide'}"]
-        config = compose_config(command_line(checkpoint, overrides))
-        self.inference: Any = build(config.inference, "inference")
+        found = recorded(checkpoint, [f"inference={options.inference or 'slide'}"], ("inference",))
+        self.inference: Any = build(found.config.inference, "inference", origin=found.origin("inference"))
         if isinstance(self.inference, Reconstruct):
             raise UserError("a UPerNet takes --inference slide, whole or multiscale_flip, got reconstruct")
         count, meta = model.num_classes, checkpoint.meta

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from mae_hydra import atomic
 from mae_hydra.data import EvalCrop, Sample
+from mae_hydra.experiment.changes import at
 from mae_hydra.models import Classifier
 from mae_hydra.weights import Checkpoint
 
@@ -19,7 +20,7 @@ class Classes:
 
     def __init__(self, model: Classifier, checkpoint: Checkpoint, out: Path) -> None:
         self.model, self.out = model, out
-        self.transform = EvalCrop(size=model.encoder.image_size, crop_ratio=None)
+        self.transform = EvalCrop(size=model.encoder.image_size, crop_ratio=_crop_ratio(checkpoint))
         names, count = checkpoint.meta.get("class_names"), model.num_classes
         known = isinstance(names, list) and len(names) == count
         self.class_names = list(names) if known and names else [f"class {number}" for number in range(count)]
@@ -45,3 +46,10 @@ class Classes:
                 temporary.write_text(json.dumps(found, indent=1) + "\n")
             written.append(file)
         return written
+
+
+def _crop_ratio(checkpoint: Checkpoint) -> float | None:
+    """That of the evaluations of the training."""
+    evaluators = at(checkpoint.meta.get("config", {}), "evaluation")
+    ratios = [at(evaluators, name).get("crop_ratio") for name in evaluators]
+    return next((float(ratio) for ratio in ratios if isinstance(ratio, (int, float))), None)

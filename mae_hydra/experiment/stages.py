@@ -17,6 +17,7 @@ from typing import Any
 from mae_hydra.distributed import world_size
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.key_meaning import meaning_of
+from mae_hydra.experiment.own_options import words_for_another_process
 from mae_hydra.experiment.processes import handing_on_signals
 from mae_hydra.experiment.resuming import word
 from mae_hydra.experiment.scheduler import pass_on
@@ -38,6 +39,10 @@ def check_stages(stages: Mapping[str, Any]) -> None:
     for name, overrides in stages.items():
         if not isinstance(overrides, Sequence) or isinstance(overrides, str):
             raise UserError(f"then.{name} must be a list of overrides, as they are typed, got {overrides!r}")
+        options = [word for word in overrides if str(word).startswith("-")]
+        if options or not re.fullmatch(r"\w[\w.-]*", name):
+            what = f"{options[0]} is an option" if options else "it names a directory: letters, digits, . _ -"
+            raise UserError(f"then.{name} holds overrides alone ({what})")
     if stages and world_size() > 1:
         raise UserError("what follows a run (then) starts processes of its own: use engine.devices instead of torchrun")
 
@@ -61,7 +66,7 @@ def run_stages(stages: Mapping[str, Any], run_dir: Path, value: float, typed: Se
 
 
 def _run(name: str, overrides: list[str], directory: Path) -> None:
-    words = [*overrides, word("hydra.run.dir", directory.absolute())]
+    words = [*words_for_another_process(), *overrides, word("hydra.run.dir", directory.absolute())]
     print(f"{name}: python train.py {' '.join(words)}", flush=True)
     command = [sys.executable, "-m", "mae_hydra", "train", *words]
     # A session of its own: a terminal's Ctrl-C comes once, through us.

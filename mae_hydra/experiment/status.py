@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mae_hydra import atomic
+from mae_hydra.experiment import from_file
 from mae_hydra.experiment.holder import is_held
 from mae_hydra.experiment.key_meaning import Decides, deciding
 
@@ -27,8 +28,8 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """What a file holds, or None where there is none."""
-    return json.loads(path.read_text()) if path.is_file() else None
+    """What a file holds, or None where there is none; UserError where it cannot be read."""
+    return from_file.read_json(path)
 
 
 def _finite(content: Any) -> Any:
@@ -46,7 +47,7 @@ def read_status(run_dir: Path) -> dict[str, Any] | None:
     """
     try:
         status = json.loads((run_dir / "status.json").read_text())
-    except (OSError, ValueError):  # none, half of one, or something else
+    except (OSError, ValueError, RecursionError):  # none, half of one, or something else
         return None
     if not isinstance(status, dict) or not isinstance(status.get("state"), str):
         return None

@@ -1,6 +1,5 @@
 """The page of a sweep: which setting was best, how each key matters, and the same pictures across all of them."""
 
-import json
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from mae_hydra.experiment.from_file import read_json
 from mae_hydra.experiment.gather import (
     Run,
     columns,
@@ -211,8 +211,8 @@ def _provenance(runs: Sequence[Run]) -> list[Markup | str]:
 
 
 def _commit(run: Run) -> Any:
-    path = run.directory / "git.json"
-    return json.loads(path.read_text()).get("commit") if path.is_file() else None
+    found = read_json(run.directory / "git.json")
+    return found.get("commit") if isinstance(found, dict) else None
 
 
 def _plain(key: str) -> str:

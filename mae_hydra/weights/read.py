@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from mae_hydra.archive import Unfit, short
 from mae_hydra.errors import UserError
 from mae_hydra.weights.containers import is_folder_of_weights, read_content
 from mae_hydra.weights.layouts import LAYOUTS, Kind, kind_of, recognise
@@ -18,12 +19,14 @@ class Checkpoint:
     """`tensors` under this project's names, whatever the file called them.
 
     `layout`: how the file was laid out. `meta`: what else it tells, in plain values, see `mae_hydra.weights.told`.
+    `checked`: whether every number was compared with a checksum; safetensors and files from before torch 1.6 have none.
     """
 
     tensors: dict[str, Tensor]
     meta: dict[str, Any]
     layout: str
     path: Path
+    checked: bool = True
 
     @property
     def kind(self) -> Kind:
@@ -42,11 +45,20 @@ def read_checkpoint(path: str | Path, prefer: Literal["last", "best"] = "last") 
         raise UserError(f"{file} holds no tensors; give a checkpoint in one of these layouts: {_known()}")
     layout = recognise(content.tensors)
     if layout is None:
-        some = ", ".join(list(content.tensors)[:3])
+        some = ", ".join(map(short, list(content.tensors)[:3]))
         raise UserError(
             f"{file} holds {len(content.tensors)} tensors ({some}, …) in no known layout; known are: {_known()}"
         )
-    return Checkpoint(layout.to_native(content.tensors), told(content), layout.name, file)
+    try:
+        tensors, meta = layout.to_native(content.tensors), told(content)
+    except Unfit as error:
+        raise UserError(f"{file} {error}") from error
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from error
+    except (RuntimeError, IndexError, ValueError) as error:  # parts of other shapes than their names say
+        reason = short(str(error).splitlines()[0])
+        raise UserError(f"{file} has the names of {layout.name} and not its shapes ({reason}); get it again") from error
+    return Checkpoint(tensors, meta, layout.name, file, content.checked)
 
 
 def check_finite(checkpoint: Checkpoint) -> None:

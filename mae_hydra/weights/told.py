@@ -3,6 +3,7 @@
 Keys, each only where the file tells it: "config" (of our runs), "step", "epoch", "class_names", "palette" ((K, 3)
 numbers), "norm_pix" (whether the targets were normalised), "mask_ratio", "encoder" (arguments: "num_heads",
 "image_size", "patch_size"), "decoder" ("num_heads"), "layer_norm_eps", "ignored" (foreign classes that were not built).
+A value of another kind than its key has is not told.
 """
 
 from collections.abc import Mapping
@@ -18,7 +19,10 @@ def told(content: Content) -> dict[str, Any]:
     found |= _by_huggingface(content.told)
     if content.ignored:
         found["ignored"] = list(content.ignored)
-    return {name: value for name, value in found.items() if value is not None}
+    palette, names = found.get("palette"), found.get("class_names")
+    if palette is not None and not _is_palette(palette, len(names) if _is_names(names) else -1):
+        del found["palette"]
+    return {name: value for name, value in found.items() if value is not None and KINDS.get(name, _is_any)(value)}
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -28,7 +32,7 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 def _by_run(told: Mapping[str, Any]) -> dict[str, Any]:
     """`meta`, `config` and `step` as our engine and `convert` write them."""
-    found: dict[str, Any] = {"step": _number(told.get("step"))}
+    found: dict[str, Any] = {"step": plain(told.get("step"))}
     if "config" in told:
         found |= {"config": _mapping(told["config"]), **_mapping(told.get("meta"))}
     return found
@@ -39,9 +43,9 @@ def _by_official_trainer(told: Mapping[str, Any]) -> dict[str, Any]:
     arguments = _mapping(told.get("args"))
     norm_pix = arguments.get("norm_pix_loss")
     return {
-        "epoch": _number(told.get("epoch")),
-        "norm_pix": norm_pix if isinstance(norm_pix, bool) else None,
-        "mask_ratio": _number(arguments.get("mask_ratio")),
+        "epoch": plain(told.get("epoch")),
+        "norm_pix": norm_pix,
+        "mask_ratio": arguments.get("mask_ratio"),
     }
 
 
@@ -53,10 +57,9 @@ def _by_mmseg(told: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if isinstance(classes, list) and classes:
         found["class_names"] = [str(name) for name in classes]
-        if _is_palette(palette, len(classes)):
-            found["palette"] = palette
+        found["palette"] = palette
     if "iter" in meta:
-        found["step"] = _number(meta["iter"])
+        found["step"] = meta["iter"]
     return found
 
 
@@ -78,8 +81,24 @@ def _by_huggingface(told: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _number(value: Any) -> Any:
-    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_mapping(value: Any) -> bool:
+    return isinstance(value, Mapping)
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+def _is_any(_: Any) -> bool:
+    return True
 
 
 def _is_palette(palette: Any, classes: int) -> bool:
@@ -91,3 +110,11 @@ def _is_palette(palette: Any, classes: int) -> bool:
             for colour in palette
         )
     )
+
+
+KINDS = {
+    **dict.fromkeys(("step", "epoch", "mask_ratio", "layer_norm_eps"), _is_number),
+    **dict.fromkeys(("config", "encoder", "decoder"), _is_mapping),
+    **dict.fromkeys(("class_names", "ignored"), _is_names),
+    "norm_pix": _is_flag,
+}

@@ -79,7 +79,8 @@ def transfer(model: nn.Module, checkpoint: Checkpoint, adapt: Collection[str] = 
             rows.append(Row(name, "new", found.dropped.get(name, "")))
             continue
         tensor, note = _fit_grid(model, name, found.tensors[name], own, source, given)
-        _check_tensor(name, tensor, own, given)
+        _check_shape(name, tensor, own, given)
+        check_values(name, tensor, given.path)
         fitted[name] = tensor
         note = note or found.notes.get(name, "")
         rows.append(Row(name, "resized" if note else "loaded", note))
@@ -93,14 +94,26 @@ def load_exact(model: nn.Module, checkpoint: Checkpoint) -> None:
 
     A bare encoder as the model takes the tensors of one.
     """
+    wanted, found = model.state_dict(), _exactly(model, checkpoint)
+    for name in wanted:
+        check_values(name, found[name], checkpoint.path)
+    model.load_state_dict(found)
+
+
+def check_exact(model: nn.Module, checkpoint: Checkpoint) -> None:
+    """UserError where names or shapes are not exactly those of `model`, which may be a sketch on the meta device."""
+    _exactly(model, checkpoint)
+
+
+def _exactly(model: nn.Module, checkpoint: Checkpoint) -> dict[str, Tensor]:
     wanted, found = model.state_dict(), checkpoint.tensors
     if "cls_token" in wanted:
         found = {name.removeprefix("encoder."): tensor for name, tensor in found.items()}
     _refuse("lacks", wanted.keys() - found.keys(), checkpoint)
     _refuse("also has", found.keys() - wanted.keys(), checkpoint)
     for name, own in wanted.items():
-        _check_tensor(name, found[name], own, checkpoint)
-    model.load_state_dict(found)
+        _check_shape(name, found[name], own, checkpoint)
+    return found
 
 
 def _check_rule(
@@ -193,13 +206,12 @@ def _grid_around(model: nn.Module, name: str) -> Grid:
     raise AssertionError(f"no module around {name} has a grid")
 
 
-def _check_tensor(name: str, tensor: Tensor, own: Tensor, checkpoint: Checkpoint) -> None:
+def _check_shape(name: str, tensor: Tensor, own: Tensor, checkpoint: Checkpoint) -> None:
     if tensor.shape != own.shape:
         way_out = "build the model with the sizes of the file"
         if re.search(r"\.(classify|linear)\.", name):
             way_out += ", or let the last layers start anew with init_adapt=[classes]"
         raise UserError(f"{name} is {_by(tensor.shape)} in {checkpoint.path}, {_by(own.shape)} in the model: {way_out}")
-    check_values(name, tensor, checkpoint.path)
 
 
 def _by(size: Iterable[int]) -> str:

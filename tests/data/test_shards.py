@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from itertools import islice
+from itertools import combinations, islice
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -271,6 +271,26 @@ def test_a_process_reads_the_shards_of_its_own_lanes_a_few_at_a_time() -> None:
         assert not set(found) & {shard for other in shards_of[:slot] for shard in other}
     assert set(told) < set(range(64))
     assert len(told) == 16 * 3  # each but a lane's first
+
+
+def test_shards_line_up_anew_in_every_epoch() -> None:
+    order = ShardOrder([10] * 32, seed=0, global_batch=8, window=10)
+    lanes = [[{order(epoch, 8 * step + lane) // 10 for step in range(40)} for lane in range(8)] for epoch in range(3)]
+    for one, other in combinations(lanes, 2):
+        assert sum(a == b for a, b in zip(one, other, strict=True)) <= 1
+
+
+def test_no_lane_window_epoch_or_seed_repeats_the_shuffle_of_another() -> None:
+    """Shards as long as a window: what is left of a sample's number by their length is the window's shuffle."""
+    shuffles = [
+        tuple(order(epoch, 4 * (50 * window + offset) + lane) % 50 for offset in range(50))
+        for order in (ShardOrder([50] * 8, seed=seed, global_batch=4, window=50) for seed in (0, 1))
+        for epoch in range(2)
+        for lane in range(4)
+        for window in range(2)
+    ]
+    assert all(sorted(shuffle) == list(range(50)) for shuffle in shuffles)
+    assert len(set(shuffles)) == len(shuffles)
 
 
 def test_samples_within_a_window_are_well_mixed() -> None:
