@@ -32,13 +32,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from rich.console import Console
-
     from mae_hydra.accelerators import ACCELERATORS
 
     with importing():
         from mae_hydra.benchmark.plan import plan
     from mae_hydra.experiment.status import write_json
+    from mae_hydra.terminal import plain_console
 
     if options.gpu not in ACCELERATORS:
         raise UserError(f"--gpu must be one of {', '.join(ACCELERATORS)}, got {options.gpu}")
@@ -47,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     for name in ("devices", "images"):
         if (value := getattr(options, name)) is not None and value < 1:
             raise UserError(f"--{name} must be at least 1, got {value}")
-    console = Console(highlight=False)
+    console = plain_console()
     found = plan(options.words, devices=options.devices, images=options.images)
     numbers = found.numbers()
     console.print(_model(found))

@@ -2,10 +2,12 @@
 
 from mae_hydra.data.ade20k import ade20k
 from mae_hydra.data.augment import Augment, ClassifyAugment, EvalCrop, PretrainAugment, SegmentAugment
-from mae_hydra.data.decode import decode_image, read_image, read_labels
+from mae_hydra.data.decode import decode_image, read_image
 from mae_hydra.data.folder import folder
 from mae_hydra.data.imagenet import imagenet
 from mae_hydra.data.imagenet_variant import imagenet_variant
+from mae_hydra.data.label_maps import read_labels
+from mae_hydra.data.label_scan import check_labels
 from mae_hydra.data.palette import distinct_colours
 from mae_hydra.data.scenes import scenes
 from mae_hydra.data.shards import shards
@@ -29,6 +31,7 @@ __all__ = [
     "Target",
     "TrainStream",
     "ade20k",
+    "check_labels",
     "decode_image",
     "distinct_colours",
     "epoch_order",

@@ -39,12 +39,12 @@ class Photos:
     def listing(self) -> str:
         return self._names.digest()
 
-    def contents(self) -> str:
-        return contents_of(self._names.digest(), len(self), lambda index: [self._root / self._names[index]])
-
     def stamp(self, index: int) -> str:
         class_id = None if self._class_ids is None else int(self._class_ids[index])
         return f"{self._names[index]} {file_stamp(self._root / self._names[index])} {class_id}"
+
+    def contents(self) -> str:
+        return contents_of(self._names.digest(), len(self), lambda index: [self._root / self._names[index]])
 
     def stored(self, index: int) -> Stored:
         """The file itself, and its class id where there are classes."""

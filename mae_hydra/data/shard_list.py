@@ -13,10 +13,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from mae_hydra.archive import short
-from mae_hydra.data.shard_cache import ShardCache, is_address
+from mae_hydra.data.shard_cache import ShardCache, Unreachable, is_address
 from mae_hydra.data.shard_index import BLOCK, read_index
-from mae_hydra.errors import UserError
+from mae_hydra.errors import UserError, short
 
 MANIFEST = "shards.json"
 _BRACES = re.compile(r"\{([^{}]*)\}")
@@ -120,7 +119,7 @@ def _manifest(folder: str, cache: ShardCache) -> tuple[dict[str, list[Shard]], t
         folder = folder.rstrip("/")
         try:
             path = cache.anew(f"{folder}/{MANIFEST}")
-        except UserError:
+        except Unreachable:
             return {}, None
     else:
         path = Path(folder) / MANIFEST

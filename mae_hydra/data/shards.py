@@ -80,16 +80,16 @@ class ShardSet:
         """Of the shards: their names and sizes."""
         return Names(f"{shard.name} {shard.samples} {shard.size}" for shard in self._shards).digest()
 
-    def contents(self) -> str:
-        here = [shard for shard in self._shards if not is_address(shard.place)]
-        return contents_of(self.listing(), len(here), lambda number: [Path(here[number].place)])
-
     def stamp(self, index: int) -> str:
         """Of the whole shard: which of its samples has changed is not known."""
         number = int(np.searchsorted(self._first, index, side="right")) - 1
         if not self._stamps:
             self._stamps.extend(map(_shard_stamp, self._shards))
         return f"{self._stamps[number]} {index - self._first[number]}"
+
+    def contents(self) -> str:
+        here = [shard for shard in self._shards if not is_address(shard.place)]
+        return contents_of(self.listing(), len(here), lambda number: [Path(here[number].place)])
 
     def order(self, seed: int, global_batch: int) -> ShardOrder:
         """An epoch's order in which each process stays with few shards; those to come are fetched ahead."""

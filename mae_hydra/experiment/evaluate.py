@@ -13,21 +13,22 @@ from omegaconf import DictConfig
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import nn
 
+from mae_hydra import atomic
 from mae_hydra.data import EvalStream, ImageData, Sample
 from mae_hydra.distributed import barrier, broadcast_object, is_main, rank, session, world_size
 from mae_hydra.engine import Settings
-from mae_hydra.errors import UserError
-from mae_hydra.evaluation import MeanIoU
+from mae_hydra.evaluation import Accuracy, MeanIoU
 from mae_hydra.evaluation.tally import Entry, Tally
 from mae_hydra.experiment import entry
-from mae_hydra.experiment.changes import Change
 from mae_hydra.experiment.evaluation_folder import Work, data_digest, look_back, tell, work_on
 from mae_hydra.experiment.evaluation_plan import Plan, default_folder, plan_evaluation
 from mae_hydra.experiment.evaluation_report import EvaluationReport, write_report
+from mae_hydra.experiment.labels import match_classes, named_by, say_doubts
 from mae_hydra.experiment.literal import resolved
 from mae_hydra.experiment.provenance import environment
 from mae_hydra.experiment.status import write_json
 
+LEFT_OUT = ("~model.", "~backbone.", "~head.")
 OF_THE_MODEL = ("data.mean=", "data.std=", "data.image_size=")  # what a released file may not tell
 Samples = list[tuple[int, Sample]]
 
@@ -42,8 +43,8 @@ def evaluate(
     folders with option files of one's own.
     """
     plan = plan_evaluation(path, overrides, prefer, more)
-    data: ImageData = plan.build("data")
-    tell([*_notes(plan, data), *(f"{key} is {change}" for key, change in _changes(plan, data).items())])
+    data: ImageData = named_by(plan.checkpoint, plan.build("data"))
+    tell([*_notes(plan, data), *(f"{key} is {change}" for key, change in plan.changes.items())])
     settings: Settings = plan.build("engine")
     settings.check_world(world_size())
     settings.apply()
@@ -54,9 +55,8 @@ def evaluate(
         if finished is not None:
             return finished
         # Of a file that tells no normalisation ImageNet's is taken, or what is given here.
-        tells = "config" in plan.checkpoint.meta
-        given = [] if tells else [each for each in overrides if each.startswith(OF_THE_MODEL)]
-        model = entry.model_from(plan.checkpoint, *given)
+        given = LEFT_OUT if "config" in plan.checkpoint.meta else (*LEFT_OUT, *OF_THE_MODEL)
+        model = entry.model_from(plan.checkpoint, *(each for each in overrides if each.startswith(given)))
         model.to(settings.torch_device)
         with torch.no_grad(), settings.autocast():
             results = _evaluate(plan, data, model, work, folder)
@@ -74,16 +74,6 @@ def _notes(plan: Plan, data: ImageData) -> list[str]:
     return [*plan.notes, *lifted]
 
 
-def _changes(plan: Plan, data: ImageData) -> dict[str, Change]:
-    """What is no longer as in training, with the first class that is called otherwise: scores then mean another."""
-    names = plan.checkpoint.meta.get("class_names")
-    if not isinstance(names, list) or len(names) != len(data.class_names):
-        return plan.changes
-    pairs = enumerate(zip(data.class_names, map(str, names), strict=True))
-    renamed = ({f"class {n}": Change(now, before)} for n, (now, before) in pairs if now != before)
-    return plan.changes | next(renamed, {})
-
-
 def _evaluate(plan: Plan, data: ImageData, model: nn.Module, work: Mapping[str, Work], folder: Path) -> dict[str, Any]:
     results: dict[str, Any] = {}
     several = len(work) > 1
@@ -91,7 +81,9 @@ def _evaluate(plan: Plan, data: ImageData, model: nn.Module, work: Mapping[str, 
         node, evaluator = plan.config.evaluation[name], each.evaluator
         place = folder / name if several else folder
         if isinstance(evaluator, MeanIoU):
-            _check_classes(model, data)
+            say_doubts(data, training=False)
+        if isinstance(evaluator, MeanIoU | Accuracy):
+            match_classes(model, plan.checkpoint, data)
         evaluator.check(model)
         began = time.time()
         if isinstance(evaluator, MeanIoU):
@@ -110,7 +102,8 @@ def _evaluate(plan: Plan, data: ImageData, model: nn.Module, work: Mapping[str, 
             results |= {"images": images, "protocol": _protocol(plan, data, work, seconds, counted)}
             results |= {"folder": str(folder)}
     if is_main():
-        (folder / "config.yaml").write_text(yaml.safe_dump(resolved(plan.config), sort_keys=False, allow_unicode=True))
+        text = yaml.safe_dump(resolved(plan.config), sort_keys=False, allow_unicode=True)
+        atomic.write_text(folder / "config.yaml", text)
         write_json(folder / "results.json", results)  # last: it says that the evaluation is complete
     return results
 
@@ -139,6 +132,7 @@ def _count_images(
     for index, sample, prediction in _predicted(stream, evaluator, model, share):
         counts = evaluator.count(prediction, sample)
         tally.add(Entry(stamps[index], sample.name, counts.confusions, counts.boundaries))
+    tally.finish()
     barrier()
     return len(missing)
 
@@ -167,14 +161,6 @@ def watched() -> bool:
     return is_main() and sys.stdout.isatty()
 
 
-def _check_classes(model: Any, data: ImageData) -> None:
-    if data.target == "map" and model.num_classes != data.num_classes:
-        raise UserError(
-            f"the model knows {model.num_classes} classes, the data have {data.num_classes}; use the data set it was "
-            f"trained on (data=…), or data.num_classes={model.num_classes} where the labels are the same"
-        )
-
-
 def _protocol(plan: Plan, data: ImageData, work: Mapping[str, Work], seconds: float, counted: int) -> dict[str, Any]:
     """All that a reader of the numbers needs to repeat them; times are of the `counted` images of this call."""
     config = resolved(plan.config)
@@ -187,7 +173,7 @@ def _protocol(plan: Plan, data: ImageData, work: Mapping[str, Work], seconds: fl
         "layout": plan.checkpoint.layout,
         "step": plan.checkpoint.meta.get("step"),
         "fingerprint": plan.fingerprint,
-        "differs_from_training": {key: change._asdict() for key, change in _changes(plan, data).items()},
+        "differs_from_training": {key: change._asdict() for key, change in plan.changes.items()},
         "notes": _notes(plan, data),
         "inference": config["inference"],
         "data": config["data"],

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mae_hydra import atomic
 from mae_hydra.data import ImageData
 from mae_hydra.data.source import stamp_of
 from mae_hydra.distributed import barrier, broadcast_object, is_main
@@ -43,6 +44,7 @@ def _all_stamps(data: ImageData) -> list[str]:
 def look_back(folder: Path, plan: Plan, work: Mapping[str, Work], data: ImageData) -> dict[str, Any] | None:
     """The results of an evaluation that is complete; UserError where the folder belongs to another one."""
     known, results = (_content(folder / name) for name in ("fingerprint.json", "results.json"))
+    atomic.clear_leftovers(folder)  # of a call that was killed before it had written anything
     occupied = folder.is_dir() and any(folder.iterdir())
     barrier()  # nobody writes before everybody has looked
     mark = {"fingerprint": plan.fingerprint, "data": data_digest(work, data)}
@@ -54,7 +56,7 @@ def look_back(folder: Path, plan: Plan, work: Mapping[str, Work], data: ImageDat
             "or remove it"
         )
     if known == mark and results:
-        return {**results, "already_complete": True}
+        return {**results, "folder": str(folder), "already_complete": True}
     if known and known != mark:
         tell(["the data have changed since this was evaluated: what is not as it was is counted anew"])
     if is_main():

@@ -9,8 +9,7 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from mae_hydra.archive import short
-from mae_hydra.errors import UserError
+from mae_hydra.errors import UserError, short
 
 MOST_BYTES = 1 << 19  # of a configuration or a list of overrides; the largest recipe has a hundredth of it
 DEEPEST = 32  # levels of a configuration
@@ -135,7 +134,10 @@ def _escaped(value: Any, depth: int, count: list[int]) -> Any:
     if isinstance(value, str):
         return re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", value)
     if isinstance(value, Mapping):
-        return {str(name): _escaped(each, depth + 1, count) for name, each in value.items()}
+        return {
+            name if isinstance(name, int) else str(name): _escaped(each, depth + 1, count)
+            for name, each in value.items()
+        }
     if isinstance(value, (list, tuple)):
         return [_escaped(each, depth + 1, count) for each in value]
     if value is None or isinstance(value, (bool, int, float)):

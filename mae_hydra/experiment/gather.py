@@ -1,18 +1,21 @@
 """What the runs of a sweep found, read from their directories: at any time, also while they train."""
 
 import csv
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from mae_hydra import atomic
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.from_file import read_recorded, wrong_kind
 from mae_hydra.experiment.resolvers import unnamed
 from mae_hydra.experiment.status import read_status, write_json
+from mae_hydra.lines import of_a_step, read_lines
+
+METRICS = "metrics.jsonl"
 
 NUMBER, OR_NUMBER, TEXT = (int, float), (int, float, type(None)), (str, type(None))
 STATUS = {
@@ -68,11 +71,16 @@ class Run:
 
     @property
     def overrides(self) -> list[str]:
-        return list(self.status["overrides"])
+        return list(map(str, self.status["overrides"]))
 
     def rows(self) -> list[dict[str, Any]]:
-        """Its metrics.jsonl, as far as it has been written."""
-        return list(_lines(self.directory / "metrics.jsonl"))
+        """The whole lines of its metrics.jsonl, as far as it has been written."""
+        return read_lines(self.directory / METRICS, of_a_step).rows
+
+    @property
+    def damaged_lines(self) -> int:
+        """How many lines of its metrics.jsonl cannot be read."""
+        return read_lines(self.directory / METRICS, of_a_step).damaged
 
 
 def read_run(directory: Path, *, stages: bool = True) -> Run | None:
@@ -93,7 +101,7 @@ def read_run(directory: Path, *, stages: bool = True) -> Run | None:
                 f"{directory / 'config.yaml'} is not the configuration of a run ({complaint}); get it again"
             )
     followed = {path.parent.name: _read_or_told(path.parent) for path in _statuses(directory) if stages}
-    return Run(directory, status, config or {}, _latest(directory), followed)
+    return Run(directory, status, config or {}, _latest(read_lines(directory / METRICS, of_a_step).rows), followed)
 
 
 def read_sweep(directory: Path) -> list[Run]:
@@ -176,7 +184,10 @@ def table_of(runs: Sequence[Run]) -> list[dict[str, Any]]:
 def write_table(rows: Sequence[dict[str, Any]], directory: Path) -> None:
     """`results.json` and `results.csv`."""
     write_json(directory / "results.json", rows)
-    with open(directory / "results.csv", "w", newline="") as file:
+    with (
+        atomic.writing(directory / "results.csv") as temporary,
+        open(temporary, "w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+    ):
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows(row | {"overrides": " ".join(row["overrides"])} for row in rows)
@@ -195,19 +206,8 @@ def _value(text: str) -> Any:
     return found if isinstance(found, (int, float, bool)) else text
 
 
-def _latest(directory: Path) -> dict[str, float]:
+def _latest(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     latest: dict[str, float] = {}
-    for line in _lines(directory / "metrics.jsonl"):
-        latest.update({name: value for name, value in line.items() if value is not None})
+    for row in rows:
+        latest.update({name: value for name, value in row.items() if value is not None})
     return latest
-
-
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    if not path.is_file():
-        return
-    with open(path) as file:
-        for line in file:
-            try:
-                yield json.loads(line)
-            except json.JSONDecodeError:  # the last one, which is being written
-                return

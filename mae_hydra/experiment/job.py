@@ -1,11 +1,12 @@
 """One job: the run directory, its status, and every way in which it can end."""
 
+import json
 import logging
 import math
 import os
 import sys
 import traceback
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -36,8 +37,12 @@ from mae_hydra.experiment.same_run import (
 from mae_hydra.experiment.scheduler import join_tasks, pass_on
 from mae_hydra.experiment.stages import check_stages, run_stages
 from mae_hydra.experiment.status import Status, read_status
+from mae_hydra.names import harmless
 
 log = logging.getLogger("mae_hydra")
+
+
+WRITTEN = ("config.yaml", "environment.json", "git.json", "git.diff", "metrics.jsonl", "results.json", "error.txt")
 
 
 def run_job(config: DictConfig) -> float:
@@ -75,20 +80,21 @@ def _run_job(config: DictConfig, held: ExitStack) -> float:
             return run_stages(plain["then"], run_dir, finished, overrides)
         if not is_main():
             return run(config, plain, run_dir)
+        _refuse_foreign(run_dir)
         status = Status(run_dir, plain, overrides)
-        _write_whole(run_dir / "config.yaml", yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
-        _write_whole(run_dir / "overrides.yaml", yaml.safe_dump(overrides))
+        atomic.write_text(run_dir / "config.yaml", yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
+        atomic.write_text(run_dir / "overrides.yaml", yaml.safe_dump(overrides))
         write_provenance(run_dir)
         (run_dir / "error.txt").unlink(missing_ok=True)  # of an earlier attempt
         processes = num_processes(plain["engine"])
         value = run(config, plain, run_dir) if processes == 1 else run_in_processes(processes, plain, run_dir, lock)
-        status.finish("completed", value=value)
+        _finish(status, "completed", value=value)
         status = None  # it stays complete, whatever becomes of what follows
         return run_stages(plain["then"], run_dir, value, overrides)
     except Interrupted as interruption:
         log.warning("%s", interruption)
         if status is not None:
-            status.finish("interrupted", error=str(interruption))
+            _finish(status, "interrupted", error=str(interruption))
         if is_main():
             again = "the same command" if in_sweep else resuming.to_go_on(run_dir)
             print(f"{interruption}. To go on: {again}", file=sys.stderr)
@@ -96,15 +102,17 @@ def _run_job(config: DictConfig, held: ExitStack) -> float:
         raise KeyboardInterrupt from interruption  # ends a sweep too
     except KeyboardInterrupt:
         if status is not None:
-            status.finish("interrupted", error="stopped before the state could be saved")
+            _finish(status, "interrupted", error="stopped before the state could be saved")
         raise
     except BaseException as error:
         log.error("%s", error, exc_info=not isinstance(error, UserError))
         if status is None and is_main() and not isinstance(error, Refused) and read_status(run_dir) is None:
-            status = Status(run_dir, {"name": config.get("name"), "task": config.get("task")}, overrides)
+            with suppress(OSError):  # what has failed is said below, and may be just this
+                status = Status(run_dir, {"name": config.get("name"), "task": config.get("task")}, overrides)
         if status is not None:  # otherwise the directory belongs to an earlier run, which stays as it is
-            (run_dir / "error.txt").write_text(traceback.format_exc())
-            status.finish("failed", error=f"{type(error).__name__}: {error}".splitlines()[0])
+            with suppress(OSError):
+                atomic.write_text(run_dir / "error.txt", traceback.format_exc())
+            _finish(status, "failed", error=f"{type(error).__name__}: {error}".splitlines()[0])
         if not in_sweep:
             raise
         if OF_A_SWEEP in os.environ:
@@ -112,10 +120,32 @@ def _run_job(config: DictConfig, held: ExitStack) -> float:
         sweeps.failures[run_dir.name] = str(error)
         if isinstance(error, Refused):
             sweeps.refused.add(run_dir.name)
-        print(f"job {run_dir.name} failed: {error}", file=sys.stderr)
+        print(f"job {run_dir.name} failed: {harmless(error)}", file=sys.stderr)
         if config.fail_fast:
             raise sweeps.SweepStopped from error
         return math.nan
+
+
+def _refuse_foreign(run_dir: Path) -> None:
+    """Refused where the directory holds files under the names of ours that no run has written."""
+    if any((run_dir / name).exists() for name in ("status.json", "overrides.yaml", "checkpoints")):
+        return
+    for name in WRITTEN:
+        if (run_dir / name).exists():
+            raise Refused(f"{run_dir} holds {name} and is no run; name another directory with hydra.run.dir")
+
+
+def _finish(status: Status, state: str, value: float | None = None, error: str | None = None) -> None:
+    """Write down how the run ended, also where there is no room for a second file: then over the old one."""
+    try:
+        status.finish(state, value, error)
+    except OSError:
+        try:
+            with open(status.path, "r+") as file:
+                json.dump(status.content, file, default=str)
+                file.truncate()
+        except OSError as refused:
+            print(f"warning: {status.path} does not say that this run is {state} ({refused.strerror})", file=sys.stderr)
 
 
 def _look_back(run_dir: Path, config: dict[str, Any]) -> float | None:
@@ -156,12 +186,6 @@ def _check_is_run(resume: Path, run_dir: Path) -> None:
             f"resume={resume} goes on in that directory, but this run would go to {run_dir}; leave out "
             "hydra.run.dir, and of a sweep repeat the same command without resume"
         )
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Other processes of this run may be reading it."""
-    with atomic.writing(path) as temporary:
-        temporary.write_text(text)
 
 
 def _say(message: str) -> None:

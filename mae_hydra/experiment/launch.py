@@ -1,5 +1,6 @@
 """`python train.py`: Hydra's command line around one job, or around a sweep of jobs."""
 
+import logging
 import os
 import sys
 import traceback
@@ -13,12 +14,14 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from mae_hydra.errors import UserError
+from mae_hydra.errors import UserError, unwritable
 from mae_hydra.experiment import gpus_launcher, hydras_own, resolvers, resuming, sweeps
 from mae_hydra.experiment.compose import config_dir
 from mae_hydra.experiment.importing import importing
 from mae_hydra.experiment.mistakes import explain
 from mae_hydra.experiment.quick_help import share_copies
+from mae_hydra.names import harmless
+from mae_hydra.terminal import lasting_streams
 
 FAILED, STOPPED = 1, 130
 raised: list[Exception] = []  # what ended the job of a single run
@@ -30,8 +33,14 @@ def launch(arguments: Sequence[str] | None = None) -> int:
     0: done. 1: something failed. 75: interrupted with its state saved, start the same command again. 130: stopped
     before there was a state to save.
     """
+    with lasting_streams():
+        return _launch(arguments)
+
+
+def _launch(arguments: Sequence[str] | None) -> int:
     resolvers.register()
     hydras_own.guard()
+    logging.raiseExceptions = False  # a full disk would print a traceback for every line of train.log
     # Hydra would print and swallow errors; they come to us instead and are said in one sentence.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     if arguments is not None:
@@ -65,6 +74,9 @@ def launch(arguments: Sequence[str] | None = None) -> int:
             return _say(str(error.__cause__))
         return _say(explain(error, overrides))
     except Exception as error:
+        sentence = unwritable(error, "name another place with paths.output_root=<folder>")
+        if sentence is not None:
+            return _say(sentence)
         frame = traceback.extract_tb(error.__traceback__)[-1]
         if "submitit" not in Path(frame.filename).parts:
             raise
@@ -95,5 +107,5 @@ def _refuse_unnamed_sweeps(overrides: Sequence[str]) -> None:
 
 def _say(sentence: str) -> int:
     if os.environ.get("RANK", "0") == "0":  # several processes make the same mistake together
-        print(f"error: {sentence}", file=sys.stderr)
+        print(f"error: {harmless(sentence)}", file=sys.stderr)
     return FAILED

@@ -40,9 +40,8 @@ def option(group: str, name: str, more: Sequence[Path] = ()) -> Tree:
 def paths() -> Tree:
     """Where data and outputs lie on this machine, as its `conf/local` and environment say."""
     own = (config_dir() / "local" / "default.yaml").is_file()
-    found = OmegaConf.create(_composed(["+paths=default", *(["+local=default"] if own else [])])["paths"])
-    found["run_dir"] = "."  # there is none
-    plain = OmegaConf.to_container(found, resolve=True)
+    found: Tree = _composed(["+paths=default", *(["+local=default"] if own else [])])["paths"]
+    plain = OmegaConf.to_container(OmegaConf.create(found | {"run_dir": "."}), resolve=True)  # there is none
     assert isinstance(plain, dict)
     return {str(name): value for name, value in plain.items()}
 

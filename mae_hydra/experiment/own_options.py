@@ -31,7 +31,7 @@ def _words() -> Iterator[str]:
         if source.provider in options:
             yield from (options[source.provider], os.path.abspath(source.path))
     name = HydraConfig.get().job.config_name
-    if name != "config":
+    if name is not None and name != "config":
         yield from ("--config-name", name)
     searched = [f"'{_address(each)}'" for each in own_sources() if each.provider == TYPED]
     if searched:

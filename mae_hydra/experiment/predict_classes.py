@@ -10,8 +10,10 @@ from mae_hydra import atomic
 from mae_hydra.data import EvalCrop, Sample
 from mae_hydra.experiment.changes import at
 from mae_hydra.models import Classifier
+from mae_hydra.owned import Owned
 from mae_hydra.weights import Checkpoint
 
+COMMAND = "predict"
 MOST_LIKELY = 5
 
 
@@ -19,7 +21,7 @@ class Classes:
     """classes/<name>.json: the most likely classes and their probabilities, of the centre that evaluation looks at."""
 
     def __init__(self, model: Classifier, checkpoint: Checkpoint, out: Path) -> None:
-        self.model, self.out = model, out
+        self.model, self.out, self.owned = model, out, Owned(out, COMMAND)
         self.transform = EvalCrop(size=model.encoder.image_size, crop_ratio=_crop_ratio(checkpoint))
         names, count = checkpoint.meta.get("class_names"), model.num_classes
         known = isinstance(names, list) and len(names) == count
@@ -42,7 +44,7 @@ class Classes:
             ]
             [file] = self.files(name)
             file.parent.mkdir(parents=True, exist_ok=True)
-            with atomic.writing(file) as temporary:
+            with atomic.writing(self.owned.claim(file)) as temporary:
                 temporary.write_text(json.dumps(found, indent=1) + "\n")
             written.append(file)
         return written

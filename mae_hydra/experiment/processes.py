@@ -21,11 +21,11 @@ import torch
 from torch.distributed import TCPStore
 
 from mae_hydra.engine import Interrupted
+from mae_hydra.engine.interrupt import heeded
 from mae_hydra.errors import UserError
 
 GRACE = 15.0  # seconds in which the others may save and end by themselves after one has failed
 POLL = 0.05  # seconds
-FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
 def num_processes(engine: Mapping[str, Any]) -> int:
@@ -116,7 +116,7 @@ def handing_on_signals(processes: list[subprocess.Popen[bytes]]) -> Iterator[lis
             if process.poll() is None:
                 process.send_signal(number)
 
-    former = {number: signal.signal(number, hand_on) for number in FORWARDED}
+    former = {number: signal.signal(number, hand_on) for number in heeded()}
     try:
         yield got
     finally:

@@ -27,12 +27,12 @@ from mae_hydra.experiment.compose import compose_config
 from mae_hydra.experiment.construct import targets
 from mae_hydra.experiment.from_file import literal
 from mae_hydra.experiment.identify import configuration_of, overrides_of
-from mae_hydra.experiment.key_meaning import flatten
 from mae_hydra.experiment.literal import resolved, restore
 from mae_hydra.experiment.mistakes import explain
 from mae_hydra.experiment.option_files import Tree, groups, paths
 from mae_hydra.experiment.places import with_places
 from mae_hydra.experiment.status import read_json
+from mae_hydra.experiment.suggest import known_keys
 from mae_hydra.experiment.trust import Origin, judge
 from mae_hydra.weights import Checkpoint, read_checkpoint
 
@@ -78,11 +78,11 @@ def recorded(
     UserError where a word makes no sense, or the record has arguments that this version does not know.
     """
     record = checkpoint.meta.get("config")
-    if record:
+    if record and all(part in record for part in parts):  # otherwise it is of a model alone
         record, notes = with_places(record, checkpoint.path)
         for part in parts:
-            if not isinstance(record.get(part), Mapping):
-                raise UserError(f"{checkpoint.path} carries a configuration without {part}: it is not this program's")
+            if not isinstance(record[part], Mapping):
+                raise UserError(f"{checkpoint.path} carries a {part} that is no configuration; it is damaged")
         found = _on_top(literal(record), words, choices_of(checkpoint), parts, more)
         _judge(found, parts, checkpoint.path)
         return replace(found, notes=[*notes, *found.notes])
@@ -94,7 +94,7 @@ def recorded(
 def model_configuration(checkpoint: Checkpoint, words: Sequence[str] = ()) -> tuple[Tree, list[str]]:
     """The resolved configuration whose `model` is that of `checkpoint`, and what there is to say of it."""
     record = checkpoint.meta.get("config")
-    if not record:
+    if not record or (words and not all(part in record for part in MODEL_PARTS)):  # of a model alone
         return configuration_of(checkpoint, words), []
     if words:
         found = recorded(checkpoint, words, MODEL_PARTS)
@@ -123,7 +123,7 @@ def _judge(found: Recorded, parts: Sequence[str], path: Path) -> None:
             try:
                 judge(target, key, found.origin(part))
             except UserError as error:
-                raise UserError(f"{path} carries a configuration of which nothing is built: {error}") from error
+                raise UserError(f"{path}: {error}") from error
 
 
 def choices_of(checkpoint: Checkpoint) -> dict[str, str]:
@@ -160,7 +160,7 @@ def _on_top(
         config, said = complete(config, parts, typed)
         made = resolved(config)
     except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(explain(error, words, known=[*flatten(record)])) from error
+        raise UserError(explain(error, words, known=known_keys(config))) from error
     brought = {*chosen, *(key.split(".")[0] for key in typed if key.endswith("_target_"))}
     return Recorded(made, record, frozenset(brought), typed, [*notes, *said])
 

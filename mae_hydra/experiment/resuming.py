@@ -5,12 +5,14 @@ it, none for Hydra itself (its callbacks, its logging, its launchers), and what 
 it is imported: see `refuse_foreign`.
 """
 
+import json
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -20,7 +22,7 @@ from omegaconf import OmegaConf
 
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.compose import config_dir
-from mae_hydra.experiment.from_file import check_overrides, read_json, read_recorded
+from mae_hydra.experiment.from_file import check_overrides
 from mae_hydra.experiment.mistakes import explain
 from mae_hydra.experiment.trust import judge
 
@@ -28,6 +30,7 @@ NO_DIRECTORY = ("auto", "never")  # what `resume` may be besides a directory
 HOW_TO_BEGIN = ("resume", "resume_data")  # of one start, not of the run
 PATHS = ("init_from", "data.root", "data.validation", "data.classes", "data.cache", "paths.data_root")
 ACTING = ("callbacks", "job_logging", "hydra_logging", "job.env_set", "job.chdir")  # what Hydra obeys by itself
+LARGEST = 1 << 20  # bytes of a file of overrides
 
 source: Path | None = None  # the directory whose words the command line of this process holds
 typed: tuple[str, ...] = ()  # the words that the person gave
@@ -91,16 +94,16 @@ def to_go_on(run_dir: Path) -> str:
 
 
 def refuse_foreign(config: Any, source: Path, typed: Sequence[str]) -> None:
-    """UserError where a configuration that `source` has a part in would build what is no part of ours, nor trusted.
+    """UserError where a configuration that `source` has a part in would build what is not built from a file.
 
-    What the person has `typed` is judged as theirs.
+    What the person has `typed` is left to the usual check.
     """
     for key, target in _targets(OmegaConf.to_container(config, resolve=True), ""):
-        said = isinstance(target, str) and any(target in each for each in typed)
-        try:
-            judge(target, key, "person" if said else "file")
-        except UserError as error:
-            raise UserError(f"{error} (it comes from {source}; what you type yourself is judged as yours)") from error
+        if not (isinstance(target, str) and any(target in each for each in typed)):
+            try:
+                judge(target, key, "file")
+            except UserError as error:
+                raise UserError(f"{source}: {error}") from error
 
 
 def _targets(node: Any, key: str) -> Iterator[tuple[str, Any]]:
@@ -119,7 +122,13 @@ def _recorded(file: Path) -> list[str]:
     if not file.is_file():
         return []
     way_out = f"remove it, and type the run's whole command line with resume={file.parent}"
-    words = read_recorded(file)
+    try:
+        if file.stat().st_size > LARGEST:
+            raise ValueError("it is too large")
+        words = yaml.safe_load(file.read_text())
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{file} does not hold a run's overrides ({reason}); {way_out}") from error
     if not isinstance(words, list) or not all(isinstance(each, str) for each in words):
         raise UserError(f"{file} does not hold a run's overrides, which are a list of words; {way_out}")
     return [each for each in words if re.split(r"[./=@:]", each.lstrip("+~"))[0] != "hydra"]
@@ -221,8 +230,6 @@ def _hydra_node(name: str, words: Sequence[str]) -> Any:
     try:
         with initialize_config_dir(str(config_dir()), version_base="1.3", job_name="train"):
             return compose(name, overrides=list(words), return_hydra_config=True).hydra
-    except UserError:
-        raise
     except Exception as error:
         raise UserError(explain(error, words)) from error
     finally:
@@ -232,7 +239,8 @@ def _hydra_node(name: str, words: Sequence[str]) -> Any:
 def _content(file: Path) -> dict[str, Any]:
     """A small file of the run, JSON or YAML; empty where there is none that can be read."""
     try:
-        found = read_json(file) if file.suffix == ".json" else read_recorded(file)
-    except UserError:
+        read = json.loads if file.suffix == ".json" else yaml.safe_load
+        found = read(file.read_text()) if file.is_file() else {}
+    except (OSError, ValueError, yaml.YAMLError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import shutil
 import sys
 import traceback
 from collections.abc import Mapping
@@ -20,9 +19,12 @@ from mae_hydra.distributed import broadcast_object, is_main, rank, session, worl
 from mae_hydra.engine import Checkpoints, Cut, Settings, State, Twin, cut_batch, fit, moving_average, wrap
 from mae_hydra.engine.loop import Schedule
 from mae_hydra.errors import UserError
+from mae_hydra.experiment.batch_statistics import doubtful_statistics
 from mae_hydra.experiment.construct import build, complete, evaluator_nodes
 from mae_hydra.experiment.holder import Refused
+from mae_hydra.experiment.labels import say_doubts
 from mae_hydra.experiment.provenance import origin_of, parent_of
+from mae_hydra.experiment.random_encoder import warn_of_random_encoder
 from mae_hydra.experiment.same_run import (
     Trained,
     differ,
@@ -64,8 +66,6 @@ def run(config: DictConfig, plain: Mapping[str, Any], run_dir: Path, *, telling:
                 (run_dir / f"error.rank{rank()}.txt").write_text(traceback.format_exc())
                 print(f"error in process {rank()}: {error}", file=sys.stderr)
             raise
-    if is_main():
-        write_json(run_dir / "results.json", results)
     return results.get(config.checkpoint.monitor, math.nan)
 
 
@@ -73,7 +73,7 @@ def run(config: DictConfig, plain: Mapping[str, Any], run_dir: Path, *, telling:
 class Assembled:
     """What a configuration stands for, built: all that a step needs. `started`: the state is to be restored.
 
-    `flops`, of an image, and `peak`, of the device: None where they are not known.
+    `flops`, of an image, and `peak`, of the device: None where they are not known. `doubt`: of its batch statistics.
     """
 
     cut: Cut
@@ -87,6 +87,7 @@ class Assembled:
     forward: nn.Module
     flops: float | None
     peak: float | None
+    doubt: str | None
 
 
 def assemble(
@@ -102,15 +103,10 @@ def assemble(
     `from_the_beginning`: not to be restored, whatever has been saved."""
     # What is cheap comes first: a large model should not be built for a mistake in what comes after it.
     augment: Augment = build(config.augment, "augment")
+    if config.task == "segment":
+        say_doubts(data)
     example = _try_first_sample(config, data, augment)
     cut = complete("engine", cut_batch, settings.global_batch, data.batch_size, world_size())
-    synchronised = cut.world_size > 1 and settings.torch_device.type == "cuda"
-    normalises = config.task == "segment" or config.head.get("batch_norm", False)
-    if normalises and cut.micro_batch < 2 and not synchronised:
-        raise UserError(
-            f"model {config.name} trains on at least 2 images at a time, because batch normalisation needs more "
-            "than one; use data.batch_size=2 or more"
-        )
     stream = TrainStream(
         data.train,
         augment,
@@ -136,8 +132,11 @@ def assemble(
 
     seed_device(config.seed, "init")
     model: nn.Module = build(config.model, "model")
+    doubt = doubtful_statistics(model, cut, settings.batch_norm)
     if given is not None:
-        transfer(model, given, config.init_adapt).show()
+        transfer(model, given, config.init_adapt, data.class_names).show()
+    elif not started:
+        warn_of_random_encoder(model, config.name)
     for evaluator in evaluators.values():
         evaluator.check(model)
     peak = peak_tflops(settings.torch_device, settings.resolved_precision)
@@ -149,7 +148,7 @@ def assemble(
     # After wrapping: the optimizer must see the parameters where they are.
     optimizer = complete("optimizer", build(config.optimizer, "optimizer"), model)
     state = State(model, optimizer, settings.scaler(), average, twin)
-    return Assembled(cut, stream, schedule, evaluators, checkpoints, started, given, state, forward, flops, peak)
+    return Assembled(cut, stream, schedule, evaluators, checkpoints, started, given, state, forward, flops, peak, doubt)
 
 
 def _train(
@@ -168,7 +167,8 @@ def _train(
         checkpoints.best = None
 
     chosen = [build(node, f"logger.{name}") for name, node in config.logger.items()]
-    tracker: Tracker = Trackers([LocalFiles(), Console(total_steps=schedule.steps), *chosen])
+    files = LocalFiles()
+    tracker: Tracker = Trackers(chosen, own=[files, Console(total_steps=schedule.steps)])
     if made.flops is not None and made.peak is not None:
         tracker = Utilisation(tracker, flops_per_image=made.flops, peak_tflops=made.peak, devices=world_size())
     for row in describe_groups(state.optimizer):
@@ -184,7 +184,10 @@ def _train(
         write_json(run_dir / "data.json", facts)
         note_start(run_dir, state.step, settings, facts)
         _introduce(config.name, state.model, data, settings, made.cut, schedule.steps, state.step, run_dir)
-    return fit(
+        if made.doubt is not None:
+            log.warning(made.doubt)
+            print(f"note: {made.doubt}", flush=True)
+    results = fit(
         state,
         made.forward,
         made.stream,
@@ -199,6 +202,9 @@ def _train(
         config=plain,
         meta={"class_names": list(data.class_names), "palette": data.palette.tolist(), "origin": origin},
     )
+    if files.missing:
+        raise UserError(f"trained to the end, but {files.missing}")
+    return results
 
 
 def _compare(
@@ -250,9 +256,11 @@ def _introduce(
 
 
 def discard_empty(run_dir: Path) -> None:
-    """Remove a directory that Hydra made for a run that never began."""
-    if {path.name for path in run_dir.iterdir()} <= {"train.log"}:
-        shutil.rmtree(run_dir)
+    """Remove a directory that Hydra made for a run that never began; one that was there before holds more."""
+    log_file = run_dir / "train.log"
+    if {path.name for path in run_dir.iterdir()} == {log_file.name} and log_file.stat().st_size == 0:
+        log_file.unlink()
+        run_dir.rmdir()
 
 
 def _shared(run_dir: Path) -> Path:

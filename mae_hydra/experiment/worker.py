@@ -21,10 +21,12 @@ with importing():
     from mae_hydra.experiment.holder import belongs_here
     from mae_hydra.experiment.replay_step import take_again
     from mae_hydra.experiment.run import run
+    from mae_hydra.terminal import lasting_streams
 
 
 def main(folder: Path) -> int:
     """Train what job.json in `folder` says, and leave word there of how it ended."""
+    logging.raiseExceptions = False  # a full disk would print a traceback for every line of train.log
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
     resolvers.register()
     job = json.loads((folder / "job.json").read_text())
@@ -63,4 +65,6 @@ def _end_with_the_parent() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    with lasting_streams():
+        code = main(Path(sys.argv[1]))
+    sys.exit(code)

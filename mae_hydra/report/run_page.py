@@ -26,10 +26,12 @@ CURVES = {
 
 
 def run_page(page: Page, run: Run) -> None:
+    rows, damaged = run.rows(), run.damaged_lines
     page.facts += [
         ("state", state_of(run)),
         *((name, shown(value)) for name, value in values_of(run).items()),
-        ("steps", shown(run.rows()[-1]["step"]) if run.rows() else "0"),
+        ("steps", shown(rows[-1]["step"]) if rows else "0"),
+        *([("damaged lines", f"{damaged} of metrics.jsonl, left out")] if damaged else []),
         ("took", duration(run.seconds)),
         ("seed", shown(run.config.get("seed"))),
     ]

@@ -32,6 +32,9 @@ CELL = 224  # of the cells.png that evaluators leave behind
 
 
 def sweep_page(page: Page, runs: Sequence[Run], directory: Path) -> None:
+    """`directory`: where the table goes as results.json and results.csv."""
+    for name in ("results.json", "results.csv") if directory == page.owned.folder else ():
+        page.owned.claim(directory / name)
     write_table(table_of(runs), directory)
     keys = varying(runs)
     metrics = columns(runs)

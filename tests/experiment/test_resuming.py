@@ -109,7 +109,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("config", HOSTILE, ids=str)
 def test_what_a_file_would_have_built_is_refused_by_name(run, config):
-    with pytest.raises(UserError, match=r"_target_ = .* is not built.*it comes from .*run"):
+    with pytest.raises(UserError, match=r"outputs/run: .*_target_ = .* is not built"):
         refuse_foreign(OmegaConf.create(config), run, [f"resume={run}"])
 
 

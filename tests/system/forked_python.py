@@ -24,7 +24,7 @@ def main() -> None:
     request["handed"] = handed
     socket.send_fds(server, [json.dumps(request).encode()], [0, 1, 2, *handed])
     process = int(server.recv(32))
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, lambda number, _: os.kill(process, number))
     code = int(server.recv(32))
     if code < 0:
