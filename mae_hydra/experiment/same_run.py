@@ -4,18 +4,17 @@ What a checkpoint says of itself counts first, because it is what is gone on fro
 compared also where its status is gone.
 """
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-import yaml
 from omegaconf import DictConfig
 
 from mae_hydra.data import Comparable, ImageData, ImageSet
 from mae_hydra.errors import UserError
+from mae_hydra.experiment.from_file import literal, read_json, read_recorded
 from mae_hydra.experiment.holder import Refused
 from mae_hydra.experiment.key_meaning import Decides, differences, told
 from mae_hydra.experiment.provenance import parent_of
@@ -55,9 +54,8 @@ def what_was_trained(run_dir: Path) -> Trained | None:
     meta = newest.get("meta")
     origin = meta.get("origin") if isinstance(meta, dict) else None
     data = origin.get("data") if isinstance(origin, dict) else None
-    config = newest.get("config")
     return Trained(
-        config if isinstance(config, dict) and config else recorded_config(run_dir),
+        _bounded(newest.get("config")) or recorded_config(run_dir),
         data if isinstance(data, dict) else _json(run_dir / "data.json"),
     )
 
@@ -65,16 +63,23 @@ def what_was_trained(run_dir: Path) -> Trained | None:
 def recorded_config(run_dir: Path) -> Mapping[str, Any] | None:
     """`config.yaml`, or None where there is none that can be read."""
     try:
-        config = yaml.safe_load((run_dir / "config.yaml").read_text())
-    except (OSError, ValueError, yaml.YAMLError):
+        return _bounded(read_recorded(run_dir / "config.yaml"))
+    except UserError:
         return None
-    return config if isinstance(config, dict) else None
+
+
+def _bounded(config: Any) -> Mapping[str, Any] | None:
+    """A configuration, or None for what none of a run is like: too deep, too large, empty."""
+    try:
+        return config if isinstance(config, dict) and config and literal(config) else None
+    except ValueError:
+        return None
 
 
 def _json(path: Path) -> dict[str, Any] | None:
     try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
+        content = read_json(path)
+    except UserError:
         return None
     return content if isinstance(content, dict) else None
 
