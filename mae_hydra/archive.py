@@ -15,6 +15,8 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
+from mae_hydra.errors import short
+
 MOST_VALUES = 5_000_000  # objects that a pickle may make, each counted as often as it is used
 LEGACY_PICKLES = 5  # in a row, of a file from before torch 1.6: magic number, version, system, content, names
 
@@ -34,11 +36,11 @@ def check_file(file: Path) -> bool:
 
     An older file has no checksums. Unfit where it should not be given to torch.
     """
+    if _is_tar(file):
+        raise Unfit("is a tar archive; unpack it, and give a file that is in it")
     if zipfile.is_zipfile(file):
         _check_zip(file)
         return True
-    if _is_tar(file):
-        raise Unfit("is a tar archive; unpack it, and give a file that is in it")
     with file.open("rb") as stream:
         for _ in range(LEGACY_PICKLES):
             _count(stream)
@@ -75,13 +77,6 @@ def named_tensors(content: Any, name: str = "", seen: set[int] | None = None) ->
         pairs = content.items() if isinstance(content, Mapping) else enumerate(content)
         for key, value in pairs:
             yield from named_tensors(value, f"{name}.{key}" if name else str(key), seen)
-
-
-def short(text: object, most: int = 120) -> str:
-    """As much of a text from a file as a sentence can carry, in characters that a terminal only shows."""
-    cut = str(text)[: most + 1]
-    shown = "".join(letter if letter.isprintable() else "?" for letter in cut)
-    return shown if len(cut) <= most else f"{shown[:most]}…"
 
 
 def _check_zip(file: Path) -> None:

@@ -33,3 +33,10 @@ def unwritable(error: BaseException, way_out: str) -> str | None:
         return f"{place} may not be read ({found.strerror})"
     first = "make room, or " if found.errno in _FULL else ""
     return f"cannot write {place or 'a file'}: {found.strerror}; {first}{way_out}"
+
+
+def short(text: object, most: int = 120) -> str:
+    """As much of a text from a file as a sentence can carry, in characters that a terminal only shows."""
+    cut = str(text)[: most + 1]
+    shown = "".join(letter if letter.isprintable() else "?" for letter in cut)
+    return shown if len(cut) <= most else f"{shown[:most]}…"

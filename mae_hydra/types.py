@@ -6,7 +6,7 @@ C classes (or channels, where an image is meant).
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -84,6 +84,28 @@ class Trainable(Protocol):
     def depth_of(self, name: str) -> int:
         """Depth of a parameter for layer-wise decay: 0 is the embedding, `num_depths - 1` the head."""
         ...
+
+
+def classifies(model: Any) -> Literal["pixels", "images"] | None:
+    """What a model says that it gives a class to (its attribute of this name), and learns it from; None: nothing.
+
+    Beside it `training_only` names the parts that only `loss` uses.
+    """
+    return getattr(model, "classifies", None)
+
+
+@runtime_checkable
+class TwoPart(Protocol):
+    """A model whose loss falls into two parts, so that batch normalisation can see a whole step (`batch_norm=step`).
+
+    `loss(batch)` is `loss_of(features(batch), batch)`.
+    """
+
+    def features(self, batch: Batch) -> tuple[Tensor, ...]:
+        """Tensors with the batch first, in which images know nothing of each other beyond their micro-batch."""
+        ...
+
+    def loss_of(self, features: tuple[Tensor, ...], batch: Batch) -> Loss: ...
 
 
 class Evaluator(Protocol):

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from mae_hydra.accelerators import peak_tflops
 from mae_hydra.benchmark.counting import counting
+from mae_hydra.benchmark.estimate import example_batch
 from mae_hydra.benchmark.measured import Floor, Measured, gigabytes, timing_numbers, timing_table
 from mae_hydra.benchmark.memory import PeakMemory, kept_bytes
 from mae_hydra.benchmark.mmsegmentation import mmsegmentation_step
@@ -17,7 +18,7 @@ from mae_hydra.benchmark.peers import huggingface_step, plain_mae_step, plain_up
 from mae_hydra.benchmark.rates import matrix_rate
 from mae_hydra.benchmark.saving import saving
 from mae_hydra.benchmark.timing import alternate, wait
-from mae_hydra.benchmark.workloads import TrainingStep, noise_batch
+from mae_hydra.benchmark.workloads import TrainingStep
 from mae_hydra.engine import Settings, cut_batch
 from mae_hydra.engine.settings import AUTOCAST
 from mae_hydra.experiment.construct import build, complete
@@ -133,6 +134,5 @@ def training_step(config: DictConfig, settings: Settings) -> tuple[TrainingStep,
     model = build(config.model, "model").to(settings.torch_device).train()
     optimizer = complete("optimizer", build(config.optimizer, "optimizer"), model)
     cut = complete("engine", cut_batch, settings.global_batch, config.data.batch_size, 1)
-    classes = getattr(model, "num_classes", 0)
-    batch = noise_batch(model.encoder.image_size, model.encoder.in_chans, cut.micro_batch, classes)
+    batch = example_batch(model, cut.micro_batch, noise=True)
     return TrainingStep(model, optimizer, settings, batch, cut.accumulate), model, batch

@@ -15,7 +15,11 @@ YES_NO = {"true": True, "false": False}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("input", type=Path, help="a checkpoint file, a Hugging Face folder, or a run directory")
+    parser.add_argument(
+        "input",
+        type=Path,
+        help="a checkpoint file, a Hugging Face folder, or a run directory; FILE@ema: the average of the weights in it",
+    )
     parser.add_argument("output", type=Path, nargs="?", help="what to write: a file, for huggingface a folder")
     parser.add_argument(
         "--to",
@@ -34,6 +38,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set",
         nargs="+",
+        action="extend",
         default=[],
         metavar="KEY=VALUE",
         help="what the file does not tell, e.g. backbone.num_heads=6",
@@ -43,9 +48,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     with importing():
-        from mae_hydra.weights import read_checkpoint
+        from mae_hydra.weights import ForeignModelError, read_checkpoint
 
-    checkpoint = read_checkpoint(options.input, prefer="last" if options.last else "best")
+    try:
+        checkpoint = read_checkpoint(options.input, prefer="last" if options.last else "best")
+    except ForeignModelError as error:
+        if not options.inspect:
+            raise
+        from mae_hydra.commands.inspect_checkpoint import show_rows
+
+        show_rows(str(options.input), error.facts)
+        return 0
     if options.norm_pix is not None:
         checkpoint.meta["norm_pix"] = YES_NO[options.norm_pix]
     if options.inspect:

@@ -5,7 +5,6 @@ Three ordinary training runs in fresh processes, each as a person would type it;
 
 import argparse
 import json
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -84,8 +83,10 @@ def _classify(out: Path, folders: dict[int, Path], overrides: list[str]) -> int:
 def _train(run_dir: Path, overrides: list[str]) -> None:
     command = [sys.executable, "-m", "mae_hydra", "train", *overrides, f"hydra.run.dir={run_dir}"]
     print("      python train.py " + " ".join(command[4:]), flush=True)
-    code = subprocess.run(command).returncode
-    if code == 75:
+    from mae_hydra.experiment.stages import run_apart
+
+    code, _ = run_apart(command)
+    if code in (75, 130):
         raise KeyboardInterrupt  # it said how to go on; the same command does
     if code != 0:
         raise UserError(

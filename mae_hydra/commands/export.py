@@ -15,7 +15,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output",
         choices=("logits", "labels", "tokens", "maps"),
-        help="of a UPerNet logits (default), labels or maps; of an encoder tokens (default) or maps",
+        help="segmentation: logits (default), labels or maps; classifier: logits (default), labels, tokens or maps; "
+        "encoder or masked autoencoder: tokens (default) or maps",
     )
     parser.add_argument(
         "--input",
@@ -28,6 +29,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set",
         nargs="+",
+        action="extend",
         default=[],
         metavar="KEY=VALUE",
         help="what the checkpoint does not tell, e.g. backbone.num_heads=6",

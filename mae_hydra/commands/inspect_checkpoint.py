@@ -1,24 +1,29 @@
 """What `mae-hydra convert --inspect` shows of a checkpoint."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from rich.table import Table
 
 from mae_hydra.errors import UserError
+from mae_hydra.experiment.fits import fits
 from mae_hydra.names import clean, harmless
 from mae_hydra.terminal import plain_console
-from mae_hydra.weights import BY_TARGET, WORDS, Checkpoint, Description, check_finite, describe, to_layout
+from mae_hydra.weights import BY_TARGET, WORDS, Checkpoint, Description, check_finite, collapse, describe, to_layout
 
 UNCHECKED = "none: this kind of file has no checksums, so a number that changed on the way cannot be told"
 
 
 def show(checkpoint: Checkpoint) -> None:
     """Print the table; problems that would stop a conversion are rows of it."""
-    table = Table(title=clean(checkpoint.path), title_justify="left", show_header=False)
+    show_rows(str(checkpoint.path), rows(checkpoint))
+
+
+def show_rows(title: str, facts: Iterable[tuple[str, str]]) -> None:
+    table = Table(title=clean(title), title_justify="left", show_header=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    for name, value in rows(checkpoint):
+    for name, value in facts:
         table.add_row(name, harmless(value))
     plain_console().print(table)
 
@@ -29,6 +34,8 @@ def rows(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
     encoder = found.encoder
     yield "layout", checkpoint.layout
     yield "model", f"{WORDS[found.kind]}, {found.size_name}"
+    if checkpoint.part:
+        yield "part", f"{checkpoint.part!r} of the file"
     yield "parameters", f"{found.parameters:,} in {len(checkpoint.tensors)} tensors, {found.dtype}"
     yield "encoder", f"width {encoder.dim}, depth {encoder.depth}, {_heads(encoder.heads)}, {_form(found)}"
     yield "patch, channels", f"{found.patch_size} pixels, {found.channels} channels"
@@ -36,6 +43,8 @@ def rows(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
     if found.decoder is not None:
         yield "decoder", f"width {found.decoder.dim}, depth {found.decoder.depth}, {_heads(found.decoder.heads)}"
         yield "target", _target(found.norm_pix)
+    elif found.decoder_form == "unknown":
+        yield "decoder", "of parts that have other names than ours"
     else:
         yield "decoder", "none"
     yield "head", _head(found)
@@ -43,7 +52,14 @@ def rows(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
         names = meta["class_names"]
         yield "classes", f"{len(names)}: {', '.join(names[:8])}{', …' if len(names) > 8 else ''}"
     yield "trained", _trained(meta)
-    yield "fits", _fits(found)
+    yield from _fits(checkpoint)
+    if checkpoint.unused:
+        yield (
+            "beside it",
+            f"{'  '.join(collapse(sorted(checkpoint.unused)))} ({len(checkpoint.unused)} tensors, unused)",
+        )
+    for remark in checkpoint.remarks:
+        yield "note", remark
     yield "converts to", _converts(checkpoint)
     if not checkpoint.checked:
         yield "checksums", UNCHECKED
@@ -69,7 +85,8 @@ def _form(found: Description) -> str:
         )
         if there
     ]
-    return "with " + ", ".join(extras) if extras else "plain"
+    eps = [] if found.norm_eps is None else [f"LayerNorm epsilon {found.norm_eps:g}"]
+    return ", ".join(["with " + ", ".join(extras) if extras else "plain", *eps])
 
 
 def _positions(found: Description) -> str:
@@ -101,15 +118,16 @@ def _trained(meta: dict[str, Any]) -> str:
     return ", ".join(told) if told else "not told by the file"
 
 
-def _fits(found: Description) -> str:
-    """What can be started from it."""
-    if found.kind == "segmentation":
-        return "mae_hydra.load, evaluate, init_from= of the same UPerNet"
-    if found.kind == "mae":
-        return "mae_hydra.load, init_from= of the same MAE, or of a classifier or UPerNet of the same encoder"
-    if found.kind in ("classifier", "probe"):
-        return "mae_hydra.load, evaluate, init_from= of the same classifier, or of a UPerNet of the same encoder"
-    return "mae_hydra.load, init_from= of a classifier or UPerNet of the same encoder"
+def _fits(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
+    """What can be done with it; each was tried, on models without memory."""
+    tried = list(fits(checkpoint))
+    yield "fits", "\n".join(use for use, reason in tried if not reason) or "nothing"
+    refusals: dict[str, list[str]] = {}
+    for use, reason in tried:
+        if reason:
+            refusals.setdefault(reason, []).append(use)
+    for reason, uses in refusals.items():
+        yield "does not fit", f"{', '.join(uses)}: {reason}"
 
 
 def _converts(checkpoint: Checkpoint) -> str:

@@ -32,8 +32,8 @@ CLASSES_FILE = "classes.json"
 
 _WANTED = (
     "expected is the layout of ADEChallengeData2016, images/{training,validation}/*.jpg with "
-    "annotations/{training,validation}/*.png: give their parent with data.root=<folder>, use data=scenes, which needs "
-    "no files, or write a small set in this layout with `mae-hydra make-data`"
+    "annotations/{training,validation}/*.png: give their parent with data.root=<folder>. Without any files use "
+    "data=scenes, or a small set in this layout: `mae-hydra make-data` writes one and says how to train on it"
 )
 
 

@@ -46,7 +46,8 @@ class EncodedImage:
         """The part in `box`, resized to `size` (bicubic, antialiased): uint8 (C, H, W). `decode`: see `Decode`.
 
         With "crop" the pixels are those of "whole". With "reduced" the box is rounded down to whole pixels of the
-        reduced picture, and its pixels differ by half a grey level in the mean. Damage in rows that are not needed goes
+        reduced picture, and the decoder's way to reduce is another than the resizing's: a level or two in the mean for
+        that same box of a photo, several for the box that was asked for. Damage in rows that are not needed goes
         unnoticed. Raises UserError naming the file.
         """
         part = None

@@ -1,4 +1,6 @@
-"""Photometric distortion of UPerNet's recipe, on RGB uint8 images: mmsegmentation's order and ranges.
+"""Photometric distortion of UPerNet's recipe, on RGB uint8 images, in mmsegmentation's order and ranges.
+
+OpenCV's bytes, which mmsegmentation computes with, are up to a level or a step of hue away from ours.
 
 Shape letters: B batch, H W pixels.
 """
@@ -99,7 +101,7 @@ def turn(hue: Tensor, steps: Number) -> Tensor:
 def rgb_to_hsv(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """RGB uint8 (..., 3, H, W) as uint8 (..., H, W) each of hue 0..179 (two degrees), saturation and value 0..255.
 
-    They are OpenCV's.
+    In OpenCV's units, each rounded to the nearest; OpenCV's tables in fixed point are one step away for some colours.
     """
     red, green, blue = image.float().unbind(-3)
     value = torch.maximum(torch.maximum(red, green), blue)
@@ -116,8 +118,9 @@ def rgb_to_hsv(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def hsv_to_rgb(hue: Tensor, saturation: Tensor, value: Tensor) -> Tensor:
-    """The inverse of `rgb_to_hsv`: three uint8 (..., H, W) to RGB uint8 (..., 3, H, W), rounded.
+    """The inverse of `rgb_to_hsv`: three uint8 (..., H, W) to RGB uint8 (..., 3, H, W), rounded to the nearest.
 
+    OpenCV's is up to one level away, for most colours.
     Each channel is value - value * saturation * w, with w the hue's distance from that channel's plateau, cut to 0..1.
     """
     sixths = hue.unsqueeze(-3).float() / 30

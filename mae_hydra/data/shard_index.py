@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from mae_hydra import atomic
-from mae_hydra.archive import short
 from mae_hydra.data.listing import EXTENSIONS
-from mae_hydra.errors import UserError
+from mae_hydra.errors import UserError, short
 
 CLASS = "cls"  # a file with this ending holds a class id as decimal digits
 DECODED = ".npy"  # pixels, as `shrink` writes them

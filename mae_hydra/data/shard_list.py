@@ -13,10 +13,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from mae_hydra.archive import short
 from mae_hydra.data.shard_cache import ShardCache, Unreachable, is_address
 from mae_hydra.data.shard_index import BLOCK, read_index
-from mae_hydra.errors import UserError
+from mae_hydra.errors import UserError, short
 
 MANIFEST = "shards.json"
 _BRACES = re.compile(r"\{([^{}]*)\}")

@@ -13,12 +13,12 @@ from typing import Any
 
 import torch
 
-from mae_hydra.archive import Unfit, check_file, check_tensors, named_tensors, short
+from mae_hydra.archive import Unfit, check_file, check_tensors, named_tensors
 from mae_hydra.distributed import barrier, broadcast_object, is_main
 from mae_hydra.engine.sharding import gathered, is_sharded, spread, spread_optimizer
 from mae_hydra.engine.state import State
 from mae_hydra.engine.writer import Writer
-from mae_hydra.errors import UserError
+from mae_hydra.errors import UserError, short
 
 log = logging.getLogger("mae_hydra")
 

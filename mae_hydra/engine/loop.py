@@ -13,11 +13,11 @@ from mae_hydra.engine.cut import Cut
 from mae_hydra.engine.evaluations import Evaluations, scalars
 from mae_hydra.engine.interrupt import Interrupted, Interruption
 from mae_hydra.engine.nonfinite import Nonfinite
-from mae_hydra.engine.profile import profiling, stage
 from mae_hydra.engine.settings import Settings
 from mae_hydra.engine.state import State
 from mae_hydra.engine.step import set_learning_rates, train_step
 from mae_hydra.engine.stopwatch import Stopwatch
+from mae_hydra.profiling import profiling, stage
 from mae_hydra.seeds import seed_device
 from mae_hydra.types import Evaluation, Evaluator, Stream, Tracker
 

@@ -13,7 +13,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mae_hydra.errors import UserError
+from mae_hydra.errors import UserError, short
+from mae_hydra.experiment.suggest import known_keys, meant_by, typed
 from mae_hydra.experiment.trust import Origin, judge
 
 HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
@@ -59,10 +60,9 @@ def _root_complaints(config: DictConfig) -> Iterator[str]:
         if name in ROOT_KEYS:
             yield from _wrong_type(name, ROOT_KEYS[name], config[name])
         elif name not in GROUPS:
-            close = difflib.get_close_matches(name, [*ROOT_KEYS, *GROUPS], n=1)
-            yield f"unknown key '{name}'" + (
-                f"; did you mean '{close[0]}'?" if close else f"; groups: {', '.join(GROUPS)}"
-            )
+            known = {key: followed for key, followed in known_keys(config).items() if key != name}
+            meant = meant_by(name, known) or f"groups: {', '.join(GROUPS)}"
+            yield f"unknown key '{name}'; {meant}"
 
 
 def complaints(node: Any, key: str, origin: Origin) -> Iterator[str]:
@@ -98,7 +98,8 @@ def _signature_complaints(node: DictConfig, key: str, origin: Origin) -> Iterato
     hints = _hints(target)
     for name in sorted(given & set(hints)):
         part = node[name]
-        yield from _wrong_type(f"{key}.{name}", hints[name], part)
+        if not _accepts(hints[name], part):
+            yield from _wrong_type(typed(known_keys(node._get_root()), f"{key}.{name}"), hints[name], part)
         if isinstance(part, DictConfig) and "_target_" in part and not part.get("_partial_", False):
             offered = judge(part["_target_"], f"{key}.{name}", origin)
             yield from _misfit(f"{key}.{name}", hints[name], offered)
@@ -135,7 +136,7 @@ def _misfit(key: str, wanted: Any, offered: Any) -> Iterator[str]:
 
 def _wrong_type(key: str, hint: Any, value: Any) -> Iterator[str]:
     if not _accepts(hint, value):
-        yield f"{key} must be {' or '.join(_words(hint))}, got {value!r}"
+        yield f"{key} must be {' or '.join(_words(hint))}, got {short(repr(value))}"
 
 
 def _accepts(hint: Any, value: Any) -> bool:

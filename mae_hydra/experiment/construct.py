@@ -1,15 +1,16 @@
 """The only caller of Hydra's `instantiate`: from a config node to an object, with errors a person can act on."""
 
 import functools
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import hydra.utils
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, ListConfig
 
-from mae_hydra.archive import short
-from mae_hydra.errors import UserError
+from mae_hydra.errors import UserError, short
+from mae_hydra.experiment.suggest import known_keys, typed
 from mae_hydra.experiment.trust import Origin, judge
 
 
@@ -27,6 +28,7 @@ def build(node: DictConfig, key: str, *args: Any, origin: Origin = "person", **k
             raise UserError(
                 f"{path} = {short(text)} holds an interpolation that would be resolved later: write its value"
             )
+    known = known_keys(node._get_root())  # before Hydra resolves what follows another key
     options: dict[str, Any] = {"_convert_": "all"}
     if hasattr(hydra.utils, "execution_whitelist"):  # Hydra 1.4 has a list of its own; ours has been applied
         options["_execution_whitelist_"] = [f"{target.rpartition('.')[0]}.*" for _, target in targets(node, key)]
@@ -37,7 +39,7 @@ def build(node: DictConfig, key: str, *args: Any, origin: Origin = "person", **k
         if isinstance(root, UserError):
             raise root from error
         if isinstance(root, (ValueError, TypeError)):
-            raise UserError(str(root) if str(root).startswith(f"{key}.") else f"{key}: {root}") from error
+            raise UserError(_with_key(_key_of(error, key), known, root)) from error
         if origin != "person":  # whatever goes wrong in a part that it names, the file is not right
             raise UserError(f"{key} cannot be built ({type(root).__name__}: {_first_line(root)})") from error
         raise
@@ -61,7 +63,28 @@ def complete(key: str, factory: Callable[..., Any], *args: Any, **kwargs: Any) -
     try:
         return factory(*args, **kwargs)
     except (ValueError, TypeError) as error:
-        raise UserError(f"{key}: {error}") from error
+        given: dict[str, str | None] = dict.fromkeys(f"{key}.{name}" for name in getattr(factory, "keywords", {}))
+        raise UserError(_with_key(key, given, error)) from error
+
+
+def _key_of(error: InstantiationException, key: str) -> str:
+    """The key of the part, below the one at `key` or that one itself, whose building failed, as Hydra tells it."""
+    found = re.search(r"full_key: (\S+)$", str(error))
+    if found is None or found[1] == key:
+        return key
+    return found[1] if found[1].startswith(f"{key}.") else f"{key}.{found[1]}"
+
+
+def _with_key(key: str, known: Mapping[str, str | None], error: BaseException) -> str:
+    """What an object says of its own argument ("depth must …"), with the key at which a person gives that argument."""
+    sentence = str(error)
+    if sentence.startswith(f"{key.partition('.')[0]}."):
+        return sentence
+    name, _, rest = sentence.partition(" ")
+    given = typed(known, f"{typed(known, key)}.{name}")
+    if name.isidentifier() and (given in known or f"{typed(known, key)}.{name}" in known):
+        return f"{given} {rest}"
+    return f"{typed(known, key)}: {sentence}"
 
 
 def targets(node: Any, key: str) -> Iterator[tuple[str, Any]]:
@@ -72,8 +95,8 @@ def targets(node: Any, key: str) -> Iterator[tuple[str, Any]]:
     if isinstance(node, DictConfig):
         if "_target_" in node:
             yield key, node["_target_"]
-        for name in node:  # as it is: the keys of `data.values` are numbers
-            yield from targets(node[name], f"{key}.{name!s}")
+        for name, child in node.items():  # a name may be a number
+            yield from targets(child, ".".join((key, str(name))))
 
 
 def _texts(node: Any, key: str) -> Iterator[tuple[str, str]]:
@@ -84,8 +107,8 @@ def _texts(node: Any, key: str) -> Iterator[tuple[str, str]]:
         for position, child in enumerate(node):
             yield from _texts(child, f"{key}[{position}]")
     elif isinstance(node, DictConfig):
-        for name in node:
-            yield from _texts(node[name], f"{key}.{name!s}")
+        for name, child in node.items():
+            yield from _texts(child, ".".join((key, str(name))))
 
 
 def _root_cause(error: BaseException) -> BaseException:

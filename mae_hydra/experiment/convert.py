@@ -12,6 +12,7 @@ from mae_hydra.errors import UserError
 from mae_hydra.experiment.entry import UNKNOWN_TARGET
 from mae_hydra.experiment.recorded import model_configuration
 from mae_hydra.experiment.sketch import sketch_of
+from mae_hydra.models.blocks import NORM_EPS
 from mae_hydra.weights import (
     Checkpoint,
     check_finite,
@@ -31,11 +32,12 @@ def convert(checkpoint: Checkpoint, output: str | Path, target: str, overrides: 
     """
     output = Path(output)
     check_output(output, target)
+    checkpoint, strange = _without_unknown_decoder(checkpoint)
     check_finite(checkpoint)
     description = describe(checkpoint)
     meta = dict(checkpoint.meta)
     config, notes = model_configuration(checkpoint, overrides)
-    _check_whole(checkpoint, config)
+    check_whole(checkpoint, config)
     meta["config"] = config  # which also tells heads and grid to whoever writes or reads next
     export = to_layout(checkpoint.tensors, target)
     aside = atomic.kept_aside(output, FOLDERS[target]) if target in FOLDERS else None
@@ -49,14 +51,32 @@ def convert(checkpoint: Checkpoint, output: str | Path, target: str, overrides: 
         lines.append(f"kept  {aside}: the folder that was there, with what else was in it")
     if description.kind == "mae" and description.norm_pix is None and target in ("native", "huggingface"):
         lines.append(f"note: {UNKNOWN_TARGET}; --norm-pix says it")
-    if export.left_out:
-        lines.append(f"left out, without a place there: {'  '.join(collapse(export.left_out))}")
+    if (
+        description.norm_eps is not None
+        and description.norm_eps != NORM_EPS
+        and target not in ("native", "huggingface")
+    ):
+        lines.append(
+            f"note: its LayerNorms add {description.norm_eps:g} to the variance, which the {target} layout cannot "
+            f"tell; readers of that add {NORM_EPS:g}, and get slightly other numbers"
+        )
+    if left_out := (*export.left_out, *strange, *checkpoint.unused):
+        lines.append(f"left out, without a place there: {'  '.join(collapse(left_out))}")
+    lines += [f"note: {remark}" for remark in checkpoint.remarks]
     if checkpoint.meta.get("ignored"):
         lines.append(f"not built, only stood in for: {', '.join(checkpoint.meta['ignored'])}")
     return lines
 
 
-def _check_whole(checkpoint: Checkpoint, config: Mapping[str, Any]) -> None:
+def _without_unknown_decoder(checkpoint: Checkpoint) -> tuple[Checkpoint, tuple[str, ...]]:
+    """The encoder alone where no decoder of ours has those parts, and the names of what is left behind."""
+    if describe(checkpoint).decoder_form != "unknown":
+        return checkpoint, ()
+    encoder = {name: tensor for name, tensor in checkpoint.tensors.items() if name.startswith("encoder.")}
+    return replace(checkpoint, tensors=encoder), tuple(name for name in checkpoint.tensors if name not in encoder)
+
+
+def check_whole(checkpoint: Checkpoint, config: Mapping[str, Any]) -> None:
     """Every tensor of the model is there with its shape, and no other; nothing is allocated for it."""
     model = sketch_of(checkpoint, config)
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}

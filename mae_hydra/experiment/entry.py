@@ -52,4 +52,6 @@ def model_from(checkpoint: Checkpoint, *overrides: str) -> nn.Module:
     with torch.random.fork_rng():
         model = model_of(checkpoint, config)
     load_exact(model, checkpoint)
+    for remark in checkpoint.remarks:
+        log.warning(remark)
     return model.eval()

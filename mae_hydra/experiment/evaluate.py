@@ -28,6 +28,7 @@ from mae_hydra.experiment.literal import resolved
 from mae_hydra.experiment.provenance import environment
 from mae_hydra.experiment.status import write_json
 
+LEFT_OUT = ("~model.", "~backbone.", "~head.")
 OF_THE_MODEL = ("data.mean=", "data.std=", "data.image_size=")  # what a released file may not tell
 Samples = list[tuple[int, Sample]]
 
@@ -54,9 +55,8 @@ def evaluate(
         if finished is not None:
             return finished
         # Of a file that tells no normalisation ImageNet's is taken, or what is given here.
-        tells = "config" in plan.checkpoint.meta
-        given = [] if tells else [each for each in overrides if each.startswith(OF_THE_MODEL)]
-        model = entry.model_from(plan.checkpoint, *given)
+        given = LEFT_OUT if "config" in plan.checkpoint.meta else (*LEFT_OUT, *OF_THE_MODEL)
+        model = entry.model_from(plan.checkpoint, *(each for each in overrides if each.startswith(given)))
         model.to(settings.torch_device)
         with torch.no_grad(), settings.autocast():
             results = _evaluate(plan, data, model, work, folder)

@@ -56,7 +56,7 @@ def look_back(folder: Path, plan: Plan, work: Mapping[str, Work], data: ImageDat
             "or remove it"
         )
     if known == mark and results:
-        return {**results, "already_complete": True}
+        return {**results, "folder": str(folder), "already_complete": True}
     if known and known != mark:
         tell(["the data have changed since this was evaluated: what is not as it was is counted anew"])
     if is_main():

@@ -16,8 +16,9 @@ from mae_hydra.experiment.construct import build, evaluator_nodes
 from mae_hydra.experiment.from_file import check_addresses
 from mae_hydra.experiment.option_files import Tree
 from mae_hydra.experiment.provenance import sha256_of
-from mae_hydra.experiment.recorded import Recorded, recorded
+from mae_hydra.experiment.recorded import Recorded, recorded, targets_in
 from mae_hydra.weights import Checkpoint, read_checkpoint
+from mae_hydra.weights.parts import OWN_AVERAGE
 
 BY_THE_CHECKPOINT = ("model", "backbone", "head")
 PARTS = ("data", "inference", "evaluation", "engine")
@@ -31,8 +32,8 @@ class Plan:
     """What is evaluated: a configuration, and a fingerprint of all in it that decides the result.
 
     `weights`: the SHA-256 of the file (see `sha256_of`). `changes`: what is no longer as in training. `notes`: what a
-    person should know, in sentences. `lifted`: limits of the training, by key, which do not hold here. `brought`: the
-    groups whose targets a person chose.
+    person should know, in sentences. `lifted`: limits of the training, by key, which do not hold here. `named`: the
+    targets that a person chose.
     """
 
     checkpoint: Checkpoint
@@ -43,12 +44,13 @@ class Plan:
     changes: dict[str, Change] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     lifted: dict[str, int] = field(default_factory=dict)
-    brought: frozenset[str] = frozenset()
+    named: frozenset[str] = frozenset()
 
     def build(self, key: str) -> Any:
-        """The object of the node at `key`: what a file says is judged as a file's, what was typed as a person's."""
-        by_a_person = key.split(".")[0] in self.brought
-        return build(OmegaConf.select(self.config, key), key, origin="person" if by_a_person else "file")
+        """The object of the node at `key`: what a file names is judged as a file's, what was typed as a person's."""
+        node = OmegaConf.select(self.config, key)
+        by_a_person = targets_in(OmegaConf.to_container(node)) & self.named
+        return build(node, key, origin="person" if by_a_person else "file")
 
 
 def plan_evaluation(path: Path, words: Sequence[str], prefer: str, more: Sequence[Path] = ()) -> Plan:
@@ -57,7 +59,8 @@ def plan_evaluation(path: Path, words: Sequence[str], prefer: str, more: Sequenc
     `more`: folders with option files of one's own.
     """
     checkpoint = read_checkpoint(path, prefer="best" if prefer == "best" else "last")
-    taken = [word for word in words if word.lstrip("+~").split("=")[0].split(".")[0] in BY_THE_CHECKPOINT]
+    # What this version does not know of a model (`complete`) may be left out.
+    taken = [word for word in words if word.lstrip("+").split("=")[0].split(".")[0] in BY_THE_CHECKPOINT]
     if taken:
         raise UserError(f"{taken[0]} cannot be changed here: the model comes from the checkpoint")
     found = recorded(checkpoint, words, PARTS, more)
@@ -77,7 +80,7 @@ def plan_evaluation(path: Path, words: Sequence[str], prefer: str, more: Sequenc
     # A classifier has no way of looking at a picture: its `inference` is empty.
     built = [found.tree[group].get("_target_") for group in ("data", "inference")]
     name = [str(target).rpartition(".")[2].lower() for target in built if target is not None]
-    fingerprint = _fingerprint(found.tree, weights)
+    fingerprint = _fingerprint(found.tree, weights, checkpoint.part)
     name.append(fingerprint[:6])
     return Plan(
         checkpoint,
@@ -88,7 +91,7 @@ def plan_evaluation(path: Path, words: Sequence[str], prefer: str, more: Sequenc
         found.changes(),
         found.notes,
         lifted,
-        found.brought,
+        found.named,
     )
 
 
@@ -123,7 +126,7 @@ def _lift_limits(found: Recorded) -> dict[str, int]:
     return lifted
 
 
-def _fingerprint(tree: Tree, weights: str) -> str:
+def _fingerprint(tree: Tree, weights: str, part: str) -> str:
     data = {name: value for name, value in tree["data"].items() if name not in HOW}
     if data.get("root"):  # two sets of the same layout are two evaluations
         data["root"] = str(Path(data["root"]).expanduser().resolve())
@@ -134,6 +137,8 @@ def _fingerprint(tree: Tree, weights: str) -> str:
     }
     decisive = {"weights": weights, "data": data, "inference": tree["inference"], "evaluation": evaluation}
     decisive["precision"] = tree["engine"]["precision"]
+    if part not in ("", OWN_AVERAGE):  # of several models in one file; a run's own average is what it means anyway
+        decisive["part"] = part
     return hashlib.sha256(json.dumps(decisive, sort_keys=True, default=str).encode()).hexdigest()
 
 

@@ -9,8 +9,7 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from mae_hydra.archive import short
-from mae_hydra.errors import UserError
+from mae_hydra.errors import UserError, short
 
 MOST_BYTES = 1 << 19  # of a configuration or a list of overrides; the largest recipe has a hundredth of it
 DEEPEST = 32  # levels of a configuration

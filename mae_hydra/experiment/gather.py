@@ -71,7 +71,7 @@ class Run:
 
     @property
     def overrides(self) -> list[str]:
-        return list(self.status["overrides"])
+        return list(map(str, self.status["overrides"]))
 
     def rows(self) -> list[dict[str, Any]]:
         """The whole lines of its metrics.jsonl, as far as it has been written."""

@@ -14,8 +14,7 @@ from hydra.core.config_search_path import ConfigSearchPath
 from omegaconf import DictConfig, ListConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from mae_hydra.archive import short
-from mae_hydra.errors import UserError
+from mae_hydra.errors import UserError, short
 from mae_hydra.experiment.trust import TRUST, is_below, trusted_packages
 
 PLUGINS = (

@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.check import check
 from mae_hydra.experiment.compose import compose_config
+from mae_hydra.models.blocks import NORM_EPS
 from mae_hydra.weights import WORDS, Checkpoint, Description, describe
 
 # The released weights of all layouts were trained on pictures normalised so.
@@ -15,6 +16,7 @@ IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 POOL_SCALES = {4: [1, 2, 3, 6]}  # they leave only their number in the weights
 CHANNELS_WITH_STATISTICS = 3
 ADE20K_CLASSES = 150
+DECODER_OPTIONS = {"cross": "head=mae_cross_decoder", "crossmae": "head=crossmae_decoder"}
 UNKNOWN = object()
 WHAT_IT_IS = {
     "data.image_size": "the grid of its positions, which are no square",
@@ -44,9 +46,18 @@ def overrides_of(checkpoint: Checkpoint, changes: Sequence[str] = ()) -> list[st
     changed = {change.partition("=")[0] for change in changes}
     for key, value in node.items():
         if value is UNKNOWN and key not in changed:
-            compose_config([*words, *changes])  # a misspelt key explains more than the one that is then missing
+            if changes:
+                compose_config([*words, *changes])  # a misspelt key explains more than the one that is then missing
             raise UserError(f"{checkpoint.path} does not tell {WHAT_IT_IS[key]}; add {key}=…")
     return [*words, *(f"{key}={_written(value)}" for key, value in node.items() if value is not UNKNOWN)]
+
+
+def encoder_overrides(description: Description) -> list[str]:
+    """The command line of any model on an encoder of this size; whether that has relative positions is the model's."""
+    node = _size(description)
+    if description.image_size is not None:
+        node["data.image_size"] = list(description.image_size)
+    return [f"{key}={_written(value)}" for key, value in node.items() if value is not UNKNOWN]
 
 
 def _told(description: Description, checkpoint: Checkpoint) -> tuple[list[str], dict[str, Any]]:
@@ -57,15 +68,19 @@ def _told(description: Description, checkpoint: Checkpoint) -> tuple[list[str], 
         )
     node: dict[str, Any] = {
         "data.image_size": UNKNOWN if description.image_size is None else list(description.image_size),
-        "data.channels": description.channels,
-        **_statistics(description.channels),
         **_backbone(description),
     }
     if description.kind == "segmentation":
         return ["model=upernet_vitb", "data=ade20k", "inference=slide"], node | _segmentation(description)
     if description.kind in ("classifier", "probe"):
         return [f"model={_classifier_model(description)}", "data=imagenet"], node | _classifier(description)
-    return ["model=mae_vitb", "data=imagenet"], node | ({} if description.decoder is None else _decoder(description))
+    if description.decoder_form == "unknown":
+        raise UserError(
+            f"{checkpoint.path} holds a decoder whose parts have other names than ours; its encoder is whole: it "
+            "starts a classifier or a UPerNet with init_from=, and convert --to timm writes it alone"
+        )
+    words = [DECODER_OPTIONS[description.decoder_form]] if description.decoder_form in DECODER_OPTIONS else []
+    return ["model=mae_vitb", "data=imagenet", *words], node | (_decoder(description) if description.decoder else {})
 
 
 def _statistics(channels: int) -> Mapping[str, list[float]]:
@@ -75,18 +90,33 @@ def _statistics(channels: int) -> Mapping[str, list[float]]:
 
 
 def _backbone(description: Description) -> dict[str, Any]:
+    return {
+        **_size(description),
+        "backbone.relative_position_bias": description.relative_positions,
+        "backbone.layer_scale": 1.0 if description.layer_scale else None,
+        "backbone.final_norm": description.final_norm,
+    }
+
+
+def _size(description: Description) -> dict[str, Any]:
     encoder = description.encoder
     return {
+        "data.channels": description.channels,
+        **_statistics(description.channels),
         "backbone.patch_size": description.patch_size,
         "backbone.embed_dim": encoder.dim,
         "backbone.depth": encoder.depth,
         "backbone.num_heads": UNKNOWN if encoder.heads is None else encoder.heads,
         "backbone.mlp_ratio": encoder.mlp_ratio,
         "backbone.out_indices": _taps(encoder.depth),
-        "backbone.relative_position_bias": description.relative_positions,
-        "backbone.layer_scale": 1.0 if description.layer_scale else None,
-        "backbone.final_norm": description.final_norm,
+        **_norm_eps(description, "backbone"),
     }
+
+
+def _norm_eps(description: Description, part: str) -> dict[str, float]:
+    """A key that no option has: every layout but Hugging Face's has one and the same epsilon."""
+    eps = description.norm_eps
+    return {} if eps is None or eps == NORM_EPS else {f"++{part}.norm_eps": eps}
 
 
 def _taps(depth: int) -> list[int]:
@@ -104,6 +134,8 @@ def _decoder(description: Description) -> dict[str, Any]:
         "head.mlp_ratio": decoder.mlp_ratio,
         "model.norm_pix": True if description.norm_pix is None else description.norm_pix,
         "model.mask_ratio": 0.75 if description.mask_ratio is None else description.mask_ratio,
+        **_norm_eps(description, "head"),
+        **({"head.num_encoder_blocks": description.encoder_blocks_read} if description.decoder_form != "plain" else {}),
     }
 
 

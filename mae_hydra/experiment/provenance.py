@@ -20,7 +20,7 @@ from mae_hydra.experiment.status import read_json, write_json
 from mae_hydra.weights import Checkpoint
 
 # Of the environment: what decides where data lie, what may be built, and how torch runs. Never a key or a password.
-VARIABLES = ("MAE_HYDRA_", "CUDA_VISIBLE", "OMP_", "NCCL_", "SLURM_JOB")
+VARIABLES = ("MAE_HYDRA_", "CUDA_VISIBLE", "CUBLAS_", "OMP_", "MKL_", "NCCL_", "PYTORCH_", "SLURM_JOB")
 SECRET = re.compile("KEY|TOKEN|SECRET|PASS|CREDENTIAL", re.IGNORECASE)
 PACKAGES = ("mae-hydra", "torch", "torchvision", "timm", "hydra-core", "omegaconf", "torchmetrics", "wandb", "numpy")
 SOURCE = Path(__file__).resolve().parents[2]
@@ -70,7 +70,8 @@ def _split(image_set: ImageSet) -> dict[str, Any]:
 def parent_of(checkpoint: Checkpoint) -> dict[str, Any]:
     """The file, or the files of a folder, whatever becomes of the name: a digest and, of a run of ours, the step."""
     path = checkpoint.path
-    return {"path": str(path.absolute()), "sha256": sha256_of(path), "step": checkpoint.meta.get("step")}
+    part = {"part": checkpoint.part} if checkpoint.part else {}
+    return {"path": str(path.absolute()), "sha256": sha256_of(path), "step": checkpoint.meta.get("step"), **part}
 
 
 def sha256_of(path: Path) -> str:

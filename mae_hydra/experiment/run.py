@@ -19,10 +19,12 @@ from mae_hydra.distributed import broadcast_object, is_main, rank, session, worl
 from mae_hydra.engine import Checkpoints, Cut, Settings, State, Twin, cut_batch, fit, moving_average, wrap
 from mae_hydra.engine.loop import Schedule
 from mae_hydra.errors import UserError
+from mae_hydra.experiment.batch_statistics import doubtful_statistics
 from mae_hydra.experiment.construct import build, complete, evaluator_nodes
 from mae_hydra.experiment.holder import Refused
 from mae_hydra.experiment.labels import say_doubts
 from mae_hydra.experiment.provenance import origin_of, parent_of
+from mae_hydra.experiment.random_encoder import warn_of_random_encoder
 from mae_hydra.experiment.same_run import (
     Trained,
     differ,
@@ -72,7 +74,7 @@ def run(config: DictConfig, plain: Mapping[str, Any], run_dir: Path, *, telling:
 class Assembled:
     """What a configuration stands for, built: all that a step needs. `started`: the state is to be restored.
 
-    `flops`, of an image, and `peak`, of the device: None where they are not known.
+    `flops`, of an image, and `peak`, of the device: None where they are not known. `doubt`: of its batch statistics.
     """
 
     cut: Cut
@@ -86,6 +88,7 @@ class Assembled:
     forward: nn.Module
     flops: float | None
     peak: float | None
+    doubt: str | None
 
 
 def assemble(
@@ -105,13 +108,6 @@ def assemble(
         say_doubts(data)
     example = _try_first_sample(config, data, augment)
     cut = complete("engine", cut_batch, settings.global_batch, data.batch_size, world_size())
-    synchronised = cut.world_size > 1 and settings.torch_device.type == "cuda"
-    normalises = config.task == "segment" or config.head.get("batch_norm", False)
-    if normalises and cut.micro_batch < 2 and not synchronised:
-        raise UserError(
-            f"model {config.name} trains on at least 2 images at a time, because batch normalisation needs more "
-            "than one; use data.batch_size=2 or more"
-        )
     stream = TrainStream(
         data.train,
         augment,
@@ -137,8 +133,11 @@ def assemble(
 
     seed_device(config.seed, "init")
     model: nn.Module = build(config.model, "model")
+    doubt = doubtful_statistics(model, cut, settings.batch_norm)
     if given is not None:
         transfer(model, given, config.init_adapt, data.class_names).show()
+    elif not started:
+        warn_of_random_encoder(model, config.name)
     for evaluator in evaluators.values():
         evaluator.check(model)
     peak = peak_tflops(settings.torch_device, settings.resolved_precision)
@@ -150,7 +149,7 @@ def assemble(
     # After wrapping: the optimizer must see the parameters where they are.
     optimizer = complete("optimizer", build(config.optimizer, "optimizer"), model)
     state = State(model, optimizer, settings.scaler(), average, twin)
-    return Assembled(cut, stream, schedule, evaluators, checkpoints, started, given, state, forward, flops, peak)
+    return Assembled(cut, stream, schedule, evaluators, checkpoints, started, given, state, forward, flops, peak, doubt)
 
 
 def _train(
@@ -186,6 +185,9 @@ def _train(
         write_json(run_dir / "data.json", facts)
         note_start(run_dir, state.step, settings, facts)
         _introduce(config.name, state.model, data, settings, made.cut, schedule.steps, state.step, run_dir)
+        if made.doubt is not None:
+            log.warning(made.doubt)
+            print(f"note: {made.doubt}", flush=True)
     results = fit(
         state,
         made.forward,

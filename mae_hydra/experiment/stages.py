@@ -69,17 +69,25 @@ def _run(name: str, overrides: list[str], directory: Path) -> None:
     words = [*words_for_another_process(), *overrides, word("hydra.run.dir", directory.absolute())]
     print(f"{name}: python train.py {' '.join(words)}", flush=True)
     command = [sys.executable, "-m", "mae_hydra", "train", *words]
-    # A session of its own: a terminal's Ctrl-C comes once, through us.
-    process = subprocess.Popen(command, start_new_session=True, preexec_fn=end_with_the_parent)
-    with handing_on_signals([process]) as got:
-        code = process.wait()
+    code, asked = run_apart(command)
     if code in (75, 130):
-        pass_on(got[-1] if got else None)
+        pass_on(asked)
         raise KeyboardInterrupt from StageStopped(name, code)
     if code != 0:
         status = read_status(directory)
         error = status["error"] if status is not None and status["error"] else f"exit code {code}"
         raise UserError(f"stage {name} failed: {error} (see {directory})")
+
+
+def run_apart(command: Sequence[str]) -> tuple[int, int | None]:
+    """Run `command` to its end; its exit code, and the last signal that came here meanwhile and was handed on to it.
+
+    It has a session of its own: a terminal's Ctrl-C comes once, through us, and it has all the time that saving takes.
+    """
+    process = subprocess.Popen(command, start_new_session=True, preexec_fn=end_with_the_parent)
+    with handing_on_signals([process]) as got:
+        code = process.wait()
+    return code, got[-1] if got else None
 
 
 def end_with_the_parent() -> None:

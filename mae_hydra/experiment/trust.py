@@ -12,8 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_type_hints
 
-from mae_hydra.archive import short
-from mae_hydra.errors import UserError
+from mae_hydra.errors import UserError, short
 
 # Who says what is to be built. "person": a command line, a notebook, option files. "file": a run directory, recorded
 # overrides. "model": a checkpoint from anywhere, of which nothing but a model is wanted.

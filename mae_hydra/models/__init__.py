@@ -4,6 +4,7 @@ from mae_hydra.models import lean_timm  # noqa: F401  # first: the modules below
 from mae_hydra.models.classifier import Classifier
 from mae_hydra.models.classifier_head import ClassifierHead
 from mae_hydra.models.cross_decoder import CrossDecoder
+from mae_hydra.models.crossmae_decoder import CrossMAEDecoder
 from mae_hydra.models.decoder import MAEDecoder
 from mae_hydra.models.encoder import VisionTransformer
 from mae_hydra.models.erasing import RandomErasing
@@ -26,6 +27,7 @@ __all__ = [
     "Classifier",
     "ClassifierHead",
     "CrossDecoder",
+    "CrossMAEDecoder",
     "FCNHead",
     "FastUPerNet",
     "FeaturePyramid",

@@ -12,7 +12,17 @@ from torch import Tensor, nn
 from mae_hydra.models.attention import RelativeAttention
 from mae_hydra.models.drop_path import drop_path
 
-LayerNorm: Any = partial(nn.LayerNorm, eps=1e-6)
+NORM_EPS = 1e-6  # of the official code and its weights, and of mmsegmentation's and timm's configurations of MAE
+LayerNorm: Any = partial(nn.LayerNorm, eps=NORM_EPS)
+
+
+def set_norm_eps(module: nn.Module, eps: float) -> None:
+    """What every LayerNorm in `module` adds to the variance; ValueError where that is not positive."""
+    if not eps > 0:
+        raise ValueError(f"norm_eps must be positive, got {eps}")
+    for part in module.modules():
+        if isinstance(part, nn.LayerNorm):
+            part.eps = eps
 
 
 def plain_block(dim: int, num_heads: int, mlp_ratio: float, drop_rate: float | None = None) -> Block:

@@ -2,7 +2,8 @@
 
 Hidden positions do not see each other, so that any share of them may be predicted alone (`MAE.predicted_share`): at a
 quarter of them its blocks cost about a fifth of the plain decoder's of equal depth. Each block may read its own
-weighted sum of the encoder's blocks instead of the last one alone (the paper's inter-block attention).
+weighted sum of the encoder's blocks instead of the last one alone (the paper's inter-block attention). The published
+model does that in another form, which is `CrossMAEDecoder`.
 """
 
 from collections.abc import Sequence
@@ -20,16 +21,19 @@ from mae_hydra.models.patches import take_tokens
 
 
 class CrossAttention(nn.Module):
-    """softmax(q k^T / sqrt(d)) v, queries of one sequence, keys and values of another; all projections with bias."""
+    """softmax(q k^T / sqrt(d)) v, queries of one sequence, keys and values of another; all projections with bias.
 
-    def __init__(self, dim: int, num_heads: int) -> None:
+    `seen_dim`: width of the other sequence.
+    """
+
+    def __init__(self, dim: int, num_heads: int, seen_dim: int) -> None:
         super().__init__()
         self.num_heads = num_heads
         self.q = nn.Linear(dim, dim)
-        self.kv = nn.Linear(dim, 2 * dim)
+        self.kv = nn.Linear(seen_dim, 2 * dim)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, tokens: Float[Tensor, "b m d"], seen: Float[Tensor, "b n d"]) -> Float[Tensor, "b m d"]:
+    def forward(self, tokens: Float[Tensor, "b m d"], seen: Float[Tensor, "b n e"]) -> Float[Tensor, "b m d"]:
         q = self.q(tokens).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
         k, v = self.kv(seen).unflatten(2, (2, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(q, k, v)
@@ -39,14 +43,14 @@ class CrossAttention(nn.Module):
 class CrossBlock(nn.Module):
     """x += attention(norm1(x), seen); x += mlp(norm2(x))."""
 
-    def __init__(self, dim: int, num_heads: int, mlp_ratio: float) -> None:
+    def __init__(self, dim: int, num_heads: int, mlp_ratio: float, seen_dim: int) -> None:
         super().__init__()
         self.norm1 = LayerNorm(dim)
-        self.attn = CrossAttention(dim, num_heads)
+        self.attn = CrossAttention(dim, num_heads, seen_dim)
         self.norm2 = LayerNorm(dim)
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
 
-    def forward(self, tokens: Float[Tensor, "b m d"], seen: Float[Tensor, "b n d"]) -> Float[Tensor, "b m d"]:
+    def forward(self, tokens: Float[Tensor, "b m d"], seen: Float[Tensor, "b n e"]) -> Float[Tensor, "b m d"]:
         tokens = tokens + self.attn(self.norm1(tokens), seen)
         return tokens + self.mlp(self.norm2(tokens))
 
@@ -57,7 +61,7 @@ class CrossDecoder(MAEDecoder):
     `num_encoder_blocks` e: 1 reads the encoder's tokens as `MAEDecoder` does. With more, decoder block i reads
     norm_i(sum_j w_ij x_j), where x_j are the tokens behind the j-th of e blocks (`VisionTransformer.block_tokens`) and
     w_ij are learned from N(0, 1/e). The last x_j is behind the encoder's final norm, which would otherwise not be
-    trained; other implementations leave that norm out. ValueError where e < 1.
+    trained. ValueError where e < 1.
     """
 
     def __init__(
@@ -112,13 +116,17 @@ class CrossDecoder(MAEDecoder):
         """What each block looks at."""
         if self.num_encoder_blocks == 1:
             return [self.embed(latent)] * len(self.blocks)
-        with _without_autocast(latent.device.type):  # a residual stream: large, and not normalised yet
-            sums = torch.einsum("ie,ebnd->ibnd", self.block_weights.to(latent.dtype), latent)
+        sums = weighted_sums(self.block_weights, latent)
         return [self.embed(norm(each)) for norm, each in zip(self.block_norms, sums, strict=True)]
 
-    @staticmethod
-    def block(dim: int, num_heads: int, mlp_ratio: float) -> nn.Module:
-        return CrossBlock(dim, num_heads, mlp_ratio)
+    def block(self, dim: int, num_heads: int, mlp_ratio: float) -> nn.Module:
+        return CrossBlock(dim, num_heads, mlp_ratio, dim)
+
+
+def weighted_sums(weights: Float[Tensor, "i e"], latent: Float[Tensor, "e b n d"]) -> Float[Tensor, "i b n d"]:
+    """A sum of the maps for every row of `weights`; in their own precision, for they are a large residual stream."""
+    with _without_autocast(latent.device.type):
+        return torch.einsum("ie,ebnd->ibnd", weights.to(latent.dtype), latent)
 
 
 def _without_autocast(device_type: str) -> AbstractContextManager[None]:

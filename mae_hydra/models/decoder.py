@@ -7,14 +7,20 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from mae_hydra.models import initialise
-from mae_hydra.models.blocks import LayerNorm, plain_block
+from mae_hydra.models.blocks import NORM_EPS, LayerNorm, plain_block, set_norm_eps
 from mae_hydra.models.encoder import grid_of
 from mae_hydra.models.patches import take_tokens
 from mae_hydra.models.positions import sincos_positions
 
 
 class MAEDecoder(nn.Module):
-    """From the encoder's visible tokens to pixel predictions (B, M, P) at any positions."""
+    """From the encoder's visible tokens to pixel predictions (B, M, P) at any positions.
+
+    `num_encoder_blocks`: of how many of the encoder's blocks it reads the tokens. `reads_embedding`: also those before
+    the first block. `reads_normed`: the last ones behind the encoder's final norm.
+    """
+
+    reads_embedding, reads_normed = False, True
 
     def __init__(
         self,
@@ -27,6 +33,7 @@ class MAEDecoder(nn.Module):
         patch_size: int,
         in_chans: int,
         image_size: int | Sequence[int],
+        norm_eps: float = NORM_EPS,
     ) -> None:
         super().__init__()
         self.image_size, self.grid = grid_of(image_size, patch_size)
@@ -41,6 +48,7 @@ class MAEDecoder(nn.Module):
         self.pos_embed = nn.Parameter(table, requires_grad=False)
         self.blocks = nn.ModuleList(self.block(embed_dim, num_heads, mlp_ratio) for _ in range(depth))
         self.norm = LayerNorm(embed_dim)
+        set_norm_eps(self, norm_eps)
         self.pred = nn.Linear(embed_dim, patch_size * patch_size * in_chans)
         initialise.xavier(self)
         nn.init.normal_(self.mask_token, std=initialise.TOKEN_STD)
@@ -67,7 +75,6 @@ class MAEDecoder(nn.Module):
         wanted = tokens[:, 1:] if positions is None else take_tokens(tokens[:, 1:], positions)
         return self.pred(self.norm(wanted))  # per token, so that leaving tokens out changes nothing
 
-    @staticmethod
-    def block(dim: int, num_heads: int, mlp_ratio: float) -> nn.Module:
+    def block(self, dim: int, num_heads: int, mlp_ratio: float) -> nn.Module:
         """One of the stack."""
         return plain_block(dim, num_heads, mlp_ratio)

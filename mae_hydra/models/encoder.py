@@ -13,7 +13,7 @@ from timm.layers import PatchEmbed
 from torch import Tensor, nn
 
 from mae_hydra.models import initialise
-from mae_hydra.models.blocks import LayerNorm, ScaledBlock, plain_block
+from mae_hydra.models.blocks import NORM_EPS, LayerNorm, ScaledBlock, plain_block, set_norm_eps
 from mae_hydra.models.patches import take_tokens, take_windows
 from mae_hydra.models.positions import sincos_positions
 from mae_hydra.relative_positions import relative_position_index
@@ -33,6 +33,7 @@ class VisionTransformer(nn.Module):
     `positions`: "fixed" (2-D sine-cosine, frozen) or "learned" (same start, trainable); both live in the state dict.
     `relative_position_bias` and `layer_scale` give the form of MAE's segmentation transfer (paper A.4); with tables at
     0 and gammas at 1 it equals the plain form. `out_indices`: blocks (from 0) whose output `feature_maps` returns.
+    `norm_eps`: of every LayerNorm; files of Hugging Face may tell another.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class VisionTransformer(nn.Module):
         relative_position_bias: bool,
         layer_scale: float | None,
         final_norm: bool,
+        norm_eps: float = NORM_EPS,
     ) -> None:
         super().__init__()
         self.image_size, self.grid = grid_of(image_size, patch_size)
@@ -80,6 +82,8 @@ class VisionTransformer(nn.Module):
         else:
             self.blocks = nn.ModuleList(plain_block(embed_dim, num_heads, mlp_ratio, drop) for drop in drops)
         self.norm = LayerNorm(embed_dim) if final_norm else None
+        self.norm_eps = norm_eps
+        set_norm_eps(self, norm_eps)
         # One index for all blocks, and derived, so that it is in no state dict.
         index = relative_position_index(self.grid) if relative_position_bias else None
         self.register_buffer("relative_position_index", index, persistent=False)
@@ -87,7 +91,11 @@ class VisionTransformer(nn.Module):
         self._initialise()
 
     def _initialise(self) -> None:
-        """The official MAE start for the plain form, BEiT's for the form with relative positions."""
+        """MAE's start for the plain form; for the form with relative positions BEiT's Linears.
+
+        In both, positions start as sine-cosine tables and the cls token from a normal, as MAE's do, whatever the model:
+        docs/fidelity.md says where programs that train a classifier or UPerNet from scratch start otherwise.
+        """
         nn.init.normal_(self.cls_token, std=initialise.TOKEN_STD)
         if self.relative_position_index is None:
             initialise.xavier(self)
@@ -119,12 +127,16 @@ class VisionTransformer(nn.Module):
         pos_embed: Float[Tensor, "1 tokens d"] | None = None,
         *,
         count: int,
+        embedded: bool = False,
     ) -> Float[Tensor, "e b n d"]:
-        """(count, B, 1 + K, D): tokens after `count` of the blocks, spread evenly; the last are those of `tokens`."""
+        """(count, B, 1 + K, D): tokens after `count` of the blocks, spread evenly; the last are those of `tokens`.
+
+        `embedded`: one more in front, the tokens before the first block, positions added.
+        """
         depth = len(self.blocks)
         wanted = {depth * (index + 1) // count - 1 for index in range(count)}
         tokens = self._embed(images, keep, pos_embed)
-        found = []
+        found = [tokens] if embedded else []
         for index, block in enumerate(self.blocks):
             tokens = self._apply_block(block, tokens, self.relative_position_index)
             if index in wanted:

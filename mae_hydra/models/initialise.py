@@ -24,7 +24,7 @@ def patch_projection(projection: nn.Conv2d) -> None:
 
 
 def truncated_normal(module: nn.Module) -> None:
-    """BEiT: weights from a normal of 0.02 cut at +-2 (absolute), zero bias."""
+    """BEiT's Linears: weights from a normal of 0.02 cut at +-2 (absolute), zero bias; here the patch projection too."""
     for part in module.modules():
         if isinstance(part, nn.Linear | nn.Conv2d):
             nn.init.trunc_normal_(part.weight, std=TOKEN_STD)

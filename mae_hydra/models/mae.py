@@ -126,9 +126,10 @@ class MAE(nn.Module):
         pos_embed: Float[Tensor, "1 tokens d"] | None = None,
     ) -> Float[Tensor, "*e b kept_and_cls d"]:
         """What the decoder reads, of one block or of several."""
-        if self.decoder.num_encoder_blocks == 1:
+        count, embedded = self.decoder.num_encoder_blocks, self.decoder.reads_embedding
+        if count == 1 and not embedded:
             return self.encoder.tokens(images, keep, pos_embed)
-        return self.encoder.block_tokens(images, keep, pos_embed, count=self.decoder.num_encoder_blocks)
+        return self.encoder.block_tokens(images, keep, pos_embed, count=count, embedded=embedded)
 
     def _accept(self, size: int | Sequence[int]) -> None:
         pixels, grid = grid_of(size, self.encoder.patch_size)
@@ -171,7 +172,10 @@ def _name(size: Sequence[int]) -> str:
 
 
 def _check_fit(encoder: VisionTransformer, decoder: MAEDecoder) -> None:
-    if encoder.norm is None:
+    if not decoder.reads_normed and encoder.norm is not None:
+        name = type(decoder).__name__
+        raise ValueError(f"{name} reads the encoder before any norm, which would not be trained: final_norm=false")
+    if decoder.reads_normed and encoder.norm is None:
         raise ValueError("MAE needs a plain backbone, one without _relative in its name (final_norm=true)")
     if encoder.relative_position_index is not None:
         raise ValueError("MAE needs a plain backbone (relative_position_bias=false): the bias is for whole images only")

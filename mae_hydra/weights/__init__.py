@@ -2,10 +2,11 @@
 
 from mae_hydra.weights.class_order import MAPPED, have_names, names_of, order_of
 from mae_hydra.weights.describe import Description, describe
+from mae_hydra.weights.families import ForeignModelError
 from mae_hydra.weights.layouts import BY_TARGET, WORDS, Export, to_layout
 from mae_hydra.weights.read import Checkpoint, check_finite, read_checkpoint
 from mae_hydra.weights.report import Row, TransferReport, collapse
-from mae_hydra.weights.transfer import check_exact, load_exact, transfer
+from mae_hydra.weights.transfer import check_exact, fitted_state, load_exact, transfer
 from mae_hydra.weights.write import write_checkpoint
 
 __all__ = [
@@ -15,12 +16,14 @@ __all__ = [
     "Checkpoint",
     "Description",
     "Export",
+    "ForeignModelError",
     "Row",
     "TransferReport",
     "check_exact",
     "check_finite",
     "collapse",
     "describe",
+    "fitted_state",
     "have_names",
     "load_exact",
     "names_of",

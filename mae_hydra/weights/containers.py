@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from mae_hydra.archive import Unfit, check_file, check_tensors, short
-from mae_hydra.errors import UserError
+from mae_hydra.archive import Unfit, check_file, check_tensors
+from mae_hydra.errors import UserError, short
 from mae_hydra.weights import foreign
+from mae_hydra.weights.parts import Part, choose
 
-STATE_KEYS = ("model", "state_dict", "module")  # where training programs keep the weights within a file
 WRAPPERS = ("module.", "_orig_mod.")  # what DistributedDataParallel and torch.compile put in front of every name
 MOST_JSON = 1 << 24  # bytes that are read as JSON; an index of ten thousand tensors has a tenth of it
 LFS = b"version https://git-lfs"  # the beginning of what git-lfs leaves in place of a file that it has not fetched
@@ -23,21 +23,26 @@ class Content(NamedTuple):
     """`tensors` under the names of the file. `told`: everything else at its top level, foreign objects as stand-ins.
 
     `ignored`: names of foreign classes that were not built. `checked`: whether the container has checksums, all right.
+    `part`: which of its state dicts was taken.
     """
 
     tensors: dict[str, Tensor]
     told: Mapping[str, Any]
     ignored: tuple[str, ...] = ()
     checked: bool = False
+    part: Part = Part({})
 
 
-def read_content(path: Path) -> Content:
-    """`path`: a file, or a Hugging Face folder. A UserError says why something cannot be read."""
+def read_content(path: Path, word: str = "") -> Content:
+    """`path`: a file, or a Hugging Face folder. `word`: which of several state dicts is meant, see `parts`.
+
+    A UserError says why something cannot be read.
+    """
     if path.is_dir():
         return _read_folder(path)
     try:
         _refuse_text(path)
-        content = _read_safetensors(path) if _is_safetensors(path) else _read_torch(path)
+        content = _read_safetensors(path) if _is_safetensors(path) else _read_torch(path, word)
         check_tensors(content.tensors.items(), path.stat().st_size)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
@@ -132,7 +137,7 @@ def _plain(text: str) -> Any:
         return text
 
 
-def _read_torch(file: Path) -> Content:
+def _read_torch(file: Path, word: str) -> Content:
     try:
         zipped = check_file(file)
         # Mapped into memory, the optimizer state that nobody asked for is never copied; older files cannot be.
@@ -148,13 +153,14 @@ def _read_torch(file: Path) -> Content:
         raise _damaged(file, error) from error
     if not isinstance(content, Mapping):
         raise UserError(f"{file} holds a {type(content).__name__}, not a dictionary of tensors")
-    state = next((content[key] for key in STATE_KEYS if isinstance(content.get(key), Mapping)), content)
-    average = content.get("average")
-    if isinstance(average, Mapping) and isinstance(average.get("model"), Mapping):
-        state = average["model"]  # what our runs evaluate where they keep a moving average of the weights
+    part = choose(content, word)
+    state = part.state
     tensors = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
     told = {str(name): value for name, value in content.items() if value is not state and not isinstance(value, Tensor)}
-    return Content(_unwrapped(tensors), told, ignored, zipped)
+    beside = getattr(content, "_metadata", None)  # of a bare state dict: versions of modules, and what we add
+    if isinstance(beside, Mapping):
+        told = {str(name): value for name, value in beside.items()} | told
+    return Content(_unwrapped(tensors), told, ignored, zipped, part)
 
 
 def _unwrapped(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -4,18 +4,20 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
 from mae_hydra.errors import UserError
+from mae_hydra.weights.grids import Grid, likely_grid
 from mae_hydra.weights.layouts import Kind
 from mae_hydra.weights.read import Checkpoint
-from mae_hydra.weights.resize import Grid, encoder_settings, grid_of_positions
+from mae_hydra.weights.told import encoder_settings, norm_eps
 
 # Heads leave no trace in the shapes of plain attention. These are the widths of the ViT family and of MAE's decoder.
 HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16}
 DECODER_HEADS = {512: 16}
+DecoderForm = Literal["plain", "cross", "crossmae", "unknown"]
 SIZES = {(192, 12): "Ti", (384, 12): "S", (768, 12): "B", (1024, 24): "L", (1280, 32): "H"}
 
 
@@ -33,8 +35,10 @@ class Stack:
 class Description:
     """`head_norm`, `batch_norm`: in front of a classifier's last layer.
 
+    `decoder_form`, `encoder_blocks_read`: which decoder it is, and of how many of the encoder's blocks it reads tokens.
     `grid`: of positions, in patches (h, w); None where it cannot be told. `pools`: how many scales a head pools at.
-    `norm_pix`: whether a MAE's targets were normalised; None where the file does not say.
+    `norm_pix`: whether a MAE's targets were normalised; None where the file does not say. `norm_eps`: likewise, what
+    its LayerNorms add to the variance.
     """
 
     kind: Kind
@@ -49,11 +53,14 @@ class Description:
     head_norm: bool
     batch_norm: bool
     decoder: Stack | None
+    decoder_form: DecoderForm | None
+    encoder_blocks_read: int
     num_classes: int | None
     head_width: int | None
     pools: int
     auxiliary_width: int | None
     norm_pix: bool | None
+    norm_eps: float | None
     mask_ratio: float | None
     dtype: str
     parameters: int
@@ -81,7 +88,13 @@ def describe(checkpoint: Checkpoint) -> Description:
             f"{where} has patches of {projection.shape[2]}x{projection.shape[3]} pixels; they must be square"
         )
     kind = checkpoint.kind
+    form = _decoder_form(tensors) if kind == "mae" else None
+    known_decoder = form not in (None, "unknown")
     classify = tensors.get("head.classify.weight", tensors.get("head.linear.weight"))
+    if classify is not None and classify.ndim < 2:
+        raise UserError(
+            f"the last layer of {where} has a weight of {classify.ndim} dimensions, which classifies nothing"
+        )
     auxiliary = tensors.get("auxiliary.conv.conv.weight")
     told_mask_ratio = meta.get("mask_ratio")
     return Description(
@@ -90,18 +103,21 @@ def describe(checkpoint: Checkpoint) -> Description:
         patch_size=projection.shape[2],
         channels=projection.shape[1],
         num_positions=positions.shape[1] - 1,
-        grid=grid_of_positions(positions, meta),
+        grid=likely_grid(tensors, meta),
         relative_positions="encoder.blocks.0.attn.relative_position_bias_table" in tensors,
         layer_scale="encoder.blocks.0.gamma_1" in tensors,
         final_norm="encoder.norm.weight" in tensors,
         head_norm="head.norm.weight" in tensors,
         batch_norm="head.batch_norm.running_mean" in tensors,
-        decoder=_stack(tensors, "decoder.", _decoder_heads(tensors, meta), where) if kind == "mae" else None,
+        decoder=_stack(tensors, "decoder.", _decoder_heads(tensors, meta), where) if known_decoder else None,
+        decoder_form=form,
+        encoder_blocks_read=_encoder_blocks_read(tensors, form),
         num_classes=None if classify is None else classify.shape[0],
         head_width=classify.shape[1] if classify is not None and kind == "segmentation" else None,
         pools=len({name.split(".")[2] for name in tensors if name.startswith("head.pools.")}),
         auxiliary_width=None if auxiliary is None or auxiliary.ndim != 4 else auxiliary.shape[0],
         norm_pix=_norm_pix(meta),
+        norm_eps=norm_eps(meta),
         mask_ratio=told_mask_ratio if isinstance(told_mask_ratio, float) else None,
         dtype=", ".join(
             str(dtype).removeprefix("torch.")
@@ -143,6 +159,21 @@ def _decoder_heads(tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> in
             return node["num_heads"]
     embed = tensors.get("decoder.embed.weight")
     return None if embed is None else DECODER_HEADS.get(embed.shape[0])
+
+
+def _decoder_form(tensors: Mapping[str, Tensor]) -> DecoderForm:
+    if any(name.startswith(("decoder.dec_norms.", "decoder.wfm.")) for name in tensors):
+        return "unknown"
+    if "decoder.blocks.0.attn.q.weight" in tensors:
+        return "cross" if "decoder.embed.weight" in tensors else "crossmae"
+    return "plain"
+
+
+def _encoder_blocks_read(tensors: Mapping[str, Tensor], form: DecoderForm | None) -> int:
+    weights = tensors.get("decoder.block_weights")
+    if weights is None or weights.ndim != 2:
+        return 1
+    return weights.shape[1] - (form == "crossmae")  # which reads the embedded input as well
 
 
 def _norm_pix(meta: Mapping[str, Any]) -> bool | None:

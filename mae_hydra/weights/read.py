@@ -1,17 +1,22 @@
 """A checkpoint from a file or a run directory, without executing anything that is in it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from mae_hydra.archive import Unfit, short
-from mae_hydra.errors import UserError
-from mae_hydra.weights.containers import is_folder_of_weights, read_content
-from mae_hydra.weights.layouts import LAYOUTS, Kind, kind_of, recognise
+from mae_hydra.archive import Unfit
+from mae_hydra.errors import UserError, short
+from mae_hydra.weights.containers import Content, is_folder_of_weights, read_content
+from mae_hydra.weights.families import check_family
+from mae_hydra.weights.layouts import LAYOUTS, Kind, kind_of
+from mae_hydra.weights.parts import remark, split_word
+from mae_hydra.weights.roots import Gathered, gather
 from mae_hydra.weights.told import told
+
+POOLER = "pooler."  # a layer behind Hugging Face's encoders, of their pre-training
 
 
 @dataclass(frozen=True)
@@ -20,6 +25,8 @@ class Checkpoint:
 
     `layout`: how the file was laid out. `meta`: what else it tells, in plain values, see `mae_hydra.weights.told`.
     `checked`: whether every number was compared with a checksum; safetensors and files from before torch 1.6 have none.
+    `part`: which of several models in the file was taken, "" where there is one. `unused`: names of tensors
+    beside the model. `remarks`: what a person should know of them.
     """
 
     tensors: dict[str, Tensor]
@@ -27,6 +34,9 @@ class Checkpoint:
     layout: str
     path: Path
     checked: bool = True
+    part: str = ""
+    unused: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def kind(self) -> Kind:
@@ -36,21 +46,40 @@ class Checkpoint:
 def read_checkpoint(path: str | Path, prefer: Literal["last", "best"] = "last") -> Checkpoint:
     """`path`: a .pt, .pth, .bin or .safetensors file, a Hugging Face folder, or a run directory.
 
-    Of a run directory the preferred checkpoint is read if there. UserError for whatever cannot be read, with the
-    reason and the way out.
+    Of a run directory the preferred checkpoint is read if there. `path@ema` is the average of the weights in a file
+    that has one beside them, `path@<key>` what lies under that key. UserError for whatever cannot be read, with the
+    reason and the way out; a ForeignModelError for what is no model of ours.
     """
-    file = _find(Path(path).expanduser(), prefer)
-    content = read_content(file)
+    found, word = split_word(Path(path).expanduser())
+    file = _find(found, prefer)
+    content = read_content(file, word)
+    if not content.tensors and content.ignored:
+        raise UserError(
+            f"{file} holds Python objects ({', '.join(content.ignored)}) and no state dict; save that instead, with "
+            "torch.save(model.state_dict(), …)"
+        )
     if not content.tensors:
         raise UserError(f"{file} holds no tensors; give a checkpoint in one of these layouts: {_known()}")
-    layout = recognise(content.tensors)
-    if layout is None:
+    gathered = gather(content.tensors, "" if content.part.obeyed else word)
+    check_family(file, gathered.tensors if gathered else content.tensors, content.told, known=gathered is not None)
+    if gathered is None:
         some = ", ".join(map(short, list(content.tensors)[:3]))
         raise UserError(
             f"{file} holds {len(content.tensors)} tensors ({some}, …) in no known layout; known are: {_known()}"
         )
+    if word and not (content.part.obeyed or gathered.obeyed):
+        words = [*content.part.others, *(root.rstrip(".") for root in gathered.others)]
+        raise UserError(
+            f"{file} has no part {word!r}; " + (f"it has {', '.join(words)}" if words else "there is only one model")
+        )
+    checkpoint = _as_checkpoint(file, content, gathered)
+    return replace(checkpoint, remarks=()) if word else checkpoint  # who has chosen knows of the others
+
+
+def _as_checkpoint(file: Path, content: Content, gathered: Gathered) -> Checkpoint:
+    layout = gathered.layout
     try:
-        tensors, meta = layout.to_native(content.tensors), told(content)
+        tensors, meta = layout.to_native(gathered.tensors), told(content)
     except Unfit as error:
         raise UserError(f"{file} {error}") from error
     except UserError as error:
@@ -58,7 +87,20 @@ def read_checkpoint(path: str | Path, prefer: Literal["last", "best"] = "last") 
     except (RuntimeError, IndexError, ValueError) as error:  # parts of other shapes than their names say
         reason = short(str(error).splitlines()[0])
         raise UserError(f"{file} has the names of {layout.name} and not its shapes ({reason}); get it again") from error
-    return Checkpoint(tensors, meta, layout.name, file, content.checked)
+    pooler = tuple(name for name in tensors if name.startswith(POOLER))
+    root, roots = gathered.root.rstrip("."), tuple(each.rstrip(".") for each in gathered.others)
+    remarks = remark(file, content.part.name, content.part.others), remark(file, root, roots)
+    several = [name for name, others in ((content.part.name, content.part.others), (root, roots)) if others]
+    return Checkpoint(
+        {name: tensor for name, tensor in tensors.items() if name not in pooler},
+        meta,
+        layout.name,
+        file,
+        content.checked,
+        part=".".join(several),
+        unused=(*pooler, *gathered.unused),
+        remarks=tuple(filter(None, remarks)),
+    )
 
 
 def check_finite(checkpoint: Checkpoint) -> None:

@@ -25,7 +25,7 @@ MEANING = {
 
 
 class Row(NamedTuple):
-    """One tensor. `status`: "loaded", "resized", "new" or "unused"; `note`: how it was resized."""
+    """One tensor. `status`: "loaded", "resized", "new" or "unused"; `note`: what was changed or assumed."""
 
     name: str
     status: str
@@ -34,13 +34,18 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class TransferReport:
-    """Every tensor of the model, in its order, then those that only the file has."""
+    """Every tensor of the model, in its order, then those that only the file has. `remarks`: of no single tensor."""
 
     source: str
     rows: tuple[Row, ...]
+    remarks: tuple[str, ...] = ()
 
     def names(self, status: str) -> list[str]:
         return [row.name for row in self.rows if row.status == status]
+
+    def taken(self) -> list[str]:
+        """Names of all that came from the file."""
+        return [*self.names("loaded"), *self.names("resized")]
 
     def lines(self) -> list[str]:
         """One line per tensor, nothing collapsed."""
@@ -73,7 +78,9 @@ class TransferReport:
         console = console or plain_console()
         console.print(self.table())
         console.print(self.summary(), highlight=False)
-        log.info("weights from %s: %s\n%s", self.source, self.summary(), "\n".join(self.lines()))
+        for remark in self.remarks:
+            console.print(f"note: {remark}", highlight=False, markup=False)
+        log.info("weights from %s: %s\n%s", self.source, self.summary(), "\n".join([*self.remarks, *self.lines()]))
 
 
 def collapse(names: Iterable[str]) -> list[str]:

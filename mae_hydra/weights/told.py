@@ -9,15 +9,18 @@ A value of another kind than its key has is not told.
 from collections.abc import Mapping
 from typing import Any
 
+from mae_hydra.errors import UserError
 from mae_hydra.names import class_names
 from mae_hydra.weights.containers import Content
 from mae_hydra.weights.foreign import plain
+
+EXPORTED = "mae_hydra"  # under which our files in the layouts of others tell what these cannot
 
 
 def told(content: Content) -> dict[str, Any]:
     """The vocabulary above, as far as `content` has it."""
     found = _by_run(content.told) | _by_official_trainer(content.told) | _by_mmseg(content.told)
-    found |= _by_huggingface(content.told)
+    found |= _by_huggingface(content.told) | _by_export(content.told)
     if content.ignored:
         found["ignored"] = list(content.ignored)
     if _is_names(found.get("class_names")):
@@ -25,6 +28,23 @@ def told(content: Content) -> dict[str, Any]:
     if found.get("palette") is not None and not _is_palette(found["palette"], len(found.get("class_names") or [])):
         del found["palette"]
     return {name: value for name, value in found.items() if value is not None and KINDS.get(name, _is_any)(value)}
+
+
+def encoder_settings(meta: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The encoder's arguments in the configuration that a checkpoint of ours carries, or as others tell them."""
+    node: Any = meta
+    for key in ("config", "model", "encoder"):
+        node = node.get(key) if isinstance(node, Mapping) else None
+    node = meta.get("encoder") if node is None else node
+    return node if isinstance(node, Mapping) else {}
+
+
+def norm_eps(meta: Mapping[str, Any]) -> float | None:
+    """What the LayerNorms of these weights add to the variance; None where the file does not tell."""
+    for found in (encoder_settings(meta).get("norm_eps"), meta.get("layer_norm_eps")):
+        if isinstance(found, float) and found > 0:
+            return found
+    return None
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -68,8 +88,13 @@ def _by_mmseg(told: Mapping[str, Any]) -> dict[str, Any]:
 def _by_huggingface(told: Mapping[str, Any]) -> dict[str, Any]:
     """`config.json` beside the file."""
     config = _mapping(told.get("config.json"))
-    if config.get("model_type") != "vit_mae":
+    if config.get("model_type") not in ("vit_mae", "vit"):
         return {}
+    activation = config.get("hidden_act", "gelu")
+    if activation != "gelu":
+        raise UserError(
+            f"config.json says hidden_act={activation}; the models here compute gelu, and give other numbers"
+        )
     return {
         "encoder": {
             "num_heads": config.get("num_attention_heads"),
@@ -79,8 +104,13 @@ def _by_huggingface(told: Mapping[str, Any]) -> dict[str, Any]:
         "decoder": {"num_heads": config.get("decoder_num_attention_heads")},
         "norm_pix": config.get("norm_pix_loss"),
         "mask_ratio": config.get("mask_ratio"),
-        "layer_norm_eps": config.get("layer_norm_eps"),
+        "layer_norm_eps": config.get("layer_norm_eps", 1e-12),  # what their program takes where it is not told
     }
+
+
+def _by_export(told: Mapping[str, Any]) -> dict[str, Any]:
+    """What `convert` adds to the layouts of others, beside names and shapes."""
+    return dict(_mapping(told.get(EXPORTED)))
 
 
 def _is_number(value: Any) -> bool:
@@ -101,6 +131,10 @@ def _is_names(value: Any) -> bool:
 
 def _is_any(_: Any) -> bool:
     return True
+
+
+def _number(value: Any) -> Any:
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
 def _is_palette(palette: Any, classes: int) -> bool:

@@ -1,7 +1,7 @@
 """Weights of one model into another, by a strict rule of what may be new and what may be left over."""
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from typing import Any, NamedTuple
@@ -9,20 +9,15 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from mae_hydra.errors import UserError
+from mae_hydra.relative_positions import num_relative_positions
 from mae_hydra.weights.adapt import ADAPTABLE, adapted
 from mae_hydra.weights.class_order import rows_by_name
+from mae_hydra.weights.grids import POSITIONS, Grid, known_grid, likely_grid
 from mae_hydra.weights.layouts import Kind, kind_of
 from mae_hydra.weights.read import Checkpoint, check_values
 from mae_hydra.weights.report import Row, TransferReport, collapse
-from mae_hydra.weights.resize import (
-    Grid,
-    encoder_settings,
-    grid_of_positions,
-    resize_positions,
-    resize_relative_table,
-)
-
-POSITIONS = "encoder.pos_embed"
+from mae_hydra.weights.resize import resize_positions, resize_relative_table
+from mae_hydra.weights.told import encoder_settings, norm_eps
 
 
 class Rule(NamedTuple):
@@ -32,6 +27,7 @@ class Rule(NamedTuple):
     unused: tuple[str, ...]
 
 
+NORM = "encoder.norm.weight"
 SAME = Rule((), ())
 TO_SEGMENTATION = Rule(
     new=(
@@ -66,6 +62,20 @@ def transfer(
     the images) and "classes" (the last layers start anew). What the rule does not allow is a UserError that names the
     tensors; the model is changed only when everything fits.
     """
+    state, report = fitted_state(model, checkpoint, adapt, class_names)
+    for name in report.taken():
+        check_values(name, state[name], checkpoint.path)
+    model.load_state_dict(state)
+    return report
+
+
+def fitted_state(
+    model: nn.Module, checkpoint: Checkpoint, adapt: Collection[str] = (), class_names: Sequence[str] = ()
+) -> tuple[dict[str, Tensor], TransferReport]:
+    """What `transfer` would fill `model` with, and its report; the values are not looked at.
+
+    Nothing is changed, and `model` may be on the meta device.
+    """
     strangers = set(adapt) - set(ADAPTABLE)
     if strangers:
         raise UserError(f"what may be adapted is {', '.join(ADAPTABLE)}; got {', '.join(sorted(strangers))}")
@@ -77,23 +87,34 @@ def transfer(
     given = replace(checkpoint, tensors=found.tensors)
     _check_encoder(model, wanted, given)
     _check_rule(wanted, found.tensors, given, found.dropped)
-    positions = found.tensors.get(POSITIONS)
-    source = None if positions is None or positions.ndim != 3 else grid_of_positions(positions, checkpoint.meta)
+    grids = known_grid(found.tensors, checkpoint.meta), likely_grid(found.tensors, checkpoint.meta)
     fitted: dict[str, Tensor] = {}
     report = []
     for name, own in wanted.items():
         if name not in found.tensors:
             report.append(Row(name, "new", found.dropped.get(name, "")))
             continue
-        tensor, note = _fit_grid(model, name, found.tensors[name], own, source, given)
+        tensor, note = _fit_grid(model, name, found.tensors[name], own, grids, given)
         _check_shape(name, tensor, own, given)
-        check_values(name, tensor, given.path)
         fitted[name] = tensor
-        note = note or found.notes.get(name, "")
-        report.append(Row(name, "resized" if note and name not in rows.notes else "loaded", note))
-    report += [Row(name, "unused") for name in found.tensors if name not in wanted]
-    model.load_state_dict(wanted | fitted)
-    return TransferReport(f"{checkpoint.path} ({checkpoint.layout})", tuple(report))
+        changed = tensor is not checkpoint.tensors[name] and name not in rows.notes
+        report.append(Row(name, "resized" if changed else "loaded", note or found.notes.get(name, "")))
+    report += [Row(name, "unused") for name in (*(n for n in found.tensors if n not in wanted), *checkpoint.unused)]
+    unchecked = "" if checkpoint.checked else "a file without checksums"
+    source = f"{checkpoint.path} ({', '.join(filter(None, [checkpoint.layout, checkpoint.part, unchecked]))})"
+    return wanted | fitted, TransferReport(source, tuple(report), tuple(_remarks(model, wanted, checkpoint)))
+
+
+def _remarks(model: nn.Module, wanted: Collection[str], checkpoint: Checkpoint) -> Iterator[str]:
+    yield from checkpoint.remarks
+    if NORM in wanted and NORM not in checkpoint.tensors:
+        yield "this encoder was trained without a final norm: encoder.norm starts as one that scales and shifts nothing"
+    told, own = norm_eps(checkpoint.meta), getattr(model.get_submodule("encoder"), "norm_eps", None)
+    if told is not None and own is not None and told != own:
+        yield (
+            f"LayerNorms of the file add {told:g} to the variance, the model's {own:g}: the same image gives slightly "
+            f"other features (+backbone.norm_eps={told:g} takes the file's)"
+        )
 
 
 def load_exact(model: nn.Module, checkpoint: Checkpoint) -> None:
@@ -127,10 +148,16 @@ def _check_rule(
     wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], checkpoint: Checkpoint, dropped: Collection[str]
 ) -> None:
     rule = RULES.get((checkpoint.kind, kind_of(wanted)), SAME)
-    missing = [n for n in wanted if n not in found and n not in dropped and not _allowed(n, rule.new)]
+    new = (*rule.new, r"encoder\.norm\.(weight|bias)") if rule is not SAME and _reads_maps(found) else rule.new
+    missing = [n for n in wanted if n not in found and n not in dropped and not _allowed(n, new)]
     left_over = [name for name in found if name not in wanted and not _allowed(name, rule.unused)]
     _refuse("lacks", missing, checkpoint)
     _refuse("also has", left_over, checkpoint)
+
+
+def _reads_maps(tensors: Collection[str]) -> bool:
+    """Whether these are of a CrossMAE, ours or theirs, which has no final norm to give."""
+    return NORM not in tensors and any(re.match(r"decoder\.(block_norms|dec_norms|wfm)\.", name) for name in tensors)
 
 
 def _allowed(name: str, patterns: Iterable[str]) -> bool:
@@ -176,30 +203,38 @@ def _encoder_size(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def _fit_grid(
-    model: nn.Module, name: str, tensor: Tensor, own: Tensor, source: Grid | None, checkpoint: Checkpoint
+    model: nn.Module,
+    name: str,
+    tensor: Tensor,
+    own: Tensor,
+    grids: tuple[Grid | None, Grid | None],
+    checkpoint: Checkpoint,
 ) -> tuple[Tensor, str]:
-    """The tensor, and how it was resized ("" if it was not)."""
+    """The tensor for the model's grid, and what there is to say of it. `grids`: the file's, as known and as guessed."""
     positions = name.endswith("pos_embed") and tensor.ndim == 3
     table = name.endswith("relative_position_bias_table") and tensor.ndim == 2
     if not positions and not table:
         return tensor, ""
-    target = _grid_around(model, name)
-    if source is None and tensor.shape == own.shape:
-        source = target
+    target, (known, source) = _grid_around(model, name), grids
+    if known is None and tensor.shape == own.shape:
+        # As many rows as the model wants are the model's: a guess would tear a rectangle apart.
+        square = target[0] == target[1]
+        return tensor, "" if square else f"taken as {_by(target)} patches, which the file does not tell"
     if source == target:
         return tensor, ""
     if source is None:
         raise UserError(
-            f"{checkpoint.path} has positions for {tensor.shape[1] - 1} patches and does not say in which grid; "
-            f"set data.image_size so that the model has as many"
+            f"{checkpoint.path} has positions for {checkpoint.tensors[POSITIONS].shape[1] - 1} patches and does not "
+            "say in which grid; set data.image_size so that the model has as many"
         )
-    rows = source[0] * source[1] + 1 if positions else (2 * source[0] - 1) * (2 * source[1] - 1) + 3
+    rows = source[0] * source[1] + 1 if positions else num_relative_positions(source)
     if rows != tensor.shape[1 if positions else 0]:
         raise UserError(
             f"{name} in {checkpoint.path} has {tuple(tensor.shape)} values, which fit no {_by(source)} grid"
         )
-    resize = resize_positions if positions else resize_relative_table
-    return resize(tensor, source, target), f"{_by(source)} → {_by(target)} patches, bicubic"
+    if positions:
+        return resize_positions(tensor, source, target), f"{_by(source)} → {_by(target)} patches, bicubic"
+    return resize_relative_table(tensor, source, target), f"{_by(source)} → {_by(target)} patches, BEiT's spacing"
 
 
 def _grid_around(model: nn.Module, name: str) -> Grid:

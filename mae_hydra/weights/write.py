@@ -15,6 +15,7 @@ from mae_hydra import atomic
 from mae_hydra.errors import UserError
 from mae_hydra.weights.describe import Description
 from mae_hydra.weights.layouts import Export
+from mae_hydra.weights.told import EXPORTED
 
 FOLDERS = {"huggingface": {"config.json", "model.safetensors"}}  # layouts whose container is a folder of these
 
@@ -29,7 +30,7 @@ def write_checkpoint(
     path = Path(path)
     check_output(path, target)
     # Tensors of one memory (views, ties) are written once each; readers expect them contiguous.
-    tensors = {name: tensor.detach().contiguous().clone() for name, tensor in export.tensors.items()}
+    tensors = OrderedDict((name, tensor.detach().contiguous().clone()) for name, tensor in export.tensors.items())
     config = huggingface_config(description) if target == "huggingface" else {}
     try:
         with atomic.writing(path) as temporary:
@@ -38,7 +39,7 @@ def write_checkpoint(
                 save_file(tensors, temporary / "model.safetensors", {"format": "pt"})
                 (temporary / "config.json").write_text(json.dumps(config, indent=2) + "\n")
             elif path.suffix == ".safetensors":
-                save_file(tensors, temporary, {"format": "pt", **_texts(target, meta)})
+                save_file(tensors, temporary, {"format": "pt", **_texts(target, meta, description)})
             else:
                 torch.save(_content(target, tensors, meta, description), temporary)
     except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors wrap a full disk in their own
@@ -57,25 +58,46 @@ def check_output(path: Path, target: str) -> None:
     atomic.check_writable(path.parent, "give another place")
 
 
-def _texts(target: str, meta: Mapping[str, Any]) -> dict[str, str]:
+def _texts(target: str, meta: Mapping[str, Any], description: Description) -> dict[str, str]:
     """Metadata of safetensors are texts."""
     if target != "native":
-        return {}
+        return {EXPORTED: json.dumps(_for_others(description))}
     rest = {name: value for name, value in meta.items() if name not in ("config", "step")}
     kept = {"config": meta.get("config"), "step": meta.get("step"), "meta": rest}
     return {name: json.dumps(value) for name, value in kept.items() if value is not None}
 
 
 def _content(
-    target: str, tensors: dict[str, Tensor], meta: Mapping[str, Any], description: Description
-) -> dict[str, Any]:
+    target: str, tensors: OrderedDict[str, Tensor], meta: Mapping[str, Any], description: Description
+) -> Mapping[str, Any]:
     if target == "native":
         rest = {name: value for name, value in meta.items() if name not in ("config", "step")}
         top = {name: meta[name] for name in ("config", "step") if name in meta}
         return {"model": tensors, **top, "meta": rest}
     if target == "mmseg" and description.kind == "segmentation":
-        return {"meta": _mmseg_meta(meta), "state_dict": OrderedDict(tensors)}
-    return {"model": tensors} if target == "official" else dict(tensors)
+        return {"meta": _mmseg_meta(meta), "state_dict": tensors, EXPORTED: _for_others(description)}
+    if target == "official":
+        return {"model": tensors, EXPORTED: _for_others(description)}
+    # A bare state dict has no place beside the tensors but the attribute in which torch keeps versions of modules.
+    tensors._metadata = {EXPORTED: _for_others(description)}  # type: ignore[attr-defined]
+    return tensors
+
+
+def _for_others(description: Description) -> dict[str, Any]:
+    """What neither names nor shapes tell of a model, in the vocabulary of `mae_hydra.weights.told`."""
+    size = description.image_size
+    decoder = description.decoder
+    kept = {
+        "encoder": {
+            "image_size": None if size is None else list(size),
+            "patch_size": description.patch_size,
+            "num_heads": description.encoder.heads,
+        },
+        "decoder": None if decoder is None else {"num_heads": decoder.heads},
+        "norm_pix": description.norm_pix,
+        "mask_ratio": description.mask_ratio,
+    }
+    return {name: value for name, value in kept.items() if value is not None}
 
 
 def _mmseg_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,7 +109,7 @@ def _mmseg_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def huggingface_config(description: Description) -> dict[str, Any]:
-    """`config.json` of a ViTMAE; with the epsilon of MAE, which Hugging Face's own default is not."""
+    """`config.json` of a ViTMAE; where nothing else is told with MAE's epsilon, not Hugging Face's default of 1e-12."""
     encoder, decoder = description.encoder, description.decoder
     heads, size = encoder.heads, description.image_size
     if heads is None or size is None or size[0] != size[1]:
@@ -105,7 +127,7 @@ def huggingface_config(description: Description) -> dict[str, Any]:
         "hidden_act": "gelu",
         "hidden_dropout_prob": 0.0,
         "attention_probs_dropout_prob": 0.0,
-        "layer_norm_eps": 1e-6,
+        "layer_norm_eps": 1e-6 if description.norm_eps is None else description.norm_eps,
         "image_size": size[0],
         "patch_size": description.patch_size,
         "num_channels": description.channels,

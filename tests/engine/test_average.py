@@ -4,7 +4,7 @@ import pytest
 import torch
 from tiny_training import Run, TinyEvaluator, settings, stop_at
 
-from mae_hydra.engine import Interrupted
+from mae_hydra.engine import Interrupted, moving_average
 
 DECAY = 0.8
 
@@ -27,8 +27,9 @@ def test_the_average_follows_its_formula_and_is_what_is_evaluated(tmp_path):
     run()
     history.append(weight_of(run))
     average = history[1]  # after the first step: a copy
-    for weight in history[2:]:
-        average = DECAY * average + (1 - DECAY) * weight
+    for updates, weight in enumerate(history[2:], start=1):
+        decay = min(DECAY, (1 + updates) / (10 + updates))
+        average = decay * average + (1 - decay) * weight
     found = run.evaluators["tiny"].given["features.weight"]
     torch.testing.assert_close(found, average)
     assert not torch.allclose(found, history[-1])
@@ -36,6 +37,23 @@ def test_the_average_follows_its_formula_and_is_what_is_evaluated(tmp_path):
 
 def weight_of(run: Run) -> torch.Tensor:
     return run.state.model.features.weight.detach().clone()
+
+
+@pytest.mark.parametrize(("decay", "steps"), [(0.9999, 2000), (0.999, 300)])
+def test_the_first_weights_are_soon_forgotten_and_the_decay_is_reached(decay, steps):
+    """A constant decay of 0.9999 would leave 82 % of them after 2000 steps."""
+    model = torch.nn.Linear(1, 1, bias=False)
+    average = moving_average(model, decay)
+    model.weight.data.fill_(1.0)
+    average.update_parameters(model)
+    model.weight.data.fill_(0.0)
+    for _ in range(steps):
+        average.update_parameters(model)
+    assert average.module.weight.item() < 1e-6
+    average.n_averaged.fill_(10**6)
+    average.module.weight.data.fill_(1.0)
+    average.update_parameters(model)
+    assert average.module.weight.item() == pytest.approx(decay)
 
 
 def test_the_average_resumes_bit_for_bit(tmp_path):

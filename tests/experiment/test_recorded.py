@@ -1,6 +1,8 @@
 """What is done with a checkpoint starts from the configuration that it carries."""
 
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,10 +10,13 @@ import torch
 import yaml
 from omegaconf import OmegaConf
 
+from mae_hydra.data import EvalCrop
 from mae_hydra.errors import UserError
 from mae_hydra.experiment import compose, option_files
 from mae_hydra.experiment.compose import compose_config, config_dir
-from mae_hydra.experiment.recorded import model_configuration, recorded
+from mae_hydra.experiment.construct import build
+from mae_hydra.experiment.predict_classes import Classes
+from mae_hydra.experiment.recorded import composed, model_configuration, recorded
 from mae_hydra.weights import Checkpoint
 
 ADE = ["model=upernet_vitt", "data=ade20k", "data.root=photos", "data.num_classes=4", "data.image_size=64"]
@@ -144,7 +149,18 @@ def test_what_a_file_names_is_judged_and_what_is_typed_is_not() -> None:
     saved.meta["config"]["inference"] = {"_target_": "subprocess.run", "args": "touch owned"}
     with pytest.raises(UserError, match=r"somewhere\.pt: inference\._target_ = subprocess\.run is not built"):
         recorded(saved, [], PARTS)
-    assert recorded(saved, ["inference=slide"], PARTS).brought == {"inference"}
+    assert recorded(saved, ["inference=slide"], PARTS).named == {"mae_hydra.inference.Slide"}
+    saved.meta["config"]["data"]["image_size"] = {"_target_": "torch.nn.Identity"}  # which the option's crop follows
+    with pytest.raises(UserError, match=r"somewhere\.pt: (data|inference)\S+ = torch\.nn\.Identity is not built"):
+        recorded(saved, ["data=folder", "data.root=photos", "inference=slide"], PARTS)
+    saved.meta["config"]["data"]["image_size"] = 64
+    found = recorded(saved, ["inference._target_=torch.nn.Identity", "~inference.args"], PARTS)
+    assert found.named == {"torch.nn.Identity"}
+    saved.meta["config"]["inference"] = {"_target_": "mae_hydra.__main__.main"}
+    imported = set(sys.modules)
+    with pytest.raises(UserError, match=r"inference\._target_ = mae_hydra\.__main__\.main is not built"):
+        recorded(saved, [], PARTS)
+    assert set(sys.modules) == imported
 
 
 def test_an_argument_that_is_newer_than_the_run_is_todays_and_said() -> None:
@@ -171,6 +187,17 @@ def test_an_argument_of_another_version_is_one_sentence_with_the_way_out() -> No
     with pytest.raises(UserError, match=r"leave it out with ~model.flavour"):
         model_configuration(saved)
     assert "flavour" not in model_configuration(saved, ["~model.flavour"])[0]["model"]
+
+
+def test_of_a_file_that_carries_a_model_alone_the_rest_is_told_by_its_weights() -> None:
+    saved = checkpoint("model=mae_vitt")
+    model = build(OmegaConf.create(saved.meta["config"]).model, "model")
+    alone = Checkpoint(model.state_dict(), {"config": {"model": saved.meta["config"]["model"]}}, "", Path("a.pt"))
+    found = recorded(alone, [], PARTS)
+    assert (found.record, found.tree["data"]["image_size"]) == (None, [64, 64])
+    alone.meta["config"] |= dict.fromkeys(PARTS, "text")
+    with pytest.raises(UserError, match="a data that is no configuration"):
+        recorded(alone, [], PARTS)
 
 
 def test_words_for_a_model_go_on_top_of_what_it_was_and_reach_its_parts() -> None:
@@ -203,3 +230,22 @@ def test_options_of_ones_own_are_chosen_from_their_folder(tmp_path: Path) -> Non
     with pytest.raises(UserError, match="data=mine does not exist"):
         recorded(checkpoint(*ADE), ["data=mine"], PARTS)
     assert recorded(checkpoint(*ADE), ["data=mine"], PARTS, [tmp_path]).tree["data"]["root"] == "own"
+
+
+def test_a_classifier_predicts_on_the_crop_that_it_was_evaluated_on() -> None:
+    saved = checkpoint("model=classifier_vitt", "evaluation.validation.crop_ratio=1.0")
+    model: Any = SimpleNamespace(encoder=SimpleNamespace(image_size=(64, 64)), num_classes=7)
+    assert Classes(model, saved, Path("out")).transform.cover == (64, 64)
+    saved.meta["config"]["evaluation"]["validation"]["crop_ratio"] = None
+    assert Classes(model, saved, Path("out")).transform.cover == EvalCrop(size=64, crop_ratio=0.875).cover
+
+
+def test_what_a_run_would_take_is_planned_from_its_record(tmp_path: Path) -> None:
+    saved = checkpoint("model=mae_vitt", "backbone.depth=3", "backbone.out_indices=[2]", "schedule.total=77")
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    model = build(OmegaConf.create(saved.meta["config"]).model, "model")
+    content = {"model": model.state_dict(), "config": saved.meta["config"], "step": 1, "meta": {}}
+    torch.save(content, tmp_path / "run" / "checkpoints" / "last.pt")
+    config = composed([str(tmp_path / "run"), "engine.global_batch=128"])
+    assert (config.backbone.depth, config.model.encoder.depth, config.schedule.total) == (3, 3, 77)
+    assert config.optimizer.global_batch == 128

@@ -17,6 +17,7 @@ SHALLOW = ["backbone.depth=4", "backbone.out_indices=[0,1,2,3]"]
         ["model=mae_vitt"],
         ["model=mae_vitt", "head=mae_cross_decoder"],
         ["model=mae_vitt", "head=mae_cross_decoder", "head.num_encoder_blocks=${backbone.depth}"],
+        ["model=mae_vitt", "head=crossmae_decoder", "backbone.final_norm=false"],
         ["model=upernet_vitt"],
         ["model=upernet_vitt", "backbone=vit_tiny"],
         ["model=classifier_vitt"],

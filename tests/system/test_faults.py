@@ -17,6 +17,7 @@ from test_interruption import state_of, wait_for_step
 from test_kills import lines
 
 from mae_hydra.experiment import processes
+from mae_hydra.experiment.stages import run_apart
 from mae_hydra.experiment.status import read_status
 
 ROOT = os.geteuid() == 0
@@ -242,6 +243,16 @@ def test_a_process_that_hangs_for_ever_is_ended_when_another_has_failed(tmp_path
     with pytest.raises(processes.ProcessError, match="process 0: ended with exit code 3"):
         processes.run_in_processes(2, {}, tmp_path)
     assert time.monotonic() - began < 10
+
+
+def test_what_is_started_for_the_demo_may_take_its_time_to_save():
+    """A second and more after Ctrl-C; it was killed after a quarter of one."""
+    saves = (
+        "import os, signal, sys, time\n"
+        "def save(*_): time.sleep(1); os._exit(75)\n"
+        "signal.signal(signal.SIGINT, save); os.kill(os.getppid(), signal.SIGINT); time.sleep(60)"
+    )
+    assert run_apart([sys.executable, "-IS", "-c", saves]) == (75, signal.SIGINT)
 
 
 def test_a_run_survives_a_clock_that_goes_back(tmp_path, monkeypatch):

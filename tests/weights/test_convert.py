@@ -16,7 +16,7 @@ import mae_hydra
 from mae_hydra.commands import main
 from mae_hydra.models import MAE, Classifier, UPerNet, VisionTransformer
 from mae_hydra.types import Batch
-from mae_hydra.weights import read_checkpoint
+from mae_hydra.weights import read_checkpoint, transfer
 
 MAE_HEADS = ["--set", "backbone.num_heads=2", "head.num_heads=2"]
 
@@ -81,6 +81,27 @@ def test_hugging_face_opens_what_is_written_for_it_and_computes_the_same(folder)
         theirs, loss = peer(images, noise=noise), ours.loss(Batch(images), noise=noise)
     torch.testing.assert_close(ours(images, noise=noise).prediction, theirs.logits, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(loss.total / loss.count, theirs.loss)
+
+
+def test_an_epsilon_of_hugging_face_is_kept_where_it_can_be_and_said_where_not(folder, capsys):
+    assert main(["convert", "full.pth", "hf", "--to", "huggingface", "--norm-pix", "true", *MAE_HEADS]) == 0
+    told = json.loads((folder / "hf" / "config.json").read_text())
+    (folder / "hf" / "config.json").write_text(json.dumps(told | {"layer_norm_eps": 1e-5}))
+    assert main(["convert", "hf", "ours.pt"]) == 0
+    assert main(["convert", "ours.pt", "back", "--to", "huggingface"]) == 0
+    assert json.loads((folder / "back" / "config.json").read_text())["layer_norm_eps"] == 1e-5
+    model = mae_hydra.load("ours.pt")
+    norms = [part for part in model.modules() if isinstance(part, torch.nn.LayerNorm)]
+    assert len(norms) == 12
+    assert {norm.eps for norm in norms} == {1e-5}
+    capsys.readouterr()
+    assert main(["convert", "hf", "official.pth", "--to", "official"]) == 0
+    assert "its LayerNorms add 1e-05 to the variance, which the official layout cannot tell" in capsys.readouterr().out
+    [remark] = transfer(make_mae(), read_checkpoint("hf")).remarks
+    assert "LayerNorms of the file add 1e-05 to the variance, the model's 1e-06" in remark
+    (folder / "hf" / "config.json").write_text(json.dumps(told | {"hidden_act": "relu"}))
+    assert main(["convert", "hf", "never.pt"]) == 1
+    assert "config.json says hidden_act=relu" in capsys.readouterr().err
 
 
 def test_a_run_is_exported_with_its_own_heads(folder):

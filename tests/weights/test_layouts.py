@@ -122,6 +122,31 @@ def test_what_transformers_saves_is_read(tmp_path, cls):
     assert description.norm_pix is False
 
 
+@pytest.mark.parametrize("eps", [1e-12, 1e-3])
+@pytest.mark.parametrize("said", [True, False])
+def test_a_hugging_face_model_computes_with_the_epsilon_that_its_config_tells(tmp_path, eps, said):
+    """Their default is 1e-12, which a config may leave out; the released weights come with it."""
+    import json
+
+    import mae_hydra
+
+    config = huggingface().config
+    config.layer_norm_eps = eps
+    peer = randomise(ViTMAEForPreTraining(config)).eval()
+    peer.save_pretrained(tmp_path / "hf")
+    written = json.loads((tmp_path / "hf" / "config.json").read_text())
+    assert written["layer_norm_eps"] == eps
+    if not said:
+        del written["layer_norm_eps"]
+        (tmp_path / "hf" / "config.json").write_text(json.dumps(written))
+    ours = mae_hydra.load(tmp_path / "hf")
+    images, noise = 0.1 * torch.randn(2, 3, 32, 32), torch.rand(2, 16)
+    with torch.no_grad():
+        found, expected = ours(images, noise=noise).prediction, peer(images, noise=noise).logits
+    agrees = torch.allclose(found, expected, rtol=1e-4, atol=1e-4)
+    assert agrees is (said or eps == 1e-12)
+
+
 def test_timm_loads_what_is_written_for_it_and_computes_the_same():
     mae = randomise(make_mae()).eval()
     peer = timm_vit().eval()

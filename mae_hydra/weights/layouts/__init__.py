@@ -1,6 +1,6 @@
 """How others name the same tensors. A layout is recognised by its names alone, never by the name of the file."""
 
-from mae_hydra.weights.layouts import huggingface, mmseg, official
+from mae_hydra.weights.layouts import huggingface, mmpretrain, mmseg, official
 from mae_hydra.weights.layouts.layout import Layout
 from mae_hydra.weights.layouts.names import State
 from mae_hydra.weights.layouts.native import NATIVE, WORDS, Kind, kind_of
@@ -9,13 +9,18 @@ from mae_hydra.weights.layouts.targets import BY_TARGET, Export, to_layout
 LAYOUTS = (  # the first that fits
     NATIVE,
     mmseg.UPERNET,
+    mmpretrain.FULL,
+    mmpretrain.CLASSIFIER,
+    mmpretrain.BACKBONE,
     mmseg.CONVERTED,
     official.TIMM_BEIT,
+    official.CROSSMAE,
     official.OFFICIAL_FULL,
     official.OFFICIAL_PROBE,
     official.OFFICIAL_CLASSIFIER,
     official.OFFICIAL_ENCODER,
     huggingface.FULL,
+    huggingface.CLASSIFIER,
     huggingface.PREFIXED_ENCODER,
     huggingface.ENCODER,
 )

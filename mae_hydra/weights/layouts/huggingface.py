@@ -1,5 +1,7 @@
 """Names of Hugging Face's ViTMAEForPreTraining (with `vit.` and `decoder.`) and ViTMAEModel (without a prefix).
 
+Its ViTModel and ViTForImageClassification (with `vit.` and `classifier.`) have the same ones.
+
 Three spellings are about: that of the released files, which every version reads; that of the modules of transformers 5
 in memory; and that of files saved by transformers 5, where the decoder's blocks are called `decoder_encoder.layer`. All
 are read, the first is written.
@@ -101,6 +103,17 @@ def _is_model(names: Collection[str]) -> bool:
     return {"embeddings.cls_token", "embeddings.patch_embeddings.projection.weight"} <= set(names)
 
 
+def _is_classifier(names: Collection[str]) -> bool:
+    return {"vit.embeddings.cls_token", "classifier.weight"} <= set(names)
+
+
+CLASSIFIER = Layout(
+    "Hugging Face ViTForImageClassification",
+    _is_classifier,
+    (*_encoder("vit."), ("classifier.*", "head.linear.*")),
+    fuse,
+    unfuse,
+)
 FULL = Layout("Hugging Face ViTMAEForPreTraining", _is_pretraining, (*_encoder("vit."), *DECODER), fuse, unfuse)
-PREFIXED_ENCODER = Layout("Hugging Face ViT, encoder", _is_prefixed, _encoder("vit."), fuse, unfuse)
-ENCODER = Layout("Hugging Face ViTMAEModel", _is_model, _encoder(""), fuse, unfuse)
+PREFIXED_ENCODER = Layout("Hugging Face ViT or ViTMAE, encoder", _is_prefixed, _encoder("vit."), fuse, unfuse)
+ENCODER = Layout("Hugging Face ViTModel or ViTMAEModel", _is_model, _encoder(""), fuse, unfuse)

@@ -32,7 +32,7 @@ CONVOLUTIONS = (  # a convolution with batch normalisation each
 )
 
 
-def _encoder(prefix: str) -> tuple[Pair, ...]:
+def encoder(prefix: str) -> tuple[Pair, ...]:
     return (
         (f"{prefix}cls_token", "encoder.cls_token"),
         (f"{prefix}pos_embed", "encoder.pos_embed"),
@@ -42,7 +42,7 @@ def _encoder(prefix: str) -> tuple[Pair, ...]:
 
 
 UPERNET_NAMES: tuple[Pair, ...] = (
-    *_encoder("backbone."),
+    *encoder("backbone."),
     ("neck.upsample_4x.*", "pyramid.up4.*"),
     ("neck.upsample_2x.0.*", "pyramid.up2.*"),
     ("decode_head.conv_seg.*", "head.classify.*"),
@@ -103,7 +103,7 @@ CONVERTED = Layout(
     "mmsegmentation, converted encoder",
     _is_converter_output,
     # Everything but the encoder's embedding and blocks is copied as it was.
-    (*_encoder(""), ("norm.*", "encoder.norm.*"), *official.DECODER, *official.CLASSIFIER),
+    (*encoder(""), ("norm.*", "encoder.norm.*"), *official.DECODER, *official.CLASSIFIER),
     _without_leftovers,
     _with_leftovers,
 )

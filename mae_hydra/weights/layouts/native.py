@@ -30,7 +30,8 @@ def kind_of(names: Collection[str]) -> Kind:
 
 
 def _is_native(names: Collection[str]) -> bool:
-    return "encoder.cls_token" in names and all(name.startswith(PARTS) for name in names)
+    ours = "encoder.cls_token" in names and all(name.startswith(PARTS) for name in names)
+    return ours and not any(name.startswith("decoder.decoder_") for name in names)  # parts of others are called so too
 
 
 NATIVE = Layout("mae_hydra", _is_native, ())

@@ -24,6 +24,8 @@ DECODER: tuple[Pair, ...] = (
     ("decoder_pos_embed", "decoder.pos_embed"),
     *((f"decoder_{part}.*", f"decoder.{part}.*") for part in ("embed", "blocks", "norm", "pred")),
 )
+# What CrossMAE's decoder has beside MAE's parts: weights of the encoder's maps, and a norm behind each sum of them.
+CROSS: tuple[Pair, ...] = (("dec_norms.*", "decoder.dec_norms.*"), ("wfm.*", "decoder.wfm.*"))
 CLASSIFIER: tuple[Pair, ...] = (("fc_norm.*", "head.norm.*"), ("head.*", "head.linear.*"))
 PROBE: tuple[Pair, ...] = (("head.0.*", "head.batch_norm.*"), ("head.1.*", "head.linear.*"))
 
@@ -34,6 +36,10 @@ def is_vit(names: Collection[str]) -> bool:
 
 def _is_full(names: Collection[str]) -> bool:
     return is_vit(names) and "mask_token" in names and any(name.startswith("decoder_blocks.") for name in names)
+
+
+def _is_crossmae(names: Collection[str]) -> bool:
+    return is_vit(names) and any(name.startswith(("dec_norms.", "wfm.")) for name in names)
 
 
 def _is_probe(names: Collection[str]) -> bool:
@@ -89,6 +95,7 @@ def _zero_positions(tensors: State, root: str, blocks: str) -> Tensor | None:
 
 
 TIMM_BEIT = Layout("timm BEiT", _is_beit, (*ENCODER, *CLASSIFIER), merge_biases, split_biases)
+CROSSMAE = Layout("official CrossMAE, encoder and decoder", _is_crossmae, (*ENCODER, *DECODER, *CROSS))
 OFFICIAL_FULL = Layout("official MAE, encoder and decoder", _is_full, (*ENCODER, *DECODER))
 OFFICIAL_PROBE = Layout("official MAE, linear probe", _is_probe, (*ENCODER, *PROBE))
 OFFICIAL_CLASSIFIER = Layout("official MAE or timm ViT, classifier", _is_classifier, (*ENCODER, *CLASSIFIER))

@@ -1,0 +1,87 @@
+"""Where in a file of other names a model of known names lies: under `model.`, `backbone.vit.`, `student.module.`, …
+
+Lightning, solo-learn, lightly, DINO and others keep a network as a part of something larger. The encoder is found by
+its cls token: the shortest beginning of that name behind which a layout is recognised is the root. A decoder that lies
+elsewhere under the official names is taken along; what is left has another purpose, and is named as unused.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from torch import Tensor
+
+from mae_hydra.weights.layouts import Layout, recognise
+from mae_hydra.weights.layouts.names import State
+from mae_hydra.weights.parts import EMA, is_average
+
+DECODER = re.compile(r"(.*\.)?(decoder_(?:embed|blocks|norm|pred)\..+|decoder_pos_embed|mask_token)")
+
+
+class Gathered(NamedTuple):
+    """`tensors` under the names of `layout`. `root`: what stood before them. `others`: roots of further encoders.
+
+    `unused`: names of what belongs to none of it. `obeyed`: the root is the one that was asked for.
+    """
+
+    tensors: dict[str, Tensor]
+    layout: Layout
+    root: str = ""
+    others: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
+    obeyed: bool = True
+
+
+def gather(tensors: State, word: str = "") -> Gathered | None:
+    """The model in `tensors`; None where no layout is recognised at any root."""
+    layout = recognise(tensors)
+    if layout is not None:
+        return Gathered(dict(tensors), layout, obeyed=not word)
+    found = dict(_encoders(tensors))
+    if not found:
+        return None
+    asked = [root for root in found if _answers(root, word)]
+    root = min(asked or found, key=_rank)
+    inside = {name.removeprefix(root): tensor for name, tensor in tensors.items() if name.startswith(root)}
+    outside = {name: tensor for name, tensor in tensors.items() if not name.startswith(root)}
+    decoder = _decoder(outside)
+    whole = inside | {new: outside[old] for old, new in decoder.items()}
+    layout = recognise(whole) if decoder else found[root]
+    if layout is None:
+        layout, whole, decoder = found[root], inside, {}
+    others = tuple(each for each in found if each != root)
+    unused = tuple(name for name in outside if name not in decoder)
+    return Gathered(whole, layout, root, others, unused, obeyed=not word or bool(asked))
+
+
+def _encoders(tensors: State) -> Iterator[tuple[str, Layout]]:
+    """(root, layout) of every encoder."""
+    for name in tensors:
+        if name.rpartition(".")[2] != "cls_token":
+            continue
+        parts = name.split(".")[:-1]
+        for count in range(1, len(parts) + 1):
+            root = ".".join(parts[:count]) + "."
+            inside = {each.removeprefix(root): value for each, value in tensors.items() if each.startswith(root)}
+            layout = recognise(inside)
+            if layout is not None:
+                yield root, layout
+                break
+
+
+def _answers(root: str, word: str) -> bool:
+    return bool(word) and (is_average(root) if word == EMA else word in re.split(r"[._]", root))
+
+
+def _rank(root: str) -> tuple[bool, bool, int]:
+    """Before the averages the weights themselves; but the teacher before the student."""
+    return "student" in root or (is_average(root) and "teacher" not in root), is_average(root), len(root)
+
+
+def _decoder(outside: State) -> dict[str, str]:
+    """{name in the file: official name} of the one decoder among `outside`."""
+    found = {name: match for name in outside if (match := DECODER.fullmatch(name))}
+    roots = {match[1] for match in found.values() if match[2].startswith("decoder_blocks.")}
+    if len(roots) != 1:
+        return {}
+    return {name: match[2] for name, match in found.items() if match[1] in roots}
