@@ -7,6 +7,7 @@ import numpy as np
 
 from mae_hydra.data.audit_duplicates import equal_groups, near_pairs
 from mae_hydra.data.audit_listing import Finding, Level, found
+from mae_hydra.data.audit_look import APART, TURNED
 from mae_hydra.data.audit_tally import Tally
 
 # level, says, and both readings
@@ -47,8 +48,8 @@ _TRAITS: dict[str, tuple[Level, str, str]] = {
     "16 bits": ("note", "with 16 bits a channel", "scaled to 8"),
     "alpha": ("note", "with an alpha channel", "dropped when read, and what was transparent shows its hidden colour"),
     "palette": ("note", "with a palette", "read as RGB"),
-    "turned apart": TURNED_APART,
-    "turned by EXIF": ("note", "turned by the EXIF orientation", "read upright"),
+    APART: TURNED_APART,
+    TURNED: ("note", "turned by the EXIF orientation", "read upright"),
     "named as another format": ("note", "in another format than the name says", "read by content, not by name"),
 }
 
@@ -63,7 +64,7 @@ def file_findings(tallies: Sequence[Tally]) -> Iterator[Finding]:
     for trait, (level, says, way) in _TRAITS.items():
         names = [tally.name(row) for tally in tallies for row in tally.traits.get(trait, ())]
         if names:
-            yield found(level, trait, names, says, way)
+            yield found(level, trait.partition(",")[0], names, says, way)
 
 
 def size_findings(tallies: Sequence[Tally], crop: tuple[int, int]) -> Iterator[Finding]:

@@ -26,6 +26,8 @@ from mae_hydra.data.source import ImageSet
 from mae_hydra.errors import UserError
 
 THUMB = (8, 9)  # rows and columns of the tiny grey picture by which near-duplicates are found
+TURNED = "turned by EXIF"
+APART = f"{TURNED}, its map not"
 LEVELS = np.arange(256.0)
 _ENDINGS = {"JPEG": (".jpg", ".jpeg"), "PNG": (".png",), "WEBP": (".webp",), "TIFF": (".tif", ".tiff")}
 
@@ -100,9 +102,10 @@ class FileSplit:
         if self._class_ids is not None:
             look.class_id = int(self._class_ids[position])
         _compare_sizes(look)
-        if "turned by EXIF" in look.traits and look.labels is not None and not look.problems.get("size"):
+        if TURNED in look.traits and look.labels is not None and not look.problems.get("size"):
             photo, labels = self._root / self.name(position), self._root / self.labels_name(position)
-            look.traits += ("turned apart",) if turned_apart(photo, labels) else ()
+            if turned_apart(photo, labels):
+                look.traits = tuple(APART if trait == TURNED else trait for trait in look.traits)
         return look
 
     def sample(self, position: int) -> tuple[np.ndarray, np.ndarray | None]:
@@ -223,7 +226,7 @@ def _traits(encoded: bytes, name: str) -> Iterator[str]:
             if mode == "P":
                 yield "palette"
             if picture.getexif().get(ORIENTATION, 1) != 1:
-                yield "turned by EXIF"
+                yield TURNED
             if kind == "TIFF" and getattr(picture, "n_frames", 1) > 1:
                 yield "several pages"
             if not name.lower().endswith(_ENDINGS.get(kind, "")):
@@ -262,6 +265,6 @@ def _compare_sizes(look: Look) -> None:
     if look.pixels is None or look.labels is None or look.pixels.size == look.labels.size:
         return
     (height, width), (rows, columns) = look.pixels.size, look.labels.size
-    turned = (height, width) == (columns, rows) and "turned by EXIF" in look.traits
+    turned = (height, width) == (columns, rows) and TURNED in look.traits
     why = ", because EXIF turns the image and not the map" if turned else ""
     look.problems["size"] = f"image {width}x{height}, map {columns}x{rows}{why}"

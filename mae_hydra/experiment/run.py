@@ -29,6 +29,7 @@ from mae_hydra.experiment.same_run import (
     Trained,
     differ,
     facts_of,
+    refuse_other_classes,
     refuse_other_images,
     scores_differ,
     what_was_trained,
@@ -218,6 +219,8 @@ def _compare(
     if is_main():
         allowed, before = config.resume_data == "changed", trained.data or {}
         try:
+            if config.task != "pretrain":
+                refuse_other_classes(run_dir, before, facts)
             said = refuse_other_images(run_dir, before, facts, allowed) if before else ""
             found = (None, said, differ(before, facts, "validation") or scores_differ(plain, trained))
         except Refused as error:

@@ -119,7 +119,7 @@ def facts_of(config: DictConfig, data: ImageData) -> dict[str, Any]:
     root = config.data.get("root")
     there = root if root is None or "://" in str(root) else os.path.abspath(os.path.expanduser(str(root)))
     splits = {"train": _split(data.train), "validation": _split(data.validation)}
-    return {"root": there, **splits}
+    return {"root": there, "classes": list(data.class_names), **splits}
 
 
 def _split(image_set: ImageSet) -> dict[str, Any]:
@@ -127,6 +127,19 @@ def _split(image_set: ImageSet) -> dict[str, Any]:
         "images": len(image_set),
         "contents": image_set.contents() if isinstance(image_set, Comparable) else "embedded",
     }
+
+
+def refuse_other_classes(run_dir: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refused where the data call a class otherwise than they did: a row of the last layer would change its meaning."""
+    were, are = before.get("classes") or [], now.get("classes") or []
+    changed = [number for number, names in enumerate(zip(were, are, strict=False)) if len(set(names)) > 1]
+    if changed:
+        one = changed[0]
+        raise Refused(
+            f"{run_dir} was trained on other names of {len(changed)} classes, or another order of them: class {one} "
+            f"was {were[one]} and is {are[one]} now; give the data their names back, or start a new run from its "
+            "weights (init_from=), which goes by the names"
+        )
 
 
 def refuse_other_images(run_dir: Path, before: Mapping[str, Any], now: Mapping[str, Any], allowed: bool) -> str:

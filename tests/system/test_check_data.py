@@ -163,7 +163,7 @@ def test_each_defect_of_a_broken_set_is_named_once_with_its_file(root, audit, ca
         "grey": ("note", "training/train-000005.jpg"),
         "CMYK": ("note", "training/train-000006.jpg"),
         "16 bits": ("note", "training/train-000007.png"),
-        "turned by EXIF": ("note", "training/train-000008.jpg"),
+        "turned by EXIF": ("warning", "training/train-000008.jpg"),
         "alpha": ("note", "training/train-000011.png"),
         "ignored files": ("note", "training/notes.txt"),
         "zero label confirmed": ("note", ""),
