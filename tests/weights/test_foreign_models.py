@@ -240,6 +240,8 @@ def with_changes(encoder):
         "SatMAE": {n: v for n, v in encoder.items() if "patch_embed" not in n} | channels,
         "several class tokens, as Pixio.*8 class tokens": {**encoder, "cls_token": torch.zeros(1, 8, 16)},
         "BEiT, as it is pre-trained": {**encoder, "rel_pos_bias.relative_position_bias_table": torch.zeros(52, 2)},
+        "a ViT without a cls token, as I-JEPA": {n: v for n, v in encoder.items() if n != "cls_token"}
+        | {"blocks.0.attn.qkv.weight": torch.zeros(1)},
         "a Swin": {"layers.0.blocks.0.attn.relative_position_bias_table": torch.zeros(9, 2)},
         "a ResNet": {"layer1.0.conv1.weight": torch.zeros(1)},
         "a CLIP or SigLIP": {"visual.proj": torch.zeros(1)},
