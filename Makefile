@@ -4,14 +4,16 @@ VENV   ?= .venv
 PINNED ?= constraints.txt
 RUN    := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
+PEERS  := $(VENV)/.peers
 
-.PHONY: help setup demo check lint test test-lowest clean
+.PHONY: help setup demo check lint test test-lowest mutants clean
 
 help:
 	@echo "make demo         environment, then the whole story on embedded data (6 to 7 minutes on 2 cores)"
 	@echo "make test         environment, then every check (25 minutes on 2 cores)"
 	@echo "make check        style, types and the quick tests (about 4 minutes on 2 cores)"
 	@echo "make test-lowest  the quick tests with the oldest versions that are allowed, in .venv-lowest (Python 3.11 or 3.12)"
+	@echo "make mutants      40 small faults put into one room (ROOM=optim), and which of them its quick tests do not notice"
 	@echo "make setup        only the environment, in $(VENV)"
 	@echo "make clean        remove the environments and caches (outputs/ stays)"
 
@@ -23,19 +25,26 @@ $(STAMP): pyproject.toml $(PINNED)
 	@$(PYTHON) -m venv $(VENV)
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint $(PINNED) --editable ".[dev]"
 	@touch $@
+	@echo "The environment is ready. To use it in this shell: source $(VENV)/bin/activate"
 
 demo: setup
 	@$(RUN) -m mae_hydra demo
+	@echo "To go on from here: source $(VENV)/bin/activate"
 
 lint: setup
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
-check: lint
+# What tests compare with: mmsegmentation's Python files, without its compiled operators.
+$(PEERS): $(STAMP) tests/peers.txt
+	@MMCV_WITH_OPS=0 $(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement tests/peers.txt
+	@touch $@
+
+check: lint $(PEERS)
 	$(RUN) -m pytest -q -n 2 --dist worksteal -m "not slow"
 
-test: lint
+test: lint $(PEERS)
 	$(RUN) -m pytest -q -n 2 --dist worksteal
 
 # Old versions warn of what newer ones have mended: here that is no error.
@@ -44,5 +53,11 @@ test-lowest:
 	@$(MAKE) --no-print-directory setup VENV=.venv-lowest PINNED=constraints-lowest.txt
 	.venv-lowest/bin/python -m pytest -q -n 2 --dist worksteal -m "not slow" -W default
 
+ROOM    ?= optim
+MUTANTS ?= 40
+mutants: setup
+	@test -x .venv-mutants/bin/cosmic-ray || { $(PYTHON) -m venv .venv-mutants && .venv-mutants/bin/pip install --quiet --disable-pip-version-check cosmic-ray==8.7.0; }
+	@.venv-mutants/bin/python tests/mutants.py $(ROOM) --number $(MUTANTS) --python $(RUN)
+
 clean:
-	rm -rf $(VENV) .venv-lowest .pytest_cache .ruff_cache .mypy_cache build *.egg-info
+	rm -rf $(VENV) .venv-lowest .venv-mutants .pytest_cache .ruff_cache .mypy_cache build *.egg-info

@@ -6,7 +6,10 @@ For example
     python train.py -m +sweep=mask_ratio                   a sweep
 """
 
-from mae_hydra.experiment.launch import launch
+from mae_hydra import installed
 
 if __name__ == "__main__":
+    installed.require()
+    from mae_hydra.experiment.launch import launch
+
     raise SystemExit(launch())

@@ -1,5 +1,12 @@
 """What went wrong, for the person at the keyboard."""
 
+import errno
+import os
+from pathlib import Path
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_OF_THE_PLACE = (*_FULL, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG)
+
 
 class UserError(Exception):
     """One clear sentence: what was wrong, what came, and the way out.
@@ -7,3 +14,29 @@ class UserError(Exception):
     Commands print it without a traceback and end with a non-zero exit code. Everything else that is raised is a
     defect of the program and keeps its traceback.
     """
+
+
+def unwritable(error: BaseException, way_out: str) -> str | None:
+    """What to tell a person whose files cannot be written or read, with the `way_out`; None for any other error.
+
+    The cause counts too: libraries wrap what the system said in errors of their own.
+    """
+    found: BaseException | None = error
+    while found is not None and not (isinstance(found, OSError) and found.errno in _OF_THE_PLACE):
+        found = found.__cause__ or found.__context__
+    if not isinstance(found, OSError):
+        return None
+    place = Path(os.fsdecode(found.filename)) if isinstance(found.filename, (str, bytes)) else None
+    if place is not None and place.suffix == ".partial":  # a temporary name says nothing to a person
+        place = place.parent
+    if place is not None and place.exists() and not os.access(place, os.R_OK):
+        return f"{place} may not be read ({found.strerror})"
+    first = "make room, or " if found.errno in _FULL else ""
+    return f"cannot write {place or 'a file'}: {found.strerror}; {first}{way_out}"
+
+
+def short(text: object, most: int = 120) -> str:
+    """As much of a text from a file as a sentence can carry, in characters that a terminal only shows."""
+    cut = str(text)[: most + 1]
+    shown = "".join(letter if letter.isprintable() else "?" for letter in cut)
+    return shown if len(cut) <= most else f"{shown[:most]}…"

@@ -6,7 +6,7 @@ C classes (or channels, where an image is meant).
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -86,6 +86,28 @@ class Trainable(Protocol):
         ...
 
 
+def classifies(model: Any) -> Literal["pixels", "images"] | None:
+    """What a model says that it gives a class to (its attribute of this name), and learns it from; None: nothing.
+
+    Beside it `training_only` names the parts that only `loss` uses.
+    """
+    return getattr(model, "classifies", None)
+
+
+@runtime_checkable
+class TwoPart(Protocol):
+    """A model whose loss falls into two parts, so that batch normalisation can see a whole step (`batch_norm=step`).
+
+    `loss(batch)` is `loss_of(features(batch), batch)`.
+    """
+
+    def features(self, batch: Batch) -> tuple[Tensor, ...]:
+        """Tensors with the batch first, in which images know nothing of each other beyond their micro-batch."""
+        ...
+
+    def loss_of(self, features: tuple[Tensor, ...], batch: Batch) -> Loss: ...
+
+
 class Evaluator(Protocol):
     """Owns its data, its metric, its pictures and its clock; the loop only asks `due`."""
 
@@ -96,6 +118,15 @@ class Evaluator(Protocol):
     def due(self, step: int, total_steps: int) -> bool: ...
 
     def run(self, model: nn.Module, step: int) -> Evaluation: ...
+
+
+@runtime_checkable
+class OnFiles(Protocol):
+    """An evaluator that tells on what its numbers stand."""
+
+    def stamps(self) -> list[str]:
+        """What changes with each of the files that it looks at, and with nothing else."""
+        ...
 
 
 class Tracker(Protocol):

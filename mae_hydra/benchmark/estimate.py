@@ -7,18 +7,26 @@ import torch
 from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 
+from mae_hydra.batch_norm import loss_of_a_step
 from mae_hydra.engine.settings import AUTOCAST
 from mae_hydra.engine.sharding import blocks_of
 from mae_hydra.flops import faked
-from mae_hydra.models import Classifier
-from mae_hydra.types import Batch
+from mae_hydra.types import Batch, Loss, classifies
 
 
 class Activations(NamedTuple):
-    """Bytes that are kept for the backward pass: of every image, and however many there are (casts of weights)."""
+    """Bytes that are kept for the backward pass: of every image, and however many there are (casts of weights).
+
+    `of_step`: needed instead of all images' `per_image` where that is less.
+    """
 
     per_image: int
     fixed: int
+    of_step: int = 0
+
+    def of(self, images: int) -> int:
+        """Of so many at a time."""
+        return self.fixed + max(self.per_image * images, self.of_step)
 
 
 def activations(model: nn.Module, precision: str, *, recompute: bool = False) -> Activations:
@@ -42,6 +50,32 @@ def state_bytes(model: nn.Module, *, average: bool) -> tuple[int, int]:
 
 def _saved(model: nn.Module) -> int:
     return sum(tensor.numel() for tensor in model.state_dict().values())
+
+
+def activations_of_a_step(model: Any, precision: str, images: int, *, recompute: bool = False) -> Activations:
+    """The same with `engine.batch_norm=step` and so many images in a process's part of a step.
+
+    What follows the encoder is kept of all of them, and given back before the first of them is encoded again; then
+    there are the gradients of their features.
+    """
+    whole = activations(model, precision, recompute=recompute)
+    two, four = (_kept(InTwoPasses(model), precision, number, recompute=False) for number in (2, 4))
+    after = (four - two) // 2
+    with faked(model) as copy, _autocast(precision in AUTOCAST):
+        features = sum(part.nbytes for part in copy.features(example_batch(copy, 2))) // 2
+    return Activations(max(whole.per_image - after, 0), whole.fixed + features * images, (after - features) * images)
+
+
+class InTwoPasses(nn.Module):
+    """`model` as a step with `engine.batch_norm=step` computes it, of which every image is a micro-batch."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def loss(self, batch: Batch) -> Loss:
+        parts = zip(batch.images.split(1), batch.labels.split(1), strict=True)  # type: ignore[union-attr]  # it has some
+        return loss_of_a_step(self.model, [Batch(*part) for part in parts])
 
 
 class _Storages:
@@ -92,7 +126,7 @@ def _kept(model: nn.Module, precision: str, images: int, recompute: bool) -> int
             block.forward = input_only(block.forward)
         try:
             with kept.noting():
-                copy.loss(example_batch(copy, images))
+                copy.loss(example_batch(copy.model if isinstance(copy, InTwoPasses) else copy, images))
         finally:
             for block in blocks:
                 del block.forward
@@ -103,15 +137,21 @@ def _autocast(enabled: bool) -> AbstractContextManager[Any]:
     return torch.autocast("cpu", dtype=torch.bfloat16) if enabled else nullcontext()
 
 
-def example_batch(model: Any, images: int, size: tuple[int, int] | None = None) -> Batch:
+def example_batch(model: Any, images: int, size: tuple[int, int] | None = None, *, noise: bool = False) -> Batch:
     """As many empty images as `images` says, with labels of the kind that the model learns from.
 
-    `size`: (H, W) in pixels, by default those that the encoder is made for.
+    `size`: (H, W) in pixels, by default those that the encoder is made for. `noise`: bytes and classes are drawn, from
+    a fixed seed.
     """
     size = size or model.encoder.image_size
+    pictures = torch.zeros(images, model.encoder.in_chans, *size, dtype=torch.uint8)
     labels = None
-    if isinstance(model, Classifier):
-        labels = torch.zeros(images, dtype=torch.int64)
-    elif hasattr(model, "num_classes"):
-        labels = torch.zeros(images, *size, dtype=torch.uint8)
-    return Batch(torch.zeros(images, model.encoder.in_chans, *size, dtype=torch.uint8), labels)
+    if (kind := classifies(model)) is not None:
+        shape, dtype = ((images, *size), torch.uint8) if kind == "pixels" else ((images,), torch.int64)
+        labels = torch.zeros(shape, dtype=dtype)
+    if noise:
+        dice = torch.Generator().manual_seed(0)
+        pictures.random_(0, 256, generator=dice)
+        if labels is not None:
+            labels.random_(0, model.num_classes, generator=dice)
+    return Batch(pictures, labels)

@@ -1,10 +1,9 @@
 """mmsegmentation itself as a peer, where its Python files can be imported: its own modules with our weights.
 
-It does not install beside a current torch, but unpacked somewhere on PYTHONPATH it runs:
+Its maintained fork installs beside a current torch, without its compiled operators:
 
-    pip install --target peers --no-deps mmsegmentation==1.2.2 mmengine==0.10.7 mmcv-lite==2.2.0 addict yapf termcolor \
-        prettytable ftfy wcwidth platformdirs scipy opencv-python-headless
-    PYTHONPATH=peers mae-hydra benchmark step model=upernet_vitb data=ade20k
+    MMCV_WITH_OPS=0 pip install --no-deps --requirement tests/peers.txt
+    mae-hydra benchmark step model=upernet_vitb data=ade20k
 """
 
 import importlib.util

@@ -53,7 +53,7 @@ def plain_upernet_step(model: UPerNet, settings: Settings, batch: Batch, lr: flo
     def step() -> None:
         optimizer.zero_grad()
         with settings.autocast():
-            levels = peer._levels(batch.images)
+            levels = peer.pyramid(list(peer.features(batch)))
             loss = cross_entropy(resize(peer.head(levels), labels.shape[1:]), labels)
             if peer.auxiliary is not None:
                 logits = peer.auxiliary(levels[AUXILIARY_LEVEL])

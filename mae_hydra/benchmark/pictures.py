@@ -25,7 +25,8 @@ from mae_hydra.errors import UserError
 from mae_hydra.experiment import entry
 from mae_hydra.experiment.construct import build
 from mae_hydra.experiment.evaluate import evaluate
-from mae_hydra.experiment.evaluation_plan import command_line
+from mae_hydra.experiment.evaluation_plan import PARTS
+from mae_hydra.experiment.recorded import recorded
 from mae_hydra.inference import MultiscaleFlip, Slide
 from mae_hydra.models import UPerNet
 from mae_hydra.seeds import seed_device
@@ -157,7 +158,7 @@ def _training_peak(config: DictConfig, settings: Settings) -> tuple[int | None, 
 def _configured(path: Path | None, words: Sequence[str]) -> tuple[DictConfig, Checkpoint | None, Settings]:
     """The configuration of a segmentation model, with its checkpoint where `path` names one."""
     checkpoint = None if path is None else read_checkpoint(path, prefer="best")
-    config = composed(words if path is None or checkpoint is None else command_line(checkpoint, words))
+    config = composed(words) if checkpoint is None else recorded(checkpoint, words, PARTS).config
     if config.task != "segment":
         raise UserError(f"this benchmark takes a UPerNet, got {config.name}; use model=upernet_vitb")
     settings: Settings = build(config.engine, "engine")

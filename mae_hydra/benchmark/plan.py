@@ -9,15 +9,23 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from mae_hydra.benchmark.estimate import Activations, activations, example_batch, state_bytes
+from mae_hydra.batch_norm import learned_statistics
+from mae_hydra.benchmark.estimate import (
+    Activations,
+    InTwoPasses,
+    activations,
+    activations_of_a_step,
+    example_batch,
+    state_bytes,
+)
 from mae_hydra.benchmark.parts import count_parts
 from mae_hydra.data.source import height_width
 from mae_hydra.engine import cut_batch
 from mae_hydra.engine.parallel import recompute_blocks
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.check import check
-from mae_hydra.experiment.compose import compose_config
+from mae_hydra.experiment.batch_statistics import doubtful_statistics
 from mae_hydra.experiment.construct import build, complete, evaluator_nodes
+from mae_hydra.experiment.recorded import composed
 from mae_hydra.flops import training_flops
 
 # (training, validation) images of data sets that need not be here to plan for them.
@@ -60,20 +68,19 @@ class Plan:
         return self.total_flops / (self.devices * peak_tflops * 1e12 * mfu) / 3600
 
     def memory_bytes(self, precision: str, images: int) -> int:
-        kept = self.memory[precision]
-        return self.state + kept.fixed + kept.per_image * images
+        return self.state + self.memory[precision].of(images)
 
     def numbers(self) -> dict[str, Any]:
         return asdict(self) | {"total_flops": self.total_flops}
 
 
 def plan(words: Sequence[str], *, devices: int | None, images: int | None) -> Plan:
-    """The plan of `python train.py <words>` on `devices` devices, by default those of `engine.devices`.
+    """The plan of `python train.py <words>` on `devices` devices, by default those of `engine.devices`; `words` may
+    begin with a run, whose like is planned.
 
     `images`: how many the training set has, where it is not on this machine and not of known size.
     """
-    config = compose_config(words)
-    check(config)
+    config = composed(words)
     if devices is None:
         devices = 1 if config.engine.devices == "auto" else int(config.engine.devices)
     counts, assumed = _images(config, images)
@@ -89,11 +96,22 @@ def plan(words: Sequence[str], *, devices: int | None, images: int | None) -> Pl
     rates = [group["initial_lr"] for group in optimizer.param_groups]
     state, checkpoint = state_bytes(model, average=config.engine.ema_decay is not None)
     recompute = config.engine.recompute
-    memory = {precision: activations(model, precision, recompute=recompute) for precision in ("bf16", "fp32")}
+    doubt = doubtful_statistics(model, cut, config.engine.batch_norm)
+    together = config.engine.batch_norm == "step" and cut.accumulate > 1 and bool(learned_statistics(model))
+    memory = {
+        precision: activations_of_a_step(model, precision, cut.micro_batch * cut.accumulate, recompute=recompute)
+        if together
+        else activations(model, precision, recompute=recompute)
+        for precision in ("bf16", "fp32")
+    }
     if recompute:
         recompute_blocks(model)
     build(config.augment, "augment")  # what cannot be is said here, as it is before a run
-    flops = _flops(model, config, schedule.steps / steps_per_epoch)
+    flops = (
+        training_flops(InTwoPasses(model), example_batch(model, 2))
+        if together
+        else _flops(model, config, schedule.steps / steps_per_epoch)
+    )
     evaluations, evaluated = _evaluations(config, counts[1], schedule.steps)
     made = Plan(
         name=config.name,
@@ -117,7 +135,7 @@ def plan(words: Sequence[str], *, devices: int | None, images: int | None) -> Pl
         memory=memory,
         evaluations=evaluations,
         evaluation_share=evaluated * flops / 3 / (flops * schedule.steps * config.engine.global_batch),
-        warnings=[],
+        warnings=[] if doubt is None else [doubt],
     )
     made.warnings.extend(_warnings(made, config))
     return made

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from mae_hydra.accelerators import peak_tflops
 from mae_hydra.benchmark.counting import counting
+from mae_hydra.benchmark.estimate import example_batch
 from mae_hydra.benchmark.measured import Floor, Measured, gigabytes, timing_numbers, timing_table
 from mae_hydra.benchmark.memory import PeakMemory, kept_bytes
 from mae_hydra.benchmark.mmsegmentation import mmsegmentation_step
@@ -17,12 +18,11 @@ from mae_hydra.benchmark.peers import huggingface_step, plain_mae_step, plain_up
 from mae_hydra.benchmark.rates import matrix_rate
 from mae_hydra.benchmark.saving import saving
 from mae_hydra.benchmark.timing import alternate, wait
-from mae_hydra.benchmark.workloads import TrainingStep, noise_batch
+from mae_hydra.benchmark.workloads import TrainingStep
 from mae_hydra.engine import Settings, cut_batch
 from mae_hydra.engine.settings import AUTOCAST
-from mae_hydra.experiment.check import check
-from mae_hydra.experiment.compose import compose_config
 from mae_hydra.experiment.construct import build, complete
+from mae_hydra.experiment.recorded import composed
 from mae_hydra.flops import training_flops
 from mae_hydra.models import MAE, UPerNet
 from mae_hydra.seeds import seed_device
@@ -115,7 +115,8 @@ def _matrix_floor(model: Any, batch: Batch, settings: Settings, images: int) -> 
 
 def metrics(words: Sequence[str], size: tuple[int, int], rounds: int) -> Measured:
     """A picture's predictions into the confusion matrix, with the classes and on the device that `words` say."""
-    config = composed(words if any(word.startswith("model=") for word in words) else ["model=upernet_vitb", *words])
+    chosen = [] if any(word.startswith("model=") for word in words) else ["model=upernet_vitb"]
+    config = composed([*chosen, *words])
     settings: Settings = build(config.engine, "engine")
     return counting(size, config.data.num_classes, rounds, settings.torch_device)
 
@@ -128,17 +129,10 @@ def checkpoint(words: Sequence[str], rounds: int) -> Measured:
     return saving(work.state.model, work.state.optimizer, settings, config.name, rounds)
 
 
-def composed(words: Sequence[str]) -> DictConfig:
-    config = compose_config(words)
-    check(config)
-    return config
-
-
 def training_step(config: DictConfig, settings: Settings) -> tuple[TrainingStep, Any, Any]:
     seed_device(config.seed, "init")
     model = build(config.model, "model").to(settings.torch_device).train()
     optimizer = complete("optimizer", build(config.optimizer, "optimizer"), model)
     cut = complete("engine", cut_batch, settings.global_batch, config.data.batch_size, 1)
-    classes = getattr(model, "num_classes", 0)
-    batch = noise_batch(model.encoder.image_size, model.encoder.in_chans, cut.micro_batch, classes)
+    batch = example_batch(model, cut.micro_batch, noise=True)
     return TrainingStep(model, optimizer, settings, batch, cut.accumulate), model, batch

@@ -5,7 +5,9 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from mae_hydra.errors import UserError
+from mae_hydra.errors import UserError, unwritable
+from mae_hydra.names import harmless
+from mae_hydra.terminal import lasting_streams
 
 # verb -> (module, one line of help); the module has `arguments(parser)` and `run(options) -> exit code`
 VERBS = {
@@ -14,6 +16,7 @@ VERBS = {
     "evaluate": ("evaluate", "scores of a run or checkpoint, on any data, by any protocol; goes on where it stopped"),
     "predict": ("predict", "class maps and overlays of pictures of your own, or reconstructions"),
     "report": ("report", "a run or a sweep as one page: tables, curves, figures and pictures, to look at or to mail"),
+    "replay": ("replay", "any step of a run again: its pictures, loss and gradients, bit for bit"),
     "diff": ("diff", "what differs between two runs: configuration, code, data, machine, results"),
     "dashboard": ("dashboard", "W&B workspaces and a report of a project, made by code"),
     "plan": ("plan", "what a run will take: memory, steps, hours, learning rate; before a GPU is booked"),
@@ -28,7 +31,11 @@ VERBS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry of the console script; returns the exit code."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    with lasting_streams():
+        return _main(list(sys.argv[1:] if arguments is None else arguments))
+
+
+def _main(words: list[str]) -> int:
     if words[:1] == ["train"]:  # everything behind it is Hydra's
         from mae_hydra.experiment.launch import launch
 
@@ -36,20 +43,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="mae-hydra", description="Masked autoencoders and UPerNet, composed with Hydra."
     )
+    chosen = parser
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for verb, (module, summary) in VERBS.items():
         sub = verbs.add_parser(verb, help=summary, description=summary)
         if words[:1] == [verb]:
+            chosen = sub
             importlib.import_module(f"mae_hydra.commands.{module}").arguments(sub)
     options, rest = parser.parse_known_args(words)
     _take_overrides(parser, options, rest)
     try:
         return int(importlib.import_module(f"mae_hydra.commands.{VERBS[options.verb][0]}").run(options))
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return _say(str(error))
+    except OSError as error:
+        way_out = "another place with --out" if "--out " in chosen.format_usage() else "another place"
+        sentence = unwritable(error, f"give {way_out}")
+        if sentence is None:
+            raise
+        return _say(sentence)
     except KeyboardInterrupt:
         return 130
+
+
+def _say(sentence: str) -> int:
+    print(f"error: {harmless(sentence)}", file=sys.stderr)
+    return 1
 
 
 def _take_overrides(parser: argparse.ArgumentParser, options: argparse.Namespace, rest: Sequence[str]) -> None:

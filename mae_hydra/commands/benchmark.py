@@ -23,26 +23,48 @@ WHAT = {
 }
 
 
+DEFAULTS = {"rounds": 5, "size": [512, 683], "alone": False, "shares": False, "images": 200}
+TAKES = {  # which of these a benchmark looks at
+    "parts": (),
+    "step": ("rounds", "alone"),
+    "inference": ("rounds", "size", "alone", "shares"),
+    "loading": ("rounds", "size", "images"),
+    "metrics": ("rounds", "size"),
+    "checkpoint": ("rounds",),
+    "start-up": ("rounds",),
+    "growth": ("rounds",),
+    "scaling": (),
+    "results-row": ("images",),
+}
+
+
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = "\n".join(f"{name:12} {line}" for name, line in WHAT.items())
     parser.add_argument("what", choices=tuple(WHAT))
-    parser.add_argument("words", nargs="*", help="overrides; for inference and results-row a checkpoint first")
-    parser.add_argument("--rounds", type=int, default=5, help="alternating rounds (default: %(default)s)")
-    parser.add_argument("--size", type=int, nargs=2, default=[512, 683], metavar=("H", "W"), help="of the picture")
-    parser.add_argument("--alone", action="store_true", help="of inference: without the loop that it stands beside")
-    parser.add_argument("--shares", action="store_true", help="of inference: also without each of its shortcuts")
     parser.add_argument(
-        "--images", type=int, default=200, help="of results-row: pictures that fps is taken over (default: %(default)s)"
+        "words", nargs="*", help="overrides; of a run or checkpoint (parts, step, inference, results-row) it first"
+    )
+    parser.add_argument("--rounds", type=int, help=f"alternating rounds (default: {DEFAULTS['rounds']})")
+    parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="size of the picture (default: 512 683)")
+    parser.add_argument("--alone", action="store_true", default=None, help="step, inference: nothing beside it")
+    parser.add_argument("--shares", action="store_true", default=None, help="inference: also without each shortcut")
+    parser.add_argument(
+        "--images", type=int, help=f"pictures that fps or loading is taken over (default: {DEFAULTS['images']})"
     )
     parser.add_argument("--out", type=Path, help="all numbers as JSON; of growth also the figure, as PNG beside it")
 
 
 def run(options: argparse.Namespace) -> int:
-    from rich.console import Console
-
     from mae_hydra.experiment.status import write_json
+    from mae_hydra.terminal import plain_console
 
+    for name, default in DEFAULTS.items():
+        if getattr(options, name) is None:
+            setattr(options, name, default)
+        elif name not in TAKES[options.what]:
+            takes = " and ".join(f"--{each}" for each in TAKES[options.what]) or "none of these options"
+            raise UserError(f"--{name} changes nothing of benchmark {options.what}, which takes {takes}; leave it out")
     for name, least in (("rounds", 1), ("images", 1)):
         if getattr(options, name) < least:
             raise UserError(f"--{name} must be at least {least}, got {getattr(options, name)}")
@@ -56,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         measured = _measure(options)
         shown, numbers = measured.table, measured.numbers
-    Console().print(shown)
+    plain_console().print(shown)
     if options.out is not None:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         write_json(options.out, numbers)
@@ -71,12 +93,14 @@ def _measure(options: argparse.Namespace) -> "Measured":
         checkpoint = Path(words.pop(0))
     if options.what in ("results-row", "inference"):
         return _of_pictures(options, checkpoint, words)
-    if checkpoint is not None:
+    if checkpoint is not None and options.what in ("parts", "step"):
+        words.insert(0, str(checkpoint))
+    elif checkpoint is not None:
         raise UserError(f"{options.what} takes overrides only, such as model=upernet_vitb; got {checkpoint}")
     if options.what == "parts":
         return report.parts(words)
     if options.what == "step":
-        return report.step(words, options.rounds)
+        return report.step(words, options.rounds, alone=options.alone)
     return _of_the_machine(options, words)
 
 

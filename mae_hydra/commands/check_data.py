@@ -25,17 +25,24 @@ def run(options: argparse.Namespace) -> int:
         if value is not None and value < least:
             raise UserError(f"--{name} must be at least {least}, got {value}")
     from omegaconf import OmegaConf
-    from rich.console import Console
 
+    from mae_hydra import atomic
     from mae_hydra.commands.check_data_report import show, write
     from mae_hydra.data.audit import audit
     from mae_hydra.experiment.check import check
     from mae_hydra.experiment.compose import compose_config
+    from mae_hydra.owned import Owned
+    from mae_hydra.terminal import plain_console
 
     config = compose_config(options.overrides)
     check(config)
     settings: Any = OmegaConf.to_container(config.data, resolve=True)
-    console = Console()
+    name = Path(settings.get("root") or settings["_target_"].rpartition(".")[2]).name
+    out = options.out or Path(config.paths.output_root) / "check_data" / name
+    owned = Owned(out, "check-data", trusted=options.out is None)
+    owned.check(out / "report.json")  # before hours of looking
+    atomic.check_writable(out, "give another folder with --out")
+    console = plain_console()
     listing, refusal = _listing(config, settings)
     with _Progress(console) as progress:
         found = audit(
@@ -46,9 +53,7 @@ def run(options: argparse.Namespace) -> int:
             refusal=refusal,
             advance=progress.advance,
         )
-    name = Path(settings.get("root") or settings["_target_"].rpartition(".")[2]).name
-    out = options.out or Path(config.paths.output_root) / "check_data" / name
-    pictures = write(found, settings, out)
+    pictures = write(found, settings, owned)
     show(console, found, settings, out, pictures)
     return 1 if found.num_errors else 0
 
@@ -56,9 +61,10 @@ def run(options: argparse.Namespace) -> int:
 def _listing(config: Any, settings: Any) -> Any:
     """The listing, and what the reader itself says of the set (None: it takes it)."""
     from mae_hydra.data.audit import list_files, list_samples
-    from mae_hydra.experiment.construct import build, locate
+    from mae_hydra.experiment.construct import build
+    from mae_hydra.experiment.trust import judge
 
-    listing = list_files(locate(settings["_target_"]), settings)
+    listing = list_files(judge(settings["_target_"], "data", "person"), settings)
     if listing is None:
         return list_samples(build(config.data, "data")), None
     try:

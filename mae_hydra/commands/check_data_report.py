@@ -10,10 +10,13 @@ from rich.table import Table
 from rich.text import Text
 
 from mae_hydra.data.audit import Audit, Tally
+from mae_hydra.data.label_table import UNLABELLED, LabelTable
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.status import write_json
 from mae_hydra.figures import fit, legend_of, overlay, save, sheet
 from mae_hydra.figures.gallery import gallery
+from mae_hydra.names import clean
+from mae_hydra.owned import Owned
 
 COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 CELL = 224
@@ -22,8 +25,9 @@ NUM_PAIRS = 8
 MOST_ROWS = 30  # of the class table; more classes are cut to the most frequent and the rarest
 
 
-def write(found: Audit, settings: Mapping[str, Any], out: Path) -> list[Path]:
+def write(found: Audit, settings: Mapping[str, Any], owned: Owned) -> list[Path]:
     """report.json, and the pictures; gives the paths of the latter."""
+    out = owned.folder
     measured = found.statistics and dict(zip(("mean", "std"), found.statistics, strict=True))
     configured = {key: list(settings[key]) for key in ("mean", "std")}
     report = {
@@ -45,13 +49,13 @@ def write(found: Audit, settings: Mapping[str, Any], out: Path) -> list[Path]:
         "seconds": found.seconds,
         "images_per_second": _rate(found),
     }
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(out / "report.json", report)
+    write_json(owned.claim(out / "report.json"), report)
     pictures = {"samples.png": _samples(found), "duplicates.png": _duplicates(found)}
     for name, pixels in pictures.items():
-        (out / name).unlink(missing_ok=True)  # of an earlier audit
+        if out / name in owned:
+            (out / name).unlink(missing_ok=True)  # of an earlier audit
         if pixels is not None:
-            save(pixels, out / name)
+            save(pixels, owned.claim(out / name))
     return [out / name for name, pixels in pictures.items() if pixels is not None]
 
 
@@ -60,7 +64,7 @@ def show(console: Console, found: Audit, settings: Mapping[str, Any], out: Path,
     if found.findings:
         table = Table(title="Findings", title_justify="left", show_header=False, show_lines=True)
         for each in found.findings:
-            table.add_row(Text(each.level, style=COLOURS[each.level]), Text(each.sentence))
+            table.add_row(Text(each.level, style=COLOURS[each.level]), Text(clean(each.sentence)))
         console.print(table)
     if found.num_looked_at:
         console.print(_facts_table(found))
@@ -76,7 +80,7 @@ def show(console: Console, found: Audit, settings: Mapping[str, Any], out: Path,
     text = Text(f"{verdict}", style=COLOURS["error"] if found.num_errors else "green")
     text.append(f" · {_many(found.num_looked_at, 'sample')} in {found.seconds:.1f} s ({_rate(found):.0f}/s)", "default")
     console.print(text, soft_wrap=True)
-    console.print(" ".join(map(str, [out / "report.json", *pictures])), highlight=False, soft_wrap=True)
+    console.print(" ".join(map(clean, [out / "report.json", *pictures])), highlight=False, soft_wrap=True)
 
 
 def _facts_table(found: Audit) -> Table:
@@ -128,7 +132,9 @@ def _class_table(found: Audit) -> Table:
             for column in columns
         ]
         absent = any(row[column] == 0 for column in columns)
-        table.add_row(Text(f"{row['class']} {row['name']}"), *values, style=COLOURS["warning"] if absent else None)
+        table.add_row(
+            Text(clean(f"{row['class']} {row['name']}")), *values, style=COLOURS["warning"] if absent else None
+        )
     return table
 
 
@@ -158,18 +164,19 @@ def _some_of(tally: Tally, count: int) -> list[tuple[Tally, int]]:
 def _overlays(found: Audit, chosen: Sequence[tuple[Tally, int]]) -> np.ndarray:
     """Image and class map in one reading, or in both where the data leaves open which is meant."""
     doubt = any(finding.kind in ("zero label", "zero label open") for finding in found.findings)
-    readings = [reading for reading in (found.reading, found.reading.other() if doubt else None) if reading]
-    tables = [table for reading in readings if (table := reading.table()) is not None]
+    readings = [found.reading, *(found.alternatives if doubt else ())]
+    readings = [reading for reading in readings if reading.fits()]
+    tables = [reading.table() for reading in readings]
     rows, maps = [], []
     for tally, row in chosen:
         image, stored = _shown(tally, row)
         assert stored is not None
         large = fit(image, CELL)
-        classes = [fit(table[1][stored], CELL, "nearest") for table in tables]
+        classes = [fit(_drawn(table, stored), CELL, "nearest") for table in tables]
         maps += classes
         palette = found.listing.palette
         rows.append([large, *(overlay(large, each, palette, opacity=0.6, boundaries=True) for each in classes)])
-    titles = [f"reduce_zero_label={str(reading.reduce_zero_label).lower()}" for reading in readings]
+    titles = [reading.convention().replace("data.", "") for reading in readings]
     columns = ["image", *(titles if doubt else ["labels"])]
     half = -(-len(rows) // 2)
     pairs = [left + right for left, right in zip(rows[:half], [*rows[half:], []], strict=False)]
@@ -181,6 +188,11 @@ def _overlays(found: Audit, chosen: Sequence[tuple[Tally, int]]) -> np.ndarray:
         cell=CELL,
         group=len(columns),
     )
+
+
+def _drawn(table: LabelTable, stored: np.ndarray) -> np.ndarray:
+    """Classes uint8 (H, W), and 255 for all that counts for nothing."""
+    return np.where(table.counted, table.class_of, UNLABELLED).astype(np.uint8)[stored]
 
 
 def _duplicates(found: Audit) -> np.ndarray | None:

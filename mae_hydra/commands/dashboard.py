@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from mae_hydra.errors import UserError
+from mae_hydra.owned import Owned
+
+DEFAULT = Path("outputs/dashboards")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +20,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--save", action="store_true", help="save them; needs `wandb login`. Else they are only written"
     )
-    parser.add_argument("--out", type=Path, default=Path("outputs/dashboards"), help="as JSON (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=DEFAULT, help="as JSON (default: %(default)s)")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -36,10 +39,10 @@ def run(options: argparse.Namespace) -> int:
         raise UserError(
             f"dashboards need a package of their own ({error}): pip install 'mae-hydra[dashboards]'"
         ) from error
-    options.out.mkdir(parents=True, exist_ok=True)
+    owned = Owned(options.out, "dashboard", trusted=options.out == DEFAULT)
     for name, each in made.items():
         path = options.out / f"{name}.json"
-        path.write_text(json.dumps(dashboards.described(each), indent=1) + "\n")
+        owned.claim(path).write_text(json.dumps(dashboards.described(each), indent=1) + "\n")
         if options.save:
             _save(name, each)
         else:

@@ -5,19 +5,28 @@ Three ordinary training runs in fresh processes, each as a person would type it;
 
 import argparse
 import json
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from mae_hydra.errors import UserError
+from mae_hydra.owned import Owned
 
+DEFAULT = Path("outputs/demo")
+LEFT = {  # in its folder at the end, by task
+    "segment": [
+        "results.json",
+        "results.md",
+        *(f"figures/{name}.png" for name in ("reconstructions", "segmentations", "curves", "classes")),
+    ],
+    "classify": ["classification.json", "classification.md"],
+}
 SEGMENT = {"pre-trained": "pretrained", "from scratch": "scratch"}  # what it is called -> its directory
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, default=Path("outputs/demo"), help="where to write (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=DEFAULT, help="where to write (default: %(default)s)")
     parser.add_argument("--seeds", default="0", help="repeat everything for each, e.g. 0,1,2 (default: %(default)s)")
     parser.add_argument(
         "--task",
@@ -37,6 +46,11 @@ def run(options: argparse.Namespace) -> int:
         seeds = [int(seed) for seed in options.seeds.split(",")]
     except ValueError as error:
         raise UserError(f"--seeds takes whole numbers with commas between them, got {options.seeds!r}") from error
+    owned = Owned(options.out, "demo", trusted=options.out == DEFAULT)
+    for name in LEFT[options.task]:  # before minutes of training
+        owned.check(options.out / name)
+    for name in LEFT[options.task]:
+        owned.claim(options.out / name)
     folders = [options.out if len(seeds) == 1 else options.out / f"seed{seed}" for seed in seeds]
     if options.task == "classify":
         return _classify(options.out, dict(zip(seeds, folders, strict=True)), options.overrides)
@@ -69,8 +83,10 @@ def _classify(out: Path, folders: dict[int, Path], overrides: list[str]) -> int:
 def _train(run_dir: Path, overrides: list[str]) -> None:
     command = [sys.executable, "-m", "mae_hydra", "train", *overrides, f"hydra.run.dir={run_dir}"]
     print("      python train.py " + " ".join(command[4:]), flush=True)
-    code = subprocess.run(command).returncode
-    if code == 75:
+    from mae_hydra.experiment.stages import run_apart
+
+    code, _ = run_apart(command)
+    if code in (75, 130):
         raise KeyboardInterrupt  # it said how to go on; the same command does
     if code != 0:
         raise UserError(

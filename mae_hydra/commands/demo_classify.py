@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from mae_hydra.experiment.evaluate import evaluate
 from mae_hydra.experiment.status import write_json
+from mae_hydra.terminal import plain_console
 
 WAYS = {"linear probe": "demo_probe", "last block": "demo_partial", "fine-tuning": "demo_finetune"}
 STARTS = ("pre-trained", "from scratch")
@@ -52,7 +52,7 @@ def write_table(out: Path, results: Sequence[Mapping[str, Mapping[str, float]]])
         table.add_column(name, justify="right")
     for row in rows:
         table.add_row(*row)
-    console = Console()
+    console = plain_console()
     console.print()
     console.print(table)
 

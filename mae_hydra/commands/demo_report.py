@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from rich.table import Table
 
 from mae_hydra.data import ImageData
 from mae_hydra.experiment import entry
-from mae_hydra.experiment.compose import compose_config
 from mae_hydra.experiment.construct import build
+from mae_hydra.experiment.recorded import recorded
 from mae_hydra.experiment.status import write_json
 from mae_hydra.figures import Panel, class_bars, curves, fit, legend_of, overlay, save, series_of, sheet
+from mae_hydra.lines import of_a_step, read_lines
+from mae_hydra.terminal import plain_console
+from mae_hydra.weights import read_checkpoint
 
 METRICS = ("mIoU", "mAcc", "aAcc")
 NUM_PICTURES = 6
@@ -58,7 +60,7 @@ def _markdown(table: Sequence[Sequence[str]]) -> str:
 
 
 def _show(rows: Sequence[Sequence[str]], out: Path, seconds: float) -> None:
-    console = Console()
+    console = plain_console()
     table = Table(title="Few labels, the same budget: what pre-training is worth", title_justify="left")
     table.add_column("UPerNet, ViT-Tiny")
     for name in ("seeds", *(f"{metric} %" for metric in METRICS)):
@@ -73,7 +75,7 @@ def _show(rows: Sequence[Sequence[str]], out: Path, seconds: float) -> None:
 def _segmentations(out: Path) -> Any:
     """The same validation pictures: image, truth, and what both models say."""
     checkpoint = out / "pretrained"
-    config = compose_config(_overrides(checkpoint), output_dir=str(checkpoint))
+    config = recorded(read_checkpoint(checkpoint)).config
     data: ImageData = build(config.data, "data")
     inference = build(config.inference, "inference")
     samples = [data.validation[index] for index in range(min(NUM_PICTURES, len(data.validation)))]
@@ -119,10 +121,4 @@ def _classes(out: Path) -> Any:
 
 
 def _metrics(run_dir: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
-
-
-def _overrides(run_dir: Path) -> list[str]:
-    import yaml
-
-    return yaml.safe_load((run_dir / "overrides.yaml").read_text())
+    return read_lines(run_dir / "metrics.jsonl", of_a_step).rows

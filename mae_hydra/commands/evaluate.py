@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from mae_hydra.errors import UserError
 from mae_hydra.experiment.importing import importing
 
 
@@ -15,6 +16,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "evaluation.validation.limit=100",
     )
     parser.add_argument("--out", type=Path, help="where to write (default: evaluations/ in the run, or in outputs/)")
+    parser.add_argument(
+        "--config-dir", type=Path, action="append", default=[], help="a folder with option files of your own, for words"
+    )
     parser.add_argument("--last", action="store_true", help="of a run the last checkpoint, not the best")
 
 
@@ -24,7 +28,11 @@ def run(options: argparse.Namespace) -> int:
         from mae_hydra.experiment.evaluate import evaluate
         from mae_hydra.experiment.evaluation_report import show
 
-    results = evaluate(options.checkpoint, options.overrides, options.out, "last" if options.last else "best")
+    for folder in options.config_dir:
+        if not folder.is_dir():
+            raise UserError(f"--config-dir {folder} is no folder; give the one that holds your data/, inference/, …")
+    prefer = "last" if options.last else "best"
+    results = evaluate(options.checkpoint, options.overrides, options.out, prefer, options.config_dir)
     if is_main():
         if results.get("already_complete"):
             print("already complete, nothing to do:")

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from mae_hydra.atomic import check_writable
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.importing import importing
 
@@ -14,7 +15,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output",
         choices=("logits", "labels", "tokens", "maps"),
-        help="of a UPerNet logits (default), labels or maps; of an encoder tokens (default) or maps",
+        help="segmentation: logits (default), labels or maps; classifier: logits (default), labels, tokens or maps; "
+        "encoder or masked autoencoder: tokens (default) or maps",
     )
     parser.add_argument(
         "--input",
@@ -27,6 +29,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set",
         nargs="+",
+        action="extend",
         default=[],
         metavar="KEY=VALUE",
         help="what the checkpoint does not tell, e.g. backbone.num_heads=6",
@@ -41,6 +44,7 @@ def run(options: argparse.Namespace) -> int:
         raise UserError(f"{options.out} is there already; give another name, or add --overwrite")
     if not options.out.parent.is_dir():
         raise UserError(f"there is no folder {options.out.parent} to write to; make it first")
+    check_writable(options.out.parent, "give another place")
     with importing():
         from mae_hydra.experiment.export import FORMATS, Options, compare, export, need
 

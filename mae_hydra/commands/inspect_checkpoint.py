@@ -3,14 +3,16 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.fits import fits
+from mae_hydra.names import clean, harmless
+from mae_hydra.terminal import plain_console
 from mae_hydra.weights import BY_TARGET, WORDS, Checkpoint, Description, check_finite, collapse, describe, to_layout
 from mae_hydra.weights.grids import known_grid
+
+UNCHECKED = "none: this kind of file has no checksums, so a number that changed on the way cannot be told"
 
 
 def show(checkpoint: Checkpoint) -> None:
@@ -19,12 +21,12 @@ def show(checkpoint: Checkpoint) -> None:
 
 
 def show_rows(title: str, facts: Iterable[tuple[str, str]]) -> None:
-    table = Table(title=escape(title), title_justify="left", show_header=False)
+    table = Table(title=clean(title), title_justify="left", show_header=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in facts:
-        table.add_row(name, escape(value))
-    Console().print(table)
+        table.add_row(name, harmless(value))
+    plain_console().print(table)
 
 
 def rows(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
@@ -60,6 +62,8 @@ def rows(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
     for remark in checkpoint.remarks:
         yield "note", remark
     yield "converts to", _converts(checkpoint)
+    if not checkpoint.checked:
+        yield "checksums", UNCHECKED
     if "ignored" in meta:
         yield "not built", f"{', '.join(meta['ignored'])} (Python objects beside the tensors; nothing was executed)"
     try:

@@ -7,7 +7,7 @@ PATCH = 8  # of the tiny models, which the printed command trains
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("out", type=Path, help="a new folder")
+    parser.add_argument("out", type=Path, nargs="?", default=Path("toy"), help="a new folder (default: %(default)s)")
     parser.add_argument("--layout", choices=("ade20k", "imagenet"), default="ade20k", help="default: %(default)s")
     parser.add_argument("--train", type=int, default=64, help="training images (default: %(default)s)")
     parser.add_argument("--validation", type=int, default=16, help="validation images (default: %(default)s)")

@@ -18,7 +18,9 @@ BATCHES = (8, 16, 32, 64, 128, 256)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("words", nargs="*", help="what follows python train.py: +experiment=mae_vitb_imagenet_800e")
+    parser.add_argument(
+        "words", nargs="*", help="what follows python train.py: +experiment=…; or a run, and what differs"
+    )
     parser.add_argument("--devices", type=int, help="how many (default: engine.devices)")
     parser.add_argument("--gpu", default="h100", help="h200, h100 (default), a100, l40s, v100 or rtx4090")
     parser.add_argument(
@@ -30,13 +32,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from rich.console import Console
-
     from mae_hydra.accelerators import ACCELERATORS
 
     with importing():
         from mae_hydra.benchmark.plan import plan
     from mae_hydra.experiment.status import write_json
+    from mae_hydra.terminal import plain_console
 
     if options.gpu not in ACCELERATORS:
         raise UserError(f"--gpu must be one of {', '.join(ACCELERATORS)}, got {options.gpu}")
@@ -45,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     for name in ("devices", "images"):
         if (value := getattr(options, name)) is not None and value < 1:
             raise UserError(f"--{name} must be at least 1, got {value}")
-    console = Console(highlight=False)
+    console = plain_console()
     found = plan(options.words, devices=options.devices, images=options.images)
     numbers = found.numbers()
     console.print(_model(found))

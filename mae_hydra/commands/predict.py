@@ -18,6 +18,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="how a UPerNet looks at a picture (default: slide)",
     )
     parser.add_argument("--probabilities", action="store_true", help="the five most likely classes of every pixel too")
+    parser.add_argument(
+        "--as-stored",
+        action="store_true",
+        help="class maps with the numbers of the data set (data.reduce_zero_label, data.values) instead of 0, 1, …; "
+        "labels/classes.json tells them either way",
+    )
     parser.add_argument("--batch", type=int, default=1, help="pictures looked at together (default: %(default)s)")
     parser.add_argument("--mask-ratios", help="of a masked autoencoder (default: 0.5,0.75,0.9)")
     parser.add_argument("--seeds", help="of what a masked autoencoder does not see, a row for each (default: 0)")
@@ -60,6 +66,7 @@ def run(options: argparse.Namespace) -> int:
         skip_existing=options.skip_existing,
         mask_ratios=ratios,
         seeds=seeds,
+        as_stored=options.as_stored,
     )
     try:
         outcome = predict(options.checkpoint, options.images, chosen)

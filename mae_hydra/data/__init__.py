@@ -2,20 +2,23 @@
 
 from mae_hydra.data.ade20k import ade20k
 from mae_hydra.data.augment import Augment, ClassifyAugment, EvalCrop, PretrainAugment, SegmentAugment
-from mae_hydra.data.decode import decode_image, read_image, read_labels
+from mae_hydra.data.decode import decode_image, read_image
 from mae_hydra.data.folder import folder
 from mae_hydra.data.imagenet import imagenet
 from mae_hydra.data.imagenet_variant import imagenet_variant
+from mae_hydra.data.label_maps import read_labels
+from mae_hydra.data.label_scan import check_labels
 from mae_hydra.data.palette import distinct_colours
 from mae_hydra.data.scenes import scenes
 from mae_hydra.data.shards import shards
-from mae_hydra.data.source import ImageData, ImageSet, Listed, Sample, SampleTransform, Target
+from mae_hydra.data.source import Comparable, ImageData, ImageSet, Listed, Sample, SampleTransform, Target
 from mae_hydra.data.stream import EvalStream, TrainStream, epoch_order, stack
 from mae_hydra.data.write import write_ade20k, write_imagenet
 
 __all__ = [
     "Augment",
     "ClassifyAugment",
+    "Comparable",
     "EvalCrop",
     "EvalStream",
     "ImageData",
@@ -28,6 +31,7 @@ __all__ = [
     "Target",
     "TrainStream",
     "ade20k",
+    "check_labels",
     "decode_image",
     "distinct_colours",
     "epoch_order",

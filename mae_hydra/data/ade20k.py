@@ -2,6 +2,8 @@
 
     images/{training,validation}/NAME.jpg    annotations/{training,validation}/NAME.png    [classes.json]
 
+Endings are read in any spelling, and maps may be .tif, .gif or .bmp too where their values are clear (`label_maps`).
+
 `classes.json` is what `mae-hydra make-data` adds: {"names": [...], "palette": [[r, g, b], ...]}. Without it, a set of
 150 classes is taken for ADE20K itself.
 
@@ -17,19 +19,21 @@ import numpy as np
 import torch
 
 from mae_hydra.data.ade20k_names import ADE20K_NAMES
-from mae_hydra.data.decode import check_channels, read_image, read_labels
-from mae_hydra.data.listing import Names, existing_folder, find_images
+from mae_hydra.data.contents import contents_of
+from mae_hydra.data.decode import check_channels, read_image
+from mae_hydra.data.label_maps import MAP_EXTENSIONS, read_labels
+from mae_hydra.data.label_table import LabelTable, Reading, Values
+from mae_hydra.data.listing import EXTENSIONS, Names, existing_folder, file_stamp, find_images
 from mae_hydra.data.palette import distinct_colours
 from mae_hydra.data.source import ImageData, Sample, check_loading, height_width, limited
 from mae_hydra.errors import UserError
 
 CLASSES_FILE = "classes.json"
-UNLABELLED = 255  # in stored maps, besides 0 under reduce_zero_label
 
 _WANTED = (
     "expected is the layout of ADEChallengeData2016, images/{training,validation}/*.jpg with "
-    "annotations/{training,validation}/*.png: give their parent with data.root=<folder>, use data=scenes, which needs "
-    "no files, or write a small set in this layout with `mae-hydra make-data`"
+    "annotations/{training,validation}/*.png: give their parent with data.root=<folder>. Without any files use "
+    "data=scenes, or a small set in this layout: `mae-hydra make-data` writes one and says how to train on it"
 )
 
 
@@ -42,14 +46,26 @@ class LabelledPhotos:
         for folder in (self._images, self._maps):
             if not folder.is_dir():
                 raise UserError(f"there is no folder {folder}; {_WANTED}")
-        images, maps = find_images(self._images), find_images(self._maps, extensions=(".png",))
+        images, maps = find_images(self._images), find_maps(self._maps)
         if not images:
             raise UserError(f"there is no image in {self._images}; {_WANTED}")
         self._check_pairs(images, maps)
+        map_of = {stem_of(name): name for name in maps}
         self._names = Names(images)
+        self._map_names = Names(map_of[stem_of(name)] for name in images)
 
     def listing(self) -> str:
         return self._names.digest()
+
+    def stamp(self, index: int) -> str:
+        image, classes = self._files(index)
+        return f"{self._names[index]} {file_stamp(image)} {file_stamp(classes)}"
+
+    def contents(self) -> str:
+        return contents_of(self._names.digest(), len(self), self._files)
+
+    def _files(self, index: int) -> tuple[Path, Path]:
+        return self._images / self._names[index], self._maps / self._map_names[index]
 
     def _check_pairs(self, images: Sequence[str], maps: Sequence[str]) -> None:
         stems = {stem_of(name) for name in images}
@@ -63,60 +79,34 @@ class LabelledPhotos:
                     f"{len(alone)} of {len(found)} {has}s have no {lacks} of the same name in {where}, "
                     f"{alone[0]} for one; add the missing {lacks} or remove the {has}"
                 )
-        if len(stems) != len(images):
-            raise UserError(
-                f"{self._images} holds two images of one name with different endings; keep the one of the map"
-            )
+        for found, noun, folder in ((images, "images", self._images), (maps, "class maps", self._maps)):
+            if twice := shared_stems(found):
+                raise UserError(
+                    f"{folder} holds two {noun} of one name with different endings, {' and '.join(twice[0])} for "
+                    "one; keep one of them"
+                )
 
     def __len__(self) -> int:
         return len(self._names)
 
     def __getitem__(self, index: int) -> Sample:
         name = self._names[index]
-        stem = stem_of(name)
-        image_path, map_path = self._images / name, self._maps / f"{stem}.png"
-        image = read_image(image_path, self._channels)
-        stored = read_labels(map_path).numpy()
+        image = read_image(self._images / name, self._channels)
+        map_path, stored = self._maps / self._map_names[index], self.stored_labels(index)
         if stored.shape != image.shape[1:]:
             raise UserError(
-                f"the class map {map_path} is {stored.shape[1]}x{stored.shape[0]} pixels but its image {image_path} is "
-                f"{image.shape[2]}x{image.shape[1]}; both must have one size"
+                f"the class map {map_path} is {stored.shape[1]}x{stored.shape[0]} pixels but its image "
+                f"{self._images / name} is {image.shape[2]}x{image.shape[1]}; both must have one size"
             )
-        return Sample(image, torch.from_numpy(self._table.classes(stored, map_path)), stem)
+        return Sample(image, torch.from_numpy(self._table.classes(stored, map_path)), stem_of(name))
 
+    def stored_labels(self, index: int) -> np.ndarray:
+        """The class map as it is stored, uint8 (H, W)."""
+        return read_labels(self._maps / self._map_names[index]).numpy()
 
-class LabelTable:
-    """From stored values of a map to classes 0..C-1 and `ignore_index`.
-
-    With `reduce_zero_label`, ADE20K's convention: 0 is "other" and ignored, class k is stored as k + 1, 255 is ignored.
-    Without it, class k is stored as k, and `ignore_index` as itself. `accepted`, bool (256,): the values that mean
-    something; `class_of`, uint8 (256,): what they mean.
-    """
-
-    def __init__(self, *, num_classes: int, ignore_index: int, reduce_zero_label: bool) -> None:
-        first = 1 if reduce_zero_label else 0
-        ignored = {0, UNLABELLED} if reduce_zero_label else {ignore_index}
-        highest = num_classes - 1 + first
-        if num_classes < 1 or highest >= max(ignored):
-            raise ValueError(
-                f"data.num_classes must lie in 1..{max(ignored) - first} for class maps of 8 bits, got {num_classes}"
-            )
-        self.accepted = np.zeros(256, dtype=bool)
-        self.class_of = np.full(256, ignore_index, dtype=np.uint8)
-        self.accepted[first : highest + 1] = True
-        self.class_of[first : highest + 1] = np.arange(num_classes)
-        self.accepted[list(ignored)] = True
-        self._text = f"{first} to {highest} (classes) and {' and '.join(map(str, sorted(ignored)))} (ignored)"
-
-    def classes(self, stored: np.ndarray, path: Path) -> np.ndarray:
-        """Stored values uint8 (H, W) as classes uint8 (H, W); UserError naming `path` where a value has no meaning."""
-        if not self.accepted[stored].all():
-            wrong = stored[~self.accepted[stored]]
-            raise UserError(
-                f"the class map {path} holds the value {int(wrong[0])}, {len(wrong)} pixels are out of range; "
-                f"accepted are {self._text}: correct the map, data.num_classes or data.reduce_zero_label"
-            )
-        return self.class_of[stored]
+    def paths(self, index: int) -> tuple[Path, Path]:
+        """The files of the image and of its class map."""
+        return self._images / self._names[index], self._maps / self._map_names[index]
 
 
 def ade20k(
@@ -132,14 +122,16 @@ def ade20k(
     batch_size: int,
     train_limit: int | float | None,
     num_workers: int,
+    values: Values | None = None,
     prefetch: int = 2,
     max_bad_share: float = 0.0,
 ) -> ImageData:
-    """ADE20K, or any other set in its layout; see `LabelTable` for `reduce_zero_label`."""
+    """ADE20K, or any other set in its layout; see `LabelTable` for `reduce_zero_label` and `values`."""
     check_loading(batch_size, num_workers)
     check_channels(channels)
     path = existing_folder(root, _WANTED)
-    table = LabelTable(num_classes=num_classes, ignore_index=ignore_index, reduce_zero_label=reduce_zero_label)
+    reading = Reading(num_classes, ignore_index, reduce_zero_label, values)
+    table = reading.table()
     train, validation = (LabelledPhotos(path, split, channels, table) for split in ("training", "validation"))
     class_names, palette = read_classes(path, num_classes)
     return ImageData(
@@ -158,6 +150,8 @@ def ade20k(
         num_workers=num_workers,
         prefetch=prefetch,
         max_bad_share=max_bad_share,
+        reading=reading,
+        assumed_names=not (path / CLASSES_FILE).exists(),
     )
 
 
@@ -184,6 +178,22 @@ def read_classes(root: Path, num_classes: int) -> tuple[tuple[str, ...], np.ndar
     if palette.shape != (num_classes, 3):
         raise UserError(f"{path} must give one colour [r, g, b] for each of {num_classes} names, got {palette.shape}")
     return names, palette
+
+
+def find_maps(folder: Path) -> list[str]:
+    """The class maps below `folder`; a picture of another kind only where it is the one of its name, to be refused by
+    what it is."""
+    maps = find_images(folder, MAP_EXTENSIONS)
+    stems = {stem_of(name) for name in maps}
+    return sorted([*maps, *(name for name in find_images(folder, EXTENSIONS) if stem_of(name) not in stems)])
+
+
+def shared_stems(names: Sequence[str]) -> list[list[str]]:
+    """The names that differ in their ending alone."""
+    stems: dict[str, list[str]] = {}
+    for name in names:
+        stems.setdefault(stem_of(name), []).append(name)
+    return [alike for alike in stems.values() if len(alike) > 1]
 
 
 def stem_of(name: str) -> str:

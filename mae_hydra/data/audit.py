@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mae_hydra.data.ade20k import ade20k
+from mae_hydra.data.audit_conventions import alternatives
 from mae_hydra.data.audit_findings import (
     Duplicate,
     duplicate_findings,
@@ -18,13 +19,14 @@ from mae_hydra.data.audit_findings import (
     size_findings,
     statistics_findings,
 )
-from mae_hydra.data.audit_labels import Reading, absence_findings, histogram, ignored_share, label_findings
+from mae_hydra.data.audit_labels import absence_findings, histogram, ignored_share, label_findings
 from mae_hydra.data.audit_listing import Finding, Listing, list_ade20k, list_folder, list_imagenet, list_samples
 from mae_hydra.data.audit_look import Look, Split
 from mae_hydra.data.audit_tally import Tally
 from mae_hydra.data.decode import check_channels
 from mae_hydra.data.folder import folder
 from mae_hydra.data.imagenet import imagenet
+from mae_hydra.data.label_table import Reading
 from mae_hydra.data.listing import existing_folder
 from mae_hydra.data.serving import serve
 from mae_hydra.data.source import height_width
@@ -44,12 +46,14 @@ _READERS: dict[Any, tuple[Callable[..., Listing], tuple[str, ...]]] = {
 class Audit:
     """What an audit found: `findings`, errors first; `facts` by split; `classes`, one row each; and the rest to draw.
 
+    `alternatives`: what the class maps may be besides the configured `reading`.
     `statistics`: mean and deviation of the training pixels, units of 0..1.
     `seconds`: of looking at the samples.
     """
 
     listing: Listing
     reading: Reading
+    alternatives: Sequence[Reading]
     tallies: Mapping[str, Tally]
     findings: Sequence[Finding]
     facts: Mapping[str, Mapping[str, Any]]
@@ -88,7 +92,8 @@ def audit(
 ) -> Audit:
     """Look at every sample, or at `limit` of each split, spread evenly; `advance(done, total)` is called on the way.
 
-    `settings` are those of the data node: channels, mean, std, image_size, ignore_index and reduce_zero_label are used.
+    `settings` are those of the data node: channels, mean, std, image_size, ignore_index, reduce_zero_label and values
+    are used.
     `refusal`: why the reader will not open this set, told where no error found here explains it.
     """
     positions = {name: _spread(len(split), limit) for name, split in listing.splits.items()}
@@ -99,7 +104,8 @@ def audit(
         tallies[split].add(row, look)
         advance(done, total)
     seconds = time.monotonic() - began
-    reading = Reading(listing.num_classes, settings["ignore_index"], settings.get("reduce_zero_label"))
+    stored = settings.get("reduce_zero_label"), settings.get("values")
+    reading = Reading(listing.num_classes, settings["ignore_index"], *stored)
     findings, duplicates = _judge(listing, tallies, reading, settings)
     if refusal and not any(finding.level == "error" for finding in findings):
         findings.append(Finding("error", "refused", refusal))
@@ -111,6 +117,7 @@ def audit(
     return Audit(
         listing=listing,
         reading=reading,
+        alternatives=alternatives(list(tallies.values()), reading) if reading.fits() else [],
         tallies=tallies,
         findings=sorted(findings, key=lambda finding: _LEVELS.index(finding.level)),
         facts=facts,
@@ -129,8 +136,8 @@ def _judge(
     both = train, validation
     findings = [*listing.findings, *file_findings(both), *size_findings(both, crop)]
     if len(train.mapped) or len(validation.mapped):
-        findings += label_findings(both, reading)
-    if _have_labels(tallies) and reading.table() is not None:
+        findings += label_findings(both, reading, named=listing.named)
+    if _have_labels(tallies) and reading.fits():
         findings += absence_findings(train, validation, reading, listing.class_names)
     findings += statistics_findings(train, settings["mean"], settings["std"])
     told, duplicates = duplicate_findings(train, validation)

@@ -9,6 +9,13 @@ from mae_hydra.data.audit_duplicates import equal_groups, near_pairs
 from mae_hydra.data.audit_listing import Finding, Level, found
 from mae_hydra.data.audit_tally import Tally
 
+# level, says, and both readings
+TURNED_APART: tuple[Level, str, str] = (
+    "warning",
+    "turned upright by EXIF beside a class map that is taken as it is",
+    "right where the map was drawn on the upright picture; where it was drawn on the pixels as stored, the two do not "
+    "belong together: then remove the orientation from the photos (exiftool -Orientation= -overwrite_original)",
+)
 MOST_SHIFT = 0.5  # of a channel's mean, in configured deviations
 MOST_FACTOR = 1.5  # between a channel's deviation and the configured one
 MOST_ASPECT = 4.0
@@ -40,6 +47,7 @@ _TRAITS: dict[str, tuple[Level, str, str]] = {
     "16 bits": ("note", "with 16 bits a channel", "scaled to 8"),
     "alpha": ("note", "with an alpha channel", "dropped when read, and what was transparent shows its hidden colour"),
     "palette": ("note", "with a palette", "read as RGB"),
+    "turned apart": TURNED_APART,
     "turned by EXIF": ("note", "turned by the EXIF orientation", "read upright"),
     "named as another format": ("note", "in another format than the name says", "read by content, not by name"),
 }

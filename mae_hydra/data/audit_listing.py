@@ -12,9 +12,10 @@ from typing import Literal
 
 import numpy as np
 
-from mae_hydra.data.ade20k import read_classes, stem_of
+from mae_hydra.data.ade20k import CLASSES_FILE, find_maps, read_classes, shared_stems, stem_of
 from mae_hydra.data.audit_look import FileSplit, SampleSplit, Split
 from mae_hydra.data.folder import split_by_name
+from mae_hydra.data.label_maps import MAP_EXTENSIONS
 from mae_hydra.data.listing import EXTENSIONS, find_images
 from mae_hydra.data.palette import distinct_colours
 from mae_hydra.data.source import ImageData
@@ -41,32 +42,38 @@ class Finding:
 
 @dataclass
 class Listing:
-    """The splits of a data set and what their listing found; classes as the data names them, where it does."""
+    """The splits of a data set and what their listing found; `named`: the data itself names its classes."""
 
     splits: dict[str, Split]
     findings: list[Finding] = field(default_factory=list)
     num_classes: int = 0
+    named: bool = False
     class_names: tuple[str, ...] = ()
     palette: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), np.uint8))
 
 
 def list_ade20k(root: Path, *, channels: int, num_classes: int) -> Listing:
-    """images/{training,validation}/* and annotations/{training,validation}/*.png; see `mae_hydra.data.ade20k`."""
-    listing = Listing({})
+    """images/{training,validation}/* and annotations/{training,validation}/*; see `mae_hydra.data.ade20k`."""
+    listing = Listing({}, named=(root / CLASSES_FILE).exists())
     try:
         listing.class_names, listing.palette = read_classes(root, num_classes)
         listing.num_classes = num_classes
     except UserError as error:
-        listing.findings.append(Finding("error", "classes", str(error), ("classes.json",)))
+        listing.findings.append(Finding("error", "classes", str(error), (CLASSES_FILE,)))
         _classes_of_the_file(root, num_classes, listing)
     places = [(f"images/{split}", f"annotations/{split}") for split in ("training", "validation")]
     listing.findings += _missing_folders(root, [folder for pair in places for folder in pair])
     for split, folders in zip(("training", "validation"), places, strict=True):
         images = _below(root, folders[0], EXTENSIONS)
-        maps = {stem_of(name): name for name in _below(root, folders[1], (".png",))}
+        names = find_maps(root / folders[1]) if (root / folders[1]).is_dir() else []
+        maps = {stem_of(name): name for name in names}
         listing.findings += _pairs(root, split, images, maps)
+        if twice := shared_stems(names):
+            says, way = "named alike but for the ending", "keep the one with the class numbers"
+            files = [name for alike in twice for name in alike]
+            listing.findings.append(_listed("error", "one name twice", folders[1], files, says, way, noun="class map"))
         listing.findings += _ignored(root, folders[0], images)
-        listing.findings += _ignored(root, folders[1], list(maps.values()))
+        listing.findings += _ignored(root, folders[1], names)
         paths = [f"{folders[1]}/{maps[stem_of(name)]}" if stem_of(name) in maps else "" for name in images]
         listing.splits[split] = FileSplit(root, [f"{folders[0]}/{name}" for name in images], channels, maps=paths)
     return listing
@@ -195,7 +202,7 @@ def _ignored(root: Path, folder: str, read: Sequence[str]) -> Iterator[Finding]:
         folder = "."
     pictures = [name for name in others if name.lower().endswith((*UNREAD_PICTURES, *EXTENSIONS))]
     if pictures:
-        accepted = "only .png is read there" if folder.startswith("annotations") else f"{' '.join(EXTENSIONS)} are read"
+        accepted = f"{' '.join(MAP_EXTENSIONS if folder.startswith('annotations') else EXTENSIONS)} are read"
         says, way = "in a format that is not read", f"convert ({accepted})"
         yield _listed("warning", "unread pictures", folder, pictures, says, way, noun="picture")
     if len(others) > len(pictures):

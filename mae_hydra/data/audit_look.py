@@ -19,14 +19,14 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from mae_hydra.data.decode import decode_image, decode_labels, read_bytes, reason_of
+from mae_hydra.data.decode import decode_image, read_bytes, reason_of
+from mae_hydra.data.label_maps import ORIENTATION, decode_labels, turned_apart
 from mae_hydra.data.listing import Names
 from mae_hydra.data.source import ImageSet
 from mae_hydra.errors import UserError
 
 THUMB = (8, 9)  # rows and columns of the tiny grey picture by which near-duplicates are found
 LEVELS = np.arange(256.0)
-_ORIENTATION = 0x0112  # of EXIF; 1 is upright
 _ENDINGS = {"JPEG": (".jpg", ".jpeg"), "PNG": (".png",), "WEBP": (".webp",), "TIFF": (".tif", ".tiff")}
 
 
@@ -100,6 +100,9 @@ class FileSplit:
         if self._class_ids is not None:
             look.class_id = int(self._class_ids[position])
         _compare_sizes(look)
+        if "turned by EXIF" in look.traits and look.labels is not None and not look.problems.get("size"):
+            photo, labels = self._root / self.name(position), self._root / self.labels_name(position)
+            look.traits += ("turned apart",) if turned_apart(photo, labels) else ()
         return look
 
     def sample(self, position: int) -> tuple[np.ndarray, np.ndarray | None]:
@@ -219,7 +222,7 @@ def _traits(encoded: bytes, name: str) -> Iterator[str]:
                 yield "alpha"
             if mode == "P":
                 yield "palette"
-            if picture.getexif().get(_ORIENTATION, 1) != 1:
+            if picture.getexif().get(ORIENTATION, 1) != 1:
                 yield "turned by EXIF"
             if kind == "TIFF" and getattr(picture, "n_frames", 1) > 1:
                 yield "several pages"

@@ -72,6 +72,11 @@ class Tally:
         """Rows, int64, of the samples whose class map could be read."""
         return np.flatnonzero(self.present.any(1))
 
+    @property
+    def whole(self) -> bool:
+        """Whether nothing of the split was left out."""
+        return len(self) == len(self.split)
+
     def holds(self, values: np.ndarray) -> np.ndarray:
         """bool (S,): whether a class map holds any of the stored values that `values`, bool (256,), marks."""
         return np.any(self.present & np.packbits(values), axis=1)

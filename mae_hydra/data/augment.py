@@ -236,7 +236,7 @@ class EvalCrop:
         if crop_ratio is None:
             crop_ratio = MARGIN if min(self.size) <= LARGEST_WITH_MARGIN else 1.0
         if not 0 < crop_ratio <= 1:
-            raise ValueError(f"augment.crop_ratio must lie in (0, 1], got {crop_ratio}")
+            raise ValueError(f"crop_ratio must lie in (0, 1], got {crop_ratio}")
         self.cover = (int(self.size[0] / crop_ratio), int(self.size[1] / crop_ratio))
 
     def __call__(self, sample: Sample) -> Sample:

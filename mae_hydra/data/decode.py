@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from mae_hydra.errors import UserError
 
 PILLOW_MODES = {1: "L", 3: "RGB"}  # by the number of channels
 MOST_PIXELS = 2**30  # Pillow's own limit, a sixth of this, is below what aerial photographs and scans have
+_OPENING = Lock()  # Pillow's limit is one for all threads
 _JPEG = b"\xff\xd8\xff"  # how such a file begins
 _ARRAY = b"\x93NUMPY"  # pixels that `mae-hydra make-shards --decoded` wrote
 
@@ -67,30 +69,6 @@ def is_jpeg(encoded: bytes) -> bool:
     return encoded.startswith(_JPEG)
 
 
-def read_labels(path: Path) -> Tensor:
-    """A class map as uint8 (H, W), its values unchanged: grey levels of a grey PNG, indices of a palette PNG."""
-    return decode_labels(read_bytes(path), str(path))
-
-
-def decode_labels(encoded: bytes, name: str) -> Tensor:
-    """`read_labels` of encoded bytes. Raises UserError naming `name`; without a cause where only the mode is wrong."""
-    try:
-        with _opened(encoded) as picture:
-            picture.load()
-            mode, values = picture.mode, np.array(picture)
-    except Exception as error:
-        reason = reason_of(error, encoded)
-        raise UserError(
-            f"cannot read the class map {name}: {reason}; replace the file or remove it with its image"
-        ) from error
-    if mode not in {"L", "P"}:
-        raise UserError(
-            f"the class map {name} holds {mode} pixels; a class map is an 8-bit PNG whose grey value or palette index "
-            "is the class (modes L and P), so convert its colours to class numbers"
-        )
-    return torch.from_numpy(values)
-
-
 def read_bytes(path: Path) -> bytes:
     """What the file holds; UserError naming it where it cannot be opened."""
     try:
@@ -121,7 +99,7 @@ def _pixels(encoded: bytes, channels: int) -> Tensor:
 
 
 def _decode_with_pillow(encoded: bytes, channels: int) -> Tensor:
-    with _opened(encoded) as picture:
+    with opened(encoded) as picture:
         upright = ImageOps.exif_transpose(picture)
         if upright.mode.startswith("I"):  # 16-bit grey; Pillow's own conversion would clip at 255 instead of scaling
             upright = Image.fromarray((np.asarray(upright).clip(0, 65535) // 256).astype(np.uint8))
@@ -134,13 +112,14 @@ def _decode_with_pillow(encoded: bytes, channels: int) -> Tensor:
 
 
 @contextmanager
-def _opened(encoded: bytes) -> Iterator[Image.Image]:
+def opened(source: bytes | Path) -> Iterator[Image.Image]:
     """A picture of up to MOST_PIXELS; its header alone has been read, and Pillow's limit is back in its place."""
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-    try:
-        opened = Image.open(io.BytesIO(encoded))
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
+    with _OPENING:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            opened = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
     with opened as picture:
         width, height = picture.size
         if width * height > MOST_PIXELS:

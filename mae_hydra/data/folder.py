@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from mae_hydra.data.contents import contents_of
 from mae_hydra.data.decode import check_channels, read_bytes, read_image
 from mae_hydra.data.encoded import Unread, undecoded
-from mae_hydra.data.listing import EXTENSIONS, Names, existing_folder, find_images
+from mae_hydra.data.listing import EXTENSIONS, Names, existing_folder, file_stamp, find_images
 from mae_hydra.data.source import ImageData, Sample, Stored, check_loading, height_width, limited
 from mae_hydra.errors import UserError
 
@@ -37,6 +38,13 @@ class Photos:
 
     def listing(self) -> str:
         return self._names.digest()
+
+    def stamp(self, index: int) -> str:
+        class_id = None if self._class_ids is None else int(self._class_ids[index])
+        return f"{self._names[index]} {file_stamp(self._root / self._names[index])} {class_id}"
+
+    def contents(self) -> str:
+        return contents_of(self._names.digest(), len(self), lambda index: [self._root / self._names[index]])
 
     def stored(self, index: int) -> Stored:
         """The file itself, and its class id where there are classes."""

@@ -13,9 +13,9 @@ from mae_hydra.data.source import ImageData, check_loading, height_width, limite
 from mae_hydra.errors import UserError
 
 _WANTED = (
-    "expected are class folders, train/<class>/*.jpg and val/<class>/*.jpg: give their parent with data.root=<folder>, "
-    "use data=folder for photos without classes or data=scenes, which needs no files, "
-    "or write a small set in this layout with `mae-hydra make-data`"
+    "expected are class folders, train/<class>/*.jpg and val/<class>/*.jpg: give their parent with data.root=<folder>. "
+    "For photos without classes use data=folder; without any files data=scenes, or a small set in this layout: "
+    "`mae-hydra make-data --layout imagenet` writes one and says how to train on it"
 )
 
 

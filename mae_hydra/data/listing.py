@@ -71,6 +71,15 @@ def find_images(root: Path, extensions: tuple[str, ...] = EXTENSIONS) -> list[st
     return sorted(found)
 
 
+def file_stamp(path: Path) -> str:
+    """Size in bytes and time of change in nanoseconds: another content of the same name has others."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    return f"{status.st_size} {status.st_mtime_ns}"
+
+
 def existing_folder(root: str | os.PathLike[str] | None, wanted: str) -> Path:
     """`data.root` as a path to a folder that exists; `wanted` says what it should hold, and what else can be done."""
     if root is None or not str(root):

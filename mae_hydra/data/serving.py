@@ -8,12 +8,13 @@ import ctypes
 import signal
 import sys
 import warnings
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, get_worker_info
 
 from mae_hydra.errors import UserError
 
@@ -33,7 +34,7 @@ def serve(
             DataLoader(
                 samples,
                 batch_sampler=keys,
-                collate_fn=collate,
+                collate_fn=_HandedOver(collate),
                 num_workers=num_workers,
                 prefetch_factor=prefetch if num_workers else None,
                 pin_memory=pin,
@@ -57,13 +58,50 @@ def serve(
         del batches  # a traceback that holds this frame must not keep the workers alive
 
 
+class _HandedOver:
+    """What `collate` makes, in memory that the main process shares.
+
+    The thread that hands it over would put it there as well; but where there is no room it only prints that, and the
+    main process would wait for ever.
+    """
+
+    def __init__(self, collate: Any) -> None:
+        self._collate = collate
+
+    def __call__(self, items: Any) -> Any:
+        made = self._collate(items)
+        if get_worker_info() is None:
+            return made
+        try:
+            for tensor in _tensors(made):
+                tensor.share_memory_()
+        except RuntimeError as error:
+            return UserError(
+                f"a loading process has no room for a batch ({str(error).splitlines()[0]}); use fewer of them with "
+                "data.num_workers (0: none), or give more shared memory (docker run --shm-size=8g)"
+            )
+        return made
+
+
+def _tensors(made: Any) -> Iterator[torch.Tensor]:
+    if isinstance(made, torch.Tensor):
+        yield made
+    elif isinstance(made, (list, tuple)):
+        for part in made:
+            yield from _tensors(part)
+    elif is_dataclass(made):
+        for field in fields(made):
+            yield from _tensors(getattr(made, field.name))
+
+
 def _obey_the_main_process_only(worker: int) -> None:
-    """Ctrl-C, `kill` and Slurm's warning reach a whole process group; only the main process, which saves, acts on them.
+    """Ctrl-C, a closed terminal, `kill` and Slurm's warning reach a whole process group; only the main process, which
+    saves, acts on them.
 
     Workers end when the main process tells them to, or when it is gone; without a word, even where it goes while it
     fetches a batch.
     """
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
     _die_with_the_main_process()
     sys.excepthook = _report_all_but_lost_connections  # used by the thread that hands batches over, and by nothing else

@@ -1,14 +1,16 @@
 """Shards that lie elsewhere: a copy of each on this machine's disk, made when it is first needed or shortly before.
 
-All loading processes of all training processes of a machine share the copies; the longest unused go where the room that
-was granted is full. `http` and `https` are read with Python's own library, other addresses (`s3://`, `gs://`) with
-fsspec, which asks for a package of their own.
+They lie in a subfolder of the cache's own. All loading processes of all training processes of a machine share them; the
+longest unused go where the room that was granted is full, and nothing but such copies ever goes. `http` and `https` are
+read with Python's own library, other addresses (`s3://`, `gs://`) with fsspec, which asks for a package of their own.
 """
 
+import errno
 import fcntl
 import hashlib
 import logging
 import os
+import re
 import shutil
 import time
 import urllib.error
@@ -26,9 +28,16 @@ from mae_hydra.errors import UserError
 log = logging.getLogger("mae_hydra")
 
 TRIES = 4
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 PAUSE = 1.0  # seconds before the second try; doubled before every other one
-ABANDONED = 3600.0  # seconds after which nobody is still writing
 TIMEOUT = 60.0  # seconds without a byte
+SUBFOLDER = "mae_hydra_shards"
+LONGEST = 80  # letters of an address in the name of its copy
+_COPY = re.compile(r"[0-9a-f]{12}-.*", re.DOTALL)
+
+
+class Unreachable(UserError):
+    """A file elsewhere cannot be had."""
 
 
 def is_address(path: str) -> bool:
@@ -36,19 +45,20 @@ def is_address(path: str) -> bool:
 
 
 class ShardCache:
-    """Copies of files from elsewhere in `folder`, of `most_bytes` together."""
+    """Copies of files from elsewhere in a subfolder of `folder`, of `most_bytes` together."""
 
     def __init__(self, folder: Path, most_bytes: int) -> None:
-        self.folder, self.most_bytes = folder, most_bytes
+        self.folder, self.most_bytes = folder / SUBFOLDER, most_bytes
 
     def local(self, address: str, size: int | None = None) -> Path:
         """The copy of a file, made if there is none; UserError where it cannot be had, or not with `size` bytes."""
         path = self._path(address)
         with suppress(FileNotFoundError):
             if size is None or path.stat().st_size == size:
-                os.utime(path)  # used just now
+                with suppress(PermissionError):  # another person's copy serves as well
+                    os.utime(path)  # used just now
                 return path
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self._make_folder()
         with self._alone(path):
             if path.is_file() and (size is None or path.stat().st_size == size):
                 return path  # another process made it in the meantime
@@ -60,7 +70,7 @@ class ShardCache:
     def anew(self, address: str) -> Path:
         """The copy of a small file, as it is there now."""
         path = self._path(address)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self._make_folder()
         with atomic.writing(path) as temporary:
             fetch(address, temporary, None)
         return path
@@ -68,31 +78,42 @@ class ShardCache:
     def _path(self, address: str) -> Path:
         """A name that two addresses do not share, and that tells a person what it is."""
         digest = hashlib.blake2b(address.encode(), digest_size=6).hexdigest()
-        return self.folder / f"{digest}-{address.rsplit('/', 1)[-1]}"
+        return self.folder / f"{digest}-{address.rsplit('/', 1)[-1][-LONGEST:]}"
+
+    def _make_folder(self) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"cannot make {self.folder} for copies of shards: {error.strerror}; name another folder with data.cache"
+            ) from error
+        atomic.check_writable(self.folder, "name another folder with data.cache")
 
     @contextmanager
     def _alone(self, path: Path) -> Iterator[None]:
         """One process at a time fetches a file; the others wait for it. The lock goes with a process that dies."""
-        with open(path.with_name(f".{path.name}.lock"), "w") as lock:
+        lock = os.open(path.with_name(f".{path.name}.lock"), os.O_RDONLY | os.O_CREAT, 0o666)
+        try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+        finally:
+            os.close(lock)
 
     def _make_room(self, wanted: int) -> None:
         """Drop the longest unused copies. Who reads one has it open, and can read on."""
         found = []
         for path in self.folder.iterdir():
             with suppress(FileNotFoundError):
-                status = path.stat()
-                if not path.name.startswith("."):
+                if _COPY.fullmatch(path.name) and path.is_file() and not path.is_symlink():
+                    status = path.stat()
                     found.append((status.st_mtime, status.st_size, path))
-                elif path.suffix == ".partial" and time.time() - status.st_mtime > ABANDONED:
-                    path.unlink()  # of a process that was killed
         free = self.most_bytes - sum(size for _, size, _ in found)
         for _, size, path in sorted(found):
             if free >= wanted:
                 return
-            path.unlink(missing_ok=True)
-            free += size
+            with suppress(PermissionError):  # of another person, in a folder where each may remove their own only
+                path.unlink(missing_ok=True)
+                free += size
 
 
 def fetch(address: str, target: Path, size: int | None) -> None:
@@ -109,11 +130,16 @@ def fetch(address: str, target: Path, size: int | None) -> None:
         except UserError:
             raise
         except Exception as error:  # every protocol has errors of its own
+            if isinstance(error, OSError) and error.errno in FULL:
+                raise UserError(
+                    f"cannot keep a copy of {address} in {target.parent}: {error.strerror}; make room there, or name "
+                    "another folder with data.cache"
+                ) from error
             reason = str(error) or type(error).__name__
             if isinstance(error, urllib.error.HTTPError) and error.code in (401, 403, 404, 410):
                 break
         log.warning("%s: %s (try %d of %d)", address, reason, attempt + 1, TRIES)
-    raise UserError(f"cannot get {address}: {reason}; see that it is there and can be reached, then start again")
+    raise Unreachable(f"cannot get {address}: {reason}; see that it is there and can be reached, then start again")
 
 
 def opened(address: str) -> IO[bytes]:
@@ -124,4 +150,6 @@ def opened(address: str) -> IO[bytes]:
     try:
         return fsspec.open(address, "rb").open()
     except (ImportError, ValueError) as error:
-        raise UserError(f"cannot read {address}: {error}; or copy the shards to a disk and name that folder") from error
+        raise Unreachable(
+            f"cannot read {address}: {error}; or copy the shards to a disk and name that folder"
+        ) from error

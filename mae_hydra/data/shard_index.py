@@ -12,7 +12,7 @@ import numpy as np
 
 from mae_hydra import atomic
 from mae_hydra.data.listing import EXTENSIONS
-from mae_hydra.errors import UserError
+from mae_hydra.errors import UserError, short
 
 CLASS = "cls"  # a file with this ending holds a class id as decimal digits
 DECODED = ".npy"  # pixels, as `shrink` writes them
@@ -26,17 +26,18 @@ def index_path(shard: Path) -> Path:
 def read_index(shard: Path) -> np.ndarray:
     """int64 (samples, 4) of a shard on this machine: first byte and length of the image, and of the class id or 0, 0.
 
-    From the file beside it, unless that is older or was made of a file of another size; else the tar is read through,
-    and the index left beside it where that can be written.
+    From the file beside it, unless that is older, was made of a file of another size, or points outside of it; else the
+    tar is read through, and the index left beside it where that can be written.
     """
     size = _size(shard)
     beside = index_path(shard)
     try:
         stored = np.load(beside, mmap_mode="r", allow_pickle=False)
         is_newer = beside.stat().st_mtime_ns >= shard.stat().st_mtime_ns
-        if is_newer and stored.shape[1:] == (4,) and stored[0, 0] == size:
+        is_index = stored.dtype == np.int64 and stored.ndim == 2 and stored.shape[1] == 4 and len(stored) > 1
+        if is_newer and is_index and stored[0, 0] == size and _lies_within(stored[1:], size):
             return stored[1:]
-    except (OSError, ValueError, EOFError, IndexError):
+    except Exception:  # whatever it is, it is no index
         pass
     found = scan(shard)
     with suppress(OSError):  # a read-only disk: it is found again the next time
@@ -59,8 +60,12 @@ def scan(shard: Path) -> np.ndarray:
         with tarfile.open(shard, "r:") as archive:  # not compressed: bytes must lie where the headers say
             end = 0
             for member in archive:
-                end = member.offset_data + member.size
-                if not member.isfile():
+                if (
+                    member.size < 0 or member.offset_data < end
+                ):  # Python's reader may go round in circles in such a file
+                    raise tarfile.ReadError("a file in it ends before it begins")
+                end = member.offset_data + (member.size if member.isfile() else 0)
+                if not member.isfile() or member.issparse():
                     continue
                 folder, _, name = member.name.rpartition("/")
                 stem, _, ending = name.partition(".")
@@ -73,15 +78,25 @@ def scan(shard: Path) -> np.ndarray:
                     rows[-1][2:] = member.offset_data, member.size
         if end > _size(shard):
             raise tarfile.ReadError("it ends in the middle of a file")
-    except (tarfile.TarError, OSError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # a damaged file fails in any way it likes
         raise UserError(
-            f"cannot read the shard {shard} ({error}): it is damaged, cut short or compressed; get it again, or unpack "
-            "it with gunzip"
+            f"cannot read the shard {shard} ({short(error)}): it is damaged, cut short or compressed; get it again, or "
+            "unpack it with gunzip"
         ) from error
     found = np.array([row for row in rows if row[1]], dtype=np.int64).reshape(-1, 4)
     if not len(found):
         raise UserError(f"the shard {shard} holds no image ({' '.join(EXTENSIONS)})")
     return found
+
+
+def _lies_within(rows: np.ndarray, size: int) -> bool:
+    """Whether the bytes that all rows name are bytes of files in a tar of that size."""
+    begin, length = rows[:, ::2], rows[:, 1::2]
+    there = (begin >= BLOCK) & (length > 0) & (begin <= size) & (length <= size - begin)
+    none = (rows[:, 2:] == 0).all(1)
+    return bool((there[:, 0] & (there[:, 1] | none)).all())
 
 
 def _size(shard: Path) -> int:

@@ -13,9 +13,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from mae_hydra.data.shard_cache import ShardCache, is_address
-from mae_hydra.data.shard_index import read_index
-from mae_hydra.errors import UserError
+from mae_hydra.data.shard_cache import ShardCache, Unreachable, is_address
+from mae_hydra.data.shard_index import BLOCK, read_index
+from mae_hydra.errors import UserError, short
 
 MANIFEST = "shards.json"
 _BRACES = re.compile(r"\{([^{}]*)\}")
@@ -119,7 +119,7 @@ def _manifest(folder: str, cache: ShardCache) -> tuple[dict[str, list[Shard]], t
         folder = folder.rstrip("/")
         try:
             path = cache.anew(f"{folder}/{MANIFEST}")
-        except UserError:
+        except Unreachable:
             return {}, None
     else:
         path = Path(folder) / MANIFEST
@@ -129,17 +129,24 @@ def _manifest(folder: str, cache: ShardCache) -> tuple[dict[str, list[Shard]], t
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != 1:
             raise ValueError(f"its format is {content['format']}, known is 1")
-        splits = {
-            str(name): [Shard(f"{folder}/{row['file']}", int(row["samples"]), int(row["bytes"])) for row in rows]
-            for name, rows in content["splits"].items()
-        }
+        splits = {str(name): [_listed(folder, row) for row in rows] for name, rows in content["splits"].items()}
         classes = content.get("classes")
         return splits, None if classes is None else tuple(map(str, classes))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
-            f"cannot read {path} ({type(error).__name__}: {error}); write it anew with "
+            f"cannot read {path} ({type(error).__name__}: {short(error)}); write it anew with "
             "`mae-hydra make-shards --index <folder>`"
         ) from error
+
+
+def _listed(folder: str, row: Mapping[str, Any]) -> Shard:
+    """ValueError where a shard would lie elsewhere, or could not hold as many samples as are said."""
+    file, samples, size = str(row["file"]), int(row["samples"]), int(row["bytes"])
+    if ".." in file.split("/") or file.startswith("/") or not file.isprintable():
+        raise ValueError(f"{short(file)} is not in that folder")
+    if not 0 < samples <= size // BLOCK:
+        raise ValueError(f"{short(file)} cannot hold {samples} samples in {size} bytes")
+    return Shard(f"{folder}/{file}", samples, size)
 
 
 def _counted(places: Sequence[str]) -> list[Shard]:

@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from mae_hydra.data.contents import contents_of
 from mae_hydra.data.decode import check_channels, decode_image
 from mae_hydra.data.encoded import Unread, undecoded
 from mae_hydra.data.folder import split_by_name
-from mae_hydra.data.listing import Names
+from mae_hydra.data.listing import Names, file_stamp
 from mae_hydra.data.palette import distinct_colours
 from mae_hydra.data.shard_cache import ShardCache, is_address
 from mae_hydra.data.shard_index import BLOCK, read_index
@@ -48,6 +49,7 @@ class ShardSet:
         self._first = np.cumsum([0, *(shard.samples for shard in shards)])
         self._open: OrderedDict[int, tuple[int, np.ndarray]] = OrderedDict()  # descriptors and indexes
         self._coming: queue.SimpleQueue[Shard] | None = None
+        self._stamps: list[str] = []
 
     def __len__(self) -> int:
         return int(self._first[-1])
@@ -77,6 +79,17 @@ class ShardSet:
     def listing(self) -> str:
         """Of the shards: their names and sizes."""
         return Names(f"{shard.name} {shard.samples} {shard.size}" for shard in self._shards).digest()
+
+    def stamp(self, index: int) -> str:
+        """Of the whole shard: which of its samples has changed is not known."""
+        number = int(np.searchsorted(self._first, index, side="right")) - 1
+        if not self._stamps:
+            self._stamps.extend(map(_shard_stamp, self._shards))
+        return f"{self._stamps[number]} {index - self._first[number]}"
+
+    def contents(self) -> str:
+        here = [shard for shard in self._shards if not is_address(shard.place)]
+        return contents_of(self.listing(), len(here), lambda number: [Path(here[number].place)])
 
     def order(self, seed: int, global_batch: int) -> ShardOrder:
         """An epoch's order in which each process stays with few shards; those to come are fetched ahead."""
@@ -127,6 +140,12 @@ class ShardSet:
                 log.warning("%s", error)
 
 
+def _shard_stamp(shard: Shard) -> str:
+    """Of one that lies elsewhere, what its list says."""
+    known = str(shard.size) if is_address(shard.place) else file_stamp(Path(shard.place))
+    return f"{shard.place} {known}"
+
+
 def _name_before(file: int, begin: int) -> str:
     """The name in the header before a file's bytes."""
     return os.pread(file, 100, begin - BLOCK).partition(b"\0")[0].decode(errors="replace")
@@ -175,8 +194,11 @@ def shards(
     if validation is not None:
         held_out = list_shards(os.path.expanduser(validation), copies, _WANTED, "data.validation").splits["train"]
     elif not held_out:
-        by_name = {shard.place: shard for shard in train}
-        sides = split_by_name([shard.place for shard in train], validation_fraction)
+        places = [shard.place for shard in train]
+        start = os.path.commonprefix(places).rpartition("/")[0]  # noqa: RUF071 - also of addresses, up to a slash
+        # By their names below it, so that they are the same ones wherever the shards lie.
+        by_name = {shard.place.removeprefix(start): shard for shard in train}
+        sides = split_by_name(list(by_name), validation_fraction)
         train, held_out = ([by_name[place] for place in side] for side in sides)
     class_names = _class_names(found.classes, num_classes)
     of_set: dict[str, Any] = {"cache": copies, "channels": channels, "num_classes": num_classes, "window": window}

@@ -10,6 +10,9 @@ from typing import Any, Literal, NamedTuple, Protocol, get_args, runtime_checkab
 import numpy as np
 from torch import Tensor
 
+from mae_hydra.data.label_table import Reading
+from mae_hydra.names import class_names
+
 Target = Literal["none", "class", "map"]
 """What a sample's label is: nothing, a class id, or a class map."""
 
@@ -60,6 +63,29 @@ class Listed(Protocol):
         ...
 
 
+@runtime_checkable
+class Stamped(Protocol):
+    """An ImageSet of files."""
+
+    def stamp(self, index: int) -> str:
+        """What changes with a sample: the names, sizes and times of its files, and its class."""
+        ...
+
+
+def stamp_of(images: ImageSet, index: int) -> str:
+    """The stamp of a sample; of a set that is a function of its parameters, its position."""
+    return images.stamp(index) if isinstance(images, Stamped) else str(index)
+
+
+@runtime_checkable
+class Comparable(Protocol):
+    """An ImageSet that can tell whether it holds the same as another one, or as itself at another time and place."""
+
+    def contents(self) -> str:
+        """A digest of names and sizes that does not change where the files are copied or moved."""
+        ...
+
+
 def read_undecoded(images: Any, index: int) -> Any:
     """A sample of an ImageSet, with its image still encoded (`encoded.Unread`) where the set has it so."""
     undecoded = getattr(images, "undecoded", None)
@@ -83,6 +109,8 @@ class ImageData:
     `max_bad_share`: of the training images, which may be unreadable and are then replaced (0: the first is an error).
     Without labels (`target` "none") `num_classes` is 0, and `class_names` and `palette` are empty.
     `present_classes`: the class ids that occur in validation, where that is a part of them by design (None: any may).
+    `reading`: how the numbers stored in class maps are understood (None: nothing stands between them and the classes).
+    `assumed_names`: the data set does not name its classes.
     `grouped`: what stands in a validation image's name before its class's folder is the group it is counted in.
     """
 
@@ -103,6 +131,8 @@ class ImageData:
     max_bad_share: float = 0.0
     present_classes: tuple[int, ...] | None = None
     grouped: bool = False
+    reading: Reading | None = None
+    assumed_names: bool = False
 
     def __post_init__(self) -> None:
         check_loading(self.batch_size, self.num_workers)
@@ -121,11 +151,9 @@ class ImageData:
             raise ValueError(f"data.target must be one of {list(get_args(Target))}, got {self.target!r}")
         if self.num_classes < 0:
             raise ValueError(f"data.num_classes must not be negative, got {self.num_classes}")
-        if self.target == "map" and not self.num_classes <= self.ignore_index <= 255:
-            raise ValueError(
-                f"data.ignore_index must lie in {self.num_classes}..255 (class maps are uint8, and it must not be a "
-                f"class), got {self.ignore_index}"
-            )
+        if self.target == "map" and not 0 <= self.ignore_index <= 255:
+            raise ValueError(f"data.ignore_index must lie in 0..255 (class maps are uint8), got {self.ignore_index}")
+        object.__setattr__(self, "class_names", class_names(self.class_names))  # whatever file they are from
         if len(self.class_names) != self.num_classes:
             raise ValueError(f"data.class_names must hold {self.num_classes} names, got {len(self.class_names)}")
         if self.palette.shape != (self.num_classes, 3) or self.palette.dtype != np.uint8:
@@ -147,11 +175,28 @@ class _Some:
         whole = self._whole.listing() if isinstance(self._whole, Listed) else "embedded"
         return f"{len(self)} of {whole}"
 
+    def contents(self) -> str:
+        whole = self._whole.contents() if isinstance(self._whole, Comparable) else "embedded"
+        return f"{len(self)} of {whole}"
+
     def __getitem__(self, index: int) -> Sample:
         return self._whole[self._positions[index]]
 
     def undecoded(self, index: int) -> Any:
         return read_undecoded(self._whole, self._positions[index])
+
+    def stamp(self, index: int) -> str:
+        return stamp_of(self._whole, self._positions[index])
+
+    def behind(self, index: int) -> tuple[ImageSet, int]:
+        return self._whole, self._positions[index]
+
+
+def behind(image_set: Any, index: int) -> tuple[Any, int]:
+    """The set of files behind a part of it, and the position of sample `index` there."""
+    while isinstance(image_set, _Some):
+        image_set, index = image_set.behind(index)
+    return image_set, index
 
 
 def limited(image_set: ImageSet, train_limit: int | float | None) -> ImageSet:

@@ -4,7 +4,6 @@ Shape letters: C classes, H W pixels.
 """
 
 import json
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -16,9 +15,10 @@ from mae_hydra.data.ade20k import CLASSES_FILE
 from mae_hydra.data.source import ImageSet, Sample
 from mae_hydra.data.stream import EvalStream
 from mae_hydra.errors import UserError
+from mae_hydra.owned import Owned
 
 JPEG_QUALITY = 95
-_MARKER = ".mae-hydra-make-data"
+COMMAND = "make-data"
 
 
 def write_ade20k(
@@ -38,21 +38,21 @@ def write_ade20k(
     `indexed`: maps are palette PNGs, which picture viewers show in colour, instead of grey ones of the same values.
     A folder that is not empty is refused, unless `overwrite` is given and this module wrote it.
     """
-    _prepare(root, overwrite)
+    owned = _prepare(root, overwrite)
     stored = np.zeros(256, dtype=np.uint8)
     stored[: len(class_names)] = np.arange(1, len(class_names) + 1)
     stored[ignore_index] = 0
     colours = np.concatenate([np.zeros((1, 3), np.uint8), palette]).flatten().tolist()
     for split, image_set in image_sets.items():
-        images, maps = _new_folder(root / "images" / split), _new_folder(root / "annotations" / split)
+        images, maps = root / "images" / split, root / "annotations" / split
         for sample in _samples(image_set, num_workers):
             stem = _file_name(sample)
-            _write_jpeg(sample.image, images / f"{stem}.jpg")
+            _write_jpeg(sample.image, _new(owned, images / f"{stem}.jpg"))
             picture = Image.fromarray(stored[_class_map(sample)])
             if indexed:
                 picture.putpalette(colours)
-            picture.save(maps / f"{stem}.png")
-    _write_classes(root, class_names, palette)
+            picture.save(_new(owned, maps / f"{stem}.png"))
+    _write_classes(_new(owned, root / CLASSES_FILE), class_names, palette)
 
 
 def write_imagenet(
@@ -71,7 +71,7 @@ def write_imagenet(
     Later splits use only the classes that the first one has. Folders are called "03_forest", so that they sort as the
     classes do.
     """
-    _prepare(root, overwrite)
+    owned = _prepare(root, overwrite)
     digits = len(str(len(class_names) - 1))
     folders = [f"{number:0{digits}d}_{_path_part(name)}" for number, name in enumerate(class_names)]
     allowed = list(range(len(class_names))) if subjects is None else list(subjects)
@@ -81,9 +81,10 @@ def write_imagenet(
             number = image_class(_class_map(sample), allowed)
             if number is not None:
                 used.add(number)
-                _write_jpeg(sample.image, _new_folder(root / split / folders[number]) / f"{_file_name(sample)}.jpg")
+                path = root / split / folders[number] / f"{_file_name(sample)}.jpg"
+                _write_jpeg(sample.image, _new(owned, path))
         allowed = [number for number in allowed if number in used] if split == next(iter(image_sets)) else allowed
-    _write_classes(root, class_names, palette)
+    _write_classes(_new(owned, root / CLASSES_FILE), class_names, palette)
     return [folders[number] for number in sorted(allowed)]
 
 
@@ -93,19 +94,19 @@ def image_class(labels: np.ndarray, allowed: Sequence[int]) -> int | None:
     return allowed[int(counts.argmax())] if counts.any() else None
 
 
-def _prepare(root: Path, overwrite: bool) -> None:
-    """A folder for a new data set: empty, or emptied of what an earlier call wrote."""
+def _prepare(root: Path, overwrite: bool) -> Owned:
+    """A folder for a new data set: empty, or emptied of the files that an earlier call wrote, and of no others."""
     if root.exists() and not root.is_dir():
         raise UserError(f"cannot write a data set to {root}: it is a file; name a folder")
     if root.is_dir() and any(root.iterdir()):
         if not overwrite:
             raise UserError(f"{root} is not empty; name a new folder, or allow overwriting if make-data wrote this one")
-        if not (root / _MARKER).is_file():
+        if not Owned(root, COMMAND).path.is_file():
             raise UserError(f"{root} was not written by make-data, so it is not overwritten; name a new folder")
-        for name in ("images", "annotations", "train", "val"):  # no other file that was put there is touched
-            shutil.rmtree(root / name, ignore_errors=True)
-    root.mkdir(parents=True, exist_ok=True)
-    (root / _MARKER).write_text("mae-hydra make-data wrote this folder and may overwrite it\n", encoding="utf-8")
+    owned = Owned(root, COMMAND)
+    if overwrite and owned.path.is_file():
+        owned.clear()
+    return owned
 
 
 def _samples(image_set: ImageSet, num_workers: int) -> Iterator[Sample]:
@@ -114,9 +115,9 @@ def _samples(image_set: ImageSet, num_workers: int) -> Iterator[Sample]:
             yield sample
 
 
-def _new_folder(path: Path) -> Path:
-    path.mkdir(parents=True, exist_ok=True)
-    return path
+def _new(owned: Owned, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return owned.claim(path)
 
 
 def _file_name(sample: Sample) -> str:
@@ -140,6 +141,6 @@ def _write_jpeg(image: Tensor, path: Path) -> None:
     picture.save(path, quality=JPEG_QUALITY, subsampling=0)
 
 
-def _write_classes(root: Path, class_names: Sequence[str], palette: np.ndarray) -> None:
+def _write_classes(path: Path, class_names: Sequence[str], palette: np.ndarray) -> None:
     content = {"names": list(class_names), "palette": palette.tolist()}
-    (root / CLASSES_FILE).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -77,6 +77,8 @@ def index_shards(root: Path, done: Callable[[int], None] = lambda samples: None)
 
     The split of a file is what its name begins with: "val..." is validation, everything else training.
     """
+    if (root / MANIFEST).is_file() and not _is_manifest(root / MANIFEST):
+        raise UserError(f"{root / MANIFEST} is there and lists no shards; move it away, its place is wanted")
     rows: dict[str, list[dict[str, Any]]] = {}
     for path in sorted(root.glob("*.tar")):
         write_index(path, scan(path))
@@ -87,6 +89,14 @@ def index_shards(root: Path, done: Callable[[int], None] = lambda samples: None)
         raise UserError(f"there is no shard (*.tar) in {root}")
     _write_manifest(root, rows, None)
     return {split: sum(row["samples"] for row in of_split) for split, of_split in rows.items()}
+
+
+def _is_manifest(path: Path) -> bool:
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError:
+        return False
+    return isinstance(content, dict) and {"format", "splits"} <= content.keys()
 
 
 def _deal(root: Path, split: str, size: int, per_shard: int) -> list[_Task]:
@@ -111,6 +121,7 @@ def _begin(root: Path, sets: Mapping[str, StoredSet], per_shard: int) -> None:
         if json.loads(begun.read_text()) != plan:
             raise UserError(f"{root} holds the shards of another set, or others of this one; name a new folder")
         return
+    atomic.clear_leftovers(root)  # of a call that was killed before it had written anything
     if root.is_dir() and any(root.iterdir()):
         raise UserError(f"{root} is not empty; name a new folder")
     root.mkdir(parents=True, exist_ok=True)

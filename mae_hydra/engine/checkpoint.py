@@ -7,18 +7,18 @@ it. It holds no state of any random generator, because there is none to hold (se
 import logging
 import math
 import re
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from mae_hydra.archive import Unfit, check_file, check_tensors, named_tensors
 from mae_hydra.distributed import barrier, broadcast_object, is_main
 from mae_hydra.engine.sharding import gathered, is_sharded, spread, spread_optimizer
 from mae_hydra.engine.state import State
 from mae_hydra.engine.writer import Writer
-from mae_hydra.errors import UserError
+from mae_hydra.errors import UserError, short
 
 log = logging.getLogger("mae_hydra")
 
@@ -125,11 +125,12 @@ class Checkpoints:
                 if is_main():
                     print(f"warning: {path} is damaged; going back to the checkpoint before it", flush=True)
                 continue
-            self._restore(state, content, path)
+            self.fill(state, content, path)
             return True
         return False
 
-    def _restore(self, state: State, content: Mapping[str, Any], path: Path) -> None:
+    def fill(self, state: State, content: Mapping[str, Any], path: Path) -> None:
+        """Make `state` what it was when `content`, which `path` holds, was saved."""
         try:
             state.model.load_state_dict(spread(content["model"], state.model.state_dict()))
             _check_names(state.optimizer, content["optimizer"])
@@ -143,8 +144,8 @@ class Checkpoints:
                 average.load_state_dict(spread(content["average"]["model"], average.state_dict()))
                 state.average.n_averaged.fill_(content["average"]["updates"])
             self.best = self._best_on_disk = content["best"]
-        except (KeyError, RuntimeError, ValueError) as error:
-            reason = str(error).splitlines()[0]
+        except (KeyError, RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
+            reason = short((str(error).splitlines() or [""])[0])
             raise UserError(
                 f"{path} does not fit this run ({reason}); "
                 "resume with the configuration it was written with, or start anew with resume=never"
@@ -227,10 +228,12 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"there is no checkpoint {path}")
     try:
-        with zipfile.ZipFile(path) as archive:
-            if (damaged := archive.testzip()) is not None:
-                raise zipfile.BadZipFile(f"the checksum of {damaged} is wrong")
+        if not check_file(path):
+            raise Unfit("is no archive of torch.save")
         content = torch.load(path, map_location="cpu", weights_only=True)
+        check_tensors(named_tensors(content), path.stat().st_size)
+    except Unfit as error:
+        raise UserError(f"{path} {error}; put a whole one in its place, or start anew with resume=never") from error
     except Exception as error:  # a damaged file can fail in any way
         raise UserError(
             f"{path} is damaged or no checkpoint ({type(error).__name__}); "

@@ -1,10 +1,10 @@
-"""Leaving in an orderly way: Ctrl-C, a scheduler's SIGTERM, or Slurm's SIGUSR1 or SIGUSR2 before preemption."""
+"""Leaving in an orderly way: Ctrl-C, a closed terminal, a scheduler's SIGTERM, or Slurm's SIGUSR1 or SIGUSR2."""
 
 import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -12,7 +12,12 @@ import torch
 
 from mae_hydra.distributed import any_rank, world_size
 
-SIGNALS = tuple(s for s in signal.Signals if s.name in {"SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2"})
+SIGNALS = tuple(s for s in signal.Signals if s.name in {"SIGHUP", "SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2"})
+
+
+def heeded() -> list[signal.Signals]:
+    """Those of SIGNALS that mean something here: under nohup, a closed terminal does not."""
+    return [s for s in SIGNALS if s.name != "SIGHUP" or signal.getsignal(s) is not signal.SIG_IGN]
 
 
 class Interrupted(Exception):
@@ -41,7 +46,7 @@ class Interruption:
 
     def __enter__(self) -> "Interruption":
         if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
-            self._previous = {number: signal.signal(number, self._handle) for number in SIGNALS}
+            self._previous = {number: signal.signal(number, self._handle) for number in heeded()}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -66,8 +71,8 @@ class Interruption:
             self._abandonable = False
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if os.getpid() != self._process:  # a loading process, forked with this handler: Ctrl-C reaches it too
-            if number != signal.SIGINT:
+        if os.getpid() != self._process:  # a loading process, forked with this handler: a terminal tells it too
+            if number not in (signal.SIGINT, signal.SIGHUP):
                 os._exit(128 + number)
             return
         if self._flag:
@@ -75,7 +80,8 @@ class Interruption:
                 raise KeyboardInterrupt
             return
         self._flag, self.signal = True, number
-        # Not print: the signal may have come in the middle of one.
-        os.write(2, b"\nStopping: the step is finished and the state saved. Ctrl-C again leaves without saving.\n")
+        with suppress(OSError):  # the terminal may be what has gone
+            # Not print: the signal may have come in the middle of one.
+            os.write(2, b"\nStopping: the step is finished and the state saved. Ctrl-C again leaves without saving.\n")
         if self._abandonable:
             raise _Abandon

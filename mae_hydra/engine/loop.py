@@ -13,11 +13,11 @@ from mae_hydra.engine.cut import Cut
 from mae_hydra.engine.evaluations import Evaluations, scalars
 from mae_hydra.engine.interrupt import Interrupted, Interruption
 from mae_hydra.engine.nonfinite import Nonfinite
-from mae_hydra.engine.profile import profiling, stage
 from mae_hydra.engine.settings import Settings
 from mae_hydra.engine.state import State
 from mae_hydra.engine.step import set_learning_rates, train_step
 from mae_hydra.engine.stopwatch import Stopwatch
+from mae_hydra.profiling import profiling, stage
 from mae_hydra.seeds import seed_device
 from mae_hydra.types import Evaluation, Evaluator, Stream, Tracker
 
@@ -59,7 +59,7 @@ def fit(
     checkpoints.config, checkpoints.meta = config, meta
     interruption = Interruption()
     stopwatch = Stopwatch(settings.torch_device)
-    nonfinite = Nonfinite(run_dir, settings.nonfinite_limit)
+    nonfinite = Nonfinite(run_dir, settings.nonfinite_limit, settings.log_every)
 
     @contextmanager
     def saving_on_error() -> Iterator[None]:
@@ -80,6 +80,8 @@ def fit(
         values = _progress(state, stream.steps_per_epoch, settings.global_batch) | stopwatch.read()
         state.metrics |= values
         tracker.scalars(state.step, values)
+        with saving_on_error():
+            nonfinite.counted(state.step, values)
 
     def evaluate_log_save() -> None:
         """What is due after `state.step` steps. Where nothing is, nothing waits for the device."""
@@ -134,6 +136,7 @@ def fit(
                 stopwatch.images += settings.global_batch
                 with stage("log, evaluate, save"):
                     evaluate_log_save()
+        nonfinite.end(state.metrics, checkpoints.monitor)
         ending = "completed"
     except (Interrupted, KeyboardInterrupt):
         ending = "interrupted"

@@ -10,23 +10,27 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.checkpoint import checkpoint
 
+from mae_hydra.batch_norm import learned_statistics, loss_of_a_step, synchronise
 from mae_hydra.distributed import world_size
 from mae_hydra.engine.settings import Settings
 from mae_hydra.engine.sharding import blocks_of, shard
-from mae_hydra.types import Batch, Loss
+from mae_hydra.errors import UserError
+from mae_hydra.types import Batch, Loss, TwoPart
 
 log = logging.getLogger("mae_hydra")
 
 
 class LossModule(nn.Module):
-    """`forward` is the model's `loss`: DDP and its kind only know `forward`."""
+    """`forward` is the model's `loss`, of several micro-batches that of them together: DDP only knows `forward`."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, batch: Batch) -> Loss:
-        return self.model.loss(batch)  # type: ignore[operator]
+    def forward(self, *batches: Batch) -> Loss:
+        if len(batches) > 1:
+            return loss_of_a_step(self.model, batches)
+        return self.model.loss(*batches)  # type: ignore[operator]
 
 
 def wrap(model: nn.Module, settings: Settings, average: AveragedModel | None = None) -> nn.Module:
@@ -38,8 +42,13 @@ def wrap(model: nn.Module, settings: Settings, average: AveragedModel | None = N
     for module in (model, average):
         if module is not None:
             module.to(device)
-    if world_size() > 1 and device.type == "cuda":  # SyncBatchNorm has no CPU form
-        nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    if settings.batch_norm == "step" and learned_statistics(model) and not isinstance(model, TwoPart):
+        raise UserError(
+            f"engine.batch_norm=step needs a model with `features` and `loss_of`, and {type(model).__name__} has none; "
+            "use engine.batch_norm=micro"
+        )
+    if world_size() > 1:
+        synchronise(model, device)
     if settings.recompute:
         recompute_blocks(model)
     if settings.compile and compiler_works(device):

@@ -12,6 +12,8 @@ from mae_hydra.errors import UserError
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Parallel = Literal["ddp", "fsdp"]
+BatchNorm = Literal["micro", "step"]
+ELSEWHERE = {"gpu": "cuda", "float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "no": "fp32"}  # their words
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -24,9 +26,10 @@ class Settings:
     process, "fsdp" a share of it. `clip_grad`: largest norm of the whole gradient, None for no clipping.
     `nonfinite_limit`: stop after so many steps in a row whose gradient is not finite. `ema_decay`: keep a moving
     average of the weights and evaluate that, None for none; `moving_average` has its formula. `recompute`: blocks
-    keep only their input and are computed once more in the backward pass (activation checkpointing). `log_every`:
-    steps. `profile_steps`: how many steps to record (see `profiling`), None for none. `deterministic`: as
-    repeatable as the device's kernels allow; torch warns of those that are not.
+    keep only their input and are computed once more in the backward pass (activation checkpointing). `batch_norm`:
+    takes its statistics from a "micro"-batch of all processes, or from all images of a "step" (see `loss_of_a_step`).
+    `log_every`: steps. `profile_steps`: how many steps to record (see `profiling`), None for none. `deterministic`:
+    as repeatable as the device's kernels allow; torch warns of those that are not.
     """
 
     device: str
@@ -42,11 +45,15 @@ class Settings:
     log_every: int
     profile_steps: int | None
     deterministic: bool
+    batch_norm: str = "micro"
 
     def __post_init__(self) -> None:
-        for name, kinds in (("device", Device), ("precision", Precision), ("parallel", Parallel)):
+        choices = {"device": Device, "precision": Precision, "parallel": Parallel, "batch_norm": BatchNorm}
+        for name, kinds in choices.items():
             if getattr(self, name) not in get_args(kinds):
-                raise ValueError(f"{name} must be one of {', '.join(get_args(kinds))}, got {getattr(self, name)!r}")
+                got = getattr(self, name)
+                hint = f"; did you mean {ELSEWHERE[got]}?" if ELSEWHERE.get(got) in get_args(kinds) else ""
+                raise ValueError(f"{name} must be one of {', '.join(get_args(kinds))}, got {got!r}{hint}")
         if self.device == "cuda" and not torch.cuda.is_available():
             raise ValueError("device is cuda, but torch finds no CUDA device; use device=auto or device=cpu")
         if self.devices != "auto" and (not isinstance(self.devices, int) or self.devices < 1):

@@ -41,7 +41,7 @@ class State:
     def for_evaluation(self) -> Iterator[nn.Module]:
         """What evaluations see, in evaluation mode: the average where there is one, and the same in every process."""
         model = self.model if self.average is None else self.average.module
-        broadcast(running_statistics(model))  # each process has its own on the CPU; the main one's are saved
+        broadcast(running_statistics(model))  # where layers are not synchronised; the main process's are saved
         if self.twin is None:
             yield model.eval()
         else:

@@ -1,4 +1,7 @@
-"""One optimizer step, the same however its batch is cut into micro-batches and over processes."""
+"""One optimizer step: that of the whole batch, however it is cut into micro-batches and over processes.
+
+But for what is drawn at random for each micro-batch, and for batch normalisation (see `mae_hydra.batch_norm`).
+"""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -10,11 +13,11 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from mae_hydra.distributed import all_reduce_sum, world_size
-from mae_hydra.engine.profile import stage
 from mae_hydra.engine.settings import Settings
 from mae_hydra.engine.sharding import whole
 from mae_hydra.engine.state import State, running_statistics
 from mae_hydra.engine.window import StepResult
+from mae_hydra.profiling import stage
 from mae_hydra.types import Batch, Loss
 
 
@@ -32,8 +35,9 @@ def train_step(
     """
     statistics = running_statistics(state.model)
     before = [values.clone() for values in statistics]
+    together = accumulate if statistics and settings.batch_norm == "step" else 1
     try:
-        result = _gradient(state, forward, batches, accumulate, settings)
+        result = _gradient(state, forward, batches, accumulate, together, settings)
     except Exception:
         for now, old in zip(statistics, before, strict=True):
             now.copy_(old)
@@ -53,25 +57,31 @@ def train_step(
 
 
 def _gradient(
-    state: State, forward: nn.Module, batches: Iterator[Batch], accumulate: int, settings: Settings
+    state: State, forward: nn.Module, batches: Iterator[Batch], accumulate: int, together: int, settings: Settings
 ) -> StepResult:
-    """Leave the step's gradient in the parameters, divided, measured and clipped."""
+    """Leave the step's gradient in the parameters, divided, measured and clipped.
+
+    `together`: of how many micro-batches `forward` is asked at once.
+    """
     optimizer, scaler = state.optimizer, state.scaler
     optimizer.zero_grad(set_to_none=True)
     losses: list[Loss] = []
     images: list[Tensor | None] = []
-    for index in range(accumulate):
-        with stage("data wait"):
-            batch = next(batches)
-        images.append(batch.index)
-        with stage("host to device"):
-            batch = batch.to(settings.torch_device)
-        with _exchange(forward, gradients=index == accumulate - 1):
+    calls = accumulate // together
+    for index in range(calls):
+        taken: list[Batch] = []
+        for _ in range(together):
+            with stage("data wait"):
+                batch = next(batches)
+            images.append(batch.index)
+            with stage("host to device"):
+                taken.append(batch.to(settings.torch_device))
+        with _exchange(forward, gradients=index == calls - 1):
             with stage("forward"), settings.autocast():
-                loss = forward(batch)
+                loss = forward(*taken)
             if index == 0:
                 # All processes must divide by the same number, because their gradients are added up.
-                estimate = all_reduce_sum(loss.count.detach().double()).clamp(min=1) * accumulate
+                estimate = all_reduce_sum(loss.count.detach().double()).clamp(min=1) * calls
             share = loss.total * (world_size() / estimate)  # DDP averages over processes where a sum is wanted
             with stage("backward"):
                 scaler.scale(share).backward()
@@ -82,7 +92,7 @@ def _gradient(
     scaler.unscale_(optimizer)
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    if accumulate > 1:  # else the estimate was exact
+    if calls > 1:  # else the estimate was exact
         torch._foreach_mul_(gradients, (estimate / count.clamp(min=1)).to(gradients[0].dtype))
     grad_norm = whole(get_total_norm(gradients))
     if settings.clip_grad is not None:

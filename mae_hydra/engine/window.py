@@ -30,24 +30,31 @@ class Window:
         self.sums: dict[str, Tensor] = {}
 
     def add(self, result: StepResult) -> None:
-        finite = result.grad_norm.isfinite()
+        finite, told = result.grad_norm.isfinite(), torch.stack(list(result.sums.values())).isfinite().all()
+        # Divided by all pixels or by those that are labelled: without a label there is no loss and no gradient.
+        nothing = (result.count == 0) | ((result.sums["loss"] == 0) & (result.grad_norm == 0))
         new = {
-            **{f"sum/{name}": value for name, value in result.sums.items()},
-            "count": result.count,
+            **{f"sum/{name}": value.where(told, 0.0) for name, value in result.sums.items()},
+            "count": result.count.where(told, 0.0),
+            "uncounted_steps": nothing.double(),
             "grad_norm": result.grad_norm.where(finite, 0.0).double(),
             "finite_steps": finite.double(),
             "steps": torch.ones_like(result.count),
         }
-        self.sums = {name: self.sums[name] + value for name, value in new.items()} if self.sums else new
+        self.sums = {name: self.sums.get(name, 0.0) + value for name, value in new.items()}
 
     def read(self) -> dict[str, float]:
-        """Means over the window, which is then empty. Losses are per counted element: nan where nothing counted.
+        """Means over the window, which is then empty. Losses are per counted element.
 
-        Steps whose gradient is not finite are left out of `grad_norm` and counted in `nonfinite_steps`.
+        Steps whose loss is not finite are left out of it: it is nan where no other was. Where nothing counted in any
+        step there is no loss, and `uncounted_steps` says so. Steps whose gradient is not finite are left out of
+        `grad_norm` and counted in `nonfinite_steps`.
         """
         values = dict(zip(self.sums, torch.stack(list(self.sums.values())).tolist(), strict=True))
         self.sums = {}
-        means = {n.removeprefix("sum/"): _ratio(v, values["count"]) for n, v in values.items() if n.startswith("sum/")}
+        losses = {n.removeprefix("sum/"): _ratio(v, values["count"]) for n, v in values.items() if n.startswith("sum/")}
+        uncounted = values["uncounted_steps"] == values["steps"]
+        means = {"uncounted_steps": values["steps"]} if uncounted else losses
         means["grad_norm"] = _ratio(values["grad_norm"], values["finite_steps"])
         if nonfinite := values["steps"] - values["finite_steps"]:
             means["nonfinite_steps"] = nonfinite

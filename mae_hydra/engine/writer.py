@@ -51,8 +51,9 @@ class Writer:
             under_way.result()
         except OSError as error:
             return error
-        except RuntimeError as error:  # torch's own writer says so where the disk is full
-            return OSError(str(error).splitlines()[0])
+        except RuntimeError as error:  # torch's own writer is confused where the disk is full
+            cause = error.__context__
+            return cause if isinstance(cause, OSError) else OSError(str(error).splitlines()[0])
         return None
 
 

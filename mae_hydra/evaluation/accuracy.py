@@ -1,6 +1,7 @@
 """Top-1 and top-5 accuracy on the validation set."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mae_hydra.data import EvalCrop, ImageData
+from mae_hydra.data.listing import file_stamp
 from mae_hydra.distributed import all_reduce_sum, is_main
 from mae_hydra.errors import UserError
 from mae_hydra.evaluation.clock import Clock
@@ -48,7 +50,7 @@ class Accuracy:
                 "accuracy needs a class for every image, and this data set has none; use data=imagenet or "
                 "data=scene_classes"
             )
-        self.data = data
+        self.data, self.baseline = data, baseline
         self.corruptions = Corruptions(baseline) if data.grouped else None
         if baseline is not None and self.corruptions is None:
             raise ValueError("baseline is of data in groups of corruptions: data=imagenet_variant")
@@ -70,6 +72,11 @@ class Accuracy:
         if tuple(model.encoder.image_size) != self.data.image_size:
             size, own = ("x".join(map(str, each)) for each in (self.data.image_size, model.encoder.image_size))
             raise UserError(f"the model takes images of {own}, data.image_size is {size}")
+
+    def stamps(self) -> list[str]:
+        """What changes with the files that it looks at."""
+        baseline = [] if self.baseline is None else [file_stamp(Path(self.baseline).expanduser())]
+        return [*self.held_out.stamps(), *baseline]
 
     def due(self, step: int, total_steps: int) -> bool:
         return self.clock.due(step, total_steps)

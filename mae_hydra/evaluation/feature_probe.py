@@ -93,6 +93,10 @@ class FeatureProbe:
             size, own = ("x".join(map(str, each)) for each in (self.data.image_size, model.encoder.image_size))
             raise UserError(f"the model takes images of {own}, data.image_size is {size}")
 
+    def stamps(self) -> list[str]:
+        """What changes with the files that it looks at."""
+        return [*self.bank.stamps(), *self.held_out.stamps()]
+
     def due(self, step: int, total_steps: int) -> bool:
         return self.clock.due(step, total_steps)
 

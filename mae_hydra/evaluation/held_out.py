@@ -1,9 +1,10 @@
 """The validation images an evaluator looks at: which, in which batches, on which process."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
 from mae_hydra.data import EvalStream, ImageData, Sample
-from mae_hydra.data.source import SampleTransform, check_loading
+from mae_hydra.data.source import SampleTransform, check_loading, stamp_of
 from mae_hydra.distributed import rank, world_size
 from mae_hydra.errors import UserError
 
@@ -52,6 +53,15 @@ class HeldOut:
             indices=self.indices,
         )
         return iter(stream) if self.watch is None else self.watch(stream, len(self.indices[rank() :: world_size()]))
+
+    def stamps(self) -> list[str]:
+        """What changes with each of the images (see `stamp_of`), in the order of `indices`; none occurs twice."""
+        found = [stamp_of(self._images, index) for index in self.indices]
+        times: Counter[str] = Counter()
+        for position, stamp in enumerate(found):
+            times[stamp] += 1
+            found[position] = stamp if times[stamp] == 1 else f"{stamp} again {times[stamp]}"
+        return found
 
     def example_size(self) -> tuple[int, int]:
         """(height, width) of the first image."""

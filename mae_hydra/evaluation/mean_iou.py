@@ -31,7 +31,7 @@ class Counts(NamedTuple):
 
 
 class MeanIoU:
-    """mIoU, mAcc and aAcc in percent, from one confusion matrix over all images at their original size.
+    """mIoU, mAcc, aAcc, mDice and mPrecision in percent, from one confusion matrix over all images at their own size.
 
     `boundary`: mBIoU too, the mean IoU of what lies near the edges of the classes (`mae_hydra.evaluation.boundary`).
     Gives the table `per_class` (None where a score is undefined), the picture `segmentation`, and one picture per
@@ -64,6 +64,10 @@ class MeanIoU:
     def check(self, model: Any) -> None:
         """Raise a UserError where the inference cannot put the first image through this model."""
         self.inference.check(model, self.held_out.example_size())
+
+    def stamps(self) -> list[str]:
+        """What changes with the files that it looks at."""
+        return self.held_out.stamps()
 
     def due(self, step: int, total_steps: int) -> bool:
         return self.clock.due(step, total_steps)
@@ -137,13 +141,31 @@ class MeanIoU:
 
 
 def score(counts: Counts, class_names: Sequence[str]) -> tuple[dict[str, float], list[dict[str, Any]]]:
-    """Scalars in percent, and the table of the classes (None where a score is undefined)."""
+    """Scalars in percent, and the table of the classes (None where a score is undefined).
+
+    Dice and F-score are one number, and so are recall and Acc: each stands under the name by which it is looked for.
+    """
     scores = segmentation_scores(counts.confusions)
-    scalars = {"mIoU": scores.mean_iou, "mAcc": scores.mean_accuracy, "aAcc": scores.pixel_accuracy}
-    columns = zip(class_names, scores.iou.tolist(), scores.accuracy.tolist(), scores.pixels.tolist(), strict=True)
+    scalars = {
+        "mIoU": scores.mean_iou,
+        "mAcc": scores.mean_accuracy,
+        "aAcc": scores.pixel_accuracy,
+        "mDice": scores.mean_dice,
+        "mPrecision": scores.mean_precision,
+    }
+    columns = {
+        "IoU": scores.iou,
+        "Acc": scores.accuracy,
+        "Dice": scores.dice,
+        "Fscore": scores.dice,
+        "Precision": scores.precision,
+        "Recall": scores.accuracy,
+    }
     table: list[dict[str, Any]] = [
-        {"name": name, "IoU": _defined(iou), "Acc": _defined(accuracy), "pixels": pixels}
-        for name, iou, accuracy, pixels in columns
+        {"name": name}
+        | {column: _defined(float(values[number])) for column, values in columns.items()}
+        | {"pixels": int(scores.pixels[number])}
+        for number, name in enumerate(class_names)
     ]
     if counts.boundaries is not None:
         boundary = boundary_scores(counts.boundaries)

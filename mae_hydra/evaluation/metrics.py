@@ -55,30 +55,41 @@ class SegmentationScores:
     """All in percent, as mmsegmentation reports them (unrounded).
 
     `iou`, `accuracy`: (K,), NaN where undefined: both for a class neither labelled nor predicted, `accuracy` also for
-    one that is predicted but never labelled (its IoU is 0). `mean_iou` and `mean_accuracy` skip NaN. `pixels`: (K,)
-    labelled pixels.
+    one that is predicted but never labelled (its IoU is 0). `dice`: (K,), 2 TP / (2 TP + FP + FN), which is the F-score
+    with beta 1, NaN where the IoU is. `precision`: (K,), NaN for a class that is never predicted. Recall is `accuracy`.
+    The means skip NaN. `pixels`: (K,) labelled pixels.
     """
 
     mean_iou: float
     mean_accuracy: float
     pixel_accuracy: float
+    mean_dice: float
+    mean_precision: float
     iou: np.ndarray
     accuracy: np.ndarray
+    dice: np.ndarray
+    precision: np.ndarray
     pixels: np.ndarray
 
 
 def segmentation_scores(confusions: Tensor) -> SegmentationScores:
-    """IoU, class accuracy and pixel accuracy of a confusion matrix (K, K)."""
+    """All scores of a confusion matrix (K, K)."""
     matrix = confusions.cpu().numpy()
     intersection, labelled, predicted = np.diag(matrix), matrix.sum(1), matrix.sum(0)
     iou = _percent(intersection, labelled + predicted - intersection)
     accuracy = _percent(intersection, labelled)
+    dice = _percent(2 * intersection, labelled + predicted)
+    precision = _percent(intersection, predicted)
     return SegmentationScores(
         mean_iou=mean_of_defined(iou),
         mean_accuracy=mean_of_defined(accuracy),
         pixel_accuracy=float(_percent(intersection.sum(), labelled.sum())),
+        mean_dice=mean_of_defined(dice),
+        mean_precision=mean_of_defined(precision),
         iou=iou,
         accuracy=accuracy,
+        dice=dice,
+        precision=precision,
         pixels=labelled,
     )
 

@@ -52,6 +52,10 @@ class ReconstructionError:
         """Raise a UserError where the images do not fit this model, or none of its patches would be left to see."""
         self.inference.check(model, self.held_out.example_size())
 
+    def stamps(self) -> list[str]:
+        """What changes with the files that it looks at."""
+        return self.held_out.stamps()
+
     def due(self, step: int, total_steps: int) -> bool:
         return self.clock.due(step, total_steps)
 

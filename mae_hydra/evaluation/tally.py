@@ -1,6 +1,8 @@
 """What was counted on each image, in files that only grow: an evaluation that is killed goes on where it was.
 
-One file per process, one line per image. A line that a kill has torn is the last of its file, and is counted again.
+One file per process, one line per image. An image whose line is torn or otherwise damaged is counted again; so is one
+that has changed since, or whose labels have: a line holds for the stamp of the files that were counted. A line that the
+disk does not take is kept, and written with the next one.
 """
 
 import json
@@ -12,11 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mae_hydra.errors import UserError
+from mae_hydra.lines import GrowingFile, read_lines
+
 
 class Entry(NamedTuple):
-    """`confusions`: int64 (K, K). `boundaries`: int64 (3, K), None where they were not asked for."""
+    """`stamp`: of the image and its labels (`HeldOut.stamps`). `confusions`: int64 (K, K). `boundaries`: int64 (3, K),
+    None where they were not asked for."""
 
-    number: int
+    stamp: str
     name: str
     confusions: Tensor
     boundaries: Tensor | None
@@ -28,47 +34,51 @@ class Tally:
     def __init__(self, folder: Path, rank: int, num_classes: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.num_classes = folder, num_classes
-        self.file = folder / f"rank{rank}.jsonl"
-        self._mend()
+        self.file = GrowingFile.behind(folder / f"rank{rank}.jsonl")
 
     def add(self, entry: Entry) -> None:
-        """Append one line and hand it to the operating system."""
+        """Append one line and hand it to the operating system; `finish` says whether it has taken all."""
         flat = entry.confusions.flatten().cpu().numpy()
         cells = np.flatnonzero(flat)
-        line: dict[str, Any] = {"index": entry.number, "name": entry.name}
+        line: dict[str, Any] = {"stamp": entry.stamp, "name": entry.name}
         line |= {"cells": cells.tolist(), "counts": flat[cells].tolist()}
         if entry.boundaries is not None:
             line["boundaries"] = entry.boundaries.cpu().tolist()
-        with open(self.file, "a") as file:
-            file.write(json.dumps(line) + "\n")
+        self.file.add(json.dumps(line).encode() + b"\n")
+
+    def finish(self) -> None:
+        """One more try at what the disk has not taken; UserError where it still does not."""
+        self.file.write()
+        if self.file.error is not None:
+            raise UserError(
+                f"the counts of {len(self.file.unwritten)} images could not be written to {self.file.path} "
+                f"({self.file.error.strerror}); make room, and the same command counts these again"
+            )
 
     def entries(self) -> Iterator[Entry]:
-        """Every image once, of all processes, whichever of them counted it."""
-        seen: set[int] = set()
+        """Every stamp once, of all processes, whichever of them counted it."""
+        seen: set[str] = set()
         for file in sorted(self.folder.glob("rank*.jsonl")):
-            for line in _whole_lines(file):
-                if line["index"] not in seen:
-                    seen.add(line["index"])
+            for line in read_lines(file, self._fits).rows:
+                if line["stamp"] not in seen:
+                    seen.add(line["stamp"])
                     yield self._entry(line)
 
     def _entry(self, line: dict[str, Any]) -> Entry:
         flat = torch.zeros(self.num_classes**2, dtype=torch.int64)
         flat[torch.tensor(line["cells"], dtype=torch.int64)] = torch.tensor(line["counts"], dtype=torch.int64)
         boundaries = torch.tensor(line["boundaries"]) if "boundaries" in line else None
-        return Entry(line["index"], line["name"], flat.unflatten(0, (self.num_classes, -1)), boundaries)
+        return Entry(line["stamp"], line["name"], flat.unflatten(0, (self.num_classes, -1)), boundaries)
 
-    def _mend(self) -> None:
-        """Cut off a torn last line, so that the next one does not go on in it."""
-        if self.file.is_file():
-            content = self.file.read_bytes()
-            whole = content[: content.rfind(b"\n") + 1]
-            if len(whole) < len(content):
-                self.file.write_bytes(whole)
-
-
-def _whole_lines(file: Path) -> Iterator[dict[str, Any]]:
-    for line in file.read_bytes().split(b"\n")[:-1]:
-        try:
-            yield json.loads(line)
-        except ValueError:
-            continue  # torn, and followed by others: of a machine that went down
+    def _fits(self, line: dict[str, Any]) -> bool:
+        """Whether a line is of an image, and of so many classes."""
+        cells, counts = line.get("cells"), line.get("counts")
+        return (
+            isinstance(line.get("stamp"), str)
+            and isinstance(line.get("name"), str)
+            and isinstance(cells, list)
+            and isinstance(counts, list)
+            and len(cells) == len(counts)
+            and all(isinstance(cell, int) and 0 <= cell < self.num_classes**2 for cell in cells)
+            and all(isinstance(count, int) and count > 0 for count in counts)
+        )

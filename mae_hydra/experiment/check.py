@@ -7,14 +7,15 @@ found here, with the key named. Building nothing, it also runs in the tests over
 import difflib
 import inspect
 import types
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mae_hydra.errors import UserError
-from mae_hydra.experiment.construct import locate
+from mae_hydra.errors import UserError, short
+from mae_hydra.experiment.suggest import known_keys, meant_by, typed
+from mae_hydra.experiment.trust import Origin, judge
 
 HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 # The keys of the root that are not groups, with what they may hold. Everything else sits under a `_target_`.
@@ -26,6 +27,7 @@ ROOT_KEYS: dict[str, Any] = {
     "init_from": str | None,
     "init_adapt": list,
     "resume": str | None,
+    "resume_data": Literal["same", "changed"],
     "fail_fast": bool,
     "then": dict,
     "tags": list,
@@ -38,16 +40,16 @@ GROUPS = (
 SCALARS = (bool, int, float, str, type(None))
 
 
-def check(config: DictConfig) -> None:
+def check(config: DictConfig, origin: Origin = "person") -> None:
     """Raise a UserError naming the first thing that does not fit.
 
-    `config` is a whole configuration or a part of one.
+    `config` is a whole configuration or a part of one; `origin`: who says what is in it (`mae_hydra.experiment.trust`).
     """
     try:
         missing = sorted(OmegaConf.missing_keys(config))
         if missing:
             raise UserError(f"{', '.join(missing)} must be given a value, e.g. {missing[0]}=…")
-        for complaint in (*_root_complaints(config), *complaints(config, "")):
+        for complaint in (*_root_complaints(config), *complaints(config, "", origin)):
             raise UserError(complaint)
     except OmegaConfBaseException as error:
         raise UserError(f"the configuration does not resolve: {str(error).splitlines()[0]}") from error
@@ -58,47 +60,68 @@ def _root_complaints(config: DictConfig) -> Iterator[str]:
         if name in ROOT_KEYS:
             yield from _wrong_type(name, ROOT_KEYS[name], config[name])
         elif name not in GROUPS:
-            close = difflib.get_close_matches(name, [*ROOT_KEYS, *GROUPS], n=1)
-            yield f"unknown key '{name}'" + (
-                f"; did you mean '{close[0]}'?" if close else f"; groups: {', '.join(GROUPS)}"
-            )
+            known = {key: followed for key, followed in known_keys(config).items() if key != name}
+            meant = meant_by(name, known) or f"groups: {', '.join(GROUPS)}"
+            yield f"unknown key '{name}'; {meant}"
 
 
-def complaints(node: Any, key: str) -> Iterator[str]:
+def complaints(node: Any, key: str, origin: Origin) -> Iterator[str]:
     """One sentence for each argument that a target does not take, lacks, or cannot accept."""
     if isinstance(node, ListConfig):
         for position, child in enumerate(node):
-            yield from complaints(child, f"{key}[{position}]")
+            yield from complaints(child, f"{key}[{position}]", origin)
     if not isinstance(node, DictConfig):
         return
     if "_target_" in node:
-        yield from _signature_complaints(node, key)
+        yield from _signature_complaints(node, key, origin)
     # The model first: a part that does not fit it explains more than the arguments which that part does not take.
     for name in sorted(node, key=lambda name: name != "model"):
-        yield from complaints(node[name], f"{key}.{name}" if key else str(name))
+        yield from complaints(node[name], f"{key}.{name}" if key else str(name), origin)
 
 
-def _signature_complaints(node: DictConfig, key: str) -> Iterator[str]:
-    target = _locate(node["_target_"], key)
-    parameters = inspect.signature(target).parameters
-    given = set(node) - HYDRA_KEYS
-    for name in sorted(given - set(parameters)):
+def _signature_complaints(node: DictConfig, key: str, origin: Origin) -> Iterator[str]:
+    target = judge(node["_target_"], key, origin)
+    parameters = _parameters(target)
+    if parameters is None:
+        return
+    given = {str(name) for name in node} - HYDRA_KEYS
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    for name in () if takes_any else sorted(given - set(parameters)):
         close = difflib.get_close_matches(str(name), list(parameters), n=1)
         hint = f"; did you mean '{close[0]}'?" if close else f"; it takes {', '.join(parameters)}"
         yield f"{key}.{name} is not an argument of {target.__name__}{hint}"
-    if not node.get("_partial_", False):
-        required = {n for n, p in parameters.items() if p.default is p.empty and p.kind is not p.VAR_KEYWORD}
+    if not node.get("_partial_", False) and "_args_" not in node:
+        variadic = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+        required = {n for n, p in parameters.items() if p.default is p.empty and p.kind not in variadic}
         for name in sorted(required - given):
             yield f"{key}.{name} is missing: {target.__name__} needs it"
-    hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    hints = _hints(target)
     for name in sorted(given & set(hints)):
         part = node[name]
-        yield from _wrong_type(f"{key}.{name}", hints[name], part)
+        if not _accepts(hints[name], part):
+            yield from _wrong_type(typed(known_keys(node._get_root()), f"{key}.{name}"), hints[name], part)
         if isinstance(part, DictConfig) and "_target_" in part and not part.get("_partial_", False):
-            yield from _misfit(f"{key}.{name}", hints[name], _locate(part["_target_"], f"{key}.{name}"), part)
+            offered = judge(part["_target_"], f"{key}.{name}", origin)
+            yield from _misfit(f"{key}.{name}", hints[name], offered)
 
 
-def _misfit(key: str, wanted: Any, offered: Any, part: DictConfig) -> Iterator[str]:
+def _parameters(target: Any) -> Mapping[str, inspect.Parameter] | None:
+    """None where a class keeps them to itself, as some of libraries do."""
+    try:
+        return inspect.signature(target).parameters
+    except (ValueError, TypeError):
+        return None
+
+
+def _hints(target: Any) -> dict[str, Any]:
+    """Those that can be resolved outside of the module that they stand in, which of libraries not all can."""
+    try:
+        return get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    except (NameError, TypeError, AttributeError):
+        return {}
+
+
+def _misfit(key: str, wanted: Any, offered: Any) -> Iterator[str]:
     """A complaint where the annotation of the argument is a class and the part is of another."""
     kinds = [kind for kind in getattr(wanted, "__args__", [wanted]) if inspect.isclass(kind) and kind is not type(None)]
     if not kinds or not inspect.isclass(offered) or any(getattr(kind, "_is_protocol", False) for kind in kinds):
@@ -113,7 +136,7 @@ def _misfit(key: str, wanted: Any, offered: Any, part: DictConfig) -> Iterator[s
 
 def _wrong_type(key: str, hint: Any, value: Any) -> Iterator[str]:
     if not _accepts(hint, value):
-        yield f"{key} must be {' or '.join(_words(hint))}, got {value!r}"
+        yield f"{key} must be {' or '.join(_words(hint))}, got {short(repr(value))}"
 
 
 def _accepts(hint: Any, value: Any) -> bool:
@@ -143,10 +166,3 @@ def _words(hint: Any) -> list[str]:
     if get_origin(hint) is Sequence:
         return [f"a list of {' or '.join(_words(get_args(hint)[0])).removeprefix('a ')}s"]
     return [words.get(kind) or ("a list" if issubclass(kind, Collection) else f"a {kind.__name__}")]
-
-
-def _locate(path: str, key: str) -> Any:
-    try:
-        return locate(path)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(f"{key}._target_ = {path} cannot be found ({error})") from error

@@ -1,15 +1,18 @@
 """What differs between two runs: what was asked for, with which code, data and machine, and what came out."""
 
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.gather import Run, read_run
-from mae_hydra.experiment.status import computed, flatten, read_json
+from mae_hydra.experiment.key_meaning import flatten
+from mae_hydra.experiment.status import computed, read_json
 
+COMPOSED = ("choices.", "config_")  # of environment.json: which option files the run was composed of
 FILES = {"git.json": "code", "environment.json": "machine", "data.json": "data", "parent.json": "began from"}
-ALWAYS_OTHERS = {"command", "host", "paths.run_dir"}  # they differ, and it means nothing
+ALWAYS_OTHERS = {"command", "folder", "host", "paths.run_dir", "root"}  # they differ, and it means nothing
 
 
 class Difference(NamedTuple):
@@ -22,7 +25,8 @@ class Difference(NamedTuple):
 def compare(first: Path, second: Path) -> list[Difference]:
     """All differences, those that change results first."""
     runs = [_run(directory) for directory in (first, second)]
-    return [*_configuration(*runs), *_files(*runs), *_results(*runs)]
+    found = [*_configuration(*runs), *_files(*runs), *_results(*runs)]
+    return [*_commands(*runs), *found] if found else []
 
 
 def _run(directory: Path) -> Run:
@@ -43,17 +47,38 @@ def _configuration(first: Run, second: Run) -> Iterator[Difference]:
             seen.add(key)
 
 
+def _commands(first: Run, second: Run) -> Iterator[Difference]:
+    """What was typed: it differs in where the runs went at least, and tells something where they differ in more."""
+    ours, theirs = (typed(read_json(run.directory / "environment.json") or {}) for run in (first, second))
+    if ours != theirs:
+        yield Difference("typed", "command", ours, theirs)
+
+
+def typed(environment: Mapping[str, Any]) -> str | None:
+    """The whole command line of a run as it may be typed again; None where it was not recorded."""
+    words = environment.get("command")
+    return shlex.join(map(str, words)) if isinstance(words, list) and words else None
+
+
 def _files(first: Run, second: Run) -> Iterator[Difference]:
     for name, part in FILES.items():
-        ours, theirs = (flatten(read_json(run.directory / name) or {}) for run in (first, second))
+        ours, theirs = (flatten(_table(run.directory / name)) for run in (first, second))
         for key in sorted((ours.keys() | theirs.keys()) - ALWAYS_OTHERS):
             if ours.get(key) != theirs.get(key):
-                yield Difference(part, key, ours.get(key), theirs.get(key))
+                composed = name == "environment.json" and key.startswith(COMPOSED)
+                yield Difference("composed of" if composed else part, key, ours.get(key), theirs.get(key))
     paths = [run.directory / "git.diff" for run in (first, second)]
     changes = [path.read_text(errors="replace") if path.is_file() else "" for path in paths]
     if changes[0] != changes[1]:
         lines = [f"{len(change.splitlines())} lines" for change in changes]
         yield Difference("code", "git.diff", *lines)
+
+
+def _table(file: Path) -> dict[str, Any]:
+    content = read_json(file)
+    if content is not None and not isinstance(content, dict):
+        raise UserError(f"{file} holds no table; get it again, or remove it")
+    return content or {}
 
 
 def _results(first: Run, second: Run) -> Iterator[Difference]:

@@ -9,7 +9,7 @@ from hydra.initialize import get_gh_backup, restore_gh_from_backup
 from omegaconf import DictConfig, OmegaConf
 
 from mae_hydra.errors import UserError
-from mae_hydra.experiment import resolvers
+from mae_hydra.experiment import hydras_own, resolvers
 from mae_hydra.experiment.mistakes import explain
 
 
@@ -23,11 +23,14 @@ def config_dir() -> Path:
 def compose_config(overrides: Sequence[str], output_dir: str = ".") -> DictConfig:
     """The configuration of `python train.py <overrides>`; `output_dir` stands for the run directory."""
     resolvers.register()
+    hydras_own.guard()
     backup = get_gh_backup()  # a notebook may use Hydra for itself
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(config_dir()), version_base="1.3", job_name="train"):
             config = compose("config", overrides=list(overrides))
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(explain(error, overrides)) from error
     finally:

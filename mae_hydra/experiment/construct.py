@@ -1,33 +1,34 @@
 """The only caller of Hydra's `instantiate`: from a config node to an object, with errors a person can act on."""
 
 import functools
-import importlib
-import inspect
-import os
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import hydra.utils
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, ListConfig
 
-from mae_hydra.errors import UserError
-
-OWN = ("mae_hydra.",)
-# Of these only classes can be built: their functions load files, run code and reach the network.
-LIBRARIES = ("torch.", "torchvision.", "timm.", "torchmetrics.")
-TRUST = "MAE_HYDRA_TRUST"  # environment: further packages, separated by commas
+from mae_hydra.errors import UserError, short
+from mae_hydra.experiment.suggest import known_keys, typed
+from mae_hydra.experiment.trust import Origin, judge
 
 
-def build(node: DictConfig, key: str, *args: Any, trusted: tuple[str, ...] | None = None, **kwargs: Any) -> Any:
+def build(node: DictConfig, key: str, *args: Any, origin: Origin = "person", **kwargs: Any) -> Any:
     """Build the object that `node` describes; `key` names the node in error messages.
 
     Containers are plain (no ListConfig reaches an object or a checkpoint). A `_partial_` node gives a plain
-    `functools.partial`: Hydra's own re-checks its target at every call. `trusted`: where targets may lie; by default
-    this package, classes of the libraries it stands on, and what the environment names.
+    `functools.partial`: Hydra's own re-checks its target at every call. `origin`: who says what is to be built, by
+    which every target below `node` is judged first.
     """
     for path, target in targets(node, key):
-        _refuse_untrusted(path, target, trusted)
+        judge(target, path, origin)
+    for path, text in _texts(node, key):
+        if "${" in text:  # meant as a text, where it is one still; Hydra would resolve it once more
+            raise UserError(
+                f"{path} = {short(text)} holds an interpolation that would be resolved later: write its value"
+            )
+    known = known_keys(node._get_root())  # before Hydra resolves what follows another key
     options: dict[str, Any] = {"_convert_": "all"}
     if hasattr(hydra.utils, "execution_whitelist"):  # Hydra 1.4 has a list of its own; ours has been applied
         options["_execution_whitelist_"] = [f"{target.rpartition('.')[0]}.*" for _, target in targets(node, key)]
@@ -38,7 +39,9 @@ def build(node: DictConfig, key: str, *args: Any, trusted: tuple[str, ...] | Non
         if isinstance(root, UserError):
             raise root from error
         if isinstance(root, (ValueError, TypeError)):
-            raise UserError(str(root) if str(root).startswith(f"{key}.") else f"{key}: {root}") from error
+            raise UserError(_with_key(_key_of(error, key), known, root)) from error
+        if origin != "person":  # whatever goes wrong in a part that it names, the file is not right
+            raise UserError(f"{key} cannot be built ({type(root).__name__}: {_first_line(root)})") from error
         raise
     if isinstance(made, functools.partial):
         return functools.partial(made.func, *made.args, **made.keywords)
@@ -60,43 +63,52 @@ def complete(key: str, factory: Callable[..., Any], *args: Any, **kwargs: Any) -
     try:
         return factory(*args, **kwargs)
     except (ValueError, TypeError) as error:
-        raise UserError(f"{key}: {error}") from error
+        given: dict[str, str | None] = dict.fromkeys(f"{key}.{name}" for name in getattr(factory, "keywords", {}))
+        raise UserError(_with_key(key, given, error)) from error
 
 
-def targets(node: Any, key: str) -> Iterator[tuple[str, str]]:
-    """(key, target) of every `_target_` below `node`."""
+def _key_of(error: InstantiationException, key: str) -> str:
+    """The key of the part, below the one at `key` or that one itself, whose building failed, as Hydra tells it."""
+    found = re.search(r"full_key: (\S+)$", str(error))
+    if found is None or found[1] == key:
+        return key
+    return found[1] if found[1].startswith(f"{key}.") else f"{key}.{found[1]}"
+
+
+def _with_key(key: str, known: Mapping[str, str | None], error: BaseException) -> str:
+    """What an object says of its own argument ("depth must …"), with the key at which a person gives that argument."""
+    sentence = str(error)
+    if sentence.startswith(f"{key.partition('.')[0]}."):
+        return sentence
+    name, _, rest = sentence.partition(" ")
+    given = typed(known, f"{typed(known, key)}.{name}")
+    if name.isidentifier() and (given in known or f"{typed(known, key)}.{name}" in known):
+        return f"{given} {rest}"
+    return f"{typed(known, key)}: {sentence}"
+
+
+def targets(node: Any, key: str) -> Iterator[tuple[str, Any]]:
+    """(key, target) of every `_target_` below `node`, whatever stands there as one."""
     if isinstance(node, ListConfig):
         for position, child in enumerate(node):
             yield from targets(child, f"{key}[{position}]")
     if isinstance(node, DictConfig):
         if "_target_" in node:
-            yield key, str(node["_target_"])
-        for name in map(str, node):
-            yield from targets(node[name], f"{key}.{name}")
+            yield key, node["_target_"]
+        for name, child in node.items():  # a name may be a number
+            yield from targets(child, ".".join((key, str(name))))
 
 
-def locate(target: str) -> Any:
-    """The object at a dotted path; ImportError, AttributeError or ValueError where there is none."""
-    module, _, name = target.rpartition(".")
-    return getattr(importlib.import_module(module), name)
-
-
-def _refuse_untrusted(key: str, target: str, trusted: tuple[str, ...] | None) -> None:
-    try:
-        found = locate(target)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(f"{key}._target_ = {target} cannot be found ({error})") from error
-    home = f"{getattr(found, '__module__', '')}."  # not the path: `mae_hydra.models.mae.torch.load` is no model
-    if trusted is None:
-        extra = tuple(f"{name.strip()}." for name in os.environ.get(TRUST, "").split(",") if name.strip())
-        if home.startswith(OWN + extra) or (home.startswith(LIBRARIES) and inspect.isclass(found)):
-            return
-        way_out = f"; to allow a package of yours, set {TRUST}=<package>"
-    elif home.startswith(trusted):
-        return
-    else:
-        way_out = f"; only {', '.join(name + '*' for name in trusted)} is built from a file"
-    raise UserError(f"{key}._target_ = {target} is not built{way_out}")
+def _texts(node: Any, key: str) -> Iterator[tuple[str, str]]:
+    """(key, text) of every text below `node`, resolved."""
+    if isinstance(node, str):
+        yield key, node
+    elif isinstance(node, ListConfig):
+        for position, child in enumerate(node):
+            yield from _texts(child, f"{key}[{position}]")
+    elif isinstance(node, DictConfig):
+        for name, child in node.items():
+            yield from _texts(child, ".".join((key, str(name))))
 
 
 def _root_cause(error: BaseException) -> BaseException:
@@ -104,3 +116,7 @@ def _root_cause(error: BaseException) -> BaseException:
     while error.__cause__ is not None and not isinstance(error, UserError):
         error = error.__cause__
     return error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [""])[0]

@@ -7,9 +7,11 @@ from typing import Any
 
 import torch
 
+from mae_hydra import atomic
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.entry import UNKNOWN_TARGET, model_of
-from mae_hydra.experiment.identify import configuration_of
+from mae_hydra.experiment.entry import UNKNOWN_TARGET
+from mae_hydra.experiment.recorded import model_configuration
+from mae_hydra.experiment.sketch import sketch_of
 from mae_hydra.models.blocks import NORM_EPS
 from mae_hydra.weights import (
     Checkpoint,
@@ -19,7 +21,7 @@ from mae_hydra.weights import (
     to_layout,
     write_checkpoint,
 )
-from mae_hydra.weights.write import check_output
+from mae_hydra.weights.write import FOLDERS, check_output
 
 
 def convert(checkpoint: Checkpoint, output: str | Path, target: str, overrides: Sequence[str] = ()) -> list[str]:
@@ -34,16 +36,19 @@ def convert(checkpoint: Checkpoint, output: str | Path, target: str, overrides: 
     check_finite(checkpoint)
     description = describe(checkpoint)
     meta = dict(checkpoint.meta)
-    config = meta.get("config") if not overrides else None
-    config = config or configuration_of(checkpoint, overrides)
+    config, notes = model_configuration(checkpoint, overrides)
     check_whole(checkpoint, config)
     meta["config"] = config  # which also tells heads and grid to whoever writes or reads next
     export = to_layout(checkpoint.tensors, target)
+    aside = atomic.kept_aside(output, FOLDERS[target]) if target in FOLDERS else None
     write_checkpoint(output, target, export, meta, describe(replace(checkpoint, meta=meta)))
     lines = [
         f"read  {checkpoint.path}: {checkpoint.layout}, {description.size_name}, {len(checkpoint.tensors)} tensors",
         f"wrote {output}: {export.layout.name}, {len(export.tensors)} tensors",
     ]
+    lines += [f"note: {note}" for note in notes]
+    if aside is not None:
+        lines.append(f"kept  {aside}: the folder that was there, with what else was in it")
     if description.kind == "mae" and description.norm_pix is None and target in ("native", "huggingface"):
         lines.append(f"note: {UNKNOWN_TARGET}; --norm-pix says it")
     if (
@@ -73,8 +78,7 @@ def _without_unknown_decoder(checkpoint: Checkpoint) -> tuple[Checkpoint, tuple[
 
 def check_whole(checkpoint: Checkpoint, config: Mapping[str, Any]) -> None:
     """Every tensor of the model is there with its shape, and no other; nothing is allocated for it."""
-    with torch.device("meta"):
-        model = model_of(checkpoint, config)
+    model = sketch_of(checkpoint, config)
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     found = {_within(model, name): tuple(tensor.shape) for name, tensor in checkpoint.tensors.items()}
     for complaint in _differences(wanted, found):

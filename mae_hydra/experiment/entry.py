@@ -1,21 +1,18 @@
 """`mae_hydra.build` and `mae_hydra.load`: the two doors for notebooks and scripts."""
 
 import logging
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
-from omegaconf import OmegaConf
 from torch import nn
 
-from mae_hydra.errors import UserError
-from mae_hydra.experiment.check import check, complaints
+from mae_hydra.experiment.check import check
 from mae_hydra.experiment.compose import compose_config
 from mae_hydra.experiment.construct import build as construct
-from mae_hydra.experiment.identify import configuration_of
+from mae_hydra.experiment.recorded import model_configuration
+from mae_hydra.experiment.sketch import model_of, sketch_of
 from mae_hydra.seeds import seed_device
-from mae_hydra.weights import Checkpoint, load_exact, read_checkpoint
+from mae_hydra.weights import Checkpoint, check_exact, load_exact, read_checkpoint
 
 log = logging.getLogger("mae_hydra")
 
@@ -38,33 +35,23 @@ def load(path: str | Path, *overrides: str) -> nn.Module:
     """A trained model in eval mode, with the normalisation it was trained with.
 
     `path` is a run directory (its best checkpoint is taken, where there is one, otherwise the last), or a checkpoint
-    file or folder in any known layout. A file that holds an encoder alone gives a VisionTransformer. `overrides` say
-    what a released file does not tell, e.g. "backbone.num_heads=6".
+    file or folder in any known layout. A file that holds an encoder alone gives a VisionTransformer. `overrides` go
+    on top of the configuration that it carries, or say what a released file does not tell: "backbone.num_heads=6".
     """
     return model_from(read_checkpoint(path, prefer="best"), *overrides)
 
 
 def model_from(checkpoint: Checkpoint, *overrides: str) -> nn.Module:
     """`load` of a checkpoint that has been read."""
-    config = checkpoint.meta.get("config")
-    if not config or overrides:
-        config = configuration_of(checkpoint, overrides)
-        if checkpoint.kind == "mae" and "norm_pix" not in checkpoint.meta:
-            log.warning("%s: %s", checkpoint.path, UNKNOWN_TARGET)
+    config, notes = model_configuration(checkpoint, overrides)
+    for note in notes:
+        log.warning("%s: %s", checkpoint.path, note)
+    if "config" not in checkpoint.meta and checkpoint.kind == "mae" and "norm_pix" not in checkpoint.meta:
+        log.warning("%s: %s", checkpoint.path, UNKNOWN_TARGET)
+    check_exact(sketch_of(checkpoint, config), checkpoint)  # before anything of its size is built
     with torch.random.fork_rng():
         model = model_of(checkpoint, config)
     load_exact(model, checkpoint)
     for remark in checkpoint.remarks:
         log.warning(remark)
     return model.eval()
-
-
-def model_of(checkpoint: Checkpoint, config: Mapping[str, Any]) -> nn.Module:
-    """The model that `config`, resolved, describes, without the weights."""
-    node = OmegaConf.create({"model": config.get("model")})
-    if not OmegaConf.is_dict(node.model) or "_target_" not in node.model:
-        raise UserError(f"{checkpoint.path} names no model in its configuration; it was not written by this program")
-    for complaint in complaints(node, ""):
-        raise UserError(f"{checkpoint.path}: {complaint}")
-    # A checkpoint may come from anywhere, and so may what it says: nothing but a model is built from it.
-    return construct(node.model, "model", trusted=("mae_hydra.models.",))

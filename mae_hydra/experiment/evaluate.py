@@ -1,103 +1,95 @@
 """Evaluating a checkpoint on any data, with any inference: exact, resumable, over any number of processes."""
 
-import json
 import resource
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+import yaml
+from omegaconf import DictConfig
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import nn
 
+from mae_hydra import atomic
 from mae_hydra.data import EvalStream, ImageData, Sample
 from mae_hydra.distributed import barrier, broadcast_object, is_main, rank, session, world_size
 from mae_hydra.engine import Settings
-from mae_hydra.errors import UserError
-from mae_hydra.evaluation import MeanIoU
-from mae_hydra.evaluation.held_out import spread
+from mae_hydra.evaluation import Accuracy, MeanIoU
 from mae_hydra.evaluation.tally import Entry, Tally
 from mae_hydra.experiment import entry
-from mae_hydra.experiment.construct import build, complete, evaluator_nodes
+from mae_hydra.experiment.evaluation_folder import Work, data_digest, look_back, tell, work_on
 from mae_hydra.experiment.evaluation_plan import Plan, default_folder, plan_evaluation
 from mae_hydra.experiment.evaluation_report import EvaluationReport, write_report
+from mae_hydra.experiment.labels import match_classes, named_by, say_doubts
+from mae_hydra.experiment.literal import resolved
 from mae_hydra.experiment.provenance import environment
 from mae_hydra.experiment.status import write_json
 
+LEFT_OUT = ("~model.", "~backbone.", "~head.")
+OF_THE_MODEL = ("data.mean=", "data.std=", "data.image_size=")  # what a released file may not tell
 Samples = list[tuple[int, Sample]]
 
 
-def evaluate(path: Path, overrides: Sequence[str], out: Path | None, prefer: str = "best") -> dict[str, Any]:
+def evaluate(
+    path: Path, overrides: Sequence[str], out: Path | None, prefer: str = "best", more: Sequence[Path] = ()
+) -> dict[str, Any]:
     """Evaluate the checkpoint at `path`; returns what `results.json` of the evaluation's directory holds.
 
-    The same call again goes on where an earlier one stopped, or gives its results. `out`: where to write; by default
-    below the run, or below outputs/evaluations for a file.
+    The same call again goes on where an earlier one stopped, or gives its results; what has changed of the data since
+    is counted anew. `out`: where to write; by default below the run, or below outputs/evaluations for a file. `more`:
+    folders with option files of one's own.
     """
-    plan = plan_evaluation(path, overrides, prefer)
-    data: ImageData = build(plan.config.data, "data")
-    settings: Settings = build(plan.config.engine, "engine")
+    plan = plan_evaluation(path, overrides, prefer, more)
+    data: ImageData = named_by(plan.checkpoint, plan.build("data"))
+    tell([*_notes(plan, data), *(f"{key} is {change}" for key, change in plan.changes.items())])
+    settings: Settings = plan.build("engine")
     settings.check_world(world_size())
     settings.apply()
     with session(settings.torch_device):
         folder = Path(broadcast_object(str(out or default_folder(plan))))
-        finished = _look_back(folder, plan)
+        work = work_on(plan, data)
+        finished = look_back(folder, plan, work, data)
         if finished is not None:
             return finished
         # Of a file that tells no normalisation ImageNet's is taken, or what is given here.
-        tells = "config" in plan.checkpoint.meta
-        given = [] if tells else [each for each in overrides if each.startswith(("data.mean=", "data.std="))]
-        model = entry.model_from(plan.checkpoint, *given)
+        given = LEFT_OUT if "config" in plan.checkpoint.meta else (*LEFT_OUT, *OF_THE_MODEL)
+        model = entry.model_from(plan.checkpoint, *(each for each in overrides if each.startswith(given)))
         model.to(settings.torch_device)
         with torch.no_grad(), settings.autocast():
-            results = _evaluate(plan, data, model, folder)
+            results = _evaluate(plan, data, model, work, folder)
         barrier()
     return results
 
 
-def _look_back(folder: Path, plan: Plan) -> dict[str, Any] | None:
-    """The results of an evaluation that is complete; UserError where the folder belongs to another one."""
-    mark = folder / "fingerprint.json"
-    known = json.loads(mark.read_text())["fingerprint"] if mark.is_file() else None
-    occupied = folder.is_dir() and any(folder.iterdir())
-    barrier()  # nobody writes before everybody has looked
-    if known is None:
-        if occupied:
-            raise UserError(f"{folder} is not empty and holds no evaluation; give another folder with --out")
-        if is_main():
-            folder.mkdir(parents=True, exist_ok=True)
-            write_json(mark, {"fingerprint": plan.fingerprint})
-        barrier()
-        return None
-    if known != plan.fingerprint:
-        raise UserError(
-            f"{folder} holds an evaluation of other weights or other settings; give another folder with --out, "
-            "or remove it"
-        )
-    results = folder / "results.json"
-    if not results.is_file():
-        return None
-    found = json.loads(results.read_text())
-    return {**found, "already_complete": True}
+def _notes(plan: Plan, data: ImageData) -> list[str]:
+    images = len(data.validation)
+    lifted = [
+        f"all {images} images are evaluated; {key}={limit} was the training's"
+        for key, limit in plan.lifted.items()
+        if limit < images
+    ]
+    return [*plan.notes, *lifted]
 
 
-def _evaluate(plan: Plan, data: ImageData, model: nn.Module, folder: Path) -> dict[str, Any]:
-    inference = build(plan.config.inference, "inference")
+def _evaluate(plan: Plan, data: ImageData, model: nn.Module, work: Mapping[str, Work], folder: Path) -> dict[str, Any]:
     results: dict[str, Any] = {}
-    nodes = evaluator_nodes(plan.config)
-    several = len(nodes) > 1
-    for name, node in nodes.items():
+    several = len(work) > 1
+    for name, each in work.items():
+        node, evaluator = plan.config.evaluation[name], each.evaluator
         place = folder / name if several else folder
-        evaluator = complete(f"evaluation.{name}", build(node, f"evaluation.{name}"), data=data, inference=inference)
         if isinstance(evaluator, MeanIoU):
-            _check_classes(model, data)
+            say_doubts(data, training=False)
+        if isinstance(evaluator, MeanIoU | Accuracy):
+            match_classes(model, plan.checkpoint, data)
         evaluator.check(model)
         began = time.time()
         if isinstance(evaluator, MeanIoU):
-            counted = _count_images(node, data, evaluator, model, place / "counts")
-            report = EvaluationReport.of_tally(Tally(place / "counts", rank(), data.num_classes), data)
+            numbers = dict(zip(each.stamps, evaluator.held_out.indices, strict=True))
+            counted = _count_images(node, data, evaluator, model, numbers, place / "counts")
+            report = EvaluationReport.of_tally(Tally(place / "counts", rank(), data.num_classes), data, numbers)
             images = len(report.images)
         else:
             evaluator.held_out.watch = _with_a_bar
@@ -107,21 +99,26 @@ def _evaluate(plan: Plan, data: ImageData, model: nn.Module, folder: Path) -> di
         if is_main():
             write_report(report, data, evaluator, model, place)
             results |= {f"{name}/{key}" if several else key: value for key, value in report.scalars.items()}
-            results |= {"images": images, "protocol": _protocol(plan, seconds, counted), "folder": str(folder)}
+            results |= {"images": images, "protocol": _protocol(plan, data, work, seconds, counted)}
+            results |= {"folder": str(folder)}
     if is_main():
-        (folder / "config.yaml").write_text(OmegaConf.to_yaml(plan.config, resolve=False))
+        text = yaml.safe_dump(resolved(plan.config), sort_keys=False, allow_unicode=True)
+        atomic.write_text(folder / "config.yaml", text)
         write_json(folder / "results.json", results)  # last: it says that the evaluation is complete
     return results
 
 
-def _count_images(node: DictConfig, data: ImageData, evaluator: MeanIoU, model: Any, folder: Path) -> int:
-    """Count what is not yet counted; returns how many images that was, over all processes."""
+def _count_images(
+    node: DictConfig, data: ImageData, evaluator: MeanIoU, model: Any, numbers: Mapping[str, int], folder: Path
+) -> int:
+    """Count what of `numbers` (stamp -> position) is not yet counted; returns how many images that was, over all
+    processes."""
     tally = Tally(folder, rank(), data.num_classes)
     barrier()
-    done = {each.number for each in tally.entries()}
+    done = {each.stamp for each in tally.entries()}
     barrier()  # all have read before anyone adds
-    wanted = spread(range(len(data.validation)), node.limit)
-    missing = [index for index in wanted if index not in done]
+    stamps = {index: stamp for stamp, index in numbers.items() if stamp not in done}
+    missing = list(stamps)
     stream = EvalStream(
         data.validation,
         None,
@@ -134,7 +131,8 @@ def _count_images(node: DictConfig, data: ImageData, evaluator: MeanIoU, model: 
     share = len(missing[rank() :: world_size()])
     for index, sample, prediction in _predicted(stream, evaluator, model, share):
         counts = evaluator.count(prediction, sample)
-        tally.add(Entry(index, sample.name, counts.confusions, counts.boundaries))
+        tally.add(Entry(stamps[index], sample.name, counts.confusions, counts.boundaries))
+    tally.finish()
     barrier()
     return len(missing)
 
@@ -163,28 +161,25 @@ def watched() -> bool:
     return is_main() and sys.stdout.isatty()
 
 
-def _check_classes(model: Any, data: ImageData) -> None:
-    if data.target == "map" and model.num_classes != data.num_classes:
-        raise UserError(
-            f"the model knows {model.num_classes} classes, the data have {data.num_classes}; use the data set it was "
-            f"trained on (data=…), or data.num_classes={model.num_classes} where the labels are the same"
-        )
-
-
-def _protocol(plan: Plan, seconds: float, counted: int) -> dict[str, Any]:
+def _protocol(plan: Plan, data: ImageData, work: Mapping[str, Work], seconds: float, counted: int) -> dict[str, Any]:
     """All that a reader of the numbers needs to repeat them; times are of the `counted` images of this call."""
-    config = OmegaConf.to_container(plan.config, resolve=True)
-    assert isinstance(config, dict)
+    config = resolved(plan.config)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     accelerator = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
     return {
         "checkpoint": str(plan.checkpoint.path),
         "sha256": plan.weights,
+        "sha256_of": "(cd checkpoint; sha256sum * | sha256sum)" if plan.checkpoint.path.is_dir() else "the file",
         "layout": plan.checkpoint.layout,
         "step": plan.checkpoint.meta.get("step"),
         "fingerprint": plan.fingerprint,
+        "differs_from_training": {key: change._asdict() for key, change in plan.changes.items()},
+        "notes": _notes(plan, data),
         "inference": config["inference"],
         "data": config["data"],
+        "data_sha256": data_digest(work, data),
+        "validation_images": len(data.validation),
+        "evaluation": config["evaluation"],
         "precision": config["engine"]["precision"],
         "processes": world_size(),
         "images_counted": counted,

@@ -1,124 +1,144 @@
-"""What an evaluation evaluates: the checkpoint's own command line with the new words in it, and its fingerprint."""
+"""What an evaluation evaluates: the recorded configuration with the new words on top, and its fingerprint."""
 
 import hashlib
 import json
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from mae_hydra.errors import UserError
+from mae_hydra.experiment.changes import Change
 from mae_hydra.experiment.check import check
-from mae_hydra.experiment.compose import compose_config
-from mae_hydra.experiment.construct import evaluator_nodes
-from mae_hydra.experiment.identify import overrides_of
-from mae_hydra.weights import Checkpoint, describe, read_checkpoint
+from mae_hydra.experiment.construct import build, evaluator_nodes
+from mae_hydra.experiment.from_file import check_addresses
+from mae_hydra.experiment.option_files import Tree
+from mae_hydra.experiment.provenance import sha256_of
+from mae_hydra.experiment.recorded import Recorded, recorded
+from mae_hydra.weights import Checkpoint, read_checkpoint
 from mae_hydra.weights.parts import OWN_AVERAGE
 
-NOT_OF_AN_EVALUATION = re.compile(r"[+~]{0,2}(hydra\.|init_from|engine\.devices|init_adapt|resume|logger|sweep|debug)")
 BY_THE_CHECKPOINT = ("model", "backbone", "head")
+PARTS = ("data", "inference", "evaluation", "engine")
+BY_TASK = {"segment": "segment", "classify": "classify", "pretrain": "pretrain"}  # of a run that evaluated nothing
+WHOLE = "mae_hydra.inference.Whole"
+HOW = ("num_workers", "batch_size", "prefetch", "cache", "cache_gb", "max_bad_share")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is evaluated: a composed configuration, and a fingerprint of all in it that decides the result."""
+    """What is evaluated: a configuration, and a fingerprint of all in it that decides the result.
+
+    `weights`: the SHA-256 of the file (see `sha256_of`). `changes`: what is no longer as in training. `notes`: what a
+    person should know, in sentences. `lifted`: limits of the training, by key, which do not hold here. `brought`: the
+    groups whose targets a person chose.
+    """
 
     checkpoint: Checkpoint
     config: DictConfig
-    weights: str  # sha256 of the file
+    weights: str
     fingerprint: str
     name: str
+    changes: dict[str, Change] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    lifted: dict[str, int] = field(default_factory=dict)
+    brought: frozenset[str] = frozenset()
+
+    def build(self, key: str) -> Any:
+        """The object of the node at `key`: what a file says is judged as a file's, what was typed as a person's."""
+        by_a_person = key.split(".")[0] in self.brought
+        return build(OmegaConf.select(self.config, key), key, origin="person" if by_a_person else "file")
 
 
-def plan_evaluation(path: Path, overrides: Sequence[str], prefer: str) -> Plan:
-    """UserError where the checkpoint cannot be evaluated, or what is wanted of it makes no sense."""
+def plan_evaluation(path: Path, words: Sequence[str], prefer: str, more: Sequence[Path] = ()) -> Plan:
+    """UserError where the checkpoint cannot be evaluated, or what is wanted of it makes no sense.
+
+    `more`: folders with option files of one's own.
+    """
     checkpoint = read_checkpoint(path, prefer="best" if prefer == "best" else "last")
-    taken = [o for o in overrides if o.lstrip("+").split("=")[0].split(".")[0] in BY_THE_CHECKPOINT]
+    # What this version does not know of a model (`complete`) may be left out.
+    taken = [word for word in words if word.lstrip("+").split("=")[0].split(".")[0] in BY_THE_CHECKPOINT]
     if taken:
         raise UserError(f"{taken[0]} cannot be changed here: the model comes from the checkpoint")
-    config = compose_config(command_line(checkpoint, overrides))
-    check(config)
-    if not evaluator_nodes(config):
+    found = recorded(checkpoint, words, PARTS, more)
+    if not found.tree.get("evaluation") or not evaluator_nodes(found.config):
+        found = _with_an_evaluation(found, checkpoint, words, more)
+    if _takes_other_pictures(found, words):
+        found = recorded(checkpoint, ["inference=slide", *words], PARTS, more)
+    lifted = _lift_limits(found)
+    if "engine.devices" not in found.typed:
+        found.tree["engine"]["devices"] = 1  # of the training; here torchrun says it
+    config = found.config
+    for part in PARTS:
+        if part in config:
+            check(OmegaConf.masked_copy(config, [part]), origin=found.origin(part))
+    check_addresses(config, words, str(path))
+    weights = sha256_of(checkpoint.path)
+    # A classifier has no way of looking at a picture: its `inference` is empty.
+    built = [found.tree[group].get("_target_") for group in ("data", "inference")]
+    name = [str(target).rpartition(".")[2].lower() for target in built if target is not None]
+    fingerprint = _fingerprint(found.tree, weights, checkpoint.part)
+    name.append(fingerprint[:6])
+    return Plan(
+        checkpoint,
+        config,
+        weights,
+        fingerprint,
+        "-".join(name),
+        found.changes(),
+        found.notes,
+        lifted,
+        found.brought,
+    )
+
+
+def _with_an_evaluation(
+    found: Recorded, checkpoint: Checkpoint, words: Sequence[str], more: Sequence[Path]
+) -> Recorded:
+    """Of a run that evaluated nothing: what its task is usually evaluated by. UserError where that was not asked."""
+    task = BY_TASK.get(str(found.tree.get("task")))
+    if task is None or any(word.startswith("evaluation=") for word in words):
         raise UserError(
             "there is nothing to evaluate: evaluation is none; add evaluation=segment or evaluation=pretrain"
         )
-    weights = _digest(checkpoint.path)
-    decisive = {
-        "weights": weights,
-        "data": OmegaConf.to_container(config.data, resolve=True),
-        "inference": OmegaConf.to_container(config.inference, resolve=True),
-        "evaluation": OmegaConf.to_container(config.evaluation, resolve=True),
-        "precision": config.engine.precision,
-        # Of one file there may be several models; a run's own average is what it means anyway.
-        **({"part": checkpoint.part} if checkpoint.part not in ("", OWN_AVERAGE) else {}),
+    return recorded(checkpoint, [f"evaluation={task}", *words], PARTS, more)
+
+
+def _takes_other_pictures(found: Recorded, words: Sequence[str]) -> bool:
+    """Whether pictures come that may be larger than those which a training looked at whole, and nobody said how."""
+    other = {"data.root", "data._target_"} & found.changes().keys()
+    said = any(word.lstrip("+").startswith("inference") for word in words)
+    return bool(other) and not said and found.tree["inference"].get("_target_") == WHOLE
+
+
+def _lift_limits(found: Recorded) -> dict[str, int]:
+    """Evaluate all images, unless a limit is typed here: that of a training saved time while it ran. Gives those that
+    were lifted."""
+    lifted = {}
+    for name, node in found.tree["evaluation"].items():
+        key = f"evaluation.{name}.limit"
+        typed = any(key == each or key.startswith(f"{each}.") for each in found.typed)
+        if isinstance(node, dict) and node.get("limit") is not None and not typed:
+            lifted[key], node["limit"] = node["limit"], None
+    return lifted
+
+
+def _fingerprint(tree: Tree, weights: str, part: str) -> str:
+    data = {name: value for name, value in tree["data"].items() if name not in HOW}
+    if data.get("root"):  # two sets of the same layout are two evaluations
+        data["root"] = str(Path(data["root"]).expanduser().resolve())
+    evaluation = {
+        name: {key: value for key, value in node.items() if key not in (*HOW, "num_pictures", "every")}
+        for name, node in tree["evaluation"].items()
+        if isinstance(node, dict)
     }
-    for free in ("num_workers", "batch_size"):
-        decisive["data"].pop(free, None)
-    if decisive["data"].get("root"):  # two sets of the same layout are two evaluations
-        decisive["data"]["root"] = str(Path(decisive["data"]["root"]).expanduser().resolve())
-    for node in decisive["evaluation"].values():
-        for free in ("num_workers", "batch_size", "num_pictures", "every"):
-            node.pop(free, None)
-    fingerprint = hashlib.sha256(json.dumps(decisive, sort_keys=True, default=str).encode()).hexdigest()
-    # A classifier has no way of looking at a picture: its `inference` is empty.
-    built = [config[group].get("_target_") for group in ("data", "inference")]
-    words = [str(target).rpartition(".")[2].lower() for target in built if target is not None]
-    return Plan(checkpoint, config, weights, fingerprint, f"{'-'.join(words)}-{fingerprint[:6]}")
-
-
-def command_line(checkpoint: Checkpoint, overrides: Sequence[str]) -> list[str]:
-    """The run's own overrides, or those that the weights imply, then the new ones in their place."""
-    recorded = _recorded(checkpoint)
-    other_data = any(override.startswith("data=") for override in overrides)
-    base = overrides_of(checkpoint) if recorded is None or other_data else recorded
-    replaced = {override.lstrip("+~").partition("=")[0] for override in overrides}
-    kept = [
-        override
-        for override in base
-        if override != "evaluation=none"
-        and not NOT_OF_AN_EVALUATION.match(override)
-        and not _is_replaced(override.lstrip("+~"), replaced)
-    ]
-    if other_data and "data.image_size" not in replaced:
-        size = _image_size(checkpoint)
-        kept = [override for override in kept if not override.startswith("data.")]
-        kept.append(f"data.image_size={size}".replace(" ", ""))
-    if "data.batch_size" not in replaced and recorded is None:
-        kept.append("data.batch_size=1")
-    return [*kept, *overrides]
-
-
-def _image_size(checkpoint: Checkpoint) -> list[int]:
-    size = describe(checkpoint).image_size
-    if size is None:
-        raise UserError(f"{checkpoint.path} does not tell its image size; add data.image_size=[height,width]")
-    return list(size)
-
-
-def _is_replaced(override: str, replaced: set[str]) -> bool:
-    """An earlier override of the same key, or of a key below a group that is now chosen anew."""
-    key = override.partition("=")[0]
-    return key in replaced or key.split(".")[0] in replaced
-
-
-def _recorded(checkpoint: Checkpoint) -> list[str] | None:
-    file = checkpoint.path.parent.parent / "overrides.yaml"
-    if checkpoint.path.parent.name != "checkpoints" or not file.is_file():
-        return None
-    content = yaml.safe_load(file.read_text())
-    return [str(each) for each in content] if isinstance(content, list) else None
-
-
-def _digest(file: Path) -> str:
-    files = sorted(file.iterdir()) if file.is_dir() else [file]
-    total = hashlib.sha256()
-    for each in files:
-        with open(each, "rb") as stream:
-            total.update(hashlib.file_digest(stream, "sha256").digest())
-    return total.hexdigest()
+    decisive = {"weights": weights, "data": data, "inference": tree["inference"], "evaluation": evaluation}
+    decisive["precision"] = tree["engine"]["precision"]
+    if part not in ("", OWN_AVERAGE):  # of several models in one file; a run's own average is what it means anyway
+        decisive["part"] = part
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def default_folder(plan: Plan) -> Path:

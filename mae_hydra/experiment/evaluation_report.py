@@ -1,7 +1,6 @@
 """What an evaluation leaves behind: tables on the screen and as files, and figures."""
 
 import csv
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,16 +8,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from rich.console import Console
 from rich.table import Table
 
+from mae_hydra import atomic
 from mae_hydra.data import ImageData
 from mae_hydra.evaluation.mean_iou import Counts, score
 from mae_hydra.evaluation.metrics import segmentation_scores
 from mae_hydra.evaluation.pictures import channels_last, segmentation_sheet
 from mae_hydra.evaluation.tally import Tally
+from mae_hydra.experiment.from_file import read_rows
 from mae_hydra.experiment.status import write_json
 from mae_hydra.figures import class_bars, confusion_matrix, save
+from mae_hydra.names import clean
+from mae_hydra.terminal import plain_console
 from mae_hydra.types import Evaluation, Picture
 
 LISTED = 30  # pairs of classes beside a large confusion matrix
@@ -48,17 +50,17 @@ class EvaluationReport:
     tables: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
 
     @classmethod
-    def of_tally(cls, tally: Tally, data: ImageData) -> "EvaluationReport":
-        """Sums over all images that were counted, by whichever process."""
+    def of_tally(cls, tally: Tally, data: ImageData, numbers: Mapping[str, int]) -> "EvaluationReport":
+        """Sums over the images of `numbers` (stamp -> position in the set), counted by whichever process."""
         matrix = torch.zeros(data.num_classes, data.num_classes, dtype=torch.int64)
         boundaries: torch.Tensor | None = None
         images = []
-        for each in tally.entries():
+        for each in (entry for entry in tally.entries() if entry.stamp in numbers):
             matrix += each.confusions
             if each.boundaries is not None:
                 boundaries = each.boundaries if boundaries is None else boundaries + each.boundaries
             alone = segmentation_scores(each.confusions)
-            images.append(ImageScore(each.number, each.name, alone.mean_iou, alone.pixel_accuracy))
+            images.append(ImageScore(numbers[each.stamp], each.name, alone.mean_iou, alone.pixel_accuracy))
         scalars, classes = score(Counts(matrix, boundaries), data.class_names)
         return cls(scalars, classes, sorted(images), matrix)
 
@@ -126,7 +128,10 @@ def _sheet(name: str, chosen: Sequence[ImageScore], data: ImageData, evaluator: 
 
 def _write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     rows = list(rows)
-    with open(path, "w", newline="") as file:
+    with (
+        atomic.writing(path) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+    ):
         writer = csv.DictWriter(file, list(rows[0]) if rows else [])
         writer.writeheader()
         writer.writerows(rows)
@@ -134,16 +139,16 @@ def _write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 def show(results: Mapping[str, Any], folder: Path) -> None:
     """Print the table of the classes, where there is one, and the scores."""
-    console = Console()
-    file = folder / "per_class.json"
-    if file.is_file():
-        rows = json.loads(file.read_text())
+    console = plain_console()
+    rows = read_rows(folder / "per_class.json", ("accuracy", "IoU"))
+    if rows:
         console.print(accuracy_table(rows) if "accuracy" in rows[0] else class_table(rows))
     numbers = {name: value for name, value in results.items() if isinstance(value, float)}
     line = "   ".join(
         f"{name} {value:.4g}" if name == "loss" else f"{name} {value:.2f} %" for name, value in numbers.items()
     )
-    console.print(f"{line}   ({results['images']} images)", highlight=False)
+    images, there = results["images"], results.get("protocol", {}).get("validation_images", results["images"])
+    console.print(f"{line}   ({images if images == there else f'{images} of {there}'} images)", highlight=False)
     console.print(f"tables, figures and the protocol: {folder}", soft_wrap=True, highlight=False)
 
 
@@ -156,13 +161,15 @@ def accuracy_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         table.add_column(name, justify="right")
     table.add_column("most often taken for")
     for row in known[:WORST]:
-        table.add_row(str(row["name"]), f"{row['accuracy']:.1f}", str(row["images"]), str(row["mistaken_for"] or "–"))
+        table.add_row(
+            clean(row["name"]), f"{row['accuracy']:.1f}", str(row["images"]), clean(row["mistaken_for"] or "–")
+        )
     return table
 
 
 def class_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Per-class scores; many classes stand in several columns side by side."""
-    scores = [name for name in ("IoU", "Acc", "BIoU") if name in rows[0]]
+    scores = [name for name in ("IoU", "Acc", "Dice", "Precision", "BIoU") if name in rows[0]]
     columns = -(-len(rows) // ROWS_OF_A_COLUMN)
     height = -(-len(rows) // columns)
     table = Table(title="Per class, %", title_justify="left")
@@ -173,6 +180,6 @@ def class_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     for line in range(height):
         cells: list[str] = []
         for row in rows[line::height]:
-            cells += [str(row["name"]), *("–" if row[name] is None else f"{row[name]:.1f}" for name in scores)]
+            cells += [clean(row["name"]), *("–" if row[name] is None else f"{row[name]:.1f}" for name in scores)]
         table.add_row(*cells)
     return table

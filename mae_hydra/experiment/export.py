@@ -19,11 +19,17 @@ from mae_hydra import atomic
 from mae_hydra.errors import UserError
 from mae_hydra.experiment import entry
 from mae_hydra.models import MAE, UPerNet, VisionTransformer, normalise
-from mae_hydra.models.upernet_head import resize
+from mae_hydra.types import classifies
 from mae_hydra.weights import read_checkpoint
 
 FORMATS = {".onnx": "onnx", ".pt2": "torch"}  # by the ending of the file
-OUTPUTS = {"segmentation": ("logits", "labels", "maps"), "encoder": ("tokens", "maps")}
+OUTPUTS = {  # by what a model gives a class to; the first is the default
+    "pixels": ("logits", "labels", "maps"),
+    "images": ("logits", "labels", "tokens", "maps"),
+    None: ("tokens", "maps"),
+}
+CLASSES = ("logits", "labels")
+MOST_CLASSES_OF_MAPS = 256
 MOST_BYTES = 2**31  # an ONNX file is a protocol buffer, which ends there
 CHECKED_BATCHES = 1, 3
 TOLERANCE = 1e-5  # of the largest value: other kernels add up in another order, through a whole network
@@ -44,8 +50,9 @@ class Options:
 class Exported(nn.Module):
     """A model as a function of images: only what the output needs, normalisation included.
 
-    `images`: uint8 (B, C, H, W), or float32 and already normalised where `mean` and `std` are None. Gives "logits"
-    (B, C, H, W), "labels" uint8 (B, H, W), "tokens" (B, 1 + N, D), or "maps", a tuple of (B, D, h, w).
+    `images`: uint8 (B, C, H, W), or float32 and already normalised where `with_normalisation` is False. Of a
+    segmentation model "logits" are (B, C, H, W) and "labels" uint8 (B, H, W), of a classifier (B, C) and int64 (B,).
+    "tokens" are (B, 1 + N, D), "maps" a tuple of (B, D, h, w). What `model` needs in training alone is taken off it.
     """
 
     mean: Tensor | None
@@ -53,32 +60,34 @@ class Exported(nn.Module):
 
     def __init__(self, model: Any, output: str, with_normalisation: bool) -> None:
         super().__init__()
-        self.output = output
-        self.encoder: Any = getattr(model, "encoder", model)
-        if output in OUTPUTS["segmentation"][:2]:
-            self.pyramid, self.head = model.pyramid, model.head
-        for name in ("mean", "std"):
-            self.register_buffer(name, getattr(model, name) if with_normalisation else None)
+        encoder: Any = getattr(model, "encoder", model)
+        self.output, self.image_shape = output, (encoder.in_chans, *encoder.image_size)
+        self.classes = torch.uint8 if classifies(model) == "pixels" else torch.int64
+        for name in getattr(model, "training_only", ()):
+            setattr(model, name, None)
+        self.part: Any = model if output in CLASSES else encoder
+        for name in ("mean", "std"):  # a whole model normalises what is uint8 by itself
+            needed = with_normalisation and self.part is encoder
+            self.register_buffer(name, getattr(model, name) if needed else None)
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
         if self.mean is not None and self.std is not None:
             images = normalise(images, self.mean, self.std)
         if self.output == "tokens":
-            return self.encoder.tokens(images)
-        maps = self.encoder.feature_maps(images)
+            return self.part.tokens(images)
         if self.output == "maps":
-            return tuple(maps)
-        logits = resize(self.head(self.pyramid(maps)), self.encoder.image_size)
-        return logits if self.output == "logits" else logits.argmax(1).to(torch.uint8)
+            return tuple(self.part.feature_maps(images))
+        logits = self.part(images)
+        return logits if self.output == "logits" else logits.argmax(1).to(self.classes)
 
 
 def export(path: Path, out: Path, options: Options, overrides: tuple[str, ...] = ()) -> Exported:
     """Write the model of `path` to `out`, whole or not at all; gives what was exported, to compare with."""
     checkpoint = read_checkpoint(path, prefer="best")
     model = entry.model_from(checkpoint, *overrides)
-    kind = "segmentation" if isinstance(model, UPerNet) else "encoder"
-    output = options.output or OUTPUTS[kind][0]
-    _check_fit(path, model, kind, output, options)
+    possible = OUTPUTS[classifies(model)]
+    output = options.output or possible[0]
+    _check_fit(path, model, possible, output, options)
     function = Exported(model, output, with_normalisation=options.input == "uint8").eval().requires_grad_(False)
     told = describe(model, checkpoint.meta, output, options)
     program = trace(function, options)
@@ -101,7 +110,7 @@ def trace(function: Exported, options: Options) -> torch.export.ExportedProgram:
 def example_images(function: Exported, count: int, kind: str) -> Tensor:
     """Random pictures (B, C, H, W) as the exported program takes them, the same on every call."""
     generator = torch.Generator().manual_seed(0)
-    shape = (count, function.encoder.in_chans, *function.encoder.image_size)
+    shape = (count, *function.image_shape)
     if kind == "uint8":
         return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
     return torch.randn(shape, generator=generator)
@@ -122,7 +131,7 @@ def describe(model: Any, meta: Mapping[str, Any], output: str, options: Options)
     }
     if hasattr(model, "mean"):
         told |= {name: [round(float(value), 6) for value in getattr(model, name)] for name in ("mean", "std")}
-    if output in ("logits", "labels"):
+    if output in CLASSES:
         count = model.num_classes
         names = meta.get("class_names")
         told["class_names"] = list(names) if names and len(names) == count else [f"class {n}" for n in range(count)]
@@ -172,19 +181,19 @@ def need(*packages: str) -> None:
         )
 
 
-def _check_fit(path: Path, model: Any, kind: str, output: str, options: Options) -> None:
-    if output not in OUTPUTS[kind]:
+def _check_fit(path: Path, model: Any, possible: tuple[str, ...], output: str, options: Options) -> None:
+    if output not in possible:
         holds = {MAE: "a masked autoencoder", VisionTransformer: "an encoder alone", UPerNet: "a UPerNet"}
         raise UserError(
-            f"{path} holds {holds.get(type(model), type(model).__name__)}, which has no {output}; "
-            f"--output can be {' or '.join(OUTPUTS[kind])}"
+            f"{path} holds {holds.get(type(model), f'a {type(model).__name__}')}, which has no {output}; "
+            f"--output can be {' or '.join(possible)}"
         )
     if options.input == "uint8" and not hasattr(model, "mean"):
         raise UserError(
             f"{path} holds an encoder alone, without the mean and deviation it was trained with; "
             "normalise yourself, and export with --input float"
         )
-    if output == "labels" and model.num_classes > 256:
+    if output == "labels" and classifies(model) == "pixels" and model.num_classes > MOST_CLASSES_OF_MAPS:
         raise UserError(f"class maps are of 8 bits, and {path} has {model.num_classes} classes; use --output logits")
     size = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
     if options.form == "onnx" and size > MOST_BYTES:

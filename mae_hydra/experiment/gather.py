@@ -1,16 +1,27 @@
 """What the runs of a sweep found, read from their directories: at any time, also while they train."""
 
 import csv
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from mae_hydra import atomic
+from mae_hydra.errors import UserError
+from mae_hydra.experiment.from_file import read_recorded, wrong_kind
 from mae_hydra.experiment.resolvers import unnamed
 from mae_hydra.experiment.status import read_status, write_json
+from mae_hydra.lines import of_a_step, read_lines
+
+METRICS = "metrics.jsonl"
+
+NUMBER, OR_NUMBER, TEXT = (int, float), (int, float, type(None)), (str, type(None))
+STATUS = {
+    "value": OR_NUMBER, "start": OR_NUMBER, "end": OR_NUMBER, "error": TEXT, "overrides": (list,), "attempt": NUMBER,
+}  # fmt: skip
+CONFIG = {"checkpoint": (dict,), "name": TEXT, "task": TEXT, "model": (dict,), "data": (dict,), "optimizer": (dict,)}
 
 
 @dataclass(frozen=True)
@@ -50,7 +61,8 @@ class Run:
 
     @property
     def seconds(self) -> float | None:
-        return self.status["end"] - self.status["start"] if self.status["end"] else None
+        start, end = self.status["start"], self.status["end"]
+        return end - start if start and end else None
 
     @property
     def total_seconds(self) -> float:
@@ -59,33 +71,57 @@ class Run:
 
     @property
     def overrides(self) -> list[str]:
-        return list(self.status["overrides"])
+        return list(map(str, self.status["overrides"]))
 
     def rows(self) -> list[dict[str, Any]]:
-        """Its metrics.jsonl, as far as it has been written."""
-        return list(_lines(self.directory / "metrics.jsonl"))
+        """The whole lines of its metrics.jsonl, as far as it has been written."""
+        return read_lines(self.directory / METRICS, of_a_step).rows
+
+    @property
+    def damaged_lines(self) -> int:
+        """How many lines of its metrics.jsonl cannot be read."""
+        return read_lines(self.directory / METRICS, of_a_step).damaged
 
 
 def read_run(directory: Path, *, stages: bool = True) -> Run | None:
-    """The run in `directory`, or None where there is none."""
+    """The run in `directory`, or None where there is none; UserError where a file of it is not what a run writes."""
     status = read_status(directory)
-    if status is None:
+    file = directory / "status.json"
+    if status is None and not file.is_file():
         return None
+    complaint = "it is not what a run writes" if status is None else wrong_kind(status, STATUS)
+    if status is None or complaint is not None:
+        raise UserError(f"{file} is not the status of a run ({complaint}); get it again, or remove it")
     config: Any = None
     if (directory / "config.yaml").is_file():
-        config = yaml.safe_load((directory / "config.yaml").read_text())
-    followed = {}
-    for path in sorted(directory.glob("*/status.json")) if stages else ():
-        run = read_run(path.parent, stages=False)
-        if run is not None:
-            followed[path.parent.name] = run
-    return Run(directory, status, config or {}, _latest(directory), followed)
+        config = read_recorded(directory / "config.yaml")
+        complaint = wrong_kind(config, CONFIG)
+        if complaint is not None:
+            raise UserError(
+                f"{directory / 'config.yaml'} is not the configuration of a run ({complaint}); get it again"
+            )
+    followed = {path.parent.name: _read_or_told(path.parent) for path in _statuses(directory) if stages}
+    return Run(directory, status, config or {}, _latest(read_lines(directory / METRICS, of_a_step).rows), followed)
 
 
 def read_sweep(directory: Path) -> list[Run]:
     """The runs below `directory`, by name."""
-    found = (read_run(path.parent) for path in sorted(directory.glob("*/status.json")))
-    return [run for run in found if run is not None]
+    return [_read_or_told(path.parent, stages=True) for path in _statuses(directory)]
+
+
+def _statuses(directory: Path) -> list[Path]:
+    return sorted(path for path in directory.glob("*/status.json") if path.is_file())
+
+
+def _read_or_told(directory: Path, *, stages: bool = False) -> Run:
+    """A run whose files cannot be read is one that failed: the others are read all the same."""
+    nothing: dict[str, Any] = {"state": "failed", "value": None, "start": None, "end": None, "overrides": []}
+    try:
+        run = read_run(directory, stages=stages)
+    except UserError as error:
+        return Run(directory, nothing | {"error": str(error)}, {}, {})
+    assert run is not None
+    return run
 
 
 def settings_of(run: Run) -> dict[str, Any]:
@@ -148,7 +184,10 @@ def table_of(runs: Sequence[Run]) -> list[dict[str, Any]]:
 def write_table(rows: Sequence[dict[str, Any]], directory: Path) -> None:
     """`results.json` and `results.csv`."""
     write_json(directory / "results.json", rows)
-    with open(directory / "results.csv", "w", newline="") as file:
+    with (
+        atomic.writing(directory / "results.csv") as temporary,
+        open(temporary, "w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+    ):
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows(row | {"overrides": " ".join(row["overrides"])} for row in rows)
@@ -167,19 +206,8 @@ def _value(text: str) -> Any:
     return found if isinstance(found, (int, float, bool)) else text
 
 
-def _latest(directory: Path) -> dict[str, float]:
+def _latest(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     latest: dict[str, float] = {}
-    for line in _lines(directory / "metrics.jsonl"):
-        latest.update({name: value for name, value in line.items() if value is not None})
+    for row in rows:
+        latest.update({name: value for name, value in row.items() if value is not None})
     return latest
-
-
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    if not path.is_file():
-        return
-    with open(path) as file:
-        for line in file:
-            try:
-                yield json.loads(line)
-            except json.JSONDecodeError:  # the last one, which is being written
-                return

@@ -22,6 +22,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from mae_hydra.errors import UserError
+from mae_hydra.experiment.own_options import words_for_another_process
+from mae_hydra.experiment.resuming import word
 from mae_hydra.experiment.status import read_status
 
 OF_A_SWEEP = "MAE_HYDRA_JOB_OF_A_SWEEP"  # environment of a job: somebody else runs the sweep
@@ -39,7 +41,7 @@ class _Job:
 
     @property
     def words(self) -> list[str]:
-        return [*self.overrides, f"hydra.run.dir='{self.directory.absolute()}'"]
+        return [*words_for_another_process(), *self.overrides, word("hydra.run.dir", self.directory.absolute())]
 
 
 class GpusLauncher(Launcher):

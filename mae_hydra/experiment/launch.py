@@ -1,5 +1,6 @@
 """`python train.py`: Hydra's command line around one job, or around a sweep of jobs."""
 
+import logging
 import os
 import sys
 import traceback
@@ -13,12 +14,14 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from mae_hydra.errors import UserError
-from mae_hydra.experiment import gpus_launcher, resolvers, sweeps
+from mae_hydra.errors import UserError, unwritable
+from mae_hydra.experiment import gpus_launcher, hydras_own, resolvers, resuming, sweeps
 from mae_hydra.experiment.compose import config_dir
 from mae_hydra.experiment.importing import importing
 from mae_hydra.experiment.mistakes import explain
 from mae_hydra.experiment.quick_help import share_copies
+from mae_hydra.names import harmless
+from mae_hydra.terminal import lasting_streams
 
 FAILED, STOPPED = 1, 130
 raised: list[Exception] = []  # what ended the job of a single run
@@ -30,19 +33,28 @@ def launch(arguments: Sequence[str] | None = None) -> int:
     0: done. 1: something failed. 75: interrupted with its state saved, start the same command again. 130: stopped
     before there was a state to save.
     """
+    with lasting_streams():
+        return _launch(arguments)
+
+
+def _launch(arguments: Sequence[str] | None) -> int:
     resolvers.register()
+    hydras_own.guard()
+    logging.raiseExceptions = False  # a full disk would print a traceback for every line of train.log
     # Hydra would print and swallow errors; they come to us instead and are said in one sentence.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     if arguments is not None:
         sys.argv = [sys.argv[0], *arguments]
-    overrides = [argument for argument in sys.argv[1:] if "=" in argument and not argument.startswith("-")]
     sweeps.start()
     raised.clear()
     gpus_launcher.register()
     if {"--help", "-h", "--hydra-help"} & set(sys.argv):
         share_copies()
     entry = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(_job)
+    overrides: list[str] = []
     try:
+        sys.argv[1:] = resuming.expanded(sys.argv[1:])
+        overrides = [argument for argument in sys.argv[1:] if "=" in argument and not argument.startswith("-")]
         if {"-m", "--multirun"} & set(sys.argv):
             _refuse_unnamed_sweeps(overrides)
         entry()
@@ -62,6 +74,9 @@ def launch(arguments: Sequence[str] | None = None) -> int:
             return _say(str(error.__cause__))
         return _say(explain(error, overrides))
     except Exception as error:
+        sentence = unwritable(error, "name another place with paths.output_root=<folder>")
+        if sentence is not None:
+            return _say(sentence)
         frame = traceback.extract_tb(error.__traceback__)[-1]
         if "submitit" not in Path(frame.filename).parts:
             raise
@@ -92,5 +107,5 @@ def _refuse_unnamed_sweeps(overrides: Sequence[str]) -> None:
 
 def _say(sentence: str) -> int:
     if os.environ.get("RANK", "0") == "0":  # several processes make the same mistake together
-        print(f"error: {sentence}", file=sys.stderr)
+        print(f"error: {harmless(sentence)}", file=sys.stderr)
     return FAILED

@@ -1,16 +1,23 @@
 """Hydra's composition errors, said in one sentence with the way out."""
 
-import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+from mae_hydra.experiment.suggest import closest, known_keys, meant_by
 
 
-def explain(error: BaseException, overrides: Sequence[str]) -> str:
-    """One sentence for what Hydra or OmegaConf refused; names the key or option that was probably meant."""
+def explain(error: BaseException, overrides: Sequence[str], known: Mapping[str, str | None] | None = None) -> str:
+    """One sentence for what Hydra or OmegaConf refused; names the key or option that was probably meant.
+
+    `known`: the keys that there are, as of `known_keys` (default: those of what `overrides` compose without the slip).
+    """
     text = str(error)
     missing_key = re.search(r"Could not override '([^']+)'\.\s*To append to your config", text)
     if missing_key:
-        return unknown_key(missing_key[1], overrides)
+        return unknown_key(missing_key[1], overrides, known)
+    there = re.search(r"Could not append to config\. An item is already at '([^']+)'", text)
+    if there:
+        return f"{there[1]} is there already; leave out the plus: {there[1]}=…"
     option = re.search(r"Could not find '([^']+)/([^'/]+)'\s*Available options in '[^']+':\s*(.+)", text, re.DOTALL)
     if option:
         return unknown_option(option[1], option[2], re.findall(r"[\w.-]+", option[3].split("Config search path")[0]))
@@ -22,10 +29,10 @@ def explain(error: BaseException, overrides: Sequence[str]) -> str:
         return "every override is key=value or group=option; " + text.splitlines()[0].replace(
             "Error parsing", "cannot read"
         )
-    if "Ambiguous value" in text:
-        return (
-            f"{text.splitlines()[0].lower()} is a sweep or a list: add -m for the one, write 'key=[a,b]' for the other"
-        )
+    ambiguous = re.search(r"Ambiguous value for argument '([^=']+)=([^']*)'", text)
+    if ambiguous:
+        key, values = ambiguous.groups()
+        return f"{key}={values}: to sweep over the values add -m; for a list write '{key}=[{values}]'"
     if "no viable alternative" in text or "mismatched input" in text or "token recognition" in text:
         return (
             f"an override cannot be read ({text.splitlines()[0]}); quote values with special characters: 'key=\"a=b\"'"
@@ -36,30 +43,30 @@ def explain(error: BaseException, overrides: Sequence[str]) -> str:
     return " ".join(line.strip() for line in text.split("See https://")[0].splitlines() if line.strip())
 
 
-def unknown_key(key: str, overrides: Sequence[str]) -> str:
-    """`model.mask_ration` -> the closest key that exists in the same composition."""
+def unknown_key(key: str, overrides: Sequence[str], known: Mapping[str, str | None] | None = None) -> str:
+    """`model.mask_ration` -> what exists in the same composition and was probably meant."""
     sentence = f"unknown key '{key}'"
-    if key == "data.root":
+    known = _known_keys(key, overrides) if known is None else known
+    if key.rpartition(".")[2] == "root" and known and "data.root" not in known:
         return f"{sentence}: data=scenes is rendered and reads no files; add data=folder, data=imagenet or data=ade20k"
-    known = _known_keys(key, overrides)
-    same_end = [other for other in known if other.endswith(f".{key.rsplit('.', 1)[-1]}")]
-    close = same_end or difflib.get_close_matches(key, known, n=1, cutoff=0.75)
-    if close:
-        return f"{sentence}; did you mean '{close[0]}'?"
+    meant = meant_by(key, known)
+    if meant is not None:
+        return f"{sentence}; {meant}"
     return f"{sentence}; this model and this data have none like it (`python train.py … --cfg job` shows all there are)"
 
 
 def unknown_option(group: str, option: str, available: Sequence[str]) -> str:
-    close = difflib.get_close_matches(option, available, n=1, cutoff=0.5)
-    hint = f"did you mean {group}={close[0]}? " if close else ""
-    return f"{group}={option} does not exist; {hint}Options of {group}: {', '.join(available)}"
+    sentence = f"{group}={option} does not exist"
+    close = closest(option, available)
+    if close is not None:
+        return f"{sentence}; did you mean {group}={close}? (`python train.py --help` lists all)"
+    return f"{sentence}; options: {', '.join(available)}"
 
 
-def _known_keys(wrong: str, overrides: Sequence[str]) -> list[str]:
+def _known_keys(wrong: str, overrides: Sequence[str]) -> dict[str, str | None]:
     """All keys of the composition without the override that was refused; empty where even that does not compose."""
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
-    from omegaconf import DictConfig, OmegaConf
 
     from mae_hydra.experiment.compose import config_dir
 
@@ -67,16 +74,6 @@ def _known_keys(wrong: str, overrides: Sequence[str]) -> list[str]:
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
-            config = compose("config", overrides=kept)
+            return known_keys(compose("config", overrides=kept))
     except Exception:  # a second mistake; the first is already told
-        return []
-
-    def walk(node: DictConfig, prefix: str) -> list[str]:
-        keys = []
-        for name in map(str, node):
-            keys.append(f"{prefix}{name}")
-            if not OmegaConf.is_interpolation(node, name) and OmegaConf.is_dict(node._get_node(name)):
-                keys += walk(node[name], f"{prefix}{name}.")
-        return keys
-
-    return walk(config, "")
+        return {}

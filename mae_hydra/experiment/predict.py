@@ -19,14 +19,16 @@ from mae_hydra.engine.settings import AUTOCAST
 from mae_hydra.errors import UserError
 from mae_hydra.evaluation.pictures import as_rgb, channels_last
 from mae_hydra.experiment import entry
-from mae_hydra.experiment.compose import compose_config
 from mae_hydra.experiment.construct import build
 from mae_hydra.experiment.evaluate import watched
-from mae_hydra.experiment.evaluation_plan import command_line
-from mae_hydra.experiment.predict_classes import Classes
+from mae_hydra.experiment.predict_classes import COMMAND, Classes
+from mae_hydra.experiment.predict_labels import LabelFiles
+from mae_hydra.experiment.recorded import recorded
 from mae_hydra.figures import fit, legend_of, overlay, sheet
 from mae_hydra.inference import MultiscaleFlip, Reconstruct
 from mae_hydra.models import MAE, Classifier, PatchSegmenter, UPerNet
+from mae_hydra.names import file_part
+from mae_hydra.owned import Owned
 from mae_hydra.weights import Checkpoint, read_checkpoint
 
 OPACITY = 0.6
@@ -39,7 +41,8 @@ MOST_LIKELY = 5  # classes whose probabilities are kept
 @dataclass(frozen=True)
 class Options:
     """`inference` (None: slide) and `probabilities` are of a UPerNet, `mask_ratios` (None: 0.5, 0.75, 0.9) and `seeds`
-    (None: 0) of a masked autoencoder's panels. `batch`: pictures in memory, and looked at together, at a time."""
+    (None: 0) of a masked autoencoder's panels. `as_stored`: class maps have the numbers of the data set. `batch`:
+    pictures in memory, and looked at together, at a time."""
 
     out: Path
     inference: str | None = None
@@ -52,6 +55,7 @@ class Options:
     skip_existing: bool = False
     mask_ratios: tuple[float, ...] | None = None
     seeds: tuple[int, ...] | None = None
+    as_stored: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,7 @@ class Outcome:
 
 def predict(path: Path, words: Sequence[str], options: Options) -> Outcome:
     """Predict for every picture that `words` name (files, folders, patterns); a broken one does not stop the others."""
+    atomic.check_writable(options.out, "give another folder with --out")
     checkpoint = read_checkpoint(path, prefer="best")
     pictures = list(_named(_listed(words), options.limit))
     model = entry.model_from(checkpoint).to(_device(options.device))
@@ -74,7 +79,8 @@ def predict(path: Path, words: Sequence[str], options: Options) -> Outcome:
     elif isinstance(model, UPerNet | PatchSegmenter):
         writer = _Segmentations(model, checkpoint, path, options)
     elif isinstance(model, Classifier):
-        _refuse_options(options, path, "a classifier", ("inference", "probabilities", "mask_ratios", "seeds"))
+        others = ("inference", "probabilities", "as_stored", "mask_ratios", "seeds")
+        _refuse_options(options, path, "a classifier", others)
         writer = Classes(model, checkpoint, options.out)
     else:
         raise UserError(f"{path} holds an encoder alone; predict takes a UPerNet, a classifier or a masked autoencoder")
@@ -96,7 +102,7 @@ def predict(path: Path, words: Sequence[str], options: Options) -> Outcome:
 
 def _refuse_options(options: Options, path: Path, held: str, names: Sequence[str]) -> None:
     """UserError where an option was given that is of another kind of model."""
-    owners = {"inference": "a UPerNet", "probabilities": "a UPerNet"}
+    owners = dict.fromkeys(("inference", "probabilities", "as_stored"), "a UPerNet")
     for name in names:
         if getattr(options, name):
             option, owner = f"--{name.replace('_', '-')}", owners.get(name, "a masked autoencoder")
@@ -104,14 +110,14 @@ def _refuse_options(options: Options, path: Path, held: str, names: Sequence[str
 
 
 class _Segmentations:
-    """labels/<name>.png (indexed by class), overlays/<name>.png, and probabilities/<name>.npz where asked for."""
+    """labels/<name>.png (indexed by class) with labels/classes.json, overlays/<name>.png, and where asked for
+    probabilities/<name>.npz."""
 
     def __init__(self, model: UPerNet | PatchSegmenter, checkpoint: Checkpoint, path: Path, options: Options) -> None:
         _refuse_options(options, path, "a UPerNet", ("mask_ratios", "seeds"))
-        self.model, self.options = model, options
-        overrides = [f"inference={options.inference or 'slide'}"]
-        config = compose_config(command_line(checkpoint, overrides))
-        self.inference: Any = build(config.inference, "inference")
+        self.model, self.options, self.owned = model, options, Owned(options.out, COMMAND)
+        found = recorded(checkpoint, [f"inference={options.inference or 'slide'}"], ("inference",))
+        self.inference: Any = build(found.config.inference, "inference", origin=found.origin("inference"))
         if isinstance(self.inference, Reconstruct):
             raise UserError("a UPerNet takes --inference slide, whole or multiscale_flip, got reconstruct")
         count, meta = model.num_classes, checkpoint.meta
@@ -120,12 +126,17 @@ class _Segmentations:
         self.class_names = tuple(names) if known and names else tuple(f"class {number}" for number in range(count))
         fits = isinstance(palette, list) and len(palette) == count
         self.palette = np.array(palette, dtype=np.uint8) if fits else distinct_colours(count)
+        self.labels = LabelFiles(checkpoint, self.class_names, self.palette, as_stored=options.as_stored)
+        if not options.overwrite:
+            self.labels.check(options.out / "labels")
 
     def files(self, name: str) -> list[Path]:
         files = [self.options.out / "labels" / f"{name}.png", self.options.out / "overlays" / f"{name}.png"]
         return [*files, self.options.out / "probabilities" / f"{name}.npz"] if self.options.probabilities else files
 
     def write(self, images: list[Tensor], names: list[str]) -> list[Path]:
+        if images:
+            self.labels.write_table(self.options.out / "labels", self.owned)
         if self.options.probabilities:
             return [file for image, name in zip(images, names, strict=True) for file in self._write_all(image, name)]
         maps = self.inference.predict(self.model, images)
@@ -137,12 +148,12 @@ class _Segmentations:
     def _write_all(self, image: Tensor, name: str) -> list[Path]:
         classes, kept, shares = self._probabilities(image)
         file = self.files(name)[2]
-        _write(file, lambda stream: np.savez_compressed(stream, classes=kept, probabilities=shares))
+        _write(self.owned, file, lambda stream: np.savez_compressed(stream, classes=kept, probabilities=shares))
         return [*self._write_pictures(image, name, classes), file]
 
     def _write_pictures(self, image: Tensor, name: str, classes: np.ndarray) -> list[Path]:
         files = self.files(name)[:2]
-        _write(files[0], lambda file: self._indexed(classes).save(file, format="PNG"))
+        _write(self.owned, files[0], lambda file: self.labels.picture(classes).save(file, format="PNG"))
         rgb = as_rgb(channels_last(image))
         shown, large = fit(rgb, CELL), fit(classes, CELL, "nearest")
         drawn = sheet(
@@ -152,7 +163,7 @@ class _Segmentations:
             legend=legend_of([classes], self.class_names, self.palette),
             cell=CELL,
         )
-        _write(files[1], lambda file: Image.fromarray(drawn).save(file, format="PNG"))
+        _write(self.owned, files[1], lambda file: Image.fromarray(drawn).save(file, format="PNG"))
         return files
 
     def _probabilities(self, image: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -163,19 +174,13 @@ class _Segmentations:
         kept = best.indices.to(torch.uint8).cpu().numpy()
         return scores.argmax(0).to(torch.uint8).cpu().numpy(), kept, best.values.half().cpu().numpy()
 
-    def _indexed(self, classes: np.ndarray) -> Image.Image:
-        """A grey value is a class; viewers show its colour."""
-        picture = Image.frombytes("P", classes.shape[::-1], np.ascontiguousarray(classes).tobytes())
-        picture.putpalette(self.palette.ravel().tolist())
-        return picture
-
 
 class _Reconstructions:
     """panels/<name>.png: a row for every seed; the picture, then masked and predicted at every mask ratio."""
 
     def __init__(self, model: MAE, path: Path, options: Options) -> None:
-        _refuse_options(options, path, "a masked autoencoder", ("inference", "probabilities"))
-        self.model, self.options = model, options
+        _refuse_options(options, path, "a masked autoencoder", ("inference", "probabilities", "as_stored"))
+        self.model, self.options, self.owned = model, options, Owned(options.out, COMMAND)
         self.mask_ratios, self.seeds = options.mask_ratios or MASK_RATIOS, options.seeds or (0,)
 
     def files(self, name: str) -> list[Path]:
@@ -204,7 +209,7 @@ class _Reconstructions:
         names = [f"seed {seed}" for seed in self.seeds] if len(self.seeds) > 1 else []
         drawn = sheet(rows, columns=columns, row_names=names, title=name, footnote=note, cell=PANEL)
         [file] = self.files(name)
-        _write(file, lambda temporary: Image.fromarray(drawn).save(temporary, format="PNG"))
+        _write(self.owned, file, lambda temporary: Image.fromarray(drawn).save(temporary, format="PNG"))
         return file
 
 
@@ -247,7 +252,7 @@ def _named(files: Iterator[tuple[Path, Path]], limit: int | None) -> Iterator[tu
         if limit is not None and len(seen) >= limit:
             return
         seen.add(file.resolve())
-        stem = called.with_suffix("").as_posix()
+        stem = "/".join(file_part(part) for part in called.with_suffix("").parts)
         name, number = stem, 1
         while name.lower() in taken:  # some file systems know no capitals
             number += 1
@@ -257,8 +262,12 @@ def _named(files: Iterator[tuple[Path, Path]], limit: int | None) -> Iterator[tu
 
 
 def _missing(writer: Any, pictures: list[tuple[Path, str]], options: Options) -> list[tuple[Path, str]]:
-    """What is to be predicted; a UserError where that would replace something unasked."""
+    """What is to be predicted; a UserError where that would replace something unasked, or of somebody else."""
     if options.overwrite:
+        owned = Owned(options.out, COMMAND)
+        for _, name in pictures:
+            for file in writer.files(name):
+                owned.check(file)
         return pictures
     if options.skip_existing:
         return [(file, name) for file, name in pictures if not all(each.exists() for each in writer.files(name))]
@@ -272,9 +281,9 @@ def _missing(writer: Any, pictures: list[tuple[Path, str]], options: Options) ->
     return pictures
 
 
-def _write(file: Path, draw: Any) -> None:
+def _write(owned: Owned, file: Path, draw: Any) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    with atomic.writing(file) as temporary, open(temporary, "wb") as stream:
+    with atomic.writing(owned.claim(file)) as temporary, open(temporary, "wb") as stream:
         draw(stream)
 
 

@@ -8,9 +8,12 @@ from torch import Tensor
 
 from mae_hydra import atomic
 from mae_hydra.data import EvalCrop, Sample
+from mae_hydra.experiment.changes import at
 from mae_hydra.models import Classifier
+from mae_hydra.owned import Owned
 from mae_hydra.weights import Checkpoint
 
+COMMAND = "predict"
 MOST_LIKELY = 5
 
 
@@ -18,8 +21,8 @@ class Classes:
     """classes/<name>.json: the most likely classes and their probabilities, of the centre that evaluation looks at."""
 
     def __init__(self, model: Classifier, checkpoint: Checkpoint, out: Path) -> None:
-        self.model, self.out = model, out
-        self.transform = EvalCrop(size=model.encoder.image_size, crop_ratio=None)
+        self.model, self.out, self.owned = model, out, Owned(out, COMMAND)
+        self.transform = EvalCrop(size=model.encoder.image_size, crop_ratio=_crop_ratio(checkpoint))
         names, count = checkpoint.meta.get("class_names"), model.num_classes
         known = isinstance(names, list) and len(names) == count
         self.class_names = list(names) if known and names else [f"class {number}" for number in range(count)]
@@ -41,7 +44,14 @@ class Classes:
             ]
             [file] = self.files(name)
             file.parent.mkdir(parents=True, exist_ok=True)
-            with atomic.writing(file) as temporary:
+            with atomic.writing(self.owned.claim(file)) as temporary:
                 temporary.write_text(json.dumps(found, indent=1) + "\n")
             written.append(file)
         return written
+
+
+def _crop_ratio(checkpoint: Checkpoint) -> float | None:
+    """That of the evaluations of the training."""
+    evaluators = at(checkpoint.meta.get("config", {}), "evaluation")
+    ratios = [at(evaluators, name).get("crop_ratio") for name in evaluators]
+    return next((float(ratio) for ratio in ratios if isinstance(ratio, (int, float))), None)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -21,11 +21,11 @@ import torch
 from torch.distributed import TCPStore
 
 from mae_hydra.engine import Interrupted
+from mae_hydra.engine.interrupt import heeded
 from mae_hydra.errors import UserError
 
 GRACE = 15.0  # seconds in which the others may save and end by themselves after one has failed
 POLL = 0.05  # seconds
-FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
 def num_processes(engine: Mapping[str, Any]) -> int:
@@ -41,15 +41,27 @@ def num_processes(engine: Mapping[str, Any]) -> int:
     return count
 
 
-def run_in_processes(count: int, config: Mapping[str, Any], run_dir: Path) -> float:
+def run_in_processes(
+    count: int,
+    config: Mapping[str, Any],
+    run_dir: Path,
+    shared: Sequence[int] = (),
+    replay: Mapping[str, Any] | None = None,
+) -> float:
     """Train what `config` (resolved) describes in `count` processes; the monitored metric, or the error of the one that
-    failed first."""
+    failed first.
+
+    They get the descriptors of `shared`, so that a directory is held until the last of them has ended. `replay`: not a
+    training, but one step of it again (see `replay`).
+    """
     # The store is the meeting point of the processes, on a port that the system has just found to be free.
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     with tempfile.TemporaryDirectory(prefix="mae_hydra-") as name:
         folder = Path(name)
-        (folder / "job.json").write_text(json.dumps({"config": config, "run_dir": str(run_dir.absolute())}))
-        processes = [_start(rank, count, store.port, folder) for rank in range(count)]
+        (folder / "job.json").write_text(
+            json.dumps({"config": config, "run_dir": str(run_dir.absolute()), "shared": list(shared), "replay": replay})
+        )
+        processes = [_start(rank, count, store.port, folder, shared) for rank in range(count)]
         try:
             with handing_on_signals(processes):
                 order = _wait(processes)
@@ -60,7 +72,7 @@ def run_in_processes(count: int, config: Mapping[str, Any], run_dir: Path) -> fl
         return _outcome(processes, order, folder)
 
 
-def _start(rank: int, count: int, port: int, folder: Path) -> subprocess.Popen[bytes]:
+def _start(rank: int, count: int, port: int, folder: Path, shared: Sequence[int]) -> subprocess.Popen[bytes]:
     cores = len(os.sched_getaffinity(0))
     environment = {"OMP_NUM_THREADS": str(max(1, cores // count))} | os.environ
     environment |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count)}
@@ -70,7 +82,9 @@ def _start(rank: int, count: int, port: int, folder: Path) -> subprocess.Popen[b
     environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
     command = [sys.executable, "-m", "mae_hydra.experiment.worker", str(folder)]
     # A session of its own: a terminal's Ctrl-C comes once, through us. The pipe tells it when we are gone.
-    return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, start_new_session=True)
+    return subprocess.Popen(
+        command, env=environment, stdin=subprocess.PIPE, start_new_session=True, pass_fds=tuple(shared)
+    )
 
 
 def _wait(processes: list[subprocess.Popen[bytes]]) -> list[int]:
@@ -102,7 +116,7 @@ def handing_on_signals(processes: list[subprocess.Popen[bytes]]) -> Iterator[lis
             if process.poll() is None:
                 process.send_signal(number)
 
-    former = {number: signal.signal(number, hand_on) for number in FORWARDED}
+    former = {number: signal.signal(number, hand_on) for number in heeded()}
     try:
         yield got
     finally:

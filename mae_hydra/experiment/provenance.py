@@ -4,26 +4,34 @@ import hashlib
 import importlib.metadata
 import os
 import platform
+import re
 import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
+
+from mae_hydra import atomic
 from mae_hydra.data import ImageData, ImageSet, Listed
+from mae_hydra.experiment.own_options import own_sources
 from mae_hydra.experiment.status import read_json, write_json
 from mae_hydra.weights import Checkpoint
 
+# Of the environment: what decides where data lie, what may be built, and how torch runs. Never a key or a password.
+VARIABLES = ("MAE_HYDRA_", "CUDA_VISIBLE", "CUBLAS_", "OMP_", "MKL_", "NCCL_", "PYTORCH_", "SLURM_JOB")
+SECRET = re.compile("KEY|TOKEN|SECRET|PASS|CREDENTIAL", re.IGNORECASE)
 PACKAGES = ("mae-hydra", "torch", "torchvision", "timm", "hydra-core", "omegaconf", "torchmetrics", "wandb", "numpy")
 SOURCE = Path(__file__).resolve().parents[2]
 
 
 def write_provenance(run_dir: Path) -> None:
     """Write `git.json`, `git.diff` and `environment.json`: what is known before anything is built."""
-    write_json(run_dir / "environment.json", environment())
+    write_json(run_dir / "environment.json", environment() | composition())
     state = git_state()
     write_json(run_dir / "git.json", state)
-    (run_dir / "git.diff").write_text(_git("diff", "HEAD") or "" if state["commit"] else "")
+    atomic.write_text(run_dir / "git.diff", _git("diff", "HEAD") or "" if state["commit"] else "")
 
 
 def changed_code(run_dir: Path) -> str | None:
@@ -62,16 +70,19 @@ def _split(image_set: ImageSet) -> dict[str, Any]:
 def parent_of(checkpoint: Checkpoint) -> dict[str, Any]:
     """The file, or the files of a folder, whatever becomes of the name: a digest and, of a run of ours, the step."""
     path = checkpoint.path
-    files = sorted(part for part in path.iterdir() if part.is_file()) if path.is_dir() else [path]
-    digests = [_sha256(file) for file in files]
-    whole = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
     part = {"part": checkpoint.part} if checkpoint.part else {}
-    return {"path": str(path.absolute()), "sha256": whole, "step": checkpoint.meta.get("step"), **part}
+    return {"path": str(path.absolute()), "sha256": sha256_of(path), "step": checkpoint.meta.get("step"), **part}
 
 
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def sha256_of(path: Path) -> str:
+    """What `sha256sum` says of a file; of a folder, what `(cd FOLDER; sha256sum * | sha256sum)` says, hidden files left
+    out."""
+    if not path.is_dir():
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    files = sorted(part for part in path.iterdir() if part.is_file() and not part.name.startswith("."))
+    lines = [f"{sha256_of(file)}  {file.name}\n" for file in files]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def git_state() -> dict[str, Any]:
@@ -101,6 +112,7 @@ def environment() -> dict[str, Any]:
 
     return {
         "command": [sys.executable, *sys.argv],
+        "folder": os.getcwd(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "host": socket.gethostname(),
@@ -109,8 +121,21 @@ def environment() -> dict[str, Any]:
         "accelerators": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "packages": {name: _version(name) for name in PACKAGES},
         "variables": {
-            k: v for k, v in os.environ.items() if k.startswith(("CUDA_VISIBLE", "OMP_", "NCCL_", "SLURM_JOB"))
+            name: value for name, value in os.environ.items() if name.startswith(VARIABLES) and not SECRET.search(name)
         },
+    }
+
+
+def composition() -> dict[str, Any]:
+    """Which option files the run was composed of, besides those of this package: the option of every group, and the
+    folders of one's own (`--config-dir`, `hydra.searchpath`, `--config-path`) in which they were looked for."""
+    if not HydraConfig.initialized():
+        return {}
+    hydra = HydraConfig.get()
+    return {
+        "config_name": hydra.job.config_name,
+        "config_folders": [os.path.abspath(source.path) for source in own_sources()],
+        "choices": {str(group): str(name) for group, name in hydra.runtime.choices.items() if "hydra/" not in group},
     }
 
 

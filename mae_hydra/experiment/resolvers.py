@@ -9,8 +9,8 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-# Overrides that say where or how a run happens, not what it computes, do not name its directory.
-UNNAMED = {"hydra", "paths", "logger", "tags", "notes", "resume", "fail_fast", "local", "sweep", "group", "then"}
+from mae_hydra.experiment.key_meaning import meaning_of
+
 LONGEST_NAME = 100
 
 
@@ -31,8 +31,8 @@ def slug(overrides: Iterable[str], swept: Collection[str] | None = None) -> str:
 
 
 def unnamed(override: str) -> bool:
-    """Whether an override stays out of the names of directories."""
-    return re.split(r"[./=@]", override.lstrip("+~"))[0] in UNNAMED
+    """Whether an override stays out of the names of directories: it says where or how, not what is computed."""
+    return not meaning_of(re.split(r"[./=@]", override.lstrip("+~"))[0]).names_job
 
 
 def run_dir(resume: str | None, fresh: str) -> str:

@@ -2,10 +2,10 @@
 
 import logging
 import math
-import shutil
 import sys
 import traceback
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,30 @@ from mae_hydra.accelerators import peak_tflops
 from mae_hydra.data import Augment, ImageData, TrainStream, stack
 from mae_hydra.distributed import broadcast_object, is_main, rank, session, world_size
 from mae_hydra.engine import Checkpoints, Cut, Settings, State, Twin, cut_batch, fit, moving_average, wrap
+from mae_hydra.engine.loop import Schedule
 from mae_hydra.errors import UserError
+from mae_hydra.experiment.batch_statistics import doubtful_statistics
 from mae_hydra.experiment.construct import build, complete, evaluator_nodes
+from mae_hydra.experiment.holder import Refused
+from mae_hydra.experiment.labels import say_doubts
 from mae_hydra.experiment.provenance import origin_of, parent_of
 from mae_hydra.experiment.random_encoder import warn_of_random_encoder
+from mae_hydra.experiment.same_run import (
+    Trained,
+    differ,
+    facts_of,
+    refuse_other_images,
+    scores_differ,
+    what_was_trained,
+)
 from mae_hydra.experiment.status import write_json
+from mae_hydra.experiment.steps_taken import note_start
 from mae_hydra.flops import training_flops
 from mae_hydra.optim import describe_groups
 from mae_hydra.seeds import generator, seed_device
 from mae_hydra.tracking import Console, LocalFiles, Trackers, Utilisation
 from mae_hydra.types import Batch, Evaluator, Tracker
-from mae_hydra.weights import read_checkpoint, transfer
+from mae_hydra.weights import Checkpoint, read_checkpoint, transfer
 
 log = logging.getLogger("mae_hydra")
 
@@ -53,25 +66,47 @@ def run(config: DictConfig, plain: Mapping[str, Any], run_dir: Path, *, telling:
                 (run_dir / f"error.rank{rank()}.txt").write_text(traceback.format_exc())
                 print(f"error in process {rank()}: {error}", file=sys.stderr)
             raise
-    if is_main():
-        write_json(run_dir / "results.json", results)
     return results.get(config.checkpoint.monitor, math.nan)
 
 
-def _train(
-    config: DictConfig, plain: Mapping[str, Any], run_dir: Path, data: ImageData, settings: Settings
-) -> dict[str, float]:
+@dataclass(frozen=True)
+class Assembled:
+    """What a configuration stands for, built: all that a step needs. `started`: the state is to be restored.
+
+    `flops`, of an image, and `peak`, of the device: None where they are not known. `doubt`: of its batch statistics.
+    """
+
+    cut: Cut
+    stream: TrainStream
+    schedule: Schedule
+    evaluators: Mapping[str, Evaluator]
+    checkpoints: Checkpoints
+    started: bool
+    given: Checkpoint | None
+    state: State
+    forward: nn.Module
+    flops: float | None
+    peak: float | None
+    doubt: str | None
+
+
+def assemble(
+    config: DictConfig,
+    run_dir: Path,
+    data: ImageData,
+    settings: Settings,
+    *,
+    steps_per_epoch: float | None = None,
+    from_the_beginning: bool = False,
+) -> Assembled:
+    """Build what `config` describes. `steps_per_epoch`: of the schedule, where a run had another one when it began;
+    `from_the_beginning`: not to be restored, whatever has been saved."""
     # What is cheap comes first: a large model should not be built for a mistake in what comes after it.
     augment: Augment = build(config.augment, "augment")
+    if config.task == "segment":
+        say_doubts(data)
     example = _try_first_sample(config, data, augment)
     cut = complete("engine", cut_batch, settings.global_batch, data.batch_size, world_size())
-    synchronised = cut.world_size > 1 and settings.torch_device.type == "cuda"
-    normalises = config.task == "segment" or config.head.get("batch_norm", False)
-    if normalises and cut.micro_batch < 2 and not synchronised:
-        raise UserError(
-            f"model {config.name} trains on at least 2 images at a time, because batch normalisation needs more "
-            "than one; use data.batch_size=2 or more"
-        )
     stream = TrainStream(
         data.train,
         augment,
@@ -85,20 +120,21 @@ def _train(
         prefetch=data.prefetch,
         max_bad_share=data.max_bad_share,
     )
-    schedule = complete("schedule", build(config.schedule, "schedule"), stream.steps_per_epoch)
+    schedule = complete("schedule", build(config.schedule, "schedule"), steps_per_epoch or stream.steps_per_epoch)
     inference = build(config.inference, "inference")
     evaluators: dict[str, Evaluator] = {
         name: complete(f"evaluation.{name}", build(node, f"evaluation.{name}"), data=data, inference=inference)
         for name, node in evaluator_nodes(config).items()
     }
     checkpoints: Checkpoints = complete("checkpoint", build(config.checkpoint, "checkpoint"), run_dir / "checkpoints")
-    started = config.resume != "never" and checkpoints.exist
+    started = config.resume != "never" and checkpoints.exist and not from_the_beginning
     given = read_checkpoint(config.init_from) if config.init_from and not started else None
 
     seed_device(config.seed, "init")
     model: nn.Module = build(config.model, "model")
+    doubt = doubtful_statistics(model, cut, settings.batch_norm)
     if given is not None:
-        transfer(model, given, config.init_adapt).show()
+        transfer(model, given, config.init_adapt, data.class_names).show()
     elif not started:
         warn_of_random_encoder(model, config.name)
     for evaluator in evaluators.values():
@@ -112,37 +148,88 @@ def _train(
     # After wrapping: the optimizer must see the parameters where they are.
     optimizer = complete("optimizer", build(config.optimizer, "optimizer"), model)
     state = State(model, optimizer, settings.scaler(), average, twin)
-    if started:
+    return Assembled(cut, stream, schedule, evaluators, checkpoints, started, given, state, forward, flops, peak, doubt)
+
+
+def _train(
+    config: DictConfig, plain: Mapping[str, Any], run_dir: Path, data: ImageData, settings: Settings
+) -> dict[str, float]:
+    trained = broadcast_object(what_was_trained(run_dir) if is_main() and config.resume != "never" else None)
+    facts = facts_of(config, data) if is_main() else {}
+    other_scores = trained is not None and _compare(config, plain, run_dir, trained, facts)
+    before = None if trained is None or trained.data is None else trained.data.get("steps_per_epoch")
+    made = assemble(config, run_dir, data, settings, steps_per_epoch=before)
+    facts["steps_per_epoch"] = before or made.stream.steps_per_epoch
+    state, schedule, checkpoints = made.state, made.schedule, made.checkpoints
+    if made.started:
         checkpoints.restore(state)
+    if other_scores:
+        checkpoints.best = None
 
     chosen = [build(node, f"logger.{name}") for name, node in config.logger.items()]
-    tracker: Tracker = Trackers([LocalFiles(), Console(total_steps=schedule.steps), *chosen])
-    if flops is not None and peak is not None:
-        tracker = Utilisation(tracker, flops_per_image=flops, peak_tflops=peak, devices=world_size())
-    for row in describe_groups(optimizer):
+    files = LocalFiles()
+    tracker: Tracker = Trackers(chosen, own=[files, Console(total_steps=schedule.steps)])
+    if made.flops is not None and made.peak is not None:
+        tracker = Utilisation(tracker, flops_per_image=made.flops, peak_tflops=made.peak, devices=world_size())
+    for row in describe_groups(state.optimizer):
         log.info("parameter group %s", row)
     origin: dict[str, Any] = {}
     if is_main():  # it writes the checkpoints
-        if not started:
-            write_json(run_dir / "parent.json", None if given is None else parent_of(given))
+        if not made.started:
+            write_json(run_dir / "parent.json", None if made.given is None else parent_of(made.given))
         origin = origin_of(run_dir, data, config.seed)
-        write_json(run_dir / "data.json", origin["data"])
-        _introduce(config.name, model, data, settings, cut, schedule.steps, state.step, run_dir)
-    return fit(
+        for split in ("train", "validation"):
+            facts[split] |= origin["data"][split]
+        origin["data"] = facts
+        write_json(run_dir / "data.json", facts)
+        note_start(run_dir, state.step, settings, facts)
+        _introduce(config.name, state.model, data, settings, made.cut, schedule.steps, state.step, run_dir)
+        if made.doubt is not None:
+            log.warning(made.doubt)
+            print(f"note: {made.doubt}", flush=True)
+    results = fit(
         state,
-        forward,
-        stream,
+        made.forward,
+        made.stream,
         schedule,
-        evaluators,
+        made.evaluators,
         checkpoints,
         tracker,
         settings,
-        cut=cut,
+        cut=made.cut,
         seed=config.seed,
         run_dir=run_dir,
         config=plain,
         meta={"class_names": list(data.class_names), "palette": data.palette.tolist(), "origin": origin},
     )
+    if files.missing:
+        raise UserError(f"trained to the end, but {files.missing}")
+    return results
+
+
+def _compare(
+    config: DictConfig, plain: Mapping[str, Any], run_dir: Path, trained: Trained, facts: Mapping[str, Any]
+) -> bool:
+    """Say which images are others than those that were trained on; Refused, in all processes, where they must not be.
+
+    Whether scores from here on are of something else than those before.
+    """
+    found: tuple[str | None, str, bool] = (None, "", False)
+    if is_main():
+        allowed, before = config.resume_data == "changed", trained.data or {}
+        try:
+            said = refuse_other_images(run_dir, before, facts, allowed) if before else ""
+            found = (None, said, differ(before, facts, "validation") or scores_differ(plain, trained))
+        except Refused as error:
+            found = (str(error), "", False)
+    refusal, said, other_scores = broadcast_object(found)
+    if refusal is not None:
+        raise Refused(refusal)
+    if said and is_main():
+        said = f"goes on with {said}" + ("; best.pt is chosen anew from here on" if other_scores else "")
+        log.info(said)
+        print(said, flush=True)
+    return bool(other_scores)
 
 
 def _introduce(
@@ -169,9 +256,11 @@ def _introduce(
 
 
 def discard_empty(run_dir: Path) -> None:
-    """Remove a directory that Hydra made for a run that never began."""
-    if {path.name for path in run_dir.iterdir()} <= {"train.log"}:
-        shutil.rmtree(run_dir)
+    """Remove a directory that Hydra made for a run that never began; one that was there before holds more."""
+    log_file = run_dir / "train.log"
+    if {path.name for path in run_dir.iterdir()} == {log_file.name} and log_file.stat().st_size == 0:
+        log_file.unlink()
+        run_dir.rmdir()
 
 
 def _shared(run_dir: Path) -> Path:

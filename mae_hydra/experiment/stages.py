@@ -16,11 +16,13 @@ from typing import Any
 
 from mae_hydra.distributed import world_size
 from mae_hydra.errors import UserError
+from mae_hydra.experiment.key_meaning import meaning_of
+from mae_hydra.experiment.own_options import words_for_another_process
 from mae_hydra.experiment.processes import handing_on_signals
+from mae_hydra.experiment.resuming import word
 from mae_hydra.experiment.scheduler import pass_on
 from mae_hydra.experiment.status import read_status
 
-INHERITED = ("debug", "logger", "engine", "engine.device", "engine.devices", "engine.precision", "paths.data_root")
 PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal to get when the process that started this one is gone
 
 
@@ -37,6 +39,10 @@ def check_stages(stages: Mapping[str, Any]) -> None:
     for name, overrides in stages.items():
         if not isinstance(overrides, Sequence) or isinstance(overrides, str):
             raise UserError(f"then.{name} must be a list of overrides, as they are typed, got {overrides!r}")
+        options = [word for word in overrides if str(word).startswith("-")]
+        if options or not re.fullmatch(r"\w[\w.-]*", name):
+            what = f"{options[0]} is an option" if options else "it names a directory: letters, digits, . _ -"
+            raise UserError(f"then.{name} holds overrides alone ({what})")
     if stages and world_size() > 1:
         raise UserError("what follows a run (then) starts processes of its own: use engine.devices instead of torchrun")
 
@@ -44,15 +50,15 @@ def check_stages(stages: Mapping[str, Any]) -> None:
 def run_stages(stages: Mapping[str, Any], run_dir: Path, value: float, typed: Sequence[str]) -> float:
     """Run what is missing of `stages`, in their order; the value of the last one, or `value` where there is none.
 
-    Of what was `typed` for the run, where and how it happens holds for what follows too (INHERITED). A stage that
-    fails is a UserError; the run it follows stays complete.
+    Of what was `typed` for the run, where and how it happens holds for what follows too (see `key_meaning`). A stage
+    that fails is a UserError; the run it follows stays complete.
     """
     for name, overrides in stages.items():
         directory = run_dir / name
         status = read_status(directory)
         if status is None or status["state"] != "completed":
-            inherited = [word for word in typed if re.split(r"[=@]", word.lstrip("+"))[0] in INHERITED]
-            _run(name, [*map(str, overrides), *inherited, f"init_from='{run_dir.absolute()}'"], directory)
+            inherited = [each for each in typed if meaning_of(re.split(r"[=@]", each.lstrip("+"))[0]).inherited]
+            _run(name, [*map(str, overrides), *inherited, word("init_from", run_dir.absolute())], directory)
             status = read_status(directory)
         assert status is not None
         value = float("nan") if status["value"] is None else float(status["value"])
@@ -60,20 +66,28 @@ def run_stages(stages: Mapping[str, Any], run_dir: Path, value: float, typed: Se
 
 
 def _run(name: str, overrides: list[str], directory: Path) -> None:
-    words = [*overrides, f"hydra.run.dir='{directory.absolute()}'"]
+    words = [*words_for_another_process(), *overrides, word("hydra.run.dir", directory.absolute())]
     print(f"{name}: python train.py {' '.join(words)}", flush=True)
     command = [sys.executable, "-m", "mae_hydra", "train", *words]
-    # A session of its own: a terminal's Ctrl-C comes once, through us.
-    process = subprocess.Popen(command, start_new_session=True, preexec_fn=end_with_the_parent)
-    with handing_on_signals([process]) as got:
-        code = process.wait()
+    code, asked = run_apart(command)
     if code in (75, 130):
-        pass_on(got[-1] if got else None)
+        pass_on(asked)
         raise KeyboardInterrupt from StageStopped(name, code)
     if code != 0:
         status = read_status(directory)
         error = status["error"] if status is not None and status["error"] else f"exit code {code}"
         raise UserError(f"stage {name} failed: {error} (see {directory})")
+
+
+def run_apart(command: Sequence[str]) -> tuple[int, int | None]:
+    """Run `command` to its end; its exit code, and the last signal that came here meanwhile and was handed on to it.
+
+    It has a session of its own: a terminal's Ctrl-C comes once, through us, and it has all the time that saving takes.
+    """
+    process = subprocess.Popen(command, start_new_session=True, preexec_fn=end_with_the_parent)
+    with handing_on_signals([process]) as got:
+        code = process.wait()
+    return code, got[-1] if got else None
 
 
 def end_with_the_parent() -> None:

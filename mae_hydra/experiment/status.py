@@ -1,7 +1,7 @@
 """`status.json`: what state a run is in, and the fingerprint of what it computes.
 
-States: running, completed, failed, interrupted. A killed process leaves `running` behind, so the process id and the
-host are looked at before it is believed.
+States: running, completed, failed, interrupted. A killed process leaves `running` behind, so it is believed only where
+somebody holds the directory (see `holder`).
 """
 
 import hashlib
@@ -15,15 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from mae_hydra import atomic
-
-JOB = "SLURM_JOB_ID"  # in the environment; stays the same when the job is queued again
-
-# Keys that say where or how a run happens, not what it computes.
-NOT_RESULTS = (
-    "paths", "logger", "tags", "notes", "resume", "name", "group", "fail_fast", "then", "checkpoint", "data.root",
-    "data.num_workers", "data.prefetch", "data.cache", "data.cache_gb", "engine.log_every", "engine.devices",
-    "engine.parallel", "engine.profile_steps", "engine.nonfinite_limit", "engine.recompute",
-)  # fmt: skip
+from mae_hydra.experiment import from_file
+from mae_hydra.experiment.holder import is_held
+from mae_hydra.experiment.key_meaning import Decides, deciding
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -34,8 +28,8 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """What a file holds, or None where there is none."""
-    return json.loads(path.read_text()) if path.is_file() else None
+    """What a file holds, or None where there is none; UserError where it cannot be read."""
+    return from_file.read_json(path)
 
 
 def _finite(content: Any) -> Any:
@@ -47,63 +41,30 @@ def _finite(content: Any) -> Any:
 
 
 def read_status(run_dir: Path) -> dict[str, Any] | None:
-    """The status of a run, or None where there is none; a `running` whose process is gone reads as `interrupted`."""
+    """The status of a run, or None where there is none, or none that can be read.
+
+    A `running` whose process is gone reads as `interrupted`.
+    """
     try:
         status = json.loads((run_dir / "status.json").read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+    except (OSError, ValueError, RecursionError):  # none, half of one, or something else
         return None
-    if status["state"] == "running" and not _alive(status):
+    if not isinstance(status, dict) or not isinstance(status.get("state"), str):
+        return None
+    status = dict.fromkeys(("value", "error", "start", "end")) | {"overrides": []} | status
+    if status["state"] == "running" and not is_held(run_dir):
         status["state"] = "interrupted"
     return status
 
 
-def _alive(status: Mapping[str, Any]) -> bool:
-    if status.get("scheduled") is not None and status["scheduled"] == os.environ.get(JOB):
-        return False  # this job, queued again; perhaps on another machine
-    if status.get("host") != socket.gethostname():
-        return True  # cannot be known from here
-    if status.get("pid") == os.getpid():
-        return False  # this very process, in an earlier job: it did not get to write its end
-    try:
-        os.kill(int(status["pid"]), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # it is somebody else's
-        return True
-    return True
-
-
-def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted keys of a nested configuration; lists stay whole."""
-    flat: dict[str, Any] = {}
-    for name, value in config.items():
-        if isinstance(value, Mapping) and value:
-            flat.update(flatten(value, f"{prefix}{name}."))
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat
-
-
 def computed(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a resolved configuration that decides the result, as dotted keys."""
-    return {
-        key: value
-        for key, value in flatten(config).items()
-        if not any(key == skip or key.startswith(f"{skip}.") for skip in NOT_RESULTS)
-        and not key.endswith(".num_workers")
-    }
+    return deciding(config, Decides.WEIGHTS, Decides.SCORES)
 
 
 def fingerprint(config: Mapping[str, Any]) -> str:
     """Twelve hex digits of what a resolved configuration computes."""
     return hashlib.sha256(json.dumps(computed(config), sort_keys=True, default=str).encode()).hexdigest()[:12]
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """`schedule.total: 700 -> 800`, for every key that changes the result."""
-    before, after = computed(old), computed(new)
-    keys = sorted(k for k in before.keys() | after.keys() if before.get(k) != after.get(k))
-    return [f"{key}: {before.get(key)} -> {after.get(key)}" for key in keys]
 
 
 class Status:
@@ -125,7 +86,7 @@ class Status:
             "end": None,
             "pid": os.getpid(),
             "host": socket.gethostname(),
-            "scheduled": os.environ.get(JOB),
+            "scheduled": os.environ.get("SLURM_JOB_ID"),
         }
         write_json(self.path, self.content)
 

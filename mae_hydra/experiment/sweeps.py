@@ -1,5 +1,6 @@
 """The sweep that this process runs: what failed in it, and one table of its jobs, whatever became of them."""
 
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +9,10 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from mae_hydra.errors import unwritable
 from mae_hydra.experiment.gather import Run, columns, read_sweep, table_of, varying, write_table
+from mae_hydra.names import clean
+from mae_hydra.terminal import plain_console
 
 failures: dict[str, str] = {}  # job -> error, of the sweep that this process runs
 refused: set[str] = set()  # those of them whose directory holds another run
@@ -51,7 +55,10 @@ def finish() -> bool:
             row |= dict.fromkeys(columns(runs)) | {"state": "refused", "value": None}
         if row["job"] in failures:
             row |= {"state": row["state"] if row["job"] in refused else "failed", "error": failures[row["job"]]}
-    write_table(rows, sweep_dir)
+    try:
+        write_table(rows, sweep_dir)
+    except OSError as error:
+        print(f"warning: {unwritable(error, 'the table is only shown')}", file=sys.stderr)
     swept = dict.fromkeys([*(config.hydra.sweeper.params or ()), *varying(runs)])
     show(rows, sweep_dir, list(columns(runs)), list(swept))
     failed = {row["job"] for row in rows if "failed" in row["state"]}
@@ -64,10 +71,9 @@ def _ended(run: Run) -> float:
 
 def show(rows: Sequence[dict[str, Any]], sweep_dir: Path, metrics: Sequence[str], keys: Sequence[str]) -> None:
     """The table on the console: what was swept, how it ended, and what it found."""
-    from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=str(sweep_dir), title_justify="left")
+    table = Table(title=clean(sweep_dir), title_justify="left")
     for column in (*keys, "state"):
         table.add_column(column)
     for column in (*metrics, "minutes"):
@@ -79,11 +85,11 @@ def show(rows: Sequence[dict[str, Any]], sweep_dir: Path, metrics: Sequence[str]
         settings = [_shown(row.get(key)) for key in keys]
         values = ["" if row[metric] is None else f"{row[metric]:.4g}" for metric in metrics]
         minutes = "" if row["seconds"] is None else f"{row['seconds'] / 60:.1f}"
-        table.add_row(*settings, row["state"], *values, minutes, *([row["error"] or ""] if with_errors else []))
-    console = Console()
+        table.add_row(*settings, row["state"], *values, minutes, *([clean(row["error"] or "")] if with_errors else []))
+    console = plain_console()
     console.print(table)
     console.print(f"curves, figures and pictures on one page: mae-hydra report {sweep_dir}", soft_wrap=True)
 
 
 def _shown(value: Any) -> str:
-    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else clean(value)

@@ -18,25 +18,33 @@ with importing():
     from mae_hydra.engine import Interrupted
     from mae_hydra.errors import UserError
     from mae_hydra.experiment import resolvers
+    from mae_hydra.experiment.holder import belongs_here
+    from mae_hydra.experiment.replay_step import take_again
     from mae_hydra.experiment.run import run
+    from mae_hydra.terminal import lasting_streams
 
 
 def main(folder: Path) -> int:
     """Train what job.json in `folder` says, and leave word there of how it ended."""
+    logging.raiseExceptions = False  # a full disk would print a traceback for every line of train.log
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
     resolvers.register()
     job = json.loads((folder / "job.json").read_text())
     run_dir = Path(job["run_dir"])
-    if is_main():
+    for descriptor in job["shared"]:
+        belongs_here(descriptor)
+    if is_main() and job["replay"] is None:
         format = "%(asctime)s %(levelname)s %(message)s"  # that of conf/config.yaml
         logging.basicConfig(filename=run_dir / "train.log", level="INFO", format=format, datefmt="%H:%M:%S")
-    code, outcome = _train(job["config"], run_dir)
+    code, outcome = _train(job["config"], run_dir, job["replay"])
     (folder / f"outcome.{rank()}.json").write_text(json.dumps(outcome))
     return code
 
 
-def _train(config: dict[str, Any], run_dir: Path) -> tuple[int, dict[str, Any]]:
+def _train(config: dict[str, Any], run_dir: Path, replay: dict[str, Any] | None) -> tuple[int, dict[str, Any]]:
     try:
+        if replay is not None:
+            return 0, {"state": "completed", "value": take_again(config, run_dir, **replay)}
         return 0, {"state": "completed", "value": run(OmegaConf.create(config), config, run_dir, telling=False)}
     except Interrupted as interruption:
         told = {"step": interruption.step, "signal": interruption.signal}
@@ -57,4 +65,6 @@ def _end_with_the_parent() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    with lasting_streams():
+        code = main(Path(sys.argv[1]))
+    sys.exit(code)

@@ -8,7 +8,9 @@ from matplotlib.figure import Figure
 
 from mae_hydra.figures.chart import dress, new_figure
 from mae_hydra.figures.style import INK, QUIET_INK, SERIES_COLOURS, css
+from mae_hydra.names import shortened
 
+LETTERS = 32  # of a class
 ROWS = 50  # classes below each other; more stand in further columns
 
 
@@ -69,7 +71,7 @@ def _column(axes: Axes, classes: Sequence[str], runs: Mapping[str, Mapping[str, 
                 fontsize=7.5,
                 color=css(QUIET_INK),
             )
-    axes.set_yticks(places, classes, color=css(INK))
+    axes.set_yticks(places, [shortened(name, LETTERS) for name in classes], color=css(INK))
 
 
 def _or_below_all(value: float | None) -> float:

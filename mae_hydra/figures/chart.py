@@ -4,6 +4,9 @@ Figures are made on the Agg canvas by hand, never through pyplot: no GUI backend
 left behind.
 """
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib
@@ -12,9 +15,12 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.text import Text
 from PIL import Image
 
+from mae_hydra import atomic
 from mae_hydra.figures.style import FRAME, HAIRLINE, PAPER, QUIET_INK, css
+from mae_hydra.names import harmless
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -38,20 +44,37 @@ def dress(axes: Axes, *, grid: str) -> None:
         label.set_fontsize(9)
 
 
+@contextmanager
+def _drawing(figure: Figure) -> Iterator[None]:
+    """Every text as it stands: a `$` in a name is no formula, and a letter that the font lacks stays a box."""
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+        text.set_text(harmless(text.get_text()))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph .* missing from (current )?font")
+        yield
+
+
 def to_pixels(figure: Figure) -> np.ndarray:
     """The figure as RGB uint8 (H, W, 3)."""
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()
+    with _drawing(figure):
+        canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 def save(figure: Figure | np.ndarray, path: Path) -> None:
-    """Write a figure, or pixels (H, W, 3), to `path`; the suffix picks the format (.png, .svg, .pdf for figures)."""
+    """Write a figure, or pixels (H, W, 3), to `path`, whole or not at all.
+
+    The suffix picks the format (.png; .svg and .pdf for figures).
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    if isinstance(figure, Figure):
-        # Without dates and random ids the same numbers give the same bytes.
-        dates = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
-        with matplotlib.rc_context({"svg.hashsalt": "mae_hydra"}):
-            figure.savefig(path, metadata=dates.get(path.suffix))
-    else:
-        Image.fromarray(figure).save(path, optimize=True)
+    form = path.suffix.removeprefix(".")
+    with atomic.writing(path) as temporary, open(temporary, "wb") as file:
+        if isinstance(figure, Figure):
+            # Without dates and random ids the same numbers give the same bytes.
+            dates = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+            with matplotlib.rc_context({"svg.hashsalt": "mae_hydra"}), _drawing(figure):
+                figure.savefig(file, format=form, metadata=dates.get(form))
+        else:
+            Image.fromarray(figure).save(file, format=form, optimize=True)

@@ -7,6 +7,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from mae_hydra.figures.sheet import GAP, GROUP_GAP, LINE, MARGIN, SMALL_SIZE, TITLE_SIZE, fit
 from mae_hydra.figures.style import FRAME, INK, PAPER, QUIET_INK, font
+from mae_hydra.names import clean
 
 
 def gallery(
@@ -23,6 +24,7 @@ def gallery(
     A caption that is too long keeps its end, which is what tells file names apart. `group`: after so many columns comes
     a wider gap (0: nowhere).
     """
+    title, captions = clean(title), [clean(caption) for caption in captions]
     small = font(SMALL_SIZE)
     line = round(SMALL_SIZE * LINE) + 4
     cells = [fit(picture, cell) for picture in pictures]

@@ -8,7 +8,9 @@ from matplotlib.figure import Figure
 
 from mae_hydra.figures.chart import new_figure
 from mae_hydra.figures.style import FRAME, INK, PAPER, QUIET_INK, css
+from mae_hydra.names import shortened
 
+LETTERS = 24  # of a class
 NUMBERED = 24  # classes up to which every cell has its number
 NAMED = 48  # and up to which every class has its name; beyond, every tenth row, and the largest confusions beside it
 RAMP = LinearSegmentedColormap.from_list("paper to ink", [css(PAPER), "#bfd4f6", "#2563eb", "#0b2a6b"])
@@ -24,6 +26,7 @@ def confusion_matrix(
     totals = confusions.sum(1, keepdims=True)
     percent = np.divide(100.0 * confusions, totals, out=np.full(confusions.shape, np.nan), where=totals > 0)
     count = len(class_names)
+    class_names = [shortened(name, LETTERS) for name in class_names]
     side = 2.6 + (0.36 * count if count <= NUMBERED else 0.15 * count if count <= NAMED else 7.5)
     listed = largest if count > NAMED else ()
     figure = new_figure(side + (4.4 if listed else 0.9), side)

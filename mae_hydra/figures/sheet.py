@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from mae_hydra.figures.overlay import LegendEntry, hatching
 from mae_hydra.figures.style import FRAME, INK, PAPER, QUIET_INK, font
+from mae_hydra.names import clean, shortened
 
 MARGIN, GAP, GROUP_GAP, SWATCH = 28, 10, 34, 15
 TITLE_SIZE, COLUMN_SIZE, SMALL_SIZE = 20, 15, 13
@@ -48,6 +49,9 @@ def sheet(
 
     `group`: after so many columns comes a wider gap (0: nowhere), where a row holds more than one example.
     """
+    title, footnote = clean(title), clean(footnote)
+    columns, row_names = [clean(name) for name in columns], [shortened(clean(name), 40) for name in row_names]
+    legend = [LegendEntry(shortened(clean(entry.name), 40), entry.colour) for entry in legend]
     pictures = [[fit(picture, cell) for picture in row] for row in rows]
     num_columns = max(len(row) for row in pictures)
     widths = [max(row[c].shape[1] for row in pictures if c < len(row)) for c in range(num_columns)]
@@ -122,15 +126,23 @@ def _flow(entries: Sequence[LegendEntry], width: int) -> list[list[tuple[int, Le
 
 
 def _wrap(text: str, with_font: ImageFont.FreeTypeFont, width: int) -> list[str]:
-    """Lines of whole words, each at most `width` pixels wide where its words allow."""
+    """Lines of whole words, each at most `width` pixels wide; a longer word is cut."""
     lines: list[str] = []
-    for word in text.split():
+    words = [part for word in text.split() for part in _cut(word, with_font, width)]
+    for word in words:
         longer = f"{lines[-1]} {word}" if lines else word
         if lines and _text_width(longer, with_font) <= width:
             lines[-1] = longer
         else:
             lines.append(word)
     return lines
+
+
+def _cut(word: str, with_font: ImageFont.FreeTypeFont, width: int) -> list[str]:
+    if _text_width(word, with_font) <= width:
+        return [word]
+    count = next(n for n in range(len(word) - 1, -1, -1) if n <= 1 or _text_width(word[:n], with_font) <= width)
+    return [word[:count], *_cut(word[count:], with_font, width)] if count else [word]
 
 
 def _fitting_size(texts: Sequence[str], widths: Sequence[int]) -> int:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
-from mae_hydra.errors import UserError
+from mae_hydra.batch_norm import check_enough
 from mae_hydra.models.classifier_head import ClassifierHead
 from mae_hydra.models.encoder import VisionTransformer
 from mae_hydra.models.erasing import RandomErasing
@@ -27,6 +27,7 @@ class Classifier(nn.Module):
     learn. `mixing`, `erasing` and `label_smoothing` are of training alone.
     """
 
+    classifies = "images"
     mean: Tensor
     std: Tensor
 
@@ -61,8 +62,7 @@ class Classifier(nn.Module):
         return normalise(images, self.mean, self.std)
 
     def forward(self, images: UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"]) -> Float[Tensor, "b classes"]:
-        tokens = self.encoder.tokens(self.prepare(images))
-        return self.head(tokens[:, 0] if self.pool == "cls" else tokens[:, 1:].mean(1))
+        return self.head(self._pooled(self.prepare(images)))
 
     def train(self, mode: bool = True) -> "Classifier":
         super().train(mode)
@@ -71,6 +71,10 @@ class Classifier(nn.Module):
 
     def loss(self, batch: Batch) -> Loss:
         """Cross-entropy summed over images, in training with soft targets; extra: how many are classified right."""
+        return self.loss_of(self.features(batch), batch)
+
+    def features(self, batch: Batch) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b classes"]]:
+        """Pooled tokens, in training of images that are erased and mixed, and the targets that belong to them."""
         labels = self._class_ids(batch)
         images = self.prepare(batch.images)
         mix = Mix(1.0, None)
@@ -80,15 +84,21 @@ class Classifier(nn.Module):
             if self.mixing is not None:
                 mix = self.mixing.draw(*images.shape[2:])
                 images = mixed(images, mix)
-        logits = self(images)
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         smoothing = self.label_smoothing if self.training else 0.0
-        targets = soft_targets(labels, self.num_classes, smoothing, mix.share).to(logits.dtype)
-        total = F.cross_entropy(logits, targets, reduction="sum")
-        count = torch.full((), len(labels), device=labels.device)
+        return self._pooled(images), soft_targets(labels, self.num_classes, smoothing, mix.share)
+
+    def loss_of(self, features: tuple[Float[Tensor, "b d"], Float[Tensor, "b classes"]], batch: Batch) -> Loss:
+        """`loss` from pooled tokens and targets; a head with batch normalisation normalises over the batch."""
+        if self.training and self.head.batch_norm is not None:
+            check_enough(len(batch))
+        pooled, targets = features
+        logits = self.head(pooled)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        total = F.cross_entropy(logits, targets.to(logits.dtype), reduction="sum")
+        count = torch.full((), len(batch), device=logits.device)
         if self.training and self.mixing is not None:  # of a mixture no one class is right
             return Loss(total, count)
-        return Loss(total, count, {"accuracy": (logits.detach().argmax(1) == labels).sum()})
+        return Loss(total, count, {"accuracy": (logits.detach().argmax(1) == batch.labels).sum()})
 
     def depth_of(self, name: str) -> int:
         if name.startswith("encoder."):
@@ -98,9 +108,11 @@ class Classifier(nn.Module):
     def _class_ids(self, batch: Batch) -> Int64[Tensor, "b"]:
         if batch.labels is None or batch.labels.ndim != 1:
             raise ValueError("a classifier needs class ids (B,); this data set has none")
-        if self.training and self.head.batch_norm is not None and len(batch) < 2:
-            raise UserError("batch normalisation needs at least 2 images at a time; use data.batch_size=2 or more")
         return batch.labels.long()
+
+    def _pooled(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d"]:
+        tokens = self.encoder.tokens(images)
+        return tokens[:, 0] if self.pool == "cls" else tokens[:, 1:].mean(1)
 
 
 def _check_fit(encoder: VisionTransformer, head: ClassifierHead, pool: str) -> None:

@@ -73,7 +73,7 @@ class VisionTransformer(nn.Module):
         self.cls_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
         table = sincos_positions(embed_dim, self.grid).to(torch.get_default_dtype())
         self.pos_embed = nn.Parameter(table, requires_grad=positions == "learned")
-        drops = [drop_path_rate * index / max(depth - 1, 1) if drop_path_rate else None for index in range(depth)]
+        drops = (drop_path_rate * index / max(depth - 1, 1) if drop_path_rate else None for index in range(depth))
         bias_grid = self.grid if relative_position_bias else None
         if relative_position_bias or layer_scale is not None:
             self.blocks = nn.ModuleList(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from mae_hydra.errors import UserError
+from mae_hydra.batch_norm import check_enough
 from mae_hydra.models.encoder import VisionTransformer
 from mae_hydra.models.fcn_head import FCNHead
 from mae_hydra.models.freezing import freeze, keep_frozen
@@ -22,6 +22,7 @@ class PatchSegmenter(nn.Module):
     `trainable_blocks`: see `freeze`; 0 makes it a probe. `normalizer`: as of `UPerNet`.
     """
 
+    classifies = "pixels"
     mean: Tensor
     std: Tensor
 
@@ -61,8 +62,7 @@ class PatchSegmenter(nn.Module):
         self, images: UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"]
     ) -> Float[Tensor, "b classes _ _"]:
         """Logits of every patch (B, K, h, w)."""
-        tokens = self.encoder.tokens(self.prepare(images))
-        return self.head(tokens[:, 1:].transpose(1, 2).unflatten(2, self.encoder.grid))
+        return self.head(self._map(images))
 
     def train(self, mode: bool = True) -> "PatchSegmenter":
         super().train(mode)
@@ -71,15 +71,28 @@ class PatchSegmenter(nn.Module):
 
     def loss(self, batch: Batch) -> Loss:
         """Cross-entropy summed over labelled pixels."""
+        return self.loss_of(self.features(batch), batch)
+
+    def features(self, batch: Batch) -> tuple[Float[Tensor, "b d h w"]]:
+        """The encoder's one map."""
         if batch.labels is None or batch.labels.ndim != 3:
             raise ValueError("a segmentation model needs labels (B, H, W); this data set has none")
-        if self.training and len(batch) < 2:
-            raise UserError("batch normalisation needs at least 2 images at a time; use data.batch_size=2 or more")
+        return (self._map(batch.images),)
+
+    def loss_of(self, features: tuple[Float[Tensor, "b d h w"]], batch: Batch) -> Loss:
+        """`loss` from the encoder's map; the head normalises over the batch."""
+        if self.training:
+            check_enough(len(batch))
+        assert batch.labels is not None
         labels = batch.labels.long()
-        total = pixel_cross_entropy(self.low_resolution_logits(batch.images), labels, self.ignore_index)
+        total = pixel_cross_entropy(self.head(*features), labels, self.ignore_index)
         return Loss(total, pixel_count(labels, self.ignore_index, self.normalizer))
 
     def depth_of(self, name: str) -> int:
         if name.startswith("encoder."):
             return self.encoder.depth_of(name.removeprefix("encoder."))
         return self.num_depths - 1
+
+    def _map(self, images: Tensor) -> Tensor:
+        tokens = self.encoder.tokens(self.prepare(images))
+        return tokens[:, 1:].transpose(1, 2).unflatten(2, self.encoder.grid)

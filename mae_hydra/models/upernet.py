@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from mae_hydra.errors import UserError
+from mae_hydra.batch_norm import check_enough
 from mae_hydra.models.encoder import VisionTransformer
 from mae_hydra.models.fast_upernet import Derived, FastUPerNet, Shortcuts
 from mae_hydra.models.fcn_head import FCNHead
@@ -27,6 +27,8 @@ class UPerNet(nn.Module):
     (mmsegmentation's divisor, with which the published losses were made).
     """
 
+    classifies = "pixels"
+    training_only = ("auxiliary",)
     mean: Tensor
     std: Tensor
 
@@ -67,7 +69,7 @@ class UPerNet(nn.Module):
         self, images: UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"]
     ) -> Float[Tensor, "b classes _ _"]:
         """Logits as the head gives them: four times as fine as the patches."""
-        return self.head(self._levels(images))
+        return self.head(self.pyramid(self._maps(images)))
 
     def fast(self, shortcuts: Shortcuts | None = None) -> FastUPerNet:
         """The form in which to evaluate: equal answers, sooner. Without `shortcuts`, all of them."""
@@ -83,11 +85,21 @@ class UPerNet(nn.Module):
 
     def loss(self, batch: Batch) -> Loss:
         """Cross-entropy summed over labelled pixels: the head's plus `auxiliary_weight` times the auxiliary head's."""
+        return self.loss_of(self.features(batch), batch)
+
+    def features(self, batch: Batch) -> tuple[Float[Tensor, "b d h w"], ...]:
+        """The encoder's maps."""
         if batch.labels is None:
             raise ValueError("UPerNet needs labels (B, H, W); this data set has none")
-        self._check_batch_norm(len(batch))
+        return tuple(self._maps(batch.images))
+
+    def loss_of(self, features: tuple[Float[Tensor, "b d h w"], ...], batch: Batch) -> Loss:
+        """`loss` from the encoder's maps; pyramid and heads normalise over the batch."""
+        if self.training:
+            check_enough(len(batch))
+        assert batch.labels is not None
         labels = batch.labels.long()
-        levels = self._levels(batch.images)
+        levels = self.pyramid(list(features))
         decode = pixel_cross_entropy(self.head(levels), labels, self.ignore_index)
         total, extras = decode, {"decode": decode.detach()}
         if self.auxiliary is not None:
@@ -100,20 +112,13 @@ class UPerNet(nn.Module):
             return self.encoder.depth_of(name.removeprefix("encoder."))
         return self.num_depths - 1
 
-    def _levels(self, images: Tensor) -> list[Tensor]:
+    def _maps(self, images: Tensor) -> list[Tensor]:
         maps = self.encoder.feature_maps(self.prepare(images))
         if torch.is_grad_enabled() and images.device.type == "cpu":
             # They lie as tokens do, channels last: what tensor cores want, and where the processor's convolutions take
             # twice as long for their gradients.
             maps = [level.contiguous() for level in maps]
-        return self.pyramid(maps)
-
-    def _check_batch_norm(self, batch: int) -> None:
-        if self.training and batch < 2 and isinstance(self.head.bottleneck.norm, nn.BatchNorm2d):
-            raise UserError(
-                "UPerNet trains on at least 2 images at a time, because batch normalisation needs more than one; "
-                "use data.batch_size=2 or more"
-            )
+        return maps
 
 
 def _check_fit(encoder: VisionTransformer, pyramid: FeaturePyramid, head: UPerHead, auxiliary: FCNHead | None) -> None:

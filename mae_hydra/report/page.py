@@ -18,6 +18,8 @@ from PIL import Image
 
 from mae_hydra import atomic
 from mae_hydra.figures import save, to_pixels
+from mae_hydra.names import clean, file_part, harmless
+from mae_hydra.owned import Owned
 
 LONG = 40  # letters of a table's cell, from which on it is broken into lines
 
@@ -31,9 +33,12 @@ class Section:
 
 @dataclass
 class Page:
-    """Sections in the order in which they are added; figures are put into the page and beside it, as PNG and SVG."""
+    """Sections in the order in which they are added; figures are put into the page and beside it, as PNG and SVG.
 
-    out: Path
+    `owned`: the folder, and what earlier pages have written to it.
+    """
+
+    owned: Owned
     sections: list[Section] = field(default_factory=list)
     facts: list[tuple[str, str]] = field(default_factory=list)
 
@@ -41,35 +46,38 @@ class Page:
         """A section; strings are escaped and become paragraphs. Without parts there is none."""
         shown = [part for part in parts if part]
         if shown:
-            body = Markup("\n").join(p if isinstance(p, Markup) else Markup("<p>{}</p>").format(p) for p in shown)
+            body = Markup("\n").join(
+                p if isinstance(p, Markup) else Markup("<p>{}</p>").format(clean(p)) for p in shown
+            )
             anchor = "".join(letter if letter.isalnum() else "-" for letter in title.lower())
             self.sections.append(Section(anchor, title, body))
 
     def chart(self, figure: Figure, name: str, caption: str = "") -> Markup:
         """A plot, which dark pages turn dark; `name`.png and `name`.svg are written too."""
-        save(figure, self.out / f"{name}.png")
-        save(figure, self.out / f"{name}.svg")
+        save(figure, self._file(f"{name}.png"))
+        save(figure, self._file(f"{name}.svg"))
         return _figure(to_pixels(figure), caption, "chart", 2)
 
     def picture(self, pixels: np.ndarray, name: str, caption: str = "") -> Markup:
         """Pictures, whose colours stay."""
-        save(pixels, self.out / f"{name}.png")
+        save(pixels, self._file(f"{name}.png"))
         return _figure(pixels, caption, "picture", 1)
+
+    def _file(self, name: str) -> Path:
+        return self.owned.claim(self.owned.folder / file_part(name))
 
     def write(self, *, title: str, kind: str) -> Path:
         environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
         template = resources.files("mae_hydra.report").joinpath("page.html").read_text(encoding="utf-8")
         content = environment.from_string(template).render(
-            title=title,
+            title=clean(title),
             kind=kind,
-            facts=self.facts,
+            facts=[(clean(name), clean(value)) for name, value in self.facts],
             sections=self.sections,
             made=time.strftime("%Y-%m-%d %H:%M"),
         )
-        self.out.mkdir(parents=True, exist_ok=True)
-        path = self.out / "index.html"
-        with atomic.writing(path) as temporary:
-            temporary.write_text(content, encoding="utf-8")
+        path = self._file("index.html")
+        atomic.write_text(path, content)
         return path
 
 
@@ -77,10 +85,10 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, marked: int 
     """Numbers stand right and rounded; the row `marked` stands out."""
     if not rows:
         return Markup("")
-    head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
+    head = "".join(f"<th>{html.escape(clean(column))}</th>" for column in columns)
     body = []
     for number, row in enumerate(rows):
-        cells = "".join(f'<td class="{_kind(value)}">{html.escape(shown(value))}</td>' for value in row)
+        cells = "".join(f'<td class="{_kind(value)}">{html.escape(clean(shown(value)))}</td>' for value in row)
         body.append(f"<tr{' class=best' if number == marked else ''}>{cells}</tr>")
     return Markup(
         f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
@@ -95,7 +103,7 @@ def _kind(value: Any) -> str:
 
 def code(text: str, *, summary: str = "") -> Markup:
     """Text as it was typed; folded up under `summary` where that is given."""
-    block = Markup("<pre>{}</pre>").format(text)
+    block = Markup("<pre>{}</pre>").format(harmless(text))
     return Markup("<details><summary>{}</summary>{}</details>").format(summary, block) if summary else block
 
 
@@ -124,8 +132,8 @@ def _figure(pixels: np.ndarray, caption: str, kind: str, density: int) -> Markup
     Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
     encoded = base64.b64encode(buffer.getvalue()).decode()
     image = (
-        f'<img class="{kind}" alt="{html.escape(caption)}" width="{pixels.shape[1] // density}" '
+        f'<img class="{kind}" alt="{html.escape(clean(caption))}" width="{pixels.shape[1] // density}" '
         f'src="data:image/png;base64,{encoded}">'
     )
-    text = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
+    text = f"<figcaption>{html.escape(clean(caption))}</figcaption>" if caption else ""
     return Markup(f'<figure><div class="wide">{image}</div>{text}</figure>')

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+from mae_hydra import atomic
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.gather import read_run, read_sweep
+from mae_hydra.owned import Owned
 from mae_hydra.report.page import Page
 from mae_hydra.report.run_page import run_page
 from mae_hydra.report.sweep_page import sweep_page
@@ -14,8 +16,9 @@ def write_report(directory: Path, out: Path | None = None) -> Path:
 
     `directory` is that of a run, or of a sweep, which may both be under way.
     """
-    out = directory / "report" if out is None else out
-    page = Page(out)
+    place = directory / "report" if out is None else out
+    atomic.check_writable(place, "give another folder with --out")
+    page = Page(Owned(place, "report", trusted=out is None))
     run = read_run(directory)
     if run is not None:
         run_page(page, run)
@@ -26,5 +29,5 @@ def write_report(directory: Path, out: Path | None = None) -> Path:
             f"{directory} is {'not there' if not directory.exists() else 'neither a run nor a sweep'}: expected is a "
             "directory with status.json, outputs/runs/<name>/<date>, or a directory of such, outputs/sweeps/<sweep>"
         )
-    sweep_page(page, runs, directory)
+    sweep_page(page, runs, directory if out is None else out)
     return page.write(title=directory.resolve().name, kind="sweep")

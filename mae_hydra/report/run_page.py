@@ -1,7 +1,6 @@
 """The page of one run: what it found, how it went, and where it came from."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,9 @@ import yaml
 from markupsafe import Markup
 from PIL import Image
 
+from mae_hydra.errors import UserError
+from mae_hydra.experiment.compare import typed
+from mae_hydra.experiment.from_file import read_json, read_rows, wrong_kind
 from mae_hydra.experiment.gather import Run, error_of, state_of, values_of
 from mae_hydra.figures import Panel, class_bars, curves, series_of
 from mae_hydra.report.page import Page, code, duration, pairs, shown, table
@@ -24,10 +26,12 @@ CURVES = {
 
 
 def run_page(page: Page, run: Run) -> None:
+    rows, damaged = run.rows(), run.damaged_lines
     page.facts += [
         ("state", state_of(run)),
         *((name, shown(value)) for name, value in values_of(run).items()),
-        ("steps", shown(run.rows()[-1]["step"]) if run.rows() else "0"),
+        ("steps", shown(rows[-1]["step"]) if rows else "0"),
+        *([("damaged lines", f"{damaged} of metrics.jsonl, left out")] if damaged else []),
         ("took", duration(run.seconds)),
         ("seed", shown(run.config.get("seed"))),
     ]
@@ -45,18 +49,24 @@ def run_page(page: Page, run: Run) -> None:
 def command_of(run: Run) -> str:
     """What starts the same run again; of a job of a sweep file, the sweep of this one job."""
     swept = any(override.lstrip("+").startswith("sweep=") for override in run.overrides)
-    return " ".join(["python train.py", *(["-m"] if swept else []), *map(_quoted, run.overrides)])
+    folders = _json(run.directory / "environment.json").get("config_folders") or []
+    own = [word for folder in folders for word in ("--config-dir", folder)]
+    return " ".join(["python train.py", *(["-m"] if swept else []), *map(_quoted, [*own, *run.overrides])])
 
 
 def provenance(run: Run) -> list[Markup]:
     """Machine, packages, code and configuration, as they were recorded."""
     environment, git = _json(run.directory / "environment.json"), _json(run.directory / "git.json")
     facts = {name: environment.get(name) for name in ("host", "platform", "python", "cpus")}
-    facts |= {"accelerators": ", ".join(environment.get("accelerators", [])) or "none"}
+    facts |= {"accelerators": ", ".join(map(str, environment.get("accelerators", []))) or "none"}
     facts |= {"commit": git.get("commit"), "branch": git.get("branch"), "changed since the commit": git.get("dirty")}
-    for split, known in _json(run.directory / "data.json").items():
-        facts[f"{split} images"] = f"{known['images']}, listing {known['listing']}"
+    data = _json(run.directory / "data.json")
+    for split, known in ((split, data[split]) for split in ("train", "validation") if split in data):
+        facts[f"{split} images"] = f"{known.get('images')}, listing {known.get('listing')}"
     facts["began from"] = _one_line(_json(run.directory / "parent.json"))
+    facts |= {"command": typed(environment), "started in": environment.get("folder")}
+    facts |= {"own option files": ", ".join(map(str, environment.get("config_folders") or [])) or None}
+    facts |= {f"${name}": value for name, value in environment.get("variables", {}).items()}
     facts |= {name: version for name, version in environment.get("packages", {}).items() if version}
     parts = [pairs({name: value for name, value in facts.items() if value is not None})]
     parts.append(code(yaml.safe_dump(run.config, sort_keys=False), summary="the whole configuration"))
@@ -67,8 +77,11 @@ def provenance(run: Run) -> list[Markup]:
 
 
 def read_pixels(path: Path) -> np.ndarray:
-    with Image.open(path) as picture:
-        return np.asarray(picture.convert("RGB"))
+    try:
+        with Image.open(path) as picture:
+            return np.asarray(picture.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path} is not the picture that a run writes ({error}); get it again, or remove it") from error
 
 
 def _curves(page: Page, run: Run, prefix: str = "") -> Markup:
@@ -85,9 +98,9 @@ def _curves(page: Page, run: Run, prefix: str = "") -> Markup:
 
 def _classes(page: Page, run: Run) -> list[Markup]:
     path = run.directory / "tables" / "per_class.json"
-    if not path.is_file():
+    rows = read_rows(path, ("IoU", "accuracy"))
+    if not rows:
         return []
-    rows: Sequence[Mapping[str, Any]] = json.loads(path.read_text())
     score, title = ("IoU", "IoU of every class") if "IoU" in rows[0] else ("accuracy", "Accuracy of every class")
     values = {row["name"]: row[score] for row in rows}
     if len(values) > MOST_BARS:
@@ -100,11 +113,12 @@ def _classes(page: Page, run: Run) -> list[Markup]:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    found = read_json(path) or {}
+    parts: dict[str, tuple[type, ...]] = dict.fromkeys(("packages", "train", "validation"), (dict,))
+    complaint = wrong_kind(found, parts | {"accelerators": (list,)})
+    if complaint is not None:
+        raise UserError(f"{path} is not what a run writes ({complaint}); get it again, or remove it")
+    return found
 
 
 def _one_line(values: Mapping[str, Any]) -> str | None:

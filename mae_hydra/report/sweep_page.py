@@ -1,6 +1,5 @@
 """The page of a sweep: which setting was best, how each key matters, and the same pictures across all of them."""
 
-import json
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from mae_hydra.experiment.from_file import read_json
 from mae_hydra.experiment.gather import (
     Run,
     columns,
@@ -32,6 +32,9 @@ CELL = 224  # of the cells.png that evaluators leave behind
 
 
 def sweep_page(page: Page, runs: Sequence[Run], directory: Path) -> None:
+    """`directory`: where the table goes as results.json and results.csv."""
+    for name in ("results.json", "results.csv") if directory == page.owned.folder else ():
+        page.owned.claim(directory / name)
     write_table(table_of(runs), directory)
     keys = varying(runs)
     metrics = columns(runs)
@@ -211,8 +214,8 @@ def _provenance(runs: Sequence[Run]) -> list[Markup | str]:
 
 
 def _commit(run: Run) -> Any:
-    path = run.directory / "git.json"
-    return json.loads(path.read_text()).get("commit") if path.is_file() else None
+    found = read_json(run.directory / "git.json")
+    return found.get("commit") if isinstance(found, dict) else None
 
 
 def _plain(key: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import rich.console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from mae_hydra.names import clean
 from mae_hydra.types import Evaluation
 
 log = logging.getLogger("mae_hydra")
@@ -30,7 +31,7 @@ class Console:
         self._said = -self.every_seconds + self._began  # the first line is said at once
         self._progress: Progress | None = None
         if self.console.is_terminal:
-            columns = (BarColumn(bar_width=20), TextColumn("{task.description}"))
+            columns = (BarColumn(bar_width=20), TextColumn("{task.description}", markup=False))
             self._progress = Progress(*columns, console=self.console, auto_refresh=False)
             self._task = self._progress.add_task(
                 f"step {step}/{self.total_steps}", total=self.total_steps, completed=step
@@ -58,7 +59,7 @@ class Console:
         self._say(f"{state} after {_duration(time.monotonic() - self._began)}")
 
     def _say(self, line: str) -> None:
-        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self.console.print(clean(line), markup=False, emoji=False, highlight=False, soft_wrap=True)
         log.info(line)
 
     def _left(self, step: int) -> str:

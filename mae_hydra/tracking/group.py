@@ -14,12 +14,15 @@ log = logging.getLogger("mae_hydra")
 class Trackers:
     """Hands everything on to each of `trackers`; silent in all processes but the main one.
 
-    A tracker that raises is dropped with one warning: a full disk or a lost server must not cost a day of training.
+    A tracker that raises is dropped with one warning: a lost server must not cost a day of training. Those of the run's
+    `own` are told everything to the end, whatever they raise.
     """
 
-    def __init__(self, trackers: Iterable[Tracker]) -> None:
-        self._waiting = list(trackers) if is_main() else []
+    def __init__(self, trackers: Iterable[Tracker], own: Iterable[Tracker] = ()) -> None:
+        self._own = list(own)
+        self._waiting = [*self._own, *trackers] if is_main() else []
         self._running: list[Tracker] = []
+        self._failed: set[int] = set()  # of the own ones, by identity
 
     def start(self, run_dir: Any, config: Mapping[str, Any], step: int) -> None:
         for tracker in self._waiting:
@@ -43,7 +46,11 @@ class Trackers:
         try:
             getattr(tracker, method)(*arguments)
         except Exception as error:  # whatever it is: it is the tracker's, not the training's
-            self._running.remove(tracker)
             name = type(tracker).__name__
             log.warning("%s.%s failed", name, method, exc_info=True)
-            print(f"warning: {name} failed ({error}); training goes on without it", file=sys.stderr)
+            if not any(tracker is own for own in self._own):
+                self._running.remove(tracker)
+                print(f"warning: {name} failed ({error}); training goes on without it", file=sys.stderr)
+            elif id(tracker) not in self._failed:
+                self._failed.add(id(tracker))
+                print(f"warning: {name} failed ({error}); it is told what follows all the same", file=sys.stderr)

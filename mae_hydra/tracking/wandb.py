@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from mae_hydra.lines import of_a_step, read_lines
 from mae_hydra.types import Evaluation, Picture
 
 log = logging.getLogger("mae_hydra")
@@ -162,11 +163,10 @@ def _parent(run_dir: Path) -> dict[str, Any] | None:
 def _extremes(path: Path) -> dict[str, float]:
     """`min/val/mIoU` and `max/val/mIoU` of every score over a whole run, from its metrics.jsonl."""
     found: dict[str, list[float]] = {}
-    for line in path.read_text().splitlines() if path.is_file() else ():
-        with suppress(json.JSONDecodeError):  # the last one, where a process was killed
-            for key, value in json.loads(line).items():
-                if key.startswith("val/") and value is not None:
-                    found.setdefault(key, []).append(value)
+    for row in read_lines(path, of_a_step).rows:
+        for key, value in row.items():
+            if key.startswith("val/") and value is not None:
+                found.setdefault(key, []).append(value)
     return {f"{f.__name__}/{key}": f(values) for key, values in found.items() for f in (min, max)}
 
 

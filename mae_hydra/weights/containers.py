@@ -1,7 +1,6 @@
 """Files and folders that hold tensors by name: what torch.save writes, safetensors, a Hugging Face folder."""
 
 import json
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,23 +8,28 @@ from typing import Any, NamedTuple
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from mae_hydra.errors import UserError
+from mae_hydra.archive import Unfit, check_file, check_tensors
+from mae_hydra.errors import UserError, short
 from mae_hydra.weights import foreign
 from mae_hydra.weights.parts import Part, choose
 
 WRAPPERS = ("module.", "_orig_mod.")  # what DistributedDataParallel and torch.compile put in front of every name
+MOST_JSON = 1 << 24  # bytes that are read as JSON; an index of ten thousand tensors has a tenth of it
+LFS = b"version https://git-lfs"  # the beginning of what git-lfs leaves in place of a file that it has not fetched
 FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")  # of a Hugging Face folder, whole or with an index of parts
 
 
 class Content(NamedTuple):
     """`tensors` under the names of the file. `told`: everything else at its top level, foreign objects as stand-ins.
 
-    `ignored`: names of foreign classes that were not built. `part`: which of its state dicts was taken.
+    `ignored`: names of foreign classes that were not built. `checked`: whether the container has checksums, all right.
+    `part`: which of its state dicts was taken.
     """
 
     tensors: dict[str, Tensor]
     told: Mapping[str, Any]
     ignored: tuple[str, ...] = ()
+    checked: bool = False
     part: Part = Part({})
 
 
@@ -37,9 +41,13 @@ def read_content(path: Path, word: str = "") -> Content:
     if path.is_dir():
         return _read_folder(path)
     try:
+        _refuse_text(path)
         content = _read_safetensors(path) if _is_safetensors(path) else _read_torch(path, word)
+        check_tensors(content.tensors.items(), path.stat().st_size)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
+    except Unfit as error:
+        raise UserError(f"{path} {error}") from error
     config = path.with_name("config.json")
     if "config" in content.told or not config.is_file():
         return content
@@ -65,20 +73,45 @@ def _read_parts(folder: Path, index: Path) -> Content:
     if not isinstance(listed, Mapping):
         raise UserError(f"{index} lists no parts; download it again")
     tensors: dict[str, Tensor] = {}
-    for part in sorted(set(map(str, listed.values()))):
-        if Path(part).name != part or not (folder / part).is_file():
-            raise UserError(f"{index} names {part}, which is not in {folder}; download it as well")
-        tensors |= read_content(folder / part).tensors
+    checked = True
+    beside = {file.name for file in folder.iterdir() if file.is_file()}  # a name that leads elsewhere is not among them
+    for part in sorted({str(part) for part in listed.values()}):
+        if part not in beside:
+            raise UserError(f"{index} names {short(part)}, which is not in {folder}; download it as well")
+        content = read_content(folder / part)
+        tensors |= content.tensors
+        checked = checked and content.checked
     config = folder / "config.json"
-    return Content(tensors, {"config.json": _json(config)} if config.is_file() else {})
+    return Content(tensors, {"config.json": _json(config)} if config.is_file() else {}, checked=checked)
 
 
 def _json(file: Path) -> dict[str, Any]:
     try:
-        content = json.loads(file.read_bytes())
-    except ValueError as error:
+        with file.open("rb") as stream:
+            content = _loads(stream.read(MOST_JSON + 1))
+    except (OSError, ValueError) as error:
         raise UserError(f"{file} is not the JSON that it should be ({error}); download it again") from error
     return content if isinstance(content, dict) else {}
+
+
+def _loads(text: str | bytes) -> Any:
+    """ValueError, also where it is larger or deeper than anybody's."""
+    if len(text) > MOST_JSON:
+        raise ValueError(f"more than {MOST_JSON:,} bytes")
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("brackets within brackets, hundreds deep") from None
+
+
+def _refuse_text(file: Path) -> None:
+    """What is often found in place of a checkpoint: the page of a download that failed, or git-lfs's pointer to it."""
+    with file.open("rb") as stream:
+        begin = stream.read(512).lstrip().lower()
+    if begin.startswith(LFS):
+        raise Unfit("is a git-lfs pointer, not the checkpoint itself; fetch it: git lfs pull")
+    if begin.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+        raise Unfit("is a web page, not a checkpoint: the download failed or asks for a login; get it again")
 
 
 def _is_safetensors(file: Path) -> bool:
@@ -99,24 +132,22 @@ def _read_safetensors(file: Path) -> Content:
 def _plain(text: str) -> Any:
     """Metadata of safetensors are strings; ours are JSON."""
     try:
-        return json.loads(text)
+        return _loads(text)
     except ValueError:
         return text
 
 
 def _read_torch(file: Path, word: str) -> Content:
     try:
-        zipped = zipfile.is_zipfile(file)
-        if zipped:
-            _check_archive(file)
+        zipped = check_file(file)
         # Mapped into memory, the optimizer state that nobody asked for is never copied; older files cannot be.
         content, ignored = foreign.load(file, mmap=zipped)
-    except UserError:
+    except Unfit:
         raise
     except foreign.ActivePickleError as error:
         raise UserError(
-            f"{file} would call {error} when it is unpickled, which no checkpoint needs: it is refused, and nothing "
-            "in it was executed; get the weights from a source you trust, as safetensors if there is a choice"
+            f"{file} would call {short(error)} when it is unpickled, which no checkpoint needs: it is refused, and "
+            "nothing in it was executed; get the weights from a source you trust, as safetensors if there is a choice"
         ) from error
     except Exception as error:  # a damaged file fails in any way it likes
         raise _damaged(file, error) from error
@@ -129,23 +160,7 @@ def _read_torch(file: Path, word: str) -> Content:
     beside = getattr(content, "_metadata", None)  # of a bare state dict: versions of modules, and what we add
     if isinstance(beside, Mapping):
         told = {str(name): value for name, value in beside.items()} | told
-    return Content(_unwrapped(tensors), told, ignored, part)
-
-
-def _check_archive(file: Path) -> None:
-    """Every record against its checksum: a flipped bit is found before it becomes a weight."""
-    with zipfile.ZipFile(file) as archive:
-        names = archive.namelist()
-        if any(name.endswith("/constants.pkl") for name in names):
-            raise UserError(
-                f"{file} is a TorchScript program, which is code; save the state dict of its model instead, with "
-                "torch.save(model.state_dict(), …), and give that file"
-            )
-        if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
-            raise UserError(f"{file} is a compressed archive, which no checkpoint is; unpack it first")
-        broken = archive.testzip()
-    if broken is not None:
-        raise ValueError(f"checksum of {broken}")
+    return Content(_unwrapped(tensors), told, ignored, zipped, part)
 
 
 def _unwrapped(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

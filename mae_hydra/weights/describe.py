@@ -91,6 +91,10 @@ def describe(checkpoint: Checkpoint) -> Description:
     form = _decoder_form(tensors) if kind == "mae" else None
     known_decoder = form not in (None, "unknown")
     classify = tensors.get("head.classify.weight", tensors.get("head.linear.weight"))
+    if classify is not None and classify.ndim < 2:
+        raise UserError(
+            f"the last layer of {where} has a weight of {classify.ndim} dimensions, which classifies nothing"
+        )
     auxiliary = tensors.get("auxiliary.conv.conv.weight")
     told_mask_ratio = meta.get("mask_ratio")
     return Description(

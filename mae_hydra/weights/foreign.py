@@ -5,14 +5,19 @@ scalars). torch's restricted unpickler refuses them. Here it is given, for every
 its place: nothing is imported, nothing is called. Modules that torch blocks outright (os, sys, …) stay refused.
 """
 
+import itertools
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from mae_hydra.archive import Unfit
+
+MOST_TOLD = 200_000  # values beside the tensors: the names of 22 000 classes with their colours fit in
+LARGEST = 2**63  # of whole numbers
 MOST_NAMES = 64  # a file that asks for more is no checkpoint
 # Names with which a pickle reaches out of itself; a training program has no reason to save them.
 ACTIVE = re.compile(
@@ -55,18 +60,31 @@ def load(file: Path, mmap: bool) -> tuple[Any, tuple[str, ...]]:
             names.append(name)
 
 
-def plain(value: Any, depth: int = 8) -> Any:
-    """Numbers, texts, lists and dictionaries of `value`; of a foreign object its attributes, else None."""
+def plain(value: Any) -> Any:
+    """Numbers, texts, lists and dictionaries of `value`, 8 levels deep; of a foreign object its attributes, else None.
+
+    Unfit where that is more than anybody has to tell: lists that hold one another twice grow without end.
+    """
+    return _plain(value, 8, itertools.count(1))
+
+
+def _plain(value: Any, depth: int, counted: Iterator[int]) -> Any:
+    if next(counted) > MOST_TOLD:
+        raise Unfit(f"tells more than {MOST_TOLD:,} values beside its tensors, which no checkpoint needs")
     if isinstance(value, Foreign):
         value = value.state if isinstance(value.state, Mapping) else None
-    if value is None or isinstance(value, (bool, int, float, str)):
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode()  # halves of a letter, which JSON may hold, cannot be printed
+    if value is None or isinstance(value, (bool, float)):
         return value
+    if isinstance(value, int):
+        return value if abs(value) < LARGEST else None
     if depth == 0:
         return None
     if isinstance(value, Mapping):
-        return {str(key): plain(each, depth - 1) for key, each in value.items()}
+        return {_plain(str(key), 1, counted): _plain(each, depth - 1, counted) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(each, depth - 1) for each in value]
+        return [_plain(each, depth - 1, counted) for each in value]
     return None
 
 

@@ -7,7 +7,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from mae_hydra.errors import UserError
+from mae_hydra.archive import Unfit
+from mae_hydra.errors import UserError, short
 from mae_hydra.weights.containers import Content, is_folder_of_weights, read_content
 from mae_hydra.weights.families import check_family
 from mae_hydra.weights.layouts import LAYOUTS, Kind, kind_of
@@ -23,6 +24,7 @@ class Checkpoint:
     """`tensors` under this project's names, whatever the file called them.
 
     `layout`: how the file was laid out. `meta`: what else it tells, in plain values, see `mae_hydra.weights.told`.
+    `checked`: whether every number was compared with a checksum; safetensors and files from before torch 1.6 have none.
     `part`: which of several models in the file was taken, "" where there is one. `unused`: names of tensors
     beside the model. `remarks`: what a person should know of them.
     """
@@ -31,6 +33,7 @@ class Checkpoint:
     meta: dict[str, Any]
     layout: str
     path: Path
+    checked: bool = True
     part: str = ""
     unused: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
@@ -60,7 +63,7 @@ def read_checkpoint(path: str | Path, prefer: Literal["last", "best"] = "last") 
     gathered = gather(content.tensors, "" if content.part.obeyed else word)
     check_family(file, gathered.tensors if gathered else content.tensors, content.told, known=gathered is not None)
     if gathered is None:
-        some = ", ".join(list(content.tensors)[:3])
+        some = ", ".join(map(short, list(content.tensors)[:3]))
         raise UserError(
             f"{file} holds {len(content.tensors)} tensors ({some}, …) in no known layout; known are: {_known()}"
         )
@@ -74,16 +77,26 @@ def read_checkpoint(path: str | Path, prefer: Literal["last", "best"] = "last") 
 
 
 def _as_checkpoint(file: Path, content: Content, gathered: Gathered) -> Checkpoint:
-    tensors = gathered.layout.to_native(gathered.tensors)
+    layout = gathered.layout
+    try:
+        tensors, meta = layout.to_native(gathered.tensors), told(content)
+    except Unfit as error:
+        raise UserError(f"{file} {error}") from error
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from error
+    except (RuntimeError, IndexError, ValueError) as error:  # parts of other shapes than their names say
+        reason = short(str(error).splitlines()[0])
+        raise UserError(f"{file} has the names of {layout.name} and not its shapes ({reason}); get it again") from error
     pooler = tuple(name for name in tensors if name.startswith(POOLER))
     root, roots = gathered.root.rstrip("."), tuple(each.rstrip(".") for each in gathered.others)
     remarks = remark(file, content.part.name, content.part.others), remark(file, root, roots)
     several = [name for name, others in ((content.part.name, content.part.others), (root, roots)) if others]
     return Checkpoint(
         {name: tensor for name, tensor in tensors.items() if name not in pooler},
-        told(content),
-        gathered.layout.name,
+        meta,
+        layout.name,
         file,
+        content.checked,
         part=".".join(several),
         unused=(*pooler, *gathered.unused),
         remarks=tuple(filter(None, remarks)),

@@ -6,10 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import rich.console
+from rich.console import Console
 from rich.table import Table
 
 from mae_hydra.distributed import is_main
+from mae_hydra.names import clean
+from mae_hydra.terminal import plain_console
 
 log = logging.getLogger("mae_hydra")
 
@@ -51,7 +53,7 @@ class TransferReport:
 
     def table(self) -> Table:
         """A few rows that still name every tensor: blocks.0-11, and names that share their beginning in braces."""
-        table = Table(title=f"Weights from {self.source}", title_justify="left")
+        table = Table(title=f"Weights from {clean(self.source)}", title_justify="left")
         for column in ("", "module"):
             table.add_column(column, no_wrap=True)
         table.add_column("tensors", overflow="fold")
@@ -59,8 +61,8 @@ class TransferReport:
         for status, style in STYLES.items():
             rows = [row for row in self.rows if row.status == status]
             for (module, note), names in _grouped(rows).items():
-                shown = "\n".join(collapse(names)) + (f"  ({note})" if note else "")
-                table.add_row(status, module, shown, str(len(names)), style=style)
+                shown = "\n".join(map(clean, collapse(names))) + (f"  ({clean(note)})" if note else "")
+                table.add_row(status, clean(module), shown, str(len(names)), style=style)
             if rows:
                 table.add_section()
         return table
@@ -69,11 +71,11 @@ class TransferReport:
         counts = {status: len(self.names(status)) for status in STYLES}
         return ", ".join(f"{count} {status} ({MEANING[status]})" for status, count in counts.items() if count)
 
-    def show(self, console: rich.console.Console | None = None) -> None:
+    def show(self, console: Console | None = None) -> None:
         """The table on the console, every single tensor in the log; by the main process only."""
         if not is_main():
             return
-        console = console or rich.get_console()
+        console = console or plain_console()
         console.print(self.table())
         console.print(self.summary(), highlight=False)
         for remark in self.remarks:

@@ -3,12 +3,14 @@
 Keys, each only where the file tells it: "config" (of our runs), "step", "epoch", "class_names", "palette" ((K, 3)
 numbers), "norm_pix" (whether the targets were normalised), "mask_ratio", "encoder" (arguments: "num_heads",
 "image_size", "patch_size"), "decoder" ("num_heads"), "layer_norm_eps", "ignored" (foreign classes that were not built).
+A value of another kind than its key has is not told.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 from mae_hydra.errors import UserError
+from mae_hydra.names import class_names
 from mae_hydra.weights.containers import Content
 from mae_hydra.weights.foreign import plain
 
@@ -21,7 +23,11 @@ def told(content: Content) -> dict[str, Any]:
     found |= _by_huggingface(content.told) | _by_export(content.told)
     if content.ignored:
         found["ignored"] = list(content.ignored)
-    return {name: value for name, value in found.items() if value is not None}
+    if _is_names(found.get("class_names")):
+        found["class_names"] = list(class_names(found["class_names"]))
+    if found.get("palette") is not None and not _is_palette(found["palette"], len(found.get("class_names") or [])):
+        del found["palette"]
+    return {name: value for name, value in found.items() if value is not None and KINDS.get(name, _is_any)(value)}
 
 
 def encoder_settings(meta: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -48,7 +54,7 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 def _by_run(told: Mapping[str, Any]) -> dict[str, Any]:
     """`meta`, `config` and `step` as our engine and `convert` write them."""
-    found: dict[str, Any] = {"step": _number(told.get("step"))}
+    found: dict[str, Any] = {"step": plain(told.get("step"))}
     if "config" in told:
         found |= {"config": _mapping(told["config"]), **_mapping(told.get("meta"))}
     return found
@@ -59,9 +65,9 @@ def _by_official_trainer(told: Mapping[str, Any]) -> dict[str, Any]:
     arguments = _mapping(told.get("args"))
     norm_pix = arguments.get("norm_pix_loss")
     return {
-        "epoch": _number(told.get("epoch")),
-        "norm_pix": norm_pix if isinstance(norm_pix, bool) else None,
-        "mask_ratio": _number(arguments.get("mask_ratio")),
+        "epoch": plain(told.get("epoch")),
+        "norm_pix": norm_pix,
+        "mask_ratio": arguments.get("mask_ratio"),
     }
 
 
@@ -73,10 +79,9 @@ def _by_mmseg(told: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if isinstance(classes, list) and classes:
         found["class_names"] = [str(name) for name in classes]
-        if _is_palette(palette, len(classes)):
-            found["palette"] = palette
+        found["palette"] = palette
     if "iter" in meta:
-        found["step"] = _number(meta["iter"])
+        found["step"] = meta["iter"]
     return found
 
 
@@ -108,6 +113,26 @@ def _by_export(told: Mapping[str, Any]) -> dict[str, Any]:
     return dict(_mapping(told.get(EXPORTED)))
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_mapping(value: Any) -> bool:
+    return isinstance(value, Mapping)
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+def _is_any(_: Any) -> bool:
+    return True
+
+
 def _number(value: Any) -> Any:
     return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
@@ -121,3 +146,11 @@ def _is_palette(palette: Any, classes: int) -> bool:
             for colour in palette
         )
     )
+
+
+KINDS = {
+    **dict.fromkeys(("step", "epoch", "mask_ratio", "layer_norm_eps"), _is_number),
+    **dict.fromkeys(("config", "encoder", "decoder"), _is_mapping),
+    **dict.fromkeys(("class_names", "ignored"), _is_names),
+    "norm_pix": _is_flag,
+}

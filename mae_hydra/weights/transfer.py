@@ -1,7 +1,7 @@
 """Weights of one model into another, by a strict rule of what may be new and what may be left over."""
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from typing import Any, NamedTuple
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mae_hydra.errors import UserError
 from mae_hydra.relative_positions import num_relative_positions
 from mae_hydra.weights.adapt import ADAPTABLE, adapted
+from mae_hydra.weights.class_order import rows_by_name
 from mae_hydra.weights.grids import POSITIONS, Grid, known_grid, likely_grid
 from mae_hydra.weights.layouts import Kind, kind_of
 from mae_hydra.weights.read import Checkpoint, check_values
@@ -51,14 +52,17 @@ RULES: dict[tuple[Kind, Kind], Rule] = {
 }
 
 
-def transfer(model: nn.Module, checkpoint: Checkpoint, adapt: Collection[str] = ()) -> TransferReport:
+def transfer(
+    model: nn.Module, checkpoint: Checkpoint, adapt: Collection[str] = (), class_names: Sequence[str] = ()
+) -> TransferReport:
     """Start `model` from a checkpoint of the same kind, or a segmentation model from a pre-trained one.
 
-    Position tables of another grid are resized. What else may differ must be asked for in `adapt`: "channels" (of the
-    images) and "classes" (the last layers start anew). What the rule does not allow is a UserError that names the
+    Position tables of another grid are resized; the rows of last layers follow the names of the classes, where the file
+    and `class_names`, those of the data, tell them. What else may differ must be asked for in `adapt`: "channels" (of
+    the images) and "classes" (the last layers start anew). What the rule does not allow is a UserError that names the
     tensors; the model is changed only when everything fits.
     """
-    state, report = fitted_state(model, checkpoint, adapt)
+    state, report = fitted_state(model, checkpoint, adapt, class_names)
     for name in report.taken():
         check_values(name, state[name], checkpoint.path)
     model.load_state_dict(state)
@@ -66,7 +70,7 @@ def transfer(model: nn.Module, checkpoint: Checkpoint, adapt: Collection[str] = 
 
 
 def fitted_state(
-    model: nn.Module, checkpoint: Checkpoint, adapt: Collection[str] = ()
+    model: nn.Module, checkpoint: Checkpoint, adapt: Collection[str] = (), class_names: Sequence[str] = ()
 ) -> tuple[dict[str, Tensor], TransferReport]:
     """What `transfer` would fill `model` with, and its report; the values are not looked at.
 
@@ -76,25 +80,29 @@ def fitted_state(
     if strangers:
         raise UserError(f"what may be adapted is {', '.join(ADAPTABLE)}; got {', '.join(sorted(strangers))}")
     wanted = model.state_dict()
-    found = adapted(checkpoint.tensors, wanted, adapt)
+    rows = rows_by_name(checkpoint, wanted, class_names, adapt)
+    found = adapted(rows.tensors, wanted, adapt)
+    found.notes.update(rows.notes)
+    found.dropped.update(rows.dropped)
     given = replace(checkpoint, tensors=found.tensors)
     _check_encoder(model, wanted, given)
     _check_rule(wanted, found.tensors, given, found.dropped)
     grids = known_grid(found.tensors, checkpoint.meta), likely_grid(found.tensors, checkpoint.meta)
     fitted: dict[str, Tensor] = {}
-    rows = []
+    report = []
     for name, own in wanted.items():
         if name not in found.tensors:
-            rows.append(Row(name, "new", found.dropped.get(name, "")))
+            report.append(Row(name, "new", found.dropped.get(name, "")))
             continue
         tensor, note = _fit_grid(model, name, found.tensors[name], own, grids, given)
         _check_shape(name, tensor, own, given)
         fitted[name] = tensor
-        changed = tensor is not checkpoint.tensors[name]
-        rows.append(Row(name, "resized" if changed else "loaded", note or found.notes.get(name, "")))
-    rows += [Row(name, "unused") for name in (*(n for n in found.tensors if n not in wanted), *checkpoint.unused)]
-    source = f"{checkpoint.path} ({', '.join(filter(None, [checkpoint.layout, checkpoint.part]))})"
-    return wanted | fitted, TransferReport(source, tuple(rows), tuple(_remarks(model, wanted, checkpoint)))
+        changed = tensor is not checkpoint.tensors[name] and name not in rows.notes
+        report.append(Row(name, "resized" if changed else "loaded", note or found.notes.get(name, "")))
+    report += [Row(name, "unused") for name in (*(n for n in found.tensors if n not in wanted), *checkpoint.unused)]
+    unchecked = "" if checkpoint.checked else "a file without checksums"
+    source = f"{checkpoint.path} ({', '.join(filter(None, [checkpoint.layout, checkpoint.part, unchecked]))})"
+    return wanted | fitted, TransferReport(source, tuple(report), tuple(_remarks(model, wanted, checkpoint)))
 
 
 def _remarks(model: nn.Module, wanted: Collection[str], checkpoint: Checkpoint) -> Iterator[str]:
@@ -114,6 +122,18 @@ def load_exact(model: nn.Module, checkpoint: Checkpoint) -> None:
 
     A bare encoder as the model takes the tensors of one.
     """
+    wanted, found = model.state_dict(), _exactly(model, checkpoint)
+    for name in wanted:
+        check_values(name, found[name], checkpoint.path)
+    model.load_state_dict(found)
+
+
+def check_exact(model: nn.Module, checkpoint: Checkpoint) -> None:
+    """UserError where names or shapes are not exactly those of `model`, which may be a sketch on the meta device."""
+    _exactly(model, checkpoint)
+
+
+def _exactly(model: nn.Module, checkpoint: Checkpoint) -> dict[str, Tensor]:
     wanted, found = model.state_dict(), checkpoint.tensors
     if "cls_token" in wanted:
         found = {name.removeprefix("encoder."): tensor for name, tensor in found.items()}
@@ -121,8 +141,7 @@ def load_exact(model: nn.Module, checkpoint: Checkpoint) -> None:
     _refuse("also has", found.keys() - wanted.keys(), checkpoint)
     for name, own in wanted.items():
         _check_shape(name, found[name], own, checkpoint)
-        check_values(name, found[name], checkpoint.path)
-    model.load_state_dict(found)
+    return found
 
 
 def _check_rule(

@@ -17,7 +17,7 @@ from mae_hydra.weights.describe import Description
 from mae_hydra.weights.layouts import Export
 from mae_hydra.weights.told import EXPORTED
 
-FOLDERS = {"huggingface"}  # layouts whose container is a folder
+FOLDERS = {"huggingface": {"config.json", "model.safetensors"}}  # layouts whose container is a folder of these
 
 
 def write_checkpoint(
@@ -55,6 +55,7 @@ def check_output(path: Path, target: str) -> None:
         raise UserError(f"{path} is a folder; the {target} layout is a file, so give a file name")
     if not path.absolute().parent.is_dir():
         raise UserError(f"there is no folder {path.absolute().parent} to write into; make it first")
+    atomic.check_writable(path.parent, "give another place")
 
 
 def _texts(target: str, meta: Mapping[str, Any], description: Description) -> dict[str, str]:

@@ -9,8 +9,8 @@ from pictures import save, smooth_picture
 from PIL import Image
 
 from mae_hydra.data import ImageData, ade20k
-from mae_hydra.data.ade20k import LabelTable
 from mae_hydra.data.ade20k_names import ADE20K_NAMES
+from mae_hydra.data.label_table import LabelTable
 from mae_hydra.errors import UserError
 
 
@@ -54,7 +54,7 @@ def test_another_ignore_index_takes_the_place_of_255() -> None:
     assert table.classes(np.array([[0, 3, 255]], np.uint8), Path("map.png")).tolist() == [[200, 2, 200]]
 
 
-@pytest.mark.parametrize(("num_classes", "reduce_zero_label"), [(0, True), (255, True), (256, False)])
+@pytest.mark.parametrize(("num_classes", "reduce_zero_label"), [(0, True), (255, True), (256, False), (300, False)])
 def test_more_classes_than_a_map_can_hold_are_refused(num_classes: int, reduce_zero_label: bool) -> None:
     with pytest.raises(ValueError, match=rf"data.num_classes must lie in 1..25\d .*, got {num_classes}"):
         LabelTable(num_classes=num_classes, ignore_index=255, reduce_zero_label=reduce_zero_label)
@@ -141,7 +141,7 @@ def test_a_map_without_its_image_is_named(root: Path) -> None:
 
 def test_two_images_of_one_name_are_refused(root: Path) -> None:
     save(smooth_picture(6, 8), root / "images/training/ADE_train_1.png")
-    with pytest.raises(UserError, match="two images of one name"):
+    with pytest.raises(UserError, match=r"two images of one name with .* endings, ADE_train_1\.jpg and ADE"):
         open_ade20k(root)
 
 
@@ -168,3 +168,38 @@ def test_a_label_out_of_range_names_the_file_the_value_and_what_is_accepted(root
 def test_batch_size_zero_is_refused_before_any_file_is_looked_at() -> None:
     with pytest.raises(ValueError, match=r"data\.batch_size must be at least 1, got 0"):
         open_ade20k("nowhere", batch_size=0)
+
+
+@pytest.mark.parametrize(
+    ("image", "labels"), [("a.JPG", "a.PNG"), ("a.Jpeg", "a.TIF"), ("a.jpg", "a.gif"), ("a.png", "a.bmp")]
+)
+def test_endings_are_read_in_any_spelling_and_maps_in_every_lossless_form(
+    tmp_path: Path, image: str, labels: str
+) -> None:
+    stored = np.resize(np.arange(3, dtype=np.uint8), (6, 8))
+    for split in ("training", "validation"):
+        save(smooth_picture(6, 8), tmp_path / "images" / split / image)
+        save(Image.fromarray(stored), tmp_path / "annotations" / split / labels)
+    data = open_ade20k(tmp_path, num_classes=3, reduce_zero_label=False)
+    assert torch.as_tensor(data.train[0].label).tolist() == stored.tolist()
+    assert data.train[0].name == "a"
+
+
+def test_two_class_maps_of_one_name_are_refused(root: Path) -> None:
+    save(Image.new("L", (8, 6)), root / "annotations/training/ADE_train_1.tif")
+    with pytest.raises(UserError, match=r"two class maps of one name .*ADE_train_1\.png and ADE_train_1\.tif"):
+        open_ade20k(root)
+
+
+def test_a_class_map_that_is_a_jpeg_is_refused_for_what_it_is(root: Path) -> None:
+    (root / "annotations/training/ADE_train_2.png").unlink()
+    save(Image.new("L", (8, 6)), root / "annotations/training/ADE_train_2.jpg")
+    with pytest.raises(UserError, match=r"ADE_train_2\.jpg holds JPEG pixels; JPEG changes values, so write PNGs"):
+        open_ade20k(root).train[1]
+
+
+def test_stored_values_are_mapped_as_configured(tmp_path: Path) -> None:
+    for split in ("training", "validation"):
+        write_pair(tmp_path, split, "a", np.resize([0, 255, 128], (6, 8)))
+    data = open_ade20k(tmp_path, num_classes=2, values={0: 0, 255: 1, 128: "ignore"}, ignore_index=9)
+    assert torch.as_tensor(data.train[0].label).flatten().tolist()[:3] == [0, 1, 9]

@@ -11,10 +11,11 @@ from pictures import pixels, save, smooth_picture
 from PIL import Image
 
 from mae_hydra.data.audit_duplicates import equal_groups, near_pairs
-from mae_hydra.data.audit_labels import Reading, class_counts, ignored_share, label_findings
+from mae_hydra.data.audit_labels import class_counts, ignored_share, label_findings
 from mae_hydra.data.audit_listing import list_ade20k
 from mae_hydra.data.audit_look import FileSplit, Labels, Look, measure
 from mae_hydra.data.audit_tally import Tally
+from mae_hydra.data.label_table import Reading
 from mae_hydra.data.scenes import render
 
 
@@ -89,7 +90,10 @@ def told(reading: Reading, *maps: list[int]) -> list[tuple[str, str, tuple[str, 
 @pytest.mark.parametrize(
     ("reduce_zero_label", "maps", "expected"),
     [
-        (True, [[0, 1, 2, 3], [3]], ("note", "zero label confirmed")),
+        (True, [[0, 1, 2, 3, 255], [3]], ("note", "zero label confirmed")),
+        (True, [[1, 2, 3], [3]], ("note", "zero label confirmed")),  # a class that never occurs is no reading
+        (True, [[0, 1, 2], [0, 1], [3]], ("note", "zero label confirmed")),  # what is ignored is not that rare
+        (True, [[0, 1, 2, 3], [3]], ("warning", "zero label open")),  # CamVid's convention: 3 is everywhere
         (False, [[0, 1, 2, 3], [3]], ("error", "zero label")),
         (False, [[0, 1, 2, 255]], ("note", "zero label open")),
         (True, [[0, 1, 2, 255]], ("error", "zero label")),  # 3 never occurs, and 255 is there to ignore
@@ -105,7 +109,7 @@ def test_the_stored_values_answer_whether_zero_is_a_class(
 
 
 def test_one_stray_value_does_not_decide_the_reading() -> None:
-    maps = [[0, 3], [1, 3], [200, 1]]
+    maps = [[0, 3, 255], [1, 3], [200, 1]]
     assert told(Reading(3, 255, True), *maps) == [
         ("note", "zero label confirmed", ()),
         ("error", "label out of range", ("2.png",)),
@@ -145,6 +149,35 @@ def test_an_image_turned_by_exif_does_not_fit_its_map_and_the_reason_is_given(tm
     save(Image.new("L", (30, 20)), tmp_path / "a.png")
     look = FileSplit(tmp_path, ["a.jpg"], 3, maps=["a.png"]).look(0)
     assert look.problems["size"] == "image 20x30, map 30x20, because EXIF turns the image and not the map"
+
+
+@pytest.mark.parametrize(
+    ("turn", "size", "told"),
+    [(1, (20, 30), False), (3, (20, 30), True), (6, (20, 20), True), (6, (30, 20), False)],
+)
+def test_a_photo_turned_beside_a_map_that_is_not_is_doubtful_where_no_size_decides(
+    tmp_path: Path, turn: int, size: tuple[int, int], told: bool
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    save(smooth_picture(*size), tmp_path / "a.jpg", exif=exif.tobytes())
+    upright = size if turn == 6 else size[::-1]
+    save(Image.new("L", upright), tmp_path / "a.png")
+    look = FileSplit(tmp_path, ["a.jpg"], 3, maps=["a.png"]).look(0)
+    assert look.problems == {}
+    assert ("turned apart" in look.traits) == told
+    save(Image.new("L", size[::-1]), tmp_path / "a.png", exif=exif.tobytes())  # a map that is turned as well
+    assert "turned apart" not in FileSplit(tmp_path, ["a.jpg"], 3, maps=["a.png"]).look(0).traits
+
+
+def test_every_convention_is_offered_where_the_configured_one_cannot_be() -> None:
+    [finding] = label_findings([tally_of([0, 1, 2, 3], [0, 3])], Reading(3, 255, False))
+    assert finding.sentence == (
+        "data.reduce_zero_label=false is configured, but 2 of 2 class maps fit data.reduce_zero_label=false "
+        "data.ignore_index=3 or data.reduce_zero_label=true only (stored are 0 to 3 for 3 classes); set "
+        "data.ignore_index=3 (0 is a class, 3 is none) or data.reduce_zero_label=true (0 is no class), or "
+        "data.num_classes=4 where 3 is a class"
+    )
 
 
 def test_mean_and_deviation_do_not_depend_on_where_the_images_were_cut() -> None:

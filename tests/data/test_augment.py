@@ -232,6 +232,15 @@ def test_the_evaluation_crop_is_torchvisions_resize_and_centre_crop(
     assert torch.equal(EvalCrop(size=size, crop_ratio=crop_ratio)(Sample(image, 3, "photo")).image, reference)
 
 
+@pytest.mark.parametrize(("size", "resized"), [(64, 73), (224, 256), (225, 225), (448, 448)])
+def test_up_to_224_pixels_the_evaluation_crop_leaves_an_eighth_out(size, resized):
+    """MAE's rule, with its boundary: int(size / 0.875) and the centre, above 224 the whole shorter side."""
+    image = torch.randint(0, 256, (3, resized, resized), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    border = round((resized - size) / 2)
+    found = EvalCrop(size=size, crop_ratio=None)(Sample(image, 3, "photo")).image
+    assert torch.equal(found, image[:, border : border + size, border : border + size])
+
+
 @pytest.mark.parametrize("size", [[16, 48], [48, 16]])
 def test_a_rectangular_evaluation_crop_covers_the_image_and_takes_the_labels_along(size: Sequence[int]) -> None:
     sample = EvalCrop(size=size, crop_ratio=1.0)(blocks(64, 64))

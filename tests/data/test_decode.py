@@ -11,7 +11,7 @@ from pictures import pixels, save, smooth_picture
 from PIL import Image
 
 from mae_hydra.data import decode as decode_module
-from mae_hydra.data import decode_image, read_image, read_labels
+from mae_hydra.data import decode_image, read_image
 from mae_hydra.errors import UserError
 
 
@@ -118,32 +118,6 @@ def test_floating_point_pictures_are_refused_with_the_reason(tmp_path: Path) -> 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"cannot read .*gone\.jpg: No such file"):
         read_image(tmp_path / "gone.jpg", 3)
-
-
-def test_class_maps_keep_grey_values_and_palette_indices(tmp_path: Path) -> None:
-    values = np.random.default_rng(0).integers(0, 256, (9, 7), dtype=np.uint8)
-    grey = Image.fromarray(values)
-    coloured = grey.copy()
-    coloured.putpalette(list(np.random.default_rng(1).integers(0, 256, 768)))
-    assert coloured.mode == "P"
-    for name, picture in (("grey", grey), ("coloured", coloured)):
-        labels = read_labels(save(picture, tmp_path / f"{name}.png"))
-        assert labels.dtype == torch.uint8
-        assert np.array_equal(labels.numpy(), values)
-
-
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "I;16"])
-def test_a_class_map_in_colours_is_refused_with_the_way_out(tmp_path: Path, mode: str) -> None:
-    path = save(Image.new(mode, (4, 4)), tmp_path / "map.png")
-    with pytest.raises(UserError, match=r"map\.png holds .* pixels; a class map is an 8-bit PNG"):
-        read_labels(path)
-
-
-def test_a_broken_class_map_is_named(tmp_path: Path) -> None:
-    path = save(Image.fromarray(np.zeros((64, 64), np.uint8)), tmp_path / "map.png")
-    path.write_bytes(path.read_bytes()[:60])
-    with pytest.raises(UserError, match=r"cannot read the class map .*map\.png"):
-        read_labels(path)
 
 
 def test_a_picture_of_too_many_pixels_is_refused_by_its_size(monkeypatch):

@@ -1,13 +1,18 @@
 """Photos in tar files: where they lie, in which order they come, and shards that are elsewhere or broken."""
 
+import errno
 import io
 import json
+import os
+import signal
+import subprocess
+import sys
 import tarfile
 import threading
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from itertools import islice
+from itertools import combinations, islice
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,6 +22,7 @@ import torch
 from pictures import save, smooth_picture
 from test_train_stream import CROP
 
+from mae_hydra import atomic
 from mae_hydra.data import ImageData, TrainStream, crops, decode_image, imagenet, shard_cache, shards
 from mae_hydra.data.shard_cache import ShardCache
 from mae_hydra.data.shard_index import index_path, read_index, scan
@@ -273,6 +279,26 @@ def test_a_process_reads_the_shards_of_its_own_lanes_a_few_at_a_time() -> None:
     assert len(told) == 16 * 3  # each but a lane's first
 
 
+def test_shards_line_up_anew_in_every_epoch() -> None:
+    order = ShardOrder([10] * 32, seed=0, global_batch=8, window=10)
+    lanes = [[{order(epoch, 8 * step + lane) // 10 for step in range(40)} for lane in range(8)] for epoch in range(3)]
+    for one, other in combinations(lanes, 2):
+        assert sum(a == b for a, b in zip(one, other, strict=True)) <= 1
+
+
+def test_no_lane_window_epoch_or_seed_repeats_the_shuffle_of_another() -> None:
+    """Shards as long as a window: what is left of a sample's number by their length is the window's shuffle."""
+    shuffles = [
+        tuple(order(epoch, 4 * (50 * window + offset) + lane) % 50 for offset in range(50))
+        for order in (ShardOrder([50] * 8, seed=seed, global_batch=4, window=50) for seed in (0, 1))
+        for epoch in range(2)
+        for lane in range(4)
+        for window in range(2)
+    ]
+    assert all(sorted(shuffle) == list(range(50)) for shuffle in shuffles)
+    assert len(set(shuffles)) == len(shuffles)
+
+
 def test_samples_within_a_window_are_well_mixed() -> None:
     order = ShardOrder([1000] * 4, seed=1, global_batch=4, window=1000)
     lane = np.array([order(0, 4 * step) for step in range(1000)]) % 1000
@@ -381,6 +407,67 @@ def test_copies_take_no_more_room_than_they_may(tmp_path: Path) -> None:
     cache.local(f"file://{tmp_path}/c", 1000)
     assert copies["a"].read_bytes() == b"a" * 1000
     assert not copies["b"].exists()
+
+
+def test_the_cache_removes_nothing_but_its_own_copies(tmp_path: Path) -> None:
+    """However full it is, and whatever else lies in the folder that was named."""
+    theirs = {"thesis.tex": b"x" * 4000, "0123456789ab-notes": b"y" * 4000, ".old.partial": b"z"}
+    (tmp_path / "documents").mkdir()
+    for name, content in theirs.items():
+        (tmp_path / "documents" / name).write_bytes(content)
+        os.utime(tmp_path / "documents" / name, (0, 0))
+    cache = ShardCache(tmp_path / "documents", 2500)
+    cache.folder.mkdir()
+    (cache.folder / "a note of mine").write_bytes(b"n" * 4000)
+    os.utime(cache.folder / "a note of mine", (0, 0))
+    for name in "abc":
+        (tmp_path / name).write_bytes(name.encode() * 1000)
+        cache.local(f"file://{tmp_path}/{name}", 1000)
+    assert {path.name: path.read_bytes() for path in cache.folder.parent.iterdir() if path.is_file()} == theirs
+    assert (cache.folder / "a note of mine").read_bytes() == b"n" * 4000
+    assert sum(path.stat().st_size for path in cache.folder.glob("*-[abc]")) == 2000
+
+
+def test_a_clock_that_goes_back_costs_the_cache_nothing(tmp_path: Path) -> None:
+    """A copy of tomorrow counts as used last, and one made now goes first; every file that is asked for is right."""
+    cache = ShardCache(tmp_path / "cache", 2500)
+    for name in "abca":
+        (tmp_path / name).write_bytes(name.encode() * 1000)
+        copy = cache.local(f"file://{tmp_path}/{name}", 1000)
+        assert copy.read_bytes() == name.encode() * 1000
+        if name == "a":
+            os.utime(copy, (2**32, 2**32))
+
+
+def test_a_fetch_that_was_killed_leaves_nothing_that_stays(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"a" * 1000)
+    killed = (
+        "import os, signal, sys; from pathlib import Path; from mae_hydra.data import shard_cache\n"
+        "def fetch(address, target, size): target.write_bytes(b'a' * 500); os.kill(os.getpid(), signal.SIGKILL)\n"
+        "shard_cache.fetch = fetch\n"
+        "shard_cache.ShardCache(Path(sys.argv[1]) / 'cache', 2500).local(f'file://{sys.argv[1]}/a', 1000)"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    assert subprocess.run([sys.executable, "-c", killed, tmp_path], env=environment).returncode == -signal.SIGKILL
+    cache = ShardCache(tmp_path / "cache", 2500)
+    assert [path.suffix for path in cache.folder.iterdir() if path.suffix != ".lock"] == [".partial"]
+    atomic._cleared.clear()
+    assert cache.local(f"file://{tmp_path}/a", 1000).read_bytes() == b"a" * 1000
+    assert not list(cache.folder.glob(".*.partial"))
+
+
+def test_a_cache_on_a_full_disk_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not that the file could not be reached, at once and not after all tries."""
+    (tmp_path / "a").write_bytes(b"a" * 1000)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("mae_hydra.data.shard_cache.shutil.copyfileobj", full)
+    with pytest.raises(UserError, match=r"cannot keep a copy of file:.*No space left on device; make room there, or"):
+        ShardCache(tmp_path / "cache", 2500).local(f"file://{tmp_path}/a", 1000)
+    with pytest.raises(UserError, match=r"cannot make .*data.cache"):
+        ShardCache(tmp_path / "a", 2500).anew(f"file://{tmp_path}/a")
 
 
 def test_a_class_of_another_number_is_refused(written: Path) -> None:

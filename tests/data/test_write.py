@@ -153,3 +153,22 @@ def test_photos_without_maps_cannot_be_written_with_them(tmp_path: Path) -> None
     photos = ListSet([Sample(torch.zeros(3, 4, 4, dtype=torch.uint8), 1, "photo_1")])
     with pytest.raises(UserError, match="photo_1 has no class map"):
         write_folders(tmp_path / "small", photos, photos)
+
+
+def test_what_was_put_into_a_written_set_survives_its_overwriting(tmp_path):
+    write_maps(tmp_path / "set")
+    mine = tmp_path / "set/images/training/mine.jpg"
+    mine.write_text("mine")
+    before = {path for path in (tmp_path / "set").rglob("*") if path.is_file()}
+    write_maps(tmp_path / "set", overwrite=True)
+    assert mine.read_text() == "mine"
+    assert {path for path in (tmp_path / "set").rglob("*") if path.is_file()} == before
+    theirs = next(path for path in before if path.suffix == ".png")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/.mae-hydra-make-data").write_text("mae-hydra make-data wrote this folder and may overwrite it")
+    place = tmp_path / "other" / theirs.relative_to(tmp_path / "set")
+    place.parent.mkdir(parents=True)
+    place.write_text("of a set that was written before there were lists")
+    with pytest.raises(UserError, match="it was not mae-hydra make-data that wrote it"):
+        write_maps(tmp_path / "other", overwrite=True)
+    assert place.read_text() == "of a set that was written before there were lists"

@@ -298,3 +298,30 @@ def test_bad_values_are_named(tmp_path, change, message):
 def test_a_null_clock_saves_only_at_the_end(tmp_path):
     assert not any(checkpoints(tmp_path, every=None).due(step) for step in range(1, 100))
     assert [step for step in range(1, 31) if checkpoints(tmp_path).due(step)] == [10, 20, 30]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda c: c["optimizer"].update(state={0: {"exp_avg": torch.zeros(1).expand(10**9)}}),
+        lambda c: c["model"].update({next(iter(c["model"])): torch.zeros(1).expand(10**9)}),
+        lambda c: c["model"].update({next(iter(c["model"])): torch.zeros(3, 3).to_sparse()}),
+        lambda c: c.update(step="x", window=5),
+        lambda c: c.update(window={"a": None}),
+        lambda c: c.update(optimizer=[]),
+        lambda c: c["optimizer"].update(param_groups=[]),
+        lambda c: c["optimizer"].update(param_groups=5),
+        lambda c: c.update(model=5),
+    ],
+    ids=str,
+)
+def test_an_odd_checkpoint_to_go_on_from_is_one_sentence(tmp_path, change):
+    checkpoints(tmp_path).save(state(), last=True)
+    content = torch.load(tmp_path / "last.pt", weights_only=True)
+    change(content)
+    for path in tmp_path.glob("*.pt"):
+        path.unlink()
+    torch.save(content, tmp_path / "last.pt")
+    with pytest.raises(UserError, match=r"last\.pt") as caught:
+        checkpoints(tmp_path).restore(state())
+    assert "\n" not in str(caught.value)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from mae_hydra.engine import interrupt
 from mae_hydra.engine.interrupt import SIGNALS, Interruption
 
 CPU = torch.device("cpu")
@@ -39,6 +40,21 @@ def test_the_first_signal_only_asks_and_a_second_ctrl_c_leaves_at_once():
         signal.raise_signal(signal.SIGTERM)  # patience: the state is being saved
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
+
+
+def test_several_processes_stop_at_one_step_or_not_at_all(monkeypatch):
+    """One of them got the signal: none acts on it alone, and where all ask together the others hear of it."""
+    asked = []
+    monkeypatch.setattr(interrupt, "world_size", lambda: 2)
+    monkeypatch.setattr(interrupt, "any_rank", lambda mine, device: asked.append(mine) or True)
+    with Interruption() as unasked:
+        assert not unasked.requested(CPU, together=False)
+        assert unasked.requested(CPU, together=True)
+    with Interruption() as signalled:
+        signal.raise_signal(signal.SIGTERM)
+        assert not signalled.requested(CPU, together=False)
+        assert signalled.requested(CPU, together=True)
+    assert asked == [False, True]
 
 
 def test_the_handlers_of_before_come_back():

@@ -4,10 +4,10 @@ import json
 
 import pytest
 import torch
-from tiny_training import Run, settings
+from tiny_training import Run, TinyEvaluator, settings
 
 from mae_hydra.errors import UserError
-from mae_hydra.types import Loss
+from mae_hydra.types import Evaluation, Loss
 
 
 class Poisoned(Run):
@@ -80,3 +80,88 @@ def test_steps_that_come_and_go_never_end_a_run(tmp_path):
     run.steps_lost = frozenset(step for step in range(1, 31) if step % 3)
     run()
     assert len(lines(run)) == 20
+
+
+class Unlabelled(Run):
+    """A run whose labels are all ignored in `steps_without`, counted from one; `divisor` as a model may choose it."""
+
+    steps_without: frozenset[int] = frozenset()
+    divisor = "valid"
+
+    def __call__(self) -> dict[str, float]:
+        self.at = self._empty
+        return super().__call__()
+
+    def _empty(self, step: int) -> None:
+        if not hasattr(self.state.model, "plain_loss"):
+            self.state.model.plain_loss = self.state.model.loss
+        plain, without = self.state.model.plain_loss, step + 1 in self.steps_without
+
+        def loss(batch):
+            found = plain(batch)
+            if not without:
+                return found
+            count = found.count * 0 if self.divisor == "valid" else found.count
+            return Loss(found.total * 0, count, {name: value * 0 for name, value in found.extras.items()})
+
+        self.state.model.loss = loss
+
+
+@pytest.mark.parametrize("divisor", ["valid", "all"])
+def test_a_window_of_the_log_in_which_nothing_was_labelled_ends_the_run_with_its_weights_saved(tmp_path, divisor):
+    run = Unlabelled(tmp_path, steps=40, evaluators={}, every=None, settings=settings(log_every=5))
+    run.divisor, run.steps_without = divisor, frozenset(range(11, 41))
+    with pytest.raises(
+        UserError, match=r"nothing counted in the loss of 5 steps up to step 15: every label was .*check"
+    ):
+        run()
+    logged = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert logged[-1]["train/uncounted_steps"] == 5
+    assert "train/loss" not in logged[-1]
+    assert torch.load(run.checkpoints.last_path, weights_only=True)["step"] == 15
+
+
+def test_a_run_in_which_nothing_was_ever_labelled_does_not_complete(tmp_path):
+    run = Unlabelled(tmp_path, steps=4, evaluators={}, settings=settings(log_every=1))
+    run.steps_without = frozenset(range(1, 5))
+    with pytest.raises(
+        UserError, match="nothing counted in the loss of any of 4 steps: every label was the ignored one"
+    ):
+        run()
+
+
+def test_single_steps_without_a_label_are_left_out_of_the_loss_and_end_nothing(tmp_path):
+    run = Unlabelled(tmp_path, steps=20, evaluators={}, settings=settings(log_every=1))
+    run.steps_without = frozenset(step for step in range(1, 21) if step % 4)
+    found = run()
+    assert found["train/loss"] > 0
+    last = Unlabelled(tmp_path / "last", steps=20, evaluators={}, settings=settings(log_every=1))
+    last.steps_without = frozenset({20})
+    assert last()["train/loss"] > 0  # of the step before: one step without a label is no result of a run
+
+
+def test_a_run_that_ends_with_a_loss_that_is_not_a_number_does_not_complete(tmp_path):
+    run = Poisoned(tmp_path, steps=4, evaluators={})
+    run.steps_lost = frozenset({1, 2, 3, 4})
+    with pytest.raises(UserError, match=r"the run ends with train/loss = nan, which is no result"):
+        run()
+    again = Run(tmp_path, steps=4, evaluators={})
+    with pytest.raises(UserError, match=r"the run ends with train/loss = nan"):  # nor when it is started again
+        again()
+
+
+def test_steps_that_are_not_finite_are_left_out_of_the_loss_that_is_logged(tmp_path):
+    run = Poisoned(tmp_path, steps=6, evaluators={}, settings=settings(log_every=6))
+    run.steps_lost = frozenset({4})
+    whole = Run(tmp_path / "whole", steps=6, evaluators={}, settings=settings(log_every=6))
+    assert run()["train/loss"] == pytest.approx(whole()["train/loss"], rel=0.2)
+
+
+def test_a_run_whose_monitored_score_is_not_a_number_does_not_complete(tmp_path):
+    class Nothing(TinyEvaluator):
+        def run(self, model, step):
+            return Evaluation({"loss": float("nan")})
+
+    run = Run(tmp_path, steps=4, evaluators={"tiny": Nothing(4)})
+    with pytest.raises(UserError, match=r"the run ends with val/loss = nan"):
+        run()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from normalised_models import batch_of, model_of, step_of
 from tiny_training import TinySegmenter, images_of, settings
 from torch import nn
 
@@ -25,6 +26,7 @@ from mae_hydra.distributed import (
     world_size,
 )
 from mae_hydra.engine import State, train_step, wrap
+from mae_hydra.engine.sharding import whole
 from mae_hydra.experiment.compose import compose_config
 from mae_hydra.experiment.construct import build
 from mae_hydra.seeds import seed_device
@@ -58,20 +60,64 @@ def share(process: int, processes: int, accumulate: int) -> list[Batch]:
     return [Batch(whole.images[s : s + size], whole.labels[s : s + size]) for s in starts]
 
 
-@pytest.mark.slow
-def test_two_ranks_equal_one(tmp_path):
-    """With the first rank counting far fewer pixels than the second, and its first micro-batch hardly any."""
+@pytest.fixture(scope="module")
+def two_ranks(tmp_path_factory) -> Path:
+    """What two processes over Gloo have found; see the end of this file."""
+    found = tmp_path_factory.mktemp("ranks")
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0", "--standalone"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    subprocess.run([*command, __file__, tmp_path], check=True, env=environment, timeout=120)
+    subprocess.run([*command, __file__, found], check=True, env=environment, timeout=120)
+    return found
+
+
+@pytest.mark.slow
+def test_two_ranks_equal_one(two_ranks):
+    """With the first rank counting far fewer pixels than the second, and its first micro-batch hardly any."""
     weights, loss, norm = one_step(share(0, 1, 1))
     for process, accumulate in itertools.product(range(2), MICRO_BATCHES):
-        theirs = torch.load(Path(tmp_path) / f"{process}-{accumulate}.pt", weights_only=True)
+        theirs = torch.load(two_ranks / f"{process}-{accumulate}.pt", weights_only=True)
         assert theirs["loss"] == pytest.approx(loss, rel=1e-5)
         assert theirs["norm"] == pytest.approx(norm, rel=1e-4)
         for name, value in weights.items():
             torch.testing.assert_close(theirs["model"][name], value, rtol=1e-4, atol=1e-6)
         assert theirs["any"] == [True, False]
+
+
+# How 8 images are shared out over two processes and their micro-batches.
+CUTS = {
+    "4 in each process": (((4,), (4,)), {}),
+    "5 in one and 3 in the other": (((5,), (3,)), {}),
+    "2 x 2 in each process": (((2, 2), (2, 2)), {"batch_norm": "step"}),
+    "3 one by one and 5 as 2 + 2 + 1, recomputed": (
+        ((1, 1, 1), (2, 2, 1)),
+        {"batch_norm": "step", "recompute": True},
+    ),
+    "2 x 2 in each process, sharded": (((2, 2), (2, 2)), {"batch_norm": "step", "parallel": "fsdp"}),
+}
+
+
+def normalised_share(name: str, cut: str, process: int) -> tuple[list[Batch], dict[str, str]]:
+    sizes, changes = CUTS[cut]
+    whole = batch_of(model_of(name))
+    assert whole.labels is not None
+    parts = [size for each in sizes for size in each]
+    batches = [Batch(*pair) for pair in zip(whole.images.split(parts), whole.labels.split(parts), strict=True)]
+    first = len(sizes[0]) if process else 0
+    return batches[first : first + len(sizes[process])], changes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cut", CUTS)
+@pytest.mark.parametrize("name", ["upernet", "linear probe"])
+def test_batch_normalisation_of_two_ranks_is_that_of_one(two_ranks, name, cut):
+    """Loss, gradient and running statistics of the real models over Gloo are those of 8 images in one piece."""
+    result, expected = step_of(model_of(name), [batch_of(model_of(name))])
+    for process in range(2):
+        theirs = torch.load(two_ranks / f"{name}-{cut}-{process}.pt", weights_only=True)
+        assert theirs.pop("loss") == pytest.approx(result.sums["loss"].item(), rel=1e-12)
+        assert theirs.keys() == expected.keys()
+        for key, value in expected.items():
+            torch.testing.assert_close(theirs[key], value, rtol=1e-9, atol=1e-11, msg=lambda m, key=key: f"{key}: {m}")
 
 
 class Blocks(nn.Module):
@@ -178,4 +224,9 @@ if __name__ == "__main__":
             agreed = [any_rank(rank() == 1, CPU), any_rank(False, CPU)]
             content = {"model": weights, "loss": loss, "norm": norm, "any": agreed}
             torch.save(content, Path(broadcast_object(sys.argv[1])) / f"{rank()}-{accumulate}.pt")
+        for name, cut in itertools.product(["upernet", "linear probe"], CUTS):
+            batches, changes = normalised_share(name, cut, rank())
+            result, found = step_of(model_of(name), batches, **changes)
+            content = {"loss": result.sums["loss"].item()} | {key: whole(value) for key, value in found.items()}
+            torch.save(content, Path(sys.argv[1]) / f"{name}-{cut}-{rank()}.pt")
         barrier()

@@ -45,11 +45,15 @@ def test_scores_are_those_of_the_definition_over_all_pixels_at_their_original_si
     found = evaluator().run(RedReader(), step=7)
     iou = expected_iou(list(range(len(SIZES))))
     assert found.scalars["mIoU"] == pytest.approx(np.nanmean(iou))
-    assert set(found.scalars) == {"mIoU", "mAcc", "aAcc"}
+    assert set(found.scalars) == {"mIoU", "mAcc", "aAcc", "mDice", "mPrecision"}
     table = found.tables["per_class"]
     assert [row["name"] for row in table] == ["sky", "grass", "water", "never seen"]
     assert [row["IoU"] for row in table] == [*(pytest.approx(value) for value in iou[:3]), None]
-    assert table[3] == {"name": "never seen", "IoU": None, "Acc": None, "pixels": 0}
+    undefined = dict.fromkeys(("IoU", "Acc", "Dice", "Fscore", "Precision", "Recall"))
+    assert table[3] == {"name": "never seen", **undefined, "pixels": 0}
+    for row in table[:3]:  # Dice follows from the IoU, and F-score and recall are two names
+        assert row["Dice"] == row["Fscore"] == pytest.approx(200 * row["IoU"] / (100 + row["IoU"]))
+        assert row["Recall"] == row["Acc"]
     labelled = sum(int((ToyImages(SIZES)[i].label != IGNORE).sum()) for i in range(len(SIZES)))
     assert sum(row["pixels"] for row in table) == labelled
 

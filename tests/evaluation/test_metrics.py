@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from torchmetrics.classification import MulticlassJaccardIndex
+from torchmetrics.classification import (
+    MulticlassF1Score,
+    MulticlassJaccardIndex,
+    MulticlassPrecision,
+    MulticlassRecall,
+)
+from torchmetrics.segmentation import DiceScore
 
 from mae_hydra.evaluation import count_confusions, segmentation_scores
 from mae_hydra.evaluation.metrics import count_without_waiting
@@ -45,6 +51,32 @@ def test_mean_iou_is_that_of_torchmetrics_in_percent() -> None:
     reference = MulticlassJaccardIndex(K, ignore_index=IGNORE, average="macro")
     found = segmentation_scores(count_confusions(prediction, labels, K, IGNORE)).mean_iou
     assert found == pytest.approx(100 * reference(prediction.long(), labels.long()).item(), rel=1e-6)
+
+
+def test_dice_f_score_precision_and_recall_are_those_of_torchmetrics_in_percent() -> None:
+    prediction, labels = maps(5)
+    scores = segmentation_scores(count_confusions(prediction, labels, K, IGNORE))
+    for metric, found in (
+        (MulticlassF1Score, scores.dice),
+        (MulticlassPrecision, scores.precision),
+        (MulticlassRecall, scores.accuracy),
+    ):
+        reference = metric(K, ignore_index=IGNORE, average="none")(prediction.long(), labels.long())
+        np.testing.assert_allclose(found, 100 * reference.numpy(), rtol=1e-6)
+    counted = labels != IGNORE
+    dice = DiceScore(K, average="none", input_format="index")
+    reference = dice(prediction[counted].long()[None], labels[counted].long()[None])
+    np.testing.assert_allclose(scores.dice, 100 * reference.numpy(), rtol=1e-6)
+    assert scores.mean_dice == pytest.approx(scores.dice.mean())
+
+
+def test_precision_is_undefined_for_what_is_never_predicted_and_dice_is_zero() -> None:
+    labels = torch.tensor([[0, 0, 1, IGNORE]], dtype=torch.uint8)
+    prediction = torch.tensor([[0, 2, 0, 1]], dtype=torch.uint8)
+    scores = segmentation_scores(count_confusions(prediction, labels, 4, IGNORE))
+    np.testing.assert_allclose(scores.dice, [50, 0, 0, np.nan])
+    np.testing.assert_allclose(scores.precision, [50, np.nan, 0, np.nan])
+    assert (scores.mean_dice, scores.mean_precision) == (pytest.approx(50 / 3), 25)
 
 
 def test_scores_follow_the_definition_pixel_by_pixel() -> None:

@@ -94,7 +94,7 @@ def test_every_checkpoint_tells_its_origin(tmp_path: Path) -> None:
         "step": 4,
     }
     assert origin["seed"] == 4
-    assert origin["data"]["train"] == {"images": 8, "listing": "embedded"}
+    assert origin["data"]["train"] == {"images": 8, "listing": "embedded", "contents": "embedded"}
     assert origin["environment"]["packages"]["torch"] == importlib.metadata.version("torch")
     assert json.loads((tmp_path / "b/parent.json").read_text()) == origin["parent"]
     assert json.loads((tmp_path / "a/parent.json").read_text()) is None

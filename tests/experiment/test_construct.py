@@ -9,7 +9,8 @@ from omegaconf import OmegaConf
 
 import mae_hydra
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.construct import TRUST, build
+from mae_hydra.experiment.construct import build
+from mae_hydra.experiment.trust import TRUST
 
 HOSTILE = [
     {"_target_": "os.mkdir", "path": "owned"},

@@ -1,10 +1,9 @@
 """mmsegmentation itself, where it can be imported, with the same weights: its own modules are the judge.
 
-It does not install beside a current torch, but its Python files run. To have these tests run:
+Its maintained fork installs beside a current torch, without its compiled operators (`make check` does it):
 
-    pip install --target peers --no-deps mmsegmentation==1.2.2 mmengine==0.10.7 mmcv-lite==2.2.0 addict yapf termcolor \
-        prettytable ftfy wcwidth platformdirs scipy opencv-python-headless
-    PYTHONPATH=peers python -m pytest tests/fidelity/test_fidelity_mmsegmentation.py
+    MMCV_WITH_OPS=0 pip install --no-deps --requirement tests/peers.txt
+    python -m pytest tests/fidelity/test_fidelity_mmsegmentation.py
 """
 
 import types

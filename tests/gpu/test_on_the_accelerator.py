@@ -224,7 +224,7 @@ def test_compiled_blocks_train_alike_under_the_same_keys(tmp_path):
 @several
 @pytest.mark.parametrize("model", MODELS)
 def test_two_accelerators_train_as_one_and_shared_weights_as_replicas(tmp_path, model):
-    """With synchronised batch normalisation, which the CPU does not have."""
+    """With torch's synchronised batch normalisation, which the CPU does not have."""
     same = [*MODELS[model], "engine.global_batch=8", "data.batch_size=8", "engine.precision=fp32", "schedule.total=4"]
     same += ["backbone.drop_path_rate=0.0", "model.masking=grid"] if model == "mae" else ["backbone.drop_path_rate=0.0"]
     results = {}

@@ -8,7 +8,7 @@ from torch.nn.functional import interpolate, pad
 from window_segmenter import WindowSegmenter, picture
 
 from mae_hydra.errors import UserError
-from mae_hydra.inference import SegmentationModel, Slide
+from mae_hydra.inference import MultiscaleFlip, SegmentationModel, Slide
 from mae_hydra.inference.strips import Picture
 
 CROP = (16, 16)
@@ -90,6 +90,17 @@ def test_a_picture_is_resized_first_and_its_scores_resized_back() -> None:
     expected = interpolate(plain_loop(model, small, CROP, (10, 10))[None], size=(24, 33), mode="bilinear")[0]
     found = slide(short=16).scores(model, image)
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("long_ratio", "looked_at"), [(4.0, (8, 64)), (5.0, (10, 80)), (None, (16, 128))])
+def test_the_long_side_of_a_long_picture_is_capped(long_ratio: float | None, looked_at: tuple[int, int]) -> None:
+    model, image = WindowSegmenter((8, 16)), picture(20, 160)
+    settings = {"crop": [8, 16], "stride_ratio": 0.6667, "short": 16, "long_ratio": long_ratio, "window_batch": 4}
+    canvas = plain_loop(model, as_opencv(image, looked_at), (8, 16), (5, 10))
+    expected = interpolate(canvas[None], size=(20, 160), mode="bilinear")[0]
+    torch.testing.assert_close(Slide(**settings).scores(model, image).double(), expected, rtol=1e-5, atol=1e-5)
+    several = MultiscaleFlip(ratios=[1.0], flip=False, **settings).scores(model, image)
+    torch.testing.assert_close(several.double(), expected.softmax(0), rtol=1e-5, atol=1e-5)
 
 
 def test_logits_are_averaged_not_probabilities() -> None:

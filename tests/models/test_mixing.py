@@ -47,10 +47,10 @@ def test_a_cut_box_has_the_area_of_the_share_and_ends_at_the_border():
 
 
 def test_what_is_drawn_has_timms_distribution():
-    """Shares and kinds over many draws, of the recipe of MAE's fine-tuning: mixup 0.8, CutMix 1.0, half each."""
+    """Shares and kinds over many draws, with the parameters of MAE's fine-tuning but CutMix in a fifth."""
     random.seed(0)
-    ours = [Mixing(mixup=0.8, cutmix=1.0, probability=1.0, switch=0.5).draw(32, 32) for _ in range(4000)]
-    theirs = Mixup(mixup_alpha=0.8, cutmix_alpha=1.0, prob=1.0, switch_prob=0.5, num_classes=10)
+    ours = [Mixing(mixup=0.8, cutmix=1.0, probability=1.0, switch=0.2).draw(32, 32) for _ in range(4000)]
+    theirs = Mixup(mixup_alpha=0.8, cutmix_alpha=1.0, prob=1.0, switch_prob=0.2, num_classes=10)
     import numpy as np
 
     np.random.seed(0)

@@ -192,14 +192,19 @@ def test_a_model_without_anything_to_train_is_refused():
         adamw(Two().requires_grad_(False), layer_decay=0.5, decay_rule="pretrain", **ADAMW)
 
 
-def test_a_step_equals_the_formula_of_adamw():
-    """One step by hand: both moments corrected, decay apart from the gradient, the scaled learning rate."""
-    model = Two()
-    optimizer = adamw(model, layer_decay=0.5, decay_rule="pretrain", **ADAMW)
-    before = model.block.weight.detach().clone()
-    gradient = torch.randn(2, 2, generator=torch.Generator().manual_seed(0))
-    model.block.weight.grad = gradient.clone()
-    optimizer.step()
-    lr = 1e-4 * 0.5
-    expected = before * (1 - lr * 0.05) - lr * gradient / (gradient.abs() + 1e-8)
-    torch.testing.assert_close(model.block.weight.detach(), expected, rtol=0, atol=1e-7)
+def test_three_steps_equal_the_formula_of_adamw():
+    """By hand in float64: three steps tell the betas apart, a large epsilon shows itself."""
+    settings = ADAMW | {"betas": [0.8, 0.95], "eps": 0.1, "lr": 0.01}
+    model = Two().double()
+    optimizer = adamw(model, layer_decay=0.5, decay_rule="pretrain", **settings)
+    weight, lr = model.block.weight.detach().clone(), 0.01 * 0.5
+    draw = torch.Generator().manual_seed(0)
+    first, second = torch.zeros(2, 2, dtype=torch.float64), torch.zeros(2, 2, dtype=torch.float64)
+    for step in (1, 2, 3):
+        gradient = torch.randn(2, 2, generator=draw, dtype=torch.float64)
+        model.block.weight.grad = gradient.clone()
+        optimizer.step()
+        first, second = 0.8 * first + 0.2 * gradient, 0.95 * second + 0.05 * gradient**2
+        update = (first / (1 - 0.8**step)) / ((second / (1 - 0.95**step)).sqrt() + 0.1)
+        weight = weight * (1 - lr * 0.05) - lr * update
+    torch.testing.assert_close(model.block.weight.detach(), weight, rtol=0, atol=1e-15)

@@ -69,10 +69,9 @@ def test_durations_in_epochs_and_in_steps_are_the_same_schedule():
     assert [epochs.factor(s) for s in range(200)] == [steps.factor(s) for s in range(200)]
 
 
-def test_a_tenth_of_an_epoch_taken_thirty_times_is_three_epochs():
-    assert (
-        cosine(0.1, unit="epoch", total=30, warmup=0, min_factor=0.0).steps == 3
-    )  # not 4: 30 * 0.1 = 3.0000000000000004
+def test_steps_are_whole_although_an_epoch_is_none():
+    assert cosine(1.1, unit="epoch", total=50, warmup=0, min_factor=0.0).steps == 55  # 50 * 1.1 is 55.00000000000001
+    assert cosine(1.1, unit="epoch", total=51, warmup=0, min_factor=0.0).steps == 57  # what has begun is finished
 
 
 @pytest.mark.parametrize(

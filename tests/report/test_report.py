@@ -11,7 +11,8 @@ from made_runs import made_run
 
 from mae_hydra.commands import main
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.gather import read_sweep, settings_of, varying
+from mae_hydra.experiment import sweeps
+from mae_hydra.experiment.gather import read_sweep, settings_of, table_of, varying
 from mae_hydra.figures import Marginal, heat_map, marginals, parallel_coordinates
 from mae_hydra.report import write_report
 
@@ -172,3 +173,40 @@ def test_plots_of_sweeps_hold_their_values() -> None:
     lines = parallel_coordinates(rows, keys=["a", "b"], metric="m", higher_is_better=False).axes[0].lines
     heights = [list(line.get_ydata()) for line in lines[:2]]
     assert heights == [[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]]  # the better one, of the smaller value, on top
+
+
+def test_names_that_are_markup_are_shown_as_they_stand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In the table of a sweep and on the page; the error of a job once ended the sweep in place of its table."""
+    made_run(tmp_path / "[bold]a", ["data.root=[/x]"])
+    error = "ValueError: [/old] <script>alert(1)</script> $x_1 \x1b[31mred\x1b[0m \udcff"
+    made_run(tmp_path / "b", ["data.root=$y$"], value=None, state="failed", error=error)
+    table = table_of(read_sweep(tmp_path))
+    sweeps.show(table, tmp_path, ["val/mIoU"], ["data.root"])
+    said = capsys.readouterr().out.replace("\n", "")
+    assert "[/x]" in said
+    assert "[/old]" in said
+    assert "\x1b" not in said
+    page = write_report(tmp_path).read_text(encoding="utf-8")
+    assert "ValueError: [/old] &lt;script&gt;alert(1)&lt;/script&gt; $x_1 red \\xff" in page
+    assert "<script>alert" not in page
+
+
+def test_a_report_replaces_no_file_that_it_has_not_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = made_run(tmp_path / "run", ["seed=1"])
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "curves.png").write_text("mine")
+    assert main(["report", str(run), "--out", str(tmp_path / "thesis")]) == 1
+    assert "curves.png is there, and it was not mae-hydra report that wrote it" in capsys.readouterr().err
+    assert (tmp_path / "thesis" / "curves.png").read_text() == "mine"
+    for _ in range(2):
+        assert main(["report", str(run), "--out", str(tmp_path / "page")]) == 0
+
+
+def test_a_damaged_line_is_left_out_and_said(tmp_path: Path) -> None:
+    run = made_run(tmp_path / "run", ["seed=1"])
+    file = run / "metrics.jsonl"
+    file.write_bytes(b"\xff\xfe\0\n" + file.read_bytes())
+    found = read_sweep(tmp_path)[0]
+    assert [row["step"] for row in found.rows()] == [10, 20]
+    assert found.metrics["val/mIoU"] == 30.0
+    assert "1 of metrics.jsonl, left out" in write_report(run).read_text()

@@ -1,11 +1,9 @@
 """Whole-system tests run the program as a person does: a command line in, a run directory and an exit code out."""
 
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import forked
 import pytest
@@ -62,13 +60,13 @@ def forked_children(monkeypatch: pytest.MonkeyPatch) -> None:
 def demo_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """The runs of `mae-hydra demo` without a process each, most of whose time would be imports."""
 
-    def run(command: list[str]) -> subprocess.CompletedProcess:
+    def run(command: list[str]) -> tuple[int, None]:
         python, *module, verb = command[:4]
         assert (python, module, verb) == (sys.executable, ["-m", "mae_hydra"], "train")
-        return subprocess.CompletedProcess(command, launch(command[4:]))
+        return launch(command[4:]), None
 
     monkeypatch.setattr(sys, "argv", ["train.py"])
-    monkeypatch.setattr("mae_hydra.commands.demo.subprocess", SimpleNamespace(run=run))
+    monkeypatch.setattr("mae_hydra.experiment.stages.run_apart", run)
 
 
 def only_run(outputs: Path) -> Path:

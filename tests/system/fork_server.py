@@ -4,6 +4,7 @@ It never trains, so it has one thread when it forks; what it imported is frozen,
 Started and asked by `forked.py`; a forked process asks for those that it starts itself through PYTHON.
 """
 
+import fcntl
 import importlib
 import json
 import os
@@ -20,6 +21,7 @@ from mae_hydra.experiment.importing import importing
 ROOMS = ("data", "engine", "evaluation", "inference", "models", "optim", "tracking")
 MODULES = ["mae_hydra.experiment.job", "multiprocessing.spawn", "torch._dynamo", *(f"mae_hydra.{r}" for r in ROOMS)]
 LONGEST_REQUEST = 1 << 20
+MOST_HANDED = 8  # descriptors that a process was started with, besides its input, output and errors
 
 
 def serve(listening: socket.socket, tests: int, stand_in: str) -> None:
@@ -44,7 +46,7 @@ def serve(listening: socket.socket, tests: int, stand_in: str) -> None:
         if listening not in readable:
             continue
         asked, _ = listening.accept()
-        request, descriptors, _, _ = socket.recv_fds(asked, LONGEST_REQUEST, 3)
+        request, descriptors, _, _ = socket.recv_fds(asked, LONGEST_REQUEST, 3 + MOST_HANDED)
         if not request:
             asked.close()
             continue
@@ -68,7 +70,11 @@ def serve(listening: socket.socket, tests: int, stand_in: str) -> None:
 
 def become(request: dict, descriptors: list[int], stand_in: str) -> None:
     """This process is now `python arguments`, as far as a program can see."""
-    for place, descriptor in enumerate(descriptors):
+    places = [0, 1, 2, *request.get("handed", [])]
+    aside = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, 1000) for descriptor in descriptors]
+    for descriptor in descriptors:
+        os.close(descriptor)
+    for place, descriptor in zip(places, aside, strict=True):
         os.dup2(descriptor, place)
         os.close(descriptor)
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -16,12 +16,15 @@ ITSELF = ("-c", "submitit.local._local")
 def main() -> None:
     if any(word in ITSELF for word in sys.argv[1:3]):
         os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+    handed = [int(name) for name in os.listdir("/proc/self/fd")]  # what it was started with, besides the usual three
+    handed = [number for number in handed if number > 2 and os.path.exists(f"/proc/self/fd/{number}")]
     server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     server.connect("\0" + os.environ["FORK_SERVER"])
     request = {"arguments": sys.argv[1:], "cwd": os.getcwd(), "environment": dict(os.environ)}
-    socket.send_fds(server, [json.dumps(request).encode()], [0, 1, 2])
+    request["handed"] = handed
+    socket.send_fds(server, [json.dumps(request).encode()], [0, 1, 2, *handed])
     process = int(server.recv(32))
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, lambda number, _: os.kill(process, number))
     code = int(server.recv(32))
     if code < 0:

@@ -127,7 +127,7 @@ def test_each_defect_of_a_broken_set_is_named_once_with_its_file(root, audit, ca
         picture.resize((96, 96)).save(root / "images/validation/near.jpg", quality=70)
     with Image.open(class_map(root, 9)) as labels:
         labels.resize((96, 96), Image.Resampling.NEAREST).save(root / "annotations/validation/near.png")
-    rewrite(class_map(root, 10), lambda labels: labels.convert("RGB"))
+    rewrite(class_map(root, 10), lambda labels: Image.merge("RGB", [labels, labels, labels.point(lambda v: 255 - v)]))
     rewrite(image(root, 11), lambda picture: picture.convert("RGBA"), ".png")
     rewrite(image(root, 12), lambda picture: Image.new("RGB", (SIZE, SIZE), (9, 9, 9)))
     class_map(root, 13).write_bytes(class_map(root, 13).read_bytes()[:60])

@@ -87,7 +87,7 @@ def test_a_signal_to_the_one_process_that_was_typed_saves_all_and_the_run_goes_o
     assert "Traceback" not in said
     step = state_of(directory)["step"]
     assert 0 < step < 4000
-    again = start(tmp_path, *LONG, f"resume={directory}")
+    again = start(tmp_path, f"resume={directory}")
     wait_for_step(directory, len((directory / "metrics.jsonl").read_text().splitlines()) + 1, again)
     workers = workers_of(directory)
     again.kill()  # and nobody stays behind where even that process is gone

@@ -13,10 +13,13 @@ import numpy as np
 import pytest
 import torch
 from conftest import TINY_MAE
+from omegaconf import OmegaConf
 
 import mae_hydra
 from mae_hydra.commands import main
 from mae_hydra.experiment import export as module
+from mae_hydra.experiment.compose import compose_config
+from mae_hydra.experiment.construct import build
 from mae_hydra.experiment.launch import launch
 
 ONNX = ("onnx", "onnxscript", "onnxruntime")
@@ -91,6 +94,63 @@ def test_labels_are_the_most_likely_classes_and_the_auxiliary_head_stays_behind(
     with torch.no_grad():
         assert torch.equal(labels.long(), mae_hydra.load(runs / "upernet")(pictures(3)).argmax(1))
     assert not [name for name in program.state_dict() if "auxiliary" in name]
+
+
+SIZES = ["backbone.embed_dim=32", "backbone.depth=2", "backbone.num_heads=2", "backbone.out_indices=[1]"]
+WITH_HEADS = {
+    "segprobe": ["model=segprobe_vitt", *SIZES],
+    "fcn": ["model=segprobe_vitt", "head=fcn", "head.channels=8", *SIZES],
+    "classifier": ["model=classifier_vitt", *SIZES],
+    "probe": ["model=probe_vitt", *SIZES],
+}
+
+
+def untrained(path: Path, *words: str) -> Path:
+    """A checkpoint as a run writes it, of random weights and statistics."""
+    config = compose_config(words)
+    model = build(config.model, "model")
+    for name, values in model.state_dict().items():
+        if name.endswith("running_mean"):
+            values.normal_()
+    torch.save({"model": model.state_dict(), "config": OmegaConf.to_container(config, resolve=True)}, path)
+    return path
+
+
+@pytest.mark.parametrize("output", ["logits", "labels"])
+@pytest.mark.parametrize("name", WITH_HEADS)
+def test_every_model_with_a_head_is_exported_with_it(tmp_path, name, output):
+    """Tokens of the encoder were written instead, and said to be all there is."""
+    file = untrained(tmp_path / "model.pt", *WITH_HEADS[name])
+    words = [] if output == "logits" else ["--output", "labels"]  # logits unless something else is asked for
+    program, told = exported(file, tmp_path / "model.pt2", *words)
+    model = mae_hydra.load(file)
+    with torch.no_grad():
+        logits = model(pictures(3))
+        found = program(pictures(3))
+    assert told["output"] == output
+    assert len(told["class_names"]) == model.num_classes == logits.shape[1]
+    if output == "logits":
+        torch.testing.assert_close(found, logits, atol=1e-5, rtol=1e-5)
+    else:
+        assert found.dtype == (torch.uint8 if logits.ndim == 4 else torch.int64)
+        assert torch.equal(found.long(), logits.argmax(1))
+
+
+@onnx
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["segprobe", "classifier"])
+def test_models_with_other_heads_run_in_onnx(tmp_path, name):
+    file = untrained(tmp_path / "model.pt", *WITH_HEADS[name])
+    assert main(["export", str(file), str(tmp_path / "model.onnx"), "--check"]) == 0
+
+
+def test_set_adds_up(tmp_path, monkeypatch):
+    """Of two `--set` the first was dropped without a word."""
+    seen = []
+    monkeypatch.setattr(module, "export", lambda path, out, options, words: seen.extend(words) or sys.exit(0))
+    with pytest.raises(SystemExit):
+        main(["export", "x.pt", str(tmp_path / "y.pt2"), "--set", "a=1", "b=2", "--set", "c=3"])
+    assert seen == ["a=1", "b=2", "c=3"]
 
 
 def test_floats_are_taken_as_normalised_and_a_fixed_batch_refuses_another(runs, tmp_path):

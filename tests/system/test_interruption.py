@@ -63,12 +63,12 @@ def test_an_interrupted_run_goes_on_from_its_last_step_and_ends_like_an_unbroken
     process.send_signal(number)
     _, said = process.communicate(timeout=120)
     assert process.returncode == Interrupted.exit_code, said
-    assert f"resume={broken}" in said
+    assert f"To go on: python train.py resume={broken}" in said
     assert "Traceback" not in said
     assert read_status(broken)["state"] == "interrupted"
     assert 3 <= state_of(broken)["step"] < 40
 
-    finish(start(tmp_path, *LONG, f"resume={broken}"))
+    finish(start(tmp_path, f"resume={broken}"))  # it knows its own words
     status = read_status(broken)
     assert (status["state"], status["attempt"]) == ("completed", 2)
     for name, tensor in state_of(whole)["model"].items():

@@ -1,6 +1,7 @@
 """SIGKILL at any moment: the same command again ends like a run that nothing happened to, bit for bit."""
 
 import json
+import os
 import random
 import time
 from pathlib import Path
@@ -12,7 +13,8 @@ from forked import start
 from test_interruption import finish
 from torch.utils._pytree import tree_leaves
 
-KILLS = 10  # of each task: 20 in all
+KILLS = int(os.environ.get("KILLS", "10"))  # of each task; the long form: KILLS=50
+STEPS = 15 * KILLS
 EVERYTHING = [
     "data.num_workers=2",
     "data.batch_size=2",
@@ -24,10 +26,10 @@ EVERYTHING = [
     "resume=auto",
 ]
 TASKS = {
-    "pretrain": ["schedule.total=150", *(o for o in TINY_MAE if not o.startswith("data.num_workers"))],
+    "pretrain": [f"schedule.total={STEPS}", *(o for o in TINY_MAE if not o.startswith("data.num_workers"))],
     "segment": [
         "model=upernet_vitt",
-        "schedule.total=110",
+        f"schedule.total={STEPS * 11 // 15}",
         "backbone.drop_path_rate=0.3",
         *(o for o in TINY_UPERNET if not o.startswith("data.num_workers")),
     ],

@@ -8,7 +8,9 @@ import torch
 from conftest import TINY_MAE, TINY_UPERNET
 from torch import nn
 
-from mae_hydra.benchmark.estimate import activations
+from mae_hydra.batch_norm import loss_of_a_step
+from mae_hydra.benchmark.estimate import activations, activations_of_a_step, example_batch
+from mae_hydra.benchmark.memory import kept_bytes
 from mae_hydra.commands import main
 from mae_hydra.experiment.compose import compose_config
 from mae_hydra.experiment.construct import build
@@ -114,6 +116,30 @@ def test_recomputing_costs_the_blocks_forward_pass_once_more(train):
         return 2 * tokens * (4 + 4) * width**2 + 4 * tokens**2 * width
 
     assert again["flops_per_image"] - plain["flops_per_image"] == 2 * block(1 + 16, 32) + block(1 + 64, 16)
+
+
+MICRO_BATCHES = ["model=upernet_vitt", *TINY_UPERNET, "engine.global_batch=8", "data.batch_size=2"]
+
+
+@pytest.mark.slow
+def test_statistics_of_a_step_cost_the_encoders_forward_pass_once_more(train):
+    """And a plan tells beforehand what micro-batches do to batch normalisation; then there is nothing to say."""
+    plain, step = (planned(*MICRO_BATCHES, f"engine.batch_norm={word}") for word in ("micro", "step"))
+    (encoder,) = [part["flops"] for part in plain["parts"] if part["name"] == "encoder"]
+    assert step["flops_per_image"] - plain["flops_per_image"] == encoder
+    assert [warning for warning in plain["warnings"] if "batch normalisation sees 2 of a step's 8 images" in warning]
+    assert not [warning for warning in step["warnings"] if "batch normalisation" in warning]
+
+
+def test_memory_of_a_step_is_what_autograd_really_keeps_of_all_its_images():
+    model = build(compose_config(MICRO_BATCHES).model, "model").train()
+    found = activations_of_a_step(model, "fp32", 8)
+    parts = [example_batch(model, 2) for _ in range(4)]
+    features = sum(part.nbytes for part in model.features(example_batch(model, 8)))
+    head = found.of_step + features
+    assert head == pytest.approx(kept_bytes(lambda: loss_of_a_step(model, parts)), rel=0.05)
+    assert found.per_image + head / 8 == pytest.approx(activations(model, "fp32").per_image, rel=0.01)
+    assert found.of(2) == found.fixed + max(2 * found.per_image, found.of_step)
 
 
 @pytest.mark.slow

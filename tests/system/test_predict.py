@@ -1,5 +1,6 @@
 """`mae-hydra predict`, as it is typed, on pictures of every kind."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -75,6 +76,46 @@ def test_the_class_map_is_the_models_with_the_colours_of_the_data(run, photos):
     assert np.array_equal(np.array(picture.getpalette()).reshape(-1, 3)[: len(palette)], palette)
 
 
+def of_ade20k(run: Path, **data: object) -> dict:
+    """Say of a run that it was trained on maps that are stored in another way; gives its `meta`."""
+    for file in (run / "checkpoints").glob("*.pt"):
+        content = torch.load(file, weights_only=True)
+        content["config"]["data"] |= data
+        torch.save(content, file)
+    return content["meta"]
+
+
+@pytest.mark.parametrize(
+    ("data", "numbers"),
+    [
+        ({}, range(12)),
+        ({"reduce_zero_label": True}, range(1, 13)),
+        ({"reduce_zero_label": False, "values": {10 * k: k for k in range(12)} | {255: "ignore"}}, range(0, 120, 10)),
+    ],
+)
+def test_class_maps_can_be_written_as_the_data_set_stores_them_with_their_table(run, photos, data, numbers):
+    meta = of_ade20k(run, **data)
+    assert main(["predict", "run", "photos/x.jpg", "--out", "plain"]) == 0
+    assert main(["predict", "run", "photos/x.jpg", "--out", "stored", "--as-stored"]) == 0
+    plain, stored = (np.asarray(Image.open(f"{folder}/labels/x.png")) for folder in ("plain", "stored"))
+    assert np.array_equal(np.array(numbers)[plain], stored)
+    colours = [np.asarray(Image.open(f"{folder}/labels/x.png").convert("RGB")) for folder in ("plain", "stored")]
+    assert np.array_equal(*colours)
+    for folder, expected in (("plain", range(12)), ("stored", numbers)):
+        table = json.loads(Path(folder, "labels/classes.json").read_text())
+        assert table == {"names": meta["class_names"], "palette": meta["palette"], "stored": list(expected)}
+
+
+def test_maps_of_other_numbers_are_not_written_beside_those_that_are_there(run, photos, capsys):
+    of_ade20k(run, reduce_zero_label=True)
+    assert main(["predict", "run", "photos/x.jpg", "--out", "out"]) == 0
+    words = ["predict", "run", "photos/x.png", "--out", "out", "--as-stored"]
+    assert main(words) == 1
+    assert "tells of other classes or other numbers" in capsys.readouterr().err
+    assert main([*words, "--overwrite"]) == 0
+    assert json.loads(Path("out/labels/classes.json").read_text())["stored"] == list(range(1, 13))
+
+
 @pytest.mark.parametrize("inference", ["slide", "multiscale_flip"])
 def test_probabilities_are_sorted_and_agree_with_the_class_map(run, photos, inference):
     words = ["--out", "out", "--probabilities", "--inference", inference]
@@ -105,7 +146,7 @@ def test_nothing_is_overwritten_unasked(run, photos, capsys):
 def test_what_was_stopped_goes_on_with_what_is_missing(run, photos, capsys):
     words = ["predict", "run", "photos/*.png", "--out", "out"]
     assert main([*words, "--limit", "2"]) == 0
-    first = {path: path.stat().st_mtime_ns for path in Path("out/labels").iterdir()}
+    first = {path: path.stat().st_mtime_ns for path in Path("out/labels").glob("*.png")}
     next(Path("out/overlays").iterdir()).unlink()  # stopped in the middle of a picture
     capsys.readouterr()
     assert main([*words, "--skip-existing"]) == 0
@@ -140,7 +181,7 @@ def test_a_picture_beyond_pillows_own_limit_is_read(run, photos, monkeypatch):
 
 def test_patterns_limits_and_repeated_files(run, photos, capsys):
     assert main(["predict", "run", "photos/*.png", "photos/x.png", "--out", "out", "--limit", "3"]) == 0
-    assert len(list(Path("out/labels").iterdir())) == 3
+    assert len(list(Path("out/labels").glob("*.png"))) == 3
 
 
 @pytest.mark.slow

@@ -12,7 +12,6 @@ from test_interruption import finish, state_of
 
 from mae_hydra.experiment.status import read_status
 
-# Batch normalisation on the CPU is of each process's own images; over several numbers of them only a MAE is the same.
 MAE = [*TINY_MAE, "engine.global_batch=4", "data.batch_size=2", "checkpoint.every=2", "engine.clip_grad=0.5"]
 UPERNET = ["model=upernet_vitt", *TINY_UPERNET, "engine.global_batch=8", "data.batch_size=2", "engine.devices=2"]
 
@@ -53,6 +52,17 @@ def test_sharded_training_is_that_of_whole_replicas(tmp_path, model):
     for name, value in results[1].items():
         if not name.startswith("perf"):
             assert results[0][name] == pytest.approx(value, rel=1e-3, abs=1e-6), name
+
+
+WITHOUT_DRAWS = ["backbone.drop_path_rate=0", "head.dropout=0", "model.auxiliary.dropout=0"]
+
+
+@pytest.mark.slow
+def test_statistics_of_a_step_train_the_same_upernet_on_any_number_of_processes(tmp_path):
+    """Two processes with two micro-batches each, sharded, and one with all images at once."""
+    same = ["model=upernet_vitt", *TINY_UPERNET, *WITHOUT_DRAWS, "engine.global_batch=8", "engine.ema_decay=0.9"]
+    cut = ["engine.devices=2", "engine.parallel=fsdp", "engine.batch_norm=step", "data.batch_size=2"]
+    assert_same(train(tmp_path, "two", *same, *cut), train(tmp_path, "one", *same, "data.batch_size=8"))
 
 
 SIX = [*MAE, "engine.global_batch=6", "data.batch_size=6", "engine.ema_decay=0.9"]

@@ -4,10 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-import yaml
 from conftest import TINY_MAE
 
-from mae_hydra.experiment.status import Status, read_status, write_json
+from mae_hydra.experiment.status import read_status
 
 ONE_STEP = [*TINY_MAE, "schedule.total=1", "schedule.warmup=0"]
 
@@ -54,21 +53,6 @@ def test_a_job_of_another_configuration_is_refused_and_marked_and_stays_as_it_wa
     assert "optimizer.lr" in row["error"]
     assert (job / "results.json").read_bytes() == before
     assert read_status(job)["state"] == "completed"
-
-
-@pytest.mark.slow
-def test_a_directory_in_which_another_process_trains_is_left_alone(train, tmp_path, capfd):
-    assert train(*ONE_STEP, "hydra.run.dir=outputs/a") == 0
-    status = Status(Path("outputs/a"), yaml.safe_load(Path("outputs/a/config.yaml").read_text()), [])
-    write_json(status.path, status.content | {"pid": 1})  # init is always alive
-    assert train(*ONE_STEP, "resume=outputs/a") == 1
-    assert "is being trained by process 1" in capfd.readouterr().err
-
-
-def json_config(run: Path) -> dict:
-    import yaml
-
-    return yaml.safe_load((run / "config.yaml").read_text())
 
 
 @pytest.mark.slow

@@ -1,13 +1,16 @@
 """What a run leaves in its directory."""
 
+import errno
 import json
+import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from mae_hydra.tracking import LocalFiles
+from mae_hydra.tracking import LocalFiles, local
 from mae_hydra.types import Evaluation, Picture
 
 
@@ -16,6 +19,7 @@ def lines(run_dir: Path) -> list[dict]:
 
 
 def started(run_dir: Path, step: int = 0) -> LocalFiles:
+    run_dir.mkdir(exist_ok=True)
     files = LocalFiles()
     files.start(run_dir, {}, step)
     return files
@@ -95,3 +99,88 @@ def test_pictures_and_tables_are_the_latest_of_their_name(tmp_path):
 def test_numbers_of_numpy_are_written_as_numbers(tmp_path, value, written):
     started(tmp_path).scalars(1, {"x": value})
     assert lines(tmp_path)[0]["x"] == written
+
+
+class Disk:
+    """Fails while it is `full`, for every file of a run."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.full = False
+        originals = local.GrowingFile.write, local._write_whole
+
+        def write(file: local.GrowingFile) -> None:
+            if self.full:
+                file.error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            else:
+                originals[0](file)
+
+        def write_whole(path: Path, content: bytes) -> None:
+            if self.full:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            originals[1](path, content)
+
+        monkeypatch.setattr(local.GrowingFile, "write", write)
+        monkeypatch.setattr(local, "_write_whole", write_whole)
+
+
+def run_through(files: LocalFiles, disk: Disk | None, full: range) -> None:
+    for step in range(1, 13):
+        if disk is not None:
+            disk.full = step in full
+        files.scalars(step, {"train/loss": 1 / step})
+        if step % 4 == 0:
+            picture = Picture(np.full((4, 6, 3), step, np.uint8))
+            files.evaluation(step, "seg", Evaluation({"mIoU": step}, {"sheet": picture}, {"classes": [{"IoU": step}]}))
+    if disk is not None:
+        disk.full = 13 in full
+    files.finish("completed", {"val/mIoU": 12.0})
+
+
+def contents(run_dir: Path) -> dict[str, bytes]:
+    return {p.relative_to(run_dir).as_posix(): p.read_bytes() for p in run_dir.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("full", [range(3, 6), range(4, 5), range(1, 12), range(8, 13)], ids=str)
+def test_a_disk_that_was_full_for_a_while_costs_nothing(tmp_path, monkeypatch, capsys, full):
+    run_through(started(tmp_path / "whole_run"), None, full)
+    broken = started(tmp_path / "broken_run")
+    run_through(broken, Disk(monkeypatch), full)
+    assert contents(tmp_path / "broken_run") == contents(tmp_path / "whole_run")
+    assert broken.missing == ""
+    said = capsys.readouterr()
+    assert said.err.count("metrics.jsonl cannot be written (No space left on device); it is kept") == 1
+    assert said.out.count("metrics.jsonl could be written now, and nothing of it is missing") == 1
+
+
+def test_what_the_disk_never_took_is_said_and_kept_elsewhere(tmp_path, monkeypatch, capsys):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "elsewhere"))
+    run_through(started(tmp_path / "whole_run"), None, range(0))
+    files = started(tmp_path / "broken_run")
+    run_through(files, Disk(monkeypatch), range(6, 14))
+    names = "metrics.jsonl, figures/sheet.png, tables/classes.json, results.json"
+    assert f"{tmp_path / 'broken_run'} lacks {names} (No space left on device); it is kept in" in files.missing
+    assert files.missing in capsys.readouterr().err
+    [kept] = (tmp_path / "elsewhere").iterdir()
+    assert contents(tmp_path / "broken_run") | contents(kept) == contents(tmp_path / "whole_run")
+
+
+def test_a_picture_that_cannot_be_drawn_costs_no_score(tmp_path, capsys):
+    files = started(tmp_path)
+    files.evaluation(5, "seg", Evaluation({"mIoU": 1.0}, {"odd": Picture(np.zeros((2, 2, 7), np.float64))}))
+    assert lines(tmp_path) == [{"step": 5, "val/mIoU": 1.0}]
+    assert "figures/odd.png cannot be written" in capsys.readouterr().err
+    files.evaluation(6, "seg", Evaluation({"mIoU": 2.0}, {"odd": Picture(np.zeros((2, 2, 3), np.uint8))}))
+    files.finish("completed", {})
+    assert (tmp_path / "figures/odd.png").is_file()
+    assert "figures/odd.png could be written now" in capsys.readouterr().out
+
+
+def test_a_resumed_run_keeps_the_lines_behind_a_damaged_one_and_says_so(tmp_path, capsys):
+    rows = [{"step": step, "train/loss": step / 100} for step in (10, 20, 30, 40)]
+    written = [json.dumps(row).encode() + b"\n" for row in rows]
+    damage = [b'{"step": 15, "tra\n', b"\0" * 100 + b"\n", b"\xff\xfe\n"]
+    (tmp_path / "metrics.jsonl").write_bytes(b"".join([written[0], *damage, *written[1:]]))
+    started(tmp_path, step=30).scalars(40, {"train/loss": 9.0})
+    assert lines(tmp_path) == [*rows[:3], {"step": 40, "train/loss": 9.0}]
+    assert f"note: 3 damaged lines of {tmp_path / 'metrics.jsonl'} cannot be read" in capsys.readouterr().out

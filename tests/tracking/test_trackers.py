@@ -56,6 +56,18 @@ def test_a_failing_tracker_is_dropped_with_one_warning_and_stops_nothing(capsys,
     assert capsys.readouterr().err == warning
 
 
+@pytest.mark.parametrize("method", ["start", "scalars", "evaluation"])
+def test_the_runs_own_trackers_are_told_everything_to_the_end(capsys, method):
+    own, other = Remembers(fails_in=method), Remembers()
+    trackers = Trackers([other], own=[own])
+    tell_everything(trackers)
+    trackers.scalars(7, {})
+    told = [*EVERYTHING, ("scalars", 7, {})]
+    assert other.told == told
+    assert own.told == [each for each in told if each[0] != method]
+    assert capsys.readouterr().err.count("warning: Remembers failed (the server is gone); it is told what follows") == 1
+
+
 def test_a_keyboard_interrupt_is_not_the_trackers():
     class Interrupted(Remembers):
         def scalars(self, *_):

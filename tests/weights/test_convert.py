@@ -192,11 +192,15 @@ def test_a_mistake_is_one_sentence_and_nothing_is_written(folder, capsys, comman
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_an_output_is_replaced_when_asked(folder):
+def test_an_output_is_replaced_when_asked_and_what_else_was_there_is_kept(folder, capsys):
     (folder / "out").mkdir()
     (folder / "out" / "old").write_text("old")
     assert main(["convert", "full.pth", "out", "--to", "huggingface", "--overwrite", *MAE_HEADS]) == 0
     assert sorted(path.name for path in (folder / "out").iterdir()) == ["config.json", "model.safetensors"]
+    assert "kept  out.old: the folder that was there" in capsys.readouterr().out
+    assert (folder / "out.old" / "old").read_text() == "old"  # nobody asked for its end
+    assert main(["convert", "full.pth", "out", "--to", "huggingface", "--overwrite", *MAE_HEADS]) == 0
+    assert sorted(path.name for path in folder.iterdir() if path.name.startswith((".", "out"))) == ["out", "out.old"]
 
 
 @pytest.mark.slow

@@ -5,9 +5,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from rich.console import Console
 from rich.table import Table
 from torch.profiler import ProfilerActivity, profile, record_function, schedule
+
+from mae_hydra.terminal import plain_console
 
 WAIT, WARM_UP = 2, 1  # the first steps start loading processes and fill caches; they say nothing of the later ones
 ROWS = 20
@@ -37,12 +38,16 @@ def profiling(num_steps: int | None, run_dir: Path) -> Iterator[Callable[[], Non
     def write(profiler: profile) -> None:
         order = "self_cuda_time_total" if on_cuda else "self_cpu_time_total"
         table = profiler.key_averages().table(sort_by=order, row_limit=ROWS, max_name_column_width=48)
-        (folder / "table.txt").write_text(table)
-        profiler.export_chrome_trace(str(folder / "trace.json"))
         found = _stages(profiler, num_steps)
-        with open(folder / "stages.txt", "w") as file:
-            Console(file=file, width=80).print(found)
-        Console().print(found)
+        plain_console().print(found)
+        try:
+            (folder / "table.txt").write_text(table)
+            with open(folder / "stages.txt", "w") as file:
+                plain_console(file=file, width=80).print(found)
+            profiler.export_chrome_trace(str(folder / "trace.json"))
+        except (OSError, RuntimeError) as error:  # a full disk is no reason to stop training
+            print(f"warning: {folder} could not be written ({error})")
+            return
         print(
             f"operators: {folder / 'table.txt'}; {folder / 'trace.json'} can be opened in chrome://tracing or Perfetto"
         )

@@ -1,0 +1,71 @@
+"""Whether the labels of a data set can mean what is configured, and whether they name the classes of the model."""
+
+import logging
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from mae_hydra.data import ImageData, check_labels
+from mae_hydra.distributed import broadcast_object, is_main
+from mae_hydra.errors import UserError
+from mae_hydra.weights import MAPPED, Checkpoint, have_names, names_of, order_of
+from mae_hydra.weights.adapt import CLASSIFIERS
+
+log = logging.getLogger("mae_hydra")
+
+
+def say_doubts(data: ImageData, *, training: bool = True) -> None:
+    """Look at a sample of the class maps: nonsense is a UserError in every process, doubt a line on the console."""
+    verdict: list[str] | UserError = []
+    if is_main():
+        try:
+            verdict = check_labels(data, training=training)
+        except UserError as error:
+            verdict = error
+    verdict = broadcast_object(verdict)
+    if isinstance(verdict, UserError):
+        raise verdict
+    say(verdict, "warning")
+
+
+def say(lines: list[str], word: str) -> None:
+    """To the console and the log; by the main process only."""
+    for line in lines if is_main() else ():
+        log.warning(line)
+        print(f"{word}: {line}", flush=True)
+
+
+def named_by(checkpoint: Checkpoint, data: ImageData) -> ImageData:
+    """`data` with the names of the model's classes where it has none itself."""
+    names = names_of(checkpoint)
+    nameless = data.class_names and not have_names(data.class_names)
+    return replace(data, class_names=tuple(names)) if nameless and len(names) == data.num_classes else data
+
+
+@torch.no_grad()
+def match_classes(model: Any, checkpoint: Checkpoint, data: ImageData) -> None:
+    """Give the last layers of `model`, which came from `checkpoint`, the order in which the data name the same classes.
+
+    UserError where they are others, or not as many.
+    """
+    if getattr(model, "num_classes", data.num_classes) != data.num_classes:
+        raise UserError(
+            f"the model knows {model.num_classes} classes, the data have {data.num_classes}; use the data set it was "
+            f"trained on (data=…), or data.num_classes={model.num_classes} where the labels are the same"
+        )
+    try:
+        order = order_of(names_of(checkpoint), data.class_names)
+    except ValueError as error:
+        where = "classes.json" if data.target == "map" else "the class folders, or data.classes"
+        raise UserError(
+            f"the classes of the model are not those of the data, {error}: use the data set it was trained on "
+            f"(data=…), or where they are the same under other names, call the data's by the model's ({where})"
+        ) from error
+    if order is None:
+        return
+    weights = model.state_dict()
+    for name in CLASSIFIERS:
+        if name in weights and name in checkpoint.tensors:
+            weights[name].copy_(checkpoint.tensors[name][order])
+    say([f"model and data name {MAPPED}"], "note")

@@ -1,0 +1,58 @@
+"""Talking to people: what they are told is text and no markup, and nobody having to hear it stops nothing."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def plain_console(**options: Any) -> "Console":
+    """A console of rich that takes every text as it stands: `[/x]` is no markup, `:car:` no picture."""
+    from rich.console import Console
+
+    return Console(**{"markup": False, "emoji": False, "highlight": False} | options)
+
+
+class _Lasting:
+    """A stream that lets go what cannot be written, and is otherwise the one that it stands for."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            try:
+                self._stream.write(text)
+            except UnicodeEncodeError:  # a file name that is no text, or a terminal that knows few letters
+                encoding = self._stream.encoding
+                self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        return len(text)
+
+    def writelines(self, lines: Any) -> None:
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def lasting_streams() -> Iterator[None]:
+    """Within, `print` cannot fail: the terminal may be closed, the reader of a pipe gone, the disk of a log full."""
+    before = sys.stdout, sys.stderr
+    wrapped: list[Any] = [stream if stream is None else _Lasting(stream) for stream in before]
+    sys.stdout, sys.stderr = wrapped
+    try:
+        yield
+    finally:
+        for stream in wrapped:
+            if stream is not None:
+                stream.flush()
+        sys.stdout, sys.stderr = before

@@ -1,0 +1,36 @@
+"""Every value of every recipe and option: none changes unseen, and the published ones are as they were published."""
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from values import GOLDEN, options, text, values_of
+
+PUBLISHED = yaml.safe_load(Path(__file__).with_name("published.yaml").read_text())
+NOT_FROM_A_PAPER = ("demo_", "crossmae_", "segprobe_")  # what they take over from others is looked at there
+ROWS = [(recipe, row) for row in PUBLISHED for recipe in row["recipes"]]
+
+
+def test_no_value_changes_unseen():
+    """After a change that is meant: `python tests/conf/values.py`, and read what differs as a table."""
+    before, now = GOLDEN.read_text().splitlines(), text().splitlines()
+    changes = list(difflib.unified_diff(before, now, "values.txt", "conf/", n=1, lineterm=""))
+    assert not changes, "\n".join(changes)
+
+
+@pytest.mark.parametrize(("recipe", "row"), ROWS, ids=[f"{recipe}-{row['source'][:40]}" for recipe, row in ROWS])
+def test_a_recipe_holds_the_published_values(recipe: str, row: dict[str, Any]) -> None:
+    values = values_of(f"+experiment={recipe}", *row.get("words", ()))
+    missing = object()
+    wrong = {key: values.get(key, missing) for key, value in row["values"].items() if values.get(key, missing) != value}
+    assert not wrong, f"{row['source']}: {wrong}"
+
+
+def test_every_recipe_of_a_paper_has_its_source():
+    recipes = {word.partition("=")[2] for word in options("experiment")}
+    sourced = {recipe for recipe, _ in ROWS}
+    left = {recipe for recipe in recipes - sourced if not recipe.startswith(NOT_FROM_A_PAPER)}
+    assert left == {"classifier_vith_imagenet_448"}  # its recipe was not published
+    assert sourced <= recipes

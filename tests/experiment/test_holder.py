@@ -1,0 +1,252 @@
+"""Who holds a run directory: never two living processes at once, and never for ever one that is gone."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from mae_hydra.experiment import holder
+from mae_hydra.experiment.holder import Refused, holding, is_held
+
+ROOT = Path(__file__).parents[2]
+HOLD = """
+import sys, time
+from pathlib import Path
+from mae_hydra.experiment import holder
+holder.LOCK_PATIENCE = holder.BEAT = 0.05
+try:
+    with holder.holding(Path(sys.argv[1])):
+        print("held", flush=True)
+        sys.stdin.read()
+except holder.Refused:
+    print("refused", flush=True)
+"""
+
+
+@pytest.fixture(autouse=True)
+def in_a_hurry(monkeypatch):
+    """Waiting as in real life, in hundredths of a second."""
+    monkeypatch.setattr(holder, "BEAT", 0.02)
+    monkeypatch.setattr(holder, "PATIENCE", 0.3)
+    monkeypatch.setattr(holder, "LOCK_PATIENCE", 0.1)
+
+
+def process(directory: Path, program: str = HOLD) -> subprocess.Popen:
+    """One that holds `directory` until its input is closed; says whether it does."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", textwrap.dedent(program), str(directory)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True)
+
+
+def beat_of(directory: Path, **told: object) -> None:
+    """A heartbeat that another machine left, under the next number."""
+    number = max(holder._numbers(directory), default=0) + 1
+    content = {"host": "nodeA", "pid": 1, "since": "2026-01-01 00:00:00", "boot": "of another machine", "token": "a"}
+    (directory / f".heartbeat-{number}").write_bytes(json.dumps(content | told).encode().ljust(holder.SIZE))
+
+
+def elsewhere(monkeypatch) -> None:
+    """As seen from another machine whose file system does not hand locks on."""
+    monkeypatch.setattr(holder, "boot_id", lambda: "of this machine")
+    monkeypatch.setattr(holder.fcntl, "flock", lambda *_: None)
+
+
+def test_a_directory_is_held_by_one_process_and_told_by_whom(tmp_path):
+    with process(tmp_path) as other:
+        assert other.stdout.readline() == "held\n"
+        assert is_held(tmp_path)
+        with (
+            pytest.raises(Refused, match=f"being trained by process {other.pid} on .* since 2.* stop it"),
+            holding(tmp_path),
+        ):
+            pass
+        other.kill()
+        other.wait()
+        assert not is_held(tmp_path)
+        with holding(tmp_path):  # at once: the kernel has let go of the lock
+            assert is_held(tmp_path)
+    assert not is_held(tmp_path)
+
+
+def test_of_many_that_start_in_the_same_moment_one_holds(tmp_path):
+    with process(tmp_path) as a, process(tmp_path) as b, process(tmp_path) as c:
+        said = sorted(each.stdout.readline() for each in (a, b, c))
+        assert said == ["held\n", "refused\n", "refused\n"]
+
+
+def test_a_stopped_process_still_holds(tmp_path):
+    with process(tmp_path) as other:
+        assert other.stdout.readline() == "held\n"
+        other.send_signal(signal.SIGSTOP)
+        assert is_held(tmp_path)
+        with pytest.raises(Refused), holding(tmp_path):
+            pass
+        other.send_signal(signal.SIGCONT)
+
+
+def test_what_was_forked_does_not_hold_on_after_the_process_is_killed(tmp_path):
+    """Loading processes outlive a killed training for a moment."""
+    forking = HOLD.replace('print("held"', 'import os; os.fork() or time.sleep(30); print("held"')
+    with process(tmp_path, forking) as other:
+        assert other.stdout.readline() == "held\n"
+        other.kill()
+        other.wait()
+        with holding(tmp_path):
+            pass
+
+
+def test_processes_that_belong_to_the_holder_hold_with_it(tmp_path):
+    sharing = """
+    import subprocess, sys, time
+    from pathlib import Path
+    from mae_hydra.experiment import holder
+    with holder.holding(Path(sys.argv[1])) as shared:
+        child = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+        subprocess.Popen(child, stdin=sys.stdin, stdout=subprocess.DEVNULL, pass_fds=shared)
+        print("held", flush=True)
+        time.sleep(60)
+    """
+    with process(tmp_path, sharing) as other:
+        assert other.stdout.readline() == "held\n"
+        other.kill()
+        other.wait()
+        with pytest.raises(Refused), holding(tmp_path):  # its worker may still be writing
+            pass
+        other.stdin.close()
+        holder.LOCK_PATIENCE = 5
+        with holding(tmp_path):
+            pass
+
+
+def test_a_holder_on_another_machine_is_gone_once_its_heartbeat_has_stopped(tmp_path, capfd):
+    beat_of(tmp_path)
+    began = time.monotonic()
+    with holding(tmp_path):
+        assert time.monotonic() - began >= holder.PATIENCE
+        assert [path.name for path in tmp_path.glob(".heartbeat-*")] == [".heartbeat-2"]
+    assert "was last held by process 1 on nodeA since 2026-01-01" in capfd.readouterr().out
+    began = time.monotonic()
+    with holding(tmp_path):  # it was let go in order
+        assert time.monotonic() - began < holder.PATIENCE
+
+
+def test_a_holder_on_another_machine_that_lives_is_never_joined(tmp_path, monkeypatch):
+    with holding(tmp_path):
+        elsewhere(monkeypatch)
+        with pytest.raises(Refused, match=f"being trained by process {os.getpid()}"), holding(tmp_path):
+            pass
+
+
+def test_of_two_machines_that_take_over_at_once_one_holds(tmp_path, monkeypatch):
+    elsewhere(monkeypatch)
+    beat_of(tmp_path)
+    held, refused, together = [], [], threading.Barrier(4)
+
+    def take() -> None:
+        together.wait()
+        try:
+            with holding(tmp_path):
+                held.append(1)
+                time.sleep(1)
+        except Refused:
+            refused.append(1)
+
+    threads = [threading.Thread(target=take) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(held), len(refused)) == (1, 3)
+
+
+def test_containers_of_one_name_in_which_every_process_is_the_first_are_told_apart(tmp_path, monkeypatch):
+    """The host and the process id are ours, and yet it is another machine."""
+    beat_of(tmp_path, host=holder.socket.gethostname(), pid=os.getpid())
+    began = time.monotonic()
+    with holding(tmp_path):
+        assert time.monotonic() - began >= holder.PATIENCE
+
+
+def test_a_clock_that_goes_backwards_confuses_nothing(tmp_path, monkeypatch):
+    now = iter(range(2_000_000_000, 0, -1000))
+    monkeypatch.setattr(holder.time, "time", lambda: float(next(now)))
+    beat_of(tmp_path)
+    began = time.monotonic()
+    with holding(tmp_path):
+        assert holder.PATIENCE <= time.monotonic() - began < 10 * holder.PATIENCE
+        assert is_held(tmp_path)
+        with pytest.raises(Refused), holding(tmp_path):
+            pass
+    assert not is_held(tmp_path)
+
+
+def test_what_a_former_holder_writes_late_confuses_nobody(tmp_path):
+    """A rename, or a write, that arrives on the file system when another process has taken over long since."""
+    beat_of(tmp_path)
+    former = (tmp_path / ".heartbeat-1").read_bytes()
+    with holding(tmp_path):
+        (tmp_path / ".late").write_bytes(former)
+        os.replace(tmp_path / ".late", tmp_path / ".heartbeat-1")
+        time.sleep(3 * holder.BEAT)
+        assert is_held(tmp_path)
+        assert max(holder._numbers(tmp_path)) == 2
+    assert not is_held(tmp_path)
+
+
+def test_a_holder_that_was_taken_for_dead_ends_without_another_write(tmp_path):
+    waking = HOLD.replace("sys.stdin.read()", "time.sleep(30); Path(sys.argv[1], 'written').touch()")
+    with process(tmp_path, waking) as other:
+        assert other.stdout.readline() == "held\n"
+        beat_of(tmp_path)  # another machine has taken over
+        assert other.wait(10) == 1
+    assert not (tmp_path / "written").exists()
+
+
+def test_a_holder_killed_on_this_machine_is_replaced_at_once(tmp_path, monkeypatch):
+    beat_of(tmp_path, boot=holder.boot_id())
+    began = time.monotonic()
+    with holding(tmp_path):
+        assert time.monotonic() - began < holder.PATIENCE
+
+
+def test_without_locks_even_a_holder_on_this_machine_is_looked_at(tmp_path, monkeypatch):
+    beat_of(tmp_path, boot=holder.boot_id())
+    monkeypatch.setattr(holder.fcntl, "flock", lambda *_: (_ for _ in ()).throw(OSError("not supported")))
+    began = time.monotonic()
+    with holding(tmp_path):
+        assert time.monotonic() - began >= holder.PATIENCE
+        assert is_held(tmp_path)
+    assert not is_held(tmp_path)
+
+
+def test_a_state_is_shown_without_waiting_and_not_for_ever(tmp_path, monkeypatch):
+    beat_of(tmp_path)
+    began = time.monotonic()
+    assert is_held(tmp_path) is False  # there is no lock file: nobody of this program
+    (tmp_path / ".lock").touch()
+    assert is_held(tmp_path)
+    assert time.monotonic() - began < holder.PATIENCE
+    long_ago = time.time() - 2 * holder.LONG_SILENCE
+    os.utime(tmp_path / ".heartbeat-1", (long_ago, long_ago))
+    assert not is_held(tmp_path)
+
+
+def test_a_disk_that_is_full_for_a_while_costs_no_more_than_a_heartbeat(tmp_path, monkeypatch):
+    with holding(tmp_path):
+        before = (tmp_path / ".heartbeat-1").read_bytes()
+        pwrite, full = os.pwrite, [True]
+        monkeypatch.setattr(
+            os, "pwrite", lambda *a: (_ for _ in ()).throw(OSError(28, "full")) if full[0] else pwrite(*a)
+        )
+        time.sleep(4 * holder.BEAT)
+        assert (tmp_path / ".heartbeat-1").read_bytes() == before
+        full[0] = False
+        time.sleep(6 * holder.BEAT)
+        assert (tmp_path / ".heartbeat-1").read_bytes() != before

@@ -1,0 +1,176 @@
+"""`resume=<run directory>` is the run's own command line; and what stands in a file makes nobody do anything."""
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+from mae_hydra.errors import UserError
+from mae_hydra.experiment import resuming
+from mae_hydra.experiment.resuming import expanded, lasting, moved, refuse_foreign, to_go_on, word
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """What a run leaves of its command line."""
+    directory = tmp_path / "outputs/run"
+    directory.mkdir(parents=True)
+    record(directory, "model=mae_vitt", "data.num_workers=2", "optimizer.lr=0.1")
+    return directory
+
+
+def record(directory: Path, *words: str, command: tuple[str, ...] = (), before: Path | None = None) -> None:
+    (directory / "overrides.yaml").write_text(yaml.safe_dump(list(words)))
+    told = {"command": ["python", "train.py", *command], "folder": str(directory.parent.parent)}
+    (directory / "environment.json").write_text(json.dumps(told))
+    (directory / "config.yaml").write_text(yaml.safe_dump({"paths": {"run_dir": str(before or directory)}}))
+
+
+def test_the_directory_alone_is_enough(run):
+    assert expanded([f"resume={run}"]) == [
+        "model=mae_vitt", "data.num_workers=2", "optimizer.lr=0.1", f"resume={run}",
+    ]  # fmt: skip
+
+
+def test_words_of_ones_own_go_on_top(run):
+    assert expanded([f"resume={run}", "data.num_workers=0", "tags=[a]"]) == [
+        "model=mae_vitt", "optimizer.lr=0.1", f"resume={run}", "data.num_workers=0", "tags=[a]",
+    ]  # fmt: skip
+
+
+def test_a_group_that_is_chosen_anew_takes_the_words_for_it_along(run):
+    record(run, "evaluation=pretrain", "evaluation.validation.every=7", "logger=wandb", "logger.wandb.project=p")
+    assert expanded([f"resume={run}", "evaluation=none"]) == [
+        "logger=wandb", "logger.wandb.project=p", f"resume={run}", "evaluation=none",
+    ]  # fmt: skip
+    assert "logger.wandb.project=p" in expanded([f"resume={run}", "logger=wandb"])  # the same choice again
+
+
+@pytest.mark.parametrize("words", [["resume=auto"], ["resume=never"], ["resume=null"], ["resume=nowhere"], ["seed=1"]])
+def test_without_a_directory_a_command_line_stays_as_it_is(run, words):
+    assert expanded(words) == words
+    assert resuming.source is None
+
+
+def test_a_sweep_takes_no_words_of_a_run(run):
+    words = ["-m", "seed=1,2", f"resume={run}"]
+    assert expanded(words) == words
+
+
+def test_how_to_begin_is_not_recorded_and_not_taken(run):
+    assert lasting(["resume=outputs/a", "resume_data=changed", "seed=1"]) == ["seed=1"]
+    record(run, "resume=/old/place", "resume_data=changed", "seed=1")
+    assert expanded([f"resume={run}"]) == ["seed=1", f"resume={run}"]
+
+
+def test_words_for_hydra_itself_are_not_taken(run):
+    acting = [
+        "hydra.callbacks.x._target_=os.system",
+        "+hydra.job.env_set.A=1",
+        "hydra/launcher=joblib",
+        "++hydra.mode=x",
+    ]
+    record(run, *acting, "seed=1")
+    assert expanded([f"resume={run}"]) == ["seed=1", f"resume={run}"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"\xff\xfe", b"seed: 1", b"- 1\n- 2", b"[", b"- [a]", b"!!python/object/apply:os.system ['touch x']", b"[" * 2000],
+)
+def test_overrides_that_are_none_are_one_sentence(run, content):
+    (run / "overrides.yaml").write_bytes(content)
+    with pytest.raises(UserError, match=r"overrides.yaml does not hold a run's overrides.*whole command line"):
+        expanded([f"resume={run}"])
+
+
+@pytest.mark.parametrize("recorded", ["seed=1,2", "seed=range(3)", "seed", "a=b=c", "=", "a=[", "--multirun", "-m"])
+def test_a_word_that_is_none_of_a_single_run_is_one_sentence(run, recorded):
+    record(run, recorded)
+    with pytest.raises(UserError, match=r"overrides\.yaml holds"):
+        expanded([f"resume={run}"])
+
+
+HOSTILE = [
+    {"model": {"_target_": "os.system", "command": "touch x"}},
+    {"optimizer": {"_target_": "torch.distributed.elastic.multiprocessing.subprocess_handler.SubprocessHandler"}},
+    {"evaluation": {"a": [{"b": {"_target_": "antigravity.geohash"}}]}},
+    {"data": {"_target_": ["mae_hydra.data.scenes"]}},
+    {"data": {"_target_": "mae_hydra_evil.x"}},
+    {"notes": {"_target_": "subprocess.Popen"}, "model": "${notes}"},
+]
+
+
+@pytest.mark.parametrize("config", HOSTILE, ids=str)
+def test_what_a_file_would_have_built_is_refused_by_name(run, config):
+    with pytest.raises(UserError, match=r"_target_ = .* comes from .* is not built from a file"):
+        refuse_foreign(OmegaConf.create(config), run, [f"resume={run}"])
+
+
+def test_what_is_ours_trusted_or_typed_is_built(run, monkeypatch):
+    monkeypatch.setenv("MAE_HYDRA_TRUST", "ours")
+    nodes = ["mae_hydra.models.MAE", "ours.model.Net", "torch.optim.SGD"]
+    config = OmegaConf.create({str(number): {"_target_": name} for number, name in enumerate(nodes)})
+    refuse_foreign(config, run, ["optimizer._target_=torch.optim.SGD"])
+
+
+def test_option_files_of_ones_own_come_along(run, tmp_path):
+    folder = tmp_path / "own"
+    (folder / "experiment").mkdir(parents=True)
+    (folder / "experiment/mine.yaml").write_text("# @package _global_\nseed: 5\n")
+    record(run, "+experiment=mine", command=("--config-dir", "own", "+experiment=mine"))
+    search = f"hydra.searchpath=['file://{folder}']"
+    assert expanded([f"resume={run}"]) == [search, "+experiment=mine", f"resume={run}"]
+    given = expanded(["--config-dir", "other", f"resume={run}"])
+    assert given == ["+experiment=mine", "--config-dir", "other", f"resume={run}"]
+
+
+@pytest.mark.parametrize(
+    "acting",
+    [
+        "hydra: {callbacks: {x: {_target_: os.system}}}",
+        "hydra: {job: {env_set: {MAE_HYDRA_TRUST: evil}}}",
+        "hydra: {job_logging: {handlers: {x: {(): subprocess.Popen}}}}",
+    ],
+)
+def test_option_files_from_a_record_that_would_act_are_refused(run, tmp_path, acting):
+    folder = tmp_path / "own"
+    (folder / "experiment").mkdir(parents=True)
+    (folder / "experiment/mine.yaml").write_text(f"# @package _global_\n{acting}\n")
+    record(run, "+experiment=mine", command=(f"--config-dir={folder}", "+experiment=mine"))
+    with pytest.raises(UserError, match=r"set hydra\..* not taken from a file: name their folder"):
+        expanded([f"resume={run}"])
+
+
+def test_a_path_is_found_again_from_another_place_and_after_a_move(run, tmp_path, monkeypatch):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "outputs/pretrained").mkdir()
+    record(run, "data.root=photos", "init_from=outputs/pretrained")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    there = [f"data.root={tmp_path / 'photos'}", f"init_from={tmp_path / 'outputs/pretrained'}"]
+    assert expanded([f"resume={run}"])[:2] == there
+    (tmp_path / "outputs").rename(tmp_path / "results")
+    renamed = tmp_path / "results/run"
+    assert expanded([f"resume={renamed}"])[1] == f"init_from={tmp_path / 'results/pretrained'}"
+
+
+def test_what_has_moved_with_the_run_is_told_by_the_ends_of_its_names():
+    def at(path: str, before: str, after: str) -> str:
+        return str(moved(Path(path), Path(before), Path(after)))
+
+    assert at("/a/outputs/runs/pre", "/a/outputs/runs/x", "/b/results/runs/x") == "/b/results/runs/pre"
+    assert at("/a/x", "/a/x/upernet", "/a/y/upernet") == "/a/y"
+    assert at("/data/photos", "/a/outputs/x", "/b/outputs/x") == "/data/photos"
+
+
+@pytest.mark.parametrize("value", ["outputs/a", "a b", "it's", "a=b,c", "${x}", "back\\slash\\", "[1]", "Ärger", "a:b"])
+def test_any_path_survives_hydra_and_the_shell(value):
+    [read] = OverridesParser.create().parse_overrides([word("resume", value)])
+    assert str(read.value()) == value
+    *_, last = shlex.split(to_go_on(Path(value)))
+    assert OverridesParser.create().parse_override(last).value() == value

@@ -1,0 +1,105 @@
+"""Run directories in which a file is damaged, or somebody else's: told in one sentence that names it, or left out."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+from made_runs import made_run
+
+from mae_hydra.errors import UserError
+from mae_hydra.experiment.compare import compare
+from mae_hydra.experiment.gather import read_run, read_sweep, table_of, write_table
+from mae_hydra.experiment.status import read_status
+from mae_hydra.report import write_report
+from mae_hydra.report.run_page import command_of, provenance
+
+STATUS = [
+    b"", b"[]", b"{}", b"null", b"5", b'"x"', b"\x00\x01\xff", b"[" * 100_000, b"<html>", b"version https://git-lfs\n",
+    b'{"state": 5}', b'{"state": "running", "pid": "x"}', b'{"state": "running", "pid": -1}', b'{"state": "running"}',
+    b'{"state": "running", "pid": 99999999999999999999}', b'{"state": "running", "pid": 1.5, "host": []}',
+    b'{"state": "completed"}', b'{"state": "completed", "value": "x"}', b'{"state": "completed", "start": "x"}',
+    b'{"state": "completed", "overrides": 5}', b'{"state": "completed", "overrides": [5, null, {}]}',
+    b'{"state": "completed", "error": 5}', b'{"state": "completed", "start": 1e999, "end": NaN}', b"1" * 10_000,
+]  # fmt: skip
+RECORDS = {
+    "config.yaml": [
+        b"", b"[]", b"5", b"\x00\xff", b"[" * 10_000, b"!!python/object/apply:os.system [touch owned]\n",
+        b"a: &a [*a]\n", b"a: !!binary aGk=\n", b"a: 2026-11-29\n", b"? [1, 2]\n: 3\n", b"checkpoint: 5\n",
+        b"model: 5\nname: {}\n",
+        b"checkpoint: {monitor: [1], mode: 5}\n", b"x: [" + b"0," * 300_000,
+    ],
+    "environment.json": [b"[]", b'{"packages": [1]}', b'{"accelerators": 5}', b'{"accelerators": [1, {}]}', b"\xff"],
+    "git.json": [b"[]", b"{", b'{"commit": {}}', b"\x00"],
+    "data.json": [b"5", b'{"train": 5}', b'{"train": {"images": {}}}', b'{"x": 1}', b"{"],
+    "parent.json": [b"5", b"[1]", b'{"path": {"a": 1}}'],
+    "tables/per_class.json": [
+        b"{}", b"[[1]]", b'[{"name": 5}]', b'[{"name": "a"}]', b'[{"name": "a", "IoU": "x"}]', b"[]", b"\xff",
+        b'[{"name": "a", "IoU": null}]', b'[{"name": "a", "IoU": 1}, {"name": "b"}]', b"[" * 100_000,
+    ],
+    "figures/segmentation.png": [b"", b"\x89PNG\r\n\x1a\n", b"<html>"],
+}  # fmt: skip
+
+
+def sentence(act) -> str:
+    said = ""
+    try:
+        act()
+    except UserError as error:
+        said = str(error)
+    assert "\n" not in said
+    assert len(said) < 1000
+    return said
+
+
+@pytest.mark.parametrize("content", STATUS, ids=lambda content: content[:60].decode(errors="replace"))
+def test_an_odd_status_is_named_by_report_and_diff_and_does_not_stop_the_others_of_a_sweep(tmp_path, content):
+    for name in "ab":
+        made_run(tmp_path / name, ["seed=1"])
+    file = tmp_path / "a" / "status.json"
+    file.write_bytes(content)
+    status = read_status(tmp_path / "a")  # of training, which then compares what is there itself
+    assert status is None or isinstance(status["state"], str)
+    for said in (sentence(lambda: read_run(tmp_path / "a")), sentence(lambda: compare(tmp_path / "a", tmp_path / "b"))):
+        assert not said or str(file) in said
+    runs = read_sweep(tmp_path)
+    rows = {row["job"]: row for row in table_of(runs)}
+    assert rows["b"]["value"] == 30.0
+    assert rows["a"]["error"] is None or str(file) in rows["a"]["error"]
+    write_table(list(rows.values()), tmp_path)
+    assert [row["job"] for row in json.loads((tmp_path / "results.json").read_text())] == list(rows)
+
+
+@pytest.mark.parametrize("name", list(RECORDS))
+def test_a_damaged_record_is_named_by_report_and_diff(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    for run in "ab":
+        made_run(tmp_path / run, ["seed=1"])
+    file = tmp_path / "a" / name
+    file.parent.mkdir(exist_ok=True)
+    for number, content in enumerate(RECORDS[name]):
+        file.write_bytes(content)
+        said = [sentence(lambda: compare(tmp_path / "a", tmp_path / "b"))]
+        said.append(sentence(lambda: [(provenance(run), command_of(run)) for run in read_sweep(tmp_path)]))
+        if number == 1:
+            said.append(sentence(lambda: write_report(tmp_path / "a", tmp_path / "page")))
+        assert all(not each or str(file) in each for each in said), said
+    assert not (tmp_path / "owned").exists()
+
+
+def test_random_damage_of_any_record_is_one_sentence_or_nothing(tmp_path):
+    for run in "ab":
+        made_run(tmp_path / run, ["seed=1", "model.mask_ratio=0.5"])
+    dice = random.Random(0)
+    files = [tmp_path / "a" / name for name in ("status.json", "config.yaml", "environment.json", "git.json")]
+    for _ in range(120):
+        file: Path = dice.choice(files)
+        whole = file.read_bytes()
+        changed = bytearray(whole)
+        for _ in range(dice.randrange(1, 4)):
+            changed[dice.randrange(len(changed))] = dice.choice([dice.randrange(256), *b'{}[]":, -9'])
+        file.write_bytes(changed[: dice.choice([len(changed), dice.randrange(len(changed))])])
+        said = sentence(lambda: compare(tmp_path / "a", tmp_path / "b"))
+        assert not said or str(file) in said
+        assert len(read_sweep(tmp_path)) == 2
+        file.write_bytes(whole)

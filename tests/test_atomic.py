@@ -1,0 +1,157 @@
+"""Files that are whole or not there, and what killed writers leave behind."""
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from mae_hydra import atomic
+
+
+@pytest.fixture(autouse=True)
+def first_call(monkeypatch):
+    """As in a process that has just begun."""
+    monkeypatch.setattr(atomic, "_cleared", set())
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {p.relative_to(folder).as_posix(): p.read_text() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def in_a_process(work, *arguments) -> multiprocessing.Process:
+    process = multiprocessing.get_context("fork").Process(target=work, args=arguments)
+    process.start()
+    return process
+
+
+def write_half(path: Path) -> None:
+    with atomic.writing(path) as temporary:
+        temporary.write_text("half")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_what_a_killed_process_left_goes_with_the_next_write_into_the_folder(tmp_path):
+    (tmp_path / "file").write_text("old")
+    for name in ("file", "another", "x" * 240):
+        process = in_a_process(write_half, tmp_path / name)
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+        assert len(list(tmp_path.glob(".*.partial"))) == 1  # what the one before it left is gone
+    atomic.write_text(tmp_path / "third", "new")
+    assert contents(tmp_path) == {"file": "old", "third": "new"}
+
+
+def write_slowly(path: Path, begun, may_end) -> None:
+    with atomic.writing(path) as temporary:
+        temporary.write_text("slow")
+        begun.set()
+        may_end.wait(20)
+
+
+def test_what_a_living_process_writes_stays(tmp_path):
+    """In this process, in another one, and on another machine, which cannot be asked."""
+    context = multiprocessing.get_context("fork")
+    begun, may_end = context.Event(), context.Event()
+    process = in_a_process(write_slowly, tmp_path / "theirs", begun, may_end)
+    assert begun.wait(20)
+    elsewhere = tmp_path / ".file.01234567.89abcdef-1.partial"
+    elsewhere.write_text("of another machine")
+    with atomic.writing(tmp_path / "ours") as temporary:
+        temporary.write_text("ours")
+        atomic.clear_leftovers(tmp_path)
+    may_end.set()
+    process.join()
+    assert process.exitcode == 0
+    assert contents(tmp_path) == {"ours": "ours", "theirs": "slow", elsewhere.name: "of another machine"}
+    os.utime(elsewhere, (0, 0))  # nobody has written to it for years
+    atomic.clear_leftovers(tmp_path)
+    assert not elsewhere.exists()
+
+
+@pytest.mark.parametrize("ahead", [-400 * 24 * 3600, 400 * 24 * 3600])
+def test_a_clock_that_is_wrong_by_a_year_does_not_end_a_write(tmp_path, monkeypatch, ahead):
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + ahead)
+    with atomic.writing(tmp_path / "file") as temporary:
+        temporary.write_text("whole")
+        atomic.clear_leftovers(tmp_path)
+    assert contents(tmp_path) == {"file": "whole"}
+
+
+@pytest.mark.parametrize(
+    "name", ["thesis.partial", ".thesis.partial", ".a.1234.partial", ".a.01234567.partial", "a.old"]
+)
+def test_what_only_looks_like_a_leftover_stays(tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    os.utime(tmp_path / name, (0, 0))
+    atomic.write_text(tmp_path / "file", "new")
+    assert (tmp_path / name).read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "ä" * 127, "道" * 85, "\udcff" * 255, "a\nb"])
+def test_a_name_that_the_file_system_just_takes_can_be_written(tmp_path, name):
+    atomic.write_text(tmp_path / name, "content")
+    assert os.listdir(tmp_path) == [name]
+
+
+def test_a_text_that_is_none_is_written_all_the_same(tmp_path):
+    atomic.write_text(tmp_path / "file", "bad\udcff ä")
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "bad\\udcff ä"
+
+
+def write_folder(path: Path, names: str) -> None:
+    with atomic.writing(path) as temporary:
+        temporary.mkdir()
+        for name in names:
+            (temporary / name).write_text("new")
+
+
+def test_a_folder_takes_the_place_of_another_and_what_else_was_in_that_is_kept(tmp_path):
+    write_folder(tmp_path / "out", "ab")
+    write_folder(tmp_path / "out", "ab")
+    assert contents(tmp_path) == {"out/a": "new", "out/b": "new"}
+    (tmp_path / "out" / "thesis").write_text("mine")
+    for count in range(2):
+        write_folder(tmp_path / "out", "ab")
+        (tmp_path / "out" / "notes").write_text(str(count))
+    assert contents(tmp_path / "out.old") == {"a": "new", "b": "new", "thesis": "mine"}
+    assert contents(tmp_path / "out.old1") == {"a": "new", "b": "new", "notes": "0"}
+
+
+def test_a_folder_is_there_at_any_moment_while_it_is_replaced(tmp_path):
+    write_folder(tmp_path / "out", "ab")
+    missing, stop = [], threading.Event()
+
+    def look() -> None:
+        while not stop.is_set():
+            if not (tmp_path / "out" / "a").exists():
+                missing.append(time.monotonic())
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    for _ in range(20):
+        write_folder(tmp_path / "out", "ab")
+    stop.set()
+    watcher.join()
+    assert not missing
+
+
+def test_a_rename_that_arrives_late_is_waited_for_by_nobody_and_breaks_nothing(tmp_path, monkeypatch):
+    """On a network's file system other machines see it later: until then the old file is there, and it is whole."""
+    replace, arrived = os.replace, threading.Event()
+
+    def late(source, target):
+        threading.Timer(0.1, lambda: (replace(f"{source}.travelling", target), arrived.set())).start()
+        replace(source, f"{source}.travelling")
+
+    atomic.write_text(tmp_path / "file", "old")
+    monkeypatch.setattr(os, "replace", late)
+    atomic.write_text(tmp_path / "file", "new")
+    assert (tmp_path / "file").read_text() == "old"
+    atomic.clear_leftovers(tmp_path)
+    assert arrived.wait(5)
+    assert contents(tmp_path) == {"file": "new"}

@@ -1,0 +1,102 @@
+"""Lines of JSON on a disk that does what it wants."""
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from mae_hydra import lines
+from mae_hydra.lines import GrowingFile, of_a_step, read_lines
+
+GOOD = [{"step": 10, "x": 0.5}, {"step": 30, "x": 0.25}]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b'{"step": 20, "x": 0.\n',
+        b'{"step": 20, "x": 0.{"step": 20, "x": 1}\n',
+        b"\0" * 4096 + b"\n",
+        b"\xff\xfe{}\n",
+        b'{"step": 20, "x": "\xe9"}\n',
+        b"[" * 100_000 + b"\n",
+        b"[1, 2]\n",
+        b"null\n",
+        b'{"x": 1}\n',
+        b'{"step": "20"}\n',
+        b'{"step": 20, "x": "much"}\n',
+        b"\n",
+    ],
+    ids=lambda damage: repr(damage[:30]),
+)
+def test_a_damaged_line_costs_itself_alone(tmp_path, damage):
+    first, last = (json.dumps(row).encode() + b"\n" for row in GOOD)
+    for content in (damage + first + last, first + damage + last, first + last + damage):
+        (tmp_path / "file").write_bytes(content)
+        assert read_lines(tmp_path / "file", of_a_step) == (GOOD, 1)
+
+
+def test_a_line_behind_nulls_counts_and_a_half_one_at_the_end_is_no_damage(tmp_path):
+    """A machine that went down has left room for a write that never came; a run under way is read at any moment."""
+    whole = b"\0" * 512 + json.dumps(GOOD[0]).encode() + b"\n"
+    (tmp_path / "file").write_bytes(whole + b'{"step": 3')
+    assert read_lines(tmp_path / "file", of_a_step) == (GOOD[:1], 0)
+    assert read_lines(tmp_path / "nowhere") == ([], 0)
+
+
+def test_what_a_disk_does_not_take_is_written_later_and_in_order(tmp_path, monkeypatch):
+    """A write that fails may also have left half of its bytes."""
+    file = GrowingFile(tmp_path / "file")
+    full = False
+    original = os.open
+
+    class Filling:
+        def __init__(self, file):
+            self._file = file
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            self._file.close()
+
+        def __getattr__(self, name):
+            return getattr(self._file, name)
+
+        def write(self, content: bytes):
+            if full:
+                self._file.write(content[: len(content) // 2])
+                self._file.flush()
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self._file.write(content)
+
+    monkeypatch.setattr(lines, "open", lambda *arguments: Filling(open(*arguments)), raising=False)  # noqa: SIM115
+    for number in range(30):
+        full = number % 10 in (3, 4, 5)
+        file.add(b"line %02d\n" % number)
+        if number % 2:
+            file.change_last(b"line %02d, with more\n" % number)
+        assert bool(file.unwritten) == full
+    wanted = [f"line {number:02d}{', with more' if number % 2 else ''}" for number in range(30)]
+    assert (tmp_path / "file").read_text().splitlines() == wanted
+    assert original is os.open
+
+
+def test_a_file_that_is_gone_on_with_keeps_its_whole_lines(tmp_path):
+    (tmp_path / "file").write_bytes(b"one\ntwo\nthr")
+    file = GrowingFile.behind(tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == b"one\ntwo\nthr"  # nothing is touched before there is something to say
+    file.add(b"three\n")
+    assert (tmp_path / "file").read_bytes() == b"one\ntwo\nthree\n"
+
+
+def test_a_folder_that_is_gone_is_an_error_to_be_told_and_none_to_be_raised(tmp_path: Path):
+    file = GrowingFile(tmp_path / "gone" / "file")
+    file.add(b"one\n")
+    assert isinstance(file.error, FileNotFoundError)
+    (tmp_path / "gone").mkdir()
+    file.add(b"two\n")
+    assert file.error is None
+    assert (tmp_path / "gone" / "file").read_bytes() == b"one\ntwo\n"
