@@ -10,6 +10,7 @@ from mae_hydra.experiment.fits import fits
 from mae_hydra.names import clean, harmless
 from mae_hydra.terminal import plain_console
 from mae_hydra.weights import BY_TARGET, WORDS, Checkpoint, Description, check_finite, collapse, describe, to_layout
+from mae_hydra.weights.grids import known_grid
 
 UNCHECKED = "none: this kind of file has no checksums, so a number that changed on the way cannot be told"
 
@@ -39,7 +40,7 @@ def rows(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
     yield "parameters", f"{found.parameters:,} in {len(checkpoint.tensors)} tensors, {found.dtype}"
     yield "encoder", f"width {encoder.dim}, depth {encoder.depth}, {_heads(encoder.heads)}, {_form(found)}"
     yield "patch, channels", f"{found.patch_size} pixels, {found.channels} channels"
-    yield "positions", _positions(found)
+    yield "positions", _positions(found, known_grid(checkpoint.tensors, meta) is not None)
     if found.decoder is not None:
         yield "decoder", f"width {found.decoder.dim}, depth {found.decoder.depth}, {_heads(found.decoder.heads)}"
         yield "target", _target(found.norm_pix)
@@ -89,11 +90,12 @@ def _form(found: Description) -> str:
     return ", ".join(["with " + ", ".join(extras) if extras else "plain", *eps])
 
 
-def _positions(found: Description) -> str:
+def _positions(found: Description, known: bool) -> str:
     if found.grid is None:
         return f"{found.num_positions} patches, in no square grid and the file does not say in which"
     (rows, columns), (height, width) = found.grid, found.image_size or (0, 0)
-    return f"{rows}x{columns} patches, images of {height}x{width}"
+    guessed = "" if known else " (if they are a square, which the file does not tell)"
+    return f"{rows}x{columns} patches, images of {height}x{width}{guessed}"
 
 
 def _target(norm_pix: bool | None) -> str:

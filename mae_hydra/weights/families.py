@@ -33,6 +33,7 @@ NETWORKS = (  # by a name that only they have
     (r"(.*\.)?(vision_model|visual)\..+", "the image encoder of a CLIP or SigLIP"),
     (r"(.*\.)?image_encoder\..+", "a Segment Anything"),
 )
+VIT_BLOCK = re.compile(r"(.*\.)?blocks\.0\.attn\.qkv\.weight")
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def foreign_family(tensors: State, told: Mapping[str, Any], known: bool) -> Fami
     `known`: whether a layout has been recognised; where none has, any network that can be named is.
     """
     traits = tuple(_traits(tensors))
-    model_type = _model_type(tensors, told)
+    model_type = _model_type(tensors, told, known)
     if model_type is not None and model_type not in OURS:
         return Family(MODEL_TYPES.get(model_type, f"a model of type {model_type}"), traits)
     if traits:
@@ -67,6 +68,8 @@ def foreign_family(tensors: State, told: Mapping[str, Any], known: bool) -> Fami
     for pattern, name in NETWORKS:
         if any(re.fullmatch(pattern, each) for each in tensors):
             return Family(name, ())
+    if not any(name.endswith("cls_token") for name in tensors) and any(map(VIT_BLOCK.fullmatch, tensors)):
+        return Family("a ViT without a cls token, as I-JEPA is", ())
     return None
 
 
@@ -97,12 +100,12 @@ def _positions(tensors: State) -> str:
     return "no table of them"
 
 
-def _model_type(tensors: State, told: Mapping[str, Any]) -> str | None:
-    """Of a config.json that speaks of these tensors: one that lies beside a file of other names may not."""
+def _model_type(tensors: State, told: Mapping[str, Any], known: bool) -> str | None:
+    """Of a config.json that speaks of these tensors: one that lies beside a file of other, known names may not."""
     config = told.get("config.json")
     model_type = config.get("model_type") if isinstance(config, Mapping) else None
     theirs = any(re.match(r"(.*\.)?embeddings\.", name) for name in tensors)
-    return model_type if isinstance(model_type, str) and theirs else None
+    return model_type if isinstance(model_type, str) and (theirs or not known) else None
 
 
 def _traits(tensors: State) -> Iterator[str]:

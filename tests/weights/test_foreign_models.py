@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 import mae_hydra
 from mae_hydra.commands import main
 from mae_hydra.errors import UserError
+from mae_hydra.experiment.evaluation_plan import plan_evaluation
 from mae_hydra.experiment.fits import fits
 from mae_hydra.weights import ForeignModelError, read_checkpoint, to_layout, transfer
 
@@ -239,6 +240,8 @@ def with_changes(encoder):
         "SatMAE": {n: v for n, v in encoder.items() if "patch_embed" not in n} | channels,
         "several class tokens, as Pixio.*8 class tokens": {**encoder, "cls_token": torch.zeros(1, 8, 16)},
         "BEiT, as it is pre-trained": {**encoder, "rel_pos_bias.relative_position_bias_table": torch.zeros(52, 2)},
+        "a ViT without a cls token, as I-JEPA": {n: v for n, v in encoder.items() if n != "cls_token"}
+        | {"blocks.0.attn.qkv.weight": torch.zeros(1)},
         "a Swin": {"layers.0.blocks.0.attn.relative_position_bias_table": torch.zeros(9, 2)},
         "a ResNet": {"layer1.0.conv1.weight": torch.zeros(1)},
         "a CLIP or SigLIP": {"visual.proj": torch.zeros(1)},
@@ -330,3 +333,19 @@ def test_safetensors_of_other_trainers_are_read_alike(tmp_path, mae, whole):
         {name: value.contiguous() for name, value in prefixed("model.", whole).items()}, tmp_path / "f.safetensors"
     )
     assert torch.equal(read_checkpoint(tmp_path / "f.safetensors").tensors["encoder.cls_token"], mae.encoder.cls_token)
+
+
+def test_evaluations_of_two_models_in_one_file_are_told_apart(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"model": official_classifier()}, "plain.pth")
+    assert main(["convert", "plain.pth", "told.pth", "--to", "official", "--set", "backbone.num_heads=2"]) == 0
+    content = torch.load("told.pth", weights_only=True)
+    torch.save(content | {"model_ema": more(content["model"])}, "both.pth")
+    words = ["data=scene_classes", "data.num_classes=5"]
+    plain, average = (plan_evaluation(tmp_path / f"both.pth{word}", words, "best") for word in ("", "@ema"))
+    assert plain.weights == average.weights  # of one file
+    assert plain.fingerprint != average.fingerprint
+
+
+def official_classifier():
+    return to_layout(randomise(make_classifier()).state_dict(), "official").tensors
