@@ -15,6 +15,7 @@ from mae_hydra.errors import UserError
 from mae_hydra.evaluation.clock import Clock
 from mae_hydra.evaluation.corruptions import Corruptions
 from mae_hydra.evaluation.held_out import HeldOut
+from mae_hydra.evaluation.kinds import expect
 from mae_hydra.evaluation.metrics import count_confusions
 from mae_hydra.evaluation.pictures import as_rgb, channels_last
 from mae_hydra.figures.gallery import gallery
@@ -66,9 +67,10 @@ class Accuracy:
 
     def check(self, model: Any) -> None:
         """Raise a UserError where the model knows other classes or takes images of another size."""
-        known = getattr(model, "num_classes", None)
+        expect(model, "images", "accuracy")
+        known = model.num_classes
         if known != self.data.num_classes:
-            raise UserError(f"the model knows {known or 'no'} classes, the data have {self.data.num_classes}")
+            raise UserError(f"the model knows {known} classes, the data have {self.data.num_classes}")
         if tuple(model.encoder.image_size) != self.data.image_size:
             size, own = ("x".join(map(str, each)) for each in (self.data.image_size, model.encoder.image_size))
             raise UserError(f"the model takes images of {own}, data.image_size is {size}")

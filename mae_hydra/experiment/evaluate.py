@@ -90,9 +90,9 @@ def _evaluate(plan: Plan, data: ImageData, model: nn.Module, work: Mapping[str, 
     for name, each in work.items():
         node, evaluator = plan.config.evaluation[name], each.evaluator
         place = folder / name if several else folder
+        evaluator.check(model)
         if isinstance(evaluator, MeanIoU):
             _check_classes(model, data)
-        evaluator.check(model)
         began = time.time()
         if isinstance(evaluator, MeanIoU):
             numbers = dict(zip(each.stamps, evaluator.held_out.indices, strict=True))

@@ -55,7 +55,10 @@ class LocalFiles:
             _write_whole(self.run_dir / "tables" / f"{_file_name(table_name)}.json", content)
 
     def finish(self, state: str, summary: Mapping[str, Any]) -> None:
-        """Nothing is left to do: every line was written when it came."""
+        """`results.json` of a run that is complete, before other trackers end, which may take it along."""
+        if state == "completed":
+            finite = json.loads(_encode(summary))
+            _write_whole(self.run_dir / "results.json", json.dumps(finite, indent=2).encode() + b"\n")
 
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:
