@@ -95,7 +95,7 @@ def predict(path: Path, words: Sequence[str], options: Options) -> Outcome:
 
 def _refuse_options(options: Options, path: Path, held: str, names: Sequence[str]) -> None:
     """UserError where an option was given that is of another kind of model."""
-    owners = {"inference": "a UPerNet", "probabilities": "a UPerNet"}
+    owners = dict.fromkeys(("inference", "probabilities"), "a segmentation model")
     for name in names:
         if getattr(options, name):
             option, owner = f"--{name.replace('_', '-')}", owners.get(name, "a masked autoencoder")
