@@ -68,9 +68,9 @@ class Accuracy:
     def check(self, model: Any) -> None:
         """Raise a UserError where the model knows other classes or takes images of another size."""
         expect(model, "images", "accuracy")
-        known = model.num_classes
+        known = getattr(model, "num_classes", None)
         if known != self.data.num_classes:
-            raise UserError(f"the model knows {known} classes, the data have {self.data.num_classes}")
+            raise UserError(f"the model knows {known or 'no'} classes, the data have {self.data.num_classes}")
         if tuple(model.encoder.image_size) != self.data.image_size:
             size, own = ("x".join(map(str, each)) for each in (self.data.image_size, model.encoder.image_size))
             raise UserError(f"the model takes images of {own}, data.image_size is {size}")
