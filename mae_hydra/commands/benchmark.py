@@ -24,15 +24,15 @@ WHAT = {
 
 
 DEFAULTS = {"rounds": 5, "size": [512, 683], "alone": False, "shares": False, "images": 200}
-TAKES = {  # which of these a benchmark looks at
+TAKES = {  # which of these a benchmark looks at, besides --rounds, which all take: what is only counted needs one
     "parts": (),
-    "step": ("rounds", "alone"),
-    "inference": ("rounds", "size", "alone", "shares"),
-    "loading": ("rounds", "size", "images"),
-    "metrics": ("rounds", "size"),
-    "checkpoint": ("rounds",),
-    "start-up": ("rounds",),
-    "growth": ("rounds",),
+    "step": ("alone",),
+    "inference": ("size", "alone", "shares"),
+    "loading": ("size", "images"),
+    "metrics": ("size",),
+    "checkpoint": (),
+    "start-up": (),
+    "growth": (),
     "scaling": (),
     "results-row": ("images",),
 }
@@ -62,8 +62,8 @@ def run(options: argparse.Namespace) -> int:
     for name, default in DEFAULTS.items():
         if getattr(options, name) is None:
             setattr(options, name, default)
-        elif name not in TAKES[options.what]:
-            takes = " and ".join(f"--{each}" for each in TAKES[options.what]) or "none of these options"
+        elif name not in ("rounds", *TAKES[options.what]):
+            takes = " and ".join(f"--{each}" for each in ("rounds", *TAKES[options.what]))
             raise UserError(f"--{name} changes nothing of benchmark {options.what}, which takes {takes}; leave it out")
     for name, least in (("rounds", 1), ("images", 1)):
         if getattr(options, name) < least:

@@ -6,7 +6,7 @@ from typing import Any
 
 from mae_hydra.errors import UserError
 
-EVERY = 100  # samples between two lines where there is no terminal for a bar
+EVERY = 1000  # samples between two lines where there is no terminal for a bar
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -94,5 +94,5 @@ class _Progress:
 
     def advance(self, done: int, total: int) -> None:
         self._bar.update(self._task, completed=done, total=total)
-        if not self._console.is_terminal and (done == total or done % (10 * EVERY) == 0):
+        if not self._console.is_terminal and (done == total or done % EVERY == 0):
             self._console.print(f"looked at {done} of {total} samples", highlight=False)

@@ -80,11 +80,11 @@ def _evaluate(plan: Plan, data: ImageData, model: nn.Module, work: Mapping[str, 
     for name, each in work.items():
         node, evaluator = plan.config.evaluation[name], each.evaluator
         place = folder / name if several else folder
+        evaluator.check(model)
         if isinstance(evaluator, MeanIoU):
             say_doubts(data, training=False)
         if isinstance(evaluator, MeanIoU | Accuracy):
             match_classes(model, plan.checkpoint, data)
-        evaluator.check(model)
         began = time.time()
         if isinstance(evaluator, MeanIoU):
             numbers = dict(zip(each.stamps, evaluator.held_out.indices, strict=True))

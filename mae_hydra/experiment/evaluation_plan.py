@@ -24,6 +24,8 @@ BY_THE_CHECKPOINT = ("model", "backbone", "head")
 PARTS = ("data", "inference", "evaluation", "engine")
 BY_TASK = {"segment": "segment", "classify": "classify", "pretrain": "pretrain"}  # of a run that evaluated nothing
 WHOLE = "mae_hydra.inference.Whole"
+MEAN_IOU = "mae_hydra.evaluation.MeanIoU"
+SCENES = ("mae_hydra.data.scenes", "mae_hydra.data.scene_classes")
 HOW = ("num_workers", "batch_size", "prefetch", "cache", "cache_gb", "max_bad_share")
 
 
@@ -62,12 +64,15 @@ def plan_evaluation(path: Path, words: Sequence[str], prefer: str, more: Sequenc
     # What this version does not know of a model (`complete`) may be left out.
     taken = [word for word in words if word.lstrip("+").split("=")[0].split(".")[0] in BY_THE_CHECKPOINT]
     if taken:
-        raise UserError(f"{taken[0]} cannot be changed here: the model comes from the checkpoint")
+        key, _, value = taken[0].lstrip("+~").partition("=")
+        way_out = f"; to score at another ratio use inference.mask_ratio={value}" if key == "model.mask_ratio" else ""
+        raise UserError(f"{taken[0]} cannot be changed here: the model comes from the checkpoint{way_out}")
     found = recorded(checkpoint, words, PARTS, more)
     if not found.tree.get("evaluation") or not evaluator_nodes(found.config):
         found = _with_an_evaluation(found, checkpoint, words, more)
     if _takes_other_pictures(found, words):
         found = recorded(checkpoint, ["inference=slide", *words], PARTS, more)
+    _refuse_an_idle_size(found)
     lifted = _lift_limits(found)
     if "engine.devices" not in found.typed:
         found.tree["engine"]["devices"] = 1  # of the training; here torchrun says it
@@ -112,6 +117,19 @@ def _takes_other_pictures(found: Recorded, words: Sequence[str]) -> bool:
     other = {"data.root", "data._target_"} & found.changes().keys()
     said = any(word.lstrip("+").startswith("inference") for word in words)
     return bool(other) and not said and found.tree["inference"].get("_target_") == WHOLE
+
+
+def _refuse_an_idle_size(found: Recorded) -> None:
+    """UserError where data.image_size is typed and decides nothing: pictures of files are judged at their own size."""
+    tree = found.tree
+    at_their_own_size = all(node["_target_"] == MEAN_IOU for node in evaluator_nodes(found.config).values())
+    drawn = str(tree["data"]["_target_"]).startswith(SCENES)  # at that size
+    follows = tree["data"]["image_size"] in (tree["inference"].get("crop"), tree["inference"].get("short"))
+    if found.record is not None and "data.image_size" in found.typed and at_their_own_size and not (drawn or follows):
+        raise UserError(
+            "data.image_size would change nothing here: it is what a training crops to, and mean IoU is of pictures at "
+            "their own size; leave it out, or say how they are looked at: inference=slide, inference.short=…"
+        )
 
 
 def _lift_limits(found: Recorded) -> dict[str, int]:

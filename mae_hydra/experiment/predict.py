@@ -102,7 +102,7 @@ def predict(path: Path, words: Sequence[str], options: Options) -> Outcome:
 
 def _refuse_options(options: Options, path: Path, held: str, names: Sequence[str]) -> None:
     """UserError where an option was given that is of another kind of model."""
-    owners = dict.fromkeys(("inference", "probabilities", "as_stored"), "a UPerNet")
+    owners = dict.fromkeys(("inference", "probabilities", "as_stored"), "a segmentation model")
     for name in names:
         if getattr(options, name):
             option, owner = f"--{name.replace('_', '-')}", owners.get(name, "a masked autoencoder")
