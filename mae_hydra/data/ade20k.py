@@ -9,6 +9,7 @@ Shape letters: H W pixels, C classes.
 """
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,10 @@ import torch
 
 from mae_hydra.data.ade20k_names import ADE20K_NAMES
 from mae_hydra.data.decode import check_channels, read_image, read_labels
-from mae_hydra.data.listing import Names, existing_folder, find_images
+from mae_hydra.data.listing import Names, existing_folder, find_images, passed_over_note
+from mae_hydra.data.measure_range import settle_files
 from mae_hydra.data.palette import distinct_colours
+from mae_hydra.data.pixel_range import AUTO, PixelRange, Told
 from mae_hydra.data.source import ImageData, Sample, check_loading, height_width, limited
 from mae_hydra.errors import UserError
 
@@ -36,20 +39,24 @@ _WANTED = (
 class LabelledPhotos:
     """Photos and their class maps as samples (an ImageSet); both files are checked when they are read."""
 
+    pixel_range: PixelRange | None = None  # of the set, which training pictures tell
+
     def __init__(self, root: Path, split: str, channels: int, table: "LabelTable") -> None:
         self._images, self._maps = root / "images" / split, root / "annotations" / split
         self._channels, self._table = channels, table
         for folder in (self._images, self._maps):
             if not folder.is_dir():
                 raise UserError(f"there is no folder {folder}; {_WANTED}")
-        images, maps = find_images(self._images), find_images(self._maps, extensions=(".png",))
+        self.passed_over: Counter[str] = Counter()  # by ending: files among the images that are not read
+        images = find_images(self._images, passed_over=self.passed_over)
+        maps = find_images(self._maps, extensions=(".png",))
         if not images:
             raise UserError(f"there is no image in {self._images}; {_WANTED}")
         self._check_pairs(images, maps)
-        self._names = Names(images)
+        self.names = Names(images)
 
     def listing(self) -> str:
-        return self._names.digest()
+        return self.names.digest()
 
     def _check_pairs(self, images: Sequence[str], maps: Sequence[str]) -> None:
         stems = {stem_of(name) for name in images}
@@ -69,13 +76,13 @@ class LabelledPhotos:
             )
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self.names)
 
     def __getitem__(self, index: int) -> Sample:
-        name = self._names[index]
+        name = self.names[index]
         stem = stem_of(name)
         image_path, map_path = self._images / name, self._maps / f"{stem}.png"
-        image = read_image(image_path, self._channels)
+        image = read_image(image_path, self._channels, self.pixel_range)
         stored = read_labels(map_path).numpy()
         if stored.shape != image.shape[1:]:
             raise UserError(
@@ -134,6 +141,7 @@ def ade20k(
     num_workers: int,
     prefetch: int = 2,
     max_bad_share: float = 0.0,
+    range: Told = AUTO,
 ) -> ImageData:
     """ADE20K, or any other set in its layout; see `LabelTable` for `reduce_zero_label`."""
     check_loading(batch_size, num_workers)
@@ -141,6 +149,8 @@ def ade20k(
     path = existing_folder(root, _WANTED)
     table = LabelTable(num_classes=num_classes, ignore_index=ignore_index, reduce_zero_label=reduce_zero_label)
     train, validation = (LabelledPhotos(path, split, channels, table) for split in ("training", "validation"))
+    settled = settle_files(range, channels, path / "images/training", train.names)
+    train.pixel_range = validation.pixel_range = settled.pixel_range
     class_names, palette = read_classes(path, num_classes)
     return ImageData(
         train=limited(train, train_limit),
@@ -158,6 +168,15 @@ def ade20k(
         num_workers=num_workers,
         prefetch=prefetch,
         max_bad_share=max_bad_share,
+        pixel_range=settled.pixel_range,
+        notes=(
+            *(
+                note
+                for part, split in (("training", train), ("validation", validation))
+                for note in passed_over_note(f"{root}/images/{part}", split.passed_over)
+            ),
+            *settled.notes,
+        ),
     )
 
 

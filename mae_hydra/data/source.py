@@ -10,6 +10,8 @@ from typing import Any, Literal, NamedTuple, Protocol, get_args, runtime_checkab
 import numpy as np
 from torch import Tensor
 
+from mae_hydra.data.pixel_range import PixelRange
+
 Target = Literal["none", "class", "map"]
 """What a sample's label is: nothing, a class id, or a class map."""
 
@@ -84,6 +86,8 @@ class ImageData:
     Without labels (`target` "none") `num_classes` is 0, and `class_names` and `palette` are empty.
     `present_classes`: the class ids that occur in validation, where that is a part of them by design (None: any may).
     `grouped`: what stands in a validation image's name before its class's folder is the group it is counted in.
+    `pixel_range`: what becomes 0 and 255 of pictures of more than 8 bits (None: no such picture was met).
+    `notes`: what a person should know of the set before the first step, a line each.
     """
 
     train: ImageSet
@@ -103,6 +107,8 @@ class ImageData:
     max_bad_share: float = 0.0
     present_classes: tuple[int, ...] | None = None
     grouped: bool = False
+    pixel_range: PixelRange | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_loading(self.batch_size, self.num_workers)

@@ -46,6 +46,8 @@ def evaluate(path: Path, overrides: Sequence[str], out: Path | None, prefer: str
         finished = _look_back(folder, plan)
         if finished is not None:
             return finished
+        if is_main():
+            print(*data.notes, sep="\n", end="\n" if data.notes else "", flush=True)
         # Of a file that tells no normalisation ImageNet's is taken, or what is given here.
         tells = "config" in plan.checkpoint.meta
         given = [] if tells else [each for each in overrides if each.startswith(("data.mean=", "data.std="))]

@@ -15,6 +15,7 @@ from mae_hydra.experiment.check import check
 from mae_hydra.experiment.compose import compose_config
 from mae_hydra.experiment.construct import evaluator_nodes
 from mae_hydra.experiment.identify import overrides_of
+from mae_hydra.experiment.recorded_range import use_recorded_range
 from mae_hydra.weights import Checkpoint, describe, read_checkpoint
 
 NOT_OF_AN_EVALUATION = re.compile(r"[+~]{0,2}(hydra\.|init_from|engine\.devices|init_adapt|resume|logger|sweep|debug)")
@@ -40,6 +41,7 @@ def plan_evaluation(path: Path, overrides: Sequence[str], prefer: str) -> Plan:
         raise UserError(f"{taken[0]} cannot be changed here: the model comes from the checkpoint")
     config = compose_config(command_line(checkpoint, overrides))
     check(config)
+    use_recorded_range(config.data, checkpoint.meta)
     if not evaluator_nodes(config):
         raise UserError(
             "there is nothing to evaluate: evaluation is none; add evaluation=segment or evaluation=pretrain"

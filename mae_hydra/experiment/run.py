@@ -6,6 +6,7 @@ import shutil
 import sys
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +15,21 @@ from omegaconf import DictConfig
 from torch import nn
 
 from mae_hydra.accelerators import peak_tflops
-from mae_hydra.data import Augment, ImageData, TrainStream, stack
+from mae_hydra.data import Augment, ImageData, Sample, TrainStream, stack
+from mae_hydra.data.unreadable import replacements
 from mae_hydra.distributed import broadcast_object, is_main, rank, session, world_size
 from mae_hydra.engine import Checkpoints, Cut, Settings, State, Twin, cut_batch, fit, moving_average, wrap
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.construct import build, complete, evaluator_nodes
 from mae_hydra.experiment.provenance import origin_of, parent_of
+from mae_hydra.experiment.recorded_range import recorded_range
 from mae_hydra.experiment.status import write_json
 from mae_hydra.flops import training_flops
 from mae_hydra.optim import describe_groups
 from mae_hydra.seeds import generator, seed_device
 from mae_hydra.tracking import Console, LocalFiles, Trackers, Utilisation
 from mae_hydra.types import Batch, Evaluator, Tracker
-from mae_hydra.weights import read_checkpoint, transfer
+from mae_hydra.weights import Checkpoint, read_checkpoint, transfer
 
 log = logging.getLogger("mae_hydra")
 
@@ -62,6 +65,8 @@ def _train(
 ) -> dict[str, float]:
     # What is cheap comes first: a large model should not be built for a mistake in what comes after it.
     augment: Augment = build(config.augment, "augment")
+    if is_main():
+        _say(*data.notes)
     example = _try_first_sample(config, data, augment)
     cut = complete("engine", cut_batch, settings.global_batch, data.batch_size, world_size())
     synchronised = cut.world_size > 1 and settings.torch_device.type == "cuda"
@@ -93,6 +98,8 @@ def _train(
     checkpoints: Checkpoints = complete("checkpoint", build(config.checkpoint, "checkpoint"), run_dir / "checkpoints")
     started = config.resume != "never" and checkpoints.exist
     given = read_checkpoint(config.init_from) if config.init_from and not started else None
+    if given is not None and is_main():
+        _compare_ranges(given, data)
 
     seed_device(config.seed, "init")
     model: nn.Module = build(config.model, "model")
@@ -160,6 +167,20 @@ def _introduce(
         + (f", from step {start}" if start else ""),
         f"everything goes to {run_dir}",
     ]
+    _say(*lines)
+
+
+def _compare_ranges(given: Checkpoint, data: ImageData) -> None:
+    before = recorded_range(given.meta)
+    if before is not None and data.pixel_range is not None and before != data.pixel_range:
+        _say(
+            f"note: the weights of init_from were trained with data.range={before}, this run has {data.pixel_range}; "
+            "where the files hold the same quantity set data.range to the former"
+        )
+
+
+def _say(*lines: str) -> None:
+    """On the screen and in train.log."""
     for line in lines:
         log.info(line)
         print(line, flush=True)
@@ -179,6 +200,18 @@ def _shared(run_dir: Path) -> Path:
     return shared
 
 
+def _first_readable(data: ImageData, seed: int) -> Sample:
+    """The first training sample, or one of those that would take its place; UserError where none can be read."""
+    try:
+        return data.train[0]
+    except UserError as error:
+        if data.max_bad_share > 0:
+            for index in replacements(seed, 0, 0, len(data.train)):
+                with suppress(UserError):
+                    return data.train[index]
+        raise error
+
+
 def _try_first_sample(config: DictConfig, data: ImageData, augment: Augment) -> Batch:
     """One sample through the augmentation, twice in a batch: what does not fit the task is said before anything large
     is built."""
@@ -196,7 +229,7 @@ def _try_first_sample(config: DictConfig, data: ImageData, augment: Augment) -> 
         raise UserError("this data set has nothing to train on; it is there to evaluate on: mae-hydra evaluate")
     if config.task != "pretrain" and config.augment.get("smaller"):
         raise UserError(f"augment.smaller is for pre-training a MAE, model {config.name} takes images of one size")
-    image, label = augment(data.train[0], generator(config.seed, "try"))
+    image, label = augment(_first_readable(data, config.seed), generator(config.seed, "try"))
     if wanted == "map" and not isinstance(label, torch.Tensor):
         raise UserError(f"model {config.name} needs label maps, which this augmentation drops; use augment=segment")
     batch = stack([image] * 2, [label] * 2, [0] * 2).to("cpu")
