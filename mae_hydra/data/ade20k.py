@@ -19,11 +19,12 @@ import torch
 
 from mae_hydra.data.ade20k_names import ADE20K_NAMES
 from mae_hydra.data.decode import check_channels, read_image, read_labels
+from mae_hydra.data.headers import image_header, read_header, stamp_of
 from mae_hydra.data.listing import Names, existing_folder, find_images, passed_over_note
 from mae_hydra.data.measure_range import settle_files
 from mae_hydra.data.palette import distinct_colours
 from mae_hydra.data.pixel_range import AUTO, PixelRange, Told
-from mae_hydra.data.source import ImageData, Sample, check_loading, height_width, limited
+from mae_hydra.data.source import Header, ImageData, Sample, check_loading, height_width, limited
 from mae_hydra.errors import UserError
 
 CLASSES_FILE = "classes.json"
@@ -79,17 +80,38 @@ class LabelledPhotos:
         return len(self.names)
 
     def __getitem__(self, index: int) -> Sample:
-        name = self.names[index]
-        stem = stem_of(name)
-        image_path, map_path = self._images / name, self._maps / f"{stem}.png"
+        image_path, _ = self._paths(index)
         image = read_image(image_path, self._channels, self.pixel_range)
-        stored = read_labels(map_path).numpy()
-        if stored.shape != image.shape[1:]:
+        labels = self.labels(index)
+        self._check_sizes(index, (image.shape[1], image.shape[2]), (labels.shape[0], labels.shape[1]))
+        return Sample(image, labels, stem_of(self.names[index]))
+
+    def labels(self, index: int) -> torch.Tensor:
+        """The class map alone, uint8 (H, W); UserError where a value means nothing."""
+        _, map_path = self._paths(index)
+        return torch.from_numpy(self._table.classes(read_labels(map_path).numpy(), map_path))
+
+    def header(self, index: int) -> Header:
+        image_path, map_path = self._paths(index)
+        image, labels = image_header(image_path, self.pixel_range), read_header(map_path)
+        self._check_sizes(index, image.size, labels.size)
+        return image._replace(mode=labels.mode)
+
+    def stamp(self) -> str:
+        files = (path.absolute() for index in range(len(self)) for path in self._paths(index))
+        return stamp_of(files, self._table.accepted.tobytes(), self._table.class_of.tobytes())
+
+    def _paths(self, index: int) -> tuple[Path, Path]:
+        name = self.names[index]
+        return self._images / name, self._maps / f"{stem_of(name)}.png"
+
+    def _check_sizes(self, index: int, image: tuple[int, int], labels: tuple[int, int]) -> None:
+        if image != labels:
+            image_path, map_path = self._paths(index)
             raise UserError(
-                f"the class map {map_path} is {stored.shape[1]}x{stored.shape[0]} pixels but its image {image_path} is "
-                f"{image.shape[2]}x{image.shape[1]}; both must have one size"
+                f"the class map {map_path} is {labels[1]}x{labels[0]} pixels but its image {image_path} is "
+                f"{image[1]}x{image[0]}; both must have one size"
             )
-        return Sample(image, torch.from_numpy(self._table.classes(stored, map_path)), stem)
 
 
 class LabelTable:

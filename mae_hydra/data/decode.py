@@ -32,6 +32,10 @@ Range = PixelRange | Literal["own"] | None
 
 PILLOW_MODES = {1: "L", 3: "RGB"}  # by the number of channels
 MOST_PIXELS = 2**30  # Pillow's own limit, a sixth of this, is below what aerial photographs and scans have
+NO_RANGE = (
+    "it has more than 8 bits a channel, and no training picture that was looked at has; set data.range to [low, high], "
+    "what becomes black and white"
+)
 _JPEG = b"\xff\xd8\xff"  # how such a file begins
 _ARRAY = b"\x93NUMPY"  # pixels that `mae-hydra make-shards --decoded` wrote
 
@@ -144,10 +148,7 @@ def _decode_with_pillow(encoded: bytes, channels: int, pixel_range: Range) -> Te
 def _scaled(values: np.ndarray, channels: int, pixel_range: Range) -> np.ndarray:
     """Numbers (H, W, B) as uint8 (H, W) or (H, W, 3), as many as there are channels."""
     if pixel_range is None:
-        raise ValueError(
-            "it has more than 8 bits a channel, and no other picture that was looked at has; set data.range to "
-            "[low, high], what becomes black and white"
-        )
+        raise ValueError(NO_RANGE)
     pixels = (measured([values]) if pixel_range == "own" else pixel_range).scaled(values, channels)
     shown = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
     return np.array(shown.convert(PILLOW_MODES[channels]))

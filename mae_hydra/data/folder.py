@@ -9,12 +9,12 @@ import numpy as np
 
 from mae_hydra.data.decode import check_channels, read_bytes, read_image
 from mae_hydra.data.encoded import Unread, undecoded
-from mae_hydra.data.headers import Header, read_header
+from mae_hydra.data.headers import image_header, stamp_of
 from mae_hydra.data.label_like import label_like_note
 from mae_hydra.data.listing import EXTENSIONS, Names, existing_folder, find_images, passed_over_note
 from mae_hydra.data.measure_range import settle_files
 from mae_hydra.data.pixel_range import AUTO, PixelRange, Told
-from mae_hydra.data.source import ImageData, Sample, Stored, check_loading, height_width, limited
+from mae_hydra.data.source import Header, ImageData, Sample, Stored, check_loading, height_width, limited
 from mae_hydra.errors import UserError
 
 _WANTED = (
@@ -49,7 +49,10 @@ class Photos:
         return undecoded(self.stored(index), self._channels, str(self._root / self._names[index]), self._range)
 
     def header(self, index: int) -> Header:
-        return read_header(self._root / self._names[index])
+        return image_header(self._root / self._names[index], self._range)
+
+    def stamp(self) -> str:
+        return stamp_of(self._root.absolute() / name for name in self._names)
 
     def listing(self) -> str:
         return self._names.digest()

@@ -3,21 +3,18 @@
 Shape letters: H W pixels.
 """
 
+import hashlib
+from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
 
-from mae_hydra.data.decode import opened, reason_of
+from mae_hydra.data.decode import NO_RANGE, opened, reason_of
+from mae_hydra.data.deep import is_deep
+from mae_hydra.data.pixel_range import PixelRange
+from mae_hydra.data.source import Header
 from mae_hydra.errors import UserError
 
 _ORIENTATION = 0x0112  # of EXIF
 _ON_ITS_SIDE = (5, 6, 7, 8)  # of its values: rows become columns
-
-
-class Header(NamedTuple):
-    """`size`: (H, W), upright. `mode`: Pillow's word for what a pixel is, of the class map where there is one."""
-
-    size: tuple[int, int]
-    mode: str
 
 
 def read_header(source: Path | bytes, name: str = "") -> Header:
@@ -26,10 +23,30 @@ def read_header(source: Path | bytes, name: str = "") -> Header:
         with opened(source) as picture:
             turned = picture.getexif().get(_ORIENTATION, 1) in _ON_ITS_SIDE
             height, width = picture.size if turned else picture.size[::-1]
-            return Header((height, width), picture.mode)
+            return Header((height, width), picture.mode, is_deep(picture))
     except Exception as error:  # damaged files raise nearly anything inside Pillow
         if isinstance(source, Path) and isinstance(error, OSError) and error.errno is not None:
             raise UserError(f"cannot read {source}: {error.strerror}") from error
         beginning = source if isinstance(source, bytes) else source.read_bytes()
         reason = reason_of(error, beginning)
         raise UserError(f"cannot read the image {name or source}: {reason}; replace the file or remove it") from error
+
+
+def image_header(source: Path | bytes, pixel_range: PixelRange | None, name: str = "") -> Header:
+    """`read_header` of an image; UserError also where it has more than 8 bits and the set has no range for them."""
+    header = read_header(source, name)
+    if header.deep and pixel_range is None:
+        raise UserError(f"cannot read the image {name or source}: {NO_RANGE}")
+    return header
+
+
+def stamp_of(files: Iterable[Path], *facts: object) -> str:
+    """A digest of the files' names, sizes and times, and of `facts`: sixteen hex digits."""
+    digest = hashlib.blake2b(repr(facts).encode(), digest_size=8)
+    for file in files:
+        try:
+            status = file.stat()
+            digest.update(f"{file} {status.st_size} {status.st_mtime_ns}\n".encode(errors="surrogateescape"))
+        except OSError:  # gone: it is named when it is its turn
+            digest.update(f"{file}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()

@@ -65,7 +65,10 @@ def list_shards(
     manifest = _manifest(_parent(root) if is_pattern(root) else root, cache)
     suffix = image_suffix or manifest.image_suffix
     if is_pattern(root):
-        return _told_apart(_matching(root, manifest.splits, wanted, suffix), manifest.classes, suffix)
+        matching = _matching(root, manifest.splits, wanted, suffix)
+        if len({split_of(shard.name) for shard in matching}) == 1:  # then they were named for what they are used for
+            return ShardList({"train": matching}, manifest.classes, suffix, tuple(_passed_over_notes(matching, suffix)))
+        return _told_apart(matching, manifest.classes, suffix)
     if not is_address(root) and not Path(root).is_dir():
         raise UserError(f"{key}={root} is {'not a folder' if Path(root).exists() else 'not there'}; {wanted}")
     if manifest.splits:

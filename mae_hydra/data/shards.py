@@ -18,7 +18,7 @@ import numpy as np
 from mae_hydra.data.decode import check_channels, decode_image
 from mae_hydra.data.encoded import Unread, undecoded
 from mae_hydra.data.folder import split_by_name
-from mae_hydra.data.headers import Header, read_header
+from mae_hydra.data.headers import image_header, stamp_of
 from mae_hydra.data.listing import Names
 from mae_hydra.data.measure_range import settle
 from mae_hydra.data.palette import distinct_colours
@@ -27,7 +27,7 @@ from mae_hydra.data.shard_cache import ShardCache, is_address
 from mae_hydra.data.shard_index import name_before, read_index
 from mae_hydra.data.shard_list import Shard, list_shards, split_of
 from mae_hydra.data.shard_order import ShardOrder
-from mae_hydra.data.source import ImageData, Sample, Stored, check_loading, height_width, limited
+from mae_hydra.data.source import Header, ImageData, Sample, Stored, check_loading, height_width, limited
 from mae_hydra.errors import UserError
 
 log = logging.getLogger("mae_hydra")
@@ -75,7 +75,12 @@ class ShardSet:
 
     def header(self, index: int) -> Header:
         name, encoded, _ = self.stored(index)
-        return read_header(encoded, name)
+        return image_header(encoded, self.pixel_range, name)
+
+    def stamp(self) -> str:
+        """Of shards that lie elsewhere by their list alone."""
+        local = [Path(shard.place) for shard in self._shards if not is_address(shard.place)]
+        return stamp_of(local, self.listing(), self._suffix)
 
     def sample_of_images(self, shards: int = 8, each: int = 8) -> list[int]:
         """Positions spread over a few shards; none where they lie elsewhere, because each would be fetched for it."""
@@ -211,7 +216,7 @@ def shards(
     if not train:
         raise UserError(
             f"every shard of data.root={root} is for validation or tests by its name ({found.all_shards()[0].name}); "
-            "name training shards, or these too with data.validation=<a pattern of some of them>"
+            "give the folder of the training shards, or name these by a pattern, data.root='<folder>/*.tar'"
         )
     if not held_out:
         by_name = {shard.place: shard for shard in train}

@@ -36,6 +36,18 @@ class Stored(NamedTuple):
     class_id: int | None
 
 
+class Header(NamedTuple):
+    """What a sample's files tell without their pixels.
+
+    `size`: (H, W), upright. `mode`: what a pixel is in Pillow's words ("RGB", "I;16"), of the class map where there is
+    one. `deep`: whether the image has more than 8 bits a channel.
+    """
+
+    size: tuple[int, int]
+    mode: str
+    deep: bool
+
+
 class ImageSet(Protocol):
     """Samples by position. The same position gives the same sample, in every process."""
 
@@ -66,6 +78,19 @@ def read_undecoded(images: Any, index: int) -> Any:
     """A sample of an ImageSet, with its image still encoded (`encoded.Unread`) where the set has it so."""
     undecoded = getattr(images, "undecoded", None)
     return images[index] if undecoded is None else undecoded(index)
+
+
+@runtime_checkable
+class Foreseeable(Protocol):
+    """An ImageSet of files, whose headers say what will be met."""
+
+    def header(self, index: int) -> Header:
+        """UserError where the sample cannot be used: no picture, no class map, two sizes."""
+        ...
+
+    def stamp(self) -> str:
+        """A digest of the files' names, sizes and times, and of how their labels are understood."""
+        ...
 
 
 class SampleTransform(Protocol):
@@ -160,6 +185,18 @@ class _Some:
         return read_undecoded(self._whole, self._positions[index])
 
 
+class _SomeFiles(_Some):
+    """Some of a Foreseeable set."""
+
+    def header(self, index: int) -> Header:
+        assert isinstance(self._whole, Foreseeable)
+        return self._whole.header(self._positions[index])
+
+    def stamp(self) -> str:
+        assert isinstance(self._whole, Foreseeable)
+        return f"{len(self)} of {self._whole.stamp()}"
+
+
 def limited(image_set: ImageSet, train_limit: int | float | None) -> ImageSet:
     """`train_limit` samples, or that share of them where it is below 1; None: all.
 
@@ -174,7 +211,8 @@ def limited(image_set: ImageSet, train_limit: int | float | None) -> ImageSet:
     train_limit = int(train_limit)
     if not 1 <= train_limit <= len(image_set):
         raise ValueError(f"data.train_limit must lie in 1..{len(image_set)} or be null, got {train_limit}")
-    return _Some(image_set, [number * len(image_set) // train_limit for number in range(train_limit)])
+    kind = _SomeFiles if isinstance(image_set, Foreseeable) else _Some
+    return kind(image_set, [number * len(image_set) // train_limit for number in range(train_limit)])
 
 
 def check_loading(batch_size: int, num_workers: int) -> None:

@@ -16,11 +16,13 @@ from torch import nn
 
 from mae_hydra.accelerators import peak_tflops
 from mae_hydra.data import Augment, ImageData, Sample, TrainStream, stack
+from mae_hydra.data.look_ahead import some_sizes
 from mae_hydra.data.unreadable import replacements
 from mae_hydra.distributed import broadcast_object, is_main, rank, session, world_size
 from mae_hydra.engine import Checkpoints, Cut, Settings, State, Twin, cut_batch, fit, moving_average, wrap
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.construct import build, complete, evaluator_nodes
+from mae_hydra.experiment.first_look import look_at_validation, unseen_note
 from mae_hydra.experiment.provenance import origin_of, parent_of
 from mae_hydra.experiment.recorded_range import recorded_range
 from mae_hydra.experiment.status import write_json
@@ -67,6 +69,7 @@ def _train(
     augment: Augment = build(config.augment, "augment")
     if is_main():
         _say(*data.notes)
+        _say(*_notes_on_sizes(data, augment))
     example = _try_first_sample(config, data, augment)
     cut = complete("engine", cut_batch, settings.global_batch, data.batch_size, world_size())
     synchronised = cut.world_size > 1 and settings.torch_device.type == "cuda"
@@ -95,6 +98,9 @@ def _train(
         name: complete(f"evaluation.{name}", build(node, f"evaluation.{name}"), data=data, inference=inference)
         for name, node in evaluator_nodes(config).items()
     }
+    seen = look_at_validation(data, config.paths.output_root) if evaluators else None
+    if is_main():
+        _say(*unseen_note(seen, data))
     checkpoints: Checkpoints = complete("checkpoint", build(config.checkpoint, "checkpoint"), run_dir / "checkpoints")
     started = config.resume != "never" and checkpoints.exist
     given = read_checkpoint(config.init_from) if config.init_from and not started else None
@@ -107,6 +113,8 @@ def _train(
         transfer(model, given, config.init_adapt).show()
     for evaluator in evaluators.values():
         evaluator.check(model)
+    for size in seen.sizes if seen is not None and config.task == "segment" else ():
+        inference.check(model, size)
     peak = peak_tflops(settings.torch_device, settings.resolved_precision)
     one_size = not config.augment.get("smaller")  # else a step's operations change on the way
     flops = training_flops(model, example) if peak is not None and one_size else None
@@ -168,6 +176,12 @@ def _introduce(
         f"everything goes to {run_dir}",
     ]
     _say(*lines)
+
+
+def _notes_on_sizes(data: ImageData, augment: Augment) -> list[str]:
+    """What the augmentation says of the sizes of some training pictures, by their headers."""
+    notes_on = getattr(augment, "notes_on", None)
+    return [] if notes_on is None else notes_on(some_sizes(data.train))
 
 
 def _compare_ranges(given: Checkpoint, data: ImageData) -> None:
