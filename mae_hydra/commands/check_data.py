@@ -45,12 +45,21 @@ def run(options: argparse.Namespace) -> int:
             num_workers=options.workers,
             refusal=refusal,
             advance=progress.advance,
+            short=_short(config),
         )
     name = Path(settings.get("root") or settings["_target_"].rpartition(".")[2]).name
     out = options.out or Path(config.paths.output_root) / "check_data" / name
     pictures = write(found, settings, out)
     show(console, found, settings, out, pictures)
     return 1 if found.num_errors else 0
+
+
+def _short(config: Any) -> Any:
+    """The shorter side that the augmentation brings pictures to, where it does."""
+    from mae_hydra.data.source import height_width
+
+    short = config.augment.get("short", config.data.image_size)
+    return None if short is None else min(height_width(short))
 
 
 def _listing(config: Any, settings: Any) -> Any:

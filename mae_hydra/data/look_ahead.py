@@ -21,7 +21,7 @@ from mae_hydra.data.source import Foreseeable, Header, ImageSet
 from mae_hydra.errors import UserError
 
 THREADS = 8  # more than most machines have cores: files wait for their disk
-SECONDS = 10.0  # for the values of class maps; their headers are all read
+SECONDS = 5.0  # for the values of class maps; their headers are all read
 SOME = 64  # training pictures whose sizes are looked at
 
 Advance = Callable[[int, int, str], None]
@@ -37,15 +37,15 @@ class Seen:
     num_images: int
 
 
-def some_sizes(images: ImageSet) -> list[tuple[int, int]]:
+def some_headers(images: ImageSet) -> list[Header]:
     """Of a few pictures, spread evenly; none where only pixels tell."""
-    sizes = []
+    headers = []
     if isinstance(images, Foreseeable):
         count = min(len(images), SOME)
         for number in range(count):
             with suppress(UserError):  # it is named when it is its turn
-                sizes.append(images.header(number * len(images) // count).size)
-    return sizes
+                headers.append(images.header(number * len(images) // count))
+    return headers
 
 
 def look_ahead(

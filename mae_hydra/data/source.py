@@ -40,12 +40,13 @@ class Header(NamedTuple):
     """What a sample's files tell without their pixels.
 
     `size`: (H, W), upright. `mode`: what a pixel is in Pillow's words ("RGB", "I;16"), of the class map where there is
-    one. `deep`: whether the image has more than 8 bits a channel.
+    one. `deep`: whether the image has more than 8 bits a channel. `turned`: by its EXIF orientation.
     """
 
     size: tuple[int, int]
     mode: str
     deep: bool
+    turned: bool
 
 
 class ImageSet(Protocol):

@@ -16,7 +16,7 @@ from torch import nn
 
 from mae_hydra.accelerators import peak_tflops
 from mae_hydra.data import Augment, ImageData, Sample, TrainStream, stack
-from mae_hydra.data.look_ahead import some_sizes
+from mae_hydra.data.look_ahead import some_headers
 from mae_hydra.data.unreadable import replacements
 from mae_hydra.distributed import broadcast_object, is_main, rank, session, world_size
 from mae_hydra.engine import Checkpoints, Cut, Settings, State, Twin, cut_batch, fit, moving_average, wrap
@@ -180,8 +180,16 @@ def _introduce(
 
 def _notes_on_sizes(data: ImageData, augment: Augment) -> list[str]:
     """What the augmentation says of the sizes of some training pictures, by their headers."""
-    notes_on = getattr(augment, "notes_on", None)
-    return [] if notes_on is None else notes_on(some_sizes(data.train))
+    headers, notes_on = some_headers(data.train), getattr(augment, "notes_on", None)
+    notes = [] if notes_on is None else notes_on([header.size for header in headers])
+    turned = sum(header.turned for header in headers)
+    if turned and data.target == "map":
+        notes.append(
+            f"warning: {turned} of {len(headers)} training pictures looked at are turned by their EXIF orientation, "
+            "which class maps do not have: they are read upright, right only if the maps were drawn on upright ones; "
+            "mae-hydra check-data shows both together"
+        )
+    return notes
 
 
 def _compare_ranges(given: Checkpoint, data: ImageData) -> None:

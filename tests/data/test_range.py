@@ -187,7 +187,7 @@ def test_a_measured_range_leaves_out_what_is_no_number_and_survives_a_single_val
     values = np.array([[[np.nan], [1.0], [2.0], [np.inf]]], np.float32)
     assert measured([values]).high[0] == pytest.approx(2.0, abs=0.01)
     assert measured([np.full((4, 4, 1), 7, np.uint16)]) == PixelRange((7.0,), (8.0,))
-    with pytest.raises(UserError, match="holds a number; set data.range"):
+    with pytest.raises(UserError, match=r"holds a number; set data\.range"):
         measured([np.full((4, 4, 1), np.nan, np.float32)])
 
 
