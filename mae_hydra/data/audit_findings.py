@@ -53,25 +53,29 @@ def file_findings(tallies: Sequence[Tally]) -> Iterator[Finding]:
         if those:
             names = [tally.labels_name(row) if noun == "class map" else tally.name(row) for tally, row, _ in those]
             yield found(level, kind, names, says, way, noun=noun, why=those[0][2])
+    apart = _turned_apart(tallies)
     for trait, (level, says, way) in _TRAITS.items():
-        names = [tally.name(row) for tally in tallies for row in tally.traits.get(trait, ())]
+        rows = [(tally, row) for tally in tallies for row in tally.traits.get(trait, ())]
+        names = [tally.name(row) for tally, row in rows if trait != "turned by EXIF" or (tally, row) not in apart]
         if names:
             yield found(level, trait, names, says, way)
-    yield from _turned_apart(tallies)
-
-
-def _turned_apart(tallies: Sequence[Tally]) -> Iterator[Finding]:
-    """Images that EXIF turns, whose class maps have the upright size: only a look can tell how these were drawn."""
-    rows = [(tally, row) for tally in tallies for row in tally.traits.get("turned by EXIF", ())]
-    apart = {id(tally): {row for row, _ in tally.problems.get("size", ())} for tally in tallies}
-    names = [tally.name(row) for tally, row in rows if tally.labels_name(row) and row not in apart[id(tally)]]
-    if names and any(len(tally.mapped) for tally in tallies):
+    if apart:
         says = "turned by the EXIF orientation, which a class map does not have"
         way = (
             "they are read upright: right if the maps were drawn on upright pictures, else every label is turned; look "
-            "at the picture sheet, and take the orientation out of the files (exiftool -Orientation=) where it is not"
+            "at the picture sheet, and where it is not right take the orientation out (exiftool -Orientation= <file>)"
         )
-        yield found("warning", "turned apart", names, says, way)
+        yield found("warning", "turned apart", [tally.name(row) for tally, row in apart], says, way)
+
+
+def _turned_apart(tallies: Sequence[Tally]) -> list[tuple[Tally, int]]:
+    """Images that EXIF turns, whose class maps have the upright size: only a look can tell how these were drawn."""
+    found = []
+    for tally in tallies:
+        wrong = {row for row, _ in tally.problems.get("size", ())}
+        mapped = set(tally.mapped.tolist()) - wrong
+        found += [(tally, row) for row in tally.traits.get("turned by EXIF", ()) if row in mapped]
+    return found
 
 
 def size_findings(tallies: Sequence[Tally], crop: tuple[int, int], short: int | None) -> Iterator[Finding]:

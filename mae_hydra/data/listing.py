@@ -13,7 +13,7 @@ import numpy as np
 from mae_hydra.errors import UserError
 
 EXTENSIONS = (
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff",
+    ".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".jpe", ".jfif",
     ".bmp", ".gif", ".avif", ".jp2", ".ppm", ".pgm", ".pbm", ".pnm",
 )  # fmt: skip
 """Endings of pictures that are read, in any case; of films (.gif, .tif) the first picture."""

@@ -99,7 +99,7 @@ def _told_apart(
         splits.setdefault(split_of(shard.name), []).append(shard)
     notes = []
     if len(splits) > 1:
-        counts = ", ".join(f"{len(of_split)} {name} ({of_split[0].name})" for name, of_split in splits.items())
+        counts = ", ".join(f"{len(splits[name])} {name} ({splits[name][0].name})" for name in sorted(splits))
         notes.append(f"note: the splits of the shards are told by their names: {counts}")
     if packed:
         notes.append(f"warning: {len(packed)} compressed shards are passed over ({packed[0]}); unpack them with gunzip")
