@@ -74,8 +74,13 @@ def _write(options: argparse.Namespace, bar: "Progress") -> int:
         bar.console.print(note, highlight=False, soft_wrap=True)
     sets: dict[str, Any] = {"train": data.train, "validation": data.validation}
     if options.short is not None:
-        how = {"short": options.short, "channels": data.channels, "decoded": options.decoded}
-        shrink = partial(Shrunk, **how, pixel_range=data.pixel_range)
+        shrink = partial(
+            Shrunk,
+            short=options.short,
+            channels=data.channels,
+            decoded=options.decoded,
+            pixel_range=data.pixel_range,
+        )
         sets = {split: shrink(of_split) for split, of_split in sets.items()}
     task = bar.add_task("writing", total=len(data.train) + len(data.validation))
     size = write_shards(

@@ -85,7 +85,7 @@ class Unread(NamedTuple):
     name: str
 
 
-def undecoded(stored: Stored, channels: int, place: str, pixel_range: Range) -> Sample | Unread:
+def undecoded(stored: Stored, channels: int, place: str, pixel_range: Range = "own") -> Sample | Unread:
     """A stored sample: as it is where its image may be decoded in part, else decoded. UserError with its `place`."""
     name, encoded, class_id = stored
     image = encoded_image(encoded, channels, place)

@@ -33,7 +33,8 @@ def read_header(source: Path | bytes, name: str = "") -> Header:
             raise UserError(f"cannot read {source}: {error.strerror}") from error
         beginning = source if isinstance(source, bytes) else source.read_bytes()
         reason = reason_of(error, beginning)
-        raise UserError(f"cannot read the image {name or source}: {reason}; replace the file or remove it") from error
+        place = name if isinstance(source, bytes) else source
+        raise UserError(f"cannot read the image {place}: {reason}; replace the file or remove it") from error
 
 
 def _may_be_turned(picture: Image.Image, source: Path | bytes) -> bool:
@@ -48,7 +49,7 @@ def image_header(source: Path | bytes, pixel_range: PixelRange | None, name: str
     """`read_header` of an image; UserError also where it has more than 8 bits and the set has no range for them."""
     header = read_header(source, name)
     if header.deep and pixel_range is None:
-        raise UserError(f"cannot read the image {name or source}: {NO_RANGE}")
+        raise UserError(f"cannot read the image {name if isinstance(source, bytes) else source}: {NO_RANGE}")
     return header
 
 

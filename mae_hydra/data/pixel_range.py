@@ -38,7 +38,7 @@ class PixelRange(NamedTuple):
         """Numbers (H, W, B) as uint8 (H, W, B), or (H, W, `channels`) where B is 1; not-a-number becomes 0."""
         if values.shape[2] < len(self.low):
             values = values.repeat(channels, axis=2)
-        exact = values.astype(np.float64 if values.dtype.itemsize > 2 else np.float32)
+        exact: Any = values.astype(np.float64 if values.dtype.itemsize > 2 else np.float32)
         low, high = (np.array(each, exact.dtype) for each in self)
         with np.errstate(invalid="ignore", over="ignore"):
             exact = np.rint((exact - low) * (255 / (high - low)))
