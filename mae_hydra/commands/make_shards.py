@@ -47,7 +47,12 @@ def _index(options: argparse.Namespace, bar: "Progress") -> int:
 
     task = bar.add_task("reading", total=None)
     suffix = options.image_suffix and options.image_suffix.lower().lstrip(".")
-    found = index_shards(options.out, done=lambda samples: bar.advance(task, samples), image_suffix=suffix)
+    found = index_shards(
+        options.out,
+        done=lambda samples: bar.advance(task, samples),
+        image_suffix=suffix,
+        say=lambda line: bar.console.print(line, highlight=False, soft_wrap=True),
+    )
     counts = ", ".join(f"{samples} {split}" for split, samples in found.items())
     print(f"wrote {options.out / 'shards.json'}: {counts} images")
     return 0

@@ -33,9 +33,11 @@ def _let_pillow_read_bands_that_are_no_colours() -> None:
     """Pillow's table of TIFFs, extended: three and four bands of 8 and 16 bits, grey by declaration or signed."""
     orders, kinds, numbers = ((b"II", "L"), (b"MM", "B")), (1, 2), ((1, 8), (1, 16), (_SIGNED, 16))
     for (prefix, order), kind, (sign, bits), bands in product(orders, kinds, numbers, (3, 4)):
-        mode = ("RGB" if bands == 3 else "RGBX") + (f";16{order}" if bits == 16 else "")
-        for extra in ((), *product((0, 2), repeat=bands - 1), *product((0, 2), repeat=bands - 3)):
-            TiffImagePlugin.OPEN_INFO.setdefault((prefix, kind, (sign,), 1, (bits,) * bands, extra), ("RGB", mode))
+        mode = "RGB" if bands == 3 else "RGBX"
+        raw_mode = mode + (f";16{order}" if bits == 16 else "")
+        extras = ((), *product((0, 2), repeat=bands - 1), *product((0, 2), repeat=bands - 3))
+        for extra, signs in product(extras, ((sign,), (sign,) * bands)):
+            TiffImagePlugin.OPEN_INFO.setdefault((prefix, kind, signs, 1, (bits,) * bands, extra), (mode, raw_mode))
 
 
 _let_pillow_read_bands_that_are_no_colours()
@@ -127,7 +129,9 @@ def _raw_mode(tile: Any) -> str:
 
 
 def _with_raw_mode(tile: Any, mode: str) -> Any:
-    return tile._replace(args=mode if isinstance(tile[3], str) else (mode, *tile[3][1:]))
+    arguments = mode if isinstance(tile[3], str) else (mode, *tile[3][1:])
+    # Before Pillow 11 a tile is a plain tuple.
+    return tile._replace(args=arguments) if hasattr(tile, "_replace") else (*tile[:3], arguments)
 
 
 def _is_signed(picture: Any) -> bool:

@@ -41,7 +41,7 @@ class PixelRange(NamedTuple):
         exact: Any = values.astype(np.float64 if values.dtype.itemsize > 2 else np.float32)
         low, high = (np.array(each, exact.dtype) for each in self)
         with np.errstate(invalid="ignore", over="ignore"):
-            exact = np.rint((exact - low) * (255 / (high - low)))
+            exact = np.rint((exact - low) * 255 / (high - low))
         return np.nan_to_num(exact, nan=0.0).clip(0, 255).astype(np.uint8)
 
     def __str__(self) -> str:

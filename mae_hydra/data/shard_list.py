@@ -113,11 +113,16 @@ def _passed_over_notes(shards: Sequence[Shard], suffix: str | None) -> list[str]
     if not total:
         return []
     first = next(shard for count, shard in counts if count)
-    name = scan(Path(first.place), suffix).passed_over[0]
-    return [
-        f"warning: {total} pictures in shards are passed over, {first.name}:{name} for one: a sample's name ends at "
-        "its first dot; write names without other dots, or tell what follows it with data.image_suffix=<ending>"
-    ]
+    return [passed_over_line(total, f"{first.name}:{scan(Path(first.place), suffix).passed_over[0]}")]
+
+
+def passed_over_line(total: int, example: str) -> str:
+    """What to say of pictures in shards that belong to no sample."""
+    count = f"{total} picture{'' if total == 1 else 's'}"
+    return (
+        f"warning: {count} in shards passed over, {example} for one: a sample's name "
+        "ends at its first dot; write names without other dots, or tell what follows with data.image_suffix=<ending>"
+    )
 
 
 def _matching(pattern: str, listed: Mapping[str, list[Shard]], wanted: str, suffix: str | None) -> list[Shard]:

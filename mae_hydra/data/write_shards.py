@@ -21,7 +21,7 @@ import numpy as np
 
 from mae_hydra import atomic
 from mae_hydra.data.shard_index import CLASS, index_path, read_index, scan, write_index
-from mae_hydra.data.shard_list import MANIFEST, split_of
+from mae_hydra.data.shard_list import MANIFEST, passed_over_line, split_of
 from mae_hydra.data.shrink import StoredSet
 from mae_hydra.errors import UserError
 from mae_hydra.seeds import generator
@@ -73,21 +73,30 @@ def write_shards(
 
 
 def index_shards(
-    root: Path, done: Callable[[int], None] = lambda samples: None, *, image_suffix: str | None = None
+    root: Path,
+    done: Callable[[int], None] = lambda samples: None,
+    *,
+    image_suffix: str | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, int]:
     """Write `shards.json` for the tar files of a folder, every one read through; samples by split.
 
     The split of a file is told by the words in its name (`split_of`). `image_suffix`: the ending of the images, where
-    samples hold other pictures too.
+    samples hold other pictures too. `say` is told what was passed over.
     """
+    passed_over: list[str] = []
     rows: dict[str, list[dict[str, Any]]] = {}
     for path in sorted(root.glob("*.tar")):
-        write_index(path, scan(path, image_suffix), image_suffix)
+        found = scan(path, image_suffix)
+        passed_over += (f"{path.name}:{name}" for name in found.passed_over)
+        write_index(path, found, image_suffix)
         row = _row(path, image_suffix)
         rows.setdefault(split_of(path.name), []).append(row)
         done(row["samples"])
     if not rows:
         raise UserError(f"there is no shard (*.tar) in {root}")
+    if passed_over:
+        say(passed_over_line(len(passed_over), passed_over[0]))
     _write_manifest(root, rows, None, image_suffix)
     return {split: sum(row["samples"] for row in of_split) for split, of_split in rows.items()}
 

@@ -4,7 +4,6 @@ import struct
 import zlib
 
 import numpy as np
-from PIL import TiffImagePlugin
 
 PNG_KIND = {1: 0, 2: 4, 3: 2, 4: 6}  # colour type by channels
 
@@ -35,16 +34,23 @@ def tiff(
     stored = values.astype(values.dtype.newbyteorder(">" if big_endian else "<"))
     strips = [stored[:, :, band].tobytes() for band in range(bands)] if planes else [stored.tobytes()]
     strips = [zlib.compress(strip) for strip in strips] if compressed else strips
-    tags = TiffImagePlugin.ImageFileDirectory_v2(prefix=b"MM" if big_endian else b"II")
-    for tag, value in (
-        (256, width), (257, height), (258, (8 * values.dtype.itemsize,) * bands), (259, 8 if compressed else 1),
-        (262, 2 if colours else 1), (277, bands), (278, height), (284, 2 if planes else 1),
-        (339, ({"u": 1, "i": 2, "f": 3}[values.dtype.kind],) * bands),
-        (273, tuple(sum(map(len, strips[:number])) for number in range(len(strips)))), (279, tuple(map(len, strips))),
-    ):  # fmt: skip
-        tags[tag] = value
-        tags.tagtype[tag] = 4 if tag in (273, 279) else tags.tagtype[tag]
+    order = ">" if big_endian else "<"
+    entries: dict[int, tuple[int, ...]] = {
+        256: (width,), 257: (height,), 258: (8 * values.dtype.itemsize,) * bands, 259: (8 if compressed else 1,),
+        262: (2 if colours else 1,), 273: (0,) * len(strips), 277: (bands,), 278: (height,),
+        279: tuple(map(len, strips)), 284: (2 if planes else 1,),
+        339: ({"u": 1, "i": 2, "f": 3}[values.dtype.kind],) * bands,
+    }  # fmt: skip
     if extra:
-        tags[338] = extra
-    header = b"MM\0*" + struct.pack(">I", 8) if big_endian else b"II*\0" + struct.pack("<I", 8)
-    return header + tags.tobytes(8) + b"".join(strips)
+        entries[338] = extra
+    pixels = 8 + 2 + 12 * len(entries) + 4 + sum(4 * len(each) for each in entries.values() if len(each) > 1)
+    entries[273] = tuple(pixels + sum(map(len, strips[:number])) for number in range(len(strips)))
+    directory, beyond = struct.pack(order + "H", len(entries)), b""
+    begin = 8 + 2 + 12 * len(entries) + 4
+    for tag, each in sorted(entries.items()):
+        packed = struct.pack(f"{order}{len(each)}I", *each)
+        directory += struct.pack(order + "HHI", tag, 4, len(each))  # every number is a LONG
+        directory += packed if len(each) == 1 else struct.pack(order + "I", begin + len(beyond))
+        beyond += b"" if len(each) == 1 else packed
+    mark = b"MM\0*" if big_endian else b"II*\0"
+    return mark + struct.pack(order + "I", 8) + directory + b"\0\0\0\0" + beyond + b"".join(strips)

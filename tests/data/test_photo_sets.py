@@ -49,6 +49,8 @@ def test_every_format_that_pillow_reads_is_read_whatever_the_case_of_its_ending(
     names = [
         "a.BMP", "b.gif", "c.avif", "d.jp2", "e.JPE", "f.jfif", "g.ppm", "h.Tif", "i.Jpeg", "j.webp", "k.PNG", "l.pgm"
     ]  # fmt: skip
+    if ".avif" not in Image.registered_extensions():  # before Pillow 11.3
+        names.remove("c.avif")
     for name in names:
         kind = {".jpe": "JPEG", ".jfif": "JPEG", ".pgm": "PPM"}.get(Path(name).suffix.lower())
         picture = smooth_picture(20, 20)

@@ -87,8 +87,12 @@ def test_dotted_pictures_are_counted_and_named_and_may_be_taken(tmp_path: Path) 
     data = open_shards(tmp_path / "dots")
     assert {len(data.train), len(data.validation)} == {1, 2}
     [note] = data.notes
-    assert note.startswith("warning: 3 pictures in shards are passed over, a.tar:1.seg.png for one")
+    assert note.startswith("warning: 3 pictures in shards passed over, a.tar:1.seg.png for one")
     assert "data.image_suffix=<ending>" in note
+    said: list[str] = []
+    index_shards(tmp_path / "dots", say=said.append)
+    assert said == [note]
+    (tmp_path / "dots/shards.json").unlink()
     assert num_passed_over(shard) == 3
     assert num_passed_over(shard, "jpg") == 1  # told, the maps are not missed; x_0.5.jpg still is
     assert read_index(shard, "seg.png")[:, 1].tolist() == [len(mask(1)), len(mask(2))]
