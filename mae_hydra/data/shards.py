@@ -73,15 +73,6 @@ class ShardSet:
         stored = self.stored(index)
         return undecoded(stored, self._channels, stored.name, self.pixel_range)
 
-    def header(self, index: int) -> Header:
-        name, encoded, _ = self.stored(index)
-        return image_header(encoded, self.pixel_range, name)
-
-    def stamp(self) -> str:
-        """Of shards that lie elsewhere by their list alone."""
-        local = [Path(shard.place) for shard in self._shards if not is_address(shard.place)]
-        return stamp_of(local, self.listing(), self._suffix)
-
     def sample_of_images(self, shards: int = 8, each: int = 8) -> list[int]:
         """Positions spread over a few shards; none where they lie elsewhere, because each would be fetched for it."""
         count = 0 if is_address(self._shards[0].place) else min(shards, len(self._shards))
@@ -163,6 +154,17 @@ class ShardSet:
                 log.warning("%s", error)
 
 
+class ShardsHere(ShardSet):
+    """Shards on this machine, whose headers can be looked at before the samples are needed (Foreseeable)."""
+
+    def header(self, index: int) -> Header:
+        name, encoded, _ = self.stored(index)
+        return image_header(encoded, self.pixel_range, name)
+
+    def stamp(self) -> str:
+        return stamp_of((Path(shard.place) for shard in self._shards), self.listing(), self._suffix)
+
+
 def shards(
     *,
     root: str | None,
@@ -227,7 +229,7 @@ def shards(
     class_names = _class_names(found.classes, num_classes)
     of_set: dict[str, Any] = {"cache": copies, "channels": channels, "num_classes": num_classes, "window": window}
     of_set["image_suffix"] = found.image_suffix
-    training, validating = ShardSet(train, **of_set), ShardSet(held_out, **of_set)
+    training, validating = (_set_of(those)(those, **of_set) for those in (train, held_out))
     places = training.sample_of_images()
     settled = settle(range, channels, len(places), lambda number: training.stored(places[number]).encoded)
     training.pixel_range = validating.pixel_range = settled.pixel_range
@@ -250,6 +252,10 @@ def shards(
         pixel_range=settled.pixel_range,
         notes=(*notes, *settled.notes),
     )
+
+
+def _set_of(shards: Sequence[Shard]) -> type[ShardSet]:
+    return ShardSet if any(is_address(shard.place) for shard in shards) else ShardsHere
 
 
 def _apart(train: list[Shard], held_out: list[Shard], notes: list[str]) -> tuple[list[Shard], list[Shard]]:

@@ -18,6 +18,7 @@ from pictures import save, smooth_picture
 from test_train_stream import CROP
 
 from mae_hydra.data import ImageData, TrainStream, crops, decode_image, imagenet, shard_cache, shards
+from mae_hydra.data.look_ahead import Seen, look_ahead, some_headers
 from mae_hydra.data.shard_cache import ShardCache
 from mae_hydra.data.shard_index import index_path, read_index, scan
 from mae_hydra.data.shard_list import expand
@@ -338,6 +339,16 @@ def test_shards_elsewhere_are_fetched_once_and_tried_again(address: str, photos:
     assert contents(open_shards(address, num_classes=2)) == contents(photos)
     asked = [path for path in Counting.asked if path.endswith(".tar")]
     assert sorted(asked) == sorted([*(f"/{path.name}" for path in written.glob("*.tar")), *["/train-000002.tar"] * 2])
+
+
+def test_shards_elsewhere_are_not_fetched_to_look_ahead(address: str, written: Path) -> None:
+    data = open_shards(address)
+    assert some_headers(data.train) == []
+    assert look_ahead(data.validation, None) is None
+    assert not [path for path in Counting.asked if path.endswith(".tar")]
+    here = open_shards(written)
+    assert {header.size for header in some_headers(here.train)} == {(10, 14)}
+    assert look_ahead(here.validation, None) == Seen(((10, 14),), 0, 5)
 
 
 def test_a_shard_that_cannot_be_had_is_said(address: str, written: Path) -> None:
