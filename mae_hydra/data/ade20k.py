@@ -99,7 +99,7 @@ class LabelledPhotos:
 
     def stamp(self) -> str:
         files = (path.absolute() for index in range(len(self)) for path in self._paths(index))
-        return stamp_of(files, self._table.accepted.tobytes(), self._table.class_of.tobytes())
+        return stamp_of(files, self.pixel_range, self._table.accepted.tobytes(), self._table.class_of.tobytes())
 
     def _paths(self, index: int) -> tuple[Path, Path]:
         name = self.names[index]

@@ -31,13 +31,14 @@ _SEPARATE = 2  # TIFF's PlanarConfiguration: one plane after the other
 
 def _let_pillow_read_bands_that_are_no_colours() -> None:
     """Pillow's table of TIFFs, extended: three and four bands of 8 and 16 bits, grey by declaration or signed."""
+    known: Any = TiffImagePlugin.OPEN_INFO
     orders, kinds, numbers = ((b"II", "L"), (b"MM", "B")), (1, 2), ((1, 8), (1, 16), (_SIGNED, 16))
     for (prefix, order), kind, (sign, bits), bands in product(orders, kinds, numbers, (3, 4)):
         mode = "RGB" if bands == 3 else "RGBX"
         raw_mode = mode + (f";16{order}" if bits == 16 else "")
         extras = ((), *product((0, 2), repeat=bands - 1), *product((0, 2), repeat=bands - 3))
         for extra, signs in product(extras, ((sign,), (sign,) * bands)):
-            TiffImagePlugin.OPEN_INFO.setdefault((prefix, kind, signs, 1, (bits,) * bands, extra), (mode, raw_mode))
+            known.setdefault((prefix, kind, signs, 1, (bits,) * bands, extra), (mode, raw_mode))
 
 
 _let_pillow_read_bands_that_are_no_colours()

@@ -52,7 +52,7 @@ class Photos:
         return image_header(self._root / self._names[index], self._range)
 
     def stamp(self) -> str:
-        return stamp_of(self._root.absolute() / name for name in self._names)
+        return stamp_of((self._root.absolute() / name for name in self._names), self._range)
 
     def listing(self) -> str:
         return self._names.digest()

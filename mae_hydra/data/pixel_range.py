@@ -53,18 +53,15 @@ def checked(told: Told, channels: int) -> PixelRange | None:
     """The range that a configuration tells; None: "auto"."""
     if told == AUTO:
         return None
-    pairs: Any = told
-    if isinstance(told, str) or not len(told) or not all(isinstance(each, (int, float)) for each in told):
-        pairs = [] if isinstance(told, str) else told
-    else:
-        pairs = [told]
-    good = all(isinstance(each, Sequence) and len(each) == 2 and each[0] < each[1] for each in pairs)
+    given: list[Any] = [] if isinstance(told, str) else list(told)
+    pairs = [given] if given and isinstance(given[0], (int, float)) else given
+    good = all(isinstance(pair, Sequence) and len(pair) == 2 and pair[0] < pair[1] for pair in pairs)
     if not good or len(pairs) not in (1, channels):
         raise ValueError(
             f"data.range must be auto, [low, high] with low < high, or such a pair for each of {channels} channels, "
             f"got {told}"
         )
-    return PixelRange(*(tuple(float(each[side]) for each in pairs) for side in (0, 1)))
+    return PixelRange(*(tuple(float(pair[side]) for pair in pairs) for side in (0, 1)))
 
 
 def measured(pictures: Sequence[np.ndarray]) -> PixelRange:

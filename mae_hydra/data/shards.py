@@ -162,7 +162,7 @@ class ShardsHere(ShardSet):
         return image_header(encoded, self.pixel_range, name)
 
     def stamp(self) -> str:
-        return stamp_of((Path(shard.place) for shard in self._shards), self.listing(), self._suffix)
+        return stamp_of((Path(shard.place) for shard in self._shards), self.listing(), self._suffix, self.pixel_range)
 
 
 def shards(
