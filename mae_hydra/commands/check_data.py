@@ -52,10 +52,19 @@ def run(options: argparse.Namespace) -> int:
             num_workers=options.workers,
             refusal=refusal,
             advance=progress.advance,
+            short=_short(config),
         )
     pictures = write(found, settings, owned)
     show(console, found, settings, out, pictures)
     return 1 if found.num_errors else 0
+
+
+def _short(config: Any) -> Any:
+    """The shorter side that the augmentation brings pictures to, where it does."""
+    from mae_hydra.data.source import height_width
+
+    short = config.augment.get("short", config.data.image_size)
+    return None if short is None else min(height_width(short))
 
 
 def _listing(config: Any, settings: Any) -> Any:

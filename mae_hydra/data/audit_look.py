@@ -20,8 +20,10 @@ from PIL import Image
 from torch import Tensor
 
 from mae_hydra.data.decode import decode_image, read_bytes, reason_of
+from mae_hydra.data.deep import is_deep
 from mae_hydra.data.label_maps import ORIENTATION, decode_labels, turned_apart
-from mae_hydra.data.listing import Names
+from mae_hydra.data.listing import JPEG_ENDINGS, Names
+from mae_hydra.data.pixel_range import PixelRange
 from mae_hydra.data.source import ImageSet
 from mae_hydra.errors import UserError
 
@@ -29,7 +31,11 @@ THUMB = (8, 9)  # rows and columns of the tiny grey picture by which near-duplic
 TURNED = "turned by EXIF"
 APART = f"{TURNED}, its map not"
 LEVELS = np.arange(256.0)
-_ENDINGS = {"JPEG": (".jpg", ".jpeg"), "PNG": (".png",), "WEBP": (".webp",), "TIFF": (".tif", ".tiff")}
+_ENDINGS = {
+    "JPEG": JPEG_ENDINGS, "PNG": (".png",), "WEBP": (".webp",), "TIFF": (".tif", ".tiff"), "BMP": (".bmp",),
+    "GIF": (".gif",), "AVIF": (".avif",), "JPEG2000": (".jp2",), "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+}  # fmt: skip
+_OF_SEVERAL_PICTURES = ("TIFF", "GIF", "WEBP")
 
 
 class Pixels(NamedTuple):
@@ -80,7 +86,9 @@ class FileSplit:
         *,
         maps: Sequence[str] | None = None,
         class_ids: np.ndarray | None = None,
+        pixel_range: PixelRange | None = None,
     ) -> None:
+        self._range = pixel_range
         self._root, self._images, self._channels = root, Names(images), channels
         self._maps, self._class_ids = None if maps is None else Names(maps), class_ids
 
@@ -110,7 +118,8 @@ class FileSplit:
 
     def sample(self, position: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Image uint8 (H, W, C), and its class map as stored, uint8 (H, W), to draw; UserError where one is damaged."""
-        image = decode_image(read_bytes(self._root / self.name(position)), self._channels, self.name(position))
+        name = self.name(position)
+        image = decode_image(read_bytes(self._root / name), self._channels, name, self._range)
         labels = self.labels_name(position)
         stored = decode_labels(read_bytes(self._root / labels), labels).numpy() if labels else None
         return image.permute(1, 2, 0).numpy(), stored
@@ -120,7 +129,7 @@ class FileSplit:
         try:
             encoded = read_bytes(self._root / name)
             with _words_of_libraries() as words:
-                image = decode_image(encoded, self._channels, name)
+                image = decode_image(encoded, self._channels, name, self._range)
         except UserError as error:
             look.problems["unreadable image"] = _reason(error, encoded)
             return
@@ -216,10 +225,10 @@ def _traits(encoded: bytes, name: str) -> Iterator[str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of huge pictures and of broken EXIF; decoding has had its say
         with Image.open(io.BytesIO(encoded)) as picture:
-            mode, kind = picture.mode, str(picture.format)
+            mode, kind, deep = picture.mode, str(picture.format), is_deep(picture)
             if mode.startswith("CMYK"):
                 yield "CMYK"
-            if mode.startswith("I") or (kind == "PNG" and encoded[24:25] == b"\x10"):  # its header says 16 bits
+            if deep:
                 yield "16 bits"
             if mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in picture.info:
                 yield "alpha"
@@ -227,7 +236,7 @@ def _traits(encoded: bytes, name: str) -> Iterator[str]:
                 yield "palette"
             if picture.getexif().get(ORIENTATION, 1) != 1:
                 yield TURNED
-            if kind == "TIFF" and getattr(picture, "n_frames", 1) > 1:
+            if kind in _OF_SEVERAL_PICTURES and getattr(picture, "n_frames", 1) > 1:
                 yield "several pages"
             if not name.lower().endswith(_ENDINGS.get(kind, "")):
                 yield "named as another format"

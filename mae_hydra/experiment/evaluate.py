@@ -54,6 +54,8 @@ def evaluate(
         finished = look_back(folder, plan, work, data)
         if finished is not None:
             return finished
+        if is_main():
+            print(*data.notes, sep="\n", end="\n" if data.notes else "", flush=True)
         # Of a file that tells no normalisation ImageNet's is taken, or what is given here.
         given = LEFT_OUT if "config" in plan.checkpoint.meta else (*LEFT_OUT, *OF_THE_MODEL)
         model = entry.model_from(plan.checkpoint, *(each for each in overrides if each.startswith(given)))

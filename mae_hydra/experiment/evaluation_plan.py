@@ -17,6 +17,7 @@ from mae_hydra.experiment.from_file import check_addresses
 from mae_hydra.experiment.option_files import Tree
 from mae_hydra.experiment.provenance import sha256_of
 from mae_hydra.experiment.recorded import Recorded, recorded, targets_in
+from mae_hydra.experiment.recorded_range import use_recorded_range
 from mae_hydra.weights import Checkpoint, read_checkpoint
 from mae_hydra.weights.parts import OWN_AVERAGE
 
@@ -73,6 +74,8 @@ def plan_evaluation(path: Path, words: Sequence[str], prefer: str, more: Sequenc
     if _takes_other_pictures(found, words):
         found = recorded(checkpoint, ["inference=slide", *words], PARTS, more)
     _refuse_an_idle_size(found)
+    if "data.range" not in found.typed:
+        use_recorded_range(found.tree["data"], checkpoint.meta)
     lifted = _lift_limits(found)
     if "engine.devices" not in found.typed:
         found.tree["engine"]["devices"] = 1  # of the training; here torchrun says it

@@ -142,6 +142,16 @@ def refuse_other_classes(run_dir: Path, before: Mapping[str, Any], now: Mapping[
         )
 
 
+def refuse_another_range(run_dir: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refused where other numbers of pictures of more than 8 bits would become 0 and 255 than those that did."""
+    was, is_now = before.get("range"), now.get("range")
+    if was is not None and was != is_now:
+        raise Refused(
+            f"{run_dir} was trained with {was} as black and white of each channel, and the pictures that are there now "
+            f"measure {is_now}; give it the pictures back, or start a new run from its weights with data.range={was}"
+        )
+
+
 def refuse_other_images(run_dir: Path, before: Mapping[str, Any], now: Mapping[str, Any], allowed: bool) -> str:
     """In words: which images have changed, where they may; empty where none has. Refused where they must not.
 
