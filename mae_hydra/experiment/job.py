@@ -58,6 +58,8 @@ def run_job(config: DictConfig) -> float:
     join_tasks()
     status = None
     try:
+        if is_main():
+            _refuse_foreign(run_dir)
         check(config)
         plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
         check_stages(plain["then"])
@@ -66,7 +68,6 @@ def run_job(config: DictConfig) -> float:
             return run_stages(plain["then"], run_dir, finished, overrides)
         if not is_main():  # of several processes the first one keeps the directory
             return run(config, plain, run_dir)
-        _refuse_foreign(run_dir)
         status = Status(run_dir, plain, overrides)
         atomic.write_text(run_dir / "config.yaml", yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
         atomic.write_text(run_dir / "overrides.yaml", yaml.safe_dump(overrides))
@@ -92,7 +93,7 @@ def run_job(config: DictConfig) -> float:
         raise
     except BaseException as error:
         log.error("%s", error, exc_info=not isinstance(error, UserError))
-        if status is None and is_main() and read_status(run_dir) is None:
+        if status is None and is_main() and not isinstance(error, Refused) and read_status(run_dir) is None:
             with suppress(OSError):  # what has failed is said below, and may be just this
                 status = Status(run_dir, {"name": config.get("name"), "task": config.get("task")}, overrides)
         if status is not None:  # otherwise the directory belongs to an earlier run, which stays as it is
