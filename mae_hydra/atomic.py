@@ -56,7 +56,7 @@ def writing(path: str | Path) -> Iterator[Path]:
             os.replace(temporary, path)
         sync(path.parent)
     except OSError as error:
-        if error.filename is None:  # of a write
+        if error.errno is not None and error.filename is None:  # of a write
             error.filename = str(path)
         raise
     finally:

@@ -69,6 +69,7 @@ def _run_job(config: DictConfig, held: ExitStack) -> float:
     status = None
     try:
         if is_main():  # of several processes the first one keeps the directory
+            _refuse_foreign(run_dir)
             lock = held.enter_context(holding(run_dir))
         if resuming.source is not None:
             resuming.refuse_foreign(config, resuming.source, resuming.typed)
@@ -80,7 +81,6 @@ def _run_job(config: DictConfig, held: ExitStack) -> float:
             return run_stages(plain["then"], run_dir, finished, overrides)
         if not is_main():
             return run(config, plain, run_dir)
-        _refuse_foreign(run_dir)
         status = Status(run_dir, plain, overrides)
         atomic.write_text(run_dir / "config.yaml", yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
         atomic.write_text(run_dir / "overrides.yaml", yaml.safe_dump(overrides))
