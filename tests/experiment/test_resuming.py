@@ -146,7 +146,7 @@ def test_option_files_from_a_record_that_would_act_are_refused(run, tmp_path, ac
     (folder / "experiment").mkdir(parents=True)
     (folder / "experiment/mine.yaml").write_text(f"# @package _global_\n{acting}\n")
     record(run, "+experiment=mine", command=(f"--config-dir={folder}", "+experiment=mine"))
-    with pytest.raises(UserError, match=r"set hydra\..* not taken from a file: name their folder"):
+    with pytest.raises(UserError, match=r"hydra\..* not taken"):
         expanded([f"resume={run}"])
 
 
