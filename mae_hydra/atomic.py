@@ -8,8 +8,10 @@ import ctypes
 import hashlib
 import os
 import re
+import secrets
 import shutil
 import socket
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -60,6 +62,24 @@ def writing(path: str | Path) -> Iterator[Path]:
     finally:
         _remove(temporary)
         _under_way.discard(temporary)
+
+
+@contextmanager
+def temporary_folder(name: str) -> Iterator[Path]:
+    """A folder for this process alone, among the system's temporary files; it goes afterwards.
+
+    Where the process is killed first, it goes when the next one asks for such a folder.
+    """
+    root = Path(tempfile.gettempdir())
+    clear_leftovers(root)
+    folder = root / _partial_name(f"{name}-{secrets.token_hex(4)}")
+    _under_way.add(folder)
+    folder.mkdir(mode=0o700)
+    try:
+        yield folder
+    finally:
+        _remove(folder)
+        _under_way.discard(folder)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -155,3 +156,19 @@ def test_a_rename_that_arrives_late_is_waited_for_by_nobody_and_breaks_nothing(t
     atomic.clear_leftovers(tmp_path)
     assert arrived.wait(5)
     assert contents(tmp_path) == {"file": "new"}
+
+
+def take_a_folder() -> None:
+    with atomic.temporary_folder("test") as folder:
+        (folder / "job.json").write_text("{}")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_parent_that_is_killed_leaves_no_folder_that_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    in_a_process(take_a_folder).join()
+    assert len(os.listdir(tmp_path)) == 1
+    with atomic.temporary_folder("test") as folder, atomic.temporary_folder("test") as other:
+        assert {path.name for path in tmp_path.iterdir()} == {folder.name, other.name}
+        assert folder.stat().st_mode & 0o777 == 0o700
+    assert not os.listdir(tmp_path)

@@ -24,15 +24,15 @@ WHAT = {
 
 
 DEFAULTS = {"rounds": 5, "size": [512, 683], "alone": False, "shares": False, "images": 200}
-TAKES = {  # which of these a benchmark looks at
+TAKES = {  # which of these a benchmark looks at, besides --rounds, which all take: what is only counted needs one
     "parts": (),
-    "step": ("rounds", "alone"),
-    "inference": ("rounds", "size", "alone", "shares"),
-    "loading": ("rounds", "size", "images"),
-    "metrics": ("rounds", "size"),
-    "checkpoint": ("rounds",),
-    "start-up": ("rounds",),
-    "growth": ("rounds",),
+    "step": ("alone",),
+    "inference": ("size", "alone", "shares"),
+    "loading": ("size", "images"),
+    "metrics": ("size",),
+    "checkpoint": (),
+    "start-up": (),
+    "growth": (),
     "scaling": (),
     "results-row": ("images",),
 }
@@ -62,8 +62,8 @@ def run(options: argparse.Namespace) -> int:
     for name, default in DEFAULTS.items():
         if getattr(options, name) is None:
             setattr(options, name, default)
-        elif name not in TAKES[options.what]:
-            takes = " and ".join(f"--{each}" for each in TAKES[options.what]) or "none of these options"
+        elif name not in ("rounds", *TAKES[options.what]):
+            takes = " and ".join(f"--{each}" for each in ("rounds", *TAKES[options.what]))
             raise UserError(f"--{name} changes nothing of benchmark {options.what}, which takes {takes}; leave it out")
     for name, least in (("rounds", 1), ("images", 1)):
         if getattr(options, name) < least:
@@ -93,10 +93,11 @@ def _measure(options: argparse.Namespace) -> "Measured":
         checkpoint = Path(words.pop(0))
     if options.what in ("results-row", "inference"):
         return _of_pictures(options, checkpoint, words)
-    if checkpoint is not None and options.what in ("parts", "step"):
-        words.insert(0, str(checkpoint))
-    elif checkpoint is not None:
-        raise UserError(f"{options.what} takes overrides only, such as model=upernet_vitb; got {checkpoint}")
+    of_a_run = options.what in ("parts", "step")
+    if checkpoint is not None and not (of_a_run and checkpoint.exists()):
+        or_a_run = ", or a run that is there" if of_a_run else ""
+        raise UserError(f"{options.what} takes overrides only, such as model=upernet_vitb{or_a_run}; got {checkpoint}")
+    words = words if checkpoint is None else [str(checkpoint), *words]
     if options.what == "parts":
         return report.parts(words)
     if options.what == "step":

@@ -6,7 +6,7 @@ from typing import Any
 
 from mae_hydra.errors import UserError
 
-EVERY = 100  # samples between two lines where there is no terminal for a bar
+EVERY = 1000  # samples between two lines where there is no terminal for a bar
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,10 +52,19 @@ def run(options: argparse.Namespace) -> int:
             num_workers=options.workers,
             refusal=refusal,
             advance=progress.advance,
+            short=_short(config),
         )
     pictures = write(found, settings, owned)
     show(console, found, settings, out, pictures)
     return 1 if found.num_errors else 0
+
+
+def _short(config: Any) -> Any:
+    """The shorter side that the augmentation brings pictures to, where it does."""
+    from mae_hydra.data.source import height_width
+
+    short = config.augment.get("short", config.data.image_size)
+    return None if short is None else min(height_width(short))
 
 
 def _listing(config: Any, settings: Any) -> Any:
@@ -94,5 +103,5 @@ class _Progress:
 
     def advance(self, done: int, total: int) -> None:
         self._bar.update(self._task, completed=done, total=total)
-        if not self._console.is_terminal and (done == total or done % (10 * EVERY) == 0):
+        if not self._console.is_terminal and (done == total or done % EVERY == 0):
             self._console.print(f"looked at {done} of {total} samples", highlight=False)

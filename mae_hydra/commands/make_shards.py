@@ -18,6 +18,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--decoded", action="store_true", help="with --short: pixels instead of JPEGs, which need no decoding"
     )
+    parser.add_argument("--image-suffix", help="with --index: the ending of the images beside other pictures (jpg)")
     parser.add_argument("--index", action="store_true", help="only list the tar files that are there, in shards.json")
 
 
@@ -45,7 +46,13 @@ def _index(options: argparse.Namespace, bar: "Progress") -> int:
     from mae_hydra.data.write_shards import index_shards
 
     task = bar.add_task("reading", total=None)
-    found = index_shards(options.out, done=lambda samples: bar.advance(task, samples))
+    suffix = options.image_suffix and options.image_suffix.lower().lstrip(".")
+    found = index_shards(
+        options.out,
+        done=lambda samples: bar.advance(task, samples),
+        image_suffix=suffix,
+        say=lambda line: bar.console.print(line, highlight=False, soft_wrap=True),
+    )
     counts = ", ".join(f"{samples} {split}" for split, samples in found.items())
     print(f"wrote {options.out / 'shards.json'}: {counts} images")
     return 0
@@ -68,9 +75,17 @@ def _write(options: argparse.Namespace, bar: "Progress") -> int:
             "make-shards writes a whole set of image files: data=imagenet or data=folder with data.root=<folder>; "
             "`mae-hydra make-data --layout imagenet <folder>` writes the embedded scenes as one"
         )
+    for note in data.notes:
+        bar.console.print(note, highlight=False, soft_wrap=True)
     sets: dict[str, Any] = {"train": data.train, "validation": data.validation}
     if options.short is not None:
-        shrink = partial(Shrunk, short=options.short, channels=data.channels, decoded=options.decoded)
+        shrink = partial(
+            Shrunk,
+            short=options.short,
+            channels=data.channels,
+            decoded=options.decoded,
+            pixel_range=data.pixel_range,
+        )
         sets = {split: shrink(of_split) for split, of_split in sets.items()}
     task = bar.add_task("writing", total=len(data.train) + len(data.validation))
     size = write_shards(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.importing import importing
+from mae_hydra.names import clean
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +35,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         choices=("auto", "fp32", "bf16", "fp16"),
         help="auto: bf16 on CUDA, fp32 on the CPU",
     )
+    parser.add_argument(
+        "--range",
+        help="LOW,HIGH: what becomes black and white of pictures of more than 8 bits (default: as in training)",
+    )
     parser.add_argument("--limit", type=int, help="at most so many pictures")
     there = parser.add_mutually_exclusive_group()
     there.add_argument("--overwrite", action="store_true", help="replace what an earlier prediction wrote")
@@ -47,8 +52,11 @@ def run(options: argparse.Namespace) -> int:
     try:
         ratios = options.mask_ratios and tuple(float(ratio) for ratio in options.mask_ratios.split(","))
         seeds = options.seeds and tuple(int(seed) for seed in options.seeds.split(","))
+        limits = options.range and tuple(float(limit) for limit in options.range.split(","))
     except ValueError as error:
-        raise UserError(f"--mask-ratios and --seeds take numbers with commas between them: {error}") from error
+        raise UserError(f"--mask-ratios, --seeds and --range take numbers with commas between: {error}") from error
+    if limits and not (len(limits) == 2 and limits[0] < limits[1]):
+        raise UserError(f"--range takes LOW,HIGH with LOW < HIGH, got {options.range}")
     if not all(0 < ratio < 1 for ratio in ratios or ()):
         raise UserError(f"--mask-ratios must lie between 0 and 1, got {options.mask_ratios}")
     for name in ("limit", "batch"):
@@ -67,6 +75,7 @@ def run(options: argparse.Namespace) -> int:
         mask_ratios=ratios,
         seeds=seeds,
         as_stored=options.as_stored,
+        range=limits,
     )
     try:
         outcome = predict(options.checkpoint, options.images, chosen)
@@ -78,7 +87,7 @@ def run(options: argparse.Namespace) -> int:
     if outcome.skipped:
         print(f"{_counted(outcome.skipped, 'picture')} predicted before")
     for _, reason in outcome.failed:
-        print(f"error: {reason}", file=sys.stderr)
+        print(f"error: {clean(reason)}", file=sys.stderr)
     if outcome.failed:
         print(f"{_counted(len(outcome.failed), 'picture')} could not be read", file=sys.stderr)
     return 1 if outcome.failed else 0

@@ -11,6 +11,7 @@ Shape letters: H W pixels, C classes.
 """
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,14 @@ import torch
 from mae_hydra.data.ade20k_names import ADE20K_NAMES
 from mae_hydra.data.contents import contents_of
 from mae_hydra.data.decode import check_channels, read_image
+from mae_hydra.data.headers import digest_of, image_header, read_header
 from mae_hydra.data.label_maps import MAP_EXTENSIONS, read_labels
 from mae_hydra.data.label_table import LabelTable, Reading, Values
-from mae_hydra.data.listing import EXTENSIONS, Names, existing_folder, file_stamp, find_images
+from mae_hydra.data.listing import EXTENSIONS, Names, existing_folder, file_stamp, find_images, passed_over_note
+from mae_hydra.data.measure_range import settle_files
 from mae_hydra.data.palette import distinct_colours
-from mae_hydra.data.source import ImageData, Sample, check_loading, height_width, limited
+from mae_hydra.data.pixel_range import AUTO, PixelRange, Told
+from mae_hydra.data.source import Header, ImageData, Sample, check_loading, height_width, limited
 from mae_hydra.errors import UserError
 
 CLASSES_FILE = "classes.json"
@@ -40,32 +44,32 @@ _WANTED = (
 class LabelledPhotos:
     """Photos and their class maps as samples (an ImageSet); both files are checked when they are read."""
 
+    pixel_range: PixelRange | None = None  # of the set, which training pictures tell
+
     def __init__(self, root: Path, split: str, channels: int, table: "LabelTable") -> None:
         self._images, self._maps = root / "images" / split, root / "annotations" / split
         self._channels, self._table = channels, table
         for folder in (self._images, self._maps):
             if not folder.is_dir():
                 raise UserError(f"there is no folder {folder}; {_WANTED}")
-        images, maps = find_images(self._images), find_maps(self._maps)
+        self.passed_over: Counter[str] = Counter()  # by ending: files among the images that are not read
+        images, maps = find_images(self._images, passed_over=self.passed_over), find_maps(self._maps)
         if not images:
             raise UserError(f"there is no image in {self._images}; {_WANTED}")
         self._check_pairs(images, maps)
         map_of = {stem_of(name): name for name in maps}
-        self._names = Names(images)
+        self.names = Names(images)
         self._map_names = Names(map_of[stem_of(name)] for name in images)
 
     def listing(self) -> str:
-        return self._names.digest()
+        return self.names.digest()
 
     def stamp(self, index: int) -> str:
-        image, classes = self._files(index)
-        return f"{self._names[index]} {file_stamp(image)} {file_stamp(classes)}"
+        image, classes = self.paths(index)
+        return f"{self.names[index]} {file_stamp(image)} {file_stamp(classes)}"
 
     def contents(self) -> str:
-        return contents_of(self._names.digest(), len(self), self._files)
-
-    def _files(self, index: int) -> tuple[Path, Path]:
-        return self._images / self._names[index], self._maps / self._map_names[index]
+        return contents_of(self.names.digest(), len(self), self.paths)
 
     def _check_pairs(self, images: Sequence[str], maps: Sequence[str]) -> None:
         stems = {stem_of(name) for name in images}
@@ -87,18 +91,36 @@ class LabelledPhotos:
                 )
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self.names)
 
     def __getitem__(self, index: int) -> Sample:
-        name = self._names[index]
-        image = read_image(self._images / name, self._channels)
-        map_path, stored = self._maps / self._map_names[index], self.stored_labels(index)
-        if stored.shape != image.shape[1:]:
+        image_path, _ = self.paths(index)
+        image = read_image(image_path, self._channels, self.pixel_range)
+        labels = self.labels(index)
+        self._check_sizes(index, (image.shape[1], image.shape[2]), (labels.shape[0], labels.shape[1]))
+        return Sample(image, labels, stem_of(self.names[index]))
+
+    def labels(self, index: int) -> torch.Tensor:
+        """The class map alone, uint8 (H, W); UserError where a value means nothing."""
+        return torch.from_numpy(self._table.classes(self.stored_labels(index), self.paths(index)[1]))
+
+    def header(self, index: int) -> Header:
+        image_path, map_path = self.paths(index)
+        image, labels = image_header(image_path, self.pixel_range), read_header(map_path)
+        self._check_sizes(index, image.size, labels.size)
+        return image._replace(mode=labels.mode)
+
+    def digest(self) -> str:
+        files = (path.absolute() for index in range(len(self)) for path in self.paths(index))
+        return digest_of(files, self.pixel_range, self._table.accepted.tobytes(), self._table.class_of.tobytes())
+
+    def _check_sizes(self, index: int, image: tuple[int, int], labels: tuple[int, int]) -> None:
+        if image != labels:
+            image_path, map_path = self.paths(index)
             raise UserError(
-                f"the class map {map_path} is {stored.shape[1]}x{stored.shape[0]} pixels but its image "
-                f"{self._images / name} is {image.shape[2]}x{image.shape[1]}; both must have one size"
+                f"the class map {map_path} is {labels[1]}x{labels[0]} pixels but its image {image_path} is "
+                f"{image[1]}x{image[0]}; both must have one size"
             )
-        return Sample(image, torch.from_numpy(self._table.classes(stored, map_path)), stem_of(name))
 
     def stored_labels(self, index: int) -> np.ndarray:
         """The class map as it is stored, uint8 (H, W)."""
@@ -106,7 +128,7 @@ class LabelledPhotos:
 
     def paths(self, index: int) -> tuple[Path, Path]:
         """The files of the image and of its class map."""
-        return self._images / self._names[index], self._maps / self._map_names[index]
+        return self._images / self.names[index], self._maps / self._map_names[index]
 
 
 def ade20k(
@@ -125,6 +147,7 @@ def ade20k(
     values: Values | None = None,
     prefetch: int = 2,
     max_bad_share: float = 0.0,
+    range: Told = AUTO,
 ) -> ImageData:
     """ADE20K, or any other set in its layout; see `LabelTable` for `reduce_zero_label` and `values`."""
     check_loading(batch_size, num_workers)
@@ -133,6 +156,8 @@ def ade20k(
     reading = Reading(num_classes, ignore_index, reduce_zero_label, values)
     table = reading.table()
     train, validation = (LabelledPhotos(path, split, channels, table) for split in ("training", "validation"))
+    settled = settle_files(range, channels, path / "images/training", train.names)
+    train.pixel_range = validation.pixel_range = settled.pixel_range
     class_names, palette = read_classes(path, num_classes)
     return ImageData(
         train=limited(train, train_limit),
@@ -152,6 +177,15 @@ def ade20k(
         max_bad_share=max_bad_share,
         reading=reading,
         assumed_names=not (path / CLASSES_FILE).exists(),
+        pixel_range=settled.pixel_range,
+        notes=(
+            *(
+                note
+                for part, split in (("training", train), ("validation", validation))
+                for note in passed_over_note(f"{root}/images/{part}", split.passed_over)
+            ),
+            *settled.notes,
+        ),
     )
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mae_hydra.data.ade20k import ade20k
 from mae_hydra.data.audit_conventions import alternatives
@@ -36,9 +36,9 @@ __all__ = ["Audit", "Finding", "Listing", "Tally", "audit", "list_files", "list_
 BATCH = 8  # samples a worker hands over at a time
 _LEVELS = ("error", "warning", "note")
 _READERS: dict[Any, tuple[Callable[..., Listing], tuple[str, ...]]] = {
-    ade20k: (list_ade20k, ("channels", "num_classes")),
-    imagenet: (list_imagenet, ("channels", "num_classes")),
-    folder: (list_folder, ("channels", "validation_fraction")),
+    ade20k: (list_ade20k, ("channels", "num_classes", "range")),
+    imagenet: (list_imagenet, ("channels", "num_classes", "range")),
+    folder: (list_folder, ("channels", "validation_fraction", "range")),
 }
 
 
@@ -78,7 +78,7 @@ def list_files(reader: Any, settings: Mapping[str, Any]) -> Listing | None:
     lister, keys = _READERS[reader]
     check_channels(settings["channels"])
     root = existing_folder(settings["root"], "give the folder of the data set with data.root=<folder>")
-    return lister(Path(root), **{key: settings[key] for key in keys})
+    return lister(Path(root), **{key: settings[key] for key in keys if key in settings})
 
 
 def audit(
@@ -89,11 +89,13 @@ def audit(
     num_workers: int,
     refusal: str | None,
     advance: Callable[[int, int], None],
+    short: int | Literal["size"] | None = "size",
 ) -> Audit:
     """Look at every sample, or at `limit` of each split, spread evenly; `advance(done, total)` is called on the way.
 
     `settings` are those of the data node: channels, mean, std, image_size, ignore_index, reduce_zero_label and values
     are used.
+    `short`: the shorter side that training brings pictures to; "size": that of image_size, None: their own.
     `refusal`: why the reader will not open this set, told where no error found here explains it.
     """
     positions = {name: _spread(len(split), limit) for name, split in listing.splits.items()}
@@ -106,7 +108,7 @@ def audit(
     seconds = time.monotonic() - began
     stored = settings.get("reduce_zero_label"), settings.get("values")
     reading = Reading(listing.num_classes, settings["ignore_index"], *stored)
-    findings, duplicates = _judge(listing, tallies, reading, settings)
+    findings, duplicates = _judge(listing, tallies, reading, settings, short)
     if refusal and not any(finding.level == "error" for finding in findings):
         findings.append(Finding("error", "refused", refusal))
     crop = height_width(settings["image_size"])
@@ -129,12 +131,20 @@ def audit(
 
 
 def _judge(
-    listing: Listing, tallies: Mapping[str, Tally], reading: Reading, settings: Mapping[str, Any]
+    listing: Listing,
+    tallies: Mapping[str, Tally],
+    reading: Reading,
+    settings: Mapping[str, Any],
+    short: int | Literal["size"] | None,
 ) -> tuple[list[Finding], list[Duplicate]]:
     train, validation = tallies.values()
     crop = height_width(settings["image_size"])
     both = train, validation
-    findings = [*listing.findings, *file_findings(both), *size_findings(both, crop)]
+    findings = [
+        *listing.findings,
+        *file_findings(both),
+        *size_findings(both, crop, min(crop) if short == "size" else short),
+    ]
     if len(train.mapped) or len(validation.mapped):
         findings += label_findings(both, reading, named=listing.named)
     if _have_labels(tallies) and reading.fits():

@@ -7,7 +7,9 @@ import numpy as np
 
 from mae_hydra.data.audit_duplicates import equal_groups, near_pairs
 from mae_hydra.data.audit_listing import Finding, Level, found
+from mae_hydra.data.audit_look import APART, TURNED
 from mae_hydra.data.audit_tally import Tally
+from mae_hydra.data.crop_notes import MOST_REDUCTION
 
 # level, says, and both readings
 TURNED_APART: tuple[Level, str, str] = (
@@ -41,14 +43,14 @@ _PROBLEMS: dict[str, tuple[Level, str, str, str]] = {
 # trait -> (level, says, what follows from it)
 _TRAITS: dict[str, tuple[Level, str, str]] = {
     "blank": ("warning", "of a single colour", "probably in place of a lost picture; remove"),
-    "several pages": ("warning", "with several pages", "only the first page is read; split"),
+    "several pages": ("warning", "with several pages or pictures", "only the first is read; split"),
     "grey": ("note", "without colour", "read with three equal channels"),
     "CMYK": ("note", "in CMYK", "converted to RGB without a colour profile, which shifts colours"),
-    "16 bits": ("note", "with 16 bits a channel", "scaled to 8"),
+    "16 bits": ("note", "with more than 8 bits a channel", "scaled to 8 as data.range says"),
     "alpha": ("note", "with an alpha channel", "dropped when read, and what was transparent shows its hidden colour"),
     "palette": ("note", "with a palette", "read as RGB"),
-    "turned apart": TURNED_APART,
-    "turned by EXIF": ("note", "turned by the EXIF orientation", "read upright"),
+    APART: TURNED_APART,
+    TURNED: ("note", "turned by the EXIF orientation", "read upright"),
     "named as another format": ("note", "in another format than the name says", "read by content, not by name"),
 }
 
@@ -63,11 +65,12 @@ def file_findings(tallies: Sequence[Tally]) -> Iterator[Finding]:
     for trait, (level, says, way) in _TRAITS.items():
         names = [tally.name(row) for tally in tallies for row in tally.traits.get(trait, ())]
         if names:
-            yield found(level, trait, names, says, way)
+            yield found(level, trait.partition(",")[0], names, says, way)
 
 
-def size_findings(tallies: Sequence[Tally], crop: tuple[int, int]) -> Iterator[Finding]:
-    """Pictures that a crop does not fit into, and such that are mostly outside of it; the most extreme one is named."""
+def size_findings(tallies: Sequence[Tally], crop: tuple[int, int], short: int | None) -> Iterator[Finding]:
+    """Pictures that a crop does not fit into, such that are mostly outside of it, and such that lose most of their
+    pixels on the way to a shorter side of `short` (None: none does); the most extreme one is named."""
     all_of_them = [(tally, int(row), *tally.sizes[row].tolist()) for tally in tallies for row in tally.readable]
     small = sorted(
         (each for each in all_of_them if each[2] < crop[0] or each[3] < crop[1]), key=lambda each: min(each[2:])
@@ -75,6 +78,17 @@ def size_findings(tallies: Sequence[Tally], crop: tuple[int, int]) -> Iterator[F
     long = [each for each in all_of_them if max(each[2:]) > MOST_ASPECT * min(each[2:])]
     long.sort(key=lambda each: min(each[2:]) / max(each[2:]))
     smaller = f"smaller than {crop[1]}x{crop[0]}"
+    large = [each for each in all_of_them if short is not None and min(each[2:]) > MOST_REDUCTION * short]
+    large.sort(key=lambda each: -min(each[2:]))
+    if large:
+        _, _, height, width = large[0]
+        says = f"more than {MOST_REDUCTION:g} times as large as the {short} pixels of a side that training shows"
+        way = (
+            "most of their detail is gone then: augment.short=<pixels> keeps more for segmentation (inference.short "
+            "follows it), a lower augment.scale for pre-training, and a larger data.image_size for both"
+        )
+        names = [tally.name(row) for tally, row, _, _ in large]
+        yield found("warning", "much larger than the crop", names, says, way, why=f"{width}x{height}")
     for kind, those, says, way in (
         ("smaller than the crop", small, smaller, "enlarged or padded when read, as the augmentation says"),
         ("long", long, f"more than {MOST_ASPECT:g} times as long as wide", "crops show little of such a picture"),

@@ -15,15 +15,17 @@ import numpy as np
 from mae_hydra.data.ade20k import CLASSES_FILE, find_maps, read_classes, shared_stems, stem_of
 from mae_hydra.data.audit_look import FileSplit, SampleSplit, Split
 from mae_hydra.data.folder import split_by_name
+from mae_hydra.data.label_like import label_like_note
 from mae_hydra.data.label_maps import MAP_EXTENSIONS
-from mae_hydra.data.listing import EXTENSIONS, find_images
+from mae_hydra.data.listing import EXTENSIONS, UNREAD_PICTURES, find_images
+from mae_hydra.data.measure_range import settle_files
 from mae_hydra.data.palette import distinct_colours
+from mae_hydra.data.pixel_range import AUTO, PixelRange, Told
 from mae_hydra.data.source import ImageData
 from mae_hydra.errors import UserError
 
 Level = Literal["error", "warning", "note"]
 EVERY_FILE = ("",)  # what every name ends with
-UNREAD_PICTURES = (".bmp", ".gif", ".heic", ".heif", ".avif", ".jp2", ".jpe", ".jfif", ".dng", ".cr2", ".nef", ".ppm")
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Listing:
     palette: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), np.uint8))
 
 
-def list_ade20k(root: Path, *, channels: int, num_classes: int) -> Listing:
+def list_ade20k(root: Path, *, channels: int, num_classes: int, range: Told = AUTO) -> Listing:
     """images/{training,validation}/* and annotations/{training,validation}/*; see `mae_hydra.data.ade20k`."""
     listing = Listing({}, named=(root / CLASSES_FILE).exists())
     try:
@@ -63,6 +65,7 @@ def list_ade20k(root: Path, *, channels: int, num_classes: int) -> Listing:
         _classes_of_the_file(root, num_classes, listing)
     places = [(f"images/{split}", f"annotations/{split}") for split in ("training", "validation")]
     listing.findings += _missing_folders(root, [folder for pair in places for folder in pair])
+    pixel_range = _range(listing, range, channels, root / places[0][0], _below(root, places[0][0], EXTENSIONS))
     for split, folders in zip(("training", "validation"), places, strict=True):
         images = _below(root, folders[0], EXTENSIONS)
         names = find_maps(root / folders[1]) if (root / folders[1]).is_dir() else []
@@ -75,11 +78,13 @@ def list_ade20k(root: Path, *, channels: int, num_classes: int) -> Listing:
         listing.findings += _ignored(root, folders[0], images)
         listing.findings += _ignored(root, folders[1], names)
         paths = [f"{folders[1]}/{maps[stem_of(name)]}" if stem_of(name) in maps else "" for name in images]
-        listing.splits[split] = FileSplit(root, [f"{folders[0]}/{name}" for name in images], channels, maps=paths)
+        listing.splits[split] = FileSplit(
+            root, [f"{folders[0]}/{name}" for name in images], channels, maps=paths, pixel_range=pixel_range
+        )
     return listing
 
 
-def list_imagenet(root: Path, *, channels: int, num_classes: int) -> Listing:
+def list_imagenet(root: Path, *, channels: int, num_classes: int, range: Told = AUTO) -> Listing:
     """train/<class>/* and val/<class>/*; see `mae_hydra.data.imagenet`."""
     listing = Listing({})
     listing.findings += _missing_folders(root, ("train", "val"))
@@ -94,6 +99,7 @@ def list_imagenet(root: Path, *, channels: int, num_classes: int) -> Listing:
         listing.findings.append(Finding("error", "number of classes", sentence))
     listing.num_classes, listing.class_names = len(classes), tuple(classes)
     listing.palette = distinct_colours(len(classes))
+    pixel_range = _range(listing, range, channels, root / "train", found["train"])
     for split, images in found.items():
         flat = [name for name in images if "/" not in name]
         unknown = [name for name in images if "/" in name and _class_of(name) not in ids]
@@ -110,11 +116,11 @@ def list_imagenet(root: Path, *, channels: int, num_classes: int) -> Listing:
         listing.findings += _empty_folders(root, split, images)
         class_ids = np.array([ids.get(_class_of(name), -1) for name in images], dtype=np.int64)
         paths = [f"{split}/{name}" for name in images]
-        listing.splits[split] = FileSplit(root, paths, channels, class_ids=class_ids)
+        listing.splits[split] = FileSplit(root, paths, channels, class_ids=class_ids, pixel_range=pixel_range)
     return listing
 
 
-def list_folder(root: Path, *, channels: int, validation_fraction: float) -> Listing:
+def list_folder(root: Path, *, channels: int, validation_fraction: float, range: Told = AUTO) -> Listing:
     """Every photo below `root`; see `mae_hydra.data.folder`."""
     listing = Listing({})
     images = _below(root, "", EXTENSIONS)
@@ -122,10 +128,12 @@ def list_folder(root: Path, *, channels: int, validation_fraction: float) -> Lis
         sentence = f"there is no photo in {root} ({' '.join(EXTENSIONS)} are read); give another folder with data.root="
         listing.findings.append(Finding("error", "no images", sentence))
     listing.findings += _ignored(root, "", images)
+    listing.findings += [_told("label maps", note) for note in label_like_note(root, images)]
     train, validation = split_by_name(images, validation_fraction) if images else ([], [])
+    pixel_range = _range(listing, range, channels, root, train)
     listing.splits = {
-        "training": FileSplit(root, train, channels),
-        "validation": FileSplit(root, validation if len(images) > 1 else [], channels),
+        "training": FileSplit(root, train, channels, pixel_range=pixel_range),
+        "validation": FileSplit(root, validation if len(images) > 1 else [], channels, pixel_range=pixel_range),
     }
     return listing
 
@@ -138,6 +146,19 @@ def list_samples(data: ImageData) -> Listing:
         class_names=data.class_names,
         palette=data.palette,
     )
+
+
+def _range(listing: Listing, told: Told, channels: int, root: Path, train: Sequence[str]) -> PixelRange | None:
+    """As the reader settles it; what is to be said becomes findings."""
+    settled = settle_files(told, channels, root, train)
+    listing.findings += [_told("range", note) for note in settled.notes]
+    return settled.pixel_range
+
+
+def _told(kind: str, note: str) -> Finding:
+    """A reader's line, "warning: ...", as a finding."""
+    level, _, sentence = note.partition(": ")
+    return Finding("warning" if level == "warning" else "note", kind, sentence)
 
 
 def _classes_of_the_file(root: Path, num_classes: int, listing: Listing) -> None:

@@ -20,14 +20,22 @@ from PIL import Image
 from torch import Tensor
 
 from mae_hydra.data.decode import decode_image, read_bytes, reason_of
+from mae_hydra.data.deep import is_deep
 from mae_hydra.data.label_maps import ORIENTATION, decode_labels, turned_apart
-from mae_hydra.data.listing import Names
+from mae_hydra.data.listing import JPEG_ENDINGS, Names
+from mae_hydra.data.pixel_range import PixelRange
 from mae_hydra.data.source import ImageSet
 from mae_hydra.errors import UserError
 
 THUMB = (8, 9)  # rows and columns of the tiny grey picture by which near-duplicates are found
+TURNED = "turned by EXIF"
+APART = f"{TURNED}, its map not"
 LEVELS = np.arange(256.0)
-_ENDINGS = {"JPEG": (".jpg", ".jpeg"), "PNG": (".png",), "WEBP": (".webp",), "TIFF": (".tif", ".tiff")}
+_ENDINGS = {
+    "JPEG": JPEG_ENDINGS, "PNG": (".png",), "WEBP": (".webp",), "TIFF": (".tif", ".tiff"), "BMP": (".bmp",),
+    "GIF": (".gif",), "AVIF": (".avif",), "JPEG2000": (".jp2",), "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+}  # fmt: skip
+_OF_SEVERAL_PICTURES = ("TIFF", "GIF", "WEBP")
 
 
 class Pixels(NamedTuple):
@@ -78,7 +86,9 @@ class FileSplit:
         *,
         maps: Sequence[str] | None = None,
         class_ids: np.ndarray | None = None,
+        pixel_range: PixelRange | None = None,
     ) -> None:
+        self._range = pixel_range
         self._root, self._images, self._channels = root, Names(images), channels
         self._maps, self._class_ids = None if maps is None else Names(maps), class_ids
 
@@ -100,14 +110,16 @@ class FileSplit:
         if self._class_ids is not None:
             look.class_id = int(self._class_ids[position])
         _compare_sizes(look)
-        if "turned by EXIF" in look.traits and look.labels is not None and not look.problems.get("size"):
+        if TURNED in look.traits and look.labels is not None and not look.problems.get("size"):
             photo, labels = self._root / self.name(position), self._root / self.labels_name(position)
-            look.traits += ("turned apart",) if turned_apart(photo, labels) else ()
+            if turned_apart(photo, labels):
+                look.traits = tuple(APART if trait == TURNED else trait for trait in look.traits)
         return look
 
     def sample(self, position: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Image uint8 (H, W, C), and its class map as stored, uint8 (H, W), to draw; UserError where one is damaged."""
-        image = decode_image(read_bytes(self._root / self.name(position)), self._channels, self.name(position))
+        name = self.name(position)
+        image = decode_image(read_bytes(self._root / name), self._channels, name, self._range)
         labels = self.labels_name(position)
         stored = decode_labels(read_bytes(self._root / labels), labels).numpy() if labels else None
         return image.permute(1, 2, 0).numpy(), stored
@@ -117,7 +129,7 @@ class FileSplit:
         try:
             encoded = read_bytes(self._root / name)
             with _words_of_libraries() as words:
-                image = decode_image(encoded, self._channels, name)
+                image = decode_image(encoded, self._channels, name, self._range)
         except UserError as error:
             look.problems["unreadable image"] = _reason(error, encoded)
             return
@@ -213,18 +225,18 @@ def _traits(encoded: bytes, name: str) -> Iterator[str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of huge pictures and of broken EXIF; decoding has had its say
         with Image.open(io.BytesIO(encoded)) as picture:
-            mode, kind = picture.mode, str(picture.format)
+            mode, kind, deep = picture.mode, str(picture.format), is_deep(picture)
             if mode.startswith("CMYK"):
                 yield "CMYK"
-            if mode.startswith("I") or (kind == "PNG" and encoded[24:25] == b"\x10"):  # its header says 16 bits
+            if deep:
                 yield "16 bits"
             if mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in picture.info:
                 yield "alpha"
             if mode == "P":
                 yield "palette"
             if picture.getexif().get(ORIENTATION, 1) != 1:
-                yield "turned by EXIF"
-            if kind == "TIFF" and getattr(picture, "n_frames", 1) > 1:
+                yield TURNED
+            if kind in _OF_SEVERAL_PICTURES and getattr(picture, "n_frames", 1) > 1:
                 yield "several pages"
             if not name.lower().endswith(_ENDINGS.get(kind, "")):
                 yield "named as another format"
@@ -262,6 +274,6 @@ def _compare_sizes(look: Look) -> None:
     if look.pixels is None or look.labels is None or look.pixels.size == look.labels.size:
         return
     (height, width), (rows, columns) = look.pixels.size, look.labels.size
-    turned = (height, width) == (columns, rows) and "turned by EXIF" in look.traits
+    turned = (height, width) == (columns, rows) and TURNED in look.traits
     why = ", because EXIF turns the image and not the map" if turned else ""
     look.problems["size"] = f"image {width}x{height}, map {columns}x{rows}{why}"

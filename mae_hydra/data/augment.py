@@ -9,13 +9,14 @@ Shape letters: C channels, H W pixels.
 from collections.abc import Sequence
 from copy import copy
 from itertools import pairwise
-from typing import Any, Protocol, get_args
+from typing import Any, Literal, Protocol, get_args
 
 import torch
 from numpy.random import Generator
 from torch import Tensor
 
 from mae_hydra.data import crops
+from mae_hydra.data.crop_notes import crop_notes, reduction_notes
 from mae_hydra.data.encoded import Decode, Unread
 from mae_hydra.data.on_device import Draft, Finished, Undistorted
 from mae_hydra.data.photometric import distort, draw_distortion
@@ -32,7 +33,8 @@ class Augment(Protocol):
     The image may be a `Draft`, which the device finishes.
     `takes_unread`: whether samples may come as `Unread`, so that no more is decoded than the crop needs.
     `crops_per_image`: how many are made of an image each time that it is read (repeated augmentation).
-    `at(epoch)` is the augmentation of the steps that begin in that epoch.
+    `at(epoch)` is the augmentation of the steps that begin in that epoch. `notes_on(sizes)`, where there is one, says
+    what somebody with training pictures of these sizes (H, W) should know.
     """
 
     takes_unread: bool
@@ -46,9 +48,10 @@ class Augment(Protocol):
 class PretrainAugment:
     """Random resized crop (bicubic, antialiased) and horizontal flip: the MAE recipe.
 
-    `scale`: range of the crop's share of the area, `ratio`: range of its width / height, `flip`: probability. `clamp`:
-    as of `random_resized_box`. `decode`: what of a JPEG is decoded (see `encoded`). `crops_per_image`: more than one
-    shares the decoding of an image among so many samples of a batch (arXiv 1901.09335; 4 in MAE's video recipe).
+    `scale`: range of the crop's share of the area, `ratio`: range of its width / height relative to those of `size`,
+    which is how much a crop is stretched, `flip`: probability. `clamp`: as of `random_resized_box`. `decode`: what of a
+    JPEG is decoded (see `encoded`). `crops_per_image`: more than one shares the decoding of an image among so many
+    samples of a batch (arXiv 1901.09335; 4 in MAE's video recipe).
     `smaller`: sizes of the crops before epochs `smaller_until`, in this order; from the last of those epochs on `size`
     (progressive training, arXiv 2104.00298).
     A class id stays with its image; a class map is dropped, because pre-training has no use for it.
@@ -88,9 +91,14 @@ class PretrainAugment:
                 return then
         return self
 
+    def notes_on(self, sizes: Sequence[tuple[int, int]]) -> list[str]:
+        """What is to be said of training pictures of these sizes (H, W)."""
+        return crop_notes(sizes, self.size, self.scale, self.ratio, clamp=self.clamp)
+
     def __call__(self, sample: Sample | Unread, rng: Generator) -> tuple[Tensor | Draft, Tensor | int | None]:
         height, width = sample.image.shape[1:]
-        box = crops.random_resized_box(height, width, self.scale, self.ratio, rng, clamp=self.clamp)
+        aspect = self.size[1] / self.size[0]
+        box = crops.random_resized_box(height, width, self.scale, self.ratio, rng, clamp=self.clamp, aspect=aspect)
         flip = bool(rng.random() < self.flip)
         label = sample.label if isinstance(sample.label, int) else None
         if isinstance(sample, Unread):
@@ -133,6 +141,9 @@ class ClassifyAugment:
     def at(self, epoch: int) -> "ClassifyAugment":
         return self
 
+    def notes_on(self, sizes: Sequence[tuple[int, int]]) -> list[str]:
+        return self.crop.notes_on(sizes)
+
     def __call__(self, sample: Sample | Unread, rng: Generator) -> tuple[Tensor | Draft, Tensor | int | None]:
         image, label = self.crop(sample, rng)
         if self.policy is not None:
@@ -144,7 +155,8 @@ class ClassifyAugment:
 class SegmentAugment:
     """Random resize, crop, flip, photometric distortion and padding: UPerNet's recipe on ADE20K, after mmsegmentation.
 
-    `ratio_range`: the image is fitted into (4 x, 1 x) the crop size times a factor drawn from here.
+    `short`: the image's shorter side is brought to so many pixels (the longer to at most four times as many), times a
+    factor drawn from `ratio_range`; "size": as many as `size` has; None: the image's own size times the factor.
     `cat_max_ratio`: a crop of which one class fills this share or more is drawn again, up to ten times.
     `flip`: probability. `fill`: the colour that images are padded with, one value per channel in units of 0..1; with
     the data's mean the padding is zero after normalisation, to the rounding of uint8. Labels are padded with
@@ -165,8 +177,10 @@ class SegmentAugment:
         ignore_index: int,
         fill: Sequence[float],
         photometric_on: str = "workers",
+        short: int | Sequence[int] | Literal["size"] | None = "size",
     ) -> None:
         self.size = height_width(size)
+        self.short = self.size if short == "size" else None if short is None else height_width(short)
         self.ratio_range = _range("ratio_range", ratio_range)
         if not 0 < cat_max_ratio <= 1:
             raise ValueError(f"augment.cat_max_ratio must lie in (0, 1], got {cat_max_ratio}")
@@ -185,13 +199,19 @@ class SegmentAugment:
     def at(self, epoch: int) -> "SegmentAugment":
         return self
 
+    def notes_on(self, sizes: Sequence[tuple[int, int]]) -> list[str]:
+        """What is to be said of training pictures of these sizes (H, W)."""
+        return [] if self.short is None else reduction_notes(sizes, min(self.short))
+
     def __call__(self, sample: Sample, rng: Generator) -> tuple[Tensor | Draft, Tensor | int | None]:
         if not isinstance(sample.label, Tensor):
             raise TypeError(f"SegmentAugment needs a class map for each image, {sample.name} has {sample.label!r}")
         factor = rng.uniform(*self.ratio_range)
-        long_side, short_side = int(4 * max(self.size) * factor), int(min(self.size) * factor)
         height, width = sample.image.shape[1:]
-        resized = crops.fitted_size(height, width, long_side, short_side)
+        long_side, short_side = max(height, width), min(height, width)
+        if self.short is not None:
+            long_side, short_side = 4 * max(self.short), min(self.short)
+        resized = crops.fitted_size(height, width, int(long_side * factor), int(short_side * factor))
         labels = crops.resize_nearest(sample.label, resized)
         box = self._draw_box(labels, rng)
         image = crops.cut(crops.resize_bilinear(sample.image, resized), box)

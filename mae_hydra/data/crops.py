@@ -17,28 +17,44 @@ Box = tuple[int, int, int, int]
 
 
 def random_resized_box(
-    height: int, width: int, scale: Sequence[float], ratio: Sequence[float], rng: Generator, *, clamp: bool = False
+    height: int,
+    width: int,
+    scale: Sequence[float],
+    ratio: Sequence[float],
+    rng: Generator,
+    *,
+    clamp: bool = False,
+    aspect: float = 1.0,
 ) -> Box:
-    """A box of random area share (uniform in `scale`) and random width / height (log-uniform in `ratio`).
+    """A box of random area share (uniform in `scale`) and random shape.
 
-    Ten tries, then the largest centred box whose shape lies within `ratio`: torchvision's RandomResizedCrop. With
-    `clamp` the first draw counts, and what is longer than the image is cut to it (MAE's linear probe).
+    Its width / height is `aspect`, that of what it will be resized to, times a factor log-uniform in `ratio`: the
+    factor by which it is stretched. Ten tries, as torchvision's RandomResizedCrop for square targets. Then an image
+    whose own shape is within the range is taken whole, as there. Of a longer one torchvision takes the same centred
+    part for ever; here it is the largest box of the last shape that was drawn, at a random place. With `clamp` the
+    first draw counts, and what is longer than the image is cut to it (MAE's linear probe).
     """
+    shape = aspect
     for _ in range(10):
         area = height * width * rng.uniform(scale[0], scale[1])
-        shape = math.exp(rng.uniform(math.log(ratio[0]), math.log(ratio[1])))
+        shape = math.exp(rng.uniform(math.log(ratio[0]), math.log(ratio[1]))) * aspect
         box_width, box_height = round(math.sqrt(area * shape)), round(math.sqrt(area / shape))
         if clamp:
             box_width, box_height = min(max(box_width, 1), width), min(max(box_height, 1), height)
         if 0 < box_width <= width and 0 < box_height <= height:
             top, left = rng.integers(0, height - box_height + 1), rng.integers(0, width - box_width + 1)
             return int(top), int(left), box_height, box_width
-    box_width, box_height = width, height
-    if width / height < ratio[0]:
-        box_height = min(round(width / ratio[0]), height)
-    elif width / height > ratio[1]:
-        box_width = min(round(height * ratio[1]), width)
-    return (height - box_height) // 2, (width - box_width) // 2, box_height, box_width
+    if ratio[0] <= width / height / aspect <= ratio[1]:
+        return 0, 0, height, width
+    longest = min(max(round(height * shape), 1), width), min(max(round(width / shape), 1), height)
+    return random_box(height, width, longest[::-1], rng)
+
+
+def never_fits(height: int, width: int, scale: Sequence[float], ratio: Sequence[float], *, aspect: float = 1.0) -> bool:
+    """Whether no box of `random_resized_box` fits into an image, so that all are smaller than `scale` says."""
+    shape = min(max(width / height, ratio[0] * aspect), ratio[1] * aspect)  # of those that are drawn, the image's best
+    largest = min(width, height * shape) * min(height, width / shape)
+    return largest < scale[0] * height * width
 
 
 def random_box(height: int, width: int, size: tuple[int, int], rng: Generator) -> Box:

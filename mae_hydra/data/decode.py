@@ -13,20 +13,31 @@ import io
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from threading import Lock
+from typing import Literal
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from mae_hydra.data.deep import bands_of_tiff, full_depth, is_deep, refuse_separate_planes
+from mae_hydra.data.pixel_range import PixelRange, measured
 from mae_hydra.errors import UserError
+
+Range = PixelRange | Literal["own"] | None
+"""What becomes 0 and 255 of more than 8 bits: a set's range, each picture's own, or None, which refuses such a picture.
+"""
 
 PILLOW_MODES = {1: "L", 3: "RGB"}  # by the number of channels
 MOST_PIXELS = 2**30  # Pillow's own limit, a sixth of this, is below what aerial photographs and scans have
 _OPENING = Lock()  # Pillow's limit is one for all threads
+NO_RANGE = (
+    "it has more than 8 bits a channel, and no training picture that was looked at has; set data.range to [low, high], "
+    "what becomes black and white"
+)
 _JPEG = b"\xff\xd8\xff"  # how such a file begins
 _ARRAY = b"\x93NUMPY"  # pixels that `mae-hydra make-shards --decoded` wrote
 
@@ -37,15 +48,16 @@ def check_channels(channels: int) -> None:
         raise ValueError(f"data.channels must be 1 (grey) or 3 (RGB) for image files, got {channels}")
 
 
-def read_image(path: Path, channels: int) -> Tensor:
+def read_image(path: Path, channels: int, pixel_range: Range = "own") -> Tensor:
     """The picture in `path` as uint8 (C, H, W), upright by its EXIF orientation. Raises UserError, naming the file."""
-    return decode_image(read_bytes(path), channels, str(path))
+    return decode_image(read_bytes(path), channels, str(path), pixel_range)
 
 
-def decode_image(encoded: bytes, channels: int, name: str) -> Tensor:
-    """Encoded bytes as uint8 (C, H, W); grey, palette, alpha, CMYK and 16-bit pictures become 1 or 3 channels.
+def decode_image(encoded: bytes, channels: int, name: str, pixel_range: Range = "own") -> Tensor:
+    """Encoded bytes as uint8 (C, H, W); grey, palette, alpha, CMYK and deep pictures become 1 or 3 channels.
 
-    Raises UserError naming `name` where the bytes are damaged, truncated or no picture.
+    `pixel_range` is for pictures of more than 8 bits; those of one set must share it, or the same number is dark in one
+    and bright in another. Raises UserError naming `name` where the bytes are damaged, truncated or no picture.
     """
     native = _native_decoder(channels)
     if native is not None and is_jpeg(encoded):
@@ -56,7 +68,7 @@ def decode_image(encoded: bytes, channels: int, name: str) -> Tensor:
     try:
         if encoded.startswith(_ARRAY):
             return _pixels(encoded, channels)
-        return _decode_with_pillow(encoded, channels)
+        return _decode_with_pillow(encoded, channels, pixel_range)
     except Exception as error:  # damaged files raise nearly anything inside Pillow: OSError, SyntaxError, struct.error
         reason = reason_of(error, encoded)
         raise UserError(
@@ -98,17 +110,38 @@ def _pixels(encoded: bytes, channels: int) -> Tensor:
     return torch.from_numpy(array).permute(2, 0, 1)
 
 
-def _decode_with_pillow(encoded: bytes, channels: int) -> Tensor:
+def _decode_with_pillow(encoded: bytes, channels: int, pixel_range: Range) -> Tensor:
     with opened(encoded) as picture:
-        upright = ImageOps.exif_transpose(picture)
-        if upright.mode.startswith("I"):  # 16-bit grey; Pillow's own conversion would clip at 255 instead of scaling
-            upright = Image.fromarray((np.asarray(upright).clip(0, 65535) // 256).astype(np.uint8))
-        elif upright.mode == "F":
-            raise ValueError("its pixels are floating-point numbers of unknown range, 8 or 16 bits are read")
-        elif "transparency" in upright.info:
-            upright = upright.convert("RGBA")  # first, or Pillow warns about a palette's transparent entries
-        pixels = np.array(upright.convert(PILLOW_MODES[channels]))
+        deep = is_deep(picture)
+        if not deep:
+            upright = ImageOps.exif_transpose(picture)
+            if "transparency" in upright.info:
+                upright = upright.convert("RGBA")  # first, or Pillow warns about a palette's transparent entries
+            pixels = np.array(upright.convert(PILLOW_MODES[channels]))
+    if deep:
+        pixels = _scaled(full_depth(partial(opened, encoded)), channels, pixel_range)
     return torch.from_numpy(pixels.reshape(*pixels.shape[:2], channels)).permute(2, 0, 1)
+
+
+def _scaled(values: np.ndarray, channels: int, pixel_range: Range) -> np.ndarray:
+    """Numbers (H, W, B) as uint8 (H, W) or (H, W, 3), as many as there are channels."""
+    if pixel_range is None:
+        raise ValueError(NO_RANGE)
+    pixels = (measured([values]) if pixel_range == "own" else pixel_range).scaled(values, channels)
+    shown = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    return np.array(shown.convert(PILLOW_MODES[channels]))
+
+
+def deep_values(encoded: bytes) -> np.ndarray | None:
+    """The numbers that a picture of more than 8 bits stores, (H, W, B); None: another, or one that cannot be read."""
+    if is_jpeg(encoded):
+        return None
+    try:
+        with opened(encoded) as picture:
+            deep = is_deep(picture)
+        return full_depth(partial(opened, encoded)) if deep else None
+    except Exception:  # `decode_image` says what is wrong when it is its turn
+        return None
 
 
 @contextmanager
@@ -124,6 +157,7 @@ def opened(source: bytes | Path) -> Iterator[Image.Image]:
         width, height = picture.size
         if width * height > MOST_PIXELS:
             raise ValueError(f"it has {width}x{height} pixels, more than the {MOST_PIXELS} that are read")
+        refuse_separate_planes(picture)
         yield picture
 
 
@@ -132,5 +166,8 @@ def reason_of(error: BaseException, encoded: bytes) -> str:
     if not encoded:
         return "the file is empty"
     if isinstance(error, Image.UnidentifiedImageError):
+        bands = bands_of_tiff(encoded)
+        if bands is not None:
+            return f"it is a TIFF of {bands}, and 1 of up to 32 or 3 or 4 of up to 16 are read; write such a one"
         return "it is in no image format known here"
     return re.sub(r"\s+", " ", str(error)).strip() or type(error).__name__

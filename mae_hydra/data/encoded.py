@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from mae_hydra.data import crops
-from mae_hydra.data.decode import MOST_PIXELS, PILLOW_MODES, decode_image, is_jpeg
+from mae_hydra.data.decode import MOST_PIXELS, PILLOW_MODES, Range, decode_image, is_jpeg
 from mae_hydra.data.on_device import Encoded
 from mae_hydra.data.source import Sample, Stored
 from mae_hydra.data.turbojpeg import region_decoder
@@ -86,12 +86,12 @@ class Unread(NamedTuple):
     name: str
 
 
-def undecoded(stored: Stored, channels: int, place: str) -> Sample | Unread:
+def undecoded(stored: Stored, channels: int, place: str, pixel_range: Range = "own") -> Sample | Unread:
     """A stored sample: as it is where its image may be decoded in part, else decoded. UserError with its `place`."""
     name, encoded, class_id = stored
     image = encoded_image(encoded, channels, place)
     if image is None:
-        return Sample(decode_image(encoded, channels, place), class_id, name)
+        return Sample(decode_image(encoded, channels, place, pixel_range), class_id, name)
     return Unread(image, class_id, name)
 
 

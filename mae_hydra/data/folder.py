@@ -1,6 +1,7 @@
 """`data=folder`: any tree of photos, without labels."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,8 +10,12 @@ import numpy as np
 from mae_hydra.data.contents import contents_of
 from mae_hydra.data.decode import check_channels, read_bytes, read_image
 from mae_hydra.data.encoded import Unread, undecoded
-from mae_hydra.data.listing import EXTENSIONS, Names, existing_folder, file_stamp, find_images
-from mae_hydra.data.source import ImageData, Sample, Stored, check_loading, height_width, limited
+from mae_hydra.data.headers import digest_of, image_header
+from mae_hydra.data.label_like import label_like_note
+from mae_hydra.data.listing import EXTENSIONS, Names, existing_folder, file_stamp, find_images, passed_over_note
+from mae_hydra.data.measure_range import settle_files
+from mae_hydra.data.pixel_range import AUTO, PixelRange, Told
+from mae_hydra.data.source import Header, ImageData, Sample, Stored, check_loading, height_width, limited
 from mae_hydra.errors import UserError
 
 _WANTED = (
@@ -22,8 +27,16 @@ _WANTED = (
 class Photos:
     """Image files as samples (an ImageSet), with a class id each where `class_ids` is given."""
 
-    def __init__(self, root: Path, names: Sequence[str], channels: int, class_ids: np.ndarray | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        names: Sequence[str],
+        channels: int,
+        class_ids: np.ndarray | None = None,
+        pixel_range: PixelRange | None = None,
+    ) -> None:
         self._root, self._names, self._channels, self._class_ids = root, Names(names), channels, class_ids
+        self._range = pixel_range
 
     def __len__(self) -> int:
         return len(self._names)
@@ -31,10 +44,16 @@ class Photos:
     def __getitem__(self, index: int) -> Sample:
         name = self._names[index]
         label = None if self._class_ids is None else int(self._class_ids[index])
-        return Sample(read_image(self._root / name, self._channels), label, name)
+        return Sample(read_image(self._root / name, self._channels, self._range), label, name)
 
     def undecoded(self, index: int) -> Sample | Unread:
-        return undecoded(self.stored(index), self._channels, str(self._root / self._names[index]))
+        return undecoded(self.stored(index), self._channels, str(self._root / self._names[index]), self._range)
+
+    def header(self, index: int) -> Header:
+        return image_header(self._root / self._names[index], self._range)
+
+    def digest(self) -> str:
+        return digest_of((self._root.absolute() / name for name in self._names), self._range)
 
     def listing(self) -> str:
         return self._names.digest()
@@ -68,6 +87,7 @@ def folder(
     num_workers: int,
     prefetch: int = 2,
     max_bad_share: float = 0.0,
+    range: Told = AUTO,
 ) -> ImageData:
     """Every photo below `root`, a fixed share of which is held out for validation.
 
@@ -81,13 +101,16 @@ def folder(
     if not 0 < validation_fraction < 1:
         raise ValueError(f"data.validation_fraction must lie in (0, 1), got {validation_fraction}")
     path = existing_folder(root, _WANTED)
-    names = find_images(path)
+    passed_over: Counter[str] = Counter()
+    names = find_images(path, passed_over=passed_over)
     if not names:
-        raise UserError(f"there is no photo in data.root={root}; {_WANTED}")
+        there = ": ".join(passed_over_note(path, passed_over)).partition(": ")[2]
+        raise UserError(f"there is no photo in data.root={root}; {_WANTED}" + (f" ({there})" if there else ""))
     train, validation = split_by_name(names, validation_fraction)
+    settled = settle_files(range, channels, path, train)
     return ImageData(
-        train=limited(Photos(path, train, channels), train_limit),
-        validation=Photos(path, validation, channels),
+        train=limited(Photos(path, train, channels, pixel_range=settled.pixel_range), train_limit),
+        validation=Photos(path, validation, channels, pixel_range=settled.pixel_range),
         image_size=height_width(image_size),
         channels=channels,
         mean=tuple(mean),
@@ -101,6 +124,8 @@ def folder(
         num_workers=num_workers,
         prefetch=prefetch,
         max_bad_share=max_bad_share,
+        pixel_range=settled.pixel_range,
+        notes=(*passed_over_note(root, passed_over), *settled.notes, *label_like_note(path, names)),
     )
 
 

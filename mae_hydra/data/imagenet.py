@@ -1,5 +1,6 @@
 """`data=imagenet`: photos in class folders, `train/<class>/*` and `val/<class>/*`."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,8 +8,10 @@ import numpy as np
 
 from mae_hydra.data.decode import check_channels
 from mae_hydra.data.folder import Photos
-from mae_hydra.data.listing import existing_folder, find_images
+from mae_hydra.data.listing import existing_folder, find_images, passed_over_note
+from mae_hydra.data.measure_range import settle_files
 from mae_hydra.data.palette import distinct_colours
+from mae_hydra.data.pixel_range import AUTO, Told
 from mae_hydra.data.source import ImageData, check_loading, height_width, limited
 from mae_hydra.errors import UserError
 
@@ -33,6 +36,7 @@ def imagenet(
     num_workers: int,
     prefetch: int = 2,
     max_bad_share: float = 0.0,
+    range: Told = AUTO,
 ) -> ImageData:
     """ImageNet's layout. A class id is the position of its folder's name among the sorted names of `train/`."""
     check_loading(batch_size, num_workers)
@@ -41,7 +45,8 @@ def imagenet(
     for split in ("train", "val"):
         if not (path / split).is_dir():
             raise UserError(f"data.root={root} has no folder {split}/; {_WANTED}")
-    train, validation = (_list_split(path / split) for split in ("train", "val"))
+    passed_over: dict[str, Counter[str]] = {"train": Counter(), "val": Counter()}
+    train, validation = (_list_split(path / split, others) for split, others in passed_over.items())
     classes = sorted(set(_folders(train)))
     if len(classes) != num_classes:
         raise UserError(
@@ -55,9 +60,11 @@ def imagenet(
             f"{unknown[0]} for one; both must name their classes alike"
         )
     ids = {name: number for number, name in enumerate(classes)}
+    settled = settle_files(range, channels, path / "train", train)
 
     def photos(split: str, names: list[str]) -> Photos:
-        return Photos(path / split, names, channels, np.array([ids[name] for name in _folders(names)], dtype=np.int64))
+        class_ids = np.array([ids[name] for name in _folders(names)], dtype=np.int64)
+        return Photos(path / split, names, channels, class_ids, settled.pixel_range)
 
     return ImageData(
         train=limited(photos("train", train), train_limit),
@@ -75,11 +82,16 @@ def imagenet(
         num_workers=num_workers,
         prefetch=prefetch,
         max_bad_share=max_bad_share,
+        pixel_range=settled.pixel_range,
+        notes=(
+            *(note for split, others in passed_over.items() for note in passed_over_note(f"{root}/{split}", others)),
+            *settled.notes,
+        ),
     )
 
 
-def _list_split(path: Path) -> list[str]:
-    names = find_images(path)
+def _list_split(path: Path, passed_over: Counter[str]) -> list[str]:
+    names = find_images(path, passed_over=passed_over)
     if not names:
         raise UserError(f"there is no image in {path}; {_WANTED}")
     flat = [name for name in names if "/" not in name]

@@ -1,5 +1,6 @@
 """`data=imagenet_variant`: other photos of ImageNet's classes, to evaluate on: ImageNet-A, -R, -Sketch, -C, -V2."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,8 +8,10 @@ import numpy as np
 
 from mae_hydra.data.decode import check_channels
 from mae_hydra.data.folder import Photos
-from mae_hydra.data.listing import existing_folder, find_images
+from mae_hydra.data.listing import existing_folder, find_images, passed_over_note
+from mae_hydra.data.measure_range import settle_files
 from mae_hydra.data.palette import distinct_colours
+from mae_hydra.data.pixel_range import AUTO, Told
 from mae_hydra.data.source import ImageData, check_loading, height_width
 from mae_hydra.errors import UserError
 
@@ -28,6 +31,7 @@ def imagenet_variant(
     batch_size: int,
     num_workers: int,
     prefetch: int = 2,
+    range: Told = AUTO,
 ) -> ImageData:
     """Photos in folders of which the innermost is the class; a validation set, and nothing to train on.
 
@@ -38,7 +42,8 @@ def imagenet_variant(
     check_loading(batch_size, num_workers)
     check_channels(channels)
     path = existing_folder(root, _WANTED)
-    names = find_images(path)
+    passed_over: Counter[str] = Counter()
+    names = find_images(path, passed_over=passed_over)
     if not names:
         raise UserError(f"there is no image in {path}; {_WANTED}")
     known = read_classes(classes)
@@ -52,10 +57,11 @@ def imagenet_variant(
             f"{path} holds {len(unknown)} class folders that {classes} does not name, {unknown[0]} for one; {_WANTED}"
         )
     class_ids = np.array([ids[folder] for folder in folders], dtype=np.int64)
+    settled = settle_files(range, channels, path, names)
     present = tuple(int(each) for each in np.unique(class_ids))
     return ImageData(
         train=Photos(path, [], channels, class_ids[:0]),
-        validation=Photos(path, names, channels, class_ids),
+        validation=Photos(path, names, channels, class_ids, settled.pixel_range),
         image_size=height_width(image_size),
         channels=channels,
         mean=tuple(mean),
@@ -70,6 +76,8 @@ def imagenet_variant(
         prefetch=prefetch,
         present_classes=present if len(present) < num_classes else None,
         grouped=any(name.count("/") > 1 for name in names),
+        pixel_range=settled.pixel_range,
+        notes=(*passed_over_note(root, passed_over), *settled.notes),
     )
 
 

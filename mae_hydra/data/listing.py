@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -11,7 +12,18 @@ import numpy as np
 
 from mae_hydra.errors import UserError
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff")
+EXTENSIONS = (
+    ".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".jpe", ".jfif",
+    ".bmp", ".gif", ".avif", ".jp2", ".ppm", ".pgm", ".pbm", ".pnm",
+)  # fmt: skip
+"""Endings of pictures that are read, in any case; of films (.gif, .tif) the first picture."""
+
+JPEG_ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif")  # never more than 8 bits a channel
+UNREAD_PICTURES = (
+    ".heic", ".heif", ".jxl", ".j2k", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raw", ".exr", ".hdr", ".dcm", ".nii",
+    ".psd", ".svg", ".tga", ".ico", ".npy", ".mat", ".h5",
+)  # fmt: skip
+"""Endings of what somebody may take for a picture of the set, but is not read."""
 
 
 class Names(Sequence[str]):
@@ -44,10 +56,13 @@ class Names(Sequence[str]):
         return hashlib.blake2b(self._text.tobytes() + self._bounds.tobytes(), digest_size=8).hexdigest()
 
 
-def find_images(root: Path, extensions: tuple[str, ...] = EXTENSIONS) -> list[str]:
+def find_images(
+    root: Path, extensions: tuple[str, ...] = EXTENSIONS, passed_over: Counter[str] | None = None
+) -> list[str]:
     """Paths relative to `root` ("a/b.jpg") of every image below it, sorted.
 
-    Hidden files and folders are left out (".ipynb_checkpoints", macOS's "._photo.jpg"), links are followed.
+    Hidden files and folders are left out (".ipynb_checkpoints", macOS's "._photo.jpg"), links are followed. All other
+    files are counted by their ending in `passed_over`.
     """
     found: list[str] = []
     pending: list[tuple[str, frozenset[tuple[int, int]]]] = [("", frozenset())]
@@ -66,6 +81,8 @@ def find_images(root: Path, extensions: tuple[str, ...] = EXTENSIONS) -> list[st
                         pending.append((f"{folder}{entry.name}/", above | {identity}))
                     elif entry.name.lower().endswith(extensions):
                         found.append(folder + entry.name)
+                    elif passed_over is not None:
+                        passed_over[os.path.splitext(entry.name)[1].lower()] += 1
         except OSError as error:
             raise UserError(f"cannot list the folder {root / folder}: {error.strerror or error}") from error
     return sorted(found)
@@ -78,6 +95,18 @@ def file_stamp(path: Path) -> str:
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     return f"{status.st_size} {status.st_mtime_ns}"
+
+
+def passed_over_note(where: object, passed_over: Counter[str]) -> list[str]:
+    """One line that counts and names what was not read, or none; a warning where pictures may be among it."""
+    if not passed_over:
+        return []
+    kinds = ", ".join(f"{count} {ending or 'without an ending'}" for ending, count in passed_over.most_common(8))
+    more = ", ..." if len(passed_over) > 8 else ""
+    total = passed_over.total()
+    level = "warning" if any(ending in UNREAD_PICTURES for ending in passed_over) else "note"
+    way = "; convert the pictures among them, of which only some formats are read" if level == "warning" else ""
+    return [f"{level}: {total} file{'' if total == 1 else 's'} in {where} passed over: {kinds}{more}{way}"]
 
 
 def existing_folder(root: str | os.PathLike[str] | None, wanted: str) -> Path:

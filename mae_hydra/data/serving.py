@@ -51,8 +51,9 @@ def serve(
         if "DataLoader worker" not in str(error):
             raise
         raise UserError(
-            f"a loading process died ({str(error).splitlines()[0]}): the system ends one where memory runs out; use "
-            "fewer with data.num_workers, or smaller pictures; the run goes on from its last checkpoint"
+            f"a loading process died ({str(error).splitlines()[0]}): the system ends one where memory or "
+            "/dev/shm runs out; use fewer with data.num_workers, or smaller pictures; the run goes on from its last "
+            "checkpoint"
         ) from error
     finally:
         del batches  # a traceback that holds this frame must not keep the workers alive

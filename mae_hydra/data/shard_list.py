@@ -1,11 +1,12 @@
 """Which shards there are, and how many samples each holds: from `shards.json`, from a pattern, or from a folder.
 
-{"format": 1, "classes": ["cat", "dog"] or null,
+{"format": 1, "classes": ["cat", "dog"] or null, "image_suffix": "jpg" or null,
  "splits": {"train": [{"file": "train-000000.tar", "samples": 2048, "bytes": 225000000}, ...], "validation": [...]}}
 """
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from mae_hydra.data.shard_cache import ShardCache, Unreachable, is_address
-from mae_hydra.data.shard_index import BLOCK, read_index
+from mae_hydra.data.shard_index import BLOCK, num_passed_over, read_index, scan
 from mae_hydra.errors import UserError, short
 
 MANIFEST = "shards.json"
+SPLIT_WORDS = {"validation": {"val", "valid", "validation", "dev"}, "test": {"test", "testing"}}
+PACKED = (".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz")
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
@@ -37,40 +40,100 @@ class Shard:
 
 @dataclass(frozen=True)
 class ShardList:
-    """The shards of each split that was told apart ("train", "validation"), and the names of the classes if any."""
+    """The shards of each split that was told apart ("train", "validation", "test"), and what their list says of all.
+
+    `image_suffix`: the ending of the images, where a sample holds other pictures too. `notes`: what to say of them.
+    """
 
     splits: dict[str, list[Shard]]
     classes: tuple[str, ...] | None
+    image_suffix: str | None
+    notes: tuple[str, ...] = ()
+
+    def all_shards(self) -> list[Shard]:
+        return [shard for shards in self.splits.values() for shard in shards]
 
 
-def list_shards(root: str, cache: ShardCache, wanted: str, key: str = "data.root") -> ShardList:
+def list_shards(
+    root: str, cache: ShardCache, wanted: str, *, key: str = "data.root", image_suffix: str | None = None
+) -> ShardList:
     """What `root` names: a folder, an address of one, or a pattern of files in one (`{0000..0123}`, `{a,b}`, `*`).
 
     `key` and `wanted` are for messages: what named it, and what it should name. Shards of a folder or pattern without
-    `shards.json` are opened to count their samples, so they must be here.
+    `shards.json` are opened to count their samples, so they must be here. Their splits are told by their names.
     """
+    manifest = _manifest(_parent(root) if is_pattern(root) else root, cache)
+    suffix = image_suffix or manifest.image_suffix
     if is_pattern(root):
-        listed, classes = _manifest(_parent(root), cache)
-        return ShardList({"train": _matching(root, listed, wanted)}, classes)
+        matching = _matching(root, manifest.splits, wanted, suffix)
+        if len({split_of(shard.name) for shard in matching}) == 1:  # then they were named for what they are used for
+            return ShardList({"train": matching}, manifest.classes, suffix, tuple(_passed_over_notes(matching, suffix)))
+        return _told_apart(matching, manifest.classes, suffix)
     if not is_address(root) and not Path(root).is_dir():
         raise UserError(f"{key}={root} is {'not a folder' if Path(root).exists() else 'not there'}; {wanted}")
-    splits, classes = _manifest(root, cache)
-    if not splits:
-        if is_address(root):
-            raise UserError(f"there is no {MANIFEST} at {root}; {wanted}")
-        splits = {"train": _counted(sorted(map(str, Path(root).glob("*.tar"))))}
-    if not splits.get("train"):
-        raise UserError(f"there is no shard (*.tar) in {key}={root}; {wanted}")
-    return ShardList({name: _present(shards) for name, shards in splits.items()}, classes)
+    if manifest.splits:
+        splits = {name: _present(shards) for name, shards in manifest.splits.items()}
+        return ShardList(splits, manifest.classes, suffix)
+    if is_address(root):
+        raise UserError(f"there is no {MANIFEST} at {root}; {wanted}")
+    places = sorted(map(str, Path(root).glob("*.tar")))
+    packed = [path.name for path in sorted(Path(root).iterdir()) if path.name.lower().endswith(PACKED)]
+    if not places:
+        instead = f" (there is {packed[0]}: unpack it with gunzip)" if packed else ""
+        raise UserError(f"there is no shard (*.tar) in {key}={root}{instead}; {wanted}")
+    return _told_apart(_present(_counted(places, suffix)), None, suffix, packed)
 
 
-def _matching(pattern: str, listed: Mapping[str, list[Shard]], wanted: str) -> list[Shard]:
-    """The shards that a pattern names, in its order; UserError where there is none, or one is missing."""
+def split_of(name: str) -> str:
+    """The split that a file is of by the words in its name: "imagenet-validation-00.tar" is of "validation"."""
+    words = set(re.findall("[a-z]+", name.rpartition("/")[2].lower()))
+    return next((split for split, known in SPLIT_WORDS.items() if words & known), "train")
+
+
+def _told_apart(
+    shards: list[Shard], classes: tuple[str, ...] | None, suffix: str | None, packed: Sequence[str] = ()
+) -> ShardList:
+    """Of shards without a list: by their names, and what was passed over in them."""
+    splits: dict[str, list[Shard]] = {}
+    for shard in shards:
+        splits.setdefault(split_of(shard.name), []).append(shard)
+    notes = []
+    if len(splits) > 1:
+        counts = ", ".join(f"{len(splits[name])} {name} ({splits[name][0].name})" for name in sorted(splits))
+        notes.append(f"note: the splits of the shards are told by their names: {counts}")
+    if packed:
+        notes.append(f"warning: {len(packed)} compressed shards are passed over ({packed[0]}); unpack them with gunzip")
+    return ShardList(splits, classes, suffix, (*notes, *_passed_over_notes(shards, suffix)))
+
+
+def _passed_over_notes(shards: Sequence[Shard], suffix: str | None) -> list[str]:
+    local = [shard for shard in shards if not is_address(shard.place)]
+    counts = [(num_passed_over(Path(shard.place), suffix), shard) for shard in local]
+    total = sum(count for count, _ in counts)
+    if not total:
+        return []
+    first = next(shard for count, shard in counts if count)
+    return [passed_over_line(total, f"{first.name}:{scan(Path(first.place), suffix).passed_over[0]}")]
+
+
+def passed_over_line(total: int, example: str) -> str:
+    """What to say of pictures in shards that belong to no sample."""
+    count = f"{total} picture{'' if total == 1 else 's'}"
+    return (
+        f"warning: {count} in shards passed over, {example} for one: a sample's name "
+        "ends at its first dot; write names without other dots, or tell what follows with data.image_suffix=<ending>"
+    )
+
+
+def _matching(pattern: str, listed: Mapping[str, list[Shard]], wanted: str, suffix: str | None) -> list[Shard]:
+    """The shards that a pattern names, in its order; UserError where there is none, one is missing or named twice."""
     places = list(expand(pattern))
     if not is_address(pattern):
         places = [str(found) for place in places for found in _globbed(place)]
     if not places:
         raise UserError(f"no shard matches {pattern}; {wanted}")
+    if doubled := [place for place, count in Counter(places).items() if count > 1]:
+        raise UserError(f"{pattern} names {doubled[0]} more than once; its samples would count twice")
     known = {shard.place: shard for shards in listed.values() for shard in shards}
     unknown = [place for place in places if place not in known]
     if unknown and is_address(pattern):
@@ -78,7 +141,7 @@ def _matching(pattern: str, listed: Mapping[str, list[Shard]], wanted: str) -> l
             f"how many samples {unknown[0]} holds is not known: {MANIFEST} beside it does not name it; make one where "
             "the shards are with `mae-hydra make-shards --index <folder>` and put it there"
         )
-    known |= {shard.place: shard for shard in _counted(unknown)}
+    known |= {shard.place: shard for shard in _counted(unknown, suffix)}
     return _present([known[place] for place in places])
 
 
@@ -113,25 +176,27 @@ def _parent(pattern: str) -> str:
     return pattern.rsplit("/", 1)[0] if "/" in pattern else "."
 
 
-def _manifest(folder: str, cache: ShardCache) -> tuple[dict[str, list[Shard]], tuple[str, ...] | None]:
-    """({}, None) where there is none."""
+def _manifest(folder: str, cache: ShardCache) -> ShardList:
+    """Without a split where there is none."""
+    nothing = ShardList({}, None, None)
     if is_address(folder):
         folder = folder.rstrip("/")
         try:
             path = cache.anew(f"{folder}/{MANIFEST}")
         except Unreachable:
-            return {}, None
+            return nothing
     else:
         path = Path(folder) / MANIFEST
         if not path.is_file():
-            return {}, None
+            return nothing
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != 1:
             raise ValueError(f"its format is {content['format']}, known is 1")
         splits = {str(name): [_listed(folder, row) for row in rows] for name, rows in content["splits"].items()}
-        classes = content.get("classes")
-        return splits, None if classes is None else tuple(map(str, classes))
+        classes, suffix = content.get("classes"), content.get("image_suffix")
+        names = None if classes is None else tuple(map(str, classes))
+        return ShardList(splits, names, None if suffix is None else str(suffix))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
             f"cannot read {path} ({type(error).__name__}: {short(error)}); write it anew with "
@@ -149,10 +214,10 @@ def _listed(folder: str, row: Mapping[str, Any]) -> Shard:
     return Shard(f"{folder}/{file}", samples, size)
 
 
-def _counted(places: Sequence[str]) -> list[Shard]:
+def _counted(places: Sequence[str], suffix: str | None) -> list[Shard]:
     """Shards on this machine, opened: some at once, because each waits for its disk."""
     with ThreadPoolExecutor(16) as pool:
-        counts = pool.map(lambda place: len(read_index(Path(place))), places)
+        counts = pool.map(lambda place: len(read_index(Path(place), suffix)), places)
         return [Shard(place, n, Path(place).stat().st_size) for place, n in zip(places, counts, strict=True)]
 
 

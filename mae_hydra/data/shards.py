@@ -19,13 +19,16 @@ from mae_hydra.data.contents import contents_of
 from mae_hydra.data.decode import check_channels, decode_image
 from mae_hydra.data.encoded import Unread, undecoded
 from mae_hydra.data.folder import split_by_name
+from mae_hydra.data.headers import digest_of, image_header
 from mae_hydra.data.listing import Names, file_stamp
+from mae_hydra.data.measure_range import settle
 from mae_hydra.data.palette import distinct_colours
+from mae_hydra.data.pixel_range import AUTO, PixelRange, Told
 from mae_hydra.data.shard_cache import ShardCache, is_address
-from mae_hydra.data.shard_index import BLOCK, read_index
-from mae_hydra.data.shard_list import Shard, list_shards
+from mae_hydra.data.shard_index import name_before, read_index
+from mae_hydra.data.shard_list import Shard, list_shards, split_of
 from mae_hydra.data.shard_order import ShardOrder
-from mae_hydra.data.source import ImageData, Sample, Stored, check_loading, height_width, limited
+from mae_hydra.data.source import Header, ImageData, Sample, Stored, check_loading, height_width, limited
 from mae_hydra.errors import UserError
 
 log = logging.getLogger("mae_hydra")
@@ -41,9 +44,19 @@ _WANTED = (
 class ShardSet:
     """The samples of shards, one shard after the other (an ImageSet with an order of its own)."""
 
+    pixel_range: PixelRange | None = None  # of the set, which training pictures tell
+
     def __init__(
-        self, shards: Sequence[Shard], *, cache: ShardCache, channels: int, num_classes: int, window: int
+        self,
+        shards: Sequence[Shard],
+        *,
+        cache: ShardCache,
+        channels: int,
+        num_classes: int,
+        window: int,
+        image_suffix: str | None = None,
     ) -> None:
+        self._suffix = image_suffix
         self._shards, self._cache, self._window = list(shards), cache, window
         self._channels, self._num_classes = channels, num_classes
         self._first = np.cumsum([0, *(shard.samples for shard in shards)])
@@ -56,11 +69,22 @@ class ShardSet:
 
     def __getitem__(self, index: int) -> Sample:
         name, encoded, class_id = self.stored(index)
-        return Sample(decode_image(encoded, self._channels, name), class_id, name)
+        return Sample(decode_image(encoded, self._channels, name, self.pixel_range), class_id, name)
 
     def undecoded(self, index: int) -> Sample | Unread:
         stored = self.stored(index)
-        return undecoded(stored, self._channels, stored.name)
+        return undecoded(stored, self._channels, stored.name, self.pixel_range)
+
+    def sample_of_images(self, shards: int = 8, each: int = 8) -> list[int]:
+        """Positions spread over a few shards; none where they lie elsewhere, because each would be fetched for it."""
+        count = 0 if is_address(self._shards[0].place) else min(shards, len(self._shards))
+        chosen = [number * len(self._shards) // count for number in range(count)]
+        spread = [(number, self._shards[number].samples) for number in chosen]
+        return [
+            int(self._first[number]) + place * samples // min(each, samples)
+            for number, samples in spread
+            for place in range(min(each, samples))
+        ]
 
     def stored(self, index: int) -> Stored:
         """The file itself, and its class id where there are classes."""
@@ -68,12 +92,15 @@ class ShardSet:
         number = int(np.searchsorted(self._first, index, side="right")) - 1
         file, table = self._opened(number)
         begin, length, label_begin, label_length = map(int, table[index - self._first[number]])
-        name = f"{self._shards[number].name}:{_name_before(file, begin)}"
+        name = f"{self._shards[number].name}:{name_before(file, begin)}"
         encoded = os.pread(file, length, begin)
         if not self._num_classes:
             return Stored(name, encoded, None)
         if not label_length:
-            raise UserError(f"{name} has no class id ({name.rpartition('.')[0]}.cls); use data.num_classes=0 without")
+            label = f"{name.rpartition('.')[0]}.cls"
+            raise UserError(
+                f"{name} has no class id ({label}, right before or behind it); use data.num_classes=0 without classes"
+            )
         return Stored(name, encoded, self._class_id(os.pread(file, label_length, label_begin), name))
 
     def listing(self) -> str:
@@ -106,7 +133,7 @@ class ShardSet:
             return self._open[number]
         shard = self._shards[number]
         path = self._cache.local(shard.place, shard.size) if is_address(shard.place) else Path(shard.place)
-        table = read_index(path)
+        table = read_index(path, self._suffix)
         if len(table) != shard.samples:
             raise UserError(f"the shard {shard.place} holds {len(table)} samples, its list says {shard.samples}")
         while len(self._open) >= OPEN_SHARDS:
@@ -146,9 +173,15 @@ def _shard_stamp(shard: Shard) -> str:
     return f"{shard.place} {known}"
 
 
-def _name_before(file: int, begin: int) -> str:
-    """The name in the header before a file's bytes."""
-    return os.pread(file, 100, begin - BLOCK).partition(b"\0")[0].decode(errors="replace")
+class ShardsHere(ShardSet):
+    """Shards on this machine, whose headers can be looked at before the samples are needed (Foreseeable)."""
+
+    def header(self, index: int) -> Header:
+        name, encoded, _ = self.stored(index)
+        return image_header(encoded, self.pixel_range, name)
+
+    def digest(self) -> str:
+        return digest_of((Path(shard.place) for shard in self._shards), self.listing(), self._suffix, self.pixel_range)
 
 
 def shards(
@@ -170,9 +203,12 @@ def shards(
     num_workers: int,
     prefetch: int = 2,
     max_bad_share: float = 0.0,
+    range: Told = AUTO,
+    image_suffix: str | None = None,
 ) -> ImageData:
     """Photos in shards.
 
+    `image_suffix`: what follows the first dot in the names of the images ("jpg"), where samples hold other pictures.
     `validation`: a pattern or folder of shards; None: those that `root`'s list names, else the share
     `validation_fraction` of the shards, chosen by their names. `window`: how many samples are shuffled among themselves
     (a few shards' worth). `cache`, `cache_gb`: where copies of shards from elsewhere are kept, and how much of them.
@@ -189,22 +225,39 @@ def shards(
     if root is None or not str(root):
         raise UserError(f"data.root is not set; {_WANTED}")
     copies = ShardCache(Path(cache).expanduser(), int(cache_gb * 1e9))
-    found = list_shards(os.path.expanduser(root), copies, _WANTED)
-    train, held_out = found.splits["train"], found.splits.get("validation")
+    suffix = image_suffix and image_suffix.lower().lstrip(".")
+    found = list_shards(os.path.expanduser(root), copies, _WANTED, image_suffix=suffix)
+    notes = list(found.notes)
+    train, held_out = found.splits.get("train", []), found.splits.get("validation", [])
     if validation is not None:
-        held_out = list_shards(os.path.expanduser(validation), copies, _WANTED, "data.validation").splits["train"]
-    elif not held_out:
+        place = os.path.expanduser(validation)
+        told = list_shards(place, copies, _WANTED, key="data.validation", image_suffix=suffix)
+        held_out = told.splits.get("validation") or told.all_shards()
+        train, held_out = _apart(found.all_shards(), held_out, notes)
+    if not train:
+        raise UserError(
+            f"every shard of data.root={root} is for validation or tests by its name ({found.all_shards()[0].name}); "
+            "give the folder of the training shards, or name these by a pattern, data.root='<folder>/*.tar'"
+        )
+    if not held_out:
         places = [shard.place for shard in train]
         start = os.path.commonprefix(places).rpartition("/")[0]  # noqa: RUF071 - also of addresses, up to a slash
         # By their names below it, so that they are the same ones wherever the shards lie.
         by_name = {shard.place.removeprefix(start): shard for shard in train}
         sides = split_by_name(list(by_name), validation_fraction)
         train, held_out = ([by_name[place] for place in side] for side in sides)
+        if train == held_out:
+            notes.append("note: there is one shard, which is trained on and validated with")
     class_names = _class_names(found.classes, num_classes)
     of_set: dict[str, Any] = {"cache": copies, "channels": channels, "num_classes": num_classes, "window": window}
+    of_set["image_suffix"] = found.image_suffix
+    training, validating = (_set_of(those)(those, **of_set) for those in (train, held_out))
+    measured = training.sample_of_images()
+    settled = settle(range, channels, len(measured), lambda number: training.stored(measured[number]).encoded)
+    training.pixel_range = validating.pixel_range = settled.pixel_range
     return ImageData(
-        train=limited(ShardSet(train, **of_set), train_limit),
-        validation=ShardSet(held_out, **of_set),
+        train=limited(training, train_limit),
+        validation=validating,
         image_size=height_width(image_size),
         channels=channels,
         mean=tuple(mean),
@@ -218,7 +271,27 @@ def shards(
         num_workers=num_workers,
         prefetch=prefetch,
         max_bad_share=max_bad_share,
+        pixel_range=settled.pixel_range,
+        notes=(*notes, *settled.notes),
     )
+
+
+def _set_of(shards: Sequence[Shard]) -> type[ShardSet]:
+    return ShardSet if any(is_address(shard.place) for shard in shards) else ShardsHere
+
+
+def _apart(train: list[Shard], held_out: list[Shard], notes: list[str]) -> tuple[list[Shard], list[Shard]]:
+    """Training shards without those of validation; `notes` says how many were in both."""
+    names = {_place(shard) for shard in held_out}
+    rest = [shard for shard in train if _place(shard) not in names]
+    if len(rest) < len(train):
+        notes.append(f"note: {len(train) - len(rest)} shards of data.validation are in data.root too: not trained on")
+    tests = [shard for shard in rest if split_of(shard.name) == "test"]
+    return [shard for shard in rest if shard not in tests], held_out
+
+
+def _place(shard: Shard) -> str:
+    return shard.place if is_address(shard.place) else os.path.realpath(shard.place)
 
 
 def _class_names(known: tuple[str, ...] | None, num_classes: int) -> tuple[str, ...]:

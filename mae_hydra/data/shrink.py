@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mae_hydra.data import crops
 from mae_hydra.data.decode import decode_image
+from mae_hydra.data.pixel_range import PixelRange
 from mae_hydra.data.source import Stored
 
 JPEG_QUALITY = 95
@@ -30,12 +31,22 @@ class Shrunk:
     """The samples of a StoredSet, the shorter side of larger ones reduced to `short` pixels (bicubic, antialiased).
 
     As JPEG of quality 95 at full colour resolution, or `decoded`, as the bytes of a NumPy array uint8 (H, W, C).
+    `pixel_range`: as of the set; what is written has 8 bits.
     """
 
-    def __init__(self, whole: StoredSet, short: int, channels: int, *, decoded: bool) -> None:
+    def __init__(
+        self,
+        whole: StoredSet,
+        short: int,
+        channels: int,
+        *,
+        decoded: bool,
+        pixel_range: PixelRange | None = None,
+    ) -> None:
         if short < 1:
             raise ValueError(f"the shorter side must be at least 1 pixel, got {short}")
         self._whole, self._short, self._channels, self._decoded = whole, short, channels, decoded
+        self._range = pixel_range
 
     def __len__(self) -> int:
         return len(self._whole)
@@ -43,7 +54,7 @@ class Shrunk:
     def stored(self, index: int) -> Stored:
         """Raises UserError where the image cannot be read."""
         name, encoded, class_id = self._whole.stored(index)
-        image = decode_image(encoded, self._channels, name)
+        image = decode_image(encoded, self._channels, name, self._range)
         height, width = image.shape[1:]
         factor = self._short / min(height, width)
         if factor < 1:

@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from mae_hydra.data.label_table import Reading
+from mae_hydra.data.pixel_range import PixelRange
 from mae_hydra.names import class_names
 
 Target = Literal["none", "class", "map"]
@@ -35,6 +36,19 @@ class Stored(NamedTuple):
     name: str
     encoded: bytes
     class_id: int | None
+
+
+class Header(NamedTuple):
+    """What a sample's files tell without their pixels.
+
+    `size`: (H, W), upright. `mode`: what a pixel is in Pillow's words ("RGB", "I;16"), of the class map where there is
+    one. `deep`: whether the image has more than 8 bits a channel. `turned`: by its EXIF orientation.
+    """
+
+    size: tuple[int, int]
+    mode: str
+    deep: bool
+    turned: bool
 
 
 class ImageSet(Protocol):
@@ -92,6 +106,19 @@ def read_undecoded(images: Any, index: int) -> Any:
     return images[index] if undecoded is None else undecoded(index)
 
 
+@runtime_checkable
+class Foreseeable(Protocol):
+    """An ImageSet of files, whose headers say what will be met."""
+
+    def header(self, index: int) -> Header:
+        """UserError where the sample cannot be used: no picture, no class map, two sizes."""
+        ...
+
+    def digest(self) -> str:
+        """A digest of the files' names, sizes and times, and of how their labels are understood."""
+        ...
+
+
 class SampleTransform(Protocol):
     """What evaluation does to a sample before a model sees it; nothing random."""
 
@@ -112,6 +139,8 @@ class ImageData:
     `reading`: how the numbers stored in class maps are understood (None: nothing stands between them and the classes).
     `assumed_names`: the data set does not name its classes.
     `grouped`: what stands in a validation image's name before its class's folder is the group it is counted in.
+    `pixel_range`: what becomes 0 and 255 of pictures of more than 8 bits (None: no such picture was met).
+    `notes`: what a person should know of the set before the first step, a line each.
     """
 
     train: ImageSet
@@ -133,6 +162,8 @@ class ImageData:
     grouped: bool = False
     reading: Reading | None = None
     assumed_names: bool = False
+    pixel_range: PixelRange | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_loading(self.batch_size, self.num_workers)
@@ -199,6 +230,18 @@ def behind(image_set: Any, index: int) -> tuple[Any, int]:
     return image_set, index
 
 
+class _SomeFiles(_Some):
+    """Some of a Foreseeable set."""
+
+    def header(self, index: int) -> Header:
+        assert isinstance(self._whole, Foreseeable)
+        return self._whole.header(self._positions[index])
+
+    def digest(self) -> str:
+        assert isinstance(self._whole, Foreseeable)
+        return f"{len(self)} of {self._whole.digest()}"
+
+
 def limited(image_set: ImageSet, train_limit: int | float | None) -> ImageSet:
     """`train_limit` samples, or that share of them where it is below 1; None: all.
 
@@ -213,7 +256,8 @@ def limited(image_set: ImageSet, train_limit: int | float | None) -> ImageSet:
     train_limit = int(train_limit)
     if not 1 <= train_limit <= len(image_set):
         raise ValueError(f"data.train_limit must lie in 1..{len(image_set)} or be null, got {train_limit}")
-    return _Some(image_set, [number * len(image_set) // train_limit for number in range(train_limit)])
+    kind = _SomeFiles if isinstance(image_set, Foreseeable) else _Some
+    return kind(image_set, [number * len(image_set) // train_limit for number in range(train_limit)])
 
 
 def check_loading(batch_size: int, num_workers: int) -> None:

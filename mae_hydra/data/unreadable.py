@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator, Sequence
 
 from mae_hydra.errors import UserError
+from mae_hydra.names import clean
 from mae_hydra.seeds import generator
 
 log = logging.getLogger("mae_hydra")
@@ -31,7 +32,7 @@ class Unreadable:
     def note(self, reasons: Sequence[str], images: int) -> None:
         """`reasons` why images were replaced in a batch of so many; each file is named once in the log."""
         self._seen += images
-        for reason in reasons:
+        for reason in map(clean, reasons):  # they name files, by whatever names
             if reason in self._reasons:
                 continue
             if not self._reasons:

@@ -21,7 +21,7 @@ import numpy as np
 
 from mae_hydra import atomic
 from mae_hydra.data.shard_index import CLASS, index_path, read_index, scan, write_index
-from mae_hydra.data.shard_list import MANIFEST
+from mae_hydra.data.shard_list import MANIFEST, passed_over_line, split_of
 from mae_hydra.data.shrink import StoredSet
 from mae_hydra.errors import UserError
 from mae_hydra.seeds import generator
@@ -72,22 +72,34 @@ def write_shards(
     return sum(row["bytes"] for of_split in rows.values() for row in of_split)
 
 
-def index_shards(root: Path, done: Callable[[int], None] = lambda samples: None) -> dict[str, int]:
+def index_shards(
+    root: Path,
+    done: Callable[[int], None] = lambda samples: None,
+    *,
+    image_suffix: str | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> dict[str, int]:
     """Write `shards.json` for the tar files of a folder, every one read through; samples by split.
 
-    The split of a file is what its name begins with: "val..." is validation, everything else training.
+    The split of a file is told by the words in its name (`split_of`). `image_suffix`: the ending of the images, where
+    samples hold other pictures too. `say` is told what was passed over.
     """
     if (root / MANIFEST).is_file() and not _is_manifest(root / MANIFEST):
         raise UserError(f"{root / MANIFEST} is there and lists no shards; move it away, its place is wanted")
+    passed_over: list[str] = []
     rows: dict[str, list[dict[str, Any]]] = {}
     for path in sorted(root.glob("*.tar")):
-        write_index(path, scan(path))
-        row = _row(path)
-        rows.setdefault("validation" if path.name.startswith("val") else "train", []).append(row)
+        found = scan(path, image_suffix)
+        passed_over += (f"{path.name}:{name}" for name in found.passed_over)
+        write_index(path, found, image_suffix)
+        row = _row(path, image_suffix)
+        rows.setdefault(split_of(path.name), []).append(row)
         done(row["samples"])
     if not rows:
         raise UserError(f"there is no shard (*.tar) in {root}")
-    _write_manifest(root, rows, None)
+    if passed_over:
+        say(passed_over_line(len(passed_over), passed_over[0]))
+    _write_manifest(root, rows, None, image_suffix)
     return {split: sum(row["samples"] for row in of_split) for split, of_split in rows.items()}
 
 
@@ -176,11 +188,17 @@ def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
     archive.addfile(member, io.BytesIO(content))
 
 
-def _row(path: Path) -> dict[str, Any]:
-    return {"file": path.name, "samples": len(read_index(path)), "bytes": path.stat().st_size}
+def _row(path: Path, suffix: str | None = None) -> dict[str, Any]:
+    return {"file": path.name, "samples": len(read_index(path, suffix)), "bytes": path.stat().st_size}
 
 
-def _write_manifest(root: Path, rows: Mapping[str, list[dict[str, Any]]], classes: Sequence[str] | None) -> None:
-    content = {"format": 1, "classes": None if classes is None else list(classes), "splits": rows}
+def _write_manifest(
+    root: Path,
+    rows: Mapping[str, list[dict[str, Any]]],
+    classes: Sequence[str] | None,
+    image_suffix: str | None = None,
+) -> None:
+    names = None if classes is None else list(classes)
+    content = {"format": 1, "classes": names, "image_suffix": image_suffix, "splits": rows}
     with atomic.writing(root / MANIFEST) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

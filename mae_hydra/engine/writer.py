@@ -62,7 +62,9 @@ def write(content: Any, paths: list[Path]) -> None:
     folder = paths[0].parent
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / ".checkpoint.partial"
-    temporary.unlink(missing_ok=True)  # of a crash; writing into it could write into a file linked to it
+    # Of a crash: they take room, and writing into one could write into a file linked to it.
+    for left in (temporary, *folder.glob(".*.pt.partial")):
+        left.unlink(missing_ok=True)
     try:
         with open(temporary, "wb") as file:
             torch.save(content, file)

@@ -15,6 +15,7 @@ from mae_hydra.errors import UserError
 from mae_hydra.evaluation.clock import Clock
 from mae_hydra.evaluation.corruptions import Corruptions
 from mae_hydra.evaluation.held_out import HeldOut
+from mae_hydra.evaluation.kinds import expect
 from mae_hydra.evaluation.metrics import count_confusions
 from mae_hydra.evaluation.pictures import as_rgb, channels_last
 from mae_hydra.figures.gallery import gallery
@@ -66,6 +67,7 @@ class Accuracy:
 
     def check(self, model: Any) -> None:
         """Raise a UserError where the model knows other classes or takes images of another size."""
+        expect(model, "images", "accuracy")
         known = getattr(model, "num_classes", None)
         if known != self.data.num_classes:
             raise UserError(f"the model knows {known or 'no'} classes, the data have {self.data.num_classes}")

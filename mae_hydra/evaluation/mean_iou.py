@@ -11,6 +11,7 @@ from mae_hydra.errors import UserError
 from mae_hydra.evaluation.boundary import count_boundaries
 from mae_hydra.evaluation.clock import Clock
 from mae_hydra.evaluation.held_out import HeldOut
+from mae_hydra.evaluation.kinds import expect
 from mae_hydra.evaluation.metrics import (
     boundary_scores,
     check_classes,
@@ -54,7 +55,10 @@ class MeanIoU:
         if data.target != "map":
             raise UserError("mean IoU needs class maps, and this data set has none; use data=scenes or data=ade20k")
         if isinstance(inference, Reconstruct):
-            raise UserError("mean IoU needs inference=whole, slide or multiscale_flip, got reconstruct")
+            raise UserError(
+                "mean IoU needs inference=whole, slide or multiscale_flip, got reconstruct, which is for masked "
+                "autoencoders: they predict no classes"
+            )
         self.data, self.inference, self.boundary = data, inference, boundary
         self.clock = Clock(every)
         self.held_out = HeldOut(
@@ -63,6 +67,7 @@ class MeanIoU:
 
     def check(self, model: Any) -> None:
         """Raise a UserError where the inference cannot put the first image through this model."""
+        expect(model, "pixels", "mean IoU")
         self.inference.check(model, self.held_out.example_size())
 
     def stamps(self) -> list[str]:

@@ -9,6 +9,7 @@ from mae_hydra.distributed import all_reduce_sum, is_main
 from mae_hydra.errors import UserError
 from mae_hydra.evaluation.clock import Clock
 from mae_hydra.evaluation.held_out import HeldOut
+from mae_hydra.evaluation.kinds import expect
 from mae_hydra.evaluation.pictures import cells, reconstruction_rows, reconstruction_sheet
 from mae_hydra.inference import Reconstruct
 from mae_hydra.models import MAE
@@ -50,6 +51,7 @@ class ReconstructionError:
 
     def check(self, model: Any) -> None:
         """Raise a UserError where the images do not fit this model, or none of its patches would be left to see."""
+        expect(model, None, "reconstruction")
         self.inference.check(model, self.held_out.example_size())
 
     def stamps(self) -> list[str]:

@@ -10,27 +10,21 @@ from omegaconf import DictConfig, OmegaConf
 from mae_hydra.experiment.changes import HOW, at, shown
 from mae_hydra.experiment.key_meaning import flatten
 from mae_hydra.experiment.literal import resolved
-from mae_hydra.experiment.option_files import UNSET, Tree, option
+from mae_hydra.experiment.option_files import UNSET, Tree
 
 OF_THE_MODEL = ("image_size", "channels", "mean", "std")  # of the data's keys: what the weights were made for
 
 
 def choose(
-    config: DictConfig,
-    record: Tree,
-    group: str,
-    name: str,
-    before: str | None,
-    keys: Sequence[Override],
-    more: Sequence[Path],
+    config: DictConfig, record: Tree, group: str, name: str, node: Tree, before: str | None, keys: Sequence[Override]
 ) -> list[str]:
-    """Put the option `group=name` in its place, and say what stays as it was all the same.
+    """Put `node`, that of the option `group=name`, in its place, and say what stays as it was all the same.
 
-    What was chosen in training stays what it was. So do the data where they are the very files of the training under
-    another name: their labels mean what they meant. Other data are for the same model.
+    What was chosen in training (`before`) stays what it was. So do the data where they are the very files of the
+    training under another name: their labels mean what they meant. Other data are for the same model.
     """
     there = at(record, group)
-    node = {key: there.get(key, value) if value == UNSET else value for key, value in option(group, name, more).items()}
+    node = {key: there.get(key, value) if value == UNSET else value for key, value in node.items()}
     typed = {str(override.key_or_group): override for override in keys}
     other = config.copy()
     other[group] = node
@@ -57,7 +51,7 @@ def _stays(
     kept = [
         f"{group}.{key} is {shown(before[key])} ({group}={name} says {shown(value)})"
         for key, value in flatten(said).items()
-        if key in before and before[key] != value and key not in HOW and f"{group}.{key}" not in typed
+        if key in before and before[key] != value and key.split(".")[-1] not in HOW and f"{group}.{key}" not in typed
     ]
     return [f"as in training, because {why}: {', '.join(kept)}"] if kept else []
 

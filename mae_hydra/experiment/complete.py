@@ -31,7 +31,7 @@ def _below(config: DictConfig, node: Any, key: str, typed: Collection[str]) -> I
         for place, child in enumerate(node):
             yield from _below(config, child, f"{key}[{place}]", typed)
     elif isinstance(node, dict):
-        if str(node.get("_target_", "")).startswith("mae_hydra."):
+        if stated(str(node.get("_target_"))):  # no other is looked for: a file names what it likes
             yield from _complete(config, node, key, typed)
         for name, child in list(node.items()):
             yield from _below(config, child, f"{key}.{name}", typed)

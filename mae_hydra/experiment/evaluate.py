@@ -54,6 +54,8 @@ def evaluate(
         finished = look_back(folder, plan, work, data)
         if finished is not None:
             return finished
+        if is_main():
+            print(*data.notes, sep="\n", end="\n" if data.notes else "", flush=True)
         # Of a file that tells no normalisation ImageNet's is taken, or what is given here.
         given = LEFT_OUT if "config" in plan.checkpoint.meta else (*LEFT_OUT, *OF_THE_MODEL)
         model = entry.model_from(plan.checkpoint, *(each for each in overrides if each.startswith(given)))
@@ -80,11 +82,11 @@ def _evaluate(plan: Plan, data: ImageData, model: nn.Module, work: Mapping[str, 
     for name, each in work.items():
         node, evaluator = plan.config.evaluation[name], each.evaluator
         place = folder / name if several else folder
+        evaluator.check(model)
         if isinstance(evaluator, MeanIoU):
             say_doubts(data, training=False)
         if isinstance(evaluator, MeanIoU | Accuracy):
             match_classes(model, plan.checkpoint, data)
-        evaluator.check(model)
         began = time.time()
         if isinstance(evaluator, MeanIoU):
             numbers = dict(zip(each.stamps, evaluator.held_out.indices, strict=True))

@@ -16,7 +16,8 @@ from mae_hydra.experiment.construct import build, evaluator_nodes
 from mae_hydra.experiment.from_file import check_addresses
 from mae_hydra.experiment.option_files import Tree
 from mae_hydra.experiment.provenance import sha256_of
-from mae_hydra.experiment.recorded import Recorded, recorded
+from mae_hydra.experiment.recorded import Recorded, recorded, targets_in
+from mae_hydra.experiment.recorded_range import use_recorded_range
 from mae_hydra.weights import Checkpoint, read_checkpoint
 from mae_hydra.weights.parts import OWN_AVERAGE
 
@@ -24,6 +25,8 @@ BY_THE_CHECKPOINT = ("model", "backbone", "head")
 PARTS = ("data", "inference", "evaluation", "engine")
 BY_TASK = {"segment": "segment", "classify": "classify", "pretrain": "pretrain"}  # of a run that evaluated nothing
 WHOLE = "mae_hydra.inference.Whole"
+MEAN_IOU = "mae_hydra.evaluation.MeanIoU"
+SCENES = ("mae_hydra.data.scenes", "mae_hydra.data.scene_classes")
 HOW = ("num_workers", "batch_size", "prefetch", "cache", "cache_gb", "max_bad_share")
 
 
@@ -32,8 +35,8 @@ class Plan:
     """What is evaluated: a configuration, and a fingerprint of all in it that decides the result.
 
     `weights`: the SHA-256 of the file (see `sha256_of`). `changes`: what is no longer as in training. `notes`: what a
-    person should know, in sentences. `lifted`: limits of the training, by key, which do not hold here. `brought`: the
-    groups whose targets a person chose.
+    person should know, in sentences. `lifted`: limits of the training, by key, which do not hold here. `named`: the
+    targets that a person chose.
     """
 
     checkpoint: Checkpoint
@@ -44,12 +47,13 @@ class Plan:
     changes: dict[str, Change] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     lifted: dict[str, int] = field(default_factory=dict)
-    brought: frozenset[str] = frozenset()
+    named: frozenset[str] = frozenset()
 
     def build(self, key: str) -> Any:
-        """The object of the node at `key`: what a file says is judged as a file's, what was typed as a person's."""
-        by_a_person = key.split(".")[0] in self.brought
-        return build(OmegaConf.select(self.config, key), key, origin="person" if by_a_person else "file")
+        """The object of the node at `key`: what a file names is judged as a file's, what was typed as a person's."""
+        node = OmegaConf.select(self.config, key)
+        by_a_person = targets_in(OmegaConf.to_container(node)) & self.named
+        return build(node, key, origin="person" if by_a_person else "file")
 
 
 def plan_evaluation(path: Path, words: Sequence[str], prefer: str, more: Sequence[Path] = ()) -> Plan:
@@ -61,12 +65,17 @@ def plan_evaluation(path: Path, words: Sequence[str], prefer: str, more: Sequenc
     # What this version does not know of a model (`complete`) may be left out.
     taken = [word for word in words if word.lstrip("+").split("=")[0].split(".")[0] in BY_THE_CHECKPOINT]
     if taken:
-        raise UserError(f"{taken[0]} cannot be changed here: the model comes from the checkpoint")
+        key, _, value = taken[0].lstrip("+~").partition("=")
+        way_out = f"; to score at another ratio use inference.mask_ratio={value}" if key == "model.mask_ratio" else ""
+        raise UserError(f"{taken[0]} cannot be changed here: the model comes from the checkpoint{way_out}")
     found = recorded(checkpoint, words, PARTS, more)
     if not found.tree.get("evaluation") or not evaluator_nodes(found.config):
         found = _with_an_evaluation(found, checkpoint, words, more)
     if _takes_other_pictures(found, words):
         found = recorded(checkpoint, ["inference=slide", *words], PARTS, more)
+    _refuse_an_idle_size(found)
+    if "data.range" not in found.typed:
+        use_recorded_range(found.tree["data"], checkpoint.meta)
     lifted = _lift_limits(found)
     if "engine.devices" not in found.typed:
         found.tree["engine"]["devices"] = 1  # of the training; here torchrun says it
@@ -90,7 +99,7 @@ def plan_evaluation(path: Path, words: Sequence[str], prefer: str, more: Sequenc
         found.changes(),
         found.notes,
         lifted,
-        found.brought,
+        found.named,
     )
 
 
@@ -111,6 +120,19 @@ def _takes_other_pictures(found: Recorded, words: Sequence[str]) -> bool:
     other = {"data.root", "data._target_"} & found.changes().keys()
     said = any(word.lstrip("+").startswith("inference") for word in words)
     return bool(other) and not said and found.tree["inference"].get("_target_") == WHOLE
+
+
+def _refuse_an_idle_size(found: Recorded) -> None:
+    """UserError where data.image_size is typed and decides nothing: pictures of files are judged at their own size."""
+    tree = found.tree
+    at_their_own_size = all(node["_target_"] == MEAN_IOU for node in evaluator_nodes(found.config).values())
+    drawn = str(tree["data"]["_target_"]).startswith(SCENES)  # at that size
+    follows = tree["data"]["image_size"] in (tree["inference"].get("crop"), tree["inference"].get("short"))
+    if found.record is not None and "data.image_size" in found.typed and at_their_own_size and not (drawn or follows):
+        raise UserError(
+            "data.image_size would change nothing here: it is what a training crops to, and mean IoU is of pictures at "
+            "their own size; leave it out, or say how they are looked at: inference=slide, inference.short=…"
+        )
 
 
 def _lift_limits(found: Recorded) -> dict[str, int]:

@@ -18,6 +18,7 @@ import mae_hydra
 from mae_hydra import atomic
 from mae_hydra.errors import UserError
 from mae_hydra.experiment import entry
+from mae_hydra.experiment.recorded_range import recorded_range
 from mae_hydra.models import MAE, UPerNet, VisionTransformer, normalise
 from mae_hydra.types import classifies
 from mae_hydra.weights import read_checkpoint
@@ -129,6 +130,9 @@ def describe(model: Any, meta: Mapping[str, Any], output: str, options: Options)
         "image_size": [height, width],
         "patch_size": encoder.patch_size,
     }
+    pixel_range = recorded_range(meta)
+    if pixel_range is not None:
+        told["range"] = pixel_range.pairs()  # of pictures of more than 8 bits: what becomes 0 and 255
     if hasattr(model, "mean"):
         told |= {name: [round(float(value), 6) for value in getattr(model, name)] for name in ("mean", "std")}
     if output in CLASSES:

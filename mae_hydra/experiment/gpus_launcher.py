@@ -25,6 +25,7 @@ from mae_hydra.errors import UserError
 from mae_hydra.experiment.own_options import words_for_another_process
 from mae_hydra.experiment.resuming import word
 from mae_hydra.experiment.status import read_status
+from mae_hydra.names import clean
 
 OF_A_SWEEP = "MAE_HYDRA_JOB_OF_A_SWEEP"  # environment of a job: somebody else runs the sweep
 HOME = "hydra_plugins.mae_hydra"  # Hydra takes launchers from modules of that package only; see `register`
@@ -182,5 +183,5 @@ def _tell(job: _Job) -> str:
     code = job.process.returncode
     state = "failed" if code not in (0, 75, 130) else status["state"]
     said = {"completed": f"value {status['value']}", "failed": status["error"] or f"exit code {code}"}.get(state, "")
-    print(f"job {job.number} {state}: {said or job.directory.name}", flush=True)
+    print(f"job {job.number} {state}: {clean(said or job.directory.name)}", flush=True)
     return str(state)

@@ -75,6 +75,7 @@ TABLE: dict[str, Meaning] = {
     "engine.devices": Meaning(Decides.RUNNING, inherited=True),
     "engine.parallel": _RUNNING,
     "engine.global_batch": _WEIGHTS,
+    "engine.batch_norm": _WEIGHTS,
     "engine.clip_grad": _WEIGHTS,
     "engine.nonfinite_limit": _RUNNING,
     "engine.ema_decay": _WEIGHTS,

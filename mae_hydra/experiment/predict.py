@@ -1,6 +1,7 @@
 """What a model says about pictures of one's own: class maps and overlays, or reconstructions."""
 
 import glob
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,9 @@ from torch import Tensor
 
 from mae_hydra import atomic
 from mae_hydra.data import distinct_colours, read_image
-from mae_hydra.data.listing import find_images
+from mae_hydra.data.listing import find_images, passed_over_note
+from mae_hydra.data.measure_range import Settled, settle_files
+from mae_hydra.data.pixel_range import AUTO
 from mae_hydra.engine.settings import AUTOCAST
 from mae_hydra.errors import UserError
 from mae_hydra.evaluation.pictures import as_rgb, channels_last
@@ -24,6 +27,7 @@ from mae_hydra.experiment.evaluate import watched
 from mae_hydra.experiment.predict_classes import COMMAND, Classes
 from mae_hydra.experiment.predict_labels import LabelFiles
 from mae_hydra.experiment.recorded import recorded
+from mae_hydra.experiment.recorded_range import recorded_range
 from mae_hydra.figures import fit, legend_of, overlay, sheet
 from mae_hydra.inference import MultiscaleFlip, Reconstruct
 from mae_hydra.models import MAE, Classifier, PatchSegmenter, UPerNet
@@ -42,7 +46,8 @@ MOST_LIKELY = 5  # classes whose probabilities are kept
 class Options:
     """`inference` (None: slide) and `probabilities` are of a UPerNet, `mask_ratios` (None: 0.5, 0.75, 0.9) and `seeds`
     (None: 0) of a masked autoencoder's panels. `as_stored`: class maps have the numbers of the data set. `batch`:
-    pictures in memory, and looked at together, at a time."""
+    pictures in memory, and looked at together, at a time. `range`: what becomes 0 and 255 of pictures of more than 8
+    bits (None: as in training)."""
 
     out: Path
     inference: str | None = None
@@ -56,6 +61,7 @@ class Options:
     mask_ratios: tuple[float, ...] | None = None
     seeds: tuple[int, ...] | None = None
     as_stored: bool = False
+    range: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,8 @@ def predict(path: Path, words: Sequence[str], options: Options) -> Outcome:
     """Predict for every picture that `words` name (files, folders, patterns); a broken one does not stop the others."""
     atomic.check_writable(options.out, "give another folder with --out")
     checkpoint = read_checkpoint(path, prefer="best")
-    pictures = list(_named(_listed(words), options.limit))
+    notes: list[str] = []
+    pictures = list(_named(_listed(words, notes), options.limit))
     model = entry.model_from(checkpoint).to(_device(options.device))
     writer: _Segmentations | _Reconstructions | Classes
     if isinstance(model, MAE):
@@ -85,6 +92,9 @@ def predict(path: Path, words: Sequence[str], options: Options) -> Outcome:
     else:
         raise UserError(f"{path} holds an encoder alone; predict takes a UPerNet, a classifier or a masked autoencoder")
     missing = _missing(writer, pictures, options)
+    settled = _settled(options, checkpoint, model.encoder.in_chans, [file for file, _ in pictures])
+    for note in (*notes, *settled.notes):
+        print(note, flush=True)
     written: list[Path] = []
     failed: list[tuple[Path, str]] = []
     groups = [missing[start : start + options.batch] for start in range(0, len(missing), options.batch)]
@@ -93,16 +103,24 @@ def predict(path: Path, words: Sequence[str], options: Options) -> Outcome:
             read = []
             for file, name in group:
                 try:
-                    read.append((read_image(file, model.encoder.in_chans), name))
+                    read.append((read_image(file, model.encoder.in_chans, settled.pixel_range), name))
                 except UserError as error:
                     failed.append((file, str(error)))
             written += writer.write([image for image, _ in read], [name for _, name in read])
     return Outcome(written, failed, len(pictures) - len(missing))
 
 
+def _settled(options: Options, checkpoint: Checkpoint, channels: int, files: Sequence[Path]) -> Settled:
+    """The range that was told or that the model was trained with, else one measured from all of the pictures."""
+    recorded = recorded_range(checkpoint.meta)
+    told = options.range or (recorded.pairs() if recorded is not None else AUTO)
+    told_by = "--range" if options.range else "as in training"
+    return settle_files(told, channels, Path(), [str(file) for file in files], told_by=told_by)
+
+
 def _refuse_options(options: Options, path: Path, held: str, names: Sequence[str]) -> None:
     """UserError where an option was given that is of another kind of model."""
-    owners = dict.fromkeys(("inference", "probabilities", "as_stored"), "a UPerNet")
+    owners = dict.fromkeys(("inference", "probabilities", "as_stored"), "a segmentation model")
     for name in names:
         if getattr(options, name):
             option, owner = f"--{name.replace('_', '-')}", owners.get(name, "a masked autoencoder")
@@ -224,14 +242,19 @@ def centred(image: Tensor, size: tuple[int, int]) -> Tensor:
     return functional.center_crop(resized, [height, width])
 
 
-def _listed(words: Sequence[str]) -> Iterator[tuple[Path, Path]]:
-    """(file, what it is called in its folder) for files, everything below folders, and patterns."""
+def _listed(words: Sequence[str], notes: list[str]) -> Iterator[tuple[Path, Path]]:
+    """(file, what it is called in its folder) for files, everything below folders, and patterns.
+
+    `notes` gets a line for each folder in which files are passed over.
+    """
     for word in words:
         path = Path(word).expanduser()
         if path.is_dir():
-            found = find_images(path)
+            passed_over: Counter[str] = Counter()
+            found = find_images(path, passed_over=passed_over)
+            notes += passed_over_note(path, passed_over)
             if not found:
-                raise UserError(f"there is no picture below {path}")
+                raise UserError(f"there is no picture below {path}" + "".join(f"; {note}" for note in notes[-1:]))
             yield from ((path / name, Path(name)) for name in found)
         elif path.is_file():
             yield path, Path(path.name)

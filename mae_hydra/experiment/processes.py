@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from typing import Any
 import torch
 from torch.distributed import TCPStore
 
+from mae_hydra import atomic
 from mae_hydra.engine import Interrupted
 from mae_hydra.engine.interrupt import heeded
 from mae_hydra.errors import UserError
@@ -56,8 +56,7 @@ def run_in_processes(
     """
     # The store is the meeting point of the processes, on a port that the system has just found to be free.
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    with tempfile.TemporaryDirectory(prefix="mae_hydra-") as name:
-        folder = Path(name)
+    with atomic.temporary_folder("mae_hydra") as folder:
         (folder / "job.json").write_text(
             json.dumps({"config": config, "run_dir": str(run_dir.absolute()), "shared": list(shared), "replay": replay})
         )

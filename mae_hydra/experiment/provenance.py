@@ -55,7 +55,11 @@ def origin_of(run_dir: Path, data: ImageData, seed: int) -> dict[str, Any]:
         "git": read_json(run_dir / "git.json"),
         "environment": read_json(run_dir / "environment.json"),
         "seed": seed,
-        "data": {"train": _split(data.train), "validation": _split(data.validation)},
+        "data": {
+            "train": _split(data.train),
+            "validation": _split(data.validation),
+            "range": data.pixel_range and data.pixel_range.pairs(),
+        },
         "parent": read_json(run_dir / "parent.json"),
     }
 

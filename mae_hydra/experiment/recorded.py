@@ -9,6 +9,7 @@ no interpolation in it is resolved.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -29,9 +30,8 @@ from mae_hydra.experiment.from_file import literal
 from mae_hydra.experiment.identify import configuration_of, overrides_of
 from mae_hydra.experiment.literal import resolved, restore
 from mae_hydra.experiment.mistakes import explain
-from mae_hydra.experiment.option_files import Tree, groups, paths
+from mae_hydra.experiment.option_files import Tree, groups, option, paths
 from mae_hydra.experiment.places import with_places
-from mae_hydra.experiment.status import read_json
 from mae_hydra.experiment.suggest import known_keys
 from mae_hydra.experiment.trust import Origin, judge
 from mae_hydra.weights import Checkpoint, read_checkpoint
@@ -46,13 +46,13 @@ class Recorded:
     """`tree`: the whole configuration, resolved. `record`: what was recorded; None of a file that carries nothing, and
     whose model was told from the weights.
 
-    `brought`: the groups whose targets the new words chose, which are a person's and not a file's. `typed`: the keys
-    that they set. `notes`: what a person should know, in sentences.
+    `named`: the targets that the new words brought, which are a person's and not a file's. `typed`: the keys that they
+    set. `notes`: what a person should know, in sentences.
     """
 
     tree: Tree
     record: Tree | None = None
-    brought: frozenset[str] = frozenset()
+    named: frozenset[str] = frozenset()
     typed: frozenset[str] = frozenset()
     notes: list[str] = field(default_factory=list)
 
@@ -62,7 +62,7 @@ class Recorded:
 
     def origin(self, part: str) -> Origin:
         """Who says what is built of a part: a person, where a new word chose it."""
-        return "person" if part in self.brought or self.record is None else "file"
+        return "person" if self.record is None or targets_in(self.tree[part]) & self.named else "file"
 
     def changes(self) -> dict[str, Change]:
         """What is no longer as in training."""
@@ -121,17 +121,25 @@ def _judge(found: Recorded, parts: Sequence[str], path: Path) -> None:
     for part in parts:
         for key, target in targets(found.config[part], part):
             try:
-                judge(target, key, found.origin(part))
+                judge(target, key, "person" if target in found.named else "file")
             except UserError as error:
                 raise UserError(f"{path}: {error}") from error
 
 
+def targets_in(node: Any) -> set[str]:
+    """Every `_target_` below a node of plain containers."""
+    if isinstance(node, (list, tuple)):
+        return {target for child in node for target in targets_in(child)}
+    if not isinstance(node, Mapping):
+        return set()
+    below = {target for child in node.values() for target in targets_in(child)}
+    return below | ({str(node["_target_"])} if "_target_" in node else set())
+
+
 def choices_of(checkpoint: Checkpoint) -> dict[str, str]:
-    """The options that the run chose, by group, as far as it or its checkpoint tells."""
-    environment = at(checkpoint.meta, "origin.environment")
-    if not environment and checkpoint.path.parent.name == "checkpoints":
-        environment = read_json(checkpoint.path.parent.parent / "environment.json") or {}
-    return {str(group): str(name) for group, name in at(environment, "choices").items()}
+    """The options that the training chose, by group, as far as the checkpoint tells."""
+    choices = at(checkpoint.meta, "origin.environment.choices")
+    return {str(group): str(name) for group, name in choices.items()}
 
 
 def _on_top(
@@ -151,9 +159,11 @@ def _on_top(
         if restoring and words:
             restore(config, with_paths=any(key.startswith("paths.") for key in typed))
         config["paths"] = paths()  # of this machine, not of the training's
-        notes = []
+        notes, names = [], {target for override in keys for target in _named(override)}
         for group, name in chosen.items():
-            notes += choose(config, record, group, name, choices.get(group), keys, more)
+            node = option(group, name, more)
+            names |= targets_in(node)
+            notes += choose(config, record, group, name, node, choices.get(group), keys)
         OmegaConf.set_struct(config, True)
         ConfigLoaderImpl._apply_overrides_to_config(keys, config)
         OmegaConf.set_struct(config, False)
@@ -161,8 +171,13 @@ def _on_top(
         made = resolved(config)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain(error, words, known=known_keys(config))) from error
-    brought = {*chosen, *(key.split(".")[0] for key in typed if key.endswith("_target_"))}
-    return Recorded(made, record, frozenset(brought), typed, [*notes, *said])
+    return Recorded(made, record, frozenset(names), typed, [*notes, *said])
+
+
+def _named(override: Override) -> set[str]:
+    """The targets that a person names in a word."""
+    value = override.value()
+    return {str(value)} if str(override.key_or_group).endswith("_target_") else targets_in(value)
 
 
 def _read(words: Sequence[str], more: Sequence[Path]) -> tuple[dict[str, str], list[Override]]:

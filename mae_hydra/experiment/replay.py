@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from mae_hydra.distributed import is_main, world_size
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.check import check
+from mae_hydra.experiment.from_file import check_addresses, literal
 from mae_hydra.experiment.key_meaning import Decides, flatten, meaning_of
 from mae_hydra.experiment.mistakes import explain, unknown_key
 from mae_hydra.experiment.processes import run_in_processes
@@ -108,7 +109,10 @@ def _config_of(told: Mapping[str, Any], run_dir: Path) -> Mapping[str, Any]:
 
 def _changed(recorded: Mapping[str, Any], changes: Sequence[str], run_dir: Path) -> dict[str, Any]:
     """The recorded configuration with what may differ where it is replayed."""
-    config = OmegaConf.create(_literal({**recorded, "resume": "auto", "then": {}}))
+    try:
+        config = literal({**recorded, "resume": "auto", "then": {}})
+    except ValueError as error:
+        raise UserError(f"what {run_dir} tells of its configuration is none of a run: {error}") from error
     known = flatten(recorded)
     for word in changes:
         try:
@@ -123,18 +127,10 @@ def _changed(recorded: Mapping[str, Any], changes: Sequence[str], run_dir: Path)
         OmegaConf.update(config, key, override.value())
     refuse_foreign(config, run_dir, changes)
     check(config)
+    check_addresses(config, changes, str(run_dir))
     plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     assert isinstance(plain, dict)
     return {str(name): value for name, value in plain.items()}
-
-
-def _literal(node: Any) -> Any:
-    """What a file holds is resolved: where it looks like an interpolation, that is text."""
-    if isinstance(node, Mapping):
-        return {name: _literal(child) for name, child in node.items()}
-    if isinstance(node, (list, tuple)):
-        return [_literal(child) for child in node]
-    return node.replace("${", "\\${") if isinstance(node, str) else node
 
 
 def _introduce(run_dir: Path, beginning: Beginning, step: int, processes: int) -> None:

@@ -5,6 +5,7 @@ import math
 import sys
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,21 +15,27 @@ from omegaconf import DictConfig
 from torch import nn
 
 from mae_hydra.accelerators import peak_tflops
-from mae_hydra.data import Augment, ImageData, TrainStream, stack
+from mae_hydra.data import Augment, ImageData, Sample, TrainStream, stack
+from mae_hydra.data.look_ahead import some_headers
+from mae_hydra.data.unreadable import replacements
 from mae_hydra.distributed import broadcast_object, is_main, rank, session, world_size
 from mae_hydra.engine import Checkpoints, Cut, Settings, State, Twin, cut_batch, fit, moving_average, wrap
 from mae_hydra.engine.loop import Schedule
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.batch_statistics import doubtful_statistics
 from mae_hydra.experiment.construct import build, complete, evaluator_nodes
+from mae_hydra.experiment.first_look import look_at_validation, unseen_note
 from mae_hydra.experiment.holder import Refused
 from mae_hydra.experiment.labels import say_doubts
 from mae_hydra.experiment.provenance import origin_of, parent_of
 from mae_hydra.experiment.random_encoder import warn_of_random_encoder
+from mae_hydra.experiment.recorded_range import recorded_range
 from mae_hydra.experiment.same_run import (
     Trained,
     differ,
     facts_of,
+    refuse_another_range,
+    refuse_other_classes,
     refuse_other_images,
     scores_differ,
     what_was_trained,
@@ -103,6 +110,9 @@ def assemble(
     `from_the_beginning`: not to be restored, whatever has been saved."""
     # What is cheap comes first: a large model should not be built for a mistake in what comes after it.
     augment: Augment = build(config.augment, "augment")
+    if is_main():
+        _say(*data.notes)
+        _say(*_notes_on_sizes(data, augment))
     if config.task == "segment":
         say_doubts(data)
     example = _try_first_sample(config, data, augment)
@@ -126,9 +136,14 @@ def assemble(
         name: complete(f"evaluation.{name}", build(node, f"evaluation.{name}"), data=data, inference=inference)
         for name, node in evaluator_nodes(config).items()
     }
+    seen = look_at_validation(data, config.paths.output_root) if evaluators else None
+    if is_main():
+        _say(*unseen_note(seen, data))
     checkpoints: Checkpoints = complete("checkpoint", build(config.checkpoint, "checkpoint"), run_dir / "checkpoints")
     started = config.resume != "never" and checkpoints.exist and not from_the_beginning
     given = read_checkpoint(config.init_from) if config.init_from and not started else None
+    if given is not None and is_main():
+        _compare_ranges(given, data)
 
     seed_device(config.seed, "init")
     model: nn.Module = build(config.model, "model")
@@ -139,6 +154,8 @@ def assemble(
         warn_of_random_encoder(model, config.name)
     for evaluator in evaluators.values():
         evaluator.check(model)
+    for size in seen.sizes if seen is not None and config.task == "segment" else ():
+        inference.check(model, size)
     peak = peak_tflops(settings.torch_device, settings.resolved_precision)
     one_size = not config.augment.get("smaller")  # else a step's operations change on the way
     flops = training_flops(model, example) if peak is not None and one_size else None
@@ -156,6 +173,7 @@ def _train(
 ) -> dict[str, float]:
     trained = broadcast_object(what_was_trained(run_dir) if is_main() and config.resume != "never" else None)
     facts = facts_of(config, data) if is_main() else {}
+    facts["range"] = data.pixel_range and data.pixel_range.pairs()
     other_scores = trained is not None and _compare(config, plain, run_dir, trained, facts)
     before = None if trained is None or trained.data is None else trained.data.get("steps_per_epoch")
     made = assemble(config, run_dir, data, settings, steps_per_epoch=before)
@@ -218,6 +236,9 @@ def _compare(
     if is_main():
         allowed, before = config.resume_data == "changed", trained.data or {}
         try:
+            if config.task != "pretrain":
+                refuse_other_classes(run_dir, before, facts)
+            refuse_another_range(run_dir, before, facts)
             said = refuse_other_images(run_dir, before, facts, allowed) if before else ""
             found = (None, said, differ(before, facts, "validation") or scores_differ(plain, trained))
         except Refused as error:
@@ -250,6 +271,34 @@ def _introduce(
         + (f", from step {start}" if start else ""),
         f"everything goes to {run_dir}",
     ]
+    _say(*lines)
+
+
+def _notes_on_sizes(data: ImageData, augment: Augment) -> list[str]:
+    """What the augmentation says of the sizes of some training pictures, by their headers."""
+    headers, notes_on = some_headers(data.train), getattr(augment, "notes_on", None)
+    notes = [] if notes_on is None else notes_on([header.size for header in headers])
+    turned = sum(header.turned for header in headers)
+    if turned and data.target == "map":
+        notes.append(
+            f"warning: {turned} of {len(headers)} training pictures looked at are turned by their EXIF orientation, "
+            "which class maps do not have: they are read upright, right only if the maps were drawn on upright ones; "
+            "mae-hydra check-data shows both together"
+        )
+    return notes
+
+
+def _compare_ranges(given: Checkpoint, data: ImageData) -> None:
+    before = recorded_range(given.meta)
+    if before is not None and data.pixel_range is not None and before != data.pixel_range:
+        _say(
+            f"note: the weights of init_from were trained with data.range={before}, this run has {data.pixel_range}; "
+            "where the files hold the same quantity set data.range to the former"
+        )
+
+
+def _say(*lines: str) -> None:
+    """On the screen and in train.log."""
     for line in lines:
         log.info(line)
         print(line, flush=True)
@@ -271,6 +320,18 @@ def _shared(run_dir: Path) -> Path:
     return shared
 
 
+def _first_readable(data: ImageData, seed: int) -> Sample:
+    """The first training sample, or one of those that would take its place; UserError where none can be read."""
+    try:
+        return data.train[0]
+    except UserError as error:
+        if data.max_bad_share > 0:
+            for index in replacements(seed, 0, 0, len(data.train)):
+                with suppress(UserError):
+                    return data.train[index]
+        raise error
+
+
 def _try_first_sample(config: DictConfig, data: ImageData, augment: Augment) -> Batch:
     """One sample through the augmentation, twice in a batch: what does not fit the task is said before anything large
     is built."""
@@ -288,7 +349,7 @@ def _try_first_sample(config: DictConfig, data: ImageData, augment: Augment) -> 
         raise UserError("this data set has nothing to train on; it is there to evaluate on: mae-hydra evaluate")
     if config.task != "pretrain" and config.augment.get("smaller"):
         raise UserError(f"augment.smaller is for pre-training a MAE, model {config.name} takes images of one size")
-    image, label = augment(data.train[0], generator(config.seed, "try"))
+    image, label = augment(_first_readable(data, config.seed), generator(config.seed, "try"))
     if wanted == "map" and not isinstance(label, torch.Tensor):
         raise UserError(f"model {config.name} needs label maps, which this augmentation drops; use augment=segment")
     batch = stack([image] * 2, [label] * 2, [0] * 2).to("cpu")

@@ -4,18 +4,17 @@ What a checkpoint says of itself counts first, because it is what is gone on fro
 compared also where its status is gone.
 """
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-import yaml
 from omegaconf import DictConfig
 
 from mae_hydra.data import Comparable, ImageData, ImageSet
 from mae_hydra.errors import UserError
+from mae_hydra.experiment.from_file import literal, read_json, read_recorded
 from mae_hydra.experiment.holder import Refused
 from mae_hydra.experiment.key_meaning import Decides, differences, told
 from mae_hydra.experiment.provenance import parent_of
@@ -55,9 +54,8 @@ def what_was_trained(run_dir: Path) -> Trained | None:
     meta = newest.get("meta")
     origin = meta.get("origin") if isinstance(meta, dict) else None
     data = origin.get("data") if isinstance(origin, dict) else None
-    config = newest.get("config")
     return Trained(
-        config if isinstance(config, dict) and config else recorded_config(run_dir),
+        _bounded(newest.get("config")) or recorded_config(run_dir),
         data if isinstance(data, dict) else _json(run_dir / "data.json"),
     )
 
@@ -65,16 +63,23 @@ def what_was_trained(run_dir: Path) -> Trained | None:
 def recorded_config(run_dir: Path) -> Mapping[str, Any] | None:
     """`config.yaml`, or None where there is none that can be read."""
     try:
-        config = yaml.safe_load((run_dir / "config.yaml").read_text())
-    except (OSError, ValueError, yaml.YAMLError):
+        return _bounded(read_recorded(run_dir / "config.yaml"))
+    except UserError:
         return None
-    return config if isinstance(config, dict) else None
+
+
+def _bounded(config: Any) -> Mapping[str, Any] | None:
+    """A configuration, or None for what none of a run is like: too deep, too large, empty."""
+    try:
+        return config if isinstance(config, dict) and config and literal(config) else None
+    except ValueError:
+        return None
 
 
 def _json(path: Path) -> dict[str, Any] | None:
     try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
+        content = read_json(path)
+    except UserError:
         return None
     return content if isinstance(content, dict) else None
 
@@ -114,7 +119,7 @@ def facts_of(config: DictConfig, data: ImageData) -> dict[str, Any]:
     root = config.data.get("root")
     there = root if root is None or "://" in str(root) else os.path.abspath(os.path.expanduser(str(root)))
     splits = {"train": _split(data.train), "validation": _split(data.validation)}
-    return {"root": there, **splits}
+    return {"root": there, "classes": list(data.class_names), **splits}
 
 
 def _split(image_set: ImageSet) -> dict[str, Any]:
@@ -122,6 +127,29 @@ def _split(image_set: ImageSet) -> dict[str, Any]:
         "images": len(image_set),
         "contents": image_set.contents() if isinstance(image_set, Comparable) else "embedded",
     }
+
+
+def refuse_other_classes(run_dir: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refused where the data call a class otherwise than they did: a row of the last layer would change its meaning."""
+    were, are = before.get("classes") or [], now.get("classes") or []
+    changed = [number for number, names in enumerate(zip(were, are, strict=False)) if len(set(names)) > 1]
+    if changed:
+        one = changed[0]
+        raise Refused(
+            f"{run_dir} was trained on other names of {len(changed)} classes, or another order of them: class {one} "
+            f"was {were[one]} and is {are[one]} now; give the data their names back, or start a new run from its "
+            "weights (init_from=), which goes by the names"
+        )
+
+
+def refuse_another_range(run_dir: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refused where other numbers of pictures of more than 8 bits would become 0 and 255 than those that did."""
+    was, is_now = before.get("range"), now.get("range")
+    if was is not None and was != is_now:
+        raise Refused(
+            f"{run_dir} was trained with {was} as black and white of each channel, and the pictures that are there now "
+            f"measure {is_now}; give it the pictures back, or start a new run from its weights with data.range={was}"
+        )
 
 
 def refuse_other_images(run_dir: Path, before: Mapping[str, Any], now: Mapping[str, Any], allowed: bool) -> str:

@@ -17,6 +17,7 @@ from mae_hydra.weights.roots import Gathered, gather
 from mae_hydra.weights.told import told
 
 POOLER = "pooler."  # a layer behind Hugging Face's encoders, of their pre-training
+DEEP = ("*", "*/*", "*/*/*")  # where runs may lie below a folder
 
 
 @dataclass(frozen=True)
@@ -125,9 +126,13 @@ def _find(path: Path, prefer: Literal["last", "best"]) -> Path:
     for name in names:
         if (folder / name).is_file():
             return folder / name
-    raise UserError(
-        f"{path} holds no checkpoints/last.pt or checkpoints/best.pt; give a run that has saved one, or a file"
-    )
+    found = [file for deep in DEEP for file in path.glob(f"{deep}/checkpoints/*.pt")]
+    below = sorted(found, key=lambda file: file.stat().st_mtime)
+    way_out = "give a run that has saved one, or a file"
+    if below:
+        way_out = f"it is a folder of {len({file.parent for file in below})} runs, of which the newest is"
+        way_out = f"{way_out} {below[-1].parent.parent}"
+    raise UserError(f"{path} holds no checkpoints/last.pt or checkpoints/best.pt; {way_out}")
 
 
 def _known() -> str:

@@ -12,6 +12,7 @@ from mae_hydra.data import EvalCrop, PretrainAugment, Sample, SegmentAugment, cr
 from mae_hydra.seeds import generator
 
 RATIO = (3 / 4, 4 / 3)
+BOXES_BEFORE = [(33, 93, 334, 298), (67, 51, 297, 369), (6, 48, 365, 309)]
 
 
 def pretrain(**changes: Any) -> PretrainAugment:
@@ -60,16 +61,82 @@ def test_bicubic_resizing_is_torchvisions(channels: int) -> None:
             assert torch.equal(crops.resize_bicubic(image, size), expected)
 
 
-@pytest.mark.parametrize(("height", "width"), [(10, 400), (400, 10), (7, 9), (1, 1)])
-def test_an_image_too_long_for_the_ratio_gives_its_largest_centred_part(height: int, width: int) -> None:
-    scale = (0.999, 1.0)  # an area that fits only into images of an allowed shape
-    params = v2.RandomResizedCrop(8, scale, RATIO).make_params([torch.empty(1, height, width)])
-    box = crops.random_resized_box(height, width, scale, RATIO, generator("fallback"))
-    if (height, width) == (7, 9):  # fits: only the limits are certain
-        assert 0 < box[2] <= height
-        assert 0 < box[3] <= width
-    else:
-        assert box == (params["top"], params["left"], params["height"], params["width"])
+def test_an_image_that_no_draw_fits_but_whose_shape_is_allowed_is_taken_whole_as_in_torchvision() -> None:
+    scale = (1.01, 1.02)  # an area that never fits
+    params = v2.RandomResizedCrop(8, scale, RATIO).make_params([torch.empty(1, 80, 100)])
+    box = crops.random_resized_box(80, 100, scale, RATIO, generator("fallback"))
+    assert box == (params["top"], params["left"], params["height"], params["width"]) == (0, 0, 80, 100)
+
+
+@pytest.mark.parametrize(("height", "width"), [(10, 400), (400, 10), (1, 1), (1, 300)])
+def test_an_image_too_long_for_the_ratio_gives_its_largest_part_of_the_drawn_shape_anywhere(
+    height: int, width: int
+) -> None:
+    rng = generator("fallback")
+    boxes = np.array([crops.random_resized_box(height, width, (0.999, 1.0), RATIO, rng) for _ in range(2000)])
+    top, left, tall, wide = boxes.T
+    assert ((tall == height) | (wide == width)).all()
+    assert (top + tall <= height).all()
+    assert (left + wide <= width).all()
+    if max(height, width) < 300:
+        return
+    along, side, room = (left, wide, width) if width > height else (top, tall, height)
+    places = along / np.maximum(room - side, 1)
+    assert np.abs(np.quantile(places, [0.1, 0.5, 0.9]) - [0.1, 0.5, 0.9]).max() < 0.05
+
+
+@pytest.mark.parametrize("size", [(32, 128), (128, 32), (64, 64), (224, 224)])
+@pytest.mark.parametrize(("height", "width"), [(128, 512), (512, 128), (100, 120), (64, 1024)])
+@pytest.mark.parametrize("low", [0.08, 0.4])
+def test_no_crop_is_stretched_by_more_than_the_ratio_and_none_on_average(
+    size: tuple[int, int], height: int, width: int, low: float
+) -> None:
+    aspect = size[1] / size[0]
+    rng = generator("stretch")
+    boxes = [crops.random_resized_box(height, width, (low, 1.0), RATIO, rng, aspect=aspect) for _ in range(500)]
+    stretches = np.array([box[3] / box[2] / aspect for box in boxes])
+    whole = RATIO[0] <= width / height / aspect <= RATIO[1]
+    assert stretches.min() > RATIO[0] * 0.93  # whole pixels
+    assert stretches.max() < RATIO[1] * 1.07
+    assert len(set(boxes)) > 200
+    if whole:
+        assert abs(np.log(stretches).mean()) < 0.05
+    seen = np.zeros((height, width), bool)
+    for top, left, tall, wide in boxes:
+        seen[top : top + tall, left : left + wide] = True
+    assert seen.mean() > 0.97
+
+
+def test_a_square_target_draws_the_very_boxes_that_it_drew_before() -> None:
+    """The boxes of 2026-11-25, of pictures of ordinary shapes: MAE's recipe is what it was."""
+    boxes = [
+        crops.random_resized_box(375, 500, (0.2, 1.0), RATIO, generator("before", n), aspect=1.0) for n in range(3)
+    ]
+    assert boxes == BOXES_BEFORE
+
+
+def test_pictures_of_a_shape_that_crops_cannot_have_and_very_large_ones_are_said() -> None:
+    augment = pretrain(size=64, scale=[0.4, 1.0])
+    [note] = augment.notes_on([(128, 512), (100, 100)])
+    assert "no crop of 0.4 of the area in the shape of 64x64 fits into 1 of 2 pictures looked at (512x128)" in note
+    assert not pretrain(size=[32, 128], scale=[0.4, 1.0]).notes_on([(128, 512)])
+    assert not pretrain(size=64).notes_on([(375, 500), (500, 333)])
+    [note] = pretrain(size=224).notes_on([(6000, 6000)])
+    assert "even the smallest crops are reduced 12 times for 1 of 1 pictures looked at (6000x6000)" in note
+    [note] = segment(size=512).notes_on([(6000, 6000), (512, 683)])
+    assert "1 of 2 pictures looked at (6000x6000) are reduced to a shorter side of 512 pixels, up to 12 times" in note
+    assert not segment(size=512, short=2048).notes_on([(6000, 6000)])
+    assert not segment(size=512, short=None).notes_on([(6000, 6000)])
+
+
+@pytest.mark.parametrize(("short", "side"), [("size", 32), (32, 32), (96, 96), (None, 200), ([48, 64], 48)])
+def test_the_shorter_side_before_the_crop_can_be_told(short: Any, side: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    resized: list[tuple[int, int]] = []
+    nearest = crops.resize_nearest
+    monkeypatch.setattr(crops, "resize_nearest", lambda labels, size: resized.append(size) or nearest(labels, size))
+    image, labels = segment(short=short, ratio_range=[1.0, 1.0])(blocks(200, 240), generator("short"))
+    assert image.shape[1:] == labels.shape == (32, 32)
+    assert resized == [(side, round(side * 240 / 200))]
 
 
 def test_pretraining_crops_are_pillows_bicubic_of_the_drawn_box() -> None:
@@ -77,7 +144,8 @@ def test_pretraining_crops_are_pillows_bicubic_of_the_drawn_box() -> None:
     sample = Sample(pixels(picture), 7, "photo")
     for number in range(6):
         image, label = pretrain(flip=0.0)(sample, generator(number))
-        top, left, height, width = crops.random_resized_box(90, 120, (0.2, 1.0), RATIO, generator(number))
+        drawn = crops.random_resized_box(90, 120, (0.2, 1.0), RATIO, generator(number), aspect=32 / 24)
+        top, left, height, width = drawn
         box = picture.crop((left, top, left + width, top + height))
         reference = pixels(box.resize((32, 24), Image.Resampling.BICUBIC))
         assert (image.int() - reference.int()).abs().max() <= 1

@@ -4,8 +4,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from pictures import save, smooth_picture
+from PIL import Image
 
 from mae_hydra.data import ImageData, folder, imagenet
 from mae_hydra.data.folder import split_by_name
@@ -41,6 +43,71 @@ def test_a_tree_of_photos_is_listed_sorted_without_hidden_and_other_files(tmp_pa
     write_photos(tmp_path, "b.jpg", "a/z.PNG", "a/b/c.webp", "d.tiff", "e.jpeg", ".hidden.jpg", ".cache/f.jpg")
     (tmp_path / "notes.txt").write_text("no photo")
     assert find_images(tmp_path) == ["a/b/c.webp", "a/z.PNG", "b.jpg", "d.tiff", "e.jpeg"]
+
+
+def test_every_format_that_pillow_reads_is_read_whatever_the_case_of_its_ending(tmp_path: Path) -> None:
+    names = [
+        "a.BMP", "b.gif", "c.avif", "d.jp2", "e.JPE", "f.jfif", "g.ppm", "h.Tif", "i.Jpeg", "j.webp", "k.PNG", "l.pgm"
+    ]  # fmt: skip
+    if ".avif" not in Image.registered_extensions():  # before Pillow 11.3
+        names.remove("c.avif")
+    for name in names:
+        kind = {".jpe": "JPEG", ".jfif": "JPEG", ".pgm": "PPM"}.get(Path(name).suffix.lower())
+        picture = smooth_picture(20, 20)
+        save(picture.convert("L") if name == "l.pgm" else picture, tmp_path / name, **{"format": kind} if kind else {})
+    data = open_folder(tmp_path)
+    found = [of[index] for of in (data.train, data.validation) for index in range(len(of))]
+    assert sorted(sample.name for sample in found) == names
+    assert {sample.image.shape for sample in found} == {(3, 20, 20)}
+    assert data.notes == ()
+
+
+def test_what_is_passed_over_is_counted_and_named(tmp_path: Path) -> None:
+    write_photos(tmp_path, "a.jpg", "b/c.jpg")
+    for name in ("1.heic", "b/2.HEIC", "b/list.txt", "README", ".hidden.heic"):
+        (tmp_path / name).write_text("x")
+    [note] = open_folder(tmp_path).notes
+    assert note.startswith(f"warning: 4 files in {tmp_path} passed over: 2 .heic, 1 ")
+    assert "1 .txt" in note
+    assert "1 without an ending" in note
+    for split in ("train", "val"):
+        write_photos(tmp_path / "classes", f"{split}/a/1.jpg", f"{split}/b/1.jpg")
+    (tmp_path / "classes/val/a/list.txt").write_text("x")
+    assert open_imagenet(tmp_path / "classes").notes == (f"note: 1 file in {tmp_path}/classes/val passed over: 1 .txt",)
+    (tmp_path / "only").mkdir()
+    (tmp_path / "only/a.heic").write_text("x")
+    with pytest.raises(UserError, match=r"there is no photo in .*\(1 file in .*only passed over: 1 \.heic"):
+        open_folder(tmp_path / "only")
+
+
+@pytest.mark.parametrize("kind", ["grey", "palette", "bits", "colours", "gif"])
+def test_label_maps_among_photos_are_noticed(tmp_path: Path, kind: str) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(6):
+        save(smooth_picture(40, 40, seed=number), tmp_path / f"images/{number}.jpg")
+        labels = np.kron(rng.integers(0, 5, (8, 8)), np.ones((5, 5))).astype(np.uint8)
+        made = {
+            "grey": Image.fromarray(labels),
+            "palette": Image.fromarray(labels).convert("P"),
+            "bits": Image.fromarray(labels > 2),
+            "colours": Image.fromarray(rng.integers(0, 256, (5, 3), dtype=np.uint8)[labels]),
+            "gif": Image.fromarray(labels * 50),
+        }[kind]
+        save(made, tmp_path / f"masks/{number}.{'gif' if kind == 'gif' else 'png'}")
+    [note] = open_folder(tmp_path).notes
+    assert note.startswith(f"warning: about 6 of 12 pictures in {tmp_path} look like label maps")
+    assert f"masks/0.{'gif' if kind == 'gif' else 'png'} beside images/0.jpg" in note
+    assert "data.root=<folder>" in note
+    assert open_folder(tmp_path / "images").notes == ()
+
+
+def test_photos_and_drawings_with_many_colours_are_no_label_maps(tmp_path: Path) -> None:
+    for number in range(4):
+        save(smooth_picture(40, 40, seed=number), tmp_path / f"{number}.png")
+        save(smooth_picture(40, 40, seed=number).convert("L"), tmp_path / f"grey{number}.png")
+        save(smooth_picture(40, 40, seed=number), tmp_path / f"film{number}.gif")
+        save(smooth_picture(9, 9, seed=number), tmp_path / f"tiny{number}.png")
+    assert open_folder(tmp_path).notes == ()
 
 
 def test_linked_folders_are_followed_and_a_link_back_up_ends(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from test_train_stream import CROP
 
 from mae_hydra import atomic
 from mae_hydra.data import ImageData, TrainStream, crops, decode_image, imagenet, shard_cache, shards
+from mae_hydra.data.look_ahead import Seen, look_ahead, some_headers
 from mae_hydra.data.shard_cache import ShardCache
 from mae_hydra.data.shard_index import index_path, read_index, scan
 from mae_hydra.data.shard_list import expand
@@ -204,7 +205,7 @@ def test_an_index_of_another_file_is_not_believed(tmp_path: Path) -> None:
     path = make_tar(tmp_path / "a.tar", {"1.jpg": jpeg(1)})
     assert len(read_index(path)) == 1
     make_tar(path, {"1.jpg": jpeg(1), "2.jpg": jpeg(2)})
-    np.testing.assert_array_equal(read_index(path), scan(path))
+    np.testing.assert_array_equal(read_index(path), scan(path).rows)
     index_path(path).write_bytes(b"no array")
     assert len(read_index(path)) == 2
 
@@ -364,6 +365,16 @@ def test_shards_elsewhere_are_fetched_once_and_tried_again(address: str, photos:
     assert contents(open_shards(address, num_classes=2)) == contents(photos)
     asked = [path for path in Counting.asked if path.endswith(".tar")]
     assert sorted(asked) == sorted([*(f"/{path.name}" for path in written.glob("*.tar")), *["/train-000002.tar"] * 2])
+
+
+def test_shards_elsewhere_are_not_fetched_to_look_ahead(address: str, written: Path) -> None:
+    data = open_shards(address)
+    assert some_headers(data.train) == []
+    assert look_ahead(data.validation, None) is None
+    assert not [path for path in Counting.asked if path.endswith(".tar")]
+    here = open_shards(written)
+    assert {header.size for header in some_headers(here.train)} == {(10, 14)}
+    assert look_ahead(here.validation, None) == Seen(((10, 14),), 0, 5)
 
 
 def test_a_shard_that_cannot_be_had_is_said(address: str, written: Path) -> None:

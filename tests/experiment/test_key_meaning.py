@@ -72,6 +72,6 @@ def test_differences_are_told_by_what_they_decide():
     }
     new = {"seed": 1, "data": {"num_workers": 4, "batch_size": 8}, "evaluation": {"validation": {"limit": 9}}}
     assert differences(old, new, Decides.WEIGHTS) == {"seed": (0, 1)}
-    assert differences(old, new, Decides.SCORES) == {"evaluation.a.limit": (8, 9)}
-    running = {"data.num_workers": (2, 4), "evaluation.a.every": (1, None)}
+    assert differences(old, new, Decides.SCORES) == {"evaluation.validation.limit": (8, 9)}
+    running = {"data.num_workers": (2, 4), "evaluation.validation.every": (1, None)}
     assert differences(old, new, Decides.RUNNING) == running

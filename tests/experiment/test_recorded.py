@@ -1,5 +1,6 @@
 """What is done with a checkpoint starts from the configuration that it carries."""
 
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -148,7 +149,18 @@ def test_what_a_file_names_is_judged_and_what_is_typed_is_not() -> None:
     saved.meta["config"]["inference"] = {"_target_": "subprocess.run", "args": "touch owned"}
     with pytest.raises(UserError, match=r"somewhere\.pt: inference\._target_ = subprocess\.run is not built"):
         recorded(saved, [], PARTS)
-    assert recorded(saved, ["inference=slide"], PARTS).brought == {"inference"}
+    assert recorded(saved, ["inference=slide"], PARTS).named == {"mae_hydra.inference.Slide"}
+    saved.meta["config"]["data"]["image_size"] = {"_target_": "torch.nn.Identity"}  # which the option's crop follows
+    with pytest.raises(UserError, match=r"somewhere\.pt: (data|inference)\S+ = torch\.nn\.Identity is not built"):
+        recorded(saved, ["data=folder", "data.root=photos", "inference=slide"], PARTS)
+    saved.meta["config"]["data"]["image_size"] = 64
+    found = recorded(saved, ["inference._target_=torch.nn.Identity", "~inference.args"], PARTS)
+    assert found.named == {"torch.nn.Identity"}
+    saved.meta["config"]["inference"] = {"_target_": "mae_hydra.__main__.main"}
+    imported = set(sys.modules)
+    with pytest.raises(UserError, match=r"inference\._target_ = mae_hydra\.__main__\.main is not built"):
+        recorded(saved, [], PARTS)
+    assert set(sys.modules) == imported
 
 
 def test_an_argument_that_is_newer_than_the_run_is_todays_and_said() -> None:

@@ -84,14 +84,16 @@ def test_words_for_hydra_itself_are_not_taken(run):
 )
 def test_overrides_that_are_none_are_one_sentence(run, content):
     (run / "overrides.yaml").write_bytes(content)
-    with pytest.raises(UserError, match=r"overrides.yaml does not hold a run's overrides.*whole command line"):
+    with pytest.raises(
+        UserError, match=r"overrides.yaml (does not hold a run's overrides.*whole command line|cannot be)"
+    ):
         expanded([f"resume={run}"])
 
 
 @pytest.mark.parametrize("recorded", ["seed=1,2", "seed=range(3)", "seed", "a=b=c", "=", "a=[", "--multirun", "-m"])
 def test_a_word_that_is_none_of_a_single_run_is_one_sentence(run, recorded):
     record(run, recorded)
-    with pytest.raises(UserError, match=r"overrides\.yaml holds"):
+    with pytest.raises(UserError, match=r"overrides\.yaml(:| holds)"):
         expanded([f"resume={run}"])
 
 
@@ -107,15 +109,17 @@ HOSTILE = [
 
 @pytest.mark.parametrize("config", HOSTILE, ids=str)
 def test_what_a_file_would_have_built_is_refused_by_name(run, config):
-    with pytest.raises(UserError, match=r"_target_ = .* comes from .* is not built from a file"):
+    with pytest.raises(UserError, match=r"outputs/run: .*_target_ = .* is not built"):
         refuse_foreign(OmegaConf.create(config), run, [f"resume={run}"])
 
 
 def test_what_is_ours_trusted_or_typed_is_built(run, monkeypatch):
-    monkeypatch.setenv("MAE_HYDRA_TRUST", "ours")
-    nodes = ["mae_hydra.models.MAE", "ours.model.Net", "torch.optim.SGD"]
-    config = OmegaConf.create({str(number): {"_target_": name} for number, name in enumerate(nodes)})
+    monkeypatch.setenv("MAE_HYDRA_TRUST", "jaxtyping")
+    nodes = {"model": "mae_hydra.models.MAE", "data": "jaxtyping.Float", "optimizer": "torch.optim.SGD"}
+    config = OmegaConf.create({name: {"_target_": target} for name, target in nodes.items()})
     refuse_foreign(config, run, ["optimizer._target_=torch.optim.SGD"])
+    with pytest.raises(UserError, match=r"optimizer\._target_"):
+        refuse_foreign(config, run, [])
 
 
 def test_option_files_of_ones_own_come_along(run, tmp_path):

@@ -86,7 +86,7 @@ def test_a_failing_write_leaves_the_former_file_and_nothing_else(tmp_path, monke
     write_json(path, {"a": 1})
 
     def full(_descriptor):
-        raise OSError("No space left on device")
+        raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):

@@ -77,3 +77,14 @@ def test_training_goes_on_from_the_rows_of_the_same_names(run, train, capsys):
     )
     for name in ("head.classify.weight", "head.classify.bias", "auxiliary.classify.weight"):
         torch.testing.assert_close(second[name], first[name][order], atol=1e-7, rtol=0)
+
+
+def test_a_run_does_not_go_on_with_its_classes_in_another_order(run, train, capsys):
+    in_another_order("mixed")
+    words = ["model=upernet_vitt", *FOR_TRAINING, *ADE, "data.image_size=64", "evaluation=none", "hydra.run.dir=again"]
+    assert train(*words, "data.root=ade") == 0
+    shutil.copy("mixed/classes.json", "ade/classes.json")
+    status = json.loads(Path("again/status.json").read_text())
+    Path("again/status.json").write_text(json.dumps(status | {"state": "interrupted"}))
+    assert train(*words, "data.root=ade") == 1
+    assert "another order of them: class 0 was sky and is" in capsys.readouterr().err

@@ -197,7 +197,7 @@ def test_what_a_directory_would_have_built_is_refused_before_it_is_imported(trai
     words = yaml.safe_load((stopped / "overrides.yaml").read_text())
     (stopped / "overrides.yaml").write_text(yaml.safe_dump([*words, "inference._target_=evilmod.x"]))
     assert train("resume=outputs/run") == 1
-    assert "inference._target_ = 'evilmod.x' comes from outputs/run and is not built" in capfd.readouterr().err
+    assert "outputs/run: inference._target_ = evilmod.x is not built" in capfd.readouterr().err
     assert not Path("ran").exists()
 
 

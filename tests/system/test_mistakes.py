@@ -85,6 +85,53 @@ def test_photos_cannot_train_a_segmentation_model(train, capfd, tmp_path):
     assert "data=scenes" in sentence
 
 
+def of_files(*overrides: str) -> list[str]:
+    """`overrides` without the numbers of scenes, which sets of files do not take."""
+    return [o for o in overrides if not o.startswith(("data.num_train", "data.num_validation"))]
+
+
+def test_a_damaged_first_photo_is_replaced_like_any_other(train, capfd, tmp_path):
+    root = photos(tmp_path / "photos")
+    overrides = of_files(
+        *TINY_MAE, "data=folder", "data.root=photos", "data.image_size=64", "evaluation=none", "schedule.total=8"
+    )
+    first = folder_names(root)[0]
+    (root / first).write_bytes(b"no picture")
+    assert train(*overrides) == 0
+    assert first in capfd.readouterr().out
+    sentence = refused(train, capfd, *overrides, "data.max_bad_share=0")
+    assert f"cannot read the image photos/{first}" in sentence
+    for path in root.iterdir():
+        path.write_bytes(b"no picture")
+    assert "cannot read the image" in refused(train, capfd, *overrides)
+
+
+def folder_names(root):
+    from mae_hydra.data.folder import split_by_name
+
+    return split_by_name(sorted(path.name for path in root.iterdir()), 0.05)[0]
+
+
+def test_a_bad_validation_map_ends_a_run_before_its_first_step(train, capfd, tmp_path):
+    ade20k(tmp_path / "ade")
+    maps = sorted((tmp_path / "ade/annotations/validation").iterdir())
+    Image.fromarray(np.full((64, 64), 77, np.uint8)).save(maps[-1])
+    keys = ["data.root=ade", "data.image_size=64", "data.num_classes=12"]
+    sentence = refused(train, capfd, "model=upernet_vitt", "data=ade20k", *of_files(*TINY_UPERNET), *keys)
+    assert "validation samples cannot be used, and the first evaluation would end the run" in sentence
+    assert f"{maps[-1].name} holds the value 77" in sentence
+
+
+def test_a_validation_picture_that_the_inference_does_not_take_is_said_before_the_first_step(train, capfd, tmp_path):
+    ade20k(tmp_path / "ade")
+    for part in ("images", "annotations"):
+        path = sorted((tmp_path / f"ade/{part}/validation").iterdir())[-1]
+        Image.open(path).resize((200, 200), Image.Resampling.NEAREST).save(path)
+    keys = ["data.root=ade", "data.image_size=64", "data.num_classes=12", "inference=whole"]
+    sentence = refused(train, capfd, "model=upernet_vitt", "data=ade20k", *of_files(*TINY_UPERNET), *keys)
+    assert "a picture of 200x200 pixels does not fit the model, which takes 64x64: use inference=slide" in sentence
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_corrupt_photo_among_good_ones_is_named_and_stops_a_run_only_where_asked(train, capfd, tmp_path, workers):

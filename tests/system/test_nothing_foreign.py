@@ -23,10 +23,12 @@ from watched import evil_module, watched
 import mae_hydra
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.check import check
+from mae_hydra.experiment.compare import compare
 from mae_hydra.experiment.compose import compose_config
 from mae_hydra.experiment.construct import build
 from mae_hydra.experiment.evaluation_plan import plan_evaluation
 from mae_hydra.experiment.from_file import literal, read_recorded
+from mae_hydra.experiment.gather import read_sweep, table_of
 from mae_hydra.experiment.launch import launch
 from mae_hydra.experiment.stages import check_stages
 
@@ -219,6 +221,23 @@ def test_a_stage_that_follows_takes_overrides_and_no_options_of_the_program():
             check_stages({"x": words})
     with pytest.raises(UserError, match="names a directory"):
         check_stages({"../x": ["seed=1"]})
+
+
+def test_a_sweep_is_read_without_building_what_its_jobs_name(place, whole):
+    words = [f"model._target_={target}" for target in TYPED] + ["x=!!python/object/apply:os.system [touch owned]"]
+    for name in ("a", "b"):
+        job = place / "sweep" / name
+        job.mkdir(parents=True)
+        status = {"state": "completed", "value": 1.0, "start": 1.0, "end": 2.0, "error": None, "overrides": words}
+        (job / "status.json").write_text(json.dumps(status | {"overrides": [*words, f"seed={ord(name)}"]}))
+        shutil.copy(whole / "config.yaml", job)
+    with watched() as happened:
+        rows = table_of(read_sweep(place / "sweep"))
+        differing = compare(place / "sweep" / "a", place / "sweep" / "b")
+    assert [row["seed"] for row in rows] == [97, 98]
+    assert differing == []
+    assert happened == []
+    assert not (place / "owned").exists()
 
 
 def test_a_folder_of_weights_reads_no_file_but_its_own_and_builds_nothing(place, whole):

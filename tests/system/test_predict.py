@@ -221,3 +221,26 @@ def test_a_mistake_is_one_sentence(run, photos, capsys, words, message):
     assert said.startswith("error: ")
     assert message in said
     assert not Path("o").exists()
+
+
+def test_pictures_of_any_name_are_predicted_and_nobody_elses_files_are_replaced(run, tmp_path, capsys):
+    """Long to the last byte, of several lines, markup, no text at all."""
+    (tmp_path / "odd").mkdir()
+    names = ["x" * 251, "ä" * 120 + "y", "two\nlines", "[x] $a$", "\x1b[31mred", "bad\udcff"]
+    for name in names:
+        Image.new("RGB", (20, 16), (9, 99, 199)).save(tmp_path / "odd" / f"{name}.png")
+    (tmp_path / "odd" / "broken\x1b[2J.png").write_bytes(b"nothing")
+    assert main(["predict", "run", "odd", "--out", "out", "--batch", "7"]) == 1
+    assert "\x1b" not in capsys.readouterr().err
+    for kind in ("labels", "overlays"):
+        made = {path.stem for path in (tmp_path / "out" / kind).iterdir()}
+        assert made >= set(names[2:])
+        assert len(made) == len(names)
+    (tmp_path / "mine/labels").mkdir(parents=True)
+    (tmp_path / "mine/labels/two\nlines.png").write_text("the truth")
+    chosen = ["predict", "run", "odd/two\nlines.png", "--out", "mine", "--overwrite"]
+    assert main(chosen) == 1
+    assert "it was not mae-hydra predict that wrote it" in capsys.readouterr().err
+    assert (tmp_path / "mine/labels/two\nlines.png").read_text() == "the truth"
+    (tmp_path / "mine/labels/two\nlines.png").unlink()
+    assert [main(chosen), main(chosen)] == [0, 0]

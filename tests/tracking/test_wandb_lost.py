@@ -13,9 +13,9 @@ from test_wandb_run import CONFIG, SETTINGS, offline_runs, records
 SCRIPT = """
 import json, sys
 from pathlib import Path
-from mae_hydra.tracking import Trackers, Wandb
+from mae_hydra.tracking import LocalFiles, Trackers, Wandb
 settings, config, run_dir = json.loads(sys.argv[1]), json.loads(sys.argv[2]), Path(sys.argv[3])
-tracker = Trackers([Wandb(**settings)])
+tracker = Trackers([LocalFiles(), Wandb(**settings)])  # in the order of a run
 tracker.start(run_dir, config, 0)
 tracker.scalars(1, {"train/loss": 2.0})
 tracker.finish(sys.argv[4], {"train/loss": 2.0})
@@ -55,7 +55,8 @@ def test_checkpoints_and_the_weights_a_run_began_from_are_told(tmp_path):
     logged += [r.artifact for r in found if r.WhichOneof("record_type") == "artifact"]
     [artifact] = [each for each in logged if each.name]
     assert artifact.type == "model"
-    assert {entry.path for entry in artifact.manifest.contents} == {"last.pt", "best.pt"}
+    assert {entry.path for entry in artifact.manifest.contents} == {"last.pt", "best.pt", "results.json"}
+    assert json.loads((tmp_path / "results.json").read_text()) == {"train/loss": 2.0}
     told = {item.key or item.nested_key[0]: item.value_json for r in found for item in r.config.update}
     told |= {item.key: item.value_json for r in found for item in r.run.config.update}
     assert json.loads(told["parent"]) == parent

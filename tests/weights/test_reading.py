@@ -1,4 +1,5 @@
 import json
+import os
 import pickle
 
 import pytest
@@ -131,6 +132,17 @@ def test_a_path_that_leads_nowhere_is_refused_with_the_way_out(tmp_path):
         read_checkpoint(tmp_path / "nowhere")
     with pytest.raises(UserError, match=r"holds no checkpoints/last\.pt"):
         read_checkpoint(tmp_path)
+
+
+def test_a_folder_of_runs_is_answered_with_the_newest(tmp_path):
+    for age, name in enumerate(["b", "a", "c"]):
+        file = tmp_path / "mae_vitt" / name / "checkpoints" / "last.pt"
+        file.parent.mkdir(parents=True)
+        file.touch()
+        os.utime(file, (1000 - age, 1000 - age))
+    for folder in (tmp_path, tmp_path / "mae_vitt"):
+        with pytest.raises(UserError, match=r"folder of 3 runs, of which the newest is \S*/mae_vitt/b$"):
+            read_checkpoint(folder)
 
 
 def hugging_face_folder(folder, kind):

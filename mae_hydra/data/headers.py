@@ -1,0 +1,65 @@
+"""What the header of an image file tells, without its pixels.
+
+Shape letters: H W pixels.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from PIL import Image
+
+from mae_hydra.data.decode import NO_RANGE, opened, reason_of
+from mae_hydra.data.deep import is_deep
+from mae_hydra.data.pixel_range import PixelRange
+from mae_hydra.data.source import Header
+from mae_hydra.errors import UserError
+
+_ORIENTATION = 0x0112  # of EXIF
+_MARKS_OF_ORIENTATION = (b"eXIf", b"tiff:Orientation", b"Raw profile type")
+_ON_ITS_SIDE = (5, 6, 7, 8)  # of its values: rows become columns
+
+
+def read_header(source: Path | bytes, name: str = "") -> Header:
+    """Of a file, or of the bytes of the file `name`; UserError naming it where they are no picture."""
+    try:
+        with opened(source) as picture:
+            mode, deep = picture.mode, is_deep(picture)  # first: EXIF may load the picture
+            orientation = picture.getexif().get(_ORIENTATION, 1) if _may_be_turned(picture, source) else 1
+            height, width = picture.size if orientation in _ON_ITS_SIDE else picture.size[::-1]
+            return Header((height, width), mode, deep, orientation != 1)
+    except Exception as error:  # damaged files raise nearly anything inside Pillow
+        if isinstance(source, Path) and isinstance(error, OSError) and error.errno is not None:
+            raise UserError(f"cannot read {source}: {error.strerror}") from error
+        beginning = source if isinstance(source, bytes) else source.read_bytes()
+        reason = reason_of(error, beginning)
+        place = name if isinstance(source, bytes) else source
+        raise UserError(f"cannot read the image {place}: {reason}; replace the file or remove it") from error
+
+
+def _may_be_turned(picture: Image.Image, source: Path | bytes) -> bool:
+    """A PNG may tell its orientation behind its pixels, for which Pillow decodes them; few do, and bytes show it."""
+    if picture.format != "PNG":
+        return True
+    content = source if isinstance(source, bytes) else source.read_bytes()
+    return any(mark in content for mark in _MARKS_OF_ORIENTATION)
+
+
+def image_header(source: Path | bytes, pixel_range: PixelRange | None, name: str = "") -> Header:
+    """`read_header` of an image; UserError also where it has more than 8 bits and the set has no range for them."""
+    header = read_header(source, name)
+    if header.deep and pixel_range is None:
+        raise UserError(f"cannot read the image {name if isinstance(source, bytes) else source}: {NO_RANGE}")
+    return header
+
+
+def digest_of(files: Iterable[Path], *facts: object) -> str:
+    """A digest of the files' names, sizes and times, and of `facts`: sixteen hex digits."""
+    digest = hashlib.blake2b(repr(facts).encode(), digest_size=8)
+    for file in files:
+        try:
+            status = file.stat()
+            digest.update(f"{file} {status.st_size} {status.st_mtime_ns}\n".encode(errors="surrogateescape"))
+        except OSError:  # gone: it is named when it is its turn
+            digest.update(f"{file}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()
