@@ -16,6 +16,7 @@ from mae_hydra.weights.layouts.names import State
 from mae_hydra.weights.parts import EMA, is_average
 
 DECODER = re.compile(r"(.*\.)?(decoder_(?:embed|blocks|norm|pred)\..+|decoder_pos_embed|mask_token)")
+OURS = re.compile(r"decoder\.(blocks|norm|embed|pred)\.|pyramid\.|auxiliary\.|head\.(classify|fuse|linear)\.")
 
 
 class Gathered(NamedTuple):
@@ -42,6 +43,8 @@ def gather(tensors: State, word: str = "") -> Gathered | None:
         return None
     asked = [root for root in found if _answers(root, word)]
     root = min(asked or found, key=_rank)
+    if _is_ours_and_more(tensors, root):
+        return None
     inside = {name.removeprefix(root): tensor for name, tensor in tensors.items() if name.startswith(root)}
     outside = {name: tensor for name, tensor in tensors.items() if not name.startswith(root)}
     decoder = _decoder(outside)
@@ -67,6 +70,12 @@ def _encoders(tensors: State) -> Iterator[tuple[str, Layout]]:
             if layout is not None:
                 yield root, layout
                 break
+
+
+def _is_ours_and_more(tensors: State, root: str) -> bool:
+    """Whether parts of our own stand beside an encoder of ours: then a strange name is damage, not another program."""
+    beside = root.removesuffix("encoder.")
+    return beside != root and any(OURS.match(name.removeprefix(beside)) for name in tensors if name.startswith(beside))
 
 
 def _answers(root: str, word: str) -> bool:

@@ -349,3 +349,9 @@ def test_evaluations_of_two_models_in_one_file_are_told_apart(tmp_path, monkeypa
 
 def official_classifier():
     return to_layout(randomise(make_classifier()).state_dict(), "official").tensors
+
+
+def test_a_file_of_ours_with_a_strange_name_in_it_is_no_other_programs(tmp_path, mae):
+    torch.save({"model": mae.state_dict() | {"layers.0": torch.zeros(1)}}, tmp_path / "file.pt")
+    with pytest.raises(UserError, match="in no known layout"):
+        read_checkpoint(tmp_path / "file.pt")
