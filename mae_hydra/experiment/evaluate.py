@@ -82,9 +82,9 @@ def _evaluate(plan: Plan, data: ImageData, model: nn.Module, work: Mapping[str, 
     for name, each in work.items():
         node, evaluator = plan.config.evaluation[name], each.evaluator
         place = folder / name if several else folder
-        evaluator.check(model)
         if isinstance(evaluator, MeanIoU):
-            say_doubts(data, training=False)
+            say_doubts(data, training=False)  # before a single map is refused without a word on all of them
+        evaluator.check(model)
         if isinstance(evaluator, MeanIoU | Accuracy):
             match_classes(model, plan.checkpoint, data)
         began = time.time()
