@@ -313,7 +313,6 @@ def test_a_null_clock_saves_only_at_the_end(tmp_path):
         lambda c: c["optimizer"].update(param_groups=5),
         lambda c: c.update(model=5),
     ],
-    ids=str,
 )
 def test_an_odd_checkpoint_to_go_on_from_is_one_sentence(tmp_path, change):
     checkpoints(tmp_path).save(state(), last=True)
