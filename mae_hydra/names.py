@@ -27,6 +27,15 @@ def harmless(text: object, keep: str = "\n\t") -> str:
     return "".join(_shown(letter, keep) for letter in _ESCAPES.sub("", str(text)))
 
 
+def encodable(text: str) -> str:
+    """`text` with halves of letters, which JSON and file names may hold and no output takes, shown as in `harmless`."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "".join(_shown(letter, letter) if unicodedata.category(letter) == "Cs" else letter for letter in text)
+    return text
+
+
 def _shown(letter: str, keep: str) -> str:
     category = "" if letter.isascii() and letter.isprintable() else unicodedata.category(letter)
     if category in ("Cc", "Zl", "Zp"):  # controls, line and paragraph separators

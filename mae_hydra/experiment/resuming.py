@@ -22,7 +22,7 @@ from omegaconf import OmegaConf
 
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.compose import config_dir
-from mae_hydra.experiment.from_file import check_overrides
+from mae_hydra.experiment.from_file import check_addresses, check_overrides
 from mae_hydra.experiment.mistakes import explain
 from mae_hydra.experiment.trust import judge
 
@@ -94,7 +94,8 @@ def to_go_on(run_dir: Path) -> str:
 
 
 def refuse_foreign(config: Any, source: Path, typed: Sequence[str]) -> None:
-    """UserError where a configuration that `source` has a part in would build what is not built from a file.
+    """UserError where a configuration that `source` has a part in would build what is not built from a file, or reads
+    data from an address.
 
     What the person has `typed` is left to the usual check.
     """
@@ -104,6 +105,7 @@ def refuse_foreign(config: Any, source: Path, typed: Sequence[str]) -> None:
                 judge(target, key, "file")
             except UserError as error:
                 raise UserError(f"{source}: {error}") from error
+    check_addresses(config, typed, str(source))
 
 
 def _targets(node: Any, key: str) -> Iterator[tuple[str, Any]]:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from mae_hydra.archive import Unfit
+from mae_hydra.names import encodable
 
 MOST_TOLD = 200_000  # values beside the tensors: the names of 22 000 classes with their colours fit in
 LARGEST = 2**63  # of whole numbers
@@ -74,7 +75,7 @@ def _plain(value: Any, depth: int, counted: Iterator[int]) -> Any:
     if isinstance(value, Foreign):
         value = value.state if isinstance(value.state, Mapping) else None
     if isinstance(value, str):
-        return value.encode(errors="replace").decode()  # halves of a letter, which JSON may hold, cannot be printed
+        return encodable(value)
     if value is None or isinstance(value, (bool, float)):
         return value
     if isinstance(value, int):

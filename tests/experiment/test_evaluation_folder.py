@@ -35,7 +35,11 @@ def test_results_hold_for_the_files_they_were_found_on(tmp_path: Path, capsys: p
     assert look_back(folder, plan(), seen("x 1", "y 1"), DATA) is None
     assert look_back(folder, plan(), seen("x 1", "y 1"), DATA) is None  # begun, and not complete
     complete(folder)
-    assert look_back(folder, plan(), seen("x 1", "y 1"), DATA) == {"top1": 50.0, "already_complete": True}
+    assert look_back(folder, plan(), seen("x 1", "y 1"), DATA) == {
+        "top1": 50.0,
+        "folder": str(folder),
+        "already_complete": True,
+    }
     assert capsys.readouterr().out == ""
     for changed in (seen("x 1", "y 2"), seen("x 1"), seen("x 1", "y 1", "z 1")):
         complete(folder)

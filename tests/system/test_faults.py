@@ -229,7 +229,7 @@ def test_little_shared_memory_is_said_with_the_way_out(tmp_path):
 def test_a_process_that_hangs_for_ever_is_ended_when_another_has_failed(tmp_path, monkeypatch):
     hangs = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('', flush=True); time.sleep(600)"
 
-    def begin(rank: int, count: int, port: int, folder: Path) -> subprocess.Popen[bytes]:
+    def begin(rank: int, *_: object) -> subprocess.Popen[bytes]:
         code = hangs if rank else "import sys; sys.exit(3)"
         process = subprocess.Popen([sys.executable, "-IS", "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         if rank:

@@ -9,6 +9,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from mae_hydra.experiment.evaluation_plan import plan_evaluation
 from mae_hydra.experiment.from_file import literal, read_recorded
 from mae_hydra.experiment.gather import read_sweep, table_of
 from mae_hydra.experiment.launch import launch
+from mae_hydra.experiment.resuming import expanded, refuse_foreign
 from mae_hydra.experiment.stages import check_stages
 
 SUBPROCESS = "torch.distributed.elastic.multiprocessing.subprocess_handler.SubprocessHandler"
@@ -136,7 +138,7 @@ def test_a_checkpoints_configuration_builds_nothing_but_a_model_and_imports_noth
 
 
 def test_what_a_run_directory_recorded_is_judged_as_a_files(place, whole):
-    """Read by evaluate and predict; a person's own words may name layers of libraries, a file's may not."""
+    """Evaluating takes nothing of overrides.yaml; going on with the run takes words, but none for Hydra."""
     recorded = (whole / "overrides.yaml").read_text()
     nodes = [f"++inference._target_={SUBPROCESS}", "++data.root=https://evil.example/shards"]
     words = [*HYDRAS, "hydra={callbacks:{x:{_target_:evilmod.X}}}", "+experiment@hydra.callbacks.x=demo_classify"]
@@ -144,10 +146,20 @@ def test_what_a_run_directory_recorded_is_judged_as_a_files(place, whole):
     try:
         for word in [*nodes[:2], *words]:
             (whole / "overrides.yaml").write_text(yaml.safe_dump([*TINY_MAE, word]))
-            refused(lambda: plan_evaluation(whole, [], "best"), word)
+            with watched() as happened:
+                assert plan_evaluation(whole, [], "best").config.inference._target_ == "mae_hydra.inference.Reconstruct"
+            assert happened == [], word
+            if word in nodes:
+                words_taken = expanded([f"resume={whole}"])
+                config = compose_config([each for each in words_taken if not each.startswith("resume")])
+                refused(lambda config=config: refuse_foreign(config, whole, []), word)
+                continue
+            with watched() as happened, suppress(UserError):  # the word is left out, or the file refused
+                assert word not in expanded([f"resume={whole}"])
+            assert happened == [], word
         for text in ("!!python/object/apply:os.system [touch owned]", "[" * 5000, "\0\1\2", "a: &a [*a, *a]\n- b"):
             (whole / "overrides.yaml").write_text(text)
-            assert "overrides.yaml" in refused(lambda: plan_evaluation(whole, [], "best"), text)
+            assert "overrides.yaml" in refused(lambda: expanded([f"resume={whole}"]), text)
     finally:
         (whole / "overrides.yaml").write_text(recorded)
     assert not (place / "evidence").exists()

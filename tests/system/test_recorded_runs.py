@@ -153,7 +153,9 @@ def test_the_recorded_words_of_a_run_build_nothing(run):
 def test_a_part_that_a_file_names_is_not_built(run, capsys):
     recarry(run, inference={"_target_": "torch.nn.Identity"})
     assert main(["evaluate", "run", "--out", "found"]) == 1
-    assert "carries torch.nn.Identity in inference, and of a file nothing is built" in capsys.readouterr().err
+    assert (
+        "inference._target_ = torch.nn.Identity is not built; only mae_hydra.inference.* is" in capsys.readouterr().err
+    )
     assert not Path("found").exists()
 
 

@@ -294,6 +294,7 @@ def mutated(whole: dict[str, Any], dice: random.Random) -> dict[str, Any]:
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["run", "official", "mmseg", "huggingface"])
 def test_a_file_with_something_odd_in_it_is_read_or_refused_in_one_sentence(tmp_path, kind, capsys):
     whole = {
