@@ -58,8 +58,13 @@ def sweep_page(page: Page, runs: Sequence[Run], directory: Path) -> None:
     page.add("Where it came from", *_provenance(runs))
 
 
+def _complete(runs: Sequence[Run]) -> list[Run]:
+    """Those whose values are final: the latest score of a run that trains is not compared with them."""
+    return [run for run in runs if state_of(run) == "completed"]
+
+
 def _best(runs: Sequence[Run], metric: str, higher: bool) -> Run | None:
-    found = [run for run in runs if metric in values_of(run) and state_of(run) == "completed"]
+    found = [run for run in _complete(runs) if metric in values_of(run)]
     return (max if higher else min)(found, key=lambda run: values_of(run)[metric]) if found else None
 
 
@@ -86,9 +91,9 @@ def _in_order(runs: Sequence[Run], keys: Sequence[str]) -> list[Run]:
 
 def _points(runs: Sequence[Run], key: str, metric: str) -> dict[Any, list[float]]:
     found: dict[Any, list[float]] = {}
-    for run in _in_order(runs, [key]):
+    for run in _in_order(_complete(runs), [key]):
         setting, value = settings_of(run).get(key), values_of(run).get(metric)
-        if setting is not None and value is not None and run.status["value"] is not None:
+        if setting is not None and value is not None:
             found.setdefault(setting, []).append(value)
     return found
 
@@ -111,7 +116,7 @@ def _pairs(page: Page, runs: Sequence[Run], keys: Sequence[str], metric: str, hi
     parts: list[Markup | str] = []
     for first, second in combinations(keys[:4], 2):
         found: dict[tuple[Any, Any], list[float]] = {}
-        for run in runs:
+        for run in _complete(runs):
             settings, value = settings_of(run), values_of(run).get(metric)
             if first in settings and second in settings and value is not None:
                 found.setdefault((settings[first], settings[second]), []).append(value)
@@ -120,7 +125,8 @@ def _pairs(page: Page, runs: Sequence[Run], keys: Sequence[str], metric: str, hi
             figure = heat_map(means, keys=(first, second), metric=metric, higher_is_better=higher)
             parts.append(page.chart(figure, f"heat_map_{_plain(first)}_{_plain(second)}"))
     if len(keys) > 1:
-        rows = [settings_of(run) | {metric: values_of(run)[metric]} for run in runs if metric in values_of(run)]
+        done = [run for run in _complete(runs) if metric in values_of(run)]
+        rows = [settings_of(run) | {metric: values_of(run)[metric]} for run in done]
         rows = [row for row in rows if all(key in row for key in keys)]
         if len(rows) > 2:
             figure = parallel_coordinates(rows, keys=keys, metric=metric, higher_is_better=higher)
@@ -130,7 +136,7 @@ def _pairs(page: Page, runs: Sequence[Run], keys: Sequence[str], metric: str, hi
 
 def _over_seeds(runs: Sequence[Run], keys: Sequence[str], metrics: Mapping[str, bool]) -> Markup:
     groups: dict[tuple[Any, ...], list[Run]] = {}
-    for run in _in_order(runs, keys):
+    for run in _in_order(_complete(runs), keys):
         groups.setdefault(tuple(settings_of(run).get(key) for key in keys), []).append(run)
     rows = []
     for settings, members in groups.items():

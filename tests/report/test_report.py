@@ -91,6 +91,37 @@ def test_a_sweep_is_told_on_one_page(sweep: Path) -> None:
     assert rows[0]["upernet: val/mIoU"] > 20
 
 
+def test_only_complete_jobs_are_ranked_and_every_value_stands_in_its_column(tmp_path: Path) -> None:
+    """The job that still trains has the lowest loss so far."""
+    for ratio, seed, loss, state in (
+        ("0.5", "0", 0.6, "completed"),
+        ("0.75", "0", 0.5, "completed"),
+        ("0.75", "1", 0.53, "completed"),
+        ("0.9", "0", 0.1, "running"),
+        ("0.9", "1", 0.2, "interrupted"),
+    ):
+        words = [f"model.mask_ratio={ratio}", f"seed={seed}"]
+        job = made_run(tmp_path / "sweep" / f"{ratio}-{seed}", words, monitor="val/loss", mode="min", value=loss,
+                       state=state, cells=False)  # fmt: skip
+        if state != "completed":
+            status = json.loads((job / "status.json").read_text())
+            (job / "status.json").write_text(json.dumps(status | {"value": None}))
+    page = write_report(tmp_path / "sweep")
+    found = Reader(page)
+    assert "model.mask_ratio = 0.75, seed = 0" in page.read_text()
+    assert [row[:4] for row in found.rows if len(row) == 5 and row[2] in ("completed", "interrupted")] == [
+        ["0.5", "0", "completed", "0.6"],
+        ["0.75", "0", "completed", "0.5"],
+        ["0.75", "1", "completed", "0.53"],
+        ["0.9", "0", "interrupted", "0.1"],
+        ["0.9", "1", "interrupted", "0.2"],
+    ]
+    [marked] = [line for line in page.read_text().split("<tr") if line.startswith(" class=best")]
+    assert all(f">{cell}<" in marked for cell in ("0.75", "0", "completed", "0.5"))
+    over_seeds = [row for row in found.rows if len(row) == 3 and row[0] in ("0.5", "0.75", "0.9")]
+    assert over_seeds == [["0.5", "1", "0.6"], ["0.75", "2", "0.515 ± 0.021"]]
+
+
 def test_settings_are_values_and_what_does_not_compute_is_left_out(sweep: Path) -> None:
     runs = read_sweep(sweep)
     assert settings_of(runs[0]) == {"model.mask_ratio": 0.5, "head.depth": 1, "seed": 0}
