@@ -18,6 +18,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keys", default="model.mask_ratio", help="what was swept (default: %(default)s)")
     parser.add_argument("--metric", default="val/loss", help="what it is judged by (default: %(default)s)")
     parser.add_argument(
+        "--mode", choices=("min", "max"), help="whether less or more of it is better (default: of a loss less)"
+    )
+    parser.add_argument(
         "--save", action="store_true", help="save them; needs `wandb login`. Else they are only written"
     )
     parser.add_argument("--out", type=Path, default=DEFAULT, help="as JSON (default: %(default)s)")
@@ -28,10 +31,11 @@ def run(options: argparse.Namespace) -> int:
 
     keys = [key for key in options.keys.split(",") if key]
     where: dict[str, Any] = {"entity": options.entity, "project": options.project}
-    swept = {"group": options.group, "keys": keys, "metric": options.metric}
+    mode = options.mode or ("min" if "loss" in options.metric else "max")
+    swept = {"group": options.group, "keys": keys, "metric": options.metric, "mode": mode}
     plain = swept | {"group": None}
     try:
-        made = {kind: dashboards.workspace(kind, **where, **plain) for kind in ("pretrain", "segment")}
+        made = {kind: dashboards.workspace(kind, **where, **plain) for kind in ("pretrain", "segment", "classify")}
         if options.group:
             made["sweep"] = dashboards.workspace("sweep", **where, **swept)
             made["report"] = dashboards.report(**where, **swept)

@@ -11,41 +11,44 @@ from typing import Any
 log = logging.getLogger("mae_hydra")
 
 PICTURES = 8  # as many as evaluators show
-KINDS = ("pretrain", "segment", "sweep")
+KINDS = ("pretrain", "segment", "classify", "sweep")
 
 
-def workspace(kind: str, *, entity: str, project: str, group: str | None, keys: Sequence[str], metric: str) -> Any:
-    """The workspace of a `kind`: "pretrain", "segment", or "sweep" over configuration `keys`, judged by `metric`.
+def workspace(
+    kind: str, *, entity: str, project: str, group: str | None, keys: Sequence[str], metric: str, mode: str
+) -> Any:
+    """The workspace of a `kind`: one of KINDS; a "sweep" is over configuration `keys`, judged by `metric`.
 
-    `group`: only runs of this sweep. It is a `wandb_workspaces.workspaces.Workspace`.
+    `mode`: "min" or "max", which value of the metric is a run's best. `group`: only runs of this sweep. It is a
+    `wandb_workspaces.workspaces.Workspace`.
     """
     spaces, _ = _library()
     sections = {
-        "pretrain": lambda: [_losses(), _pictures(["validation/reconstructions"]), _course()],
+        "pretrain": lambda: [_losses("val/loss"), _pictures("validation/reconstructions"), _course()],
         "segment": lambda: [_scores(), _masks(), _losses(), _course()],
-        "sweep": lambda: [_settings(keys, metric), _scores() if "mIoU" in metric else _losses(), _course()],
+        "classify": lambda: [_accuracies(), _answers(), _losses("val/loss"), _course()],
+        "sweep": lambda: [_settings(keys, metric, mode), _judged(metric), _course()],
     }[kind]()
-    names = {"pretrain": "Pre-training", "segment": "Segmentation", "sweep": f"Sweep {group or ''}".strip()}
-    jobs = {"pretrain": "pretrain", "segment": "segment"}
+    names = {"pretrain": "Pre-training", "segment": "Segmentation", "classify": "Classification"}
     filters = [f"Metric('Group') == '{group}'"] if group else []
-    filters += [f"Metric('JobType') == '{jobs[kind]}'"] if kind in jobs else []
+    filters += [f"Metric('JobType') == '{kind}'"] if kind in names else []
     return spaces.Workspace(
         entity=entity,
         project=project,
-        name=names[kind],
+        name=names.get(kind, f"Sweep {group or ''}".strip()),
         sections=[_section(*section) for section in sections],
         settings=spaces.WorkspaceSettings(x_axis="step", smoothing_type="none"),
         runset_settings=spaces.RunsetSettings(filters=" and ".join(filters)),
     )
 
 
-def report(*, entity: str, project: str, group: str | None, keys: Sequence[str], metric: str) -> Any:
+def report(*, entity: str, project: str, group: str | None, keys: Sequence[str], metric: str, mode: str) -> Any:
     """A report with the panels of the sweep, to be written on by people."""
     _, reports = _library()
     filters = f"Metric('Group') == '{group}'" if group else ""
     runs = reports.Runset(entity=entity, project=project, name=group or "all runs", filters=filters)
     blocks: list[Any] = [reports.TableOfContents()]
-    for title, panels in (_settings(keys, metric), _losses(), _course()):
+    for title, panels in (_settings(keys, metric, mode), _judged(metric), _course()):
         blocks += [reports.H2(title), reports.PanelGrid(runsets=[runs], panels=_laid_out(panels))]
     return reports.Report(
         entity=entity,
@@ -91,14 +94,27 @@ def _line(title: str, *metrics: str, log_y: bool = False) -> Any:
     return reports.LinePlot(title=title, x="step", y=list(metrics), log_y=log_y)
 
 
-def _losses() -> tuple[str, list[Any]]:
-    return "Loss", [_line("training", "train/loss"), _line("validation", "val/loss")]
+def _losses(*validation: str) -> tuple[str, list[Any]]:
+    return "Loss", [_line("training", "train/loss"), *(_line("validation", metric) for metric in validation)]
 
 
 def _scores() -> tuple[str, list[Any]]:
+    return "Scores", [_best("mIoU"), *(_line(name, f"val/{name}") for name in ("mIoU", "mAcc", "aAcc"))]
+
+
+def _accuracies() -> tuple[str, list[Any]]:
+    return "Accuracy", [_best("top1"), *(_line(name, f"val/{name}") for name in ("top1", "top5"))]
+
+
+def _best(score: str) -> Any:
     _, reports = _library()
-    best = reports.ScalarChart(title="best mIoU", metric="max/val/mIoU", groupby_aggfunc="max")
-    return "Scores", [best, *(_line(name, f"val/{name}") for name in ("mIoU", "mAcc", "aAcc"))]
+    return reports.ScalarChart(title=f"best {score}", metric=f"max/val/{score}", groupby_aggfunc="max")
+
+
+def _judged(metric: str) -> tuple[str, list[Any]]:
+    """What the runs of a sweep are judged by, and what they were trained on."""
+    judged = {"val/mIoU": _scores, "val/top1": _accuracies}
+    return judged[metric]() if metric in judged else _losses(metric)
 
 
 def _masks() -> tuple[str, list[Any]]:
@@ -110,9 +126,15 @@ def _masks() -> tuple[str, list[Any]]:
     return "Pictures and classes", panels
 
 
-def _pictures(keys: list[str]) -> tuple[str, list[Any]]:
+def _answers() -> tuple[str, list[Any]]:
     _, reports = _library()
-    return "Pictures", [reports.MediaBrowser(title="validation images", media_keys=keys, num_columns=1)]
+    title, panels = _pictures("validation/predictions")
+    return f"{title} and classes", [*panels, reports.WeavePanelSummaryTable(table_name="validation/per_class")]
+
+
+def _pictures(key: str) -> tuple[str, list[Any]]:
+    _, reports = _library()
+    return "Pictures", [reports.MediaBrowser(title="validation images", media_keys=[key], num_columns=1)]
 
 
 def _course() -> tuple[str, list[Any]]:
@@ -122,8 +144,9 @@ def _course() -> tuple[str, list[Any]]:
     return "Course and cost", [*panels, _line("skipped steps", "train/nonfinite_steps")]
 
 
-def _settings(keys: Sequence[str], metric: str) -> tuple[str, list[Any]]:
+def _settings(keys: Sequence[str], metric: str, mode: str) -> tuple[str, list[Any]]:
     _, reports = _library()
+    metric = f"{mode}/{metric}"  # of a score with a best value W&B keeps {min, max, last}, which no panel can draw
     columns = [reports.ParallelCoordinatesPlotColumn(metric=reports.Config(key)) for key in keys]
     columns.append(reports.ParallelCoordinatesPlotColumn(metric=reports.SummaryMetric(metric)))
     panels = [reports.ParallelCoordinatesPlot(title="settings and result", columns=columns)]

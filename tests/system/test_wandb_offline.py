@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import TINY_MAE, TINY_UPERNET
+from conftest import TINY, TINY_MAE, TINY_UPERNET
+from wandb_records import records
+
+from mae_hydra.tracking import dashboards
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -31,3 +34,53 @@ def test_a_segmentation_run_keeps_its_masks_and_its_configuration(train, tmp_pat
     assert list(run.rglob("media/images/**/*.png"))
     assert yaml.safe_load((run / "config.yaml").read_text())["logger"]["wandb"]["mode"] == "offline"
     assert json.loads((run / "results.json").read_text())["val/mIoU"] >= 0
+
+
+OF_SOME_RUNS = {"perf/mfu", "train/nonfinite_steps"}  # on devices of a known peak; where a step was skipped
+KINDS = {
+    "pretrain": ("model=mae_vitt", TINY_MAE, "val/loss", "min"),
+    "segment": ("model=upernet_vitt", TINY_UPERNET, "val/mIoU", "max"),
+    "classify": ("model=classifier_vitt", [*TINY, "backbone.out_indices=[1]"], "val/top1", "max"),
+}
+
+
+def texts(node: object) -> list[str]:
+    if isinstance(node, dict):
+        return [text for part in node.values() for text in texts(part)]
+    if isinstance(node, list):
+        return [text for part in node for text in texts(part)]
+    return [node] if isinstance(node, str) else []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.filterwarnings("ignore")
+def test_every_key_that_a_panel_shows_is_one_that_its_runs_write(train, tmp_path, kind):
+    model, tiny, metric, mode = KINDS[kind]
+    assert train(model, *tiny, "schedule.total=2", "logger=wandb_offline", "hydra.run.dir=run") == 0
+    [path] = Path("run").rglob("run-*.wandb")
+    found = list(records(path))
+    history = {item.key or "/".join(item.nested_key) for record in found for item in record.history.item}
+    media = {key.rpartition("/")[0] for key in history if key.endswith("/_type")}
+    # W&B makes {min, max, last} of a score that has a best value: as a summary of its own name no panel can draw it.
+    scores = {key for key in history if key.startswith("val/")}
+    summary = {item.key or ".".join(item.nested_key) for record in found for item in record.summary.update} - scores
+    where = {
+        "entity": "me",
+        "project": "p",
+        "group": None,
+        "keys": ["model.mask_ratio"],
+        "metric": metric,
+        "mode": mode,
+    }
+    made = [dashboards.workspace(each, **where) for each in (kind, "sweep")] + [dashboards.report(**where)]
+    asked = {text for each in made for text in texts(dashboards.described(each))}
+    drawn = {text for text in asked if text.startswith(("train/", "val/", "perf/", "validation/"))} - OF_SOME_RUNS
+    best = {text.removeprefix("summary:") for text in asked if text.startswith(("summary:", "min/", "max/"))}
+    assert len(drawn) >= 6
+    assert {key for key in drawn if not key.startswith("validation/segmentation_")} <= history | media
+    assert best
+    assert best <= summary
+    if kind == "segment":  # as many as the evaluation has pictures, of which a smoke test has four
+        shown = {key for key in drawn if key.startswith("validation/segmentation_")}
+        assert {f"validation/segmentation_{number}" for number in range(4)} == shown & media

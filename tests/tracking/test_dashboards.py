@@ -27,7 +27,7 @@ def test_workspaces_and_a_report_are_made_without_an_account(tmp_path, monkeypat
     assert main([*words, "--metric", "val/mIoU"]) == 0
     assert "nothing was sent" in capsys.readouterr().out
     made = {path.stem: json.loads(path.read_text()) for path in Path("outputs/dashboards").glob("*.json")}
-    assert set(made) == {"pretrain", "segment", "sweep", "report"}
+    assert set(made) == {"pretrain", "segment", "classify", "sweep", "report"}
     sections = made["segment"]["spec"]["section"]["panelBankConfig"]["sections"]
     assert [section["name"] for section in sections] == ["Scores", "Pictures and classes", "Loss", "Course and cost"]
     assert all(section["panels"] for section in sections)
@@ -35,7 +35,7 @@ def test_workspaces_and_a_report_are_made_without_an_account(tmp_path, monkeypat
         told = strings(made[name])
         assert "config:model.value.mask_ratio" in told
         assert "config:head.value.depth" in told
-        assert "summary:val/mIoU" in told
+        assert "summary:max/val/mIoU" in told
     assert "grid" in json.dumps(made["sweep"])
 
 

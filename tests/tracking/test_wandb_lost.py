@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_wandb_run import CONFIG, SETTINGS, offline_runs, records
+from test_wandb_run import CONFIG, SETTINGS, offline_runs
+from wandb_records import records
 
 # In a process of its own: wandb keeps a service and its settings for as long as a process lives.
 SCRIPT = """

@@ -2,13 +2,12 @@
 
 import json
 import signal
-import struct
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from wandb_records import records
 
 from mae_hydra.engine import Interrupted
 from mae_hydra.tracking import Trackers, Wandb
@@ -39,27 +38,6 @@ def no_account(monkeypatch, tmp_path):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # nobody listens there
-
-
-def records(path: Path) -> Iterator:
-    """The records of a .wandb file: a LevelDB log with a header of its own, each payload a protocol buffer."""
-    from wandb.proto.wandb_internal_pb2 import Record
-
-    data, offset, payload = path.read_bytes(), 7, b""
-    assert data[:4] == b":W&B"
-    while offset + 7 <= len(data):
-        left = 32768 - offset % 32768
-        if left < 7:  # no header fits into the rest of a block
-            offset += left
-            continue
-        _, length, kind = struct.unpack("<IHB", data[offset : offset + 7])
-        payload += data[offset + 7 : offset + 7 + length]
-        offset += 7 + length
-        if kind in (1, 4):  # whole, or the last piece
-            record = Record()
-            record.ParseFromString(payload)
-            yield record
-            payload = b""
 
 
 def offline_runs(run_dir: Path) -> list[Path]:
