@@ -17,9 +17,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--group", help="the sweep, as its `group` says: adds the workspace and the report of it")
     parser.add_argument("--keys", default="model.mask_ratio", help="what was swept (default: %(default)s)")
     parser.add_argument("--metric", default="val/loss", help="what it is judged by (default: %(default)s)")
-    parser.add_argument(
-        "--mode", choices=("min", "max"), help="whether less or more of it is better (default: of a loss less)"
-    )
+    parser.add_argument("--mode", choices=("min", "max"), help="which value is the best (default: of a loss min)")
     parser.add_argument(
         "--save", action="store_true", help="save them; needs `wandb login`. Else they are only written"
     )
