@@ -58,5 +58,7 @@ def test_what_is_looked_for_are_the_dependencies() -> None:
 
 
 def test_the_last_word_of_make_is_how_to_use_the_environment() -> None:
-    plan = subprocess.run(["make", "-n", "demo"], cwd=ROOT, capture_output=True, text=True).stdout
+    plan = subprocess.run(
+        ["make", "-n", "--no-print-directory", "demo"], cwd=ROOT, capture_output=True, text=True
+    ).stdout
     assert "source .venv/bin/activate" in plan.splitlines()[-1]

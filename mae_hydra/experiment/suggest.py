@@ -85,8 +85,8 @@ def known_keys(config: Any) -> dict[str, str | None]:
     keys: dict[str, str | None] = {}
 
     def walk(node: DictConfig, prefix: str) -> None:
-        for name in map(str, node):
-            if name.startswith("_"):
+        for name in node:  # not a word where a person maps numbers: data.values={0: 0, 255: 1}
+            if str(name).startswith("_"):
                 continue
             below: Any = node._get_node(name)
             keys[f"{prefix}{name}"] = _followed(below)

@@ -121,3 +121,8 @@ def test_the_key_of_a_crop_is_the_evaluators():
     data = build(compose_config(["data=scene_classes", "data.num_train=4", "data.num_validation=4"]).data, "data")
     with pytest.raises(UserError, match=r"^evaluation\.validation\.crop_ratio must lie in \(0, 1\], got 2"):
         complete("evaluation.validation", build(node, "evaluation.validation"), data=data, inference=None)
+
+
+def test_a_map_of_numbers_in_the_configuration_has_keys_too():
+    known = known_keys(compose_config([UPERNET, "data=ade20k", "data.root=x", "data.values={0:0,255:1}"]))
+    assert {"data.values", "data.values.0", "data.values.255"} <= known.keys()

@@ -36,20 +36,20 @@ def test_a_step_stands_beside_the_peer_of_its_task(capsys):
     assert "Hugging Face ViTMAE" in said
     assert "2 alternating rounds" in said
     other = benchmark("step", "model=upernet_vitt", *TINY_UPERNET, "--rounds", "1")
-    assert list(other["timings"]) == ["mae_hydra", "plain UPerNet"]
+    assert list(other["timings"])[:2] == ["mae_hydra", "plain UPerNet"]
 
 
 @pytest.mark.slow
 def test_a_picture_is_segmented_beside_the_loop_that_everyone_writes():
     found = benchmark("inference", "model=upernet_vitt", *TINY_UPERNET, "--size", "70", "150", "--rounds", "2")
-    assert set(found["timings"]) == {"Slide", "window at a time"}
+    assert {"Slide", "window at a time"} <= set(found["timings"])  # and mmsegmentation, where it is installed
     assert found["agreeing_pixels"] > 0.99
     assert found["floor"]["seconds"] > 0
     several = benchmark(
         "inference", "model=upernet_vitt", *TINY_UPERNET, "inference=multiscale_flip", "--size", "70", "150",
         "--rounds", "1",
     )  # fmt: skip
-    assert set(several["timings"]) == {"MultiscaleFlip", "window at a time"}
+    assert {"MultiscaleFlip", "window at a time"} <= set(several["timings"])
     assert several["agreeing_pixels"] > 0.99
     alone = benchmark(
         "inference", "model=upernet_vitt", *TINY_UPERNET, "--size", "70", "150", "--rounds", "1", "--alone"

@@ -203,7 +203,7 @@ def test_what_a_directory_would_have_built_is_refused_before_it_is_imported(trai
 
 @pytest.mark.slow
 def test_of_two_that_are_started_in_the_same_moment_one_trains(tmp_path):
-    words = [*TINY_MAE, "schedule.total=200", "evaluation=none", "hydra.run.dir=outputs/run"]
+    words = [*TINY_MAE, "schedule.total=2000", "evaluation=none", "hydra.run.dir=outputs/run"]
     both = [start(tmp_path, *words) for _ in range(2)]
     said = {process.communicate(timeout=120)[1]: process.returncode for process in both}
     assert sorted(said.values()) == [0, 1]
@@ -211,7 +211,7 @@ def test_of_two_that_are_started_in_the_same_moment_one_trains(tmp_path):
     assert "outputs/run is being trained by process" in refused
     status = read_status(tmp_path / "outputs/run")
     assert (status["state"], status["attempt"]) == ("completed", 1)
-    assert steps(tmp_path / "outputs/run") == list(range(1, 201))
+    assert steps(tmp_path / "outputs/run") == list(range(1, 2001))
 
 
 @pytest.mark.slow

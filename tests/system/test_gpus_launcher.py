@@ -33,7 +33,7 @@ def test_of_six_jobs_exactly_what_failed_and_what_was_killed_is_run_again(tmp_pa
     said, _ = process.communicate(timeout=300)
     assert process.returncode == 1
     assert "6 jobs, 2 at a time" in said
-    assert "job 1 failed: UserError: model: mask_ratio must lie in" in said
+    assert "job 1 failed: UserError: model.mask_ratio must lie in" in said
     assert said.index("job 1 failed") < said.index("job 2 started") < said.index("job 0 completed")  # in its place
     runs = read_sweep(sweep)
     assert sorted(run.state for run in runs) == ["completed"] * 4 + ["failed", "interrupted"]
