@@ -127,7 +127,7 @@ def _refuse_an_idle_size(found: Recorded) -> None:
     tree = found.tree
     at_their_own_size = all(node["_target_"] == MEAN_IOU for node in evaluator_nodes(found.config).values())
     drawn = str(tree["data"]["_target_"]).startswith(SCENES)  # at that size
-    follows = tree["data"]["image_size"] in (tree["inference"].get("crop"), tree["inference"].get("short"))
+    follows = tree["data"].get("image_size") in (tree["inference"].get("crop"), tree["inference"].get("short"))
     if found.record is not None and "data.image_size" in found.typed and at_their_own_size and not (drawn or follows):
         raise UserError(
             "data.image_size would change nothing here: it is what a training crops to, and mean IoU is of pictures at "

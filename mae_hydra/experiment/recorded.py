@@ -38,6 +38,7 @@ from mae_hydra.weights import Checkpoint, read_checkpoint
 
 MODEL_PARTS = ("backbone", "head", "model")
 ALL_PARTS = tuple(group for group in GROUPS if group not in ("logger", "paths"))
+BUILT = ("data", "engine")  # of every run; a classifier has no inference
 OF_A_TRAINING = ("experiment", "sweep", "debug")
 
 
@@ -75,20 +76,51 @@ def recorded(
     """The configuration of `checkpoint` with `words`, as they are typed, on top.
 
     `parts`: what of it will be built, and has to fit this version. `more`: folders with option files of one's own.
-    UserError where a word makes no sense, or the record has arguments that this version does not know.
+    UserError where a word makes no sense, or the record lacks a part or has arguments that this version does not know.
     """
     record = checkpoint.meta.get("config")
-    if record and all(part in record for part in parts):  # otherwise it is of a model alone
-        record, notes = with_places(record, checkpoint.path)
+    if record and not of_a_model_alone(record):
+        placed, notes = with_places(record, checkpoint.path)
+        chosen = _read(words, more)[0]
         for part in parts:
-            if not isinstance(record[part], Mapping):
-                raise UserError(f"{checkpoint.path} carries a {part} that is no configuration; it is damaged")
-        found = _on_top(literal(record), words, choices_of(checkpoint), parts, more)
+            if not isinstance(placed.setdefault(part, {} if part in chosen else None), Mapping):
+                raise UserError(_not_carried(part, record, checkpoint.path))
+        found = _on_top(literal(placed), words, choices_of(checkpoint), parts, more)
+        _refuse_what_is_not_said(found, parts, checkpoint.path)
         _judge(found, parts, checkpoint.path)
-        return replace(found, notes=[*notes, *found.notes])
+        # What lies elsewhere than in training is a change too, also where the run's own file says so.
+        return replace(found, record=resolved(literal(record)), notes=[*notes, *found.notes])
     composed = compose_config(overrides_of(checkpoint, words))
     composed.data.batch_size = 1  # pictures of any size
     return replace(_on_top(composed, words, {}, parts, more, restoring=False), record=None)
+
+
+def of_a_model_alone(record: Mapping[str, Any]) -> bool:
+    """Whether a recorded configuration tells of nothing but the model, as one that was told from weights does."""
+    return not any(group in record for group in GROUPS if group not in MODEL_PARTS)
+
+
+def _not_carried(part: str, record: Mapping[str, Any], path: Path) -> str:
+    if part in record:
+        return f"{path} carries a {part} that is no configuration; it is damaged"
+    return (
+        f"{path} carries a configuration without {part}, and what that was cannot be told; choose it anew "
+        f"({part}=<option>), or get the checkpoint again"
+    )
+
+
+def _refuse_what_is_not_said(found: Recorded, parts: Sequence[str], path: Path) -> None:
+    """UserError where a value is still to be given, or a part does not tell what it is."""
+    missing = sorted(key for key in OmegaConf.missing_keys(found.config) if key.partition(".")[0] in parts)
+    if missing:
+        raise UserError(f"{', '.join(missing)} must be given a value, e.g. {missing[0]}=…")
+    for part in parts:
+        node = found.tree[part]
+        if "_target_" not in node and (part in BUILT or (part == "inference" and node)):
+            raise UserError(
+                f"{path} carries a {part} without a _target_, which says what it is; choose it anew "
+                f"({part}=<option>), or get the checkpoint again"
+            )
 
 
 def model_configuration(checkpoint: Checkpoint, words: Sequence[str] = ()) -> tuple[Tree, list[str]]:
