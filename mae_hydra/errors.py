@@ -4,6 +4,8 @@ import errno
 import os
 from pathlib import Path
 
+from mae_hydra.names import clean
+
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _OF_THE_PLACE = (*_FULL, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG)
 
@@ -38,5 +40,4 @@ def unwritable(error: BaseException, way_out: str) -> str | None:
 def short(text: object, most: int = 120) -> str:
     """As much of a text from a file as a sentence can carry, in characters that a terminal only shows."""
     cut = str(text)[: most + 1]
-    shown = "".join(letter if letter.isprintable() else "?" for letter in cut)
-    return shown if len(cut) <= most else f"{shown[:most]}…"
+    return clean(cut) if len(cut) <= most else f"{clean(cut[:most])}…"

@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from mae_hydra.errors import UserError
 from mae_hydra.experiment.records import read_table
 from mae_hydra.experiment.resolvers import unnamed
 from mae_hydra.experiment.status import read_status, write_json
-from mae_hydra.lines import of_a_step, read_lines
+from mae_hydra.lines import Lines, of_a_step, read_lines
 
 METRICS = "metrics.jsonl"
 
@@ -67,14 +68,18 @@ class Run:
     def overrides(self) -> list[str]:
         return list(map(str, self.status["overrides"]))
 
+    @cached_property
+    def _lines(self) -> Lines:  # kept of the runs alone whose curves are asked for
+        return read_lines(self.directory / METRICS, of_a_step)
+
     def rows(self) -> list[dict[str, Any]]:
-        """The whole lines of its metrics.jsonl, as far as it has been written."""
-        return read_lines(self.directory / METRICS, of_a_step).rows
+        """The whole lines of its metrics.jsonl, as far as it had been written when they were first asked for."""
+        return self._lines.rows
 
     @property
     def damaged_lines(self) -> int:
         """How many lines of its metrics.jsonl cannot be read."""
-        return read_lines(self.directory / METRICS, of_a_step).damaged
+        return self._lines.damaged
 
 
 def read_run(directory: Path, *, stages: bool = True) -> Run | None:

@@ -6,10 +6,10 @@ from typing import Any
 
 from mae_hydra.errors import short
 from mae_hydra.experiment.changes import shown
+from mae_hydra.experiment.key_meaning import meaning_of
 from mae_hydra.experiment.records import table_or_none
 
 PLACES = ("root", "cache")  # of the data
-HOW = ("num_workers", "prefetch", "cache_gb", "batch_size")
 
 
 def with_places(record: Mapping[str, Any], checkpoint: Path) -> tuple[dict[str, Any], list[str]]:
@@ -25,6 +25,6 @@ def with_places(record: Mapping[str, Any], checkpoint: Path) -> tuple[dict[str, 
         f"{run / 'config.yaml'} has data.{name} {short(shown(told[name]))}, which is not what was trained by: "
         f"{short(shown(value))} counts, as the checkpoint carries it"
         for name, value in data.items()
-        if name in told and told[name] != value and name not in PLACES + HOW
+        if name in told and told[name] != value and name not in PLACES and meaning_of(f"data.{name}").scores
     ]
     return {**record, "data": {**data, **places}}, notes

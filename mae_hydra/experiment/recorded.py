@@ -2,8 +2,8 @@
 
 A value that no new word reaches, directly or through an interpolation, is exactly the recorded one, whatever today's
 option files say. They are asked for three things only: the node of a group that is chosen anew; which values follow
-another one (`literal.restore`); and an argument that is newer than the record (`complete`). What a file says is text:
-no interpolation in it is resolved.
+another one (`interpolations.restore`); and an argument that is newer than the record (`newer`). What a file says is a
+text: no interpolation in it is resolved.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,13 +23,13 @@ from mae_hydra.experiment import resolvers
 from mae_hydra.experiment.changes import Change, at, changes
 from mae_hydra.experiment.check import GROUPS, check
 from mae_hydra.experiment.choose import choose
-from mae_hydra.experiment.complete import complete
 from mae_hydra.experiment.compose import compose_config
 from mae_hydra.experiment.construct import targets
 from mae_hydra.experiment.from_file import literal
 from mae_hydra.experiment.identify import configuration_of, overrides_of
-from mae_hydra.experiment.literal import resolved, restore
+from mae_hydra.experiment.interpolations import resolved, restore
 from mae_hydra.experiment.mistakes import explain
+from mae_hydra.experiment.newer import with_newer_arguments
 from mae_hydra.experiment.option_files import Tree, groups, option, paths
 from mae_hydra.experiment.places import with_places
 from mae_hydra.experiment.suggest import known_keys
@@ -131,7 +131,7 @@ def model_configuration(checkpoint: Checkpoint, words: Sequence[str] = ()) -> tu
     if words:
         found = recorded(checkpoint, words, MODEL_PARTS)
         return found.tree, found.notes
-    config, notes = complete(literal(record), ["model"])
+    config, notes = with_newer_arguments(literal(record), ["model"])
     return resolved(config), notes
 
 
@@ -199,7 +199,7 @@ def _on_top(
         OmegaConf.set_struct(config, True)
         ConfigLoaderImpl._apply_overrides_to_config(keys, config)
         OmegaConf.set_struct(config, False)
-        config, said = complete(config, parts, typed)
+        config, said = with_newer_arguments(config, parts, typed)
         made = resolved(config)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain(error, words, known=known_keys(config))) from error
