@@ -6,8 +6,8 @@ from pathlib import Path
 
 from mae_hydra.names import clean
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-_OF_THE_PLACE = (*_FULL, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG)
+FULL = (errno.ENOSPC, errno.EDQUOT)
+_OF_THE_PLACE = (*FULL, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG)
 
 
 class UserError(Exception):
@@ -33,7 +33,7 @@ def unwritable(error: BaseException, way_out: str) -> str | None:
         place = place.parent
     if place is not None and place.exists() and not os.access(place, os.R_OK):
         return f"{place} may not be read ({found.strerror})"
-    first = "make room, or " if found.errno in _FULL else ""
+    first = "make room, or " if found.errno in FULL else ""
     return f"cannot write {place or 'a file'}: {found.strerror}; {first}{way_out}"
 
 

@@ -57,8 +57,8 @@ def read_table(file: Path) -> dict[str, Any] | None:
     complaint = wrong_kind(content, KINDS.get(file.name, {}))
     if complaint is not None:
         raise UserError(f"{file} is not what a run writes ({complaint}); get it again, or remove it")
-    table: dict[str, Any] = content
-    return table
+    assert isinstance(content, dict)
+    return content
 
 
 def table_or_none(file: Path) -> dict[str, Any] | None:
