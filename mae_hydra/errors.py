@@ -4,8 +4,10 @@ import errno
 import os
 from pathlib import Path
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-_OF_THE_PLACE = (*_FULL, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG)
+from mae_hydra.names import clean
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+_OF_THE_PLACE = (*FULL, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG)
 
 
 class UserError(Exception):
@@ -31,12 +33,11 @@ def unwritable(error: BaseException, way_out: str) -> str | None:
         place = place.parent
     if place is not None and place.exists() and not os.access(place, os.R_OK):
         return f"{place} may not be read ({found.strerror})"
-    first = "make room, or " if found.errno in _FULL else ""
+    first = "make room, or " if found.errno in FULL else ""
     return f"cannot write {place or 'a file'}: {found.strerror}; {first}{way_out}"
 
 
 def short(text: object, most: int = 120) -> str:
     """As much of a text from a file as a sentence can carry, in characters that a terminal only shows."""
     cut = str(text)[: most + 1]
-    shown = "".join(letter if letter.isprintable() else "?" for letter in cut)
-    return shown if len(cut) <= most else f"{shown[:most]}…"
+    return clean(cut) if len(cut) <= most else f"{clean(cut[:most])}…"

@@ -4,6 +4,7 @@ A person may name any folder to write to, also one that holds work of theirs und
 """
 
 import json
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,16 +14,20 @@ from mae_hydra.errors import UserError
 class Owned:
     """The files that `command` has written below `folder`, listed in `.mae-hydra-<command>` there, one a line.
 
-    `trusted`: the folder is the command's own by its place, whatever is in it.
+    `trusted`: the folder is the command's own by its place, whatever is in it. The folder may come from anybody: what
+    its list names outside of it, also through a link, is not the command's. UserError where the list is a link, or no
+    file.
     """
 
     def __init__(self, folder: Path, command: str, *, trusted: bool = False) -> None:
         self.folder, self.command, self.trusted = folder, command, trusted
         self.path = folder / f".mae-hydra-{command}"
-        self._names: set[str] = set()
-        for line in self.path.read_bytes().splitlines() if self.path.is_file() else ():
-            with suppress(ValueError):  # torn by a kill: what it was to name has not been written
-                self._names.add(str(json.loads(line)))
+        if self.path.is_symlink() or (self.path.exists() and not self.path.is_file()):
+            raise UserError(
+                f"{self.path} is not the list that mae-hydra {command} writes; remove it, or give another folder"
+            )
+        listed = map(_listed, self.path.read_bytes().splitlines() if self.path.is_file() else ())
+        self._names = {name for name in listed if name is not None and _lies_in(folder, name)}
 
     def __contains__(self, path: Path) -> bool:
         return self._name(path) in self._names
@@ -50,7 +55,8 @@ class Owned:
         folders: set[Path] = set()
         for name in self._names:
             path = self.folder / name
-            path.unlink(missing_ok=True)
+            if os.path.lexists(path) and (path.is_symlink() or not path.is_dir()):  # a folder there is a person's
+                path.unlink()
             folders |= set(path.parents) - set(self.folder.parents) - {self.folder}
         for folder in sorted(folders, reverse=True):  # what lies deeper first
             with suppress(OSError):  # something else is in it, or it has gone
@@ -60,3 +66,20 @@ class Owned:
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.folder).as_posix()
+
+
+def _listed(line: bytes) -> str | None:
+    """The name on a line; None for one torn by a kill: what it was to name has not been written."""
+    try:
+        name = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return name if isinstance(name, str) else None
+
+
+def _lies_in(folder: Path, name: str) -> bool:
+    """Whether what a list calls `name` is below `folder` for certain, wherever links on the way lead."""
+    parts = Path(name).parts
+    if not parts or ".." in parts or Path(name).is_absolute() or "\0" in name:
+        return False
+    return (folder / name).parent.resolve().is_relative_to(folder.resolve())

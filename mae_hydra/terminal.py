@@ -16,6 +16,13 @@ def plain_console(**options: Any) -> "Console":
     return Console(**{"markup": False, "emoji": False, "highlight": False} | options)
 
 
+def watched() -> bool:
+    """Whether a progress bar is drawn: by the main process, where a person looks at a terminal."""
+    from mae_hydra.distributed import is_main  # which imports torch, and much that is said needs none
+
+    return is_main() and sys.stdout.isatty()
+
+
 class _Lasting:
     """A stream that lets go what cannot be written, and is otherwise the one that it stands for."""
 

@@ -1,5 +1,6 @@
 """Folders in which both a command and a person write."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -54,3 +55,54 @@ def test_two_processes_that_write_into_one_folder_both_keep_their_lists(tmp_path
     found = Owned(tmp_path, "test")
     assert all(tmp_path / f"{who}{number}" in found for who in ("first", "second") for number in range(5))
     assert tmp_path / "last" in found
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_list_that_somebody_else_wrote_removes_nothing_outside_of_its_folder(tmp_path):
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "thesis").write_text("mine")
+    folder = tmp_path / "folder"
+    written(folder, "a", "deep/b")
+    (folder / "link").symlink_to(precious)
+    (folder / "up").symlink_to("..")
+    before = tree(tmp_path / "precious")
+    names: list[object] = [
+        "../precious/thesis", str(precious / "thesis"), "link/thesis", "up/precious/thesis",
+        "deep/../../precious/thesis", "", ".", "..", "\0", "deep", 5, None, ["a"], {"a": 1}, "missing/thesis",
+        "a" * 5000,
+    ]  # fmt: skip
+    with open(folder / ".mae-hydra-test", "ab") as listing:
+        listing.write(b"".join(json.dumps(name).encode() + b"\n" for name in names) + b"[" * 100_000 + b"\n")
+    owned = Owned(folder, "test")
+    for path in (folder / "link" / "thesis", folder / "up" / "precious" / "thesis"):
+        with pytest.raises(UserError, match="it was not mae-hydra test that wrote it"):
+            owned.check(path)
+    owned.clear()
+    assert tree(precious) == before
+    assert tree(folder) == {".mae-hydra-test": b""}
+
+
+def test_a_folder_that_a_person_made_where_a_file_was_stays(tmp_path):
+    written(tmp_path, "a")
+    (tmp_path / "a").unlink()
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "mine").write_text("mine")
+    Owned(tmp_path, "test").clear()
+    assert (tmp_path / "a" / "mine").read_text() == "mine"
+
+
+def test_a_list_that_is_a_link_is_neither_read_nor_emptied(tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (tmp_path / "notes").write_text("mine")
+    for make in (lambda path: path.symlink_to(tmp_path / "notes"), Path.mkdir):
+        make(folder / ".mae-hydra-test")
+        with pytest.raises(UserError, match="not the list that mae-hydra test writes; remove it, or give another"):
+            Owned(folder, "test")
+        assert (tmp_path / "notes").read_text() == "mine"
+        if (folder / ".mae-hydra-test").is_symlink():
+            (folder / ".mae-hydra-test").unlink()

@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from mae_hydra.experiment.key_meaning import flatten
+from mae_hydra.experiment.key_meaning import flatten, meaning_of
 
-HOW = {"num_workers", "batch_size", "prefetch", "cache", "cache_gb", "max_bad_share", "every", "num_pictures"}
 ABSENT = "absent"
 
 
@@ -57,5 +56,5 @@ def _of_part(part: str, ours: Mapping[str, Any], theirs: Mapping[str, Any], same
     return {
         f"{part}.{name}": change
         for name, change in found.items()
-        if change.now != change.training and name.split(".")[-1] not in HOW | {"limit"}
+        if change.now != change.training and meaning_of(f"{part}.{name}").scores and name.split(".")[-1] != "limit"
     }

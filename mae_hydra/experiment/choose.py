@@ -7,9 +7,9 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from mae_hydra.experiment.changes import HOW, at, shown
-from mae_hydra.experiment.key_meaning import flatten
-from mae_hydra.experiment.literal import resolved
+from mae_hydra.experiment.changes import at, shown
+from mae_hydra.experiment.interpolations import resolved
+from mae_hydra.experiment.key_meaning import flatten, meaning_of
 from mae_hydra.experiment.option_files import UNSET, Tree
 
 OF_THE_MODEL = ("image_size", "channels", "mean", "std")  # of the data's keys: what the weights were made for
@@ -51,7 +51,10 @@ def _stays(
     kept = [
         f"{group}.{key} is {shown(before[key])} ({group}={name} says {shown(value)})"
         for key, value in flatten(said).items()
-        if key in before and before[key] != value and key.split(".")[-1] not in HOW and f"{group}.{key}" not in typed
+        if key in before
+        and before[key] != value
+        and meaning_of(f"{group}.{key}").scores
+        and f"{group}.{key}" not in typed
     ]
     return [f"as in training, because {why}: {', '.join(kept)}"] if kept else []
 

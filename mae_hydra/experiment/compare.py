@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.gather import Run, read_run
 from mae_hydra.experiment.key_meaning import flatten
-from mae_hydra.experiment.status import computed, read_json
+from mae_hydra.experiment.records import read_table
+from mae_hydra.experiment.status import computed
 
 COMPOSED = ("choices.", "config_")  # of environment.json: which option files the run was composed of
 FILES = {"git.json": "code", "environment.json": "machine", "data.json": "data", "parent.json": "began from"}
@@ -49,7 +50,7 @@ def _configuration(first: Run, second: Run) -> Iterator[Difference]:
 
 def _commands(first: Run, second: Run) -> Iterator[Difference]:
     """What was typed: it differs in where the runs went at least, and tells something where they differ in more."""
-    ours, theirs = (typed(read_json(run.directory / "environment.json") or {}) for run in (first, second))
+    ours, theirs = (typed(read_table(run.directory / "environment.json") or {}) for run in (first, second))
     if ours != theirs:
         yield Difference("typed", "command", ours, theirs)
 
@@ -57,12 +58,12 @@ def _commands(first: Run, second: Run) -> Iterator[Difference]:
 def typed(environment: Mapping[str, Any]) -> str | None:
     """The whole command line of a run as it may be typed again; None where it was not recorded."""
     words = environment.get("command")
-    return shlex.join(map(str, words)) if isinstance(words, list) and words else None
+    return shlex.join(words) if words else None
 
 
 def _files(first: Run, second: Run) -> Iterator[Difference]:
     for name, part in FILES.items():
-        ours, theirs = (flatten(_table(run.directory / name)) for run in (first, second))
+        ours, theirs = (flatten(read_table(run.directory / name) or {}) for run in (first, second))
         for key in sorted((ours.keys() | theirs.keys()) - ALWAYS_OTHERS):
             if ours.get(key) != theirs.get(key):
                 composed = name == "environment.json" and key.startswith(COMPOSED)
@@ -72,13 +73,6 @@ def _files(first: Run, second: Run) -> Iterator[Difference]:
     if changes[0] != changes[1]:
         lines = [f"{len(change.splitlines())} lines" for change in changes]
         yield Difference("code", "git.diff", *lines)
-
-
-def _table(file: Path) -> dict[str, Any]:
-    content = read_json(file)
-    if content is not None and not isinstance(content, dict):
-        raise UserError(f"{file} holds no table; get it again, or remove it")
-    return content or {}
 
 
 def _results(first: Run, second: Run) -> Iterator[Difference]:

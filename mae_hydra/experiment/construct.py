@@ -52,7 +52,11 @@ def evaluator_nodes(config: DictConfig) -> dict[str, DictConfig]:
     """The evaluators of a configuration. Where evaluation=none has taken them out, a preset's settings for them are not
     one; beside others, a node without a `_target_` is a mistake."""
     nodes = {str(name): node for name, node in config.evaluation.items()}
-    found = {name: node for name, node in nodes.items() if "_target_" in node}
+    found = {name: node for name, node in nodes.items() if isinstance(node, DictConfig) and "_target_" in node}
+    for name in [name for name, node in nodes.items() if not isinstance(node, DictConfig)]:
+        raise UserError(
+            f"evaluation.{name} is {short(nodes[name])}, and no evaluator; leave it out with ~evaluation.{name}"
+        )
     for name in nodes.keys() - found.keys() if found else ():
         raise UserError(f"evaluation.{name} has no _target_, which says what evaluates")
     return found

@@ -1,7 +1,6 @@
 """Evaluating a checkpoint on any data, with any inference: exact, resumable, over any number of processes."""
 
 import resource
-import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,10 +22,11 @@ from mae_hydra.experiment import entry
 from mae_hydra.experiment.evaluation_folder import Work, data_digest, look_back, tell, work_on
 from mae_hydra.experiment.evaluation_plan import Plan, default_folder, plan_evaluation
 from mae_hydra.experiment.evaluation_report import EvaluationReport, write_report
+from mae_hydra.experiment.interpolations import resolved
 from mae_hydra.experiment.labels import match_classes, named_by, say_doubts
-from mae_hydra.experiment.literal import resolved
 from mae_hydra.experiment.provenance import environment
 from mae_hydra.experiment.status import write_json
+from mae_hydra.terminal import watched
 
 LEFT_OUT = ("~model.", "~backbone.", "~head.")
 OF_THE_MODEL = ("data.mean=", "data.std=", "data.image_size=")  # what a released file may not tell
@@ -156,11 +156,6 @@ def _with_a_bar(batches: Iterable[Samples], total: int) -> Iterator[Samples]:
         for samples in batches:
             yield samples
             progress.advance(task, len(samples))
-
-
-def watched() -> bool:
-    """Whether a progress bar is drawn: by the main process, where a person looks at a terminal."""
-    return is_main() and sys.stdout.isatty()
 
 
 def _protocol(plan: Plan, data: ImageData, work: Mapping[str, Work], seconds: float, counted: int) -> dict[str, Any]:

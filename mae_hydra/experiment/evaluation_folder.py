@@ -14,6 +14,7 @@ from mae_hydra.distributed import barrier, broadcast_object, is_main
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.construct import complete, evaluator_nodes
 from mae_hydra.experiment.evaluation_plan import Plan
+from mae_hydra.experiment.records import table_or_none
 from mae_hydra.experiment.status import write_json
 from mae_hydra.types import OnFiles
 
@@ -43,7 +44,7 @@ def _all_stamps(data: ImageData) -> list[str]:
 
 def look_back(folder: Path, plan: Plan, work: Mapping[str, Work], data: ImageData) -> dict[str, Any] | None:
     """The results of an evaluation that is complete; UserError where the folder belongs to another one."""
-    known, results = (_content(folder / name) for name in ("fingerprint.json", "results.json"))
+    known, results = (table_or_none(folder / name) or {} for name in ("fingerprint.json", "results.json"))
     atomic.clear_leftovers(folder)  # of a call that was killed before it had written anything
     occupied = folder.is_dir() and any(folder.iterdir())
     barrier()  # nobody writes before everybody has looked
@@ -65,15 +66,6 @@ def look_back(folder: Path, plan: Plan, work: Mapping[str, Work], data: ImageDat
         write_json(folder / "fingerprint.json", mark)
     barrier()
     return None
-
-
-def _content(file: Path) -> dict[str, Any]:
-    """What a JSON file holds; nothing where it is not there, or damaged."""
-    try:
-        found = json.loads(file.read_bytes())
-    except (FileNotFoundError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def data_digest(work: Mapping[str, Work], data: ImageData) -> str:

@@ -14,6 +14,7 @@ from mae_hydra.experiment.changes import Change
 from mae_hydra.experiment.check import check
 from mae_hydra.experiment.construct import build, evaluator_nodes
 from mae_hydra.experiment.from_file import check_addresses
+from mae_hydra.experiment.key_meaning import meaning_of
 from mae_hydra.experiment.option_files import Tree
 from mae_hydra.experiment.provenance import sha256_of
 from mae_hydra.experiment.recorded import Recorded, recorded, targets_in
@@ -27,7 +28,6 @@ BY_TASK = {"segment": "segment", "classify": "classify", "pretrain": "pretrain"}
 WHOLE = "mae_hydra.inference.Whole"
 MEAN_IOU = "mae_hydra.evaluation.MeanIoU"
 SCENES = ("mae_hydra.data.scenes", "mae_hydra.data.scene_classes")
-HOW = ("num_workers", "batch_size", "prefetch", "cache", "cache_gb", "max_bad_share")
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def plan_evaluation(path: Path, words: Sequence[str], prefer: str, more: Sequenc
     `more`: folders with option files of one's own.
     """
     checkpoint = read_checkpoint(path, prefer="best" if prefer == "best" else "last")
-    # What this version does not know of a model (`complete`) may be left out.
+    # What this version does not know of a model (`newer`) may be left out.
     taken = [word for word in words if word.lstrip("+").split("=")[0].split(".")[0] in BY_THE_CHECKPOINT]
     if taken:
         key, _, value = taken[0].lstrip("+~").partition("=")
@@ -127,7 +127,7 @@ def _refuse_an_idle_size(found: Recorded) -> None:
     tree = found.tree
     at_their_own_size = all(node["_target_"] == MEAN_IOU for node in evaluator_nodes(found.config).values())
     drawn = str(tree["data"]["_target_"]).startswith(SCENES)  # at that size
-    follows = tree["data"]["image_size"] in (tree["inference"].get("crop"), tree["inference"].get("short"))
+    follows = tree["data"].get("image_size") in (tree["inference"].get("crop"), tree["inference"].get("short"))
     if found.record is not None and "data.image_size" in found.typed and at_their_own_size and not (drawn or follows):
         raise UserError(
             "data.image_size would change nothing here: it is what a training crops to, and mean IoU is of pictures at "
@@ -148,11 +148,11 @@ def _lift_limits(found: Recorded) -> dict[str, int]:
 
 
 def _fingerprint(tree: Tree, weights: str, part: str) -> str:
-    data = {name: value for name, value in tree["data"].items() if name not in HOW}
+    data = {name: value for name, value in tree["data"].items() if meaning_of(f"data.{name}").scores}
     if data.get("root"):  # two sets of the same layout are two evaluations
         data["root"] = str(Path(data["root"]).expanduser().resolve())
     evaluation = {
-        name: {key: value for key, value in node.items() if key not in (*HOW, "num_pictures", "every")}
+        name: {key: value for key, value in node.items() if meaning_of(f"evaluation.{name}.{key}").scores}
         for name, node in tree["evaluation"].items()
         if isinstance(node, dict)
     }

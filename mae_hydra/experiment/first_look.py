@@ -8,7 +8,7 @@ from mae_hydra.data import ImageData
 from mae_hydra.data.look_ahead import Seen, look_ahead
 from mae_hydra.distributed import broadcast_object, is_main
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.evaluate import watched
+from mae_hydra.terminal import watched
 
 MEMORY = ".looked_at"  # below the output root
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,22 +74,12 @@ def read_rows(file: Path, score: Sequence[str]) -> list[dict[str, Any]]:
     return rows
 
 
-def recorded_overrides(file: Path) -> list[str] | None:
-    """The overrides that a run was started with, from its overrides.yaml; None where that holds none.
-
-    UserError where one is not about the run but about Hydra, which would import and call what it names, or where one
-    calls a function: those that a person types are judged as theirs, a file's are not taken.
-    """
-    content = read_recorded(file)
-    if not isinstance(content, list):
-        return None
-    words = [str(each) for each in content]
-    check_overrides(words, str(file))
-    return words
-
-
 def check_overrides(words: Sequence[str], where: str) -> None:
-    """UserError unless each is an override of a run's own configuration. `where`: the file that they come from."""
+    """UserError unless each is an override of a run's own configuration. `where`: the file that they come from.
+
+    One about Hydra would have it import and call what it names, and one may call a function: those that a person types
+    are judged as theirs, a file's are not taken.
+    """
     for word in words:
         if word.startswith("-") or HYDRAS_OWN.search(word.partition("=")[0]) or CALLED.search(word):
             raise UserError(
@@ -108,13 +98,24 @@ def check_addresses(config: DictConfig, typed: Sequence[str], where: str) -> Non
             )
 
 
-def wrong_kind(content: Any, kinds: Mapping[str, tuple[type, ...]]) -> str | None:
-    """What is wrong with the values of a table read from a file, by the kinds that they must be of; None: nothing."""
+def wrong_kind(content: Any, kinds: Mapping[str, tuple[type, ...] | Callable[[Any], bool]]) -> str | None:
+    """What is wrong with the values of a table read from a file, by the kinds that they must be of; None: nothing.
+
+    `kinds`: by dotted key, the classes of a value or what tells whether it is right. A key may be missing.
+    """
     if not isinstance(content, dict):
         return "it holds no table"
-    for name, kind in kinds.items():
-        if name in content and (not isinstance(content[name], kind) or isinstance(content[name], bool)):
-            return f"its {name} is {short(repr(content[name]), 40)}"
+    for key, kind in kinds.items():
+        *above, last = key.split(".")
+        node: Any = content
+        for name in above:
+            node = node.get(name) if isinstance(node, dict) else None
+        if not isinstance(node, dict) or last not in node:
+            continue
+        value = node[last]
+        right = isinstance(value, kind) and not isinstance(value, bool) if isinstance(kind, tuple) else kind(value)
+        if not right:
+            return f"its {key} is {short(repr(value), 40)}"
     return None
 
 

@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +11,12 @@ import yaml
 
 from mae_hydra import atomic
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.from_file import read_recorded, wrong_kind
+from mae_hydra.experiment.records import read_table
 from mae_hydra.experiment.resolvers import unnamed
 from mae_hydra.experiment.status import read_status, write_json
-from mae_hydra.lines import of_a_step, read_lines
+from mae_hydra.lines import Lines, of_a_step, read_lines
 
 METRICS = "metrics.jsonl"
-
-NUMBER, OR_NUMBER, TEXT = (int, float), (int, float, type(None)), (str, type(None))
-STATUS = {
-    "value": OR_NUMBER, "start": OR_NUMBER, "end": OR_NUMBER, "error": TEXT, "overrides": (list,), "attempt": NUMBER,
-}  # fmt: skip
-CONFIG = {"checkpoint": (dict,), "name": TEXT, "task": TEXT, "model": (dict,), "data": (dict,), "optimizer": (dict,)}
 
 
 @dataclass(frozen=True)
@@ -73,33 +68,29 @@ class Run:
     def overrides(self) -> list[str]:
         return list(map(str, self.status["overrides"]))
 
+    @cached_property
+    def _lines(self) -> Lines:  # kept of the runs alone whose curves are asked for
+        return read_lines(self.directory / METRICS, of_a_step)
+
     def rows(self) -> list[dict[str, Any]]:
-        """The whole lines of its metrics.jsonl, as far as it has been written."""
-        return read_lines(self.directory / METRICS, of_a_step).rows
+        """The whole lines of its metrics.jsonl, as far as it had been written when they were first asked for."""
+        return self._lines.rows
 
     @property
     def damaged_lines(self) -> int:
         """How many lines of its metrics.jsonl cannot be read."""
-        return read_lines(self.directory / METRICS, of_a_step).damaged
+        return self._lines.damaged
 
 
 def read_run(directory: Path, *, stages: bool = True) -> Run | None:
     """The run in `directory`, or None where there is none; UserError where a file of it is not what a run writes."""
-    status = read_status(directory)
     file = directory / "status.json"
-    if status is None and not file.is_file():
+    if read_table(file) is None:
         return None
-    complaint = "it is not what a run writes" if status is None else wrong_kind(status, STATUS)
-    if status is None or complaint is not None:
-        raise UserError(f"{file} is not the status of a run ({complaint}); get it again, or remove it")
-    config: Any = None
-    if (directory / "config.yaml").is_file():
-        config = read_recorded(directory / "config.yaml")
-        complaint = wrong_kind(config, CONFIG)
-        if complaint is not None:
-            raise UserError(
-                f"{directory / 'config.yaml'} is not the configuration of a run ({complaint}); get it again"
-            )
+    status = read_status(directory)
+    if status is None:
+        raise UserError(f"{file} is not the status of a run: it tells no state; get it again, or remove it")
+    config = read_table(directory / "config.yaml")
     followed = {path.parent.name: _read_or_told(path.parent) for path in _statuses(directory) if stages}
     return Run(directory, status, config or {}, _latest(read_lines(directory / METRICS, of_a_step).rows), followed)
 

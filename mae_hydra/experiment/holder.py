@@ -24,7 +24,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from mae_hydra.errors import UserError
+from mae_hydra.errors import FULL, UserError
 
 BEAT = 10.0  # seconds between two heartbeats
 PATIENCE = 60.0  # seconds without one after which a holder on another machine counts as gone
@@ -164,7 +164,8 @@ def _lock(run_dir: Path) -> int:
 
 
 def _unwritable(run_dir: Path, error: OSError) -> UserError:
-    return UserError(f"{run_dir} cannot be written to ({error.strerror}); make room there, or use another directory")
+    room = "make room there, or " if error.errno in FULL else ""
+    return UserError(f"{run_dir} cannot be written to ({error.strerror}); {room}use another directory")
 
 
 def _claim(run_dir: Path) -> int:

@@ -21,15 +21,20 @@ class Decides(Enum):
 
 @dataclass(frozen=True)
 class Meaning:
-    """`names_job`: a word for it is a part of the name of a sweep's job. `inherited`: it holds for `then` as well."""
+    """`names_job`: a word for it is a part of the name of a sweep's job. `inherited`: it holds for `then` as well.
+
+    `scores`: with another value an evaluation of the same weights may give other numbers.
+    """
 
     decides: Decides
     names_job: bool = True
     inherited: bool = False
+    scores: bool = True
 
 
 _WEIGHTS, _SCORES, _RUNNING = Meaning(Decides.WEIGHTS), Meaning(Decides.SCORES), Meaning(Decides.RUNNING)
 _PLACE = Meaning(Decides.PLACE, names_job=False)
+_HOW = Meaning(Decides.RUNNING, scores=False)
 
 # Of the rows that match, the one with the most names counts; "*" is any name, and a row holds for all keys below it.
 # What no row of its own sets free decides the weights.
@@ -56,16 +61,18 @@ TABLE: dict[str, Meaning] = {
     "schedule": _WEIGHTS,
     "data": _WEIGHTS,
     "data.root": Meaning(Decides.PLACE),  # what lies there is compared itself
-    "data.num_workers": _RUNNING,
-    "data.prefetch": _RUNNING,
-    "data.cache": _RUNNING,
-    "data.cache_gb": _RUNNING,
+    "data.batch_size": Meaning(Decides.WEIGHTS, scores=False),
+    "data.max_bad_share": Meaning(Decides.WEIGHTS, scores=False),
+    "data.num_workers": _HOW,
+    "data.prefetch": _HOW,
+    "data.cache": _HOW,
+    "data.cache_gb": _HOW,
     "inference": _SCORES,
     "evaluation": _SCORES,
-    "evaluation.*.every": _RUNNING,
-    "evaluation.*.batch_size": _RUNNING,
-    "evaluation.*.num_workers": _RUNNING,
-    "evaluation.*.num_pictures": _RUNNING,
+    "evaluation.*.every": _HOW,
+    "evaluation.*.batch_size": _HOW,
+    "evaluation.*.num_workers": _HOW,
+    "evaluation.*.num_pictures": _HOW,
     "checkpoint": _RUNNING,
     "checkpoint.monitor": _SCORES,
     "checkpoint.mode": _SCORES,

@@ -23,7 +23,6 @@ from mae_hydra.errors import UserError
 from mae_hydra.evaluation.pictures import as_rgb, channels_last
 from mae_hydra.experiment import entry
 from mae_hydra.experiment.construct import build
-from mae_hydra.experiment.evaluate import watched
 from mae_hydra.experiment.predict_classes import COMMAND, Classes
 from mae_hydra.experiment.predict_labels import LabelFiles
 from mae_hydra.experiment.recorded import recorded
@@ -33,6 +32,7 @@ from mae_hydra.inference import MultiscaleFlip, Reconstruct
 from mae_hydra.models import MAE, Classifier, PatchSegmenter, UPerNet
 from mae_hydra.names import file_part
 from mae_hydra.owned import Owned
+from mae_hydra.terminal import watched
 from mae_hydra.weights import Checkpoint, read_checkpoint
 
 OPACITY = 0.6
@@ -93,7 +93,7 @@ def predict(path: Path, words: Sequence[str], options: Options) -> Outcome:
         raise UserError(f"{path} holds an encoder alone; predict takes a UPerNet, a classifier or a masked autoencoder")
     missing = _missing(writer, pictures, options)
     settled = _settled(options, checkpoint, model.encoder.in_chans, [file for file, _ in pictures])
-    for note in (*notes, *settled.notes):
+    for note in (*notes, *writer.notes, *settled.notes):
         print(note, flush=True)
     written: list[Path] = []
     failed: list[tuple[Path, str]] = []
@@ -129,12 +129,16 @@ def _refuse_options(options: Options, path: Path, held: str, names: Sequence[str
 
 class _Segmentations:
     """labels/<name>.png (indexed by class) with labels/classes.json, overlays/<name>.png, and where asked for
-    probabilities/<name>.npz."""
+    probabilities/<name>.npz.
+
+    `notes`: what a person should know, in what way pictures are looked at otherwise than in training among it.
+    """
 
     def __init__(self, model: UPerNet | PatchSegmenter, checkpoint: Checkpoint, path: Path, options: Options) -> None:
         _refuse_options(options, path, "a UPerNet", ("mask_ratios", "seeds"))
         self.model, self.options, self.owned = model, options, Owned(options.out, COMMAND)
         found = recorded(checkpoint, [f"inference={options.inference or 'slide'}"], ("inference",))
+        self.notes = [*found.notes, *(f"{key} is {change}" for key, change in found.changes().items())]
         self.inference: Any = build(found.config.inference, "inference", origin=found.origin("inference"))
         if isinstance(self.inference, Reconstruct):
             raise UserError("a UPerNet takes --inference slide, whole or multiscale_flip, got reconstruct")
@@ -195,6 +199,8 @@ class _Segmentations:
 
 class _Reconstructions:
     """panels/<name>.png: a row for every seed; the picture, then masked and predicted at every mask ratio."""
+
+    notes: Sequence[str] = ()
 
     def __init__(self, model: MAE, path: Path, options: Options) -> None:
         _refuse_options(options, path, "a masked autoencoder", ("inference", "probabilities", "as_stored"))

@@ -1,6 +1,7 @@
 """What a classifier says of pictures."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -19,6 +20,8 @@ MOST_LIKELY = 5
 
 class Classes:
     """classes/<name>.json: the most likely classes and their probabilities, of the centre that evaluation looks at."""
+
+    notes: Sequence[str] = ()
 
     def __init__(self, model: Classifier, checkpoint: Checkpoint, out: Path) -> None:
         self.model, self.out, self.owned = model, out, Owned(out, COMMAND)

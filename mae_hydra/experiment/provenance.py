@@ -16,7 +16,8 @@ from hydra.core.hydra_config import HydraConfig
 from mae_hydra import atomic
 from mae_hydra.data import ImageData, ImageSet, Listed
 from mae_hydra.experiment.own_options import own_sources
-from mae_hydra.experiment.status import read_json, write_json
+from mae_hydra.experiment.records import read_table, table_or_none
+from mae_hydra.experiment.status import write_json
 from mae_hydra.weights import Checkpoint
 
 # Of the environment: what decides where data lie, what may be built, and how torch runs. Never a key or a password.
@@ -36,11 +37,11 @@ def write_provenance(run_dir: Path) -> None:
 
 def changed_code(run_dir: Path) -> str | None:
     """How the code has changed since `run_dir` was trained, in words; None where it has not, or cannot be known."""
-    then, now = read_json(run_dir / "git.json"), git_state()
-    if not then or then["commit"] is None or now["commit"] is None:
+    then, now = (table_or_none(run_dir / "git.json") or {}).get("commit"), git_state()["commit"]
+    if then is None or now is None:
         return None
-    if then["commit"] != now["commit"]:
-        return f"commit {then['commit'][:9]} then, {now['commit'][:9]} now"
+    if then != now:
+        return f"commit {then[:9]} then, {now[:9]} now"
     diff = run_dir / "git.diff"
     before = diff.read_text(errors="replace") if diff.is_file() else ""
     return None if before == (_git("diff", "HEAD") or "") else "uncommitted changes then and now differ"
@@ -52,15 +53,15 @@ def origin_of(run_dir: Path, data: ImageData, seed: int) -> dict[str, Any]:
     Code, machine and that file are what `run_dir` has of them.
     """
     return {
-        "git": read_json(run_dir / "git.json"),
-        "environment": read_json(run_dir / "environment.json"),
+        "git": read_table(run_dir / "git.json"),
+        "environment": read_table(run_dir / "environment.json"),
         "seed": seed,
         "data": {
             "train": _split(data.train),
             "validation": _split(data.validation),
             "range": data.pixel_range and data.pixel_range.pairs(),
         },
-        "parent": read_json(run_dir / "parent.json"),
+        "parent": read_table(run_dir / "parent.json"),
     }
 
 

@@ -2,8 +2,8 @@
 
 A value that no new word reaches, directly or through an interpolation, is exactly the recorded one, whatever today's
 option files say. They are asked for three things only: the node of a group that is chosen anew; which values follow
-another one (`literal.restore`); and an argument that is newer than the record (`complete`). What a file says is text:
-no interpolation in it is resolved.
+another one (`interpolations.restore`); and an argument that is newer than the record (`newer`). What a file says is a
+text: no interpolation in it is resolved.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,13 +23,13 @@ from mae_hydra.experiment import resolvers
 from mae_hydra.experiment.changes import Change, at, changes
 from mae_hydra.experiment.check import GROUPS, check
 from mae_hydra.experiment.choose import choose
-from mae_hydra.experiment.complete import complete
 from mae_hydra.experiment.compose import compose_config
 from mae_hydra.experiment.construct import targets
 from mae_hydra.experiment.from_file import literal
 from mae_hydra.experiment.identify import configuration_of, overrides_of
-from mae_hydra.experiment.literal import resolved, restore
+from mae_hydra.experiment.interpolations import resolved, restore
 from mae_hydra.experiment.mistakes import explain
+from mae_hydra.experiment.newer import with_newer_arguments
 from mae_hydra.experiment.option_files import Tree, groups, option, paths
 from mae_hydra.experiment.places import with_places
 from mae_hydra.experiment.suggest import known_keys
@@ -38,6 +38,7 @@ from mae_hydra.weights import Checkpoint, read_checkpoint
 
 MODEL_PARTS = ("backbone", "head", "model")
 ALL_PARTS = tuple(group for group in GROUPS if group not in ("logger", "paths"))
+BUILT = ("data", "engine")  # of every run; a classifier has no inference
 OF_A_TRAINING = ("experiment", "sweep", "debug")
 
 
@@ -75,20 +76,51 @@ def recorded(
     """The configuration of `checkpoint` with `words`, as they are typed, on top.
 
     `parts`: what of it will be built, and has to fit this version. `more`: folders with option files of one's own.
-    UserError where a word makes no sense, or the record has arguments that this version does not know.
+    UserError where a word makes no sense, or the record lacks a part or has arguments that this version does not know.
     """
     record = checkpoint.meta.get("config")
-    if record and all(part in record for part in parts):  # otherwise it is of a model alone
-        record, notes = with_places(record, checkpoint.path)
+    if record and not of_a_model_alone(record):
+        placed, notes = with_places(record, checkpoint.path)
+        chosen = _read(words, more)[0]
         for part in parts:
-            if not isinstance(record[part], Mapping):
-                raise UserError(f"{checkpoint.path} carries a {part} that is no configuration; it is damaged")
-        found = _on_top(literal(record), words, choices_of(checkpoint), parts, more)
+            if not isinstance(placed.setdefault(part, {} if part in chosen else None), Mapping):
+                raise UserError(_not_carried(part, record, checkpoint.path))
+        found = _on_top(literal(placed), words, choices_of(checkpoint), parts, more)
+        _refuse_what_is_not_said(found, parts, checkpoint.path)
         _judge(found, parts, checkpoint.path)
-        return replace(found, notes=[*notes, *found.notes])
+        # What lies elsewhere than in training is a change too, also where the run's own file says so.
+        return replace(found, record=resolved(literal(record)), notes=[*notes, *found.notes])
     composed = compose_config(overrides_of(checkpoint, words))
     composed.data.batch_size = 1  # pictures of any size
     return replace(_on_top(composed, words, {}, parts, more, restoring=False), record=None)
+
+
+def of_a_model_alone(record: Mapping[str, Any]) -> bool:
+    """Whether a recorded configuration tells of nothing but the model, as one that was told from weights does."""
+    return not any(group in record for group in GROUPS if group not in MODEL_PARTS)
+
+
+def _not_carried(part: str, record: Mapping[str, Any], path: Path) -> str:
+    if part in record:
+        return f"{path} carries a {part} that is no configuration; it is damaged"
+    return (
+        f"{path} carries a configuration without {part}, and what that was cannot be told; choose it anew "
+        f"({part}=<option>), or get the checkpoint again"
+    )
+
+
+def _refuse_what_is_not_said(found: Recorded, parts: Sequence[str], path: Path) -> None:
+    """UserError where a value is still to be given, or a part does not tell what it is."""
+    missing = sorted(key for key in OmegaConf.missing_keys(found.config) if key.partition(".")[0] in parts)
+    if missing:
+        raise UserError(f"{', '.join(missing)} must be given a value, e.g. {missing[0]}=…")
+    for part in parts:
+        node = found.tree[part]
+        if "_target_" not in node and (part in BUILT or (part == "inference" and node)):
+            raise UserError(
+                f"{path} carries a {part} without a _target_, which says what it is; choose it anew "
+                f"({part}=<option>), or get the checkpoint again"
+            )
 
 
 def model_configuration(checkpoint: Checkpoint, words: Sequence[str] = ()) -> tuple[Tree, list[str]]:
@@ -99,7 +131,7 @@ def model_configuration(checkpoint: Checkpoint, words: Sequence[str] = ()) -> tu
     if words:
         found = recorded(checkpoint, words, MODEL_PARTS)
         return found.tree, found.notes
-    config, notes = complete(literal(record), ["model"])
+    config, notes = with_newer_arguments(literal(record), ["model"])
     return resolved(config), notes
 
 
@@ -167,7 +199,7 @@ def _on_top(
         OmegaConf.set_struct(config, True)
         ConfigLoaderImpl._apply_overrides_to_config(keys, config)
         OmegaConf.set_struct(config, False)
-        config, said = complete(config, parts, typed)
+        config, said = with_newer_arguments(config, parts, typed)
         made = resolved(config)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain(error, words, known=known_keys(config))) from error

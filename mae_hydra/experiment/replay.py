@@ -23,7 +23,7 @@ from mae_hydra.experiment.processes import run_in_processes
 from mae_hydra.experiment.replay_step import take_again
 from mae_hydra.experiment.resuming import refuse_foreign
 from mae_hydra.experiment.same_run import read_told, recorded_config, same_weights, saved_steps
-from mae_hydra.experiment.steps_taken import metrics_of, start_of
+from mae_hydra.experiment.steps_taken import metrics_of, processes_of, start_of
 
 STEP = re.compile(r"step=(\d+)")
 
@@ -53,7 +53,7 @@ def replay(run_dir: Path, words: Sequence[str]) -> Path:
             f"step {step} is computed from the initial weights, and {config['init_from']} is not the file that the run "
             "began from; give it with init_from="
         )
-    processes = int(start.get("processes", 1))
+    processes = processes_of(start, run_dir)
     told: dict[str, Any] = {
         "step": step,
         "checkpoint": None if beginning.checkpoint is None else str(beginning.checkpoint.absolute()),

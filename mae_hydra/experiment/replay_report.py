@@ -10,18 +10,19 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig
 from PIL import Image
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from mae_hydra import atomic
 from mae_hydra.data import ImageData
 from mae_hydra.evaluation.pictures import CELL, OPACITY, as_rgb
+from mae_hydra.experiment.records import table_or_none
 from mae_hydra.experiment.replayed import Found, Shown
-from mae_hydra.experiment.status import read_json, write_json
+from mae_hydra.experiment.status import write_json
 from mae_hydra.experiment.steps_taken import recorded_loss
 from mae_hydra.figures import fit, legend_of, overlay, sheet
 from mae_hydra.figures.gallery import gallery
+from mae_hydra.names import clean
+from mae_hydra.terminal import plain_console
 
 HIDDEN_GREY = 127
 A_ROW = 4  # pictures
@@ -119,15 +120,15 @@ def _views(image: Shown, data: ImageData) -> list[np.ndarray]:
 
 
 def _caption(image: Shown, data: ImageData) -> str:
-    return data.class_names[image.labels] if isinstance(image.labels, int) else image.name
+    return data.class_names[image.labels] if isinstance(image.labels, int) else clean(image.name)
 
 
 def _show(found: Found, step: int, recorded: float | None, matches: bool | None, folder: Path) -> None:
-    console = Console(highlight=False)
+    console = plain_console()
     says = {True: "the same bits as in metrics.jsonl", False: f"metrics.jsonl has {recorded!r}", None: ""}[matches]
     finite = "" if math.isfinite(found.grad_norm) else ", not finite: the step changed nothing"
     line = f"step {step}: loss {found.means['loss']!r}" + (f" ({says})" if says else "")
-    console.print(f"{line}, gradient norm {_short(found.grad_norm)}{finite}", markup=False, soft_wrap=True)
+    console.print(f"{line}, gradient norm {_short(found.grad_norm)}{finite}", soft_wrap=True)
     table = Table()
     for column in ("depth", "tensors", "gradient norm"):
         table.add_column(column, justify="right")
@@ -137,9 +138,9 @@ def _show(found: Found, step: int, recorded: float | None, matches: bool | None,
     told = [image for image in found.images if image.loss is not None]
     told.sort(key=lambda image: -image.loss if math.isfinite(image.loss) else -math.inf)  # type: ignore[operator,arg-type]
     for image in told[:3]:
-        line = f"loss {_short(image.loss)}  image {image.index}  {image.name}"  # type: ignore[arg-type]
-        console.print(Text(line), soft_wrap=True)
-    console.print(f"{folder}: batch.png, samples.json, step.json", markup=False, soft_wrap=True)
+        line = f"loss {_short(image.loss)}  image {image.index}  {clean(image.name)}"  # type: ignore[arg-type]
+        console.print(line, soft_wrap=True)
+    console.print(f"{clean(folder)}: batch.png, samples.json, step.json", soft_wrap=True)
 
 
 def _explain(recorded: float | None, run_dir: Path, start: Mapping[str, Any], config: DictConfig) -> None:
@@ -149,7 +150,7 @@ def _explain(recorded: float | None, run_dir: Path, start: Mapping[str, Any], co
         return
     import torch
 
-    then = (read_json(run_dir / "environment.json") or {}).get("packages", {}).get("torch")
+    then = (table_or_none(run_dir / "environment.json") or {}).get("packages", {}).get("torch")
     reasons = []
     if then != torch.__version__:
         reasons.append(f"torch {then} then, {torch.__version__} now")

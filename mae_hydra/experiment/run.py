@@ -70,8 +70,9 @@ def run(config: DictConfig, plain: Mapping[str, Any], run_dir: Path, *, telling:
             results = _train(config, plain, run_dir, data, settings)
         except Exception as error:
             if telling and not is_main():
-                (run_dir / f"error.rank{rank()}.txt").write_text(traceback.format_exc())
-                print(f"error in process {rank()}: {error}", file=sys.stderr)
+                print(f"error in process {rank()}: {error}", file=sys.stderr)  # first: the disk may be full
+                with suppress(OSError):
+                    (run_dir / f"error.rank{rank()}.txt").write_text(traceback.format_exc())
             raise
     return results.get(config.checkpoint.monitor, math.nan)
 

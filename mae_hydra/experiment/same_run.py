@@ -14,10 +14,11 @@ from omegaconf import DictConfig
 
 from mae_hydra.data import Comparable, ImageData, ImageSet
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.from_file import literal, read_json, read_recorded
+from mae_hydra.experiment.from_file import literal, read_recorded, wrong_kind
 from mae_hydra.experiment.holder import Refused
 from mae_hydra.experiment.key_meaning import Decides, differences, told
 from mae_hydra.experiment.provenance import parent_of
+from mae_hydra.experiment.records import DATA, table_or_none
 from mae_hydra.weights import read_checkpoint
 
 
@@ -56,7 +57,7 @@ def what_was_trained(run_dir: Path) -> Trained | None:
     data = origin.get("data") if isinstance(origin, dict) else None
     return Trained(
         _bounded(newest.get("config")) or recorded_config(run_dir),
-        data if isinstance(data, dict) else _json(run_dir / "data.json"),
+        data if wrong_kind(data, DATA) is None else table_or_none(run_dir / "data.json"),
     )
 
 
@@ -74,14 +75,6 @@ def _bounded(config: Any) -> Mapping[str, Any] | None:
         return config if isinstance(config, dict) and config and literal(config) else None
     except ValueError:
         return None
-
-
-def _json(path: Path) -> dict[str, Any] | None:
-    try:
-        content = read_json(path)
-    except UserError:
-        return None
-    return content if isinstance(content, dict) else None
 
 
 def refuse_another(run_dir: Path, config: Mapping[str, Any], trained: Trained) -> None:
@@ -184,14 +177,14 @@ def differ(before: Mapping[str, Any], now: Mapping[str, Any], split: str) -> boo
     return any(ours[key] != theirs[key] for key in known)
 
 
-def _images(facts: Mapping[str, Any], split: str) -> tuple[int, str]:
-    root = facts.get("root")
-    return facts[split]["images"], "" if root is None else f" in {root}"
+def _images(facts: Mapping[str, Any], split: str) -> tuple[int | str, str]:
+    root, count = facts.get("root"), facts[split].get("images")
+    return "other" if count is None else count, "" if root is None else f" in {root}"
 
 
 def same_weights(run_dir: Path, path: object) -> bool:
     """Whether a file is, by another name, the one that the run began from."""
-    parent = _json(run_dir / "parent.json")
+    parent = table_or_none(run_dir / "parent.json")
     if parent is None or not isinstance(path, str):
         return False
     try:

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from mae_hydra import atomic
-from mae_hydra.experiment import from_file
 from mae_hydra.experiment.holder import is_held
 from mae_hydra.experiment.key_meaning import Decides, deciding
+from mae_hydra.experiment.records import table_or_none
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -25,11 +25,6 @@ def write_json(path: Path, content: Any) -> None:
     with atomic.writing(path) as temporary, open(temporary, "w") as file:
         json.dump(_finite(content), file, indent=2, default=str, allow_nan=False)
         file.write("\n")
-
-
-def read_json(path: Path) -> Any:
-    """What a file holds, or None where there is none; UserError where it cannot be read."""
-    return from_file.read_json(path)
 
 
 def _finite(content: Any) -> Any:
@@ -45,11 +40,8 @@ def read_status(run_dir: Path) -> dict[str, Any] | None:
 
     A `running` whose process is gone reads as `interrupted`.
     """
-    try:
-        status = json.loads((run_dir / "status.json").read_text())
-    except (OSError, ValueError, RecursionError):  # none, half of one, or something else
-        return None
-    if not isinstance(status, dict) or not isinstance(status.get("state"), str):
+    status = table_or_none(run_dir / "status.json")
+    if status is None or "state" not in status:
         return None
     status = dict.fromkeys(("value", "error", "start", "end")) | {"overrides": []} | status
     if status["state"] == "running" and not is_held(run_dir):

@@ -7,18 +7,29 @@ checkpoint that it goes on from.
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+import os
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mae_hydra.distributed import world_size
+from mae_hydra.distributed import is_main, world_size
 from mae_hydra.engine import Settings
+from mae_hydra.errors import UserError
+from mae_hydra.experiment.from_file import wrong_kind
+from mae_hydra.lines import GrowingFile, of_a_step, read_lines
+
+MOST = {"processes": 1 << 16, "threads": 1 << 10}  # of one start
+A_FEW = 8  # processes that any machine bears
 
 
 def note_start(run_dir: Path, step: int, settings: Settings, facts: Mapping[str, Any]) -> None:
-    """Add the line of this start, which goes on after `step` finished steps with the images of `facts`."""
+    """Add the line of this start, which goes on after `step` finished steps with the images of `facts`.
+
+    OSError where the disk does not take it: a step that nobody can tell the start of cannot be taken again.
+    """
     line = {
         "step": step,
         "processes": world_size(),
@@ -26,19 +37,44 @@ def note_start(run_dir: Path, step: int, settings: Settings, facts: Mapping[str,
         "device": settings.torch_device.type,
         "data": {key: facts[key] for key in ("root", "steps_per_epoch", "train")},
     }
-    with open(run_dir / "starts.jsonl", "a") as file:
-        file.write(json.dumps(line) + "\n")
+    file = GrowingFile.behind(run_dir / "starts.jsonl")  # over what a kill has left of a line, not beside it
+    file.add(json.dumps(line).encode() + b"\n")
+    if file.error is not None:
+        raise file.error
 
 
 def start_of(run_dir: Path, step: int) -> dict[str, Any] | None:
-    """The start that computed the update after which `step` steps were finished; None where none is noted."""
-    starts = [line for line in _lines(run_dir / "starts.jsonl") if line["step"] < step]
+    """The start that computed the update after which `step` steps were finished; None where none is noted.
+
+    Lines that cannot be read are said: one of them may have told of it.
+    """
+    found = read_lines(run_dir / "starts.jsonl", _of_a_start)
+    if found.damaged and is_main():
+        print(
+            f"warning: {found.damaged} damaged line(s) of {run_dir / 'starts.jsonl'} are left out; the start that "
+            "computed this step may be another one",
+            file=sys.stderr,
+        )
+    starts = [line for line in found.rows if line["step"] < step]
     return starts[-1] if starts else None
+
+
+def processes_of(start: Mapping[str, Any], run_dir: Path) -> int:
+    """By how many processes a start computed. UserError where they are more than are started because a file says so."""
+    count = int(start.get("processes", 1))
+    most = max(A_FEW, os.cpu_count() or 1, torch.cuda.device_count())
+    if count > most and world_size() == 1:
+        raise UserError(
+            f"{run_dir / 'starts.jsonl'} tells of {count} processes, and more than {most} are not started on this "
+            f"machine because a file says so; where that is right, start them: torchrun --nproc-per-node={count} -m "
+            f"mae_hydra replay {run_dir} step=…"
+        )
+    return count
 
 
 def metrics_of(run_dir: Path) -> list[dict[str, Any]]:
     """The lines of metrics.jsonl that can be read."""
-    return list(_lines(run_dir / "metrics.jsonl"))
+    return read_lines(run_dir / "metrics.jsonl", lambda row: _counts(row) and of_a_step(row)).rows
 
 
 def recorded_loss(run_dir: Path, step: int) -> float | None:
@@ -55,12 +91,13 @@ def recorded_loss(run_dir: Path, step: int) -> float | None:
     return None
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a file that tell of a step; one that a kill has torn tells of none."""
-    for text in path.read_text(errors="replace").splitlines() if path.is_file() else ():
-        try:
-            line = json.loads(text)
-        except ValueError:
-            continue
-        if isinstance(line, dict) and isinstance(line.get("step"), int):
-            yield line
+def _counts(row: Mapping[str, Any]) -> bool:
+    step = row.get("step")
+    return isinstance(step, int) and not isinstance(step, bool) and step >= 0
+
+
+def _of_a_start(row: dict[str, Any]) -> bool:
+    """Whether `row` is what `note_start` writes; older versions told less."""
+    kinds = {"processes": (int,), "threads": (int,), "device": (str,), "data": (dict,)}
+    numbers = [(name, row[name]) for name in MOST if name in row]
+    return _counts(row) and wrong_kind(row, kinds) is None and all(1 <= value <= MOST[name] for name, value in numbers)

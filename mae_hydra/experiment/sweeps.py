@@ -58,7 +58,8 @@ def finish() -> bool:
     try:
         write_table(rows, sweep_dir)
     except OSError as error:
-        print(f"warning: {unwritable(error, 'the table is only shown')}", file=sys.stderr)
+        why = unwritable(error, "the table is only shown") or f"the table is only shown, not written: {error}"
+        print(f"warning: {why}", file=sys.stderr)
     swept = dict.fromkeys([*(config.hydra.sweeper.params or ()), *varying(runs)])
     show(rows, sweep_dir, list(columns(runs)), list(swept))
     failed = {row["job"] for row in rows if "failed" in row["state"]}

@@ -1,5 +1,6 @@
 """The page of one run: what it found, how it went, and where it came from."""
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ from PIL import Image
 
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.compare import typed
-from mae_hydra.experiment.from_file import read_json, read_rows, wrong_kind
+from mae_hydra.experiment.from_file import read_rows
 from mae_hydra.experiment.gather import Run, error_of, state_of, values_of
+from mae_hydra.experiment.records import read_table
 from mae_hydra.figures import Panel, class_bars, curves, series_of
 from mae_hydra.report.page import Page, code, duration, pairs, shown, table
 
@@ -49,21 +51,21 @@ def run_page(page: Page, run: Run) -> None:
 def command_of(run: Run) -> str:
     """What starts the same run again; of a job of a sweep file, the sweep of this one job."""
     swept = any(override.lstrip("+").startswith("sweep=") for override in run.overrides)
-    folders = _json(run.directory / "environment.json").get("config_folders") or []
+    folders = (read_table(run.directory / "environment.json") or {}).get("config_folders", [])
     own = [word for folder in folders for word in ("--config-dir", folder)]
-    return " ".join(["python train.py", *(["-m"] if swept else []), *map(_quoted, [*own, *run.overrides])])
+    return shlex.join(["python", "train.py", *(["-m"] if swept else []), *own, *run.overrides])
 
 
 def provenance(run: Run) -> list[Markup]:
     """Machine, packages, code and configuration, as they were recorded."""
-    environment, git = _json(run.directory / "environment.json"), _json(run.directory / "git.json")
+    names = ("environment.json", "git.json", "data.json", "parent.json")
+    environment, git, data, parent = (read_table(run.directory / name) or {} for name in names)
     facts = {name: environment.get(name) for name in ("host", "platform", "python", "cpus")}
     facts |= {"accelerators": ", ".join(map(str, environment.get("accelerators", []))) or "none"}
     facts |= {"commit": git.get("commit"), "branch": git.get("branch"), "changed since the commit": git.get("dirty")}
-    data = _json(run.directory / "data.json")
     for split, known in ((split, data[split]) for split in ("train", "validation") if split in data):
         facts[f"{split} images"] = f"{known.get('images')}, listing {known.get('listing')}"
-    facts["began from"] = _one_line(_json(run.directory / "parent.json"))
+    facts["began from"] = _one_line(parent)
     facts |= {"command": typed(environment), "started in": environment.get("folder")}
     facts |= {"own option files": ", ".join(map(str, environment.get("config_folders") or [])) or None}
     facts |= {f"${name}": value for name, value in environment.get("variables", {}).items()}
@@ -112,18 +114,5 @@ def _classes(page: Page, run: Run) -> list[Markup]:
     return [page.chart(bars, "classes"), Markup("<details><summary>as a table</summary>{}</details>").format(listing)]
 
 
-def _json(path: Path) -> dict[str, Any]:
-    found = read_json(path) or {}
-    parts: dict[str, tuple[type, ...]] = dict.fromkeys(("packages", "train", "validation"), (dict,))
-    complaint = wrong_kind(found, parts | {"accelerators": (list,)})
-    if complaint is not None:
-        raise UserError(f"{path} is not what a run writes ({complaint}); get it again, or remove it")
-    return found
-
-
 def _one_line(values: Mapping[str, Any]) -> str | None:
     return ", ".join(f"{name} {value}" for name, value in values.items()) or None
-
-
-def _quoted(word: str) -> str:
-    return f"'{word}'" if any(letter in word for letter in " [](){}'\"*$&;|<>") and "'" not in word else word

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from mae_hydra.experiment.from_file import read_json
 from mae_hydra.experiment.gather import (
     Run,
     columns,
@@ -21,6 +20,7 @@ from mae_hydra.experiment.gather import (
     varying,
     write_table,
 )
+from mae_hydra.experiment.records import table_or_none
 from mae_hydra.figures import Marginal, Panel, curves, heat_map, marginals, parallel_coordinates, series_of, sheet
 from mae_hydra.report.page import Page, code, duration, shown, table
 from mae_hydra.report.run_page import command_of, provenance, read_pixels
@@ -220,8 +220,7 @@ def _provenance(runs: Sequence[Run]) -> list[Markup | str]:
 
 
 def _commit(run: Run) -> Any:
-    found = read_json(run.directory / "git.json")
-    return found.get("commit") if isinstance(found, dict) else None
+    return (table_or_none(run.directory / "git.json") or {}).get("commit")
 
 
 def _plain(key: str) -> str:

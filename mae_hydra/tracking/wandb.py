@@ -155,8 +155,10 @@ class Wandb:
 
 def _parent(run_dir: Path) -> dict[str, Any] | None:
     """What parent.json says: the file that the run began from, and its digest."""
-    path = run_dir / "parent.json"
-    found = json.loads(path.read_text()) if path.is_file() else None
+    try:
+        found = json.loads((run_dir / "parent.json").read_bytes())
+    except (OSError, ValueError, RecursionError):  # none, or somebody else's: nothing that could stop a training
+        return None
     return found if isinstance(found, dict) else None
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mae_hydra.experiment import provenance
-from mae_hydra.experiment.status import read_json
+from mae_hydra.experiment.from_file import read_json
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """What is done with a checkpoint starts from the configuration that it carries."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,8 @@ from mae_hydra.data import EvalCrop
 from mae_hydra.errors import UserError
 from mae_hydra.experiment import compose, option_files
 from mae_hydra.experiment.compose import compose_config, config_dir
-from mae_hydra.experiment.construct import build
+from mae_hydra.experiment.construct import build, evaluator_nodes
+from mae_hydra.experiment.evaluation_plan import _takes_other_pictures
 from mae_hydra.experiment.predict_classes import Classes
 from mae_hydra.experiment.recorded import composed, model_configuration, recorded
 from mae_hydra.weights import Checkpoint
@@ -198,6 +200,63 @@ def test_of_a_file_that_carries_a_model_alone_the_rest_is_told_by_its_weights() 
     alone.meta["config"] |= dict.fromkeys(PARTS, "text")
     with pytest.raises(UserError, match="a data that is no configuration"):
         recorded(alone, [], PARTS)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_that_a_record_lacks_is_never_made_up(part: str) -> None:
+    saved = without(checkpoint("data=scenes", "data.mean=[0.1,0.1,0.1]", "inference=whole"), part)
+    with pytest.raises(UserError, match=rf"somewhere\.pt carries a configuration without {part}.*\({part}=<option>\)"):
+        recorded(saved, [], PARTS)
+    options = {"data": "scenes", "inference": "slide", "evaluation": "segment", "engine": "cpu"}
+    if part == "data":  # which the record can complete no more
+        with pytest.raises(UserError, match=r"data\.batch_size must be given a value, e\.g\. data\.batch_size=…"):
+            recorded(saved, ["data=scenes"], PARTS)
+    more = {"data": ["data.batch_size=2"], "engine": ["engine.global_batch=2"]}.get(part, [])
+    found = recorded(saved, [f"{part}={options[part]}", *more], PARTS)
+    assert found.record is not None
+    assert part == "data" or found.tree["data"] == saved.meta["config"]["data"]
+    assert found.tree[part]
+
+
+def test_a_part_of_a_record_that_says_not_what_it_is_is_one_sentence() -> None:
+    for part in ("data", "engine", "inference"):
+        with pytest.raises(UserError, match=rf"somewhere\.pt carries a {part} without a _target_.*\({part}=<option>\)"):
+            recorded(without(checkpoint("inference=whole"), f"{part}._target_"), [], PARTS)
+
+
+@pytest.mark.parametrize("node", [5, None, "text", [1]])
+def test_an_evaluator_that_is_no_node_is_one_sentence(node: Any) -> None:
+    found = recorded(checkpoint(*ADE, evaluation={"validation": node}), [], PARTS)
+    with pytest.raises(
+        UserError, match=r"evaluation\.validation is .*no evaluator; leave it out with ~evaluation\.val"
+    ):
+        evaluator_nodes(found.config)
+
+
+def test_data_that_lie_elsewhere_than_in_training_are_a_change_also_where_the_run_says_so(tmp_path: Path) -> None:
+    saved = replace(checkpoint(*ADE, "inference=whole"), path=tmp_path / "checkpoints" / "last.pt")
+    config = saved.meta["config"] | {"data": saved.meta["config"]["data"] | {"root": "others"}}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    found = recorded(saved, [], PARTS)
+    assert found.changes() == {"data.root": ("others", "photos")}
+    typed = recorded(replace(saved, path=Path("somewhere.pt")), ["data.root=others"], PARTS)
+    assert (found.tree, found.changes()) == (typed.tree, typed.changes())
+    assert _takes_other_pictures(found, [])  # and are looked at as such
+
+
+def test_the_file_of_a_run_is_read_with_bounds(tmp_path: Path) -> None:
+    saved = replace(checkpoint(*ADE), path=tmp_path / "checkpoints" / "last.pt")
+    bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
+    bomb += "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 9))
+    for content in (bomb + "data: {mean: *a8, root: evil}\n", "data: [1]", "[" * 100_000, "5", "\0", "data: {root: 5}"):
+        (tmp_path / "config.yaml").write_text(content)
+        found = recorded(saved, [], PARTS)
+        assert found.tree["data"]["root"] in ("photos", 5)
+        assert found.notes == []
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"data": {"mean": ["\x1b[2J" * 100] * 100}}))
+    [note] = recorded(saved, [], PARTS).notes
+    assert len(note) < 600
+    assert "\x1b" not in note
 
 
 def test_words_for_a_model_go_on_top_of_what_it_was_and_reach_its_parts() -> None:

@@ -2,15 +2,20 @@
 
 import json
 import random
+import shlex
 from pathlib import Path
 
 import pytest
 from made_runs import made_run
+from omegaconf import OmegaConf
 
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.compare import compare
 from mae_hydra.experiment.gather import read_run, read_sweep, table_of, write_table
-from mae_hydra.experiment.status import read_status
+from mae_hydra.experiment.provenance import changed_code
+from mae_hydra.experiment.replay_report import _explain
+from mae_hydra.experiment.same_run import refuse_other_classes, refuse_other_images, same_weights, what_was_trained
+from mae_hydra.experiment.status import Status, read_status
 from mae_hydra.report import write_report
 from mae_hydra.report.run_page import command_of, provenance
 
@@ -29,8 +34,11 @@ RECORDS = {
         b"model: 5\nname: {}\n",
         b"checkpoint: {monitor: [1], mode: 5}\n", b"x: [" + b"0," * 300_000,
     ],
-    "environment.json": [b"[]", b'{"packages": [1]}', b'{"accelerators": 5}', b'{"accelerators": [1, {}]}', b"\xff"],
-    "git.json": [b"[]", b"{", b'{"commit": {}}', b"\x00"],
+    "environment.json": [
+        b"[]", b'{"variables": []}', b'{"config_folders": 5}', b'{"packages": [1]}', b'{"accelerators": 5}',
+        b'{"accelerators": [1, {}]}', b"\xff",
+    ],
+    "git.json": [b"[]", b"{", b'{"commit": {}}', b'{"a": 1}', b"\x00"],
     "data.json": [b"5", b'{"train": 5}', b'{"train": {"images": {}}}', b'{"x": 1}', b"{"],
     "parent.json": [b"5", b"[1]", b'{"path": {"a": 1}}'],
     "tables/per_class.json": [
@@ -103,3 +111,53 @@ def test_random_damage_of_any_record_is_one_sentence_or_nothing(tmp_path):
         assert not said or str(file) in said
         assert len(read_sweep(tmp_path)) == 2
         file.write_bytes(whole)
+
+
+TAKEN = {  # what a run writes, with one value of a kind that none does
+    "status.json": [
+        b'{"state": "failed", "attempt": null}', b'{"state": "completed", "value": "x"}',
+        b'{"state": "failed", "end": []}',
+    ],
+    "git.json": [b'{"a": 1}', b'{"commit": 5}', b'{"commit": [1]}'],
+    "data.json": [
+        b'{"train": 5}', b'{"train": {"contents": "x"}}', b'{"train": {"contents": ["x"]}}', b'{"classes": 5}',
+        b'{"classes": [[1], {}]}', b'{"root": 5}', b'{"validation": null}',
+    ],
+    "environment.json": [
+        b'{"config_folders": 5}', b'{"config_folders": null}', b'{"config_folders": [5]}', b'{"variables": []}',
+        b'{"packages": []}', b"[]", b'{"command": 5}', b'{"command": [{}]}', b'{"accelerators": {}}',
+    ],
+    "parent.json": [b'{"sha256": 5}', b'[]'],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(TAKEN))
+def test_a_record_of_odd_kinds_stops_nothing_that_can_go_on_without_it(tmp_path, name):
+    """Training, replay and evaluation take what can be read of a run; a record of another kind is as if it were not."""
+    run = made_run(tmp_path / "run", ["seed=1"])
+    (run / "checkpoints").mkdir()
+    (run / "checkpoints" / "last.pt").write_bytes(b"damaged: what lies beside it is asked")
+    split = {"images": 3, "contents": "y"}
+    now = {"root": "r", "classes": ["a", "b"], "train": split, "validation": split}
+    for content in TAKEN[name]:
+        (run / name).write_bytes(content)
+        status = read_status(run)
+        assert status is None or isinstance(status["value"], (int, float, type(None)))
+        code = changed_code(run)
+        assert code is None or name != "git.json"
+        trained = what_was_trained(run)
+        assert trained is not None
+        before = trained.data or {}
+        refuse_other_classes(run, before, now)
+        assert bool(refuse_other_images(run, before, now, allowed=True)) is bool(before.get("train"))
+        assert not same_weights(run, "nowhere.pt")
+        _explain(0.5, run, {}, OmegaConf.create({"engine": {"device": "cpu"}}))
+        Status(run, {"name": "m", "task": "pretrain"}, [])  # which counts attempts
+
+
+def test_the_command_of_a_page_gives_a_shell_the_very_words(tmp_path):
+    words = ["notes='it''s'", "tags=[a,b]", "notes=$(touch owned)", "data.root=/my photos", "name=`x`~!#\n"]
+    run = made_run(tmp_path / "run", words)
+    (run / "environment.json").write_text(json.dumps({"config_folders": ["/it's mine"]}))
+    [found] = read_sweep(tmp_path)
+    assert shlex.split(command_of(found)) == ["python", "train.py", "--config-dir", "/it's mine", *words]

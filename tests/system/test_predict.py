@@ -76,6 +76,15 @@ def test_the_class_map_is_the_models_with_the_colours_of_the_data(run, photos):
     assert np.array_equal(np.array(picture.getpalette()).reshape(-1, 3)[: len(palette)], palette)
 
 
+def test_pictures_that_are_looked_at_otherwise_than_in_training_are_said_to_be(run, photos, capsys):
+    trained = "mae_hydra.inference.Whole"
+    for words, now in (([], "mae_hydra.inference.Slide"), (["--inference", "whole"], None)):
+        assert main(["predict", "run", "photos/one.png", "--out", f"out{len(words)}", *words]) == 0
+        said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("inference.")]
+        assert said[:1] == ([] if now is None else [f"inference._target_ is {now} (training: {trained})"])
+        assert ("inference.stride_ratio is 0.6667 (not in training)" in said) is (now is not None)
+
+
 def of_ade20k(run: Path, **data: object) -> dict:
     """Say of a run that it was trained on maps that are stored in another way; gives its `meta`."""
     for file in (run / "checkpoints").glob("*.pt"):

@@ -8,14 +8,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.changes import shown
-from mae_hydra.experiment.literal import NOTHING, value_of
+from mae_hydra.experiment.check import HYDRA_KEYS
+from mae_hydra.experiment.interpolations import NOTHING, value_of
 from mae_hydra.experiment.option_files import stated
 from mae_hydra.experiment.trust import judge
 
-OF_HYDRA = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 
-
-def complete(config: DictConfig, parts: Sequence[str], typed: Collection[str] = ()) -> tuple[DictConfig, list[str]]:
+def with_newer_arguments(
+    config: DictConfig, parts: Sequence[str], typed: Collection[str] = ()
+) -> tuple[DictConfig, list[str]]:
     """`config` with the arguments that the targets of `parts` need today and were not recorded; a sentence for each.
 
     Only where the option files agree on a value. UserError for an argument that this version does not know, unless it
@@ -43,7 +44,7 @@ def _complete(config: DictConfig, node: dict[str, Any], key: str, typed: Collect
         parameters = inspect.signature(target).parameters
     except (UserError, ValueError, TypeError):
         return  # the check of the configuration has a sentence for it
-    for name in node.keys() - parameters.keys() - OF_HYDRA:
+    for name in node.keys() - parameters.keys() - HYDRA_KEYS:
         if f"{key}.{name}" not in typed:
             raise UserError(
                 f"{key}.{name} was recorded by another version: {target.__name__} takes no such argument today (it "

@@ -1,0 +1,83 @@
+"""Which start computed a step, in a file that a kill or a stranger has left damaged."""
+
+import errno
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from mae_hydra import lines
+from mae_hydra.errors import UserError
+from mae_hydra.experiment.steps_taken import metrics_of, note_start, processes_of, recorded_loss, start_of
+
+SETTINGS: Any = SimpleNamespace(torch_device=torch.device("cpu"))
+FACTS = {"root": "photos", "steps_per_epoch": 4.0, "train": {"images": 16, "contents": "x"}}
+
+
+def told(run: Path, *steps: int) -> None:
+    for step in steps:
+        note_start(run, step, SETTINGS, FACTS)
+
+
+def test_a_start_that_follows_a_torn_line_is_told(tmp_path: Path) -> None:
+    told(tmp_path, 0)
+    with open(tmp_path / "starts.jsonl", "ab") as file:
+        file.write(b'{"step": 4, "processes": 2, "thr')  # killed before it had begun to train
+    told(tmp_path, 6)
+    assert [(start_of(tmp_path, step) or {}).get("step") for step in (1, 6, 7)] == [0, 0, 6]
+    assert [json.loads(line)["step"] for line in (tmp_path / "starts.jsonl").read_bytes().splitlines()] == [0, 6]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"\xff\xfe", b"[" * 100_000, b"5", b"null", b"{}", b'{"step": true}', b'{"step": "4"}', b'{"step": -1}',
+        b'{"step": 4, "processes": 0}', b'{"step": 4, "processes": 1e9}', b'{"step": 4, "processes": 99999999}',
+        b'{"step": 4, "processes": "x"}', b'{"step": 4, "processes": null}', b'{"step": 4, "threads": 1000000}',
+        b'{"step": 4, "threads": -1}', b'{"step": 4, "device": 5}', b'{"step": 4, "data": [1]}',
+    ],
+    ids=lambda damage: repr(damage[:40]),
+)  # fmt: skip
+def test_a_line_that_tells_of_no_start_is_left_out_and_said(tmp_path: Path, damage: bytes, capsys: Any) -> None:
+    told(tmp_path, 0)
+    with open(tmp_path / "starts.jsonl", "ab") as file:
+        file.write(damage + b"\n")
+    told(tmp_path, 9)
+    assert (start_of(tmp_path, 5) or {})["step"] == 0
+    said = capsys.readouterr().err
+    assert said.startswith(f"warning: 1 damaged line(s) of {tmp_path / 'starts.jsonl'} are left out")
+    assert (start_of(tmp_path, 10) or {})["step"] == 9
+
+
+def test_a_line_behind_the_zeros_of_a_machine_that_went_down_counts(tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "starts.jsonl").write_bytes(b"\0" * 4096 + b'{"step": 4, "processes": 2}\n')
+    assert start_of(tmp_path, 5) == {"step": 4, "processes": 2}
+    (tmp_path / "metrics.jsonl").write_bytes(b"\0" * 4096 + b'{"step": 1, "train/loss": 0.5}\n')
+    assert recorded_loss(tmp_path, 1) == 0.5
+    assert capsys.readouterr().err == ""
+
+
+def test_a_disk_that_does_not_take_the_line_is_no_silence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*told: Any, **more: Any) -> Any:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(lines.os, "open", full)
+    with pytest.raises(OSError, match="No space left"):
+        told(tmp_path, 0)
+
+
+def test_lines_of_metrics_that_are_none_tell_of_no_loss(tmp_path: Path) -> None:
+    rows = [b'{"step": 1, "train/loss": 0.5}', b"[" * 100_000, b'{"step": 2, "train/loss": "x"}', b'{"step": 2.5}']
+    (tmp_path / "metrics.jsonl").write_bytes(b"\n".join([*rows, b'{"step": 2, "train/loss": 0.25}', b""]))
+    assert metrics_of(tmp_path) == [{"step": 1, "train/loss": 0.5}, {"step": 2, "train/loss": 0.25}]
+    assert recorded_loss(tmp_path, 2) == 0.25
+
+
+def test_no_host_of_processes_is_started_because_a_file_says_so(tmp_path: Path) -> None:
+    assert processes_of({}, tmp_path) == 1
+    assert processes_of({"processes": 8}, tmp_path) == 8
+    with pytest.raises(UserError, match=r"starts\.jsonl tells of 5000 processes.*torchrun --nproc-per-node=5000"):
+        processes_of({"processes": 5000}, tmp_path)

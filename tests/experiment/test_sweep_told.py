@@ -1,0 +1,43 @@
+"""What a sweep says of its table where that cannot be written."""
+
+import errno
+import json
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from mae_hydra.errors import UserError
+from mae_hydra.experiment import sweeps
+from mae_hydra.experiment.holder import _unwritable
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
+def test_a_table_that_cannot_be_written_is_said_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int
+) -> None:
+    def fail(*told: Any) -> None:
+        raise OSError(number, "the disk says no")
+
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "status.json").write_text(json.dumps({"state": "completed", "value": 1.0}))
+    hydra = SimpleNamespace(sweep=SimpleNamespace(dir=str(tmp_path)), sweeper=SimpleNamespace(params=None))
+    sweep: Any = SimpleNamespace(hydra=hydra)
+    monkeypatch.setattr(sweeps, "_current", [(sweep, time.time())])
+    monkeypatch.setattr(sweeps, "write_table", fail)
+    assert not sweeps.finish()
+    said = capsys.readouterr()
+    assert said.err.startswith("warning: ")
+    assert "the disk says no" in said.err
+    assert "the table is only shown" in said.err
+    assert "completed" in said.out
+
+
+def test_room_is_asked_for_where_there_is_none_and_nowhere_else() -> None:
+    assert isinstance(_unwritable(Path("run"), OSError(errno.EACCES, "Permission denied")), UserError)
+    told = [
+        str(_unwritable(Path("run"), OSError(number, "no"))) for number in (errno.ENOSPC, errno.EDQUOT, errno.EACCES)
+    ]
+    assert ["make room" in each for each in told] == [True, True, False]
