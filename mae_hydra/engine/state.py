@@ -53,6 +53,7 @@ class State:
 def moving_average(model: nn.Module, decay: float | None) -> AveragedModel | None:
     """average <- d * average + (1 - d) * model, of parameters and buffers; None where `decay` is.
 
+    Whole numbers, a count of batches or an index into a table, are not averaged: they are the model's.
     After n updates before this one d = min(decay, (1 + n) / (10 + n)), TensorFlow's warm-up: with a constant decay of
     0.9999 the first weights would be 82 % of the average after 2000 steps. The first update, n = 0, is a copy.
     """
@@ -72,6 +73,9 @@ def _of_own_shares(decay: float) -> Any:
     """torch's update; it is made element by element, so each process makes it on its own share of sharded tensors."""
 
     def apply(averages: list[Tensor], values: list[Tensor], updates: Tensor | int) -> None:
+        if not averages[0].is_floating_point():  # all of a call have one type
+            torch._foreach_copy_(averages, values)  # torch's would cut 0.9 * 7 + 0.1 * 7 to 6
+            return
         count = int(updates)  # torch has waited for it already, to see whether this is the first update
         update = get_ema_multi_avg_fn(min(decay, (1 + count) / (10 + count)))
         update([local(tensor) for tensor in averages], [local(tensor) for tensor in values], updates)

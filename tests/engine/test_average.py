@@ -4,6 +4,7 @@ import pytest
 import torch
 from tiny_training import Run, TinyEvaluator, settings, stop_at
 
+import mae_hydra
 from mae_hydra.engine import Interrupted, moving_average
 
 DECAY = 0.8
@@ -66,3 +67,15 @@ def test_the_average_resumes_bit_for_bit(tmp_path):
     broken()
     for name, value in whole.state.average.state_dict().items():
         assert torch.equal(value, broken.state.average.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("model", ["upernet_vitt", "mae_vitt", "classifier_vitt"])
+def test_the_average_of_a_model_that_does_not_change_is_that_model(model):
+    """Of every real model, with what no file holds: an index of relative positions must stay one."""
+    model = mae_hydra.build(f"model={model}")
+    average = moving_average(model, 0.9)
+    for _ in range(100):
+        average.update_parameters(model)
+    for part in ("named_parameters", "named_buffers"):
+        for (name, ours), (_, theirs) in zip(getattr(average.module, part)(), getattr(model, part)(), strict=True):
+            assert torch.equal(ours, theirs), name
