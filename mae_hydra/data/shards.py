@@ -233,7 +233,7 @@ def shards(
         place = os.path.expanduser(validation)
         told = list_shards(place, copies, _WANTED, key="data.validation", image_suffix=suffix)
         held_out = told.splits.get("validation") or told.all_shards()
-        train, held_out = _apart(found.all_shards(), held_out, notes)
+        train, held_out = _apart(train or found.all_shards(), held_out, notes)
     if not train:
         raise UserError(
             f"every shard of data.root={root} is for validation or tests by its name ({found.all_shards()[0].name}); "
