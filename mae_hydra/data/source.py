@@ -42,13 +42,22 @@ class Header(NamedTuple):
     """What a sample's files tell without their pixels.
 
     `size`: (H, W), upright. `mode`: what a pixel is in Pillow's words ("RGB", "I;16"), of the class map where there is
-    one. `deep`: whether the image has more than 8 bits a channel. `turned`: by its EXIF orientation.
+    one. `deep`: whether the image has more than 8 bits a channel. `orientation`: by which EXIF turns it (1: not).
     """
 
     size: tuple[int, int]
     mode: str
     deep: bool
-    turned: bool
+    orientation: int
+
+    @property
+    def turned(self) -> bool:
+        return self.orientation != 1
+
+    @property
+    def on_its_side(self) -> bool:
+        """Whether being turned makes rows of columns."""
+        return self.orientation >= 5
 
 
 class ImageSet(Protocol):
