@@ -1,5 +1,6 @@
 """Validation files are looked at before the first step: what is bad is named, what was good is remembered."""
 
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -97,6 +98,24 @@ def test_what_was_good_is_remembered_until_a_file_or_its_meaning_changes(
     (memory / next(memory.iterdir()).name).write_text("{}")  # a damaged memory is none
     write_pair(root, "validation", 4)
     assert look(root, memory).sizes == first.sizes
+
+
+def test_a_folder_remembers_the_sets_that_were_looked_at_last(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(look_ahead, "KEPT", 2)
+    memory = tmp_path / "memory"
+    memory.mkdir()
+    (memory / "notes.json").write_text("somebody's")
+    last: list[Path] = []
+    for number in range(4):
+        write_pair(root, "validation", 0, np.full((20, 30), number % 3, np.uint8))
+        os.utime(root / "annotations/validation/000.png", (number, number))
+        look(root, memory)
+        [new] = set(memory.glob("*.json")) - {*last, memory / "notes.json"}
+        os.utime(new, (1000 + number, 1000 + number))
+        last = [*last, new][-2:]
+    assert set(memory.iterdir()) == {*last, memory / "notes.json"}
 
 
 def test_values_are_looked_at_as_long_as_time_allows_and_the_next_start_goes_on(
