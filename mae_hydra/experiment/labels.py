@@ -42,13 +42,16 @@ def named_by(checkpoint: Checkpoint, data: ImageData) -> ImageData:
     Names that were assumed for it (ADE20K's, of 150 classes) count where the model has them too, in whatever order.
     """
     names = names_of(checkpoint)
+    if len(names) != data.num_classes:
+        return data
     nameless = data.class_names and not have_names(data.class_names)
     if data.assumed_names and not nameless:
         try:
             order_of(names, data.class_names)
         except ValueError:
             nameless = True
-    return replace(data, class_names=tuple(names)) if nameless and len(names) == data.num_classes else data
+            say(["the data have no classes.json: their classes are taken for the model's, number by number"], "note")
+    return replace(data, class_names=tuple(names)) if nameless else data
 
 
 @torch.no_grad()

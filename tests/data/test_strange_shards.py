@@ -12,6 +12,7 @@ from PIL import Image
 from test_shards import jpeg, open_shards
 
 from mae_hydra.data import decode_image
+from mae_hydra.data.audit_listing import list_samples
 from mae_hydra.data.shard_index import index_path, num_passed_over, read_index, write_index
 from mae_hydra.data.shard_index import scan as scan_shard
 from mae_hydra.data.shard_list import split_of
@@ -133,6 +134,13 @@ def test_validation_shards_beside_training_shards_are_not_trained_on(timms: Path
     assert index_shards(timms) == {"test": 1, "train": 3, "validation": 2}
     listed = open_shards(timms)
     assert (len(listed.train), len(listed.validation)) == (3, 2)
+
+
+def test_what_a_reader_of_shards_says_is_a_finding_of_check_data(timms: Path) -> None:
+    data = open_shards(timms)
+    assert data.notes
+    findings = list_samples(data).findings
+    assert [f"{each.level}: {each.sentence}" for each in findings] == list(data.notes)
 
 
 def test_shards_of_one_split_alone_are_taken_where_they_are_named_and_refused_where_not(timms: Path) -> None:
