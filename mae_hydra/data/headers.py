@@ -11,6 +11,7 @@ from PIL import Image
 
 from mae_hydra.data.decode import NO_RANGE, opened, orientation, reason_of, upright_size
 from mae_hydra.data.deep import is_deep
+from mae_hydra.data.listing import file_stamp
 from mae_hydra.data.pixel_range import PixelRange
 from mae_hydra.data.source import Header
 from mae_hydra.errors import UserError
@@ -55,8 +56,7 @@ def digest_of(files: Iterable[Path], *facts: object) -> str:
     digest = hashlib.blake2b(repr(facts).encode(), digest_size=8)
     for file in files:
         try:
-            status = file.stat()
-            digest.update(f"{file} {status.st_size} {status.st_mtime_ns}\n".encode(errors="surrogateescape"))
-        except OSError:  # gone: it is named when it is its turn
+            digest.update(f"{file} {file_stamp(file)}\n".encode(errors="surrogateescape"))
+        except UserError:  # gone: it is named when it is its turn
             digest.update(f"{file}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mae_hydra import atomic
-from mae_hydra.data.source import Foreseeable, Header, ImageSet
+from mae_hydra.data.source import Foreseeable, Header, ImageSet, spread
 from mae_hydra.errors import UserError
 
 THREADS = 8  # more than most machines have cores: files wait for their disk
@@ -45,10 +45,9 @@ def some_headers(images: ImageSet) -> list[Header]:
     """Of a few pictures, spread evenly; none where only pixels tell."""
     headers = []
     if isinstance(images, Foreseeable):
-        count = min(len(images), SOME)
-        for number in range(count):
+        for index in spread(len(images), SOME):
             with suppress(UserError):  # it is named when it is its turn
-                headers.append(images.header(number * len(images) // count))
+                headers.append(images.header(index))
     return headers
 
 

@@ -28,7 +28,7 @@ from mae_hydra.data.shard_cache import ShardCache, is_address
 from mae_hydra.data.shard_index import name_before, read_index
 from mae_hydra.data.shard_list import Shard, list_shards, split_of
 from mae_hydra.data.shard_order import ShardOrder
-from mae_hydra.data.source import Header, ImageData, Sample, Stored, check_loading, height_width, limited
+from mae_hydra.data.source import Header, ImageData, Sample, Stored, check_loading, height_width, limited, spread
 from mae_hydra.errors import UserError
 
 log = logging.getLogger("mae_hydra")
@@ -89,13 +89,12 @@ class ShardSet:
 
     def sample_of_images(self, shards: int = 8, each: int = 8) -> list[int]:
         """Positions spread over a few shards; none where they lie elsewhere, because each would be fetched for it."""
-        count = 0 if is_address(self._shards[0].place) else min(shards, len(self._shards))
-        chosen = [number * len(self._shards) // count for number in range(count)]
-        spread = [(number, self._shards[number].samples) for number in chosen]
+        if is_address(self._shards[0].place):
+            return []
         return [
-            int(self._first[number]) + place * samples // min(each, samples)
-            for number, samples in spread
-            for place in range(min(each, samples))
+            int(self._first[number]) + place
+            for number in spread(len(self._shards), shards)
+            for place in spread(self._shards[number].samples, each)
         ]
 
     def stored(self, index: int) -> Stored:
