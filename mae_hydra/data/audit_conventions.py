@@ -74,6 +74,8 @@ def alternatives(seen: Sequence[Seen], reading: Reading) -> list[Reading]:
     for other in reversed(conventions(reading.num_classes)):
         if all(other.differs_on(values, known) for known in (reading, *found)):
             found.insert(0, other)
+    if not _likely_ignored(seen, reading.num_classes):
+        found.sort(key=_ignores_the_last)  # behind the others
     counts = [misfits(seen, other.table()) for other in found]
     return [other for other, count in zip(found, counts, strict=True) if count == min(counts)]
 

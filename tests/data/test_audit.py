@@ -116,7 +116,7 @@ def test_camvids_convention_is_never_confirmed_as_ade20ks(share: float) -> None:
     assert finding.kind == "zero label open"
     assert "and data.reduce_zero_label=false data.ignore_index=11 as well" in finding.sentence
     [finding] = label_findings([tally_of(*maps)], Reading(11, 255, False))
-    assert "set data.ignore_index=11 (0 is a class, 11 is none) or data.reduce_zero_label=true" in finding.sentence
+    assert "set data.reduce_zero_label=true (0 is no class) or data.ignore_index=11" in finding.sentence
 
 
 def test_one_stray_value_does_not_decide_the_reading() -> None:

@@ -72,4 +72,4 @@ def test_an_evaluation_by_another_convention_is_refused(write, train, capsys):
     more = np.full((64, 64), 3, np.uint8)
     Image.fromarray(more).save("set/annotations/validation/0.png")
     assert main(["evaluate", "run", "--out", "scores"]) == 1
-    assert "data.ignore_index=3 or data.reduce_zero_label=true only" in capsys.readouterr().err
+    assert "class maps fit data.reduce_zero_label=true or" in capsys.readouterr().err
