@@ -27,10 +27,10 @@ def learned_statistics(model: nn.Module) -> list[_BatchNorm]:
     return [layer for layer in model.modules() if isinstance(layer, _BatchNorm) and layer.training]
 
 
-def check_enough(images: int) -> None:
+def check_enough(images: int, way_out: str = "data.batch_size=2 or more") -> None:
     """UserError where so many images in each process are too few to take statistics from."""
     if images * world_size() < 2:
-        raise UserError("batch normalisation needs at least 2 images at a time; use data.batch_size=2 or more")
+        raise UserError(f"batch normalisation needs at least 2 images at a time; use {way_out}")
 
 
 def synchronise(model: nn.Module, device: torch.device) -> None:

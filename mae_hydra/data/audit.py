@@ -29,7 +29,7 @@ from mae_hydra.data.imagenet import imagenet
 from mae_hydra.data.label_table import Reading
 from mae_hydra.data.listing import existing_folder
 from mae_hydra.data.serving import serve
-from mae_hydra.data.source import height_width
+from mae_hydra.data.source import height_width, spread
 
 __all__ = ["Audit", "Finding", "Listing", "Tally", "audit", "list_files", "list_samples"]
 
@@ -98,7 +98,7 @@ def audit(
     `short`: the shorter side that training brings pictures to; "size": that of image_size, None: their own.
     `refusal`: why the reader will not open this set, told where no error found here explains it.
     """
-    positions = {name: _spread(len(split), limit) for name, split in listing.splits.items()}
+    positions = {name: spread(len(split), limit) for name, split in listing.splits.items()}
     tallies = {name: Tally(split, positions[name], settings["channels"]) for name, split in listing.splits.items()}
     total = sum(map(len, positions.values()))
     began = time.monotonic()
@@ -156,12 +156,6 @@ def _judge(
 
 def _have_labels(tallies: Mapping[str, Tally]) -> bool:
     return any(len(tally.mapped) or (tally.class_ids >= 0).any() for tally in tallies.values())
-
-
-def _spread(size: int, limit: int | None) -> Sequence[int]:
-    """Positions of `limit` samples, spread evenly; all where there are no more."""
-    count = size if limit is None else min(limit, size)
-    return [number * size // count for number in range(count)]
 
 
 class _Looks:

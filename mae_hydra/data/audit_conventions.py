@@ -49,14 +49,19 @@ def judged(seen: Sequence[Seen], reading: Reading, *, named: bool) -> tuple[list
 
     `named`: the data set names its classes, so that their number is no question.
     """
-    if reading.reduce_zero_label is None or not _count(seen):
+    if not _count(seen):
         return [], reading
     hopeless = _nothing_to_learn(seen, reading)
     if hopeless is not None:
         return [hopeless], reading
+    one_class = _validation_of_one_class(seen, reading)
+    if reading.reduce_zero_label is None:
+        return one_class, reading
     findings, best = ([], reading) if reading.values is not None else _convention(seen, reading, named=named)
-    if not named and best == reading:
-        findings += _far_too_many(seen, reading)
+    if best == reading:
+        findings += one_class
+        if not named:
+            findings += _far_too_many(seen, reading)
     return findings, best
 
 
@@ -64,8 +69,13 @@ def alternatives(seen: Sequence[Seen], reading: Reading) -> list[Reading]:
     """The other conventions by which so many classes may be stored as these values: those that fit most class maps."""
     if reading.reduce_zero_label is None or reading.values is not None or not _count(seen):
         return []
-    found = [other for other in conventions(reading.num_classes) if other.table_differs(reading)]
-    found = [other for other in found if not _ignores_the_last(other) or _likely_ignored(seen, other.num_classes)]
+    values = present(seen)
+    found: list[Reading] = []
+    for other in reversed(conventions(reading.num_classes)):
+        if all(other.differs_on(values, known) for known in (reading, *found)):
+            found.insert(0, other)
+    if not _likely_ignored(seen, reading.num_classes):
+        found.sort(key=_ignores_the_last)  # behind the others
     counts = [misfits(seen, other.table()) for other in found]
     return [other for other, count in zip(found, counts, strict=True) if count == min(counts)]
 
@@ -150,10 +160,28 @@ def _nothing_to_learn(seen: Sequence[Seen], reading: Reading) -> Finding | None:
         sure = each.whole or (len(each.mapped) >= ENOUGH and len(held) > 1)
         suggested = [other for other in readings_of(values) if other != reading]
         way = choices(suggested) if suggested else "are these the class maps? look at some of them"
+        if reading.reduce_zero_label is None:
+            way = f"let the reader give classes from 0, and {reading.ignore_index} for what counts for nothing"
         count = f"{looked_at([each])}"
         sentence = f"{subject} {ranges(held)} only ({count}); the configuration {outcome}; {way}"
         return Finding("error" if sure else "warning", "nothing to learn", sentence)
     return None
+
+
+def _validation_of_one_class(seen: Sequence[Seen], reading: Reading) -> list[Finding]:
+    """Validation that measures one class where training has more: it may be coded in another way."""
+    table = reading.table()
+    train, *others = (np.unique(table.class_of[(each.stored > 0) & table.counted]) for each in seen)
+    for each, classes in zip(seen[1:], others, strict=True):
+        enough = each.whole or len(each.mapped) >= ENOUGH
+        if len(classes) == 1 and len(train) > 1 and enough and not misfits([each], table):
+            sentence = (
+                f"the class maps of validation hold {ranges(np.flatnonzero(each.stored > 0))} only "
+                f"({looked_at([each])}), which is class {classes[0]} and nothing else ({reading.convention()}), while "
+                f"training has {len(train)} classes; nothing is measured of the others: are both coded alike?"
+            )
+            return [Finding("warning", "validation of one class", sentence)]
+    return []
 
 
 def _convention(seen: Sequence[Seen], reading: Reading, *, named: bool) -> tuple[list[Finding], Reading]:
@@ -196,7 +224,7 @@ def _open(seen: Sequence[Seen], reading: Reading, as_well: Sequence[Reading], va
     others = " and ".join(other.convention() for other in as_well)
     sentence = f"the class maps fit {now}, which is configured, and {others} as well ({values})"
     last = next(filter(_ignores_the_last, as_well), None)
-    if reading.reduce_zero_label and last:
+    if reading.reduce_zero_label and last and _likely_ignored(seen, top):
         sentence += (
             f": {_share_with(seen, top):.0%} of them hold {top}, as they would hold what is not labelled; the picture "
             f"sheet of check-data shows which is right, then keep it or {choices([last], reading)}"

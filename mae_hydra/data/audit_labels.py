@@ -38,7 +38,12 @@ def stray_findings(tallies: Sequence[Seen], reading: Reading) -> list[Finding]:
     values = ", ".join(map(str, wrong[:5])) + (", …" if len(wrong) > 5 else "")
     says = f"with values that are neither one of {reading.num_classes} classes nor ignored"
     way, why = "correct the map or data.num_classes", f"holds {values}"
-    if 2 * len(those) > sum(len(each.mapped) for each in tallies) and (instead := readings_of(present(tallies))):
+    asked = reading.reduce_zero_label is not None  # else a reader of somebody's own has given classes
+    if (
+        asked
+        and 2 * len(those) > sum(len(each.mapped) for each in tallies)
+        and (instead := readings_of(present(tallies)))
+    ):
         way = f"stored are {ranges(np.flatnonzero(present(tallies)))}: {choices(instead)}"
     names = [tally.labels_name(row) for tally, row in those]
     return [found("error", "label out of range", names, says, way, noun="class map", why=why)]

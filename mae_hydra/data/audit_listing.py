@@ -139,9 +139,10 @@ def list_folder(root: Path, *, channels: int, validation_fraction: float, range:
 
 
 def list_samples(data: ImageData) -> Listing:
-    """Whatever else gives samples: rendered scenes, or a reader that is not of this package."""
+    """Whatever else gives samples: shards, rendered scenes, or a reader that is not of this package."""
     return Listing(
         {"training": SampleSplit(data.train), "validation": SampleSplit(data.validation)},
+        findings=[_told("reader", note) for note in data.notes],
         num_classes=data.num_classes,
         class_names=data.class_names,
         palette=data.palette,

@@ -4,7 +4,6 @@ Shape letters: C channels, H W pixels.
 """
 
 import hashlib
-import io
 import os
 import tempfile
 import warnings
@@ -16,12 +15,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
-from mae_hydra.data.decode import decode_image, read_bytes, reason_of
+from mae_hydra.data.decode import decode_image, opened, orientation, read_bytes, reason_of
 from mae_hydra.data.deep import is_deep
-from mae_hydra.data.label_maps import ORIENTATION, decode_labels, turned_apart
+from mae_hydra.data.label_maps import decode_labels, turned_apart
 from mae_hydra.data.listing import JPEG_ENDINGS, Names
 from mae_hydra.data.pixel_range import PixelRange
 from mae_hydra.data.source import ImageSet
@@ -224,7 +222,7 @@ def _traits(encoded: bytes, name: str) -> Iterator[str]:
     """Peculiarities of the file that decoding takes away."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of huge pictures and of broken EXIF; decoding has had its say
-        with Image.open(io.BytesIO(encoded)) as picture:
+        with opened(encoded) as picture:
             mode, kind, deep = picture.mode, str(picture.format), is_deep(picture)
             if mode.startswith("CMYK"):
                 yield "CMYK"
@@ -234,7 +232,7 @@ def _traits(encoded: bytes, name: str) -> Iterator[str]:
                 yield "alpha"
             if mode == "P":
                 yield "palette"
-            if picture.getexif().get(ORIENTATION, 1) != 1:
+            if orientation(picture) != 1:
                 yield TURNED
             if kind in _OF_SEVERAL_PICTURES and getattr(picture, "n_frames", 1) > 1:
                 yield "several pages"

@@ -20,7 +20,14 @@ def crop_notes(
     notes = []
     aspect = target[1] / target[0]
     long = [size for size in sizes if crops.never_fits(*size, scale, ratio, aspect=aspect)]
-    if long and not clamp:
+    if long and clamp:
+        most = max(crops.most_stretched(*size, scale, ratio, aspect=aspect) for size in long)
+        notes.append(
+            f"note: no crop of {scale[0]:g} of the area in the shape of {_text(target)} fits into {_of(long, sizes)}; "
+            f"such crops are cut to the picture and stretched up to {most:.1f} times; augment.clamp=false keeps their "
+            "shape, or set data.image_size to that of the pictures"
+        )
+    elif long:
         notes.append(
             f"note: no crop of {scale[0]:g} of the area in the shape of {_text(target)} fits into {_of(long, sizes)}; "
             "the largest is taken, at a random place; lower augment.scale, or set data.image_size to their shape"

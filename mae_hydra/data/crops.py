@@ -57,6 +57,19 @@ def never_fits(height: int, width: int, scale: Sequence[float], ratio: Sequence[
     return largest < scale[0] * height * width
 
 
+def most_stretched(
+    height: int, width: int, scale: Sequence[float], ratio: Sequence[float], *, aspect: float = 1.0
+) -> float:
+    """How much longer in one direction than in the other a clamped box of `random_resized_box` is at most shown."""
+    boxes = [
+        (min(math.sqrt(share * height * width * shape), width), min(math.sqrt(share * height * width / shape), height))
+        for share in scale
+        for shape in (ratio[0] * aspect, ratio[1] * aspect)
+    ]
+    factors = [box_width / box_height / aspect for box_width, box_height in boxes]
+    return max(max(factor, 1 / factor) for factor in factors)
+
+
 def random_box(height: int, width: int, size: tuple[int, int], rng: Generator) -> Box:
     """A box of at most `size` at a uniformly drawn place."""
     box_height, box_width = min(size[0], height), min(size[1], width)

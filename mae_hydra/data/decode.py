@@ -16,11 +16,11 @@ from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
 from threading import Lock
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
 from mae_hydra.data.deep import bands_of_tiff, full_depth, is_deep, refuse_separate_planes
@@ -33,11 +33,13 @@ Range = PixelRange | Literal["own"] | None
 
 PILLOW_MODES = {1: "L", 3: "RGB"}  # by the number of channels
 MOST_PIXELS = 2**30  # Pillow's own limit, a sixth of this, is below what aerial photographs and scans have
-_OPENING = Lock()  # Pillow's limit is one for all threads
 NO_RANGE = (
     "it has more than 8 bits a channel, and no training picture that was looked at has; set data.range to [low, high], "
     "what becomes black and white"
 )
+_READ_BY_TORCHVISION = ("JPEG", "MPO")  # which turns by EXIF alone
+_XMP = ("xmp", "XML:com.adobe.xmp")  # of Pillow, which would turn by it too
+_ON_ITS_SIDE = range(5, 9)  # of EXIF's orientations: rows become columns
 _JPEG = b"\xff\xd8\xff"  # how such a file begins
 _ARRAY = b"\x93NUMPY"  # pixels that `mae-hydra make-shards --decoded` wrote
 
@@ -144,21 +146,58 @@ def deep_values(encoded: bytes) -> np.ndarray | None:
         return None
 
 
+class _PillowsLimit:
+    """Lifted while a picture is opened. It is one for all threads: the first of them lifts it, the last puts it back,
+    and none waits for the disk of another."""
+
+    def __init__(self) -> None:
+        self._lock, self._opening = Lock(), 0
+        self._limit: int | None = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._opening:
+                self._limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            self._opening += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._opening -= 1
+            if not self._opening:
+                Image.MAX_IMAGE_PIXELS = self._limit
+
+
+_WITHOUT_PILLOWS_LIMIT = _PillowsLimit()
+
+
 @contextmanager
 def opened(source: bytes | Path) -> Iterator[Image.Image]:
     """A picture of up to MOST_PIXELS; its header alone has been read, and Pillow's limit is back in its place."""
-    with _OPENING:
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            opened = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
+    with _WITHOUT_PILLOWS_LIMIT:
+        opened = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
     with opened as picture:
+        if picture.format in _READ_BY_TORCHVISION:
+            for key in _XMP:
+                picture.info.pop(key, None)
         width, height = picture.size
         if width * height > MOST_PIXELS:
             raise ValueError(f"it has {width}x{height} pixels, more than the {MOST_PIXELS} that are read")
         refuse_separate_planes(picture)
         yield picture
+
+
+def orientation(picture: Image.Image) -> int:
+    """How EXIF turns an opened picture of which nothing has been loaded: 2 to 8; 1: not, nor by a number without a
+    meaning."""
+    told = picture.getexif().get(ExifTags.Base.Orientation, 1)
+    return int(told) if told in range(2, 9) else 1
+
+
+def upright_size(picture: Image.Image, turn: int) -> tuple[int, int]:
+    """(H, W) in which the picture is decoded, `turn` its orientation."""
+    tags: Any = getattr(picture, "tag_v2", None)  # of a TIFF: newer versions of Pillow give its size turned already
+    width, height = picture.size if tags is None else (tags[ExifTags.Base.ImageWidth], tags[ExifTags.Base.ImageLength])
+    return (width, height) if turn in _ON_ITS_SIDE else (height, width)
 
 
 def reason_of(error: BaseException, encoded: bytes) -> str:

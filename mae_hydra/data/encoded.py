@@ -13,9 +13,11 @@ from torch import Tensor
 
 from mae_hydra.data import crops
 from mae_hydra.data.decode import MOST_PIXELS, PILLOW_MODES, Range, decode_image, is_jpeg
+from mae_hydra.data.headers import read_header
 from mae_hydra.data.on_device import Encoded
 from mae_hydra.data.source import Sample, Stored
 from mae_hydra.data.turbojpeg import region_decoder
+from mae_hydra.errors import UserError
 
 Decode = Literal["whole", "crop", "reduced", "device"]
 """What of a JPEG is decoded: all of it; what the crop needs; that, at 1/2, 1/4 or 1/8 where enough pixels are left.
@@ -24,7 +26,6 @@ Decode = Literal["whole", "crop", "reduced", "device"]
 """
 
 REDUCTIONS = (8, 4, 2)  # that libjpeg computes in its inverse transform, most first
-_ORIENTATION = 0x0112  # of EXIF
 
 
 class EncodedImage:
@@ -110,10 +111,10 @@ def encoded_image(encoded: bytes, channels: int, name: str) -> EncodedImage | No
 
 def _upright_size(encoded: bytes) -> tuple[int, int] | None:
     try:
-        with Image.open(io.BytesIO(encoded)) as picture:
-            return (picture.height, picture.width) if picture.getexif().get(_ORIENTATION, 1) == 1 else None
-    except Exception:  # `decode_image` says what is wrong
+        header = read_header(encoded)
+    except UserError:  # `decode_image` says what is wrong
         return None
+    return None if header.turned else header.size
 
 
 def _reduction(box: crops.Box, size: tuple[int, int]) -> int:

@@ -9,15 +9,14 @@ from pathlib import Path
 
 from PIL import Image
 
-from mae_hydra.data.decode import NO_RANGE, opened, reason_of
+from mae_hydra.data.decode import NO_RANGE, opened, orientation, reason_of, upright_size
 from mae_hydra.data.deep import is_deep
+from mae_hydra.data.listing import file_stamp
 from mae_hydra.data.pixel_range import PixelRange
 from mae_hydra.data.source import Header
 from mae_hydra.errors import UserError
 
-_ORIENTATION = 0x0112  # of EXIF
 _MARKS_OF_ORIENTATION = (b"eXIf", b"tiff:Orientation", b"Raw profile type")
-_ON_ITS_SIDE = (5, 6, 7, 8)  # of its values: rows become columns
 
 
 def read_header(source: Path | bytes, name: str = "") -> Header:
@@ -25,9 +24,8 @@ def read_header(source: Path | bytes, name: str = "") -> Header:
     try:
         with opened(source) as picture:
             mode, deep = picture.mode, is_deep(picture)  # first: EXIF may load the picture
-            orientation = picture.getexif().get(_ORIENTATION, 1) if _may_be_turned(picture, source) else 1
-            height, width = picture.size if orientation in _ON_ITS_SIDE else picture.size[::-1]
-            return Header((height, width), mode, deep, orientation != 1)
+            turn = orientation(picture) if _may_be_turned(picture, source) else 1
+            return Header(upright_size(picture, turn), mode, deep, turn)
     except Exception as error:  # damaged files raise nearly anything inside Pillow
         if isinstance(source, Path) and isinstance(error, OSError) and error.errno is not None:
             raise UserError(f"cannot read {source}: {error.strerror}") from error
@@ -58,8 +56,7 @@ def digest_of(files: Iterable[Path], *facts: object) -> str:
     digest = hashlib.blake2b(repr(facts).encode(), digest_size=8)
     for file in files:
         try:
-            status = file.stat()
-            digest.update(f"{file} {status.st_size} {status.st_mtime_ns}\n".encode(errors="surrogateescape"))
-        except OSError:  # gone: it is named when it is its turn
+            digest.update(f"{file} {file_stamp(file)}\n".encode(errors="surrogateescape"))
+        except UserError:  # gone: it is named when it is its turn
             digest.update(f"{file}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()

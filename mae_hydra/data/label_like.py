@@ -7,6 +7,7 @@ import numpy as np
 
 from mae_hydra.data.decode import opened
 from mae_hydra.data.listing import JPEG_ENDINGS
+from mae_hydra.data.source import spread
 
 SAMPLE = 32  # pictures that are looked at
 MOST_PIXELS = 2**26  # of them together
@@ -18,11 +19,10 @@ LEAST_SHARE = 0.25  # of the pictures
 def label_like_note(root: Path, names: Sequence[str]) -> list[str]:
     """One line where a quarter or more of the pictures look like label maps: few grey levels or colours, no JPEGs."""
     able = [name for name in names if not name.lower().endswith(JPEG_ENDINGS)]
-    count = min(len(able), SAMPLE)
     found: list[str] = []
     seen = pixels = 0
-    for number in range(count):
-        name = able[number * len(able) // count]
+    for position in spread(len(able), SAMPLE):
+        name = able[position]
         if pixels > MOST_PIXELS:
             break
         try:

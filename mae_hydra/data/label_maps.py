@@ -6,6 +6,7 @@ those that were written; such files are refused by name rather than read as some
 Shape letters: H W pixels.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from mae_hydra.data.decode import opened, read_bytes, reason_of
+from mae_hydra.data.decode import opened, orientation, read_bytes, reason_of
+from mae_hydra.data.deep import full_depth, is_deep
+from mae_hydra.data.headers import read_header
 from mae_hydra.errors import UserError
 
 MAP_EXTENSIONS = (".png", ".tif", ".tiff", ".gif", ".bmp")
-ORIENTATION = 0x0112  # of EXIF; 1 is upright
 _LOSSY = ("JPEG", "MPO", "JPEG2000", "WEBP", "AVIF")
 _PNG = b"\x89PNG"
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # of TIFF
@@ -57,18 +59,12 @@ def decode_labels(encoded: bytes, name: str) -> Tensor:
 
 def turned_apart(photo: Path, labels: Path) -> bool:
     """Whether EXIF turns the photo and not its map, and their sizes do not tell on which of the two it was drawn."""
-    turn, size = _orientation(photo)
-    decided = turn >= 5 and size[0] != size[1]  # on its side
-    return turn != 1 and not decided and _orientation(labels)[0] == 1
-
-
-def _orientation(path: Path) -> tuple[int, tuple[int, int]]:
-    """Of EXIF (1: upright) and the size, from the header alone; a file that cannot be read is named where it is."""
     try:
-        with opened(path) as picture:
-            return int(picture.getexif().get(ORIENTATION, 1)), picture.size
-    except Exception:  # a damaged file can raise nearly anything
-        return 1, (0, 0)
+        header = read_header(photo)
+        decided = header.on_its_side and header.size[0] != header.size[1]
+        return header.turned and not decided and not read_header(labels).turned
+    except UserError:  # it is named where it is read
+        return False
 
 
 def _stored(picture: Image.Image, encoded: bytes) -> np.ndarray:
@@ -79,12 +75,17 @@ def _stored(picture: Image.Image, encoded: bytes) -> np.ndarray:
     tags: Any = getattr(picture, "tag_v2", {})
     if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
         raise _Unclear("holds inverted grey levels (TIFF with white as zero); write them as an 8-bit PNG")
+    if _is_of_15_bits(picture):
+        raise _Unclear(f"holds colours of 5 bits, which are spread over 0 to 255; {_WAY_OUT}")
+    deep = is_deep(picture)  # first: loading keeps the upper byte of colours alone
     picture.load()
-    if picture.getexif().get(ORIENTATION, 1) != 1:
+    if orientation(picture) != 1:
         ImageOps.exif_transpose(picture, in_place=True)
     if picture.format == "GIF" and picture.mode == "P":  # its writers number colours anew; a grey one is its own number
         picture = picture.convert("RGB")
     values = np.array(picture)
+    if deep:
+        values = _at_full_depth(values, encoded)
     if picture.mode in _FIRST_OF_EQUAL:
         values = _equal_channels(values, picture.mode)
     elif picture.mode in ("L", "P"):
@@ -93,6 +94,20 @@ def _stored(picture: Image.Image, encoded: bytes) -> np.ndarray:
     elif picture.mode != "1" and not picture.mode.startswith(("I", "F")):
         raise _Unclear(f"holds {picture.mode} pixels; {_WAY_OUT}")
     return _whole_bytes(values)
+
+
+def _is_of_15_bits(picture: Any) -> bool:
+    return any("BGR;1" in str(tile[3]) for tile in picture.tile)  # of BMP: BGR;15 and BGR;16
+
+
+def _at_full_depth(values: np.ndarray, encoded: bytes) -> np.ndarray:
+    """The whole numbers for `values`, (H, W) or (H, W, channels); of an alpha channel the upper byte tells enough."""
+    numbers = full_depth(partial(opened, encoded))
+    if values.ndim == 2:
+        return numbers[..., 0]
+    if numbers.shape[2] == 1:  # grey with alpha, which Pillow gives out as a colour picture
+        numbers = np.repeat(numbers, values.shape[2] - 1, axis=2)
+    return np.concatenate([numbers, values[..., numbers.shape[2] :]], axis=2)
 
 
 def _equal_channels(values: np.ndarray, mode: str) -> np.ndarray:

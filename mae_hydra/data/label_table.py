@@ -77,7 +77,7 @@ class LabelTable:
         for value in np.flatnonzero(self.counted)[::-1]:
             found[self.class_of[value]] = value
         if self.ignore_index < self.num_classes:  # never labelled, so it is stored as whatever is ignored
-            found[self.ignore_index] = np.flatnonzero(self.accepted & ~self.counted)[0]
+            found[self.ignore_index] = next(iter(np.flatnonzero(self.accepted & ~self.counted)), -1)
         if (found < 0).any():
             raise ValueError(f"no stored value means class {int(np.flatnonzero(found < 0)[0])}")
         return found.astype(np.uint8)
@@ -127,11 +127,12 @@ class Reading:
             return False
         return True
 
-    def table_differs(self, other: "Reading") -> bool:
-        """Whether a value means another class than in `other`; what the ignored ones become is no difference."""
+    def differs_on(self, values: np.ndarray, other: "Reading") -> bool:
+        """Whether one of `values`, bool (256,), means another class than in `other`; what the ignored ones become is no
+        difference."""
         here, there = self.table(), other.table()
         one, other_one = (np.where(table.counted, table.class_of, -1) for table in (here, there))
-        return not (np.array_equal(here.accepted, there.accepted) and np.array_equal(one, other_one))
+        return bool(((here.accepted != there.accepted) | (one != other_one))[values].any())
 
     def words(self, than: "Reading | None" = None) -> str:
         """What to type for it: "data.num_classes=2 data.reduce_zero_label=false"; `than`: what need not be said."""
@@ -152,6 +153,8 @@ class Reading:
         """The words by which one reading of so many classes differs from another."""
         if self.values is not None:
             return "data.values"
+        if self.reduce_zero_label is None:
+            return f"data.ignore_index={self.ignore_index}"
         text = f"data.reduce_zero_label={str(bool(self.reduce_zero_label)).lower()}"
         other = not self.reduce_zero_label and self.ignore_index != UNLABELLED
         return f"{text} data.ignore_index={self.ignore_index}" if other else text

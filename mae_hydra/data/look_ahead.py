@@ -1,12 +1,14 @@
 """What validation will meet, looked at before the first step: a bad file would end the run at its first evaluation.
 
-All headers are read (sizes, pairs of image and map), then the values of class maps as far as a time allows; threads do
-it, because decoding leaves Python's lock. What was good is remembered by the files' names, sizes and times.
+All headers are read (sizes, pairs of image and map; PNGs whole, because their orientation may stand behind the pixels),
+then the values of class maps as far as a time allows; threads do it, because decoding leaves Python's lock. What was
+good is remembered by the files' names, sizes and times, of the KEPT sets that were looked at last.
 
 Sizes are (H, W) in pixels.
 """
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,12 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from mae_hydra import atomic
-from mae_hydra.data.source import Foreseeable, Header, ImageSet
+from mae_hydra.data.source import Foreseeable, Header, ImageSet, spread
 from mae_hydra.errors import UserError
 
 THREADS = 8  # more than most machines have cores: files wait for their disk
 SECONDS = 5.0  # for the values of class maps; their headers are all read
+KEPT = 64  # sets that are remembered in a folder
 SOME = 64  # training pictures whose sizes are looked at
+
+_OWN = re.compile(r"[0-9a-f]{16}\.json")
 
 Advance = Callable[[int, int, str], None]
 """Told on the way: how many of how many, and of what."""
@@ -40,10 +45,9 @@ def some_headers(images: ImageSet) -> list[Header]:
     """Of a few pictures, spread evenly; none where only pixels tell."""
     headers = []
     if isinstance(images, Foreseeable):
-        count = min(len(images), SOME)
-        for number in range(count):
+        for index in spread(len(images), SOME):
             with suppress(UserError):  # it is named when it is its turn
-                headers.append(images.header(number * len(images) // count))
+                headers.append(images.header(index))
     return headers
 
 
@@ -153,3 +157,6 @@ def _remember(beside: Path | None, known: dict[str, Any]) -> None:
         beside.parent.mkdir(parents=True, exist_ok=True)
         with atomic.writing(beside) as temporary:
             temporary.write_text(json.dumps(known))
+        remembered = [path for path in beside.parent.glob("*.json") if _OWN.fullmatch(path.name)]
+        for path in sorted(remembered, key=lambda path: path.stat().st_mtime)[:-KEPT]:
+            path.unlink(missing_ok=True)

@@ -60,15 +60,17 @@ def list_shards(
     """What `root` names: a folder, an address of one, or a pattern of files in one (`{0000..0123}`, `{a,b}`, `*`).
 
     `key` and `wanted` are for messages: what named it, and what it should name. Shards of a folder or pattern without
-    `shards.json` are opened to count their samples, so they must be here. Their splits are told by their names.
+    `shards.json` are opened to count their samples, so they must be here. Their splits are told by their names, of
+    what `shards.json` lists by it.
     """
     manifest = _manifest(_parent(root) if is_pattern(root) else root, cache)
     suffix = image_suffix or manifest.image_suffix
     if is_pattern(root):
         matching = _matching(root, manifest.splits, wanted, suffix)
-        if len({split_of(shard.name) for shard in matching}) == 1:  # then they were named for what they are used for
+        splits = _by_split(matching, manifest.splits)
+        if len(splits) == 1:  # then they were named for what they are used for
             return ShardList({"train": matching}, manifest.classes, suffix, tuple(_passed_over_notes(matching, suffix)))
-        return _told_apart(matching, manifest.classes, suffix)
+        return _told_apart(splits, manifest.classes, suffix)
     if not is_address(root) and not Path(root).is_dir():
         raise UserError(f"{key}={root} is {'not a folder' if Path(root).exists() else 'not there'}; {wanted}")
     if manifest.splits:
@@ -81,7 +83,7 @@ def list_shards(
     if not places:
         instead = f" (there is {packed[0]}: unpack it with gunzip)" if packed else ""
         raise UserError(f"there is no shard (*.tar) in {key}={root}{instead}; {wanted}")
-    return _told_apart(_present(_counted(places, suffix)), None, suffix, packed)
+    return _told_apart(_by_split(_present(_counted(places, suffix)), {}), None, suffix, packed)
 
 
 def split_of(name: str) -> str:
@@ -90,17 +92,24 @@ def split_of(name: str) -> str:
     return next((split for split, known in SPLIT_WORDS.items() if words & known), "train")
 
 
-def _told_apart(
-    shards: list[Shard], classes: tuple[str, ...] | None, suffix: str | None, packed: Sequence[str] = ()
-) -> ShardList:
-    """Of shards without a list: by their names, and what was passed over in them."""
+def _by_split(shards: Sequence[Shard], listed: Mapping[str, list[Shard]]) -> dict[str, list[Shard]]:
+    """By the list where it has a shard, else by its name."""
+    known = {shard.place: split for split, those in listed.items() for shard in those}
     splits: dict[str, list[Shard]] = {}
     for shard in shards:
-        splits.setdefault(split_of(shard.name), []).append(shard)
+        splits.setdefault(known.get(shard.place) or split_of(shard.name), []).append(shard)
+    return splits
+
+
+def _told_apart(
+    splits: dict[str, list[Shard]], classes: tuple[str, ...] | None, suffix: str | None, packed: Sequence[str] = ()
+) -> ShardList:
+    """Of shards that were told apart without a word of the user: how, and what was passed over in them."""
+    shards = [shard for those in splits.values() for shard in those]
     notes = []
     if len(splits) > 1:
         counts = ", ".join(f"{len(splits[name])} {name} ({splits[name][0].name})" for name in sorted(splits))
-        notes.append(f"note: the splits of the shards are told by their names: {counts}")
+        notes.append(f"note: the splits of the shards are told by their names or list: {counts}")
     if packed:
         notes.append(f"warning: {len(packed)} compressed shards are passed over ({packed[0]}); unpack them with gunzip")
     return ShardList(splits, classes, suffix, (*notes, *_passed_over_notes(shards, suffix)))

@@ -28,7 +28,7 @@ from mae_hydra.data.shard_cache import ShardCache, is_address
 from mae_hydra.data.shard_index import name_before, read_index
 from mae_hydra.data.shard_list import Shard, list_shards, split_of
 from mae_hydra.data.shard_order import ShardOrder
-from mae_hydra.data.source import Header, ImageData, Sample, Stored, check_loading, height_width, limited
+from mae_hydra.data.source import Header, ImageData, Sample, Stored, check_loading, height_width, limited, spread
 from mae_hydra.errors import UserError
 
 log = logging.getLogger("mae_hydra")
@@ -39,6 +39,17 @@ _WANTED = (
     "expected is a folder of shards as `mae-hydra make-shards` writes them, its address (https://...), or a pattern of "
     "tar files: 'data.root=\"photos/train-{0000..0146}.tar\"'"
 )
+
+
+class _OpenShard:
+    """A shard's descriptor and its index; closed when nobody holds it any more."""
+
+    def __init__(self, path: Path, table: np.ndarray) -> None:
+        self.file, self.table = os.open(path, os.O_RDONLY), table
+
+    def __del__(self) -> None:
+        if hasattr(self, "file"):
+            os.close(self.file)
 
 
 class ShardSet:
@@ -60,7 +71,8 @@ class ShardSet:
         self._shards, self._cache, self._window = list(shards), cache, window
         self._channels, self._num_classes = channels, num_classes
         self._first = np.cumsum([0, *(shard.samples for shard in shards)])
-        self._open: OrderedDict[int, tuple[int, np.ndarray]] = OrderedDict()  # descriptors and indexes
+        self._open: OrderedDict[int, _OpenShard] = OrderedDict()
+        self._opening = threading.Lock()  # look-ahead asks for samples in several threads
         self._coming: queue.SimpleQueue[Shard] | None = None
         self._stamps: list[str] = []
 
@@ -77,20 +89,20 @@ class ShardSet:
 
     def sample_of_images(self, shards: int = 8, each: int = 8) -> list[int]:
         """Positions spread over a few shards; none where they lie elsewhere, because each would be fetched for it."""
-        count = 0 if is_address(self._shards[0].place) else min(shards, len(self._shards))
-        chosen = [number * len(self._shards) // count for number in range(count)]
-        spread = [(number, self._shards[number].samples) for number in chosen]
+        if is_address(self._shards[0].place):
+            return []
         return [
-            int(self._first[number]) + place * samples // min(each, samples)
-            for number, samples in spread
-            for place in range(min(each, samples))
+            int(self._first[number]) + place
+            for number in spread(len(self._shards), shards)
+            for place in spread(self._shards[number].samples, each)
         ]
 
     def stored(self, index: int) -> Stored:
         """The file itself, and its class id where there are classes."""
         index = range(len(self))[index]
         number = int(np.searchsorted(self._first, index, side="right")) - 1
-        file, table = self._opened(number)
+        shard = self._opened(number)
+        file, table = shard.file, shard.table
         begin, length, label_begin, label_length = map(int, table[index - self._first[number]])
         name = f"{self._shards[number].name}:{name_before(file, begin)}"
         encoded = os.pread(file, length, begin)
@@ -125,21 +137,30 @@ class ShardSet:
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what belongs to this process."""
-        return self.__dict__ | {"_open": OrderedDict(), "_coming": None}
+        own = ("_open", "_opening", "_coming")
+        return {name: value for name, value in self.__dict__.items() if name not in own}
 
-    def _opened(self, number: int) -> tuple[int, np.ndarray]:
-        if number in self._open:
-            self._open.move_to_end(number)
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state | {"_open": OrderedDict(), "_opening": threading.Lock(), "_coming": None}
+
+    def _opened(self, number: int) -> _OpenShard:
+        with self._opening:
+            if number in self._open:
+                self._open.move_to_end(number)
+            else:
+                opened = self._open_shard(number)
+                while len(self._open) >= OPEN_SHARDS:
+                    self._open.popitem(last=False)
+                self._open[number] = opened
             return self._open[number]
+
+    def _open_shard(self, number: int) -> _OpenShard:
         shard = self._shards[number]
         path = self._cache.local(shard.place, shard.size) if is_address(shard.place) else Path(shard.place)
         table = read_index(path, self._suffix)
         if len(table) != shard.samples:
             raise UserError(f"the shard {shard.place} holds {len(table)} samples, its list says {shard.samples}")
-        while len(self._open) >= OPEN_SHARDS:
-            os.close(self._open.popitem(last=False)[1][0])
-        self._open[number] = (os.open(path, os.O_RDONLY), table)
-        return self._open[number]
+        return _OpenShard(path, table)
 
     def _class_id(self, text: bytes, name: str) -> int:
         number = int(text) if text.strip().isdigit() else -1
@@ -233,7 +254,7 @@ def shards(
         place = os.path.expanduser(validation)
         told = list_shards(place, copies, _WANTED, key="data.validation", image_suffix=suffix)
         held_out = told.splits.get("validation") or told.all_shards()
-        train, held_out = _apart(found.all_shards(), held_out, notes)
+        train, held_out = _apart(train or found.all_shards(), held_out, notes)
     if not train:
         raise UserError(
             f"every shard of data.root={root} is for validation or tests by its name ({found.all_shards()[0].name}); "

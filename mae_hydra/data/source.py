@@ -42,13 +42,22 @@ class Header(NamedTuple):
     """What a sample's files tell without their pixels.
 
     `size`: (H, W), upright. `mode`: what a pixel is in Pillow's words ("RGB", "I;16"), of the class map where there is
-    one. `deep`: whether the image has more than 8 bits a channel. `turned`: by its EXIF orientation.
+    one. `deep`: whether the image has more than 8 bits a channel. `orientation`: by which EXIF turns it (1: not).
     """
 
     size: tuple[int, int]
     mode: str
     deep: bool
-    turned: bool
+    orientation: int
+
+    @property
+    def turned(self) -> bool:
+        return self.orientation != 1
+
+    @property
+    def on_its_side(self) -> bool:
+        """Whether being turned makes rows of columns."""
+        return self.orientation >= 5
 
 
 class ImageSet(Protocol):
@@ -242,6 +251,12 @@ class _SomeFiles(_Some):
         return f"{len(self)} of {self._whole.digest()}"
 
 
+def spread(size: int, count: int | None) -> list[int]:
+    """`count` of `size` positions (all, where None or more than there are), evenly spaced and in order."""
+    wanted = size if count is None else min(count, size)
+    return [number * size // wanted for number in range(wanted)]
+
+
 def limited(image_set: ImageSet, train_limit: int | float | None) -> ImageSet:
     """`train_limit` samples, or that share of them where it is below 1; None: all.
 
@@ -257,7 +272,7 @@ def limited(image_set: ImageSet, train_limit: int | float | None) -> ImageSet:
     if not 1 <= train_limit <= len(image_set):
         raise ValueError(f"data.train_limit must lie in 1..{len(image_set)} or be null, got {train_limit}")
     kind = _SomeFiles if isinstance(image_set, Foreseeable) else _Some
-    return kind(image_set, [number * len(image_set) // train_limit for number in range(train_limit)])
+    return kind(image_set, spread(len(image_set), train_limit))
 
 
 def check_loading(batch_size: int, num_workers: int) -> None:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
 from mae_hydra.data import EvalStream, ImageData, Sample
-from mae_hydra.data.source import SampleTransform, check_loading, stamp_of
+from mae_hydra.data.source import SampleTransform, check_loading, spread, stamp_of
 from mae_hydra.distributed import rank, world_size
 from mae_hydra.errors import UserError
 
@@ -36,8 +36,8 @@ class HeldOut:
         if len(data.validation) == 0:
             raise UserError("the validation set holds no image; give it some, or train without: evaluation=none")
         self._images, self._transform = data.validation, transform
-        self.indices = spread(range(len(data.validation)), limit)
-        self._picture_indices = spread(self.indices, num_pictures)
+        self.indices = spread(len(data.validation), limit)
+        self._picture_indices = [self.indices[number] for number in spread(len(self.indices), num_pictures)]
         self._batch_size, self._num_workers = batch_size, num_workers
         self.watch: Callable[[Iterable[Samples], int], Iterator[Samples]] | None = None
 
@@ -73,10 +73,3 @@ class HeldOut:
         """The images to be shown, the same ones at every evaluation."""
         samples = [(index, self._images[index]) for index in self._picture_indices]
         return samples if self._transform is None else [(index, self._transform(sample)) for index, sample in samples]
-
-
-def spread(indices: range | list[int], count: int | None) -> list[int]:
-    """`count` of `indices` (all, where None or more than there are), evenly spaced and in order."""
-    size = len(indices)
-    wanted = size if count is None else min(count, size)
-    return [indices[position * size // wanted] for position in range(wanted)]

@@ -11,10 +11,14 @@ def doubtful_statistics(model: nn.Module, cut: Cut, batch_norm: str) -> str | No
     if not learned_statistics(model.train()):
         return None
     of_process = cut.micro_batch * cut.accumulate
-    check_enough(of_process if batch_norm == "step" else cut.micro_batch)
+    whole = of_process * cut.world_size
+    batch_size = "data.batch_size=2 or more"
+    if whole > 1:
+        check_enough(of_process if batch_norm == "step" else cut.micro_batch, batch_size)
+    else:  # no batch can be larger than a step
+        check_enough(whole, "engine.global_batch=2 or more" + ("" if batch_norm == "step" else f" with {batch_size}"))
     if batch_norm == "step" or cut.accumulate == 1:
         return None
-    whole = of_process * cut.world_size
     return (
         f"batch normalisation sees {cut.micro_batch * cut.world_size} of a step's {whole} images at a time; "
         f"engine.batch_norm=step takes its statistics from all {whole}, for one more forward pass of the encoder, and "

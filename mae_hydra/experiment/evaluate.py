@@ -79,14 +79,14 @@ def _notes(plan: Plan, data: ImageData) -> list[str]:
 def _evaluate(plan: Plan, data: ImageData, model: nn.Module, work: Mapping[str, Work], folder: Path) -> dict[str, Any]:
     results: dict[str, Any] = {}
     several = len(work) > 1
+    if any(isinstance(each.evaluator, MeanIoU | Accuracy) for each in work.values()):
+        match_classes(model, plan.checkpoint, data)
     for name, each in work.items():
         node, evaluator = plan.config.evaluation[name], each.evaluator
         place = folder / name if several else folder
         if isinstance(evaluator, MeanIoU):
             say_doubts(data, training=False)  # before a single map is refused without a word on all of them
         evaluator.check(model)
-        if isinstance(evaluator, MeanIoU | Accuracy):
-            match_classes(model, plan.checkpoint, data)
         began = time.time()
         if isinstance(evaluator, MeanIoU):
             numbers = dict(zip(each.stamps, evaluator.held_out.indices, strict=True))

@@ -75,7 +75,7 @@ def plan_evaluation(path: Path, words: Sequence[str], prefer: str, more: Sequenc
         found = recorded(checkpoint, ["inference=slide", *words], PARTS, more)
     _refuse_an_idle_size(found)
     if "data.range" not in found.typed:
-        use_recorded_range(found.tree["data"], checkpoint.meta)
+        use_recorded_range(found.tree["data"], checkpoint.meta, checkpoint.path)
     lifted = _lift_limits(found)
     if "engine.devices" not in found.typed:
         found.tree["engine"]["devices"] = 1  # of the training; here torchrun says it

@@ -37,21 +37,35 @@ def say(lines: list[str], word: str) -> None:
 
 
 def named_by(checkpoint: Checkpoint, data: ImageData) -> ImageData:
-    """`data` with the names of the model's classes where it has none itself."""
+    """`data` with the names of the model's classes where it has none itself.
+
+    Names that were assumed for it (ADE20K's, of 150 classes) count where the model has them too, in whatever order.
+    """
     names = names_of(checkpoint)
+    if len(names) != data.num_classes:
+        return data
     nameless = data.class_names and not have_names(data.class_names)
-    return replace(data, class_names=tuple(names)) if nameless and len(names) == data.num_classes else data
+    if data.assumed_names and not nameless:
+        try:
+            order_of(names, data.class_names)
+        except ValueError:
+            nameless = True
+            say(["the data have no classes.json: their classes are taken for the model's, number by number"], "note")
+    return replace(data, class_names=tuple(names)) if nameless else data
 
 
 @torch.no_grad()
 def match_classes(model: Any, checkpoint: Checkpoint, data: ImageData) -> None:
     """Give the last layers of `model`, which came from `checkpoint`, the order in which the data name the same classes.
 
-    UserError where they are others, or not as many.
+    UserError where they are others, or not as many. A model without classes is left as it is.
     """
-    if getattr(model, "num_classes", data.num_classes) != data.num_classes:
+    known = getattr(model, "num_classes", None)
+    if known is None:
+        return
+    if known != data.num_classes:
         raise UserError(
-            f"the model knows {model.num_classes} classes, the data have {data.num_classes}; use the data set it was "
+            f"the model knows {known} classes, the data have {data.num_classes}; use the data set it was "
             f"trained on (data=…), or data.num_classes={model.num_classes} where the labels are the same"
         )
     try:

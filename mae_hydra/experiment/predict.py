@@ -112,7 +112,7 @@ def predict(path: Path, words: Sequence[str], options: Options) -> Outcome:
 
 def _settled(options: Options, checkpoint: Checkpoint, channels: int, files: Sequence[Path]) -> Settled:
     """The range that was told or that the model was trained with, else one measured from all of the pictures."""
-    recorded = recorded_range(checkpoint.meta)
+    recorded = recorded_range(checkpoint.meta, checkpoint.path)
     told = options.range or (recorded.pairs() if recorded is not None else AUTO)
     told_by = "--range" if options.range else "as in training"
     return settle_files(told, channels, Path(), [str(file) for file in files], told_by=told_by)

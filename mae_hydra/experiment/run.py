@@ -278,15 +278,7 @@ def _introduce(
 def _notes_on_sizes(data: ImageData, augment: Augment) -> list[str]:
     """What the augmentation says of the sizes of some training pictures, by their headers."""
     headers, notes_on = some_headers(data.train), getattr(augment, "notes_on", None)
-    notes = [] if notes_on is None else notes_on([header.size for header in headers])
-    turned = sum(header.turned for header in headers)
-    if turned and data.target == "map":
-        notes.append(
-            f"warning: {turned} of {len(headers)} training pictures looked at are turned by their EXIF orientation, "
-            "which class maps do not have: they are read upright, right only if the maps were drawn on upright ones; "
-            "mae-hydra check-data shows both together"
-        )
-    return notes
+    return [] if notes_on is None else notes_on([header.size for header in headers])
 
 
 def _compare_ranges(given: Checkpoint, data: ImageData) -> None:

@@ -21,19 +21,32 @@ MAPPED = "the same classes in another order: mapped by name"
 def order_of(theirs: Sequence[str], ours: Sequence[str]) -> list[int] | None:
     """For each of `ours`, which of `theirs` it is; None where the numbers agree or are all that is known.
 
-    Capitals, hyphens and spaces make no difference, and in its place a name may be a longer form of the other
-    ("television", "television receiver"). ValueError, saying how they differ, where they name different classes.
+    Capitals, hyphens and spaces make no difference, and in its place, or as the only one that is left, a name may be a
+    longer form of the other ("television", "television receiver"). A name that both lists have is itself and no form
+    of another. ValueError, saying how they differ, where they name different classes.
     """
     if len(theirs) != len(ours) or not (have_names(theirs) and have_names(ours)):
         return None
     there, here = [_plain(name) for name in theirs], [_plain(name) for name in ours]
     if there == here:
         return None
-    if len(set(there)) == len(there) and set(there) == set(here):
-        return [there.index(name) for name in here]
-    if all(map(_alike, theirs, ours)):
-        return None
-    raise ValueError(difference(theirs, ours))
+    order = _matched(there, here)
+    if set(order) != set(range(len(order))):
+        raise ValueError(difference(theirs, ours))
+    return None if order == list(range(len(order))) else order
+
+
+def _matched(there: Sequence[str], here: Sequence[str]) -> list[int]:
+    """For each of `here` where it stands in `there`; -1 where it does not."""
+    left = [number for number, name in enumerate(there) if name not in here]
+    found = []
+    for number, name in enumerate(here):
+        if name in there:
+            found.append(number if there[number] == name else there.index(name))
+        else:
+            place = number if number in left or len(left) != 1 else left[0]
+            found.append(place if place in left and _alike(name, there[place]) else -1)
+    return found
 
 
 def difference(theirs: Sequence[str], ours: Sequence[str]) -> str:

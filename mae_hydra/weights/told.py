@@ -133,10 +133,6 @@ def _is_any(_: Any) -> bool:
     return True
 
 
-def _number(value: Any) -> Any:
-    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
-
-
 def _is_palette(palette: Any, classes: int) -> bool:
     return (
         isinstance(palette, list)

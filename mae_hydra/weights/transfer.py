@@ -12,7 +12,7 @@ from mae_hydra.errors import UserError
 from mae_hydra.relative_positions import num_relative_positions
 from mae_hydra.weights.adapt import ADAPTABLE, adapted
 from mae_hydra.weights.class_order import rows_by_name
-from mae_hydra.weights.grids import POSITIONS, Grid, known_grid, likely_grid
+from mae_hydra.weights.grids import POSITIONS, RELATIVE_TABLE, Grid, known_grid, likely_grid
 from mae_hydra.weights.layouts import Kind, kind_of
 from mae_hydra.weights.read import Checkpoint, check_values
 from mae_hydra.weights.report import Row, TransferReport, collapse
@@ -84,6 +84,7 @@ def fitted_state(
     found = adapted(rows.tensors, wanted, adapt)
     found.notes.update(rows.notes)
     found.dropped.update(rows.dropped)
+    found = found._replace(tensors=_with_positions(found.tensors, wanted, checkpoint))
     given = replace(checkpoint, tensors=found.tensors)
     _check_encoder(model, wanted, given)
     _check_rule(wanted, found.tensors, given, found.dropped)
@@ -97,7 +98,7 @@ def fitted_state(
         tensor, note = _fit_grid(model, name, found.tensors[name], own, grids, given)
         _check_shape(name, tensor, own, given)
         fitted[name] = tensor
-        changed = tensor is not checkpoint.tensors[name] and name not in rows.notes
+        changed = tensor is not checkpoint.tensors.get(name, tensor) and name not in rows.notes
         report.append(Row(name, "resized" if changed else "loaded", note or found.notes.get(name, "")))
     report += [Row(name, "unused") for name in (*(n for n in found.tensors if n not in wanted), *checkpoint.unused)]
     unchecked = "" if checkpoint.checked else "a file without checksums"
@@ -200,6 +201,24 @@ def _encoder_size(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
         size = {"width": projection.shape[0], "channels": projection.shape[1], "patch size": projection.shape[2]}
     blocks = [int(name.split(".")[2]) for name in tensors if re.match(r"encoder\.blocks\.\d+\.", name)]
     return size | ({"depth": 1 + max(blocks)} if blocks else {})
+
+
+def _with_positions(
+    tensors: dict[str, Tensor], wanted: Mapping[str, Tensor], checkpoint: Checkpoint
+) -> dict[str, Tensor]:
+    """With zeros in the place of the absolute positions that a model with a relative table may do without.
+
+    Files of square grids have got theirs when they were read; of a rectangle the model tells the grid.
+    """
+    table, own = tensors.get(RELATIVE_TABLE), wanted.get(RELATIVE_TABLE)
+    if table is None or own is None or POSITIONS in tensors:
+        return tensors
+    if len(table) != len(own):
+        raise UserError(
+            f"{checkpoint.path} has a table of {len(table)} relative positions, {len(own)} are in the model, and it "
+            "does not say for which grid of patches; set data.image_size to that of the file"
+        )
+    return {**tensors, POSITIONS: table.new_zeros(wanted[POSITIONS].shape)}
 
 
 def _fit_grid(

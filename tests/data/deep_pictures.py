@@ -28,6 +28,7 @@ def tiff(
     big_endian: bool = False,
     compressed: bool = False,
     planes: bool = False,
+    orientation: int = 1,
 ) -> bytes:
     """(H, W, B) of any type as a TIFF; `extra`: kinds of the bands beyond grey, or beyond the three colours."""
     height, width, bands = values.shape
@@ -37,7 +38,7 @@ def tiff(
     order = ">" if big_endian else "<"
     entries: dict[int, tuple[int, ...]] = {
         256: (width,), 257: (height,), 258: (8 * values.dtype.itemsize,) * bands, 259: (8 if compressed else 1,),
-        262: (2 if colours else 1,), 273: (0,) * len(strips), 277: (bands,), 278: (height,),
+        262: (2 if colours else 1,), 273: (0,) * len(strips), 274: (orientation,), 277: (bands,), 278: (height,),
         279: tuple(map(len, strips)), 284: (2 if planes else 1,),
         339: ({"u": 1, "i": 2, "f": 3}[values.dtype.kind],) * bands,
     }  # fmt: skip

@@ -91,8 +91,9 @@ def told(reading: Reading, *maps: list[int]) -> list[tuple[str, str, tuple[str, 
     ("reduce_zero_label", "maps", "expected"),
     [
         (True, [[0, 1, 2, 3, 255], [3]], ("note", "zero label confirmed")),
-        (True, [[1, 2, 3], [3]], ("note", "zero label confirmed")),  # a class that never occurs is no reading
-        (True, [[0, 1, 2], [0, 1], [3]], ("note", "zero label confirmed")),  # what is ignored is not that rare
+        (True, [[1, 2, 3], [3]], ("note", "zero label open")),
+        (True, [[0, 1, 2], [0, 1], [3]], ("note", "zero label open")),  # hardly what is ignored, but not refuted
+        (False, [[0, 1, 2, 3], [0, 1], [0], [1]], ("error", "zero label")),
         (True, [[0, 1, 2, 3], [3]], ("warning", "zero label open")),  # CamVid's convention: 3 is everywhere
         (False, [[0, 1, 2, 3], [3]], ("error", "zero label")),
         (False, [[0, 1, 2, 255]], ("note", "zero label open")),
@@ -106,6 +107,16 @@ def test_the_stored_values_answer_whether_zero_is_a_class(
     reduce_zero_label: bool, maps: list[list[int]], expected: tuple[str, str]
 ) -> None:
     assert [each[:2] for each in told(Reading(3, 255, reduce_zero_label), *maps)] == [expected]
+
+
+@pytest.mark.parametrize("share", [0.9, 0.8, 0.3])
+def test_camvids_convention_is_never_confirmed_as_ade20ks(share: float) -> None:
+    maps = [[*range(11), 11] if number < 100 * share else [*range(11)] for number in range(100)]
+    [finding] = label_findings([tally_of(*maps)], Reading(11, 255, True))
+    assert finding.kind == "zero label open"
+    assert "and data.reduce_zero_label=false data.ignore_index=11 as well" in finding.sentence
+    [finding] = label_findings([tally_of(*maps)], Reading(11, 255, False))
+    assert "set data.reduce_zero_label=true (0 is no class) or data.ignore_index=11" in finding.sentence
 
 
 def test_one_stray_value_does_not_decide_the_reading() -> None:

@@ -119,6 +119,11 @@ def test_pictures_of_a_shape_that_crops_cannot_have_and_very_large_ones_are_said
     augment = pretrain(size=64, scale=[0.4, 1.0])
     [note] = augment.notes_on([(128, 512), (100, 100)])
     assert "no crop of 0.4 of the area in the shape of 64x64 fits into 1 of 2 pictures looked at (512x128)" in note
+    [note] = pretrain(size=64, scale=[0.4, 1.0], clamp=True).notes_on([(128, 512), (100, 100)])
+    assert (
+        "fits into 1 of 2 pictures looked at (512x128); such crops are cut to the picture and stretched up to" in note
+    )
+    assert not pretrain(size=64, clamp=True).notes_on([(375, 500), (500, 333)])
     assert not pretrain(size=[32, 128], scale=[0.4, 1.0]).notes_on([(128, 512)])
     assert not pretrain(size=64).notes_on([(375, 500), (500, 333)])
     [note] = pretrain(size=224).notes_on([(6000, 6000)])
@@ -127,6 +132,19 @@ def test_pictures_of_a_shape_that_crops_cannot_have_and_very_large_ones_are_said
     assert "1 of 2 pictures looked at (6000x6000) are reduced to a shorter side of 512 pixels, up to 12 times" in note
     assert not segment(size=512, short=2048).notes_on([(6000, 6000)])
     assert not segment(size=512, short=None).notes_on([(6000, 6000)])
+
+
+@pytest.mark.parametrize("size", [(64, 64), (32, 96)])
+def test_no_clamped_box_is_stretched_more_than_is_said(size: tuple[int, int]) -> None:
+    scale, aspect = (0.3, 1.0), size[1] / size[0]
+    for height, width in ((600, 100), (100, 600), (100, 2000)):
+        boxes = [
+            crops.random_resized_box(height, width, scale, RATIO, generator("c", n), clamp=True, aspect=aspect)
+            for n in range(3000)
+        ]
+        shapes = np.array([wide / tall / aspect for _, _, tall, wide in boxes])
+        most = crops.most_stretched(height, width, scale, RATIO, aspect=aspect)
+        assert 0.9 * most < max(shapes.max(), (1 / shapes).max()) < 1.02 * most
 
 
 @pytest.mark.parametrize(("short", "side"), [("size", 32), (32, 32), (96, 96), (None, 200), ([48, 64], 48)])

@@ -4,6 +4,7 @@ import struct
 import zlib
 from pathlib import Path
 
+import deep_pictures
 import numpy as np
 import pytest
 import torch
@@ -99,6 +100,45 @@ def test_a_map_with_an_orientation_of_its_own_is_turned_as_its_picture_is(tmp_pa
     exif[0x0112] = 6
     path = save(Image.fromarray(FOUR), tmp_path / "map.png", exif=exif.tobytes())
     assert read_labels(path).tolist() == np.rot90(FOUR, -1).tolist()
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_a_map_of_16_bits_in_equal_channels_keeps_its_lower_byte(tmp_path: Path, channels: int) -> None:
+    stored = np.repeat(ROWS[..., None].astype(np.uint16), channels, axis=2)
+    if channels in (2, 4):
+        stored[..., -1] = 65535  # opaque
+    path = tmp_path / "map.png"
+    path.write_bytes(deep_pictures.png(stored))
+    assert read_labels(path).tolist() == ROWS.tolist()
+    stored[0, 0, 0] += 1 if channels > 2 else 256
+    path.write_bytes(deep_pictures.png(stored))
+    with pytest.raises(UserError, match="its channels differ" if channels > 2 else "holds the value 25"):
+        read_labels(path)
+    stored[...] = 1
+    stored[0, 0, -1] = 65535
+    path.write_bytes(deep_pictures.png(stored))
+    with pytest.raises(UserError, match="its channels differ" if channels == 3 else "some of them transparent"):
+        read_labels(path)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("bands", [1, 3])
+def test_a_map_of_16_bits_keeps_its_numbers_in_every_byte_order(tmp_path: Path, bands: int, compressed: bool) -> None:
+    path = tmp_path / "map.tif"
+    for big_endian in (False, True):
+        stored = np.repeat(ROWS[..., None].astype(np.uint16), bands, axis=2)
+        path.write_bytes(deep_pictures.tiff(stored, colours=bands == 3, big_endian=big_endian, compressed=compressed))
+        assert read_labels(path).tolist() == ROWS.tolist()
+
+
+def test_a_bitmap_of_15_bits_is_refused_because_its_levels_are_spread(tmp_path: Path) -> None:
+    """Four pixels of 1, 2, 3, 4 in each of its colours, written from the format's definition."""
+    pixels = struct.pack("<4H", *(level * (1 + 32 + 1024) for level in (1, 2, 3, 4)))
+    header = struct.pack("<IiiHHIIiiII", 40, 4, 1, 1, 16, 0, len(pixels), 0, 0, 0, 0)
+    path = tmp_path / "map.bmp"
+    path.write_bytes(b"BM" + struct.pack("<IHHI", 54 + len(pixels), 0, 0, 54) + header + pixels)
+    with pytest.raises(UserError, match=r"the class map .*map\.bmp holds colours of 5 bits"):
+        read_labels(path)
 
 
 COLOURED = np.array([[[0, 1, 2], [3, 4, 5]]], np.uint8)

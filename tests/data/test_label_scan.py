@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from pictures import ListSet, labelled_set, save, smooth_picture
 from PIL import Image
 
-from mae_hydra.data import ade20k, check_labels
+from mae_hydra.data import Sample, ade20k, check_labels
 from mae_hydra.data.audit_conventions import judged
 from mae_hydra.data.label_scan import sample
 from mae_hydra.errors import UserError
@@ -109,6 +110,10 @@ DOUBT: dict[str, tuple[list[Any], dict[str, Any], str]] = {
         [[0, 1, 2, 255]] * 4, {"num_classes": 150},
         r"150 classes are configured, and all 6 class maps hold none above the first 3 .*set data\.num_classes=3",
     ),
+    "a validation coded otherwise": (
+        [[0, 1]] * 4, {"num_classes": 2, "validation": [[0, 255]] * 2},
+        r"validation hold 0 and 255 only .*class 0 and nothing else .*while training has 2 classes.*coded alike",
+    ),
     "a class that never occurs": ([[0, 1]] * 4, {}, r"1 of 3 class has no labelled pixel in training \(class 2\)"),
     "hardly a label": ([[0, 1, 2, *[255] * 7]] * 4, {}, r"70% of the pixels of all 4 class maps of training are"),
     "a class that is ignored": (
@@ -123,7 +128,9 @@ DOUBT: dict[str, tuple[list[Any], dict[str, Any], str]] = {
 @pytest.mark.parametrize("kind", DOUBT)
 def test_doubt_is_one_line(opened: Write, kind: str) -> None:
     training, settings, message = DOUBT[kind]
-    [line] = check_labels(opened(training, training[:2], **settings))
+    validation = settings.get("validation", training[:2])
+    others = {key: value for key, value in settings.items() if key != "validation"}
+    [line] = check_labels(opened(training, validation, **others))
     assert re.search(message, line), line
 
 
@@ -191,6 +198,28 @@ def test_a_part_of_a_set_is_refused_for_what_cannot_be_chance(opened: Write, val
     train.images = [*range(1000)]  # as if it were a twentieth of all
     [finding], _ = judged((train, validation), data.reading, named=True)
     assert (finding.kind, finding.level) == ("nothing to learn", "error" if refused else "warning")
+
+
+class SomebodyElses(ListSet):
+    """A reader that gives classes and has no settings of its own."""
+
+    def listing(self) -> str:
+        return "theirs"
+
+
+def test_a_reader_of_somebody_else_is_not_told_to_set_what_it_does_not_have(opened: Write) -> None:
+    def of(*values: int) -> SomebodyElses:
+        labels = torch.from_numpy(np.resize(np.array(values, np.uint8), SHAPE))
+        return SomebodyElses([Sample(torch.zeros(3, *SHAPE, dtype=torch.uint8), labels, str(n)) for n in range(4)])
+
+    data = replace(opened([[0, 1]], [[0, 1]], num_classes=2), reading=None)
+    with pytest.raises(UserError, match=r"hold 0 and 255 only .*let the reader give classes from 0, and 255") as said:
+        check_labels(replace(data, train=of(0, 255), validation=of(0, 255)))
+    assert not re.search("reduce_zero_label|data.values|data.num_classes", str(said.value))
+    with pytest.raises(UserError, match=r"with values that are neither one of 2 classes nor ignored") as said:
+        check_labels(replace(data, train=of(0, 1, 7), validation=of(0, 1, 7)))
+    assert not re.search("reduce_zero_label|data.values", str(said.value))
+    assert check_labels(replace(data, train=of(0, 1), validation=of(1, 0, 255))) == []
 
 
 def test_what_time_allows_is_spread_over_both_splits(opened: Write) -> None:

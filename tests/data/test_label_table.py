@@ -97,9 +97,17 @@ def test_the_words_that_are_proposed_read_the_values_that_were_found(stored: Any
 
 def test_readings_differ_where_a_value_means_another_class() -> None:
     plain = Reading(3, 255, False)
-    assert not plain.table_differs(Reading(3, 255, False, {0: 0, 1: 1, 2: 2, 255: "ignore"}))
-    assert not Reading(3, 255, True).table_differs(Reading(3, 200, True))  # 0 and 255 are ignored all the same
-    assert plain.table_differs(Reading(3, 3, False))
+    values = np.ones(256, dtype=bool)
+    assert not plain.differs_on(values, Reading(3, 255, False, {0: 0, 1: 1, 2: 2, 255: "ignore"}))
+    assert not Reading(3, 255, True).differs_on(values, Reading(3, 200, True))  # 0 and 255 are ignored all the same
+    assert plain.differs_on(values, Reading(3, 3, False))
+    values[[3, 255]] = False
+    assert not plain.differs_on(values, Reading(3, 3, False))
+
+
+def test_a_class_without_a_stored_value_is_said() -> None:
+    with pytest.raises(ValueError, match="no stored value means class 2"):
+        Reading(3, 2, False, {0: 0, 1: 1}).table().stored()
 
 
 def test_runs_of_values_are_told_shortly() -> None:

@@ -1,16 +1,19 @@
 """Validation files are looked at before the first step: what is bad is named, what was good is remembered."""
 
+import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from deep_pictures import png
+from deep_pictures import png, tiff
 from pictures import save, smooth_picture
 from PIL import Image
 
 from mae_hydra.data import ade20k, folder, imagenet, look_ahead, scenes
+from mae_hydra.data.decode import decode_image
 from mae_hydra.data.headers import read_header
 from mae_hydra.data.look_ahead import some_headers
 from mae_hydra.errors import UserError
@@ -97,6 +100,24 @@ def test_what_was_good_is_remembered_until_a_file_or_its_meaning_changes(
     assert look(root, memory).sizes == first.sizes
 
 
+def test_a_folder_remembers_the_sets_that_were_looked_at_last(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(look_ahead, "KEPT", 2)
+    memory = tmp_path / "memory"
+    memory.mkdir()
+    (memory / "notes.json").write_text("somebody's")
+    last: list[Path] = []
+    for number in range(4):
+        write_pair(root, "validation", 0, np.full((20, 30), number % 3, np.uint8))
+        os.utime(root / "annotations/validation/000.png", (number, number))
+        look(root, memory)
+        [new] = set(memory.glob("*.json")) - {*last, memory / "notes.json"}
+        os.utime(new, (1000 + number, 1000 + number))
+        last = [*last, new][-2:]
+    assert set(memory.iterdir()) == {*last, memory / "notes.json"}
+
+
 def test_values_are_looked_at_as_long_as_time_allows_and_the_next_start_goes_on(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,6 +197,68 @@ def test_a_header_tells_the_upright_size(tmp_path: Path) -> None:
     assert not read_header(save(smooth_picture(20, 30), tmp_path / "b.png")).turned
     with pytest.raises(UserError, match=r"cannot read .*gone\.png: No such file"):
         read_header(tmp_path / "gone.png")
+
+
+def xmp(turn: int) -> bytes:
+    return f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf tiff:Orientation="{turn}"/></x:xmpmeta>'.encode()
+
+
+BY_XMP = ["JPEG by XMP alone", "CMYK by XMP alone"]
+FORMS_OF_TURNED = [*BY_XMP, "JPEG", "PNG", "WEBP", "TIFF", "TIFF, compressed", "deep TIFF"]
+
+
+@pytest.mark.parametrize("turn", [0, 1, 3, 6, 7])
+@pytest.mark.parametrize("form", FORMS_OF_TURNED)
+def test_a_header_tells_the_size_that_decoding_gives(tmp_path: Path, form: str, turn: int) -> None:
+    exif, path = Image.Exif(), tmp_path / "picture"
+    exif[0x0112] = turn
+    picture, kind = smooth_picture(20, 30), form.split()[0].rstrip(",")
+    if form.endswith("by XMP alone"):
+        save(picture.convert("CMYK" if kind == "CMYK" else "RGB"), path, format="JPEG", xmp=xmp(turn))
+    elif form == "deep TIFF":
+        path.write_bytes(tiff(np.zeros((20, 30, 3), np.uint16), colours=True, orientation=turn))
+    elif kind == "TIFF":
+        compression = "tiff_lzw" if "compressed" in form and turn else None  # libtiff writes no 0
+        save(picture, path, format="TIFF", tiffinfo={0x0112: turn}, compression=compression)
+    else:
+        save(picture, path, format=kind, exif=exif)
+    decoded = decode_image(path.read_bytes(), 3, form)
+    header = read_header(path)
+    assert header.size == tuple(decoded.shape[1:])
+    by_exif = turn not in (0, 1) and not form.endswith("by XMP alone")
+    assert (header.turned, header.size) == (by_exif, (30, 20) if by_exif and turn >= 5 else (20, 30))
+
+
+@pytest.mark.parametrize("form", ["TIFF", "JPEG by XMP alone"])
+def test_a_photo_on_its_side_is_compared_with_its_map_as_it_is_decoded(tmp_path: Path, form: str) -> None:
+    """Orientation in a TIFF turns the pixels; in the XMP of a JPEG alone it does not."""
+    by_exif = form == "TIFF"
+    options = {"format": "TIFF", "tiffinfo": {0x0112: 6}} if by_exif else {"format": "JPEG", "xmp": xmp(6)}
+    for split in ("training", "validation"):
+        save(smooth_picture(20, 30), tmp_path / f"images/{split}/0.{'tif' if by_exif else 'jpg'}", **options)
+        size = (20, 30) if by_exif else (30, 20)
+        save(Image.new("L", size), tmp_path / f"annotations/{split}/0.png")
+    assert look(tmp_path).sizes == ((30, 20) if by_exif else (20, 30),)
+    save(Image.new("L", size[::-1]), tmp_path / "annotations/validation/0.png")
+    with pytest.raises(UserError, match="1 of 1 validation samples cannot be used"):
+        look(tmp_path)
+
+
+def test_files_are_opened_at_the_same_time_and_the_limit_of_pillow_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that answers when both have been asked."""
+    path, both = save(smooth_picture(20, 30), tmp_path / "a.png"), threading.Barrier(2, timeout=5)
+    limit, opening = Image.MAX_IMAGE_PIXELS, Image.open
+
+    def slow(source: Any) -> Image.Image:
+        both.wait()
+        return opening(source)
+
+    monkeypatch.setattr(Image, "open", slow)
+    with ThreadPoolExecutor(2) as pool:
+        assert [header.size for header in pool.map(read_header, [path, path])] == [(20, 30)] * 2
+    assert limit == Image.MAX_IMAGE_PIXELS
 
 
 def test_some_headers_are_of_a_limited_set_as_well(root: Path) -> None:

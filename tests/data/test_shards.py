@@ -4,12 +4,14 @@ import errno
 import io
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import tarfile
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import combinations, islice
@@ -479,6 +481,23 @@ def test_a_cache_on_a_full_disk_says_so(tmp_path: Path, monkeypatch: pytest.Monk
         ShardCache(tmp_path / "cache", 2500).local(f"file://{tmp_path}/a", 1000)
     with pytest.raises(UserError, match=r"cannot make .*data.cache"):
         ShardCache(tmp_path / "a", 2500).anew(f"file://{tmp_path}/a")
+
+
+def test_threads_share_a_set_and_lose_no_descriptor(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two shards are kept open, and eight threads ask for samples of all of them at once."""
+    monkeypatch.setattr(sys.modules[ShardSet.__module__], "OPEN_SHARDS", 2)
+    here = pickle.loads(pickle.dumps(open_shards(written, num_classes=2).train))
+    expected = [here.stored(index) for index in range(len(here))]
+    before = len(os.listdir("/proc/self/fd"))
+    switching = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            order = [index * 7 % len(here) for index in range(40 * len(here))]
+            assert list(pool.map(here.stored, order)) == [expected[index] for index in order]
+    finally:
+        sys.setswitchinterval(switching)
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_a_class_of_another_number_is_refused(written: Path) -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 from test_shards import jpeg, open_shards
 
 from mae_hydra.data import decode_image
+from mae_hydra.data.audit_listing import list_samples
 from mae_hydra.data.shard_index import index_path, num_passed_over, read_index, write_index
 from mae_hydra.data.shard_index import scan as scan_shard
 from mae_hydra.data.shard_list import split_of
@@ -129,10 +130,17 @@ def test_validation_shards_beside_training_shards_are_not_trained_on(timms: Path
     data = open_shards(f"{timms}{pattern}")
     names = [{of[index].name.split(":")[1] for index in range(len(of))} for of in (data.train, data.validation)]
     assert names == [{"train0.jpg", "train1.jpg", "train2.jpg"}, {"validation0.jpg", "validation1.jpg"}]
-    assert "the splits of the shards are told by their names: 1 test" in data.notes[0]
+    assert "the splits of the shards are told by their names or list: 1 test" in data.notes[0]
     assert index_shards(timms) == {"test": 1, "train": 3, "validation": 2}
     listed = open_shards(timms)
     assert (len(listed.train), len(listed.validation)) == (3, 2)
+
+
+def test_what_a_reader_of_shards_says_is_a_finding_of_check_data(timms: Path) -> None:
+    data = open_shards(timms)
+    assert data.notes
+    findings = list_samples(data).findings
+    assert [f"{each.level}: {each.sentence}" for each in findings] == list(data.notes)
 
 
 def test_shards_of_one_split_alone_are_taken_where_they_are_named_and_refused_where_not(timms: Path) -> None:
@@ -151,6 +159,23 @@ def test_told_validation_shards_are_taken_out_of_training(timms: Path) -> None:
     assert any("1 shards of data.validation are in data.root too" in note for note in data.notes)
     whole = open_shards(f"{timms}/imagenet-train-*.tar", validation=str(timms))
     assert (len(whole.train), len(whole.validation)) == (3, 2)
+
+
+@pytest.mark.parametrize("listed", [False, True])
+@pytest.mark.parametrize("form", ["", "/*.tar"])
+def test_validation_shards_of_the_root_are_not_trained_on_where_others_are_told(
+    timms: Path, tmp_path: Path, form: str, listed: bool
+) -> None:
+    make(tmp_path / "other/00000.tar", {"other.jpg": jpeg(9)})
+    if listed:
+        index_shards(timms)
+        manifest = timms / "shards.json"
+        for number, path in enumerate(sorted(timms.glob("*.tar"))):  # names that tell nothing
+            manifest.write_text(manifest.read_text().replace(path.name, f"{number:05d}.tar"))
+            path.rename(timms / f"{number:05d}.tar")
+    data = open_shards(f"{timms}{form}", validation=str(tmp_path / "other"))
+    names = [sorted(of[index].name.split(":")[1] for index in range(len(of))) for of in (data.train, data.validation)]
+    assert names == [["train0.jpg", "train1.jpg", "train2.jpg"], ["other.jpg"]]
 
 
 def test_a_shard_that_a_pattern_names_twice_is_refused(timms: Path) -> None:

@@ -1,5 +1,6 @@
 """Top-1, top-5 and the mean corruption error, against counts made by hand."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,6 +12,8 @@ from torch import nn
 from mae_hydra.data import ImageData, Sample
 from mae_hydra.errors import UserError
 from mae_hydra.evaluation import Accuracy
+from mae_hydra.experiment.evaluate import _evaluate
+from mae_hydra.weights import Checkpoint
 
 CLASSES = 7
 
@@ -107,6 +110,14 @@ def test_the_crop_is_the_originals(size, ratio, resized):
     found = accuracy(data([0], image_size=size), crop_ratio=ratio)
     assert found.held_out._transform.cover == (resized, resized)
     assert found.held_out._transform.size == size
+
+
+def test_an_evaluation_of_another_number_of_classes_says_the_way_out():
+    evaluator = accuracy(data([0]))
+    plan = SimpleNamespace(checkpoint=Checkpoint({}, {}, "test", Path("last.pt")))
+    work = {name: SimpleNamespace(evaluator=evaluator) for name in ("accuracy", "again")}
+    with pytest.raises(UserError, match="knows 5 classes, the data have 7; use the data set it was trained on"):
+        _evaluate(plan, evaluator.data, Table(torch.zeros(1, 5)), work, Path())
 
 
 def test_models_and_data_that_do_not_fit_are_refused():

@@ -35,4 +35,10 @@ def test_where_all_images_of_a_step_are_seen_there_is_nothing_to_say(model, cut,
 def test_statistics_of_one_image_are_refused_before_training():
     with pytest.raises(UserError, match=r"at least 2 images at a time; use data\.batch_size=2"):
         doubtful_statistics(NORMALISED, Cut(1, 8, 1), "micro")
+    for choice, way_out in (
+        ("micro", r"global_batch=2 or more with data\.batch_size=2"),
+        ("step", "global_batch=2 or more$"),
+    ):
+        with pytest.raises(UserError, match=r"at least 2 images at a time; use engine\." + way_out):
+            doubtful_statistics(NORMALISED, Cut(1, 1, 1), choice)
     assert doubtful_statistics(NORMALISED, Cut(1, 8, 1), "step") is None

@@ -4,6 +4,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from mae_hydra.data.pixel_range import PixelRange
+from mae_hydra.errors import UserError
 from mae_hydra.experiment.export import Options, describe
 from mae_hydra.experiment.recorded_range import recorded_range, use_recorded_range
 
@@ -28,6 +29,15 @@ def test_a_checkpoint_that_knows_of_no_deep_picture_has_none(meta: dict[str, Any
     use_recorded_range(data, meta)
     assert recorded_range(meta) is None
     assert data.range == "auto"
+
+
+DAMAGED = [[[0]], [["a", "b"]], [], [[1, 0]], [[0, float("nan")]], "auto", 3, [[0, 1], [0, 1]], [None], [[True, 2]]]
+
+
+@pytest.mark.parametrize("record", DAMAGED, ids=str)
+def test_a_damaged_record_of_the_range_is_said(record: Any) -> None:
+    with pytest.raises(UserError, match=r"the record of data\.range in last\.pt is damaged .*use another"):
+        recorded_range({"origin": {"data": {"range": record}}}, "last.pt")
 
 
 def test_what_is_told_beside_an_exported_file_has_the_range() -> None:

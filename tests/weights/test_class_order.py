@@ -24,6 +24,11 @@ def checkpoint_of(model, path, names=NAMES):
         (NAMES, ["Road", " SKY", "sea", "wall", "tree"], [4, 0, 3, 1, 2]),
         (["traffic_light", "car"], ["car", "Traffic-Light"], [1, 0]),
         (["wall", "television receiver"], ["wall", "television"], None),
+        (["road", "road line", "sky"], ["road line", "road", "sky blue"], [1, 0, 2]),
+        (["wall", "brick wall"], ["brick wall", "wall brick wall"], [1, 0]),
+        (["sky", "tv", "tv set", "sea"], ["sky", "tv set", "tv", "sea water"], [0, 2, 1, 3]),
+        (["door", "screen door"], ["door", "screen door (screen)"], None),
+        (["road", "line", "sky"], ["road line", "road", "sky"], [1, 0, 2]),
         (["class 0", "class 1"], ["sky", "wall"], None),  # a placeholder is no name
         (["sky", "wall"], ["0", "1"], None),
         (["class 1", "class 0"], ["class 0", "class 1"], None),
@@ -40,6 +45,10 @@ def test_the_order_of_names_is_found_where_there_are_names(theirs, ours, order):
     [
         (["sky", "kerb"], ["sky", "curb"], "the model alone has kerb, the data alone have curb"),
         (["sky", "kerb"], ["curb", "sky"], "the model alone has kerb, the data alone have curb"),
+        (["car", "truck", "big car"], ["truck", "car", "other"], "the model alone has big car, the data alone have"),
+        (["car", "x car", "y car"], ["x y car", "car", "car z"], "the data alone have x y car, car z"),
+        (["brick wall", "road"], ["road line", "wall"], "the model alone has brick wall, road, the data alone"),
+        (["sky", "sky"], ["sky", "sky blue"], "the data alone have sky blue"),
         (["sky", "sky"], ["sky", "wall"], "the data alone have wall"),
         (
             list("abcdef"),

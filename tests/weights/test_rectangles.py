@@ -3,6 +3,7 @@
 import pytest
 import torch
 from checkpoint_files import make_classifier, make_mae, make_upernet, randomise
+from timm.models.beit import Beit
 from timm.models.vision_transformer import VisionTransformer
 
 from mae_hydra.errors import UserError
@@ -69,6 +70,25 @@ def test_files_that_are_written_for_others_tell_their_grid_and_heads_and_still_l
         assert state.keys() == to_layout(source.tensors, layout).tensors.keys()
         if layout != "mmseg":
             timm_classifier().load_state_dict(state)
+
+
+def test_timms_beit_of_a_rectangle_fits_a_model_of_that_shape_and_computes_the_same(tmp_path):
+    peer = Beit(
+        img_size=(16, 64), patch_size=8, embed_dim=16, depth=4, num_heads=2, mlp_ratio=2, qkv_bias=True,
+        init_values=1.0, num_classes=0, global_pool="", use_abs_pos_emb=False, use_rel_pos_bias=True,
+    )  # fmt: skip
+    torch.save(scrambled(peer).state_dict(), tmp_path / "beit.pth")
+    upernet = make_upernet(image_size=[16, 64])
+    report = transfer(upernet, read_checkpoint(tmp_path / "beit.pth"))
+    assert "encoder.pos_embed" not in report.names("new")
+    images = torch.randn(2, 3, 16, 64)
+    with torch.no_grad():
+        theirs = peer.eval().forward_intermediates(images, indices=[0, 3], norm=False, intermediates_only=True)
+        ours = upernet.eval().encoder.feature_maps(images)
+        for mine, other in zip((ours[0], ours[3]), theirs, strict=True):
+            torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-4)
+    with pytest.raises(UserError, match=r"a table of \d+ relative positions, \d+ are in the model, .*data\.image_size"):
+        transfer(make_upernet(image_size=[32, 64]), read_checkpoint(tmp_path / "beit.pth"))
 
 
 def test_a_relative_table_of_a_rectangle_fits_a_model_of_that_shape_and_is_refused_elsewhere(tmp_path):
