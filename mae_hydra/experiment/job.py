@@ -60,7 +60,7 @@ def _run_job(config: DictConfig, held: ExitStack) -> float:
     in_sweep = hydra_config.mode == RunMode.MULTIRUN or OF_A_SWEEP in os.environ
     run_dir = Path(hydra_config.runtime.output_dir)
     overrides = resuming.lasting(hydra_config.overrides.task)
-    if hydra_config.sweeper.params and not in_sweep and resuming.source is None:
+    if hydra_config.sweeper.params and not in_sweep and config.resume in (None, *resuming.NO_DIRECTORY):
         discard_empty(run_dir)
         swept = ", ".join(hydra_config.sweeper.params)
         raise UserError(f"this configuration sweeps over {swept}; add -m: python train.py -m {' '.join(overrides)}")

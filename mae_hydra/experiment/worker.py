@@ -9,8 +9,6 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from mae_hydra.experiment.importing import importing
 
 with importing():
@@ -18,6 +16,7 @@ with importing():
     from mae_hydra.engine import Interrupted
     from mae_hydra.errors import UserError
     from mae_hydra.experiment import resolvers
+    from mae_hydra.experiment.from_file import literal
     from mae_hydra.experiment.holder import belongs_here
     from mae_hydra.experiment.replay_step import take_again
     from mae_hydra.experiment.run import run
@@ -45,7 +44,7 @@ def _train(config: dict[str, Any], run_dir: Path, replay: dict[str, Any] | None)
     try:
         if replay is not None:
             return 0, {"state": "completed", "value": take_again(config, run_dir, **replay)}
-        return 0, {"state": "completed", "value": run(OmegaConf.create(config), config, run_dir, telling=False)}
+        return 0, {"state": "completed", "value": run(literal(config), config, run_dir, telling=False)}
     except Interrupted as interruption:
         told = {"step": interruption.step, "signal": interruption.signal}
         return interruption.exit_code, {"state": "interrupted", **told}
