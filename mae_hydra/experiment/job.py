@@ -10,7 +10,6 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, cast
 
-import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -24,24 +23,27 @@ from mae_hydra.experiment.check import check
 from mae_hydra.experiment.gpus_launcher import OF_A_SWEEP
 from mae_hydra.experiment.holder import Refused, holding
 from mae_hydra.experiment.processes import num_processes, run_in_processes
-from mae_hydra.experiment.provenance import changed_code, write_provenance
+from mae_hydra.experiment.provenance import changed_code
 from mae_hydra.experiment.run import discard_empty, run
 from mae_hydra.experiment.same_run import (
     Trained,
     changed_settings,
     recorded_config,
     refuse_another,
+    saved_steps,
     scores_differ,
     what_was_trained,
 )
 from mae_hydra.experiment.scheduler import join_tasks, pass_on
 from mae_hydra.experiment.stages import check_stages, run_stages
+from mae_hydra.experiment.start import Start
 from mae_hydra.experiment.status import Status, read_status
 from mae_hydra.names import harmless
 
 log = logging.getLogger("mae_hydra")
 
 
+BEGINNING = (None, *resuming.NO_DIRECTORY)  # `resume` where it names no directory
 WRITTEN = ("config.yaml", "environment.json", "git.json", "git.diff", "metrics.jsonl", "results.json", "error.txt")
 
 
@@ -60,7 +62,7 @@ def _run_job(config: DictConfig, held: ExitStack) -> float:
     in_sweep = hydra_config.mode == RunMode.MULTIRUN or OF_A_SWEEP in os.environ
     run_dir = Path(hydra_config.runtime.output_dir)
     overrides = resuming.lasting(hydra_config.overrides.task)
-    if hydra_config.sweeper.params and not in_sweep and config.resume in (None, *resuming.NO_DIRECTORY):
+    if hydra_config.sweeper.params and not in_sweep and config.resume in BEGINNING:
         discard_empty(run_dir)
         swept = ", ".join(hydra_config.sweeper.params)
         raise UserError(f"this configuration sweeps over {swept}; add -m: python train.py -m {' '.join(overrides)}")
@@ -82,18 +84,22 @@ def _run_job(config: DictConfig, held: ExitStack) -> float:
         if not is_main():
             return run(config, plain, run_dir)
         status = Status(run_dir, plain, overrides)
-        atomic.write_text(run_dir / "config.yaml", yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
-        atomic.write_text(run_dir / "overrides.yaml", yaml.safe_dump(overrides))
-        write_provenance(run_dir)
-        (run_dir / "error.txt").unlink(missing_ok=True)  # of an earlier attempt
+        start = Start.of(plain, overrides, status.content)
+        new = config.resume in BEGINNING and not any(map(Path.is_file, saved_steps(run_dir)))
+        if new:
+            start.write(run_dir)
+        later = None if new else start  # not before it is certain that what there is goes on
         processes = num_processes(plain["engine"])
-        value = run(config, plain, run_dir) if processes == 1 else run_in_processes(processes, plain, run_dir, lock)
+        if processes == 1:
+            value = run(config, plain, run_dir, later)
+        else:
+            value = run_in_processes(processes, plain, run_dir, lock, start=later)
         _finish(status, "completed", value=value)
         status = None  # it stays complete, whatever becomes of what follows
         return run_stages(plain["then"], run_dir, value, overrides)
     except Interrupted as interruption:
         log.warning("%s", interruption)
-        if status is not None:
+        if status is not None:  # there is something to go on from, so it was written
             _finish(status, "interrupted", error=str(interruption))
         if is_main():
             again = "the same command" if in_sweep else resuming.to_go_on(run_dir)
@@ -101,7 +107,7 @@ def _run_job(config: DictConfig, held: ExitStack) -> float:
         pass_on(interruption.signal)
         raise KeyboardInterrupt from interruption  # ends a sweep too
     except KeyboardInterrupt:
-        if status is not None:
+        if status is not None and status.written:
             _finish(status, "interrupted", error="stopped before the state could be saved")
         raise
     except BaseException as error:
@@ -109,7 +115,8 @@ def _run_job(config: DictConfig, held: ExitStack) -> float:
         if status is None and is_main() and not isinstance(error, Refused) and read_status(run_dir) is None:
             with suppress(OSError):  # what has failed is said below, and may be just this
                 status = Status(run_dir, {"name": config.get("name"), "task": config.get("task")}, overrides)
-        if status is not None:  # otherwise the directory belongs to an earlier run, which stays as it is
+                status.write()
+        if status is not None and status.written:  # otherwise it belongs to an earlier run, which stays as it is
             with suppress(OSError):
                 atomic.write_text(run_dir / "error.txt", traceback.format_exc())
             _finish(status, "failed", error=f"{type(error).__name__}: {error}".splitlines()[0])
@@ -151,7 +158,7 @@ def _finish(status: Status, state: str, value: float | None = None, error: str |
 def _look_back(run_dir: Path, config: dict[str, Any]) -> float | None:
     """Compare with an earlier attempt in the same directory: its value if it is complete, None if there is work."""
     resume = config["resume"]
-    if resume not in (None, "auto", "never"):
+    if resume not in BEGINNING:
         _check_is_run(Path(resume), run_dir)
     if resume == "never":
         return None

@@ -171,18 +171,18 @@ def _lies_in(key: str, groups: set[str]) -> bool:
 
 
 def _found_again(recorded: str, file: Path) -> str:
-    """A recorded path that is not there from here: where it was seen from, or where it has moved with the run."""
+    """A recorded path as it is named from here: where it has moved with the run, or where the run saw it."""
     value = _parsed(recorded, file).value()
     if key_of(recorded) not in PATHS or not isinstance(value, str) or "://" in value or "{" in value:
         return recorded
-    path, cwd = Path(value).expanduser(), str(_content(file.parent / "environment.json").get("folder", ""))
+    cwd, path = str(_content(file.parent / "environment.json").get("folder", "")), Path(value).expanduser()
     if path.exists() and (path.is_absolute() or cwd in ("", os.getcwd())):
         return recorded
     candidates = [Path(cwd, path)]  # a file of that name that lies here is another one, as long as the first is there
     paths = _content(file.parent / "config.yaml").get("paths")
     before = paths.get("run_dir") if isinstance(paths, Mapping) else None
-    if isinstance(before, str):
-        candidates.append(moved(candidates[0], Path(cwd, before), file.parent.absolute()))
+    if isinstance(before, str):  # what was copied with the run belongs to the copy
+        candidates.insert(0, moved(candidates[0], Path(cwd, before), file.parent.absolute()))
     there = [each for each in candidates if each.is_absolute() and each.exists()]
     return word(recorded.partition("=")[0], there[0]) if there else recorded
 

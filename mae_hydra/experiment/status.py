@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mae_hydra import atomic
+from mae_hydra.errors import UserError
 from mae_hydra.experiment import from_file
 from mae_hydra.experiment.holder import is_held
 from mae_hydra.experiment.key_meaning import Decides, deciding
@@ -68,7 +69,7 @@ def fingerprint(config: Mapping[str, Any]) -> str:
 
 
 class Status:
-    """Writes `status.json` of one run."""
+    """`status.json` of one run, to be written once its `content` holds: a run that is refused stays as it was."""
 
     def __init__(self, run_dir: Path, config: Mapping[str, Any], overrides: list[str]) -> None:
         previous = read_status(run_dir)
@@ -88,7 +89,18 @@ class Status:
             "host": socket.gethostname(),
             "scheduled": os.environ.get("SLURM_JOB_ID"),
         }
+
+    def write(self) -> None:
         write_json(self.path, self.content)
+
+    @property
+    def written(self) -> bool:
+        """Whether this start is what the directory tells of, also where another process has written it."""
+        try:
+            told = read_json(self.path)
+        except UserError:
+            return False
+        return isinstance(told, dict) and all(told.get(name) == self.content[name] for name in ("start", "pid", "host"))
 
     def finish(self, state: str, value: float | None = None, error: str | None = None) -> None:
         self.content |= {"state": state, "value": value, "error": error, "end": time.time()}

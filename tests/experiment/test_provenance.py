@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from mae_hydra.experiment import provenance
+from mae_hydra.experiment.start import Start
 from mae_hydra.experiment.status import read_json
 
 
@@ -24,7 +25,7 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def run_in(folder: Path) -> Path:
     folder.mkdir()
-    provenance.write_provenance(folder)
+    Start.of({}, [], {}).write(folder)
     return folder
 
 

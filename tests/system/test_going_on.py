@@ -124,6 +124,47 @@ def test_photos_that_were_added_are_refused_with_both_counts(train, stopped, cap
     assert len(said.strip().splitlines()) == 1
 
 
+REFUSED = {
+    "other photos": ["data.root=others"],
+    "no photos": ["data.root=nowhere"],
+    "another configuration": ["optimizer.lr=0.5"],
+    "a key that is none": ["data.roots=photos"],
+    "no value for it": ["data.num_workers=-1"],
+    "weights that are none": ["init_from=nowhere.pt"],
+    "an evaluation of another task": ["evaluation=segment"],
+    "a stage that is none": ["then.x=5"],
+}
+
+
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("words", REFUSED.values(), ids=REFUSED)
+def test_a_refused_start_leaves_the_run_as_it_was(train, stopped, capfd, words, processes):
+    """So that the next one reads nothing of what was refused; train.log says what was tried."""
+    if processes > 1 and words[0].startswith(("optimizer", "data.roots", "init_from", "then")):
+        pytest.skip("refused before there are several processes")
+    photos(Path("others"), range(10), seed=1)
+    before = content_of(stopped)
+    for first in (["resume=outputs/run"], [word for word in WORDS if not word.startswith(words[0].partition("=")[0])]):
+        assert train(*first, *words, *([f"engine.devices={processes}"] if processes > 1 else [])) == 1
+        assert capfd.readouterr().err.startswith("error: ")
+        assert content_of(stopped) == before
+
+
+def content_of(run: Path) -> dict[str, bytes]:
+    own = ("train.log", ".lock", ".heartbeat")
+    files = (path for path in run.rglob("*") if path.is_file() and not path.name.startswith(own))
+    return {str(path): path.read_bytes() for path in files}
+
+
+def test_a_refused_start_of_a_run_without_a_checkpoint_is_not_read_by_the_next(train, stopped, finished):
+    shutil.rmtree(stopped / "checkpoints")
+    before = content_of(stopped)
+    assert train("resume=outputs/run", "data.root=nowhere") == 1
+    assert content_of(stopped) == before
+    assert train("resume=outputs/run") == 0
+    assert same(stopped, finished / "outputs/run")
+
+
 def test_as_many_other_photos_are_refused(train, stopped, capfd):
     photos(Path("others"), range(10), seed=1)
     assert train("resume=outputs/run", "data.root=others") == 1
