@@ -20,6 +20,7 @@ from mae_hydra.engine import Interrupted
 from mae_hydra.errors import UserError
 from mae_hydra.experiment import resuming, sweeps
 from mae_hydra.experiment.check import check
+from mae_hydra.experiment.going_on import as_recorded
 from mae_hydra.experiment.gpus_launcher import OF_A_SWEEP
 from mae_hydra.experiment.holder import Refused, holding
 from mae_hydra.experiment.processes import num_processes, run_in_processes
@@ -28,6 +29,7 @@ from mae_hydra.experiment.run import discard_empty, run
 from mae_hydra.experiment.same_run import (
     Trained,
     changed_settings,
+    edited_since,
     recorded_config,
     refuse_another,
     saved_steps,
@@ -73,6 +75,10 @@ def _run_job(config: DictConfig, held: ExitStack) -> float:
         if is_main():  # of several processes the first one keeps the directory
             _refuse_foreign(run_dir)
             lock = held.enter_context(holding(run_dir))
+        if resuming.own is not None:
+            config, otherwise = as_recorded(config, run_dir, resuming.own)
+            if otherwise and is_main():
+                _say(f"goes on with its own configuration, which today's option files have otherwise: {otherwise}")
         if resuming.source is not None:
             resuming.refuse_foreign(config, resuming.source, resuming.typed)
         check(config)
@@ -169,7 +175,12 @@ def _look_back(run_dir: Path, config: dict[str, Any]) -> float | None:
     if trained is None:
         return None
     refuse_another(run_dir, config, trained)
+    for note in trained.newer if is_main() else ():
+        _say(note)
     changed = changed_settings(config, trained)
+    edited = edited_since(run_dir, trained)
+    if edited and is_main():
+        _say(f"{run_dir / 'config.yaml'} is not what was trained by, and does not count ({edited})")
     if previous is not None and completed:
         change = changed_code(run_dir)
         note = "" if change is None else f"; the code has changed since ({change}), resume=never trains it anew"

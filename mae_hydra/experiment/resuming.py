@@ -34,7 +34,7 @@ FOLLOWING = "_MAE_HYDRA_FOLLOWING"  # environment of what follows a run: whose w
 
 source: Path | None = None  # the directory whose words the command line of this process holds
 typed: tuple[str, ...] = ()  # the words that the person gave
-own: tuple[str, ...] = ()  # the command line without them, of the directory that is resumed; empty where none is
+own: tuple[str, ...] | None = None  # the command line without them; None where no directory is resumed
 
 
 def expanded(words: Sequence[str]) -> list[str]:
@@ -43,7 +43,7 @@ def expanded(words: Sequence[str]) -> list[str]:
     UserError where what the run recorded cannot be read, or is none of a single run.
     """
     global source, typed, own
-    source, typed, own = None, tuple(words), ()
+    source, typed, own = None, tuple(words), None
     mark = os.environ.pop(FOLLOWING, None)
     if mark is not None:
         _take_over(json.loads(mark), words)
