@@ -36,7 +36,8 @@ def as_recorded(config: DictConfig, run_dir: Path, without: Sequence[str]) -> tu
         return config, ""
     if trained is None or trained.config is None:
         return config, ""
-    record, todays = trained.config, OF_THIS_START
+    record = trained.config
+    todays: tuple[str, ...] = OF_THIS_START
     if at(now, "data").get("_target_") == at(record, "data").get("_target_"):
         todays = (*todays, "data.root", "data.cache")
     if now.get("init_from") != record.get("init_from") and same_weights(run_dir, now.get("init_from")):

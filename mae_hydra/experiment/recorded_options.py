@@ -53,7 +53,8 @@ def own_option_files(told: Tree, run_dir: Path, *, with_places: bool, with_name:
                 f"{run_dir} was started with option files in {folder}, which is not there; say where they are now with "
                 "--config-dir"
             )
-    first = next((each for each in places if name and (each / f"{name}.yaml").is_file()), *places[:1] or [None])
+    primary = [each for each in places if name and (each / f"{name}.yaml").is_file()]
+    first = next(iter([*primary, *places]), None)
     flag = "--config-path" if values(words, "--config-path", "-cp") else "--config-dir"
     options = [*((flag, str(first)) if first else ()), *(("--config-name", name) if name and with_name else ())]
     return [*options, *searching([f"file://{each}" for each in places if each != first])]

@@ -125,7 +125,9 @@ def test_a_run_goes_on_with_its_own_configuration_whatever_todays_option_files_s
         assert key in said
     assert same(stopped, finished / "outputs/run")
     one, other = (yaml.safe_load((run / "config.yaml").read_text()) for run in (stopped, finished / "outputs/run"))
-    assert {**one, "resume": 0, "paths": 0} == {**other, "resume": 0, "paths": 0}
+    of_each = {"resume": "outputs/run", "paths": one["paths"], "data": one["data"]}
+    assert one == other | of_each
+    assert one["data"] == other["data"] | {"root": one["data"]["root"]}
     assert train("resume=outputs/run") == 0
     assert "already complete" in capfd.readouterr().out
 
