@@ -76,6 +76,8 @@ def _run_job(config: DictConfig, held: ExitStack) -> float:
             _refuse_foreign(run_dir)
             lock = held.enter_context(holding(run_dir))
         if resuming.own is not None:
+            # A hostile word is refused, also where the checkpoint's value would be taken in place of its own.
+            resuming.refuse_foreign(config, run_dir, resuming.typed)
             config, otherwise = as_recorded(config, run_dir, resuming.own)
             if otherwise and is_main():
                 _say(f"goes on with its own configuration, which today's option files have otherwise: {otherwise}")
