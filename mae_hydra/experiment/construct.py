@@ -92,15 +92,16 @@ def _with_key(key: str, known: Mapping[str, str | None], error: BaseException) -
 
 
 def targets(node: Any, key: str) -> Iterator[tuple[str, Any]]:
-    """(key, target) of every `_target_` below `node`, whatever stands there as one."""
-    if isinstance(node, ListConfig):
+    """(key, target) of every `_target_` below `node`, of OmegaConf or plain, whatever stands there as one; `key` is
+    that of `node`, empty for a whole configuration."""
+    if isinstance(node, (list, tuple, ListConfig)):
         for position, child in enumerate(node):
             yield from targets(child, f"{key}[{position}]")
-    if isinstance(node, DictConfig):
+    if isinstance(node, Mapping):
         if "_target_" in node:
             yield key, node["_target_"]
         for name, child in node.items():  # a name may be a number
-            yield from targets(child, ".".join((key, str(name))))
+            yield from targets(child, f"{key}.{name}" if key else str(name))
 
 
 def _texts(node: Any, key: str) -> Iterator[tuple[str, str]]:

@@ -10,13 +10,14 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from mae_hydra.errors import UserError, short
+from mae_hydra.experiment.command_words import parsed, typed_texts
 
 MOST_BYTES = 1 << 19  # of a configuration or a list of overrides; the largest recipe has a hundredth of it
 DEEPEST = 32  # levels of a configuration
 MOST_VALUES = 100_000
 MOST_JSON = 1 << 26  # bytes
-HYDRAS_OWN = re.compile(r"(\A|[+~@:])hydra\b")  # in the key of an override
-CALLED = re.compile(r"\$\{[^${}]*:")  # ${oc.env:HOME}: a function, and its argument; ${model.name} is only a reference
+HYDRAS_OWN = re.compile(r"(\A|[+~@:./])hydra\b")  # in the key of an override
+REFERENCE = re.compile(r"\$\{[^${}:]*\}")  # ${model.name}, the innermost one
 
 
 def literal(config: Mapping[str, Any]) -> DictConfig:
@@ -81,17 +82,39 @@ def check_overrides(words: Sequence[str], where: str) -> None:
     are judged as theirs, a file's are not taken.
     """
     for word in words:
-        if word.startswith("-") or HYDRAS_OWN.search(word.partition("=")[0]) or CALLED.search(word):
+        said = [word, *typed_texts(parsed([word]))]  # a text may be written so that it is told only when it is read
+        if word.startswith("-") or of_hydra(word) or any(calls(text) for text in said) or _leaves(word, said):
             raise UserError(
                 f"{where}: {short(word)} is not taken from a file, because it could start other programs or tell what "
                 "only this machine knows; take it out, and type it where it is meant"
             )
 
 
+def _leaves(word: str, said: Sequence[str]) -> bool:
+    """Whether a word could choose an option file outside the folders of option files."""
+    key = word.partition("=")[0]
+    return "." not in key and key != "init_from" and any(".." in text.split("/") for text in said)
+
+
+def of_hydra(word: str) -> bool:
+    """Whether an override is about Hydra itself, or puts something there."""
+    return HYDRAS_OWN.search(word.partition("=")[0]) is not None
+
+
+def calls(text: str) -> bool:
+    """Whether a text would call a function where OmegaConf resolves it: `${oc.env:HOME}`, also with a name that another
+    interpolation gives. `${model.name}` only refers."""
+    while (shorter := REFERENCE.sub("x", text)) != text:
+        text = shorter
+    return ":" in text.partition("${")[2]
+
+
 def check_addresses(config: DictConfig, typed: Sequence[str], where: str) -> None:
-    """UserError where the data of a recorded `config` lie at an address that none of the words `typed` now says."""
+    """UserError where the data of a recorded `config` lie at an address that none of the words `typed` now says, or
+    one below it."""
+    said = [text.rstrip("/") for text in typed_texts(parsed(typed)) if "://" in text]
     for key, value in _texts(OmegaConf.to_container(config.data, resolve=True), "data"):
-        if "://" in value and not any(value in word for word in typed):
+        if "://" in value and not any(value.rstrip("/") == text or value.startswith(f"{text}/") for text in said):
             raise UserError(
                 f"{where} reads {key} = {short(value)}, and no connection is opened because a file says so; "
                 f"where that is right, add {key}={short(value)}"
@@ -125,6 +148,9 @@ def _texts(value: Any, key: str) -> Iterator[tuple[str, str]]:
     elif isinstance(value, Mapping):
         for name, each in value.items():
             yield from _texts(each, f"{key}.{name}")
+    elif isinstance(value, list):
+        for position, each in enumerate(value):
+            yield from _texts(each, f"{key}[{position}]")
 
 
 def _escaped(value: Any, depth: int, count: list[int]) -> Any:

@@ -22,8 +22,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from mae_hydra.errors import UserError
+from mae_hydra.experiment.command_words import word
 from mae_hydra.experiment.own_options import words_for_another_process
-from mae_hydra.experiment.resuming import word
 from mae_hydra.experiment.status import read_status
 from mae_hydra.names import clean
 

@@ -180,6 +180,10 @@ def _claim(run_dir: Path) -> int:
         except FileExistsError:  # somebody else was faster: look at that one
             continue
         os.close(descriptor)
+        if max(_numbers(run_dir)) > number:  # we stood still, and others came and went under this number and the next
+            with suppress(OSError):
+                _file(run_dir, number).unlink()
+            continue
         _write(_file(run_dir, number), _content())
         for old in _numbers(run_dir):
             if old < number:

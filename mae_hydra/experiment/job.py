@@ -10,7 +10,6 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, cast
 
-import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -21,27 +20,32 @@ from mae_hydra.engine import Interrupted
 from mae_hydra.errors import UserError
 from mae_hydra.experiment import resuming, sweeps
 from mae_hydra.experiment.check import check
+from mae_hydra.experiment.going_on import as_recorded
 from mae_hydra.experiment.gpus_launcher import OF_A_SWEEP
 from mae_hydra.experiment.holder import Refused, holding
 from mae_hydra.experiment.processes import num_processes, run_in_processes
-from mae_hydra.experiment.provenance import changed_code, write_provenance
+from mae_hydra.experiment.provenance import changed_code
 from mae_hydra.experiment.run import discard_empty, run
 from mae_hydra.experiment.same_run import (
     Trained,
     changed_settings,
+    edited_since,
     recorded_config,
     refuse_another,
+    saved_steps,
     scores_differ,
     what_was_trained,
 )
 from mae_hydra.experiment.scheduler import join_tasks, pass_on
 from mae_hydra.experiment.stages import check_stages, run_stages
+from mae_hydra.experiment.start import Start
 from mae_hydra.experiment.status import Status, read_status
 from mae_hydra.names import harmless
 
 log = logging.getLogger("mae_hydra")
 
 
+BEGINNING = (None, *resuming.NO_DIRECTORY)  # `resume` where it names no directory
 WRITTEN = ("config.yaml", "environment.json", "git.json", "git.diff", "metrics.jsonl", "results.json", "error.txt")
 
 
@@ -60,7 +64,7 @@ def _run_job(config: DictConfig, held: ExitStack) -> float:
     in_sweep = hydra_config.mode == RunMode.MULTIRUN or OF_A_SWEEP in os.environ
     run_dir = Path(hydra_config.runtime.output_dir)
     overrides = resuming.lasting(hydra_config.overrides.task)
-    if hydra_config.sweeper.params and not in_sweep and resuming.source is None:
+    if hydra_config.sweeper.params and not in_sweep and config.resume in BEGINNING:
         discard_empty(run_dir)
         swept = ", ".join(hydra_config.sweeper.params)
         raise UserError(f"this configuration sweeps over {swept}; add -m: python train.py -m {' '.join(overrides)}")
@@ -71,6 +75,12 @@ def _run_job(config: DictConfig, held: ExitStack) -> float:
         if is_main():  # of several processes the first one keeps the directory
             _refuse_foreign(run_dir)
             lock = held.enter_context(holding(run_dir))
+        if resuming.own is not None:
+            # A hostile word is refused, also where the checkpoint's value would be taken in place of its own.
+            resuming.refuse_foreign(config, run_dir, resuming.typed)
+            config, otherwise = as_recorded(config, run_dir, resuming.own)
+            if otherwise and is_main():
+                _say(f"goes on with its own configuration, which today's option files have otherwise: {otherwise}")
         if resuming.source is not None:
             resuming.refuse_foreign(config, resuming.source, resuming.typed)
         check(config)
@@ -82,18 +92,22 @@ def _run_job(config: DictConfig, held: ExitStack) -> float:
         if not is_main():
             return run(config, plain, run_dir)
         status = Status(run_dir, plain, overrides)
-        atomic.write_text(run_dir / "config.yaml", yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
-        atomic.write_text(run_dir / "overrides.yaml", yaml.safe_dump(overrides))
-        write_provenance(run_dir)
-        (run_dir / "error.txt").unlink(missing_ok=True)  # of an earlier attempt
+        start = Start.of(plain, overrides, status.content)
+        new = config.resume in BEGINNING and not any(map(Path.is_file, saved_steps(run_dir)))
+        if new:
+            start.write(run_dir)
+        later = None if new else start  # not before it is certain that what there is goes on
         processes = num_processes(plain["engine"])
-        value = run(config, plain, run_dir) if processes == 1 else run_in_processes(processes, plain, run_dir, lock)
+        if processes == 1:
+            value = run(config, plain, run_dir, later)
+        else:
+            value = run_in_processes(processes, plain, run_dir, lock, start=later)
         _finish(status, "completed", value=value)
         status = None  # it stays complete, whatever becomes of what follows
         return run_stages(plain["then"], run_dir, value, overrides)
     except Interrupted as interruption:
         log.warning("%s", interruption)
-        if status is not None:
+        if status is not None:  # there is something to go on from, so it was written
             _finish(status, "interrupted", error=str(interruption))
         if is_main():
             again = "the same command" if in_sweep else resuming.to_go_on(run_dir)
@@ -101,7 +115,7 @@ def _run_job(config: DictConfig, held: ExitStack) -> float:
         pass_on(interruption.signal)
         raise KeyboardInterrupt from interruption  # ends a sweep too
     except KeyboardInterrupt:
-        if status is not None:
+        if status is not None and status.written:
             _finish(status, "interrupted", error="stopped before the state could be saved")
         raise
     except BaseException as error:
@@ -109,7 +123,8 @@ def _run_job(config: DictConfig, held: ExitStack) -> float:
         if status is None and is_main() and not isinstance(error, Refused) and read_status(run_dir) is None:
             with suppress(OSError):  # what has failed is said below, and may be just this
                 status = Status(run_dir, {"name": config.get("name"), "task": config.get("task")}, overrides)
-        if status is not None:  # otherwise the directory belongs to an earlier run, which stays as it is
+                status.write()
+        if status is not None and status.written:  # otherwise it belongs to an earlier run, which stays as it is
             with suppress(OSError):
                 atomic.write_text(run_dir / "error.txt", traceback.format_exc())
             _finish(status, "failed", error=f"{type(error).__name__}: {error}".splitlines()[0])
@@ -151,7 +166,7 @@ def _finish(status: Status, state: str, value: float | None = None, error: str |
 def _look_back(run_dir: Path, config: dict[str, Any]) -> float | None:
     """Compare with an earlier attempt in the same directory: its value if it is complete, None if there is work."""
     resume = config["resume"]
-    if resume not in (None, "auto", "never"):
+    if resume not in BEGINNING:
         _check_is_run(Path(resume), run_dir)
     if resume == "never":
         return None
@@ -162,7 +177,12 @@ def _look_back(run_dir: Path, config: dict[str, Any]) -> float | None:
     if trained is None:
         return None
     refuse_another(run_dir, config, trained)
+    for note in trained.newer if is_main() else ():
+        _say(note)
     changed = changed_settings(config, trained)
+    edited = edited_since(run_dir, trained)
+    if edited and is_main():
+        _say(f"{run_dir / 'config.yaml'} is not what was trained by, and does not count ({edited})")
     if previous is not None and completed:
         change = changed_code(run_dir)
         note = "" if change is None else f"; the code has changed since ({change}), resume=never trains it anew"

@@ -12,6 +12,7 @@ from hydra.initialize import get_gh_backup, restore_gh_from_backup
 from omegaconf import OmegaConf
 
 from mae_hydra.errors import UserError
+from mae_hydra.experiment.command_words import searching, texts
 from mae_hydra.experiment.compose import config_dir
 from mae_hydra.experiment.mistakes import explain, unknown_option
 
@@ -33,8 +34,7 @@ def option(group: str, name: str, more: Sequence[Path] = ()) -> Tree:
     there = sorted({file.stem for place in [config_dir(), *more] for file in (place / group).glob("*.yaml")})
     if name not in there:
         raise UserError(unknown_option(group, name, there))
-    words = [f"hydra.searchpath=[{','.join(f'file://{path.absolute()}' for path in more)}]"] if more else []
-    return _composed([*words, f"+{group}={name}"]).get(group, {})
+    return _composed([*searching([f"file://{path.absolute()}" for path in more]), f"+{group}={name}"]).get(group, {})
 
 
 def paths() -> Tree:
@@ -68,13 +68,24 @@ def stated(target: str) -> Mapping[str, Sequence[Any]]:
 @functools.cache
 def _arguments() -> Mapping[str, Mapping[str, Sequence[Any]]]:
     found: dict[str, dict[str, list[Any]]] = {}
-    for file in sorted(config_dir().rglob("*.yaml")):
-        for node in _calls(yaml.load(file.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))):
+    for content in _contents():
+        for node in _calls(content):
             arguments = found.setdefault(str(node["_target_"]), {})
             for name, value in node.items():
                 if name != "_target_" and value not in (UNSET, *arguments.setdefault(name, [])):
                     arguments[name].append(value)
     return found
+
+
+@functools.cache
+def texts_of_all() -> frozenset[str]:
+    """Every text that stands in one of the option files of this package."""
+    return frozenset(text for content in _contents() for text in texts(content))
+
+
+def _contents() -> Iterator[Any]:
+    for file in sorted(config_dir().rglob("*.yaml")):
+        yield yaml.load(file.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def _calls(node: Any) -> Iterator[Tree]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 
+from mae_hydra.experiment.command_words import searching
 from mae_hydra.experiment.compose import config_dir
 
 OURS = ("hydra", "schema")  # providers of sources that are always there
@@ -26,6 +27,7 @@ def words_for_another_process() -> list[str]:
 
 
 def _words() -> Iterator[str]:
+    """The options of the program first: behind an override Hydra takes them, but no further override."""
     options = {"main": "--config-path", "command-line": "--config-dir"}
     for source in own_sources():
         if source.provider in options:
@@ -33,9 +35,7 @@ def _words() -> Iterator[str]:
     name = HydraConfig.get().job.config_name
     if name is not None and name != "config":
         yield from ("--config-name", name)
-    searched = [f"'{_address(each)}'" for each in own_sources() if each.provider == TYPED]
-    if searched:
-        yield f"hydra.searchpath=[{','.join(searched)}]"
+    yield from searching([_address(each) for each in own_sources() if each.provider == TYPED])
 
 
 def _address(source: Any) -> str:

@@ -47,18 +47,20 @@ def run_in_processes(
     run_dir: Path,
     shared: Sequence[int] = (),
     replay: Mapping[str, Any] | None = None,
+    start: tuple[Mapping[str, str], Mapping[str, Any]] | None = None,
 ) -> float:
     """Train what `config` (resolved) describes in `count` processes; the monitored metric, or the error of the one that
     failed first.
 
     They get the descriptors of `shared`, so that a directory is held until the last of them has ended. `replay`: not a
-    training, but one step of it again (see `replay`).
+    training, but one step of it again (see `replay`). `start`: what the first of them writes down (`start.Start`).
     """
     # The store is the meeting point of the processes, on a port that the system has just found to be free.
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    told = {"replay": replay, "start": start}
     with atomic.temporary_folder("mae_hydra") as folder:
         (folder / "job.json").write_text(
-            json.dumps({"config": config, "run_dir": str(run_dir.absolute()), "shared": list(shared), "replay": replay})
+            json.dumps({"config": config, "run_dir": str(run_dir.absolute()), "shared": list(shared)} | told)
         )
         processes = [_start(rank, count, store.port, folder, shared) for rank in range(count)]
         try:

@@ -13,11 +13,9 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 
-from mae_hydra import atomic
 from mae_hydra.data import ImageData, ImageSet, Listed
 from mae_hydra.experiment.own_options import own_sources
 from mae_hydra.experiment.records import read_table, table_or_none
-from mae_hydra.experiment.status import write_json
 from mae_hydra.weights import Checkpoint
 
 # Of the environment: what decides where data lie, what may be built, and how torch runs. Never a key or a password.
@@ -27,12 +25,11 @@ PACKAGES = ("mae-hydra", "torch", "torchvision", "timm", "hydra-core", "omegacon
 SOURCE = Path(__file__).resolve().parents[2]
 
 
-def write_provenance(run_dir: Path) -> None:
-    """Write `git.json`, `git.diff` and `environment.json`: what is known before anything is built."""
-    write_json(run_dir / "environment.json", environment() | composition())
+def provenance() -> tuple[dict[str, str], dict[str, Any]]:
+    """`git.diff`, a text, and `git.json` and `environment.json`, tables: what is known before anything is built."""
     state = git_state()
-    write_json(run_dir / "git.json", state)
-    atomic.write_text(run_dir / "git.diff", _git("diff", "HEAD") or "" if state["commit"] else "")
+    difference = _git("diff", "HEAD") or "" if state["commit"] else ""
+    return {"git.diff": difference}, {"environment.json": environment() | composition(), "git.json": state}
 
 
 def changed_code(run_dir: Path) -> str | None:

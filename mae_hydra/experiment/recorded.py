@@ -23,6 +23,7 @@ from mae_hydra.experiment import resolvers
 from mae_hydra.experiment.changes import Change, at, changes
 from mae_hydra.experiment.check import GROUPS, check
 from mae_hydra.experiment.choose import choose
+from mae_hydra.experiment.command_words import named_targets
 from mae_hydra.experiment.compose import compose_config
 from mae_hydra.experiment.construct import targets
 from mae_hydra.experiment.from_file import literal
@@ -141,7 +142,10 @@ def composed(words: Sequence[str]) -> DictConfig:
     of_a_run = bool(words) and "=" not in words[0] and Path(words[0]).expanduser().exists()
     if of_a_run:
         checkpoint = read_checkpoint(words[0], prefer="best")
-        config = recorded(checkpoint, words[1:], ALL_PARTS if "config" in checkpoint.meta else ()).config
+        found = recorded(checkpoint, words[1:], ALL_PARTS if "config" in checkpoint.meta else ())
+        if found.record is not None:
+            _judge(found, list(found.tree), checkpoint.path)  # all that the check below looks up, loggers too
+        config = found.config
     else:
         config = compose_config(words)
     check(config)
@@ -160,12 +164,7 @@ def _judge(found: Recorded, parts: Sequence[str], path: Path) -> None:
 
 def targets_in(node: Any) -> set[str]:
     """Every `_target_` below a node of plain containers."""
-    if isinstance(node, (list, tuple)):
-        return {target for child in node for target in targets_in(child)}
-    if not isinstance(node, Mapping):
-        return set()
-    below = {target for child in node.values() for target in targets_in(child)}
-    return below | ({str(node["_target_"])} if "_target_" in node else set())
+    return {str(target) for _, target in targets(node, "")}
 
 
 def choices_of(checkpoint: Checkpoint) -> dict[str, str]:
@@ -191,7 +190,7 @@ def _on_top(
         if restoring and words:
             restore(config, with_paths=any(key.startswith("paths.") for key in typed))
         config["paths"] = paths()  # of this machine, not of the training's
-        notes, names = [], {target for override in keys for target in _named(override)}
+        notes, names = [], set(named_targets(keys))
         for group, name in chosen.items():
             node = option(group, name, more)
             names |= targets_in(node)
@@ -204,12 +203,6 @@ def _on_top(
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain(error, words, known=known_keys(config))) from error
     return Recorded(made, record, frozenset(names), typed, [*notes, *said])
-
-
-def _named(override: Override) -> set[str]:
-    """The targets that a person names in a word."""
-    value = override.value()
-    return {str(value)} if str(override.key_or_group).endswith("_target_") else targets_in(value)
 
 
 def _read(words: Sequence[str], more: Sequence[Path]) -> tuple[dict[str, str], list[Override]]:

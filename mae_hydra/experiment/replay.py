@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from mae_hydra.distributed import is_main, world_size
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.check import check
-from mae_hydra.experiment.from_file import check_addresses, literal
+from mae_hydra.experiment.from_file import literal
 from mae_hydra.experiment.key_meaning import Decides, flatten, meaning_of
 from mae_hydra.experiment.mistakes import explain, unknown_key
 from mae_hydra.experiment.processes import run_in_processes
@@ -127,7 +127,6 @@ def _changed(recorded: Mapping[str, Any], changes: Sequence[str], run_dir: Path)
         OmegaConf.update(config, key, override.value())
     refuse_foreign(config, run_dir, changes)
     check(config)
-    check_addresses(config, changes, str(run_dir))
     plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     assert isinstance(plain, dict)
     return {str(name): value for name, value in plain.items()}

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from mae_hydra.data import ImageData
@@ -22,6 +22,7 @@ from mae_hydra.engine.step import set_learning_rates
 from mae_hydra.engine.window import StepResult
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.construct import build
+from mae_hydra.experiment.from_file import literal
 from mae_hydra.experiment.replay_report import write_and_show
 from mae_hydra.experiment.replayed import Found, Shown
 from mae_hydra.experiment.run import Assembled, assemble
@@ -48,7 +49,7 @@ def take_again(
     `start`: what starts.jsonl holds of the start that computed it. The main process writes what was found and shows it;
     returns the loss.
     """
-    node = OmegaConf.create(dict(config))
+    node = literal(config)  # what has been resolved is not resolved once more
     data: ImageData = build(node.data, "data")
     settings: Settings = build(node.engine, "engine")
     settings.apply()

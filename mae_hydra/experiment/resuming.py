@@ -6,34 +6,35 @@ it is imported: see `refuse_foreign`.
 """
 
 import json
+import os
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.compose import config_dir
-from mae_hydra.experiment.from_file import check_addresses, check_overrides
+from mae_hydra.experiment.command_words import key_of, named_targets, parsed, split, values, word
+from mae_hydra.experiment.construct import targets
+from mae_hydra.experiment.from_file import MOST_BYTES, check_addresses, check_overrides
 from mae_hydra.experiment.mistakes import explain
+from mae_hydra.experiment.recorded_options import NAME_FLAGS, names_places, own_option_files, refuse_acting
 from mae_hydra.experiment.trust import judge
 
 NO_DIRECTORY = ("auto", "never")  # what `resume` may be besides a directory
 HOW_TO_BEGIN = ("resume", "resume_data")  # of one start, not of the run
 PATHS = ("init_from", "data.root", "data.validation", "data.classes", "data.cache", "paths.data_root")
-ACTING = ("callbacks", "job_logging", "hydra_logging", "job.env_set", "job.chdir")  # what Hydra obeys by itself
-LARGEST = 1 << 20  # bytes of a file of overrides
+FOLLOWING = "_MAE_HYDRA_FOLLOWING"  # environment of what follows a run: whose words it gets, and which were typed
 
 source: Path | None = None  # the directory whose words the command line of this process holds
 typed: tuple[str, ...] = ()  # the words that the person gave
+own: tuple[str, ...] | None = None  # the command line without them; None where no directory is resumed
 
 
 def expanded(words: Sequence[str]) -> list[str]:
@@ -41,30 +42,67 @@ def expanded(words: Sequence[str]) -> list[str]:
 
     UserError where what the run recorded cannot be read, or is none of a single run.
     """
-    global source, typed
-    source, typed = None, tuple(words)
-    run_dir = directory_of(words)
-    if run_dir is None or {"-m", "--multirun"} & set(words):
+    global source, typed, own
+    source, typed, own = None, tuple(words), None
+    mark = os.environ.pop(FOLLOWING, None)
+    if mark is not None:
+        _take_over(json.loads(mark), words)
+    options, overrides = split(words)
+    run_dir = directory_of(overrides)
+    if run_dir is None or {"-m", "--multirun"} & set(options):
         return list(words)
     source = run_dir
     file = run_dir / "overrides.yaml"
-    recorded = [each for each in _recorded(file) if _key(each) not in HOW_TO_BEGIN]
-    own = {_key(each) for each in words if not each.startswith("-")}
-    anew = {_key(each) for each in words if each not in recorded}
-    kept = [each for each in recorded if _key(each) not in own and not _lies_in(_key(each), anew)]
+    recorded = [each for each in _recorded(file) if key_of(each) not in HOW_TO_BEGIN]
+    mine = {key_of(each) for each in overrides}
+    anew = {key_of(each) for each in overrides if each not in recorded}
+    kept = [each for each in recorded if key_of(each) not in mine and not _lies_in(key_of(each), anew)]
     check_overrides(kept, str(file))
-    kept = [_found_again(each, file) for each in kept]
-    own_place = any(each.startswith(("--config-dir", "-cd", "hydra.searchpath")) for each in words)
-    added = [] if own_place else _own_option_files(run_dir)
-    if added:
-        _refuse_acting(added, [*kept, *words], run_dir)
-    return [*added, *kept, *words]
+    told = _content(run_dir / "environment.json")
+    own_place, own_name = names_places(words), bool(values(options, *NAME_FLAGS))
+    added = own_option_files(told, run_dir, with_places=not own_place, with_name=not own_name)
+    flags, search = split(added)
+    found = {each: _found_again(each, file) for each in kept}
+    whole = [*flags, *options, *search, *found.values(), *overrides]
+    if added and not own_place:
+        refuse_acting(whole, overrides, run_dir)
+    own = (*flags, *options, *search, *(found.get(each, each) for each in recorded if each in found or _taken(each)))
+    return whole
+
+
+def _taken(word: str) -> bool:
+    try:
+        check_overrides([word], "")
+    except UserError:
+        return False
+    return True
+
+
+def _take_over(mark: dict[str, Any], words: Sequence[str]) -> None:
+    """Be what follows a run whose words for this one came from a file: they are judged as the run's own were."""
+    global source, typed
+    source, typed = Path(mark["source"]), tuple(mark["typed"])
+    if names_places(words) and not names_places(typed):
+        refuse_acting(words, typed, source)
+
+
+def handed_on(stage_words: Sequence[str]) -> dict[str, str]:
+    """The environment that makes what follows a run judge the words that it gets, where they come from a file."""
+    if source is None:
+        return {}
+    said = [each for each in typed if each in stage_words or names_places([each])]
+    return {FOLLOWING: json.dumps({"source": str(source.absolute()), "typed": said})}
+
+
+def typed_for(key: str) -> bool:
+    """Whether a person typed something at a key or below it."""
+    return any(key_of(each) == key or key_of(each).startswith(f"{key}.") for each in split(typed)[1])
 
 
 def directory_of(words: Sequence[str]) -> Path | None:
     """The run directory that a command line resumes."""
-    for each in reversed(words):
-        if _key(each) == "resume":
+    for each in reversed(split(words)[1]):
+        if key_of(each) == "resume":
             try:
                 value = OverridesParser.create().parse_override(each).value()
             except HydraException:  # Hydra says so itself
@@ -76,16 +114,7 @@ def directory_of(words: Sequence[str]) -> Path | None:
 
 def lasting(words: Sequence[str]) -> list[str]:
     """The words that a run records: without those that hold for one start only."""
-    return [each for each in words if _key(each) not in HOW_TO_BEGIN]
-
-
-def word(key: str, value: str | Path) -> str:
-    """`key=value` as Hydra reads it, whatever characters the value has."""
-    text = str(value)
-    if re.fullmatch(r"[\w/.+-]+", text, re.ASCII):
-        return f"{key}={text}"
-    escaped = re.sub(r"(\\+)($|')", r"\1\1\2", text).replace("'", r"\'")
-    return f"{key}='{escaped}'"
+    return [each for each in words if key_of(each) not in HOW_TO_BEGIN]
 
 
 def to_go_on(run_dir: Path) -> str:
@@ -99,24 +128,14 @@ def refuse_foreign(config: Any, source: Path, typed: Sequence[str]) -> None:
 
     What the person has `typed` is left to the usual check.
     """
-    for key, target in _targets(OmegaConf.to_container(config, resolve=True), ""):
-        if not (isinstance(target, str) and any(target in each for each in typed)):
+    named = named_targets(parsed(typed))
+    for key, target in targets(OmegaConf.to_container(config, resolve=True), ""):
+        if not (isinstance(target, str) and target in named):
             try:
                 judge(target, key, "file")
             except UserError as error:
                 raise UserError(f"{source}: {error}") from error
     check_addresses(config, typed, str(source))
-
-
-def _targets(node: Any, key: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(node, list):
-        for position, child in enumerate(node):
-            yield from _targets(child, f"{key}[{position}]")
-    if isinstance(node, Mapping):
-        if "_target_" in node:
-            yield key, node["_target_"]
-        for name, child in node.items():
-            yield from _targets(child, f"{key}.{name}" if key else str(name))
 
 
 def _recorded(file: Path) -> list[str]:
@@ -125,7 +144,7 @@ def _recorded(file: Path) -> list[str]:
         return []
     way_out = f"remove it, and type the run's whole command line with resume={file.parent}"
     try:
-        if file.stat().st_size > LARGEST:
+        if file.stat().st_size > MOST_BYTES:
             raise ValueError("it is too large")
         words = yaml.safe_load(file.read_text())
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
@@ -146,29 +165,24 @@ def _parsed(word: str, file: Path) -> Override:
     return override
 
 
-def _key(word: str) -> str:
-    """`++model.mask_ratio=0.5` -> model.mask_ratio; `optimizer@optimizer=lars` -> optimizer."""
-    return re.split(r"[=@:]", word.lstrip("+~"))[0].replace("/", ".").strip()
-
-
 def _lies_in(key: str, groups: set[str]) -> bool:
     names = key.split(".")
     return any(".".join(names[:length]) in groups for length in range(1, len(names)))
 
 
 def _found_again(recorded: str, file: Path) -> str:
-    """A recorded path that is not there from here: where it was seen from, or where it has moved with the run."""
+    """A recorded path as it is named from here: where it has moved with the run, or where the run saw it."""
     value = _parsed(recorded, file).value()
-    if _key(recorded) not in PATHS or not isinstance(value, str) or "://" in value or "{" in value:
+    if key_of(recorded) not in PATHS or not isinstance(value, str) or "://" in value or "{" in value:
         return recorded
-    if Path(value).expanduser().exists():
+    cwd, path = str(_content(file.parent / "environment.json").get("folder", "")), Path(value).expanduser()
+    if path.exists() and (path.is_absolute() or cwd in ("", os.getcwd())):
         return recorded
-    cwd = str(_content(file.parent / "environment.json").get("folder", ""))
-    candidates = [Path(cwd, value)]
+    candidates = [Path(cwd, path)]  # a file of that name that lies here is another one, as long as the first is there
     paths = _content(file.parent / "config.yaml").get("paths")
     before = paths.get("run_dir") if isinstance(paths, Mapping) else None
-    if isinstance(before, str):
-        candidates.append(moved(candidates[0], Path(cwd, before), file.parent.absolute()))
+    if isinstance(before, str):  # what was copied with the run belongs to the copy
+        candidates.insert(0, moved(candidates[0], Path(cwd, before), file.parent.absolute()))
     there = [each for each in candidates if each.is_absolute() and each.exists()]
     return word(recorded.partition("=")[0], there[0]) if there else recorded
 
@@ -183,59 +197,6 @@ def moved(path: Path, before: Path, after: Path) -> Path:
     if not old or not path.is_relative_to(Path(*old)):
         return path
     return Path(*new) / path.relative_to(Path(*old))
-
-
-def _own_option_files(run_dir: Path) -> list[str]:
-    """What makes Hydra look where the run found option files of its own: a search path, and the primary's name.
-
-    UserError where they are gone, or would have Hydra itself do something: they are a file's words too.
-    """
-    told = _content(run_dir / "environment.json")
-    command = told.get("command")
-    words = [str(each) for each in command] if isinstance(command, list) else []
-    folders = told.get("config_folders", _values(words, "--config-dir", "-cd"))
-    folders = [str(Path(str(told.get("folder", "")), str(each))) for each in folders]
-    gone = [folder for folder in folders if not Path(folder).is_dir()]
-    if gone:
-        raise UserError(f"the run was started with option files in {gone[0]}, which is not there; add --config-dir")
-    names = [str(name) for name in [told.get("config_name"), *_values(words, "--config-name", "-cn")] if name]
-    search = [f"hydra.searchpath=[{','.join(repr(f'file://{folder}') for folder in folders)}]"] if folders else []
-    return [*search, *(["--config-name", names[0]] if names and names[0] != "config" else [])]
-
-
-def _values(words: Sequence[str], *flags: str) -> list[str]:
-    """What a command line gives `--flag value` or `--flag=value`."""
-    found: list[str] = []
-    for position, each in enumerate(words):
-        flag, equals, value = each.partition("=")
-        if flag in flags:
-            found += [value] if equals else words[position + 1 : position + 2]
-    return found
-
-
-def _refuse_acting(added: Sequence[str], words: Sequence[str], run_dir: Path) -> None:
-    """UserError where option files that a run recorded would have Hydra itself do something."""
-    name = added[added.index("--config-name") + 1] if "--config-name" in added else "config"
-    search = [each for each in added if each.startswith("hydra.searchpath")]
-    theirs = _hydra_node(name, [*search, *(each for each in words if "=" in each and _key(each) != "resume")])
-    plain = _hydra_node("config", [])
-    for key in ACTING:
-        if OmegaConf.select(plain, key) != OmegaConf.select(theirs, key):
-            raise UserError(
-                f"the option files that {run_dir} was started with set hydra.{key}; that is not taken from a file: "
-                "name their folder yourself if they are yours (--config-dir)"
-            )
-
-
-def _hydra_node(name: str, words: Sequence[str]) -> Any:
-    GlobalHydra.instance().clear()
-    try:
-        with initialize_config_dir(str(config_dir()), version_base="1.3", job_name="train"):
-            return compose(name, overrides=list(words), return_hydra_config=True).hydra
-    except Exception as error:
-        raise UserError(explain(error, words)) from error
-    finally:
-        GlobalHydra.instance().clear()
 
 
 def _content(file: Path) -> dict[str, Any]:

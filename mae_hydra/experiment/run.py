@@ -40,6 +40,7 @@ from mae_hydra.experiment.same_run import (
     scores_differ,
     what_was_trained,
 )
+from mae_hydra.experiment.start import Start
 from mae_hydra.experiment.status import write_json
 from mae_hydra.experiment.steps_taken import note_start
 from mae_hydra.flops import training_flops
@@ -54,10 +55,13 @@ log = logging.getLogger("mae_hydra")
 TARGETS = {"segment": "map", "classify": "class"}  # what a task trains on; pre-training takes any images
 
 
-def run(config: DictConfig, plain: Mapping[str, Any], run_dir: Path, *, telling: bool = True) -> float:
+def run(
+    config: DictConfig, plain: Mapping[str, Any], run_dir: Path, start: Start | None = None, *, telling: bool = True
+) -> float:
     """Train what `config` describes in `run_dir`; returns the monitored metric.
 
-    `plain` is the same configuration, resolved, as a dictionary. `telling`: processes after the first one say
+    `plain` is the same configuration, resolved, as a dictionary. `start`: what the main process writes down before the
+    first step, once nothing speaks against it. `telling`: processes after the first one say
     themselves what went wrong in them, because nobody else will.
     """
     data: ImageData = build(config.data, "data")  # first: a missing data set is the commonest mistake
@@ -67,7 +71,7 @@ def run(config: DictConfig, plain: Mapping[str, Any], run_dir: Path, *, telling:
     with session(settings.torch_device):
         run_dir = _shared(run_dir)
         try:
-            results = _train(config, plain, run_dir, data, settings)
+            results = _train(config, plain, run_dir, data, settings, start)
         except Exception as error:
             if telling and not is_main():
                 print(f"error in process {rank()}: {error}", file=sys.stderr)  # first: the disk may be full
@@ -170,7 +174,12 @@ def assemble(
 
 
 def _train(
-    config: DictConfig, plain: Mapping[str, Any], run_dir: Path, data: ImageData, settings: Settings
+    config: DictConfig,
+    plain: Mapping[str, Any],
+    run_dir: Path,
+    data: ImageData,
+    settings: Settings,
+    start: Start | None,
 ) -> dict[str, float]:
     trained = broadcast_object(what_was_trained(run_dir) if is_main() and config.resume != "never" else None)
     facts = facts_of(config, data) if is_main() else {}
@@ -194,6 +203,8 @@ def _train(
         log.info("parameter group %s", row)
     origin: dict[str, Any] = {}
     if is_main():  # it writes the checkpoints
+        if start is not None:
+            start.write(run_dir)
         if not made.started:
             write_json(run_dir / "parent.json", None if made.given is None else parent_of(made.given))
         origin = origin_of(run_dir, data, config.seed)

@@ -5,7 +5,7 @@ compared also where its status is gone.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,19 +14,27 @@ from omegaconf import DictConfig
 
 from mae_hydra.data import Comparable, ImageData, ImageSet
 from mae_hydra.errors import UserError
+from mae_hydra.experiment.check import GROUPS
 from mae_hydra.experiment.from_file import literal, read_recorded, wrong_kind
 from mae_hydra.experiment.holder import Refused
+from mae_hydra.experiment.interpolations import resolved
 from mae_hydra.experiment.key_meaning import Decides, differences, told
+from mae_hydra.experiment.newer import with_newer_arguments
 from mae_hydra.experiment.provenance import parent_of
 from mae_hydra.experiment.records import DATA, table_or_none
+from mae_hydra.experiment.resuming import to_go_on
 from mae_hydra.weights import read_checkpoint
 
 
 class Trained(NamedTuple):
-    """What a run directory tells of what was trained in it: resolved configuration and data, None where untold."""
+    """What a run directory tells of what was trained in it: resolved configuration and data, None where untold.
+
+    `newer`: sentences, one for each argument that this version needs and the run's did not have.
+    """
 
     config: Mapping[str, Any] | None
     data: Mapping[str, Any] | None
+    newer: Sequence[str] = ()
 
 
 def saved_steps(run_dir: Path) -> list[Path]:
@@ -55,10 +63,19 @@ def what_was_trained(run_dir: Path) -> Trained | None:
     meta = newest.get("meta")
     origin = meta.get("origin") if isinstance(meta, dict) else None
     data = origin.get("data") if isinstance(origin, dict) else None
-    return Trained(
-        _bounded(newest.get("config")) or recorded_config(run_dir),
-        data if wrong_kind(data, DATA) is None else table_or_none(run_dir / "data.json"),
-    )
+    config, newer = _completed(_bounded(newest.get("config")) or recorded_config(run_dir))
+    return Trained(config, data if wrong_kind(data, DATA) is None else table_or_none(run_dir / "data.json"), newer)
+
+
+def _completed(config: Mapping[str, Any] | None) -> tuple[Mapping[str, Any] | None, Sequence[str]]:
+    """With what this version needs and an earlier one did not know, as today's option files have it."""
+    if config is None:
+        return None, ()
+    try:
+        whole, notes = with_newer_arguments(literal(config), [each for each in GROUPS if each in config])
+    except UserError:  # it has arguments that are gone: the comparison names them
+        return config, ()
+    return resolved(whole) if notes else config, notes
 
 
 def recorded_config(run_dir: Path) -> Mapping[str, Any] | None:
@@ -84,15 +101,24 @@ def refuse_another(run_dir: Path, config: Mapping[str, Any], trained: Trained) -
             f"nothing in {run_dir} tells how its checkpoints were trained; start a new run from their weights with "
             "init_from="
         )
-    for recorded in (trained.config, recorded_config(run_dir) or trained.config):
-        changed = differences(recorded, config, Decides.WEIGHTS)
-        if "init_from" in changed and same_weights(run_dir, config["init_from"]):
-            del changed["init_from"]
-        if changed:
-            raise Refused(
-                f"{run_dir} holds a run of another configuration ({told(changed)}); go on with its own: "
-                f"python train.py resume={run_dir}, or start a new run"
-            )
+    changed = differences(trained.config, config, Decides.WEIGHTS)
+    if "init_from" in changed and same_weights(run_dir, config["init_from"]):
+        del changed["init_from"]
+    if changed:
+        raise Refused(
+            f"{run_dir} holds a run of another configuration ({told(changed)}); go on with its own: "
+            f"{to_go_on(run_dir)}, or start a new run"
+        )
+
+
+def edited_since(run_dir: Path, trained: Trained) -> str:
+    """In words: what config.yaml says of the training otherwise than the checkpoint, which alone counts."""
+    told_beside = recorded_config(run_dir)
+    if told_beside is None or trained.config is None:
+        return ""
+    changed = differences(trained.config, told_beside, Decides.WEIGHTS)
+    changed.pop("init_from", None)  # its file may have moved
+    return told(changed)
 
 
 def changed_settings(config: Mapping[str, Any], trained: Trained) -> str:

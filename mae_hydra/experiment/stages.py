@@ -5,6 +5,7 @@ sweep over a key of pre-training can end in what matters, the scores after the t
 """
 
 import ctypes
+import os
 import re
 import signal
 import subprocess
@@ -12,14 +13,17 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from mae_hydra.distributed import world_size
 from mae_hydra.errors import UserError
+from mae_hydra.experiment import resuming
+from mae_hydra.experiment.command_words import key_of, word
+from mae_hydra.experiment.from_file import check_overrides, of_hydra
 from mae_hydra.experiment.key_meaning import meaning_of
 from mae_hydra.experiment.own_options import words_for_another_process
 from mae_hydra.experiment.processes import handing_on_signals
-from mae_hydra.experiment.resuming import word
 from mae_hydra.experiment.scheduler import pass_on
 from mae_hydra.experiment.status import read_status
 
@@ -39,10 +43,14 @@ def check_stages(stages: Mapping[str, Any]) -> None:
     for name, overrides in stages.items():
         if not isinstance(overrides, Sequence) or isinstance(overrides, str):
             raise UserError(f"then.{name} must be a list of overrides, as they are typed, got {overrides!r}")
-        options = [word for word in overrides if str(word).startswith("-")]
-        if options or not re.fullmatch(r"\w[\w.-]*", name):
-            what = f"{options[0]} is an option" if options else "it names a directory: letters, digits, . _ -"
-            raise UserError(f"then.{name} holds overrides alone ({what})")
+        if not re.fullmatch(r"\w[\w.-]*", name):
+            raise UserError(f"then.{name} names a directory: letters, digits, . _ -")
+        for each in map(str, overrides):
+            if each.startswith("-") or of_hydra(each):
+                what = "is about Hydra itself" if of_hydra(each) else "is an option"
+                raise UserError(f"then.{name} holds overrides of the configuration alone ({each} {what})")
+        if resuming.source is not None and not resuming.typed_for("then"):
+            check_overrides([str(each) for each in overrides], f"{resuming.source}: then.{name}")
     if stages and world_size() > 1:
         raise UserError("what follows a run (then) starts processes of its own: use engine.devices instead of torchrun")
 
@@ -57,7 +65,7 @@ def run_stages(stages: Mapping[str, Any], run_dir: Path, value: float, typed: Se
         directory = run_dir / name
         status = read_status(directory)
         if status is None or status["state"] != "completed":
-            inherited = [each for each in typed if meaning_of(re.split(r"[=@]", each.lstrip("+"))[0]).inherited]
+            inherited = [each for each in typed if meaning_of(key_of(each)).inherited]
             _run(name, [*map(str, overrides), *inherited, word("init_from", run_dir.absolute())], directory)
             status = read_status(directory)
         assert status is not None
@@ -69,7 +77,8 @@ def _run(name: str, overrides: list[str], directory: Path) -> None:
     words = [*words_for_another_process(), *overrides, word("hydra.run.dir", directory.absolute())]
     print(f"{name}: python train.py {' '.join(words)}", flush=True)
     command = [sys.executable, "-m", "mae_hydra", "train", *words]
-    code, asked = run_apart(command)
+    mark = {} if resuming.typed_for("then") else resuming.handed_on(words)
+    code, asked = run_apart(command, mark) if mark else run_apart(command)
     if code in (75, 130):
         pass_on(asked)
         raise KeyboardInterrupt from StageStopped(name, code)
@@ -79,12 +88,16 @@ def _run(name: str, overrides: list[str], directory: Path) -> None:
         raise UserError(f"stage {name} failed: {error} (see {directory})")
 
 
-def run_apart(command: Sequence[str]) -> tuple[int, int | None]:
+def run_apart(command: Sequence[str], environment: Mapping[str, str] = MappingProxyType({})) -> tuple[int, int | None]:
     """Run `command` to its end; its exit code, and the last signal that came here meanwhile and was handed on to it.
+
+    `environment` is added to this process's own.
 
     It has a session of its own: a terminal's Ctrl-C comes once, through us, and it has all the time that saving takes.
     """
-    process = subprocess.Popen(command, start_new_session=True, preexec_fn=end_with_the_parent)
+    process = subprocess.Popen(
+        command, start_new_session=True, preexec_fn=end_with_the_parent, env=os.environ | dict(environment)
+    )
     with handing_on_signals([process]) as got:
         code = process.wait()
     return code, got[-1] if got else None

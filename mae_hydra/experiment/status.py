@@ -60,7 +60,7 @@ def fingerprint(config: Mapping[str, Any]) -> str:
 
 
 class Status:
-    """Writes `status.json` of one run."""
+    """`status.json` of one run, to be written once its `content` holds: a run that is refused stays as it was."""
 
     def __init__(self, run_dir: Path, config: Mapping[str, Any], overrides: list[str]) -> None:
         previous = read_status(run_dir)
@@ -80,7 +80,15 @@ class Status:
             "host": socket.gethostname(),
             "scheduled": os.environ.get("SLURM_JOB_ID"),
         }
+
+    def write(self) -> None:
         write_json(self.path, self.content)
+
+    @property
+    def written(self) -> bool:
+        """Whether this start is what the directory tells of, also where another process has written it."""
+        told = table_or_none(self.path)
+        return told is not None and all(told.get(name) == self.content[name] for name in ("start", "pid", "host"))
 
     def finish(self, state: str, value: float | None = None, error: str | None = None) -> None:
         self.content |= {"state": state, "value": value, "error": error, "end": time.time()}

@@ -85,10 +85,11 @@ def known_keys(config: Any) -> dict[str, str | None]:
     keys: dict[str, str | None] = {}
 
     def walk(node: DictConfig, prefix: str) -> None:
-        for name in node:  # not a word where a person maps numbers: data.values={0: 0, 255: 1}
-            if str(name).startswith("_"):
+        for key in node:  # a number where a person maps numbers: data.values={0: 0, 255: 1}
+            name = str(key)
+            if name.startswith("_"):
                 continue
-            below: Any = node._get_node(name)
+            below: Any = node._get_node(key)
             keys[f"{prefix}{name}"] = _followed(below)
             if isinstance(below, DictConfig) and not below._is_none() and not below._is_interpolation():
                 walk(below, f"{prefix}{name}.")

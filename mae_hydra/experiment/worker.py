@@ -9,8 +9,6 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from mae_hydra.experiment.importing import importing
 
 with importing():
@@ -18,9 +16,11 @@ with importing():
     from mae_hydra.engine import Interrupted
     from mae_hydra.errors import UserError
     from mae_hydra.experiment import resolvers
+    from mae_hydra.experiment.from_file import literal
     from mae_hydra.experiment.holder import belongs_here
     from mae_hydra.experiment.replay_step import take_again
     from mae_hydra.experiment.run import run
+    from mae_hydra.experiment.start import Start
     from mae_hydra.terminal import lasting_streams
 
 
@@ -36,16 +36,19 @@ def main(folder: Path) -> int:
     if is_main() and job["replay"] is None:
         format = "%(asctime)s %(levelname)s %(message)s"  # that of conf/config.yaml
         logging.basicConfig(filename=run_dir / "train.log", level="INFO", format=format, datefmt="%H:%M:%S")
-    code, outcome = _train(job["config"], run_dir, job["replay"])
+    start = None if job["start"] is None else Start(*job["start"])
+    code, outcome = _train(job["config"], run_dir, job["replay"], start)
     (folder / f"outcome.{rank()}.json").write_text(json.dumps(outcome))
     return code
 
 
-def _train(config: dict[str, Any], run_dir: Path, replay: dict[str, Any] | None) -> tuple[int, dict[str, Any]]:
+def _train(
+    config: dict[str, Any], run_dir: Path, replay: dict[str, Any] | None, start: Start | None
+) -> tuple[int, dict[str, Any]]:
     try:
         if replay is not None:
             return 0, {"state": "completed", "value": take_again(config, run_dir, **replay)}
-        return 0, {"state": "completed", "value": run(OmegaConf.create(config), config, run_dir, telling=False)}
+        return 0, {"state": "completed", "value": run(literal(config), config, run_dir, start, telling=False)}
     except Interrupted as interruption:
         told = {"step": interruption.step, "signal": interruption.signal}
         return interruption.exit_code, {"state": "interrupted", **told}

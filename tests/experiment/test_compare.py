@@ -15,6 +15,7 @@ from mae_hydra.data.listing import Names
 from mae_hydra.errors import UserError
 from mae_hydra.experiment import provenance
 from mae_hydra.experiment.compare import compare
+from mae_hydra.experiment.start import Start
 
 
 def made(directory: Path, *, seed: int = 0, workers: int = 2, commit: str = "abc", loss: float = 0.5) -> Path:
@@ -67,7 +68,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_changed_code_is_noticed(repository: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
-    provenance.write_provenance(run)
+    Start.of({}, [], {}).write(run)
     assert provenance.changed_code(run) is None
     (repository / "a.py").write_text("2\n")
     assert provenance.changed_code(run) == "uncommitted changes then and now differ"

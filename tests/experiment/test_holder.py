@@ -250,3 +250,28 @@ def test_a_disk_that_is_full_for_a_while_costs_no_more_than_a_heartbeat(tmp_path
         full[0] = False
         time.sleep(6 * holder.BEAT)
         assert (tmp_path / ".heartbeat-1").read_bytes() != before
+
+
+def test_a_process_that_stood_still_before_it_took_a_number_gives_way_to_a_higher_one(tmp_path, monkeypatch):
+    """Without locks: the number that it has looked up is taken, let go and removed before it goes on."""
+    elsewhere(monkeypatch)
+    open_file = os.open
+
+    def slow(path, flags, *mode):
+        if str(path).endswith(".heartbeat-1") and flags & os.O_EXCL:
+            monkeypatch.setattr(holder.os, "open", open_file)
+            beat_of(tmp_path)
+            beat_of(tmp_path)
+            (tmp_path / ".heartbeat-1").unlink()
+            threading.Thread(target=keep_beating, daemon=True).start()
+        return open_file(path, flags, *mode)
+
+    def keep_beating():
+        for number in range(50):
+            (tmp_path / ".heartbeat-2").write_bytes(json.dumps({"token": number}).encode().ljust(holder.SIZE))
+            time.sleep(0.02)
+
+    monkeypatch.setattr(holder.os, "open", slow)
+    with pytest.raises(Refused), holding(tmp_path):
+        pass
+    assert not (tmp_path / ".heartbeat-1").exists()

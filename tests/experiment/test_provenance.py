@@ -7,6 +7,7 @@ import pytest
 
 from mae_hydra.experiment import provenance
 from mae_hydra.experiment.from_file import read_json
+from mae_hydra.experiment.start import Start
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def run_in(folder: Path) -> Path:
     folder.mkdir()
-    provenance.write_provenance(folder)
+    Start.of({}, [], {}).write(folder)
     return folder
 
 

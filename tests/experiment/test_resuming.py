@@ -6,12 +6,16 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from mae_hydra.errors import UserError
 from mae_hydra.experiment import resuming
-from mae_hydra.experiment.resuming import expanded, lasting, moved, refuse_foreign, to_go_on, word
+from mae_hydra.experiment.command_words import values, word
+from mae_hydra.experiment.option_files import option
+from mae_hydra.experiment.recorded_options import composed
+from mae_hydra.experiment.resuming import expanded, lasting, moved, refuse_foreign, to_go_on
 
 
 @pytest.fixture
@@ -122,15 +126,103 @@ def test_what_is_ours_trusted_or_typed_is_built(run, monkeypatch):
         refuse_foreign(config, run, [])
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["notes=torch.optim.SGD"], ["optimizer._target_=torch.optim.SGDX"], ["tags=[optimizer._target_=torch.optim.SGD]"]],
+)
+def test_a_target_that_is_a_part_of_another_word_is_not_typed(run, words):
+    config = OmegaConf.create({"data": {}, "optimizer": {"_target_": "torch.optim.SGD"}})
+    with pytest.raises(UserError, match=r"optimizer\._target_"):
+        refuse_foreign(config, run, words)
+
+
+def test_a_target_may_be_typed_within_a_dictionary(run):
+    config = OmegaConf.create({"data": {}, "optimizer": {"_target_": "torch.optim.SGD"}})
+    refuse_foreign(config, run, ["optimizer={_target_: torch.optim.SGD}"])
+
+
+@pytest.mark.parametrize(
+    "data", [{"root": "https://a.org"}, {"roots": ["x", ["https://a.org/b"]]}, {"a": {"b": "s3://a"}}]
+)
+def test_an_address_counts_as_typed_where_it_is_typed_whole(run, data):
+    config = OmegaConf.create({"data": data})
+    for words in ([], ["notes=see https://a.organic/b s3://ab"], ["data.root=xhttps://a.org"], ["tags=[s3://a.b]"]):
+        with pytest.raises(UserError, match="no connection is opened"):
+            refuse_foreign(config, run, words)
+    refuse_foreign(config, run, ["data.root=https://a.org/", "data.x='s3://a'"])
+
+
 def test_option_files_of_ones_own_come_along(run, tmp_path):
     folder = tmp_path / "own"
     (folder / "experiment").mkdir(parents=True)
     (folder / "experiment/mine.yaml").write_text("# @package _global_\nseed: 5\n")
     record(run, "+experiment=mine", command=("--config-dir", "own", "+experiment=mine"))
-    search = f"hydra.searchpath=['file://{folder}']"
-    assert expanded([f"resume={run}"]) == [search, "+experiment=mine", f"resume={run}"]
+    assert expanded([f"resume={run}"]) == ["--config-dir", str(folder), "+experiment=mine", f"resume={run}"]
     given = expanded(["--config-dir", "other", f"resume={run}"])
-    assert given == ["+experiment=mine", "--config-dir", "other", f"resume={run}"]
+    assert given == ["--config-dir", "other", "+experiment=mine", f"resume={run}"]
+
+
+@pytest.mark.parametrize("name", ["own", "it's, [mine] (a=b)"])
+def test_a_primary_configuration_of_ones_own_comes_along_from_any_folder(run, tmp_path, name):
+    folders = [tmp_path / name, tmp_path / f"{name} too"]
+    for folder in folders:
+        (folder / "experiment").mkdir(parents=True)
+    (folders[1] / "mine.yaml").write_text("defaults: [config, _self_]\nseed: 5\n")
+    (folders[0] / "experiment/six.yaml").write_text("# @package _global_\nseed: 6\n")
+    record(run, "data.num_workers=2", "+experiment=six")
+    told = {"command": ["train.py"], "config_name": "mine", "config_folders": [str(each) for each in folders]}
+    (run / "environment.json").write_text(json.dumps(told))
+    words = expanded([f"resume={run}", "tags=[a]"])
+    assert get_args_parser().parse_args(words).overrides[-4:] == [
+        "data.num_workers=2", "+experiment=six", f"resume={run}", "tags=[a]",
+    ]  # fmt: skip
+    assert values(words, "--config-name") == ["mine"]
+    assert composed(words)["seed"] == 6
+    assert option("experiment", "six", [folders[0]]) == {}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--config-dir", "data"], ["--config-name", "optimizer"], ["--info", "defaults"], ["-cd=data", "-c", "job"]],
+)
+def test_the_value_of_an_option_is_no_word_for_the_configuration(run, words):
+    record(run, "data=ade20k", "data.num_classes=5", "optimizer.lr=0.1")
+    given = expanded([f"resume={run}", *words])
+    assert given == [*words, "data=ade20k", "data.num_classes=5", "optimizer.lr=0.1", f"resume={run}"]
+
+
+def test_a_word_that_takes_something_out_takes_the_words_for_it_along(run):
+    assert expanded([f"resume={run}", "~optimizer"]) == [
+        "model=mae_vitt", "data.num_workers=2", f"resume={run}", "~optimizer",
+    ]  # fmt: skip
+
+
+CALLING = [
+    "notes=${oc.env:HOME}",
+    "notes=${${group}:HOME}",
+    "notes=${${a.b}${c}:HOME}",
+    r"notes=$\{oc.env\:HOME\}",
+    'notes={a: ["x${oc.env:HOME}"]}',
+    "notes={'${oc.env:HOME}': 1}",
+    '+then.x=["seed=${oc.env:HOME}"]',
+]
+LEAVING = ["+experiment=../../../../tmp/evil", "data=/tmp/../evil", "+x@hydra.callbacks=1", "+x@_global_.hydra=1"]
+
+
+@pytest.mark.parametrize("recorded", [*CALLING, *LEAVING])
+def test_a_word_that_would_call_a_function_or_leave_the_folders_of_options_is_not_taken_from_a_file(run, recorded):
+    record(run, recorded)
+    with pytest.raises(UserError, match=r"overrides\.yaml: .* is not taken from a file"):
+        expanded([f"resume={run}"])
+
+
+@pytest.mark.parametrize(
+    "recorded",
+    ["seed=${data.num_workers}", "+then.x=['a={b:c}','seed=${seed}','d=e:f']", "data.root=../photos", "init_from=../a"],
+)
+def test_a_word_that_only_refers_or_lies_elsewhere_is_taken(run, recorded):
+    record(run, recorded)
+    assert expanded([f"resume={run}"]) == [recorded, f"resume={run}"]
 
 
 @pytest.mark.parametrize(
@@ -139,6 +231,12 @@ def test_option_files_of_ones_own_come_along(run, tmp_path):
         "hydra: {callbacks: {x: {_target_: os.system}}}",
         "hydra: {job: {env_set: {MAE_HYDRA_TRUST: evil}}}",
         "hydra: {job_logging: {handlers: {x: {(): subprocess.Popen}}}}",
+        "hydra: {output_subdir: /any/path}",
+        "hydra: {mode: MULTIRUN}",
+        "hydra: {run: {dir: /any/path}}",
+        "hydra: {verbose: true}",
+        "notes: ${oc.env:HOME}",
+        "tags: [{a: '${${group}:HOME}'}]",
     ],
 )
 def test_option_files_from_a_record_that_would_act_are_refused(run, tmp_path, acting):
@@ -146,8 +244,30 @@ def test_option_files_from_a_record_that_would_act_are_refused(run, tmp_path, ac
     (folder / "experiment").mkdir(parents=True)
     (folder / "experiment/mine.yaml").write_text(f"# @package _global_\n{acting}\n")
     record(run, "+experiment=mine", command=(f"--config-dir={folder}", "+experiment=mine"))
-    with pytest.raises(UserError, match=r"hydra\..* not taken"):
+    with pytest.raises(UserError, match=r"option files that .* (set hydra\.|hold \S+).*not taken from a file"):
         expanded([f"resume={run}"])
+    expanded(["--config-dir", str(folder), f"resume={run}"])  # they are the person's then
+
+
+def test_option_files_from_a_record_may_say_what_holds_for_sweeps(run, tmp_path, monkeypatch):
+    folder = tmp_path / "own"
+    (folder / "sweep").mkdir(parents=True)
+    sweep = "hydra: {sweep: {dir: elsewhere}, sweeper: {params: {seed: '1,2'}}}"
+    (folder / "sweep/mine.yaml").write_text(f"# @package _global_\n{sweep}\n")
+    record(run, "+sweep=mine", command=(f"--config-dir={folder}", "+sweep=mine"))
+    words = [f"resume={run}", "notes='${oc.env:HOME}'", "hydra.verbose=true"]  # which a person may say
+    assert expanded(words) == ["--config-dir", str(folder), "+sweep=mine", *words]
+
+
+def test_a_path_is_that_of_the_runs_own_folder_whatever_lies_here(run, tmp_path, monkeypatch):
+    (tmp_path / "weights.pt").touch()
+    record(run, "init_from=weights.pt")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/weights.pt").touch()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert expanded([f"resume={run}"])[0] == f"init_from={tmp_path / 'weights.pt'}"
+    (tmp_path / "weights.pt").unlink()
+    assert expanded([f"resume={run}"])[0] == "init_from=weights.pt"
 
 
 def test_a_path_is_found_again_from_another_place_and_after_a_move(run, tmp_path, monkeypatch):

@@ -64,7 +64,7 @@ def test_a_resumed_run_stays_in_its_directory_and_a_new_one_gets_its_own(tmp_pat
 
 def test_running_is_believed_only_while_somebody_holds_the_directory(tmp_path):
     with holding(tmp_path):
-        Status(tmp_path, CONFIG, ["seed=0"])
+        Status(tmp_path, CONFIG, ["seed=0"]).write()
         assert read_status(tmp_path)["state"] == "running"
     assert read_status(tmp_path)["state"] == "interrupted"
 
@@ -78,7 +78,20 @@ def test_a_status_that_says_nothing_is_none(tmp_path, content):
 def test_a_second_attempt_is_counted(tmp_path):
     Status(tmp_path, CONFIG, []).finish("failed", error="ValueError: x")
     assert Status(tmp_path, CONFIG, []).content["attempt"] == 2
+    assert read_status(tmp_path)["state"] == "failed"  # until the second one is written
+    Status(tmp_path, CONFIG, []).write()
     assert read_status(tmp_path)["state"] == "interrupted"  # nobody holds the directory
+
+
+def test_a_status_is_written_where_the_directory_tells_of_this_start(tmp_path):
+    first, second = Status(tmp_path, CONFIG, []), Status(tmp_path, CONFIG, [])
+    assert not first.written
+    first.write()
+    assert (first.written, second.written) == (True, False)
+    first.finish("completed", 1.0)
+    assert first.written
+    (tmp_path / "status.json").write_text("[")
+    assert not first.written
 
 
 def test_a_failing_write_leaves_the_former_file_and_nothing_else(tmp_path, monkeypatch):

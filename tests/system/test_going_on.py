@@ -1,6 +1,7 @@
 """What may change when a run goes on and what may not: its configuration, its images, its place, its own words."""
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from forked import start
 from PIL import Image
 
 from mae_hydra.experiment import holder
+from mae_hydra.experiment.command_words import word
 from mae_hydra.experiment.status import read_status, write_json
 
 OF_PHOTOS = [word for word in TINY_MAE if not word.startswith(("data.num_train", "data.num_validation"))]
@@ -108,6 +110,82 @@ def test_another_configuration_is_refused_also_where_the_status_is_gone(train, s
     assert all(torch.equal(before[name], value) for name, value in weights(stopped).items())
 
 
+def without(run: Path, *beginnings: str) -> None:
+    """Take words from the run's record, as if today's option files had other values than when it was trained."""
+    words = yaml.safe_load((run / "overrides.yaml").read_text())
+    (run / "overrides.yaml").write_text(yaml.safe_dump([each for each in words if not each.startswith(beginnings)]))
+
+
+def test_a_run_goes_on_with_its_own_configuration_whatever_todays_option_files_say(train, stopped, finished, capfd):
+    without(stopped, "backbone.depth", "schedule.total")
+    assert train("resume=outputs/run") == 0
+    said = capfd.readouterr().out
+    assert "goes on with its own configuration, which today's option files have otherwise: " in said
+    for key in ("backbone.depth 2, not ", "schedule.total 2, not "):
+        assert key in said
+    assert same(stopped, finished / "outputs/run")
+    one, other = (yaml.safe_load((run / "config.yaml").read_text()) for run in (stopped, finished / "outputs/run"))
+    of_each = {"resume": "outputs/run", "paths": one["paths"], "data": one["data"]}
+    assert one == other | of_each
+    assert one["data"] == other["data"] | {"root": one["data"]["root"]}
+    assert train("resume=outputs/run") == 0
+    assert "already complete" in capfd.readouterr().out
+
+
+def test_a_run_goes_on_where_its_words_are_lost(train, stopped, finished):
+    (stopped / "overrides.yaml").unlink()
+    assert train("resume=outputs/run") == 0
+    assert same(stopped, finished / "outputs/run")
+
+
+def test_a_word_on_top_and_what_follows_it_win_over_the_recorded_values(train, stopped, capfd):
+    without(stopped, "backbone.depth", "data.num_workers", "inference")
+    assert train("resume=outputs/run", "data.num_workers=1", "evaluation=none", "tags=[again]") == 0
+    said = capfd.readouterr().out
+    assert "backbone.depth 2, not " in said
+    config = yaml.safe_load((stopped / "config.yaml").read_text())
+    assert (config["data"]["num_workers"], config["tags"]) == (1, ["again"])
+    assert "_target_" not in config["evaluation"]["validation"]
+    assert train("resume=outputs/run", "optimizer.lr=0.5") == 1
+    assert "another configuration (optimizer.lr: 0.003 -> 0.5)" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["resume=outputs/run"], WORDS], ids=["resumed", "typed again"])
+def test_a_run_goes_on_with_an_argument_that_is_newer_than_it(train, stopped, finished, capfd, words):
+    for path in (stopped / "checkpoints").iterdir():
+        content = torch.load(path, weights_only=True)
+        del content["config"]["model"]["masking"]
+        torch.save(content, path)
+    (stopped / "config.yaml").unlink()
+    assert train(*words, "model.masking=grid") == 1
+    assert "model.masking: random -> grid" in capfd.readouterr().err
+    assert train(*words) == 0
+    assert "model.masking is newer than this run: random, as today's option files have it" in capfd.readouterr().out
+    assert same(stopped, finished / "outputs/run")
+
+
+def test_an_edited_config_yaml_is_said_and_does_not_count(train, stopped, finished, capfd):
+    config = yaml.safe_load((stopped / "config.yaml").read_text())
+    config["optimizer"]["lr"] = 0.5
+    (stopped / "config.yaml").write_text(yaml.safe_dump(config))
+    assert train("resume=outputs/run") == 0
+    assert "config.yaml is not what was trained by, and does not count (optimizer.lr: 0.003 -> 0.5)" in (
+        capfd.readouterr().out
+    )
+    assert same(stopped, finished / "outputs/run")
+
+
+def test_the_way_out_of_a_refusal_works_as_it_is_typed(train, stopped, finished, capfd):
+    run = stopped.rename(stopped.with_name("it's (mine), a=b"))
+    words = [each for each in WORDS if not each.startswith("hydra.run.dir")]
+    assert train(*words, word("hydra.run.dir", run), "optimizer.lr=0.5") == 1
+    command = capfd.readouterr().err.split("go on with its own: ")[1].rpartition(", or start")[0]
+    python, script, *typed = shlex.split(command)
+    assert (python, script) == ("python", "train.py")
+    assert train(*typed) == 0
+    assert same(run, finished / "outputs/run")
+
+
 def test_a_broken_status_is_no_reason_to_begin_anew(train, stopped, finished):
     (stopped / "status.json").write_bytes(b"\x00\xff{[")
     assert train("resume=outputs/run") == 0
@@ -122,6 +200,47 @@ def test_photos_that_were_added_are_refused_with_both_counts(train, stopped, cap
     assert f"photos, now 32 in {Path('photos').absolute()}" in said
     assert "resume_data=changed" in said
     assert len(said.strip().splitlines()) == 1
+
+
+REFUSED = {
+    "other photos": ["data.root=others"],
+    "no photos": ["data.root=nowhere"],
+    "another configuration": ["optimizer.lr=0.5"],
+    "a key that is none": ["data.roots=photos"],
+    "no value for it": ["data.num_workers=-1"],
+    "weights that are none": ["init_from=nowhere.pt"],
+    "an evaluation of another task": ["evaluation=segment"],
+    "a stage that is none": ["then.x=5"],
+}
+
+
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("words", REFUSED.values(), ids=REFUSED)
+def test_a_refused_start_leaves_the_run_as_it_was(train, stopped, capfd, words, processes):
+    """So that the next one reads nothing of what was refused; train.log says what was tried."""
+    if processes > 1 and words[0].startswith(("optimizer", "data.roots", "init_from", "then")):
+        pytest.skip("refused before there are several processes")
+    photos(Path("others"), range(10), seed=1)
+    before = content_of(stopped)
+    for first in (["resume=outputs/run"], [each for each in WORDS if not each.startswith(words[0].partition("=")[0])]):
+        assert train(*first, *words, *([f"engine.devices={processes}"] if processes > 1 else [])) == 1
+        assert capfd.readouterr().err.startswith("error: ")
+        assert content_of(stopped) == before
+
+
+def content_of(run: Path) -> dict[str, bytes]:
+    own = ("train.log", ".lock", ".heartbeat")
+    files = (path for path in run.rglob("*") if path.is_file() and not path.name.startswith(own))
+    return {str(path): path.read_bytes() for path in files}
+
+
+def test_a_refused_start_of_a_run_without_a_checkpoint_is_not_read_by_the_next(train, stopped, finished):
+    shutil.rmtree(stopped / "checkpoints")
+    before = content_of(stopped)
+    assert train("resume=outputs/run", "data.root=nowhere") == 1
+    assert content_of(stopped) == before
+    assert train("resume=outputs/run") == 0
+    assert same(stopped, finished / "outputs/run")
 
 
 def test_as_many_other_photos_are_refused(train, stopped, capfd):

@@ -23,6 +23,7 @@ from watched import evil_module, watched
 
 import mae_hydra
 from mae_hydra.errors import UserError
+from mae_hydra.experiment import resuming
 from mae_hydra.experiment.check import check
 from mae_hydra.experiment.compare import compare
 from mae_hydra.experiment.compose import compose_config
@@ -31,6 +32,7 @@ from mae_hydra.experiment.evaluation_plan import plan_evaluation
 from mae_hydra.experiment.from_file import literal, read_recorded
 from mae_hydra.experiment.gather import read_sweep, table_of
 from mae_hydra.experiment.launch import launch
+from mae_hydra.experiment.recorded import composed
 from mae_hydra.experiment.resuming import expanded, refuse_foreign
 from mae_hydra.experiment.stages import check_stages
 
@@ -231,8 +233,102 @@ def test_a_stage_that_follows_takes_overrides_and_no_options_of_the_program():
     for words in (["--config-dir=/tmp"], ["-m", "seed=1"], "seed=1", 5):
         with pytest.raises(UserError, match=r"then\.x"):
             check_stages({"x": words})
+    for word in ("hydra.run.dir=x", "+hydra.job.env_set.A=1", "hydra/launcher=gpus", "+a@hydra.callbacks=b", "~hydra"):
+        with pytest.raises(
+            UserError, match=r"then\.x holds overrides of the configuration alone .* about Hydra itself"
+        ):
+            check_stages({"x": ["seed=1", word]})
     with pytest.raises(UserError, match="names a directory"):
         check_stages({"../x": ["seed=1"]})
+
+
+HOSTILE_STAGES = [
+    ["~model", "+model={_target_: evilmod.X, command: id}"],
+    ["++tags=[[{_target_: evilmod.X}]]"],
+    ["head._target_=timm.layers.attention2d.Attention2d"],  # which a person may say
+    ["data=shards", "data.root=https://evil.example/shards"],
+]
+
+
+@pytest.fixture
+def followed(place, whole, monkeypatch, tmp_path) -> Callable[..., list[str]]:
+    """`followed(stage, *words)`: go on with a complete run that recorded this stage; the run and then the stage, in
+    this process one after the other. Gives what was said in errors and what happened that should not."""
+    from mae_hydra.experiment import stages
+
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    status = {"state": "completed", "value": 1.0, "start": 1.0, "end": 2.0, "error": None}
+    (run / "status.json").write_text(json.dumps(status))
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+    started: list[Any] = []
+    monkeypatch.setattr(stages, "run_apart", lambda command, mark=None: started.append((command, mark)) or (1, None))
+
+    def call(stage: list[str], *words: str) -> list[str]:
+        content = torch.load(run / "checkpoints" / "last.pt", weights_only=True)
+        content["config"]["then"] = {"x": stage}
+        torch.save(content, run / "checkpoints" / "last.pt")
+        (run / "config.yaml").write_text(yaml.safe_dump(content["config"]))
+        assert launch([f"resume={run}", *words]) == 1  # a stage that is not completed has failed
+        with watched() as happened:
+            for command, mark in started:
+                monkeypatch.setenv(*next(iter((mark or {"NOTHING": ""}).items())))
+                assert launch([*command[4:], "paths.output_root=outputs"]) == 1
+        return [each for each in happened if "import" in each and "importlib" not in each]
+
+    return call
+
+
+@pytest.mark.parametrize("stage", HOSTILE_STAGES, ids=str)
+def test_what_a_record_says_of_a_stage_is_judged_as_the_records_own_words(place, followed, capfd, stage):
+    assert followed(stage) == []
+    said = capfd.readouterr().err
+    assert "is not built" in said or "no connection is opened" in said
+    assert not (place / "evidence").exists()
+
+
+@pytest.mark.parametrize("word", ["notes=${oc.env:HOME}", r"notes=$\{oc.env\:HOME\}", "+experiment=../../evil"])
+def test_a_stage_that_a_record_says_calls_nothing_before_it_is_started(monkeypatch, word):
+    monkeypatch.setattr(resuming, "source", None)
+    check_stages({"x": [word]})  # a person's
+    monkeypatch.setattr(resuming, "source", Path("run"))
+    with pytest.raises(UserError, match=r"run: then\.x: .* is not taken from a file"):
+        check_stages({"x": ["seed=1", word]})
+    monkeypatch.setattr(resuming, "typed", ("resume=run", f"+then.x=['{word}']"))
+    check_stages({"x": [word]})
+
+
+def test_a_stage_that_a_person_types_is_a_persons(followed, capfd):
+    followed([], '+then.x=["head._target_=timm.layers.attention2d.Attention2d","+head.widths=1"]')
+    assert "must be a MAEDecoder, got a Attention2d" in capfd.readouterr().err
+
+
+def test_a_checkpoints_loggers_are_judged_before_a_plan_looks_them_up(place, whole):
+    content = torch.load(whole / "checkpoints" / "last.pt", weights_only=True)
+    for key in ("logger", "notes"):
+        config = content["config"] | {key: {"x": {"_target_": "timm.layers.attention2d.Attention2d"}}}
+        torch.save(content | {"config": config}, place / "logging.pt")
+        assert f"{key}.x._target_ = timm" in refused(lambda: composed([str(place / "logging.pt")]), "timm.layers")
+
+
+def test_a_text_that_was_resolved_is_not_resolved_again_in_another_process_or_a_replay(place, whole, monkeypatch):
+    from mae_hydra.experiment import replay_step, worker
+
+    monkeypatch.setenv("TOKEN", "secret")
+    config = read_recorded(whole / "config.yaml")
+    config["data"] |= {"root": "https:${oc.env:NONE,//}evil.example/x", "classes": "${oc.env:TOKEN}"}
+    got: list[Any] = []
+
+    def stop(node: Any, key: str) -> None:
+        got.append(OmegaConf.to_container(node, resolve=True))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(replay_step, "build", stop)
+    with pytest.raises(KeyboardInterrupt):
+        replay_step.take_again(config, whole, step=1, checkpoint=None, start={})
+    monkeypatch.setattr(worker, "run", lambda config, *_, **__: stop(config.data, "data"))
+    assert worker._train(config, whole, None, None) == (130, {"state": "stopped"})
+    assert got == [config["data"]] * 2
 
 
 def test_a_sweep_is_read_without_building_what_its_jobs_name(place, whole):

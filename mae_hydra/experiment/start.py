@@ -1,0 +1,39 @@
+"""What a start writes into its run directory, and when: as soon as it is certain that this run goes on here.
+
+Until then a directory of an earlier start stays as it is, so that nothing of a command that is refused is read by the
+next one.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from mae_hydra import atomic
+from mae_hydra.experiment.provenance import provenance
+from mae_hydra.experiment.status import write_json
+
+
+class Start(NamedTuple):
+    """The files by name; plain, so that another process can write them. `texts` as they are, `tables` as JSON."""
+
+    texts: Mapping[str, str]
+    tables: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any], overrides: Sequence[str], status: Mapping[str, Any]) -> "Start":
+        """Of a run with this resolved configuration, which was typed in these words; `status`: status.json."""
+        texts, tables = provenance()
+        texts |= {
+            "config.yaml": yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True),
+            "overrides.yaml": yaml.safe_dump(list(overrides)),
+        }
+        return cls(texts, {"status.json": dict(status), **tables})
+
+    def write(self, run_dir: Path) -> None:
+        for name, content in self.tables.items():
+            write_json(run_dir / name, content)
+        for name, text in self.texts.items():
+            atomic.write_text(run_dir / name, text)
+        (run_dir / "error.txt").unlink(missing_ok=True)  # of an earlier attempt
