@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import os
+import shlex
 import sys
 import traceback
 from contextlib import ExitStack, suppress
@@ -67,7 +68,7 @@ def _run_job(config: DictConfig, held: ExitStack) -> float:
     if hydra_config.sweeper.params and not in_sweep and config.resume in BEGINNING:
         discard_empty(run_dir)
         swept = ", ".join(hydra_config.sweeper.params)
-        raise UserError(f"this configuration sweeps over {swept}; add -m: python train.py -m {' '.join(overrides)}")
+        raise UserError(f"this configuration sweeps over {swept}; add -m: python train.py -m {shlex.join(overrides)}")
 
     join_tasks()
     status = None

@@ -7,6 +7,7 @@ sweep over a key of pre-training can end in what matters, the scores after the t
 import ctypes
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -75,7 +76,7 @@ def run_stages(stages: Mapping[str, Any], run_dir: Path, value: float, typed: Se
 
 def _run(name: str, overrides: list[str], directory: Path) -> None:
     words = [*words_for_another_process(), *overrides, word("hydra.run.dir", directory.absolute())]
-    print(f"{name}: python train.py {' '.join(words)}", flush=True)
+    print(f"{name}: python train.py {shlex.join(words)}", flush=True)
     command = [sys.executable, "-m", "mae_hydra", "train", *words]
     mark = {} if resuming.typed_for("then") else resuming.handed_on(words)
     code, asked = run_apart(command, mark) if mark else run_apart(command)
