@@ -27,6 +27,7 @@ from mae_hydra.experiment.labels import match_classes, named_by, say_doubts
 from mae_hydra.experiment.provenance import environment
 from mae_hydra.experiment.status import write_json
 from mae_hydra.terminal import watched
+from mae_hydra.types import classifies
 
 LEFT_OUT = ("~model.", "~backbone.", "~head.")
 OF_THE_MODEL = ("data.mean=", "data.std=", "data.image_size=")  # what a released file may not tell
@@ -79,7 +80,10 @@ def _notes(plan: Plan, data: ImageData) -> list[str]:
 def _evaluate(plan: Plan, data: ImageData, model: nn.Module, work: Mapping[str, Work], folder: Path) -> dict[str, Any]:
     results: dict[str, Any] = {}
     several = len(work) > 1
-    if any(isinstance(each.evaluator, MeanIoU | Accuracy) for each in work.values()):
+    judges: tuple[type, ...] = (MeanIoU, Accuracy)
+    if hasattr(model, "classifies"):  # an evaluator of another kind refuses the model itself, for what it is
+        judges = {"pixels": (MeanIoU,), "images": (Accuracy,), None: ()}[classifies(model)]
+    if any(isinstance(each.evaluator, judges) for each in work.values()):
         match_classes(model, plan.checkpoint, data)
     for name, each in work.items():
         node, evaluator = plan.config.evaluation[name], each.evaluator
