@@ -4,21 +4,20 @@ An error about a file travels from the worker as a value and is raised in the ma
 would wrap it in the worker's traceback.
 """
 
-import ctypes
+import os
 import signal
 import sys
 import warnings
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import fields, is_dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, get_worker_info
 
 from mae_hydra.errors import UserError
-
-PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal to get when the process that started this one is gone
+from mae_hydra.parent import end_with
 
 
 def serve(
@@ -38,7 +37,7 @@ def serve(
                 num_workers=num_workers,
                 prefetch_factor=prefetch if num_workers else None,
                 pin_memory=pin,
-                worker_init_fn=_obey_the_main_process_only,
+                worker_init_fn=partial(_obey_the_main_process_only, os.getpid()),
                 generator=torch.Generator(),  # its seeds are not used, and the global generator stays untouched
             )
         )
@@ -95,7 +94,7 @@ def _tensors(made: Any) -> Iterator[torch.Tensor]:
             yield from _tensors(getattr(made, field.name))
 
 
-def _obey_the_main_process_only(worker: int) -> None:
+def _obey_the_main_process_only(main: int, worker: int) -> None:
     """Ctrl-C, a closed terminal, `kill` and Slurm's warning reach a whole process group; only the main process, which
     saves, acts on them.
 
@@ -104,14 +103,8 @@ def _obey_the_main_process_only(worker: int) -> None:
     """
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
-    _die_with_the_main_process()
+    end_with(main, signal.SIGKILL)  # else it would wait for ever for somebody to read what it holds
     sys.excepthook = _report_all_but_lost_connections  # used by the thread that hands batches over, and by nothing else
-
-
-def _die_with_the_main_process() -> None:
-    """Where it is killed, workers would wait for ever for somebody to read what they hold (on Linux only)."""
-    with suppress(AttributeError, OSError, TypeError):
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _report_all_but_lost_connections(kind: type[BaseException], error: BaseException, trace: Any) -> None:

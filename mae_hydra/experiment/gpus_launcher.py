@@ -5,11 +5,13 @@ A job is a process of its own, so nothing of one is left behind for the next, an
 
 import importlib
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,6 +28,7 @@ from mae_hydra.experiment.command_words import word
 from mae_hydra.experiment.own_options import words_for_another_process
 from mae_hydra.experiment.status import read_status
 from mae_hydra.names import clean
+from mae_hydra.parent import end_with
 
 OF_A_SWEEP = "MAE_HYDRA_JOB_OF_A_SWEEP"  # environment of a job: somebody else runs the sweep
 HOME = "hydra_plugins.mae_hydra"  # Hydra takes launchers from modules of that package only; see `register`
@@ -161,8 +164,6 @@ def _number(value: int | str, name: str) -> int:
 
 
 def _start(job: _Job, environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    from mae_hydra.experiment.stages import end_with_the_parent
-
     job.directory.mkdir(parents=True, exist_ok=True)
     with open(job.directory / "console.log", "ab") as console:
         return subprocess.Popen(
@@ -172,7 +173,7 @@ def _start(job: _Job, environment: dict[str, str]) -> subprocess.Popen[bytes]:
             stdin=subprocess.DEVNULL,
             env=os.environ | environment | {OF_A_SWEEP: "1"},
             start_new_session=True,  # a terminal's Ctrl-C comes once, through us
-            preexec_fn=end_with_the_parent,
+            preexec_fn=partial(end_with, os.getpid(), signal.SIGTERM),  # it saves and ends where this is killed
         )
 
 

@@ -4,7 +4,6 @@ Each stage is an ordinary run in a process of its own and in a directory of that
 sweep over a key of pre-training can end in what matters, the scores after the transfer.
 """
 
-import ctypes
 import os
 import re
 import shlex
@@ -12,7 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -27,8 +26,7 @@ from mae_hydra.experiment.own_options import words_for_another_process
 from mae_hydra.experiment.processes import handing_on_signals
 from mae_hydra.experiment.scheduler import pass_on
 from mae_hydra.experiment.status import read_status
-
-PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal to get when the process that started this one is gone
+from mae_hydra.parent import end_with
 
 
 class StageStopped(Exception):
@@ -97,14 +95,11 @@ def run_apart(command: Sequence[str], environment: Mapping[str, str] = MappingPr
     It has a session of its own: a terminal's Ctrl-C comes once, through us, and it has all the time that saving takes.
     """
     process = subprocess.Popen(
-        command, start_new_session=True, preexec_fn=end_with_the_parent, env=os.environ | dict(environment)
+        command,
+        start_new_session=True,
+        preexec_fn=partial(end_with, os.getpid(), signal.SIGTERM),  # it saves and ends where this one is killed
+        env=os.environ | dict(environment),
     )
     with handing_on_signals([process]) as got:
         code = process.wait()
     return code, got[-1] if got else None
-
-
-def end_with_the_parent() -> None:
-    """Save and end where the parent is killed (on Linux only)."""
-    with suppress(AttributeError, OSError, TypeError):
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
