@@ -8,7 +8,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "mae_hydra"
 FLOORS = [
     {"types", "errors", "seeds", "distributed", "relative_positions", "atomic", "flops", "accelerators"}
-    | {"installed", "profiling", "archive", "batch_norm", "lines", "names", "owned", "terminal"},
+    | {"installed", "profiling", "archive", "batch_norm", "lines", "names", "owned", "parent", "terminal"},
     {"models", "data", "optim", "weights", "engine", "tracking", "figures"},
     {"inference", "evaluation"},
     {"experiment", "benchmark", "report", "commands", "__init__", "__main__"},
