@@ -11,8 +11,8 @@ from mae_hydra.errors import UserError
 from mae_hydra.experiment.compose import compose_config
 from mae_hydra.experiment.construct import build
 from mae_hydra.experiment.convert import check_whole
-from mae_hydra.experiment.entry import model_of
 from mae_hydra.experiment.identify import configuration_of, encoder_overrides
+from mae_hydra.experiment.sketch import sketch_of
 from mae_hydra.weights import WORDS, Checkpoint, Description, describe, fitted_state
 from mae_hydra.weights.read import check_values
 
@@ -64,8 +64,7 @@ def _load(checkpoint: Checkpoint, configured: Callable[..., Any]) -> Iterable[st
 
 
 def _start_the_same(checkpoint: Checkpoint, description: Description, configured: Callable[..., Any]) -> Iterable[str]:
-    with torch.device("meta"):
-        model = model_of(checkpoint, configured(*_untold_heads(description)))
+    model = sketch_of(checkpoint, configured(*_untold_heads(description)))
     return fitted_state(model, checkpoint)[1].taken()
 
 

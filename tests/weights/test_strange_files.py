@@ -156,6 +156,10 @@ def test_what_a_configuration_describes_is_compared_with_the_weights_before_it_i
     config = {"model": MODEL | {part: MODEL[part] | changes}}
     torch.save(content(config=config), tmp_path / "file.pt")
     sentence(tmp_path / "file.pt")
+    began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    main(["convert", "--inspect", str(tmp_path / "file.pt")])
+    assert time.monotonic() - began < 20
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # kB
 
 
 def doubled(value: Any, times: int) -> Any:
