@@ -26,7 +26,7 @@ from mae_hydra.experiment.gpus_launcher import OF_A_SWEEP
 from mae_hydra.experiment.holder import Refused, holding
 from mae_hydra.experiment.processes import num_processes, run_in_processes
 from mae_hydra.experiment.provenance import changed_code
-from mae_hydra.experiment.run import discard_empty, run
+from mae_hydra.experiment.run import discard_empty, run, say
 from mae_hydra.experiment.same_run import (
     Trained,
     changed_settings,
@@ -81,7 +81,7 @@ def _run_job(config: DictConfig, held: ExitStack) -> float:
             resuming.refuse_foreign(config, run_dir, resuming.typed)
             config, otherwise = as_recorded(config, run_dir, resuming.own)
             if otherwise and is_main():
-                _say(f"goes on with its own configuration, which today's option files have otherwise: {otherwise}")
+                say(f"goes on with its own configuration, which today's option files have otherwise: {otherwise}")
         if resuming.source is not None:
             resuming.refuse_foreign(config, resuming.source, resuming.typed)
         check(config)
@@ -179,20 +179,20 @@ def _look_back(run_dir: Path, config: dict[str, Any]) -> float | None:
         return None
     refuse_another(run_dir, config, trained)
     for note in trained.newer if is_main() else ():
-        _say(note)
+        say(note)
     changed = changed_settings(config, trained)
     edited = edited_since(run_dir, trained)
     if edited and is_main():
-        _say(f"{run_dir / 'config.yaml'} is not what was trained by, and does not count ({edited})")
+        say(f"{run_dir / 'config.yaml'} is not what was trained by, and does not count ({edited})")
     if previous is not None and completed:
         change = changed_code(run_dir)
         note = "" if change is None else f"; the code has changed since ({change}), resume=never trains it anew"
         note += f"; what was typed otherwise now changes nothing in it ({changed})" if changed else ""
-        _say(f"{run_dir.name} is already complete (value {previous['value']}); nothing to do{note}")
+        say(f"{run_dir.name} is already complete (value {previous['value']}); nothing to do{note}")
         return float("nan") if previous["value"] is None else float(previous["value"])
     if changed and is_main():
         anew = "; best.pt is chosen anew from here on" if scores_differ(config, trained) else ""
-        _say(f"goes on with other settings, which do not change what is trained: {changed}{anew}")
+        say(f"goes on with other settings, which do not change what is trained: {changed}{anew}")
     return None
 
 
@@ -207,8 +207,3 @@ def _check_is_run(resume: Path, run_dir: Path) -> None:
             f"resume={resume} goes on in that directory, but this run would go to {run_dir}; leave out "
             "hydra.run.dir, and of a sweep repeat the same command without resume"
         )
-
-
-def _say(message: str) -> None:
-    log.info(message)
-    print(message, flush=True)

@@ -26,10 +26,10 @@ def say_doubts(data: ImageData, *, training: bool = True) -> None:
     verdict = broadcast_object(verdict)
     if isinstance(verdict, UserError):
         raise verdict
-    say(verdict, "warning")
+    warn(verdict, "warning")
 
 
-def say(lines: list[str], word: str) -> None:
+def warn(lines: list[str], word: str) -> None:
     """To the console and the log; by the main process only."""
     for line in lines if is_main() else ():
         log.warning(line)
@@ -50,7 +50,7 @@ def named_by(checkpoint: Checkpoint, data: ImageData) -> ImageData:
             order_of(names, data.class_names)
         except ValueError:
             nameless = True
-            say(["the data have no classes.json: their classes are taken for the model's, number by number"], "note")
+            warn(["the data have no classes.json: their classes are taken for the model's, number by number"], "note")
     return replace(data, class_names=tuple(names)) if nameless else data
 
 
@@ -82,4 +82,4 @@ def match_classes(model: Any, checkpoint: Checkpoint, data: ImageData) -> None:
     for name in CLASSIFIERS:
         if name in weights and name in checkpoint.tensors:
             weights[name].copy_(checkpoint.tensors[name][order])
-    say([f"model and data name {MAPPED}"], "note")
+    warn([f"model and data name {MAPPED}"], "note")

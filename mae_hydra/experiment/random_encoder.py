@@ -1,12 +1,9 @@
 """A word where weights that never learn are random: a probe that was given no pre-trained encoder."""
 
-import logging
-
 from torch import nn
 
 from mae_hydra.distributed import is_main
-
-log = logging.getLogger("mae_hydra")
+from mae_hydra.experiment.labels import warn
 
 
 def warn_of_random_encoder(model: nn.Module, name: str) -> None:
@@ -24,5 +21,4 @@ def warn_of_random_encoder(model: nn.Module, name: str) -> None:
         f"{name} without init_from probes random weights: {what} frozen and nothing was loaded; "
         "give init_from=<run or checkpoint>, unless that is what you want to know"
     )
-    log.warning(message)
-    print(f"warning: {message}", flush=True)
+    warn([message], "warning")

@@ -26,7 +26,7 @@ from mae_hydra.experiment.batch_statistics import doubtful_statistics
 from mae_hydra.experiment.construct import build, complete, evaluator_nodes
 from mae_hydra.experiment.first_look import look_at_validation, unseen_note
 from mae_hydra.experiment.holder import Refused
-from mae_hydra.experiment.labels import say_doubts
+from mae_hydra.experiment.labels import say_doubts, warn
 from mae_hydra.experiment.provenance import origin_of, parent_of
 from mae_hydra.experiment.random_encoder import warn_of_random_encoder
 from mae_hydra.experiment.recorded_range import recorded_range
@@ -116,8 +116,8 @@ def assemble(
     # What is cheap comes first: a large model should not be built for a mistake in what comes after it.
     augment: Augment = build(config.augment, "augment")
     if is_main():
-        _say(*data.notes)
-        _say(*_notes_on_sizes(data, augment))
+        say(*data.notes)
+        say(*_notes_on_sizes(data, augment))
     if config.task == "segment":
         say_doubts(data)
     example = _try_first_sample(config, data, augment)
@@ -143,7 +143,7 @@ def assemble(
     }
     seen = look_at_validation(data, config.paths.output_root) if evaluators else None
     if is_main():
-        _say(*unseen_note(seen, data))
+        say(*unseen_note(seen, data))
     checkpoints: Checkpoints = complete("checkpoint", build(config.checkpoint, "checkpoint"), run_dir / "checkpoints")
     started = config.resume != "never" and checkpoints.exist and not from_the_beginning
     given = read_checkpoint(config.init_from) if config.init_from and not started else None
@@ -215,8 +215,7 @@ def _train(
         note_start(run_dir, state.step, settings, facts)
         _introduce(config.name, state.model, data, settings, made.cut, schedule.steps, state.step, run_dir)
         if made.doubt is not None:
-            log.warning(made.doubt)
-            print(f"note: {made.doubt}", flush=True)
+            warn([made.doubt], "note")
     results = fit(
         state,
         made.forward,
@@ -260,8 +259,7 @@ def _compare(
         raise Refused(refusal)
     if said and is_main():
         said = f"goes on with {said}" + ("; best.pt is chosen anew from here on" if other_scores else "")
-        log.info(said)
-        print(said, flush=True)
+        say(said)
     return bool(other_scores)
 
 
@@ -283,7 +281,7 @@ def _introduce(
         + (f", from step {start}" if start else ""),
         f"everything goes to {run_dir}",
     ]
-    _say(*lines)
+    say(*lines)
 
 
 def _notes_on_sizes(data: ImageData, augment: Augment) -> list[str]:
@@ -295,13 +293,13 @@ def _notes_on_sizes(data: ImageData, augment: Augment) -> list[str]:
 def _compare_ranges(given: Checkpoint, data: ImageData) -> None:
     before = recorded_range(given.meta)
     if before is not None and data.pixel_range is not None and before != data.pixel_range:
-        _say(
+        say(
             f"note: the weights of init_from were trained with data.range={before}, this run has {data.pixel_range}; "
             "where the files hold the same quantity set data.range to the former"
         )
 
 
-def _say(*lines: str) -> None:
+def say(*lines: str) -> None:
     """On the screen and in train.log."""
     for line in lines:
         log.info(line)
