@@ -28,6 +28,15 @@ STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
 CALLED_BY_LOGGING = ("class", "()", "queue", "listener")
 
 
+class WouldImport(UserError):
+    """Hydra would import something that is not allowed; `key` says where that stands."""
+
+    def __init__(self, key: str, what: str):
+        self.key = key
+        allowing = f"to allow a package of yours, set {TRUST}=<package>"
+        super().__init__(f"{short(what)} is not taken: Hydra would import it; {allowing}")
+
+
 def guard(loader: Any = ConfigLoaderImpl, repository: Any = ConfigRepository) -> None:
     """From now on, in this process; safe to call more than once."""
     if getattr(loader.load_configuration, "guarded", False):
@@ -39,7 +48,7 @@ def guard(loader: Any = ConfigLoaderImpl, repository: Any = ConfigRepository) ->
         config = load(*arguments, **named)
         for key, name in _named(config._get_node("hydra"), "hydra"):
             if not is_below(name, (*(LOGGING if _is_of_logging(key) else PLUGINS), *trusted_packages())):
-                raise _refused(f"{key} = {name}")
+                raise WouldImport(key, f"{key} = {name}")
         return config
 
     @functools.wraps(open_sources)
@@ -48,17 +57,11 @@ def guard(loader: Any = ConfigLoaderImpl, repository: Any = ConfigRepository) ->
             scheme, _, place = str(entry.path).partition("://")
             package = place.strip("/").replace("/", ".")
             if scheme == "pkg" and not is_below(package, (*PACKAGES, *trusted_packages())):
-                raise _refused(f"the search path {entry.path}")
+                raise WouldImport("hydra.searchpath", f"the search path {entry.path}")
         open_sources(self, config_search_path)
 
     judged.guarded = True  # type: ignore[attr-defined]
     loader.load_configuration, repository.initialize_sources = judged, judged_sources
-
-
-def _refused(what: str) -> UserError:
-    return UserError(
-        f"{short(what)} is not taken: Hydra would import it; to allow a package of yours, set {TRUST}=<package>"
-    )
 
 
 def _is_of_logging(key: str) -> bool:

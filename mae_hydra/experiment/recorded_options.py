@@ -16,6 +16,7 @@ from hydra.initialize import get_gh_backup, restore_gh_from_backup
 from omegaconf import OmegaConf
 
 from mae_hydra.errors import UserError, short
+from mae_hydra.experiment import hydras_own
 from mae_hydra.experiment.command_words import key_of, parsed, searching, split, texts, typed_texts, values
 from mae_hydra.experiment.compose import config_dir
 from mae_hydra.experiment.from_file import calls, of_hydra
@@ -65,11 +66,17 @@ def refuse_acting(words: Sequence[str], typed: Sequence[str], source: Path) -> N
 
     `typed`: those of the words that a person says.
     """
-    theirs = composed(words, with_hydra=True)
     plain = composed([each for each in split(words)[1] if of_hydra(each)], with_hydra=True)
-    changed = _differing(_acting(theirs.pop("hydra")), _acting(plain.pop("hydra")), "hydra")
-    said = typed_texts(parsed(typed)) | texts_of_all()
-    called = [text for text in texts(theirs) if calls(text) and text not in said]
+    called: list[str] = []
+    changed: str | None
+    try:
+        theirs = composed(words, with_hydra=True)
+    except hydras_own.WouldImport as error:
+        changed = error.key
+    else:
+        changed = _differing(_acting(theirs.pop("hydra")), _acting(plain.pop("hydra")), "hydra")
+        said = typed_texts(parsed(typed)) | texts_of_all()
+        called = [text for text in texts(theirs) if calls(text) and text not in said]
     if changed or called:
         what = f"set {changed}" if changed else f"hold {short(called[0])}"
         raise UserError(
@@ -80,6 +87,7 @@ def refuse_acting(words: Sequence[str], typed: Sequence[str], source: Path) -> N
 
 def composed(words: Sequence[str], *, with_hydra: bool = False) -> Tree:
     """What a command line composes, with its interpolations; `with_hydra`: Hydra's own node too."""
+    hydras_own.guard()
     options, overrides = split(words)
     kept = [each for each in overrides if key_of(each) != "resume"]
     place = [*values(options, "--config-path", "-cp"), str(config_dir())][0]
