@@ -10,6 +10,6 @@ from mae_hydra import installed
 
 if __name__ == "__main__":
     installed.require()
-    from mae_hydra.experiment.launch import launch
+    from mae_hydra.launching.launch import launch
 
     raise SystemExit(launch())

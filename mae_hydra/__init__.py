@@ -20,7 +20,7 @@ __all__ = ["__version__", "build", "load"]
 
 def __getattr__(name: str) -> Any:
     if name in {"build", "load"}:
-        from mae_hydra.experiment import entry
+        from mae_hydra.workflows import entry
 
         return getattr(entry, name)
     raise AttributeError(f"module 'mae_hydra' has no attribute {name!r}")

@@ -13,7 +13,7 @@ from jaxtyping import install_import_hook
 
 TYPECHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"  # an int will do for a float
 
-gc.disable()  # see mae_hydra.experiment.importing
+gc.disable()  # see mae_hydra.launching.importing
 # Before the hook: whatever a hooked module imports misses its cached bytecode, and PyTorch and timm are long.
 runpy.run_path(str(Path(__file__).parents[1] / "mae_hydra" / "models" / "lean_timm.py"))
 with install_import_hook("mae_hydra.models", TYPECHECKER):

@@ -20,9 +20,9 @@ from mae_hydra.benchmark.measured import Measured
 from mae_hydra.benchmark.photos import Files, photo_files
 from mae_hydra.benchmark.report import composed, training_step
 from mae_hydra.benchmark.timing import Timing, alternate
+from mae_hydra.configuration.construct import build
 from mae_hydra.data import PretrainAugment, TrainStream
 from mae_hydra.engine import Settings
-from mae_hydra.experiment.construct import build
 from mae_hydra.figures.growth import Growth, growth
 from mae_hydra.flops import training_flops
 

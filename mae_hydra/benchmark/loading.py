@@ -14,9 +14,9 @@ from mae_hydra.benchmark.measured import Floor, Measured, timing_numbers, timing
 from mae_hydra.benchmark.photos import Files, photo_files
 from mae_hydra.benchmark.timing import alternate
 from mae_hydra.data import PretrainAugment, TrainStream
-from mae_hydra.data.encoded import encoded_image
-from mae_hydra.data.shrink import Shrunk
-from mae_hydra.data.turbojpeg import region_decoder
+from mae_hydra.data.augment.encoded import encoded_image
+from mae_hydra.data.decoding.turbojpeg import region_decoder
+from mae_hydra.data.shards.shrink import Shrunk
 
 SIDE = 224  # pixels of a crop
 SHORT = 256  # of a shrunk photo's shorter side

@@ -11,9 +11,9 @@ from torch import Tensor
 from mae_hydra.benchmark.plain_mae import PlainMAE
 from mae_hydra.engine import Settings
 from mae_hydra.models import MAE, UPerNet
-from mae_hydra.models.attention import RelativeAttention
-from mae_hydra.models.upernet import AUXILIARY_LEVEL
-from mae_hydra.models.upernet_head import resize
+from mae_hydra.models.encoders.attention import RelativeAttention
+from mae_hydra.models.segmentation.upernet import AUXILIARY_LEVEL
+from mae_hydra.models.segmentation.upernet_head import resize
 from mae_hydra.types import Batch
 from mae_hydra.weights import to_layout
 

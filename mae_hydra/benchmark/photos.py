@@ -5,9 +5,9 @@ import io
 import numpy as np
 from PIL import Image
 
-from mae_hydra.data.decode import decode_image
-from mae_hydra.data.encoded import Unread, undecoded
-from mae_hydra.data.source import Sample, Stored
+from mae_hydra.data.augment.encoded import Unread, undecoded
+from mae_hydra.data.dataset import Sample, Stored
+from mae_hydra.data.decoding.decode import decode_image
 
 
 def photo_files(size: tuple[int, int], count: int) -> list[bytes]:

@@ -19,18 +19,18 @@ from mae_hydra.benchmark.rates import matrix_rate
 from mae_hydra.benchmark.report import composed, training_step
 from mae_hydra.benchmark.timing import alternate, wait
 from mae_hydra.benchmark.workloads import noise_batch, plain_loop, plain_multiscale
+from mae_hydra.configuration.construct import build
 from mae_hydra.engine import Settings
 from mae_hydra.engine.settings import AUTOCAST
 from mae_hydra.errors import UserError
-from mae_hydra.experiment import entry
-from mae_hydra.experiment.construct import build
-from mae_hydra.experiment.evaluate import evaluate
-from mae_hydra.experiment.evaluation_plan import PARTS
-from mae_hydra.experiment.recorded import recorded
 from mae_hydra.inference import MultiscaleFlip, Slide
 from mae_hydra.models import UPerNet
+from mae_hydra.recorded.configuration import recorded
 from mae_hydra.seeds import seed_device
 from mae_hydra.weights import Checkpoint, read_checkpoint
+from mae_hydra.workflows import entry
+from mae_hydra.workflows.evaluate import evaluate
+from mae_hydra.workflows.evaluation_plan import PARTS
 
 PLAIN = "window at a time"
 WARMUP_IMAGES = 5  # of the published fps: one image at a time, after five that do not count

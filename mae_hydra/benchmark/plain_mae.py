@@ -12,7 +12,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from mae_hydra.models import MAE
-from mae_hydra.models.blocks import LayerNorm
+from mae_hydra.models.encoders.blocks import LayerNorm
 from mae_hydra.models.patches import normalise_patches, patchify
 
 

@@ -19,14 +19,14 @@ from mae_hydra.benchmark.estimate import (
     state_bytes,
 )
 from mae_hydra.benchmark.parts import count_parts
-from mae_hydra.data.source import height_width
+from mae_hydra.configuration.construct import build, complete, evaluator_nodes
+from mae_hydra.data.dataset import height_width
 from mae_hydra.engine import cut_batch
 from mae_hydra.engine.parallel import recompute_blocks
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.batch_statistics import doubtful_statistics
-from mae_hydra.experiment.construct import build, complete, evaluator_nodes
-from mae_hydra.experiment.recorded import composed
 from mae_hydra.flops import training_flops
+from mae_hydra.recorded.configuration import composed
 
 # (training, validation) images of data sets that need not be here to plan for them.
 KNOWN = {"mae_hydra.data.imagenet": (1_281_167, 50_000), "mae_hydra.data.ade20k": (20_210, 2_000)}

@@ -19,12 +19,12 @@ from mae_hydra.benchmark.rates import matrix_rate
 from mae_hydra.benchmark.saving import saving
 from mae_hydra.benchmark.timing import alternate, wait
 from mae_hydra.benchmark.workloads import TrainingStep
+from mae_hydra.configuration.construct import build, complete
 from mae_hydra.engine import Settings, cut_batch
 from mae_hydra.engine.settings import AUTOCAST
-from mae_hydra.experiment.construct import build, complete
-from mae_hydra.experiment.recorded import composed
 from mae_hydra.flops import training_flops
 from mae_hydra.models import MAE, UPerNet
+from mae_hydra.recorded.configuration import composed
 from mae_hydra.seeds import seed_device
 from mae_hydra.types import Batch
 

@@ -20,9 +20,9 @@ from mae_hydra.benchmark.loading import one_thread
 from mae_hydra.benchmark.machine import describe_machine, in_words
 from mae_hydra.benchmark.photos import Files, photo_files
 from mae_hydra.benchmark.scaling import Inputs, Row, row, simulate, sources
+from mae_hydra.configuration.compose import compose_config
+from mae_hydra.configuration.construct import build
 from mae_hydra.data import PretrainAugment
-from mae_hydra.experiment.compose import compose_config
-from mae_hydra.experiment.construct import build
 from mae_hydra.flops import training_flops
 from mae_hydra.seeds import generator
 

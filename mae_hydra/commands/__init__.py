@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _main(words: list[str]) -> int:
     if words[:1] == ["train"]:  # everything behind it is Hydra's
-        from mae_hydra.experiment.launch import launch
+        from mae_hydra.launching.launch import launch
 
         return launch(words[1:])
     parser = argparse.ArgumentParser(

@@ -28,9 +28,9 @@ def run(options: argparse.Namespace) -> int:
 
     from mae_hydra import atomic
     from mae_hydra.commands.check_data_report import show, write
-    from mae_hydra.data.audit import audit
-    from mae_hydra.experiment.check import check
-    from mae_hydra.experiment.compose import compose_config
+    from mae_hydra.configuration.check import check
+    from mae_hydra.configuration.compose import compose_config
+    from mae_hydra.data.audit.dataset import audit
     from mae_hydra.owned import Owned
     from mae_hydra.terminal import plain_console
 
@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _short(config: Any) -> Any:
     """The shorter side that the augmentation brings pictures to, where it does."""
-    from mae_hydra.data.source import height_width
+    from mae_hydra.data.dataset import height_width
 
     short = config.augment.get("short", config.data.image_size)
     return None if short is None else min(height_width(short))
@@ -69,9 +69,9 @@ def _short(config: Any) -> Any:
 
 def _listing(config: Any, settings: Any) -> Any:
     """The listing, and what the reader itself says of the set (None: it takes it)."""
-    from mae_hydra.data.audit import list_files, list_samples
-    from mae_hydra.experiment.construct import build
-    from mae_hydra.experiment.trust import judge
+    from mae_hydra.configuration.construct import build
+    from mae_hydra.configuration.trust import judge
+    from mae_hydra.data.audit.dataset import list_files, list_samples
 
     listing = list_files(judge(settings["_target_"], "data", "person"), settings)
     if listing is None:

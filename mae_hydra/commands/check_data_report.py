@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mae_hydra.data.audit import Audit, Tally
+from mae_hydra.data.audit.dataset import Audit, Tally
 from mae_hydra.data.label_table import UNLABELLED, LabelTable
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.status import write_json

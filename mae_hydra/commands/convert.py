@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.importing import importing
+from mae_hydra.launching.importing import importing
 
 if TYPE_CHECKING:
     from mae_hydra.weights import Checkpoint
@@ -75,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _convert(checkpoint: "Checkpoint", options: argparse.Namespace) -> None:
-    from mae_hydra.experiment.convert import convert
+    from mae_hydra.workflows.convert import convert
 
     told = convert(checkpoint, options.output, options.to, options.set)
     for line in told:

@@ -83,7 +83,7 @@ def _classify(out: Path, folders: dict[int, Path], overrides: list[str]) -> int:
 def _train(run_dir: Path, overrides: list[str]) -> None:
     command = [sys.executable, "-m", "mae_hydra", "train", *overrides, f"hydra.run.dir={run_dir}"]
     print("      python train.py " + " ".join(command[4:]), flush=True)
-    from mae_hydra.experiment.stages import run_apart
+    from mae_hydra.launching.stages import run_apart
 
     code, _ = run_apart(command)
     if code in (75, 130):

@@ -12,9 +12,9 @@ from typing import Any
 
 from rich.table import Table
 
-from mae_hydra.experiment.evaluate import evaluate
 from mae_hydra.experiment.status import write_json
 from mae_hydra.terminal import plain_console
+from mae_hydra.workflows.evaluate import evaluate
 
 WAYS = {"linear probe": "demo_probe", "last block": "demo_partial", "fine-tuning": "demo_finetune"}
 STARTS = ("pre-trained", "from scratch")

@@ -10,15 +10,15 @@ from typing import Any
 import torch
 from rich.table import Table
 
+from mae_hydra.configuration.construct import build
 from mae_hydra.data import ImageData
-from mae_hydra.experiment import entry
-from mae_hydra.experiment.construct import build
-from mae_hydra.experiment.recorded import recorded
 from mae_hydra.experiment.status import write_json
 from mae_hydra.figures import Panel, class_bars, curves, fit, legend_of, overlay, save, series_of, sheet
 from mae_hydra.lines import of_a_step, read_lines
+from mae_hydra.recorded.configuration import recorded
 from mae_hydra.terminal import plain_console
 from mae_hydra.weights import read_checkpoint
+from mae_hydra.workflows import entry
 
 METRICS = ("mIoU", "mAcc", "aAcc")
 NUM_PICTURES = 6

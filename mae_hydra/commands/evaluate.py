@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.importing import importing
+from mae_hydra.launching.importing import importing
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,8 +25,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     with importing():
         from mae_hydra.distributed import is_main
-        from mae_hydra.experiment.evaluate import evaluate
-        from mae_hydra.experiment.evaluation_report import show
+        from mae_hydra.workflows.evaluate import evaluate
+        from mae_hydra.workflows.evaluation_report import show
 
     for folder in options.config_dir:
         if not folder.is_dir():

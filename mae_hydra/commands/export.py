@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mae_hydra.atomic import check_writable
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.importing import importing
+from mae_hydra.launching.importing import importing
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
         raise UserError(f"there is no folder {options.out.parent} to write to; make it first")
     check_writable(options.out.parent, "give another place")
     with importing():
-        from mae_hydra.experiment.export import FORMATS, Options, compare, export, need
+        from mae_hydra.workflows.export import FORMATS, Options, compare, export, need
 
     form = options.format or FORMATS.get(options.out.suffix)
     if form is None:

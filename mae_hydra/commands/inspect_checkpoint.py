@@ -6,11 +6,11 @@ from typing import Any
 from rich.table import Table
 
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.fits import fits
 from mae_hydra.names import clean, harmless
 from mae_hydra.terminal import plain_console
 from mae_hydra.weights import BY_TARGET, WORDS, Checkpoint, Description, check_finite, collapse, describe, to_layout
 from mae_hydra.weights.grids import known_grid
+from mae_hydra.workflows.fits import fits
 
 UNCHECKED = "none: this kind of file has no checksums, so a number that changed on the way cannot be told"
 

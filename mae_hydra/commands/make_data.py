@@ -19,10 +19,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from mae_hydra.configuration.compose import compose_config
+    from mae_hydra.configuration.construct import build
     from mae_hydra.data import ImageData, write_ade20k, write_imagenet
     from mae_hydra.errors import UserError
-    from mae_hydra.experiment.compose import compose_config
-    from mae_hydra.experiment.construct import build
 
     if len(options.size) > 2 or any(side % PATCH for side in options.size):
         raise UserError(f"--size takes one side, or height and width, in multiples of {PATCH}, got {options.size}")

@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _index(options: argparse.Namespace, bar: "Progress") -> int:
-    from mae_hydra.data.write_shards import index_shards
+    from mae_hydra.data.shards.write import index_shards
 
     task = bar.add_task("reading", total=None)
     suffix = options.image_suffix and options.image_suffix.lower().lstrip(".")
@@ -61,12 +61,12 @@ def _index(options: argparse.Namespace, bar: "Progress") -> int:
 def _write(options: argparse.Namespace, bar: "Progress") -> int:
     from rich import filesize
 
+    from mae_hydra.configuration.compose import compose_config
+    from mae_hydra.configuration.construct import build
     from mae_hydra.data import ImageData
-    from mae_hydra.data.shrink import Shrunk
-    from mae_hydra.data.write_shards import write_shards
+    from mae_hydra.data.shards.shrink import Shrunk
+    from mae_hydra.data.shards.write import write_shards
     from mae_hydra.errors import UserError
-    from mae_hydra.experiment.compose import compose_config
-    from mae_hydra.experiment.construct import build
 
     config = compose_config(options.overrides)
     data: ImageData = build(config.data, "data")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.importing import importing
+from mae_hydra.launching.importing import importing
 
 if TYPE_CHECKING:
     from rich.table import Table

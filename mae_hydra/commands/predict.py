@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.importing import importing
+from mae_hydra.launching.importing import importing
 from mae_hydra.names import clean
 
 
@@ -47,7 +47,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     with importing():
-        from mae_hydra.experiment.predict import Options, predict
+        from mae_hydra.workflows.predict import Options, predict
 
     try:
         ratios = options.mask_ratios and tuple(float(ratio) for ratio in options.mask_ratios.split(","))

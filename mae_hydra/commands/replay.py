@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from mae_hydra.experiment.importing import importing
+from mae_hydra.launching.importing import importing
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +17,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     with importing():
-        from mae_hydra.experiment.replay import replay
+        from mae_hydra.workflows.replay import replay
 
     replay(options.run, options.words)
     return 0

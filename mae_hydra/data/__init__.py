@@ -1,18 +1,18 @@
 """Data sets, decoding, augmentation and the streams that feed training and evaluation."""
 
-from mae_hydra.data.ade20k import ade20k
-from mae_hydra.data.augment import Augment, ClassifyAugment, EvalCrop, PretrainAugment, SegmentAugment
-from mae_hydra.data.decode import decode_image, read_image
-from mae_hydra.data.folder import folder
-from mae_hydra.data.imagenet import imagenet
-from mae_hydra.data.imagenet_variant import imagenet_variant
-from mae_hydra.data.label_maps import read_labels
-from mae_hydra.data.label_scan import check_labels
-from mae_hydra.data.palette import distinct_colours
-from mae_hydra.data.scenes import scenes
-from mae_hydra.data.shards import shards
-from mae_hydra.data.source import Comparable, ImageData, ImageSet, Listed, Sample, SampleTransform, Target
-from mae_hydra.data.stream import EvalStream, TrainStream, epoch_order, stack
+from mae_hydra.data.audit.label_scan import check_labels
+from mae_hydra.data.augment.transforms import Augment, ClassifyAugment, EvalCrop, PretrainAugment, SegmentAugment
+from mae_hydra.data.dataset import Comparable, ImageData, ImageSet, Listed, Sample, SampleTransform, Target
+from mae_hydra.data.decoding.decode import decode_image, read_image
+from mae_hydra.data.labels.maps import read_labels
+from mae_hydra.data.labels.palette import distinct_colours
+from mae_hydra.data.loading.stream import EvalStream, TrainStream, epoch_order, stack
+from mae_hydra.data.readers.ade20k import ade20k
+from mae_hydra.data.readers.folder import folder
+from mae_hydra.data.readers.imagenet import imagenet
+from mae_hydra.data.readers.imagenet_variant import imagenet_variant
+from mae_hydra.data.scenes.dataset import scenes
+from mae_hydra.data.shards.reader import shards
 from mae_hydra.data.write import write_ade20k, write_imagenet
 
 __all__ = [

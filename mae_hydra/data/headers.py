@@ -9,11 +9,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from mae_hydra.data.decode import NO_RANGE, opened, orientation, reason_of, upright_size
-from mae_hydra.data.deep import is_deep
+from mae_hydra.data.dataset import Header
+from mae_hydra.data.decoding.decode import NO_RANGE, opened, orientation, reason_of, upright_size
+from mae_hydra.data.decoding.deep import is_deep
+from mae_hydra.data.decoding.pixel_range import PixelRange
 from mae_hydra.data.listing import file_stamp
-from mae_hydra.data.pixel_range import PixelRange
-from mae_hydra.data.source import Header
 from mae_hydra.errors import UserError
 
 _MARKS_OF_ORIENTATION = (b"eXIf", b"tiff:Orientation", b"Raw profile type")

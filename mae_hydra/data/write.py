@@ -11,9 +11,9 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from mae_hydra.data.ade20k import CLASSES_FILE
-from mae_hydra.data.source import ImageSet, Sample
-from mae_hydra.data.stream import EvalStream
+from mae_hydra.data.dataset import ImageSet, Sample
+from mae_hydra.data.loading.stream import EvalStream
+from mae_hydra.data.readers.ade20k import CLASSES_FILE
 from mae_hydra.errors import UserError
 from mae_hydra.owned import Owned
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mae_hydra.data import EvalCrop, ImageData, Sample
-from mae_hydra.data.source import limited
+from mae_hydra.data.dataset import limited
 from mae_hydra.distributed import broadcast_object, is_main
 from mae_hydra.errors import UserError
 from mae_hydra.evaluation.clock import Clock

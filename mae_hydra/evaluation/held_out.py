@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
 from mae_hydra.data import EvalStream, ImageData, Sample
-from mae_hydra.data.source import SampleTransform, check_loading, spread, stamp_of
+from mae_hydra.data.dataset import SampleTransform, check_loading, spread, stamp_of
 from mae_hydra.distributed import rank, world_size
 from mae_hydra.errors import UserError
 

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mae_hydra.configuration.key_meaning import flatten
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.gather import Run, read_run
-from mae_hydra.experiment.key_meaning import flatten
-from mae_hydra.experiment.records import read_table
 from mae_hydra.experiment.status import computed
+from mae_hydra.recorded.tables import read_table
 
 COMPOSED = ("choices.", "config_")  # of environment.json: which option files the run was composed of
 FILES = {"git.json": "code", "environment.json": "machine", "data.json": "data", "parent.json": "began from"}

@@ -5,7 +5,7 @@ from pathlib import Path
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from mae_hydra.data import ImageData
-from mae_hydra.data.look_ahead import Seen, look_ahead
+from mae_hydra.data.loading.look_ahead import Seen, look_ahead
 from mae_hydra.distributed import broadcast_object, is_main
 from mae_hydra.errors import UserError
 from mae_hydra.terminal import watched

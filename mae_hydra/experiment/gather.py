@@ -10,11 +10,11 @@ from typing import Any
 import yaml
 
 from mae_hydra import atomic
+from mae_hydra.configuration.resolvers import unnamed
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.records import read_table
-from mae_hydra.experiment.resolvers import unnamed
 from mae_hydra.experiment.status import read_status, write_json
 from mae_hydra.lines import Lines, of_a_step, read_lines
+from mae_hydra.recorded.tables import read_table
 
 METRICS = "metrics.jsonl"
 

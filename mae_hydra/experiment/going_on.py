@@ -11,13 +11,13 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from mae_hydra.configuration.changes import at, shown
+from mae_hydra.configuration.from_file import literal
+from mae_hydra.configuration.interpolations import resolved
+from mae_hydra.configuration.key_meaning import flatten
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.changes import at, shown
-from mae_hydra.experiment.from_file import literal
-from mae_hydra.experiment.interpolations import resolved
-from mae_hydra.experiment.key_meaning import flatten
-from mae_hydra.experiment.recorded_options import composed
 from mae_hydra.experiment.same_run import same_weights, what_was_trained
+from mae_hydra.recorded.options import composed
 
 OF_THIS_START = ("paths", "resume", "resume_data", "fail_fast")
 NOTHING = object()

@@ -81,7 +81,7 @@ def _start(rank: int, count: int, port: int, folder: Path, shared: Sequence[int]
     environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     environment |= {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0"}
     environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-    command = [sys.executable, "-m", "mae_hydra.experiment.worker", str(folder)]
+    command = [sys.executable, "-m", "mae_hydra.launching.worker", str(folder)]
     # A session of its own: a terminal's Ctrl-C comes once, through us. The pipe tells it when we are gone.
     return subprocess.Popen(
         command, env=environment, stdin=subprocess.PIPE, start_new_session=True, pass_fds=tuple(shared)

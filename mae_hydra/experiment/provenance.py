@@ -13,9 +13,9 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 
+from mae_hydra.configuration.own_options import own_sources
 from mae_hydra.data import ImageData, ImageSet, Listed
-from mae_hydra.experiment.own_options import own_sources
-from mae_hydra.experiment.records import read_table, table_or_none
+from mae_hydra.recorded.tables import read_table, table_or_none
 from mae_hydra.weights import Checkpoint
 
 # Of the environment: what decides where data lie, what may be built, and how torch runs. Never a key or a password.

@@ -19,13 +19,13 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from mae_hydra.configuration.command_words import key_of, named_targets, parsed, split, values, word
+from mae_hydra.configuration.construct import targets
+from mae_hydra.configuration.from_file import MOST_BYTES, check_addresses, check_overrides
+from mae_hydra.configuration.mistakes import explain
+from mae_hydra.configuration.trust import judge
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.command_words import key_of, named_targets, parsed, split, values, word
-from mae_hydra.experiment.construct import targets
-from mae_hydra.experiment.from_file import MOST_BYTES, check_addresses, check_overrides
-from mae_hydra.experiment.mistakes import explain
-from mae_hydra.experiment.recorded_options import NAME_FLAGS, names_places, own_option_files, refuse_acting
-from mae_hydra.experiment.trust import judge
+from mae_hydra.recorded.options import NAME_FLAGS, names_places, own_option_files, refuse_acting
 
 NO_DIRECTORY = ("auto", "never")  # what `resume` may be besides a directory
 HOW_TO_BEGIN = ("resume", "resume_data")  # of one start, not of the run

@@ -15,21 +15,20 @@ from omegaconf import DictConfig
 from torch import nn
 
 from mae_hydra.accelerators import peak_tflops
+from mae_hydra.configuration.construct import build, complete, evaluator_nodes
 from mae_hydra.data import Augment, ImageData, Sample, TrainStream, stack
-from mae_hydra.data.look_ahead import some_headers
-from mae_hydra.data.unreadable import replacements
+from mae_hydra.data.loading.look_ahead import some_headers
+from mae_hydra.data.loading.unreadable import replacements
 from mae_hydra.distributed import broadcast_object, is_main, rank, session, world_size
 from mae_hydra.engine import Checkpoints, Cut, Settings, State, Twin, cut_batch, fit, moving_average, wrap
 from mae_hydra.engine.loop import Schedule
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.batch_statistics import doubtful_statistics
-from mae_hydra.experiment.construct import build, complete, evaluator_nodes
 from mae_hydra.experiment.first_look import look_at_validation, unseen_note
 from mae_hydra.experiment.holder import Refused
 from mae_hydra.experiment.labels import say_doubts, warn
 from mae_hydra.experiment.provenance import origin_of, parent_of
 from mae_hydra.experiment.random_encoder import warn_of_random_encoder
-from mae_hydra.experiment.recorded_range import recorded_range
 from mae_hydra.experiment.same_run import (
     Trained,
     differ,
@@ -45,6 +44,7 @@ from mae_hydra.experiment.status import write_json
 from mae_hydra.experiment.steps_taken import note_start
 from mae_hydra.flops import training_flops
 from mae_hydra.optim import describe_groups
+from mae_hydra.recorded.pixel_range import recorded_range
 from mae_hydra.seeds import generator, seed_device
 from mae_hydra.tracking import Console, LocalFiles, Trackers, Utilisation
 from mae_hydra.types import Batch, Evaluator, Tracker

@@ -12,17 +12,17 @@ from typing import Any, NamedTuple
 import torch
 from omegaconf import DictConfig
 
+from mae_hydra.configuration.check import GROUPS
+from mae_hydra.configuration.from_file import literal, read_recorded, wrong_kind
+from mae_hydra.configuration.interpolations import resolved
+from mae_hydra.configuration.key_meaning import Decides, differences, told
 from mae_hydra.data import Comparable, ImageData, ImageSet
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.check import GROUPS
-from mae_hydra.experiment.from_file import literal, read_recorded, wrong_kind
 from mae_hydra.experiment.holder import Refused
-from mae_hydra.experiment.interpolations import resolved
-from mae_hydra.experiment.key_meaning import Decides, differences, told
-from mae_hydra.experiment.newer import with_newer_arguments
 from mae_hydra.experiment.provenance import parent_of
-from mae_hydra.experiment.records import DATA, table_or_none
 from mae_hydra.experiment.resuming import to_go_on
+from mae_hydra.recorded.newer import with_newer_arguments
+from mae_hydra.recorded.tables import DATA, table_or_none
 from mae_hydra.weights import read_checkpoint
 
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from mae_hydra import atomic
+from mae_hydra.configuration.key_meaning import Decides, deciding
 from mae_hydra.experiment.holder import is_held
-from mae_hydra.experiment.key_meaning import Decides, deciding
-from mae_hydra.experiment.records import table_or_none
+from mae_hydra.recorded.tables import table_or_none
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 
+from mae_hydra.configuration.from_file import wrong_kind
 from mae_hydra.distributed import is_main, world_size
 from mae_hydra.engine import Settings
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.from_file import wrong_kind
 from mae_hydra.lines import GrowingFile, of_a_step, read_lines
 
 MOST = {"processes": 1 << 16, "threads": 1 << 10}  # of one start

@@ -20,8 +20,8 @@ from mae_hydra.experiment.gather import (
     varying,
     write_table,
 )
-from mae_hydra.experiment.records import table_or_none
 from mae_hydra.figures import Marginal, Panel, curves, heat_map, marginals, parallel_coordinates, series_of, sheet
+from mae_hydra.recorded.tables import table_or_none
 from mae_hydra.report.page import Page, code, duration, shown, table
 from mae_hydra.report.run_page import command_of, provenance, read_pixels
 

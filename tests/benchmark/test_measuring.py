@@ -3,10 +3,10 @@ import torch
 
 from mae_hydra.benchmark import PeakMemory, Timing, alternate, count_parts, describe_machine
 from mae_hydra.benchmark.workloads import plain_loop, plain_multiscale
-from mae_hydra.experiment.compose import compose_config
-from mae_hydra.experiment.construct import build
-from mae_hydra.experiment.entry import build as build_model
+from mae_hydra.configuration.compose import compose_config
+from mae_hydra.configuration.construct import build
 from mae_hydra.inference import MultiscaleFlip, Slide
+from mae_hydra.workflows.entry import build as build_model
 
 CPU = torch.device("cpu")
 

@@ -9,10 +9,10 @@ from mae_hydra.benchmark.memory import kept_bytes
 from mae_hydra.benchmark.peers import huggingface_step, plain_mae_step, plain_upernet_step
 from mae_hydra.benchmark.plain_mae import PlainMAE
 from mae_hydra.benchmark.report import composed, training_step
-from mae_hydra.experiment.construct import build
-from mae_hydra.experiment.entry import build as build_model
+from mae_hydra.configuration.construct import build
 from mae_hydra.models import UPerNet
 from mae_hydra.types import Batch
+from mae_hydra.workflows.entry import build as build_model
 
 
 def made(*words: str):

@@ -8,7 +8,7 @@ from mae_hydra.accelerators import Accelerator
 from mae_hydra.benchmark.estimate import Activations
 from mae_hydra.benchmark.plan import Plan, _warnings
 from mae_hydra.commands.plan import _memory_warnings, _time
-from mae_hydra.experiment.compose import compose_config
+from mae_hydra.configuration.compose import compose_config
 
 MADE = Plan(
     name="made",

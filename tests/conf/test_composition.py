@@ -6,9 +6,9 @@ import pytest
 from omegaconf import OmegaConf
 from values import composed, in_company, options
 
+from mae_hydra.configuration.check import GROUPS, ROOT_KEYS, check
+from mae_hydra.configuration.compose import compose_config
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.check import GROUPS, ROOT_KEYS, check
-from mae_hydra.experiment.compose import compose_config
 
 ADDED = ("experiment", "sweep", "debug")
 KINDS = [f"model={kind}_vitb" for kind in ("mae", "upernet", "classifier", "probe", "partial", "segprobe")]

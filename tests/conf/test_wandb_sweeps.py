@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mae_hydra.experiment.check import check
-from mae_hydra.experiment.compose import compose_config
+from mae_hydra.configuration.check import check
+from mae_hydra.configuration.compose import compose_config
 from mae_hydra.tracking.wandb import _run_id
 
 FILES = sorted((Path(__file__).parents[2] / "sweeps").glob("*.yaml"))

@@ -15,6 +15,8 @@ from torch import nn
 
 from mae_hydra.benchmark.estimate import example_batch
 from mae_hydra.benchmark.memory import kept_bytes
+from mae_hydra.configuration.compose import compose_config
+from mae_hydra.configuration.construct import build
 from mae_hydra.distributed import (
     all_reduce_sum,
     any_rank,
@@ -27,8 +29,6 @@ from mae_hydra.distributed import (
 )
 from mae_hydra.engine import State, train_step, wrap
 from mae_hydra.engine.sharding import whole
-from mae_hydra.experiment.compose import compose_config
-from mae_hydra.experiment.construct import build
 from mae_hydra.seeds import seed_device
 from mae_hydra.types import Batch
 
@@ -163,7 +163,7 @@ def test_compiled_blocks_are_compiled_once_and_not_again_over_steps(tmp_path, wo
         import functools
         import sys
         import torch
-        from mae_hydra.experiment.launch import launch
+        from mae_hydra.launching.launch import launch
         overrides = ["+debug=smoke", "engine=cpu", "engine.compile=true", "schedule.total=12", "data.num_workers=0"]
         overrides += ["backbone.drop_path_rate=0.1", *{words}]
         # The graphs are the compiler's; that a kernel of them computes the same is another test's.

@@ -12,8 +12,8 @@ from torch import nn
 from mae_hydra.data import ImageData, Sample
 from mae_hydra.errors import UserError
 from mae_hydra.evaluation import Accuracy
-from mae_hydra.experiment.evaluate import _evaluate
 from mae_hydra.weights import Checkpoint
+from mae_hydra.workflows.evaluate import _evaluate
 
 CLASSES = 7
 

@@ -2,7 +2,7 @@
 
 from toy_data import ToyImages, toy_data
 
-from mae_hydra.data.source import spread
+from mae_hydra.data.dataset import spread
 from mae_hydra.evaluation.held_out import HeldOut
 
 

@@ -80,7 +80,7 @@ def test_changed_code_is_noticed(repository: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_every_checkpoint_tells_its_origin(tmp_path: Path) -> None:
-    from mae_hydra.experiment.launch import launch
+    from mae_hydra.launching.launch import launch
 
     tiny = ["+debug=smoke", "engine=cpu", "backbone.embed_dim=32", "backbone.depth=2", "backbone.num_heads=2"]
     tiny += ["backbone.out_indices=[1]", "head.embed_dim=16", "head.depth=1", "head.num_heads=2", "data.num_workers=0"]

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from mae_hydra.configuration.from_file import read_json
 from mae_hydra.experiment import provenance
-from mae_hydra.experiment.from_file import read_json
 from mae_hydra.experiment.start import Start
 
 

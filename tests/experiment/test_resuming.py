@@ -10,12 +10,12 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
+from mae_hydra.configuration.command_words import values, word
+from mae_hydra.configuration.option_files import option
 from mae_hydra.errors import UserError
 from mae_hydra.experiment import resuming
-from mae_hydra.experiment.command_words import values, word
-from mae_hydra.experiment.option_files import option
-from mae_hydra.experiment.recorded_options import composed
 from mae_hydra.experiment.resuming import expanded, lasting, moved, refuse_foreign, to_go_on
+from mae_hydra.recorded.options import composed
 
 
 @pytest.fixture

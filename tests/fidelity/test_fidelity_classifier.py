@@ -11,10 +11,10 @@ from timm.models import VisionTransformer as TimmViT
 from tiny_models import classifier
 from torch import nn
 
-from mae_hydra.experiment.compose import compose_config
-from mae_hydra.experiment.construct import build, complete
+from mae_hydra.configuration.compose import compose_config
+from mae_hydra.configuration.construct import build, complete
 from mae_hydra.models import Mixing
-from mae_hydra.models.mixing import Mix, mixed
+from mae_hydra.models.classification.mixing import Mix, mixed
 from mae_hydra.types import Batch
 from mae_hydra.weights import to_layout
 

@@ -24,9 +24,9 @@ from mae_hydra.benchmark.mmsegmentation import (
     segmentor,
 )
 from mae_hydra.benchmark.workloads import noise_batch, plain_loop
+from mae_hydra.configuration.compose import compose_config
+from mae_hydra.configuration.construct import build
 from mae_hydra.evaluation.metrics import count_confusions, segmentation_scores
-from mae_hydra.experiment.compose import compose_config
-from mae_hydra.experiment.construct import build
 from mae_hydra.inference import Slide
 from mae_hydra.inference.resize import resize_image
 from mae_hydra.optim import poly

@@ -7,8 +7,8 @@ import pytest
 import torch
 from agreement import FLOAT64
 
-from mae_hydra.experiment.compose import compose_config
-from mae_hydra.experiment.construct import build
+from mae_hydra.configuration.compose import compose_config
+from mae_hydra.configuration.construct import build
 from mae_hydra.optim import parameter_groups
 
 

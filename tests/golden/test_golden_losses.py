@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from mae_hydra.experiment.compose import config_dir
-from mae_hydra.experiment.launch import launch
+from mae_hydra.configuration.compose import config_dir
+from mae_hydra.launching.launch import launch
 
 GOLDEN = Path(__file__).with_name("losses.json")
 MODELS = sorted(file.stem for file in (config_dir() / "model").glob("*.yaml"))

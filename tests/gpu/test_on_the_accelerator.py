@@ -20,13 +20,13 @@ from PIL import Image
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mae_hydra.benchmark.memory import kept_bytes
+from mae_hydra.configuration.compose import compose_config
+from mae_hydra.configuration.construct import build
 from mae_hydra.data import PretrainAugment, TrainStream
-from mae_hydra.data.folder import Photos
-from mae_hydra.data.photometric import distort, distort_batch, draw_distortion
+from mae_hydra.data.augment.photometric import distort, distort_batch, draw_distortion
+from mae_hydra.data.readers.folder import Photos
 from mae_hydra.engine import Settings, State, train_step, wrap
-from mae_hydra.experiment.compose import compose_config
-from mae_hydra.experiment.construct import build
-from mae_hydra.models.biased_attention import biased_attention
+from mae_hydra.models.encoders.biased_attention import biased_attention
 from mae_hydra.seeds import generator, seed_device
 from mae_hydra.types import Batch
 

@@ -4,11 +4,11 @@ from omegaconf import OmegaConf
 from torch import nn
 from window_segmenter import WindowSegmenter, picture
 
-from mae_hydra.experiment.compose import config_dir
-from mae_hydra.experiment.entry import build
+from mae_hydra.configuration.compose import config_dir
 from mae_hydra.inference import MultiscaleFlip, Slide, Whole
 from mae_hydra.inference.segmentation_model import SHORTCUTS
 from mae_hydra.inference.segmenter import label_map
+from mae_hydra.workflows.entry import build
 
 
 def test_of_equal_scores_the_lowest_class_wins():

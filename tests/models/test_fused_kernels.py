@@ -5,8 +5,8 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mae_hydra.benchmark.estimate import example_batch
-from mae_hydra.experiment.compose import compose_config
-from mae_hydra.experiment.construct import build
+from mae_hydra.configuration.compose import compose_config
+from mae_hydra.configuration.construct import build
 
 SHALLOW = ["backbone.depth=4", "backbone.out_indices=[0,1,2,3]"]
 

@@ -13,11 +13,11 @@ from mae_hydra.errors import UserError
 from mae_hydra.experiment.compare import compare
 from mae_hydra.experiment.gather import read_run, read_sweep, table_of, write_table
 from mae_hydra.experiment.provenance import changed_code
-from mae_hydra.experiment.replay_report import _explain
 from mae_hydra.experiment.same_run import refuse_other_classes, refuse_other_images, same_weights, what_was_trained
 from mae_hydra.experiment.status import Status, read_status
 from mae_hydra.report import write_report
 from mae_hydra.report.run_page import command_of, provenance
+from mae_hydra.workflows.replay_report import _explain
 
 STATUS = [
     b"", b"[]", b"{}", b"null", b"5", b'"x"', b"\x00\x01\xff", b"[" * 100_000, b"<html>", b"version https://git-lfs\n",

@@ -8,7 +8,7 @@ from pathlib import Path
 import forked
 import pytest
 
-from mae_hydra.experiment.launch import launch
+from mae_hydra.launching.launch import launch
 
 # The smallest model and data that still go through every part.
 TINY = [
@@ -66,7 +66,7 @@ def demo_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
         return launch(command[4:]), None
 
     monkeypatch.setattr(sys, "argv", ["train.py"])
-    monkeypatch.setattr("mae_hydra.experiment.stages.run_apart", run)
+    monkeypatch.setattr("mae_hydra.launching.stages.run_apart", run)
 
 
 def only_run(outputs: Path) -> Path:

@@ -15,11 +15,11 @@ import socket
 import sys
 from contextlib import suppress
 
-from mae_hydra.experiment.importing import importing
+from mae_hydra.launching.importing import importing
 
 # What a run imports sooner or later; the optimizers import the compiler.
 ROOMS = ("data", "engine", "evaluation", "inference", "models", "optim", "tracking")
-MODULES = ["mae_hydra.experiment.job", "multiprocessing.spawn", "torch._dynamo", *(f"mae_hydra.{r}" for r in ROOMS)]
+MODULES = ["mae_hydra.launching.job", "multiprocessing.spawn", "torch._dynamo", *(f"mae_hydra.{r}" for r in ROOMS)]
 LONGEST_REQUEST = 1 << 20
 MOST_HANDED = 8  # descriptors that a process was started with, besides its input, output and errors
 

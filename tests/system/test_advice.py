@@ -7,8 +7,8 @@ import torch
 from omegaconf import OmegaConf
 
 from mae_hydra.commands import main
-from mae_hydra.experiment.compose import compose_config
-from mae_hydra.experiment.construct import build
+from mae_hydra.configuration.compose import compose_config
+from mae_hydra.configuration.construct import build
 
 SIZES = ["engine=cpu", "data.num_workers=0", "data.num_train=4", "data.num_validation=2", "backbone.embed_dim=32"]
 SIZES += ["backbone.num_heads=2", "data.image_size=64"]

@@ -19,10 +19,10 @@ from omegaconf import OmegaConf
 
 import mae_hydra
 from mae_hydra.commands import main
-from mae_hydra.experiment import export as module
-from mae_hydra.experiment.compose import compose_config
-from mae_hydra.experiment.construct import build
-from mae_hydra.experiment.launch import launch
+from mae_hydra.configuration.compose import compose_config
+from mae_hydra.configuration.construct import build
+from mae_hydra.launching.launch import launch
+from mae_hydra.workflows import export as module
 
 ONNX = ("onnx", "onnxscript", "onnxruntime")
 MISSING = [name for name in ONNX if importlib.util.find_spec(name) is None]

@@ -17,8 +17,8 @@ from test_interruption import state_of, wait_for_step
 from test_kills import lines
 
 from mae_hydra.experiment import processes
-from mae_hydra.experiment.stages import run_apart
 from mae_hydra.experiment.status import read_status
+from mae_hydra.launching.stages import run_apart
 
 ROOT = os.geteuid() == 0
 NEEDS_ROOT = pytest.mark.skipif(not ROOT, reason="only root may mount a file system")

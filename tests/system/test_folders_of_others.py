@@ -6,7 +6,7 @@ import pytest
 from conftest import TINY_MAE
 
 from mae_hydra.commands import main
-from mae_hydra.data.write_shards import index_shards
+from mae_hydra.data.shards.write import index_shards
 from mae_hydra.errors import UserError
 
 

@@ -13,8 +13,8 @@ from conftest import TINY_MAE
 from forked import start
 from PIL import Image
 
+from mae_hydra.configuration.command_words import word
 from mae_hydra.experiment import holder
-from mae_hydra.experiment.command_words import word
 from mae_hydra.experiment.status import read_status, write_json
 
 OF_PHOTOS = [word for word in TINY_MAE if not word.startswith(("data.num_train", "data.num_validation"))]
@@ -36,7 +36,7 @@ def finished(tmp_path_factory) -> Path:
     import os
     import sys
 
-    from mae_hydra.experiment.launch import launch
+    from mae_hydra.launching.launch import launch
 
     root = tmp_path_factory.mktemp("finished")
     photos(root / "photos", range(10))

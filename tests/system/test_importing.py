@@ -28,5 +28,5 @@ assert gc.isenabled() and gc.get_freeze_count() == frozen
 
 @pytest.mark.parametrize("code", [FIRST, FAILED, LATER], ids=["first", "failed", "later job of a sweep"])
 def test_what_is_imported_is_collected_neither_then_nor_later(code):
-    head = "import gc, sys\nfrom mae_hydra.experiment.importing import importing\nfrozen = gc.get_freeze_count()\n"
+    head = "import gc, sys\nfrom mae_hydra.launching.importing import importing\nfrozen = gc.get_freeze_count()\n"
     subprocess.run([sys.executable, "-c", head + code], check=True)

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 KILLED = """
 import importlib, io, os, signal, sys
 target, nth, when = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-from mae_hydra.experiment.launch import launch
+from mae_hydra.launching.launch import launch
 names = target.split(".")
 for cut in range(len(names) - 1, 0, -1):
     try:

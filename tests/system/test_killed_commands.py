@@ -27,7 +27,7 @@ WRITERS = {"convert": "experiment.convert", "make-shards": "data.write_shards", 
 importlib.import_module("mae_hydra." + WRITERS.get(sys.argv[2], "experiment." + sys.argv[2]))  # once for all forks
 if sys.argv[2] == "export":  # most of its time is tracing, which writes nothing: once is enough
     import torch
-    exporting = sys.modules["mae_hydra.experiment.export"]
+    exporting = sys.modules["mae_hydra.workflows.export"]
     trace = exporting.trace
     def traced(*arguments):
         if not os.path.exists("traced.pt2"):

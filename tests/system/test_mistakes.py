@@ -107,7 +107,7 @@ def test_a_damaged_first_photo_is_replaced_like_any_other(train, capfd, tmp_path
 
 
 def folder_names(root):
-    from mae_hydra.data.folder import split_by_name
+    from mae_hydra.data.readers.folder import split_by_name
 
     return split_by_name(sorted(path.name for path in root.iterdir()), 0.05)[0]
 

@@ -22,28 +22,29 @@ from safetensors.torch import save_file
 from watched import evil_module, watched
 
 import mae_hydra
+from mae_hydra.configuration.check import check
+from mae_hydra.configuration.compose import compose_config
+from mae_hydra.configuration.construct import build
+from mae_hydra.configuration.from_file import literal, read_recorded
 from mae_hydra.errors import UserError
 from mae_hydra.experiment import resuming
-from mae_hydra.experiment.check import check
 from mae_hydra.experiment.compare import compare
-from mae_hydra.experiment.compose import compose_config
-from mae_hydra.experiment.construct import build
-from mae_hydra.experiment.evaluation_plan import plan_evaluation
-from mae_hydra.experiment.from_file import literal, read_recorded
 from mae_hydra.experiment.gather import read_sweep, table_of
-from mae_hydra.experiment.launch import launch
-from mae_hydra.experiment.recorded import composed
 from mae_hydra.experiment.resuming import expanded, refuse_foreign
-from mae_hydra.experiment.stages import check_stages
+from mae_hydra.launching.launch import launch
+from mae_hydra.launching.stages import check_stages
+from mae_hydra.recorded.configuration import composed
+from mae_hydra.workflows.evaluation_plan import plan_evaluation
 
 SUBPROCESS = "torch.distributed.elastic.multiprocessing.subprocess_handler.SubprocessHandler"
 TARGETS = [
     "antigravity.geohash", "unittest.__main__.x", "this.x", "evilmod.x", "evilmod.X", "os.system", "subprocess.Popen",
     SUBPROCESS, "torch.load", "torch.hub.load", "torch.utils.cpp_extension.load", "torch.nn.modules.module.torch.load",
     "torchvision.datasets.MNIST", "torchvision.datasets.utils.download_url", "timm.create_model",
-    "torchmetrics.text.BERTScore", "wandb.init", "mae_hydra.commands.main", "mae_hydra.experiment.launch.launch",
-    "mae_hydra.experiment.stages._run", "mae_hydra.data.write_ade20k", "mae_hydra.data.shard_cache.fetch",
-    "mae_hydra.weights.write_checkpoint", "mae_hydra.models.mae.torch.load", "mae_hydra.models.encoder",
+    "torchmetrics.text.BERTScore", "wandb.init", "mae_hydra.commands.main", "mae_hydra.launching.launch.launch",
+    "mae_hydra.launching.stages._run", "mae_hydra.data.write_ade20k", "mae_hydra.data.shards.cache.fetch",
+    "mae_hydra.weights.write_checkpoint", "mae_hydra.models.mae.mae.torch.load",
+    "mae_hydra.models.encoders.vision_transformer",
     "mae_hydra.models.patchify", "mae_hydra.models.MAE.__init__", "mae_hydra.models.VisionTransformer.__subclasses__",
     "hydra.utils.get_method", "hydra.utils.instantiate", "functools.partial", "builtins.eval", "os", ".", "..", "",
     "mae_hydra..models.MAE", "${a}", "${oc.env:HOME}", "???", 5, None, ["os.system"], {"_target_": "os.system"},
@@ -176,7 +177,7 @@ def test_what_a_run_directory_recorded_is_judged_as_a_files(place, whole):
         ("data", {"_target_": "mae_hydra.data.EvalCrop"}),
         ("data", {"_target_": "mae_hydra.tracking.Wandb"}),
         ("engine", {"_target_": "mae_hydra.engine.fit"}),
-        ("evaluation.x", {"_target_": "mae_hydra.experiment.stages._run", "name": "a"}),
+        ("evaluation.x", {"_target_": "mae_hydra.launching.stages._run", "name": "a"}),
         ("inference", {"_target_": "torch.nn.Linear", "in_features": 1, "out_features": 1}),
         ("data.x", [[{"_target_": "evilmod.X"}]]),
         ("a", {"_target_": "evilmod.X"}),
@@ -254,7 +255,7 @@ HOSTILE_STAGES = [
 def followed(place, whole, monkeypatch, tmp_path) -> Callable[..., list[str]]:
     """`followed(stage, *words)`: go on with a complete run that recorded this stage; the run and then the stage, in
     this process one after the other. Gives what was said in errors and what happened that should not."""
-    from mae_hydra.experiment import stages
+    from mae_hydra.launching import stages
 
     run = tmp_path / "run"
     shutil.copytree(whole, run)
@@ -312,7 +313,8 @@ def test_a_checkpoints_loggers_are_judged_before_a_plan_looks_them_up(place, who
 
 
 def test_a_text_that_was_resolved_is_not_resolved_again_in_another_process_or_a_replay(place, whole, monkeypatch):
-    from mae_hydra.experiment import replay_step, worker
+    from mae_hydra.launching import worker
+    from mae_hydra.workflows import replay_step
 
     monkeypatch.setenv("TOKEN", "secret")
     config = read_recorded(whole / "config.yaml")

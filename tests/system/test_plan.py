@@ -12,8 +12,8 @@ from mae_hydra.batch_norm import loss_of_a_step
 from mae_hydra.benchmark.estimate import activations, activations_of_a_step, example_batch
 from mae_hydra.benchmark.memory import kept_bytes
 from mae_hydra.commands import main
-from mae_hydra.experiment.compose import compose_config
-from mae_hydra.experiment.construct import build
+from mae_hydra.configuration.compose import compose_config
+from mae_hydra.configuration.construct import build
 from mae_hydra.types import Batch
 
 SHORT = ["schedule.unit=step", "schedule.warmup=5"]

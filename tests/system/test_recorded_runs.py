@@ -36,7 +36,7 @@ def run(train, trained_upernet, scenes) -> Path:
 @pytest.fixture(autouse=True)
 def without_figures(monkeypatch) -> None:
     """They take longer than everything else, and other tests look at them."""
-    monkeypatch.setattr("mae_hydra.experiment.evaluate.write_report", lambda *told: None)
+    monkeypatch.setattr("mae_hydra.workflows.evaluate.write_report", lambda *told: None)
 
 
 def protocol(folder: str) -> dict:
@@ -169,7 +169,7 @@ def test_the_files_of_a_run_may_have_moved_and_its_configuration_may_say_so(run,
     config = yaml.safe_load(Path("run/config.yaml").read_text())
     config["data"] |= {"root": "here", "num_validation": 2}
     Path("run/config.yaml").write_text(yaml.safe_dump(config))
-    from mae_hydra.experiment.recorded import recorded
+    from mae_hydra.recorded.configuration import recorded
     from mae_hydra.weights import read_checkpoint
 
     found = recorded(read_checkpoint(run, prefer="best"), [])

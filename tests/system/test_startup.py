@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 CODE = """
 import sys
 sys.path.insert(0, {root!r})
-from mae_hydra.experiment.launch import launch
+from mae_hydra.launching.launch import launch
 code = launch({arguments!r})
 loaded = {{name.partition(".")[0] for name in sys.modules}}
 print("IMPORTED", *sorted(loaded & {{"torch", "wandb", "timm", "matplotlib"}}))

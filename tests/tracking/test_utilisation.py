@@ -5,10 +5,10 @@ import torch
 
 from mae_hydra import accelerators
 from mae_hydra.accelerators import peak_tflops
-from mae_hydra.experiment import entry
 from mae_hydra.flops import training_flops
 from mae_hydra.tracking import Utilisation
 from mae_hydra.types import Batch, Evaluation
+from mae_hydra.workflows import entry
 
 
 class Notes:

@@ -10,8 +10,8 @@ from foreign_files import TINY_MMSEG, TINY_OFFICIAL, mmseg_upernet, official
 from safetensors.torch import save_file
 
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.convert import convert
 from mae_hydra.weights import read_checkpoint, to_layout
+from mae_hydra.workflows.convert import convert
 
 HEADS = {"mmseg": ["backbone.num_heads=2"], "others": ["backbone.num_heads=2", "head.num_heads=2"]}
 

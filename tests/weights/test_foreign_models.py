@@ -11,9 +11,9 @@ from safetensors.torch import save_file
 import mae_hydra
 from mae_hydra.commands import main
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.evaluation_plan import plan_evaluation
-from mae_hydra.experiment.fits import fits
 from mae_hydra.weights import ForeignModelError, read_checkpoint, to_layout, transfer
+from mae_hydra.workflows.evaluation_plan import plan_evaluation
+from mae_hydra.workflows.fits import fits
 
 SIZE = {"hidden_size": 16, "num_hidden_layers": 4, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
 

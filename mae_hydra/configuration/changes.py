@@ -1,0 +1,60 @@
+"""What of a configuration is no longer the training's, where that can change a score."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from mae_hydra.configuration.key_meaning import flatten, meaning_of
+
+ABSENT = "absent"
+
+
+class Change(NamedTuple):
+    """`ABSENT` where there is no such value."""
+
+    now: Any
+    training: Any
+
+    def __str__(self) -> str:
+        before = "not in training" if self.training == ABSENT else f"training: {shown(self.training)}"
+        return f"{shown(self.now)} ({before})"
+
+
+def changes(now: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Change]:
+    """The keys of data, inference, evaluation and precision in which two resolved configurations differ.
+
+    Of an evaluator that the training did not have nothing is told, and of limits the evaluation tells itself.
+    """
+    found: dict[str, Change] = {}
+    for part in ("data", "inference", *(f"evaluation.{name}" for name in now.get("evaluation", {}))):
+        ours, theirs = at(now, part), at(record, part)
+        same = ours.get("_target_") == theirs.get("_target_")
+        if same or not part.startswith("evaluation"):
+            found |= _of_part(part, ours, theirs, same)
+    precision = Change(at(now, "engine").get("precision"), at(record, "engine").get("precision"))
+    return found if precision.now == precision.training else found | {"engine.precision": precision}
+
+
+def at(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """The node at a dotted key; an empty one where there is none."""
+    node: Any = config
+    for name in key.split("."):
+        node = node.get(name) if isinstance(node, Mapping) else None
+    return node if isinstance(node, Mapping) else {}
+
+
+def shown(value: Any) -> str:
+    """As it is typed."""
+    if value is None or isinstance(value, bool):
+        return {True: "true", False: "false", None: "null"}[value]
+    return f"[{', '.join(map(shown, value))}]" if isinstance(value, (list, tuple)) else str(value)
+
+
+def _of_part(part: str, ours: Mapping[str, Any], theirs: Mapping[str, Any], same: bool) -> dict[str, Change]:
+    now, before = flatten(ours), flatten(theirs)
+    names = [*now, *(name for name in before if same and name not in now)]
+    found = {name: Change(now.get(name, ABSENT), before.get(name, ABSENT)) for name in names}
+    return {
+        f"{part}.{name}": change
+        for name, change in found.items()
+        if change.now != change.training and meaning_of(f"{part}.{name}").scores and name.split(".")[-1] != "limit"
+    }

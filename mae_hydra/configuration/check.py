@@ -1,0 +1,168 @@
+"""Every `_target_` of a configuration against the signature of what it names, before anything is built.
+
+A misspelt key in a YAML file, a missing one, and a part that does not fit its owner (`head=upernet` under a MAE) are
+found here, with the key named. Building nothing, it also runs in the tests over every option of every group.
+"""
+
+import difflib
+import inspect
+import types
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from mae_hydra.configuration.suggest import known_keys, meant_by, typed
+from mae_hydra.configuration.trust import Origin, judge
+from mae_hydra.errors import UserError, short
+
+HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
+# The keys of the root that are not groups, with what they may hold. Everything else sits under a `_target_`.
+ROOT_KEYS: dict[str, Any] = {
+    "name": str,
+    "task": str,
+    "group": str | None,
+    "seed": int,
+    "init_from": str | None,
+    "init_adapt": list,
+    "resume": str | None,
+    "resume_data": Literal["same", "changed"],
+    "fail_fast": bool,
+    "then": dict,
+    "tags": list,
+    "notes": str | None,
+}
+GROUPS = (
+    "model", "backbone", "head", "data", "augment", "schedule", "inference", "evaluation", "optimizer", "engine",
+    "checkpoint", "logger", "paths",
+)  # fmt: skip
+SCALARS = (bool, int, float, str, type(None))
+
+
+def check(config: DictConfig, origin: Origin = "person") -> None:
+    """Raise a UserError naming the first thing that does not fit.
+
+    `config` is a whole configuration or a part of one; `origin`: who says what is in it (see `trust`).
+    """
+    try:
+        missing = sorted(OmegaConf.missing_keys(config))
+        if missing:
+            raise UserError(f"{', '.join(missing)} must be given a value, e.g. {missing[0]}=…")
+        for complaint in (*_root_complaints(config), *complaints(config, "", origin)):
+            raise UserError(complaint)
+    except OmegaConfBaseException as error:
+        raise UserError(f"the configuration does not resolve: {str(error).splitlines()[0]}") from error
+
+
+def _root_complaints(config: DictConfig) -> Iterator[str]:
+    for name in map(str, config):
+        if name in ROOT_KEYS:
+            yield from _wrong_type(name, ROOT_KEYS[name], config[name])
+        elif name not in GROUPS:
+            known = {key: followed for key, followed in known_keys(config).items() if key != name}
+            meant = meant_by(name, known) or f"groups: {', '.join(GROUPS)}"
+            yield f"unknown key '{name}'; {meant}"
+
+
+def complaints(node: Any, key: str, origin: Origin) -> Iterator[str]:
+    """One sentence for each argument that a target does not take, lacks, or cannot accept."""
+    if isinstance(node, ListConfig):
+        for position, child in enumerate(node):
+            yield from complaints(child, f"{key}[{position}]", origin)
+    if not isinstance(node, DictConfig):
+        return
+    if "_target_" in node:
+        yield from _signature_complaints(node, key, origin)
+    # The model first: a part that does not fit it explains more than the arguments which that part does not take.
+    for name in sorted(node, key=lambda name: name != "model"):
+        yield from complaints(node[name], f"{key}.{name}" if key else str(name), origin)
+
+
+def _signature_complaints(node: DictConfig, key: str, origin: Origin) -> Iterator[str]:
+    target = judge(node["_target_"], key, origin)
+    parameters = _parameters(target)
+    if parameters is None:
+        return
+    given = {str(name) for name in node} - HYDRA_KEYS
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    for name in () if takes_any else sorted(given - set(parameters)):
+        close = difflib.get_close_matches(str(name), list(parameters), n=1)
+        hint = f"; did you mean '{close[0]}'?" if close else f"; it takes {', '.join(parameters)}"
+        yield f"{key}.{name} is not an argument of {target.__name__}{hint}"
+    if not node.get("_partial_", False) and "_args_" not in node:
+        variadic = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+        required = {n for n, p in parameters.items() if p.default is p.empty and p.kind not in variadic}
+        for name in sorted(required - given):
+            yield f"{key}.{name} is missing: {target.__name__} needs it"
+    hints = _hints(target)
+    for name in sorted(given & set(hints)):
+        part = node[name]
+        if not _accepts(hints[name], part):
+            yield from _wrong_type(typed(known_keys(node._get_root()), f"{key}.{name}"), hints[name], part)
+        if isinstance(part, DictConfig) and "_target_" in part and not part.get("_partial_", False):
+            offered = judge(part["_target_"], f"{key}.{name}", origin)
+            yield from _misfit(f"{key}.{name}", hints[name], offered)
+
+
+def _parameters(target: Any) -> Mapping[str, inspect.Parameter] | None:
+    """None where a class keeps them to itself, as some of libraries do."""
+    try:
+        return inspect.signature(target).parameters
+    except (ValueError, TypeError):
+        return None
+
+
+def _hints(target: Any) -> dict[str, Any]:
+    """Those that can be resolved outside of the module that they stand in, which of libraries not all can."""
+    try:
+        return get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    except (NameError, TypeError, AttributeError):
+        return {}
+
+
+def _misfit(key: str, wanted: Any, offered: Any) -> Iterator[str]:
+    """A complaint where the annotation of the argument is a class and the part is of another."""
+    kinds = [kind for kind in getattr(wanted, "__args__", [wanted]) if inspect.isclass(kind) and kind is not type(None)]
+    if not kinds or not inspect.isclass(offered) or any(getattr(kind, "_is_protocol", False) for kind in kinds):
+        return
+    if not any(issubclass(offered, kind) for kind in kinds):
+        names = " or ".join(kind.__name__ for kind in kinds)
+        yield (
+            f"{key} must be a {names}, got a {offered.__name__}: choose a head= (or backbone=) that fits the model, "
+            "or leave it to model="
+        )
+
+
+def _wrong_type(key: str, hint: Any, value: Any) -> Iterator[str]:
+    if not _accepts(hint, value):
+        yield f"{key} must be {' or '.join(_words(hint))}, got {short(repr(value))}"
+
+
+def _accepts(hint: Any, value: Any) -> bool:
+    """Whether a configured value can be what the annotation says; what cannot be judged passes."""
+    if get_origin(hint) in (Union, types.UnionType):
+        return any(_accepts(kind, value) for kind in get_args(hint))
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    if hint in (bool, int, str, type(None)):
+        return type(value) is hint
+    if hint is float:
+        return type(value) in (int, float)
+    if get_origin(hint) is Sequence and isinstance(value, (list, tuple, ListConfig)):
+        return all(_accepts(get_args(hint)[0], element) for element in value)
+    if inspect.isclass(get_origin(hint) or hint):  # a container, or the class of a part that another node builds
+        return not isinstance(value, SCALARS)
+    return True
+
+
+def _words(hint: Any) -> list[str]:
+    if get_origin(hint) in (Union, types.UnionType):
+        return [word for kind in get_args(hint) for word in _words(kind)]
+    if get_origin(hint) is Literal:
+        return [repr(choice) for choice in get_args(hint)]
+    words = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", type(None): "null"}
+    kind = get_origin(hint) or hint
+    if get_origin(hint) is Sequence:
+        return [f"a list of {' or '.join(_words(get_args(hint)[0])).removeprefix('a ')}s"]
+    return [words.get(kind) or ("a list" if issubclass(kind, Collection) else f"a {kind.__name__}")]

@@ -1,0 +1,40 @@
+"""From overrides to a composed configuration, without Hydra's command line."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.initialize import get_gh_backup, restore_gh_from_backup
+from omegaconf import DictConfig, OmegaConf
+
+from mae_hydra.configuration import hydras_own, resolvers
+from mae_hydra.configuration.mistakes import explain
+from mae_hydra.errors import UserError
+
+
+def config_dir() -> Path:
+    """Where the configuration tree lies: `conf/` of a source tree, `mae_hydra/conf` of an installation."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "conf"
+    return installed if installed.is_dir() else package.parent / "conf"
+
+
+def compose_config(overrides: Sequence[str], output_dir: str = ".") -> DictConfig:
+    """The configuration of `python train.py <overrides>`; `output_dir` stands for the run directory."""
+    resolvers.register()
+    hydras_own.guard()
+    backup = get_gh_backup()  # a notebook may use Hydra for itself
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(config_dir()), version_base="1.3", job_name="train"):
+            config = compose("config", overrides=list(overrides))
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(explain(error, overrides)) from error
+    finally:
+        restore_gh_from_backup(backup)
+    # Outside a job there is no `${hydra:...}`; the run directory is the only value taken from it.
+    OmegaConf.update(config, "paths.run_dir", output_dir)
+    return config

@@ -1,0 +1,43 @@
+"""Option files of one's own: the folders in which this job looks for them, and the words that say so to another one."""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+
+from mae_hydra.configuration.command_words import searching
+from mae_hydra.configuration.compose import config_dir
+
+OURS = ("hydra", "schema")  # providers of sources that are always there
+TYPED = "hydra.searchpath in command-line"
+
+
+def own_sources() -> list[Any]:
+    """The sources of this job's configuration that a person added: each has a `provider`, and a `path` with a
+    `schema`."""
+    ours = str(config_dir())
+    sources = HydraConfig.get().runtime.config_sources
+    return [each for each in sources if each.provider not in OURS and each.path != ours]
+
+
+def words_for_another_process() -> list[str]:
+    """What makes `mae-hydra train` look where this job looks, wherever it is started."""
+    return list(_words()) if HydraConfig.initialized() else []
+
+
+def _words() -> Iterator[str]:
+    """The options of the program first: behind an override Hydra takes them, but no further override."""
+    options = {"main": "--config-path", "command-line": "--config-dir"}
+    for source in own_sources():
+        if source.provider in options:
+            yield from (options[source.provider], os.path.abspath(source.path))
+    name = HydraConfig.get().job.config_name
+    if name is not None and name != "config":
+        yield from ("--config-name", name)
+    yield from searching([_address(each) for each in own_sources() if each.provider == TYPED])
+
+
+def _address(source: Any) -> str:
+    path = os.path.abspath(source.path) if source.schema == "file" else source.path
+    return f"{source.schema}://{path}"

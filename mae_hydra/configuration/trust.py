@@ -1,0 +1,164 @@
+"""What a configuration may build: one table, and the one function that decides by it.
+
+A dotted name is judged twice: as text, before anything is imported, and then what it leads to, by where that was
+defined and what it is (`mae_hydra.models.os` is no part, whatever `models` may import). See "What a configuration may
+build" in docs/architecture.md.
+"""
+
+import importlib
+import inspect
+import os
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_type_hints
+
+from mae_hydra.errors import UserError, short
+
+# Who says what is to be built. "person": a command line, a notebook, option files. "file": a run directory, recorded
+# overrides. "model": a checkpoint from anywhere, of which nothing but a model is wanted.
+Origin = Literal["person", "file", "model"]
+
+TRUST = "MAE_HYDRA_TRUST"  # environment: packages of one's own, separated by commas
+DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
+
+
+CLASS = "builtins.object"
+MODULE, OPTIMIZER = "torch.nn.modules.module.Module", "torch.optim.optimizer.Optimizer"
+METRIC = "torchmetrics.metric.Metric"
+# This package: room -> the groups of the configuration that it serves, and what the top node of each must be (CLASS:
+# any). A name is exactly `<room>.<Name>`, public. Of functions only those are parts whose signature says that they give
+# one of the room's things: those that write files or start processes give none.
+ROOMS = {
+    "mae_hydra.models": {"model": MODULE, "backbone": MODULE, "head": MODULE},
+    "mae_hydra.data": {"data": "mae_hydra.data.dataset.ImageData", "augment": CLASS},
+    "mae_hydra.optim": {"optimizer": OPTIMIZER, "schedule": "mae_hydra.optim.schedules.Schedule"},
+    "mae_hydra.inference": {"inference": CLASS},
+    "mae_hydra.evaluation": {"evaluation": CLASS},
+    "mae_hydra.engine": {
+        "engine": "mae_hydra.engine.settings.Settings",
+        "checkpoint": "mae_hydra.engine.checkpoint.Checkpoints",
+    },
+    "mae_hydra.tracking": {"logger": CLASS},
+}
+# Libraries, for what a person says: classes at or below a module that are subclasses of the second name. Such a class
+# computes; none starts a process, opens a connection or writes a file when it is built.
+LIBRARIES = {
+    "torch.nn": MODULE,
+    "torch.optim": OPTIMIZER,
+    "torch.optim.lr_scheduler": "torch.optim.lr_scheduler.LRScheduler",
+    "torchvision.transforms.v2": MODULE,
+    "torchvision.models": MODULE,
+    "torchvision.ops": MODULE,
+    "torchmetrics.aggregation": METRIC,
+    "torchmetrics.classification": METRIC,
+    "torchmetrics.regression": METRIC,
+    "torchmetrics.segmentation": METRIC,
+    "timm.layers": MODULE,
+    "timm.loss": MODULE,
+    "timm.models": MODULE,
+    "timm.optim": OPTIMIZER,
+}
+
+
+def judge(target: Any, key: str, origin: Origin) -> Any:
+    """The class or function that `key`._target_ = `target` names, imported only where that is allowed.
+
+    UserError, with the way out, where it is not, or where nothing of that name is.
+    """
+    said = f"{key}._target_ = {_shown(target)}" if key else f"_target_ = {_shown(target)}"
+    if not isinstance(target, str) or not DOTTED.fullmatch(target):
+        raise UserError(f"{said} is not built: a target is the dotted name of a class, such as mae_hydra.models.MAE")
+    group = re.split(r"[.[]", key)[0]
+    if not _may_be_imported(target, group, origin):
+        raise UserError(f"{said} is not built; {_way_out(target, group, origin)}")
+    try:
+        found = _located(target)
+    except UserError:
+        raise
+    except Exception as error:  # a package of the user's may fail in any way when it is imported
+        raise UserError(f"{said} cannot be found ({type(error).__name__}: {error})".replace("\n", " ")) from error
+    if inspect.ismodule(found) or not callable(found):
+        raise UserError(f"{said} is not built: it is {_kind(found)}, not a class")
+    if not _may_be_built(found, key, group, origin):
+        what = f"{_kind(found)} of {_home(found) or 'unknown origin'}"
+        raise UserError(f"{said} is not built: it is {what}; {_way_out(target, group, origin)}")
+    return found
+
+
+def trusted_packages() -> tuple[str, ...]:
+    """The packages that the person named in the environment."""
+    return tuple(name for name in map(str.strip, os.environ.get(TRUST, "").split(",")) if name)
+
+
+def is_below(name: str, modules: Sequence[str] | Mapping[str, Any]) -> bool:
+    """Whether a dotted name is one of `modules` or lies in one of them."""
+    return any(name == module or name.startswith(f"{module}.") for module in modules)
+
+
+def _may_be_imported(target: str, group: str, origin: Origin) -> bool:
+    module, _, name = target.rpartition(".")
+    if is_below(target, trusted_packages()) or (module in _rooms(group, origin) and not name.startswith("_")):
+        return True
+    return origin == "person" and is_below(target, LIBRARIES)
+
+
+def _may_be_built(found: Any, key: str, group: str, origin: Origin) -> bool:
+    home, is_class = _home(found), inspect.isclass(found)
+    if is_below(home, trusted_packages()):
+        return True
+    for room in _rooms(group, origin):
+        if is_below(home, [room]):
+            given = _ancestors(found if is_class else _given_by(found))
+            wanted = {ROOMS[room].get(group, CLASS)} if key == group else {*ROOMS[room].values(), CLASS}
+            return bool(given & (wanted if is_class else wanted - {CLASS}))
+    if origin != "person" or not is_class:
+        return False
+    return any(is_below(home, [module]) and kind in _ancestors(found) for module, kind in LIBRARIES.items())
+
+
+def _rooms(group: str, origin: Origin) -> list[str]:
+    """Of this package the rooms that serve a group; all where the key begins with no group."""
+    if origin == "model":
+        return ["mae_hydra.models"]
+    serving = [name for name, groups in ROOMS.items() if group in groups]
+    return serving or list(ROOMS)
+
+
+def _located(target: str) -> Any:
+    module, _, name = target.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+def _home(found: Any) -> str:
+    home = getattr(found, "__module__", None)
+    return home if isinstance(home, str) else ""
+
+
+def _given_by(function: Any) -> Any:
+    """The class that a function says it returns; None where it says nothing that is a class."""
+    try:
+        return get_type_hints(function).get("return")
+    except (NameError, TypeError, AttributeError):
+        return None
+
+
+def _ancestors(found: Any) -> set[str]:
+    return {f"{each.__module__}.{each.__qualname__}" for each in found.__mro__} if inspect.isclass(found) else set()
+
+
+def _kind(found: Any) -> str:
+    return "a class" if inspect.isclass(found) else f"a {type(found).__name__}"
+
+
+def _shown(target: Any) -> str:
+    return short(target if isinstance(target, str) and DOTTED.fullmatch(target) else repr(target))
+
+
+def _way_out(target: str, group: str, origin: Origin) -> str:
+    rooms = " or ".join(f"{room}.*" for room in _rooms(group, origin))
+    allowed = rooms if len(_rooms(group, origin)) < len(ROOMS) else "a part of mae_hydra"
+    own = f"to allow a package of yours, set {TRUST}=<package>"
+    if origin == "person":
+        return f"what can be is {allowed}, and layers, optimizers, transforms and metrics of libraries; {own}"
+    of_it = "as the model of a checkpoint" if origin == "model" else "from a file"
+    return f"only {allowed} is built {of_it}; {own}"

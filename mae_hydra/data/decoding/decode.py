@@ -1,0 +1,212 @@
+"""From image files to uint8 tensors, at their own size.
+
+JPEG goes straight from the bytes through torchvision's decoder, which takes half the time of Pillow; every other
+format, and whatever that decoder declines, goes through Pillow. Both give the same colours. PNG stays with Pillow too:
+torchvision's decoder is a fifth faster, but a damaged PNG ends the whole process there. torchvision announces the
+removal of its decoder (since 0.29 the public function warns on every call), so the operator behind it is called, and
+Pillow takes over where it is gone.
+
+Shape letters: C channels, H W pixels.
+"""
+
+import io
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache, partial
+from pathlib import Path
+from threading import Lock
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from PIL import ExifTags, Image, ImageOps
+from torch import Tensor
+
+from mae_hydra.data.decoding.deep import bands_of_tiff, full_depth, is_deep, refuse_separate_planes
+from mae_hydra.data.decoding.pixel_range import PixelRange, measured
+from mae_hydra.errors import UserError
+
+Range = PixelRange | Literal["own"] | None
+"""What becomes 0 and 255 of more than 8 bits: a set's range, each picture's own, or None, which refuses such a picture.
+"""
+
+PILLOW_MODES = {1: "L", 3: "RGB"}  # by the number of channels
+MOST_PIXELS = 2**30  # Pillow's own limit, a sixth of this, is below what aerial photographs and scans have
+NO_RANGE = (
+    "it has more than 8 bits a channel, and no training picture that was looked at has; set data.range to [low, high], "
+    "what becomes black and white"
+)
+_READ_BY_TORCHVISION = ("JPEG", "MPO")  # which turns by EXIF alone
+_XMP = ("xmp", "XML:com.adobe.xmp")  # of Pillow, which would turn by it too
+_ON_ITS_SIDE = range(5, 9)  # of EXIF's orientations: rows become columns
+_JPEG = b"\xff\xd8\xff"  # how such a file begins
+_ARRAY = b"\x93NUMPY"  # pixels that `mae-hydra make-shards --decoded` wrote
+
+
+def check_channels(channels: int) -> None:
+    """Image files give grey or colour pictures; an alpha channel is dropped."""
+    if channels not in PILLOW_MODES:
+        raise ValueError(f"data.channels must be 1 (grey) or 3 (RGB) for image files, got {channels}")
+
+
+def read_image(path: Path, channels: int, pixel_range: Range = "own") -> Tensor:
+    """The picture in `path` as uint8 (C, H, W), upright by its EXIF orientation. Raises UserError, naming the file."""
+    return decode_image(read_bytes(path), channels, str(path), pixel_range)
+
+
+def decode_image(encoded: bytes, channels: int, name: str, pixel_range: Range = "own") -> Tensor:
+    """Encoded bytes as uint8 (C, H, W); grey, palette, alpha, CMYK and deep pictures become 1 or 3 channels.
+
+    `pixel_range` is for pictures of more than 8 bits; those of one set must share it, or the same number is dark in one
+    and bright in another. Raises UserError naming `name` where the bytes are damaged, truncated or no picture.
+    """
+    native = _native_decoder(channels)
+    if native is not None and is_jpeg(encoded):
+        try:
+            return native(torch.frombuffer(bytearray(encoded), dtype=torch.uint8))
+        except RuntimeError:
+            pass  # Pillow reads some rare JPEGs that torchvision does not, and names the damage more clearly
+    try:
+        if encoded.startswith(_ARRAY):
+            return _pixels(encoded, channels)
+        return _decode_with_pillow(encoded, channels, pixel_range)
+    except Exception as error:  # damaged files raise nearly anything inside Pillow: OSError, SyntaxError, struct.error
+        reason = reason_of(error, encoded)
+        raise UserError(
+            f"cannot read the image {name}: {reason}; replace the file or remove it from the data set"
+        ) from error
+
+
+def is_jpeg(encoded: bytes) -> bool:
+    """By its first bytes."""
+    return encoded.startswith(_JPEG)
+
+
+def read_bytes(path: Path) -> bytes:
+    """What the file holds; UserError naming it where it cannot be opened."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+@cache
+def _native_decoder(channels: int) -> Callable[[Tensor], Tensor] | None:
+    """torchvision's decoder for `channels`, or None where this build of torchvision has none."""
+    try:
+        from torchvision.io import ImageReadMode  # importing it loads the operators
+
+        operator = torch.ops.image.decode_image.default
+    except (ImportError, AttributeError):
+        return None
+    mode = {1: ImageReadMode.GRAY, 3: ImageReadMode.RGB}[channels].value
+    return lambda encoded: operator(encoded, mode, True)  # True: turn the picture upright
+
+
+def _pixels(encoded: bytes, channels: int) -> Tensor:
+    """A view of the bytes."""
+    array = np.load(io.BytesIO(encoded), allow_pickle=False)
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != channels:
+        raise ValueError(f"its pixels are {array.dtype} {array.shape}, wanted are uint8 (height, width, {channels})")
+    return torch.from_numpy(array).permute(2, 0, 1)
+
+
+def _decode_with_pillow(encoded: bytes, channels: int, pixel_range: Range) -> Tensor:
+    with opened(encoded) as picture:
+        deep = is_deep(picture)
+        if not deep:
+            upright = ImageOps.exif_transpose(picture)
+            if "transparency" in upright.info:
+                upright = upright.convert("RGBA")  # first, or Pillow warns about a palette's transparent entries
+            pixels = np.array(upright.convert(PILLOW_MODES[channels]))
+    if deep:
+        pixels = _scaled(full_depth(partial(opened, encoded)), channels, pixel_range)
+    return torch.from_numpy(pixels.reshape(*pixels.shape[:2], channels)).permute(2, 0, 1)
+
+
+def _scaled(values: np.ndarray, channels: int, pixel_range: Range) -> np.ndarray:
+    """Numbers (H, W, B) as uint8 (H, W) or (H, W, 3), as many as there are channels."""
+    if pixel_range is None:
+        raise ValueError(NO_RANGE)
+    pixels = (measured([values]) if pixel_range == "own" else pixel_range).scaled(values, channels)
+    shown = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    return np.array(shown.convert(PILLOW_MODES[channels]))
+
+
+def deep_values(encoded: bytes) -> np.ndarray | None:
+    """The numbers that a picture of more than 8 bits stores, (H, W, B); None: another, or one that cannot be read."""
+    if is_jpeg(encoded):
+        return None
+    try:
+        with opened(encoded) as picture:
+            deep = is_deep(picture)
+        return full_depth(partial(opened, encoded)) if deep else None
+    except Exception:  # `decode_image` says what is wrong when it is its turn
+        return None
+
+
+class _PillowsLimit:
+    """Lifted while a picture is opened. It is one for all threads: the first of them lifts it, the last puts it back,
+    and none waits for the disk of another."""
+
+    def __init__(self) -> None:
+        self._lock, self._opening = Lock(), 0
+        self._limit: int | None = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._opening:
+                self._limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            self._opening += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._opening -= 1
+            if not self._opening:
+                Image.MAX_IMAGE_PIXELS = self._limit
+
+
+_WITHOUT_PILLOWS_LIMIT = _PillowsLimit()
+
+
+@contextmanager
+def opened(source: bytes | Path) -> Iterator[Image.Image]:
+    """A picture of up to MOST_PIXELS; its header alone has been read, and Pillow's limit is back in its place."""
+    with _WITHOUT_PILLOWS_LIMIT:
+        opened = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+    with opened as picture:
+        if picture.format in _READ_BY_TORCHVISION:
+            for key in _XMP:
+                picture.info.pop(key, None)
+        width, height = picture.size
+        if width * height > MOST_PIXELS:
+            raise ValueError(f"it has {width}x{height} pixels, more than the {MOST_PIXELS} that are read")
+        refuse_separate_planes(picture)
+        yield picture
+
+
+def orientation(picture: Image.Image) -> int:
+    """How EXIF turns an opened picture of which nothing has been loaded: 2 to 8; 1: not, nor by a number without a
+    meaning."""
+    told = picture.getexif().get(ExifTags.Base.Orientation, 1)
+    return int(told) if told in range(2, 9) else 1
+
+
+def upright_size(picture: Image.Image, turn: int) -> tuple[int, int]:
+    """(H, W) in which the picture is decoded, `turn` its orientation."""
+    tags: Any = getattr(picture, "tag_v2", None)  # of a TIFF: newer versions of Pillow give its size turned already
+    width, height = picture.size if tags is None else (tags[ExifTags.Base.ImageWidth], tags[ExifTags.Base.ImageLength])
+    return (width, height) if turn in _ON_ITS_SIDE else (height, width)
+
+
+def reason_of(error: BaseException, encoded: bytes) -> str:
+    """What is wrong with `encoded`, in words, from what its decoder raised."""
+    if not encoded:
+        return "the file is empty"
+    if isinstance(error, Image.UnidentifiedImageError):
+        bands = bands_of_tiff(encoded)
+        if bands is not None:
+            return f"it is a TIFF of {bands}, and 1 of up to 32 or 3 or 4 of up to 16 are read; write such a one"
+        return "it is in no image format known here"
+    return re.sub(r"\s+", " ", str(error)).strip() or type(error).__name__

@@ -1,0 +1,1 @@
+"""Label maps as they are stored, and what their values mean."""

@@ -1,0 +1,1 @@
+"""The streams that feed training and evaluation."""

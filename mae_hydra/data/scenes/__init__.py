@@ -1,0 +1,1 @@
+"""The embedded data: small painted scenes, made anew from integers."""

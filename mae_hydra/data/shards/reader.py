@@ -1,0 +1,326 @@
+"""`data=shards`: photos in tar files (webdataset's layout), on this machine or elsewhere, with class ids or without.
+
+Made for sets that one disk does not hold or whose files a file system cannot serve one by one. See `shard_list` for how
+shards are named, `shard_order` for the order of an epoch, `shard_cache` for shards that lie elsewhere.
+"""
+
+import logging
+import os
+import queue
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mae_hydra.data.augment.encoded import Unread, undecoded
+from mae_hydra.data.dataset import Header, ImageData, Sample, Stored, check_loading, height_width, limited, spread
+from mae_hydra.data.decoding.decode import check_channels, decode_image
+from mae_hydra.data.decoding.measure_range import settle
+from mae_hydra.data.decoding.pixel_range import AUTO, PixelRange, Told
+from mae_hydra.data.headers import digest_of, image_header
+from mae_hydra.data.labels.palette import distinct_colours
+from mae_hydra.data.listing import Names, file_stamp
+from mae_hydra.data.readers.contents import contents_of
+from mae_hydra.data.readers.folder import split_by_name
+from mae_hydra.data.shards.cache import ShardCache, is_address
+from mae_hydra.data.shards.files import Shard, list_shards, split_of
+from mae_hydra.data.shards.index import name_before, read_index
+from mae_hydra.data.shards.order import ShardOrder
+from mae_hydra.errors import UserError
+
+log = logging.getLogger("mae_hydra")
+
+OPEN_SHARDS = 128  # of a process at a time
+
+_WANTED = (
+    "expected is a folder of shards as `mae-hydra make-shards` writes them, its address (https://...), or a pattern of "
+    "tar files: 'data.root=\"photos/train-{0000..0146}.tar\"'"
+)
+
+
+class _OpenShard:
+    """A shard's descriptor and its index; closed when nobody holds it any more."""
+
+    def __init__(self, path: Path, table: np.ndarray) -> None:
+        self.file, self.table = os.open(path, os.O_RDONLY), table
+
+    def __del__(self) -> None:
+        if hasattr(self, "file"):
+            os.close(self.file)
+
+
+class ShardSet:
+    """The samples of shards, one shard after the other (an ImageSet with an order of its own)."""
+
+    pixel_range: PixelRange | None = None  # of the set, which training pictures tell
+
+    def __init__(
+        self,
+        shards: Sequence[Shard],
+        *,
+        cache: ShardCache,
+        channels: int,
+        num_classes: int,
+        window: int,
+        image_suffix: str | None = None,
+    ) -> None:
+        self._suffix = image_suffix
+        self._shards, self._cache, self._window = list(shards), cache, window
+        self._channels, self._num_classes = channels, num_classes
+        self._first = np.cumsum([0, *(shard.samples for shard in shards)])
+        self._open: OrderedDict[int, _OpenShard] = OrderedDict()
+        self._opening = threading.Lock()  # look-ahead asks for samples in several threads
+        self._coming: queue.SimpleQueue[Shard] | None = None
+        self._stamps: list[str] = []
+
+    def __len__(self) -> int:
+        return int(self._first[-1])
+
+    def __getitem__(self, index: int) -> Sample:
+        name, encoded, class_id = self.stored(index)
+        return Sample(decode_image(encoded, self._channels, name, self.pixel_range), class_id, name)
+
+    def undecoded(self, index: int) -> Sample | Unread:
+        stored = self.stored(index)
+        return undecoded(stored, self._channels, stored.name, self.pixel_range)
+
+    def sample_of_images(self, shards: int = 8, each: int = 8) -> list[int]:
+        """Positions spread over a few shards; none where they lie elsewhere, because each would be fetched for it."""
+        if is_address(self._shards[0].place):
+            return []
+        return [
+            int(self._first[number]) + place
+            for number in spread(len(self._shards), shards)
+            for place in spread(self._shards[number].samples, each)
+        ]
+
+    def stored(self, index: int) -> Stored:
+        """The file itself, and its class id where there are classes."""
+        index = range(len(self))[index]
+        number = int(np.searchsorted(self._first, index, side="right")) - 1
+        shard = self._opened(number)
+        file, table = shard.file, shard.table
+        begin, length, label_begin, label_length = map(int, table[index - self._first[number]])
+        name = f"{self._shards[number].name}:{name_before(file, begin)}"
+        encoded = os.pread(file, length, begin)
+        if not self._num_classes:
+            return Stored(name, encoded, None)
+        if not label_length:
+            label = f"{name.rpartition('.')[0]}.cls"
+            raise UserError(
+                f"{name} has no class id ({label}, right before or behind it); use data.num_classes=0 without classes"
+            )
+        return Stored(name, encoded, self._class_id(os.pread(file, label_length, label_begin), name))
+
+    def listing(self) -> str:
+        """Of the shards: their names and sizes."""
+        return Names(f"{shard.name} {shard.samples} {shard.size}" for shard in self._shards).digest()
+
+    def stamp(self, index: int) -> str:
+        """Of the whole shard: which of its samples has changed is not known."""
+        number = int(np.searchsorted(self._first, index, side="right")) - 1
+        if not self._stamps:
+            self._stamps.extend(map(_shard_stamp, self._shards))
+        return f"{self._stamps[number]} {index - self._first[number]}"
+
+    def contents(self) -> str:
+        here = [shard for shard in self._shards if not is_address(shard.place)]
+        return contents_of(self.listing(), len(here), lambda number: [Path(here[number].place)])
+
+    def order(self, seed: int, global_batch: int) -> ShardOrder:
+        """An epoch's order in which each process stays with few shards; those to come are fetched ahead."""
+        sizes = [shard.samples for shard in self._shards]
+        return ShardOrder(sizes, seed=seed, global_batch=global_batch, window=self._window, ahead=self._fetch)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what belongs to this process."""
+        own = ("_open", "_opening", "_coming")
+        return {name: value for name, value in self.__dict__.items() if name not in own}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state | {"_open": OrderedDict(), "_opening": threading.Lock(), "_coming": None}
+
+    def _opened(self, number: int) -> _OpenShard:
+        with self._opening:
+            if number in self._open:
+                self._open.move_to_end(number)
+            else:
+                opened = self._open_shard(number)
+                while len(self._open) >= OPEN_SHARDS:
+                    self._open.popitem(last=False)
+                self._open[number] = opened
+            return self._open[number]
+
+    def _open_shard(self, number: int) -> _OpenShard:
+        shard = self._shards[number]
+        path = self._cache.local(shard.place, shard.size) if is_address(shard.place) else Path(shard.place)
+        table = read_index(path, self._suffix)
+        if len(table) != shard.samples:
+            raise UserError(f"the shard {shard.place} holds {len(table)} samples, its list says {shard.samples}")
+        return _OpenShard(path, table)
+
+    def _class_id(self, text: bytes, name: str) -> int:
+        number = int(text) if text.strip().isdigit() else -1
+        if not 0 <= number < self._num_classes:
+            said = text.decode(errors="replace").strip()[:20]
+            raise UserError(f"the class of {name} is {said!r}; class ids are 0..{self._num_classes - 1}")
+        return number
+
+    def _fetch(self, shards: Sequence[int]) -> None:
+        """Have them fetched by a thread of this process, one after the other, if they lie elsewhere."""
+        coming = [self._shards[number] for number in shards if is_address(self._shards[number].place)]
+        if coming and self._coming is None:
+            self._coming = queue.SimpleQueue()
+            threading.Thread(target=self._keep_fetching, args=(self._coming,), daemon=True).start()
+        for shard in coming:
+            assert self._coming is not None
+            self._coming.put(shard)
+
+    def _keep_fetching(self, coming: "queue.SimpleQueue[Shard]") -> None:
+        while True:
+            shard = coming.get()
+            try:
+                self._cache.local(shard.place, shard.size)
+            except Exception as error:  # who needs it tries again, and then it is an error
+                log.warning("%s", error)
+
+
+def _shard_stamp(shard: Shard) -> str:
+    """Of one that lies elsewhere, what its list says."""
+    known = str(shard.size) if is_address(shard.place) else file_stamp(Path(shard.place))
+    return f"{shard.place} {known}"
+
+
+class ShardsHere(ShardSet):
+    """Shards on this machine, whose headers can be looked at before the samples are needed (Foreseeable)."""
+
+    def header(self, index: int) -> Header:
+        name, encoded, _ = self.stored(index)
+        return image_header(encoded, self.pixel_range, name)
+
+    def digest(self) -> str:
+        return digest_of((Path(shard.place) for shard in self._shards), self.listing(), self._suffix, self.pixel_range)
+
+
+def shards(
+    *,
+    root: str | None,
+    validation: str | None,
+    validation_fraction: float,
+    window: int,
+    cache: str,
+    cache_gb: float,
+    image_size: int | Sequence[int],
+    channels: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    num_classes: int,
+    ignore_index: int,
+    batch_size: int,
+    train_limit: int | float | None,
+    num_workers: int,
+    prefetch: int = 2,
+    max_bad_share: float = 0.0,
+    range: Told = AUTO,
+    image_suffix: str | None = None,
+) -> ImageData:
+    """Photos in shards.
+
+    `image_suffix`: what follows the first dot in the names of the images ("jpg"), where samples hold other pictures.
+    `validation`: a pattern or folder of shards; None: those that `root`'s list names, else the share
+    `validation_fraction` of the shards, chosen by their names. `window`: how many samples are shuffled among themselves
+    (a few shards' worth). `cache`, `cache_gb`: where copies of shards from elsewhere are kept, and how much of them.
+    `num_classes` 0: without labels, whether there are some or not.
+    """
+    check_loading(batch_size, num_workers)
+    check_channels(channels)
+    if not 0 < validation_fraction < 1:
+        raise ValueError(f"data.validation_fraction must lie in (0, 1), got {validation_fraction}")
+    if window < 1:
+        raise ValueError(f"data.window must be at least 1 sample, got {window}")
+    if not cache_gb > 0:
+        raise ValueError(f"data.cache_gb must be positive, got {cache_gb}")
+    if root is None or not str(root):
+        raise UserError(f"data.root is not set; {_WANTED}")
+    copies = ShardCache(Path(cache).expanduser(), int(cache_gb * 1e9))
+    suffix = image_suffix and image_suffix.lower().lstrip(".")
+    found = list_shards(os.path.expanduser(root), copies, _WANTED, image_suffix=suffix)
+    notes = list(found.notes)
+    train, held_out = found.splits.get("train", []), found.splits.get("validation", [])
+    if validation is not None:
+        place = os.path.expanduser(validation)
+        told = list_shards(place, copies, _WANTED, key="data.validation", image_suffix=suffix)
+        held_out = told.splits.get("validation") or told.all_shards()
+        train, held_out = _apart(train or found.all_shards(), held_out, notes)
+    if not train:
+        raise UserError(
+            f"every shard of data.root={root} is for validation or tests by its name ({found.all_shards()[0].name}); "
+            "give the folder of the training shards, or name these by a pattern, data.root='<folder>/*.tar'"
+        )
+    if not held_out:
+        places = [shard.place for shard in train]
+        start = os.path.commonprefix(places).rpartition("/")[0]  # noqa: RUF071 - also of addresses, up to a slash
+        # By their names below it, so that they are the same ones wherever the shards lie.
+        by_name = {shard.place.removeprefix(start): shard for shard in train}
+        sides = split_by_name(list(by_name), validation_fraction)
+        train, held_out = ([by_name[place] for place in side] for side in sides)
+        if train == held_out:
+            notes.append("note: there is one shard, which is trained on and validated with")
+    class_names = _class_names(found.classes, num_classes)
+    of_set: dict[str, Any] = {"cache": copies, "channels": channels, "num_classes": num_classes, "window": window}
+    of_set["image_suffix"] = found.image_suffix
+    training, validating = (_set_of(those)(those, **of_set) for those in (train, held_out))
+    measured = training.sample_of_images()
+    settled = settle(range, channels, len(measured), lambda number: training.stored(measured[number]).encoded)
+    training.pixel_range = validating.pixel_range = settled.pixel_range
+    return ImageData(
+        train=limited(training, train_limit),
+        validation=validating,
+        image_size=height_width(image_size),
+        channels=channels,
+        mean=tuple(mean),
+        std=tuple(std),
+        num_classes=num_classes,
+        class_names=class_names,
+        palette=distinct_colours(num_classes),
+        ignore_index=ignore_index,
+        target="class" if num_classes else "none",
+        batch_size=batch_size,
+        num_workers=num_workers,
+        prefetch=prefetch,
+        max_bad_share=max_bad_share,
+        pixel_range=settled.pixel_range,
+        notes=(*notes, *settled.notes),
+    )
+
+
+def _set_of(shards: Sequence[Shard]) -> type[ShardSet]:
+    return ShardSet if any(is_address(shard.place) for shard in shards) else ShardsHere
+
+
+def _apart(train: list[Shard], held_out: list[Shard], notes: list[str]) -> tuple[list[Shard], list[Shard]]:
+    """Training shards without those of validation; `notes` says how many were in both."""
+    names = {_place(shard) for shard in held_out}
+    rest = [shard for shard in train if _place(shard) not in names]
+    if len(rest) < len(train):
+        notes.append(f"note: {len(train) - len(rest)} shards of data.validation are in data.root too: not trained on")
+    tests = [shard for shard in rest if split_of(shard.name) == "test"]
+    return [shard for shard in rest if shard not in tests], held_out
+
+
+def _place(shard: Shard) -> str:
+    return shard.place if is_address(shard.place) else os.path.realpath(shard.place)
+
+
+def _class_names(known: tuple[str, ...] | None, num_classes: int) -> tuple[str, ...]:
+    if not num_classes:
+        return ()
+    if known is not None and len(known) != num_classes:
+        raise UserError(
+            f"the shards are of {len(known)} classes and data.num_classes is {num_classes}; "
+            f"set data.num_classes={len(known)}"
+        )
+    return known or tuple(f"class {number}" for number in range(num_classes))

@@ -1,0 +1,1 @@
+"""How runs are started: by hand, as processes of one machine, as jobs of a sweep, one after the other."""

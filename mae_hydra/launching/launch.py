@@ -1,0 +1,113 @@
+"""`python train.py`: Hydra's command line around one job, or around a sweep of jobs."""
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from mae_hydra.configuration import hydras_own, resolvers
+from mae_hydra.configuration.compose import config_dir
+from mae_hydra.configuration.mistakes import explain
+from mae_hydra.errors import UserError, unwritable
+from mae_hydra.experiment import resuming, sweeps
+from mae_hydra.launching import gpus_launcher
+from mae_hydra.launching.importing import importing
+from mae_hydra.launching.quick_help import share_copies
+from mae_hydra.names import harmless
+from mae_hydra.terminal import lasting_streams
+
+FAILED, STOPPED = 1, 130
+raised: list[Exception] = []  # what ended the job of a single run
+
+
+def launch(arguments: Sequence[str] | None = None) -> int:
+    """Run what the command line says, and give the exit code.
+
+    0: done. 1: something failed. 75: interrupted with its state saved, start the same command again. 130: stopped
+    before there was a state to save.
+    """
+    with lasting_streams():
+        return _launch(arguments)
+
+
+def _launch(arguments: Sequence[str] | None) -> int:
+    resolvers.register()
+    hydras_own.guard()
+    logging.raiseExceptions = False  # a full disk would print a traceback for every line of train.log
+    # Hydra would print and swallow errors; they come to us instead and are said in one sentence.
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    if arguments is not None:
+        sys.argv = [sys.argv[0], *arguments]
+    sweeps.start()
+    raised.clear()
+    gpus_launcher.register()
+    if {"--help", "-h", "--hydra-help"} & set(sys.argv):
+        share_copies()
+    entry = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(_job)
+    overrides: list[str] = []
+    try:
+        sys.argv[1:] = resuming.expanded(sys.argv[1:])
+        overrides = [argument for argument in sys.argv[1:] if "=" in argument and not argument.startswith("-")]
+        if {"-m", "--multirun"} & set(sys.argv):
+            _refuse_unnamed_sweeps(overrides)
+        entry()
+        if raised:
+            raise raised.pop()
+    except UserError as error:
+        return _say(str(error))
+    except KeyboardInterrupt as stop:
+        code: int = getattr(stop.__cause__, "exit_code", STOPPED)
+        if code == STOPPED:
+            print("stopped before there was a state to save", file=sys.stderr)
+        return code
+    except sweeps.SweepStopped:
+        return FAILED
+    except (HydraException, OmegaConfBaseException) as error:
+        if isinstance(error.__cause__, UserError):
+            return _say(str(error.__cause__))
+        return _say(explain(error, overrides))
+    except Exception as error:
+        sentence = unwritable(error, "name another place with paths.output_root=<folder>")
+        if sentence is not None:
+            return _say(sentence)
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        if "submitit" not in Path(frame.filename).parts:
+            raise
+        return _say(f"submitit: {str(error).strip().splitlines()[0]}; the same command goes on from what there is")
+    finally:
+        failed = sweeps.finish()
+    return FAILED if failed else 0
+
+
+def _job(config: DictConfig) -> Any:
+    with importing():  # torch comes only now: `--cfg job` answers at once
+        import mae_hydra.models  # noqa: F401  # which the check of the configuration asks for
+        from mae_hydra.launching.job import run_job
+
+    try:
+        return run_job(config)
+    except Exception as error:
+        raised.append(error)  # from here on Hydra would add its own words to it
+        return None
+
+
+def _refuse_unnamed_sweeps(overrides: Sequence[str]) -> None:
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        key = override.key_or_group or ""
+        if override.is_sweep_override() and resolvers.unnamed(key) and not key.startswith("hydra"):
+            raise UserError(f"a sweep over {key} would put all its jobs into one directory; run them one by one")
+
+
+def _say(sentence: str) -> int:
+    if os.environ.get("RANK", "0") == "0":  # several processes make the same mistake together
+        print(f"error: {harmless(sentence)}", file=sys.stderr)
+    return FAILED

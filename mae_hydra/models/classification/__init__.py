@@ -1,0 +1,1 @@
+"""Classification models, and the mixing of their images."""

@@ -1,0 +1,1 @@
+"""Segmentation models: heads on feature maps."""

@@ -1,0 +1,125 @@
+"""Option files of one's own that a run was started with: found again by what it recorded, and judged as a file's.
+
+Hydra obeys what option files say of itself before any check of ours, and OmegaConf calls the functions that they name.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
+from hydra.core.config_search_path import SearchPathElement
+from hydra.core.global_hydra import GlobalHydra
+from hydra.initialize import get_gh_backup, restore_gh_from_backup
+from omegaconf import OmegaConf
+
+from mae_hydra.configuration import hydras_own
+from mae_hydra.configuration.command_words import key_of, parsed, searching, split, texts, typed_texts, values
+from mae_hydra.configuration.compose import config_dir
+from mae_hydra.configuration.from_file import calls, of_hydra
+from mae_hydra.configuration.mistakes import explain
+from mae_hydra.configuration.option_files import texts_of_all
+from mae_hydra.errors import UserError, short
+
+Tree = dict[str, Any]
+PLACE_FLAGS = ("--config-dir", "-cd", "--config-path", "-cp")
+NAME_FLAGS = ("--config-name", "-cn")
+# Of Hydra's node: what only tells of the composition, and what holds for sweeps alone.
+TELLING = ("runtime", "overrides", "searchpath", "sweep", "sweeper", "launcher", "help", "hydra_help")
+TELLING_OF_A_JOB = ("name", "config_name", "override_dirname", "id", "num")
+
+
+def names_places(words: Sequence[str]) -> bool:
+    """Whether a person says where option files are."""
+    return any(each.partition("=")[0] in (*PLACE_FLAGS, "hydra.searchpath") for each in words)
+
+
+def own_option_files(told: Tree, run_dir: Path, *, with_places: bool, with_name: bool) -> list[str]:
+    """What makes Hydra look where the run found option files of its own, by what its environment.json has `told`.
+
+    The options of the program come first. `with_places`, `with_name`: of the primary configuration; what a person says
+    is left out. UserError where a folder is gone.
+    """
+    command = told.get("command")
+    words = [str(each) for each in command] if isinstance(command, list) else []
+    names = [str(each) for each in (told.get("config_name"), *values(words, *NAME_FLAGS)) if each]
+    name = names[0] if names and names[0] != "config" else None
+    folders = told.get("config_folders", values(words, *PLACE_FLAGS)) if with_places else []
+    places = [Path(str(told.get("folder", "")), str(each)) for each in folders] if isinstance(folders, list) else []
+    for folder in places:
+        if not folder.is_dir():
+            raise UserError(
+                f"{run_dir} was started with option files in {folder}, which is not there; say where they are now with "
+                "--config-dir"
+            )
+    primary = [each for each in places if name and (each / f"{name}.yaml").is_file()]
+    first = next(iter([*primary, *places]), None)
+    flag = "--config-path" if values(words, "--config-path", "-cp") else "--config-dir"
+    options = [*((flag, str(first)) if first else ()), *(("--config-name", name) if name and with_name else ())]
+    return [*options, *searching([f"file://{each}" for each in places if each != first])]
+
+
+def refuse_acting(words: Sequence[str], typed: Sequence[str], source: Path) -> None:
+    """UserError where option files that `words` find would have Hydra itself do something, or call a function.
+
+    `typed`: those of the words that a person says.
+    """
+    plain = composed([each for each in split(words)[1] if of_hydra(each)], with_hydra=True)
+    called: list[str] = []
+    changed: str | None
+    try:
+        theirs = composed(words, with_hydra=True)
+    except hydras_own.WouldImport as error:
+        changed = error.key
+    else:
+        changed = _differing(_acting(theirs.pop("hydra")), _acting(plain.pop("hydra")), "hydra")
+        said = typed_texts(parsed(typed)) | texts_of_all()
+        called = [text for text in texts(theirs) if calls(text) and text not in said]
+    if changed or called:
+        what = f"set {changed}" if changed else f"hold {short(called[0])}"
+        raise UserError(
+            f"the option files that {source} was started with {what}; that is not taken from a file: "
+            "name their folder yourself if they are yours (--config-dir)"
+        )
+
+
+def composed(words: Sequence[str], *, with_hydra: bool = False) -> Tree:
+    """What a command line composes, with its interpolations; `with_hydra`: Hydra's own node too."""
+    hydras_own.guard()
+    options, overrides = split(words)
+    kept = [each for each in overrides if key_of(each) != "resume"]
+    place = [*values(options, "--config-path", "-cp"), str(config_dir())][0]
+    name = [*values(options, *NAME_FLAGS), "config"][0]
+    search = create_config_search_path(str(Path(place).absolute()))
+    for folder in values(options, "--config-dir", "-cd"):  # a primary configuration is looked for here, too
+        there = SearchPathElement("command-line", f"file://{Path(folder).absolute()}")
+        search.get_path().insert(-1, there)  # Hydra wants its schema to be the last
+    backup = get_gh_backup()  # a job may be running in this process
+    GlobalHydra.instance().clear()
+    try:
+        Hydra.create_main_hydra2(task_name="train", config_search_path=search)
+        found = compose(name, overrides=kept, return_hydra_config=with_hydra)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(explain(error, words)) from error
+    finally:
+        restore_gh_from_backup(backup)
+    tree: Any = OmegaConf.to_container(found, resolve=False)
+    return tree
+
+
+def _acting(node: Tree) -> Tree:
+    """Of Hydra's own node: all by which it does something in a single run."""
+    job = {name: value for name, value in node.get("job", {}).items() if name not in TELLING_OF_A_JOB}
+    return {name: value for name, value in node.items() if name not in TELLING} | {"job": job}
+
+
+def _differing(one: Any, other: Any, key: str) -> str | None:
+    """The first key in which two trees differ."""
+    if not (isinstance(one, dict) and isinstance(other, dict)):
+        return None if one == other else key
+    found = (_differing(one.get(name), other.get(name), f"{key}.{name}") for name in [*one, *(other.keys() - one)])
+    return next((each for each in found if each is not None), None)

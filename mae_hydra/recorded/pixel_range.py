@@ -1,0 +1,40 @@
+"""`data.range` of a trained model: what was measured of its training set holds for whatever it looks at later."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from mae_hydra.data.decoding.decode import PILLOW_MODES
+from mae_hydra.data.decoding.pixel_range import AUTO, PixelRange
+from mae_hydra.errors import UserError, short
+
+
+def recorded_range(meta: Mapping[str, Any], name: object = "the checkpoint") -> PixelRange | None:
+    """Of the pictures of more than 8 bits that a checkpoint's model was trained on; None: it knows of none.
+
+    UserError where the record is no range; `name`: what the file is called there.
+    """
+    origin = meta.get("origin")
+    of_data = origin.get("data") if isinstance(origin, Mapping) else None
+    pairs = of_data.get("range") if isinstance(of_data, Mapping) else None
+    if pairs is None:
+        return None
+    good = isinstance(pairs, list) and len(pairs) in PILLOW_MODES and all(map(_is_pair, pairs))
+    if not good:
+        raise UserError(
+            f"the record of data.range in {name} is damaged ({short(repr(pairs))}); use another checkpoint of the run"
+        )
+    return PixelRange(*(tuple(float(pair[side]) for pair in pairs) for side in (0, 1)))
+
+
+def _is_pair(pair: Any) -> bool:
+    """Whether it is [low, high], as of a range."""
+    numbers = isinstance(pair, list | tuple) and all(type(each) in (int, float) for each in pair)
+    return numbers and len(pair) == 2 and -math.inf < pair[0] < pair[1] < math.inf
+
+
+def use_recorded_range(data: dict[str, Any], meta: Mapping[str, Any], name: object = "the checkpoint") -> None:
+    """In the place of another measurement; a range that the node of the data tells stays."""
+    found = recorded_range(meta, name)
+    if found is not None and data.get("range") == AUTO:
+        data["range"] = found.pairs()

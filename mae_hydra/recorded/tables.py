@@ -1,0 +1,69 @@
+"""The small files of a run directory, each a table whose values are of the kinds that a run writes.
+
+Anybody may have written them. `read_table` tells what is wrong with one, `table_or_none` goes on without it; both look
+at no more than a run may write, and at the kinds once, so that nobody who takes a value has to.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from mae_hydra.configuration.from_file import read_json, read_recorded, wrong_kind
+from mae_hydra.errors import UserError
+
+Kind = tuple[type, ...] | Callable[[Any], bool]
+
+
+def is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+
+NUMBER, OR_NUMBER, TEXT, TABLE, LIST = (int, float), (int, float, type(None)), (str, type(None)), (dict,), (list,)
+DATA: Mapping[str, Kind] = {
+    "root": TEXT, "classes": is_texts, "train": TABLE, "validation": TABLE,
+    **{f"{split}.{key}": kind for split in ("train", "validation")
+       for key, kind in {"images": (int, type(None)), "contents": TEXT, "listing": TEXT}.items()},
+}  # fmt: skip
+KINDS: Mapping[str, Mapping[str, Kind]] = {
+    "status.json": {
+        "state": (str,), "value": OR_NUMBER, "start": OR_NUMBER, "end": OR_NUMBER, "error": TEXT, "overrides": LIST,
+        "attempt": (int,),
+    },
+    "config.yaml": {
+        "checkpoint": TABLE, "name": TEXT, "task": TEXT, "model": TABLE, "data": TABLE, "optimizer": TABLE,
+        "paths": TABLE,
+    },
+    "environment.json": {
+        "packages": TABLE, "variables": TABLE, "choices": TABLE, "accelerators": LIST, "config_folders": is_texts,
+        "command": is_texts, "folder": TEXT, "config_name": TEXT,
+    },
+    "git.json": {"commit": TEXT, "branch": TEXT},
+    "data.json": DATA,
+    "parent.json": {"path": TEXT, "sha256": TEXT},
+    "fingerprint.json": {"fingerprint": TEXT, "data": TEXT},
+}  # fmt: skip
+
+
+def read_table(file: Path) -> dict[str, Any] | None:
+    """The table in a file of a run, JSON or YAML by its name; None where there is none.
+
+    UserError, which names the file, where it cannot be read or a value is of a kind that no run writes there.
+    """
+    there = os.path.lexists(file)
+    content = read_json(file) if file.suffix == ".json" else read_recorded(file) if there else None
+    if content is None and (not there or file.name == "parent.json"):  # null of a run that began from no file
+        return None
+    complaint = wrong_kind(content, KINDS.get(file.name, {}))
+    if complaint is not None:
+        raise UserError(f"{file} is not what a run writes ({complaint}); get it again, or remove it")
+    assert isinstance(content, dict)
+    return content
+
+
+def table_or_none(file: Path) -> dict[str, Any] | None:
+    """The same, None also where the file is damaged or somebody else's."""
+    try:
+        return read_table(file)
+    except UserError:
+        return None

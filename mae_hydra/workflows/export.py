@@ -1,0 +1,245 @@
+"""From a trained model to one file that runs without this program: an ONNX model, or a program of torch.export.
+
+Shape letters: B batch, C channels (or classes), N patches, D width, H W pixels, h w grid.
+"""
+
+import importlib.util
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+import mae_hydra
+from mae_hydra import atomic
+from mae_hydra.errors import UserError
+from mae_hydra.models import MAE, UPerNet, VisionTransformer, normalise
+from mae_hydra.recorded.pixel_range import recorded_range
+from mae_hydra.types import classifies
+from mae_hydra.weights import read_checkpoint
+from mae_hydra.workflows import entry
+
+FORMATS = {".onnx": "onnx", ".pt2": "torch"}  # by the ending of the file
+OUTPUTS = {  # by what a model gives a class to; the first is the default
+    "pixels": ("logits", "labels", "maps"),
+    "images": ("logits", "labels", "tokens", "maps"),
+    None: ("tokens", "maps"),
+}
+CLASSES = ("logits", "labels")
+MOST_CLASSES_OF_MAPS = 256
+MOST_BYTES = 2**31  # an ONNX file is a protocol buffer, which ends there
+CHECKED_BATCHES = 1, 3
+TOLERANCE = 1e-5  # of the largest value: other kernels add up in another order, through a whole network
+MOST_PIXELS = 1e-4  # share of pixels that may get another class: where two classes are equally likely, rounding decides
+METADATA = "metadata.json"  # inside a .pt2
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to write. `batch`: a number of images, None for any. `input`: "uint8" or "float" (already normalised)."""
+
+    form: str
+    output: str | None
+    input: str
+    batch: int | None
+
+
+class Exported(nn.Module):
+    """A model as a function of images: only what the output needs, normalisation included.
+
+    `images`: uint8 (B, C, H, W), or float32 and already normalised where `with_normalisation` is False. Of a
+    segmentation model "logits" are (B, C, H, W) and "labels" uint8 (B, H, W), of a classifier (B, C) and int64 (B,).
+    "tokens" are (B, 1 + N, D), "maps" a tuple of (B, D, h, w). What `model` needs in training alone is taken off it.
+    """
+
+    mean: Tensor | None
+    std: Tensor | None
+
+    def __init__(self, model: Any, output: str, with_normalisation: bool) -> None:
+        super().__init__()
+        encoder: Any = getattr(model, "encoder", model)
+        self.output, self.image_shape = output, (encoder.in_chans, *encoder.image_size)
+        self.classes = torch.uint8 if classifies(model) == "pixels" else torch.int64
+        for name in getattr(model, "training_only", ()):
+            setattr(model, name, None)
+        self.part: Any = model if output in CLASSES else encoder
+        for name in ("mean", "std"):  # a whole model normalises what is uint8 by itself
+            needed = with_normalisation and self.part is encoder
+            self.register_buffer(name, getattr(model, name) if needed else None)
+
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
+        if self.mean is not None and self.std is not None:
+            images = normalise(images, self.mean, self.std)
+        if self.output == "tokens":
+            return self.part.tokens(images)
+        if self.output == "maps":
+            return tuple(self.part.feature_maps(images))
+        logits = self.part(images)
+        return logits if self.output == "logits" else logits.argmax(1).to(self.classes)
+
+
+def export(path: Path, out: Path, options: Options, overrides: tuple[str, ...] = ()) -> Exported:
+    """Write the model of `path` to `out`, whole or not at all; gives what was exported, to compare with."""
+    checkpoint = read_checkpoint(path, prefer="best")
+    model = entry.model_from(checkpoint, *overrides)
+    possible = OUTPUTS[classifies(model)]
+    output = options.output or possible[0]
+    _check_fit(path, model, possible, output, options)
+    function = Exported(model, output, with_normalisation=options.input == "uint8").eval().requires_grad_(False)
+    told = describe(model, checkpoint.meta, output, options)
+    program = trace(function, options)
+    with atomic.writing(out) as temporary:
+        if options.form == "onnx":
+            _write_onnx(program, temporary, told, _names(program, output))
+        else:
+            with open(temporary, "wb") as file:
+                torch.export.save(program, file, extra_files={METADATA: json.dumps(told)})
+    return function
+
+
+def trace(function: Exported, options: Options) -> torch.export.ExportedProgram:
+    example = (example_images(function, options.batch or 2, options.input),)
+    shapes = None if options.batch else {"images": {0: torch.export.Dim("batch", min=1)}}
+    with torch.no_grad():
+        return torch.export.export(function, example, dynamic_shapes=shapes)
+
+
+def example_images(function: Exported, count: int, kind: str) -> Tensor:
+    """Random pictures (B, C, H, W) as the exported program takes them, the same on every call."""
+    generator = torch.Generator().manual_seed(0)
+    shape = (count, *function.image_shape)
+    if kind == "uint8":
+        return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+    return torch.randn(shape, generator=generator)
+
+
+def describe(model: Any, meta: Mapping[str, Any], output: str, options: Options) -> dict[str, Any]:
+    """What somebody must know who has nothing but the file."""
+    encoder: Any = getattr(model, "encoder", model)
+    height, width = encoder.image_size
+    scale = "uint8, 0..255, normalised inside" if options.input == "uint8" else "float32, normalised already"
+    shape = f"({options.batch or 'batch'}, {encoder.in_chans}, {height}, {width})"
+    told = {
+        "program": f"mae_hydra {mae_hydra.__version__}",
+        "input": f"images: {scale}; {shape}, {'RGB' if encoder.in_chans == 3 else 'channels first'}",
+        "output": output,
+        "image_size": [height, width],
+        "patch_size": encoder.patch_size,
+    }
+    pixel_range = recorded_range(meta)
+    if pixel_range is not None:
+        told["range"] = pixel_range.pairs()  # of pictures of more than 8 bits: what becomes 0 and 255
+    if hasattr(model, "mean"):
+        told |= {name: [round(float(value), 6) for value in getattr(model, name)] for name in ("mean", "std")}
+    if output in CLASSES:
+        count = model.num_classes
+        names = meta.get("class_names")
+        told["class_names"] = list(names) if names and len(names) == count else [f"class {n}" for n in range(count)]
+        if len(meta.get("palette") or ()) == count:
+            told["palette"] = [[int(value) for value in colour] for colour in meta["palette"]]
+    return told
+
+
+def compare(out: Path, function: Exported, options: Options) -> dict[str, float]:
+    """Run the file in its own runtime at several batch sizes; the largest difference from the model, by output name.
+
+    In units of the largest value of that output; of labels, the share of pixels that differ. UserError where too large.
+    """
+    run = (_onnx_runner if options.form == "onnx" else _torch_runner)(out)
+    found: dict[str, float] = {}
+    for count in (options.batch,) if options.batch else CHECKED_BATCHES:
+        images = example_images(function, count, options.input)
+        with torch.no_grad():
+            made = function(images)
+        expected = made if isinstance(made, tuple) else (made,)
+        names = _output_names(function.output, len(expected))
+        for name, ours, theirs in zip(names, expected, run(images), strict=True):
+            found[name] = max(found.get(name, 0.0), _difference(ours, theirs))
+    for name, difference in found.items():
+        most = MOST_PIXELS if name == "labels" else TOLERANCE
+        if not difference <= most:
+            raise UserError(
+                f"{out} was written, but its {name} differ from the model's by {difference:.1e} (allowed: {most:.0e}); "
+                "do not use it, and report which model it was"
+            )
+    return found
+
+
+def _difference(ours: Tensor, theirs: Tensor) -> float:
+    if not ours.is_floating_point():
+        return float((ours != theirs).double().mean())
+    return float((ours.double() - theirs.double()).abs().max() / ours.abs().max())
+
+
+def need(*packages: str) -> None:
+    """UserError with the way out where a package of the extra `export` is missing."""
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    if missing:
+        names = " and ".join(missing)
+        raise UserError(
+            f"this needs {names}; pip install 'mae-hydra[export]', or write a .pt2, which needs torch alone"
+        )
+
+
+def _check_fit(path: Path, model: Any, possible: tuple[str, ...], output: str, options: Options) -> None:
+    if output not in possible:
+        holds = {MAE: "a masked autoencoder", VisionTransformer: "an encoder alone", UPerNet: "a UPerNet"}
+        raise UserError(
+            f"{path} holds {holds.get(type(model), f'a {type(model).__name__}')}, which has no {output}; "
+            f"--output can be {' or '.join(possible)}"
+        )
+    if options.input == "uint8" and not hasattr(model, "mean"):
+        raise UserError(
+            f"{path} holds an encoder alone, without the mean and deviation it was trained with; "
+            "normalise yourself, and export with --input float"
+        )
+    if output == "labels" and classifies(model) == "pixels" and model.num_classes > MOST_CLASSES_OF_MAPS:
+        raise UserError(f"class maps are of 8 bits, and {path} has {model.num_classes} classes; use --output logits")
+    size = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
+    if options.form == "onnx" and size > MOST_BYTES:
+        raise UserError(f"an ONNX file holds at most 2 GB, this model is {size / 2**30:.1f} GB; write a .pt2 instead")
+
+
+def _write_onnx(program: torch.export.ExportedProgram, path: Path, told: Mapping[str, Any], names: list[str]) -> None:
+    need("onnx", "onnxscript")
+    # Attention is taken apart in the memory layout of the plain kernel: that of a fast one, which needs no copy
+    # afterwards, does not survive the parts.
+    with sdpa_kernel(SDPBackend.MATH):
+        made: Any = torch.onnx.export(program, input_names=["images"], output_names=names, verbose=False)
+    symbol = made.model.graph.inputs[0].shape[0]
+    if not isinstance(symbol, int):
+        made.rename_axes({str(symbol): "batch"})
+    for key, value in told.items():
+        made.model.metadata_props[key] = value if isinstance(value, str) else json.dumps(value)
+    made.save(path)
+
+
+def _names(program: torch.export.ExportedProgram, output: str) -> list[str]:
+    return _output_names(output, len(program.graph_signature.user_outputs))
+
+
+def _output_names(output: str, count: int) -> list[str]:
+    return [output] if output != "maps" else [f"map_{number}" for number in range(count)]
+
+
+def _onnx_runner(path: Path) -> Callable[[Tensor], list[Tensor]]:
+    need("onnxruntime")
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return lambda images: [torch.from_numpy(part) for part in session.run(None, {"images": images.numpy()})]
+
+
+def _torch_runner(path: Path) -> Callable[[Tensor], list[Tensor]]:
+    module = torch.export.load(path).module()
+
+    def run(images: Tensor) -> list[Tensor]:
+        with torch.no_grad():
+            found = module(images)
+        return list(found) if isinstance(found, (tuple, list)) else [found]
+
+    return run

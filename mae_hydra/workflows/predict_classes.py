@@ -1,0 +1,60 @@
+"""What a classifier says of pictures."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mae_hydra import atomic
+from mae_hydra.configuration.changes import at
+from mae_hydra.data import EvalCrop, Sample
+from mae_hydra.models import Classifier
+from mae_hydra.owned import Owned
+from mae_hydra.weights import Checkpoint
+
+COMMAND = "predict"
+MOST_LIKELY = 5
+
+
+class Classes:
+    """classes/<name>.json: the most likely classes and their probabilities, of the centre that evaluation looks at."""
+
+    notes: Sequence[str] = ()
+
+    def __init__(self, model: Classifier, checkpoint: Checkpoint, out: Path) -> None:
+        self.model, self.out, self.owned = model, out, Owned(out, COMMAND)
+        self.transform = EvalCrop(size=model.encoder.image_size, crop_ratio=_crop_ratio(checkpoint))
+        names, count = checkpoint.meta.get("class_names"), model.num_classes
+        known = isinstance(names, list) and len(names) == count
+        self.class_names = list(names) if known and names else [f"class {number}" for number in range(count)]
+
+    def files(self, name: str) -> list[Path]:
+        return [self.out / "classes" / f"{name}.json"]
+
+    def write(self, images: list[Tensor], names: list[str]) -> list[Path]:
+        if not images:
+            return []
+        cut = torch.stack([self.transform(Sample(image, None, "")).image for image in images])
+        shares = self.model(cut.to(self.model.mean.device)).float().softmax(1).cpu()
+        best = shares.topk(min(MOST_LIKELY, self.model.num_classes), dim=1)
+        written = []
+        for name, places, values in zip(names, best.indices.tolist(), best.values.tolist(), strict=True):
+            found = [
+                {"class": self.class_names[place], "id": place, "probability": round(value, 6)}
+                for place, value in zip(places, values, strict=True)
+            ]
+            [file] = self.files(name)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with atomic.writing(self.owned.claim(file)) as temporary:
+                temporary.write_text(json.dumps(found, indent=1) + "\n")
+            written.append(file)
+        return written
+
+
+def _crop_ratio(checkpoint: Checkpoint) -> float | None:
+    """That of the evaluations of the training."""
+    evaluators = at(checkpoint.meta.get("config", {}), "evaluation")
+    ratios = [at(evaluators, name).get("crop_ratio") for name in evaluators]
+    return next((float(ratio) for ratio in ratios if isinstance(ratio, (int, float))), None)

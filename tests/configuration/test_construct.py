@@ -1,0 +1,69 @@
+"""What a configuration may build, and what a checkpoint from anywhere may not."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+import mae_hydra
+from mae_hydra.configuration.construct import build
+from mae_hydra.configuration.trust import TRUST
+from mae_hydra.errors import UserError
+
+HOSTILE = [
+    {"_target_": "os.mkdir", "path": "owned"},
+    {"_target_": "torch.load", "f": "payload.pt", "weights_only": False},
+    {"_target_": "mae_hydra.models.encoders.vision_transformer.torch.hub.load", "repo_or_dir": "x", "model": "y"},
+    {"_target_": "mae_hydra.launching.launch.launch", "arguments": ["--help"]},
+    {"_target_": "mae_hydra.models.MAE", "encoder": {"_target_": "os.mkdir", "path": "owned"}},
+]
+
+
+@pytest.mark.parametrize("node", HOSTILE, ids=lambda node: node["_target_"])
+def test_a_checkpoint_builds_nothing_but_a_model(tmp_path: Path, monkeypatch, node):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"model": {"encoder.cls_token": torch.zeros(1)}, "config": {"model": node}}, "file.pt")
+    before = set(tmp_path.iterdir())
+    with pytest.raises(UserError):
+        mae_hydra.load("file.pt")
+    assert set(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("target", ["os.mkdir", "torch.load", "torch.hub.load", "subprocess.run"])
+def test_a_configuration_builds_no_function_of_a_library(target):
+    with pytest.raises(UserError, match="is not built"):
+        build(OmegaConf.create({"_target_": target}), "model")
+
+
+def test_a_class_of_a_library_is_built_and_a_package_of_ones_own_when_it_is_named(monkeypatch):
+    linear = build(OmegaConf.create({"_target_": "torch.nn.Linear", "in_features": 2, "out_features": 3}), "model")
+    assert linear.out_features == 3
+    node = OmegaConf.create({"_target_": "collections.OrderedDict"})
+    with pytest.raises(UserError, match=TRUST):
+        build(node, "model")
+    monkeypatch.setitem(os.environ, TRUST, "mylab, collections")
+    assert build(node, "model") == {}
+
+
+def test_building_a_model_leaves_the_callers_generator_alone():
+    torch.manual_seed(1)
+    expected = torch.rand(1)
+    torch.manual_seed(1)
+    mae_hydra.build("backbone.depth=1", "backbone.out_indices=[0]")
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_an_error_behind_another_keeps_the_sentence_that_was_meant_for_the_person(tmp_path):
+    (tmp_path / "classes.json").write_text("{")
+    node = OmegaConf.create(mae_hydra_data("ade20k", tmp_path))
+    with pytest.raises(UserError) as caught:
+        build(node, "data")
+    assert str(tmp_path) in str(caught.value)
+
+
+def mae_hydra_data(name: str, root: Path) -> dict:
+    from mae_hydra.configuration.compose import compose_config
+
+    return OmegaConf.to_container(compose_config([f"data={name}", f"data.root={root}"]).data, resolve=True)

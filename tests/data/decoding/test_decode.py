@@ -1,0 +1,112 @@
+import io
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pictures import pixels, smooth_picture
+from PIL import Image
+
+from mae_hydra.data import decode_image, read_image
+from mae_hydra.data.decoding import decode as decode_module
+from mae_hydra.errors import UserError
+
+
+def encoded(picture: Image.Image, kind: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+PICTURE = smooth_picture(20, 30)
+FORMATS = {
+    "jpeg": encoded(PICTURE, "JPEG", quality=95),
+    "progressive jpeg": encoded(PICTURE, "JPEG", progressive=True),
+    "grey jpeg": encoded(PICTURE.convert("L"), "JPEG"),
+    "cmyk jpeg": encoded(PICTURE.convert("CMYK"), "JPEG"),
+    "png": encoded(PICTURE, "PNG"),
+    "alpha png": encoded(PICTURE.convert("RGBA"), "PNG"),
+    "grey png": encoded(PICTURE.convert("L"), "PNG"),
+    "palette png": encoded(PICTURE.convert("P"), "PNG"),
+    "black and white png": encoded(PICTURE.convert("1"), "PNG"),
+    "webp": encoded(PICTURE, "WEBP"),
+    "tiff": encoded(PICTURE, "TIFF"),
+    "palette tiff": encoded(PICTURE.convert("P"), "TIFF"),
+    "cmyk tiff": encoded(PICTURE.convert("CMYK"), "TIFF"),
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize(("channels", "mode"), [(3, "RGB"), (1, "L")])
+def test_every_format_gives_the_pixels_that_pillow_gives(name: str, channels: int, mode: str) -> None:
+    reference = pixels(Image.open(io.BytesIO(FORMATS[name])).convert(mode))
+    image = decode_image(FORMATS[name], channels, name)
+    assert image.shape == (channels, 20, 30)
+    assert image.dtype == torch.uint8
+    # Colour is the same to the bit. The grey of a colour JPEG is its stored luminance, not clipped to RGB first.
+    assert (image.int() - reference.int()).abs().max() <= (0 if channels == 3 else 8)
+
+
+def test_without_torchvisions_decoder_the_pixels_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    native = decode_image(FORMATS["jpeg"], 3, "jpeg")
+    monkeypatch.setattr(decode_module, "_native_decoder", lambda channels: None)
+    assert torch.equal(decode_image(FORMATS["jpeg"], 3, "jpeg"), native)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_pictures_are_turned_upright(kind: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # "turn by 90 degrees clockwise"
+    finest: dict[str, Any] = {"WEBP": {"lossless": True}, "JPEG": {"quality": 100, "subsampling": 0}}.get(kind, {})
+    image = decode_image(encoded(PICTURE, kind, exif=exif.tobytes(), **finest), 3, kind)
+    turned = pixels(PICTURE.transpose(Image.Transpose.ROTATE_270))
+    assert image.shape == turned.shape
+    assert (image.int() - turned.int()).abs().max() <= 8
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.9])
+def test_a_truncated_file_is_one_sentence_that_names_it(tmp_path: Path, kind: str, share: float) -> None:
+    whole = encoded(smooth_picture(60, 80), kind)
+    path = tmp_path / "photo.img"
+    path.write_bytes(whole[: int(len(whole) * share)])
+    with pytest.raises(UserError, match=r"cannot read the image .*photo\.img: .+; replace the file or remove it"):
+        read_image(path, 3)
+
+
+@pytest.mark.slow
+def test_a_damaged_png_is_an_error_and_not_the_end_of_the_process(tmp_path: Path) -> None:
+    damaged = bytearray(encoded(smooth_picture(240, 320), "PNG"))
+    middle = len(damaged) // 2
+    damaged[middle : middle + 20] = bytes(value ^ 0x55 for value in damaged[middle : middle + 20])
+    path = tmp_path / "photo.png"
+    path.write_bytes(damaged)
+    code = f"from pathlib import Path; from mae_hydra.data import read_image; read_image(Path({str(path)!r}), 3)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1, done.returncode  # a negative one would be a signal
+    assert "UserError: cannot read the image" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"", "the file is empty"), (b"not a picture", "no image format"), (b"\xff\xd8\xff", "image")],
+)
+def test_a_file_that_is_no_picture_says_so(tmp_path: Path, content: bytes, reason: str) -> None:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=rf"photo\.jpg: .*{reason}") as caught:
+        read_image(path, 3)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"cannot read .*gone\.jpg: No such file"):
+        read_image(tmp_path / "gone.jpg", 3)
+
+
+def test_a_picture_of_too_many_pixels_is_refused_by_its_size(monkeypatch):
+    monkeypatch.setattr(decode_module, "MOST_PIXELS", 100)
+    with pytest.raises(UserError, match=r"cannot read the image big.png: it has 20x6 pixels, more than the 100"):
+        decode_image(encoded(Image.new("L", (20, 6)), "png"), 3, "big.png")

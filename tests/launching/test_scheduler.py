@@ -1,0 +1,67 @@
+"""Tasks of Slurm as the processes of a run: what srun sets, and what it does not."""
+
+import signal
+
+import pytest
+
+from mae_hydra.launching import scheduler
+from mae_hydra.launching.scheduler import join_tasks, pass_on
+
+SRUN = {
+    "SLURM_PROCID": "9",
+    "SLURM_LOCALID": "1",
+    "SLURM_STEP_NUM_TASKS": "16",
+    "SLURM_STEP_NODELIST": "gpu[007-008],cpu1",
+    "SLURM_JOB_ID": "4711",
+    "SLURM_STEP_ID": "0",
+}
+
+
+def test_tasks_of_srun_are_the_processes() -> None:
+    environment = dict(SRUN)
+    join_tasks(environment)
+    found = {name: environment[name] for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR")}
+    assert found == {"RANK": "9", "LOCAL_RANK": "1", "WORLD_SIZE": "16", "MASTER_ADDR": "gpu007"}
+    others = [SRUN | {"SLURM_PROCID": "3"}, SRUN | {"SLURM_STEP_ID": "1"}]
+    for other in others:
+        join_tasks(other)
+    assert others[0]["MASTER_PORT"] == environment["MASTER_PORT"] != others[1]["MASTER_PORT"]
+    assert 1024 < int(environment["MASTER_PORT"]) < 65536
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {},
+        {"SLURM_PROCID": "0", "SLURM_NTASKS": "16", "SLURM_JOB_NODELIST": "gpu[007-008]"},  # a batch script, a shell
+        SRUN | {"SLURM_STEP_NUM_TASKS": "1"},
+        SRUN | {"RANK": "0", "WORLD_SIZE": "1"},  # torchrun, started by srun
+    ],
+)
+def test_one_process_stays_one(environment: dict[str, str]) -> None:
+    given = dict(environment)
+    join_tasks(environment)
+    assert environment == given
+
+
+@pytest.mark.parametrize(
+    ("listed", "first"), [("a1", "a1"), ("a1,a2", "a1"), ("n-[3,5-9]", "n-3"), ("x[01-02]", "x01")]
+)
+def test_the_first_host_of_a_list(listed: str, first: str) -> None:
+    environment = SRUN | {"SLURM_STEP_NODELIST": listed}
+    join_tasks(environment)
+    assert environment["MASTER_ADDR"] == first
+
+
+def test_a_warning_is_passed_on_to_who_listened_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler, "PATIENCE", 0.0)
+    got: list[int] = []
+    former = signal.signal(signal.SIGUSR2, lambda number, frame: got.append(number))
+    try:
+        for number in (signal.SIGUSR2, signal.SIGTERM, None):
+            pass_on(number)
+        assert got == [signal.SIGUSR2]
+        signal.signal(signal.SIGUSR2, signal.SIG_DFL)
+        pass_on(signal.SIGUSR2)  # would end this process
+    finally:
+        signal.signal(signal.SIGUSR2, former)

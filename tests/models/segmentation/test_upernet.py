@@ -1,0 +1,248 @@
+import pytest
+import reference
+import torch
+import torch.nn.functional as F
+from tiny_models import encoder, full_upernet, relative_encoder, scramble, upernet
+
+from mae_hydra.errors import UserError
+from mae_hydra.models import FCNHead, FeaturePyramid, UPerHead
+from mae_hydra.models.segmentation import pixel_loss
+from mae_hydra.types import Batch
+
+SCALES = [1, 2, 3, 6]
+
+
+def quiet(model):
+    """Without the channel dropout, so that training mode is a function."""
+    for part in model.modules():
+        if isinstance(part, torch.nn.Dropout2d):
+            part.p = 0.0
+    return model
+
+
+def labels_of(shape, classes=5, seed=0):
+    labels = torch.randint(0, classes, shape, generator=torch.Generator().manual_seed(seed))
+    labels[:, : shape[1] // 4] = 255
+    return labels
+
+
+def expected_logits(model, images, training):
+    """(decode, auxiliary) logits at their own sizes, from the state dict alone."""
+    state = model.state_dict()
+    maps = reference.feature_maps(images, reference.part(state, "encoder."), 8, 3, model.encoder.grid)
+    levels = reference.pyramid(maps, reference.part(state, "pyramid."), training)
+    decode = reference.upper_head(levels, reference.part(state, "head."), SCALES, training)
+    return decode, reference.fcn_head(levels[2], reference.part(state, "auxiliary."), training)
+
+
+def test_parameters_are_those_of_the_segmentation_model_by_part():
+    model = full_upernet()
+    with torch.device("meta"):
+        auxiliary = FCNHead(in_dim=768, channels=256, num_classes=150, dropout=0.1)
+    parts = (model.encoder, model.pyramid, model.head, auxiliary)
+    counts = [sum(parameter.numel() for parameter in part.parameters()) for part in parts]
+    assert counts == [87_023_424, 7_081_728, 67_963_542, 1_808_534]
+    assert sum(counts) == 163_877_228
+    model.auxiliary = auxiliary
+    assert len(list(model.parameters())) == 235
+    assert len(model.state_dict()) == 289 - 12  # the original also stores an index per block
+    shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    assert shapes["encoder.pos_embed"] == (1, 1025, 768)
+    assert shapes["encoder.blocks.0.attn.relative_position_bias_table"] == (3972, 12)
+    assert shapes["encoder.blocks.0.attn.qkv.bias"] == (2304,)
+    assert shapes["head.bottleneck.conv.weight"] == (768, 3840, 3, 3)
+    assert shapes["head.fuse.conv.weight"] == (768, 3072, 3, 3)
+    assert model.num_depths == 14
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize(("image_size", "channels"), [(32, 3), ([40, 24], 1)])
+def test_logits_equal_an_independent_computation(training, image_size, channels):
+    model = quiet(upernet(image_size, channels)).double().train(training)
+    scramble(model)
+    images = torch.randn(2, channels, *model.encoder.image_size, dtype=torch.float64)
+    decode, auxiliary = expected_logits(model, images, training)
+    height, width = model.encoder.grid
+    assert decode.shape == (2, 5, 4 * height, 4 * width)
+    torch.testing.assert_close(model.low_resolution_logits(images), decode, rtol=1e-10, atol=1e-10)
+    full = reference.bilinear(decode, model.encoder.image_size)
+    torch.testing.assert_close(model(images), full, rtol=1e-10, atol=1e-10)
+    maps = model.encoder.feature_maps(images)
+    torch.testing.assert_close(model.auxiliary(model.pyramid(maps)[2]), auxiliary, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])
+def test_the_loss_equals_an_independent_computation_with_either_divisor(dtype):
+    model = quiet(upernet()).double().train()
+    scramble(model)
+    images, labels = torch.randn(2, 3, 32, 32, dtype=torch.float64), labels_of((2, 32, 32))
+    decode, auxiliary = (
+        reference.cross_entropy_sum(logits, labels, 255) for logits in expected_logits(model, images, training=True)
+    )
+    for normalizer, count in (("valid", 2 * 24 * 32), ("all", 2 * 32 * 32)):
+        model.normalizer = normalizer
+        loss = model.loss(Batch(images, labels.to(dtype)))
+        assert loss.count == count
+        torch.testing.assert_close(loss.total, decode + 0.4 * auxiliary, rtol=1e-10, atol=0)
+        torch.testing.assert_close(loss.extras["decode"], decode, rtol=1e-10, atol=0)
+        torch.testing.assert_close(loss.extras["auxiliary"], auxiliary, rtol=1e-10, atol=0)
+        assert not loss.extras["decode"].requires_grad
+
+
+def test_the_divisors_are_torchs_mean_and_mmsegmentations():
+    model = upernet(auxiliary=None).eval()
+    images, labels = torch.randn(2, 3, 32, 32), labels_of((2, 32, 32))
+    loss = model.loss(Batch(images, labels))
+    mean = torch.nn.functional.cross_entropy(model(images), labels, ignore_index=255)
+    torch.testing.assert_close(loss.total / loss.count, mean)
+    model.normalizer = "all"
+    loss = model.loss(Batch(images, labels))
+    torch.testing.assert_close(loss.total / loss.count, mean * 0.75)  # a quarter of the pixels is ignored
+    assert set(loss.extras) == {"decode"}
+
+
+def test_a_batch_without_any_labelled_pixel_gives_zero_and_finite_gradients():
+    model = upernet()
+    loss = model.loss(Batch(torch.randn(2, 3, 32, 32), torch.full((2, 32, 32), 255, dtype=torch.uint8)))
+    assert loss.total == 0
+    assert loss.count == 0
+    loss.total.backward()
+    assert all(not parameter.grad.any() for parameter in model.parameters())
+
+
+def test_every_parameter_has_a_gradient():
+    model = upernet()
+    model.loss(Batch(torch.randn(2, 3, 32, 32), labels_of((2, 32, 32)))).total.backward()
+    assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
+
+
+def test_the_auxiliary_head_reads_the_third_feature_map_only():
+    model = upernet().eval()
+    seen = []
+    model.auxiliary.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+    images = torch.randn(1, 3, 32, 32)
+    model.loss(Batch(images, labels_of((1, 32, 32))))
+    assert torch.equal(seen[0], model.encoder.feature_maps(images)[2])
+    seen.clear()
+    model(images)
+    assert not seen  # inference does not pay for it
+
+
+def test_the_loss_is_float32_under_autocast():
+    model = quiet(upernet())
+    batch = Batch(torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8), labels_of((2, 32, 32)))
+    exact = model.loss(batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = model.loss(batch)
+    assert loss.total.dtype == torch.float32
+    torch.testing.assert_close(loss.total, exact.total, rtol=0.02, atol=0)
+
+
+def test_a_step_is_the_same_with_convolutions_before_the_enlarging_or_after_it():
+    images = torch.randint(0, 256, (3, 3, 64, 32), dtype=torch.uint8)
+    batch = Batch(images, labels_of((3, 64, 32)))
+    results = []
+    for first in (False, True):
+        model = upernet(image_size=(64, 32)).double().train()
+        scramble(model)
+        model.head.low_resolution_first = first
+        torch.manual_seed(0)
+        loss = model.loss(batch)
+        loss.total.backward()
+        gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
+        results.append((loss.total.detach(), gradients, dict(model.named_buffers())))
+    (plain, gradients, statistics), (found, *others) = results
+    torch.testing.assert_close(found, plain, rtol=1e-10, atol=0)
+    for expected, got in zip((gradients, statistics), others, strict=True):
+        for name, tensor in expected.items():
+            torch.testing.assert_close(got[name], tensor, rtol=1e-7, atol=1e-9, msg=name)
+
+
+@pytest.mark.parametrize("memory", [1, 3 * 5 * 16 * 16 * 8, 10**9])
+def test_the_loss_of_some_images_at_a_time_is_that_of_all(monkeypatch, memory):
+    monkeypatch.setattr(pixel_loss, "ENLARGED_BYTES", memory)
+    logits = torch.randn(7, 5, 4, 4, dtype=torch.float64, requires_grad=True)
+    labels = labels_of((7, 16, 16)).long()
+    sized = F.interpolate(logits, size=(16, 16), mode="bilinear", align_corners=False)
+    expected = F.cross_entropy(sized, labels, ignore_index=255, reduction="sum")
+    (gradient,) = torch.autograd.grad(3 * expected, logits)
+    found = pixel_loss.pixel_cross_entropy(logits, labels, 255)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
+    torch.testing.assert_close(torch.autograd.grad(3 * found, logits)[0], gradient, rtol=1e-12, atol=1e-14)
+    with torch.no_grad():
+        torch.testing.assert_close(pixel_loss.pixel_cross_entropy(logits, labels, 255), expected, rtol=1e-12, atol=0)
+    torch.testing.assert_close(pixel_loss.pixel_cross_entropy(logits.detach(), labels, 255), expected.detach())
+
+
+def test_dropout_drops_whole_channels_before_the_classifier_in_training_only():
+    head = UPerHead(in_dim=8, channels=64, num_classes=3, pool_scales=SCALES, dropout=0.5)
+    seen = []
+    head.classify.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+    levels = [torch.randn(2, 8, size, size) for size in (16, 8, 4, 2)]
+    head.train()(levels)
+    head.eval()(levels)
+    dead = [(features.flatten(2) == 0).all(2).float().mean().item() for features in seen]
+    assert 0.25 < dead[0] < 0.75
+    assert dead[1] < dead[0] / 4
+
+
+def test_batch_norms_become_synchronised_ones_without_new_names():
+    model = upernet()
+    before = {name: value.shape for name, value in model.state_dict().items()}
+    converted = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    kinds = [type(part) for part in converted.modules() if "BatchNorm" in type(part).__name__]
+    assert len(kinds) == 14
+    assert set(kinds) == {torch.nn.SyncBatchNorm}
+    assert {name: value.shape for name, value in converted.state_dict().items()} == before
+
+
+def test_heads_and_pyramid_are_of_the_last_depth():
+    model = upernet()
+    depths = {name: model.depth_of(name) for name, _ in model.named_parameters()}
+    assert {depth for name, depth in depths.items() if not name.startswith("encoder.")} == {5}
+    assert depths["encoder.patch_embed.proj.weight"] == 0
+    assert depths["encoder.blocks.2.attn.relative_position_bias_table"] == 3
+    assert set(depths.values()) == {0, 1, 2, 3, 4, 5}
+
+
+def test_a_single_image_cannot_be_trained_on_but_can_be_judged():
+    model, batch = upernet(), Batch(torch.randn(1, 3, 32, 32), labels_of((1, 32, 32)))
+    with pytest.raises(UserError, match="at least 2 images at a time"):
+        model.loss(batch)
+    assert model.eval().loss(batch).total > 0
+
+
+def test_labels_are_asked_for():
+    with pytest.raises(ValueError, match=r"needs labels \(B, H, W\)"):
+        upernet().loss(Batch(torch.zeros(2, 3, 32, 32)))
+
+
+def test_parts_that_do_not_fit_are_refused_by_name():
+    cases = [
+        ({"encoder": relative_encoder(out_indices=[0, 1, 2])}, r"4 out_indices that end with block 3, got \[0, 1, 2\]"),
+        ({"encoder": relative_encoder(depth=5)}, "end with block 4"),
+        ({"encoder": encoder()}, "final_norm=false"),
+        ({"encoder": relative_encoder(image_size=[8, 32])}, "at least 2x2 patches, got 1x4"),
+        ({"pyramid": FeaturePyramid(dim=16)}, "the pyramid's dim must be 24 to fit the encoder, got 16"),
+        (
+            {"head": UPerHead(in_dim=16, channels=8, num_classes=5, pool_scales=[1], dropout=0.0)},
+            "the head's in_dim must be 24",
+        ),
+        (
+            {"auxiliary": FCNHead(in_dim=16, channels=8, num_classes=5, dropout=0.0)},
+            "the auxiliary head's in_dim must be 24",
+        ),
+        (
+            {"auxiliary": FCNHead(in_dim=24, channels=8, num_classes=6, dropout=0.0)},
+            "equal num_classes, got 5 and 6",
+        ),
+        ({"normalizer": "mean"}, "normalizer must be 'valid' or 'all', got 'mean'"),
+        ({"auxiliary_weight": -0.1}, "auxiliary_weight must not be negative, got -0.1"),
+    ]
+    for changes, message in cases:
+        with pytest.raises(ValueError, match=message):
+            upernet(**changes)
+    with pytest.raises(ValueError, match="num_classes must be at least 2, got 1"):
+        UPerHead(in_dim=24, channels=8, num_classes=1, pool_scales=[1], dropout=0.0)
+    with pytest.raises(ValueError, match="pool_scales must be positive sizes"):
+        UPerHead(in_dim=24, channels=8, num_classes=2, pool_scales=[], dropout=0.0)

@@ -1,0 +1,80 @@
+"""Whose numbers lie in the folder of an evaluation, and whether they are still those of the data."""
+
+import hashlib
+import json
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from mae_hydra.errors import UserError
+from mae_hydra.experiment.provenance import sha256_of
+from mae_hydra.workflows.evaluation_folder import Work, look_back
+from mae_hydra.workflows.evaluation_plan import Plan
+
+DATA: Any = SimpleNamespace(class_names=("sky", "tree"))
+
+
+def plan(fingerprint: str = "a") -> Plan:
+    nothing: Any = None
+    return Plan(nothing, nothing, "", fingerprint, "")
+
+
+def seen(*stamps: str) -> dict[str, Work]:
+    return {"validation": Work(None, list(stamps))}
+
+
+def complete(folder: Path) -> None:
+    (folder / "results.json").write_text(json.dumps({"top1": 50.0}))
+
+
+def test_results_hold_for_the_files_they_were_found_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "found"
+    assert look_back(folder, plan(), seen("x 1", "y 1"), DATA) is None
+    assert look_back(folder, plan(), seen("x 1", "y 1"), DATA) is None  # begun, and not complete
+    complete(folder)
+    assert look_back(folder, plan(), seen("x 1", "y 1"), DATA) == {
+        "top1": 50.0,
+        "folder": str(folder),
+        "already_complete": True,
+    }
+    assert capsys.readouterr().out == ""
+    for changed in (seen("x 1", "y 2"), seen("x 1"), seen("x 1", "y 1", "z 1")):
+        complete(folder)
+        assert look_back(folder, plan(), changed, DATA) is None
+        assert not (folder / "results.json").exists()
+        assert "the data have changed" in capsys.readouterr().out
+    renamed: Any = SimpleNamespace(class_names=("sky", "bush"))
+    complete(folder)
+    assert look_back(folder, plan(), seen("x 1", "y 1", "z 1"), renamed) is None
+
+
+def test_a_folder_of_something_else_stays_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").write_text("dear")
+    with pytest.raises(UserError, match="is not empty and holds no evaluation"):
+        look_back(tmp_path, plan(), seen("x 1"), DATA)
+    (tmp_path / "fingerprint.json").write_bytes(b"\xff[")  # damaged
+    with pytest.raises(UserError, match="is not empty and holds no evaluation"):
+        look_back(tmp_path, plan(), seen("x 1"), DATA)
+    look_back(tmp_path / "mine", plan("a"), seen("x 1"), DATA)
+    complete(tmp_path / "mine")
+    with pytest.raises(UserError, match="of other weights or other settings"):
+        look_back(tmp_path / "mine", plan("b"), seen("x 1"), DATA)
+    assert (tmp_path / "mine" / "results.json").exists()
+
+
+def test_damaged_results_are_no_results(tmp_path: Path) -> None:
+    look_back(tmp_path / "mine", plan(), seen("x 1"), DATA)
+    for content in (b"[]", b"\xff", b'{"top1": 5'):
+        (tmp_path / "mine" / "results.json").write_bytes(content)
+        assert look_back(tmp_path / "mine", plan(), seen("x 1"), DATA) is None
+
+
+def test_the_digest_of_a_folder_is_what_sha256sum_says_of_it(tmp_path: Path) -> None:
+    for name, content in (("model.safetensors", b"weights"), ("config.json", b"{}"), (".cache", b"hidden")):
+        (tmp_path / name).write_bytes(content)
+    said = subprocess.run("sha256sum * | sha256sum", shell=True, cwd=tmp_path, capture_output=True, text=True)
+    assert sha256_of(tmp_path) == said.stdout.split()[0]
+    assert sha256_of(tmp_path / "config.json") == hashlib.sha256(b"{}").hexdigest()
