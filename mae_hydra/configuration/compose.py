@@ -1,7 +1,6 @@
 """From overrides to a composed configuration, without Hydra's command line."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -10,14 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from mae_hydra.configuration import hydras_own, resolvers
 from mae_hydra.configuration.mistakes import explain
+from mae_hydra.configuration.tree import config_dir
 from mae_hydra.errors import UserError
-
-
-def config_dir() -> Path:
-    """Where the configuration tree lies: `conf/` of a source tree, `mae_hydra/conf` of an installation."""
-    package = Path(__file__).resolve().parents[1]
-    installed = package / "conf"
-    return installed if installed.is_dir() else package.parent / "conf"
 
 
 def compose_config(overrides: Sequence[str], output_dir: str = ".") -> DictConfig:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from mae_hydra.configuration.suggest import closest, known_keys, meant_by
+from mae_hydra.configuration.tree import config_dir
 
 
 def explain(error: BaseException, overrides: Sequence[str], known: Mapping[str, str | None] | None = None) -> str:
@@ -67,8 +68,6 @@ def _known_keys(wrong: str, overrides: Sequence[str]) -> dict[str, str | None]:
     """All keys of the composition without the override that was refused; empty where even that does not compose."""
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
-
-    from mae_hydra.configuration.compose import config_dir
 
     kept = [o for o in overrides if o.lstrip("+~").split("=")[0] != wrong and not o.startswith(("hydra.", "-"))]
     GlobalHydra.instance().clear()

@@ -7,7 +7,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 
 from mae_hydra.configuration.command_words import searching
-from mae_hydra.configuration.compose import config_dir
+from mae_hydra.configuration.tree import config_dir
 
 OURS = ("hydra", "schema")  # providers of sources that are always there
 TYPED = "hydra.searchpath in command-line"

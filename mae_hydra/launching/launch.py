@@ -15,8 +15,8 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from mae_hydra.configuration import hydras_own, resolvers
-from mae_hydra.configuration.compose import config_dir
 from mae_hydra.configuration.mistakes import explain
+from mae_hydra.configuration.tree import config_dir
 from mae_hydra.errors import UserError, unwritable
 from mae_hydra.experiment import resuming, sweeps
 from mae_hydra.launching import gpus_launcher

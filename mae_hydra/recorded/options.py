@@ -17,10 +17,10 @@ from omegaconf import OmegaConf
 
 from mae_hydra.configuration import hydras_own
 from mae_hydra.configuration.command_words import key_of, parsed, searching, split, texts, typed_texts, values
-from mae_hydra.configuration.compose import config_dir
 from mae_hydra.configuration.from_file import calls, of_hydra
 from mae_hydra.configuration.mistakes import explain
 from mae_hydra.configuration.option_files import texts_of_all
+from mae_hydra.configuration.tree import config_dir
 from mae_hydra.errors import UserError, short
 
 Tree = dict[str, Any]

@@ -8,8 +8,8 @@ from mae_hydra.benchmark.estimate import example_batch
 from mae_hydra.benchmark.report import composed, training_step
 from mae_hydra.commands import main
 from mae_hydra.commands.benchmark import DEFAULTS, TAKES, WHAT
-from mae_hydra.configuration.compose import config_dir
 from mae_hydra.configuration.construct import build
+from mae_hydra.configuration.tree import config_dir
 
 SMALL = ["engine=cpu", "data.image_size=32", "backbone.embed_dim=24", "backbone.num_heads=2", "data.batch_size=2"]
 TINY = sorted(file.stem for file in (config_dir() / "model").glob("*_vitt.yaml"))

@@ -13,8 +13,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from mae_hydra.configuration.check import GROUPS
-from mae_hydra.configuration.compose import compose_config, config_dir
+from mae_hydra.configuration.compose import compose_config
 from mae_hydra.configuration.key_meaning import flatten
+from mae_hydra.configuration.tree import config_dir
 
 GOLDEN = Path(__file__).with_name("values.txt")
 OTHER_GROUPS = [group for group in GROUPS if group not in ("model", "paths")]

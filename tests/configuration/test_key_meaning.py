@@ -6,8 +6,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from mae_hydra.configuration.check import GROUPS, ROOT_KEYS
-from mae_hydra.configuration.compose import compose_config, config_dir
+from mae_hydra.configuration.compose import compose_config
 from mae_hydra.configuration.key_meaning import TABLE, Decides, differences, flatten, meaning_of
+from mae_hydra.configuration.tree import config_dir
 
 CHOICES = {"debug", "experiment", "sweep", "local", "hydra"}  # words of a command line that are no keys
 

@@ -9,7 +9,8 @@ from timm.models.vision_transformer import VisionTransformer as TimmViT
 from tiny_models import scramble
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
-from mae_hydra.configuration.compose import compose_config, config_dir
+from mae_hydra.configuration.compose import compose_config
+from mae_hydra.configuration.tree import config_dir
 from mae_hydra.models import MAE, MAEDecoder, VisionTransformer
 from mae_hydra.types import Batch
 from mae_hydra.weights import to_layout

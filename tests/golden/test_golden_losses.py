@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mae_hydra.configuration.compose import config_dir
+from mae_hydra.configuration.tree import config_dir
 from mae_hydra.launching.launch import launch
 
 GOLDEN = Path(__file__).with_name("losses.json")

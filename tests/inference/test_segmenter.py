@@ -4,7 +4,7 @@ from omegaconf import OmegaConf
 from torch import nn
 from window_segmenter import WindowSegmenter, picture
 
-from mae_hydra.configuration.compose import config_dir
+from mae_hydra.configuration.tree import config_dir
 from mae_hydra.inference import MultiscaleFlip, Slide, Whole
 from mae_hydra.inference.segmentation_model import SHORTCUTS
 from mae_hydra.inference.segmenter import label_map

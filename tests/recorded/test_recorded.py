@@ -12,8 +12,9 @@ import yaml
 from omegaconf import OmegaConf
 
 from mae_hydra.configuration import compose, option_files
-from mae_hydra.configuration.compose import compose_config, config_dir
+from mae_hydra.configuration.compose import compose_config
 from mae_hydra.configuration.construct import build, evaluator_nodes
+from mae_hydra.configuration.tree import config_dir
 from mae_hydra.data import EvalCrop
 from mae_hydra.errors import UserError
 from mae_hydra.recorded.configuration import composed, model_configuration, recorded

@@ -7,7 +7,7 @@ model itself is not touched, and nothing of this is in its state dict.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,9 +18,6 @@ from mae_hydra.models.segmentation.convolution import ConvNormReLU
 from mae_hydra.models.segmentation.pyramid import FeaturePyramid
 from mae_hydra.models.segmentation.resized_convolution import Resizing, add_resized_convolution, resizing, tap_weights
 from mae_hydra.models.segmentation.upernet_head import resize
-
-if TYPE_CHECKING:
-    from mae_hydra.models.segmentation.upernet import UPerNet
 
 ALIGNED = 16  # CUDA's memory-efficient attention copies a bias whose rows do not begin at multiples of this
 
@@ -40,14 +37,14 @@ class Shortcuts:
 
 
 class FastUPerNet:
-    """Called as the model is, in eval mode and without gradients; while the model is in training mode, it is the model.
+    """Called as a `UPerNet` is, in eval mode and without gradients; while that is in training mode, it is the model.
 
     What was worked out is kept with the model until `model.train()`, shared by all objects like this one, and made anew
     whenever a weight has changed, moved or got another dtype since. (Writing through `parameter.data` escapes that
     check: torch does not count such writes.)
     """
 
-    def __init__(self, model: "UPerNet", shortcuts: Shortcuts = Shortcuts()) -> None:
+    def __init__(self, model: Any, shortcuts: Shortcuts = Shortcuts()) -> None:
         self.model, self.shortcuts = model, shortcuts
         self.encoder, self.prepare = model.encoder, model.prepare
 
@@ -80,7 +77,7 @@ class FastUPerNet:
 class Derived:
     """What follows from the weights of a model; it holds no reference to the model, but to parts of its head."""
 
-    def __init__(self, model: "UPerNet", shortcuts: Shortcuts, dtype: torch.dtype, state: tuple) -> None:
+    def __init__(self, model: Any, shortcuts: Shortcuts, dtype: torch.dtype, state: tuple) -> None:
         self.state = state
         self.biases = _biases(model, dtype) if shortcuts.cached_bias else None
         fold, head, pyramid = shortcuts.fold, model.head, model.pyramid
@@ -221,7 +218,7 @@ def _squares(maps: Float[Tensor, "b h w _"]) -> Float[Tensor, "b _ _ d"]:
     return maps.unflatten(3, (2, 2, -1)).transpose(2, 3).flatten(3, 4).flatten(1, 2)
 
 
-def _biases(model: "UPerNet", dtype: torch.dtype) -> list[Tensor] | None:
+def _biases(model: Any, dtype: torch.dtype) -> list[Tensor] | None:
     biases = model.encoder.position_biases()
     if biases is None:
         return None
@@ -232,13 +229,13 @@ def _biases(model: "UPerNet", dtype: torch.dtype) -> list[Tensor] | None:
     return [F.pad(bias.to(dtype), (0, aligned - tokens))[..., :tokens] for bias in biases]
 
 
-def _compute_dtype(model: "UPerNet") -> torch.dtype:
+def _compute_dtype(model: Any) -> torch.dtype:
     weight = model.head.classify.weight
     kind = weight.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
 
 
-def _state(model: "UPerNet", dtype: torch.dtype) -> tuple:
+def _state(model: Any, dtype: torch.dtype) -> tuple:
     """Changes with every counted write to a tensor of the model, and with every move."""
     tensors = [*model.parameters(), *model.buffers()]
     return (dtype, *((t.data_ptr(), 0 if t.is_inference() else t._version, t.dtype) for t in tensors))

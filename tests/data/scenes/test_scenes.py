@@ -129,7 +129,7 @@ def test_writing_to_a_sample_changes_no_later_one():
 
 
 def test_a_full_cache_changes_nothing(monkeypatch):
-    module = sys.modules["mae_hydra.data.scenes"]  # the package's attribute of that name is the factory
+    module = sys.modules["mae_hydra.data.scenes.dataset"]
     monkeypatch.setattr(module, "CACHE_BYTES", 4 * 64 * 64)  # room for one
     tight, roomy = build().train, Scenes(seed=0, split="train", length=20, image_size=(64, 64))
     for index in (0, 1, 1, 0):
