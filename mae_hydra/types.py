@@ -4,7 +4,7 @@ Shape letters, used everywhere: B batch, N tokens, K kept tokens, D width, H W p
 C classes (or channels, where an image is meant).
 """
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -74,8 +74,63 @@ class Evaluation(NamedTuple):
     tables: Mapping[str, list[dict[str, Any]]] = {}
 
 
-class Trainable(Protocol):
-    """What the engine and the optimizer ask of a model, besides being an `nn.Module`."""
+@runtime_checkable
+class Encoder(Protocol):
+    """What every head, layer decay and freezing stand on: a backbone of anybody's.
+
+    `widths`, `strides`: channels of each feature map, and pixels of the image between two of its cells. `num_depths`:
+    how many depths `depth_of` tells apart, from 0, the embedding, to `num_depths - 1`.
+
+    More is an offer, used where it is there: `image_size` (H, W), of an encoder that takes one size only;
+    `in_chans`; `final_map(images)`, one map (B, D, h, w) after the last norm, for heads of one map;
+    `tokens(images, keep)`, which a masked autoencoder needs; `position_biases()`, which evaluation works out once.
+    """
+
+    widths: Sequence[int]
+    strides: Sequence[int]
+    num_depths: int
+
+    def feature_maps(self, images: Tensor) -> list[Tensor]:
+        """Normalised images (B, C, H, W) -> maps (B, width, H / stride, W / stride), fine to coarse."""
+        ...
+
+    def depth_of(self, name: str) -> int:
+        """Depth of one of its parameters, `name` relative to the encoder, for layer-wise decay and freezing."""
+        ...
+
+
+@runtime_checkable
+class Head(Protocol):
+    """Feature maps -> logits (B, C, h, w) at whatever size; the model enlarges them.
+
+    It gets the list of all maps, or, with an attribute `num_maps` of 1, one map. `in_dim`, where it has it, is
+    compared with the encoder's widths.
+    """
+
+    num_classes: int
+
+    def __call__(self, maps: Any) -> Tensor: ...
+
+
+@runtime_checkable
+class PixelLoss(Protocol):
+    """Logits (B, C, h, w) and labels int64 (B, H, W) -> a sum and a count.
+
+    The logits are those of the head: the loss enlarges them to the labels' size, where a loss that knows how can do so
+    a few images at a time. What follows from one image must not depend on the others in the batch, so that a batch may
+    be cut. `ignore_index`: the label that counts for nothing.
+    """
+
+    ignore_index: int
+
+    def __call__(self, logits: Tensor, labels: Tensor) -> Loss: ...
+
+
+class Model(Protocol):
+    """What the engine and the optimizer ask of a model, besides being an `nn.Module`.
+
+    `answers`, where it has it, says what `model(images)` is for whoever evaluates, predicts or exports, see `Answer`.
+    """
 
     num_depths: int
 
@@ -86,12 +141,33 @@ class Trainable(Protocol):
         ...
 
 
-def classifies(model: Any) -> Literal["pixels", "images"] | None:
-    """What a model says that it gives a class to (its attribute of this name), and learns it from; None: nothing.
+Answer = Literal["pixels", "images", "reconstruction"]
+"""What a model declares in its attribute `answers`.
 
-    Beside it `training_only` names the parts that only `loss` uses.
-    """
-    return getattr(model, "classifies", None)
+- "pixels": class logits (B, C, H, W), "images": class logits (B, C); with `num_classes` and `prepare(images)` (uint8
+  (B, C, H, W) -> normalised).
+- "reconstruction": a masked autoencoder's answer, `mae_hydra.models.MAEOutput`.
+
+`image_size`, of the model or of its `encoder`: the one size that it takes; without it, any. `training_only`: names of
+the parts that only `loss` uses.
+"""
+
+
+def answers(model: Any) -> Answer | None:
+    """What a model says that its output is; None: it says nothing, as a bare encoder does."""
+    return getattr(model, "answers", None)
+
+
+def image_size_of(model: Any) -> tuple[int, int] | None:
+    """(H, W) where a model takes images of one size only."""
+    size = getattr(model, "image_size", None) or getattr(getattr(model, "encoder", None), "image_size", None)
+    return None if size is None else (int(size[0]), int(size[1]))
+
+
+def channels_of(model: Any) -> int:
+    """How many channels the images of a model have."""
+    encoder = getattr(model, "encoder", model)
+    return int(getattr(encoder, "in_chans", None) or len(model.mean.flatten()))
 
 
 @runtime_checkable
@@ -109,7 +185,11 @@ class TwoPart(Protocol):
 
 
 class Evaluator(Protocol):
-    """Owns its data, its metric, its pictures and its clock; the loop only asks `due`."""
+    """Owns its data, its metric, its pictures and its clock; the loop only asks `due`.
+
+    Offers: `judges`, the `Answer` of the models that it is for; `counts_confusions`, that its scores follow from the
+    confusions of single images (`count(prediction, sample)`), so that an evaluation can go on where it was stopped.
+    """
 
     def check(self, model: nn.Module) -> None:
         """Raise a UserError where `run` could not evaluate this model; before training, and cheap."""

@@ -11,7 +11,9 @@ from mae_hydra.batch_norm import loss_of_a_step
 from mae_hydra.engine.settings import AUTOCAST
 from mae_hydra.engine.sharding import blocks_of
 from mae_hydra.flops import faked
-from mae_hydra.types import Batch, Loss, classifies
+from mae_hydra.types import Batch, Loss, answers, channels_of, image_size_of
+
+DEFAULT_SIZE = (224, 224)  # of the images of a model that takes any
 
 
 class Activations(NamedTuple):
@@ -140,13 +142,13 @@ def _autocast(enabled: bool) -> AbstractContextManager[Any]:
 def example_batch(model: Any, images: int, size: tuple[int, int] | None = None, *, noise: bool = False) -> Batch:
     """As many empty images as `images` says, with labels of the kind that the model learns from.
 
-    `size`: (H, W) in pixels, by default those that the encoder is made for. `noise`: bytes and classes are drawn, from
-    a fixed seed.
+    `size`: (H, W) in pixels, by default what the model is made for, 224x224 where it takes any. `noise`: bytes and
+    classes are drawn, from a fixed seed.
     """
-    size = size or model.encoder.image_size
-    pictures = torch.zeros(images, model.encoder.in_chans, *size, dtype=torch.uint8)
+    size = size or image_size_of(model) or DEFAULT_SIZE
+    pictures = torch.zeros(images, channels_of(model), *size, dtype=torch.uint8)
     labels = None
-    if (kind := classifies(model)) is not None:
+    if (kind := answers(model)) in ("pixels", "images"):
         shape, dtype = ((images, *size), torch.uint8) if kind == "pixels" else ((images,), torch.int64)
         labels = torch.zeros(shape, dtype=dtype)
     if noise:

@@ -20,7 +20,7 @@ from torch.nn.functional import interpolate
 
 from mae_hydra.engine import Settings
 from mae_hydra.inference.resize import resize_image, resized_size, size_of
-from mae_hydra.models import UPerNet
+from mae_hydra.models import Segmenter
 from mae_hydra.types import Batch
 from mae_hydra.weights.layouts.mmseg import UPERNET
 
@@ -51,7 +51,7 @@ def _operator(name: str) -> type:
     return type(name, (nn.Module,), {})
 
 
-def segmentor(model: UPerNet) -> Any:
+def segmentor(model: Segmenter) -> Any:
     """mmsegmentation's EncoderDecoder of the form and with the weights of `model`, on the CPU.
 
     None where it cannot be imported, or has no such form: it takes squares and relative positions, and convolves after
@@ -99,7 +99,7 @@ def segmentor(model: UPerNet) -> Any:
     return peer
 
 
-def mmsegmentation_step(model: UPerNet, settings: Settings, batch: Batch, lr: float) -> Callable[[], None] | None:
+def mmsegmentation_step(model: Segmenter, settings: Settings, batch: Batch, lr: float) -> Callable[[], None] | None:
     """A training step as its runner makes it, loading left out; None where there is no such peer."""
     peer = segmentor(model)
     if peer is None:
@@ -132,7 +132,7 @@ def samples_of(labels: Tensor | None) -> list[Any]:
     return samples
 
 
-def mmsegmentation_classes(peer: Any, model: UPerNet, image: Tensor, short: int) -> Tensor:
+def mmsegmentation_classes(peer: Any, model: Segmenter, image: Tensor, short: int) -> Tensor:
     """The class map uint8 (H, W) of an image uint8 (C, H, W) by its own sliding windows; normalised as `model` does."""
     image = image.to(next(peer.parameters()).device)
     resized = model.prepare(resize_image(image, resized_size(size_of(image), short, 4.0))[None])

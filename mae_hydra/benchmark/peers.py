@@ -10,9 +10,9 @@ from torch import Tensor
 
 from mae_hydra.benchmark.plain_mae import PlainMAE
 from mae_hydra.engine import Settings
-from mae_hydra.models import MAE, UPerNet
+from mae_hydra.models import MAE, Segmenter
 from mae_hydra.models.encoders.attention import RelativeAttention
-from mae_hydra.models.segmentation.upernet import AUXILIARY_LEVEL
+from mae_hydra.models.segmentation.segmenter import AUXILIARY_LEVEL
 from mae_hydra.models.segmentation.upernet_head import resize
 from mae_hydra.types import Batch
 from mae_hydra.weights import to_layout
@@ -37,9 +37,9 @@ def plain_mae_step(model: MAE, settings: Settings, batch: Batch, lr: float) -> C
     return step
 
 
-def plain_upernet_step(model: UPerNet, settings: Settings, batch: Batch, lr: float) -> Callable[[], None]:
+def plain_upernet_step(model: Segmenter, settings: Settings, batch: Batch, lr: float) -> Callable[[], None]:
     """A training step of `model` without shortcuts: attention written out, maps and logits enlarged first."""
-    peer = deepcopy(model)
+    peer: Any = deepcopy(model)
     peer.head.low_resolution_first = False
     for module in peer.modules():
         if isinstance(module, RelativeAttention):

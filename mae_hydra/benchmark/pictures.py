@@ -11,6 +11,7 @@ from rich.table import Table
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from mae_hydra.benchmark.estimate import DEFAULT_SIZE
 from mae_hydra.benchmark.machine import describe_machine, in_words
 from mae_hydra.benchmark.measured import Floor, Measured, gigabytes, timing_numbers, timing_table
 from mae_hydra.benchmark.memory import PeakMemory
@@ -24,9 +25,10 @@ from mae_hydra.engine import Settings
 from mae_hydra.engine.settings import AUTOCAST
 from mae_hydra.errors import UserError
 from mae_hydra.inference import MultiscaleFlip, Slide
-from mae_hydra.models import UPerNet
+from mae_hydra.models import Segmenter
 from mae_hydra.recorded.configuration import recorded
 from mae_hydra.seeds import seed_device
+from mae_hydra.types import channels_of, image_size_of
 from mae_hydra.weights import Checkpoint, read_checkpoint
 from mae_hydra.workflows import entry
 from mae_hydra.workflows.evaluate import evaluate
@@ -48,7 +50,7 @@ def inference(
     config, checkpoint, settings = _configured(path, words if chosen else [*words, "inference=slide"])
     model = _segmenter(config, checkpoint, settings)
     method = build(config.inference, "inference")
-    image = noise_batch(size, model.encoder.in_chans, 1, 0).images[0]
+    image = noise_batch(size, channels_of(model), 1, 0).images[0]
     method.check(model, size)
     loops = {} if alone else _loops(method, model, image, settings)
     with torch.no_grad(), settings.autocast():
@@ -72,9 +74,9 @@ def inference(
     return Measured(table, numbers | timing_numbers(config.name, found, floor))
 
 
-def _loops(method: Any, model: UPerNet, image: torch.Tensor, settings: Settings) -> dict[str, Callable[[], Any]]:
+def _loops(method: Any, model: Segmenter, image: torch.Tensor, settings: Settings) -> dict[str, Callable[[], Any]]:
     """The same classes as others work them out, one window after the other."""
-    crop = model.encoder.image_size[0]
+    crop = (image_size_of(model) or DEFAULT_SIZE)[0]
     windows = {"crop": crop, "stride": int(crop * 0.6667), "short": crop}
     if isinstance(method, MultiscaleFlip):
         return {PLAIN: partial(plain_multiscale, model, image, **windows, ratios=method.ratios, flip=method.flip)}
@@ -125,7 +127,7 @@ def results_row(path: Path, words: Sequence[str], images: int) -> Measured:
     table = Table(title=f"{config.name}: the results row", title_justify="left", caption_justify="left")
     for name in ("method", "crop", "memory, GB", "fps", "mIoU", "mIoU(ms+flip)"):
         table.add_column(name, justify="left" if name == "method" else "right")
-    crop = "x".join(map(str, model.encoder.image_size))
+    crop = "x".join(map(str, image_size_of(model) or DEFAULT_SIZE))
     memory = gigabytes(peak).removesuffix(" GB")
     table.add_row(config.name, crop, memory, f"{fps:.2f}", *(f"{value:.2f}" for value in scores.values()))
     machine = describe_machine()
@@ -166,9 +168,9 @@ def _configured(path: Path | None, words: Sequence[str]) -> tuple[DictConfig, Ch
     return config, checkpoint, settings
 
 
-def _segmenter(config: DictConfig, checkpoint: Checkpoint | None, settings: Settings) -> UPerNet:
+def _segmenter(config: DictConfig, checkpoint: Checkpoint | None, settings: Settings) -> Any:
     """The model on its device: of a checkpoint, or freshly initialised."""
     seed_device(config.seed, "init")
     model = build(config.model, "model").eval() if checkpoint is None else entry.model_from(checkpoint)
-    assert isinstance(model, UPerNet)
-    return model.to(settings.torch_device)
+    segmenter: Any = model.to(settings.torch_device)
+    return segmenter

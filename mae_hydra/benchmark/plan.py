@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mae_hydra.batch_norm import learned_statistics
 from mae_hydra.benchmark.estimate import (
+    DEFAULT_SIZE,
     Activations,
     InTwoPasses,
     activations,
@@ -27,6 +28,7 @@ from mae_hydra.errors import UserError
 from mae_hydra.experiment.batch_statistics import doubtful_statistics
 from mae_hydra.flops import training_flops
 from mae_hydra.recorded.configuration import composed
+from mae_hydra.types import channels_of, image_size_of
 
 # (training, validation) images of data sets that need not be here to plan for them.
 KNOWN = {"mae_hydra.data.imagenet": (1_281_167, 50_000), "mae_hydra.data.ade20k": (20_210, 2_000)}
@@ -87,8 +89,8 @@ def plan(words: Sequence[str], *, devices: int | None, images: int | None) -> Pl
     with torch.device("meta"):
         model = build(config.model, "model")
     optimizer = complete("optimizer", build(config.optimizer, "optimizer"), model)
-    height, width = model.encoder.image_size
-    parts = [part._asdict() for part in count_parts(model.eval(), _meta_image(model.encoder.in_chans, height, width))]
+    height, width = image_size_of(model) or DEFAULT_SIZE
+    parts = [part._asdict() for part in count_parts(model.eval(), _meta_image(channels_of(model), height, width))]
     cut = complete("engine", cut_batch, config.engine.global_batch, config.data.batch_size, devices)
     whole = counts[0] // config.engine.global_batch * config.engine.global_batch
     steps_per_epoch = (whole or counts[0]) / config.engine.global_batch

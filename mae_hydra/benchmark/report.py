@@ -9,7 +9,7 @@ from rich.table import Table
 
 from mae_hydra.accelerators import peak_tflops
 from mae_hydra.benchmark.counting import counting
-from mae_hydra.benchmark.estimate import example_batch
+from mae_hydra.benchmark.estimate import DEFAULT_SIZE, example_batch
 from mae_hydra.benchmark.measured import Floor, Measured, gigabytes, timing_numbers, timing_table
 from mae_hydra.benchmark.memory import PeakMemory, kept_bytes
 from mae_hydra.benchmark.mmsegmentation import mmsegmentation_step
@@ -23,10 +23,9 @@ from mae_hydra.configuration.construct import build, complete
 from mae_hydra.engine import Settings, cut_batch
 from mae_hydra.engine.settings import AUTOCAST
 from mae_hydra.flops import training_flops
-from mae_hydra.models import MAE, UPerNet
 from mae_hydra.recorded.configuration import composed
 from mae_hydra.seeds import seed_device
-from mae_hydra.types import Batch
+from mae_hydra.types import Batch, answers, channels_of, image_size_of
 
 
 def parts(words: Sequence[str]) -> Measured:
@@ -34,8 +33,8 @@ def parts(words: Sequence[str]) -> Measured:
     config = composed(words)
     with torch.device("meta"):
         model = build(config.model, "model").eval()
-        height, width = model.encoder.image_size
-        found = count_parts(model, torch.zeros(1, model.encoder.in_chans, height, width))
+        height, width = image_size_of(model) or DEFAULT_SIZE
+        found = count_parts(model, torch.zeros(1, channels_of(model), height, width))
     table = Table(title=f"{config.name}, one image of {height}x{width}", title_justify="left")
     for name in ("part", "parameters, M", "forward GFLOP"):
         table.add_column(name, justify="left" if name == "part" else "right")
@@ -90,12 +89,12 @@ def _taken(call: Callable[[], object], device: torch.device) -> int | None:
 def _peers(model: Any, settings: Settings, batch: Batch) -> dict[str, Any]:
     """The same step as others write it."""
     made: dict[str, Any]
-    if isinstance(model, MAE):
+    if answers(model) == "reconstruction":
         made = {
             "plain timm": plain_mae_step(model, settings, batch, lr=1e-4),
             "Hugging Face ViTMAE": huggingface_step(model, settings, batch, lr=1e-4),
         }
-    elif isinstance(model, UPerNet):
+    elif answers(model) == "pixels":
         made = {
             "plain UPerNet": plain_upernet_step(model, settings, batch, lr=1e-4),
             "mmsegmentation": mmsegmentation_step(model, settings, batch, lr=1e-4),

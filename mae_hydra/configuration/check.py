@@ -34,8 +34,8 @@ ROOT_KEYS: dict[str, Any] = {
     "notes": str | None,
 }
 GROUPS = (
-    "model", "backbone", "head", "data", "augment", "schedule", "inference", "evaluation", "optimizer", "engine",
-    "checkpoint", "logger", "paths",
+    "model", "backbone", "head", "loss", "data", "augment", "schedule", "inference", "evaluation", "optimizer",
+    "engine", "checkpoint", "logger", "paths",
 )  # fmt: skip
 SCALARS = (bool, int, float, str, type(None))
 
@@ -122,16 +122,35 @@ def _hints(target: Any) -> dict[str, Any]:
 
 
 def _misfit(key: str, wanted: Any, offered: Any) -> Iterator[str]:
-    """A complaint where the annotation of the argument is a class and the part is of another."""
+    """A complaint where the annotation of the argument is a class and the part is of another, or a protocol whose
+    methods the part does not have; what a protocol owes besides is looked at when the model is built."""
     kinds = [kind for kind in getattr(wanted, "__args__", [wanted]) if inspect.isclass(kind) and kind is not type(None)]
-    if not kinds or not inspect.isclass(offered) or any(getattr(kind, "_is_protocol", False) for kind in kinds):
+    if not kinds or not inspect.isclass(offered) or Any in kinds:
         return
-    if not any(issubclass(offered, kind) for kind in kinds):
+    lacking = [_lacking(offered, kind) for kind in kinds]
+    if all(lacking):
         names = " or ".join(kind.__name__ for kind in kinds)
+        what = "".join(f" without {', '.join(each)}" for each in lacking[:1] if isinstance(each, list))
         yield (
-            f"{key} must be a {names}, got a {offered.__name__}: choose a head= (or backbone=) that fits the model, "
-            "or leave it to model="
+            f"{key} must be a {names}, got a {offered.__name__}{what}: choose a head= (or backbone=) that fits the "
+            "model, or leave it to model="
         )
+
+
+def _lacking(offered: type, kind: type) -> bool | list[str]:
+    """What a class lacks to be of a kind: something, or of a protocol which members.
+
+    A member may be a method, an attribute, an annotation or an argument of the class.
+    """
+    if not getattr(kind, "_is_protocol", False):
+        return not issubclass(offered, kind)
+    members = {name for name, member in vars(kind).items() if inspect.isfunction(member)} | vars(kind).get(
+        "__annotations__", {}
+    ).keys()
+    annotated = {name for each in offered.__mro__ for name in vars(each).get("__annotations__", {})}
+    arguments = _parameters(offered) or {}
+    known = annotated | set(arguments)
+    return sorted(name for name in members if name[0] != "_" and name not in known and not hasattr(offered, name))
 
 
 def _wrong_type(key: str, hint: Any, value: Any) -> Iterator[str]:

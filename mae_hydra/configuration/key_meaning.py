@@ -56,6 +56,7 @@ TABLE: dict[str, Meaning] = {
     "model": _WEIGHTS,
     "backbone": _WEIGHTS,
     "head": _WEIGHTS,
+    "loss": _WEIGHTS,
     "augment": _WEIGHTS,
     "optimizer": _WEIGHTS,
     "schedule": _WEIGHTS,

@@ -29,7 +29,7 @@ METRIC = "torchmetrics.metric.Metric"
 # any). A name is exactly `<room>.<Name>`, public. Of functions only those are parts whose signature says that they give
 # one of the room's things: those that write files or start processes give none.
 ROOMS = {
-    "mae_hydra.models": {"model": MODULE, "backbone": MODULE, "head": MODULE},
+    "mae_hydra.models": {"model": MODULE, "backbone": MODULE, "head": MODULE, "loss": MODULE},
     "mae_hydra.data": {"data": "mae_hydra.data.dataset.ImageData", "augment": CLASS},
     "mae_hydra.optim": {"optimizer": OPTIMIZER, "schedule": "mae_hydra.optim.schedules.Schedule"},
     "mae_hydra.inference": {"inference": CLASS},

@@ -19,7 +19,7 @@ from mae_hydra.evaluation.kinds import expect
 from mae_hydra.evaluation.metrics import count_confusions
 from mae_hydra.evaluation.pictures import as_rgb, channels_last
 from mae_hydra.figures.gallery import gallery
-from mae_hydra.types import Evaluation, Picture
+from mae_hydra.types import Answer, Evaluation, Picture, image_size_of
 
 TOP = 5
 PICTURE_COLUMNS = 4
@@ -32,6 +32,8 @@ class Accuracy:
     the best of these. `baseline`: a file of error rates by corruption, for the mean corruption error of ImageNet-C.
     Gives the table `per_class`, `per_group` for data in groups, and the picture `predictions`.
     """
+
+    judges: Answer = "images"
 
     def __init__(
         self,
@@ -67,12 +69,13 @@ class Accuracy:
 
     def check(self, model: Any) -> None:
         """Raise a UserError where the model knows other classes or takes images of another size."""
-        expect(model, "images", "accuracy")
+        expect(model, self.judges, "accuracy")
         known = getattr(model, "num_classes", None)
         if known != self.data.num_classes:
             raise UserError(f"the model knows {known or 'no'} classes, the data have {self.data.num_classes}")
-        if tuple(model.encoder.image_size) != self.data.image_size:
-            size, own = ("x".join(map(str, each)) for each in (self.data.image_size, model.encoder.image_size))
+        wanted = image_size_of(model)
+        if wanted is not None and wanted != tuple(self.data.image_size):
+            size, own = ("x".join(map(str, each)) for each in (self.data.image_size, wanted))
             raise UserError(f"the model takes images of {own}, data.image_size is {size}")
 
     def stamps(self) -> list[str]:

@@ -18,7 +18,7 @@ from mae_hydra.evaluation.linear_classifier import fit_linear
 from mae_hydra.evaluation.neighbours import nearest, votes
 from mae_hydra.evaluation.pictures import as_rgb, channels_last
 from mae_hydra.figures import sheet
-from mae_hydra.types import Evaluation, Picture
+from mae_hydra.types import Evaluation, Picture, image_size_of
 
 SHOWN = 5  # neighbours of a picture
 
@@ -89,8 +89,9 @@ class FeatureProbe:
 
     def check(self, model: Any) -> None:
         """Raise a UserError where the model takes images of another size."""
-        if tuple(model.encoder.image_size) != self.data.image_size:
-            size, own = ("x".join(map(str, each)) for each in (self.data.image_size, model.encoder.image_size))
+        wanted = image_size_of(model)
+        if wanted is not None and wanted != tuple(self.data.image_size):
+            size, own = ("x".join(map(str, each)) for each in (self.data.image_size, wanted))
             raise UserError(f"the model takes images of {own}, data.image_size is {size}")
 
     def stamps(self) -> list[str]:

@@ -23,8 +23,15 @@ class Features(NamedTuple):
 
 
 def pooled(model: Any, images: Tensor, pool: str) -> Tensor:
-    """float32 (B, D) of uint8 images, nothing hidden: the mean of the patch tokens, or the cls token."""
-    tokens = model.encoder.tokens(model.prepare(images))
+    """float32 (B, D) of uint8 images, nothing hidden: the mean of the patch tokens, or the cls token.
+
+    Of an encoder without tokens the mean of its last map.
+    """
+    images = model.prepare(images)
+    if not hasattr(model.encoder, "tokens"):
+        maps: list[Tensor] = model.encoder.feature_maps(images)
+        return maps[-1].mean((2, 3)).float()
+    tokens = model.encoder.tokens(images)
     return (tokens[:, 0] if pool == "cls" else tokens[:, 1:].mean(1)).float()
 
 
@@ -33,7 +40,7 @@ def extract(model: Any, images: HeldOut, pool: str) -> Features:
     """Features of all of `images`, in every process; each encodes its share."""
     device = model.mean.device
     rows = {index: row for row, index in enumerate(images.indices)}
-    vectors = torch.zeros(len(rows), model.encoder.embed_dim, device=device)
+    vectors = torch.zeros(len(rows), model.encoder.widths[-1], device=device)
     labels = torch.zeros(len(rows), dtype=torch.int64, device=device)
     for samples in images.batches():
         own = torch.tensor([rows[index] for index, _ in samples], device=device)

@@ -20,8 +20,8 @@ from mae_hydra.evaluation.metrics import (
     segmentation_scores,
 )
 from mae_hydra.evaluation.pictures import as_rgb, cells, channels_last, segmentation_rows, segmentation_sheet
-from mae_hydra.inference import Reconstruct, SegmentationInference
-from mae_hydra.types import Evaluation, Picture
+from mae_hydra.inference import SegmentationInference
+from mae_hydra.types import Answer, Evaluation, Picture
 
 
 class Counts(NamedTuple):
@@ -40,6 +40,9 @@ class MeanIoU:
     themselves.
     """
 
+    judges: Answer = "pixels"
+    counts_confusions = True
+
     def __init__(
         self,
         *,
@@ -54,7 +57,7 @@ class MeanIoU:
     ) -> None:
         if data.target != "map":
             raise UserError("mean IoU needs class maps, and this data set has none; use data=scenes or data=ade20k")
-        if isinstance(inference, Reconstruct):
+        if not hasattr(inference, "predict"):
             raise UserError(
                 "mean IoU needs inference=whole, slide or multiscale_flip, got reconstruct, which is for masked "
                 "autoencoders: they predict no classes"
@@ -67,7 +70,7 @@ class MeanIoU:
 
     def check(self, model: Any) -> None:
         """Raise a UserError where the inference cannot put the first image through this model."""
-        expect(model, "pixels", "mean IoU")
+        expect(model, self.judges, "mean IoU")
         self.inference.check(model, self.held_out.example_size())
 
     def stamps(self) -> list[str]:

@@ -13,7 +13,7 @@ from mae_hydra.evaluation.kinds import expect
 from mae_hydra.evaluation.pictures import cells, reconstruction_rows, reconstruction_sheet
 from mae_hydra.inference import Reconstruct
 from mae_hydra.models import MAE
-from mae_hydra.types import Batch, Evaluation, Picture
+from mae_hydra.types import Answer, Batch, Evaluation, Picture
 
 
 class ReconstructionError:
@@ -22,6 +22,8 @@ class ReconstructionError:
     Which patches are hidden depends on the image's index only, so the number compares between steps and runs.
     Gives the scalar `loss` and the picture `reconstructions`.
     """
+
+    judges: Answer = "reconstruction"
 
     def __init__(
         self,
@@ -51,7 +53,7 @@ class ReconstructionError:
 
     def check(self, model: Any) -> None:
         """Raise a UserError where the images do not fit this model, or none of its patches would be left to see."""
-        expect(model, None, "reconstruction")
+        expect(model, self.judges, "reconstruction")
         self.inference.check(model, self.held_out.example_size())
 
     def stamps(self) -> list[str]:

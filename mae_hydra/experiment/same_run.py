@@ -21,7 +21,7 @@ from mae_hydra.errors import UserError
 from mae_hydra.experiment.holder import Refused
 from mae_hydra.experiment.provenance import parent_of
 from mae_hydra.experiment.resuming import to_go_on
-from mae_hydra.recorded.newer import with_newer_arguments
+from mae_hydra.recorded.newer import with_newer_arguments, with_newer_groups
 from mae_hydra.recorded.tables import DATA, table_or_none
 from mae_hydra.weights import read_checkpoint
 
@@ -72,6 +72,7 @@ def _completed(config: Mapping[str, Any] | None) -> tuple[Mapping[str, Any] | No
     if config is None:
         return None, ()
     try:
+        config = with_newer_groups(config)
         whole, notes = with_newer_arguments(literal(config), [each for each in GROUPS if each in config])
     except UserError:  # it has arguments that are gone: the comparison names them
         return config, ()
@@ -81,9 +82,10 @@ def _completed(config: Mapping[str, Any] | None) -> tuple[Mapping[str, Any] | No
 def recorded_config(run_dir: Path) -> Mapping[str, Any] | None:
     """`config.yaml`, or None where there is none that can be read."""
     try:
-        return _bounded(read_recorded(run_dir / "config.yaml"))
+        found = _bounded(read_recorded(run_dir / "config.yaml"))
     except UserError:
         return None
+    return None if found is None else with_newer_groups(found)
 
 
 def _bounded(config: Any) -> Mapping[str, Any] | None:

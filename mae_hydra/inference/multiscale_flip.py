@@ -26,6 +26,8 @@ class MultiscaleFlip(SegmentationInference):
     these probabilities.
     """
 
+    gives_probabilities = True
+
     def __init__(
         self,
         *,
@@ -64,7 +66,7 @@ class MultiscaleFlip(SegmentationInference):
             looks.append(Pass(resized, crop, stride, weight=weight))
             if self.flip:
                 looks.append(Pass(resized.flip(-1), crop, stride, weight=weight, mirrored=True))
-        return Picture(size_of(image), looks, probabilities=True)
+        return Picture(size_of(image), looks, probabilities=self.gives_probabilities)
 
     def window_batch(self, num_images: int) -> int:
         return self.windows.window_batch

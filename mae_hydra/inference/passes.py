@@ -11,6 +11,7 @@ from mae_hydra.inference.resize import resize_scores, size_of
 from mae_hydra.inference.resize_rows import num_ready, resized_rows, source_rows
 from mae_hydra.inference.segmentation_model import SegmentationModel
 from mae_hydra.inference.windows import Size, as_size, as_written, window_corners, window_counts
+from mae_hydra.types import image_size_of
 
 SLACK = 2  # rows of the window above that the first row of the next strip may still lie between
 
@@ -30,8 +31,9 @@ class Windows:
 
     def check(self, model: SegmentationModel) -> None:
         """Raise a UserError where the model takes no windows of this size; pictures may have any."""
-        if self.crop != model.encoder.image_size:
-            height, width = model.encoder.image_size
+        wanted = image_size_of(model)
+        if wanted is not None and self.crop != wanted:
+            height, width = wanted
             raise UserError(
                 f"inference.crop is {self.crop[0]}x{self.crop[1]}, the model takes {height}x{width}; "
                 f"use inference.crop={as_written((height, width))}"

@@ -5,27 +5,24 @@ caller's matter.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
 from mae_hydra.inference.resize import resize_image
 from mae_hydra.inference.windows import Size
-from mae_hydra.models import Shortcuts, UPerNet
+from mae_hydra.models import Shortcuts
 
 SHORTCUTS = ("fold", "low_resolution_first", "cached_bias")
 
 
-class Encoder(Protocol):
-    @property
-    def image_size(self) -> Size: ...
-
-
 class SegmentationModel(Protocol):
-    """`prepare`: uint8 images (B, C, H, W) -> normalised float. A call: normalised images -> logits (B, K, H, W)."""
+    """`prepare`: uint8 images (B, C, H, W) -> normalised float. A call: normalised images -> logits (B, K, H, W).
 
-    @property
-    def encoder(self) -> Encoder: ...
+    Two offers are taken where they are there: `fast(shortcuts)`, the form in which to evaluate, and
+    `low_resolution_logits`, which leaves the enlarging to the caller. Of what size its images must be says
+    `mae_hydra.types.image_size_of`.
+    """
 
     def prepare(self, images: Tensor) -> Tensor: ...
 
@@ -46,9 +43,9 @@ def logits_of(model: SegmentationModel, shortcuts: Shortcuts) -> Callable[[Tenso
 
     Enlarging them is left to whoever adds them up: then only one window's logits are large at a time.
     """
-    if isinstance(model, UPerNet) and not model.training:
-        return model.fast(shortcuts).low_resolution_logits
-    return model
+    offered: Any = model if getattr(model, "training", False) or not hasattr(model, "fast") else model.fast(shortcuts)
+    logits: Callable[[Tensor], Tensor] = getattr(offered, "low_resolution_logits", offered)
+    return logits
 
 
 def prepared(model: SegmentationModel, image: Tensor, size: Size | None) -> Tensor:

@@ -19,7 +19,10 @@ class SegmentationInference(ABC):
     """How pictures of any size become class maps of the same size.
 
     `shortcuts`: what is spared in a UPerNet (see `Shortcuts`); any choice gives the same answers.
+    `gives_probabilities`: whether the scores are probabilities; else they are logits.
     """
+
+    gives_probabilities = False
 
     def __init__(self, shortcuts: Sequence[str]) -> None:
         self.shortcuts = checked_shortcuts(shortcuts)

@@ -46,7 +46,7 @@ class Slide(SegmentationInference):
         size = size_of(image)
         looked_at = size if self.short is None else resized_size(size, self.short, self.long_ratio)
         only = Pass(prepared(model, image, looked_at), self.windows.crop, self.windows.stride)
-        return Picture(size, [only], probabilities=False)
+        return Picture(size, [only], probabilities=self.gives_probabilities)
 
     def window_batch(self, num_images: int) -> int:
         return self.windows.window_batch

@@ -11,6 +11,7 @@ from mae_hydra.inference.segmentation_model import SHORTCUTS, SegmentationModel,
 from mae_hydra.inference.segmenter import SegmentationInference
 from mae_hydra.inference.strips import Picture
 from mae_hydra.inference.windows import Size
+from mae_hydra.types import image_size_of
 
 
 class Whole(SegmentationInference):
@@ -29,8 +30,8 @@ class Whole(SegmentationInference):
     def check(self, model: SegmentationModel, size: Size) -> None:
         """Raise a UserError where a picture of `size` (height, width), resized, is larger than what the model takes."""
         height, width = self._size(size)
-        limit = model.encoder.image_size
-        if height > limit[0] or width > limit[1]:
+        limit = image_size_of(model)
+        if limit is not None and (height > limit[0] or width > limit[1]):
             raise UserError(
                 f"a picture of {height}x{width} pixels does not fit the model, which takes {limit[0]}x{limit[1]}: "
                 "use inference=slide, which cuts it into windows"
@@ -38,9 +39,10 @@ class Whole(SegmentationInference):
 
     def picture(self, model: SegmentationModel, image: Tensor) -> Picture:
         self.check(model, size_of(image))
-        limit = model.encoder.image_size
-        only = Pass(prepared(model, image, self._size(size_of(image))), limit, limit)
-        return Picture(size_of(image), [only], probabilities=False)
+        size = self._size(size_of(image))
+        limit = image_size_of(model) or size
+        only = Pass(prepared(model, image, size), limit, limit)
+        return Picture(size_of(image), [only], probabilities=self.gives_probabilities)
 
     def window_batch(self, num_images: int) -> int:
         return num_images

@@ -94,12 +94,17 @@ def run_apart(command: Sequence[str], environment: Mapping[str, str] = MappingPr
 
     It has a session of its own: a terminal's Ctrl-C comes once, through us, and it has all the time that saving takes.
     """
-    process = subprocess.Popen(
-        command,
-        start_new_session=True,
-        preexec_fn=partial(end_with, os.getpid(), signal.SIGTERM),  # it saves and ends where this one is killed
-        env=os.environ | dict(environment),
-    )
-    with handing_on_signals([process]) as got:
+    started: list[subprocess.Popen[bytes]] = []
+    with handing_on_signals(started) as got:  # first: a signal may come before the process does
+        process = subprocess.Popen(
+            command,
+            start_new_session=True,
+            preexec_fn=partial(end_with, os.getpid(), signal.SIGTERM),  # it saves and ends where this one is killed
+            env=os.environ | dict(environment),
+        )
+        early = list(got)
+        started.append(process)
+        for number in early:
+            process.send_signal(number)
         code = process.wait()
     return code, got[-1] if got else None

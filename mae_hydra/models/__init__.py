@@ -13,13 +13,15 @@ from mae_hydra.models.mae.mae import MAE, MAEOutput
 from mae_hydra.models.mae.masking import STRATEGIES, keep_from_hidden, keep_from_noise, num_keep
 from mae_hydra.models.patches import normalise_patches, patch_statistics, patchify, unpatchify
 from mae_hydra.models.pixels import denormalise, normalise
+from mae_hydra.models.segmentation.cross_entropy import PixelCrossEntropy
 from mae_hydra.models.segmentation.fast_upernet import FastUPerNet, Shortcuts
 from mae_hydra.models.segmentation.fcn_head import FCNHead
 from mae_hydra.models.segmentation.linear_seg_head import LinearSegHead
-from mae_hydra.models.segmentation.patch_segmenter import PatchSegmenter
 from mae_hydra.models.segmentation.pyramid import FeaturePyramid
-from mae_hydra.models.segmentation.upernet import UPerNet
+from mae_hydra.models.segmentation.segmenter import Segmenter
 from mae_hydra.models.segmentation.upernet_head import UPerHead
+
+UPerNet = PatchSegmenter = Segmenter  # their names in what earlier versions recorded
 
 __all__ = [
     "MAE",
@@ -36,7 +38,9 @@ __all__ = [
     "MAEOutput",
     "Mixing",
     "PatchSegmenter",
+    "PixelCrossEntropy",
     "RandomErasing",
+    "Segmenter",
     "Shortcuts",
     "UPerHead",
     "UPerNet",

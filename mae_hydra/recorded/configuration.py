@@ -33,7 +33,7 @@ from mae_hydra.configuration.trust import Origin, judge
 from mae_hydra.errors import UserError
 from mae_hydra.recorded.choose import choose
 from mae_hydra.recorded.identify import configuration_of, overrides_of
-from mae_hydra.recorded.newer import with_newer_arguments
+from mae_hydra.recorded.newer import with_newer_arguments, with_newer_groups
 from mae_hydra.recorded.places import with_places
 from mae_hydra.weights import Checkpoint, read_checkpoint
 
@@ -81,7 +81,7 @@ def recorded(
     """
     record = checkpoint.meta.get("config")
     if record and not of_a_model_alone(record):
-        placed, notes = with_places(record, checkpoint.path)
+        placed, notes = with_places(with_newer_groups(record), checkpoint.path)
         chosen = _read(words, more)[0]
         for part in parts:
             if not isinstance(placed.setdefault(part, {} if part in chosen else None), Mapping):
@@ -90,7 +90,7 @@ def recorded(
         _refuse_what_is_not_said(found, parts, checkpoint.path)
         _judge(found, parts, checkpoint.path)
         # What lies elsewhere than in training is a change too, also where the run's own file says so.
-        return replace(found, record=resolved(literal(record)), notes=[*notes, *found.notes])
+        return replace(found, record=resolved(literal(with_newer_groups(record))), notes=[*notes, *found.notes])
     composed = compose_config(overrides_of(checkpoint, words))
     composed.data.batch_size = 1  # pictures of any size
     return replace(_on_top(composed, words, {}, parts, more, restoring=False), record=None)

@@ -1,7 +1,7 @@
 """A node that another version recorded: what it lacks is as in today's option files, what it has too much is said."""
 
 import inspect
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -12,6 +12,13 @@ from mae_hydra.configuration.interpolations import NOTHING, value_of
 from mae_hydra.configuration.option_files import stated
 from mae_hydra.configuration.trust import judge
 from mae_hydra.errors import UserError
+
+NEWER_GROUPS = ("loss",)  # which earlier records do not have: their models brought what these hold
+
+
+def with_newer_groups(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record with the groups that it is older than, empty."""
+    return {**{group: {} for group in NEWER_GROUPS}, **record}
 
 
 def with_newer_arguments(

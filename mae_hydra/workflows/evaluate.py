@@ -17,18 +17,18 @@ from mae_hydra.configuration.interpolations import resolved
 from mae_hydra.data import EvalStream, ImageData, Sample
 from mae_hydra.distributed import barrier, broadcast_object, is_main, rank, session, world_size
 from mae_hydra.engine import Settings
-from mae_hydra.evaluation import Accuracy, MeanIoU
 from mae_hydra.evaluation.tally import Entry, Tally
 from mae_hydra.experiment.labels import match_classes, named_by, say_doubts
 from mae_hydra.experiment.provenance import environment
 from mae_hydra.experiment.status import write_json
 from mae_hydra.terminal import watched
-from mae_hydra.types import classifies
+from mae_hydra.types import answers
 from mae_hydra.workflows import entry
 from mae_hydra.workflows.evaluation_folder import Work, data_digest, look_back, tell, work_on
 from mae_hydra.workflows.evaluation_plan import Plan, default_folder, plan_evaluation
 from mae_hydra.workflows.evaluation_report import EvaluationReport, write_report
 
+CLASSIFYING = {"pixels", "images"}  # models whose classes have names
 LEFT_OUT = ("~model.", "~backbone.", "~head.")
 OF_THE_MODEL = ("data.mean=", "data.std=", "data.image_size=")  # what a released file may not tell
 Samples = list[tuple[int, Sample]]
@@ -80,27 +80,28 @@ def _notes(plan: Plan, data: ImageData) -> list[str]:
 def _evaluate(plan: Plan, data: ImageData, model: nn.Module, work: Mapping[str, Work], folder: Path) -> dict[str, Any]:
     results: dict[str, Any] = {}
     several = len(work) > 1
-    judges: tuple[type, ...] = (MeanIoU, Accuracy)
-    if hasattr(model, "classifies"):  # an evaluator of another kind refuses the model itself, for what it is
-        judges = {"pixels": (MeanIoU,), "images": (Accuracy,), None: ()}[classifies(model)]
-    if any(isinstance(each.evaluator, judges) for each in work.values()):
+    # An evaluator of another kind refuses the model itself, for what it is.
+    with_classes = {answers(model)} if hasattr(model, "answers") else CLASSIFYING
+    if any(getattr(each.evaluator, "judges", None) in with_classes & CLASSIFYING for each in work.values()):
         match_classes(model, plan.checkpoint, data)
     for name, each in work.items():
         node, evaluator = plan.config.evaluation[name], each.evaluator
         place = folder / name if several else folder
-        if isinstance(evaluator, MeanIoU):
+        counted_singly = getattr(evaluator, "counts_confusions", False)
+        if counted_singly:
             say_doubts(data, training=False)  # before a single map is refused without a word on all of them
         evaluator.check(model)
         began = time.time()
-        if isinstance(evaluator, MeanIoU):
+        if counted_singly:
             numbers = dict(zip(each.stamps, evaluator.held_out.indices, strict=True))
             counted = _count_images(node, data, evaluator, model, numbers, place / "counts")
             report = EvaluationReport.of_tally(Tally(place / "counts", rank(), data.num_classes), data, numbers)
             images = len(report.images)
         else:
-            evaluator.held_out.watch = _with_a_bar
+            if hasattr(evaluator, "held_out"):
+                evaluator.held_out.watch = _with_a_bar
             report = EvaluationReport.of_evaluation(evaluator.run(model, int(plan.checkpoint.meta.get("step", 0))))
-            images = counted = min(len(data.validation), node.limit or len(data.validation))
+            images = counted = min(len(data.validation), node.get("limit") or len(data.validation))
         seconds = time.time() - began
         if is_main():
             write_report(report, data, evaluator, model, place)
@@ -115,7 +116,7 @@ def _evaluate(plan: Plan, data: ImageData, model: nn.Module, work: Mapping[str, 
 
 
 def _count_images(
-    node: DictConfig, data: ImageData, evaluator: MeanIoU, model: Any, numbers: Mapping[str, int], folder: Path
+    node: DictConfig, data: ImageData, evaluator: Any, model: Any, numbers: Mapping[str, int], folder: Path
 ) -> int:
     """Count what of `numbers` (stamp -> position) is not yet counted; returns how many images that was, over all
     processes."""
@@ -144,7 +145,7 @@ def _count_images(
 
 
 def _predicted(
-    stream: EvalStream, evaluator: MeanIoU, model: Any, share: int
+    stream: EvalStream, evaluator: Any, model: Any, share: int
 ) -> Iterator[tuple[int, Sample, torch.Tensor]]:
     for samples in _with_a_bar(stream, share):
         predictions = evaluator.inference.predict(model, [sample.image for _, sample in samples])

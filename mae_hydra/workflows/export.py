@@ -17,18 +17,21 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 import mae_hydra
 from mae_hydra import atomic
 from mae_hydra.errors import UserError
-from mae_hydra.models import MAE, UPerNet, VisionTransformer, normalise
+from mae_hydra.models import normalise
 from mae_hydra.recorded.pixel_range import recorded_range
-from mae_hydra.types import classifies
+from mae_hydra.types import Answer, answers, channels_of, image_size_of
 from mae_hydra.weights import read_checkpoint
 from mae_hydra.workflows import entry
 
 FORMATS = {".onnx": "onnx", ".pt2": "torch"}  # by the ending of the file
-OUTPUTS = {  # by what a model gives a class to; the first is the default
+OUTPUTS: dict[Answer | None, tuple[str, ...]] = {  # by what a model answers; the first is the default
     "pixels": ("logits", "labels", "maps"),
     "images": ("logits", "labels", "tokens", "maps"),
+    "reconstruction": ("tokens", "maps"),
     None: ("tokens", "maps"),
 }
+HOLDS: dict[Answer | None, str] = {"pixels": "a UPerNet", "reconstruction": "a masked autoencoder"}
+DEFAULT_SIZE = (224, 224)  # of the images of a model that takes any
 CLASSES = ("logits", "labels")
 MOST_CLASSES_OF_MAPS = 256
 MOST_BYTES = 2**31  # an ONNX file is a protocol buffer, which ends there
@@ -62,8 +65,8 @@ class Exported(nn.Module):
     def __init__(self, model: Any, output: str, with_normalisation: bool) -> None:
         super().__init__()
         encoder: Any = getattr(model, "encoder", model)
-        self.output, self.image_shape = output, (encoder.in_chans, *encoder.image_size)
-        self.classes = torch.uint8 if classifies(model) == "pixels" else torch.int64
+        self.output, self.image_shape = output, (channels_of(model), *(image_size_of(model) or DEFAULT_SIZE))
+        self.classes = torch.uint8 if answers(model) == "pixels" else torch.int64
         for name in getattr(model, "training_only", ()):
             setattr(model, name, None)
         self.part: Any = model if output in CLASSES else encoder
@@ -86,7 +89,7 @@ def export(path: Path, out: Path, options: Options, overrides: tuple[str, ...] =
     """Write the model of `path` to `out`, whole or not at all; gives what was exported, to compare with."""
     checkpoint = read_checkpoint(path, prefer="best")
     model = entry.model_from(checkpoint, *overrides)
-    possible = OUTPUTS[classifies(model)]
+    possible = _possible(model)
     output = options.output or possible[0]
     _check_fit(path, model, possible, output, options)
     function = Exported(model, output, with_normalisation=options.input == "uint8").eval().requires_grad_(False)
@@ -120,16 +123,17 @@ def example_images(function: Exported, count: int, kind: str) -> Tensor:
 def describe(model: Any, meta: Mapping[str, Any], output: str, options: Options) -> dict[str, Any]:
     """What somebody must know who has nothing but the file."""
     encoder: Any = getattr(model, "encoder", model)
-    height, width = encoder.image_size
+    height, width, channels = *(image_size_of(model) or DEFAULT_SIZE), channels_of(model)
     scale = "uint8, 0..255, normalised inside" if options.input == "uint8" else "float32, normalised already"
-    shape = f"({options.batch or 'batch'}, {encoder.in_chans}, {height}, {width})"
+    shape = f"({options.batch or 'batch'}, {channels}, {height}, {width})"
     told = {
         "program": f"mae_hydra {mae_hydra.__version__}",
-        "input": f"images: {scale}; {shape}, {'RGB' if encoder.in_chans == 3 else 'channels first'}",
+        "input": f"images: {scale}; {shape}, {'RGB' if channels == 3 else 'channels first'}",
         "output": output,
         "image_size": [height, width],
-        "patch_size": encoder.patch_size,
     }
+    if hasattr(encoder, "patch_size"):
+        told["patch_size"] = encoder.patch_size
     pixel_range = recorded_range(meta)
     if pixel_range is not None:
         told["range"] = pixel_range.pairs()  # of pictures of more than 8 bits: what becomes 0 and 255
@@ -185,11 +189,18 @@ def need(*packages: str) -> None:
         )
 
 
+def _possible(model: Any) -> tuple[str, ...]:
+    """What a model can give: tokens where its encoder has them, maps where it has an encoder."""
+    encoder = getattr(model, "encoder", model)
+    offered = {"tokens": "tokens", "maps": "feature_maps"}
+    return tuple(name for name in OUTPUTS[answers(model)] if name in CLASSES or hasattr(encoder, offered[name]))
+
+
 def _check_fit(path: Path, model: Any, possible: tuple[str, ...], output: str, options: Options) -> None:
     if output not in possible:
-        holds = {MAE: "a masked autoencoder", VisionTransformer: "an encoder alone", UPerNet: "a UPerNet"}
+        alone = "an encoder alone" if hasattr(model, "tokens") else f"a {type(model).__name__}"
         raise UserError(
-            f"{path} holds {holds.get(type(model), f'a {type(model).__name__}')}, which has no {output}; "
+            f"{path} holds {HOLDS.get(answers(model), alone)}, which has no {output}; "
             f"--output can be {' or '.join(possible)}"
         )
     if options.input == "uint8" and not hasattr(model, "mean"):
@@ -197,7 +208,7 @@ def _check_fit(path: Path, model: Any, possible: tuple[str, ...], output: str, o
             f"{path} holds an encoder alone, without the mean and deviation it was trained with; "
             "normalise yourself, and export with --input float"
         )
-    if output == "labels" and classifies(model) == "pixels" and model.num_classes > MOST_CLASSES_OF_MAPS:
+    if output == "labels" and answers(model) == "pixels" and model.num_classes > MOST_CLASSES_OF_MAPS:
         raise UserError(f"class maps are of 8 bits, and {path} has {model.num_classes} classes; use --output logits")
     size = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
     if options.form == "onnx" and size > MOST_BYTES:

@@ -23,13 +23,13 @@ from mae_hydra.engine.settings import AUTOCAST
 from mae_hydra.errors import UserError
 from mae_hydra.evaluation.pictures import as_rgb, channels_last
 from mae_hydra.figures import fit, legend_of, overlay, sheet
-from mae_hydra.inference import MultiscaleFlip, Reconstruct
-from mae_hydra.models import MAE, Classifier, PatchSegmenter, UPerNet
+from mae_hydra.inference import Reconstruct
 from mae_hydra.names import file_part
 from mae_hydra.owned import Owned
 from mae_hydra.recorded.configuration import recorded
 from mae_hydra.recorded.pixel_range import recorded_range
 from mae_hydra.terminal import watched
+from mae_hydra.types import answers, channels_of, image_size_of
 from mae_hydra.weights import Checkpoint, read_checkpoint
 from mae_hydra.workflows import entry
 from mae_hydra.workflows.predict_classes import COMMAND, Classes
@@ -80,19 +80,24 @@ def predict(path: Path, words: Sequence[str], options: Options) -> Outcome:
     notes: list[str] = []
     pictures = list(_named(_listed(words, notes), options.limit))
     model = entry.model_from(checkpoint).to(_device(options.device))
+    answer = answers(model)
     writer: _Segmentations | _Reconstructions | Classes
-    if isinstance(model, MAE):
+    if answer == "reconstruction":
         writer = _Reconstructions(model, path, options)
-    elif isinstance(model, UPerNet | PatchSegmenter):
+    elif answer == "pixels":
         writer = _Segmentations(model, checkpoint, path, options)
-    elif isinstance(model, Classifier):
+    elif answer == "images":
         others = ("inference", "probabilities", "as_stored", "mask_ratios", "seeds")
         _refuse_options(options, path, "a classifier", others)
         writer = Classes(model, checkpoint, options.out)
     else:
-        raise UserError(f"{path} holds an encoder alone; predict takes a UPerNet, a classifier or a masked autoencoder")
+        held = (
+            "an encoder alone" if hasattr(model, "tokens") else f"a {type(model).__name__}, which declares no answers"
+        )
+        raise UserError(f"{path} holds {held}; predict takes a UPerNet, a classifier or a masked autoencoder")
+    channels = channels_of(model)
     missing = _missing(writer, pictures, options)
-    settled = _settled(options, checkpoint, model.encoder.in_chans, [file for file, _ in pictures])
+    settled = _settled(options, checkpoint, channels, [file for file, _ in pictures])
     for note in (*notes, *writer.notes, *settled.notes):
         print(note, flush=True)
     written: list[Path] = []
@@ -103,7 +108,7 @@ def predict(path: Path, words: Sequence[str], options: Options) -> Outcome:
             read = []
             for file, name in group:
                 try:
-                    read.append((read_image(file, model.encoder.in_chans, settled.pixel_range), name))
+                    read.append((read_image(file, channels, settled.pixel_range), name))
                 except UserError as error:
                     failed.append((file, str(error)))
             written += writer.write([image for image, _ in read], [name for _, name in read])
@@ -134,13 +139,13 @@ class _Segmentations:
     `notes`: what a person should know, in what way pictures are looked at otherwise than in training among it.
     """
 
-    def __init__(self, model: UPerNet | PatchSegmenter, checkpoint: Checkpoint, path: Path, options: Options) -> None:
-        _refuse_options(options, path, "a UPerNet", ("mask_ratios", "seeds"))
+    def __init__(self, model: Any, checkpoint: Checkpoint, path: Path, options: Options) -> None:
+        _refuse_options(options, path, "a segmentation model", ("mask_ratios", "seeds"))
         self.model, self.options, self.owned = model, options, Owned(options.out, COMMAND)
         found = recorded(checkpoint, [f"inference={options.inference or 'slide'}"], ("inference",))
         self.notes = [*found.notes, *(f"{key} is {change}" for key, change in found.changes().items())]
         self.inference: Any = build(found.config.inference, "inference", origin=found.origin("inference"))
-        if isinstance(self.inference, Reconstruct):
+        if not hasattr(self.inference, "predict"):
             raise UserError("a UPerNet takes --inference slide, whole or multiscale_flip, got reconstruct")
         count, meta = model.num_classes, checkpoint.meta
         names, palette = meta.get("class_names"), meta.get("palette")
@@ -191,7 +196,7 @@ class _Segmentations:
     def _probabilities(self, image: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Class map, and the most likely classes uint8 (k, H, W) with their probabilities float16 (k, H, W)."""
         scores = self.inference.scores(self.model, image)
-        shares = scores if isinstance(self.inference, MultiscaleFlip) else scores.softmax(0)  # logits of the others
+        shares = scores if self.inference.gives_probabilities else scores.softmax(0)
         best = shares.topk(min(MOST_LIKELY, len(shares)), dim=0)
         kept = best.indices.to(torch.uint8).cpu().numpy()
         return scores.argmax(0).to(torch.uint8).cpu().numpy(), kept, best.values.half().cpu().numpy()
@@ -202,7 +207,7 @@ class _Reconstructions:
 
     notes: Sequence[str] = ()
 
-    def __init__(self, model: MAE, path: Path, options: Options) -> None:
+    def __init__(self, model: Any, path: Path, options: Options) -> None:
         _refuse_options(options, path, "a masked autoencoder", ("inference", "probabilities", "as_stored"))
         self.model, self.options, self.owned = model, options, Owned(options.out, COMMAND)
         self.mask_ratios, self.seeds = options.mask_ratios or MASK_RATIOS, options.seeds or (0,)
@@ -214,7 +219,7 @@ class _Reconstructions:
         return [self._panel(image, name) for image, name in zip(images, names, strict=True)]
 
     def _panel(self, image: Tensor, name: str) -> Path:
-        height, width = self.model.encoder.image_size
+        height, width = image_size_of(self.model) or tuple(image.shape[1:])
         image = centred(image, (height, width))
         rows, leaks = [], False
         for seed in self.seeds:

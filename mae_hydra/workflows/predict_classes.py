@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,12 +11,13 @@ from torch import Tensor
 from mae_hydra import atomic
 from mae_hydra.configuration.changes import at
 from mae_hydra.data import EvalCrop, Sample
-from mae_hydra.models import Classifier
 from mae_hydra.owned import Owned
+from mae_hydra.types import image_size_of
 from mae_hydra.weights import Checkpoint
 
 COMMAND = "predict"
 MOST_LIKELY = 5
+DEFAULT_SIZE = (224, 224)  # of a model that takes any
 
 
 class Classes:
@@ -23,9 +25,9 @@ class Classes:
 
     notes: Sequence[str] = ()
 
-    def __init__(self, model: Classifier, checkpoint: Checkpoint, out: Path) -> None:
+    def __init__(self, model: Any, checkpoint: Checkpoint, out: Path) -> None:
         self.model, self.out, self.owned = model, out, Owned(out, COMMAND)
-        self.transform = EvalCrop(size=model.encoder.image_size, crop_ratio=_crop_ratio(checkpoint))
+        self.transform = EvalCrop(size=image_size_of(model) or DEFAULT_SIZE, crop_ratio=_crop_ratio(checkpoint))
         names, count = checkpoint.meta.get("class_names"), model.num_classes
         known = isinstance(names, list) and len(names) == count
         self.class_names = list(names) if known and names else [f"class {number}" for number in range(count)]

@@ -83,7 +83,7 @@ def test_a_slip_on_the_command_line_is_named_with_the_way_out(overrides, sentenc
         (["model.mask_ratio=lots"], "model.mask_ratio must be a number, got 'lots'"),
         (["seed=1.5"], "seed must be a whole number, got 1.5"),
         (["head=upernet"], "model.decoder must be a MAEDecoder, got a UPerHead"),
-        (["model=upernet_vitt", "head=mae_decoder"], "model.head must be a UPerHead, got a MAEDecoder"),
+        (["model=upernet_vitt", "head=mae_decoder"], "model.head must be a Head, got a MAEDecoder without num_classes"),
         (["name=???"], "name must be given a value"),
         (["~model.norm_pix"], "model.norm_pix is missing: MAE needs it"),
         (["data._target_=mae_hydra.data.nothing"], "cannot be found"),

@@ -175,8 +175,8 @@ def test_an_argument_that_is_newer_than_the_run_is_todays_and_said() -> None:
         "evaluation.validation.batch_size is newer than this run: 16, as today's option files have it",
         "evaluation.validation.boundary is newer than this run: false, as today's option files have it",
     ]
-    model, notes = model_configuration(without(saved, "model.normalizer"))
-    assert model["model"]["normalizer"] == "valid"
+    model, notes = model_configuration(without(saved, "model.loss.ignore_index"))
+    assert model["model"]["loss"]["ignore_index"] == 255
     assert len(notes) == 1
 
 

@@ -27,7 +27,7 @@ class Classifier(nn.Module):
     learn. `mixing`, `erasing` and `label_smoothing` are of training alone.
     """
 
-    classifies = "images"
+    answers = "images"
     mean: Tensor
     std: Tensor
 

@@ -4,46 +4,57 @@ from typing import Any
 
 from torch import nn
 
-from mae_hydra.models.encoders.vision_transformer import VisionTransformer
-
 HALF = 0.5  # of the last block: its MLP
 
 
-def freeze(encoder: VisionTransformer, trainable_blocks: int | float | None) -> list[nn.Module]:
-    """Leave the last `trainable_blocks` blocks and the final norm trainable; returns what must stay in eval mode.
+def freeze(encoder: Any, trainable_blocks: int | float | None) -> list[nn.Module]:
+    """Leave the last `trainable_blocks` depths of blocks and what follows them trainable, by the encoder's `depth_of`.
 
-    None: all of the encoder learns. 0: nothing does (a linear probe). 0.5: the MLP of the last block alone, the paper's
-    "half block". From one block on, the embedding and all blocks before are frozen.
+    Returns what must stay in eval mode. None: all of the encoder learns. 0: nothing does (a linear probe). 0.5, of a
+    VisionTransformer: the MLP of the last block alone, the paper's "half block".
     """
-    depth = len(encoder.blocks)
     if trainable_blocks is None:
         return []
-    if trainable_blocks not in (HALF, *range(depth + 1)):
+    depth = encoder.num_depths - 2
+    halvable = hasattr(encoder, "blocks")
+    if trainable_blocks not in (*((HALF,) if halvable else ()), *range(depth + 1)):
+        half = "0.5 for the last MLP alone, " if halvable else ""
         raise ValueError(
-            f"trainable_blocks must be a number of blocks from 0 to {depth}, 0.5 for the last MLP alone, or null for "
-            f"the whole encoder, got {trainable_blocks}"
+            f"trainable_blocks must be a number of blocks from 0 to {depth}, {half}or null for the whole encoder, got "
+            f"{trainable_blocks}"
         )
     if trainable_blocks == 0:
         encoder.requires_grad_(False)
         return [encoder]
-    for parameter in (encoder.cls_token, encoder.pos_embed):
-        parameter.requires_grad_(False)
-    first = depth - int(trainable_blocks)
-    frozen: list[nn.Module] = [encoder.patch_embed, *encoder.blocks[:first]]
+    first = encoder.num_depths - 1 - (int(trainable_blocks) or 1)  # of the depths that learn
+    for name, parameter in encoder.named_parameters():
+        if encoder.depth_of(name) < first:
+            parameter.requires_grad_(False)
     if trainable_blocks == HALF:
-        frozen = [encoder.patch_embed, *encoder.blocks[:-1], *_attention_of(encoder.blocks[-1])]
-    for module in frozen:
-        module.requires_grad_(False)
-    gamma = getattr(encoder.blocks[-1], "gamma_1", None)  # LayerScale's, of the attention
-    if trainable_blocks == HALF and gamma is not None:
-        gamma.requires_grad_(False)
-    return frozen
+        for module in _attention_of(encoder.blocks[-1]):
+            module.requires_grad_(False)
+        gamma = getattr(encoder.blocks[-1], "gamma_1", None)  # LayerScale's, of the attention
+        if gamma is not None:
+            gamma.requires_grad_(False)
+    return _frozen_parts(encoder) + (_attention_of(encoder.blocks[-1]) if trainable_blocks == HALF else [])
 
 
 def keep_frozen(frozen: list[nn.Module]) -> None:
     """To be called at the end of a model's `train()`: no drop path in what does not learn, and no statistics."""
     for module in frozen:
         module.eval()
+
+
+def _frozen_parts(module: nn.Module) -> list[nn.Module]:
+    """The largest parts that have parameters, and none that learns."""
+    found: list[nn.Module] = []
+    for child in module.children():
+        parameters = list(child.parameters())
+        if parameters and not any(parameter.requires_grad for parameter in parameters):
+            found.append(child)
+        else:
+            found += _frozen_parts(child)
+    return found
 
 
 def _attention_of(block: Any) -> list[nn.Module]:

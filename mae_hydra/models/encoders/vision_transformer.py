@@ -36,6 +36,10 @@ class VisionTransformer(nn.Module):
     `norm_eps`: of every LayerNorm; files of Hugging Face may tell another.
     """
 
+    widths: tuple[int, ...]
+    strides: tuple[int, ...]
+    num_depths: int
+
     def __init__(
         self,
         *,
@@ -67,6 +71,7 @@ class VisionTransformer(nn.Module):
         self.patch_size, self.in_chans, self.embed_dim, self.num_heads = patch_size, in_chans, embed_dim, num_heads
         self.num_patches = self.grid[0] * self.grid[1]
         self.out_indices = tuple(out_indices)
+        self.widths, self.strides = (embed_dim,) * len(self.out_indices), (patch_size,) * len(self.out_indices)
         self.num_depths = depth + 2
 
         self.patch_embed = PatchEmbed(self.image_size, patch_size, in_chans, embed_dim)
@@ -159,6 +164,10 @@ class VisionTransformer(nn.Module):
             if index in self.out_indices:
                 maps.append(tokens[:, 1:].transpose(1, 2).unflatten(2, self.grid))
         return maps
+
+    def final_map(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d gh gw"]:
+        """One map (B, D, h, w): the patch tokens after the final norm, where there is one."""
+        return self.tokens(images)[:, 1:].transpose(1, 2).unflatten(2, self.grid)
 
     def position_biases(self) -> list[Float[Tensor, "heads n n"]] | None:
         """The relative position bias of every block, spread out over all pairs (None: this encoder has none)."""

@@ -34,7 +34,7 @@ class MAE(nn.Module):
     `mean`, `std`: per channel, in units of the 0..1 range: uint8 images are normalised with them, others not.
     """
 
-    classifies = None
+    answers = "reconstruction"
     mean: Tensor
     std: Tensor
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from mae_hydra.models.segmentation.convolution import ConvNormReLU
 from mae_hydra.models.segmentation.pyramid import FeaturePyramid
 from mae_hydra.models.segmentation.resized_convolution import Resizing, add_resized_convolution, resizing, tap_weights
-from mae_hydra.models.segmentation.upernet_head import resize
+from mae_hydra.models.segmentation.upernet_head import UPerHead, resize
 
 ALIGNED = 16  # CUDA's memory-efficient attention copies a bias whose rows do not begin at multiples of this
 
@@ -48,6 +48,17 @@ class FastUPerNet:
         self.model, self.shortcuts = model, shortcuts
         self.encoder, self.prepare = model.encoder, model.prepare
 
+    @staticmethod
+    def fits(model: Any) -> bool:
+        """Whether a model is what this is the fast form of: a UPerNet on an encoder of one grid."""
+        pyramid = getattr(model, "pyramid", None)
+        return (
+            isinstance(model.head, UPerHead)
+            and isinstance(pyramid, FeaturePyramid)
+            and pyramid.enlarges
+            and hasattr(model.encoder, "grid")
+        )
+
     def parameters(self) -> Iterator[nn.Parameter]:
         return self.model.parameters()
 
@@ -63,7 +74,10 @@ class FastUPerNet:
         self, images: UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"]
     ) -> Float[Tensor, "b classes _ _"]:
         derived = self._derived()
-        return derived.logits(self.model.encoder.feature_maps(self.model.prepare(images), derived.biases))
+        images = self.model.prepare(images)
+        if derived.biases is None:  # an encoder need not take them
+            return derived.logits(self.model.encoder.feature_maps(images))
+        return derived.logits(self.model.encoder.feature_maps(images, derived.biases))
 
     def _derived(self) -> "Derived":
         dtype = _compute_dtype(self.model)
@@ -219,7 +233,8 @@ def _squares(maps: Float[Tensor, "b h w _"]) -> Float[Tensor, "b _ _ d"]:
 
 
 def _biases(model: Any, dtype: torch.dtype) -> list[Tensor] | None:
-    biases = model.encoder.position_biases()
+    offered = getattr(model.encoder, "position_biases", None)
+    biases = None if offered is None else offered()
     if biases is None:
         return None
     if not biases[0].is_cuda:

@@ -9,6 +9,8 @@ from mae_hydra.models.segmentation.convolution import ConvNormReLU, classifier
 class FCNHead(nn.Module):
     """One 3x3 Conv-BN-ReLU, channel dropout, 1x1 classifier: logits at the size of the map."""
 
+    num_maps = 1
+
     def __init__(self, *, in_dim: int, channels: int, num_classes: int, dropout: float) -> None:
         super().__init__()
         if not 0 <= dropout < 1:

@@ -9,6 +9,8 @@ from mae_hydra.models.segmentation.convolution import classifier
 class LinearSegHead(nn.Module):
     """BatchNorm without scale and shift (eps 1e-6, as in MAE's linear probe), then one Linear for every patch."""
 
+    num_maps = 1
+
     def __init__(self, *, in_dim: int, num_classes: int) -> None:
         super().__init__()
         self.in_dim, self.num_classes = in_dim, num_classes

@@ -17,16 +17,20 @@ def resize(maps: Float[Tensor, "b d _ _"], size: tuple[int, int] | torch.Size) -
 
 
 class UPerHead(nn.Module):
-    """Four maps of width `in_dim`, fine to coarse (each half the size before) -> logits at the finest size.
+    """Four maps of width `in_dim` (one number, or one for each), fine to coarse -> logits at the finest size.
 
-    `dropout` drops whole channels before the classifier. `low_resolution_first`: 3x3 convolutions of enlarged maps run
-    before the enlarging (the same numbers and gradients, see `resized_convolution`).
+    Each map has half the size of the one before. `dropout` drops whole channels before the classifier.
+    `low_resolution_first`: 3x3 convolutions of enlarged maps run before the enlarging (the same numbers and gradients,
+    see `resized_convolution`).
     """
+
+    num_maps = 4
+    needs_pyramid = True
 
     def __init__(
         self,
         *,
-        in_dim: int,
+        in_dim: int | Sequence[int],
         channels: int,
         num_classes: int,
         pool_scales: Sequence[int],
@@ -40,18 +44,22 @@ class UPerHead(nn.Module):
             raise ValueError(f"dropout must lie in [0, 1), got {dropout}")
         if not pool_scales or min(pool_scales) < 1:
             raise ValueError(f"pool_scales must be positive sizes, got {list(pool_scales)}")
-        self.in_dim, self.num_classes, self.low_resolution_first = in_dim, num_classes, low_resolution_first
+        widths = [in_dim] * 4 if isinstance(in_dim, int) else list(in_dim)
+        if len(widths) != self.num_maps:
+            raise ValueError(f"in_dim must be one width or {self.num_maps}, got {widths}")
+        self.in_dim: int | tuple[int, ...] = in_dim if isinstance(in_dim, int) else tuple(widths)
+        self.num_classes, self.low_resolution_first = num_classes, low_resolution_first
         self.pools = nn.ModuleList(
-            nn.Sequential(nn.AdaptiveAvgPool2d(scale), ConvNormReLU(in_dim, channels, 1)) for scale in pool_scales
+            nn.Sequential(nn.AdaptiveAvgPool2d(scale), ConvNormReLU(widths[3], channels, 1)) for scale in pool_scales
         )
-        self.bottleneck = ConvNormReLU(in_dim + len(pool_scales) * channels, channels, 3)
-        self.laterals = nn.ModuleList(ConvNormReLU(in_dim, channels, 1) for _ in range(3))
+        self.bottleneck = ConvNormReLU(widths[3] + len(pool_scales) * channels, channels, 3)
+        self.laterals = nn.ModuleList(ConvNormReLU(width, channels, 1) for width in widths[:3])
         self.smooths = nn.ModuleList(ConvNormReLU(channels, channels, 3) for _ in range(3))
         self.fuse = ConvNormReLU(4 * channels, channels, 3)
         self.dropout = nn.Dropout2d(dropout)
         self.classify = classifier(channels, num_classes)
 
-    def forward(self, maps: list[Float[Tensor, "b d _ _"]]) -> Float[Tensor, "b classes _ _"]:
+    def forward(self, maps: list[Float[Tensor, "b _ _ _"]]) -> Float[Tensor, "b classes _ _"]:
         coarse = self.pyramid_pooling(maps[3])
         levels = [lateral(level) for lateral, level in zip(self.laterals, maps[:3], strict=True)]
         above = coarse

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -478,7 +479,7 @@ def test_a_cache_on_a_full_disk_says_so(tmp_path: Path, monkeypatch: pytest.Monk
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("mae_hydra.data.shards.cache.shutil.copyfileobj", full)
+    monkeypatch.setattr(shutil, "copyfileobj", full)
     with pytest.raises(UserError, match=r"cannot keep a copy of file:.*No space left on device; make room there, or"):
         ShardCache(tmp_path / "cache", 2500).local(f"file://{tmp_path}/a", 1000)
     with pytest.raises(UserError, match=r"cannot make .*data.cache"):

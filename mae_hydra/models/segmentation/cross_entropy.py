@@ -1,17 +1,38 @@
-"""Cross-entropy of pixels, as sums and counts."""
+"""Cross-entropy of pixels, as a sum and a count."""
 
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Integer
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from mae_hydra.models.segmentation.upernet_head import resize
+from mae_hydra.types import Loss
 
 NORMALIZERS = ("valid", "all")
 ENLARGED_BYTES = 2**28  # of logits at the size of the labels
+
+
+class PixelCrossEntropy(nn.Module):
+    """Cross-entropy summed over labelled pixels, in float32 or better.
+
+    `normalizer`: what the sum is divided by: "valid" pixels, or "all" pixels, ignored ones included (mmsegmentation's
+    divisor, with which the published losses were made).
+    """
+
+    def __init__(self, *, ignore_index: int, normalizer: str = "valid") -> None:
+        super().__init__()
+        if normalizer not in NORMALIZERS:
+            raise ValueError(f"normalizer must be 'valid' or 'all', got {normalizer!r}")
+        self.ignore_index, self.normalizer = ignore_index, normalizer
+
+    def forward(self, logits: Float[Tensor, "b classes _ _"], labels: Integer[Tensor, "b h w"]) -> Loss:
+        return Loss(
+            pixel_cross_entropy(logits, labels, self.ignore_index),
+            pixel_count(labels, self.ignore_index, self.normalizer),
+        )
 
 
 def pixel_cross_entropy(
@@ -70,9 +91,3 @@ def pixel_count(labels: Integer[Tensor, "b h w"], ignore_index: int, normalizer:
     if normalizer == "valid":
         return (labels != ignore_index).sum()
     return torch.full((), labels.numel(), device=labels.device)
-
-
-def check_normalizer(normalizer: str) -> None:
-    """ValueError where there is no such divisor."""
-    if normalizer not in NORMALIZERS:
-        raise ValueError(f"normalizer must be 'valid' or 'all', got {normalizer!r}")
