@@ -1,8 +1,11 @@
 """Names, numbers and marks of a figure are those of its values, each at its place."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
+from matplotlib.text import Text
 
 from mae_hydra.figures import (
     Marginal,
@@ -14,6 +17,7 @@ from mae_hydra.figures import (
     marginals,
     overlay,
     parallel_coordinates,
+    save,
 )
 from mae_hydra.figures.growth import Growth, growth
 from mae_hydra.figures.sweep_plots import SPREAD
@@ -132,3 +136,11 @@ def test_boundaries_keep_a_third_of_their_light() -> None:
     labels[:, 2:] = 1
     drawn = overlay(np.zeros((4, 4, 3), np.uint8), labels, np.full((2, 3), 200, np.uint8), opacity=1.0, boundaries=True)
     assert drawn[0, :, 0].tolist() == [200, 70, 200, 200]
+
+
+def test_a_dollar_in_a_name_is_no_formula(tmp_path: Path) -> None:
+    figure = curves([Panel("of $x_1$ and $x_2$", [Series("run", (1.0,), (2.0,))])])
+    save(figure, tmp_path / "a.svg")
+    assert "<!-- of $x_1$ and $x_2$ -->" in (tmp_path / "a.svg").read_text()
+    texts = [text for text in figure.findobj(Text) if "$" in text.get_text()]
+    assert [text.get_parse_math() for text in texts] == [False]
