@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from made_runs import made_run
 from PIL import Image
 
 from mae_hydra.experiment.gather import read_run, read_sweep, table_of, write_table
+from mae_hydra.report import sweep_page as sweep_page_module
 from mae_hydra.report.page import duration, shown, table
 from mae_hydra.report.report import write_report
 from mae_hydra.report.run_page import command_of, run_page
@@ -178,6 +180,9 @@ def test_the_newest_runs_are_named_and_a_sweep_is_called_one(tmp_path: Path) -> 
     named = ", ".join(str(tmp_path / "runs" / "x" / str(place)) for place in (3, 2, 1))
     with pytest.raises(UserError, match=f"it holds 4 runs; name one, of which the newest are {named}$"):
         write_report(tmp_path / "runs")
+    text = write_report(tmp_path / "runs" / "x").read_text()
+    assert '<div class="quiet">sweep ·' in text
+    assert "<h1>x</h1>" in text
 
 
 SWEPT = [(0.5, "a", 0.60, 10.0), (0.5, "b", 0.50, 20.0), (0.75, "a", 0.55, 30.0), (0.75, "b", 0.45, 25.0)]
@@ -197,9 +202,10 @@ def sweep(tmp_path: Path) -> Path:
                 cells[:, column * CELL : (column + 1) * CELL] = 60 * column + int(10 * ratio) + seed
             Image.fromarray(cells).save(job / "figures" / "cells.png")
             timed(made_run(job / "upernet", ["model=x"], value=score + seed, cells=False), 120)
-    job = made_run(tmp_path / "sweep/z", ["model.mask_ratio=0.5", "head.kind=a", "seed=2"], value=0.01, state="running",
+    job = made_run(tmp_path / "sweep/z", ["model.mask_ratio=0.5", "head.kind=a", "seed=2"], value=0.01,
                    monitor="val/loss", mode="min", cells=False)  # fmt: skip
-    timed(job, 30, state="interrupted", value=None)
+    timed(job, 30)
+    timed(made_run(job / "upernet", ["model=x"], value=99.0, cells=False), 30, state="interrupted", value=None)
     written(job, git={"commit": "def"})
     words = ["model.mask_ratio=0.9", "head.kind=a", "seed=0"]
     bad = made_run(tmp_path / "sweep/bad", words, value=None, state="failed", monitor="val/loss", mode="min",
@@ -218,7 +224,7 @@ def compared(sweep: Path, tmp_path: Path) -> Drawn:
 
 def test_the_head_of_a_sweep_counts_its_jobs_and_judges_by_its_last_stage(compared: Drawn) -> None:
     assert compared.facts == [
-        ("jobs", "8 completed, 1 failed, 1 interrupted"), ("swept", "model.mask_ratio, head.kind, seed"),
+        ("jobs", "8 completed, 1 failed, 1 upernet interrupted"), ("swept", "model.mask_ratio, head.kind, seed"),
         ("judged by", "upernet: val/mIoU"), ("took", "25 min"), ("best upernet: val/mIoU", "31"),
     ]  # fmt: skip
     assert "model.mask_ratio = 0.75, head.kind = a, seed = 1" in compared.body("The best run")
@@ -226,6 +232,15 @@ def test_the_head_of_a_sweep_counts_its_jobs_and_judges_by_its_last_stage(compar
     assert "Jobs were trained with 2 states of the code: [&#39;abc&#39;, &#39;def&#39;]." in compared.body(
         "Where it came from"
     )
+
+
+def test_every_job_of_a_sweep_has_a_row_with_its_whole_time(compared: Drawn) -> None:
+    rows = compared.rows("All jobs")
+    assert rows[0] == ["model.mask_ratio", "head.kind", "seed", "state", "val/loss", "upernet: val/mIoU", "took"]
+    assert rows[1] == ["0.5", "a", "0", "completed", "0.6", "10", "3 min"]  # a minute, and two of its stage
+    assert [row[3] for row in rows[1:]].count("completed") == 8
+    marked = compared.body("All jobs").partition("<tr class=best>")[2].partition("</tr>")[0]
+    assert marked.startswith('<td class="number">0.75</td><td class="text">a</td><td class="number">1</td>')
 
 
 def test_what_a_setting_is_worth_is_told_of_complete_jobs_and_not_of_seeds(compared: Drawn) -> None:
@@ -257,27 +272,38 @@ def test_pairs_of_settings_are_told_of_complete_jobs_by_the_last_stage(compared:
 def test_the_curves_of_a_sweep_are_of_every_job_and_every_stage(compared: Drawn) -> None:
     found = curves_of(compared.figures["curves"])
     assert list(found) == ["train/loss", "val/loss", "upernet: train/loss", "upernet: val/mIoU"]
-    assert [len(lines) for lines in found.values()] == [9, 9, 8, 8]  # one has nothing yet, one was not followed
+    assert [len(lines) for lines in found.values()] == [9, 9, 9, 9]  # the one that failed has nothing
     by_name = {name: y for name, _, y in found["upernet: val/mIoU"]}
     assert by_name["mask_ratio 0.75 kind a seed 1"] == [26.0, 31.0]
 
 
-def test_the_same_pictures_stand_once_and_what_each_job_made_beside_them(compared: Drawn) -> None:
-    colours = np.unique(compared.pictures["strips_run"].reshape(-1, 3), axis=0)[:, 0]
-    # Of the first job image and truth, of every job the last column alone.
-    assert set(colours[colours < 127]) >= {5, 65}
-    drawn = [value for value in (5, 6, 7, 8, 65, 66, 67, 68, 125, 126, 127, 128) if _cells(compared, value)]
-    assert drawn == [5, 65, 125, 126, 127, 128]
+def test_the_same_pictures_stand_once_and_what_each_job_made_beside_them(
+    sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: dict[str, Any] = {}
 
+    def sheet(rows: Any, **more: Any) -> np.ndarray:
+        drawn.update(more, rows=rows)
+        return np.zeros((2, 2, 3), np.uint8)
 
-def _cells(page: Drawn, value: int) -> bool:
-    return bool((page.pictures["strips_run"] == value).all(2).sum() >= 128 * 128)
+    monkeypatch.setattr(sweep_page_module, "sheet", sheet)
+    monkeypatch.setattr(sweep_page_module, "_curves", lambda *told: [])
+    page = Drawn(tmp_path / "page")
+    (tmp_path / "page").mkdir()
+    sweep_page(page, read_sweep(sweep), tmp_path / "page")
+    # Image and truth of the first job, and of every job the last column alone.
+    assert [[int(cell[0, 0, 0]) for cell in row] for row in drawn["rows"]] == [
+        [5, 65, 125, 126, 125, 126, 127, 128, 127, 128]
+    ] * 2
+    names = [f"mask_ratio {ratio} kind {kind} seed {seed}" for ratio, kind, *_ in SWEPT for seed in (0, 1)]
+    assert drawn["columns"] == ["image", "truth", *names]
+    assert list(page.pictures) == ["strips_run"]
 
 
 def test_the_table_of_a_sweep_has_complete_jobs_first_with_their_whole_time(sweep: Path) -> None:
     rows = table_of(read_sweep(sweep))
     assert [row["job"] for row in rows][-2:] == ["bad", "z"]
-    assert [row["state"] for row in rows] == ["completed"] * 8 + ["failed", "interrupted"]
+    assert [row["state"] for row in rows] == ["completed"] * 8 + ["failed", "upernet interrupted"]
     assert rows[0] == {
         "job": "0.5-a-0", "state": "completed", "model.mask_ratio": 0.5, "head.kind": "a", "seed": 0, "val/loss": 0.6,
         "upernet: val/mIoU": 10.0, "value": 0.6, "seconds": 180.0,
@@ -297,3 +323,13 @@ def test_a_job_whose_stage_has_failed_is_told_as_failed_with_its_error(tmp_path:
     assert (first["job"], first["state"]) == ("b", "completed")
     assert (second["job"], second["state"], second["error"]) == ("a", "probe failed", "ValueError: in the stage")
     assert (first["optimizer.lr"], second["optimizer.lr"]) == (0.002, 0.001)  # a number, though YAML reads a text
+
+
+def test_a_run_that_does_not_say_what_is_better_is_judged_as_of_a_loss(tmp_path: Path) -> None:
+    for mode, higher in (("max", True), ("min", False), (None, False)):
+        run = made_run(tmp_path / str(mode), ["seed=1"], cells=False)
+        settings = {"monitor": "val/mIoU"} | ({} if mode is None else {"mode": mode})
+        (run / "config.yaml").write_text(yaml.safe_dump({"checkpoint": settings}))
+        found = read_run(run)
+        assert found is not None
+        assert (found.monitor, found.higher_is_better) == ("val/mIoU", higher)

@@ -1,6 +1,7 @@
 """How a job ends is written down as it ended, and its training gets what the configuration says."""
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,12 +9,14 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from conftest import TINY_MAE
+from conftest import TINY, TINY_MAE, TINY_UPERNET
 
 from mae_hydra.commands import main
 from mae_hydra.data import scenes
 from mae_hydra.experiment import job, provenance
 from mae_hydra.experiment import run as composition
+
+TINY_CLASSES = [*TINY, "backbone.out_indices=[1]"]
 
 
 @pytest.fixture
@@ -130,3 +133,76 @@ def test_a_stream_is_asked_for_what_the_configuration_says(train, monkeypatch):
         "global_batch": 6, "micro_batch": 3, "rank": 0, "world_size": 1, "seed": 9, "num_workers": 1, "prefetch": 5,
         "device_is_cuda": False, "max_bad_share": 0.25,
     }  # fmt: skip
+
+
+@pytest.fixture
+def fitted(monkeypatch: pytest.MonkeyPatch) -> list[SimpleNamespace]:
+    """What each training was begun with; nothing is trained."""
+    begun: list[SimpleNamespace] = []
+    names = ("state", "forward", "stream", "schedule", "evaluators", "checkpoints", "tracker", "settings")
+
+    def fit(*told: Any, **named: Any) -> dict[str, float]:
+        begun.append(SimpleNamespace(**dict(zip(names, told, strict=True)), **named))
+        return {"val/loss": 0.5, "val/mIoU": 7.0}
+
+    monkeypatch.setattr(composition, "fit", fit)
+    return begun
+
+
+def test_a_training_begins_with_what_the_configuration_says(train, fitted):
+    words = ["seed=5", "engine.ema_decay=0.875", "engine.global_batch=4", "data.batch_size=2", "schedule.total=9"]
+    assert train(*TINY_MAE, *words, "hydra.run.dir=run") == 0
+    [begun] = fitted
+    assert (begun.seed, begun.run_dir, begun.schedule.steps) == (5, Path("run").absolute(), 9)
+    assert (begun.cut.micro_batch, begun.cut.accumulate, begun.cut.world_size) == (2, 2, 1)
+    assert begun.state.average is not None
+    assert begun.settings.ema_decay == 0.875
+    assert begun.config == yaml.safe_load(Path("run/config.yaml").read_text())
+    assert list(begun.evaluators) == ["validation"]
+    assert status("run")["value"] == 0.5  # of the monitored metric
+    assert json.loads(Path("run/starts.jsonl").read_text())["step"] == 0
+    assert train(*TINY_MAE, "hydra.run.dir=other") == 0
+    assert fitted[1].state.average is None
+
+
+@pytest.mark.parametrize(("words", "chosen_anew"), [([], False), (["evaluation.validation.boundary=true"], True)])
+def test_the_best_of_other_scores_is_no_longer_the_best(train, trained_upernet, fitted, words, chosen_anew, capsys):
+    shutil.copytree(trained_upernet, "run")
+    found = status("run")
+    Path("run/status.json").write_text(json.dumps(found | {"state": "interrupted", "value": None}))
+    Path("run/results.json").unlink()
+    assert train("resume=run", *words) == 0
+    [begun] = fitted
+    assert begun.state.step == torch.load("run/checkpoints/last.pt", weights_only=True)["step"]
+    assert (begun.checkpoints.best is None) is chosen_anew
+    assert ("best.pt is chosen anew from here on" in capsys.readouterr().out) is chosen_anew
+
+
+@pytest.mark.parametrize("adapt", [["classes"], []])
+def test_weights_are_adapted_where_that_is_asked_for(train, monkeypatch, adapt):
+    given = SimpleNamespace(meta={})
+    monkeypatch.setattr(composition, "read_checkpoint", lambda path: given)
+
+    def transfer(*told: Any) -> Any:
+        raise Asked(*told[1:])
+
+    monkeypatch.setattr(composition, "transfer", transfer)
+    words = ["model=upernet_vitt", *TINY_UPERNET, "init_from=some.pt", f"init_adapt=[{','.join(adapt)}]"]
+    with pytest.raises(Asked) as caught:
+        train(*words, "hydra.run.dir=run")
+    checkpoint, adapted, names = caught.value.args
+    assert checkpoint is given
+    assert (adapted, names[0], len(names)) == (adapt, "sky", 12)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["model=upernet_vitt", *TINY_UPERNET, "data=scene_classes"], "needs label maps, and this data set has none"),
+        (["model=classifier_vitt", *TINY_CLASSES, "data=scenes"], "needs a class for every image, and this data set"),
+        (["model=upernet_vitt", *TINY_UPERNET, "+augment.smaller=[32]"], "augment.smaller"),
+    ],
+)
+def test_what_a_model_cannot_learn_from_is_said_by_name(train, capsys, words, said):
+    assert train(*words) == 1
+    assert said in capsys.readouterr().err
