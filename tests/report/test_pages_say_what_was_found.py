@@ -333,3 +333,13 @@ def test_a_run_that_does_not_say_what_is_better_is_judged_as_of_a_loss(tmp_path:
         found = read_run(run)
         assert found is not None
         assert (found.monitor, found.higher_is_better) == ("val/mIoU", higher)
+
+
+def test_the_latest_value_is_the_last_that_was_a_number(tmp_path: Path) -> None:
+    run = made_run(tmp_path / "run", ["seed=1"], value=None, state="interrupted", cells=False)
+    rows = [{"step": 1, "val/mIoU": 4.0, "train/loss": 2.0}, {"step": 2, "val/mIoU": None, "train/loss": 1.0}]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = read_run(run)
+    assert found is not None
+    assert found.metrics == {"step": 2, "val/mIoU": 4.0, "train/loss": 1.0}
+    assert found.value == 4.0

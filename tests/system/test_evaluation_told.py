@@ -98,12 +98,10 @@ def test_a_limit_of_the_training_is_lifted_and_said(run, capsys):
     assert yaml.safe_load(Path("found/config.yaml").read_text())["engine"]["devices"] == 1
 
 
-def test_precision_and_settings_decide_the_fingerprint_and_speed_does_not(run):
-    plain = evaluated(out="plain")["protocol"]
-    for number, (words, other) in enumerate((
-        (["engine.precision=bf16"], True), (["inference=slide"], True), (["evaluation.validation.limit=2"], True),
-        (["evaluation.validation.batch_size=1"], False), (["data.num_workers=0", "data.batch_size=1"], False),
-    )):  # fmt: skip
-        found = evaluated(*words, out=f"other{number}")["protocol"]
-        assert (found["fingerprint"] != plain["fingerprint"]) is other, words
-    assert found["precision"] == "auto"
+def test_another_precision_is_another_evaluation_and_another_batch_is_not(run):
+    plain, low, one = (
+        evaluated(*words, out=f"found{number}")["protocol"]
+        for number, words in enumerate(([], ["engine.precision=bf16"], ["data.batch_size=1"]))
+    )
+    assert (plain["precision"], low["precision"]) == ("auto", "bf16")
+    assert low["fingerprint"] != plain["fingerprint"] == one["fingerprint"]
