@@ -59,7 +59,7 @@ def told(tmp_path: Path) -> Drawn:
     written(run, environment=ENVIRONMENT, git={"commit": "abc", "branch": "trunk", "dirty": True}, data=DATA,
             parent=parent)  # fmt: skip
     timed(run, 7200)
-    timed(made_run(run / "probe", ["model=probe"], monitor="val/top1", value=12.5), 60)
+    timed(made_run(run / "probe", ["model=probe"], monitor="val/top1", value=12.5), 3600)
     found = read_run(run)
     assert found is not None
     page = Drawn(tmp_path / "page")
@@ -101,7 +101,7 @@ def test_the_curves_of_a_run_are_its_own_and_those_of_a_stage_the_stages(told: D
     assert smooth[2] != raw[2]
     of_the_stage = curves_of(told.figures["probe_curves"])
     assert [line[1:] for line in of_the_stage["val/top1"]] == [([10.0, 20.0], [7.5, 12.5])]
-    assert told.rows("Then: probe") == [["", ""], ["val/top1", "12.5"], ["state", "completed"], ["took", "60 s"]]
+    assert told.rows("Then: probe") == [["", ""], ["val/top1", "12.5"], ["state", "completed"], ["took", "60 min"]]
     assert told.code("Then: probe") == ["python train.py model=probe"]
     assert list(told.pictures) == ["segmentation"]  # cells are for sweeps
 
