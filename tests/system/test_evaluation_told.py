@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from conftest import TINY_MAE
 
 from mae_hydra.commands import main
 from mae_hydra.experiment import evaluate
@@ -105,3 +106,9 @@ def test_another_precision_is_another_evaluation_and_another_batch_is_not(run):
     )
     assert (plain["precision"], low["precision"]) == ("auto", "bf16")
     assert low["fingerprint"] != plain["fingerprint"] == one["fingerprint"]
+
+
+def test_an_evaluation_without_counts_tells_how_many_images_it_looked_at(train):
+    assert train(*TINY_MAE, "hydra.run.dir=run") == 0
+    found = evaluated("evaluation.validation.limit=3")
+    assert (found["images"], found["protocol"]["images_counted"], found["protocol"]["validation_images"]) == (3, 3, 4)
