@@ -15,7 +15,7 @@ from test_interruption import finish
 
 from mae_hydra.commands import main
 
-EIGHT = ["schedule.total=8", "checkpoint.every=3", "checkpoint.keep_last=1", "hydra.run.dir=outputs/run"]
+EIGHT = ["seed=3", "schedule.total=8", "checkpoint.every=3", "checkpoint.keep_last=1", "hydra.run.dir=outputs/run"]
 CUT = ["data.batch_size=2", "engine.global_batch=4"]  # two micro-batches a step
 RUNS = {
     "plain": [*TINY_MAE, *EIGHT],
