@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mae_hydra.benchmark import PeakMemory, Timing, alternate, count_parts, describe_machine
+from mae_hydra.benchmark import PeakMemory, Timing, alternate, count_parts, describe_machine, rates
 from mae_hydra.benchmark.workloads import plain_loop, plain_multiscale
 from mae_hydra.configuration.compose import compose_config
 from mae_hydra.configuration.construct import build
@@ -85,3 +85,11 @@ def test_the_machine_is_described():
     machine = describe_machine()
     assert machine["torch"] == torch.__version__.partition("+")[0]
     assert machine["cores"] >= 1
+
+
+def test_rates_are_products_and_sums_or_bytes_both_ways_over_the_best_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MATRIX", "MOVED"):
+        monkeypatch.setattr(rates, name, {"cpu": 8})
+    monkeypatch.setattr(rates, "alternate", lambda calls, **more: {name: Timing((0.5, 0.25, 1.0)) for name in calls})
+    assert rates.matrix_rate(torch.device("cpu"), torch.float32) == 2 * 8**3 / 0.25
+    assert rates.memory_rate(torch.device("cpu")) == 2 * 8 / 0.25

@@ -3,12 +3,15 @@
 from dataclasses import replace
 
 import pytest
+from rich.table import Table
 
 from mae_hydra.accelerators import Accelerator
+from mae_hydra.benchmark import plan as planning
 from mae_hydra.benchmark.estimate import Activations
-from mae_hydra.benchmark.plan import Plan, _warnings
-from mae_hydra.commands.plan import _memory_warnings, _time
+from mae_hydra.benchmark.plan import Plan, _evaluations, _files, _images, _warnings, plan
+from mae_hydra.commands.plan import _course, _memory, _memory_warnings, _model, _time
 from mae_hydra.configuration.compose import compose_config
+from mae_hydra.configuration.construct import build
 
 MADE = Plan(
     name="made",
@@ -76,3 +79,121 @@ def test_a_warning_comes_where_something_is_wrong_and_not_before(words: list[str
     found = _warnings(replace(MADE, **change), compose_config(words))
     assert len(found) == (said is not None)
     assert said is None or said in found[0]
+
+
+def cells(table: Table) -> list[list[str]]:
+    columns = [list(map(str, column.cells)) for column in table.columns]
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def test_the_tables_of_a_plan_have_each_number_in_its_place():
+    parts = [
+        {"name": "encoder", "parameters": 2_500_000, "flops": 4e9},
+        {"name": "head", "parameters": 10_000, "flops": 5e8},
+    ]
+    made = replace(
+        MADE, parts=parts, trainable=2_000_000, devices=2, accumulate=3, lr_range=(1e-5, 1e-3),
+        checkpoint=2_000_000_000, disk=6_500_000_000, evaluations=4, evaluation_share=0.123,
+    )  # fmt: skip
+    assert cells(_model(made)) == [
+        ["encoder", "2.50", "4.00"], ["head", "0.01", "0.50"], ["training step", "2.00 trained", "3.00"]
+    ]  # fmt: skip
+    assert cells(_course(made)) == [
+        ["training images", "1,000"], ["images a step", "50 = 2 x 3 micro-batches of 8"],
+        ["steps", "1,200 (60.0 epochs), of which warm-up 60"], ["learning rate", "0.001, down to 1e-05 by layer decay"],
+        ["evaluations", "4, at least 12.3 % of training"], ["operations", "1.8e+14 FLOP"],
+        ["a checkpoint", "2.000 GB; on the disk at the end 6.50 GB"],
+    ]  # fmt: skip
+    assert cells(_course(replace(made, lr_range=(1e-3, 1e-3), assumed_images=True)))[0][1].startswith("1,000 (not here")
+    assert cells(_course(replace(made, lr_range=(1e-3, 1e-3))))[3][1] == "0.001"
+    memory = {"bf16": MADE.memory["bf16"], "fp32": Activations(per_image=100_000_000, fixed=0)}
+    table = _memory(replace(made, memory=memory, micro_batch=3), DEVICE)
+    assert [str(column.header) for column in table.columns] == ["images at a time", "bf16", "fp32"]
+    assert cells(table)[:3] == [
+        ["3 *", "13.5", "10.3"], ["8", "18.5 too much", "10.8"], ["16", "26.5 too much", "11.6"]
+    ]  # fmt: skip
+    assert str(table.caption).splitlines() == [
+        "* as configured", "of which the state: 10.00", "kernels' own not counted", "Device: 16"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "steps", "images", "found"),
+    [
+        (["evaluation.validation.every=100"], 1000, 40, (10, 400)),
+        (["evaluation.validation.every=300", "evaluation.validation.limit=8"], 1000, 40, (4, 32)),
+        (["evaluation.validation.every=0.3", "evaluation.validation.limit=80"], 1000, 40, (4, 160)),
+        (["evaluation.validation.every=null", "evaluation.validation.limit=null"], 1000, 40, (1, 40)),
+        (["evaluation=none"], 1000, 40, (0, 0)),
+    ],
+)
+def test_evaluations_are_counted_as_their_clock_will(words: list[str], steps: int, images: int, found: tuple[int, int]):
+    assert _evaluations(compose_config(words), images, steps) == found
+
+
+@pytest.mark.parametrize(
+    ("words", "files"),
+    [
+        (["checkpoint.every=100", "checkpoint.keep_last=3", "checkpoint.save_best=false"], 3),
+        (["checkpoint.every=100", "checkpoint.keep_last=3", "checkpoint.save_best=true"], 4),
+        (["checkpoint.every=600", "checkpoint.keep_last=3", "checkpoint.save_best=false"], 2),
+        (["checkpoint.every=null", "checkpoint.keep_last=3", "checkpoint.save_best=false"], 1),
+        (
+            [
+                "checkpoint.every=100",
+                "checkpoint.keep_last=1",
+                "checkpoint.keep_every=400",
+                "checkpoint.save_best=true",
+            ],
+            4,
+        ),
+    ],
+)
+def test_files_that_stay_are_counted(words: list[str], files: int):
+    assert _files(compose_config(words), 1000) == files
+
+
+def test_sets_that_are_not_here_have_their_published_sizes_or_what_is_given():
+    away = ["data.root=/nowhere"]
+    for words, given, found in (
+        (["data=ade20k"], None, ((20_210, 2_000), True)),
+        (["data=imagenet"], None, ((1_281_167, 50_000), True)),
+        (["data=imagenet"], 77, ((77, 50_000), True)),
+        (["data=imagenet", "data.train_limit=0.01"], None, ((12_812, 50_000), True)),
+        (["data=imagenet", "data.train_limit=1"], None, ((1, 50_000), True)),
+        (["data=imagenet", "data.train_limit=500"], None, ((500, 50_000), True)),
+        (["data=folder"], 9, ((9, 0), True)),
+    ):
+        assert _images(compose_config([*words, *away]), given) == found, words
+    scenes = ["data=scenes", "data.num_train=5", "data.num_validation=3"]
+    assert _images(compose_config(scenes), None) == ((5, 3), False)
+
+
+def test_a_plan_of_a_small_run_is_what_a_hand_works_out(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(planning, "activations", lambda *told, **more: Activations(1, 1))  # these are counted elsewhere
+    words = [
+        "model=upernet_vitt", "data=scenes", "data.num_train=70", "data.num_validation=10", "data.batch_size=2",
+        "backbone.embed_dim=32", "backbone.depth=4", "backbone.num_heads=2", "backbone.out_indices=[0,1,2,3]",
+        "head.channels=16", "engine.global_batch=16", "schedule.unit=epoch", "schedule.total=3", "schedule.warmup=1",
+        "optimizer.layer_decay=0.5", "evaluation.validation.every=4", "evaluation.validation.limit=6",
+        "checkpoint.every=4", "checkpoint.keep_last=1", "checkpoint.save_best=true",
+    ]  # fmt: skip
+    made = plan(words, devices=2, images=None)
+    shared = plan([*words, "engine.ema_decay=0.9", "engine.parallel=fsdp"], devices=2, images=None)
+    assert (made.name, made.images, made.assumed_images) == ("upernet_vitt", (70, 10), False)
+    assert (made.steps, made.epochs, made.warmup_steps) == (12, 3.0, 4)  # 70 images are four whole steps
+    assert (made.global_batch, made.micro_batch, made.accumulate, made.devices) == (16, 2, 4, 2)
+    assert made.lr == made.lr_range[1] == compose_config(words).optimizer.lr
+    assert made.lr_range[0] == pytest.approx(made.lr * 0.5**5)  # four blocks between the embedding and the head
+    assert (made.evaluations, made.disk) == (3, 2 * made.checkpoint)
+    assert made.evaluation_share == pytest.approx(18 / 3 / (12 * 16))  # a forward pass is a third of a step
+    model = build(compose_config(words).model, "model")
+    weights = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert made.trainable == weights
+    every = sum(p.numel() for p in model.parameters()) + sum(b.numel() for b in model.buffers())
+    saved = sum(tensor.numel() for tensor in model.state_dict().values())
+    assert made.state == 4 * (every + 3 * weights)  # beside the weights their gradients and two moments
+    assert made.checkpoint == 4 * (saved + 2 * weights)
+    assert shared.checkpoint - made.checkpoint == 4 * saved
+    assert shared.state == -(-4 * (2 * every + 3 * weights) // 2)
+    assert made.numbers()["total_flops"] == made.flops_per_image * 12 * 16

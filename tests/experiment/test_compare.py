@@ -47,6 +47,41 @@ def test_what_differs_is_told_and_what_means_nothing_is_not(tmp_path: Path, caps
         compare(first, tmp_path)
 
 
+def test_each_difference_stands_under_what_it_is_of_with_the_first_run_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    runs = [made(tmp_path / name) for name in ("one", "two")]
+    told: dict[str, tuple[dict, dict]] = {
+        "environment.json": (
+            {"command": ["train.py", "a b"], "python": "3.12", "choices": {"data": "ade20k"}, "config_name": "config"},
+            {"command": ["train.py"], "python": "3.13", "choices": {"data": "mine"}, "config_name": "other"},
+        ),
+        "data.json": ({"train": {"images": 5}, "root": "/a"}, {"train": {"images": 6}, "root": "/b"}),
+        "parent.json": ({"sha256": "aa"}, {"sha256": "bb"}),
+    }
+    for name, contents in told.items():
+        for run, content in zip(runs, contents, strict=True):
+            (run / name).write_text(json.dumps(content))
+    (runs[0] / "git.diff").write_text("-a\n+b\n-c\n")
+    assert [tuple(difference) for difference in compare(*runs)] == [
+        ("typed", "command", "train.py 'a b'", "train.py"),
+        ("composed of", "choices.data", "ade20k", "mine"),
+        ("composed of", "config_name", "config", "other"),
+        ("machine", "python", "3.12", "3.13"),
+        ("data", "train.images", 5, 6),
+        ("began from", "sha256", "aa", "bb"),
+        ("code", "git.diff", "3 lines", "0 lines"),
+    ]
+    assert main(["diff", *map(str, runs)]) == 0
+    lines = [line.replace("┃", "│").split("│") for line in capsys.readouterr().out.splitlines()]
+    rows = [[cell.strip() for cell in cells[1:-1]] for cells in lines if len(cells) > 2]
+    assert rows[0] == ["", "key", "one", "two"]
+    assert rows[1] == ["typed", "command", "train.py 'a b'", "train.py"]
+    assert rows[2:4] == [["composed of", "choices.data", "ade20k", "mine"], ["", "config_name", "config", "other"]]
+    assert rows[5] == ["data", "train.images", "5", "6"]
+
+
 def test_a_listing_has_a_digest_of_its_own() -> None:
     digests = {Names(names).digest() for names in (["a", "b"], ["ab"], ["a", "b", ""], ["b", "a"], [])}
     assert len(digests) == 5

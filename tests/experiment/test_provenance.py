@@ -1,13 +1,21 @@
 """Where the code of a run came from, in repositories made for it."""
 
+import hashlib
+import importlib.metadata
+import json
 import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 
 from mae_hydra.configuration.from_file import read_json
 from mae_hydra.experiment import provenance
 from mae_hydra.experiment.start import Start
+from mae_hydra.weights import Checkpoint
 
 
 @pytest.fixture
@@ -48,3 +56,66 @@ def test_a_complete_run_knows_whether_the_code_has_changed_since(source: Path, t
     assert provenance.changed_code(run) == "uncommitted changes then and now differ"
     subprocess.run(["git", "-C", str(source), "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qam", "second"])
     assert (provenance.changed_code(run) or "").startswith("commit ")
+
+
+def test_the_environment_tells_what_decides_a_run_and_no_secret(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in provenance.os.environ:
+        if name.startswith(provenance.VARIABLES):
+            monkeypatch.delenv(name)
+    told = {"MAE_HYDRA_DATA": "/data", "CUDA_VISIBLE_DEVICES": "3", "NCCL_DEBUG": "INFO", "SLURM_JOB_ID": "7"}
+    secret = {"MAE_HYDRA_API_KEY": "x", "NCCL_AUTH_TOKEN": "x", "SLURM_JOB_PASSWORD": "x", "OMP_SECRETS": "x",
+              "PYTORCH_credential": "x", "HOME_OF_OMP_": "x"}  # fmt: skip
+    for name, value in (told | secret).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(provenance.sys, "argv", ["train.py", "seed=1"])
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        found = provenance.environment()
+    finally:
+        torch.set_num_threads(threads)
+    assert found["variables"] == told
+    assert found["command"] == [sys.executable, "train.py", "seed=1"]
+    assert (found["folder"], found["threads"], found["cpus"]) == (str(tmp_path), 3, provenance.os.cpu_count())
+    assert found["packages"]["torch"] == importlib.metadata.version("torch")
+    assert set(found["packages"]) == set(provenance.PACKAGES)
+
+
+class Photos:
+    """A set of images on files."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Any:
+        raise NotImplementedError
+
+    def listing(self) -> str:
+        return f"listing of {self.count}"
+
+
+def test_a_checkpoint_tells_of_its_making_from_the_files_of_its_run(tmp_path: Path) -> None:
+    for name in ("git", "environment", "parent"):
+        (tmp_path / f"{name}.json").write_text(json.dumps({"commit" if name == "git" else "folder": f"of {name}"}))
+    embedded: Any = [1, 2]
+    data: Any = SimpleNamespace(train=Photos(5), validation=embedded, pixel_range=None)
+    assert provenance.origin_of(tmp_path, data, 7) == {
+        "git": {"commit": "of git"}, "environment": {"folder": "of environment"}, "seed": 7,
+        "data": {"train": {"images": 5, "listing": "listing of 5"}, "validation": {"images": 2, "listing": "embedded"},
+                 "range": None},
+        "parent": {"folder": "of parent"},
+    }  # fmt: skip
+
+
+def test_a_file_that_a_run_began_from_is_known_by_its_content_and_its_part(tmp_path: Path) -> None:
+    (tmp_path / "a.pt").write_bytes(b"weights")
+    for part in ("", "ema"):
+        found = provenance.parent_of(Checkpoint({}, {"step": 4}, "", tmp_path / "a.pt", part=part))
+        digest = hashlib.sha256(b"weights").hexdigest()
+        assert found == {"path": str(tmp_path / "a.pt"), "sha256": digest, "step": 4} | ({"part": part} if part else {})

@@ -122,3 +122,15 @@ def test_windows_that_the_model_does_not_take_are_refused_beforehand() -> None:
     multiscale(crop=16).check(WindowSegmenter((16, 16)), (200, 300))  # pictures may have any size
     with pytest.raises(UserError, match=r"inference.crop is 8x8, the model takes 16x16; use inference.crop=16"):
         multiscale(crop=8).check(WindowSegmenter((16, 16)), (16, 16))
+
+
+def test_the_short_side_is_no_shorter_than_the_longer_side_of_a_rectangular_crop() -> None:
+    settings = {"flip": False, "stride_ratio": 0.6667, "short": 32, "long_ratio": None, "window_batch": 1}
+    inference = MultiscaleFlip(ratios=[0.25, 0.5, 1.0, 2.0], crop=[16, 24], **settings)
+    assert inference.passes((64, 128)) == {(24, 48): 2, (32, 64): 1, (64, 128): 1}
+
+
+def test_the_long_side_of_every_pass_is_capped_where_a_ratio_says_so() -> None:
+    settings = {"flip": False, "crop": 16, "stride_ratio": 0.6667, "short": None, "window_batch": 1}
+    inference = MultiscaleFlip(ratios=[1.0, 2.0], long_ratio=2.0, **settings)
+    assert inference.passes((20, 100)) == {(8, 40): 1, (16, 80): 1}

@@ -77,3 +77,10 @@ def test_settings_are_checked_by_name() -> None:
         short_side(0)
     with pytest.raises(ValueError, match=r"long_ratio must be at least 1 or null .*, got 0.5"):
         checked_long_ratio(0.5)
+
+
+def test_a_long_side_may_be_capped_at_the_short_one():
+    assert checked_long_ratio(1.0) == 1.0
+    assert resized_size((100, 300), 50, 1.0) == (17, 50)
+    with pytest.raises(ValueError, match=r"long_ratio must be at least 1 or null"):
+        checked_long_ratio(0.99)

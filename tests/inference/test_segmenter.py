@@ -16,6 +16,7 @@ def test_of_equal_scores_the_lowest_class_wins():
 
 
 def test_more_classes_than_a_byte_holds_are_refused():
+    assert label_map(torch.arange(256.0)[:, None, None]).tolist() == [[255]]
     with pytest.raises(ValueError, match="which holds 256 classes; the model has 257"):
         label_map(torch.zeros(257, 1, 1))
 

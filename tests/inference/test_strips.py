@@ -75,3 +75,14 @@ def test_the_passes_of_a_picture_move_down_side_by_side():
         list(opened.strips())
         assert max(each.held for each in opened.passes) <= 3 * 16  # of 300 to 525
     assert not any(each.held for each in opened.passes)
+
+
+def test_a_strip_has_as_many_rows_as_fit_into_its_bytes(monkeypatch):
+    image, num_classes = picture(90, 33), len(Slide(
+        crop=16, stride_ratio=0.6667, short=None, long_ratio=None, window_batch=1
+    ).scores(WindowSegmenter((16, 16)), picture(16, 16)))  # fmt: skip
+    slide = Slide(crop=16, stride_ratio=0.6667, short=None, long_ratio=None, window_batch=99)
+    monkeypatch.setattr(strips, "STRIP_BYTES", 4 * num_classes * 33 * 3)  # of float32, three rows
+    rows = [rows.shape[1] for _, rows in slide.strips(WindowSegmenter((16, 16)), [image])]
+    assert sum(rows) == 90
+    assert max(rows) == 3

@@ -106,7 +106,9 @@ def test_what_cannot_be_shared_out_is_said(monkeypatch):
         _slots("many", 1, 3, "auto")
     with pytest.raises(UserError, match="finds no device here"):
         _slots("auto", 1, 3, "cpu")
-    assert len(_slots(2, 1, 3, "cpu")) == 2
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: range(7))
+    for jobs, wanted, threads in ((2, 3, ["3", "3"]), (9, 3, ["2", "2", "2"]), (9, 9, ["1"] * 9)):
+        assert [slot["OMP_NUM_THREADS"] for slot in _slots(jobs, 1, wanted, "cpu")] == threads
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from test_interruption import finish
 
 from mae_hydra.commands import main
 
-EIGHT = ["schedule.total=8", "checkpoint.every=3", "checkpoint.keep_last=1", "hydra.run.dir=outputs/run"]
+EIGHT = ["seed=3", "schedule.total=8", "checkpoint.every=3", "checkpoint.keep_last=1", "hydra.run.dir=outputs/run"]
 CUT = ["data.batch_size=2", "engine.global_batch=4"]  # two micro-batches a step
 RUNS = {
     "plain": [*TINY_MAE, *EIGHT],
@@ -52,6 +52,8 @@ def test_a_step_again_has_the_loss_that_was_written_down(train, kind, capfd):
         assert main(["replay", "outputs/run", f"step={step}"]) == 0
         assert told(run, step)["loss"] == losses(run)[step] == told(run, step)["loss_in_metrics"]
         assert told(run, step)["same_bits"] is True
+        norms = told(run, step)["gradient_norm_by_parameter"].values()  # before clipping, all of them
+        assert math.hypot(*norms) == pytest.approx(told(run, step)["gradient_norm"], rel=1e-4)
     assert "the same bits as in metrics.jsonl" in capfd.readouterr().out
     assert all(path.read_bytes() == content for path, content in before.items())
 

@@ -46,3 +46,64 @@ def test_saving_without_an_account_is_one_sentence(tmp_path, monkeypatch, capsys
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     assert main(["dashboard", "--entity", "me", "--save"]) == 1
     assert "W&B did not take the pretrain" in capsys.readouterr().err
+
+
+SWEPT = {"entity": "me", "project": "p", "keys": ["model.mask_ratio", "head.depth"]}
+
+
+def panels(made: dict) -> list[dict]:
+    return [
+        p["config"] for section in made["spec"]["section"]["panelBankConfig"]["sections"] for p in section["panels"]
+    ]
+
+
+def under(found: list[dict], key: str) -> list:
+    return [panel[key] for panel in found if panel.get(key)]
+
+
+@pytest.mark.parametrize(("metric", "mode"), [("val/loss", "min"), ("val/mIoU", "max")])
+def test_the_panels_of_a_sweep_draw_each_key_against_the_best_value(metric, mode):
+    from mae_hydra.tracking import dashboards
+
+    found = panels(dashboards.described(dashboards.workspace("sweep", group="g", metric=metric, mode=mode, **SWEPT)))
+    keys, best = ["config:model.value.mask_ratio", "config:head.value.depth"], f"summary:{mode}/{metric}"
+    assert [[column["accessor"] for column in each] for each in under(found, "columns")] == [[*keys, best]]
+    scatter = [(p["chartTitle"], p["xAxis"], p["yAxis"]) for p in found if "xAxis" in p and "yAxis" in p and p["yAxis"]]
+    assert [(x, y) for _, x, y in scatter if x in keys] == [(key, best) for key in keys]
+    assert under(found, "targetKey") == [f"{mode}/{metric}"]
+
+
+def test_every_workspace_shows_the_runs_of_its_task_and_what_they_log():
+    from mae_hydra.tracking import dashboards
+
+    course = ["train/lr", "train/grad_norm", "perf/images_per_second", "perf/memory_gb", "perf/mfu",
+              "train/nonfinite_steps"]  # fmt: skip
+    expected = {
+        "pretrain": ["train/loss", "val/loss", *course],
+        "segment": ["max/val/mIoU", "val/mIoU", "val/mAcc", "val/aAcc", "train/loss", *course],
+        "classify": ["max/val/top1", "val/top1", "val/top5", "train/loss", "val/loss", *course],
+    }
+    media = {
+        "pretrain": [["validation/reconstructions"]],
+        "segment": [["validation/segmentation", *(f"validation/segmentation_{n}" for n in range(8))],
+                    ["validation/confusions"]],
+        "classify": [["validation/predictions"]],
+    }  # fmt: skip
+    for kind, metrics in expected.items():
+        for group in (None, "g"):
+            more = SWEPT | {"group": group, "metric": "val/loss", "mode": "min"}
+            made = dashboards.described(dashboards.workspace(kind, **more))
+            found = panels(made)
+            assert [name for names in under(found, "metrics") for name in names] == metrics, kind
+            assert under(found, "mediaKeys") == media[kind]
+            [runs] = made["spec"]["section"]["runSets"]
+            filters = json.dumps(runs["filters"])
+            assert f'"{kind}"' in filters
+            assert ('"g"' in filters) is (group is not None)
+            wanted = {each["key"]["name"].lower(): each["value"] for each in runs["filters"]["filters"]}
+            assert list(wanted.values()) == [*([group] if group else []), kind]
+            assert len(set(wanted)) == len(wanted)
+            if group:
+                assert wanted["group"] == "g"
+            else:
+                assert "group" not in wanted

@@ -184,3 +184,13 @@ def test_a_resumed_run_keeps_the_lines_behind_a_damaged_one_and_says_so(tmp_path
     started(tmp_path, step=30).scalars(40, {"train/loss": 9.0})
     assert lines(tmp_path) == [*rows[:3], {"step": 40, "train/loss": 9.0}]
     assert f"note: 3 damaged lines of {tmp_path / 'metrics.jsonl'} cannot be read" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("state", ["completed", "failed", "interrupted"])
+def test_a_run_that_is_not_complete_has_no_results(tmp_path, state):
+    files = started(tmp_path)
+    files.scalars(5, {"train/loss": 1.0})
+    files.finish(state, {"train/loss": 1.0, "val/loss": float("nan")})
+    results = tmp_path / "results.json"
+    told = json.loads(results.read_text()) if results.exists() else None
+    assert told == ({"train/loss": 1.0, "val/loss": None} if state == "completed" else None)

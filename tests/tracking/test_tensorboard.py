@@ -28,3 +28,19 @@ def test_what_was_told_is_read_back_once(tmp_path):
     assert found.Tags()["images"] == ["validation/sheet"]
     text = found.Tensors("config/text_summary")[0].tensor_proto.string_val[0].decode()
     assert "  mask_ratio: 0.75" in text
+
+
+def test_the_configuration_is_told_once_at_the_beginning(tmp_path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    for start, tags in ((0, ["config/text_summary"]), (7, [])):
+        tracker = TensorBoard()
+        tracker.start(tmp_path / str(start), {"seed": 3, "model": {"depth": 2, "parts": {}}}, start)
+        tracker.finish("completed", {})
+        found = accumulator.EventAccumulator(str(tmp_path / str(start) / "tensorboard"))
+        found.Reload()
+        assert found.Tags()["tensors"] == tags
+        for tag in tags:
+            [told] = found.Tensors(tag)
+            assert (
+                told.tensor_proto.string_val[0].decode() == "    seed: 3\n    model:\n      depth: 2\n      parts: {}\n"
+            )

@@ -262,3 +262,78 @@ def test_without_an_account_the_run_is_kept_offline(tmp_path, capsys):
 def test_an_unknown_mode_is_refused():
     with pytest.raises(ValueError, match="mode must be one of online, offline, disabled, got 'on'"):
         Wandb(**SETTINGS | {"mode": "on"})
+
+
+def test_what_is_for_the_report_and_what_was_not_asked_for_is_not_logged(tmp_path):
+    """The cells of a sweep's page are no picture of the run; checkpoints go up where `artifacts` says so alone."""
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "last.pt").write_bytes(b"weights")
+    tracker = Wandb(**SETTINGS)
+    tracker.start(tmp_path, CONFIG, 0)
+    cells = Picture(picture().pixels, for_report=True)
+    tracker.evaluation(1, "segmentation", Evaluation({"mIoU": 1.0}, {"examples": picture(), "cells": cells}))
+    tracker.finish("completed", {})
+    wait_for_the_files()
+    [path] = offline_runs(tmp_path)
+    [row] = history(path)
+    assert {key for key in row if key.startswith("segmentation/")} == {"segmentation/examples"}
+    kinds = [
+        r.request.WhichOneof("request_type") or "" for r in records(path) if r.WhichOneof("record_type") == "request"
+    ]
+    names = [r.artifact.name for r in records(path) if r.WhichOneof("record_type") == "artifact"]
+    assert not [each for each in (*kinds, *names) if "artifact" in each or each.endswith("-model")]
+
+
+def test_what_the_run_is_called_and_how_long_a_server_is_waited_for_reaches_wandb(tmp_path, monkeypatch):
+    import wandb
+
+    asked: dict = {}
+
+    def init(**told):
+        asked.update(told)
+        raise OSError("nobody there")
+
+    monkeypatch.setattr(wandb, "init", init)
+    tracker = Wandb(**SETTINGS | {"entity": "team", "patience": 7.0})
+    with pytest.raises(OSError, match="nobody there"):
+        tracker.start(tmp_path, CONFIG, 0)
+    labels = ("project", "entity", "group", "job_type", "name", "tags", "notes", "mode", "dir", "config", "resume")
+    assert {name: asked[name] for name in labels} == {
+        **SETTINGS, "entity": "team", "dir": str(tmp_path), "config": CONFIG, "resume": "allow"
+    }  # fmt: skip
+    assert asked["settings"].init_timeout == 7.0
+    assert asked["id"] == (tmp_path / "wandb_id.txt").read_text()
+
+
+@pytest.mark.parametrize(("state", "artifacts", "logged"), [
+    ("completed", True, 1), ("completed", False, 0), ("failed", True, 0), ("interrupted", True, 0),
+])  # fmt: skip
+def test_the_checkpoints_of_a_complete_run_go_up_with_what_explains_them(tmp_path, state, artifacts, logged):
+    class Run:
+        """What `finish` asks of a run of W&B."""
+
+        id, summary, dir = "01234567", {}, str(tmp_path / "wandb/offline-run/files")
+
+        def __init__(self):
+            self.artifacts, self.codes = [], []
+
+        def log_artifact(self, artifact):
+            self.artifacts.append(artifact)
+
+        def finish(self, exit_code):
+            self.codes.append(exit_code)
+
+    (tmp_path / "checkpoints").mkdir()
+    names = ("checkpoints/last.pt", "checkpoints/best.pt", "config.yaml", "results.json", "git.diff", "status.json")
+    for name in names:
+        (tmp_path / name).write_text(name)
+    tracker, run = Wandb(**SETTINGS | {"artifacts": artifacts}), Run()
+    tracker._run, tracker._run_dir = run, tmp_path
+    tracker.finish(state, {"val/mIoU": 5.0, "words": "no number"})
+    assert run.codes == [0 if state == "completed" else 1]
+    assert run.summary["state"] == state
+    assert len(run.artifacts) == logged
+    for artifact in run.artifacts:
+        assert (artifact.name, artifact.type, artifact.metadata) == ("run-01234567-model", "model", {"val/mIoU": 5.0})
+        held = {name: Path(entry.local_path).read_text() for name, entry in artifact.manifest.entries.items()}
+        assert held == {name.rpartition("/")[2]: name for name in names if name != "status.json"}

@@ -11,8 +11,9 @@ import pytest
 
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.provenance import sha256_of
+from mae_hydra.weights.parts import OWN_AVERAGE
 from mae_hydra.workflows.evaluation_folder import Work, look_back
-from mae_hydra.workflows.evaluation_plan import Plan
+from mae_hydra.workflows.evaluation_plan import Plan, _fingerprint
 
 DATA: Any = SimpleNamespace(class_names=("sky", "tree"))
 
@@ -78,3 +79,32 @@ def test_the_digest_of_a_folder_is_what_sha256sum_says_of_it(tmp_path: Path) -> 
     said = subprocess.run("sha256sum * | sha256sum", shell=True, cwd=tmp_path, capture_output=True, text=True)
     assert sha256_of(tmp_path) == said.stdout.split()[0]
     assert sha256_of(tmp_path / "config.json") == hashlib.sha256(b"{}").hexdigest()
+
+
+def test_a_fingerprint_changes_with_whatever_decides_the_numbers(tmp_path: Path) -> None:
+    tree: Any = {
+        "data": {"_target_": "mae_hydra.data.ade20k", "root": str(tmp_path), "num_workers": 1, "mean": [0.5]},
+        "inference": {"_target_": "mae_hydra.inference.Slide", "crop": 64},
+        "evaluation": {"validation": {"_target_": "mae_hydra.evaluation.MeanIoU", "limit": 3, "batch_size": 1}},
+        "engine": {"precision": "fp32", "devices": 1},
+    }
+
+    def found(part: str = "", weights: str = "abc", **changes: Any) -> str:
+        made = {group: dict(node) for group, node in tree.items()}
+        for key, value in changes.items():
+            group, _, name = key.partition("__")
+            made[group][name] = value
+        return _fingerprint(made, weights, part)
+
+    evaluator = tree["evaluation"]["validation"]
+    same = [
+        found(), found(OWN_AVERAGE), found(data__num_workers=2), found(engine__devices=4),
+        found(data__root=str(tmp_path / "x" / "..")), found(evaluation__validation=evaluator | {"batch_size": 2}),
+    ]  # fmt: skip
+    assert len(set(same)) == 1
+    others = [
+        found("ema"), found("other"), found(weights="abd"), found(data__root=str(tmp_path / "x")),
+        found(data__mean=[0.6]), found(inference__crop=32), found(engine__precision="bf16"),
+        found(evaluation__validation=evaluator | {"limit": 4}), found(evaluation__more=evaluator),
+    ]  # fmt: skip
+    assert len({*same, *others}) == 1 + len(others)

@@ -1,0 +1,65 @@
+"""What an export can hold is said before anything is traced."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from mae_hydra.errors import UserError
+from mae_hydra.workflows import export
+from mae_hydra.workflows.export import CLASSES, Exported, Options, _check_fit, _difference
+
+LABELS = Options(form="torch", output="labels", input="uint8", batch=None)
+
+
+def model(num_classes: int, kind: str = "pixels") -> Any:
+    weights = {"w": torch.zeros(10, dtype=torch.float32)}
+    return SimpleNamespace(num_classes=num_classes, classifies=kind, mean=0, state_dict=lambda: weights)
+
+
+def test_class_maps_hold_as_many_classes_as_a_byte() -> None:
+    possible = ("logits", "labels", "maps")
+    _check_fit(Path("run"), model(256), possible, "labels", LABELS)
+    with pytest.raises(UserError, match="class maps are of 8 bits, and run has 257 classes; use --output logits"):
+        _check_fit(Path("run"), model(257), possible, "labels", LABELS)
+    _check_fit(Path("run"), model(1000, "images"), possible, "labels", LABELS)
+    _check_fit(Path("run"), model(257), possible, "logits", LABELS)
+    assert "labels" in CLASSES
+
+
+def test_a_model_beyond_what_onnx_holds_is_refused_for_onnx_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    onnx = Options(form="onnx", output="logits", input="uint8", batch=None)
+    for most, refused in ((40, False), (39, True)):  # ten numbers of four bytes
+        monkeypatch.setattr(export, "MOST_BYTES", most)
+        _check_fit(Path("run"), model(2), ("logits",), "logits", LABELS)
+        if refused:
+            with pytest.raises(UserError, match="an ONNX file holds at most 2 GB"):
+                _check_fit(Path("run"), model(2), ("logits",), "logits", onnx)
+        else:
+            _check_fit(Path("run"), model(2), ("logits",), "logits", onnx)
+
+
+def test_a_difference_is_a_share_of_the_largest_value_or_of_the_pixels() -> None:
+    ours, theirs = torch.tensor([1.0, -8.0]), torch.tensor([1.5, -8.0])
+    assert _difference(ours, theirs) == 0.5 / 8
+    assert _difference(torch.tensor([1, 2, 3, 4]), torch.tensor([1, 2, 0, 4])) == 0.25
+
+
+def test_a_file_that_differs_from_its_model_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    function: Any = Exported.__new__(Exported)
+    torch.nn.Module.__init__(function)
+    function.output, function.image_shape = "logits", (3, 2, 2)
+    function.forward = lambda images: images.float().mean((2, 3))
+    for error, refused in ((9e-6, False), (1.1e-5, True)):
+
+        def runner(out: Path, error: float = error) -> Any:
+            return lambda images: [function.forward(images) * (1 + error)]
+
+        monkeypatch.setattr(export, "_torch_runner", runner)
+        if refused:
+            with pytest.raises(UserError, match=r"its logits differ from the model's by 1\.1e-05 \(allowed: 1e-05\)"):
+                export.compare(tmp_path / "a.pt2", function, LABELS)
+        else:
+            assert export.compare(tmp_path / "a.pt2", function, LABELS)["logits"] == pytest.approx(error, rel=0.05)

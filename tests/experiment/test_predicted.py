@@ -1,0 +1,154 @@
+"""How a prediction looks at its pictures, and what of it is written where."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mae_hydra.errors import UserError
+from mae_hydra.inference import MultiscaleFlip, Slide
+from mae_hydra.weights import Checkpoint
+from mae_hydra.workflows import predict
+from mae_hydra.workflows.predict import Options, _autocast, _named, _Reconstructions, _Segmentations, _settled, centred
+from mae_hydra.workflows.predict_classes import Classes
+
+
+class Ramp(torch.nn.Module):
+    """Seven classes, whose logits are the picture's mean level at the class's place."""
+
+    num_classes = 7
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = SimpleNamespace(image_size=(8, 8))
+        self.mean = torch.zeros(1)
+        self.seen: list[torch.Tensor] = []
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.seen.append(images)
+        level = images.float().mean((1, 2, 3))[:, None]
+        return -(torch.arange(7.0) * 10 - level).abs()
+
+
+def test_the_classes_of_a_picture_are_ranked_with_their_numbers_and_shares(tmp_path: Path) -> None:
+    meta = {"class_names": [f"c{n}" for n in range(7)], "config": {"evaluation": {"validation": {"crop_ratio": 0.5}}}}
+    model: Any = Ramp()
+    writer = Classes(model, Checkpoint({}, meta, "", Path("a.pt")), tmp_path)
+    picture = torch.full((3, 16, 16), 200, dtype=torch.uint8)
+    picture[:, 4:12, 4:12] = 21  # the half that evaluation looked at
+    [file] = writer.write([picture], ["a/b"])
+    assert file == tmp_path / "classes/a/b.json"
+    found = json.loads(file.read_text())
+    shares = (-(torch.arange(7.0) * 10 - 21).abs()).softmax(0)
+    assert [(each["class"], each["id"]) for each in found] == [("c2", 2), ("c3", 3), ("c1", 1), ("c4", 4), ("c0", 0)]
+    assert [each["probability"] for each in found] == pytest.approx(
+        [shares[n].item() for n in (2, 3, 1, 4, 0)], abs=1e-6
+    )
+    assert (
+        Classes(model, Checkpoint({}, {"class_names": ["a"]}, "", Path("a.pt")), tmp_path).class_names[3] == "class 3"
+    )
+
+
+def test_a_picture_of_another_shape_fills_the_models_size_and_keeps_its_centre() -> None:
+    wide = torch.zeros(3, 20, 60, dtype=torch.uint8)
+    wide[:, :, 20:40] = 200
+    assert centred(wide, (10, 10)).min() > 150
+    assert centred(wide, (10, 10)).shape == (3, 10, 10)
+    assert centred(torch.full((3, 1, 1), 9, dtype=torch.uint8), (4, 6)).tolist() == [[[9] * 6] * 4] * 3
+
+
+def test_a_row_of_a_panel_is_of_one_seed_and_a_pair_of_its_cells_of_one_ratio(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: dict[str, Any] = {}
+
+    class Noted:
+        """A reconstruction whose pixels tell of what it was asked."""
+
+        def __init__(self, *, mask_ratio: float, seed: int) -> None:
+            self.level = int(100 * mask_ratio) + seed
+
+        def run(self, model: Any, images: torch.Tensor, index: torch.Tensor) -> Any:
+            assert index.tolist() == [0]
+            return SimpleNamespace(
+                masked=np.full((1, 8, 8, 3), self.level, np.uint8),
+                pasted=np.full((1, 8, 8, 3), 100 + self.level, np.uint8),
+                leaks=self.level == 51,
+            )
+
+    monkeypatch.setattr(predict, "Reconstruct", Noted)
+
+    def sheet(rows: Any, **more: Any) -> np.ndarray:
+        drawn.update(more, rows=rows)
+        return np.zeros((2, 2, 3), np.uint8)
+
+    monkeypatch.setattr(predict, "sheet", sheet)
+    model: Any = SimpleNamespace(encoder=SimpleNamespace(image_size=(8, 8)))
+    writer = _Reconstructions(model, Path("run"), Options(tmp_path, mask_ratios=(0.25, 0.5), seeds=(0, 1)))
+    [file] = writer.write([torch.full((3, 8, 8), 7, dtype=torch.uint8)], ["x"])
+    assert file == tmp_path / "panels/x.png"
+    assert [[int(cell[0, 0, 0]) for cell in row] for row in drawn["rows"]] == [
+        [7, 25, 125, 50, 150],
+        [7, 26, 126, 51, 151],
+    ]
+    assert drawn["columns"] == ["image", "25 % hidden", "prediction", "50 % hidden", "prediction"]
+    assert (drawn["row_names"], drawn["title"]) == (["seed 0", "seed 1"], "x")
+    assert "Patch mean and contrast from the original" in drawn["footnote"]
+    plain = _Reconstructions(model, Path("run"), Options(tmp_path))
+    assert (plain.mask_ratios, plain.seeds) == ((0.5, 0.75, 0.9), (0,))
+
+
+@pytest.mark.parametrize("averaged", [True, False])
+def test_probabilities_are_those_of_logits_or_of_the_mean_that_was_made(averaged: bool) -> None:
+    scores = torch.tensor([3.0, 1.0, 0.5, 2.0, 0.25, 0.125]).view(6, 1, 1)
+    if averaged:
+        scores = scores.softmax(0)
+    kind = MultiscaleFlip if averaged else Slide
+    inference = kind.__new__(kind)
+    inference.scores = lambda model, image: scores  # type: ignore[method-assign]
+    writer = _Segmentations.__new__(_Segmentations)
+    writer.model, writer.inference = SimpleNamespace(), inference  # type: ignore[assignment]
+    classes, kept, shares = writer._probabilities(torch.zeros(3, 1, 1))
+    assert (classes.tolist(), kept.ravel().tolist()) == ([[0]], [0, 3, 1, 2, 4])
+    expected = scores if averaged else scores.softmax(0)
+    assert shares.ravel().tolist() == pytest.approx(expected.flatten()[[0, 3, 1, 2, 4]].tolist(), abs=1e-3)
+
+
+def test_the_range_that_is_told_counts_before_that_of_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(predict, "settle_files", lambda told, *more, told_by: asked.append((told, told_by)))
+    recorded = Checkpoint({}, {"origin": {"data": {"range": [[5, 90]]}}}, "", Path("a.pt"))
+    nothing = Checkpoint({}, {}, "", Path("a.pt"))
+    for checkpoint, given in ((recorded, (1.0, 2.0)), (recorded, None), (nothing, None), (nothing, (1.0, 2.0))):
+        _settled(Options(Path("o"), range=given), checkpoint, 1, [])
+    assert asked == [((1.0, 2.0), "--range"), ([[5.0, 90.0]], "as in training"), ("auto", "as in training"),
+                     ((1.0, 2.0), "--range")]  # fmt: skip
+
+
+def test_precision_is_full_on_the_cpu_unless_another_is_asked_for() -> None:
+    for precision, dtype in (("auto", None), ("fp32", None), ("bf16", torch.bfloat16), ("fp16", torch.float16)):
+        with _autocast(Options(Path("o"), device="cpu", precision=precision)):
+            found = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None
+        assert found == dtype
+
+
+def test_a_limit_counts_pictures_and_equal_names_are_numbered(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("x.png", "x.jpg", "X.gif", "more/x.png")]
+    for file in files:
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(b"")
+    called = [(file, file.relative_to(tmp_path)) for file in (files[0], files[0], *files[1:])]
+    assert [name for _, name in _named(iter(called), None)] == ["x", "x_2", "X_3", "more/x"]
+    assert list(_named(iter(called), 2)) == [(files[0], "x"), (files[1], "x_2")]
+
+
+def test_an_option_of_another_kind_of_model_is_named_with_its_owner(tmp_path: Path) -> None:
+    model: Any = SimpleNamespace()
+    for name, value in (("inference", "slide"), ("as_stored", True)):
+        said = f"--{name.replace('_', '-')} is of a segmentation model, and run holds a masked"
+        with pytest.raises(UserError, match=said):
+            _Reconstructions(model, Path("run"), Options(tmp_path, **{name: value}))

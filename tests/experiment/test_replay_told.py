@@ -1,0 +1,146 @@
+"""What is written down of a step that was taken again, number by number."""
+
+import json
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from mae_hydra.errors import UserError
+from mae_hydra.workflows import replay_report
+from mae_hydra.workflows.replay import _asked, _beginning, _changed
+from mae_hydra.workflows.replay_report import batch_sheet, by_depth, write_and_show
+from mae_hydra.workflows.replayed import Found, Shown
+
+CONFIG = OmegaConf.create({"engine": {"device": "cpu", "log_every": 7}})
+DATA: Any = SimpleNamespace(class_names=("sky", "sea"), palette=np.array([[250, 0, 0], [0, 0, 250]], np.uint8))
+
+
+def shown(index: int, loss: float | None, **more: Any) -> Shown:
+    pixels = np.full((8, 8, 3), 10 * index, np.uint8)
+    given = {"labels": None, "visible": None} | more
+    return Shown(process=1, index=index, name=f"image {index}", pixels=pixels, loss=loss, counted=4.0, **given)
+
+
+def found(**changes: Any) -> Found:
+    given: dict[str, Any] = {
+        "means": {"loss": 0.5, "auxiliary": 0.25}, "count": 12.0, "rate": 1e-3, "grad_norm": 5.0,
+        "norms": {"a": 3.0, "b": 4.0, "head": 12.0}, "depths": {"a": 0, "b": 0, "head": 3},
+        "images": [shown(3, 0.1), shown(4, 0.9), shown(5, math.nan), shown(6, 0.7), shown(7, None)], "num_images": 9,
+    }  # fmt: skip
+    return Found(**given | changes)
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("COLUMNS", "200")
+    lines = [{"step": 4, "train/loss": 0.6}, {"step": 5, "train/loss": 0.5}]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return tmp_path
+
+
+def told(run: Path, what: Found, step: int = 5, checkpoint: str | None = "/x/step-4.pt", **start: Any) -> dict:
+    write_and_show(what, DATA, run, step, CONFIG, checkpoint=checkpoint, start=start)
+    return json.loads((run / "replay" / f"step-{step}" / "step.json").read_text())
+
+
+def test_a_step_is_told_with_every_number_under_its_name(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert told(run, found(), processes=2) == {
+        "step": 5, "loss": 0.5, "auxiliary": 0.25, "count": 12.0, "learning_rate": 1e-3, "gradient_norm": 5.0,
+        "finite": True, "loss_in_metrics": 0.5, "same_bits": True, "from": "step-4.pt", "processes": 2, "images": 9,
+        "gradient_norm_by_depth": {"0": 5.0, "3": 12.0},
+        "gradient_norm_by_parameter": {"a": 3.0, "b": 4.0, "head": 12.0},
+    }  # fmt: skip
+    samples = json.loads((run / "replay/step-5/samples.json").read_text())
+    assert samples[1] == {"process": 1, "index": 4, "name": "image 4", "loss": 0.9, "counted": 4.0}
+    said = capsys.readouterr().out
+    assert "step 5: loss 0.5 (the same bits as in metrics.jsonl), gradient norm 5" in said
+    ranked = [line for line in said.splitlines() if "  image " in line]
+    assert ranked == ["loss nan  image 5  image 5", "loss 0.9  image 4  image 4", "loss 0.7  image 6  image 6"]
+    rows = [line.strip("│ ").split("│") for line in said.splitlines() if line.startswith("│")]
+    assert [[cell.strip() for cell in row] for row in rows] == [["0", "2", "5"], ["3", "1", "12"]]
+
+
+def test_a_step_that_differs_says_what_may_have_made_it(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (run / "environment.json").write_text(json.dumps({"packages": {"torch": "1.0"}}))
+    number = told(run, found(means={"loss": 0.75}), checkpoint=None, device="cuda")
+    assert (number["same_bits"], number["loss_in_metrics"], number["from"]) == (False, 0.5, "initial weights")
+    said = capsys.readouterr().out
+    assert "step 5: loss 0.75 (metrics.jsonl has 0.5)" in said
+    assert f"(torch 1.0 then, {torch.__version__} now; computed on cuda then, on cpu now)" in said
+    number = told(run, found(), step=3)
+    assert (number["same_bits"], number["loss_in_metrics"]) == (None, None)
+    assert "metrics.jsonl has no loss of this step alone (engine.log_every=7)" in capsys.readouterr().out
+
+
+def test_a_gradient_that_is_not_finite_is_told_where_it_is(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    broken = found(grad_norm=math.inf, norms={"a": 3.0, "b": math.nan, "head": 12.0})
+    depths = by_depth(broken)
+    assert (depths[0][1:], depths[3]) == ((2, 1), (12.0, 1, 0))
+    number = told(run, broken)
+    assert (number["finite"], number["gradient_norm"], number["gradient_norm_by_parameter"]["b"]) == (
+        False,
+        "inf",
+        "nan",
+    )
+    said = capsys.readouterr().out
+    assert "not finite: the step changed nothing" in said
+    assert "nan, 1 not finite" in said
+
+
+def test_the_sheet_of_a_step_has_what_was_seen_beside_each_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: dict[str, Any] = {}
+    monkeypatch.setattr(replay_report, "sheet", lambda rows, **more: drawn.update(more, rows=rows))
+    monkeypatch.setattr(
+        replay_report, "gallery", lambda pictures, captions, **more: drawn.update(more, captions=captions)
+    )
+    visible = np.zeros((8, 8), bool)
+    visible[:, :4] = True
+    batch_sheet(found(images=[shown(n, 0.1, visible=visible) for n in range(3)]), DATA, 5)
+    assert drawn["title"] == "Step 5: loss 0.5"
+    assert drawn["columns"] == ["image", "seen by the encoder"] * 2
+    assert drawn["footnote"].startswith("6 more images are not shown. ")
+    assert [len(row) for row in drawn["rows"]] == [4, 2]
+    pixels, seen = drawn["rows"][1]
+    assert (pixels == 20).all()
+    assert (seen[:, :4] == 20).all()
+    assert (seen[:, 4:] == 127).all()
+    labels = np.array([[0, 1]] * 2, np.uint8)
+    batch_sheet(found(images=[shown(1, 0.1, labels=labels)], num_images=1), DATA, 5)
+    assert drawn["columns"] == ["image", "classes"]
+    assert [entry.name for entry in drawn["legend"]] == ["sky", "sea"]
+    assert not drawn["footnote"].startswith("0")
+    batch_sheet(found(images=[shown(1, 0.1, labels=1), shown(2, 0.1)], num_images=2), DATA, 5)
+    assert (drawn["captions"], drawn["columns"]) == (["sea", "image 2"], 2)
+
+
+def saved(run: Path, name: str, step: int) -> None:
+    (run / "checkpoints").mkdir(exist_ok=True)
+    torch.save({"step": step, "config": {"seed": step}}, run / "checkpoints" / name)
+
+
+def test_a_step_begins_from_the_newest_checkpoint_before_it(run: Path) -> None:
+    for name, step in (("step-00002.pt", 2), ("best.pt", 3), ("last.pt", 4)):
+        saved(run, name, step)
+    for step, name, done in ((5, "last.pt", 4), (4, "best.pt", 3), (3, "step-00002.pt", 2), (2, None, 0)):
+        found = _beginning(run, step)
+        assert (found.checkpoint and found.checkpoint.name, found.step) == (name, done)
+        assert found.config["seed"] == (done or 4)
+    assert _beginning(run, 6).step == 4  # the one after the last may be the one that failed
+    with pytest.raises(UserError, match="has taken 5 steps; step=7 is not one of them"):
+        _beginning(run, 7)
+
+
+def test_the_words_of_a_replay_name_one_step_and_change_nothing_that_is_trained() -> None:
+    assert _asked(["data.root=x", "step=12"]) == (12, ["data.root=x"])
+    for words in ([], ["step=0"], ["step=x"], ["step=1", "step=2"], ["steps=1"]):
+        with pytest.raises(UserError, match="say which step"):
+            _asked(words)
+    record = {"seed": 0, "optimizer": {"lr": 1.0}, "data": {"root": "a"}}
+    with pytest.raises(UserError, match=r"optimizer\.lr decides what is trained"):
+        _changed(record, ["optimizer.lr=2"], Path("run"))

@@ -1,0 +1,130 @@
+"""What follows a run gets the words that hold for it, and its value is the sweep's."""
+
+import json
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from mae_hydra.errors import UserError
+from mae_hydra.experiment import sweeps
+from mae_hydra.launching import stages
+from mae_hydra.launching.gpus_launcher import GpusLauncher, _Job
+from mae_hydra.launching.stages import StageStopped, run_stages
+
+
+def status(run: Path, **told: Any) -> Path:
+    run.mkdir(parents=True, exist_ok=True)
+    (run / "status.json").write_text(json.dumps({"state": "completed", "value": None} | told))
+    return run
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]:
+    """The words of each stage that was started; each completes, with a value one larger than that before."""
+    words: list[list[str]] = []
+
+    def run(command: list[str], mark: Any = None) -> tuple[int, None]:
+        assert command[1:4] == ["-m", "mae_hydra", "train"]
+        words.append(command[4:])
+        directory = next(word.partition("=")[2] for word in command if word.startswith("hydra.run.dir="))
+        status(Path(directory), value=10.0 + len(words))
+        return 0, None
+
+    monkeypatch.setattr(stages, "run_apart", run)
+    return words
+
+
+def test_a_stage_is_started_with_its_own_words_and_those_that_hold_for_it_too(
+    started: list[list[str]], tmp_path: Path
+) -> None:
+    typed = ["engine=cpu", "logger=wandb", "model.mask_ratio=0.5", "seed=3", "data.batch_size=4", "paths.data_root=/d",
+             "engine.devices=2", "engine.global_batch=8", "paths.output_root=o", "+debug=smoke", "notes=x"]  # fmt: skip
+    value = run_stages({"probe": ["model=p", "seed=1"], "upernet": ["model=u"]}, tmp_path, 0.5, typed)
+    assert value == 12.0
+    inherited = ["engine=cpu", "logger=wandb", "paths.data_root=/d", "engine.devices=2", "+debug=smoke"]
+    assert started == [
+        [*own, *inherited, f"init_from={tmp_path}", f"hydra.run.dir={tmp_path / name}"]
+        for name, own in (("probe", ["model=p", "seed=1"]), ("upernet", ["model=u"]))
+    ]
+
+
+def test_a_stage_that_is_complete_is_not_repeated_and_gives_its_value(started: list[list[str]], tmp_path: Path) -> None:
+    assert run_stages({}, tmp_path, 0.5, []) == 0.5
+    status(tmp_path / "probe", value=7.0)
+    assert run_stages({"probe": ["model=p"]}, tmp_path, 0.5, []) == 7.0
+    status(tmp_path / "probe", value=None)
+    assert math.isnan(run_stages({"probe": ["model=p"]}, tmp_path, 0.5, []))
+    assert started == []
+    status(tmp_path / "probe", state="failed")
+    assert run_stages({"probe": ["model=p"]}, tmp_path, 0.5, []) == 11.0
+
+
+@pytest.mark.parametrize(("code", "kind"), [(75, KeyboardInterrupt), (130, KeyboardInterrupt), (1, UserError)])
+def test_a_stage_that_stops_stops_what_follows_with_its_own_exit_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, kind: type
+) -> None:
+    status(tmp_path / "probe", state="failed", error="ValueError: in it")
+    monkeypatch.setattr(stages, "run_apart", lambda *told: (code, None))
+    with pytest.raises(kind) as caught:
+        run_stages({"probe": ["model=p"]}, tmp_path, 0.5, [])
+    if code == 1:
+        assert str(caught.value) == f"stage probe failed: ValueError: in it (see {tmp_path / 'probe'})"
+    else:
+        assert isinstance(caught.value.__cause__, StageStopped)
+        assert caught.value.__cause__.exit_code == code
+
+
+def finished(sweep: Path, monkeypatch: pytest.MonkeyPatch, begun: float, params: dict | None = None) -> bool:
+    hydra = SimpleNamespace(sweep=SimpleNamespace(dir=str(sweep)), sweeper=SimpleNamespace(params=params))
+    config: Any = SimpleNamespace(hydra=hydra)
+    monkeypatch.setattr(sweeps, "_current", [(config, begun)])
+    return sweeps.finish()
+
+
+def test_the_table_of_a_sweep_tells_refused_from_failed_and_minutes_from_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    for name, lr, more in (
+        ("a", "0.1", {"value": 0.25, "end": 1150.0}), ("b", "0.2", {"value": 9.0, "end": 1060.0}),
+        ("c", "0.3", {"value": None, "state": "failed", "error": "ValueError: old", "end": 500.0}),
+        ("d", "0.4", {"value": None, "state": "interrupted", "end": 1006.0}),
+    ):  # fmt: skip
+        status(tmp_path / name, start=1000.0, overrides=[f"optimizer.lr={lr}", "seed=1"], **more)
+        (tmp_path / name / "config.yaml").write_text("checkpoint: {monitor: val/loss, mode: min}\n")
+    monkeypatch.setattr(sweeps, "refused", {"b"})
+    monkeypatch.setattr(sweeps, "failures", {"b": "holds another run", "d": "died"})
+    assert finished(tmp_path, monkeypatch, 900.0, {"optimizer.lr": "0.1,0.2"})
+    rows = {row["job"]: row for row in json.loads((tmp_path / "results.json").read_text())}
+    told = {job: (row["state"], row["value"], row["val/loss"], row["error"]) for job, row in rows.items()}
+    assert told == {
+        "a": ("completed", 0.25, 0.25, None), "b": ("refused", None, None, "holds another run"),
+        "c": ("failed", None, None, "ValueError: old"), "d": ("failed", None, None, "died"),
+    }  # fmt: skip
+    said = capsys.readouterr().out
+    lines = [line.replace("┃", "│").split("│")[1:-1] for line in said.splitlines()]
+    rows_of = [[cell.strip() for cell in cells] for cells in lines]
+    assert ["optimizer.lr", "state", "val/loss", "minutes", "error"] in rows_of
+    assert ["0.1", "completed", "0.25", "2.5", ""] in rows_of
+    assert ["0.2", "refused", "", "1.0", "holds another run"] in rows_of
+
+
+def test_a_sweep_has_failed_where_a_job_failed_since_it_began(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    status(tmp_path / "a", state="failed", start=100.0, end=200.0)
+    for begun, failed in ((150.0, True), (200.0, True), (250.0, False)):  # before it began it failed in another sweep
+        assert finished(tmp_path, monkeypatch, begun) is failed
+    stage = status(status(tmp_path / "a", start=1.0, end=2.0) / "probe", state="failed", start=100.0, end=200.0)
+    assert stage.name == "probe"
+    assert finished(tmp_path, monkeypatch, 150.0)
+
+
+def test_the_value_of_a_job_is_that_of_a_complete_run(tmp_path: Path) -> None:
+    launcher = GpusLauncher("auto", 1)
+    for state, value, told in (("completed", 3.0, 3.0), ("failed", 3.0, None), ("completed", None, None)):
+        status(tmp_path, state=state, value=value)
+        found = launcher._return(_Job(0, ["a=1"], tmp_path))
+        assert found.overrides == ["a=1"]
+        assert found.return_value == told or (told is None and math.isnan(found.return_value))

@@ -1,0 +1,146 @@
+"""Names, numbers and marks of a figure are those of its values, each at its place."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.text import Text
+
+from mae_hydra.figures import (
+    Marginal,
+    Panel,
+    Series,
+    confusion_matrix,
+    curves,
+    heat_map,
+    marginals,
+    overlay,
+    parallel_coordinates,
+    save,
+)
+from mae_hydra.figures.growth import Growth, growth
+from mae_hydra.figures.sweep_plots import SPREAD
+
+
+def test_a_confusion_matrix_says_which_side_is_which_and_writes_each_share_into_its_cell() -> None:
+    counts = np.array([[6, 2, 0], [0, 10, 0], [1, 0, 1]])
+    [axes, *_] = confusion_matrix(counts, ["a", "b", "c"], title="who", largest=["a → b"]).axes
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "labelled")
+    assert axes.get_title(loc="left") == "who"
+    for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
+        assert [label.get_text() for label in labels] == ["a", "b", "c"]
+    # (column, row): three quarters of a's pixels are right, a quarter were taken for b.
+    assert {text.get_position(): text.get_text() for text in axes.texts} == {
+        (0, 0): "75", (1, 0): "25", (1, 1): "100", (0, 2): "50", (2, 2): "50"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("count", [24, 48, 49])
+def test_the_largest_confusions_stand_beside_a_matrix_that_names_few_of_its_classes(count: int) -> None:
+    figure = confusion_matrix(np.eye(count, dtype=int), [f"c{n}" for n in range(count)], title="", largest=["x → y"])
+    beside = [text.get_text() for axes in figure.axes[1:] for text in axes.texts]
+    assert beside == (["Most often taken for another:\n\nx → y"] if count > 48 else [])
+    named = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert named == ([f"{n} c{n}" for n in range(0, count, 10)] if count > 48 else [f"c{n}" for n in range(count)])
+
+
+def test_a_marginal_names_its_key_and_metric_and_writes_out_the_best_mean_where_it_is() -> None:
+    points = {"x": [1.0, 3.0], "y": [6.0], "z": [4.0]}
+    for higher, value, place in ((True, "6", (1.0, 6.0)), (False, "2", (0.0, 2.0 + np.sqrt(2)))):
+        [axes] = marginals([Marginal("the key", "the metric", points, higher)]).axes
+        assert (axes.get_xlabel(), axes.get_title(loc="left")) == ("the key", "the metric")
+        assert [label.get_text() for label in axes.get_xticklabels()] == ["x", "y", "z"]
+        [written] = axes.texts
+        assert written.get_text() == value
+        assert written.xy == pytest.approx(place)
+        [means, *_] = axes.containers[0].lines
+        assert np.asarray(means.get_ydata()).tolist() == [2.0, 6.0, 4.0]
+        [bars] = axes.containers[0].lines[2]
+        reach = [segment[:, 1].tolist() for segment in bars.get_segments()]
+        assert reach == [pytest.approx(ends) for ends in ([2 - 2**0.5, 2 + 2**0.5], [6, 6], [4, 4])]
+        assert np.asarray(axes.lines[0].get_ydata()).tolist() == [
+            1.0,
+            3.0,
+        ]  # each single value, where there are several
+
+
+def test_settings_that_grow_by_factors_stand_on_a_logarithmic_axis_and_others_do_not() -> None:
+    for settings, scale in (
+        ((1, 10, 21), "log"),
+        ((1, 10, 20), "linear"),
+        ((0, 10, 100), "linear"),
+        ((1, 100), "linear"),
+    ):
+        [axes] = marginals([Marginal("k", "m", {each: [1.0] for each in settings}, True)]).axes
+        assert axes.get_xscale() == scale
+        assert [label.get_text() for label in axes.get_xticklabels()] == [f"{each:g}" for each in settings]
+
+
+def test_a_heat_map_has_the_first_key_down_and_marks_the_best_pair() -> None:
+    values: dict = {(1, "a"): 2.0, (1, "b"): 5.0, (2, "a"): 3.0}
+    for higher, best in ((True, "5"), (False, "2")):
+        [axes] = heat_map(values, keys=("down", "across"), metric="m", higher_is_better=higher).axes
+        assert (axes.get_ylabel(), axes.get_xlabel(), axes.get_title(loc="left")) == ("down", "across", "m")
+        assert [label.get_text() for label in axes.get_yticklabels()] == ["1", "2"]
+        assert [label.get_text() for label in axes.get_xticklabels()] == ["a", "b"]
+        written = {text.get_position(): text.get_text() for text in axes.texts}
+        assert written == {(0, 0): "2", (1, 0): "5", (0, 1): "3"}
+        assert [text.get_text() for text in axes.texts if text.get_fontweight() == "bold"] == [best]
+        drawn = np.ma.filled(axes.images[0].get_array(), np.nan)
+        shades = drawn if higher else -drawn  # the better, the darker
+        assert np.array_equal(shades, [[2, 5], [3, np.nan]], equal_nan=True)
+
+
+def test_of_parallel_lines_the_better_are_darker_and_ticks_stand_at_their_values() -> None:
+    rows = [{"a": 10, "b": "x", "m": 3.0}, {"a": 30, "b": "y", "m": 1.0}, {"a": 15, "b": "y", "m": 2.0}]
+    for higher in (True, False):
+        [axes] = parallel_coordinates(rows, keys=["a", "b"], metric="m", higher_is_better=higher).axes
+        lines = {tuple(np.asarray(line.get_ydata())): line for line in axes.lines if len(line.get_ydata()) == 3}
+        colours = [
+            to_hex(lines[heights].get_color()) for heights in ((0.0, 0.0, 1.0), (0.25, 1.0, 0.5), (1.0, 1.0, 0.0))
+        ]
+        best_first = [to_hex(SPREAD(quality)) for quality in (1.0, 0.5, 0.0)]
+        assert colours == (best_first if higher else best_first[::-1])
+        written = {(text.get_text(), *text.xy) for text in axes.texts}
+        assert written == {
+            ("10", 0, 0.0), ("15", 0, 0.25), ("30", 0, 1.0), ("x", 1, 0.0), ("y", 1, 1.0), ("1", 2, 0.0), ("2", 2, 0.5),
+            ("3", 2, 1.0),
+        }  # fmt: skip
+
+
+def test_a_panel_has_its_title_its_labels_and_its_scale() -> None:
+    panel = Panel("the loss", [Series("run", (1.0, 2.0), (3.0, 4.0))], y_label="bits", x_label="epoch", log=True)
+    [axes] = curves([panel]).axes
+    assert (axes.get_title(loc="left"), axes.get_ylabel(), axes.get_xlabel()) == ("the loss", "bits", "epoch")
+    assert axes.get_yscale() == "log"
+    [axes] = curves([Panel("plain", panel.series)]).axes
+    assert (axes.get_xlabel(), axes.get_yscale()) == ("step", "linear")
+
+
+def test_growth_draws_what_was_measured_over_what_was_predicted() -> None:
+    figure = growth(
+        [Growth("size", "ms", (1, 2), (10.0, 30.0), (11.0, 22.0)), Growth("batch", "s", (4, 8), (1.0, 2.0), None)],
+        title="cost",
+    )
+    first, second = figure.axes
+    assert [(line.get_label(), np.asarray(line.get_ydata()).tolist()) for line in first.lines] == [
+        ("predicted", [11.0, 22.0]), ("measured", [10.0, 30.0])
+    ]  # fmt: skip
+    assert [np.asarray(line.get_ydata()).tolist() for line in second.lines] == [[1.0, 2.0]]
+    assert [(axes.get_xlabel(), axes.get_ylabel()) for axes in figure.axes] == [("size", "ms"), ("batch", "s")]
+
+
+def test_boundaries_keep_a_third_of_their_light() -> None:
+    labels = np.zeros((4, 4), np.uint8)
+    labels[:, 2:] = 1
+    drawn = overlay(np.zeros((4, 4, 3), np.uint8), labels, np.full((2, 3), 200, np.uint8), opacity=1.0, boundaries=True)
+    assert drawn[0, :, 0].tolist() == [200, 70, 200, 200]
+
+
+def test_a_dollar_in_a_name_is_no_formula(tmp_path: Path) -> None:
+    figure = curves([Panel("of $x_1$ and $x_2$", [Series("run", (1.0,), (2.0,))])])
+    save(figure, tmp_path / "a.svg")
+    assert "<!-- of $x_1$ and $x_2$ -->" in (tmp_path / "a.svg").read_text()
+    texts = [text for text in figure.findobj(Text) if "$" in text.get_text()]
+    assert [text.get_parse_math() for text in texts] == [False]

@@ -1,0 +1,345 @@
+"""Every fact, row, curve and picture of a page is the one that the runs left behind, in its place."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from drawn import Drawn, curves_of
+from made_runs import made_run
+from PIL import Image
+
+from mae_hydra.experiment.gather import read_run, read_sweep, table_of, write_table
+from mae_hydra.report import sweep_page as sweep_page_module
+from mae_hydra.report.page import duration, shown, table
+from mae_hydra.report.report import write_report
+from mae_hydra.report.run_page import command_of, run_page
+from mae_hydra.report.sweep_page import CELL, sweep_page
+
+ENVIRONMENT = {
+    "command": ["python", "train.py", "seed=7"], "folder": "/started/here", "python": "3.12.1", "platform": "Linux-6",
+    "host": "box", "cpus": 64, "threads": 3, "accelerators": ["H100", "H200"], "config_folders": ["/mine"],
+    "packages": {"torch": "2.11", "wandb": None}, "variables": {"OMP_NUM_THREADS": "4"},
+}  # fmt: skip
+DATA = {
+    "train": {"images": 120, "listing": "aaa", "contents": "ccc"},
+    "validation": {"images": 30, "listing": "bbb", "contents": "ddd"},
+}
+
+
+def written(run: Path, **tables: object) -> Path:
+    for name, content in tables.items():
+        (run / f"{name}.json").write_text(json.dumps(content))
+    return run
+
+
+def timed(run: Path, seconds: float, **more: object) -> Path:
+    status = json.loads((run / "status.json").read_text())
+    return written(run, status=status | {"start": 1000.0, "end": 1000.0 + seconds, **more})
+
+
+@pytest.fixture
+def told(tmp_path: Path) -> Drawn:
+    """The page of a run that is followed by a probe and left every record there is."""
+    run = made_run(tmp_path / "run", ["seed=7"])
+    (run / "config.yaml").write_text(yaml.safe_dump(
+        {"name": "made", "seed": 7, "checkpoint": {"monitor": "val/mIoU", "mode": "max"}}
+    ))  # fmt: skip
+    steps = range(1, 31)
+    lines = [
+        {"step": n, "train/loss": 1 / n, "train/grad_norm": 2.0 * n, "train/lr": n / 100,
+         "perf/images_per_second": 50.0 + n, "perf/memory_gb": 3.0} for n in steps
+    ]  # fmt: skip
+    lines[9] |= {"val/mIoU": 20.0}
+    lines[29] |= {"val/mIoU": 30.0, "val/aAcc": None}
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    parent = {"path": "/weights.pt", "sha256": "e0e0", "step": 99}
+    written(run, environment=ENVIRONMENT, git={"commit": "abc", "branch": "trunk", "dirty": True}, data=DATA,
+            parent=parent)  # fmt: skip
+    timed(run, 7200)
+    timed(made_run(run / "probe", ["model=probe"], monitor="val/top1", value=12.5), 3600)
+    found = read_run(run)
+    assert found is not None
+    page = Drawn(tmp_path / "page")
+    run_page(page, found)
+    return page
+
+
+def test_the_head_of_a_page_has_the_state_the_scores_the_steps_the_time_and_the_seed(told: Drawn) -> None:
+    assert told.facts == [
+        ("state", "completed"), ("val/mIoU", "30"), ("probe: val/top1", "12.5"), ("steps", "30"), ("took", "2.0 h"),
+        ("seed", "7"),
+    ]  # fmt: skip
+    assert told.code("What was typed") == ["python train.py --config-dir /mine seed=7"]
+
+
+def test_where_a_run_came_from_is_told_fact_by_fact(told: Drawn) -> None:
+    assert told.rows("Where it came from")[1:] == [
+        ["host", "box"], ["platform", "Linux-6"], ["python", "3.12.1"], ["cpus", "64"], ["accelerators", "H100, H200"],
+        ["commit", "abc"], ["branch", "trunk"], ["changed since the commit", "true"],
+        ["train images", "120, listing aaa"], ["validation images", "30, listing bbb"],
+        ["began from", "path /weights.pt, sha256 e0e0, step 99"], ["command", "python train.py seed=7"],
+        ["started in", "/started/here"], ["own option files", "/mine"], ["$OMP_NUM_THREADS", "4"], ["torch", "2.11"],
+    ]  # fmt: skip
+    configuration, diff = told.code("Where it came from")
+    assert yaml.safe_load(configuration)["checkpoint"] == {"monitor": "val/mIoU", "mode": "max"}
+    assert diff == "- a < b\n+ a > b\n"
+
+
+def test_the_curves_of_a_run_are_its_own_and_those_of_a_stage_the_stages(told: Drawn) -> None:
+    steps = [float(n) for n in range(1, 31)]
+    found = curves_of(told.figures["curves"])
+    assert list(found) == ["Training loss", "val/mIoU", "Norm of the gradient", "Learning rate", "Images a second"]
+    assert [line[1:] for line in found["Norm of the gradient"]] == [(steps, [2.0 * n for n in steps])]
+    assert [line[1:] for line in found["Learning rate"]] == [(steps, [n / 100 for n in steps])]
+    assert [line[1:] for line in found["Images a second"]] == [(steps, [50.0 + n for n in steps])]
+    assert [line[1:] for line in found["val/mIoU"]] == [([10.0, 30.0], [20.0, 30.0])]
+    raw, smooth = found["Training loss"]  # the only noisy one
+    assert raw[2] == [1 / n for n in steps]
+    assert smooth[2] != raw[2]
+    of_the_stage = curves_of(told.figures["probe_curves"])
+    assert [line[1:] for line in of_the_stage["val/top1"]] == [([10.0, 20.0], [7.5, 12.5])]
+    assert told.rows("Then: probe") == [["", ""], ["val/top1", "12.5"], ["state", "completed"], ["took", "60 min"]]
+    assert told.code("Then: probe") == ["python train.py model=probe"]
+    assert list(told.pictures) == ["segmentation"]  # cells are for sweeps
+
+
+def test_of_many_classes_the_worst_are_drawn_and_all_are_listed(tmp_path: Path) -> None:
+    run = made_run(tmp_path / "run", ["seed=1"], cells=False)
+    (run / "tables").mkdir()
+    rows = [{"name": f"c{n}", "IoU": None if n == 7 else (37 * n % 200) / 2} for n in range(200)]
+    (run / "tables" / "per_class.json").write_text(json.dumps(rows))
+    found = read_run(run)
+    assert found is not None
+    page = Drawn(tmp_path / "page")
+    run_page(page, found)
+    drawn = [label.get_text() for axes in page.figures["classes"].axes for label in axes.get_yticklabels()]
+    known = sorted((row["IoU"], row["name"]) for row in rows if row["IoU"] is not None)
+    assert sorted(drawn) == sorted(name for _, name in known[:150])
+    assert "IoU of the 150 worst of 200 classes" in page.figures["classes"].axes[0].get_title(loc="left")
+    assert [cells[0] for cells in page.rows("Classes")[1:]] == [row["name"] for row in rows]
+
+
+def test_a_job_of_a_sweep_file_is_started_again_as_a_sweep(tmp_path: Path) -> None:
+    for name, words, begin in (
+        ("a", ["+sweep=lr", "seed=1"], "python train.py -m "),
+        ("b", ["seed=1"], "python train.py seed"),
+    ):
+        found = read_run(made_run(tmp_path / name, words))
+        assert found is not None
+        assert command_of(found).startswith(begin)
+
+
+def test_numbers_durations_and_marks_are_written_as_a_person_reads_them() -> None:
+    assert [duration(s) for s in (None, 89.4, 90, 7140, 7200, 9000)] == [
+        "",
+        "89 s",
+        "2 min",
+        "119 min",
+        "2.0 h",
+        "2.5 h",
+    ]
+    assert [shown(value) for value in (None, True, 0.123456, 3, "x")] == ["", "true", "0.1235", "3", "x"]
+    made = str(table(["n", "yes", "word", "long"], [[1.5, True, "x" * 40, "x" * 41]] * 2, marked=1))
+    kinds = ['class="number">1.5<', 'class="text">true<', f'class="text">{"x" * 40}<', f'class="long">{"x" * 41}<']
+    assert all(made.count(each) == 2 for each in kinds)
+    assert made.index("<tr class=best>") > made.index("<tr><td")
+
+
+def test_a_picture_is_as_wide_as_it_is_and_a_chart_half_of_its_pixels(tmp_path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    from mae_hydra.owned import Owned
+    from mae_hydra.report.page import Page
+
+    page = Page(Owned(tmp_path, "report", trusted=True))
+    picture = str(page.picture(np.zeros((10, 64, 3), np.uint8), "p"))
+    assert 'class="picture"' in picture
+    assert 'width="64"' in picture
+    chart = str(page.chart(Figure(figsize=(1, 1), dpi=80), "c", "caption"))
+    assert 'class="chart"' in chart
+    assert 'width="40"' in chart
+    assert "<figcaption>caption</figcaption>" in chart
+    page.facts = [("state", "completed")]
+    page.add("Title", "text")
+    text = page.write(title="t", kind="sweep").read_text()
+    assert "<dt>state</dt><dd>completed</dd>" in text
+    assert '<div class="quiet">sweep ·' in text
+
+
+def test_the_newest_runs_are_named_and_a_sweep_is_called_one(tmp_path: Path) -> None:
+    import os
+
+    from mae_hydra.errors import UserError
+
+    for place in range(4):
+        run = made_run(tmp_path / "runs" / "x" / str(place), ["seed=1"], cells=False)
+        os.utime(run / "status.json", (1000 + place, 1000 + place))
+    named = ", ".join(str(tmp_path / "runs" / "x" / str(place)) for place in (3, 2, 1))
+    with pytest.raises(UserError, match=f"it holds 4 runs; name one, of which the newest are {named}$"):
+        write_report(tmp_path / "runs")
+    text = write_report(tmp_path / "runs" / "x").read_text()
+    assert '<div class="quiet">sweep ·' in text
+    assert "<h1>x</h1>" in text
+
+
+SWEPT = [(0.5, "a", 0.60, 10.0), (0.5, "b", 0.50, 20.0), (0.75, "a", 0.55, 30.0), (0.75, "b", 0.45, 25.0)]
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    """Two keys by two seeds, each followed by a transfer whose best is another job than that of the first run; the job
+    under way has the best values of all so far."""
+    for ratio, kind, loss, score in SWEPT:
+        for seed in (0, 1):
+            job = tmp_path / "sweep" / f"{ratio}-{kind}-{seed}"
+            words = [f"model.mask_ratio={ratio}", f"head.kind={kind}", f"seed={seed}"]
+            timed(made_run(job, words, monitor="val/loss", mode="min", value=loss, cells=False), 60)
+            cells = np.zeros((2 * CELL, 3 * CELL, 3), np.uint8)
+            for column in range(3):
+                cells[:, column * CELL : (column + 1) * CELL] = 60 * column + int(10 * ratio) + seed
+            Image.fromarray(cells).save(job / "figures" / "cells.png")
+            timed(made_run(job / "upernet", ["model=x"], value=score + seed, cells=False), 120)
+    job = made_run(tmp_path / "sweep/z", ["model.mask_ratio=0.5", "head.kind=a", "seed=2"], value=0.01,
+                   monitor="val/loss", mode="min", cells=False)  # fmt: skip
+    timed(job, 30)
+    timed(made_run(job / "upernet", ["model=x"], value=99.0, cells=False), 30, state="interrupted", value=None)
+    written(job, git={"commit": "def"})
+    words = ["model.mask_ratio=0.9", "head.kind=a", "seed=0"]
+    bad = made_run(tmp_path / "sweep/bad", words, value=None, state="failed", monitor="val/loss", mode="min",
+                   error="ValueError: no", cells=False)  # fmt: skip
+    timed(bad, 10)
+    return tmp_path / "sweep"
+
+
+@pytest.fixture
+def compared(sweep: Path, tmp_path: Path) -> Drawn:
+    page = Drawn(tmp_path / "page")
+    (tmp_path / "page").mkdir()
+    sweep_page(page, read_sweep(sweep), tmp_path / "page")
+    return page
+
+
+def test_the_head_of_a_sweep_counts_its_jobs_and_judges_by_its_last_stage(compared: Drawn) -> None:
+    assert compared.facts == [
+        ("jobs", "8 completed, 1 failed, 1 upernet interrupted"), ("swept", "model.mask_ratio, head.kind, seed"),
+        ("judged by", "upernet: val/mIoU"), ("took", "25 min"), ("best upernet: val/mIoU", "31"),
+    ]  # fmt: skip
+    assert "model.mask_ratio = 0.75, head.kind = a, seed = 1" in compared.body("The best run")
+    assert compared.code("What failed") == ["bad\nValueError: no"]
+    assert "Jobs were trained with 2 states of the code: [&#39;abc&#39;, &#39;def&#39;]." in compared.body(
+        "Where it came from"
+    )
+
+
+def test_every_job_of_a_sweep_has_a_row_with_its_whole_time(compared: Drawn) -> None:
+    rows = compared.rows("All jobs")
+    assert rows[0] == ["model.mask_ratio", "head.kind", "seed", "state", "val/loss", "upernet: val/mIoU", "took"]
+    assert rows[1] == ["0.5", "a", "0", "completed", "0.6", "10", "3 min"]  # a minute, and two of its stage
+    assert [row[3] for row in rows[1:]].count("completed") == 8
+    marked = compared.body("All jobs").partition("<tr class=best>")[2].partition("</tr>")[0]
+    assert marked.startswith('<td class="number">0.75</td><td class="text">a</td><td class="number">1</td>')
+
+
+def test_what_a_setting_is_worth_is_told_of_complete_jobs_and_not_of_seeds(compared: Drawn) -> None:
+    axes = compared.figures["marginals"].axes
+    assert [(each.get_xlabel(), each.get_title(loc="left")) for each in axes] == [
+        (key, metric) for key in ("model.mask_ratio", "head.kind") for metric in ("val/loss", "upernet: val/mIoU")
+    ]
+    drawn = [each.containers[0].lines[0].get_ydata().tolist() for each in axes]
+    assert drawn == [pytest.approx(means) for means in ([0.55, 0.5], [15.5, 28], [0.575, 0.475], [20.5, 23])]
+    best = [each.texts[0].get_text() for each in axes]  # of a loss the smallest, of a score the largest
+    assert best == ["0.5", "28", "0.475", "23"]
+    assert "standard deviations" in compared.captions["marginals"]
+
+
+def test_pairs_of_settings_are_told_of_complete_jobs_by_the_last_stage(compared: Drawn) -> None:
+    [axes] = compared.figures["heat_map_model_mask_ratio_head_kind"].axes
+    assert (axes.get_ylabel(), axes.get_xlabel()) == ("model.mask_ratio", "head.kind")
+    assert axes.get_title(loc="left") == "upernet: val/mIoU"
+    assert {text.get_position(): text.get_text() for text in axes.texts} == {
+        (0, 0): "10.5", (1, 0): "20.5", (0, 1): "30.5", (1, 1): "25.5"
+    }  # fmt: skip
+    assert [text.get_text() for text in axes.texts if text.get_fontweight() == "bold"] == ["30.5"]
+    [axes] = compared.figures["parallel"].axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == [
+        "model.mask_ratio", "head.kind", "upernet: val/mIoU"
+    ]  # fmt: skip
+
+
+def test_the_curves_of_a_sweep_are_of_every_job_and_every_stage(compared: Drawn) -> None:
+    found = curves_of(compared.figures["curves"])
+    assert list(found) == ["train/loss", "val/loss", "upernet: train/loss", "upernet: val/mIoU"]
+    assert [len(lines) for lines in found.values()] == [9, 9, 9, 9]  # the one that failed has nothing
+    by_name = {name: y for name, _, y in found["upernet: val/mIoU"]}
+    assert by_name["mask_ratio 0.75 kind a seed 1"] == [26.0, 31.0]
+
+
+def test_the_same_pictures_stand_once_and_what_each_job_made_beside_them(
+    sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: dict[str, Any] = {}
+
+    def sheet(rows: Any, **more: Any) -> np.ndarray:
+        drawn.update(more, rows=rows)
+        return np.zeros((2, 2, 3), np.uint8)
+
+    monkeypatch.setattr(sweep_page_module, "sheet", sheet)
+    monkeypatch.setattr(sweep_page_module, "_curves", lambda *told: [])
+    page = Drawn(tmp_path / "page")
+    (tmp_path / "page").mkdir()
+    sweep_page(page, read_sweep(sweep), tmp_path / "page")
+    # Image and truth of the first job, and of every job the last column alone.
+    assert [[int(cell[0, 0, 0]) for cell in row] for row in drawn["rows"]] == [
+        [5, 65, 125, 126, 125, 126, 127, 128, 127, 128]
+    ] * 2
+    names = [f"mask_ratio {ratio} kind {kind} seed {seed}" for ratio, kind, *_ in SWEPT for seed in (0, 1)]
+    assert drawn["columns"] == ["image", "truth", *names]
+    assert list(page.pictures) == ["strips_run"]
+
+
+def test_the_table_of_a_sweep_has_complete_jobs_first_with_their_whole_time(sweep: Path) -> None:
+    rows = table_of(read_sweep(sweep))
+    assert [row["job"] for row in rows][-2:] == ["bad", "z"]
+    assert [row["state"] for row in rows] == ["completed"] * 8 + ["failed", "upernet interrupted"]
+    assert rows[0] == {
+        "job": "0.5-a-0", "state": "completed", "model.mask_ratio": 0.5, "head.kind": "a", "seed": 0, "val/loss": 0.6,
+        "upernet: val/mIoU": 10.0, "value": 0.6, "seconds": 180.0,
+        "overrides": ["model.mask_ratio=0.5", "head.kind=a", "seed=0"], "error": None,
+    }  # fmt: skip
+    write_table(rows, sweep)
+    head, first = (sweep / "results.csv").read_text().splitlines()[:2]
+    assert head.startswith("job,state,model.mask_ratio,head.kind,seed,val/loss,upernet: val/mIoU,value,seconds,")
+    assert first == "0.5-a-0,completed,0.5,a,0,0.6,10.0,0.6,180.0,model.mask_ratio=0.5 head.kind=a seed=0,"
+
+
+def test_a_job_whose_stage_has_failed_is_told_as_failed_with_its_error(tmp_path: Path) -> None:
+    job = made_run(tmp_path / "a", ["optimizer.lr=1e-3"], cells=False)
+    made_run(job / "probe", ["x=1"], value=None, state="failed", error="ValueError: in the stage", cells=False)
+    made_run(tmp_path / "b", ["optimizer.lr=2e-3"], cells=False)
+    first, second = table_of(read_sweep(tmp_path))
+    assert (first["job"], first["state"]) == ("b", "completed")
+    assert (second["job"], second["state"], second["error"]) == ("a", "probe failed", "ValueError: in the stage")
+    assert (first["optimizer.lr"], second["optimizer.lr"]) == (0.002, 0.001)  # a number, though YAML reads a text
+
+
+def test_a_run_that_does_not_say_what_is_better_is_judged_as_of_a_loss(tmp_path: Path) -> None:
+    for mode, higher in (("max", True), ("min", False), (None, False)):
+        run = made_run(tmp_path / str(mode), ["seed=1"], cells=False)
+        settings = {"monitor": "val/mIoU"} | ({} if mode is None else {"mode": mode})
+        (run / "config.yaml").write_text(yaml.safe_dump({"checkpoint": settings}))
+        found = read_run(run)
+        assert found is not None
+        assert (found.monitor, found.higher_is_better) == ("val/mIoU", higher)
+
+
+def test_the_latest_value_is_the_last_that_was_a_number(tmp_path: Path) -> None:
+    run = made_run(tmp_path / "run", ["seed=1"], value=None, state="interrupted", cells=False)
+    rows = [{"step": 1, "val/mIoU": 4.0, "train/loss": 2.0}, {"step": 2, "val/mIoU": None, "train/loss": 1.0}]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = read_run(run)
+    assert found is not None
+    assert found.metrics == {"step": 2, "val/mIoU": 4.0, "train/loss": 1.0}
+    assert found.value == 4.0

@@ -1,0 +1,71 @@
+"""The configuration of a file that carries none: what its weights tell, and what is taken where they do not."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from checkpoint_files import make_encoder, make_mae, make_upernet
+
+from mae_hydra.errors import UserError
+from mae_hydra.recorded.identify import _taps, configuration_of, encoder_overrides, overrides_of
+from mae_hydra.weights import Checkpoint, describe
+
+HEADS = ["backbone.num_heads=2", "head.num_heads=2"]
+
+
+def holding(model: torch.nn.Module, **meta: object) -> Checkpoint:
+    return Checkpoint(model.state_dict(), dict(meta), "", Path("a.pt"))
+
+
+def words_of(checkpoint: Checkpoint) -> dict[str, str]:
+    pairs = (word.partition("=") for word in overrides_of(checkpoint, HEADS))
+    return {key: value for key, _, value in pairs}
+
+
+def test_a_masked_autoencoder_of_unknown_making_is_one_of_the_paper() -> None:
+    found = words_of(holding(make_mae()))
+    expected = {
+        "model": "mae_vitb", "data": "imagenet", "model.norm_pix": "true", "model.mask_ratio": "0.75",
+        "data.mean": "[0.485,0.456,0.406]", "data.std": "[0.229,0.224,0.225]", "data.channels": "3",
+        "data.image_size": "[32,32]", "backbone.patch_size": "8", "backbone.embed_dim": "16", "backbone.depth": "4",
+        "backbone.mlp_ratio": "2.0", "backbone.out_indices": "[0,1,2,3]", "backbone.relative_position_bias": "false",
+        "backbone.layer_scale": "null", "backbone.final_norm": "true", "head.embed_dim": "8", "head.depth": "1",
+    }  # fmt: skip
+    assert {key: found.get(key) for key in expected} == expected
+    told = words_of(holding(make_mae(), norm_pix=False, mask_ratio=0.6))
+    assert told["model.norm_pix"] == "false"
+    more = words_of(holding(make_mae(in_chans=4)))
+    assert (more["data.mean"], more["data.std"]) == ("[0.5,0.5,0.5,0.5]", "[0.25,0.25,0.25,0.25]")
+
+
+def test_a_segmentation_model_of_ade20k_reads_its_labels_reduced() -> None:
+    for classes, reduced in ((150, "true"), (5, "false")):
+        words = overrides_of(holding(make_upernet(num_classes=classes)), ["head.pool_scales=[1,2]"])
+        found = dict(word.split("=", 1) for word in words)
+        assert (found["data.num_classes"], found["data.reduce_zero_label"]) == (str(classes), reduced)
+        assert (found["inference"], found["head.channels"], found["model.auxiliary.channels"]) == ("slide", "8", "8")
+        assert (found["backbone.num_heads"], found["backbone.layer_scale"]) == ("2", "1.0")
+    with pytest.raises(UserError, match=r"does not tell the scales at which its head pools; add head\.pool_scales=…"):
+        overrides_of(holding(make_upernet()))
+
+
+def test_maps_are_tapped_at_thirds_and_the_half_as_published() -> None:
+    assert [_taps(depth) for depth in (12, 24, 32, 4, 1)] == [
+        [3, 5, 7, 11], [7, 11, 15, 23], [10, 15, 20, 31], [0, 1, 2, 3], [0]
+    ]  # fmt: skip
+
+
+def test_what_a_file_does_not_tell_is_asked_for_by_its_key() -> None:
+    for words, key in (([], "backbone.num_heads"), (HEADS[:1], "head.num_heads")):
+        with pytest.raises(UserError, match=rf"a\.pt does not tell the number of attention heads .*; add {key}=…"):
+            overrides_of(holding(make_mae()), words)
+    config = configuration_of(holding(make_mae()), HEADS)
+    assert (config["model"]["encoder"]["num_heads"], config["model"]["decoder"]["num_heads"]) == (2, 2)
+    assert "hydra" not in config
+
+
+def test_an_encoder_of_a_transfer_has_the_size_of_the_file() -> None:
+    encoder = torch.nn.ModuleDict({"encoder": make_encoder(image_size=(32, 64), depth=6)})
+    found = dict(word.split("=", 1) for word in encoder_overrides(describe(holding(encoder))))
+    assert (found["backbone.depth"], found["backbone.out_indices"]) == ("6", "[1,2,3,5]")
+    assert "backbone.num_heads" not in found

@@ -1,0 +1,80 @@
+"""What `convert --inspect` says of a file, row by row."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from checkpoint_files import make_encoder, make_mae, make_upernet
+
+from mae_hydra.commands import inspect_checkpoint
+from mae_hydra.commands.inspect_checkpoint import rows
+from mae_hydra.weights import Checkpoint
+
+
+@pytest.fixture(autouse=True)
+def no_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a file fits is tried elsewhere; here it is only told."""
+    tried = [("load", ""), ("evaluate", "too small"), ("init_from", "too small"), ("export", "")]
+    monkeypatch.setattr(inspect_checkpoint, "fits", lambda checkpoint: iter(tried))
+
+
+def told(model: torch.nn.Module, meta: dict | None = None, **more: object) -> dict[str, str]:
+    given: dict = {"unused": (), "checked": True} | more
+    checkpoint = Checkpoint(model.state_dict(), meta or {}, "the layout", Path("a.pt"))
+    for name, value in given.items():
+        object.__setattr__(checkpoint, name, value)
+    return dict(rows(checkpoint))
+
+
+def test_a_masked_autoencoder_is_told_part_by_part() -> None:
+    model = make_mae()
+    found = told(model, {"norm_pix": False, "step": 12, "epoch": 3})
+    count = sum(parameter.numel() for parameter in model.parameters())
+    assert (found["layout"], found["model"]) == ("the layout", "a masked autoencoder, ViT of 4 blocks of width 16")
+    assert found["parameters"] == f"{count:,} in {len(model.state_dict())} tensors, float32"
+    assert found["encoder"] == "width 16, depth 4, heads unknown, with final norm"
+    assert found["patch, channels"] == "8 pixels, 3 channels"
+    assert found["positions"] == "4x4 patches, images of 32x32"
+    assert found["decoder"] == "width 8, depth 1, heads unknown"
+    assert found["target"] == "plain pixels"
+    assert (found["head"], found["trained"]) == ("none", "step 12, epoch 3")
+    assert (found["fits"], found["does not fit"]) == ("load\nexport", "evaluate, init_from: too small")
+    assert not {"classes", "beside it", "checksums", "problem", "not built"} & set(found)
+    assert told(model, {"norm_pix": True})["target"] == "pixels normalised per patch"
+    untold = told(model)
+    assert untold["target"].startswith("not told by the file: mae_pretrain_*_full predict normalised pixels")
+    assert untold["trained"] == "not told by the file"
+
+
+def test_a_segmentation_model_is_told_with_its_head_and_its_classes() -> None:
+    names = [f"c{n}" for n in range(9)]
+    found = told(
+        make_upernet(num_classes=9), {"class_names": names, "ignored": ["theirs.Class"]}, checked=False,
+        unused=("loss.a", "loss.b"),
+    )  # fmt: skip
+    assert found["model"] == "a UPerNet, ViT of 4 blocks of width 16"
+    assert found["encoder"] == "width 16, depth 4, 2 heads, with relative position bias, LayerScale"
+    assert found["decoder"] == "none"
+    assert found["head"] == "9 classes, 8 channels, 2 pooling scales, auxiliary 8 channels"
+    assert found["classes"] == "9: c0, c1, c2, c3, c4, c5, c6, c7, …"
+    assert found["beside it"].endswith("(2 tensors, unused)")
+    assert found["checksums"].startswith("none: this kind of file has no checksums")
+    assert found["not built"].startswith("theirs.Class (Python objects")
+
+
+def test_an_encoder_that_has_diverged_says_so() -> None:
+    model = make_encoder(final_norm=False)
+    model.cls_token.data.fill_(float("nan"))
+    encoder = torch.nn.ModuleDict({"encoder": model})
+    found = told(encoder)
+    assert (found["head"], found["decoder"]) == ("none", "none")
+    assert found["encoder"].endswith("plain")
+    assert "NaN or infinite" in found["problem"]
+
+
+@pytest.mark.parametrize(
+    ("known", "remark"), [(True, ""), (False, " (if they are a square, which the file does not tell)")]
+)
+def test_a_grid_that_is_only_likely_is_told_as_such(monkeypatch: pytest.MonkeyPatch, known: bool, remark: str) -> None:
+    monkeypatch.setattr(inspect_checkpoint, "known_grid", lambda *given: (4, 4) if known else None)
+    assert told(make_mae())["positions"] == f"4x4 patches, images of 32x32{remark}"
