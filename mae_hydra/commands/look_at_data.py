@@ -1,0 +1,184 @@
+"""`mae-hydra check-data <folder>`: what lies there, and what to type for it."""
+
+import os
+import shlex
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mae_hydra.data.looking import Found, look
+from mae_hydra.data.looking.advice import Advice, Way, advise
+from mae_hydra.errors import UserError
+from mae_hydra.names import clean
+
+HEAD = "# Written by mae-hydra check-data"
+LESSER = 3  # ways that are named beside the best
+
+
+def is_place(words: Sequence[str]) -> bool:
+    """Whether what was typed is a folder or file to look at, and no configuration; UserError where it is both."""
+    places = [word for word in words if "=" not in word or os.path.exists(word)]
+    if not places:
+        return False
+    rest = [word for word in words if word not in places]
+    if rest or len(places) > 1:
+        raise UserError(
+            f"check-data looks at one folder without a configuration (mae-hydra check-data {shlex.quote(places[0])}), "
+            f"or audits what a configuration reads (mae-hydra check-data data=… data.root={shlex.quote(places[0])}); "
+            f"got {clean(' '.join(words))}"
+        )
+    if not os.path.exists(os.path.expanduser(places[0])):
+        raise UserError(
+            f"there is no file or folder {places[0]}; give a folder, a tar or a list to look at, or data=… data.root=… "
+            "as for training"
+        )
+    return True
+
+
+def look_at_data(place: Path, save: Path | None, limit: int | None) -> int:
+    """0: something that can be named was found, 1: nothing was."""
+    from mae_hydra.commands.look_at_data_report import show
+    from mae_hydra.terminal import plain_console
+
+    if save is not None:
+        _check_option_file(save)
+    found = look(place) if limit is None else look(place, limit)
+    advice = _tried(found, advise(found))
+    console = plain_console()
+    show(console, found)
+    for sentence in advice.said:
+        console.print(clean(sentence), soft_wrap=True)
+    ways = advice.ways
+    for way in ways[1 : 1 + LESSER]:
+        console.print(f"or {way.means}: {_instead(way, ways[0])}", soft_wrap=True)
+    if not ways:
+        if save is not None:
+            raise UserError(f"there is nothing to write to {save}: no data option reads {place} as it lies there")
+        console.print(_way_out(found), soft_wrap=True)
+        return 1 if found.kind == "nothing" else 0
+    best = ways[0]
+    if best.data == "folder" and found.kind != "photos":
+        console.print("what starts as it lies there is pre-training on the photos alone:", soft_wrap=True)
+    if len(ways) > 1 and best.means:
+        console.print(f"the likeliest: {best.means}", soft_wrap=True)
+    console.print(command(best) if save is None else _saved(best, save), soft_wrap=True)
+    return 0
+
+
+def command(way: Way) -> str:
+    """What to type, quoted for a shell; its links first."""
+    words = [f"model={way.model}", f"data={way.data}", *way.words, *_words(way.keys)]
+    return " && ".join([*_linking(way), shlex.join(["python", "train.py", *words])])
+
+
+def _instead(way: Way, best: Way) -> str:
+    """What to type for `way`: of what is typed for the best, only the words that differ, where these are few."""
+    if (way.model, way.data, way.links) != (best.model, best.data, best.links):
+        return command(way)
+    return shlex.join([word for word in _words(way.keys) if word not in _words({"root": way.keys["root"]})][:-1])
+
+
+def _words(keys: Mapping[str, Any]) -> list[str]:
+    from mae_hydra.experiment.command_words import word
+
+    said = []
+    for key, value in keys.items():
+        if isinstance(value, Mapping):
+            said.append(f"data.{key}={{{','.join(f'{each}:{number}' for each, number in value.items())}}}")
+        elif isinstance(value, bool):
+            said.append(f"data.{key}={str(value).lower()}")
+        else:
+            said.append(word(f"data.{key}", value))
+    return said
+
+
+def _linking(way: Way) -> list[str]:
+    root = Path(way.keys["root"])
+    folders = dict.fromkeys(str((root / name).parent) for _, name in way.links)
+    made = [shlex.join(["mkdir", "-p", *folders])] if folders else []
+    return [*made, *(shlex.join(["ln", "-sfn", str(what), str(root / name)]) for what, name in way.links)]
+
+
+def _tried(found: Found, advice: Advice) -> Advice:
+    """The ways that start: each is composed, its data are built and their labels looked at, as by a run."""
+    good, said = [], list(advice.said)
+    for way in advice.ways:
+        try:
+            doubts = _start(found, way)
+        except UserError as error:
+            said.append(f"data={way.data} does not read it: {error}")
+            continue
+        good.append(way)
+        if way is good[0]:
+            said += doubts
+    return Advice(tuple(good), tuple(dict.fromkeys(said)))
+
+
+def _start(found: Found, way: Way) -> list[str]:
+    """What a run says at its start; UserError where it ends there. Nothing is written beside the data."""
+    from mae_hydra.data.label_scan import check_labels
+    from mae_hydra.experiment.check import check
+    from mae_hydra.experiment.compose import compose_config
+    from mae_hydra.experiment.construct import build
+
+    links = way.links
+    if way.data == "shards":  # whose index would be left beside them
+        links = tuple((shard.absolute(), shard.name) for shard in _shards_at(found.root))
+    with tempfile.TemporaryDirectory() as folder:
+        keys = dict(way.keys)
+        if links:
+            keys["root"] = folder
+            for what, name in links:
+                (Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
+                (Path(folder) / name).symlink_to(what)
+        try:
+            config = compose_config([f"model={way.model}", f"data={way.data}", *way.words, *_words(keys)])
+            check(config)
+            return check_labels(build(config.data, "data"))
+        except UserError as error:
+            raise UserError(str(error).replace(folder, str(way.keys["root"]))) from error
+
+
+def _shards_at(place: Path) -> list[Path]:
+    """The tars, and what tells of them."""
+    if not place.is_dir():
+        return [place]
+    return [path for path in sorted(place.iterdir()) if path.suffix in (".tar", ".json")]
+
+
+def _check_option_file(save: Path) -> None:
+    """UserError where a `data=<name>` would not find it, or somebody else's file is there."""
+    if save.suffix != ".yaml" or save.parent.name != "data":
+        raise UserError(
+            f"--save {save}: option files of data lie in a folder data/ and end in .yaml; "
+            "give --save conf/local/data/<name>.yaml"
+        )
+    if os.path.lexists(save) and not (save.is_file() and save.read_text(errors="replace").startswith(HEAD)):
+        raise UserError(f"{save} is there, and it was not mae-hydra check-data that wrote it; give another name")
+
+
+def _saved(way: Way, save: Path) -> str:
+    """The way with its data node in an option file."""
+    from omegaconf import OmegaConf
+
+    from mae_hydra import atomic
+
+    keys = {**way.keys, "root": str(Path(way.keys["root"]).absolute())}
+    content = OmegaConf.to_yaml(OmegaConf.create({"defaults": [way.data], **keys}))
+    save.parent.mkdir(parents=True, exist_ok=True)
+    with atomic.writing(save) as temporary:
+        Path(temporary).write_text(f"{HEAD} {shlex.quote(keys['root'])}\n{content}", encoding="utf-8")
+    words = ["--config-dir", str(save.parent.parent), f"model={way.model}", f"data={save.stem}", *way.words]
+    return " && ".join([*_linking(way), shlex.join(["python", "train.py", *words])])
+
+
+def _way_out(found: Found) -> str:
+    if found.kind == "list":
+        return f"no data option reads lists: mae-hydra check-data {shlex.quote(str(found.root.parent))}"
+    if found.kind == "nothing":
+        return (
+            "there is nothing that can be trained on; give the folder of the pictures (.jpg .png .tif …), and unpack "
+            "what is packed"
+        )
+    return "no data option of today reads this as it lies there"

@@ -1,0 +1,255 @@
+"""A folder looked at: what its pictures are, which are class maps, and how they pair."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+from mae_hydra.data.ade20k import CLASSES_FILE
+from mae_hydra.data.listing import EXTENSIONS
+from mae_hydra.data.looking.found import Found, Labels, Pairs, Part, Split, side_order
+from mae_hydra.data.looking.lists import lines_of
+from mae_hydra.data.looking.pairing import Match, match
+from mae_hydra.data.looking.pixels import Budget, Look, look_at, summary
+from mae_hydra.data.looking.places import File, Group, groups_of
+from mae_hydra.data.looking.walk import Walked
+from mae_hydra.data.source import spread
+
+FIRST = 6  # pictures of a group by which its role is told
+SAMPLE = 400  # class maps that are read, and twice as many headers at most
+MOST_GROUPS = 48  # that are looked into; others are photos by their number
+_PLAIN = Split("", "")
+_RANKS = ("trainid", "manual", "gt", "label", "ann", "seg", "")  # of several maps of the same photos
+_LAST = ("colo", "instance", "depth")
+
+
+def look_at_folder(root: Path, walked: Walked, sample: int = SAMPLE) -> Found:
+    budget = Budget()
+    pictures = [path for path in walked.files if path.lower().endswith(EXTENSIONS)]
+    others = [path for path in walked.files if not path.lower().endswith(EXTENSIONS)]
+    groups = groups_of(pictures)
+    groups.sort(key=lambda group: -len(group.files))
+    looks = {id(group): _first(root, group, budget) for group in groups[:MOST_GROUPS]}
+    photos, maps, matches = _told_apart(groups, looks)
+    found = Found(
+        root,
+        "photos" if photos else "maps" if maps else "nothing",
+        photos=tuple(_part(group, _looks(root, group, looks, budget)) for group in photos),
+        maps=tuple(_part(group, looks[id(group)]) for group in maps),
+        names=_names(root, walked.files),
+        lists=lines_of(root, others, pictures),
+        passed_over=dict(Counter(PurePosixPath(path).suffix.lower() for path in others).most_common()),
+        notes=_notes(walked),
+        complete=not walked.cut,
+    )
+    if matches:
+        pairs = _pairs(root, matches, looks, budget, sample)
+        return replace(found, kind="maps", pairs=pairs, notes=(*found.notes, *_beside(groups, matches)))
+    classes = _classes(photos)
+    return replace(found, kind="classes", classes=classes) if classes else found
+
+
+def _told_apart(
+    groups: Sequence[Group], looks: Mapping[int, list[Look]]
+) -> tuple[list[Group], list[Group], list[Match]]:
+    """Photos, class maps, and how these pair. What only looks like class maps and pairs with nothing is photos:
+    digits and drawings have few values too."""
+    maps = [group for group in groups if id(group) in looks and _is_map(group, looks[id(group)])]
+    unnamed = [group for group in maps if group.hint() != "map"]
+    if unnamed and len(maps) == len(groups) > 1:  # too small or too plain to tell by themselves
+        photo = max(unnamed, key=lambda group: _variety(looks[id(group)]))
+        maps = [group for group in maps if group is not photo]
+    matches = _matches(_but(groups, maps), maps)
+    paired = {id(pair.maps) for pair in matches}
+    maps = [group for group in maps if group.hint() == "map" or id(group) in paired]
+    return _joined(_but(groups, maps)), maps, matches
+
+
+def _but(groups: Sequence[Group], others: Sequence[Group]) -> list[Group]:
+    left_out = set(map(id, others))
+    return [group for group in groups if id(group) not in left_out]
+
+
+def _first(root: Path, group: Group, budget: Budget) -> list[Look]:
+    return _read(root, [group.files[place] for place in spread(len(group.files), FIRST)], budget, _wanted(group))
+
+
+def _wanted(group: Group) -> bool | None:
+    """Whether JPEGs are decoded as well: those that are called class maps."""
+    return True if group.hint() == "map" else None
+
+
+def _read(root: Path, files: Iterable[File], budget: Budget, as_map: bool | None) -> list[Look]:
+    looks: list[Look] = []
+    for file in files:
+        if looks and budget.spent():
+            break
+        looks.append(look_at(root / file.path, file.path, budget, as_map=as_map))
+    return looks
+
+
+def _is_map(group: Group, looks: Sequence[Look]) -> bool:
+    """By what is in them; the name decides where that says nothing."""
+    hint, like = group.hint(), sum(look.is_map_like() for look in looks)
+    if hint == "map":
+        told = any(look.values or look.colours for look in looks)
+        return not told or 2 * like >= len(looks) or any(ending in (".jpg", ".jpeg") for ending in group.endings)
+    return hint is None and 2 * like > len(looks)
+
+
+def _variety(looks: Sequence[Look]) -> tuple[bool, int]:
+    """How little the pictures look like class maps: whether other than pure colours are in them, and how many."""
+    colours = {colour for look in looks for colour in (look.colours or look.values or {})}
+    pure = all(part in (0, 255) for colour in colours for part in (colour if isinstance(colour, tuple) else (colour,)))
+    return not pure, len(colours)
+
+
+def _joined(groups: Sequence[Group]) -> list[Group]:
+    """Photos of one place that differ in their ending alone."""
+    places: dict[tuple[tuple[str, ...], str], list[Group]] = {}
+    for group in groups:
+        places.setdefault((group.folder, group.suffix), []).append(group)
+    return [
+        Group(folder, suffix, tuple(e for g in those for e in g.endings), tuple(f for g in those for f in g.files))
+        if len(those) > 1
+        else those[0]
+        for (folder, suffix), those in places.items()
+    ]
+
+
+def _looks(root: Path, group: Group, looks: Mapping[int, list[Look]], budget: Budget) -> list[Look]:
+    known = looks.get(id(group), [])
+    if len(known) == len(group.files) or (known and budget.spent()):
+        return known
+    return _read(root, [group.files[place] for place in spread(len(group.files), SAMPLE)], budget, False)
+
+
+def _matches(photos: Sequence[Group], maps: Sequence[Group]) -> list[Match]:
+    """The pairings of the best photos, the likeliest class maps first."""
+    found = [pair for each in maps for group in _joined(photos) if (pair := match(group, each))]
+    if not found:
+        return []
+    # Of all pairs those of one set of photos.
+    found.sort(key=lambda pair: (_rank(pair.maps), -pair.total, pair.images.folder))
+    images = found[0].images
+    return [pair for pair in found if pair.images is images]
+
+
+def _beside(groups: Sequence[Group], matches: Sequence[Match]) -> Iterator[str]:
+    """Pictures that are no part of the pairs: other sets in the same folder, as it seems."""
+    used = {id(pair.maps) for pair in matches} | {id(matches[0].images)}
+    joined = matches[0].images
+    rest = [g for g in groups if id(g) not in used and (g.folder, g.suffix) != (joined.folder, joined.suffix)]
+    if rest:
+        count = sum(len(group.files) for group in rest)
+        places = sorted({"/".join(group.folder) or "." for group in rest})
+        more = ", …" if len(places) > 4 else ""
+        yield f"{count} other pictures lie beside them ({', '.join(places[:4])}{more}); look at a folder by itself"
+
+
+def _rank(maps: Group) -> int:
+    text = "/".join((*maps.folder, maps.suffix)).lower()
+    if any(word in text for word in _LAST):
+        return len(_RANKS)
+    return next(number for number, word in enumerate(_RANKS) if word in text)
+
+
+def _part(group: Group, looks: Sequence[Look], suffix: str | None = None) -> Part:
+    counts = Counter(file.split or _PLAIN for file in group.files)
+    ordered = {split: counts[split] for split in sorted(counts, key=side_order)}
+    folders = {}
+    if "*" not in group.folder:
+        folders = {split: "/".join(group.folder).replace("{split}", split.name) for split in ordered}
+    told = group.suffix if suffix is None else suffix
+    return Part("/".join(group.folder), told, group.endings, ordered, summary(looks), folders)
+
+
+def _pairs(root: Path, matches: Sequence[Match], looks: Mapping[int, list[Look]], budget: Budget, sample: int) -> Pairs:
+    best = matches[0]
+    images, maps = best.images, best.maps
+    inner = 0  # folders of one name at the end of both
+    while images.folder and maps.folder and images.folder[-1] == maps.folder[-1] and images.folder != maps.folder:
+        if "{split}" in images.folder[-1]:
+            break
+        images, maps = (replace(each, folder=each.folder[:-1]) for each in (images, maps))
+        inner += 1
+    labels, read = _labels(root, best.maps, budget, sample)
+    of_images = _read(
+        root, [best.images.files[place] for place in spread(len(best.images.files), SAMPLE)], budget, False
+    )
+    return Pairs(
+        images=_part(images, of_images, best.image_suffix),
+        maps=_part(maps, read, best.map_suffix),
+        counts={split: best.both[split] for split in sorted(best.both, key=side_order)},
+        images_alone=best.images_alone,
+        maps_alone=best.maps_alone,
+        labels=labels,
+        others=tuple(_part(_outer(each.maps, inner), looks[id(each.maps)], each.map_suffix) for each in matches[1:]),
+    )
+
+
+def _outer(group: Group, inner: int) -> Group:
+    return replace(group, folder=group.folder[: len(group.folder) - inner])
+
+
+def _labels(root: Path, maps: Group, budget: Budget, sample: int) -> tuple[Labels, list[Look]]:
+    """What the class maps hold, by side, of as many as are read, spread over the splits."""
+    sides: dict[str, list[File]] = {}
+    for file in maps.files:
+        sides.setdefault((file.split or _PLAIN).side, []).append(file)
+    values: dict[str, list[dict[int, int]]] = {}
+    colours: Counter[tuple[int, int, int]] = Counter()
+    every: list[Look] = []
+    problem = ""
+    for side, files in sides.items():
+        for place in spread(len(files), max(sample // len(sides), 1)):
+            if every and budget.spent():
+                break
+            look = look_at(root / files[place].path, files[place].path, budget, as_map=True)
+            every.append(look)
+            problem = problem or look.map_problem or (look.problem and f"cannot be read: {look.problem}")
+            if look.values is not None:
+                values.setdefault(side, []).append(look.values)
+            elif look.colours is not None:
+                colours.update(look.colours)
+    total = sum(colours.values()) or 1
+    shares = tuple((colour, count / total) for colour, count in colours.most_common())
+    of_sides = {side: tuple(counts) for side, counts in values.items()}
+    return Labels(len(every), len(maps.files), of_sides, shares, problem), every
+
+
+def _classes(photos: Sequence[Group]) -> dict[Split, tuple[str, ...]]:
+    """The class folders of each split, where the photos lie in such: folders of one kind, right below the split."""
+    group = photos[0] if photos else None
+    if group is None or not group.folder or group.folder[-1] != "*" or len({f.folder for f in photos}) > 1:
+        return {}
+    names: dict[Split, set[str]] = {}
+    for photo in photos:
+        for file in photo.files:
+            names.setdefault(file.split or _PLAIN, set()).add(file.wild[-1])
+    return {split: tuple(sorted(names[split])) for split in sorted(names, key=side_order)}
+
+
+def _names(root: Path, files: Sequence[str]) -> tuple[str, ...]:
+    """Names of classes that a file beside the pictures tells."""
+    told = [name for name in files if name.rpartition("/")[2] == CLASSES_FILE]
+    if len(told) != 1:
+        return ()
+    try:
+        return tuple(map(str, json.loads((root / told[0]).read_text(encoding="utf-8"))["names"]))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return ()
+
+
+def _notes(walked: Walked) -> tuple[str, ...]:
+    notes = []
+    if walked.cut:
+        notes.append(f"there is more than was looked at: the first {len(walked.files)} files")
+    if walked.unlisted:
+        notes.append(f"{len(walked.unlisted)} folders may not be listed, {walked.unlisted[0]} for one")
+    if walked.loops:
+        notes.append(f"{walked.loops} links lead back to a folder they lie in")
+    if walked.hidden:
+        notes.append(f"{walked.hidden} hidden files and folders are left out")
+    return tuple(notes)

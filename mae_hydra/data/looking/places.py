@@ -1,0 +1,163 @@
+"""Files of one purpose, by where they lie and how they are called: which part of a path is a split, a role, a suffix.
+
+Nothing is opened here.
+"""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from mae_hydra.data.looking.found import Split
+from mae_hydra.data.shard_list import SPLIT_WORDS
+
+Role = Literal["image", "map"]
+Path_ = tuple[str, ...]
+
+_WORDS = "training|train|validation|valid|val|dev|testing|test"
+_GLUED = "annot|label|mask|gt|image|img"  # CamVid's trainannot
+_SPLIT = re.compile(rf"(?<![a-z])({_WORDS})(?![a-z])|^({_WORDS})(?=(?:{_GLUED})[a-z]*$)", re.IGNORECASE)
+_MAP = re.compile(
+    r"mask|label|annot|(?<![a-z])ann(?![a-z])|(?<![a-z])gts?(?![a-z])|gtfine|gtcoarse|ground.?truth|segm|"
+    r"(?<![a-z])seg(?![a-z])|manual|targets?(?![a-z])|colou?rmap|trainid|instance|(?<![a-z])maps?(?![a-z])"
+)
+_IMAGE = re.compile(
+    r"image|(?<![a-z])ims?gs?(?![a-z])|imgs?(?![a-z])|leftimg|photo|picture|rgb|(?<![a-z])sat(?![a-z])|"
+    r"input|frame|ortho"
+)
+_LEAST_SHARE = 0.1  # of the files of a folder that a suffix has
+
+
+class File(NamedTuple):
+    """`split`: None without one. `wild`: the folders that `*` stands for. `stem`: the name without its ending."""
+
+    path: str
+    split: Split | None
+    wild: Path_
+    stem: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """Files `<folder>/<stem><suffix><ending>`; the stems of `files` still have the suffix."""
+
+    folder: Path_
+    suffix: str
+    endings: tuple[str, ...]
+    files: tuple[File, ...]
+
+    def hint(self) -> Role | None:
+        """What the names say: the suffix first, then the folders from the inside."""
+        named = (role_of(text) for text in (self.suffix, *reversed(self.folder)))
+        return next((role for role in named if role), None)
+
+
+def role_of(text: str) -> Role | None:
+    text = text.lower()
+    return "map" if _MAP.search(text) else "image" if _IMAGE.search(text) else None
+
+
+def split_of(name: str) -> tuple[str, Split] | None:
+    """A folder's name with `{split}` in place of its split, and the split; None where it has none."""
+    found = _SPLIT.search(name)
+    if found is None:
+        return None
+    word = found[0]
+    side = next((side for side, words in SPLIT_WORDS.items() if word.lower() in words), "train")
+    return f"{name[: found.start()]}{{split}}{name[found.end() :]}", Split(side, word)
+
+
+def groups_of(paths: Iterable[str]) -> list[Group]:
+    """The files in groups; each ending apart."""
+    placed: dict[Path_, list[tuple[str, Split | None, Path_]]] = defaultdict(list)
+    for path in paths:
+        *folders, _ = path.split("/")
+        place, split = _with_split(folders)
+        placed[place].append((path, split, tuple(folders)))
+    stems = {place: frozenset(_stem(path) for path, _, _ in files) for place, files in placed.items()}
+    merged = _merged(stems)
+    by_ending: dict[tuple[Path_, str], list[File]] = defaultdict(list)
+    for place, files in placed.items():
+        folder = merged[place]
+        wild = tuple(name for name, pattern in zip(place, folder, strict=True) if pattern == "*")
+        for path, split, _ in files:
+            ending = path[len(path.rpartition("/")[0]) :].rpartition(".")[2].lower()
+            by_ending[folder, f".{ending}"].append(File(path, split, wild, _stem(path)))
+    groups = []
+    for (folder, ending), of_ending in sorted(by_ending.items()):
+        for suffix, files_ in sorted(_by_suffix(of_ending).items()):
+            groups.append(Group(folder, suffix, (ending,), tuple(files_)))
+    return groups
+
+
+def _with_split(folders: Sequence[str]) -> tuple[Path_, Split | None]:
+    for position, name in enumerate(folders):
+        found = split_of(name)
+        if found:
+            return (*folders[:position], found[0], *folders[position + 1 :]), found[1]
+    return tuple(folders), None
+
+
+def _stem(path: str) -> str:
+    return path.rpartition("/")[2].rpartition(".")[0]
+
+
+def _merged(stems: Mapping[Path_, frozenset[str]]) -> dict[Path_, Path_]:
+    """Each folder, with `*` where several folders of one kind lie beside one another."""
+    has_maps = any(role_of(name) == "map" for place in stems for name in place)
+
+    def alternatives(above: Path_, places: Sequence[Sequence[Path_]]) -> bool:
+        """Whether these are several forms of the same pictures (two seasons, two sets of classes)."""
+        if not has_maps or not any(role_of(name) for name in above):
+            return False
+        sets = [frozenset(stem for place in each for stem in stems[place]) for each in places]
+        return all(2 * len(sets[0] & other) > len(sets[0] | other) for other in sets[1:])
+
+    return _merge(list(stems), (), alternatives)
+
+
+def _merge(
+    places: Sequence[Path_], above: Path_, alternatives: Callable[[Path_, Sequence[Sequence[Path_]]], bool]
+) -> dict[Path_, Path_]:
+    depth = len(above)
+    result = {place: place for place in places if len(place) == depth}
+    children: dict[str, list[Path_]] = defaultdict(list)
+    for place in places:
+        if len(place) > depth:
+            children[place[depth]].append(place)
+    inner = {name: _merge(those, (*above, name), alternatives) for name, those in children.items()}
+    alike: dict[frozenset[Path_], list[str]] = defaultdict(list)
+    for name, below in inner.items():
+        if role_of(name) is None and "{split}" not in name:
+            alike[frozenset(place[depth + 1 :] for place in below.values())].append(name)
+    starred: set[str] = set()
+    for names in alike.values():
+        if len(names) > 1 and not alternatives(above, [children[name] for name in names]):
+            starred |= set(names)
+    for name, below in inner.items():
+        for place, pattern in below.items():
+            result[place] = (*pattern[:depth], "*", *pattern[depth + 1 :]) if name in starred else pattern
+    return result
+
+
+def _by_suffix(files: Sequence[File]) -> dict[str, list[File]]:
+    """Files by the words at the end of their names that many share ("_gtFine_labelIds"); "" for all others."""
+    suffixes = [_last_words(file.stem) for file in files]
+    counts = Counter(suffixes)
+    least = max(2, _LEAST_SHARE * len(files))
+    found: dict[str, list[File]] = defaultdict(list)
+    for file, suffix in zip(files, suffixes, strict=True):
+        kept = suffix and (counts[suffix] >= least or role_of(suffix) is not None)
+        found[suffix if kept else ""].append(file)
+    return found
+
+
+def _last_words(stem: str) -> str:
+    """The end of a name that consists of words: "_label" of "tile_07_label"."""
+    parts = re.split(r"([_\-. ])", stem)
+    first = len(parts)
+    while first > 2 and re.search("[A-Za-z]", parts[first - 1]):
+        first -= 2
+    # The first word names the picture, whatever it is.
+    return "".join(parts[max(first, 1) :])
