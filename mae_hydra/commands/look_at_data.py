@@ -4,6 +4,7 @@ import os
 import shlex
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,10 @@ def look_at_data(place: Path, save: Path | None, limit: int | None) -> int:
         console.print(_way_out(found), soft_wrap=True)
         return 1 if found.kind == "nothing" else 0
     best = ways[0]
+    if len([way for way in ways if way.data == best.data and best.model.startswith("upernet")]) > 1:
+        audit = shlex.join(["mae-hydra", "check-data", f"data={best.data}", *_words(best.keys)])
+        after = "with the links below, " if best.links else ""
+        console.print(f"{after}{audit} draws samples in every reading", soft_wrap=True)
     if best.data == "folder" and found.kind != "photos":
         console.print("what starts as it lies there is pre-training on the photos alone:", soft_wrap=True)
     if len(ways) > 1 and best.means:
@@ -103,6 +108,8 @@ def _linking(way: Way) -> list[str]:
 def _tried(found: Found, advice: Advice) -> Advice:
     """The ways that start: each is composed, its data are built and their labels looked at, as by a run."""
     good, said = [], list(advice.said)
+    if not found.complete:
+        return replace(advice, said=(*advice.said, "the command was not tried: there is more than was looked at"))
     for way in advice.ways:
         try:
             doubts = _start(found, way)

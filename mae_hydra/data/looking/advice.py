@@ -58,7 +58,9 @@ def advise(found: Found) -> Advice:
     if found.classes:
         return _class_folders(found)
     if found.photos:
-        return Advice(tuple(_photos(found)), (*_of_bands(found.photos[0]), *_why_no_photos(found)))
+        alone = sum(part.total for part in found.maps)
+        said = (f"{alone} class maps lie there that pair with no photo by their names",) if alone else ()
+        return Advice(tuple(_photos(found)), (*said, *_of_bands(found.photos[0]), *_why_no_photos(found)))
     return Advice()
 
 
@@ -203,7 +205,13 @@ def _class_folders(found: Found) -> Advice:
             f"the split {names} only" if names else "no split"
         )
         more = "data=imagenet reads train/<class>/ and val/<class>/: move a part of each folder to val/<class>/"
-        return Advice(tuple(_photos(found)), (f"{said}; {more}",))
+        variant = (
+            "they are named as ImageNet's classes, to evaluate on: mae-hydra evaluate <run or file> "
+            f"data=imagenet_variant data.root={found.root / base} data.classes=<ImageNet>/val"
+        )
+        folders = next(iter(found.classes.values()))
+        is_variant = all(re.fullmatch(r"n\d{8}", name) for name in folders)
+        return Advice(tuple(_photos(found)), (f"{said}; {more}", *((variant,) if is_variant else ())))
     train, validation = (found.classes[sides[side]] for side in ("train", "validation"))
     unknown = sorted(set(validation) - set(train))
     if unknown or not base.endswith("{split}"):

@@ -18,6 +18,7 @@ from mae_hydra.data.source import spread
 
 FIRST = 6  # pictures of a group by which its role is told
 SAMPLE = 400  # class maps that are read, and twice as many headers at most
+MOST_BYTES = 2**24  # of a file of names
 MOST_GROUPS = 48  # that are looked into; others are photos by their number
 _PLAIN = Split("", "")
 _RANKS = ("trainid", "manual", "gt", "label", "ann", "seg", "")  # of several maps of the same photos
@@ -145,7 +146,8 @@ def _beside(groups: Sequence[Group], matches: Sequence[Match]) -> Iterator[str]:
         count = sum(len(group.files) for group in rest)
         places = sorted({"/".join(group.folder) or "." for group in rest})
         more = ", …" if len(places) > 4 else ""
-        yield f"{count} other pictures lie beside them ({', '.join(places[:4])}{more}); look at a folder by itself"
+        noun = "picture lies" if count == 1 else "pictures lie"
+        yield f"{count} other {noun} beside them ({', '.join(places[:4])}{more}); look at a folder by itself"
 
 
 def _rank(maps: Group) -> int:
@@ -237,6 +239,8 @@ def _names(root: Path, files: Sequence[str]) -> tuple[str, ...]:
     if len(told) != 1:
         return ()
     try:
+        if (root / told[0]).stat().st_size > MOST_BYTES:
+            return ()
         return tuple(map(str, json.loads((root / told[0]).read_text(encoding="utf-8"))["names"]))
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return ()

@@ -1,5 +1,6 @@
 """Text files that name pictures: one stem or path a line, or a photo and its class map, or a photo and its class."""
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -79,19 +80,15 @@ def _kind(rows: list[list[str]] | None, names: set[str], stems: set[str]) -> str
         return f"{count}, a picture and {'a class' if width == 2 else f'{width - 1} other words'} each"
     if paths:
         return f"{count}, a picture each"
-    if 2 * sum(any(_is_stem(row[0], stem) for stem in stems_near(row[0], stems)) for row in rows) > len(rows):
+    ordered = sorted(stems)
+    if 2 * sum(_is_stem(row[0], ordered) for row in rows) > len(rows):
         return f"{count}, the name of a picture without its ending each"
     return ""
 
 
-def stems_near(cell: str, stems: set[str]) -> list[str]:
-    """Stems that `cell` may be: itself, or it with a suffix."""
+def _is_stem(cell: str, stems: Sequence[str]) -> bool:
+    """Whether it is one of the sorted `stems`, or one without what follows a word in it ("a_1" of "a_1_img")."""
     name = PurePosixPath(cell).name
-    if name in stems:
-        return [name]
-    return [stem for stem in list(stems)[:2000] if stem.startswith(name)] if len(name) > 2 else []
-
-
-def _is_stem(cell: str, stem: str) -> bool:
-    rest = stem[len(PurePosixPath(cell).name) :]
-    return not rest or rest[0] in "_-."
+    place = bisect_left(stems, name)
+    near = stems[place] if place < len(stems) else ""
+    return bool(name) and near.startswith(name) and (near == name or near[len(name)] in "_-.")

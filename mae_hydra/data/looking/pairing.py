@@ -42,6 +42,8 @@ def match(images: Group, maps: Group) -> Match | None:
             found = _matched(images, maps, suffixes, by)
             if found is not None and (best is None or found.total > best.total):
                 best = found
+                if best.total == len(maps.files):
+                    return best
     return best if best is not None and best.total >= LEAST_SHARE * len(maps.files) else None
 
 
@@ -55,7 +57,7 @@ def _matched(images: Group, maps: Group, suffixes: tuple[str, str], by: tuple[bo
     )
     if (len(ours), len(theirs)) != tuple(map(len, known)):
         return None  # several files of one key
-    if len(ours) < len(images.files) * LEAST_SHARE or len(theirs) < len(maps.files):
+    if len(ours) <= len(images.files) * LEAST_SHARE or len(theirs) < len(maps.files):
         return None  # most have other suffixes
     both = ours.keys() & theirs.keys()
     if not both:

@@ -26,6 +26,7 @@ _IMAGE = re.compile(
     r"image|(?<![a-z])ims?gs?(?![a-z])|imgs?(?![a-z])|leftimg|photo|picture|rgb|(?<![a-z])sat(?![a-z])|"
     r"input|frame|ortho"
 )
+_LAST_WORDS = re.compile(r"(?:[_\-. ][^_\-. ]*[A-Za-z][^_\-. ]*)+$")
 _LEAST_SHARE = 0.1  # of the files of a folder that a suffix has
 
 
@@ -70,24 +71,27 @@ def split_of(name: str) -> tuple[str, Split] | None:
 
 def groups_of(paths: Iterable[str]) -> list[Group]:
     """The files in groups; each ending apart."""
-    placed: dict[Path_, list[tuple[str, Split | None, Path_]]] = defaultdict(list)
+    placed: dict[str, list[str]] = defaultdict(list)  # names by folder: millions of files lie in few folders
     for path in paths:
-        *folders, _ = path.split("/")
-        place, split = _with_split(folders)
-        placed[place].append((path, split, tuple(folders)))
-    stems = {place: frozenset(_stem(path) for path, _, _ in files) for place, files in placed.items()}
+        folder, _, name = path.rpartition("/")
+        placed[folder].append(name)
+    known = {folder: _with_split(folder.split("/") if folder else []) for folder in placed}
+    stems: dict[Path_, set[str]] = defaultdict(set)
+    for folder, names in placed.items():
+        stems[known[folder][0]] |= {name.rpartition(".")[0] for name in names}
     merged = _merged(stems)
     by_ending: dict[tuple[Path_, str], list[File]] = defaultdict(list)
-    for place, files in placed.items():
-        folder = merged[place]
-        wild = tuple(name for name, pattern in zip(place, folder, strict=True) if pattern == "*")
-        for path, split, _ in files:
-            ending = path[len(path.rpartition("/")[0]) :].rpartition(".")[2].lower()
-            by_ending[folder, f".{ending}"].append(File(path, split, wild, _stem(path)))
+    for folder, names in placed.items():
+        place, split = known[folder]
+        pattern = merged[place]
+        wild = tuple(name for name, each in zip(place, pattern, strict=True) if each == "*")
+        for name in names:
+            stem, _, ending = name.rpartition(".")
+            by_ending[pattern, f".{ending.lower()}"].append(File(f"{folder}/{name}".lstrip("/"), split, wild, stem))
     groups = []
-    for (folder, ending), of_ending in sorted(by_ending.items()):
-        for suffix, files_ in sorted(_by_suffix(of_ending).items()):
-            groups.append(Group(folder, suffix, (ending,), tuple(files_)))
+    for (pattern, ending), of_ending in sorted(by_ending.items()):
+        for suffix, files in sorted(_by_suffix(of_ending).items()):
+            groups.append(Group(pattern, suffix, (ending,), tuple(files)))
     return groups
 
 
@@ -99,11 +103,7 @@ def _with_split(folders: Sequence[str]) -> tuple[Path_, Split | None]:
     return tuple(folders), None
 
 
-def _stem(path: str) -> str:
-    return path.rpartition("/")[2].rpartition(".")[0]
-
-
-def _merged(stems: Mapping[Path_, frozenset[str]]) -> dict[Path_, Path_]:
+def _merged(stems: Mapping[Path_, set[str]]) -> dict[Path_, Path_]:
     """Each folder, with `*` where several folders of one kind lie beside one another."""
     has_maps = any(role_of(name) == "map" for place in stems for name in place)
 
@@ -154,10 +154,6 @@ def _by_suffix(files: Sequence[File]) -> dict[str, list[File]]:
 
 
 def _last_words(stem: str) -> str:
-    """The end of a name that consists of words: "_label" of "tile_07_label"."""
-    parts = re.split(r"([_\-. ])", stem)
-    first = len(parts)
-    while first > 2 and re.search("[A-Za-z]", parts[first - 1]):
-        first -= 2
-    # The first word names the picture, whatever it is.
-    return "".join(parts[max(first, 1) :])
+    """The end of a name that consists of words: "_label" of "tile_07_label"; not its first, which names the picture."""
+    found = _LAST_WORDS.search(stem)
+    return found[0] if found and found.start() else ""

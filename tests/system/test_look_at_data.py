@@ -1,0 +1,223 @@
+"""`mae-hydra check-data <folder>`: its last line is a command that starts, typed as it stands."""
+
+import shlex
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mae_hydra.commands import main
+from mae_hydra.experiment.compose import compose_config
+from mae_hydra.experiment.construct import build
+
+SIDE = 64
+TINY = ["+debug=smoke", "engine=cpu", "backbone.embed_dim=32", "backbone.depth=4", "backbone.num_heads=2"]
+HEADS = {
+    "upernet_vitt": ["backbone.out_indices=[0,1,2,3]", "head.channels=16"],
+    "mae_vitt": ["backbone.out_indices=[3]", "head.embed_dim=16", "head.depth=1", "head.num_heads=2"],
+    "classifier_vitt": ["backbone.out_indices=[3]"],
+}
+
+
+def photo(path: Path, seed: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    coarse = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+    Image.fromarray(coarse).resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(path)
+
+
+def class_map(path: Path, values: Sequence[int], seed: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    coarse = np.concatenate([np.asarray(values), rng.choice(values, 64 - len(values))]).reshape(8, 8)
+    Image.fromarray(np.kron(coarse, np.ones((8, 8))).astype(np.uint8)).save(path)
+
+
+def labelled(root: Path, images: str, maps: str, splits: Sequence[str], values: Sequence[int]) -> Path:
+    for split in splits:
+        for number in range(4):
+            photo(root / images.format(split=split, n=number), number)
+            class_map(root / maps.format(split=split, n=number), values, number)
+    return root
+
+
+def ade20k(root: Path) -> Path:
+    return labelled(root, "images/{split}/{n}.jpg", "annotations/{split}/{n}.png", ("training", "validation"), (0, 255))
+
+
+def camvid(root: Path) -> Path:
+    return labelled(root, "{split}/{n}.jpg", "{split}annot/{n}.png", ("train", "val", "test"), range(5))
+
+
+def suffixes(root: Path) -> Path:
+    return labelled(root, "img/{split}/{n}_a.jpg", "gt/{split}/{n}_b.png", ("train", "val"), range(5))
+
+
+def train_and_test(root: Path) -> Path:
+    return labelled(root, "img/{split}/{n}.jpg", "gt/{split}/{n}.png", ("train", "test"), range(1, 5))
+
+
+def class_folders(root: Path) -> Path:
+    for split in ("train", "val"):
+        for number in range(4):
+            photo(root / f"{split}/class {number % 2}/{number}.jpg", number)
+    return root
+
+
+def other_class_folders(root: Path) -> Path:
+    class_folders(root)
+    (root / "train").rename(root / "training")
+    return root
+
+
+def photos(root: Path) -> Path:
+    for number in range(4):
+        photo(root / f"day {number % 2}/it's {number}.jpg", number)
+    return root
+
+
+FOLDERS: dict[str, tuple[Callable[[Path], Path], str, str, int, int]] = {
+    # model, data, images for training and for validation
+    "ade20k": (ade20k, "upernet_vitt", "ade20k", 4, 4),
+    "camvid": (camvid, "upernet_vitt", "ade20k", 4, 4),
+    "suffixes": (suffixes, "mae_vitt", "folder", 7, 1),
+    "train and test": (train_and_test, "upernet_vitt", "ade20k", 4, 4),
+    "class folders": (class_folders, "classifier_vitt", "imagenet", 4, 4),
+    "other class folders": (other_class_folders, "classifier_vitt", "imagenet", 4, 4),
+    "photos": (photos, "mae_vitt", "folder", 3, 1),
+}
+
+
+@pytest.fixture
+def say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., list[str]]:
+    """`say(*words)`: the lines that `mae-hydra check-data *words` prints, in an empty folder."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+    def call(*words: str) -> list[str]:
+        assert main(["check-data", *words]) == 0
+        return capsys.readouterr().out.rstrip().splitlines()
+
+    return call
+
+
+def words_of(line: str) -> list[str]:
+    """The words behind `train.py`, once what stands before it has been done by a shell."""
+    *before, command = line.split(" && ")
+    for each in before:
+        subprocess.run(["sh", "-c", each], check=True)
+    assert command.startswith("python train.py ")
+    return shlex.split(command)[2:]
+
+
+@pytest.mark.parametrize("kind", FOLDERS)
+def test_the_last_line_reads_the_folder(tmp_path, say, kind):
+    make, model, data, num_train, num_validation = FOLDERS[kind]
+    words = words_of(say(str(make(tmp_path / "it's a set")))[-1])
+    assert words[:2] == [f"model={model}", f"data={data}"]
+    read = build(compose_config(words).data, "data")
+    assert (len(read.train), len(read.validation)) == (num_train, num_validation)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["ade20k", "camvid", "class folders", "photos"])
+def test_the_last_line_trains(tmp_path, say, train, kind):
+    line = say(str(FOLDERS[kind][0](tmp_path / "set")))[-1]
+    words = words_of(line)
+    assert train(*words, *TINY, *HEADS[FOLDERS[kind][1]]) == 0
+
+
+@pytest.mark.slow
+def test_the_last_line_passes_the_audit(tmp_path, say):
+    words = words_of(say(str(camvid(tmp_path / "set")))[-1])
+    assert main(["check-data", *words, "--workers", "0", "--out", "out"]) == 0
+
+
+def test_both_readings_are_shown_and_the_best_stands_last(tmp_path, say):
+    lines = say(str(camvid(tmp_path / "set")))
+    others = [line for line in lines if line.startswith("or ")]
+    assert others == [
+        "or 5 classes, 0 is a class: data.num_classes=5 data.reduce_zero_label=false",
+        "or 4 classes, 0 is no class and ignored: data.num_classes=4",
+    ]
+    assert "data.num_classes=4 data.reduce_zero_label=false data.ignore_index=4" in lines[-1]
+    assert any(line.startswith("5 stored values of 12 of 12 class maps") for line in lines)
+    assert any("check-data data=ade20k" in line and line.endswith("draws samples in every reading") for line in lines)
+
+
+def test_a_layout_that_is_not_read_is_said_with_the_reason(tmp_path, say):
+    lines = say(str(suffixes(tmp_path / "set")))
+    assert any("without _a and _b, and no data option reads that yet" in line for line in lines)
+
+
+@pytest.mark.parametrize("kind", ["ade20k", "camvid", "class folders"])
+def test_the_words_are_saved_as_an_option_file(tmp_path, say, kind, monkeypatch):
+    make, model, _, num_train, _ = FOLDERS[kind]
+    line = say(str(make(tmp_path / "set")), "--save", "conf/local/data/mine.yaml")[-1]
+    words = words_of(line)
+    assert words == ["--config-dir", "conf/local", f"model={model}", "data=mine"]
+    from hydra import compose, initialize_config_dir
+
+    from mae_hydra.experiment import resolvers
+    from mae_hydra.experiment.compose import config_dir
+
+    resolvers.register()
+    with initialize_config_dir(str(config_dir()), version_base="1.3", job_name="train"):
+        search = [f"hydra.searchpath=[{Path('conf/local').absolute()}]"]
+        config = compose("config", overrides=[*search, *words[2:]])
+    assert len(build(config.data, "data").train) == num_train
+    assert say(str(tmp_path / "set"), "--save", "conf/local/data/mine.yaml")[-1] == line  # its own file is replaced
+
+
+@pytest.mark.slow
+def test_a_saved_option_file_trains(tmp_path, say, train):
+    line = say(str(camvid(tmp_path / "set")), "--save", "conf/local/data/mine.yaml")[-1]
+    assert train(*words_of(line), *TINY, *HEADS["upernet_vitt"]) == 0
+
+
+@pytest.mark.parametrize("place", ["conf/local/mine.yaml", "conf/local/data/mine", "conf/local/data/theirs.yaml"])
+def test_a_place_that_no_option_file_can_have_is_refused(tmp_path, say, place, capsys):
+    Path("conf/local/data").mkdir(parents=True)
+    Path("conf/local/data/theirs.yaml").write_text("mine: 1\n")
+    assert main(["check-data", str(ade20k(tmp_path / "set")), "--save", place]) == 1
+    assert "conf/local/data/" in capsys.readouterr().err
+    assert Path("conf/local/data/theirs.yaml").read_text() == "mine: 1\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["set", "data=ade20k"], "looks at one folder without a configuration"),
+        (["data.root=set", "set"], "looks at one folder without a configuration"),
+        (["set", "set"], "looks at one folder without a configuration"),
+        (["nowhere"], "there is no file or folder nowhere"),
+        (["set", "--out", "there"], "--out is for"),
+        (["data=ade20k", "--save", "conf/local/data/a.yaml"], "--save is for a folder"),
+    ],
+)
+def test_mixtures_are_one_sentence(tmp_path, say, words, said, capsys):
+    ade20k(Path("set"))
+    assert main(["check-data", *words]) == 1
+    assert said in capsys.readouterr().err
+
+
+def test_nothing_to_train_on_says_what_lies_there(tmp_path, say, capsys):
+    Path("set").mkdir()
+    for name in ("a.pdf", "b.pdf", "c.zip"):
+        (Path("set") / name).write_bytes(b"x")
+    assert main(["check-data", "set"]) == 1
+    said = capsys.readouterr().out
+    assert "2 .pdf, 1 .zip" in said
+    assert "unpack what is packed" in " ".join(said.split())
+
+
+def test_nothing_is_left_in_the_folder(tmp_path, say):
+    root = camvid(tmp_path / "set")
+    before = sorted(root.rglob("*"))
+    say(str(root))
+    assert sorted(root.rglob("*")) == before
+    assert not list(Path.cwd().iterdir())
