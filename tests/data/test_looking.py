@@ -205,7 +205,7 @@ READINGS: list[tuple[tuple[int, ...], list[tuple[int, bool, int]]]] = [
     ((0, 1), [(2, False, 255)]),
     ((1, 2, 3), [(3, True, 255)]),
     ((0, 1, 2, 255), [(3, False, 255), (2, True, 255)]),
-    ((0, 1, 2, 3), [(3, False, 3), (4, False, 255), (3, True, 255)]),
+    ((0, 1, 2, 3), [(4, False, 255), (3, True, 255), (3, False, 3)]),
 ]
 
 
@@ -217,6 +217,30 @@ def test_readings_of_the_values_best_first(tmp_path, values, expected):
         (w.keys["num_classes"], w.keys.get("reduce_zero_label", True), w.keys.get("ignore_index", 255)) for w in ways
     ]
     assert read == expected
+
+
+def test_the_number_behind_the_last_class_is_ignored_where_it_is_in_every_map_as_no_class_is(tmp_path):
+    labelled(tmp_path, *ADE20K, SPLITS, values=(0, 1, 2, 3))
+    for number, held in enumerate(((0, 1, 3), (0, 2, 3), (1, 2, 3))):
+        label_map(tmp_path / f"annotations/training/{number:03d}.png", held)
+    assert advise(look(tmp_path)).ways[0].keys["ignore_index"] == 3
+
+
+def test_suffixes_that_both_have_are_a_part_of_the_stem(tmp_path):
+    for kind in ("dr", "g", "h"):  # HRF's
+        labelled(tmp_path, f"images/{{n}}_{kind}.JPG", f"manual1/{{n}}_{kind}.tif", [""])
+    found = look(tmp_path)
+    assert named_counts(found) == {"": 9}
+    assert found.pairs is not None
+    assert not found.pairs.others
+
+
+def test_two_sets_of_maps_beside_their_photos(tmp_path):
+    for observer in ("1stHO", "2ndHO"):  # CHASE_DB1's
+        labelled(tmp_path, "Image_{n}L.jpg", f"Image_{{n}}L_{observer}.png", [""])
+    pairs = look(tmp_path).pairs
+    assert pairs is not None
+    assert [part.suffix for part in (pairs.images, pairs.maps, *pairs.others)] == ["", "_1stHO", "_2ndHO"]
 
 
 def test_masks_of_0_and_255_are_listed_values(tmp_path):

@@ -48,7 +48,11 @@ def ade20k(root: Path) -> Path:
 
 
 def camvid(root: Path) -> Path:
-    return labelled(root, "{split}/{n}.jpg", "{split}annot/{n}.png", ("train", "val", "test"), range(5))
+    """The last number marks what is not labelled: in every map, as no class is."""
+    labelled(root, "{split}/{n}.jpg", "{split}annot/{n}.png", ("train", "val", "test"), range(5))
+    for split in ("train", "val", "test"):
+        class_map(root / f"{split}annot/0.png", (0, 1, 3, 4), 0)
+    return root
 
 
 def suffixes(root: Path) -> Path:

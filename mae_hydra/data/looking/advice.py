@@ -4,19 +4,14 @@ A layout that none of them reads is said as such, with the links by which one do
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from mae_hydra.data.looking.found import Found, Pairs, Part, Split
+from mae_hydra.data.looking.readings import meaning, readings_for, why_none, words_of
 
-from mae_hydra.data.audit_conventions import judged, likely_ignored
-from mae_hydra.data.label_scan import Sampled
-from mae_hydra.data.label_table import UNLABELLED, Reading, conventions, ranges, readings_of
-from mae_hydra.data.looking.found import SIDES, Found, Labels, Pairs, Part, Split
-
-NUM_ADE20K = 150
 LARGEST = 256  # crops of the small model that is proposed
 STEP = 32  # of the sides of crops
 _USUAL = 224
@@ -59,14 +54,18 @@ def advise(found: Found) -> Advice:
         return _class_folders(found)
     if found.photos:
         alone = sum(part.total for part in found.maps)
-        said = (f"{alone} class maps lie there that pair with no photo by their names",) if alone else ()
+        said = [f"{alone} class maps lie there that pair with no photo by their names"] if alone else []
+        if any(part.folder.endswith("{split}/*") for part in found.photos) and len(found.photos) > 1:
+            said.append(
+                "a part lies in class folders and a part not; data=imagenet reads train/<class>/ and val/<class>/"
+            )
         return Advice(tuple(_photos(found)), (*said, *_of_bands(found.photos[0]), *_why_no_photos(found)))
     return Advice()
 
 
 def _maps(found: Found, pairs: Pairs) -> Advice:
     readings = readings_for(pairs.labels, found)
-    said = [_of_labels(pairs.labels)] if not readings else []
+    said = [why_none(pairs.labels)] if not readings else []
     place = _place(found, pairs)
     if isinstance(place, str):
         said.append(f"{place}, and no data option reads that yet")
@@ -75,7 +74,7 @@ def _maps(found: Found, pairs: Pairs) -> Advice:
     size = _crop(pairs.images, LARGEST)
     words = ("inference=slide",) if max(_largest(pairs.images)) > 2 * size else ()
     ways = tuple(
-        Way("upernet_vitt", "ade20k", {"root": root, **_keys(each), "image_size": size}, meaning(each), words, links)
+        Way("upernet_vitt", "ade20k", {"root": root, **words_of(each), "image_size": size}, meaning(each), words, links)
         for each in readings
     )
     return Advice(ways or tuple(_photos(found)), (*said, *notes))
@@ -121,77 +120,6 @@ def _sides(counts: Mapping[Split, int]) -> dict[str, Split]:
     if "validation" not in found and "test" in found:
         found["validation"] = found["test"]
     return {side: found[side] for side in ("train", "validation") if side in found}
-
-
-def readings_for(labels: Labels, found: Found) -> list[Reading]:
-    """By which conventions the stored numbers may be classes, the likeliest first; none where they are no numbers."""
-    shares = labels.shares()
-    if not shares or labels.problem or max(shares) > 255:
-        return []
-    present = np.zeros(256, bool)
-    present[list(shares)] = True
-    readings = readings_of(present)
-    count = len(found.names) or (NUM_ADE20K if "ADE" in str(found.root) and max(shares) > STEP else 0)
-    if count and 1 <= count <= 255:
-        told = [each for each in conventions(count) if each.table().accepted[present].all()]
-        readings = [*told, *(each for each in readings if each.values is not None and each.num_classes == count)]
-    whole = labels.read == labels.of
-    seen = [_sampled(labels.maps[side], whole) for side in SIDES if side in labels.maps]
-    judging = (seen[0], seen[1] if len(seen) > 1 else Sampled([]))
-
-    def doubts(reading: Reading) -> tuple[int, int]:
-        findings, _ = judged(judging, reading, named=bool(found.names))
-        errors = sum(finding.level == "error" for finding in findings)
-        is_last = not reading.reduce_zero_label and reading.ignore_index == reading.num_classes
-        ade20k = reading.reduce_zero_label and reading.num_classes == NUM_ADE20K
-        likely = ade20k or (is_last and likely_ignored(judging, reading.num_classes))
-        return errors, 0 if likely else 2 if is_last else 1
-
-    good = [each for each in readings if doubts(each)[0] == 0]
-    return sorted(good, key=doubts)
-
-
-def _sampled(maps: Sequence[Mapping[int, int]], whole: bool) -> Sampled:
-    """Class maps that were read, as conventions are judged by them."""
-    rows = [np.zeros(256, np.int64) for _ in maps]
-    for row, counts in zip(rows, maps, strict=True):
-        row[list(counts)] = list(counts.values())
-    return Sampled(range(len(rows) + (not whole)), list(range(len(rows))), rows)
-
-
-def _keys(reading: Reading) -> dict[str, Any]:
-    if reading.values is not None:
-        return {"num_classes": reading.num_classes, "values": dict(reading.values)}
-    keys: dict[str, Any] = {"num_classes": reading.num_classes}
-    if not reading.reduce_zero_label:
-        keys["reduce_zero_label"] = False
-    if reading.ignore_index != UNLABELLED:
-        keys["ignore_index"] = reading.ignore_index
-    return keys
-
-
-def meaning(reading: Reading) -> str:
-    """A convention in words."""
-    count = f"{reading.num_classes} classes"
-    if reading.values is not None:
-        return f"{count}, each value as listed"
-    if reading.reduce_zero_label:
-        return f"{count}, 0 is no class and ignored"
-    other = "" if reading.ignore_index == UNLABELLED else f", {reading.ignore_index} is ignored"
-    return f"{count}, 0 is a class{other}"
-
-
-def _of_labels(labels: Labels) -> str:
-    if labels.colours:
-        count = len(labels.colours)
-        return f"the class maps hold {count} colours in place of class numbers, and no data option reads those yet"
-    if labels.problem:
-        return f"a class map {labels.problem}"
-    values = labels.shares()
-    if values and max(values) > 255:
-        return f"the class maps hold numbers up to {max(values)}, and class maps of 8 bits are read"
-    shown = ranges(np.array(sorted(values))) if values else "nothing that could be read"
-    return f"the class maps hold {shown}, of which no classes can be told"
 
 
 def _class_folders(found: Found) -> Advice:

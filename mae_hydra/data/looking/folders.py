@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -10,29 +10,28 @@ from mae_hydra.data.ade20k import CLASSES_FILE
 from mae_hydra.data.listing import EXTENSIONS
 from mae_hydra.data.looking.found import Found, Labels, Pairs, Part, Split, side_order
 from mae_hydra.data.looking.lists import lines_of
-from mae_hydra.data.looking.pairing import Match, match
+from mae_hydra.data.looking.pairing import Match
 from mae_hydra.data.looking.pixels import Budget, Look, look_at, summary
 from mae_hydra.data.looking.places import File, Group, groups_of
+from mae_hydra.data.looking.roles import first_looks, read, told_apart, union
 from mae_hydra.data.looking.walk import Walked
 from mae_hydra.data.source import spread
 
-FIRST = 6  # pictures of a group by which its role is told
 SAMPLE = 400  # class maps that are read, and twice as many headers at most
 MOST_BYTES = 2**24  # of a file of names
 MOST_GROUPS = 48  # that are looked into; others are photos by their number
 _PLAIN = Split("", "")
-_RANKS = ("trainid", "manual", "gt", "label", "ann", "seg", "")  # of several maps of the same photos
-_LAST = ("colo", "instance", "depth")
 
 
 def look_at_folder(root: Path, walked: Walked, sample: int = SAMPLE) -> Found:
+    """What the files of `walked` are, which lie below `root`; about `sample` class maps are read, as time allows."""
     budget = Budget()
     pictures = [path for path in walked.files if path.lower().endswith(EXTENSIONS)]
     others = [path for path in walked.files if not path.lower().endswith(EXTENSIONS)]
     groups = groups_of(pictures)
     groups.sort(key=lambda group: -len(group.files))
-    looks = {id(group): _first(root, group, budget) for group in groups[:MOST_GROUPS]}
-    photos, maps, matches = _told_apart(groups, looks)
+    looks = {id(group): first_looks(root, group, budget) for group in groups[:MOST_GROUPS]}
+    photos, maps, matches = told_apart(groups, looks)
     found = Found(
         root,
         "photos" if photos else "maps" if maps else "nothing",
@@ -45,116 +44,29 @@ def look_at_folder(root: Path, walked: Walked, sample: int = SAMPLE) -> Found:
         complete=not walked.cut,
     )
     if matches:
-        pairs = _pairs(root, matches, looks, budget, sample)
+        pairs = _pairs(root, matches, budget, sample)
         return replace(found, kind="maps", pairs=pairs, notes=(*found.notes, *_beside(groups, matches)))
     classes = _classes(photos)
     return replace(found, kind="classes", classes=classes) if classes else found
-
-
-def _told_apart(
-    groups: Sequence[Group], looks: Mapping[int, list[Look]]
-) -> tuple[list[Group], list[Group], list[Match]]:
-    """Photos, class maps, and how these pair. What only looks like class maps and pairs with nothing is photos:
-    digits and drawings have few values too."""
-    maps = [group for group in groups if id(group) in looks and _is_map(group, looks[id(group)])]
-    unnamed = [group for group in maps if group.hint() != "map"]
-    if unnamed and len(maps) == len(groups) > 1:  # too small or too plain to tell by themselves
-        photo = max(unnamed, key=lambda group: _variety(looks[id(group)]))
-        maps = [group for group in maps if group is not photo]
-    matches = _matches(_but(groups, maps), maps)
-    paired = {id(pair.maps) for pair in matches}
-    maps = [group for group in maps if group.hint() == "map" or id(group) in paired]
-    return _joined(_but(groups, maps)), maps, matches
-
-
-def _but(groups: Sequence[Group], others: Sequence[Group]) -> list[Group]:
-    left_out = set(map(id, others))
-    return [group for group in groups if id(group) not in left_out]
-
-
-def _first(root: Path, group: Group, budget: Budget) -> list[Look]:
-    return _read(root, [group.files[place] for place in spread(len(group.files), FIRST)], budget, _wanted(group))
-
-
-def _wanted(group: Group) -> bool | None:
-    """Whether JPEGs are decoded as well: those that are called class maps."""
-    return True if group.hint() == "map" else None
-
-
-def _read(root: Path, files: Iterable[File], budget: Budget, as_map: bool | None) -> list[Look]:
-    looks: list[Look] = []
-    for file in files:
-        if looks and budget.spent():
-            break
-        looks.append(look_at(root / file.path, file.path, budget, as_map=as_map))
-    return looks
-
-
-def _is_map(group: Group, looks: Sequence[Look]) -> bool:
-    """By what is in them; the name decides where that says nothing."""
-    hint, like = group.hint(), sum(look.is_map_like() for look in looks)
-    if hint == "map":
-        told = any(look.values or look.colours for look in looks)
-        return not told or 2 * like >= len(looks) or any(ending in (".jpg", ".jpeg") for ending in group.endings)
-    return hint is None and 2 * like > len(looks)
-
-
-def _variety(looks: Sequence[Look]) -> tuple[bool, int]:
-    """How little the pictures look like class maps: whether other than pure colours are in them, and how many."""
-    colours = {colour for look in looks for colour in (look.colours or look.values or {})}
-    pure = all(part in (0, 255) for colour in colours for part in (colour if isinstance(colour, tuple) else (colour,)))
-    return not pure, len(colours)
-
-
-def _joined(groups: Sequence[Group]) -> list[Group]:
-    """Photos of one place that differ in their ending alone."""
-    places: dict[tuple[tuple[str, ...], str], list[Group]] = {}
-    for group in groups:
-        places.setdefault((group.folder, group.suffix), []).append(group)
-    return [
-        Group(folder, suffix, tuple(e for g in those for e in g.endings), tuple(f for g in those for f in g.files))
-        if len(those) > 1
-        else those[0]
-        for (folder, suffix), those in places.items()
-    ]
 
 
 def _looks(root: Path, group: Group, looks: Mapping[int, list[Look]], budget: Budget) -> list[Look]:
     known = looks.get(id(group), [])
     if len(known) == len(group.files) or (known and budget.spent()):
         return known
-    return _read(root, [group.files[place] for place in spread(len(group.files), SAMPLE)], budget, False)
-
-
-def _matches(photos: Sequence[Group], maps: Sequence[Group]) -> list[Match]:
-    """The pairings of the best photos, the likeliest class maps first."""
-    found = [pair for each in maps for group in _joined(photos) if (pair := match(group, each))]
-    if not found:
-        return []
-    # Of all pairs those of one set of photos.
-    found.sort(key=lambda pair: (_rank(pair.maps), -pair.total, pair.images.folder))
-    images = found[0].images
-    return [pair for pair in found if pair.images is images]
+    return read(root, [group.files[place] for place in spread(len(group.files), SAMPLE)], budget, False)
 
 
 def _beside(groups: Sequence[Group], matches: Sequence[Match]) -> Iterator[str]:
     """Pictures that are no part of the pairs: other sets in the same folder, as it seems."""
-    used = {id(pair.maps) for pair in matches} | {id(matches[0].images)}
-    joined = matches[0].images
-    rest = [g for g in groups if id(g) not in used and (g.folder, g.suffix) != (joined.folder, joined.suffix)]
+    used = {file for pair in matches for file in pair.maps.files} | set(matches[0].images.files)
+    rest = [group for group in groups if used.isdisjoint(group.files)]
     if rest:
         count = sum(len(group.files) for group in rest)
         places = sorted({"/".join(group.folder) or "." for group in rest})
         more = ", …" if len(places) > 4 else ""
         noun = "picture lies" if count == 1 else "pictures lie"
         yield f"{count} other {noun} beside them ({', '.join(places[:4])}{more}); look at a folder by itself"
-
-
-def _rank(maps: Group) -> int:
-    text = "/".join((*maps.folder, maps.suffix)).lower()
-    if any(word in text for word in _LAST):
-        return len(_RANKS)
-    return next(number for number, word in enumerate(_RANKS) if word in text)
 
 
 def _part(group: Group, looks: Sequence[Look], suffix: str | None = None) -> Part:
@@ -167,7 +79,7 @@ def _part(group: Group, looks: Sequence[Look], suffix: str | None = None) -> Par
     return Part("/".join(group.folder), told, group.endings, ordered, summary(looks), folders)
 
 
-def _pairs(root: Path, matches: Sequence[Match], looks: Mapping[int, list[Look]], budget: Budget, sample: int) -> Pairs:
+def _pairs(root: Path, matches: Sequence[Match], budget: Budget, sample: int) -> Pairs:
     best = matches[0]
     images, maps = best.images, best.maps
     inner = 0  # folders of one name at the end of both
@@ -176,19 +88,29 @@ def _pairs(root: Path, matches: Sequence[Match], looks: Mapping[int, list[Look]]
             break
         images, maps = (replace(each, folder=each.folder[:-1]) for each in (images, maps))
         inner += 1
-    labels, read = _labels(root, best.maps, budget, sample)
-    of_images = _read(
+    labels, of_maps = _labels(root, best.maps, budget, sample)
+    of_images = read(
         root, [best.images.files[place] for place in spread(len(best.images.files), SAMPLE)], budget, False
     )
     return Pairs(
         images=_part(images, of_images, best.image_suffix),
-        maps=_part(maps, read, best.map_suffix),
+        maps=_part(maps, of_maps, best.map_suffix),
         counts={split: best.both[split] for split in sorted(best.both, key=side_order)},
         images_alone=best.images_alone,
         maps_alone=best.maps_alone,
         labels=labels,
-        others=tuple(_part(_outer(each.maps, inner), looks[id(each.maps)], each.map_suffix) for each in matches[1:]),
+        others=tuple(_others(root, matches[1:], inner, budget)),
     )
+
+
+def _others(root: Path, matches: Sequence[Match], inner: int, budget: Budget) -> Iterator[Part]:
+    """The further maps, those of one place and suffix as one part."""
+    places: dict[tuple[tuple[str, ...], str], list[Group]] = {}
+    for each in matches:
+        places.setdefault((each.maps.folder, each.map_suffix), []).append(each.maps)
+    for (folder, suffix), groups in places.items():
+        group = union(folder, suffix, groups)
+        yield _part(_outer(group, inner), first_looks(root, group, budget))
 
 
 def _outer(group: Group, inner: int) -> Group:

@@ -27,6 +27,7 @@ _IMAGE = re.compile(
     r"input|frame|ortho"
 )
 _LAST_WORDS = re.compile(r"(?:[_\-. ][^_\-. ]*[A-Za-z][^_\-. ]*)+$")
+_BETWEEN = "_-. "
 _LEAST_SHARE = 0.1  # of the files of a folder that a suffix has
 
 
@@ -144,16 +145,20 @@ def _merge(
 def _by_suffix(files: Sequence[File]) -> dict[str, list[File]]:
     """Files by the words at the end of their names that many share ("_gtFine_labelIds"); "" for all others."""
     suffixes = [_last_words(file.stem) for file in files]
-    counts = Counter(suffixes)
+    counts = Counter(suffix for each in suffixes for suffix in each)
     least = max(2, _LEAST_SHARE * len(files))
     found: dict[str, list[File]] = defaultdict(list)
-    for file, suffix in zip(files, suffixes, strict=True):
-        kept = suffix and (counts[suffix] >= least or role_of(suffix) is not None)
-        found[suffix if kept else ""].append(file)
+    for file, those in zip(files, suffixes, strict=True):
+        kept = (each for each in those if counts[each] >= least or role_of(each) is not None)
+        found[next(kept, "")].append(file)
     return found
 
 
-def _last_words(stem: str) -> str:
-    """The end of a name that consists of words: "_label" of "tile_07_label"; not its first, which names the picture."""
+def _last_words(stem: str) -> list[str]:
+    """The ends of a name that consist of words, "_big_label" and "_label" of "tile_07_big_label"; not with its first
+    word, which names the picture."""
     found = _LAST_WORDS.search(stem)
-    return found[0] if found and found.start() else ""
+    if found is None or not found.start():
+        return []
+    end = found[0]
+    return [end[place:] for place, letter in enumerate(end) if letter in _BETWEEN]
