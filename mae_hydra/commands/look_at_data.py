@@ -60,7 +60,7 @@ def look_at_data(place: Path, save: Path | None, limit: int | None) -> int:
         return 1 if found.kind == "nothing" else 0
     best = ways[0]
     if len([way for way in ways if way.data == best.data and best.model.startswith("upernet")]) > 1:
-        audit = shlex.join(["mae-hydra", "check-data", f"data={best.data}", *_words(best.keys)])
+        audit = _typed(["mae-hydra", "check-data", f"data={best.data}", *_words(best.keys)])
         after = "with the links below, " if best.links else ""
         console.print(f"{after}{audit} draws samples in every reading", soft_wrap=True)
     if best.data == "folder" and found.kind != "photos":
@@ -74,14 +74,25 @@ def look_at_data(place: Path, save: Path | None, limit: int | None) -> int:
 def command(way: Way) -> str:
     """What to type, quoted for a shell; its links first."""
     words = [f"model={way.model}", f"data={way.data}", *way.words, *_words(way.keys)]
-    return " && ".join([*_linking(way), shlex.join(["python", "train.py", *words])])
+    return " && ".join([*_linking(way), _typed(["python", "train.py", *words])])
+
+
+def _typed(words: Sequence[str]) -> str:
+    """For a shell; names that a terminal would obey instead of show are written in bash's escapes."""
+    return " ".join(shlex.quote(each) if each.isprintable() else f"$'{_escaped(each)}'" for each in words)
+
+
+def _escaped(word: str) -> str:
+    return "".join(
+        f"\\x{byte:02x}" if byte < 32 or byte > 126 or byte in b"\\'" else chr(byte) for byte in os.fsencode(word)
+    )
 
 
 def _instead(way: Way, best: Way) -> str:
     """What to type for `way`: of what is typed for the best, only the words that differ, where these are few."""
     if (way.model, way.data, way.links) != (best.model, best.data, best.links):
         return command(way)
-    return shlex.join([word for word in _words(way.keys) if word not in _words({"root": way.keys["root"]})][:-1])
+    return _typed([word for word in _words(way.keys) if word not in _words({"root": way.keys["root"]})][:-1])
 
 
 def _words(keys: Mapping[str, Any]) -> list[str]:
@@ -101,8 +112,8 @@ def _words(keys: Mapping[str, Any]) -> list[str]:
 def _linking(way: Way) -> list[str]:
     root = Path(way.keys["root"])
     folders = dict.fromkeys(str((root / name).parent) for _, name in way.links)
-    made = [shlex.join(["mkdir", "-p", *folders])] if folders else []
-    return [*made, *(shlex.join(["ln", "-sfn", str(what), str(root / name)]) for what, name in way.links)]
+    made = [_typed(["mkdir", "-p", *folders])] if folders else []
+    return [*made, *(_typed(["ln", "-sfn", str(what), str(root / name)]) for what, name in way.links)]
 
 
 def _tried(found: Found, advice: Advice) -> Advice:
@@ -177,7 +188,7 @@ def _saved(way: Way, save: Path) -> str:
     with atomic.writing(save) as temporary:
         Path(temporary).write_text(f"{HEAD} {shlex.quote(keys['root'])}\n{content}", encoding="utf-8")
     words = ["--config-dir", str(save.parent.parent), f"model={way.model}", f"data={save.stem}", *way.words]
-    return " && ".join([*_linking(way), shlex.join(["python", "train.py", *words])])
+    return " && ".join([*_linking(way), _typed(["python", "train.py", *words])])
 
 
 def _way_out(found: Found) -> str:

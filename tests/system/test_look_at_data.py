@@ -1,5 +1,6 @@
 """`mae-hydra check-data <folder>`: its last line is a command that starts, typed as it stands."""
 
+import os
 import shlex
 import subprocess
 from collections.abc import Callable, Sequence
@@ -225,3 +226,24 @@ def test_nothing_is_left_in_the_folder(tmp_path, say):
     say(str(root))
     assert sorted(root.rglob("*")) == before
     assert not list(Path.cwd().iterdir())
+
+
+@pytest.mark.parametrize("name", ["\x1b[31mred", "tab\tand $HOME", "a=b", "caf\udce9", "-x", "{a,b}"])
+def test_strange_names_are_shown_and_typed_harmlessly(tmp_path, say, name):
+    root = labelled(tmp_path / name, "{split}/{n}.jpg", "{split}annot/{n}.png", ("train", "val"), (1, 2, 3))
+    lines = say(str(root))
+    assert all(line.isprintable() for line in lines)
+    words = run_by_bash(lines[-1])
+    read = build(compose_config(words).data, "data")
+    assert len(read.train) == 4
+
+
+def run_by_bash(line: str) -> list[str]:
+    """The words that `train.py` is given, with a program in place of Python that says what it was given."""
+    program = Path("bin/python")
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\nfor word; do printf '%s\\0' \"$word\"; done\n")
+    program.chmod(0o755)
+    path = f"{program.parent.absolute()}:{os.environ['PATH']}"
+    given = subprocess.run(["bash", "-c", line], check=True, capture_output=True, env={"PATH": path}).stdout
+    return [os.fsdecode(word) for word in given.split(b"\0")[1:-1]]

@@ -3,6 +3,8 @@
 A layout that none of them reads is said as such, with the links by which one does, where links suffice.
 """
 
+import hashlib
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -233,5 +235,7 @@ def _quoted(images: Part, maps: Part) -> str:
 
 
 def _linked(found: Found) -> Path:
-    """Where links go: a folder that the project's own files do not lie in."""
-    return Path("data") / f"{found.root.resolve().name}_linked"
+    """Where links go: a folder that the project's own files do not lie in, another for every set of the same name."""
+    place = found.root.resolve()
+    digest = hashlib.blake2b(os.fsencode(place), digest_size=3).hexdigest()
+    return Path("data") / f"{place.name}_linked_{digest}"

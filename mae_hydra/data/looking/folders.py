@@ -173,9 +173,9 @@ def _notes(walked: Walked) -> tuple[str, ...]:
     if walked.cut:
         notes.append(f"there is more than was looked at: the first {len(walked.files)} files")
     if walked.unlisted:
-        notes.append(f"{len(walked.unlisted)} folders may not be listed, {walked.unlisted[0]} for one")
+        notes.append(f"folders that may not be listed: {len(walked.unlisted)}, {walked.unlisted[0]} for one")
     if walked.loops:
-        notes.append(f"{walked.loops} links lead back to a folder they lie in")
+        notes.append(f"links that lead back to a folder they lie in: {walked.loops}")
     if walked.hidden:
-        notes.append(f"{walked.hidden} hidden files and folders are left out")
+        notes.append(f"hidden files and folders that are left out: {walked.hidden}")
     return tuple(notes)
