@@ -14,6 +14,8 @@ from mae_hydra.errors import UserError
 from mae_hydra.names import clean
 
 HEAD = "# Written by mae-hydra check-data"
+MOST_HEADERS = 10_000  # validation pictures that are looked at as a run does at its start
+SECONDS = 2.0  # for the values of their class maps
 LESSER = 3  # ways that are named beside the best
 
 
@@ -38,14 +40,15 @@ def is_place(words: Sequence[str]) -> bool:
 
 
 def look_at_data(place: Path, save: Path | None, limit: int | None) -> int:
-    """0: something that can be named was found, 1: nothing was."""
+    """0: something that can be named was found, 1: nothing was, or what is there stops a run at its start."""
     from mae_hydra.commands.look_at_data_report import show
     from mae_hydra.terminal import plain_console
 
     if save is not None:
         _check_option_file(save)
     found = look(place) if limit is None else look(place, limit)
-    advice = _tried(found, advise(found))
+    wanted = advise(found)
+    advice = _tried(found, wanted)
     console = plain_console()
     show(console, found)
     for sentence in advice.said:
@@ -56,8 +59,10 @@ def look_at_data(place: Path, save: Path | None, limit: int | None) -> int:
     if not ways:
         if save is not None:
             raise UserError(f"there is nothing to write to {save}: no data option reads {place} as it lies there")
-        console.print(_way_out(found), soft_wrap=True)
-        return 1 if found.kind == "nothing" else 0
+        refused = len(advice.said) > len(wanted.said)
+        again = f"mend that, and look again: {_typed(['mae-hydra', 'check-data', str(place)])}"
+        console.print(again if refused else _way_out(found), soft_wrap=True)
+        return 1 if refused or found.kind == "nothing" else 0
     best = ways[0]
     if len([way for way in ways if way.data == best.data and best.model.startswith("upernet")]) > 1:
         audit = _typed(["mae-hydra", "check-data", f"data={best.data}", *_words(best.keys)])
@@ -136,6 +141,7 @@ def _tried(found: Found, advice: Advice) -> Advice:
 def _start(found: Found, way: Way) -> list[str]:
     """What a run says at its start; UserError where it ends there. Nothing is written beside the data."""
     from mae_hydra.data.label_scan import check_labels
+    from mae_hydra.data.look_ahead import look_ahead
     from mae_hydra.experiment.check import check
     from mae_hydra.experiment.compose import compose_config
     from mae_hydra.experiment.construct import build
@@ -153,7 +159,11 @@ def _start(found: Found, way: Way) -> list[str]:
         try:
             config = compose_config([f"model={way.model}", f"data={way.data}", *way.words, *_words(keys)])
             check(config)
-            return check_labels(build(config.data, "data"))
+            data = build(config.data, "data")
+            doubts = check_labels(data)
+            if len(data.validation) <= MOST_HEADERS:
+                look_ahead(data.validation, None, seconds=SECONDS)
+            return doubts
         except UserError as error:
             raise UserError(str(error).replace(folder, str(way.keys["root"]))) from error
 

@@ -48,6 +48,15 @@ def ade20k(root: Path) -> Path:
     return labelled(root, "images/{split}/{n}.jpg", "annotations/{split}/{n}.png", ("training", "validation"), (0, 255))
 
 
+def wide(root: Path) -> Path:
+    """Pictures that are not as the crops are, and not of one size."""
+    camvid(root)
+    for number, path in enumerate(sorted(root.rglob("*.*"))):
+        with Image.open(path) as picture:
+            picture.resize((SIDE * 2 + number % 4 // 2, SIDE), Image.Resampling.NEAREST).save(path)
+    return root
+
+
 def camvid(root: Path) -> Path:
     """The last number marks what is not labelled: in every map, as no class is."""
     labelled(root, "{split}/{n}.jpg", "{split}annot/{n}.png", ("train", "val", "test"), range(5))
@@ -87,6 +96,7 @@ FOLDERS: dict[str, tuple[Callable[[Path], Path], str, str, int, int]] = {
     # model, data, images for training and for validation
     "ade20k": (ade20k, "upernet_vitt", "ade20k", 4, 4),
     "camvid": (camvid, "upernet_vitt", "ade20k", 4, 4),
+    "wide": (wide, "upernet_vitt", "ade20k", 4, 4),
     "suffixes": (suffixes, "mae_vitt", "folder", 7, 1),
     "train and test": (train_and_test, "upernet_vitt", "ade20k", 4, 4),
     "class folders": (class_folders, "classifier_vitt", "imagenet", 4, 4),
@@ -129,7 +139,7 @@ def test_the_last_line_reads_the_folder(tmp_path, say, kind):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["ade20k", "camvid", "class folders", "photos"])
+@pytest.mark.parametrize("kind", ["ade20k", "wide", "class folders", "photos"])
 def test_the_last_line_trains(tmp_path, say, train, kind):
     line = say(str(FOLDERS[kind][0](tmp_path / "set")))[-1]
     words = words_of(line)
@@ -160,11 +170,11 @@ def test_a_layout_that_is_not_read_is_said_with_the_reason(tmp_path, say):
 
 
 @pytest.mark.parametrize("kind", ["ade20k", "camvid", "class folders"])
-def test_the_words_are_saved_as_an_option_file(tmp_path, say, kind, monkeypatch):
+def test_the_words_are_saved_as_an_option_file(tmp_path, say, kind):
     make, model, _, num_train, _ = FOLDERS[kind]
     line = say(str(make(tmp_path / "set")), "--save", "conf/local/data/mine.yaml")[-1]
     words = words_of(line)
-    assert words == ["--config-dir", "conf/local", f"model={model}", "data=mine"]
+    assert words[:4] == ["--config-dir", "conf/local", f"model={model}", "data=mine"]
     from hydra import compose, initialize_config_dir
 
     from mae_hydra.experiment import resolvers
@@ -247,3 +257,14 @@ def run_by_bash(line: str) -> list[str]:
     path = f"{program.parent.absolute()}:{os.environ['PATH']}"
     given = subprocess.run(["bash", "-c", line], check=True, capture_output=True, env={"PATH": path}).stdout
     return [os.fsdecode(word) for word in given.split(b"\0")[1:-1]]
+
+
+def test_what_would_stop_a_run_at_its_start_is_said_and_no_command_for_it(tmp_path, say, capsys):
+    root = ade20k(tmp_path / "set")
+    with Image.open(root / "annotations/validation/0.png") as picture:
+        picture.resize((SIDE // 2, SIDE)).save(root / "annotations/validation/0.png")
+    assert main(["check-data", str(root)]) == 1
+    said = capsys.readouterr().out
+    assert "data=ade20k does not read it: 1 of 4 validation samples cannot be used" in said
+    assert "python train.py" not in said
+    assert said.rstrip().splitlines()[-1] == f"mend that, and look again: mae-hydra check-data {root}"

@@ -74,7 +74,7 @@ def _maps(found: Found, pairs: Pairs) -> Advice:
         return Advice(tuple(_photos(found)), tuple(said))
     root, links, notes = place
     size = _crop(pairs.images, LARGEST)
-    words = ("inference=slide",) if max(_largest(pairs.images)) > 2 * size else ()
+    words = ("inference=slide",)  # which takes pictures of every size
     ways = tuple(
         Way("upernet_vitt", "ade20k", {"root": root, **words_of(each), "image_size": size}, meaning(each), words, links)
         for each in readings
@@ -224,10 +224,6 @@ def _crop(part: Part, most: int) -> int:
     """A side for crops: `most`, or what the shorter side of a usual picture has room for."""
     short = min(part.pixels.sizes[1]) if part.pixels.sizes else most
     return max(min(most, short // STEP * STEP), STEP)
-
-
-def _largest(part: Part) -> tuple[int, int]:
-    return part.pixels.sizes[-1] if part.pixels.sizes else (0, 0)
 
 
 def _quoted(images: Part, maps: Part) -> str:
