@@ -152,7 +152,8 @@ def _start(found: Found, way: Way) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         keys = dict(way.keys)
         if links:
-            keys["root"] = folder
+            one_shard = way.data == "shards" and not found.root.is_dir()
+            keys["root"] = f"{folder}/{found.root.name}" if one_shard else folder
             for what, name in links:
                 (Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
                 (Path(folder) / name).symlink_to(what)
@@ -165,7 +166,7 @@ def _start(found: Found, way: Way) -> list[str]:
                 look_ahead(data.validation, None, seconds=SECONDS)
             return doubts
         except UserError as error:
-            raise UserError(str(error).replace(folder, str(way.keys["root"]))) from error
+            raise UserError(str(error).replace(str(keys["root"]), str(way.keys["root"]))) from error
 
 
 def _shards_at(place: Path) -> list[Path]:

@@ -3,6 +3,7 @@
 import os
 import shlex
 import subprocess
+import tarfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -268,3 +269,21 @@ def test_what_would_stop_a_run_at_its_start_is_said_and_no_command_for_it(tmp_pa
     assert "data=ade20k does not read it: 1 of 4 validation samples cannot be used" in said
     assert "python train.py" not in said
     assert said.rstrip().splitlines()[-1] == f"mend that, and look again: mae-hydra check-data {root}"
+
+
+@pytest.mark.parametrize(("place", "num_train"), [("", 4), ("val-0.tar", 2)])
+def test_tars_are_read_by_the_last_line(tmp_path, say, place, num_train):
+    for split in ("train", "val"):
+        for number in range(4):
+            photo(tmp_path / f"{number}.jpg", number)
+            (tmp_path / f"{number}.cls").write_text(str(number % 2))
+        (tmp_path / "shards").mkdir(exist_ok=True)
+        with tarfile.open(tmp_path / f"shards/{split}-0.tar", "w") as archive:
+            for number in range(4 if split == "train" else 2):
+                for kind in ("jpg", "cls"):
+                    archive.add(tmp_path / f"{number}.{kind}", f"{number}.{kind}")
+    before = sorted((tmp_path / "shards").iterdir())
+    words = words_of(say(str(tmp_path / "shards" / place))[-1])
+    assert sorted((tmp_path / "shards").iterdir()) == before  # no index has been left
+    assert words[:2] == ["model=classifier_vitt", "data=shards"]
+    assert len(build(compose_config(words).data, "data").train) == num_train
