@@ -10,8 +10,15 @@ EVERY = 1000  # samples between two lines where there is no terminal for a bar
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("overrides", nargs="*", help="as for training, e.g. data=ade20k data.root=<folder>")
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        help="as for training, e.g. data=ade20k data.root=<folder>; or a folder, tar or list alone",
+    )
     parser.add_argument("--limit", type=int, help="look at so many samples of each split, spread evenly (default: all)")
+    parser.add_argument(
+        "--save", type=Path, help="of a folder alone: write its words as an option file, conf/local/data/<name>.yaml"
+    )
     parser.add_argument(
         "--out", type=Path, help="where report.json and the pictures go (default: outputs/check_data/<name>)"
     )
@@ -24,6 +31,16 @@ def run(options: argparse.Namespace) -> int:
         value = getattr(options, name)
         if value is not None and value < least:
             raise UserError(f"--{name} must be at least {least}, got {value}")
+    from mae_hydra.commands.look_at_data import is_place, look_at_data
+
+    if is_place(options.overrides):
+        if options.out is not None:
+            raise UserError("--out is for the pictures of an audit (check-data data=…); a look at a folder writes none")
+        return look_at_data(Path(options.overrides[0]).expanduser(), options.save, options.limit)
+    if options.save is not None:
+        raise UserError(
+            "--save is for a folder by itself: mae-hydra check-data <folder> --save conf/local/data/<name>.yaml"
+        )
     from omegaconf import OmegaConf
 
     from mae_hydra import atomic

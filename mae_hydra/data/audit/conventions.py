@@ -74,7 +74,7 @@ def alternatives(seen: Sequence[Seen], reading: Reading) -> list[Reading]:
     for other in reversed(conventions(reading.num_classes)):
         if all(other.differs_on(values, known) for known in (reading, *found)):
             found.insert(0, other)
-    if not _likely_ignored(seen, reading.num_classes):
+    if not likely_ignored(seen, reading.num_classes):
         found.sort(key=_ignores_the_last)  # behind the others
     counts = [misfits(seen, other.table()) for other in found]
     return [other for other, count in zip(found, counts, strict=True) if count == min(counts)]
@@ -84,7 +84,7 @@ def _ignores_the_last(reading: Reading) -> bool:
     return not reading.reduce_zero_label and reading.ignore_index == reading.num_classes
 
 
-def _likely_ignored(seen: Sequence[Seen], top: int) -> bool:
+def likely_ignored(seen: Sequence[Seen], top: int) -> bool:
     """Whether `top`, the number after the last class, may mark what is not labelled: it is nearly everywhere, beside a
     class 0. A class is in a part of the maps."""
     stored = present(seen)
@@ -224,7 +224,7 @@ def _open(seen: Sequence[Seen], reading: Reading, as_well: Sequence[Reading], va
     others = " and ".join(other.convention() for other in as_well)
     sentence = f"the class maps fit {now}, which is configured, and {others} as well ({values})"
     last = next(filter(_ignores_the_last, as_well), None)
-    if reading.reduce_zero_label and last and _likely_ignored(seen, top):
+    if reading.reduce_zero_label and last and likely_ignored(seen, top):
         sentence += (
             f": {_share_with(seen, top):.0%} of them hold {top}, as they would hold what is not labelled; the picture "
             f"sheet of check-data shows which is right, then keep it or {choices([last], reading)}"

@@ -1,0 +1,237 @@
+"""What to type for what was found, with the data options that there are: the one place that knows their layouts.
+
+A layout that none of them reads is said as such, with the links by which one does, where links suffice.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mae_hydra.data.looking.found import Found, Pairs, Part, Split
+from mae_hydra.data.looking.readings import meaning, readings_for, why_none, words_of
+
+LARGEST = 256  # crops of the small model that is proposed
+STEP = 32  # of the sides of crops
+_USUAL = 224
+_ADE20K = {"train": "training", "validation": "validation"}
+_CLASSES = {"train": "train", "validation": "val"}
+
+
+@dataclass(frozen=True)
+class Way:
+    """`python train.py model=<model> data=<data> <words>`, with `keys` of the data node.
+
+    `means`: how it differs from the other ways. `links`: (what, where below `data.root`), to be made before; the root
+    is then a folder of their own.
+    """
+
+    model: str
+    data: str
+    keys: Mapping[str, Any]
+    means: str = ""
+    words: tuple[str, ...] = ()
+    links: tuple[tuple[Path, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Advice:
+    """`ways`: what can be typed, the best first. `said`: what to know before, in sentences."""
+
+    ways: tuple[Way, ...] = ()
+    said: tuple[str, ...] = ()
+
+
+def advise(found: Found) -> Advice:
+    """What today's options make of it."""
+    if found.kind == "shards":
+        return _shards(found)
+    if found.pairs is not None:
+        advice = _maps(found, found.pairs)
+        return replace(advice, said=(*advice.said, *_of_bands(found.pairs.images)))
+    if found.classes:
+        return _class_folders(found)
+    if found.photos:
+        alone = sum(part.total for part in found.maps)
+        said = [f"{alone} class maps lie there that pair with no photo by their names"] if alone else []
+        if any(part.folder.endswith("{split}/*") for part in found.photos) and len(found.photos) > 1:
+            said.append(
+                "a part lies in class folders and a part not; data=imagenet reads train/<class>/ and val/<class>/"
+            )
+        return Advice(tuple(_photos(found)), (*said, *_of_bands(found.photos[0]), *_why_no_photos(found)))
+    return Advice()
+
+
+def _maps(found: Found, pairs: Pairs) -> Advice:
+    readings = readings_for(pairs.labels, found)
+    said = [why_none(pairs.labels)] if not readings else []
+    place = _place(found, pairs)
+    if isinstance(place, str):
+        said.append(f"{place}, and no data option reads that yet")
+        return Advice(tuple(_photos(found)), tuple(said))
+    root, links, notes = place
+    size = _crop(pairs.images, LARGEST)
+    words = ("inference=slide",)  # which takes pictures of every size
+    ways = tuple(
+        Way("upernet_vitt", "ade20k", {"root": root, **words_of(each), "image_size": size}, meaning(each), words, links)
+        for each in readings
+    )
+    return Advice(ways or tuple(_photos(found)), (*said, *notes))
+
+
+def _place(found: Found, pairs: Pairs) -> str | tuple[Path, tuple[tuple[Path, str], ...], tuple[str, ...]]:
+    """Root and links for `data=ade20k`, and what to know; or why there are none."""
+    images, maps = pairs.images, pairs.maps
+    if images.suffix or maps.suffix:
+        return f"photos and class maps pair by their names without {_quoted(images, maps)}"
+    sides = _sides(pairs.counts)
+    if len(sides) < 2:
+        names = ", ".join(split.name for split in pairs.counts if split.name)
+        return f"there is {f'the split {names} only' if names else 'no split'}: training and validation are wanted"
+    used = set(sides.values())  # a test split often has no class maps
+    alone = [sum(n for split, n in each.items() if split in used) for each in (pairs.images_alone, pairs.maps_alone)]
+    if any(alone) and found.complete:
+        return f"{alone[0]} photos have no class map and {alone[1]} class maps no photo"
+    notes = []
+    if sides["validation"].side == "test":
+        notes.append(f"there is no validation split: {sides['validation'].name}, the test split, is validated with")
+    ends = ("images/{split}", "annotations/{split}")
+    above = [part.folder.removesuffix(end) for part, end in zip((images, maps), ends, strict=True)]
+    as_it_is = all(part.folder.endswith(end) for part, end in zip((images, maps), ends, strict=True))
+    if as_it_is and above[0] == above[1] and {s.name for s in sides.values()} == set(_ADE20K.values()):
+        return found.root / above[0], (), tuple(notes)
+    links = []
+    for side, name in _ADE20K.items():
+        for part, end in zip((images, maps), ends, strict=True):
+            own = part.folders.get(sides[side])
+            if not own or images.folder == maps.folder:
+                return f"photos ({images.pattern()}) and class maps ({maps.pattern()}) have no folder each to a split"
+            links.append(((found.root / own).absolute(), end.replace("{split}", name)))
+    notes.append("data=ade20k reads this layout through links, which the command makes first")
+    return _linked(found), tuple(links), tuple(notes)
+
+
+def _sides(counts: Mapping[Split, int]) -> dict[str, Split]:
+    """The splits to train and validate with; the test split where there is no other for the latter."""
+    found: dict[str, Split] = {}
+    for split in counts:
+        found.setdefault(split.side, split)
+    if "validation" not in found and "test" in found:
+        found["validation"] = found["test"]
+    return {side: found[side] for side in ("train", "validation") if side in found}
+
+
+def _class_folders(found: Found) -> Advice:
+    part = found.photos[0]
+    sides = _sides(dict.fromkeys(found.classes, 1))
+    base = part.folder.removesuffix("*").rstrip("/")
+    number = {side: len(found.classes[split]) for side, split in sides.items()}
+    if len(sides) < 2:
+        names = ", ".join(split.name for split in found.classes if split.name)
+        said = f"there are {len(next(iter(found.classes.values())))} class folders and " + (
+            f"the split {names} only" if names else "no split"
+        )
+        more = "data=imagenet reads train/<class>/ and val/<class>/: move a part of each folder to val/<class>/"
+        variant = (
+            "they are named as ImageNet's classes, to evaluate on: mae-hydra evaluate <run or file> "
+            f"data=imagenet_variant data.root={found.root / base} data.classes=<ImageNet>/val"
+        )
+        folders = next(iter(found.classes.values()))
+        is_variant = all(re.fullmatch(r"n\d{8}", name) for name in folders)
+        return Advice(tuple(_photos(found)), (f"{said}; {more}", *((variant,) if is_variant else ())))
+    train, validation = (found.classes[sides[side]] for side in ("train", "validation"))
+    unknown = sorted(set(validation) - set(train))
+    if unknown or not base.endswith("{split}"):
+        what = (
+            f"{len(unknown)} class folders of validation are not in training ({unknown[0]})"
+            if unknown
+            else (f"class folders lie in {base}/<class>")
+        )
+        return Advice(tuple(_photos(found)), (f"{what}, which data=imagenet does not read",))
+    links: tuple[tuple[Path, str], ...] = ()
+    keys = {"num_classes": number["train"], "image_size": _crop(part, _USUAL)}
+    notes = []
+    if sides["validation"].side == "test":
+        notes.append(f"there is no validation split: {sides['validation'].name}, the test split, is validated with")
+    if all(sides[side].name == name for side, name in _CLASSES.items()) and base.rpartition("/")[2] == "{split}":
+        root = found.root / base.removesuffix("{split}")
+    else:
+        own = {side: found.root / base.replace("{split}", sides[side].name) for side in sides}
+        links = tuple((own[side].absolute(), name) for side, name in _CLASSES.items())
+        root = _linked(found)
+        notes.append("data=imagenet reads this layout through links, which the command makes first")
+    return Advice((Way("classifier_vitt", "imagenet", {"root": root, **keys}, "", (), links),), tuple(notes))
+
+
+def _shards(found: Found) -> Advice:
+    part = found.photos[0]
+    root = found.root
+    if any("unpack it" in note for note in found.notes) or not part.pixels.readable:
+        return Advice((), tuple(note for note in found.notes if "unpack it" in note))
+    keys: dict[str, Any] = {"root": root}
+    if found.image_suffix:
+        keys["image_suffix"] = found.image_suffix
+    keys["image_size"] = _crop(part, _USUAL)
+    photos = Way("mae_vitt", "shards", keys, "without classes")
+    count = max(len(found.names), found.num_classes)
+    if not found.num_classes:
+        return Advice((photos,))
+    if not found.complete and not found.names:
+        return Advice(
+            (photos,),
+            (f"class ids up to {count - 1} were seen in the part that was read; that may not be all",),
+        )
+    return Advice((Way("classifier_vitt", "shards", {**keys, "num_classes": count}, f"{count} classes"), photos))
+
+
+def _photos(found: Found) -> Iterator[Way]:
+    """Pre-training on the photos alone, where a folder holds them and no class maps."""
+    part = found.pairs.images if found.pairs else found.photos[0]
+    if not part.pixels.readable or part.pixels.failed:
+        return
+    fixed = re.split(r"\{split\}|[^/]*\*", part.folder)[0]
+    above = fixed if fixed == part.folder else fixed.rpartition("/")[0]
+    folders = [above, *(part.folders[split] for split in part.folders if split.side == "train")]
+    for folder in folders:
+        if not any(_lies_in(each, folder) for each in found.maps):
+            yield Way("mae_vitt", "folder", {"root": found.root / folder, "image_size": _crop(part, _USUAL)})
+            return
+
+
+def _lies_in(part: Part, folder: str) -> bool:
+    """Whether some of its files may be below `folder`."""
+    places = list(part.folders.values()) or [re.split(r"\{split\}|\*", part.folder)[0]]
+    return any(not folder or f"{place}/".startswith(f"{folder.rstrip('/')}/") for place in places)
+
+
+def _why_no_photos(found: Found) -> Iterator[str]:
+    pixels = found.photos[0].pixels
+    if pixels.failed:
+        yield f"a picture cannot be read: {pixels.failed}"
+
+
+def _of_bands(part: Part) -> Iterator[str]:
+    """Bands that get lost: Pillow takes a fourth for opacity, and data.channels knows three."""
+    most = max(part.pixels.bands, default=0)
+    if most > 3 and part.pixels.readable and part.endings[0] in (".tif", ".tiff"):
+        yield f"of the {most} bands of a photo the first three are read"
+
+
+def _crop(part: Part, most: int) -> int:
+    """A side for crops: `most`, or what the shorter side of a usual picture has room for."""
+    short = min(part.pixels.sizes[1]) if part.pixels.sizes else most
+    return max(min(most, short // STEP * STEP), STEP)
+
+
+def _quoted(images: Part, maps: Part) -> str:
+    return " and ".join(each for each in dict.fromkeys((images.suffix, maps.suffix)) if each)
+
+
+def _linked(found: Found) -> Path:
+    """Where links go: a folder that the project's own files do not lie in, another for every set of the same name."""
+    place = found.root.resolve()
+    digest = hashlib.blake2b(os.fsencode(place), digest_size=3).hexdigest()
+    return Path("data") / f"{place.name}_linked_{digest}"

@@ -1,0 +1,181 @@
+"""A folder looked at: what its pictures are, which are class maps, and how they pair."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+from mae_hydra.data.dataset import spread
+from mae_hydra.data.listing import EXTENSIONS
+from mae_hydra.data.looking.found import Found, Labels, Pairs, Part, Split, side_order
+from mae_hydra.data.looking.lists import lines_of
+from mae_hydra.data.looking.pairing import Match
+from mae_hydra.data.looking.pixels import Budget, Look, look_at, summary
+from mae_hydra.data.looking.places import File, Group, groups_of
+from mae_hydra.data.looking.roles import first_looks, read, told_apart, union
+from mae_hydra.data.looking.walk import Walked
+from mae_hydra.data.readers.ade20k import CLASSES_FILE
+
+SAMPLE = 400  # class maps that are read, and twice as many headers at most
+MOST_BYTES = 2**24  # of a file of names
+MOST_GROUPS = 48  # that are looked into; others are photos by their number
+_PLAIN = Split("", "")
+
+
+def look_at_folder(root: Path, walked: Walked, sample: int = SAMPLE) -> Found:
+    """What the files of `walked` are, which lie below `root`; about `sample` class maps are read, as time allows."""
+    budget = Budget()
+    pictures = [path for path in walked.files if path.lower().endswith(EXTENSIONS)]
+    others = [path for path in walked.files if not path.lower().endswith(EXTENSIONS)]
+    groups = groups_of(pictures)
+    groups.sort(key=lambda group: -len(group.files))
+    looks = {id(group): first_looks(root, group, budget) for group in groups[:MOST_GROUPS]}
+    photos, maps, matches = told_apart(groups, looks)
+    found = Found(
+        root,
+        "photos" if photos else "maps" if maps else "nothing",
+        photos=tuple(_part(group, _looks(root, group, looks, budget)) for group in photos),
+        maps=tuple(_part(group, looks[id(group)]) for group in maps),
+        names=_names(root, walked.files),
+        lists=lines_of(root, others, pictures),
+        passed_over=dict(Counter(PurePosixPath(path).suffix.lower() for path in others).most_common()),
+        notes=_notes(walked),
+        complete=not walked.cut,
+    )
+    if matches:
+        pairs = _pairs(root, matches, budget, sample)
+        return replace(found, kind="maps", pairs=pairs, notes=(*found.notes, *_beside(groups, matches)))
+    classes = _classes(photos)
+    return replace(found, kind="classes", classes=classes) if classes else found
+
+
+def _looks(root: Path, group: Group, looks: Mapping[int, list[Look]], budget: Budget) -> list[Look]:
+    known = looks.get(id(group), [])
+    if len(known) == len(group.files) or (known and budget.spent()):
+        return known
+    return read(root, [group.files[place] for place in spread(len(group.files), SAMPLE)], budget, False)
+
+
+def _beside(groups: Sequence[Group], matches: Sequence[Match]) -> Iterator[str]:
+    """Pictures that are no part of the pairs: other sets in the same folder, as it seems."""
+    used = {file for pair in matches for file in pair.maps.files} | set(matches[0].images.files)
+    rest = [group for group in groups if used.isdisjoint(group.files)]
+    if rest:
+        count = sum(len(group.files) for group in rest)
+        places = sorted({"/".join(group.folder) or "." for group in rest})
+        more = ", …" if len(places) > 4 else ""
+        noun = "picture lies" if count == 1 else "pictures lie"
+        yield f"{count} other {noun} beside them ({', '.join(places[:4])}{more}); look at a folder by itself"
+
+
+def _part(group: Group, looks: Sequence[Look], suffix: str | None = None) -> Part:
+    counts = Counter(file.split or _PLAIN for file in group.files)
+    ordered = {split: counts[split] for split in sorted(counts, key=side_order)}
+    folders = {}
+    if "*" not in group.folder:
+        folders = {split: "/".join(group.folder).replace("{split}", split.name) for split in ordered}
+    told = group.suffix if suffix is None else suffix
+    return Part("/".join(group.folder), told, group.endings, ordered, summary(looks), folders)
+
+
+def _pairs(root: Path, matches: Sequence[Match], budget: Budget, sample: int) -> Pairs:
+    best = matches[0]
+    images, maps = best.images, best.maps
+    inner = 0  # folders of one name at the end of both
+    while images.folder and maps.folder and images.folder[-1] == maps.folder[-1] and images.folder != maps.folder:
+        if "{split}" in images.folder[-1]:
+            break
+        images, maps = (replace(each, folder=each.folder[:-1]) for each in (images, maps))
+        inner += 1
+    labels, of_maps = _labels(root, best.maps, budget, sample)
+    of_images = read(
+        root, [best.images.files[place] for place in spread(len(best.images.files), SAMPLE)], budget, False
+    )
+    return Pairs(
+        images=_part(images, of_images, best.image_suffix),
+        maps=_part(maps, of_maps, best.map_suffix),
+        counts={split: best.both[split] for split in sorted(best.both, key=side_order)},
+        images_alone=best.images_alone,
+        maps_alone=best.maps_alone,
+        labels=labels,
+        others=tuple(_others(root, matches[1:], inner, budget)),
+    )
+
+
+def _others(root: Path, matches: Sequence[Match], inner: int, budget: Budget) -> Iterator[Part]:
+    """The further maps, those of one place and suffix as one part."""
+    places: dict[tuple[tuple[str, ...], str], list[Group]] = {}
+    for each in matches:
+        places.setdefault((each.maps.folder, each.map_suffix), []).append(each.maps)
+    for (folder, suffix), groups in places.items():
+        group = union(folder, suffix, groups)
+        yield _part(_outer(group, inner), first_looks(root, group, budget))
+
+
+def _outer(group: Group, inner: int) -> Group:
+    return replace(group, folder=group.folder[: len(group.folder) - inner])
+
+
+def _labels(root: Path, maps: Group, budget: Budget, sample: int) -> tuple[Labels, list[Look]]:
+    """What the class maps hold, by side, of as many as are read, spread over the splits."""
+    sides: dict[str, list[File]] = {}
+    for file in maps.files:
+        sides.setdefault((file.split or _PLAIN).side, []).append(file)
+    values: dict[str, list[dict[int, int]]] = {}
+    colours: Counter[tuple[int, int, int]] = Counter()
+    every: list[Look] = []
+    problem = ""
+    for side, files in sides.items():
+        for place in spread(len(files), max(sample // len(sides), 1)):
+            if every and budget.spent():
+                break
+            look = look_at(root / files[place].path, files[place].path, budget, as_map=True)
+            every.append(look)
+            problem = problem or look.map_problem or (look.problem and f"cannot be read: {look.problem}")
+            if look.values is not None:
+                values.setdefault(side, []).append(look.values)
+            elif look.colours is not None:
+                colours.update(look.colours)
+    total = sum(colours.values()) or 1
+    shares = tuple((colour, count / total) for colour, count in colours.most_common())
+    of_sides = {side: tuple(counts) for side, counts in values.items()}
+    return Labels(len(every), len(maps.files), of_sides, shares, problem), every
+
+
+def _classes(photos: Sequence[Group]) -> dict[Split, tuple[str, ...]]:
+    """The class folders of each split, where the photos lie in such: folders of one kind, right below the split."""
+    group = photos[0] if photos else None
+    if group is None or not group.folder or group.folder[-1] != "*" or len({f.folder for f in photos}) > 1:
+        return {}
+    names: dict[Split, set[str]] = {}
+    for photo in photos:
+        for file in photo.files:
+            names.setdefault(file.split or _PLAIN, set()).add(file.wild[-1])
+    return {split: tuple(sorted(names[split])) for split in sorted(names, key=side_order)}
+
+
+def _names(root: Path, files: Sequence[str]) -> tuple[str, ...]:
+    """Names of classes that a file beside the pictures tells."""
+    told = [name for name in files if name.rpartition("/")[2] == CLASSES_FILE]
+    if len(told) != 1:
+        return ()
+    try:
+        if (root / told[0]).stat().st_size > MOST_BYTES:
+            return ()
+        return tuple(map(str, json.loads((root / told[0]).read_text(encoding="utf-8"))["names"]))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return ()
+
+
+def _notes(walked: Walked) -> tuple[str, ...]:
+    notes = []
+    if walked.cut:
+        notes.append(f"there is more than was looked at: the first {len(walked.files)} files")
+    if walked.unlisted:
+        notes.append(f"folders that may not be listed: {len(walked.unlisted)}, {walked.unlisted[0]} for one")
+    if walked.loops:
+        notes.append(f"links that lead back to a folder they lie in: {walked.loops}")
+    if walked.hidden:
+        notes.append(f"hidden files and folders that are left out: {walked.hidden}")
+    return tuple(notes)

@@ -1,0 +1,289 @@
+"""`mae-hydra check-data <folder>`: its last line is a command that starts, typed as it stands."""
+
+import os
+import shlex
+import subprocess
+import tarfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mae_hydra.commands import main
+from mae_hydra.configuration.compose import compose_config
+from mae_hydra.configuration.construct import build
+
+SIDE = 64
+TINY = ["+debug=smoke", "engine=cpu", "backbone.embed_dim=32", "backbone.depth=4", "backbone.num_heads=2"]
+HEADS = {
+    "upernet_vitt": ["backbone.out_indices=[0,1,2,3]", "head.channels=16"],
+    "mae_vitt": ["backbone.out_indices=[3]", "head.embed_dim=16", "head.depth=1", "head.num_heads=2"],
+    "classifier_vitt": ["backbone.out_indices=[3]"],
+}
+
+
+def photo(path: Path, seed: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    coarse = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+    Image.fromarray(coarse).resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(path)
+
+
+def class_map(path: Path, values: Sequence[int], seed: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    coarse = np.concatenate([np.asarray(values), rng.choice(values, 64 - len(values))]).reshape(8, 8)
+    Image.fromarray(np.kron(coarse, np.ones((8, 8))).astype(np.uint8)).save(path)
+
+
+def labelled(root: Path, images: str, maps: str, splits: Sequence[str], values: Sequence[int]) -> Path:
+    for split in splits:
+        for number in range(4):
+            photo(root / images.format(split=split, n=number), number)
+            class_map(root / maps.format(split=split, n=number), values, number)
+    return root
+
+
+def ade20k(root: Path) -> Path:
+    return labelled(root, "images/{split}/{n}.jpg", "annotations/{split}/{n}.png", ("training", "validation"), (0, 255))
+
+
+def wide(root: Path) -> Path:
+    """Pictures that are not as the crops are, and not of one size."""
+    camvid(root)
+    for number, path in enumerate(sorted(root.rglob("*.*"))):
+        with Image.open(path) as picture:
+            picture.resize((SIDE * 2 + number % 4 // 2, SIDE), Image.Resampling.NEAREST).save(path)
+    return root
+
+
+def camvid(root: Path) -> Path:
+    """The last number marks what is not labelled: in every map, as no class is."""
+    labelled(root, "{split}/{n}.jpg", "{split}annot/{n}.png", ("train", "val", "test"), range(5))
+    for split in ("train", "val", "test"):
+        class_map(root / f"{split}annot/0.png", (0, 1, 3, 4), 0)
+    return root
+
+
+def suffixes(root: Path) -> Path:
+    return labelled(root, "img/{split}/{n}_a.jpg", "gt/{split}/{n}_b.png", ("train", "val"), range(5))
+
+
+def train_and_test(root: Path) -> Path:
+    return labelled(root, "img/{split}/{n}.jpg", "gt/{split}/{n}.png", ("train", "test"), range(1, 5))
+
+
+def class_folders(root: Path) -> Path:
+    for split in ("train", "val"):
+        for number in range(4):
+            photo(root / f"{split}/class {number % 2}/{number}.jpg", number)
+    return root
+
+
+def other_class_folders(root: Path) -> Path:
+    class_folders(root)
+    (root / "train").rename(root / "training")
+    return root
+
+
+def photos(root: Path) -> Path:
+    for number in range(4):
+        photo(root / f"day {number % 2}/it's {number}.jpg", number)
+    return root
+
+
+FOLDERS: dict[str, tuple[Callable[[Path], Path], str, str, int, int]] = {
+    # model, data, images for training and for validation
+    "ade20k": (ade20k, "upernet_vitt", "ade20k", 4, 4),
+    "camvid": (camvid, "upernet_vitt", "ade20k", 4, 4),
+    "wide": (wide, "upernet_vitt", "ade20k", 4, 4),
+    "suffixes": (suffixes, "mae_vitt", "folder", 7, 1),
+    "train and test": (train_and_test, "upernet_vitt", "ade20k", 4, 4),
+    "class folders": (class_folders, "classifier_vitt", "imagenet", 4, 4),
+    "other class folders": (other_class_folders, "classifier_vitt", "imagenet", 4, 4),
+    "photos": (photos, "mae_vitt", "folder", 3, 1),
+}
+
+
+@pytest.fixture
+def say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., list[str]]:
+    """`say(*words)`: the lines that `mae-hydra check-data *words` prints, in an empty folder."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+    def call(*words: str) -> list[str]:
+        assert main(["check-data", *words]) == 0
+        return capsys.readouterr().out.rstrip().splitlines()
+
+    return call
+
+
+def words_of(line: str) -> list[str]:
+    """The words behind `train.py`, once what stands before it has been done by a shell."""
+    *before, command = line.split(" && ")
+    for each in before:
+        subprocess.run(["sh", "-c", each], check=True)
+    assert command.startswith("python train.py ")
+    return shlex.split(command)[2:]
+
+
+@pytest.mark.parametrize("kind", FOLDERS)
+def test_the_last_line_reads_the_folder(tmp_path, say, kind):
+    make, model, data, num_train, num_validation = FOLDERS[kind]
+    words = words_of(say(str(make(tmp_path / "it's a set")))[-1])
+    assert words[:2] == [f"model={model}", f"data={data}"]
+    read = build(compose_config(words).data, "data")
+    assert (len(read.train), len(read.validation)) == (num_train, num_validation)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["ade20k", "wide", "class folders", "photos"])
+def test_the_last_line_trains(tmp_path, say, train, kind):
+    line = say(str(FOLDERS[kind][0](tmp_path / "set")))[-1]
+    words = words_of(line)
+    assert train(*words, *TINY, *HEADS[FOLDERS[kind][1]]) == 0
+
+
+@pytest.mark.slow
+def test_the_last_line_passes_the_audit(tmp_path, say):
+    words = words_of(say(str(camvid(tmp_path / "set")))[-1])
+    assert main(["check-data", *words, "--workers", "0", "--out", "out"]) == 0
+
+
+def test_both_readings_are_shown_and_the_best_stands_last(tmp_path, say):
+    lines = say(str(camvid(tmp_path / "set")))
+    others = [line for line in lines if line.startswith("or ")]
+    assert others == [
+        "or 5 classes, 0 is a class: data.num_classes=5 data.reduce_zero_label=false",
+        "or 4 classes, 0 is no class and ignored: data.num_classes=4",
+    ]
+    assert "data.num_classes=4 data.reduce_zero_label=false data.ignore_index=4" in lines[-1]
+    assert any(line.startswith("5 stored values of 12 of 12 class maps") for line in lines)
+    assert any("check-data data=ade20k" in line and line.endswith("draws samples in every reading") for line in lines)
+
+
+def test_a_layout_that_is_not_read_is_said_with_the_reason(tmp_path, say):
+    lines = say(str(suffixes(tmp_path / "set")))
+    assert any("without _a and _b, and no data option reads that yet" in line for line in lines)
+
+
+@pytest.mark.parametrize("kind", ["ade20k", "camvid", "class folders"])
+def test_the_words_are_saved_as_an_option_file(tmp_path, say, kind):
+    make, model, _, num_train, _ = FOLDERS[kind]
+    line = say(str(make(tmp_path / "set")), "--save", "conf/local/data/mine.yaml")[-1]
+    words = words_of(line)
+    assert words[:4] == ["--config-dir", "conf/local", f"model={model}", "data=mine"]
+    from hydra import compose, initialize_config_dir
+
+    from mae_hydra.configuration import resolvers
+    from mae_hydra.configuration.compose import config_dir
+
+    resolvers.register()
+    with initialize_config_dir(str(config_dir()), version_base="1.3", job_name="train"):
+        search = [f"hydra.searchpath=[{Path('conf/local').absolute()}]"]
+        config = compose("config", overrides=[*search, *words[2:]])
+    assert len(build(config.data, "data").train) == num_train
+    assert say(str(tmp_path / "set"), "--save", "conf/local/data/mine.yaml")[-1] == line  # its own file is replaced
+
+
+@pytest.mark.slow
+def test_a_saved_option_file_trains(tmp_path, say, train):
+    line = say(str(camvid(tmp_path / "set")), "--save", "conf/local/data/mine.yaml")[-1]
+    assert train(*words_of(line), *TINY, *HEADS["upernet_vitt"]) == 0
+
+
+@pytest.mark.parametrize("place", ["conf/local/mine.yaml", "conf/local/data/mine", "conf/local/data/theirs.yaml"])
+def test_a_place_that_no_option_file_can_have_is_refused(tmp_path, say, place, capsys):
+    Path("conf/local/data").mkdir(parents=True)
+    Path("conf/local/data/theirs.yaml").write_text("mine: 1\n")
+    assert main(["check-data", str(ade20k(tmp_path / "set")), "--save", place]) == 1
+    assert "conf/local/data/" in capsys.readouterr().err
+    assert Path("conf/local/data/theirs.yaml").read_text() == "mine: 1\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["set", "data=ade20k"], "looks at one folder without a configuration"),
+        (["data.root=set", "set"], "looks at one folder without a configuration"),
+        (["set", "set"], "looks at one folder without a configuration"),
+        (["nowhere"], "there is no file or folder nowhere"),
+        (["set", "--out", "there"], "--out is for"),
+        (["data=ade20k", "--save", "conf/local/data/a.yaml"], "--save is for a folder"),
+    ],
+)
+def test_mixtures_are_one_sentence(tmp_path, say, words, said, capsys):
+    ade20k(Path("set"))
+    assert main(["check-data", *words]) == 1
+    assert said in capsys.readouterr().err
+
+
+def test_nothing_to_train_on_says_what_lies_there(tmp_path, say, capsys):
+    Path("set").mkdir()
+    for name in ("a.pdf", "b.pdf", "c.zip"):
+        (Path("set") / name).write_bytes(b"x")
+    assert main(["check-data", "set"]) == 1
+    said = capsys.readouterr().out
+    assert "2 .pdf, 1 .zip" in said
+    assert "unpack what is packed" in " ".join(said.split())
+
+
+def test_nothing_is_left_in_the_folder(tmp_path, say):
+    root = camvid(tmp_path / "set")
+    before = sorted(root.rglob("*"))
+    say(str(root))
+    assert sorted(root.rglob("*")) == before
+    assert not list(Path.cwd().iterdir())
+
+
+@pytest.mark.parametrize("name", ["\x1b[31mred", "tab\tand $HOME", "a=b", "caf\udce9", "-x", "{a,b}"])
+def test_strange_names_are_shown_and_typed_harmlessly(tmp_path, say, name):
+    root = labelled(tmp_path / name, "{split}/{n}.jpg", "{split}annot/{n}.png", ("train", "val"), (1, 2, 3))
+    lines = say(str(root))
+    assert all(line.isprintable() for line in lines)
+    words = run_by_bash(lines[-1])
+    read = build(compose_config(words).data, "data")
+    assert len(read.train) == 4
+
+
+def run_by_bash(line: str) -> list[str]:
+    """The words that `train.py` is given, with a program in place of Python that says what it was given."""
+    program = Path("bin/python")
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\nfor word; do printf '%s\\0' \"$word\"; done\n")
+    program.chmod(0o755)
+    path = f"{program.parent.absolute()}:{os.environ['PATH']}"
+    given = subprocess.run(["bash", "-c", line], check=True, capture_output=True, env={"PATH": path}).stdout
+    return [os.fsdecode(word) for word in given.split(b"\0")[1:-1]]
+
+
+def test_what_would_stop_a_run_at_its_start_is_said_and_no_command_for_it(tmp_path, say, capsys):
+    root = ade20k(tmp_path / "set")
+    with Image.open(root / "annotations/validation/0.png") as picture:
+        picture.resize((SIDE // 2, SIDE)).save(root / "annotations/validation/0.png")
+    assert main(["check-data", str(root)]) == 1
+    said = capsys.readouterr().out
+    assert "data=ade20k does not read it: 1 of 4 validation samples cannot be used" in said
+    assert "python train.py" not in said
+    assert said.rstrip().splitlines()[-1] == f"mend that, and look again: mae-hydra check-data {root}"
+
+
+@pytest.mark.parametrize(("place", "num_train"), [("", 4), ("val-0.tar", 2)])
+def test_tars_are_read_by_the_last_line(tmp_path, say, place, num_train):
+    for split in ("train", "val"):
+        for number in range(4):
+            photo(tmp_path / f"{number}.jpg", number)
+            (tmp_path / f"{number}.cls").write_text(str(number % 2))
+        (tmp_path / "shards").mkdir(exist_ok=True)
+        with tarfile.open(tmp_path / f"shards/{split}-0.tar", "w") as archive:
+            for number in range(4 if split == "train" else 2):
+                for kind in ("jpg", "cls"):
+                    archive.add(tmp_path / f"{number}.{kind}", f"{number}.{kind}")
+    before = sorted((tmp_path / "shards").iterdir())
+    words = words_of(say(str(tmp_path / "shards" / place))[-1])
+    assert sorted((tmp_path / "shards").iterdir()) == before  # no index has been left
+    assert words[:2] == ["model=classifier_vitt", "data=shards"]
+    assert len(build(compose_config(words).data, "data").train) == num_train
