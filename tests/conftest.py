@@ -1,8 +1,15 @@
-"""Before anything is imported: one thread a process, and shapes in the models' signatures checked at every call."""
+"""Before anything is imported: one thread a process, and shapes in the models' signatures checked at every call.
+
+And every test begins as a process does, whichever tests ran before it in the same one.
+"""
 
 import gc
+import logging
 import os
+import random
 import runpy
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 # pytest runs two processes on two cores, and more threads than cores wait for each other.
@@ -11,6 +18,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 from jaxtyping import install_import_hook
 
+CURRENT = "PYTEST_CURRENT_TEST"  # pytest's own variable, another one at the end of a test
+LONG = ("test_no_value_changes_unseen",)
 TYPECHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"  # an int will do for a float
 
 gc.disable()  # see mae_hydra.launching.importing
@@ -19,10 +28,48 @@ runpy.run_path(str(Path(__file__).parents[1] / "mae_hydra" / "models" / "lean_ti
 with install_import_hook("mae_hydra.models", TYPECHECKER):
     import mae_hydra.models  # noqa: F401
 
+import compositions  # noqa: E402
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+
+from mae_hydra.configuration import hydras_own, resolvers  # noqa: E402
+from mae_hydra.experiment import resuming
+
+# Whatever composes does this first, and it cannot be taken back: without it here, the first test that composes decides.
+resolvers.register()
+hydras_own.guard()
+compositions.remember()
+THREADS = torch.get_num_threads()
+
+
+@pytest.fixture(autouse=True)
+def as_a_process_begins() -> Iterator[None]:
+    """Undoes what a run in this process leaves: its log file, torch's switches, the words typed, the state of draws."""
+    for handler in [each for each in logging.root.handlers if type(each) is logging.FileHandler]:
+        logging.root.removeHandler(handler)
+        handler.close()
+    logging.root.setLevel(logging.WARNING)
+    logging.raiseExceptions = True
+    torch.use_deterministic_algorithms(False)
+    torch.backends.cudnn.benchmark = False
+    torch.set_num_threads(THREADS)
+    resuming.source, resuming.typed, resuming.own = None, (), None
+    random.seed(0)
+    np.random.seed(0)
+    torch.default_generator.manual_seed(0)  # torch.manual_seed would note the call for devices that may come, each time
+    environment, words, folder = dict(os.environ), list(sys.argv), os.getcwd()
+    yield
+    environment[CURRENT] = os.environ[CURRENT]
+    if dict(os.environ) != environment:
+        os.environ.clear()
+        os.environ.update(environment)
+    sys.argv = words
+    os.chdir(folder)
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest first, so that no process of two is left with it at the end."""
-    items.sort(key=lambda item: item.path.stem != "test_kills")
+    items.sort(key=lambda item: (item.path.stem != "test_kills", item.name not in LONG))
 
 
 def pytest_collection_finish() -> None:

@@ -4,6 +4,9 @@ import json
 import math
 import os
 import shutil
+import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,7 @@ from PIL import Image
 from test_interruption import finish
 
 from mae_hydra.commands import main
+from mae_hydra.launching.launch import launch
 
 EIGHT = ["seed=3", "schedule.total=8", "checkpoint.every=3", "checkpoint.keep_last=1", "hydra.run.dir=outputs/run"]
 CUT = ["data.batch_size=2", "engine.global_batch=4"]  # two micro-batches a step
@@ -34,6 +38,34 @@ RUNS = {
 }
 
 
+@pytest.fixture(scope="module")
+def trained_once(tmp_path_factory) -> Callable[[str], Path]:
+    """`trained_once(kind)` is the run of that kind, made for the first test that asks: tests work on a copy."""
+
+    @cache
+    def trained(kind: str) -> Path:
+        root = tmp_path_factory.mktemp("trained")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(root)
+            patch.setattr(sys, "argv", ["train.py"])
+            assert launch([*RUNS[kind], "paths.output_root=outputs"]) == 0
+        return root / "outputs/run"
+
+    return trained
+
+
+@pytest.fixture
+def trained(trained_once, tmp_path, monkeypatch) -> Callable[[str], Path]:
+    """`trained(kind)` puts a run of that kind into the current folder, as outputs/run."""
+    monkeypatch.chdir(tmp_path)
+
+    def copy(kind: str) -> Path:
+        shutil.copytree(trained_once(kind), "outputs/run")
+        return Path("outputs/run")
+
+    return copy
+
+
 def told(run: Path, step: int) -> dict:
     return json.loads((run / f"replay/step-{step}/step.json").read_text())
 
@@ -44,9 +76,8 @@ def losses(run: Path) -> dict[int, float]:
 
 
 @pytest.mark.parametrize("kind", RUNS)
-def test_a_step_again_has_the_loss_that_was_written_down(train, kind, capfd):
-    assert train(*RUNS[kind]) == 0
-    run = Path("outputs/run")
+def test_a_step_again_has_the_loss_that_was_written_down(trained, kind, capfd):
+    run = trained(kind)
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     for step in (2, 8):  # from the initial weights, and from a checkpoint with a step between
         assert main(["replay", "outputs/run", f"step={step}"]) == 0
@@ -58,12 +89,11 @@ def test_a_step_again_has_the_loss_that_was_written_down(train, kind, capfd):
     assert all(path.read_bytes() == content for path, content in before.items())
 
 
-def test_what_a_step_was_made_of_is_written_and_shown(train, capfd):
-    assert train(*RUNS["segmentation"]) == 0
+def test_what_a_step_was_made_of_is_written_and_shown(trained, capfd):
+    run = trained("segmentation")
     capfd.readouterr()
     assert main(["replay", "outputs/run", "step=8"]) == 0
     said = capfd.readouterr().out
-    run = Path("outputs/run")
     step, samples = told(run, 8), json.loads((run / "replay/step-8/samples.json").read_text())
     lines = {line["step"]: line for line in map(json.loads, (run / "metrics.jsonl").read_text().splitlines())}
     assert step["gradient_norm"] == lines[8]["train/grad_norm"]
@@ -80,8 +110,8 @@ def test_what_a_step_was_made_of_is_written_and_shown(train, capfd):
 
 
 @pytest.mark.parametrize("kind", ["accumulated", "segmentation"])
-def test_the_losses_of_the_images_are_those_of_the_step(train, kind):
-    assert train(*RUNS[kind], "schedule.total=2", "schedule.warmup=1") == 0
+def test_the_losses_of_the_images_are_those_of_the_step(trained, kind):
+    trained(kind)
     assert main(["replay", "outputs/run", "step=2"]) == 0
     samples = json.loads(Path("outputs/run/replay/step-2/samples.json").read_text())
     mean = np.average([s["loss"] for s in samples], weights=[s["counted"] for s in samples])
@@ -138,9 +168,8 @@ def test_where_a_line_is_of_several_steps_there_is_nothing_to_compare_with(train
         (["step=2", "data.num_workers=["], "cannot"),
     ],
 )
-def test_what_is_no_step_of_this_run_is_one_sentence(train, capfd, words, sentence):
-    if not Path("outputs/run").exists():
-        assert train(*RUNS["plain"]) == 0
+def test_what_is_no_step_of_this_run_is_one_sentence(trained, capfd, words, sentence):
+    trained("plain")
     capfd.readouterr()
     assert main(["replay", "outputs/run", *words]) == 1
     said = capfd.readouterr().err
@@ -173,9 +202,8 @@ def test_other_images_or_another_beginning_are_refused(train, capfd, tmp_path):
     assert main(["replay", "outputs/run", "step=1", "data.root=moved", "init_from=outputs/renamed"]) == 0
 
 
-def test_what_a_run_directory_would_have_built_is_refused(train, capfd, tmp_path):
-    assert train(*RUNS["plain"]) == 0
-    run = Path("outputs/run")
+def test_what_a_run_directory_would_have_built_is_refused(trained, capfd):
+    run = trained("plain")
     shutil.rmtree(run / "checkpoints")
     config = (run / "config.yaml").read_text()
     (run / "config.yaml").write_text(config.replace("mae_hydra.inference.Reconstruct", "subprocess.Popen"))
