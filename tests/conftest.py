@@ -33,7 +33,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 from mae_hydra.configuration import hydras_own, resolvers  # noqa: E402
-from mae_hydra.experiment import resuming
+from mae_hydra.experiment import resuming  # noqa: E402
 
 # Whatever composes does this first, and it cannot be taken back: without it here, the first test that composes decides.
 resolvers.register()

@@ -41,6 +41,7 @@ INSIDE = {
         {"shards"},
         {"loading"},
         {"audit"},
+        {"looking"},
         {"write"},
         {"__init__"},
     ],

@@ -51,7 +51,7 @@ def _operator(name: str) -> type:
     return type(name, (nn.Module,), {})
 
 
-def segmentor(model: Segmenter) -> Any:
+def segmentor(model: Any) -> Any:
     """mmsegmentation's EncoderDecoder of the form and with the weights of `model`, on the CPU.
 
     None where it cannot be imported, or has no such form: it takes squares and relative positions, and convolves after

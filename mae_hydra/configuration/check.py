@@ -43,7 +43,7 @@ SCALARS = (bool, int, float, str, type(None))
 def check(config: DictConfig, origin: Origin = "person") -> None:
     """Raise a UserError naming the first thing that does not fit.
 
-    `config` is a whole configuration or a part of one; `origin`: who says what is in it (`mae_hydra.configuration.trust`).
+    `config` is a whole configuration or a part of one; `origin`: who says what is in it (see `trust`).
     """
     try:
         missing = sorted(OmegaConf.missing_keys(config))
