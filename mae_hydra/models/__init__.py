@@ -5,6 +5,7 @@ from mae_hydra.models.classification.classifier import Classifier
 from mae_hydra.models.classification.classifier_head import ClassifierHead
 from mae_hydra.models.classification.erasing import RandomErasing
 from mae_hydra.models.classification.mixing import Mixing
+from mae_hydra.models.encoders.timm_encoder import TimmEncoder
 from mae_hydra.models.encoders.vision_transformer import VisionTransformer
 from mae_hydra.models.mae.cross_decoder import CrossDecoder
 from mae_hydra.models.mae.crossmae_decoder import CrossMAEDecoder
@@ -42,6 +43,7 @@ __all__ = [
     "RandomErasing",
     "Segmenter",
     "Shortcuts",
+    "TimmEncoder",
     "UPerHead",
     "UPerNet",
     "VisionTransformer",

@@ -1,5 +1,6 @@
 """A checkpoint from a file or a run directory, without executing anything that is in it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +12,8 @@ from mae_hydra.archive import Unfit
 from mae_hydra.errors import UserError, short
 from mae_hydra.weights.containers import Content, is_folder_of_weights, read_content
 from mae_hydra.weights.families import check_family
-from mae_hydra.weights.layouts import LAYOUTS, Kind, kind_of
+from mae_hydra.weights.foreign import plain
+from mae_hydra.weights.layouts import LAYOUTS, NATIVE, Kind, kind_of
 from mae_hydra.weights.parts import remark, split_word
 from mae_hydra.weights.roots import Gathered, gather
 from mae_hydra.weights.told import told
@@ -61,8 +63,9 @@ def read_checkpoint(path: str | Path, prefer: Literal["last", "best"] = "last") 
         )
     if not content.tensors:
         raise UserError(f"{file} holds no tensors; give a checkpoint in one of these layouts: {_known()}")
-    gathered = gather(content.tensors, "" if content.part.obeyed else word)
-    check_family(file, gathered.tensors if gathered else content.tensors, content.told, known=gathered is not None)
+    gathered = _as_recorded(content) or gather(content.tensors, "" if content.part.obeyed else word)
+    if gathered is None or gathered.layout is not NATIVE:
+        check_family(file, gathered.tensors if gathered else content.tensors, content.told, known=gathered is not None)
     if gathered is None:
         some = ", ".join(map(short, list(content.tensors)[:3]))
         raise UserError(
@@ -75,6 +78,14 @@ def read_checkpoint(path: str | Path, prefer: Literal["last", "best"] = "last") 
         )
     checkpoint = _as_checkpoint(file, content, gathered)
     return replace(checkpoint, remarks=()) if word else checkpoint  # who has chosen knows of the others
+
+
+def _as_recorded(content: Content) -> Gathered | None:
+    """A run's tensors under their own names, whatever parts its model has: the configuration beside them says which."""
+    config = plain(content.told.get("config"))
+    model = config.get("model") if isinstance(config, Mapping) else None
+    named = isinstance(model, Mapping) and isinstance(model.get("_target_"), str)
+    return Gathered(dict(content.tensors), NATIVE) if named else None
 
 
 def _as_checkpoint(file: Path, content: Content, gathered: Gathered) -> Checkpoint:

@@ -29,6 +29,7 @@ class Rule(NamedTuple):
 
 NORM = "encoder.norm.weight"
 SAME = Rule((), ())
+NOT_OF_THE_ENCODER = r"(?!encoder\.).+"
 TO_SEGMENTATION = Rule(
     new=(
         r"encoder\.blocks\.\d+\.(gamma_[12]|attn\.relative_position_bias_table)",
@@ -50,6 +51,18 @@ RULES: dict[tuple[Kind, Kind], Rule] = {
     ("probe", "segmentation"): Rule(TO_SEGMENTATION.new, (*TO_SEGMENTATION.unused, r"head\.(batch_norm|linear)\..+")),
     ("mae", "encoder"): Rule((), (r"decoder\..+",)),
 }
+
+
+def _rule_of(theirs: Checkpoint, wanted: Collection[str]) -> Rule:
+    """The rule of a pair of kinds; a model with parts of its own takes an encoder of the same names."""
+    kinds = (theirs.kind, kind_of(wanted))
+    if "other" not in kinds or _parts(theirs.tensors) == _parts(wanted):
+        return RULES.get(kinds, SAME)
+    return Rule((NOT_OF_THE_ENCODER,), (NOT_OF_THE_ENCODER,))
+
+
+def _parts(names: Collection[str]) -> set[str]:
+    return {name.partition(".")[0] for name in names}
 
 
 def transfer(
@@ -110,7 +123,7 @@ def _remarks(model: nn.Module, wanted: Collection[str], checkpoint: Checkpoint) 
     yield from checkpoint.remarks
     if NORM in wanted and NORM not in checkpoint.tensors:
         yield "this encoder was trained without a final norm: encoder.norm starts as one that scales and shifts nothing"
-    told, own = norm_eps(checkpoint.meta), getattr(model.get_submodule("encoder"), "norm_eps", None)
+    told, own = norm_eps(checkpoint.meta), getattr(getattr(model, "encoder", None), "norm_eps", None)
     if told is not None and own is not None and told != own:
         yield (
             f"LayerNorms of the file add {told:g} to the variance, the model's {own:g}: the same image gives slightly "
@@ -148,7 +161,7 @@ def _exactly(model: nn.Module, checkpoint: Checkpoint) -> dict[str, Tensor]:
 def _check_rule(
     wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], checkpoint: Checkpoint, dropped: Collection[str]
 ) -> None:
-    rule = RULES.get((checkpoint.kind, kind_of(wanted)), SAME)
+    rule = _rule_of(checkpoint, wanted)
     new = (*rule.new, r"encoder\.norm\.(weight|bias)") if rule is not SAME and _reads_maps(found) else rule.new
     missing = [n for n in wanted if n not in found and n not in dropped and not _allowed(n, new)]
     left_over = [name for name in found if name not in wanted and not _allowed(name, rule.unused)]
@@ -179,7 +192,7 @@ def _check_encoder(model: nn.Module, wanted: Mapping[str, Tensor], checkpoint: C
     """One sentence about the backbones instead of two hundred about their tensors."""
     in_file, in_model = _encoder_size(checkpoint.tensors), _encoder_size(wanted)
     heads = encoder_settings(checkpoint.meta).get("num_heads")  # heads leave no trace in the shapes
-    own_heads = getattr(model.get_submodule("encoder"), "num_heads", None)
+    own_heads = getattr(getattr(model, "encoder", None), "num_heads", None)
     if heads is not None and own_heads is not None:
         in_file, in_model = in_file | {"heads": heads}, in_model | {"heads": own_heads}
     differing = [name for name in in_model.keys() & in_file.keys() if in_file[name] != in_model[name]]

@@ -3,23 +3,14 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-OWED = ("feature_maps", "depth_of", "num_depths", "widths", "strides")  # by an encoder
+from mae_hydra.models.encoders.contract import check_encoder
+
 UNSAID = object()
 
 
 def takes_one_map(head: Any) -> bool:
     """Whether a head gets one map instead of the list of all."""
     return getattr(head, "num_maps", None) == 1
-
-
-def check_encoder(encoder: Any) -> None:
-    """ValueError where something is no encoder, naming what it lacks (`mae_hydra.types.Encoder`)."""
-    lacking = [name for name in OWED if not hasattr(encoder, name)]
-    if lacking:
-        raise ValueError(
-            f"{type(encoder).__name__} is no encoder: it has no {', '.join(lacking)}; docs/extending.md says what an "
-            "encoder owes"
-        )
 
 
 def check_fit(encoder: Any, pyramid: Any, head: Any, auxiliary: Any, auxiliary_level: int) -> None:
