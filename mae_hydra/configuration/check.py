@@ -63,7 +63,9 @@ def _unresolved(message: str) -> str:
     absent = re.search(r"Interpolation key '([^']+)' not found", message)
     if absent:
         group = absent[1].partition(".")[0]
-        return f"another option refers to {absent[1]}, which this {group} does not have: choose another {group}= or model="
+        return (
+            f"another option refers to {absent[1]}, which this {group} does not have: choose another {group}= or model="
+        )
     said = message.partition("raised while resolving interpolation: ")[2]
     return said or f"the configuration does not resolve: {message}"
 
