@@ -146,7 +146,7 @@ def assemble(
         say(*unseen_note(seen, data))
     checkpoints: Checkpoints = complete("checkpoint", build(config.checkpoint, "checkpoint"), run_dir / "checkpoints")
     started = config.resume != "never" and checkpoints.exist and not from_the_beginning
-    given = read_checkpoint(config.init_from) if config.init_from and not started else None
+    given = read_checkpoint(config.init_from, of_any=True) if config.init_from and not started else None
     if given is not None and is_main():
         _compare_ranges(given, data)
 

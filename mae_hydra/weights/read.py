@@ -1,7 +1,7 @@
 """A checkpoint from a file or a run directory, without executing anything that is in it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,7 +29,8 @@ class Checkpoint:
     `layout`: how the file was laid out. `meta`: what else it tells, in plain values, see `mae_hydra.weights.told`.
     `checked`: whether every number was compared with a checksum; safetensors and files from before torch 1.6 have none.
     `part`: which of several models in the file was taken, "" where there is one. `unused`: names of tensors
-    beside the model. `remarks`: what a person should know of them.
+    beside the model. `remarks`: what a person should know of them. `as_found`: the tensors under the file's own names.
+    `refusal`: why they are no model of ours, where whoever reads it may know one that they are.
     """
 
     tensors: dict[str, Tensor]
@@ -40,18 +41,20 @@ class Checkpoint:
     part: str = ""
     unused: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    as_found: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
+    refusal: UserError | None = None
 
     @property
     def kind(self) -> Kind:
         return kind_of(self.tensors)
 
 
-def read_checkpoint(path: str | Path, prefer: Literal["last", "best"] = "last") -> Checkpoint:
+def read_checkpoint(path: str | Path, prefer: Literal["last", "best"] = "last", *, of_any: bool = False) -> Checkpoint:
     """`path`: a .pt, .pth, .bin or .safetensors file, a Hugging Face folder, or a run directory.
 
     Of a run directory the preferred checkpoint is read if there. `path@ema` is the average of the weights in a file
     that has one beside them, `path@<key>` what lies under that key. UserError for whatever cannot be read, with the
-    reason and the way out; a ForeignModelError for what is no model of ours.
+    reason and the way out; a ForeignModelError for what is no model of ours, unless `of_any`: then it is the `refusal`.
     """
     found, word = split_word(Path(path).expanduser())
     file = _find(found, prefer)
@@ -63,6 +66,18 @@ def read_checkpoint(path: str | Path, prefer: Literal["last", "best"] = "last") 
         )
     if not content.tensors:
         raise UserError(f"{file} holds no tensors; give a checkpoint in one of these layouts: {_known()}")
+    try:
+        return _understood(file, content, word)
+    except UserError as error:
+        if not of_any:
+            raise
+        return Checkpoint(
+            {}, told(content), "another program's", file, content.checked, as_found=content.tensors, refusal=error
+        )
+
+
+def _understood(file: Path, content: Content, word: str) -> Checkpoint:
+    """The model of ours that a file holds; UserError where it is none."""
     gathered = _as_recorded(content) or gather(content.tensors, "" if content.part.obeyed else word)
     if gathered is None or gathered.layout is not NATIVE:
         check_family(file, gathered.tensors if gathered else content.tensors, content.told, known=gathered is not None)
@@ -112,6 +127,7 @@ def _as_checkpoint(file: Path, content: Content, gathered: Gathered) -> Checkpoi
         part=".".join(several),
         unused=(*pooler, *gathered.unused),
         remarks=tuple(filter(None, remarks)),
+        as_found=content.tensors,
     )
 
 
