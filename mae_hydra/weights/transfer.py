@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from mae_hydra.errors import UserError
+from mae_hydra.errors import UserError, short
 from mae_hydra.relative_positions import num_relative_positions
 from mae_hydra.weights.adapt import ADAPTABLE, adapted
 from mae_hydra.weights.class_order import rows_by_name
@@ -201,7 +201,7 @@ def _refuse(verb: str, names: Collection[str], checkpoint: Checkpoint) -> None:
         noun = "tensor" if len(names) == 1 else "tensors"
         raise UserError(
             f"{checkpoint.path} ({checkpoint.layout}) does not fit the model: it {verb} {len(names)} {noun}: "
-            f"{'  '.join(collapse(sorted(names)))}. "
+            f"{'  '.join(collapse(sorted(map(short, names))))}. "
             "Give a checkpoint of the same model, or a pre-trained MAE of the same backbone"
         )
 
