@@ -10,6 +10,7 @@ from hydra.errors import HydraException
 
 from mae_hydra.configuration.construct import targets
 
+ADDRESS = re.compile(r"(hf-hub:|timm/|https?://)[^,'\"]*\Z", re.IGNORECASE)  # of weights; with commas it is a sweep
 TAKING = (
     "--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package", "-p", "--cfg", "-c",
     "--experimental-rerun",
@@ -99,6 +100,16 @@ def quoted(text: str) -> str:
     """A text that Hydra reads as it stands, also as one of a list."""
     escaped = re.sub(r"(\\+)($|')", r"\1\1\2", text).replace("'", r"\'")
     return f"'{escaped}'"
+
+
+def readable(words: Sequence[str]) -> list[str]:
+    """The words with an address of weights in quotation marks, without which Hydra takes no # and no = in it."""
+    return [_quoted_address(each) for each in words]
+
+
+def _quoted_address(each: str) -> str:
+    key, _, value = each.partition("=")
+    return word(key, value) if key_of(each) == "init_from" and ADDRESS.match(value) else each
 
 
 def searching(addresses: Sequence[str]) -> list[str]:

@@ -110,9 +110,10 @@ def assemble(
     *,
     steps_per_epoch: float | None = None,
     from_the_beginning: bool = False,
+    download: bool = False,
 ) -> Assembled:
     """Build what `config` describes. `steps_per_epoch`: of the schedule, where a run had another one when it began;
-    `from_the_beginning`: not to be restored, whatever has been saved."""
+    `from_the_beginning`: not to be restored, whatever has been saved; `download`: whether init_from may be fetched."""
     # What is cheap comes first: a large model should not be built for a mistake in what comes after it.
     augment: Augment = build(config.augment, "augment")
     if is_main():
@@ -146,7 +147,8 @@ def assemble(
         say(*unseen_note(seen, data))
     checkpoints: Checkpoints = complete("checkpoint", build(config.checkpoint, "checkpoint"), run_dir / "checkpoints")
     started = config.resume != "never" and checkpoints.exist and not from_the_beginning
-    given = read_checkpoint(config.init_from, of_any=True) if config.init_from and not started else None
+    begins = config.init_from and not started
+    given = read_checkpoint(config.init_from, download=download, of_any=True) if begins else None
     if given is not None and is_main():
         _compare_ranges(given, data)
 
@@ -186,7 +188,7 @@ def _train(
     facts["range"] = data.pixel_range and data.pixel_range.pairs()
     other_scores = trained is not None and _compare(config, plain, run_dir, trained, facts)
     before = None if trained is None or trained.data is None else trained.data.get("steps_per_epoch")
-    made = assemble(config, run_dir, data, settings, steps_per_epoch=before)
+    made = assemble(config, run_dir, data, settings, steps_per_epoch=before, download=True)
     facts["steps_per_epoch"] = before or made.stream.steps_per_epoch
     state, schedule, checkpoints = made.state, made.schedule, made.checkpoints
     if made.started:

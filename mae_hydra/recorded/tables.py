@@ -40,7 +40,7 @@ KINDS: Mapping[str, Mapping[str, Kind]] = {
     },
     "git.json": {"commit": TEXT, "branch": TEXT},
     "data.json": DATA,
-    "parent.json": {"path": TEXT, "sha256": TEXT},
+    "parent.json": {"path": TEXT, "sha256": TEXT, "name": TEXT, "revision": TEXT},
     "fingerprint.json": {"fingerprint": TEXT, "data": TEXT},
 }  # fmt: skip
 

@@ -14,6 +14,7 @@ from mae_hydra.weights.containers import Content, is_folder_of_weights, read_con
 from mae_hydra.weights.families import check_family
 from mae_hydra.weights.foreign import plain
 from mae_hydra.weights.layouts import LAYOUTS, NATIVE, Kind, kind_of
+from mae_hydra.weights.named import fetch, is_address
 from mae_hydra.weights.parts import remark, split_word
 from mae_hydra.weights.roots import Gathered, gather
 from mae_hydra.weights.told import told
@@ -29,7 +30,8 @@ class Checkpoint:
     `layout`: how the file was laid out. `meta`: what else it tells, in plain values, see `mae_hydra.weights.told`.
     `checked`: whether every number was compared with a checksum; safetensors and files from before torch 1.6 have none.
     `part`: which of several models in the file was taken, "" where there is one. `unused`: names of tensors
-    beside the model. `remarks`: what a person should know of them. `as_found`: the tensors under the file's own names.
+    beside the model. `remarks`: what a person should know of them. `name`, `revision`: the address that the file was
+    fetched from, where it was, and the commit of the repository. `as_found`: the tensors under the file's own names.
     `refusal`: why they are no model of ours, where whoever reads it may know one that they are.
     """
 
@@ -41,6 +43,8 @@ class Checkpoint:
     part: str = ""
     unused: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    name: str = ""
+    revision: str = ""
     as_found: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
     refusal: UserError | None = None
 
@@ -49,15 +53,27 @@ class Checkpoint:
         return kind_of(self.tensors)
 
 
-def read_checkpoint(path: str | Path, prefer: Literal["last", "best"] = "last", *, of_any: bool = False) -> Checkpoint:
-    """`path`: a .pt, .pth, .bin or .safetensors file, a Hugging Face folder, or a run directory.
+def read_checkpoint(
+    path: str | Path, prefer: Literal["last", "best"] = "last", *, download: bool = False, of_any: bool = False
+) -> Checkpoint:
+    """`path`: a .pt, .pth, .bin or .safetensors file, a Hugging Face folder, or a run directory; or an address of one.
 
-    Of a run directory the preferred checkpoint is read if there. `path@ema` is the average of the weights in a file
-    that has one beside them, `path@<key>` what lies under that key. UserError for whatever cannot be read, with the
-    reason and the way out; a ForeignModelError for what is no model of ours, unless `of_any`: then it is the `refusal`.
+    `download`: whether an address (`mae_hydra.weights.named`) is from a person who asks for it now; otherwise it is
+    read where it is in the cache, and no connection is opened. Of a run directory the preferred checkpoint is read if
+    there. `path@ema` is the average of the weights in a file that has one beside them, `path@<key>` what lies under
+    that key. UserError for whatever cannot be read, with the reason and the way out; a ForeignModelError for what is no
+    model of ours, unless `of_any`: then it is the `refusal`.
     """
+    if is_address(path):
+        fetched = fetch(str(path), download=download)
+        checkpoint = _read(fetched.path, fetched.part, of_any)
+        return replace(checkpoint, name=fetched.name, revision=fetched.revision)
     found, word = split_word(Path(path).expanduser())
-    file = _find(found, prefer)
+    return _read(_find(found, prefer), word, of_any)
+
+
+def _read(file: Path, word: str, of_any: bool) -> Checkpoint:
+    """`word`: which of several models in the file is meant."""
     content = read_content(file, word)
     if not content.tensors and content.ignored:
         raise UserError(

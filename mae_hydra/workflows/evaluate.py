@@ -35,7 +35,7 @@ Samples = list[tuple[int, Sample]]
 
 
 def evaluate(
-    path: Path, overrides: Sequence[str], out: Path | None, prefer: str = "best", more: Sequence[Path] = ()
+    path: str | Path, overrides: Sequence[str], out: Path | None, prefer: str = "best", more: Sequence[Path] = ()
 ) -> dict[str, Any]:
     """Evaluate the checkpoint at `path`; returns what `results.json` of the evaluation's directory holds.
 
@@ -170,6 +170,7 @@ def _protocol(plan: Plan, data: ImageData, work: Mapping[str, Work], seconds: fl
     accelerator = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
     return {
         "checkpoint": str(plan.checkpoint.path),
+        **({"name": plan.checkpoint.name, "revision": plan.checkpoint.revision} if plan.checkpoint.name else {}),
         "sha256": plan.weights,
         "sha256_of": "(cd checkpoint; sha256sum * | sha256sum)" if plan.checkpoint.path.is_dir() else "the file",
         "layout": plan.checkpoint.layout,

@@ -56,12 +56,12 @@ class Plan:
         return build(node, key, origin="person" if by_a_person else "file")
 
 
-def plan_evaluation(path: Path, words: Sequence[str], prefer: str, more: Sequence[Path] = ()) -> Plan:
+def plan_evaluation(path: str | Path, words: Sequence[str], prefer: str, more: Sequence[Path] = ()) -> Plan:
     """UserError where the checkpoint cannot be evaluated, or what is wanted of it makes no sense.
 
     `more`: folders with option files of one's own.
     """
-    checkpoint = read_checkpoint(path, prefer="best" if prefer == "best" else "last")
+    checkpoint = read_checkpoint(path, prefer="best" if prefer == "best" else "last", download=True)
     # What this version does not know of a model (`newer`) may be left out.
     taken = [word for word in words if word.lstrip("+").split("=")[0].split(".")[0] in BY_THE_CHECKPOINT]
     if taken:
