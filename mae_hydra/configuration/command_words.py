@@ -35,6 +35,18 @@ def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
     return options, overrides
 
 
+def with_patterns_quoted(words: Sequence[str]) -> list[str]:
+    """The words, with `data.images=images/{split}` as Hydra reads it: a shell takes the quotes away that were typed."""
+    return [_pattern_quoted(word) for word in words]
+
+
+def _pattern_quoted(word: str) -> str:
+    key, equals, value = word.partition("=")
+    if not (equals and "{split}" in value and re.fullmatch(r"[+~]*[\w.]+", key)) or set(value) & set("'\"[],:"):
+        return word
+    return f"{key}={quoted(value)}"
+
+
 def values(words: Sequence[str], *flags: str) -> list[str]:
     """What a command line gives `--flag value` or `--flag=value`."""
     found: list[str] = []
