@@ -30,11 +30,12 @@ def list_segmentation(root: Path, *, channels: int, range: Told = AUTO, **told: 
 
 def _listed(root: Path, channels: int, range: Told, told: Mapping[str, Any]) -> Listing:
     listing = Listing({})
-    layout = layout_of(root, **{key: told.get(key) for key in PLACES})
+    places: dict[str, Any] = {key: told.get(key) for key in PLACES}
+    layout = layout_of(root, **places)
     names, classes = _classes(root, told, listing)
     coding = None
     if layout.maps:
-        codes = {key: told.get(key) for key in CODES}
+        codes: dict[str, Any] = {key: told.get(key) for key in CODES}
         codes |= {"ignore_values": codes["ignore_values"] or (), "reduce_zero_label": bool(codes["reduce_zero_label"])}
         coding = coding_of(num_classes=listing.num_classes, names=classes, ignore_index=told["ignore_index"], **codes)
         listing.reading = coding.reading
@@ -90,6 +91,6 @@ def _defects(part: Part, side: str, root: Path, *, listed: bool) -> list[Finding
         sentence = f"there is no photo of {side} with a class map in {root}; {way}"
         findings.append(Finding("error", "no images", sentence))
     for note in passed_over_note(f"the folders of {side}", part.passed_over):
-        level, _, sentence = note.partition(": ")
-        findings.append(Finding("warning" if level == "warning" else "note", "ignored files", sentence))
+        kind, _, sentence = note.partition(": ")
+        findings.append(Finding("warning" if kind == "warning" else "note", "ignored files", sentence))
     return findings
