@@ -29,7 +29,7 @@ MOST_STORED = 2**16 - 1
 SHOWN = 12  # unknown colours that are named
 
 Told = Mapping[int | str, int | str]
-"""Stored value or range of values ("128-255") -> class number, class name or "ignore"."""
+"""Stored value or range of values ("128-255") -> class number, class name or "ignore"; "12-24" -> "11-23" in order."""
 Span = tuple[int, int]
 Box = tuple[Span, Span, Span]  # red, green, blue
 
@@ -39,26 +39,29 @@ class Coding:
     """What stands in the maps of a set, and how it is read.
 
     `reading`: what is left to say of the decoded numbers. `colours`: each colour with its class. `wide`: stored values
-    with their class, where some are above 255. `lossy`: every value has a meaning, so that JPEGs do no harm.
+    with their class, where some are above 255. `brightness`: every value has
+    a meaning, so that what a viewer shows is read and JPEGs do no harm.
     """
 
     reading: Reading
     colours: tuple[tuple[Box, int], ...] = ()
     wide: tuple[tuple[Span, int], ...] = ()
-    lossy: bool = False
+    brightness: bool = False
 
     def decode(self, encoded: bytes, name: str) -> Tensor:
         """Numbers uint8 (H, W) of which `reading` says the class; UserError naming `name`."""
         if self.colours:
             return torch.from_numpy(_classes_of(decode_colours(encoded, name), self.colours, name))
         if self.wide:
-            return torch.from_numpy(self._narrowed(decode_numbers(encoded, name, most=MOST_STORED, lossy=False), name))
-        return decode_labels(encoded, name, lossy=self.lossy)
+            return torch.from_numpy(
+                self._narrowed(decode_numbers(encoded, name, most=MOST_STORED, brightness=False), name)
+            )
+        return decode_labels(encoded, name, brightness=self.brightness)
 
     @property
     def facts(self) -> tuple[object, ...]:
         """What else than `reading` decides the classes; nothing where maps are plain numbers."""
-        return tuple(each for each in (self.colours, self.wide, self.lossy) if each)
+        return tuple(each for each in (self.colours, self.wide, self.brightness) if each)
 
     def _narrowed(self, stored: Tensor, name: str) -> np.ndarray:
         known, classes = _wide_table(self.wide)
@@ -99,10 +102,9 @@ def coding_of(
         return Coding(Reading(num_classes, ignore_index, None), colours=table)
     if values is None:
         return Coding(Reading(num_classes, ignore_index, reduce_zero_label, None, extra))
-    spans = [
-        (span_of(key, "data.values"), _number(meaning, num_classes, names, -1, f"data.values: {key}"))
-        for key, meaning in values.items()
-    ]
+    spans = [each for key, meaning in values.items() for each in _meanings(key, meaning, num_classes, names)]
+    if not any(number >= 0 for _, number in spans):
+        raise ValueError("data.values names no class")
     taken: dict[int, int] = {}
     for (low, high), number in spans:
         for value in range(low, high + 1):
@@ -114,7 +116,25 @@ def coding_of(
         return Coding(Reading(num_classes, ignore_index, None), wide=wide)
     meanings = {value: IGNORE if number < 0 else number for value, number in sorted(taken.items())}
     reading = Reading(num_classes, ignore_index, reduce_zero_label, meanings, extra)
-    return Coding(reading, lossy=len(taken) == 256)
+    return Coding(reading, brightness=len(taken) == 256)
+
+
+def _meanings(
+    key: int | str, meaning: int | str, num_classes: int, names: Sequence[str] | None
+) -> list[tuple[Span, int]]:
+    """What an entry of `data.values` says, as spans with their class each, -1 for what is ignored."""
+    where = f"data.values: {key}"
+    low, high = span_of(key, "data.values")
+    in_order = re.fullmatch(r"(\d+)-(\d+)", str(meaning)) if meaning not in (names or ()) else None
+    if in_order is None:
+        return [((low, high), _number(meaning, num_classes, names, -1, where))]
+    first, last = int(in_order[1]), int(in_order[2])
+    if last - first != high - low:
+        raise ValueError(f"{where} is said to be {meaning}, which are not as many classes as values")
+    return [
+        ((low + step, low + step), _number(first + step, num_classes, names, -1, where))
+        for step in range(high - low + 1)
+    ]
 
 
 def span_of(key: int | str, where: str) -> Span:

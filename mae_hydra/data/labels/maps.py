@@ -38,21 +38,21 @@ def read_labels(path: Path) -> Tensor:
     return decode_labels(read_bytes(path), str(path))
 
 
-def decode_labels(encoded: bytes, name: str, *, lossy: bool = False) -> Tensor:
+def decode_labels(encoded: bytes, name: str, *, brightness: bool = False) -> Tensor:
     """`decode_numbers` of up to 255, uint8 (H, W)."""
-    return decode_numbers(encoded, name, most=255, lossy=lossy)
+    return decode_numbers(encoded, name, most=255, brightness=brightness)
 
 
-def decode_numbers(encoded: bytes, name: str, *, most: int, lossy: bool) -> Tensor:
+def decode_numbers(encoded: bytes, name: str, *, most: int, brightness: bool) -> Tensor:
     """Stored values, uint8 (H, W), or uint16 where `most` is above 255.
 
     Grey levels, palette indices (of a GIF its grey levels), bits, or equal channels.
     Of 1, 2 and 4 bits the samples themselves (0 and 1; 0 to 3), of more than 8 bits whole numbers up to `most`. Turned
-    where the file has an EXIF orientation of its own, as the picture is. `lossy`: of a JPEG its brightness, for sets
-    that give every value a meaning. UserError naming `name`, without a cause where the file is whole but holds no class
-    numbers.
+    where the file has an EXIF orientation of its own, as the picture is. `brightness`: what a viewer shows in place of
+    what is stored, 0 to 255 also of bits, palettes and JPEGs; for sets that give every value a meaning. UserError
+    naming `name`, without a cause where the file is whole but holds no class numbers.
     """
-    return torch.from_numpy(_read(encoded, name, lambda picture: _stored(picture, encoded, most, lossy)))
+    return torch.from_numpy(_read(encoded, name, lambda picture: _stored(picture, encoded, most, brightness)))
 
 
 def decode_colours(encoded: bytes, name: str) -> np.ndarray:
@@ -103,8 +103,8 @@ def _refuse_pages(picture: Image.Image) -> None:
         raise _Unclear(f"holds {getattr(picture, 'n_frames', 1)} pages; keep the one with the class numbers")
 
 
-def _stored(picture: Image.Image, encoded: bytes, most: int, lossy: bool) -> np.ndarray:
-    if picture.format in _LOSSY and not lossy:
+def _stored(picture: Image.Image, encoded: bytes, most: int, brightness: bool) -> np.ndarray:
+    if picture.format in _LOSSY and not brightness:
         raise _Unclear(f"holds {picture.format} pixels; {picture.format} changes values, so write PNGs from the source")
     _refuse_pages(picture)
     tags: Any = getattr(picture, "tag_v2", {})
@@ -118,8 +118,10 @@ def _stored(picture: Image.Image, encoded: bytes, most: int, lossy: bool) -> np.
         ImageOps.exif_transpose(picture, in_place=True)
     if picture.format == "GIF" and picture.mode == "P":  # its writers number colours anew; a grey one is its own number
         picture = picture.convert("RGB")
-    if picture.format in _LOSSY and not deep:
-        return np.array(picture.convert("L"))
+    if brightness and not deep:
+        if picture.mode in ("1", "L") or picture.format in _LOSSY:
+            return np.array(picture.convert("L"))
+        picture = picture.convert("RGB") if picture.mode == "P" else picture
     values = np.array(picture)
     if deep:
         values = _at_full_depth(values, encoded)

@@ -89,12 +89,14 @@ def parts_of(layout: Layout, sides: Sequence[Side] = ("train", "validation")) ->
     if "validation" not in sides or "train" not in sides:
         return {side: part for side, part in found.items() if part is not None}
     train, validation = found.get("train"), found.get("validation")
-    if train is None:
+    if train is None and validation is None:
         raise UserError(
             "nothing says which photos are for training: give data.splits.train, or data.lists.train, or leave "
-            "data.lists.validation out"
+            "{split} out of data.images"
         )
-    if validation is None:
+    if train is None:  # a set to evaluate on
+        found["train"] = Part()
+    elif validation is None:
         held = split_by_name(train.keys, layout.validation_fraction) if train.keys else ([], [])
         kept = train.some(held[0])
         found["train"], found["validation"] = kept.with_defects_of(train), train.some(held[1])
@@ -116,7 +118,7 @@ def _part(layout: Layout, side: Side) -> Part | None:
         return _listed(layout, side, entries)
     if layout.has_splits and layout.splits.get(side):
         return _matched(layout, side)
-    if side != "train":
+    if side != "train" or layout.has_splits:
         return None
     whole = _matched(layout, side)
     taken = {key for other in SIDES[1:] if layout.lists.get(other) for key in _listed_keys(layout, other)}

@@ -80,7 +80,8 @@ def segmentation(
     parts = parts_of(layout)
     for side, part in parts.items():
         refuse_defects(part, side, layout)
-    settled = settle_files(range, channels, path, parts["train"].images)
+    measured = parts["train"] if parts["train"].images else parts["validation"]
+    settled = settle_files(range, channels, path, measured.images)
     if layout.maps:
         num_classes = num_classes or _number_of_classes(parts["train"], layout, told.names, colours, values)
         names, drawn = names_and_palette(told, num_classes)
@@ -172,6 +173,8 @@ def layout_of(
 
 def refuse_defects(part: Part, side: str, layout: Layout) -> None:
     """UserError where a part cannot be trained on or evaluated with."""
+    if side == "train" and not layout.lists.get(side) and not layout.splits.get(side) and layout.has_splits:
+        return  # a set to evaluate on
     if part.twice:
         one, other = part.twice[0]
         raise UserError(f"{one} and {other} in {layout.root} are told apart by their ending alone; keep one of them")
