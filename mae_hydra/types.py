@@ -100,6 +100,26 @@ class Encoder(Protocol):
 
 
 @runtime_checkable
+class MaskedEncoder(Encoder, Protocol):
+    """An encoder that a masked autoencoder can hide patches from.
+
+    `image_size` (H, W) and `patch_size` in pixels, `grid` (h, w) and `num_patches` follow from each other; `embed_dim`:
+    width of the tokens; `in_chans`: channels of the images.
+    """
+
+    image_size: tuple[int, int]
+    patch_size: int
+    grid: tuple[int, int]
+    num_patches: int
+    embed_dim: int
+    in_chans: int
+
+    def tokens(self, images: Tensor, keep: Tensor | None = None) -> Tensor:
+        """(B, 1 + K, D): a cls token, then the patches `keep`, int64 (B, K), in that order; without `keep` all."""
+        ...
+
+
+@runtime_checkable
 class Head(Protocol):
     """Feature maps -> logits (B, C, h, w) at whatever size; the model enlarges them.
 

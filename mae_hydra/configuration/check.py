@@ -6,6 +6,7 @@ found here, with the key named. Building nothing, it also runs in the tests over
 
 import difflib
 import inspect
+import re
 import types
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -34,8 +35,8 @@ ROOT_KEYS: dict[str, Any] = {
     "notes": str | None,
 }
 GROUPS = (
-    "model", "backbone", "head", "loss", "data", "augment", "schedule", "inference", "evaluation", "optimizer",
-    "engine", "checkpoint", "logger", "paths",
+    "model", "encoder", "backbone", "head", "loss", "data", "augment", "schedule", "inference", "evaluation",
+    "optimizer", "engine", "checkpoint", "logger", "paths",
 )  # fmt: skip
 SCALARS = (bool, int, float, str, type(None))
 
@@ -52,7 +53,21 @@ def check(config: DictConfig, origin: Origin = "person") -> None:
         for complaint in (*_root_complaints(config), *complaints(config, "", origin)):
             raise UserError(complaint)
     except OmegaConfBaseException as error:
-        raise UserError(f"the configuration does not resolve: {str(error).splitlines()[0]}") from error
+        raise UserError(_unresolved(str(error).splitlines()[0])) from error
+
+
+def _unresolved(message: str) -> str:
+    missing = re.search(r"Missing mandatory value: (\S+)", message)
+    if missing:
+        return f"{missing[1]} must be given a value, e.g. {missing[1]}=…"
+    absent = re.search(r"Interpolation key '([^']+)' not found", message)
+    if absent:
+        group = absent[1].partition(".")[0]
+        return (
+            f"another option refers to {absent[1]}, which this {group} does not have: choose another {group}= or model="
+        )
+    said = message.partition("raised while resolving interpolation: ")[2]
+    return said or f"the configuration does not resolve: {message}"
 
 
 def _root_complaints(config: DictConfig) -> Iterator[str]:

@@ -45,6 +45,7 @@ TABLE: dict[str, Meaning] = {
     "seed": _WEIGHTS,
     "init_from": _WEIGHTS,
     "init_adapt": _WEIGHTS,
+    "encoder": Meaning(Decides.PLACE),  # what it says stands in the backbone, where that has it
     "group": _PLACE,
     "resume": _PLACE,
     "resume_data": _PLACE,

@@ -1,17 +1,20 @@
 """Interpolations of the configuration tree: sizes, and the names of run and sweep directories."""
 
+import functools
 import hashlib
 import os
 import re
 import secrets
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from omegaconf import OmegaConf
 
 from mae_hydra.configuration.key_meaning import meaning_of
 
 LONGEST_NAME = 100
+FUSED_WIDTH = 512
 
 
 def slug(overrides: Iterable[str], swept: Collection[str] | None = None) -> str:
@@ -42,9 +45,40 @@ def run_dir(resume: str | None, fresh: str) -> str:
     return str(resume).rstrip(os.sep)
 
 
+def width(widths: int | Sequence[int], index: int) -> int:
+    """Of a backbone's `embed_dim`, one number or one for each map, that of the map at `index`."""
+    return widths if isinstance(widths, int) else widths[index]
+
+
+def fused_width(widths: int | Sequence[int]) -> int:
+    """The channels of UPerNet's decode head: the backbone's, or 512 where its maps have several widths."""
+    return widths if isinstance(widths, int) else (widths[0] if len(set(widths)) == 1 else FUSED_WIDTH)
+
+
+def timm_widths(name: str, indices: Sequence[int] | None) -> Any:
+    """The widths of the maps of one of timm's models, one number where all are equal."""
+    found = _asked(name, None if indices is None else tuple(indices))
+    return found if isinstance(found, int) else OmegaConf.create(found)
+
+
+@functools.cache
+def _asked(name: str, indices: tuple[int, ...] | None) -> list[int] | int:
+    from mae_hydra.models.encoders.timm_encoder import widths_of  # timm is asked only where it is chosen
+
+    return widths_of(name, indices)
+
+
 def register() -> None:
     """Make the resolvers known to OmegaConf; safe to call more than once."""
-    resolvers = {"mul": lambda a, b: a * b, "equal": lambda a, b: a == b, "slug": slug, "run_dir": run_dir}
+    resolvers: dict[str, Any] = {
+        "mul": lambda a, b: a * b,
+        "equal": lambda a, b: a == b,
+        "slug": slug,
+        "run_dir": run_dir,
+        "width": width,
+        "fused_width": fused_width,
+        "timm_widths": timm_widths,
+    }
     for name, function in resolvers.items():
         OmegaConf.register_new_resolver(name, function, replace=True)
     # Cached: one id for all jobs of a sweep, and for every interpolation of one run.

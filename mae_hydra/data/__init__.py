@@ -1,5 +1,6 @@
 """Data sets, decoding, augmentation and the streams that feed training and evaluation."""
 
+from mae_hydra.data.audit.class_weights import median_frequency_weights
 from mae_hydra.data.audit.label_scan import check_labels
 from mae_hydra.data.augment.transforms import Augment, ClassifyAugment, EvalCrop, PretrainAugment, SegmentAugment
 from mae_hydra.data.dataset import Comparable, ImageData, ImageSet, Listed, Sample, SampleTransform, Target
@@ -38,6 +39,7 @@ __all__ = [
     "folder",
     "imagenet",
     "imagenet_variant",
+    "median_frequency_weights",
     "read_image",
     "read_labels",
     "scenes",

@@ -79,7 +79,14 @@ def match_classes(model: Any, checkpoint: Checkpoint, data: ImageData) -> None:
     if order is None:
         return
     weights = model.state_dict()
+    if not set(CLASSIFIERS) & weights.keys():
+        raise UserError(
+            "model and data name the same classes in another order, and which layer of this model gives the classes is "
+            f"not known (known are {', '.join(CLASSIFIERS[::2])}): give the data the model's order (classes.json)"
+        )
     for name in CLASSIFIERS:
         if name in weights and name in checkpoint.tensors:
-            weights[name].copy_(checkpoint.tensors[name][order])
+            rows = checkpoint.tensors[name]
+            # One row is the logit of the second of two classes, which have changed places.
+            weights[name].copy_(-rows if len(rows) == 1 else rows[order])
     warn([f"model and data name {MAPPED}"], "note")

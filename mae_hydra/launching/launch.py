@@ -22,7 +22,6 @@ from mae_hydra.errors import UserError, unwritable
 from mae_hydra.experiment import resuming, sweeps
 from mae_hydra.launching import gpus_launcher
 from mae_hydra.launching.importing import importing
-from mae_hydra.launching.quick_help import share_copies
 from mae_hydra.names import harmless
 from mae_hydra.terminal import lasting_streams
 
@@ -51,8 +50,6 @@ def _launch(arguments: Sequence[str] | None) -> int:
     sweeps.start()
     raised.clear()
     gpus_launcher.register()
-    if {"--help", "-h", "--hydra-help"} & set(sys.argv):
-        share_copies()
     entry = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(_job)
     overrides: list[str] = []
     try:

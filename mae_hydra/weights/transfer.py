@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from mae_hydra.errors import UserError
+from mae_hydra.errors import UserError, short
 from mae_hydra.relative_positions import num_relative_positions
 from mae_hydra.weights.adapt import ADAPTABLE, adapted
 from mae_hydra.weights.class_order import rows_by_name
@@ -29,6 +29,7 @@ class Rule(NamedTuple):
 
 NORM = "encoder.norm.weight"
 SAME = Rule((), ())
+NOT_OF_THE_ENCODER = r"(?!encoder\.).+"
 TO_SEGMENTATION = Rule(
     new=(
         r"encoder\.blocks\.\d+\.(gamma_[12]|attn\.relative_position_bias_table)",
@@ -50,6 +51,18 @@ RULES: dict[tuple[Kind, Kind], Rule] = {
     ("probe", "segmentation"): Rule(TO_SEGMENTATION.new, (*TO_SEGMENTATION.unused, r"head\.(batch_norm|linear)\..+")),
     ("mae", "encoder"): Rule((), (r"decoder\..+",)),
 }
+
+
+def _rule_of(theirs: Checkpoint, wanted: Collection[str]) -> Rule:
+    """The rule of a pair of kinds; a model with parts of its own takes an encoder of the same names."""
+    kinds = (theirs.kind, kind_of(wanted))
+    if "other" not in kinds or _parts(theirs.tensors) == _parts(wanted):
+        return RULES.get(kinds, SAME)
+    return Rule((NOT_OF_THE_ENCODER,), (NOT_OF_THE_ENCODER,))
+
+
+def _parts(names: Collection[str]) -> set[str]:
+    return {name.partition(".")[0] for name in names}
 
 
 def transfer(
@@ -76,6 +89,7 @@ def fitted_state(
 
     Nothing is changed, and `model` may be on the meta device.
     """
+    checkpoint = _of_the_encoder(model, checkpoint)
     strangers = set(adapt) - set(ADAPTABLE)
     if strangers:
         raise UserError(f"what may be adapted is {', '.join(ADAPTABLE)}; got {', '.join(sorted(strangers))}")
@@ -107,11 +121,28 @@ def fitted_state(
     return wanted | fitted, TransferReport(source, tuple(report), tuple(_remarks(model, wanted, checkpoint)))
 
 
+def _of_the_encoder(model: nn.Module, checkpoint: Checkpoint) -> Checkpoint:
+    """The tensors as the encoder names them, where it reads files of its own kind (`from_timm`) and this may be one.
+
+    UserError where it is none, and no model of ours either.
+    """
+    reads = getattr(getattr(model, "encoder", None), "from_timm", None)
+    if reads is not None and "config" not in checkpoint.meta:
+        found = reads(checkpoint.as_found)
+        if found:
+            tensors = {f"encoder.{name}": tensor for name, tensor in found.items()}
+            unused = tuple(name for name in checkpoint.as_found if f"model.{name}" not in found)
+            return replace(checkpoint, tensors=tensors, layout="timm", unused=unused, remarks=(), refusal=None)
+    if checkpoint.refusal is not None:
+        raise checkpoint.refusal
+    return checkpoint
+
+
 def _remarks(model: nn.Module, wanted: Collection[str], checkpoint: Checkpoint) -> Iterator[str]:
     yield from checkpoint.remarks
     if NORM in wanted and NORM not in checkpoint.tensors:
         yield "this encoder was trained without a final norm: encoder.norm starts as one that scales and shifts nothing"
-    told, own = norm_eps(checkpoint.meta), getattr(model.get_submodule("encoder"), "norm_eps", None)
+    told, own = norm_eps(checkpoint.meta), getattr(getattr(model, "encoder", None), "norm_eps", None)
     if told is not None and own is not None and told != own:
         yield (
             f"LayerNorms of the file add {told:g} to the variance, the model's {own:g}: the same image gives slightly "
@@ -149,7 +180,7 @@ def _exactly(model: nn.Module, checkpoint: Checkpoint) -> dict[str, Tensor]:
 def _check_rule(
     wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], checkpoint: Checkpoint, dropped: Collection[str]
 ) -> None:
-    rule = RULES.get((checkpoint.kind, kind_of(wanted)), SAME)
+    rule = _rule_of(checkpoint, wanted)
     new = (*rule.new, r"encoder\.norm\.(weight|bias)") if rule is not SAME and _reads_maps(found) else rule.new
     missing = [n for n in wanted if n not in found and n not in dropped and not _allowed(n, new)]
     left_over = [name for name in found if name not in wanted and not _allowed(name, rule.unused)]
@@ -171,7 +202,7 @@ def _refuse(verb: str, names: Collection[str], checkpoint: Checkpoint) -> None:
         noun = "tensor" if len(names) == 1 else "tensors"
         raise UserError(
             f"{checkpoint.path} ({checkpoint.layout}) does not fit the model: it {verb} {len(names)} {noun}: "
-            f"{'  '.join(collapse(sorted(names)))}. "
+            f"{'  '.join(collapse(sorted(map(short, names))))}. "
             "Give a checkpoint of the same model, or a pre-trained MAE of the same backbone"
         )
 
@@ -180,7 +211,7 @@ def _check_encoder(model: nn.Module, wanted: Mapping[str, Tensor], checkpoint: C
     """One sentence about the backbones instead of two hundred about their tensors."""
     in_file, in_model = _encoder_size(checkpoint.tensors), _encoder_size(wanted)
     heads = encoder_settings(checkpoint.meta).get("num_heads")  # heads leave no trace in the shapes
-    own_heads = getattr(model.get_submodule("encoder"), "num_heads", None)
+    own_heads = getattr(getattr(model, "encoder", None), "num_heads", None)
     if heads is not None and own_heads is not None:
         in_file, in_model = in_file | {"heads": heads}, in_model | {"heads": own_heads}
     differing = [name for name in in_model.keys() & in_file.keys() if in_file[name] != in_model[name]]
@@ -236,6 +267,8 @@ def _fit_grid(
     if not positions and not table:
         return tensor, ""
     target, (known, source) = _grid_around(model, name), grids
+    if target is None:  # of an encoder that resizes its own
+        return tensor, ""
     if known is None and tensor.shape == own.shape:
         # As many rows as the model wants are the model's: a guess would tear a rectangle apart.
         square = target[0] == target[1]
@@ -257,15 +290,15 @@ def _fit_grid(
     return resize_relative_table(tensor, source, target), f"{_by(source)} → {_by(target)} patches, BEiT's spacing"
 
 
-def _grid_around(model: nn.Module, name: str) -> Grid:
-    """The grid of the closest module around a parameter that has one."""
+def _grid_around(model: nn.Module, name: str) -> Grid | None:
+    """The grid of the closest module around a parameter that has one; None where none has."""
     path = name.split(".")[:-1]
     while path:
         grid = getattr(model.get_submodule(".".join(path)), "grid", None)
         if grid is not None:
             return grid
         path.pop()
-    raise AssertionError(f"no module around {name} has a grid")
+    return None
 
 
 def _check_shape(name: str, tensor: Tensor, own: Tensor, checkpoint: Checkpoint) -> None:

@@ -1,5 +1,6 @@
 """What is typed behind a verb reaches what does the work, each option in its own place and none left out."""
 
+import importlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +26,8 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Calls]:
             calls.append((told, named))
             return answer
 
-        monkeypatch.setattr(where, noting)
+        module, _, name = where.rpartition(".")  # the factories of data have the names of their rooms
+        monkeypatch.setattr(importlib.import_module(module), name, noting)
         return calls
 
     return put

@@ -218,7 +218,7 @@ def test_a_masked_autoencoder_paints_panels(train, photos):
         (["run", "photos", "--out", "o", "--batch", "0"], "--batch must be at least 1"),
         (
             ["run", "photos", "--out", "o", "--seeds", "1"],
-            "--seeds is of a masked autoencoder, and run holds a UPerNet",
+            "--seeds is of a masked autoencoder, and run holds a segmentation model",
         ),
     ],
 )

@@ -44,7 +44,7 @@ def test_a_complete_composition_is_shown(tmp_path):
     done = subprocess.run([*command, "--resolve"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     shown = done.stdout
-    for expected in ("_target_: mae_hydra.models.UPerNet", "embed_dim: 768", "relative_position_bias: true"):
+    for expected in ("_target_: mae_hydra.models.Segmenter", "embed_dim: 768", "relative_position_bias: true"):
         assert expected in shown
     assert "${" not in shown
     assert not list(tmp_path.iterdir())  # looking leaves no trace

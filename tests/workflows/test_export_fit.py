@@ -16,7 +16,7 @@ LABELS = Options(form="torch", output="labels", input="uint8", batch=None)
 
 def model(num_classes: int, kind: str = "pixels") -> Any:
     weights = {"w": torch.zeros(10, dtype=torch.float32)}
-    return SimpleNamespace(num_classes=num_classes, classifies=kind, mean=0, state_dict=lambda: weights)
+    return SimpleNamespace(num_classes=num_classes, answers=kind, mean=0, state_dict=lambda: weights)
 
 
 def test_class_maps_hold_as_many_classes_as_a_byte() -> None:

@@ -1,6 +1,7 @@
 """Image classification on a pre-trained encoder: fine-tuning, partial fine-tuning and the linear probe of MAE."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,10 +12,10 @@ from mae_hydra.batch_norm import check_enough
 from mae_hydra.models.classification.classifier_head import ClassifierHead
 from mae_hydra.models.classification.erasing import RandomErasing
 from mae_hydra.models.classification.mixing import Mix, Mixing, mixed, soft_targets
+from mae_hydra.models.encoders.contract import check_encoder
 from mae_hydra.models.encoders.freezing import freeze, keep_frozen
-from mae_hydra.models.encoders.vision_transformer import VisionTransformer
 from mae_hydra.models.pixels import channel_statistics, normalise
-from mae_hydra.types import Batch, Loss
+from mae_hydra.types import Batch, Encoder, Loss
 
 POOLS = ("mean", "cls")
 
@@ -23,8 +24,9 @@ class Classifier(nn.Module):
     """Class logits for every image.
 
     `pool`: "mean" of the patch tokens, then a new LayerNorm in the head (the encoder has no final norm), or the "cls"
-    token after the encoder's own norm. `trainable_blocks`: see `freeze`; with 0 only the head's BatchNorm and Linear
-    learn. `mixing`, `erasing` and `label_smoothing` are of training alone.
+    token after the encoder's own norm; an encoder without tokens gives the mean of its last map. `trainable_blocks`:
+    see `freeze`; with 0 only the head's BatchNorm and Linear learn. `mixing`, `erasing` and `label_smoothing` are of
+    training alone.
     """
 
     answers = "images"
@@ -34,7 +36,7 @@ class Classifier(nn.Module):
     def __init__(
         self,
         *,
-        encoder: VisionTransformer,
+        encoder: Encoder,
         head: ClassifierHead,
         pool: str,
         trainable_blocks: int | float | None,
@@ -54,7 +56,8 @@ class Classifier(nn.Module):
         self._frozen = freeze(encoder, trainable_blocks)
         if trainable_blocks == 0 and head.norm is not None:  # as official: of the head, too, only what follows learns
             self._frozen.append(head.norm.requires_grad_(False))
-        for name, values in zip(("mean", "std"), channel_statistics(mean, std, encoder.in_chans), strict=True):
+        channels = getattr(encoder, "in_chans", len(mean))
+        for name, values in zip(("mean", "std"), channel_statistics(mean, std, channels), strict=True):
             self.register_buffer(name, values, persistent=False)
 
     def prepare(self, images: UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
@@ -111,15 +114,25 @@ class Classifier(nn.Module):
         return batch.labels.long()
 
     def _pooled(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d"]:
-        tokens = self.encoder.tokens(images)
+        offered: Any = self.encoder
+        if not hasattr(offered, "tokens"):
+            final_map = getattr(offered, "final_map", None)
+            last: Tensor = self.encoder.feature_maps(images)[-1] if final_map is None else final_map(images)
+            return last.mean((2, 3))
+        tokens: Tensor = offered.tokens(images)
         return tokens[:, 0] if self.pool == "cls" else tokens[:, 1:].mean(1)
 
 
-def _check_fit(encoder: VisionTransformer, head: ClassifierHead, pool: str) -> None:
+def _check_fit(encoder: Any, head: ClassifierHead, pool: str) -> None:
+    check_encoder(encoder)
     if pool not in POOLS:
         raise ValueError(f"pool must be 'mean' or 'cls', got {pool!r}")
-    if head.in_dim != encoder.embed_dim:
-        raise ValueError(f"the head's in_dim must be {encoder.embed_dim} to fit the encoder, got {head.in_dim}")
+    if head.in_dim != encoder.widths[-1]:
+        raise ValueError(f"the head's in_dim must be {encoder.widths[-1]} to fit the encoder, got {head.in_dim}")
+    if not hasattr(encoder, "tokens") and pool == "cls":
+        raise ValueError(f"{type(encoder).__name__} gives no cls token; use model.pool=mean")
+    if not hasattr(encoder, "norm"):
+        return
     if (encoder.norm is None) != (pool == "mean") or (head.norm is None) != (pool == "cls"):
         wanted = "final_norm=false and head.norm=true" if pool == "mean" else "final_norm=true and head.norm=false"
         raise ValueError(

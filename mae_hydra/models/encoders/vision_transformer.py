@@ -36,6 +36,9 @@ class VisionTransformer(nn.Module):
     `norm_eps`: of every LayerNorm; files of Hugging Face may tell another.
     """
 
+    image_size: tuple[int, int]
+    grid: tuple[int, int]
+    num_patches: int
     widths: tuple[int, ...]
     strides: tuple[int, ...]
     num_depths: int

@@ -1,19 +1,22 @@
 """Masked autoencoder (arXiv 2111.06377): encode what is visible, predict the pixels of what is hidden."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor, nn
 
-from mae_hydra.models.encoders.vision_transformer import VisionTransformer, grid_of
+from mae_hydra.models.encoders.contract import check_encoder
+from mae_hydra.models.encoders.vision_transformer import grid_of
 from mae_hydra.models.mae import masking as strategies
 from mae_hydra.models.mae.decoder import MAEDecoder
 from mae_hydra.models.patches import normalise_patches, patchify, take_patches
 from mae_hydra.models.pixels import channel_statistics, normalise
 from mae_hydra.models.positions import sincos_positions
-from mae_hydra.types import Batch, Loss
+from mae_hydra.types import Batch, Loss, MaskedEncoder
+
+UNSAID = object()  # of an encoder that says nothing of a norm
 
 
 class MAEOutput(NamedTuple):
@@ -41,7 +44,7 @@ class MAE(nn.Module):
     def __init__(
         self,
         *,
-        encoder: VisionTransformer,
+        encoder: MaskedEncoder,
         decoder: MAEDecoder,
         mask_ratio: float,
         masking: str,
@@ -56,6 +59,7 @@ class MAE(nn.Module):
             raise ValueError(f"mask_ratio must lie in (0, 1), got {mask_ratio}")
         if masking not in strategies.STRATEGIES:
             raise ValueError(f"masking must be one of {sorted(strategies.STRATEGIES)}, got {masking!r}")
+        check_encoder(encoder, masked=True)
         if not strategies.num_keep(encoder.num_patches, mask_ratio):
             raise ValueError(f"mask_ratio {mask_ratio} leaves none of {encoder.num_patches} patches to see")
         if not 0 < predicted_share <= 1:
@@ -128,13 +132,17 @@ class MAE(nn.Module):
     ) -> Float[Tensor, "*e b kept_and_cls d"]:
         """What the decoder reads, of one block or of several."""
         count, embedded = self.decoder.num_encoder_blocks, self.decoder.reads_embedding
-        if count == 1 and not embedded:
-            return self.encoder.tokens(images, keep, pos_embed)
-        return self.encoder.block_tokens(images, keep, pos_embed, count=count, embedded=embedded)
+        offered: Any = self.encoder
+        if count > 1 or embedded:
+            return offered.block_tokens(images, keep, pos_embed, count=count, embedded=embedded)
+        if pos_embed is None:  # which only an encoder of several sizes takes
+            return self.encoder.tokens(images, keep)
+        return offered.tokens(images, keep, pos_embed)
 
     def _accept(self, size: int | Sequence[int]) -> None:
         pixels, grid = grid_of(size, self.encoder.patch_size)
-        if self.encoder.pos_embed.requires_grad:
+        table = getattr(self.encoder, "pos_embed", None)
+        if table is None or table.requires_grad:
             raise ValueError("images of several sizes need fixed positions (backbone.positions=fixed)")
         if any(mine > whole for mine, whole in zip(pixels, self.encoder.image_size, strict=True)):
             whole = "x".join(map(str, self.encoder.image_size))
@@ -143,7 +151,8 @@ class MAE(nn.Module):
             raise ValueError(f"mask_ratio {self.mask_ratio} leaves none of {grid[0] * grid[1]} patches to see")
         name = _name(pixels)
         self._grids[name] = grid
-        for kind, part in (("encoder", self.encoder), ("decoder", self.decoder)):
+        parts: list[tuple[str, Any]] = [("encoder", self.encoder), ("decoder", self.decoder)]
+        for kind, part in parts:
             table = sincos_positions(part.pos_embed.shape[2], grid, span=part.grid).to(part.pos_embed.dtype)
             # Derived, so that it is in no state dict.
             self.register_buffer(f"{kind}_positions_{name}", table, persistent=False)
@@ -172,13 +181,14 @@ def _name(size: Sequence[int]) -> str:
     return "x".join(map(str, size))
 
 
-def _check_fit(encoder: VisionTransformer, decoder: MAEDecoder) -> None:
-    if not decoder.reads_normed and encoder.norm is not None:
+def _check_fit(encoder: Any, decoder: MAEDecoder) -> None:
+    norm = getattr(encoder, "norm", UNSAID)
+    if not decoder.reads_normed and norm not in (None, UNSAID):
         name = type(decoder).__name__
         raise ValueError(f"{name} reads the encoder before any norm, which would not be trained: final_norm=false")
-    if decoder.reads_normed and encoder.norm is None:
+    if decoder.reads_normed and norm is None:
         raise ValueError("MAE needs a plain backbone, one without _relative in its name (final_norm=true)")
-    if encoder.relative_position_index is not None:
+    if getattr(encoder, "relative_position_index", None) is not None:
         raise ValueError("MAE needs a plain backbone (relative_position_bias=false): the bias is for whole images only")
     pairs = {
         "encoder_dim": (decoder.encoder_dim, encoder.embed_dim),
@@ -189,8 +199,9 @@ def _check_fit(encoder: VisionTransformer, decoder: MAEDecoder) -> None:
     for name, (got, expected) in pairs.items():
         if got != expected:
             raise ValueError(f"the decoder's {name} must be {expected} to fit the encoder, got {got}")
-    if decoder.num_encoder_blocks > len(encoder.blocks):
-        most = len(encoder.blocks)
+    if decoder.num_encoder_blocks > 1 and not hasattr(encoder, "block_tokens"):
+        raise ValueError(f"{type(decoder).__name__} reads several blocks, which {type(encoder).__name__} does not give")
+    if decoder.num_encoder_blocks > (most := encoder.num_depths - 2):
         raise ValueError(f"num_encoder_blocks must be at most {most}, the encoder's, got {decoder.num_encoder_blocks}")
 
 

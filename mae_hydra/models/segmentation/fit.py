@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-OWED = ("feature_maps", "depth_of", "num_depths", "widths", "strides")  # by an encoder
+from mae_hydra.models.encoders.contract import check_encoder
+
 UNSAID = object()
 
 
@@ -12,21 +13,19 @@ def takes_one_map(head: Any) -> bool:
     return getattr(head, "num_maps", None) == 1
 
 
-def check_encoder(encoder: Any) -> None:
-    """ValueError where something is no encoder, naming what it lacks (`mae_hydra.types.Encoder`)."""
-    lacking = [name for name in OWED if not hasattr(encoder, name)]
-    if lacking:
-        raise ValueError(
-            f"{type(encoder).__name__} is no encoder: it has no {', '.join(lacking)}; docs/extending.md says what an "
-            "encoder owes"
-        )
-
-
 def check_fit(encoder: Any, pyramid: Any, head: Any, auxiliary: Any, auxiliary_level: int) -> None:
     """ValueError with the first thing that does not fit."""
     check_encoder(encoder)
     for complaint in _complaints(encoder, pyramid, head, auxiliary, auxiliary_level):
         raise ValueError(complaint)
+
+
+def check_weights(loss: Any, num_classes: int) -> None:
+    """ValueError where a loss has class weights for another number of classes."""
+    for part in loss.modules() if hasattr(loss, "modules") else ():
+        weight = getattr(part, "weight", None) if hasattr(part, "set_class_weights") else None
+        if weight is not None and len(weight) != num_classes:
+            raise ValueError(f"class_weights must be {num_classes} numbers, one for each class, got {len(weight)}")
 
 
 def _complaints(encoder: Any, pyramid: Any, head: Any, auxiliary: Any, auxiliary_level: int) -> Iterator[str]:
@@ -52,7 +51,7 @@ def _complaints(encoder: Any, pyramid: Any, head: Any, auxiliary: Any, auxiliary
         yield from _misfit("pyramid's dim", pyramid, widths, "dim")
     if auxiliary is not None:
         yield from _misfit("auxiliary head's in_dim", auxiliary, [widths[min(auxiliary_level, len(widths) - 1)]])
-        if auxiliary.num_classes != head.num_classes:
+        if max(auxiliary.num_classes, 2) != max(head.num_classes, 2):
             yield f"both heads need equal num_classes, got {head.num_classes} and {auxiliary.num_classes}"
 
 

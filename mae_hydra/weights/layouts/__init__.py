@@ -25,7 +25,19 @@ LAYOUTS = (  # the first that fits
     huggingface.ENCODER,
 )
 
-__all__ = ["BY_TARGET", "LAYOUTS", "WORDS", "Export", "Kind", "Layout", "State", "kind_of", "recognise", "to_layout"]
+__all__ = [
+    "BY_TARGET",
+    "LAYOUTS",
+    "NATIVE",
+    "WORDS",
+    "Export",
+    "Kind",
+    "Layout",
+    "State",
+    "kind_of",
+    "recognise",
+    "to_layout",
+]
 
 
 def recognise(tensors: State) -> Layout | None:
