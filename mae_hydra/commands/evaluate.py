@@ -15,7 +15,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "overrides",
         nargs="*",
         help="what differs from the run: inference=multiscale_flip, data=ade20k data.root=…, "
-        "evaluation.validation.limit=100",
+        "evaluation.validation.limit=100; split=test or split=train: those images in place of the validation's",
     )
     parser.add_argument("--out", type=Path, help="where to write (default: evaluations/ in the run, or in outputs/)")
     parser.add_argument(

@@ -36,6 +36,13 @@ def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
     return options, overrides
 
 
+def _pattern_quoted(word: str) -> str:
+    key, equals, value = word.partition("=")
+    if not (equals and "{split}" in value and re.fullmatch(r"[+~]*[\w.]+", key)) or set(value) & set("'\"[],:"):
+        return word
+    return f"{key}={quoted(value)}"
+
+
 def values(words: Sequence[str], *flags: str) -> list[str]:
     """What a command line gives `--flag value` or `--flag=value`."""
     found: list[str] = []
@@ -103,8 +110,11 @@ def quoted(text: str) -> str:
 
 
 def readable(words: Sequence[str]) -> list[str]:
-    """The words with an address of weights in quotation marks, without which Hydra takes no # and no = in it."""
-    return [_quoted_address(each) for each in words]
+    """The words as Hydra reads them: a shell takes the quotes away that were typed.
+
+    Addresses of weights, which may hold # and =, and patterns with `{split}` get quotes of Hydra's own.
+    """
+    return [_pattern_quoted(_quoted_address(each)) for each in words]
 
 
 def _quoted_address(each: str) -> str:

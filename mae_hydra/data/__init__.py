@@ -12,6 +12,7 @@ from mae_hydra.data.readers.ade20k import ade20k
 from mae_hydra.data.readers.folder import folder
 from mae_hydra.data.readers.imagenet import imagenet
 from mae_hydra.data.readers.imagenet_variant import imagenet_variant
+from mae_hydra.data.readers.segmentation import segmentation
 from mae_hydra.data.scenes.dataset import scenes
 from mae_hydra.data.shards.reader import shards
 from mae_hydra.data.write import write_ade20k, write_imagenet
@@ -43,6 +44,7 @@ __all__ = [
     "read_image",
     "read_labels",
     "scenes",
+    "segmentation",
     "shards",
     "stack",
     "write_ade20k",

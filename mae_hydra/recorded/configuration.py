@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from mae_hydra.configuration import resolvers
 from mae_hydra.configuration.changes import Change, at, changes
 from mae_hydra.configuration.check import GROUPS, check
-from mae_hydra.configuration.command_words import named_targets
+from mae_hydra.configuration.command_words import named_targets, readable
 from mae_hydra.configuration.compose import compose_config
 from mae_hydra.configuration.construct import targets
 from mae_hydra.configuration.from_file import literal
@@ -79,6 +79,7 @@ def recorded(
     `parts`: what of it will be built, and has to fit this version. `more`: folders with option files of one's own.
     UserError where a word makes no sense, or the record lacks a part or has arguments that this version does not know.
     """
+    words = readable(words)
     record = checkpoint.meta.get("config")
     if record and not of_a_model_alone(record):
         placed, notes = with_places(with_newer_groups(record), checkpoint.path)
