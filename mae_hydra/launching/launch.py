@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from mae_hydra.configuration import hydras_own, resolvers
 from mae_hydra.configuration.mistakes import explain
 from mae_hydra.configuration.tree import config_dir
+from mae_hydra.configuration.whole_nodes import addable
 from mae_hydra.errors import UserError, unwritable
 from mae_hydra.experiment import resuming, sweeps
 from mae_hydra.launching import gpus_launcher
@@ -55,7 +56,7 @@ def _launch(arguments: Sequence[str] | None) -> int:
     entry = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(_job)
     overrides: list[str] = []
     try:
-        sys.argv[1:] = resuming.expanded(sys.argv[1:])
+        sys.argv[1:] = addable(resuming.expanded(sys.argv[1:]))
         overrides = [argument for argument in sys.argv[1:] if "=" in argument and not argument.startswith("-")]
         if {"-m", "--multirun"} & set(sys.argv):
             _refuse_unnamed_sweeps(overrides)
