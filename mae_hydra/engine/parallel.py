@@ -30,7 +30,13 @@ class LossModule(nn.Module):
     def forward(self, *batches: Batch) -> Loss:
         if len(batches) > 1:
             return loss_of_a_step(self.model, batches)
-        return self.model.loss(*batches)  # type: ignore[operator]
+        found = self.model.loss(*batches)  # type: ignore[operator]
+        if not isinstance(found, Loss):
+            raise UserError(
+                f"the loss of {type(self.model).__name__} gives a {type(found).__name__}; it must give a "
+                "mae_hydra.types.Loss, a sum and a count, by which the engine divides once"
+            )
+        return found
 
 
 def wrap(model: nn.Module, settings: Settings, average: AveragedModel | None = None) -> nn.Module:
