@@ -26,6 +26,7 @@ VERBS = {
     "convert": ("convert", "a checkpoint from or to the layouts of MAE, timm, Hugging Face and mmsegmentation"),
     "export": ("export", "a trained model as one ONNX or torch.export file that runs without this program"),
     "check-data": ("check_data", "audit a data set: broken files, labels, duplicates, statistics"),
+    "new": ("new", "a package of your own to start from: an encoder, a head, a loss, a data set, …"),
     "make-shards": ("make_shards", "write a set of images as tar files, for data=shards"),
     "make-data": ("make_data", "write the embedded scenes as files, in the layout of ADE20K or of ImageNet"),
 }
