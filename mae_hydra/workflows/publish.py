@@ -25,7 +25,16 @@ from mae_hydra.recorded.configuration import model_configuration
 from mae_hydra.recorded.sketch import sketch_of
 from mae_hydra.recorded.tables import is_texts
 from mae_hydra.types import answers, channels_of, image_size_of
-from mae_hydra.weights import WORDS, Checkpoint, check_finite, describe, read_checkpoint, to_layout, write_checkpoint
+from mae_hydra.weights import (
+    WORDS,
+    Checkpoint,
+    check_finite,
+    describe,
+    is_address,
+    read_checkpoint,
+    to_layout,
+    write_checkpoint,
+)
 from mae_hydra.workflows.convert import check_whole
 from mae_hydra.workflows.model_card import Facts, card, is_edited, scores_of
 
@@ -55,6 +64,8 @@ def publish(run: str | Path, folder: Path, prefer: Literal["last", "best"] = "be
     The folder reads back as any checkpoint does. UserError before anything is written where the weights are no whole
     model, or the folder holds what this command has not written.
     """
+    if is_address(run):
+        raise UserError(f"publish takes a run or a checkpoint of your own, got {run}; what lies there is published")
     owned = _checked(folder)
     checkpoint = read_checkpoint(run, prefer=prefer)
     check_finite(checkpoint)
