@@ -168,7 +168,7 @@ def test_a_room_can_be_held_in_the_head():
 def test_every_package_is_shipped():
     listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
     found = {".".join(path.parent.relative_to(ROOT).parts) for path in PACKAGE.rglob("__init__.py")}
-    assert listed == found | {"mae_hydra.conf"}
+    assert listed == found | {"mae_hydra.conf", "mae_hydra.template"}
 
 
 def test_the_engine_stays_small_and_its_loop_a_page():

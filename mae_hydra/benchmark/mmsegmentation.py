@@ -20,7 +20,7 @@ from torch.nn.functional import interpolate
 
 from mae_hydra.engine import Settings
 from mae_hydra.inference.resize import resize_image, resized_size, size_of
-from mae_hydra.models import Segmenter
+from mae_hydra.models import Segmenter, UPerHead, VisionTransformer
 from mae_hydra.types import Batch
 from mae_hydra.weights.layouts.mmseg import UPERNET
 
@@ -57,6 +57,8 @@ def segmentor(model: Any) -> Any:
     None where it cannot be imported, or has no such form: it takes squares and relative positions, and convolves after
     the enlarging whatever `model` does.
     """
+    if not (isinstance(model.encoder, VisionTransformer) and isinstance(model.head, UPerHead)):
+        return None
     encoder: Any = model.encoder
     square = encoder.image_size[0] == encoder.image_size[1]
     scaled = encoder.relative_position_index is not None and encoder.blocks[0].gamma_1 is not None

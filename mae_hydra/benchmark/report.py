@@ -20,9 +20,11 @@ from mae_hydra.benchmark.saving import saving
 from mae_hydra.benchmark.timing import alternate, wait
 from mae_hydra.benchmark.workloads import TrainingStep
 from mae_hydra.configuration.construct import build, complete
+from mae_hydra.configuration.made_optimizer import made_optimizer
 from mae_hydra.engine import Settings, cut_batch
 from mae_hydra.engine.settings import AUTOCAST
 from mae_hydra.flops import training_flops
+from mae_hydra.models import PixelCrossEntropy, UPerHead, VisionTransformer
 from mae_hydra.recorded.configuration import composed
 from mae_hydra.seeds import seed_device
 from mae_hydra.types import Batch, answers, channels_of, image_size_of
@@ -88,19 +90,23 @@ def _taken(call: Callable[[], object], device: torch.device) -> int | None:
 
 def _peers(model: Any, settings: Settings, batch: Batch) -> dict[str, Any]:
     """The same step as others write it."""
-    made: dict[str, Any]
+    made: dict[str, Any] = {}
+    if not isinstance(getattr(model, "encoder", None), VisionTransformer):
+        return made  # each peer is a Vision Transformer of the same form
     if answers(model) == "reconstruction":
         made = {
             "plain timm": plain_mae_step(model, settings, batch, lr=1e-4),
             "Hugging Face ViTMAE": huggingface_step(model, settings, batch, lr=1e-4),
         }
-    elif answers(model) == "pixels":
+    elif (
+        isinstance(model.head, UPerHead)
+        and model.pyramid is not None
+        and isinstance(model.criterion, PixelCrossEntropy)
+    ):
         made = {
             "plain UPerNet": plain_upernet_step(model, settings, batch, lr=1e-4),
             "mmsegmentation": mmsegmentation_step(model, settings, batch, lr=1e-4),
         }
-    else:
-        made = {}
     return {name: peer for name, peer in made.items() if peer is not None}
 
 
@@ -131,7 +137,7 @@ def checkpoint(words: Sequence[str], rounds: int) -> Measured:
 def training_step(config: DictConfig, settings: Settings) -> tuple[TrainingStep, Any, Any]:
     seed_device(config.seed, "init")
     model = build(config.model, "model").to(settings.torch_device).train()
-    optimizer = complete("optimizer", build(config.optimizer, "optimizer"), model)
+    optimizer = made_optimizer(config.optimizer, model)
     cut = complete("engine", cut_batch, settings.global_batch, config.data.batch_size, 1)
     batch = example_batch(model, cut.micro_batch, noise=True)
     return TrainingStep(model, optimizer, settings, batch, cut.accumulate), model, batch

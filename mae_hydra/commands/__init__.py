@@ -4,12 +4,14 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from mae_hydra.errors import UserError, unwritable
 from mae_hydra.names import harmless
 from mae_hydra.terminal import lasting_streams
 
 # verb -> (module, one line of help); the module has `arguments(parser)` and `run(options) -> exit code`
+COMPOSING = ("plan", "benchmark", "check-data", "make-shards")  # verbs whose words are those of a training
 VERBS = {
     "train": ("train", "what python train.py does, from anywhere"),
     "demo": ("demo", "the whole story on embedded data: pre-train, transfer, compare with training from scratch"),
@@ -25,6 +27,7 @@ VERBS = {
     "export": ("export", "a trained model as one ONNX or torch.export file that runs without this program"),
     "publish": ("publish", "a trained model as a folder for others, with a model card, ready for upload"),
     "check-data": ("check_data", "audit a data set: broken files, labels, duplicates, statistics"),
+    "new": ("new", "a package of your own to start from: an encoder, a head, a loss, a data set, …"),
     "make-shards": ("make_shards", "write a set of images as tar files, for data=shards"),
     "make-data": ("make_data", "write the embedded scenes as files, in the layout of ADE20K or of ImageNet"),
 }
@@ -51,9 +54,14 @@ def _main(words: list[str]) -> int:
         if words[:1] == [verb]:
             chosen = sub
             importlib.import_module(f"mae_hydra.commands.{module}").arguments(sub)
+            if verb in COMPOSING:
+                told = "a folder with option files of your own"
+                sub.add_argument("--config-dir", type=Path, action="append", default=[], help=told)
     options, rest = parser.parse_known_args(words)
     _take_overrides(parser, options, rest)
     try:
+        if options.verb in COMPOSING and options.config_dir:
+            _search(options)
         return int(importlib.import_module(f"mae_hydra.commands.{VERBS[options.verb][0]}").run(options))
     except UserError as error:
         return _say(str(error))
@@ -70,6 +78,17 @@ def _main(words: list[str]) -> int:
 def _say(sentence: str) -> int:
     print(f"error: {harmless(sentence)}", file=sys.stderr)
     return 1
+
+
+def _search(options: argparse.Namespace) -> None:
+    """`--config-dir` as the word that says the same to whatever composes."""
+    from mae_hydra.configuration.command_words import searching
+
+    for folder in options.config_dir:
+        if not folder.is_dir():
+            raise UserError(f"--config-dir {folder} is no folder; give the one that holds your data/, model/, …")
+    lists = [name for name in ("overrides", "words") if isinstance(getattr(options, name, None), list)]
+    getattr(options, lists[0]).extend(searching([f"file://{folder.absolute()}" for folder in options.config_dir]))
 
 
 def _take_overrides(parser: argparse.ArgumentParser, options: argparse.Namespace, rest: Sequence[str]) -> None:

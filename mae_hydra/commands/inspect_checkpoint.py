@@ -5,13 +5,26 @@ from typing import Any
 
 from rich.table import Table
 
+from mae_hydra.configuration.construct import targets
 from mae_hydra.errors import UserError
 from mae_hydra.names import clean, harmless
+from mae_hydra.recorded.sketch import sketch_of
 from mae_hydra.terminal import plain_console
-from mae_hydra.weights import BY_TARGET, WORDS, Checkpoint, Description, check_finite, collapse, describe, to_layout
+from mae_hydra.weights import (
+    BY_TARGET,
+    WORDS,
+    Checkpoint,
+    Description,
+    check_exact,
+    check_finite,
+    collapse,
+    describe,
+    to_layout,
+)
 from mae_hydra.weights.grids import known_grid
 from mae_hydra.workflows.fits import fits
 
+PATCHES = "encoder.patch_embed.proj.weight"  # of every Vision Transformer of ours
 UNCHECKED = "none: this kind of file has no checksums, so a number that changed on the way cannot be told"
 
 
@@ -31,6 +44,9 @@ def show_rows(title: str, facts: Iterable[tuple[str, str]]) -> None:
 
 def rows(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
     """(what, value) pairs, for a person to read."""
+    if PATCHES not in checkpoint.tensors and "config" in checkpoint.meta:
+        yield from _rows_of_own_parts(checkpoint)
+        return
     found, meta = describe(checkpoint), checkpoint.meta
     encoder = found.encoder
     yield "layout", checkpoint.layout
@@ -49,9 +65,7 @@ def rows(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
     else:
         yield "decoder", "none"
     yield "head", _head(found)
-    if "class_names" in meta:
-        names = meta["class_names"]
-        yield "classes", f"{len(names)}: {', '.join(names[:8])}{', …' if len(names) > 8 else ''}"
+    yield from _classes(meta)
     yield "trained", _trained(meta)
     yield from _fits(checkpoint)
     if checkpoint.unused:
@@ -70,6 +84,34 @@ def rows(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
         check_finite(checkpoint)
     except UserError as error:
         yield "problem", str(error)
+
+
+def _rows_of_own_parts(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
+    """Of a run's model whose encoder is none of ours: what its configuration and its tensors tell."""
+    meta, tensors = checkpoint.meta, checkpoint.tensors
+    dtypes = ", ".join(sorted({str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values()}))
+    yield "layout", checkpoint.layout
+    for key, target in targets(meta["config"].get("model"), "model"):
+        yield key, str(target)
+    yield "parameters", f"{sum(tensor.numel() for tensor in tensors.values()):,} in {len(tensors)} tensors, {dtypes}"
+    yield from _classes(meta)
+    yield "trained", _trained(meta)
+    try:
+        check_exact(sketch_of(checkpoint, meta["config"]), checkpoint)
+        yield "fits", "mae_hydra.load, evaluate, init_from= of a model with an encoder like it"
+    except UserError as error:
+        yield "does not fit", f"mae_hydra.load: {error}"
+    yield "converts to", "nothing: other layouts are of Vision Transformers of the usual names"
+    try:
+        check_finite(checkpoint)
+    except UserError as error:
+        yield "problem", str(error)
+
+
+def _classes(meta: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    if "class_names" in meta:
+        names = meta["class_names"]
+        yield "classes", f"{len(names)}: {', '.join(names[:8])}{', …' if len(names) > 8 else ''}"
 
 
 def _heads(heads: int | None) -> str:

@@ -105,7 +105,9 @@ def _signature_complaints(node: DictConfig, key: str, origin: Origin) -> Iterato
         close = difflib.get_close_matches(str(name), list(parameters), n=1)
         hint = f"; did you mean '{close[0]}'?" if close else f"; it takes {', '.join(parameters)}"
         yield f"{key}.{name} is not an argument of {target.__name__}{hint}"
-    if not node.get("_partial_", False) and "_args_" not in node:
+    if key == "optimizer" and not node.get("_partial_", False):
+        yield "optimizer needs _partial_: true: it is built when there is a model"
+    elif not node.get("_partial_", False) and "_args_" not in node:
         variadic = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
         required = {n for n, p in parameters.items() if p.default is p.empty and p.kind not in variadic}
         for name in sorted(required - given):
@@ -147,25 +149,46 @@ def _misfit(key: str, wanted: Any, offered: Any) -> Iterator[str]:
         names = " or ".join(kind.__name__ for kind in kinds)
         what = "".join(f" without {', '.join(each)}" for each in lacking[:1] if isinstance(each, list))
         yield (
-            f"{key} must be a {names}, got a {offered.__name__}{what}: choose a head= (or backbone=) that fits the "
+            f"{key} must be a {names}, got a {offered.__name__}{what}: choose a {_group(key)}= that fits the "
             "model, or leave it to model="
         )
+
+
+def _group(key: str) -> str:
+    """The group whose options stand at a key of the model."""
+    name = key.rpartition(".")[2]
+    return {"encoder": "backbone", "decoder": "head", "auxiliary": "head"}.get(name, name)
 
 
 def _lacking(offered: type, kind: type) -> bool | list[str]:
     """What a class lacks to be of a kind: something, or of a protocol which members.
 
-    A member may be a method, an attribute, an annotation or an argument of the class.
+    A member may be a method, an attribute, an annotation, an argument of the class, or a name in the code of its
+    methods, which set what an object has. What passes by mistake is seen when the model is built.
     """
     if not getattr(kind, "_is_protocol", False):
         return not issubclass(offered, kind)
-    members = {name for name, member in vars(kind).items() if inspect.isfunction(member)} | vars(kind).get(
-        "__annotations__", {}
-    ).keys()
+    ancestors = [each for each in kind.__mro__ if getattr(each, "_is_protocol", False)]
+    members = {name for each in ancestors for name, member in vars(each).items() if inspect.isfunction(member)}
+    members |= {name for each in ancestors for name in vars(each).get("__annotations__", {})}
+    mentioned = _mentioned(offered)
+    if mentioned & {"__getattr__", "setattr", "__dict__"}:
+        return False
     annotated = {name for each in offered.__mro__ for name in vars(each).get("__annotations__", {})}
-    arguments = _parameters(offered) or {}
-    known = annotated | set(arguments)
+    known = mentioned | annotated | set(_parameters(offered) or {})
     return sorted(name for name in members if name[0] != "_" and name not in known and not hasattr(offered, name))
+
+
+def _mentioned(offered: type) -> set[str]:
+    """The names of methods of a class and its ancestors, and those that their code uses; without torch's own."""
+    methods = {
+        name: inspect.unwrap(method)
+        for each in offered.__mro__
+        if not each.__module__.startswith("torch.")
+        for name, method in vars(each).items()
+        if inspect.isfunction(method)
+    }
+    return set(methods) | {name for method in methods.values() for name in method.__code__.co_names}
 
 
 def _wrong_type(key: str, hint: Any, value: Any) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import hydra.utils
@@ -69,6 +69,17 @@ def complete(key: str, factory: Callable[..., Any], *args: Any, **kwargs: Any) -
     except (ValueError, TypeError) as error:
         given: dict[str, str | None] = dict.fromkeys(f"{key}.{name}" for name in getattr(factory, "keywords", {}))
         raise UserError(_with_key(key, given, error)) from error
+
+
+def expect(key: str, made: Any, owed: Sequence[str]) -> Any:
+    """`made`, the part at `key`, whoever wrote it; UserError where it lacks one of the names that are `owed`."""
+    lacking = [name for name in owed if not hasattr(made, name)]
+    if lacking:
+        raise UserError(
+            f"{key} gives a {type(made).__name__}, which has no {', '.join(lacking)}; docs/extending.md says what "
+            "a part owes"
+        )
+    return made
 
 
 def _key_of(error: InstantiationException, key: str) -> str:

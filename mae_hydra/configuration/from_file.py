@@ -60,8 +60,8 @@ def read_json(file: Path) -> Any:
         raise UserError(f"{file} cannot be read ({short(error)}); get it again, or remove it") from error
 
 
-def read_rows(file: Path, score: Sequence[str]) -> list[dict[str, Any]]:
-    """The rows of a table with a name and one of the scores each, [] where there is none."""
+def read_rows(file: Path, scores: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """The rows of a table with a name each, [] where there is none; UserError where one of `scores` is no number."""
     rows = read_json(file)
     cells = (int, float, str, type(None))
     if rows is None:
@@ -70,8 +70,9 @@ def read_rows(file: Path, score: Sequence[str]) -> list[dict[str, Any]]:
     if not whole or not all(isinstance(cell, cells) for row in rows for cell in row.values()):
         raise UserError(f"{file} is not a table of a run; get it again, or remove it")
     numbers = (int, float, type(None))
-    if not any(all(name in row and isinstance(row[name], numbers) for row in rows) for name in score):
-        raise UserError(f"{file} has no column of numbers {' or '.join(score)}; get it again, or remove it")
+    for name in scores:
+        if any(name in row for row in rows) and not all(isinstance(row.get(name, ""), numbers) for row in rows):
+            raise UserError(f"{file} has {name} that are no numbers; get it again, or remove it")
     return rows
 
 

@@ -9,6 +9,7 @@ from mae_hydra.distributed import rank
 from mae_hydra.engine.interrupt import Interruption
 from mae_hydra.engine.settings import Settings
 from mae_hydra.engine.state import State
+from mae_hydra.errors import UserError
 from mae_hydra.seeds import seed_device
 from mae_hydra.types import Evaluation, Evaluator
 
@@ -36,10 +37,17 @@ class Evaluations:
                 evaluation = evaluator.run(model, state.step)
             if evaluation is None:
                 return None
-            if doubled := ", ".join(sorted(scalars({name: evaluation}).keys() & scalars(found).keys())):
-                raise ValueError(f"evaluator {name} reports {doubled}, and so does another; rename one of them")
+            others = {each for other in found.values() for each in _names(other)}
+            if doubled := ", ".join(sorted(_names(evaluation) & others)):
+                raise UserError(f"evaluator {name} reports {doubled}, and so does another; rename one of them")
             found[name] = evaluation
         return found
+
+
+def _names(found: Evaluation) -> set[str]:
+    """What a run keeps of an evaluation by name, whichever evaluator it is from."""
+    kept = {"val/": found.scalars, "the table ": found.tables, "the picture ": found.pictures}
+    return {f"{kind}{name}" for kind, values in kept.items() for name in values}
 
 
 def scalars(found: Mapping[str, Evaluation]) -> dict[str, float]:

@@ -30,7 +30,13 @@ class LossModule(nn.Module):
     def forward(self, *batches: Batch) -> Loss:
         if len(batches) > 1:
             return loss_of_a_step(self.model, batches)
-        return self.model.loss(*batches)  # type: ignore[operator]
+        found = self.model.loss(*batches)  # type: ignore[operator]
+        if not isinstance(found, Loss):
+            raise UserError(
+                f"the loss of {type(self.model).__name__} gives a {type(found).__name__}; it must give a "
+                "mae_hydra.types.Loss, a sum and a count, by which the engine divides once"
+            )
+        return found
 
 
 def wrap(model: nn.Module, settings: Settings, average: AveragedModel | None = None) -> nn.Module:
@@ -71,8 +77,16 @@ def recompute_blocks(model: nn.Module) -> None:
 
     What is drawn in a block (drop path) is drawn alike both times.
     """
-    for block in blocks_of(model):
+    for block in _blocks(model, "recompute"):
         block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+
+
+def _blocks(model: nn.Module, setting: str) -> list[nn.Module]:
+    """The blocks that a setting acts on; a note where there are none, for then it changes nothing."""
+    found = list(blocks_of(model))
+    if not found:
+        print(f"note: engine.{setting} changes nothing: {type(model).__name__} has no list of modules named …blocks")
+    return found
 
 
 def compiler_works(device: torch.device) -> bool:
@@ -94,5 +108,5 @@ def compiler_works(device: torch.device) -> bool:
 
 def compile_blocks(model: nn.Module) -> None:
     """Compile every block in place: one graph for all of a stack, no `_orig_mod.` in the keys."""
-    for block in blocks_of(model):
+    for block in _blocks(model, "compile"):
         block.compile()

@@ -15,7 +15,8 @@ from omegaconf import DictConfig
 from torch import nn
 
 from mae_hydra.accelerators import peak_tflops
-from mae_hydra.configuration.construct import build, complete, evaluator_nodes
+from mae_hydra.configuration.construct import build, complete, evaluator_nodes, expect
+from mae_hydra.configuration.made_optimizer import made_optimizer
 from mae_hydra.data import Augment, ImageData, Sample, TrainStream, stack
 from mae_hydra.data.loading.look_ahead import some_headers
 from mae_hydra.data.loading.unreadable import replacements
@@ -53,6 +54,12 @@ from mae_hydra.weights import Checkpoint, read_checkpoint, transfer
 
 log = logging.getLogger("mae_hydra")
 
+OWED = {  # what parts of anybody's are asked for here; mae_hydra.types has it in full
+    "data": ("train", "validation", "image_size", "target"),
+    "model": ("loss", "depth_of", "num_depths", "state_dict"),
+    "optimizer": ("param_groups", "step", "state_dict"),
+    "evaluation": ("check", "due", "run"),
+}
 TARGETS = {"segment": "map", "classify": "class"}  # what a task trains on; pre-training takes any images
 
 
@@ -65,7 +72,9 @@ def run(
     first step, once nothing speaks against it. `telling`: processes after the first one say
     themselves what went wrong in them, because nobody else will.
     """
-    data: ImageData = build(config.data, "data")  # first: a missing data set is the commonest mistake
+    data: ImageData = expect(
+        "data", build(config.data, "data"), OWED["data"]
+    )  # first: a missing data set is the commonest mistake
     settings: Settings = build(config.engine, "engine")
     settings.check_world(world_size())
     settings.apply()
@@ -144,7 +153,11 @@ def assemble(
     schedule = complete("schedule", build(config.schedule, "schedule"), steps_per_epoch or stream.steps_per_epoch)
     inference = build(config.inference, "inference")
     evaluators: dict[str, Evaluator] = {
-        name: complete(f"evaluation.{name}", build(node, f"evaluation.{name}"), data=data, inference=inference)
+        name: expect(
+            f"evaluation.{name}",
+            complete(f"evaluation.{name}", build(node, f"evaluation.{name}"), data=data, inference=inference),
+            OWED["evaluation"],
+        )
         for name, node in evaluator_nodes(config).items()
     }
     seen = look_at_validation(data, config.paths.output_root) if evaluators else None
@@ -158,7 +171,7 @@ def assemble(
         _compare_ranges(given, data)
 
     seed_device(config.seed, "init")
-    model: nn.Module = build(config.model, "model")
+    model: nn.Module = expect("model", build(config.model, "model"), OWED["model"])
     doubt = doubtful_statistics(model, cut, settings.batch_norm)
     weights = give_class_weights(model, data, class_weights)
     if given is not None:
@@ -176,7 +189,8 @@ def assemble(
     average = moving_average(model, settings.ema_decay)
     forward = wrap(model, settings, average)
     # After wrapping: the optimizer must see the parameters where they are.
-    optimizer = complete("optimizer", build(config.optimizer, "optimizer"), model)
+    optimizer = made_optimizer(config.optimizer, model)
+    expect("optimizer", optimizer, OWED["optimizer"])
     state = State(model, optimizer, settings.scaler(), average, twin)
     return Assembled(
         cut, stream, schedule, evaluators, checkpoints, started, given, state, forward, flops, peak, doubt, weights

@@ -1,7 +1,7 @@
 """The page of one run: what it found, how it went, and where it came from."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from mae_hydra.recorded.tables import read_table
 from mae_hydra.report.page import Page, code, duration, pairs, shown, table
 
 MOST_BARS = 150  # classes in one figure
+OF_CLASSES, SCORES = "per_class.json", ("IoU", "accuracy")
 CURVES = {
     "train/loss": "Training loss",
     "train/grad_norm": "Norm of the gradient",
@@ -42,6 +43,9 @@ def run_page(page: Page, run: Run) -> None:
     pictures = sorted(path for path in (run.directory / "figures").glob("*.png") if path.stem != "cells")
     page.add("Pictures", *(page.picture(read_pixels(path), path.stem) for path in pictures))
     page.add("Classes", *_classes(page, run))
+    for path in sorted((run.directory / "tables").glob("*.json")):
+        if path.name != OF_CLASSES and (found := read_rows(path)):
+            page.add(f"Table {path.stem}", _table(found))
     for name, stage in run.stages.items():
         facts = {stage.monitor: stage.value, "state": stage.state, "took": duration(stage.seconds)}
         page.add(f"Then: {name}", pairs(facts), _curves(page, stage, f"{name}_"), code(command_of(stage)))
@@ -99,19 +103,28 @@ def _curves(page: Page, run: Run, prefix: str = "") -> Markup:
 
 
 def _classes(page: Page, run: Run) -> list[Markup]:
-    path = run.directory / "tables" / "per_class.json"
-    rows = read_rows(path, ("IoU", "accuracy"))
+    path = run.directory / "tables" / OF_CLASSES
+    rows = read_rows(path, SCORES)
     if not rows:
         return []
-    score, title = ("IoU", "IoU of every class") if "IoU" in rows[0] else ("accuracy", "Accuracy of every class")
+    score = next((name for name in SCORES if name in rows[0]), None)
+    if score is None:
+        return [_table(rows)]
+    title = "IoU of every class" if score == "IoU" else "Accuracy of every class"
     values = {row["name"]: row[score] for row in rows}
     if len(values) > MOST_BARS:
         worst = sorted((name for name in values if values[name] is not None), key=lambda name: values[name])
         values = {name: values[name] for name in worst[:MOST_BARS]}
         title = f"{score} of the {MOST_BARS} worst of {len(rows)} classes"
     bars = class_bars({run.name: values}, title=title, x_label=f"{score}, %")
-    listing = table(list(rows[0]), [list(row.values()) for row in rows])
-    return [page.chart(bars, "classes"), Markup("<details><summary>as a table</summary>{}</details>").format(listing)]
+    listing = Markup("<details><summary>as a table</summary>{}</details>").format(_table(rows))
+    return [page.chart(bars, "classes"), listing]
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> Markup:
+    """Rows of a file; what a column lacks in one of them stays empty."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    return table(columns, [[row.get(name) for name in columns] for row in rows])
 
 
 def _one_line(values: Mapping[str, Any]) -> str | None:

@@ -72,6 +72,7 @@ class EvaluationReport:
 def write_report(report: EvaluationReport, data: ImageData, evaluator: Any, model: Any, folder: Path) -> None:
     """Tables as CSV and JSON, and figures, into `folder`."""
     figures = folder / "figures"
+    folder.mkdir(parents=True, exist_ok=True)
     for name, picture in report.pictures.items():
         save(picture.pixels, figures / f"{name}.png")
     for name, rows in report.tables.items():
@@ -141,7 +142,7 @@ def show(results: Mapping[str, Any], folder: Path) -> None:
     """Print the table of the classes, where there is one, and the scores."""
     console = plain_console()
     rows = read_rows(folder / "per_class.json", ("accuracy", "IoU"))
-    if rows:
+    if rows and {"accuracy", "IoU"} & rows[0].keys():
         console.print(accuracy_table(rows) if "accuracy" in rows[0] else class_table(rows))
     numbers = {name: value for name, value in results.items() if isinstance(value, float)}
     line = "   ".join(

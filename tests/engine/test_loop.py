@@ -267,7 +267,7 @@ def test_training_waits_for_the_device_only_where_something_is_due(tmp_path, mon
 
 
 def test_two_evaluators_may_not_report_the_same_scalar(tmp_path):
-    with pytest.raises(ValueError, match="evaluator b reports val/loss, val/noise, and so does another"):
+    with pytest.raises(UserError, match="evaluator b reports val/loss, val/noise, and so does another"):
         Run(tmp_path, evaluators={"a": TinyEvaluator(1), "b": TinyEvaluator(1)})()
 
 

@@ -30,17 +30,13 @@ MARGIN = 0.875
 class Augment(Protocol):
     """A sample to what is stacked into a batch: image uint8 (C, H, W) of one size for all, and its label.
 
-    The image may be a `Draft`, which the device finishes.
-    `takes_unread`: whether samples may come as `Unread`, so that no more is decoded than the crop needs.
-    `crops_per_image`: how many are made of an image each time that it is read (repeated augmentation).
-    `at(epoch)` is the augmentation of the steps that begin in that epoch. `notes_on(sizes)`, where there is one, says
-    what somebody with training pictures of these sizes (H, W) should know.
+    The image may be a `Draft`, which the device finishes. All chance comes from `rng`.
+
+    More is an offer, used where it is there. `takes_unread`: whether samples may come as `Unread`, so that no more is
+    decoded than the crop needs. `crops_per_image`: how many are made of an image each time that it is read (repeated
+    augmentation). `at(epoch)`: the augmentation of the steps that begin in that epoch. `notes_on(sizes)`: what somebody
+    with training pictures of these sizes (H, W) should know.
     """
-
-    takes_unread: bool
-    crops_per_image: int
-
-    def at(self, epoch: int) -> "Augment": ...
 
     def __call__(self, sample: Any, rng: Generator) -> tuple[Tensor | Draft, Tensor | int | None]: ...
 
@@ -120,7 +116,6 @@ class ClassifyAugment:
     """
 
     takes_unread = True
-    crops_per_image = 1
 
     def __init__(
         self,
@@ -137,9 +132,6 @@ class ClassifyAugment:
         if decode == "device" and randaugment is not None:
             raise ValueError("augment.randaugment changes decoded pixels; use augment.decode=reduced, crop or whole")
         self.policy = None if randaugment is None else RandAugment(randaugment, self.crop.size, fill)
-
-    def at(self, epoch: int) -> "ClassifyAugment":
-        return self
 
     def notes_on(self, sizes: Sequence[tuple[int, int]]) -> list[str]:
         return self.crop.notes_on(sizes)
@@ -162,9 +154,6 @@ class SegmentAugment:
     the data's mean the padding is zero after normalisation, to the rounding of uint8. Labels are padded with
     `ignore_index`. `photometric_on`: "workers", or "device" for the same distortion of a batch at once.
     """
-
-    takes_unread = False  # it resizes the whole image
-    crops_per_image = 1
 
     def __init__(
         self,
@@ -195,9 +184,6 @@ class SegmentAugment:
         if photometric and len(fill) != 3:
             raise ValueError(f"augment.photometric needs RGB images, but augment.fill has {len(fill)} channels")
         self.fill = torch.tensor([round(255 * value) for value in fill], dtype=torch.uint8)[:, None, None]
-
-    def at(self, epoch: int) -> "SegmentAugment":
-        return self
 
     def notes_on(self, sizes: Sequence[tuple[int, int]]) -> list[str]:
         """What is to be said of training pictures of these sizes (H, W)."""

@@ -89,7 +89,7 @@ class TrainStream:
         self._rank, self._share = rank, global_batch // world_size
         self._num_workers, self._prefetch, self._pin = num_workers, prefetch, device_is_cuda
         self._order = dataset.order(seed, global_batch) if isinstance(dataset, OwnOrder) else Shuffle(seed, dataset)
-        self._crops = augment.crops_per_image
+        self._crops = getattr(augment, "crops_per_image", 1)
         whole = len(dataset) // global_batch * global_batch
         self.epoch_length = whole or len(dataset)
         self.steps_per_epoch = self.epoch_length / global_batch
@@ -178,7 +178,7 @@ class _AugmentedSamples:
 
     def __getitem__(self, key: _Key) -> _Item | UserError:
         errors: list[UserError] = []
-        augment = self._augment.at(key.stage)
+        augment = self._augment.at(key.stage) if hasattr(self._augment, "at") else self._augment
         for index in self._candidates(key):
             try:
                 image, label = augment(self._read(index), self._dice(key))
@@ -189,9 +189,9 @@ class _AugmentedSamples:
         return errors[0]
 
     def _read(self, index: int) -> Any:
-        if self._augment.takes_unread:
+        if getattr(self._augment, "takes_unread", False):
             return read_undecoded(self._dataset, index)
-        if self._augment.crops_per_image == 1:
+        if getattr(self._augment, "crops_per_image", 1) == 1:
             return self._dataset[index]
         if self._last is None or self._last[0] != index:
             self._last = index, self._dataset[index]

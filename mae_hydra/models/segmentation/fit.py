@@ -3,6 +3,9 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from torch import Tensor
+
+from mae_hydra.errors import UserError
 from mae_hydra.models.encoders.contract import check_encoder
 
 UNSAID = object()
@@ -11,6 +14,15 @@ UNSAID = object()
 def takes_one_map(head: Any) -> bool:
     """Whether a head gets one map instead of the list of all."""
     return getattr(head, "num_maps", None) == 1
+
+
+def check_loss(loss: Any) -> None:
+    """ValueError where something is no `PixelLoss`."""
+    if not callable(loss) or not hasattr(loss, "ignore_index"):
+        raise ValueError(
+            f"{type(loss).__name__} is no loss of class maps (it has no ignore_index): docs/extending.md says what one "
+            "owes"
+        )
 
 
 def check_fit(encoder: Any, pyramid: Any, head: Any, auxiliary: Any, auxiliary_level: int) -> None:
@@ -26,6 +38,16 @@ def check_weights(loss: Any, num_classes: int) -> None:
         weight = getattr(part, "weight", None) if hasattr(part, "set_class_weights") else None
         if weight is not None and len(weight) != num_classes:
             raise ValueError(f"class_weights must be {num_classes} numbers, one for each class, got {len(weight)}")
+
+
+def check_maps(encoder: Any, maps: Sequence[Tensor]) -> None:
+    """UserError where an encoder gives other maps than it says."""
+    given, said = [level.shape[1] for level in maps], list(encoder.widths)
+    if given != said:
+        raise UserError(
+            f"{type(encoder).__name__} says that it gives maps of {said} channels, and gives maps of {given}: its "
+            "feature_maps and its widths must agree"
+        )
 
 
 def _complaints(encoder: Any, pyramid: Any, head: Any, auxiliary: Any, auxiliary_level: int) -> Iterator[str]:

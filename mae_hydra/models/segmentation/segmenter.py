@@ -14,7 +14,7 @@ from mae_hydra.batch_norm import check_enough
 from mae_hydra.models.encoders.freezing import freeze, keep_frozen
 from mae_hydra.models.pixels import channel_statistics, normalise
 from mae_hydra.models.segmentation.fast_upernet import Derived, FastUPerNet, Shortcuts
-from mae_hydra.models.segmentation.fit import check_fit, check_weights, takes_one_map
+from mae_hydra.models.segmentation.fit import check_fit, check_loss, check_maps, check_weights, takes_one_map
 from mae_hydra.models.segmentation.losses.binary import two_logits
 from mae_hydra.models.segmentation.losses.cross_entropy import PixelCrossEntropy
 from mae_hydra.models.segmentation.pyramid import FeaturePyramid
@@ -59,6 +59,7 @@ class Segmenter(nn.Module):
         if auxiliary_weight < 0:
             raise ValueError(f"auxiliary_weight must not be negative, got {auxiliary_weight}")
         self.criterion = PixelCrossEntropy(ignore_index=ignore_index, normalizer=normalizer) if loss is None else loss
+        check_loss(self.criterion)
         check_fit(encoder, pyramid, head, auxiliary, AUXILIARY_LEVEL)
         self.encoder, self.pyramid, self.head, self.auxiliary = encoder, pyramid, head, auxiliary
         self.auxiliary_weight = auxiliary_weight
@@ -140,6 +141,7 @@ class Segmenter(nn.Module):
             final_map = getattr(self.encoder, "final_map", None)
             return [final_map(images) if final_map is not None else self.encoder.feature_maps(images)[-1]]
         maps = self.encoder.feature_maps(images)
+        check_maps(self.encoder, maps)
         if torch.is_grad_enabled() and images.device.type == "cpu":
             # They lie as tokens do, channels last: what tensor cores want, and where the processor's convolutions take
             # twice as long for their gradients.

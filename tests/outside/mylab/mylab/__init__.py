@@ -1,0 +1,1 @@
+"""Parts of one's own for mae_hydra; `MAE_HYDRA_TRUST=mylab` allows them to be built."""
