@@ -174,7 +174,7 @@ def _matched(layout: Layout, side: Side) -> Part:
     for name in names if layout.has_splits else ("",):
         images = _files(layout.root, layout.images, layout.image_suffix, name, part.twice, part.passed_over)
         if not layout.maps:
-            _add(part, images, {})
+            _add(part, images, None)
             continue
         maps = _files(layout.root, layout.maps, layout.map_suffix, name, part.twice)
         _tell_apart(images, maps, layout, name)
@@ -188,10 +188,10 @@ def _matched(layout: Layout, side: Side) -> Part:
     return part
 
 
-def _add(part: Part, images: Mapping[str, str], maps: Mapping[str, str]) -> None:
+def _add(part: Part, images: Mapping[str, str], maps: Mapping[str, str] | None) -> None:
     known = set(part.keys)
     for key, path in images.items():
-        if maps and key not in maps:
+        if maps is not None and key not in maps:
             part.alone.append(path)
             continue
         unique = key
@@ -200,9 +200,9 @@ def _add(part: Part, images: Mapping[str, str], maps: Mapping[str, str]) -> None
         known.add(unique)
         part.images.append(path)
         part.keys.append(unique)
-        if maps:
+        if maps is not None:
             part.maps.append(maps[key])
-    part.orphans += [path for key, path in maps.items() if key not in images]
+    part.orphans += [path for key, path in (maps or {}).items() if key not in images]
 
 
 def _by_last_name(*sides: Mapping[str, str]) -> list[dict[str, str]] | None:
