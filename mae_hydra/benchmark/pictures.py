@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -39,7 +38,7 @@ WARMUP_IMAGES = 5  # of the published fps: one image at a time, after five that 
 
 
 def inference(
-    path: Path | None, words: Sequence[str], size: tuple[int, int], rounds: int, *, alone: bool, shares: bool
+    path: str | None, words: Sequence[str], size: tuple[int, int], rounds: int, *, alone: bool, shares: bool
 ) -> Measured:
     """The classes of one picture of `size`, beside the loop that everyone writes, with the same weights.
 
@@ -99,7 +98,7 @@ def _floor_of(call: Callable[[], Any], settings: Settings) -> Floor:
     return Floor(f"{flops / 1e9:.0f} GFLOP at {rate / 1e9:.0f} GFLOP/s", flops / rate)
 
 
-def results_row(path: Path, words: Sequence[str], images: int) -> Measured:
+def results_row(path: str, words: Sequence[str], images: int) -> Measured:
     """Memory, fps and mIoU as a results table has them, by the published protocols.
 
     Memory: peak of training steps at `data.batch_size` images. fps: one picture at a time, loading left out, resizing,
@@ -157,9 +156,9 @@ def _training_peak(config: DictConfig, settings: Settings) -> tuple[int | None, 
     return peak.bytes, len(batch)
 
 
-def _configured(path: Path | None, words: Sequence[str]) -> tuple[DictConfig, Checkpoint | None, Settings]:
+def _configured(path: str | None, words: Sequence[str]) -> tuple[DictConfig, Checkpoint | None, Settings]:
     """The configuration of a segmentation model, with its checkpoint where `path` names one."""
-    checkpoint = None if path is None else read_checkpoint(path, prefer="best")
+    checkpoint = None if path is None else read_checkpoint(path, prefer="best", download=True)
     config = composed(words) if checkpoint is None else recorded(checkpoint, words, PARTS).config
     if config.task != "segment":
         raise UserError(f"this benchmark takes a UPerNet, got {config.name}; use model=upernet_vitb")

@@ -25,6 +25,7 @@ VERBS = {
     "benchmark": ("benchmark", "what a model costs, beside others; the results row of a paper's table"),
     "convert": ("convert", "a checkpoint from or to the layouts of MAE, timm, Hugging Face and mmsegmentation"),
     "export": ("export", "a trained model as one ONNX or torch.export file that runs without this program"),
+    "publish": ("publish", "a trained model as a folder for others, with a model card, ready for upload"),
     "check-data": ("check_data", "audit a data set: broken files, labels, duplicates, statistics"),
     "new": ("new", "a package of your own to start from: an encoder, a head, a loss, a data set, …"),
     "make-shards": ("make_shards", "write a set of images as tar files, for data=shards"),

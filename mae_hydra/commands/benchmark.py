@@ -87,17 +87,19 @@ def run(options: argparse.Namespace) -> int:
 
 def _measure(options: argparse.Namespace) -> "Measured":
     from mae_hydra.benchmark import report
+    from mae_hydra.recorded.configuration import names_weights
+    from mae_hydra.weights import is_address
 
     words, checkpoint = list(options.words), None
-    if words and "=" not in words[0] and not words[0].startswith("+"):
-        checkpoint = Path(words.pop(0))
+    if words and (is_address(words[0]) or ("=" not in words[0] and not words[0].startswith("+"))):
+        checkpoint = words.pop(0)
     if options.what in ("results-row", "inference"):
         return _of_pictures(options, checkpoint, words)
     of_a_run = options.what in ("parts", "step")
-    if checkpoint is not None and not (of_a_run and checkpoint.exists()):
+    if checkpoint is not None and not (of_a_run and names_weights(checkpoint)):
         or_a_run = ", or a run that is there" if of_a_run else ""
         raise UserError(f"{options.what} takes overrides only, such as model=upernet_vitb{or_a_run}; got {checkpoint}")
-    words = words if checkpoint is None else [str(checkpoint), *words]
+    words = words if checkpoint is None else [checkpoint, *words]
     if options.what == "parts":
         return report.parts(words)
     if options.what == "step":
@@ -105,7 +107,7 @@ def _measure(options: argparse.Namespace) -> "Measured":
     return _of_the_machine(options, words)
 
 
-def _of_pictures(options: argparse.Namespace, checkpoint: Path | None, words: list[str]) -> "Measured":
+def _of_pictures(options: argparse.Namespace, checkpoint: str | None, words: list[str]) -> "Measured":
     from mae_hydra.benchmark import pictures
 
     if options.what == "results-row":

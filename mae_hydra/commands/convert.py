@@ -17,8 +17,9 @@ YES_NO = {"true": True, "false": False}
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "input",
-        type=Path,
-        help="a checkpoint file, a Hugging Face folder, or a run directory; FILE@ema: the average of the weights in it",
+        nargs="?",
+        help="a checkpoint file, a Hugging Face folder, or a run directory; FILE@ema: the average of its weights. "
+        "Or an address: hf-hub:<org>/<name>, timm/<name>, https://…",
     )
     parser.add_argument("output", type=Path, nargs="?", help="what to write: a file, for huggingface a folder")
     parser.add_argument(
@@ -27,6 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         default="native",
         help="layout: native (this program, the default), official (MAE), timm, huggingface, mmseg",
     )
+    parser.add_argument("--known", action="store_true", help="print the addresses of published weights that are read")
     parser.add_argument("--inspect", action="store_true", help="write nothing; say what the input is and where it fits")
     parser.add_argument("--last", action="store_true", help="of a run the last checkpoint, not the best")
     parser.add_argument(
@@ -50,8 +52,13 @@ def run(options: argparse.Namespace) -> int:
     with importing():
         from mae_hydra.weights import ForeignModelError, read_checkpoint
 
+    if options.known:
+        show_known()
+        return 0
+    if options.input is None:
+        raise UserError("say what to read: mae-hydra convert INPUT OUTPUT; convert --known lists published weights")
     try:
-        checkpoint = read_checkpoint(options.input, prefer="last" if options.last else "best")
+        checkpoint = read_checkpoint(options.input, prefer="last" if options.last else "best", download=True)
     except ForeignModelError as error:
         if not options.inspect:
             raise
@@ -72,6 +79,15 @@ def run(options: argparse.Namespace) -> int:
         raise UserError(f"{options.output} is there already; give another name, or add --overwrite")
     _convert(checkpoint, options)
     return 0
+
+
+def show_known() -> None:
+    """A line for each address, which a program can cut at the tabulators."""
+    from mae_hydra.weights import KNOWN
+
+    for known in KNOWN:
+        digest = f"{known.digest}…" if known.digest else "digest not published"
+        print("\t".join((known.address, known.model, known.what, digest)))
 
 
 def _convert(checkpoint: "Checkpoint", options: argparse.Namespace) -> None:

@@ -8,12 +8,14 @@ from mae_hydra.launching.importing import importing
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("checkpoint", type=Path, help="a run directory, or a checkpoint in any known layout")
+    parser.add_argument(
+        "checkpoint", help="a run directory, or a checkpoint in any known layout, or an address (convert --known)"
+    )
     parser.add_argument(
         "overrides",
         nargs="*",
         help="what differs from the run: inference=multiscale_flip, data=ade20k data.root=…, "
-        "evaluation.validation.limit=100",
+        "evaluation.validation.limit=100; split=test or split=train: those images in place of the validation's",
     )
     parser.add_argument("--out", type=Path, help="where to write (default: evaluations/ in the run, or in outputs/)")
     parser.add_argument(

@@ -9,7 +9,9 @@ from mae_hydra.launching.importing import importing
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("checkpoint", type=Path, help="a run directory, or a checkpoint in any known layout")
+    parser.add_argument(
+        "checkpoint", help="a run directory, or a checkpoint in any known layout, or an address (convert --known)"
+    )
     parser.add_argument("out", type=Path, help="what to write, e.g. model.onnx or model.pt2")
     parser.add_argument("--format", choices=("onnx", "torch"), help="default: by the ending of OUT")
     parser.add_argument(

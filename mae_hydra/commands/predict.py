@@ -10,7 +10,9 @@ from mae_hydra.names import clean
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("checkpoint", type=Path, help="a run directory, or a checkpoint in any known layout")
+    parser.add_argument(
+        "checkpoint", help="a run directory, or a checkpoint in any known layout, or an address (convert --known)"
+    )
     parser.add_argument("images", nargs="+", help="pictures of any size and kind, folders, or patterns in quotes")
     parser.add_argument("--out", type=Path, required=True, help="where to write")
     parser.add_argument(

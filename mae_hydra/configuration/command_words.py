@@ -10,6 +10,7 @@ from hydra.errors import HydraException
 
 from mae_hydra.configuration.construct import targets
 
+ADDRESS = re.compile(r"(hf-hub:|timm/|https?://)[^,'\"]*\Z", re.IGNORECASE)  # of weights; with commas it is a sweep
 TAKING = (
     "--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package", "-p", "--cfg", "-c",
     "--experimental-rerun",
@@ -33,6 +34,13 @@ def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
             overrides.append(each)
             before = ""
     return options, overrides
+
+
+def _pattern_quoted(word: str) -> str:
+    key, equals, value = word.partition("=")
+    if not (equals and "{split}" in value and re.fullmatch(r"[+~]*[\w.]+", key)) or set(value) & set("'\"[],:"):
+        return word
+    return f"{key}={quoted(value)}"
 
 
 def values(words: Sequence[str], *flags: str) -> list[str]:
@@ -99,6 +107,19 @@ def quoted(text: str) -> str:
     """A text that Hydra reads as it stands, also as one of a list."""
     escaped = re.sub(r"(\\+)($|')", r"\1\1\2", text).replace("'", r"\'")
     return f"'{escaped}'"
+
+
+def readable(words: Sequence[str]) -> list[str]:
+    """The words as Hydra reads them: a shell takes the quotes away that were typed.
+
+    Addresses of weights, which may hold # and =, and patterns with `{split}` get quotes of Hydra's own.
+    """
+    return [_pattern_quoted(_quoted_address(each)) for each in words]
+
+
+def _quoted_address(each: str) -> str:
+    key, _, value = each.partition("=")
+    return word(key, value) if key_of(each) == "init_from" and ADDRESS.match(value) else each
 
 
 def searching(addresses: Sequence[str]) -> list[str]:

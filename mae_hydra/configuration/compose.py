@@ -8,6 +8,7 @@ from hydra.initialize import get_gh_backup, restore_gh_from_backup
 from omegaconf import DictConfig, OmegaConf
 
 from mae_hydra.configuration import hydras_own, resolvers
+from mae_hydra.configuration.command_words import readable
 from mae_hydra.configuration.mistakes import explain
 from mae_hydra.configuration.tree import config_dir
 from mae_hydra.errors import UserError
@@ -15,6 +16,7 @@ from mae_hydra.errors import UserError
 
 def compose_config(overrides: Sequence[str], output_dir: str = ".") -> DictConfig:
     """The configuration of `python train.py <overrides>`; `output_dir` stands for the run directory."""
+    overrides = readable(overrides)
     resolvers.register()
     hydras_own.guard()
     backup = get_gh_backup()  # a notebook may use Hydra for itself

@@ -1,5 +1,6 @@
 """Data sets, decoding, augmentation and the streams that feed training and evaluation."""
 
+from mae_hydra.data.audit.class_weights import median_frequency_weights
 from mae_hydra.data.audit.label_scan import check_labels
 from mae_hydra.data.augment.transforms import Augment, ClassifyAugment, EvalCrop, PretrainAugment, SegmentAugment
 from mae_hydra.data.dataset import Comparable, ImageData, ImageSet, Listed, Sample, SampleTransform, Target
@@ -11,6 +12,7 @@ from mae_hydra.data.readers.ade20k import ade20k
 from mae_hydra.data.readers.folder import folder
 from mae_hydra.data.readers.imagenet import imagenet
 from mae_hydra.data.readers.imagenet_variant import imagenet_variant
+from mae_hydra.data.readers.segmentation import segmentation
 from mae_hydra.data.scenes.dataset import scenes
 from mae_hydra.data.shards.reader import shards
 from mae_hydra.data.write import write_ade20k, write_imagenet
@@ -38,9 +40,11 @@ __all__ = [
     "folder",
     "imagenet",
     "imagenet_variant",
+    "median_frequency_weights",
     "read_image",
     "read_labels",
     "scenes",
+    "segmentation",
     "shards",
     "stack",
     "write_ade20k",

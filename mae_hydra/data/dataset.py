@@ -149,6 +149,7 @@ class ImageData:
     `assumed_names`: the data set does not name its classes.
     `grouped`: what stands in a validation image's name before its class's folder is the group it is counted in.
     `pixel_range`: what becomes 0 and 255 of pictures of more than 8 bits (None: no such picture was met).
+    `test`: the set that only `evaluate <run> split=test` looks at, listed when it is asked for (None: there is none).
     `notes`: what a person should know of the set before the first step, a line each.
     """
 
@@ -172,6 +173,7 @@ class ImageData:
     reading: Reading | None = None
     assumed_names: bool = False
     pixel_range: PixelRange | None = None
+    test: Callable[[], ImageSet] | None = None
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

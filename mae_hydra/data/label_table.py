@@ -3,7 +3,7 @@
 Shape letters: C classes, H W pixels.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,13 +23,20 @@ class LabelTable:
 
     With `reduce_zero_label`, ADE20K's convention: 0 is "other" and ignored, class k is stored as k + 1, 255 is ignored.
     Without it, class k is stored as k, and `ignore_index` as itself; where that is a class number, the class counts for
-    nothing. `values` says all of it instead: stored value -> class number, or "ignore".
+    nothing. `values` says all of it instead: stored value -> class number, or "ignore". `ignore_values`: further stored
+    values that count for nothing, whatever else is said of them.
 
     `accepted`, bool (256,): the values that mean something; `class_of`, uint8 (256,): what they mean.
     """
 
     def __init__(
-        self, *, num_classes: int, ignore_index: int, reduce_zero_label: bool, values: Values | None = None
+        self,
+        *,
+        num_classes: int,
+        ignore_index: int,
+        reduce_zero_label: bool,
+        values: Values | None = None,
+        ignore_values: Sequence[int] = (),
     ) -> None:
         most = MOST_CLASSES if reduce_zero_label and values is None else MOST_CLASSES + 1
         if not 1 <= num_classes <= most:
@@ -42,6 +49,9 @@ class LabelTable:
             meaning = {0: IGNORE, UNLABELLED: IGNORE} | {number + 1: number for number in range(num_classes)}
         else:
             meaning = {ignore_index: IGNORE} | {number: number for number in range(num_classes)}
+        if any(not 0 <= value <= 255 for value in ignore_values):
+            raise ValueError(f"data.ignore_values must lie in 0..255, got {list(ignore_values)}")
+        meaning |= dict.fromkeys(ignore_values, IGNORE)
         self.num_classes, self.ignore_index = num_classes, ignore_index
         self.accepted = np.zeros(256, dtype=bool)
         self.class_of = np.full(256, ignore_index, dtype=np.uint8)
@@ -109,6 +119,7 @@ class Reading:
     ignore_index: int
     reduce_zero_label: bool | None
     values: Values | None = None
+    ignore_values: tuple[int, ...] = ()
 
     def table(self) -> LabelTable:
         """ValueError where so many classes cannot be stored that way."""
@@ -117,6 +128,7 @@ class Reading:
             ignore_index=self.ignore_index,
             reduce_zero_label=bool(self.reduce_zero_label),
             values=self.values,
+            ignore_values=self.ignore_values,
         )
 
     def fits(self) -> bool:
@@ -147,6 +159,8 @@ class Reading:
             parts.append(f"data.reduce_zero_label={str(bool(self.reduce_zero_label)).lower()}")
         if self.ignore_index != than.ignore_index:
             parts.append(f"data.ignore_index={self.ignore_index}")
+        if self.ignore_values != than.ignore_values:
+            parts.append(f"'data.ignore_values={list(self.ignore_values)}'")
         return " ".join(parts) or self.convention()
 
     def convention(self) -> str:
@@ -157,7 +171,8 @@ class Reading:
             return f"data.ignore_index={self.ignore_index}"
         text = f"data.reduce_zero_label={str(bool(self.reduce_zero_label)).lower()}"
         other = not self.reduce_zero_label and self.ignore_index != UNLABELLED
-        return f"{text} data.ignore_index={self.ignore_index}" if other else text
+        text += f" data.ignore_index={self.ignore_index}" if other else ""
+        return text + (f" data.ignore_values={list(self.ignore_values)}" if self.ignore_values else "")
 
 
 def conventions(num_classes: int) -> list[Reading]:

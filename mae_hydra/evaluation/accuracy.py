@@ -14,6 +14,7 @@ from mae_hydra.distributed import all_reduce_sum, is_main
 from mae_hydra.errors import UserError
 from mae_hydra.evaluation.clock import Clock
 from mae_hydra.evaluation.corruptions import Corruptions
+from mae_hydra.evaluation.extra_metrics import ExtraMetrics
 from mae_hydra.evaluation.held_out import HeldOut
 from mae_hydra.evaluation.kinds import expect
 from mae_hydra.evaluation.metrics import count_confusions
@@ -30,6 +31,7 @@ class Accuracy:
 
     `crop_ratio`: see `EvalCrop`. Where the data hold a part of the classes only (ImageNet-A and -R), the prediction is
     the best of these. `baseline`: a file of error rates by corruption, for the mean corruption error of ImageNet-C.
+    `metrics`: objects of torchmetrics by name, which see probabilities (B, C) and class ids (B,).
     Gives the table `per_class`, `per_group` for data in groups, and the picture `predictions`.
     """
 
@@ -47,13 +49,14 @@ class Accuracy:
         limit: int | None,
         crop_ratio: float | None,
         baseline: str | None,
+        metrics: Mapping[str, Any] | None = None,
     ) -> None:
         if data.target != "class":
             raise UserError(
                 "accuracy needs a class for every image, and this data set has none; use data=imagenet or "
                 "data=scene_classes"
             )
-        self.data, self.baseline = data, baseline
+        self.data, self.baseline, self.extra = data, baseline, ExtraMetrics(metrics)
         self.corruptions = Corruptions(baseline) if data.grouped else None
         if baseline is not None and self.corruptions is None:
             raise ValueError("baseline is of data in groups of corruptions: data=imagenet_variant")
@@ -92,6 +95,7 @@ class Accuracy:
         classes = self.data.num_classes
         confusions = torch.zeros(classes, classes, dtype=torch.int64, device=device)
         sums = torch.zeros(2, dtype=torch.float64, device=device)  # of the loss, and right among the best five
+        self.extra.reset(device)
         for samples in self.held_out.batches():
             labels = torch.tensor([sample.label for _, sample in samples], device=device)
             logits = self.logits(model, torch.stack([sample.image for _, sample in samples]).to(device))
@@ -99,12 +103,14 @@ class Accuracy:
             confusions += count_confusions(best[:, 0], labels, classes, ignore_index=-1)
             right = (best == labels[:, None]).any(1).sum()
             sums += torch.stack([F.cross_entropy(logits, labels, reduction="sum").double(), right.double()])
+            self.extra.update(logits.softmax(1), labels)
             if self.corruptions is not None:
                 self.corruptions.add([sample.name for _, sample in samples], (best[:, 0] == labels).tolist())
         all_reduce_sum(confusions)
         images = int(confusions.sum())
         loss, among_five = (all_reduce_sum(sums) / images).tolist()
         scalars = {"top1": 100 * float(confusions.diag().sum()) / images, "top5": 100 * among_five, "loss": loss}
+        scalars |= self.extra.compute()
         tables = {"per_class": _per_class(confusions, self.data.class_names)}
         if self.corruptions is not None:
             found, tables["per_group"] = self.corruptions.scores()

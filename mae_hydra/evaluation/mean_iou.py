@@ -1,6 +1,6 @@
 """Mean intersection over union on the validation set."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -10,6 +10,7 @@ from mae_hydra.distributed import all_reduce_sum, is_main
 from mae_hydra.errors import UserError
 from mae_hydra.evaluation.boundary import count_boundaries
 from mae_hydra.evaluation.clock import Clock
+from mae_hydra.evaluation.extra_metrics import ExtraMetrics
 from mae_hydra.evaluation.held_out import HeldOut
 from mae_hydra.evaluation.kinds import expect
 from mae_hydra.evaluation.metrics import (
@@ -35,13 +36,13 @@ class MeanIoU:
     """mIoU, mAcc, aAcc, mDice and mPrecision in percent, from one confusion matrix over all images at their own size.
 
     `boundary`: mBIoU too, the mean IoU of what lies near the edges of the classes (`mae_hydra.evaluation.boundary`).
+    `metrics`: objects of torchmetrics by name, which see the classes predicted and labelled (N,) of labelled pixels.
     Gives the table `per_class` (None where a score is undefined), the picture `segmentation`, and one picture per
     image, `segmentation_<number>`, with its class maps `prediction` and `labels` for trackers that draw overlays
     themselves.
     """
 
     judges: Answer = "pixels"
-    counts_confusions = True
 
     def __init__(
         self,
@@ -54,6 +55,7 @@ class MeanIoU:
         num_pictures: int,
         limit: int | None,
         boundary: bool,
+        metrics: Mapping[str, Any] | None = None,
     ) -> None:
         if data.target != "map":
             raise UserError("mean IoU needs class maps, and this data set has none; use data=scenes or data=ade20k")
@@ -62,7 +64,8 @@ class MeanIoU:
                 "mean IoU needs inference=whole, slide or multiscale_flip, got reconstruct, which is for masked "
                 "autoencoders: they predict no classes"
             )
-        self.data, self.inference, self.boundary = data, inference, boundary
+        self.data, self.inference, self.boundary, self.extra = data, inference, boundary, ExtraMetrics(metrics)
+        self.counts_confusions = not self.extra  # theirs do not follow from the confusions of single images
         self.clock = Clock(every)
         self.held_out = HeldOut(
             data, None, batch_size=batch_size, num_workers=num_workers, num_pictures=num_pictures, limit=limit
@@ -84,6 +87,7 @@ class MeanIoU:
     def run(self, model: Any, step: int) -> Evaluation:
         counts = self.counts(model)
         scalars, table = score(counts, self.data.class_names)
+        scalars |= self.extra.compute()
         title = f"step {step}: mIoU {scalars['mIoU']:.1f} %"
         pictures = self._pictures(model, counts, title) if is_main() else {}
         return Evaluation(scalars, pictures, {"per_class": table})
@@ -94,10 +98,15 @@ class MeanIoU:
         device = next(model.parameters()).device
         matrix = torch.zeros(num_classes, num_classes, dtype=torch.int64, device=device)
         boundaries = torch.zeros(3, num_classes, dtype=torch.int64, device=device) if self.boundary else None
+        self.extra.reset(device)
         for samples in self.held_out.batches():
             predictions = self.inference.predict(model, [sample.image for _, sample in samples])
             for (_, sample), prediction in zip(samples, predictions, strict=True):
                 counts = self.count(prediction, sample)
+                if self.extra and isinstance(sample.label, torch.Tensor):
+                    labels = sample.label.to(prediction.device)
+                    counted = labels != self.data.ignore_index
+                    self.extra.update(prediction[counted].long(), labels[counted].long())
                 matrix += counts.confusions
                 if boundaries is not None and counts.boundaries is not None:
                     boundaries += counts.boundaries

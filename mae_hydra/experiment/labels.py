@@ -86,5 +86,7 @@ def match_classes(model: Any, checkpoint: Checkpoint, data: ImageData) -> None:
         )
     for name in CLASSIFIERS:
         if name in weights and name in checkpoint.tensors:
-            weights[name].copy_(checkpoint.tensors[name][order])
+            rows = checkpoint.tensors[name]
+            # One row is the logit of the second of two classes, which have changed places.
+            weights[name].copy_(-rows if len(rows) == 1 else rows[order])
     warn([f"model and data name {MAPPED}"], "note")

@@ -70,10 +70,15 @@ def _split(image_set: ImageSet) -> dict[str, Any]:
 
 
 def parent_of(checkpoint: Checkpoint) -> dict[str, Any]:
-    """The file, or the files of a folder, whatever becomes of the name: a digest and, of a run of ours, the step."""
+    """The file, or the files of a folder, whatever becomes of the name: a digest and, of a run of ours, the step.
+
+    Of weights by name also the address, and the commit where they come from a repository.
+    """
     path = checkpoint.path
     part = {"part": checkpoint.part} if checkpoint.part else {}
-    return {"path": str(path.absolute()), "sha256": sha256_of(path), "step": checkpoint.meta.get("step"), **part}
+    by_name = {"name": checkpoint.name, "revision": checkpoint.revision} if checkpoint.name else {}
+    step = checkpoint.meta.get("step")
+    return {"path": str(path.absolute()), "sha256": sha256_of(path), "step": step, **part, **by_name}
 
 
 def sha256_of(path: Path) -> str:

@@ -138,6 +138,18 @@ def refuse_foreign(config: Any, source: Path, typed: Sequence[str]) -> None:
     check_addresses(config, typed, str(source))
 
 
+def refuse_recorded_address(config: Any, source: Path) -> None:
+    """UserError where a run would begin from weights at an address that `source` tells and nobody has typed now; what
+    is in the cache opens no connection."""
+    from mae_hydra.weights.named import fetch, is_address  # imports torch
+
+    if is_address(config.init_from) and not typed_for("init_from"):
+        try:
+            fetch(config.init_from, download=False)
+        except UserError as error:
+            raise UserError(f"{source}: {error}") from error
+
+
 def _recorded(file: Path) -> list[str]:
     """The words for the configuration that a run was started with."""
     if not file.is_file():

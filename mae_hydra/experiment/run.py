@@ -4,7 +4,7 @@ import logging
 import math
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from mae_hydra.engine import Checkpoints, Cut, Settings, State, Twin, cut_batch,
 from mae_hydra.engine.loop import Schedule
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.batch_statistics import doubtful_statistics
+from mae_hydra.experiment.class_weights import give_class_weights
 from mae_hydra.experiment.first_look import look_at_validation, unseen_note
 from mae_hydra.experiment.holder import Refused
 from mae_hydra.experiment.labels import say_doubts, warn
@@ -94,6 +95,7 @@ class Assembled:
     """What a configuration stands for, built: all that a step needs. `started`: the state is to be restored.
 
     `flops`, of an image, and `peak`, of the device: None where they are not known. `doubt`: of its batch statistics.
+    `class_weights`: of a loss that wanted them worked out.
     """
 
     cut: Cut
@@ -108,6 +110,7 @@ class Assembled:
     flops: float | None
     peak: float | None
     doubt: str | None
+    class_weights: list[float] | None
 
 
 def assemble(
@@ -117,10 +120,13 @@ def assemble(
     settings: Settings,
     *,
     steps_per_epoch: float | None = None,
+    class_weights: Sequence[float] | None = None,
     from_the_beginning: bool = False,
+    download: bool = False,
 ) -> Assembled:
-    """Build what `config` describes. `steps_per_epoch`: of the schedule, where a run had another one when it began;
-    `from_the_beginning`: not to be restored, whatever has been saved."""
+    """Build what `config` describes. `steps_per_epoch`, of the schedule, and `class_weights`, of the loss: those with
+    which a run began; `from_the_beginning`: not to be restored, whatever has been saved; `download`: whether init_from
+    may be fetched."""
     # What is cheap comes first: a large model should not be built for a mistake in what comes after it.
     augment: Augment = build(config.augment, "augment")
     if is_main():
@@ -158,13 +164,15 @@ def assemble(
         say(*unseen_note(seen, data))
     checkpoints: Checkpoints = complete("checkpoint", build(config.checkpoint, "checkpoint"), run_dir / "checkpoints")
     started = config.resume != "never" and checkpoints.exist and not from_the_beginning
-    given = read_checkpoint(config.init_from) if config.init_from and not started else None
+    begins = config.init_from and not started
+    given = read_checkpoint(config.init_from, download=download, of_any=True) if begins else None
     if given is not None and is_main():
         _compare_ranges(given, data)
 
     seed_device(config.seed, "init")
     model: nn.Module = expect("model", build(config.model, "model"), OWED["model"])
     doubt = doubtful_statistics(model, cut, settings.batch_norm)
+    weights = give_class_weights(model, data, class_weights)
     if given is not None:
         transfer(model, given, config.init_adapt, data.class_names).show()
     elif not started:
@@ -183,7 +191,9 @@ def assemble(
     optimizer = complete("optimizer", build(config.optimizer, "optimizer"), model)
     expect("optimizer", optimizer, OWED["optimizer"])
     state = State(model, optimizer, settings.scaler(), average, twin)
-    return Assembled(cut, stream, schedule, evaluators, checkpoints, started, given, state, forward, flops, peak, doubt)
+    return Assembled(
+        cut, stream, schedule, evaluators, checkpoints, started, given, state, forward, flops, peak, doubt, weights
+    )
 
 
 def _train(
@@ -198,9 +208,11 @@ def _train(
     facts = facts_of(config, data) if is_main() else {}
     facts["range"] = data.pixel_range and data.pixel_range.pairs()
     other_scores = trained is not None and _compare(config, plain, run_dir, trained, facts)
-    before = None if trained is None or trained.data is None else trained.data.get("steps_per_epoch")
-    made = assemble(config, run_dir, data, settings, steps_per_epoch=before)
+    told = (trained.data if trained is not None else None) or {}
+    before, weights = told.get("steps_per_epoch"), told.get("class_weights")
+    made = assemble(config, run_dir, data, settings, steps_per_epoch=before, class_weights=weights, download=True)
     facts["steps_per_epoch"] = before or made.stream.steps_per_epoch
+    facts["class_weights"] = made.class_weights
     state, schedule, checkpoints = made.state, made.schedule, made.checkpoints
     if made.started:
         checkpoints.restore(state)

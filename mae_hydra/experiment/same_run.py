@@ -210,12 +210,15 @@ def _images(facts: Mapping[str, Any], split: str) -> tuple[int | str, str]:
     return "other" if count is None else count, "" if root is None else f" in {root}"
 
 
-def same_weights(run_dir: Path, path: object) -> bool:
-    """Whether a file is, by another name, the one that the run began from."""
+def same_weights(run_dir: Path, path: object, *, download: bool = False) -> bool:
+    """Whether a file is, by another name, the one that the run began from.
+
+    `download`: whether a person has typed it.
+    """
     parent = table_or_none(run_dir / "parent.json")
     if parent is None or not isinstance(path, str):
         return False
     try:
-        return parent_of(read_checkpoint(path))["sha256"] == parent.get("sha256")
+        return parent_of(read_checkpoint(path, download=download))["sha256"] == parent.get("sha256")
     except UserError:
         return False

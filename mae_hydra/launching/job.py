@@ -84,6 +84,8 @@ def _run_job(config: DictConfig, held: ExitStack) -> float:
                 say(f"goes on with its own configuration, which today's option files have otherwise: {otherwise}")
         if resuming.source is not None:
             resuming.refuse_foreign(config, resuming.source, resuming.typed)
+            if not any(map(Path.is_file, saved_steps(run_dir))):  # it has no weights of its own to go on from
+                resuming.refuse_recorded_address(config, resuming.source)
         check(config)
         plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
         check_stages(plain["then"])

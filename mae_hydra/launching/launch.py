@@ -15,13 +15,13 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from mae_hydra.configuration import hydras_own, resolvers
+from mae_hydra.configuration.command_words import readable
 from mae_hydra.configuration.mistakes import explain
 from mae_hydra.configuration.tree import config_dir
 from mae_hydra.errors import UserError, unwritable
 from mae_hydra.experiment import resuming, sweeps
 from mae_hydra.launching import gpus_launcher
 from mae_hydra.launching.importing import importing
-from mae_hydra.launching.quick_help import share_copies
 from mae_hydra.names import harmless
 from mae_hydra.terminal import lasting_streams
 
@@ -50,12 +50,10 @@ def _launch(arguments: Sequence[str] | None) -> int:
     sweeps.start()
     raised.clear()
     gpus_launcher.register()
-    if {"--help", "-h", "--hydra-help"} & set(sys.argv):
-        share_copies()
     entry = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(_job)
     overrides: list[str] = []
     try:
-        sys.argv[1:] = resuming.expanded(sys.argv[1:])
+        sys.argv[1:] = resuming.expanded(readable(sys.argv[1:]))
         overrides = [argument for argument in sys.argv[1:] if "=" in argument and not argument.startswith("-")]
         if {"-m", "--multirun"} & set(sys.argv):
             _refuse_unnamed_sweeps(overrides)

@@ -14,10 +14,16 @@ from mae_hydra.models.mae.mae import MAE, MAEOutput
 from mae_hydra.models.mae.masking import STRATEGIES, keep_from_hidden, keep_from_noise, num_keep
 from mae_hydra.models.patches import normalise_patches, patch_statistics, patchify, unpatchify
 from mae_hydra.models.pixels import denormalise, normalise
-from mae_hydra.models.segmentation.cross_entropy import PixelCrossEntropy
 from mae_hydra.models.segmentation.fast_upernet import FastUPerNet, Shortcuts
 from mae_hydra.models.segmentation.fcn_head import FCNHead
 from mae_hydra.models.segmentation.linear_seg_head import LinearSegHead
+from mae_hydra.models.segmentation.losses.binary import BinaryCrossEntropy
+from mae_hydra.models.segmentation.losses.cross_entropy import PixelCrossEntropy
+from mae_hydra.models.segmentation.losses.dice import DiceLoss
+from mae_hydra.models.segmentation.losses.focal import FocalLoss
+from mae_hydra.models.segmentation.losses.lovasz import LovaszSoftmaxLoss
+from mae_hydra.models.segmentation.losses.ohem import OhemCrossEntropy
+from mae_hydra.models.segmentation.losses.weighted import WeightedLosses
 from mae_hydra.models.segmentation.pyramid import FeaturePyramid
 from mae_hydra.models.segmentation.segmenter import Segmenter
 from mae_hydra.models.segmentation.upernet_head import UPerHead
@@ -27,17 +33,22 @@ UPerNet = PatchSegmenter = Segmenter  # their names in what earlier versions rec
 __all__ = [
     "MAE",
     "STRATEGIES",
+    "BinaryCrossEntropy",
     "Classifier",
     "ClassifierHead",
     "CrossDecoder",
     "CrossMAEDecoder",
+    "DiceLoss",
     "FCNHead",
     "FastUPerNet",
     "FeaturePyramid",
+    "FocalLoss",
     "LinearSegHead",
+    "LovaszSoftmaxLoss",
     "MAEDecoder",
     "MAEOutput",
     "Mixing",
+    "OhemCrossEntropy",
     "PatchSegmenter",
     "PixelCrossEntropy",
     "RandomErasing",
@@ -47,6 +58,7 @@ __all__ = [
     "UPerHead",
     "UPerNet",
     "VisionTransformer",
+    "WeightedLosses",
     "denormalise",
     "keep_from_hidden",
     "keep_from_noise",

@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from mae_hydra.configuration import resolvers
 from mae_hydra.configuration.changes import Change, at, changes
 from mae_hydra.configuration.check import GROUPS, check
-from mae_hydra.configuration.command_words import named_targets
+from mae_hydra.configuration.command_words import named_targets, readable
 from mae_hydra.configuration.compose import compose_config
 from mae_hydra.configuration.construct import targets
 from mae_hydra.configuration.from_file import literal
@@ -35,7 +35,7 @@ from mae_hydra.recorded.choose import choose
 from mae_hydra.recorded.identify import configuration_of, overrides_of
 from mae_hydra.recorded.newer import with_newer_arguments, with_newer_groups
 from mae_hydra.recorded.places import with_places
-from mae_hydra.weights import Checkpoint, read_checkpoint
+from mae_hydra.weights import Checkpoint, is_address, read_checkpoint
 
 MODEL_PARTS = ("backbone", "head", "model")
 ALL_PARTS = tuple(group for group in GROUPS if group not in ("logger", "paths"))
@@ -79,6 +79,7 @@ def recorded(
     `parts`: what of it will be built, and has to fit this version. `more`: folders with option files of one's own.
     UserError where a word makes no sense, or the record lacks a part or has arguments that this version does not know.
     """
+    words = readable(words)
     record = checkpoint.meta.get("config")
     if record and not of_a_model_alone(record):
         placed, notes = with_places(with_newer_groups(record), checkpoint.path)
@@ -139,9 +140,8 @@ def model_configuration(checkpoint: Checkpoint, words: Sequence[str] = ()) -> tu
 def composed(words: Sequence[str]) -> DictConfig:
     """The configuration of `python train.py <words>`; where the first word is a run or a checkpoint, its own with the
     others on top. UserError where something in it does not fit."""
-    of_a_run = bool(words) and "=" not in words[0] and Path(words[0]).expanduser().exists()
-    if of_a_run:
-        checkpoint = read_checkpoint(words[0], prefer="best")
+    if words and names_weights(words[0]):
+        checkpoint = read_checkpoint(words[0], prefer="best", download=True)
         found = recorded(checkpoint, words[1:], ALL_PARTS if "config" in checkpoint.meta else ())
         if found.record is not None:
             _judge(found, list(found.tree), checkpoint.path)  # all that the check below looks up, loggers too
@@ -150,6 +150,11 @@ def composed(words: Sequence[str]) -> DictConfig:
         config = compose_config(words)
     check(config)
     return config
+
+
+def names_weights(word: str) -> bool:
+    """Whether a word of a command line is a run, a checkpoint or an address of one, and no override."""
+    return is_address(word) or ("=" not in word and Path(word).expanduser().exists())
 
 
 def _judge(found: Recorded, parts: Sequence[str], path: Path) -> None:

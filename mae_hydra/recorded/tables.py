@@ -19,9 +19,14 @@ def is_texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
+def is_numbers(value: Any) -> bool:
+    """None, or a list of them."""
+    return value is None or (isinstance(value, list) and all(type(each) in (int, float) for each in value))
+
+
 NUMBER, OR_NUMBER, TEXT, TABLE, LIST = (int, float), (int, float, type(None)), (str, type(None)), (dict,), (list,)
 DATA: Mapping[str, Kind] = {
-    "root": TEXT, "classes": is_texts, "train": TABLE, "validation": TABLE,
+    "root": TEXT, "classes": is_texts, "class_weights": is_numbers, "train": TABLE, "validation": TABLE,
     **{f"{split}.{key}": kind for split in ("train", "validation")
        for key, kind in {"images": (int, type(None)), "contents": TEXT, "listing": TEXT}.items()},
 }  # fmt: skip
@@ -40,7 +45,7 @@ KINDS: Mapping[str, Mapping[str, Kind]] = {
     },
     "git.json": {"commit": TEXT, "branch": TEXT},
     "data.json": DATA,
-    "parent.json": {"path": TEXT, "sha256": TEXT},
+    "parent.json": {"path": TEXT, "sha256": TEXT, "name": TEXT, "revision": TEXT},
     "fingerprint.json": {"fingerprint": TEXT, "data": TEXT},
 }  # fmt: skip
 

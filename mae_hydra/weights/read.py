@@ -1,7 +1,7 @@
 """A checkpoint from a file or a run directory, without executing anything that is in it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from mae_hydra.weights.containers import Content, is_folder_of_weights, read_con
 from mae_hydra.weights.families import check_family
 from mae_hydra.weights.foreign import plain
 from mae_hydra.weights.layouts import LAYOUTS, NATIVE, Kind, kind_of
+from mae_hydra.weights.named import fetch, is_address
 from mae_hydra.weights.parts import remark, split_word
 from mae_hydra.weights.roots import Gathered, gather
 from mae_hydra.weights.told import told
@@ -29,7 +30,9 @@ class Checkpoint:
     `layout`: how the file was laid out. `meta`: what else it tells, in plain values, see `mae_hydra.weights.told`.
     `checked`: whether every number was compared with a checksum; safetensors and files from before torch 1.6 have none.
     `part`: which of several models in the file was taken, "" where there is one. `unused`: names of tensors
-    beside the model. `remarks`: what a person should know of them.
+    beside the model. `remarks`: what a person should know of them. `name`, `revision`: the address that the file was
+    fetched from, where it was, and the commit of the repository. `as_found`: the tensors under the file's own names.
+    `refusal`: why they are no model of ours, where whoever reads it may know one that they are.
     """
 
     tensors: dict[str, Tensor]
@@ -40,21 +43,37 @@ class Checkpoint:
     part: str = ""
     unused: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    name: str = ""
+    revision: str = ""
+    as_found: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
+    refusal: UserError | None = None
 
     @property
     def kind(self) -> Kind:
         return kind_of(self.tensors)
 
 
-def read_checkpoint(path: str | Path, prefer: Literal["last", "best"] = "last") -> Checkpoint:
-    """`path`: a .pt, .pth, .bin or .safetensors file, a Hugging Face folder, or a run directory.
+def read_checkpoint(
+    path: str | Path, prefer: Literal["last", "best"] = "last", *, download: bool = False, of_any: bool = False
+) -> Checkpoint:
+    """`path`: a .pt, .pth, .bin or .safetensors file, a Hugging Face folder, or a run directory; or an address of one.
 
-    Of a run directory the preferred checkpoint is read if there. `path@ema` is the average of the weights in a file
-    that has one beside them, `path@<key>` what lies under that key. UserError for whatever cannot be read, with the
-    reason and the way out; a ForeignModelError for what is no model of ours.
+    `download`: whether an address (`mae_hydra.weights.named`) is from a person who asks for it now; otherwise it is
+    read where it is in the cache, and no connection is opened. Of a run directory the preferred checkpoint is read if
+    there. `path@ema` is the average of the weights in a file that has one beside them, `path@<key>` what lies under
+    that key. UserError for whatever cannot be read, with the reason and the way out; a ForeignModelError for what is no
+    model of ours, unless `of_any`: then it is the `refusal`.
     """
+    if is_address(path):
+        fetched = fetch(str(path), download=download)
+        checkpoint = _read(fetched.path, fetched.part, of_any)
+        return replace(checkpoint, name=fetched.name, revision=fetched.revision)
     found, word = split_word(Path(path).expanduser())
-    file = _find(found, prefer)
+    return _read(_find(found, prefer), word, of_any)
+
+
+def _read(file: Path, word: str, of_any: bool) -> Checkpoint:
+    """`word`: which of several models in the file is meant."""
     content = read_content(file, word)
     if not content.tensors and content.ignored:
         raise UserError(
@@ -63,6 +82,18 @@ def read_checkpoint(path: str | Path, prefer: Literal["last", "best"] = "last") 
         )
     if not content.tensors:
         raise UserError(f"{file} holds no tensors; give a checkpoint in one of these layouts: {_known()}")
+    try:
+        return _understood(file, content, word)
+    except UserError as error:
+        if not of_any:
+            raise
+        return Checkpoint(
+            {}, told(content), "another program's", file, content.checked, as_found=content.tensors, refusal=error
+        )
+
+
+def _understood(file: Path, content: Content, word: str) -> Checkpoint:
+    """The model of ours that a file holds; UserError where it is none."""
     gathered = _as_recorded(content) or gather(content.tensors, "" if content.part.obeyed else word)
     if gathered is None or gathered.layout is not NATIVE:
         check_family(file, gathered.tensors if gathered else content.tensors, content.told, known=gathered is not None)
@@ -112,6 +143,7 @@ def _as_checkpoint(file: Path, content: Content, gathered: Gathered) -> Checkpoi
         part=".".join(several),
         unused=(*pooler, *gathered.unused),
         remarks=tuple(filter(None, remarks)),
+        as_found=content.tensors,
     )
 
 

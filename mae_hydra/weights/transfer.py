@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from mae_hydra.errors import UserError
+from mae_hydra.errors import UserError, short
 from mae_hydra.relative_positions import num_relative_positions
 from mae_hydra.weights.adapt import ADAPTABLE, adapted
 from mae_hydra.weights.class_order import rows_by_name
@@ -89,6 +89,7 @@ def fitted_state(
 
     Nothing is changed, and `model` may be on the meta device.
     """
+    checkpoint = _of_the_encoder(model, checkpoint)
     strangers = set(adapt) - set(ADAPTABLE)
     if strangers:
         raise UserError(f"what may be adapted is {', '.join(ADAPTABLE)}; got {', '.join(sorted(strangers))}")
@@ -117,6 +118,23 @@ def fitted_state(
     unchecked = "" if checkpoint.checked else "a file without checksums"
     source = f"{checkpoint.path} ({', '.join(filter(None, [checkpoint.layout, checkpoint.part, unchecked]))})"
     return wanted | fitted, TransferReport(source, tuple(report), tuple(_remarks(model, wanted, checkpoint)))
+
+
+def _of_the_encoder(model: nn.Module, checkpoint: Checkpoint) -> Checkpoint:
+    """The tensors as the encoder names them, where it reads files of its own kind (`from_timm`) and this may be one.
+
+    UserError where it is none, and no model of ours either.
+    """
+    reads = getattr(getattr(model, "encoder", None), "from_timm", None)
+    if reads is not None and "config" not in checkpoint.meta:
+        found = reads(checkpoint.as_found)
+        if found:
+            tensors = {f"encoder.{name}": tensor for name, tensor in found.items()}
+            unused = tuple(name for name in checkpoint.as_found if f"model.{name}" not in found)
+            return replace(checkpoint, tensors=tensors, layout="timm", unused=unused, remarks=(), refusal=None)
+    if checkpoint.refusal is not None:
+        raise checkpoint.refusal
+    return checkpoint
 
 
 def _remarks(model: nn.Module, wanted: Collection[str], checkpoint: Checkpoint) -> Iterator[str]:
@@ -183,7 +201,7 @@ def _refuse(verb: str, names: Collection[str], checkpoint: Checkpoint) -> None:
         noun = "tensor" if len(names) == 1 else "tensors"
         raise UserError(
             f"{checkpoint.path} ({checkpoint.layout}) does not fit the model: it {verb} {len(names)} {noun}: "
-            f"{'  '.join(collapse(sorted(names)))}. "
+            f"{'  '.join(collapse(sorted(map(short, names))))}. "
             "Give a checkpoint of the same model, or a pre-trained MAE of the same backbone"
         )
 
@@ -248,6 +266,8 @@ def _fit_grid(
     if not positions and not table:
         return tensor, ""
     target, (known, source) = _grid_around(model, name), grids
+    if target is None:  # of an encoder that resizes its own
+        return tensor, ""
     if known is None and tensor.shape == own.shape:
         # As many rows as the model wants are the model's: a guess would tear a rectangle apart.
         square = target[0] == target[1]
@@ -269,15 +289,15 @@ def _fit_grid(
     return resize_relative_table(tensor, source, target), f"{_by(source)} → {_by(target)} patches, BEiT's spacing"
 
 
-def _grid_around(model: nn.Module, name: str) -> Grid:
-    """The grid of the closest module around a parameter that has one."""
+def _grid_around(model: nn.Module, name: str) -> Grid | None:
+    """The grid of the closest module around a parameter that has one; None where none has."""
     path = name.split(".")[:-1]
     while path:
         grid = getattr(model.get_submodule(".".join(path)), "grid", None)
         if grid is not None:
             return grid
         path.pop()
-    raise AssertionError(f"no module around {name} has a grid")
+    return None
 
 
 def _check_shape(name: str, tensor: Tensor, own: Tensor, checkpoint: Checkpoint) -> None:

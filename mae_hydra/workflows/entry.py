@@ -34,11 +34,12 @@ def build(*overrides: str) -> nn.Module:
 def load(path: str | Path, *overrides: str) -> nn.Module:
     """A trained model in eval mode, with the normalisation it was trained with.
 
-    `path` is a run directory (its best checkpoint is taken, where there is one, otherwise the last), or a checkpoint
-    file or folder in any known layout. A file that holds an encoder alone gives a VisionTransformer. `overrides` go
-    on top of the configuration that it carries, or say what a released file does not tell: "backbone.num_heads=6".
+    `path` is a run directory (its best checkpoint is taken, where there is one, otherwise the last), a checkpoint file
+    or folder in any known layout, or the address of one: "hf-hub:<org>/<name>", "timm/<name>", "https://…". A file that
+    holds an encoder alone gives a VisionTransformer. `overrides` go on top of the configuration that it carries, or say
+    what a released file does not tell: "backbone.num_heads=6".
     """
-    return model_from(read_checkpoint(path, prefer="best"), *overrides)
+    return model_from(read_checkpoint(path, prefer="best", download=True), *overrides)
 
 
 def model_from(checkpoint: Checkpoint, *overrides: str) -> nn.Module:

@@ -25,7 +25,7 @@ from mae_hydra.terminal import watched
 from mae_hydra.types import answers
 from mae_hydra.workflows import entry
 from mae_hydra.workflows.evaluation_folder import Work, data_digest, look_back, tell, work_on
-from mae_hydra.workflows.evaluation_plan import Plan, default_folder, plan_evaluation
+from mae_hydra.workflows.evaluation_plan import Plan, default_folder, of_split, plan_evaluation
 from mae_hydra.workflows.evaluation_report import EvaluationReport, write_report
 
 CLASSIFYING = {"pixels", "images"}  # models whose classes have names
@@ -35,7 +35,7 @@ Samples = list[tuple[int, Sample]]
 
 
 def evaluate(
-    path: Path, overrides: Sequence[str], out: Path | None, prefer: str = "best", more: Sequence[Path] = ()
+    path: str | Path, overrides: Sequence[str], out: Path | None, prefer: str = "best", more: Sequence[Path] = ()
 ) -> dict[str, Any]:
     """Evaluate the checkpoint at `path`; returns what `results.json` of the evaluation's directory holds.
 
@@ -44,7 +44,7 @@ def evaluate(
     folders with option files of one's own.
     """
     plan = plan_evaluation(path, overrides, prefer, more)
-    data: ImageData = named_by(plan.checkpoint, plan.build("data"))
+    data: ImageData = of_split(named_by(plan.checkpoint, plan.build("data")), plan)
     tell([*_notes(plan, data), *(f"{key} is {change}" for key, change in plan.changes.items())])
     settings: Settings = plan.build("engine")
     settings.check_world(world_size())
@@ -170,6 +170,7 @@ def _protocol(plan: Plan, data: ImageData, work: Mapping[str, Work], seconds: fl
     accelerator = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
     return {
         "checkpoint": str(plan.checkpoint.path),
+        **({"name": plan.checkpoint.name, "revision": plan.checkpoint.revision} if plan.checkpoint.name else {}),
         "sha256": plan.weights,
         "sha256_of": "(cd checkpoint; sha256sum * | sha256sum)" if plan.checkpoint.path.is_dir() else "the file",
         "layout": plan.checkpoint.layout,
@@ -180,6 +181,7 @@ def _protocol(plan: Plan, data: ImageData, work: Mapping[str, Work], seconds: fl
         "inference": config["inference"],
         "data": config["data"],
         "data_sha256": data_digest(work, data),
+        "split": plan.split,
         "validation_images": len(data.validation),
         "evaluation": config["evaluation"],
         "precision": config["engine"]["precision"],

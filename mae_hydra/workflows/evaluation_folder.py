@@ -33,6 +33,8 @@ def work_on(plan: Plan, data: ImageData) -> dict[str, Work]:
     for name in evaluator_nodes(plan.config):
         key = f"evaluation.{name}"
         evaluator = complete(key, plan.build(key), data=data, inference=inference)
+        if plan.split == "train" and hasattr(evaluator, "bank"):
+            raise UserError(f"split=train: {key} compares other images with those of training; leave the word out")
         stamps = evaluator.stamps() if isinstance(evaluator, OnFiles) else _all_stamps(data)
         work[name] = Work(evaluator, broadcast_object(stamps))  # other machines may see other times
     return work

@@ -3,9 +3,9 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -15,6 +15,7 @@ from mae_hydra.configuration.construct import build, evaluator_nodes
 from mae_hydra.configuration.from_file import check_addresses
 from mae_hydra.configuration.key_meaning import meaning_of
 from mae_hydra.configuration.option_files import Tree
+from mae_hydra.data import ImageData
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.provenance import sha256_of
 from mae_hydra.recorded.configuration import Recorded, recorded, targets_in
@@ -27,6 +28,8 @@ PARTS = ("data", "inference", "evaluation", "engine")
 BY_TASK = {"segment": "segment", "classify": "classify", "pretrain": "pretrain"}  # of a run that evaluated nothing
 WHOLE = "mae_hydra.inference.Whole"
 MEAN_IOU = "mae_hydra.evaluation.MeanIoU"
+Split = Literal["validation", "test", "train"]
+SPLIT_WORDS = {"validation": "validation", "val": "validation", "test": "test", "train": "train", "training": "train"}
 SCENES = ("mae_hydra.data.scenes", "mae_hydra.data.scene_classes")
 
 
@@ -36,7 +39,7 @@ class Plan:
 
     `weights`: the SHA-256 of the file (see `sha256_of`). `changes`: what is no longer as in training. `notes`: what a
     person should know, in sentences. `lifted`: limits of the training, by key, which do not hold here. `named`: the
-    targets that a person chose.
+    targets that a person chose. `split`: which part of the data.
     """
 
     checkpoint: Checkpoint
@@ -48,6 +51,7 @@ class Plan:
     notes: list[str] = field(default_factory=list)
     lifted: dict[str, int] = field(default_factory=dict)
     named: frozenset[str] = frozenset()
+    split: Split = "validation"
 
     def build(self, key: str) -> Any:
         """The object of the node at `key`: what a file names is judged as a file's, what was typed as a person's."""
@@ -56,12 +60,14 @@ class Plan:
         return build(node, key, origin="person" if by_a_person else "file")
 
 
-def plan_evaluation(path: Path, words: Sequence[str], prefer: str, more: Sequence[Path] = ()) -> Plan:
+def plan_evaluation(path: str | Path, words: Sequence[str], prefer: str, more: Sequence[Path] = ()) -> Plan:
     """UserError where the checkpoint cannot be evaluated, or what is wanted of it makes no sense.
 
-    `more`: folders with option files of one's own.
+    `words`: overrides, and `split=test` or `split=train`, which is no key of a configuration. `more`: folders with
+    option files of one's own.
     """
-    checkpoint = read_checkpoint(path, prefer="best" if prefer == "best" else "last")
+    split, words = _split_of(words)
+    checkpoint = read_checkpoint(path, prefer="best" if prefer == "best" else "last", download=True)
     # What this version does not know of a model (`newer`) may be left out.
     taken = [word for word in words if word.lstrip("+").split("=")[0].split(".")[0] in BY_THE_CHECKPOINT]
     if taken:
@@ -88,7 +94,8 @@ def plan_evaluation(path: Path, words: Sequence[str], prefer: str, more: Sequenc
     # A classifier has no way of looking at a picture: its `inference` is empty.
     built = [found.tree[group].get("_target_") for group in ("data", "inference")]
     name = [str(target).rpartition(".")[2].lower() for target in built if target is not None]
-    fingerprint = _fingerprint(found.tree, weights, checkpoint.part)
+    fingerprint = _fingerprint(found.tree, weights, checkpoint.part, split)
+    name += [] if split == "validation" else [split]
     name.append(fingerprint[:6])
     return Plan(
         checkpoint,
@@ -100,7 +107,34 @@ def plan_evaluation(path: Path, words: Sequence[str], prefer: str, more: Sequenc
         found.notes,
         lifted,
         found.named,
+        split,
     )
+
+
+def of_split(data: ImageData, plan: Plan) -> ImageData:
+    """The data with the wanted split in the place of the validation images. UserError where it is not there."""
+    if plan.split == "validation":
+        return data
+    if plan.split == "train":
+        return replace(data, validation=data.train, present_classes=None, grouped=False)
+    if data.test is None:
+        raise UserError(
+            f"split=test: {plan.config.data['_target_'].rpartition('.')[2]} has no test split; "
+            "data=segmentation and its presets have one"
+        )
+    return replace(data, validation=data.test(), present_classes=None, grouped=False)
+
+
+def _split_of(words: Sequence[str]) -> tuple[Split, list[str]]:
+    """What `split=` says, and the other words."""
+    split: Any = "validation"
+    for word in words:
+        key, _, value = word.partition("=")
+        if key == "split":
+            split = SPLIT_WORDS.get(value)
+            if split is None:
+                raise UserError(f"{word}: the splits are validation, test and train")
+    return split, [word for word in words if not word.startswith("split=")]
 
 
 def _with_an_evaluation(
@@ -147,7 +181,7 @@ def _lift_limits(found: Recorded) -> dict[str, int]:
     return lifted
 
 
-def _fingerprint(tree: Tree, weights: str, part: str) -> str:
+def _fingerprint(tree: Tree, weights: str, part: str, split: Split) -> str:
     data = {name: value for name, value in tree["data"].items() if meaning_of(f"data.{name}").scores}
     if data.get("root"):  # two sets of the same layout are two evaluations
         data["root"] = str(Path(data["root"]).expanduser().resolve())
@@ -160,6 +194,8 @@ def _fingerprint(tree: Tree, weights: str, part: str) -> str:
     decisive["precision"] = tree["engine"]["precision"]
     if part not in ("", OWN_AVERAGE):  # of several models in one file; a run's own average is what it means anyway
         decisive["part"] = part
+    if split != "validation":
+        decisive["split"] = split
     return hashlib.sha256(json.dumps(decisive, sort_keys=True, default=str).encode()).hexdigest()
 
 

@@ -85,9 +85,9 @@ class Exported(nn.Module):
         return logits if self.output == "logits" else logits.argmax(1).to(self.classes)
 
 
-def export(path: Path, out: Path, options: Options, overrides: tuple[str, ...] = ()) -> Exported:
+def export(path: str | Path, out: Path, options: Options, overrides: tuple[str, ...] = ()) -> Exported:
     """Write the model of `path` to `out`, whole or not at all; gives what was exported, to compare with."""
-    checkpoint = read_checkpoint(path, prefer="best")
+    checkpoint = read_checkpoint(path, prefer="best", download=True)
     model = entry.model_from(checkpoint, *overrides)
     possible = _possible(model)
     output = options.output or possible[0]
@@ -196,7 +196,7 @@ def _possible(model: Any) -> tuple[str, ...]:
     return tuple(name for name in OUTPUTS[answers(model)] if name in CLASSES or hasattr(encoder, offered[name]))
 
 
-def _check_fit(path: Path, model: Any, possible: tuple[str, ...], output: str, options: Options) -> None:
+def _check_fit(path: str | Path, model: Any, possible: tuple[str, ...], output: str, options: Options) -> None:
     if output not in possible:
         alone = "an encoder alone" if hasattr(model, "tokens") else f"a {type(model).__name__}"
         raise UserError(

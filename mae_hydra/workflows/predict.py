@@ -73,10 +73,10 @@ class Outcome:
     skipped: int
 
 
-def predict(path: Path, words: Sequence[str], options: Options) -> Outcome:
+def predict(path: str | Path, words: Sequence[str], options: Options) -> Outcome:
     """Predict for every picture that `words` name (files, folders, patterns); a broken one does not stop the others."""
     atomic.check_writable(options.out, "give another folder with --out")
-    checkpoint = read_checkpoint(path, prefer="best")
+    checkpoint = read_checkpoint(path, prefer="best", download=True)
     notes: list[str] = []
     pictures = list(_named(_listed(words, notes), options.limit))
     model = entry.model_from(checkpoint).to(_device(options.device))
@@ -123,7 +123,7 @@ def _settled(options: Options, checkpoint: Checkpoint, channels: int, files: Seq
     return settle_files(told, channels, Path(), [str(file) for file in files], told_by=told_by)
 
 
-def _refuse_options(options: Options, path: Path, held: str, names: Sequence[str]) -> None:
+def _refuse_options(options: Options, path: str | Path, held: str, names: Sequence[str]) -> None:
     """UserError where an option was given that is of another kind of model."""
     owners = dict.fromkeys(("inference", "probabilities", "as_stored"), "a segmentation model")
     for name in names:
@@ -139,7 +139,7 @@ class _Segmentations:
     `notes`: what a person should know, in what way pictures are looked at otherwise than in training among it.
     """
 
-    def __init__(self, model: Any, checkpoint: Checkpoint, path: Path, options: Options) -> None:
+    def __init__(self, model: Any, checkpoint: Checkpoint, path: str | Path, options: Options) -> None:
         _refuse_options(options, path, "a segmentation model", ("mask_ratios", "seeds"))
         self.model, self.options, self.owned = model, options, Owned(options.out, COMMAND)
         found = recorded(checkpoint, [f"inference={options.inference or 'slide'}"], ("inference",))
@@ -207,7 +207,7 @@ class _Reconstructions:
 
     notes: Sequence[str] = ()
 
-    def __init__(self, model: Any, path: Path, options: Options) -> None:
+    def __init__(self, model: Any, path: str | Path, options: Options) -> None:
         _refuse_options(options, path, "a masked autoencoder", ("inference", "probabilities", "as_stored"))
         self.model, self.options, self.owned = model, options, Owned(options.out, COMMAND)
         self.mask_ratios, self.seeds = options.mask_ratios or MASK_RATIOS, options.seeds or (0,)

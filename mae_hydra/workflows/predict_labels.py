@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from mae_hydra import atomic
-from mae_hydra.data.label_table import Reading
+from mae_hydra.data.labels.coding import coding_of
 from mae_hydra.errors import UserError
 from mae_hydra.owned import Owned
 from mae_hydra.weights import Checkpoint
@@ -28,9 +28,7 @@ class LabelFiles:
         self, checkpoint: Checkpoint, class_names: Sequence[str], palette: np.ndarray, *, as_stored: bool
     ) -> None:
         self.class_names, self.palette = class_names, palette
-        self.stored = (
-            _stored(checkpoint, len(class_names)) if as_stored else np.arange(len(class_names), dtype=np.uint8)
-        )
+        self.stored = _stored(checkpoint, class_names) if as_stored else np.arange(len(class_names), dtype=np.uint8)
         self._colours = np.zeros((256, 3), np.uint8)
         self._colours[self.stored] = palette
 
@@ -63,7 +61,7 @@ class LabelFiles:
         return json.dumps(rows, ensure_ascii=False) + "\n"
 
 
-def _stored(checkpoint: Checkpoint, num_classes: int) -> np.ndarray:
+def _stored(checkpoint: Checkpoint, class_names: Sequence[str]) -> np.ndarray:
     data: Any = (checkpoint.meta.get("config") or {}).get("data")
     if not isinstance(data, dict):
         raise UserError(
@@ -71,7 +69,18 @@ def _stored(checkpoint: Checkpoint, num_classes: int) -> np.ndarray:
             f"then written as k, or give a run of this program"
         )
     reduced, ignored = bool(data.get("reduce_zero_label")), int(data.get("ignore_index", 255))
+    if data.get("colours"):
+        raise UserError(
+            "--as-stored: the data set of the training stores colours; leave it out, the maps have the colours of the "
+            "classes as their palette"
+        )
+    told: dict[str, Any] = {"values": data.get("values"), "ignore_values": data.get("ignore_values") or ()}
     try:
-        return Reading(num_classes, ignored, reduced, data.get("values")).table().stored()
+        coding = coding_of(
+            num_classes=len(class_names), names=class_names, ignore_index=ignored, reduce_zero_label=reduced, **told
+        )
+        if coding.wide:
+            raise ValueError("the data set stores numbers above 255")
+        return coding.reading.table().stored()
     except ValueError as error:
         raise UserError(f"--as-stored: {error}; leave it out, class k is then written as k") from error

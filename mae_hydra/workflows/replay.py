@@ -14,6 +14,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from mae_hydra.configuration.check import check
+from mae_hydra.configuration.command_words import key_of, readable
 from mae_hydra.configuration.from_file import literal
 from mae_hydra.configuration.key_meaning import Decides, flatten, meaning_of
 from mae_hydra.configuration.mistakes import explain, unknown_key
@@ -48,7 +49,9 @@ def replay(run_dir: Path, words: Sequence[str]) -> Path:
     start = start_of(run_dir, step) or {}
     if start.get("device") == "cpu":
         config["engine"]["device"] = "cpu"  # also where there is an accelerator now
-    if beginning.checkpoint is None and config["init_from"] and not same_weights(run_dir, config["init_from"]):
+    typed = any(key_of(word) == "init_from" for word in changes)
+    begun_from = None if beginning.checkpoint is not None else config["init_from"]
+    if begun_from and not same_weights(run_dir, begun_from, download=typed):
         raise UserError(
             f"step {step} is computed from the initial weights, and {config['init_from']} is not the file that the run "
             "began from; give it with init_from="
@@ -114,7 +117,7 @@ def _changed(recorded: Mapping[str, Any], changes: Sequence[str], run_dir: Path)
     except ValueError as error:
         raise UserError(f"what {run_dir} tells of its configuration is none of a run: {error}") from error
     known = flatten(recorded)
-    for word in changes:
+    for word in readable(changes):
         try:
             override = OverridesParser.create().parse_override(word)
         except HydraException as error:

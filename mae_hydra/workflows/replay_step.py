@@ -64,6 +64,7 @@ def take_again(
             data,
             settings,
             steps_per_epoch=facts.get("steps_per_epoch"),
+            class_weights=facts.get("class_weights"),
             from_the_beginning=checkpoint is None,
         )
         if checkpoint is not None:

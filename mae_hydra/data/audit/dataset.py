@@ -20,6 +20,7 @@ from mae_hydra.data.audit.findings import (
 )
 from mae_hydra.data.audit.labels import absence_findings, histogram, ignored_share, label_findings
 from mae_hydra.data.audit.listing import Finding, Listing, list_ade20k, list_folder, list_imagenet, list_samples
+from mae_hydra.data.audit.listing_pairs import KEYS, list_segmentation
 from mae_hydra.data.audit.look import Look, Split
 from mae_hydra.data.audit.tally import Tally
 from mae_hydra.data.dataset import height_width, spread
@@ -30,6 +31,7 @@ from mae_hydra.data.loading.serving import serve
 from mae_hydra.data.readers.ade20k import ade20k
 from mae_hydra.data.readers.folder import folder
 from mae_hydra.data.readers.imagenet import imagenet
+from mae_hydra.data.readers.segmentation import segmentation
 
 __all__ = ["Audit", "Finding", "Listing", "Tally", "audit", "list_files", "list_samples"]
 
@@ -39,6 +41,7 @@ _READERS: dict[Any, tuple[Callable[..., Listing], tuple[str, ...]]] = {
     ade20k: (list_ade20k, ("channels", "num_classes", "range")),
     imagenet: (list_imagenet, ("channels", "num_classes", "range")),
     folder: (list_folder, ("channels", "validation_fraction", "range")),
+    segmentation: (list_segmentation, KEYS),
 }
 
 
@@ -107,7 +110,7 @@ def audit(
         advance(done, total)
     seconds = time.monotonic() - began
     stored = settings.get("reduce_zero_label"), settings.get("values")
-    reading = Reading(listing.num_classes, settings["ignore_index"], *stored)
+    reading = listing.reading or Reading(listing.num_classes, settings["ignore_index"], *stored)
     findings, duplicates = _judge(listing, tallies, reading, settings, short)
     if refusal and not any(finding.level == "error" for finding in findings):
         findings.append(Finding("error", "refused", refusal))

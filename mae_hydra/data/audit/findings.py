@@ -32,6 +32,12 @@ _PROBLEMS: dict[str, tuple[Level, str, str, str]] = {
         "write 8-bit PNGs whose grey value or palette index is the class",
         "class map",
     ),
+    "labels without a class": (
+        "error",
+        "with what data.values or data.colours does not have",
+        "add it there, as a class or as ignore, or correct the map",
+        "class map",
+    ),
     "size": ("error", "whose class map is of another size", "make image and map one size", "image"),
     "damaged image": (
         "warning",

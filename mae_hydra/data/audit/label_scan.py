@@ -88,16 +88,16 @@ def sample(train: ImageSet | Sequence[Any], validation: ImageSet, *, seconds: fl
     """As many class maps of both as can be read in that time, in turn, by several threads: decoding lets others run."""
     until = time.monotonic() + seconds
     parts = Sampled(train), Sampled(validation)
-    jobs = [(part, index) for pair in zip_longest(*map(_spread, (train, validation))) for part, index in _both(pair)]
+    jobs = [(part, index) for pair in zip_longest(*map(spread, (train, validation))) for part, index in _both(pair)]
     threads = min(MOST_THREADS, os.cpu_count() or 1)
     with ThreadPoolExecutor(threads) as pool:
         for start in range(0, len(jobs), threads):
             if time.monotonic() > until:
                 break
             batch = jobs[start : start + threads]
-            looks = pool.map(lambda job: _look(parts[job[0]].images, job[1]), batch)
-            for (part, index), look in zip(batch, looks, strict=True):
-                _note(parts[part], index, look)
+            looks = pool.map(lambda job: look(parts[job[0]].images, job[1]), batch)
+            for (part, index), seen in zip(batch, looks, strict=True):
+                _note(parts[part], index, seen)
     return parts
 
 
@@ -105,7 +105,7 @@ def _both(pair: Sequence[int | None]) -> Iterator[tuple[int, int]]:
     return ((part, index) for part, index in enumerate(pair) if index is not None)
 
 
-def _spread(images: Sized) -> list[int]:
+def spread(images: Sized) -> list[int]:
     """All positions, in an order of which any beginning is spread over the whole."""
     size = len(images)
     step = max(round(GOLDEN * size), 1)
@@ -114,7 +114,7 @@ def _spread(images: Sized) -> list[int]:
     return [number * step % size for number in range(size)]
 
 
-def _look(images: Any, index: int) -> tuple[np.ndarray, str] | UserError:
+def look(images: Any, index: int) -> tuple[np.ndarray, str] | UserError:
     """Pixels of each stored value, int64 (256,), and the photo that EXIF turns and its map not ("": none)."""
     images, index = behind(images, index)
     own = getattr(images, "stored_labels", None)

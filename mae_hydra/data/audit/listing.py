@@ -16,6 +16,7 @@ from mae_hydra.data.audit.look import FileSplit, SampleSplit, Split
 from mae_hydra.data.dataset import ImageData
 from mae_hydra.data.decoding.measure_range import settle_files
 from mae_hydra.data.decoding.pixel_range import AUTO, PixelRange, Told
+from mae_hydra.data.label_table import Reading
 from mae_hydra.data.labels.maps import MAP_EXTENSIONS
 from mae_hydra.data.labels.palette import distinct_colours
 from mae_hydra.data.labels.recognise import label_like_note
@@ -51,6 +52,7 @@ class Listing:
     num_classes: int = 0
     named: bool = False
     class_names: tuple[str, ...] = ()
+    reading: Reading | None = None  # where other keys than those of data=ade20k say it
     palette: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), np.uint8))
 
 
@@ -65,7 +67,7 @@ def list_ade20k(root: Path, *, channels: int, num_classes: int, range: Told = AU
         _classes_of_the_file(root, num_classes, listing)
     places = [(f"images/{split}", f"annotations/{split}") for split in ("training", "validation")]
     listing.findings += _missing_folders(root, [folder for pair in places for folder in pair])
-    pixel_range = _range(listing, range, channels, root / places[0][0], _below(root, places[0][0], EXTENSIONS))
+    pixel_range = settled_range(listing, range, channels, root / places[0][0], _below(root, places[0][0], EXTENSIONS))
     for split, folders in zip(("training", "validation"), places, strict=True):
         images = _below(root, folders[0], EXTENSIONS)
         names = find_maps(root / folders[1]) if (root / folders[1]).is_dir() else []
@@ -99,7 +101,7 @@ def list_imagenet(root: Path, *, channels: int, num_classes: int, range: Told = 
         listing.findings.append(Finding("error", "number of classes", sentence))
     listing.num_classes, listing.class_names = len(classes), tuple(classes)
     listing.palette = distinct_colours(len(classes))
-    pixel_range = _range(listing, range, channels, root / "train", found["train"])
+    pixel_range = settled_range(listing, range, channels, root / "train", found["train"])
     for split, images in found.items():
         flat = [name for name in images if "/" not in name]
         unknown = [name for name in images if "/" in name and _class_of(name) not in ids]
@@ -130,7 +132,7 @@ def list_folder(root: Path, *, channels: int, validation_fraction: float, range:
     listing.findings += _ignored(root, "", images)
     listing.findings += [_told("label maps", note) for note in label_like_note(root, images)]
     train, validation = split_by_name(images, validation_fraction) if images else ([], [])
-    pixel_range = _range(listing, range, channels, root, train)
+    pixel_range = settled_range(listing, range, channels, root, train)
     listing.splits = {
         "training": FileSplit(root, train, channels, pixel_range=pixel_range),
         "validation": FileSplit(root, validation if len(images) > 1 else [], channels, pixel_range=pixel_range),
@@ -149,7 +151,7 @@ def list_samples(data: ImageData) -> Listing:
     )
 
 
-def _range(listing: Listing, told: Told, channels: int, root: Path, train: Sequence[str]) -> PixelRange | None:
+def settled_range(listing: Listing, told: Told, channels: int, root: Path, train: Sequence[str]) -> PixelRange | None:
     """As the reader settles it; what is to be said becomes findings."""
     settled = settle_files(told, channels, root, train)
     listing.findings += [_told("range", note) for note in settled.notes]

@@ -21,6 +21,7 @@ from mae_hydra.data.dataset import ImageSet
 from mae_hydra.data.decoding.decode import decode_image, opened, orientation, read_bytes, reason_of
 from mae_hydra.data.decoding.deep import is_deep
 from mae_hydra.data.decoding.pixel_range import PixelRange
+from mae_hydra.data.labels.coding import Coding
 from mae_hydra.data.labels.maps import decode_labels, turned_apart
 from mae_hydra.data.listing import JPEG_ENDINGS, Names
 from mae_hydra.errors import UserError
@@ -85,8 +86,10 @@ class FileSplit:
         maps: Sequence[str] | None = None,
         class_ids: np.ndarray | None = None,
         pixel_range: PixelRange | None = None,
+        coding: Coding | None = None,
     ) -> None:
         self._range = pixel_range
+        self._decode = decode_labels if coding is None else coding.decode
         self._root, self._images, self._channels = root, Names(images), channels
         self._maps, self._class_ids = None if maps is None else Names(maps), class_ids
 
@@ -119,7 +122,7 @@ class FileSplit:
         name = self.name(position)
         image = decode_image(read_bytes(self._root / name), self._channels, name, self._range)
         labels = self.labels_name(position)
-        stored = decode_labels(read_bytes(self._root / labels), labels).numpy() if labels else None
+        stored = self._decode(read_bytes(self._root / labels), labels).numpy() if labels else None
         return image.permute(1, 2, 0).numpy(), stored
 
     def _look_at_image(self, position: int, look: Look) -> None:
@@ -140,9 +143,11 @@ class FileSplit:
         name, encoded = self.labels_name(position), None
         try:
             encoded = read_bytes(self._root / name)
-            labels = decode_labels(encoded, name)
+            labels = self._decode(encoded, name)
         except UserError as error:
-            kind = "labels in colours" if error.__cause__ is None else "unreadable labels"
+            unknown = "data.colours does not" in str(error) or "data.values does not" in str(error)
+            kind = "labels without a class" if unknown else "labels in colours"
+            kind = kind if error.__cause__ is None else "unreadable labels"
             look.problems[kind] = _reason(error, encoded)
             return
         look.labels = count(labels.numpy(), encoded)

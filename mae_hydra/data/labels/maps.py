@@ -6,6 +6,7 @@ those that were written; such files are refused by name rather than read as some
 Shape letters: H W pixels.
 """
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,16 +38,32 @@ def read_labels(path: Path) -> Tensor:
     return decode_labels(read_bytes(path), str(path))
 
 
-def decode_labels(encoded: bytes, name: str) -> Tensor:
-    """Stored values, uint8 (H, W): grey levels, palette indices (of a GIF its grey levels), bits, or equal channels.
+def decode_labels(encoded: bytes, name: str, *, brightness: bool = False) -> Tensor:
+    """`decode_numbers` of up to 255, uint8 (H, W)."""
+    return decode_numbers(encoded, name, most=255, brightness=brightness)
 
-    Of 1, 2 and 4 bits the samples themselves (0 and 1; 0 to 3), of more than 8 bits whole numbers up to 255. Turned
-    where the file has an EXIF orientation of its own, as the picture is. UserError naming `name`, without a cause where
-    the file is whole but holds no class numbers.
+
+def decode_numbers(encoded: bytes, name: str, *, most: int, brightness: bool) -> Tensor:
+    """Stored values, uint8 (H, W), or uint16 where `most` is above 255.
+
+    Grey levels, palette indices (of a GIF its grey levels), bits, or equal channels.
+    Of 1, 2 and 4 bits the samples themselves (0 and 1; 0 to 3), of more than 8 bits whole numbers up to `most`. Turned
+    where the file has an EXIF orientation of its own, as the picture is. `brightness`: what a viewer shows in place of
+    what is stored, 0 to 255 also of bits, palettes and JPEGs; for sets that give every value a meaning. UserError
+    naming `name`, without a cause where the file is whole but holds no class numbers.
     """
+    return torch.from_numpy(_read(encoded, name, lambda picture: _stored(picture, encoded, most, brightness)))
+
+
+def decode_colours(encoded: bytes, name: str) -> np.ndarray:
+    """The colours of a class map, uint8 (H, W, 3), turned as `decode_labels` does. UserError naming `name`."""
+    return _read(encoded, name, _colours)
+
+
+def _read(encoded: bytes, name: str, values: Callable[[Image.Image], np.ndarray]) -> np.ndarray:
     try:
         with opened(encoded) as picture:
-            values = _stored(picture, encoded)
+            return values(picture)
     except _Unclear as error:
         raise UserError(f"the class map {name} {error}") from None
     except Exception as error:
@@ -54,7 +71,6 @@ def decode_labels(encoded: bytes, name: str) -> Tensor:
         raise UserError(
             f"cannot read the class map {name}: {reason}; replace the file or remove it with its image"
         ) from error
-    return torch.from_numpy(values)
 
 
 def turned_apart(photo: Path, labels: Path) -> bool:
@@ -67,11 +83,30 @@ def turned_apart(photo: Path, labels: Path) -> bool:
         return False
 
 
-def _stored(picture: Image.Image, encoded: bytes) -> np.ndarray:
+def _colours(picture: Image.Image) -> np.ndarray:
+    _refuse_pages(picture)
+    if is_deep(picture):
+        raise _Unclear("holds more than 8 bits a channel; data.colours are of 8 bits, so write an 8-bit PNG")
     if picture.format in _LOSSY:
-        raise _Unclear(f"holds {picture.format} pixels; {picture.format} changes values, so write PNGs from the source")
+        raise _Unclear(
+            f"holds {picture.format} pixels; {picture.format} changes colours, so write PNGs from the source"
+        )
+    upright = ImageOps.exif_transpose(picture)
+    values = np.array(upright.convert("RGBA"))
+    if values[..., 3].min() != values[..., 3].max():
+        raise _Unclear("holds colours, some of them transparent; write opaque ones")
+    return values[..., :3]
+
+
+def _refuse_pages(picture: Image.Image) -> None:
     if getattr(picture, "n_frames", 1) > 1:
         raise _Unclear(f"holds {getattr(picture, 'n_frames', 1)} pages; keep the one with the class numbers")
+
+
+def _stored(picture: Image.Image, encoded: bytes, most: int, brightness: bool) -> np.ndarray:
+    if picture.format in _LOSSY and not brightness:
+        raise _Unclear(f"holds {picture.format} pixels; {picture.format} changes values, so write PNGs from the source")
+    _refuse_pages(picture)
     tags: Any = getattr(picture, "tag_v2", {})
     if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
         raise _Unclear("holds inverted grey levels (TIFF with white as zero); write them as an 8-bit PNG")
@@ -83,6 +118,10 @@ def _stored(picture: Image.Image, encoded: bytes) -> np.ndarray:
         ImageOps.exif_transpose(picture, in_place=True)
     if picture.format == "GIF" and picture.mode == "P":  # its writers number colours anew; a grey one is its own number
         picture = picture.convert("RGB")
+    if brightness and not deep:
+        if picture.mode in ("1", "L") or picture.format in _LOSSY:
+            return np.array(picture.convert("L"))
+        picture = picture.convert("RGB") if picture.mode == "P" else picture
     values = np.array(picture)
     if deep:
         values = _at_full_depth(values, encoded)
@@ -93,7 +132,7 @@ def _stored(picture: Image.Image, encoded: bytes) -> np.ndarray:
         return values if spread == 1 else values // spread
     elif picture.mode != "1" and not picture.mode.startswith(("I", "F")):
         raise _Unclear(f"holds {picture.mode} pixels; {_WAY_OUT}")
-    return _whole_bytes(values)
+    return _whole(values, most)
 
 
 def _is_of_15_bits(picture: Any) -> bool:
@@ -128,20 +167,20 @@ def _spread(mode: str, encoded: bytes, tags: Any) -> int:
     return 255 // (2**bits - 1) if mode == "L" and bits in (2, 4) else 1
 
 
-def _whole_bytes(values: np.ndarray) -> np.ndarray:
-    """uint8 of numbers of any kind that are whole and fit."""
+def _whole(values: np.ndarray, highest: int) -> np.ndarray:
+    """uint8 of numbers of any kind that are whole and fit; uint16 where `highest` is above 255."""
     if values.dtype == bool:
         return (values.view(np.uint8) > 0).astype(np.uint8)  # Pillow's truth is 255
     if values.dtype == np.uint8:
         return np.ascontiguousarray(values)
     least, most = values.min(), values.max()
-    if not (least >= 0 and most <= 255):  # of what is not a number both are false
-        strange = most if most > 255 else least
+    if not (least >= 0 and most <= highest):  # of what is not a number both are false
+        strange = most if most > highest else least
         raise _Unclear(
-            f"holds the value {strange:g}; class maps have whole numbers from 0 to 255 (instance numbers, depth and "
-            "the like are no classes), so write an 8-bit PNG of classes"
+            f"holds the value {strange:g}; class maps have whole numbers from 0 to {highest} (instance numbers, depth "
+            "and the like are no classes), so write an 8-bit PNG of classes"
         )
-    whole = values.astype(np.uint8)
+    whole = values.astype(np.uint8 if highest <= 255 else np.uint16)
     if (whole != values).any():
         raise _Unclear("holds fractions; class maps have whole numbers from 0 to 255, so write an 8-bit PNG of classes")
     return whole

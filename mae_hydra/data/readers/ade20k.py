@@ -6,8 +6,6 @@ Endings are read in any spelling, and maps may be .tif, .gif or .bmp too where t
 
 `classes.json` is what `mae-hydra make-data` adds: {"names": [...], "palette": [[r, g, b], ...]}. Without it, a set of
 150 classes is taken for ADE20K itself.
-
-Shape letters: H W pixels, C classes.
 """
 
 import json
@@ -17,22 +15,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from mae_hydra.data.dataset import Header, ImageData, Sample, check_loading, height_width, limited
-from mae_hydra.data.decoding.decode import check_channels, read_image
+from mae_hydra.data.dataset import ImageData, check_loading, height_width, limited
+from mae_hydra.data.decoding.decode import check_channels
 from mae_hydra.data.decoding.measure_range import settle_files
-from mae_hydra.data.decoding.pixel_range import AUTO, PixelRange, Told
-from mae_hydra.data.headers import digest_of, image_header, read_header
-from mae_hydra.data.label_table import LabelTable, Reading, Values
-from mae_hydra.data.labels.maps import MAP_EXTENSIONS, read_labels
+from mae_hydra.data.decoding.pixel_range import AUTO, Told
+from mae_hydra.data.label_table import Reading, Values
+from mae_hydra.data.labels.coding import Coding
+from mae_hydra.data.labels.maps import MAP_EXTENSIONS
 from mae_hydra.data.labels.palette import distinct_colours
-from mae_hydra.data.listing import EXTENSIONS, Names, existing_folder, file_stamp, find_images, passed_over_note
+from mae_hydra.data.listing import EXTENSIONS, existing_folder, find_images, passed_over_note
 from mae_hydra.data.readers.ade20k_names import ADE20K_NAMES
-from mae_hydra.data.readers.contents import contents_of
+from mae_hydra.data.readers.class_list import CLASSES_FILE
+from mae_hydra.data.readers.labelled_photos import LabelledPhotos
 from mae_hydra.errors import UserError
-
-CLASSES_FILE = "classes.json"
 
 _WANTED = (
     "expected is the layout of ADEChallengeData2016, images/{training,validation}/*.jpg with "
@@ -41,94 +37,41 @@ _WANTED = (
 )
 
 
-class LabelledPhotos:
-    """Photos and their class maps as samples (an ImageSet); both files are checked when they are read."""
+def photos_of(root: Path, split: str, channels: int, coding: Coding) -> tuple[LabelledPhotos, Counter[str]]:
+    """The photos of a split with their class maps, and by ending the files among the photos that are not read."""
+    images_dir, maps_dir = root / "images" / split, root / "annotations" / split
+    for place in (images_dir, maps_dir):
+        if not place.is_dir():
+            raise UserError(f"there is no folder {place}; {_WANTED}")
+    passed_over: Counter[str] = Counter()
+    images, maps = find_images(images_dir, passed_over=passed_over), find_maps(maps_dir)
+    if not images:
+        raise UserError(f"there is no image in {images_dir}; {_WANTED}")
+    _check_pairs(images_dir, images, maps_dir, maps)
+    map_of = {stem_of(name): name for name in maps}
+    names = [map_of[stem_of(name)] for name in images]
+    titles = [stem_of(name) for name in images]
+    return LabelledPhotos(images_dir, images, maps_dir, names, titles, channels, coding), passed_over
 
-    pixel_range: PixelRange | None = None  # of the set, which training pictures tell
 
-    def __init__(self, root: Path, split: str, channels: int, table: "LabelTable") -> None:
-        self._images, self._maps = root / "images" / split, root / "annotations" / split
-        self._channels, self._table = channels, table
-        for folder in (self._images, self._maps):
-            if not folder.is_dir():
-                raise UserError(f"there is no folder {folder}; {_WANTED}")
-        self.passed_over: Counter[str] = Counter()  # by ending: files among the images that are not read
-        images, maps = find_images(self._images, passed_over=self.passed_over), find_maps(self._maps)
-        if not images:
-            raise UserError(f"there is no image in {self._images}; {_WANTED}")
-        self._check_pairs(images, maps)
-        map_of = {stem_of(name): name for name in maps}
-        self.names = Names(images)
-        self._map_names = Names(map_of[stem_of(name)] for name in images)
-
-    def listing(self) -> str:
-        return self.names.digest()
-
-    def stamp(self, index: int) -> str:
-        image, classes = self.paths(index)
-        return f"{self.names[index]} {file_stamp(image)} {file_stamp(classes)}"
-
-    def contents(self) -> str:
-        return contents_of(self.names.digest(), len(self), self.paths)
-
-    def _check_pairs(self, images: Sequence[str], maps: Sequence[str]) -> None:
-        stems = {stem_of(name) for name in images}
-        for found, others, has, lacks, where in (
-            (images, {stem_of(name) for name in maps}, "image", "class map", self._maps),
-            (maps, stems, "class map", "image", self._images),
-        ):
-            alone = [name for name in found if stem_of(name) not in others]
-            if alone:
-                raise UserError(
-                    f"{len(alone)} of {len(found)} {has}s have no {lacks} of the same name in {where}, "
-                    f"{alone[0]} for one; add the missing {lacks} or remove the {has}"
-                )
-        for found, noun, folder in ((images, "images", self._images), (maps, "class maps", self._maps)):
-            if twice := shared_stems(found):
-                raise UserError(
-                    f"{folder} holds two {noun} of one name with different endings, {' and '.join(twice[0])} for "
-                    "one; keep one of them"
-                )
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def __getitem__(self, index: int) -> Sample:
-        image_path, _ = self.paths(index)
-        image = read_image(image_path, self._channels, self.pixel_range)
-        labels = self.labels(index)
-        self._check_sizes(index, (image.shape[1], image.shape[2]), (labels.shape[0], labels.shape[1]))
-        return Sample(image, labels, stem_of(self.names[index]))
-
-    def labels(self, index: int) -> torch.Tensor:
-        """The class map alone, uint8 (H, W); UserError where a value means nothing."""
-        return torch.from_numpy(self._table.classes(self.stored_labels(index), self.paths(index)[1]))
-
-    def header(self, index: int) -> Header:
-        image_path, map_path = self.paths(index)
-        image, labels = image_header(image_path, self.pixel_range), read_header(map_path)
-        self._check_sizes(index, image.size, labels.size)
-        return image._replace(mode=labels.mode)
-
-    def digest(self) -> str:
-        files = (path.absolute() for index in range(len(self)) for path in self.paths(index))
-        return digest_of(files, self.pixel_range, self._table.accepted.tobytes(), self._table.class_of.tobytes())
-
-    def _check_sizes(self, index: int, image: tuple[int, int], labels: tuple[int, int]) -> None:
-        if image != labels:
-            image_path, map_path = self.paths(index)
+def _check_pairs(images_dir: Path, images: Sequence[str], maps_dir: Path, maps: Sequence[str]) -> None:
+    stems = {stem_of(name) for name in images}
+    for found, others, has, lacks, where in (
+        (images, {stem_of(name) for name in maps}, "image", "class map", maps_dir),
+        (maps, stems, "class map", "image", images_dir),
+    ):
+        alone = [name for name in found if stem_of(name) not in others]
+        if alone:
             raise UserError(
-                f"the class map {map_path} is {labels[1]}x{labels[0]} pixels but its image {image_path} is "
-                f"{image[1]}x{image[0]}; both must have one size"
+                f"{len(alone)} of {len(found)} {has}s have no {lacks} of the same name in {where}, "
+                f"{alone[0]} for one; add the missing {lacks} or remove the {has}"
             )
-
-    def stored_labels(self, index: int) -> np.ndarray:
-        """The class map as it is stored, uint8 (H, W)."""
-        return read_labels(self._maps / self._map_names[index]).numpy()
-
-    def paths(self, index: int) -> tuple[Path, Path]:
-        """The files of the image and of its class map."""
-        return self._images / self.names[index], self._maps / self._map_names[index]
+    for found, noun, folder in ((images, "images", images_dir), (maps, "class maps", maps_dir)):
+        if twice := shared_stems(found):
+            raise UserError(
+                f"{folder} holds two {noun} of one name with different endings, {' and '.join(twice[0])} for "
+                "one; keep one of them"
+            )
 
 
 def ade20k(
@@ -154,8 +97,9 @@ def ade20k(
     check_channels(channels)
     path = existing_folder(root, _WANTED)
     reading = Reading(num_classes, ignore_index, reduce_zero_label, values)
-    table = reading.table()
-    train, validation = (LabelledPhotos(path, split, channels, table) for split in ("training", "validation"))
+    reading.table()  # before any file is looked at
+    found = {split: photos_of(path, split, channels, Coding(reading)) for split in ("training", "validation")}
+    train, validation = (photos for photos, _ in found.values())
     settled = settle_files(range, channels, path / "images/training", train.names)
     train.pixel_range = validation.pixel_range = settled.pixel_range
     class_names, palette = read_classes(path, num_classes)
@@ -181,8 +125,8 @@ def ade20k(
         notes=(
             *(
                 note
-                for part, split in (("training", train), ("validation", validation))
-                for note in passed_over_note(f"{root}/images/{part}", split.passed_over)
+                for part, (_, passed_over) in found.items()
+                for note in passed_over_note(f"{root}/images/{part}", passed_over)
             ),
             *settled.notes,
         ),

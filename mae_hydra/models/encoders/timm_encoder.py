@@ -15,7 +15,6 @@ from timm.models import group_parameters
 from torch import Tensor, nn
 
 NUM_MAPS = 4  # what heads of several maps take
-LAST = ("norm", "fc_norm", "norm_pre_head")  # parts behind all blocks
 
 
 class TimmEncoder(nn.Module):
@@ -65,9 +64,7 @@ class TimmEncoder(nn.Module):
         if positions == "fixed" and isinstance(table, nn.Parameter):
             table.requires_grad_(False)
         self._depths: dict[str, int] = group_parameters(self.model, self.model.group_matcher(), reverse=True)
-        deepest = max(self._depths.values())
-        behind = all(name.split(".")[0] in LAST for name, depth in self._depths.items() if depth == deepest)
-        self.num_depths = deepest + (1 if behind else 2)
+        self.num_depths = max(self._depths.values()) + 2  # and the head's
 
     def feature_maps(self, images: Float[Tensor, "b c h w"]) -> list[Float[Tensor, "b _ _ _"]]:
         """Maps (B, width, H / stride, W / stride), fine to coarse."""
@@ -78,7 +75,7 @@ class TimmEncoder(nn.Module):
         return self._maps(images, [self.out_indices[-1]])[-1]
 
     def depth_of(self, name: str) -> int:
-        """timm's own grouping: 0 for the stem, then block by block."""
+        """timm's own grouping: 0 for the stem, then block by block, a last norm with the last block."""
         return self._depths.get(name.removeprefix("model."), self.num_depths - 1)
 
     def from_timm(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from mae_hydra.models.segmentation.convolution import ConvNormReLU
+from mae_hydra.models.segmentation.losses.binary import two_logits
 from mae_hydra.models.segmentation.pyramid import FeaturePyramid
 from mae_hydra.models.segmentation.resized_convolution import Resizing, add_resized_convolution, resizing, tap_weights
 from mae_hydra.models.segmentation.upernet_head import UPerHead, resize
@@ -127,7 +128,7 @@ class Derived:
             above = levels[index] = levels[index] + resize(above, levels[index].shape[2:])
         levels = [smooth(level) for smooth, level in zip(self.smooths, levels, strict=True)]
         # Contiguous while it is small: enlarged and added up, it is sixteen times as large.
-        return F.conv2d(self.fuse([*levels, coarse]), *self.classify).contiguous()
+        return two_logits(F.conv2d(self.fuse([*levels, coarse]), *self.classify)).contiguous()
 
 
 class _Step:

@@ -42,6 +42,14 @@ def check_maps(encoder: Any, maps: Sequence[Tensor]) -> None:
         )
 
 
+def check_weights(loss: Any, num_classes: int) -> None:
+    """ValueError where a loss has class weights for another number of classes."""
+    for part in loss.modules() if hasattr(loss, "modules") else ():
+        weight = getattr(part, "weight", None) if hasattr(part, "set_class_weights") else None
+        if weight is not None and len(weight) != num_classes:
+            raise ValueError(f"class_weights must be {num_classes} numbers, one for each class, got {len(weight)}")
+
+
 def _complaints(encoder: Any, pyramid: Any, head: Any, auxiliary: Any, auxiliary_level: int) -> Iterator[str]:
     for part in (head, auxiliary):
         if part is not None and not hasattr(part, "num_classes"):
@@ -65,7 +73,7 @@ def _complaints(encoder: Any, pyramid: Any, head: Any, auxiliary: Any, auxiliary
         yield from _misfit("pyramid's dim", pyramid, widths, "dim")
     if auxiliary is not None:
         yield from _misfit("auxiliary head's in_dim", auxiliary, [widths[min(auxiliary_level, len(widths) - 1)]])
-        if auxiliary.num_classes != head.num_classes:
+        if max(auxiliary.num_classes, 2) != max(head.num_classes, 2):
             yield f"both heads need equal num_classes, got {head.num_classes} and {auxiliary.num_classes}"
 
 

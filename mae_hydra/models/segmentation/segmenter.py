@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from mae_hydra.batch_norm import check_enough
 from mae_hydra.models.encoders.freezing import freeze, keep_frozen
 from mae_hydra.models.pixels import channel_statistics, normalise
-from mae_hydra.models.segmentation.cross_entropy import PixelCrossEntropy
 from mae_hydra.models.segmentation.fast_upernet import Derived, FastUPerNet, Shortcuts
-from mae_hydra.models.segmentation.fit import check_fit, check_loss, check_maps, takes_one_map
+from mae_hydra.models.segmentation.fit import check_fit, check_loss, check_maps, check_weights, takes_one_map
+from mae_hydra.models.segmentation.losses.binary import two_logits
+from mae_hydra.models.segmentation.losses.cross_entropy import PixelCrossEntropy
 from mae_hydra.models.segmentation.pyramid import FeaturePyramid
 from mae_hydra.models.segmentation.upernet_head import resize
 from mae_hydra.types import Batch, Encoder, Head, Loss, PixelLoss
@@ -27,7 +28,8 @@ class Segmenter(nn.Module):
     """Class logits for every pixel, by an `Encoder` and a `Head` of `mae_hydra.types`.
 
     `pyramid` makes maps of four sizes from those of an encoder that has one size; None: the head gets the encoder's
-    own. A head of one map gets the encoder's last one, after its norm. `auxiliary`: a second head, of training only, on
+    own. A head of one map gets the encoder's last one, after its norm; one of one class (`num_classes` 1) gives the
+    logit of the second of two. `auxiliary`: a second head, of training only, on
     one map, whose loss counts `auxiliary_weight` times. `trainable_blocks`: see `freeze`; 0 makes it a probe.
 
     `loss` None: the cross-entropy of `ignore_index` and `normalizer`, which are the loss's own where it is given.
@@ -61,7 +63,8 @@ class Segmenter(nn.Module):
         check_fit(encoder, pyramid, head, auxiliary, AUXILIARY_LEVEL)
         self.encoder, self.pyramid, self.head, self.auxiliary = encoder, pyramid, head, auxiliary
         self.auxiliary_weight = auxiliary_weight
-        self.num_classes, self.num_depths = head.num_classes, encoder.num_depths
+        self.num_classes, self.num_depths = max(head.num_classes, 2), encoder.num_depths
+        check_weights(self.criterion, self.num_classes)
         self._frozen = freeze(encoder, trainable_blocks)
         channels = getattr(encoder, "in_chans", len(mean))
         for name, values in zip(("mean", "std"), channel_statistics(mean, std, channels), strict=True):
@@ -122,7 +125,7 @@ class Segmenter(nn.Module):
         decode = self.criterion(self._decode(levels), labels)
         if self.auxiliary is None:
             return decode
-        auxiliary = self.criterion(self.auxiliary(levels[min(AUXILIARY_LEVEL, len(levels) - 1)]), labels)
+        auxiliary = self.criterion(two_logits(self.auxiliary(levels[min(AUXILIARY_LEVEL, len(levels) - 1)])), labels)
         total = decode.total + self.auxiliary_weight * auxiliary.total
         parts = {"decode": decode.total.detach(), "auxiliary": auxiliary.total.detach()}
         return Loss(total, decode.count, {**decode.extras, **parts})
@@ -149,4 +152,4 @@ class Segmenter(nn.Module):
         return maps if self.pyramid is None else self.pyramid(maps)
 
     def _decode(self, levels: list[Tensor]) -> Tensor:
-        return self.head(levels[-1] if takes_one_map(self.head) else levels)
+        return two_logits(self.head(levels[-1] if takes_one_map(self.head) else levels))

@@ -38,8 +38,8 @@ class UPerHead(nn.Module):
         low_resolution_first: bool = True,
     ) -> None:
         super().__init__()
-        if num_classes < 2:
-            raise ValueError(f"num_classes must be at least 2, got {num_classes}")
+        if num_classes < 1:
+            raise ValueError(f"num_classes must be at least 1 (the second of two classes), got {num_classes}")
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must lie in [0, 1), got {dropout}")
         if not pool_scales or min(pool_scales) < 1:

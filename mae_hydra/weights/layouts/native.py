@@ -5,7 +5,7 @@ from typing import Literal
 
 from mae_hydra.weights.layouts.layout import Layout
 
-Kind = Literal["mae", "encoder", "segmentation", "patch_segmentation", "classifier", "probe"]
+Kind = Literal["mae", "encoder", "segmentation", "patch_segmentation", "classifier", "probe", "other"]
 
 PARTS = ("encoder.", "decoder.", "pyramid.", "head.", "auxiliary.")
 WORDS: dict[Kind, str] = {
@@ -15,11 +15,14 @@ WORDS: dict[Kind, str] = {
     "patch_segmentation": "a segmentation of patches",
     "classifier": "a classifier",
     "probe": "a linear probe",
+    "other": "a model with parts of its own",
 }
 
 
 def kind_of(names: Collection[str]) -> Kind:
-    """What model the tensors under our `names` are."""
+    """What model the tensors under our `names` are; "other" on an encoder that is not ours."""
+    if "encoder.cls_token" not in names:
+        return "other"
     if "head.classify.weight" in names:
         return "segmentation" if any(name.startswith("pyramid.") for name in names) else "patch_segmentation"
     if "head.batch_norm.running_mean" in names:

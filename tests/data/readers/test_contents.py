@@ -9,7 +9,9 @@ from PIL import Image
 
 from mae_hydra.data import Comparable, folder, shards
 from mae_hydra.data.dataset import limited
-from mae_hydra.data.readers.ade20k import LabelledPhotos, LabelTable
+from mae_hydra.data.label_table import Reading
+from mae_hydra.data.labels.coding import Coding
+from mae_hydra.data.readers.ade20k import photos_of
 from mae_hydra.data.readers.folder import Photos
 from mae_hydra.data.shards.write import write_shards
 
@@ -57,10 +59,10 @@ def test_class_maps_count_as_well(tmp_path):
         noise(tmp_path / f"images/training/{number}.png", number)
         (tmp_path / "annotations/training").mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.full((16, 16), number, np.uint8)).save(tmp_path / f"annotations/training/{number}.png")
-    table = LabelTable(num_classes=3, ignore_index=255, reduce_zero_label=False)
-    before = LabelledPhotos(tmp_path, "training", 3, table).contents()
+    coding = Coding(Reading(3, 255, False))
+    before = photos_of(tmp_path, "training", 3, coding)[0].contents()
     Image.fromarray(np.full((16, 16), 2, np.uint8)).save(tmp_path / "annotations/training/0.png")
-    assert LabelledPhotos(tmp_path, "training", 3, table).contents() != before
+    assert photos_of(tmp_path, "training", 3, coding)[0].contents() != before
 
 
 def test_shards_are_compared_by_what_they_hold(tmp_path):

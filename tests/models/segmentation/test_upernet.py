@@ -6,7 +6,8 @@ from tiny_models import encoder, full_upernet, relative_encoder, scramble, upern
 
 from mae_hydra.errors import UserError
 from mae_hydra.models import FCNHead, FeaturePyramid, UPerHead
-from mae_hydra.models.segmentation import cross_entropy as pixel_loss
+from mae_hydra.models.segmentation.losses import enlarged
+from mae_hydra.models.segmentation.losses.cross_entropy import PixelCrossEntropy
 from mae_hydra.types import Batch
 
 SCALES = [1, 2, 3, 6]
@@ -160,18 +161,19 @@ def test_a_step_is_the_same_with_convolutions_before_the_enlarging_or_after_it()
 
 @pytest.mark.parametrize("memory", [1, 3 * 5 * 16 * 16 * 8, 10**9])
 def test_the_loss_of_some_images_at_a_time_is_that_of_all(monkeypatch, memory):
-    monkeypatch.setattr(pixel_loss, "ENLARGED_BYTES", memory)
+    monkeypatch.setattr(enlarged, "ENLARGED_BYTES", memory)
     logits = torch.randn(7, 5, 4, 4, dtype=torch.float64, requires_grad=True)
     labels = labels_of((7, 16, 16)).long()
     sized = F.interpolate(logits, size=(16, 16), mode="bilinear", align_corners=False)
     expected = F.cross_entropy(sized, labels, ignore_index=255, reduction="sum")
     (gradient,) = torch.autograd.grad(3 * expected, logits)
-    found = pixel_loss.pixel_cross_entropy(logits, labels, 255)
+    total = PixelCrossEntropy(ignore_index=255)
+    found = total(logits, labels).total
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
     torch.testing.assert_close(torch.autograd.grad(3 * found, logits)[0], gradient, rtol=1e-12, atol=1e-14)
     with torch.no_grad():
-        torch.testing.assert_close(pixel_loss.pixel_cross_entropy(logits, labels, 255), expected, rtol=1e-12, atol=0)
-    torch.testing.assert_close(pixel_loss.pixel_cross_entropy(logits.detach(), labels, 255), expected.detach())
+        torch.testing.assert_close(total(logits, labels).total, expected, rtol=1e-12, atol=0)
+    torch.testing.assert_close(total(logits.detach(), labels).total, expected.detach())
 
 
 def test_dropout_drops_whole_channels_before_the_classifier_in_training_only():
@@ -236,13 +238,13 @@ def test_parts_that_do_not_fit_are_refused_by_name():
             {"auxiliary": FCNHead(in_dim=24, channels=8, num_classes=6, dropout=0.0)},
             "equal num_classes, got 5 and 6",
         ),
-        ({"normalizer": "mean"}, "normalizer must be 'valid' or 'all', got 'mean'"),
+        ({"normalizer": "mean"}, "normalizer must be 'valid', 'all' or 'weights', got 'mean'"),
         ({"auxiliary_weight": -0.1}, "auxiliary_weight must not be negative, got -0.1"),
     ]
     for changes, message in cases:
         with pytest.raises(ValueError, match=message):
             upernet(**changes)
-    with pytest.raises(ValueError, match="num_classes must be at least 2, got 1"):
-        UPerHead(in_dim=24, channels=8, num_classes=1, pool_scales=[1], dropout=0.0)
+    with pytest.raises(ValueError, match=r"num_classes must be at least 1 .*, got 0"):
+        UPerHead(in_dim=24, channels=8, num_classes=0, pool_scales=[1], dropout=0.0)
     with pytest.raises(ValueError, match="pool_scales must be positive sizes"):
         UPerHead(in_dim=24, channels=8, num_classes=2, pool_scales=[], dropout=0.0)

@@ -1,0 +1,48 @@
+"""Scores of torchmetrics beside an evaluator's own, each an object that the configuration names."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mae_hydra.errors import UserError
+
+
+class ExtraMetrics:
+    """`metrics`: torchmetrics objects by the name under which their value is told.
+
+    They see each image once, on whichever process, and add up over processes as torchmetrics does.
+    """
+
+    def __init__(self, metrics: Mapping[str, Any] | None) -> None:
+        self.metrics = dict(metrics or {})
+        for name, metric in self.metrics.items():
+            if not all(hasattr(metric, each) for each in ("update", "compute", "reset", "to")):
+                raise UserError(f"evaluation metric {name} is a {type(metric).__name__}, not one of torchmetrics")
+
+    def __bool__(self) -> bool:
+        return bool(self.metrics)
+
+    def reset(self, device: torch.device) -> None:
+        """Begin anew, on the device of what is to come."""
+        for metric in self.metrics.values():
+            metric.to(device).reset()
+
+    def update(self, predictions: Tensor, targets: Tensor) -> None:
+        """Scores or classes, and the classes that are right; UserError where a metric does not take them."""
+        for name, metric in self.metrics.items():
+            try:
+                metric.update(predictions, targets)
+            except (ValueError, RuntimeError) as error:
+                raise UserError(
+                    f"evaluation metric {name} does not take these: {str(error).splitlines()[0]}"
+                ) from error
+
+    def compute(self) -> dict[str, float]:
+        """One number for each; UserError where a metric gives several."""
+        values = {name: metric.compute() for name, metric in self.metrics.items()}
+        for name, value in values.items():
+            if not isinstance(value, Tensor) or value.numel() != 1:
+                raise UserError(f"evaluation metric {name} gives no single number; average it (average=macro)")
+        return {name: float(value) for name, value in values.items()}

@@ -1,0 +1,46 @@
+"""Class weights that a loss wants to have from the training images (`class_weights: auto`)."""
+
+import logging
+from collections.abc import Sequence
+
+from torch import nn
+
+from mae_hydra.data import ImageData, median_frequency_weights
+from mae_hydra.distributed import broadcast_object, is_main
+from mae_hydra.errors import UserError
+
+log = logging.getLogger("mae_hydra")
+
+
+def give_class_weights(model: nn.Module, data: ImageData, known: Sequence[float] | None) -> list[float] | None:
+    """Set them in every part of `model` that says `wants_class_weights`; None where none does.
+
+    `known`: those with which a run began, which it goes on with. All processes call this, before the model is moved.
+    """
+    parts = [part for part in model.modules() if getattr(part, "wants_class_weights", False)]
+    if not parts:
+        return None
+    weights = list(known) if known else _worked_out(data)
+    if len(weights) != data.num_classes:
+        raise UserError(f"the run has {len(weights)} class weights, and the data {data.num_classes} classes")
+    for part in parts:
+        part.set_class_weights(weights)  # type: ignore[operator]
+    return weights
+
+
+def _worked_out(data: ImageData) -> list[float]:
+    """By the main process, for all."""
+    found: tuple[list[float], str] | UserError | None = None
+    if is_main():
+        try:
+            found = median_frequency_weights(data)
+        except UserError as error:
+            found = error
+    found = broadcast_object(found)
+    if isinstance(found, UserError):
+        raise found
+    assert found is not None
+    if is_main():
+        log.info(found[1])
+        print(found[1], flush=True)
+    return found[0]

@@ -1,0 +1,57 @@
+"""Objects of torchmetrics beside an evaluator's own scores, against the same objects called by hand."""
+
+import pytest
+import torch
+from test_accuracy import CLASSES, Table, accuracy
+from test_accuracy import data as images
+from test_mean_iou import IGNORE, NUM_CLASSES
+from torchmetrics.classification import MulticlassAUROC, MulticlassCohenKappa, MulticlassJaccardIndex
+from toy_data import RedReader, ToyImages, toy_data
+
+from mae_hydra.errors import UserError
+from mae_hydra.evaluation import MeanIoU
+from mae_hydra.inference import Whole
+
+SETTINGS = {"every": None, "batch_size": 2, "num_workers": 0, "num_pictures": 0, "limit": None, "boundary": False}
+
+
+def test_of_classes_they_see_probabilities_of_each_image_once():
+    labels = [0, 1, 2, 3, 4, 5, 6, 0, 1]
+    logits = torch.randn(9, CLASSES, generator=torch.Generator().manual_seed(0))
+    evaluator = accuracy(images(labels), metrics={"auroc": MulticlassAUROC(CLASSES)})
+    expected = float(MulticlassAUROC(CLASSES)(logits.softmax(1), torch.tensor(labels)))
+    for _ in range(2):  # nothing is left over from the evaluation before
+        assert evaluator.run(Table(logits), 1).scalars["auroc"] == pytest.approx(expected)
+
+
+def test_of_maps_they_see_labelled_pixels_alone_and_no_counts_are_kept():
+    data = toy_data(ToyImages([(16, 24)] * 5))
+    kappa = MulticlassCohenKappa(NUM_CLASSES)
+    evaluator = MeanIoU(data=data, inference=Whole(short=None, long_ratio=None), metrics={"kappa": kappa}, **SETTINGS)
+    assert not evaluator.counts_confusions
+    model = RedReader()
+    found = evaluator.run(model, 1).scalars
+    by_hand = MulticlassCohenKappa(NUM_CLASSES)
+    for index in range(5):
+        sample = data.validation[index]
+        [prediction] = Whole(short=None, long_ratio=None).predict(model, [sample.image])
+        counted = sample.label != IGNORE
+        by_hand.update(prediction[counted].long(), sample.label[counted].long())
+    assert found["kappa"] == pytest.approx(float(by_hand.compute()))
+    assert {"mIoU", "mAcc"} <= found.keys()
+
+
+@pytest.mark.parametrize(
+    ("metrics", "answer"),
+    [
+        ({"x": torch.nn.Linear(1, 1)}, "evaluation metric x is a Linear, not one of torchmetrics"),
+        (
+            {"x": MulticlassJaccardIndex(CLASSES, average=None)},
+            "evaluation metric x gives no single number; average it",
+        ),
+        ({"x": MulticlassJaccardIndex(CLASSES + 1)}, "evaluation metric x does not take these"),
+    ],
+)
+def test_what_gives_no_number_is_refused(metrics, answer):
+    with pytest.raises(UserError, match=answer):
+        accuracy(images([0, 1]), metrics=metrics).run(Table(torch.randn(2, CLASSES)), 1)

@@ -1,0 +1,147 @@
+"""Weights by name, as a person uses them: typed wherever a checkpoint is taken, and opened for nobody else."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import TINY, TINY_MAE
+from PIL import Image
+from served import Served, serving, sha256
+
+import mae_hydra
+from mae_hydra.commands import main
+
+CLASSIFIER = [
+    "model=classifier_vitt",
+    *TINY,
+    "backbone.out_indices=[1]",
+    "evaluation={}",
+    "checkpoint.monitor=train/loss",
+]
+
+
+@pytest.fixture
+def served(tmp_path, monkeypatch):
+    monkeypatch.setenv("MAE_HYDRA_CACHE", str(tmp_path / "cache"))
+    with serving() as found:
+        monkeypatch.setenv("HF_ENDPOINT", found.address)
+        yield found
+
+
+@pytest.fixture
+def address(train, served: Served) -> str:
+    """Of a pre-trained MAE."""
+    assert train("model=mae_vitt", *TINY_MAE, "hydra.run.dir=mae") == 0
+    served.files["/mae.pt"] = Path("mae/checkpoints/last.pt").read_bytes()
+    return f"{served.address}/mae.pt"
+
+
+def forget(served: Served) -> None:
+    """As on another machine, without a connection."""
+    shutil.rmtree("cache")
+    served.files.clear()
+    served.asked.clear()
+
+
+def test_a_training_begins_from_an_address_and_records_what_it_was(train, served, address):
+    digest = sha256(served.files["/mae.pt"])
+    assert train(*CLASSIFIER, f"init_from={address}#sha256={digest}", "hydra.run.dir=tuned") == 0
+    parent = json.loads(Path("tuned/parent.json").read_text())
+    assert parent["name"] == address
+    assert parent["sha256"] == digest
+    assert hashlib.sha256(Path(parent["path"]).read_bytes()).hexdigest() == digest
+    assert train(*CLASSIFIER, f"init_from={address}", "hydra.run.dir=again", "seed=1") == 0
+    assert len(served.bodies()) == 1
+
+
+def test_another_digest_stops_the_training_before_its_model_is_built(train, served, address, capsys):
+    assert train(*CLASSIFIER, f"init_from={address}#sha256={'0' * 64}", "hydra.run.dir=tuned") == 1
+    assert "nothing of it is kept" in capsys.readouterr().err
+    assert not Path("tuned/checkpoints").exists()
+
+
+def test_a_run_goes_on_is_replayed_and_evaluated_without_its_address(train, served, address, capsys):
+    assert train(*CLASSIFIER, f"init_from={address}", "hydra.run.dir=tuned") == 0
+    whole = Path("tuned/checkpoints/step-00000004.pt").read_bytes()
+    assert main(["replay", "tuned", "step=1"]) == 0  # from the cache
+    for name in ("last.pt", "best.pt", "step-00000004.pt"):
+        Path("tuned/checkpoints", name).unlink(missing_ok=True)
+    shutil.copy("tuned/checkpoints/step-00000002.pt", "tuned/checkpoints/last.pt")
+    status = json.loads(Path("tuned/status.json").read_text())
+    Path("tuned/status.json").write_text(json.dumps({**status, "state": "interrupted"}))
+    forget(served)
+    assert train("resume=tuned") == 0
+    assert len(Path("tuned/checkpoints/step-00000004.pt").read_bytes()) == len(whole)
+    assert main(["evaluate", "tuned"]) == 0
+    assert main(["replay", "tuned", "step=4"]) == 0
+    assert not served.asked
+    capsys.readouterr()
+    assert main(["replay", "tuned", "step=1"]) == 1
+    assert "is not the file that the run began from" in capsys.readouterr().err
+    assert not served.asked
+
+
+def test_a_recorded_address_is_opened_where_it_is_typed_and_not_otherwise(train, served, address, capsys):
+    content = served.files["/mae.pt"]
+    assert train(*CLASSIFIER, f"init_from={address}", "hydra.run.dir=tuned") == 0
+    shutil.rmtree("tuned/checkpoints")  # killed before the first
+    status = json.loads(Path("tuned/status.json").read_text())
+    Path("tuned/status.json").write_text(json.dumps({**status, "state": "running"}))
+    forget(served)
+    assert train("resume=tuned") == 1
+    assert "nothing is downloaded because a file says so" in capsys.readouterr().err
+    assert not served.asked
+    served.files["/mae.pt"] = content
+    assert train("resume=tuned", f"init_from={address}") == 0
+    assert len(served.bodies()) == 1
+
+
+def test_an_address_that_only_a_record_tells_is_opened_by_no_command(train, served, address, trained_upernet):
+    run = Path(shutil.copytree(trained_upernet, "run"))
+    for file in ("config.yaml", "overrides.yaml"):
+        content = yaml.safe_load((run / file).read_text())
+        if isinstance(content, dict):
+            content["init_from"] = address
+        else:
+            content.append(f"init_from={address}")
+        (run / file).write_text(yaml.safe_dump(content))
+    assert main(["evaluate", "run"]) == 0
+    assert main(["plan", "run"]) == 0
+    assert main(["publish", "run", "published"]) == 0
+    assert main(["convert", "--inspect", "run"]) == 0
+    mae_hydra.load("run")
+    assert not served.asked
+
+
+def test_every_command_that_takes_a_checkpoint_takes_an_address(train, served, trained_upernet, capsys):
+    served.files["/upernet.pt"] = (trained_upernet / "checkpoints/best.pt").read_bytes()
+    address = f"{served.address}/upernet.pt"
+    Image.new("RGB", (64, 64)).save("one.png")
+    assert main(["evaluate", address, "--out", "scores"]) == 0
+    assert json.loads(Path("scores/results.json").read_text())["protocol"]["name"] == address
+    assert main(["predict", address, "one.png", "--out", "predicted"]) == 0
+    assert main(["convert", address, "converted.safetensors"]) == 0
+    assert main(["convert", "--inspect", address]) == 0
+    assert main(["export", address, "model.pt2"]) == 0
+    assert main(["plan", address]) == 0
+    assert main(["benchmark", "parts", address]) == 0
+    assert main(["benchmark", "inference", address, "--rounds", "1", "--size", "64", "64", "--alone"]) == 0
+    model = mae_hydra.load(address)
+    assert model.num_classes == 12
+    assert len(served.bodies()) == 1
+
+
+def test_known_addresses_are_lines_that_a_program_can_cut(capsys):
+    assert main(["convert", "--known"]) == 0
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert all(len(row) == 4 for row in rows)
+    assert ["timm/vit_base_patch16_224.mae", "ViT-B/16"] in [row[:2] for row in rows]
+
+
+def test_processes_of_one_run_download_once(train, served, address):
+    served.files["/two.pt"] = served.files["/mae.pt"]
+    assert train(*CLASSIFIER, f"init_from={served.address}/two.pt", "hydra.run.dir=tuned", "engine.devices=2") == 0
+    assert len(served.bodies()) == 1
