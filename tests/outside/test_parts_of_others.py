@@ -17,6 +17,7 @@ import mae_hydra
 from mae_hydra.commands import main
 
 RESULTS = {"val/mIoU", "val/found"}
+NAMES = ("killed", "whole")
 
 
 def numbers(run: Path) -> dict[str, float]:
@@ -65,6 +66,13 @@ def test_all_parts_train_together_and_each_does_its_part(trained):  # noqa: F811
     groups = last(run)["optimizer"]["param_groups"]
     assert {group["depth"] for group in groups} == set(range(6))  # layer decay by the encoder's own depths
     assert groups[0]["momentum"] == 0.9
+
+
+def test_a_run_whose_options_came_with_the_package_is_found_again(tmp_path):
+    words = ["hydra.searchpath=[pkg://mylab.conf]", *(word for word in ALL if word not in OWN)]
+    assert train(tmp_path, *words, "hydra.run.dir=run", "schedule.total=2") == 0
+    assert json.loads((tmp_path / "run" / "environment.json").read_text())["config_folders"] == [str(CONF)]
+    assert train(tmp_path, "resume=run") == 0
 
 
 def test_a_trained_model_reads_back_with_the_package_and_not_without(trained, monkeypatch, capsys):  # noqa: F811
@@ -165,6 +173,17 @@ def test_a_classifier_of_the_encoder(trained, tmp_path):  # noqa: F811
 
 
 @pytest.mark.slow
+def test_two_devices_that_share_the_weights_train_as_one_does(tmp_path):
+    whole = [*ALL, "engine.ema_decay=0.9"]
+    halves = [*whole, "engine.devices=2", "engine.parallel=fsdp", "data.batch_size=1", "engine.global_batch=2"]
+    assert train(tmp_path, *whole, "hydra.run.dir=whole") == 0
+    assert train(tmp_path, *halves, "hydra.run.dir=halves") == 0
+    for name, value in numbers(tmp_path / "whole").items():
+        if name.startswith(("val/", "train/loss")):
+            assert numbers(tmp_path / "halves")[name] == pytest.approx(value, rel=1e-3), name
+
+
+@pytest.mark.slow
 def test_a_sweep_over_them(tmp_path):
     words = ["optimizer.layer_decay=0.5,1.0", "schedule.total=1", "schedule.warmup=0", "hydra.sweep.dir=sweep"]
     assert train(tmp_path, "-m", *ALL, *words) == 0
@@ -189,9 +208,10 @@ def test_a_killed_run_goes_on_and_ends_bit_for_bit_like_an_unbroken_one(tmp_path
     assert len(metrics.read_text().splitlines()) < 30
     assert train(tmp_path, "resume=killed") == 0  # the run knows its words and where its options lie
     assert train(tmp_path, *words, "hydra.run.dir=whole") == 0
-    killed, whole = last(tmp_path / "killed"), last(tmp_path / "whole")
+    killed, whole = (last(tmp_path / run) for run in NAMES)
     assert killed["step"] == whole["step"] == 30
     assert all(torch.equal(tensor, killed["model"][name]) for name, tensor in whole["model"].items())
     moments = [run["optimizer"]["state"] for run in (killed, whole)]
     assert all(torch.equal(moments[0][n]["average"], moments[1][n]["average"]) for n in moments[1])
-    assert numbers(tmp_path / "killed") == numbers(tmp_path / "whole")
+    scores = [{name: value for name, value in numbers(tmp_path / run).items() if "perf/" not in name} for run in NAMES]
+    assert scores[0] == scores[1]
