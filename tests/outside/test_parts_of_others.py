@@ -43,7 +43,6 @@ def test_the_encoder_is_short_and_nothing_in_the_house_knows_it():
     assert len((PROJECT / "mylab" / "encoder.py").read_text().splitlines()) <= 60
     house = [*(ROOT / "mae_hydra").rglob("*.py"), *(ROOT / "conf").rglob("*.yaml")]
     names = (
-        "vit_small_patch16_dinov3",
         "MixedMaps",
         "Signum",
         "FlipsAndLight",
