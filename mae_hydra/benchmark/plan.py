@@ -21,6 +21,7 @@ from mae_hydra.benchmark.estimate import (
 )
 from mae_hydra.benchmark.parts import count_parts
 from mae_hydra.configuration.construct import build, complete, evaluator_nodes
+from mae_hydra.configuration.made_optimizer import made_optimizer
 from mae_hydra.data.dataset import height_width
 from mae_hydra.engine import cut_batch
 from mae_hydra.engine.parallel import recompute_blocks
@@ -88,7 +89,7 @@ def plan(words: Sequence[str], *, devices: int | None, images: int | None) -> Pl
     counts, assumed = _images(config, images)
     with torch.device("meta"):
         model = build(config.model, "model")
-    optimizer = complete("optimizer", build(config.optimizer, "optimizer"), model)
+    optimizer = made_optimizer(config.optimizer, model)
     height, width = image_size_of(model) or DEFAULT_SIZE
     parts = [part._asdict() for part in count_parts(model.eval(), _meta_image(channels_of(model), height, width))]
     cut = complete("engine", cut_batch, config.engine.global_batch, config.data.batch_size, devices)

@@ -20,6 +20,7 @@ from mae_hydra.benchmark.saving import saving
 from mae_hydra.benchmark.timing import alternate, wait
 from mae_hydra.benchmark.workloads import TrainingStep
 from mae_hydra.configuration.construct import build, complete
+from mae_hydra.configuration.made_optimizer import made_optimizer
 from mae_hydra.engine import Settings, cut_batch
 from mae_hydra.engine.settings import AUTOCAST
 from mae_hydra.flops import training_flops
@@ -136,7 +137,7 @@ def checkpoint(words: Sequence[str], rounds: int) -> Measured:
 def training_step(config: DictConfig, settings: Settings) -> tuple[TrainingStep, Any, Any]:
     seed_device(config.seed, "init")
     model = build(config.model, "model").to(settings.torch_device).train()
-    optimizer = complete("optimizer", build(config.optimizer, "optimizer"), model)
+    optimizer = made_optimizer(config.optimizer, model)
     cut = complete("engine", cut_batch, settings.global_batch, config.data.batch_size, 1)
     batch = example_batch(model, cut.micro_batch, noise=True)
     return TrainingStep(model, optimizer, settings, batch, cut.accumulate), model, batch

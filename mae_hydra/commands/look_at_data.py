@@ -47,7 +47,7 @@ def look_at_data(place: Path, save: Path | None, limit: int | None) -> int:
     if save is not None:
         _check_option_file(save)
     found = look(place) if limit is None else look(place, limit)
-    wanted = advise(found)
+    wanted = advise(found, known_sets())
     advice = _tried(found, wanted)
     console = plain_console()
     show(console, found)
@@ -74,6 +74,31 @@ def look_at_data(place: Path, save: Path | None, limit: int | None) -> int:
         console.print(f"the likeliest: {best.means}", soft_wrap=True)
     console.print(command(best) if save is None else _saved(best, save), soft_wrap=True)
     return 0
+
+
+def known_sets() -> dict[str, Any]:
+    """The data nodes of the presets of `data=segmentation`, by name, without what stands around them."""
+    import yaml
+
+    from mae_hydra.configuration.tree import config_dir
+
+    nodes: dict[str, Any] = {}
+    for file in sorted((config_dir() / "data").glob("*.yaml")):
+        nodes[file.stem] = yaml.safe_load(file.read_text(encoding="utf-8"))
+
+    def whole(name: str) -> dict[str, Any]:
+        node = dict(nodes[name])
+        for above in node.pop("defaults", []):
+            base = whole(above)
+            node = base | {
+                key: base[key] | value if isinstance(value, dict) and isinstance(base.get(key), dict) else value
+                for key, value in node.items()
+            }
+        return node
+
+    found = {name: whole(name) for name in nodes}
+    targets = found["segmentation"]["_target_"]
+    return {name: node for name, node in found.items() if node["_target_"] == targets and name != "segmentation"}
 
 
 def command(way: Way) -> str:
@@ -106,12 +131,24 @@ def _words(keys: Mapping[str, Any]) -> list[str]:
     said = []
     for key, value in keys.items():
         if isinstance(value, Mapping):
-            said.append(f"data.{key}={{{','.join(f'{each}:{number}' for each, number in value.items())}}}")
+            inner = ",".join(f"{each}:{_inner(number)}" for each, number in value.items())
+            said.append(f"data.{key}={{{inner}}}")
+        elif value is None:
+            said.append(f"data.{key}=null")
         elif isinstance(value, bool):
             said.append(f"data.{key}={str(value).lower()}")
+        elif isinstance(value, str) and "{split}" in value and not set(value) & set("'\"[],: "):
+            said.append(f"data.{key}={value}")  # a pattern, which is quoted where words are read
         else:
             said.append(word(f"data.{key}", value))
     return said
+
+
+def _inner(value: object) -> str:
+    """A value of a mapping, as Hydra reads it there."""
+    from mae_hydra.configuration.command_words import word
+
+    return "null" if value is None else word("", value).removeprefix("=")
 
 
 def _linking(way: Way) -> list[str]:
@@ -124,17 +161,23 @@ def _linking(way: Way) -> list[str]:
 def _tried(found: Found, advice: Advice) -> Advice:
     """The ways that start: each is composed, its data are built and their labels looked at, as by a run."""
     good, said = [], list(advice.said)
+    idle: list[tuple[Way, str]] = []  # that read the files, of which nothing can be learned
     if not found.complete:
         return replace(advice, said=(*advice.said, "the command was not tried: there is more than was looked at"))
     for way in advice.ways:
         try:
             doubts = _start(found, way)
         except UserError as error:
-            said.append(f"data={way.data} does not read it: {error}")
+            if "nothing can be learned" in str(error) or "ignores them all" in str(error):
+                idle.append((way, f"as it lies there a run would not start: {error}"))
+            elif not way.known:  # else another way is its own
+                said.append(f"data={way.data} does not read it: {error}")
             continue
         good.append(way)
         if way is good[0]:
             said += doubts
+    if not good and idle:
+        good, said = [way for way, _ in idle], [*said, idle[0][1]]
     return Advice(tuple(good), tuple(dict.fromkeys(said)))
 
 

@@ -105,7 +105,9 @@ def _signature_complaints(node: DictConfig, key: str, origin: Origin) -> Iterato
         close = difflib.get_close_matches(str(name), list(parameters), n=1)
         hint = f"; did you mean '{close[0]}'?" if close else f"; it takes {', '.join(parameters)}"
         yield f"{key}.{name} is not an argument of {target.__name__}{hint}"
-    if not node.get("_partial_", False) and "_args_" not in node:
+    if key == "optimizer" and not node.get("_partial_", False):
+        yield "optimizer needs _partial_: true: it is built when there is a model"
+    elif not node.get("_partial_", False) and "_args_" not in node:
         variadic = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
         required = {n for n, p in parameters.items() if p.default is p.empty and p.kind not in variadic}
         for name in sorted(required - given):

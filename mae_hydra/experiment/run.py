@@ -16,6 +16,7 @@ from torch import nn
 
 from mae_hydra.accelerators import peak_tflops
 from mae_hydra.configuration.construct import build, complete, evaluator_nodes, expect
+from mae_hydra.configuration.made_optimizer import made_optimizer
 from mae_hydra.data import Augment, ImageData, Sample, TrainStream, stack
 from mae_hydra.data.loading.look_ahead import some_headers
 from mae_hydra.data.loading.unreadable import replacements
@@ -188,7 +189,7 @@ def assemble(
     average = moving_average(model, settings.ema_decay)
     forward = wrap(model, settings, average)
     # After wrapping: the optimizer must see the parameters where they are.
-    optimizer = complete("optimizer", build(config.optimizer, "optimizer"), model)
+    optimizer = made_optimizer(config.optimizer, model)
     expect("optimizer", optimizer, OWED["optimizer"])
     state = State(model, optimizer, settings.scaler(), average, twin)
     return Assembled(

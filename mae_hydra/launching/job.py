@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mae_hydra import atomic
 from mae_hydra.configuration.check import check
+from mae_hydra.configuration.whole_nodes import take_whole_nodes
 from mae_hydra.distributed import is_main
 from mae_hydra.engine import Interrupted
 from mae_hydra.errors import UserError
@@ -65,6 +66,7 @@ def _run_job(config: DictConfig, held: ExitStack) -> float:
     in_sweep = hydra_config.mode == RunMode.MULTIRUN or OF_A_SWEEP in os.environ
     run_dir = Path(hydra_config.runtime.output_dir)
     overrides = resuming.lasting(hydra_config.overrides.task)
+    take_whole_nodes(config, hydra_config.overrides.task)
     if hydra_config.sweeper.params and not in_sweep and config.resume in BEGINNING:
         discard_empty(run_dir)
         swept = ", ".join(hydra_config.sweeper.params)

@@ -18,6 +18,7 @@ from mae_hydra.configuration import hydras_own, resolvers
 from mae_hydra.configuration.command_words import readable
 from mae_hydra.configuration.mistakes import explain
 from mae_hydra.configuration.tree import config_dir
+from mae_hydra.configuration.whole_nodes import addable
 from mae_hydra.errors import UserError, unwritable
 from mae_hydra.experiment import resuming, sweeps
 from mae_hydra.launching import gpus_launcher
@@ -53,7 +54,7 @@ def _launch(arguments: Sequence[str] | None) -> int:
     entry = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(_job)
     overrides: list[str] = []
     try:
-        sys.argv[1:] = resuming.expanded(readable(sys.argv[1:]))
+        sys.argv[1:] = addable(resuming.expanded(readable(sys.argv[1:])))
         overrides = [argument for argument in sys.argv[1:] if "=" in argument and not argument.startswith("-")]
         if {"-m", "--multirun"} & set(sys.argv):
             _refuse_unnamed_sweeps(overrides)

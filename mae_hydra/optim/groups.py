@@ -72,13 +72,16 @@ def _is_decayed(name: str, parameter: nn.Parameter, exempt: frozenset[str]) -> b
 
 
 def describe_groups(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
-    """The table for the start of a log: a row per group, from the embedding to the head (depth None: all depths)."""
+    """The table for the start of a log: a row per group, from the embedding to the head (depth None: all depths).
+
+    Groups of somebody else's optimizer need no key that torch does not ask for.
+    """
     rows = [
         {
-            "depth": group["depth"],
-            "lr_scale": group["lr_scale"],
-            "lr": group["initial_lr"],
-            "weight_decay": group["weight_decay"],
+            "depth": group.get("depth"),
+            "lr_scale": group.get("lr_scale", 1.0),
+            "lr": group.get("initial_lr", group["lr"]),
+            "weight_decay": group.get("weight_decay", 0.0),
             "tensors": len(group["params"]),
             "parameters": sum(p.numel() for p in group["params"]),
         }

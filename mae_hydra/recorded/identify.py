@@ -43,6 +43,7 @@ def configuration_of(checkpoint: Checkpoint, changes: Sequence[str] = ()) -> dic
 def overrides_of(checkpoint: Checkpoint, changes: Sequence[str] = ()) -> list[str]:
     """The command line, without `changes`, of a run that would train this model."""
     words, node = _told(describe(checkpoint), checkpoint)
+    node |= {f"data.{name}": checkpoint.meta[name] for name in IMAGENET if _fits(checkpoint, name)}
     changed = {change.partition("=")[0] for change in changes}
     for key, value in node.items():
         if value is UNKNOWN and key not in changed:
@@ -50,6 +51,11 @@ def overrides_of(checkpoint: Checkpoint, changes: Sequence[str] = ()) -> list[st
                 compose_config([*words, *changes])  # a misspelt key explains more than the one that is then missing
             raise UserError(f"{checkpoint.path} does not tell {WHAT_IT_IS[key]}; add {key}=…")
     return [*words, *(f"{key}={_written(value)}" for key, value in node.items() if value is not UNKNOWN)]
+
+
+def _fits(checkpoint: Checkpoint, name: str) -> bool:
+    """Whether the file itself tells a statistic of the pictures, of as many channels as it takes."""
+    return len(checkpoint.meta.get(name, ())) == describe(checkpoint).channels
 
 
 def encoder_overrides(description: Description) -> list[str]:

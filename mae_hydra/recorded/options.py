@@ -21,6 +21,7 @@ from mae_hydra.configuration.from_file import calls, of_hydra
 from mae_hydra.configuration.mistakes import explain
 from mae_hydra.configuration.option_files import texts_of_all
 from mae_hydra.configuration.tree import config_dir
+from mae_hydra.configuration.whole_nodes import addable, take_whole_nodes
 from mae_hydra.errors import UserError, short
 
 Tree = dict[str, Any]
@@ -89,7 +90,7 @@ def composed(words: Sequence[str], *, with_hydra: bool = False) -> Tree:
     """What a command line composes, with its interpolations; `with_hydra`: Hydra's own node too."""
     hydras_own.guard()
     options, overrides = split(words)
-    kept = [each for each in overrides if key_of(each) != "resume"]
+    kept = [each for each in addable(overrides) if key_of(each) != "resume"]
     place = [*values(options, "--config-path", "-cp"), str(config_dir())][0]
     name = [*values(options, *NAME_FLAGS), "config"][0]
     search = create_config_search_path(str(Path(place).absolute()))
@@ -107,6 +108,7 @@ def composed(words: Sequence[str], *, with_hydra: bool = False) -> Tree:
         raise UserError(explain(error, words)) from error
     finally:
         restore_gh_from_backup(backup)
+    take_whole_nodes(found, kept)
     tree: Any = OmegaConf.to_container(found, resolve=False)
     return tree
 

@@ -2,12 +2,14 @@
 
 Keys, each only where the file tells it: "config" (of our runs), "step", "epoch", "class_names", "palette" ((K, 3)
 numbers), "norm_pix" (whether the targets were normalised), "mask_ratio", "encoder" (arguments: "num_heads",
-"image_size", "patch_size"), "decoder" ("num_heads"), "layer_norm_eps", "ignored" (foreign classes that were not built).
+"image_size", "patch_size"), "decoder" ("num_heads"), "layer_norm_eps", "mean" and "std" (by channel,
+of pixels in 0..1), "ignored" (foreign classes that were not built).
 A value of another kind than its key has is not told.
 """
 
+import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from mae_hydra.errors import UserError
 from mae_hydra.names import class_names
@@ -20,7 +22,7 @@ EXPORTED = "mae_hydra"  # under which our files in the layouts of others tell wh
 def told(content: Content) -> dict[str, Any]:
     """The vocabulary above, as far as `content` has it."""
     found = _by_run(content.told) | _by_official_trainer(content.told) | _by_mmseg(content.told)
-    found |= _by_huggingface(content.told) | _by_export(content.told)
+    found |= _by_huggingface(content.told) | _by_timm(content.told) | _by_export(content.told)
     if content.ignored:
         found["ignored"] = list(content.ignored)
     if _is_names(found.get("class_names")):
@@ -108,6 +110,15 @@ def _by_huggingface(told: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _by_timm(told: Mapping[str, Any]) -> dict[str, Any]:
+    """`config.json` of timm's models on the hub: how the pictures were normalised."""
+    described = _mapping(_mapping(told.get("config.json")).get("pretrained_cfg"))
+    mean, std = described.get("mean"), described.get("std")
+    if not _is_channels(mean) or not _is_channels(std) or len(mean) != len(std) or min(std) <= 0:
+        return {}
+    return {"mean": mean, "std": std}
+
+
 def _by_export(told: Mapping[str, Any]) -> dict[str, Any]:
     """What `convert` adds to the layouts of others, beside names and shapes."""
     return dict(_mapping(told.get(EXPORTED)))
@@ -129,6 +140,10 @@ def _is_names(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(name, str) for name in value)
 
 
+def _is_channels(value: Any) -> TypeGuard[list[float]]:
+    return isinstance(value, list) and bool(value) and all(_is_number(each) and math.isfinite(each) for each in value)
+
+
 def _is_any(_: Any) -> bool:
     return True
 
@@ -148,5 +163,6 @@ KINDS = {
     **dict.fromkeys(("step", "epoch", "mask_ratio", "layer_norm_eps"), _is_number),
     **dict.fromkeys(("config", "encoder", "decoder"), _is_mapping),
     **dict.fromkeys(("class_names", "ignored"), _is_names),
+    **dict.fromkeys(("mean", "std"), _is_channels),
     "norm_pix": _is_flag,
 }

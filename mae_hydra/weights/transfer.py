@@ -116,7 +116,8 @@ def fitted_state(
         report.append(Row(name, "resized" if changed else "loaded", note or found.notes.get(name, "")))
     report += [Row(name, "unused") for name in (*(n for n in found.tensors if n not in wanted), *checkpoint.unused)]
     unchecked = "" if checkpoint.checked else "a file without checksums"
-    source = f"{checkpoint.path} ({', '.join(filter(None, [checkpoint.layout, checkpoint.part, unchecked]))})"
+    told = ", ".join(filter(None, [checkpoint.layout, checkpoint.part, unchecked]))
+    source = f"{checkpoint.name or checkpoint.path} ({told})"
     return wanted | fitted, TransferReport(source, tuple(report), tuple(_remarks(model, wanted, checkpoint)))
 
 

@@ -97,7 +97,7 @@ def both(mmseg, tmp_path_factory):
     theirs.load_state_dict(state)
     file = tmp_path_factory.mktemp("mmseg") / "upernet.pth"
     torch.save({"meta": {}, "state_dict": state}, file)
-    plain = ["head.dropout=0", "model.auxiliary.dropout=0", "backbone.drop_path_rate=0.0", "model.normalizer=all"]
+    plain = ["head.dropout=0", "model.auxiliary.dropout=0", "backbone.drop_path_rate=0.0", "loss.normalizer=all"]
     return theirs, mae_hydra.load(file, "backbone.out_indices=[0,1,2,3]", *plain).double()
 
 
@@ -208,7 +208,7 @@ def test_every_learning_rate_of_a_run_is_mmengines(mmseg, agree):
 def test_the_benchmarks_peer_is_that_model(mmseg, agree):
     """Its classes, and its loss in training."""
     config = compose_config(["model=upernet_vitt", "data.image_size=64", "backbone.drop_path_rate=0.0",
-                             "head.dropout=0", "model.auxiliary.dropout=0", "model.normalizer=all"])  # fmt: skip
+                             "head.dropout=0", "model.auxiliary.dropout=0", "loss.normalizer=all"])  # fmt: skip
     model = build(config.model, "model").double().eval()
     peer = segmentor(model).double().eval()
     image = torch.randint(0, 256, (3, 64, 90), dtype=torch.uint8)

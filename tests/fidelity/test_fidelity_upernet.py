@@ -53,7 +53,7 @@ def test_logits_of_both_heads_equal_the_reference(training, agree):
 @pytest.mark.slow
 @pytest.mark.parametrize("normalizer", ["valid", "all"])
 def test_the_loss_with_ignored_pixels_and_its_gradients_equal_the_reference(normalizer, agree):
-    model = upernet(*NARROW, f"model.normalizer={normalizer}", image_size=32).train()
+    model = upernet(*NARROW, f"loss.normalizer={normalizer}", image_size=32).train()
     for tensor in model.state_dict().values():  # of ordinary size: large weights make gradients that no one can compute
         if tensor.is_floating_point():
             tensor.mul_(0.2)

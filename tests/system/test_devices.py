@@ -25,7 +25,7 @@ def workers_of(run: Path) -> list[int]:
     """Process ids of the training processes, which stand in the session of their own that they were given."""
     parent = read_status(run)["pid"]
     children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    return [int(child) for child in children if b"experiment.worker" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    return [int(child) for child in children if b"launching.worker" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
 def gone(processes: list[int], seconds: float) -> bool:

@@ -23,8 +23,8 @@ PROGRAM = """
 import importlib, json, os, resource, signal, sys
 from pathlib import Path
 from mae_hydra.commands import main
-WRITERS = {"convert": "experiment.convert", "make-shards": "data.write_shards", "report": "report.report"}
-importlib.import_module("mae_hydra." + WRITERS.get(sys.argv[2], "experiment." + sys.argv[2]))  # once for all forks
+WRITERS = {"make-shards": "data.shards.write", "report": "report.report"}
+importlib.import_module("mae_hydra." + WRITERS.get(sys.argv[2], "workflows." + sys.argv[2]))  # once for all forks
 if sys.argv[2] == "export":  # most of its time is tracing, which writes nothing: once is enough
     import torch
     exporting = sys.modules["mae_hydra.workflows.export"]

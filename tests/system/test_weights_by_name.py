@@ -64,7 +64,8 @@ def test_another_digest_stops_the_training_before_its_model_is_built(train, serv
 
 
 def test_a_run_goes_on_is_replayed_and_evaluated_without_its_address(train, served, address, capsys):
-    assert train(*CLASSIFIER, f"init_from={address}", "hydra.run.dir=tuned") == 0
+    every = ["checkpoint.every=2", "checkpoint.keep_last=9"]
+    assert train(*CLASSIFIER, *every, f"init_from={address}", "hydra.run.dir=tuned") == 0
     whole = Path("tuned/checkpoints/step-00000004.pt").read_bytes()
     assert main(["replay", "tuned", "step=1"]) == 0  # from the cache
     for name in ("last.pt", "best.pt", "step-00000004.pt"):

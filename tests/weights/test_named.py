@@ -15,6 +15,7 @@ from served import Served, serving, sha256
 
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.provenance import parent_of
+from mae_hydra.recorded.identify import overrides_of
 from mae_hydra.weights import read_checkpoint
 from mae_hydra.weights.named import KNOWN, cache, fetch, is_address, parse, web
 
@@ -402,6 +403,21 @@ def test_timm_is_asked_where_its_weights_lie(served, tmp_path):
     assert found.name == "timm/vit_base_patch16_224.mae"
     assert "timm--vit_base_patch16_224.mae" in str(found.path)
     assert fetch("hf-hub:timm/vit_base_patch16_224.mae", download=False).path == found.path
+
+
+def test_how_timm_normalised_the_pictures_is_told_and_taken(served, tmp_path):
+    hub_with(served, tmp_path, "model.safetensors", "config.json")
+    described = {"architecture": "vit", "pretrained_cfg": {"mean": [0.5, 0.4, 0.3], "std": [0.5, 0.5, 0.25]}}
+    for stated, expected in (
+        (described, ("[0.5,0.4,0.3]", "[0.5,0.5,0.25]")),
+        ({"pretrained_cfg": {"mean": [0.5], "std": [0.5]}}, ("[0.485,0.456,0.406]", "[0.229,0.224,0.225]")),
+        ({"pretrained_cfg": {"mean": "x", "std": [0, 0, 0]}}, ("[0.485,0.456,0.406]", "[0.229,0.224,0.225]")),
+    ):
+        shutil.rmtree(tmp_path / "cache", ignore_errors=True)
+        served.repositories["org/name"]["config.json"] = json.dumps(stated).encode()
+        checkpoint = read_checkpoint("hf-hub:org/name", download=True)
+        found = dict(word.split("=", 1) for word in overrides_of(checkpoint, ["backbone.num_heads=2"]))
+        assert (found["data.mean"], found["data.std"]) == expected
 
 
 def test_a_name_that_timm_does_not_know_is_one_sentence(served):

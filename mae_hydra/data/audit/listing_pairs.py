@@ -46,6 +46,9 @@ def _listed(root: Path, channels: int, range: Told, told: Mapping[str, Any]) -> 
         listing.findings.append(Finding("error", "missing folder", str(error)))
         parts = {side: Part() for side in SPLITS}
     for side, part in parts.items():
+        if side == "train" and layout.evaluates_only:
+            listing.findings.append(Finding("note", "no training", "there is nothing to train on, only to evaluate on"))
+            continue
         listing.findings += _defects(part, side, root, listed=bool(layout.lists.get(side)))
     pixel_range = settled_range(listing, range, channels, root, parts["train"].images)
     for side, part in parts.items():

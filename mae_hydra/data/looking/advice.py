@@ -13,11 +13,20 @@ from typing import Any
 
 from mae_hydra.data.looking.found import Found, Pairs, Part, Split
 from mae_hydra.data.looking.readings import meaning, readings_for, why_none, words_of
+from mae_hydra.data.looking.segmentation_words import (
+    USUAL,
+    Node,
+    coloured_like,
+    label_words,
+    place_words,
+    presets_for,
+    said_of,
+)
 
 LARGEST = 256  # crops of the small model that is proposed
 STEP = 32  # of the sides of crops
 _USUAL = 224
-_ADE20K = {"train": "training", "validation": "validation"}
+_ADE20K = {"training", "validation"}
 _CLASSES = {"train": "train", "validation": "val"}
 
 
@@ -26,7 +35,7 @@ class Way:
     """`python train.py model=<model> data=<data> <words>`, with `keys` of the data node.
 
     `means`: how it differs from the other ways. `links`: (what, where below `data.root`), to be made before; the root
-    is then a folder of their own.
+    is then a folder of their own. `known`: it stands on the set's being a public one.
     """
 
     model: str
@@ -35,6 +44,7 @@ class Way:
     means: str = ""
     words: tuple[str, ...] = ()
     links: tuple[tuple[Path, str], ...] = ()
+    known: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,12 +55,12 @@ class Advice:
     said: tuple[str, ...] = ()
 
 
-def advise(found: Found) -> Advice:
-    """What today's options make of it."""
+def advise(found: Found, presets: Mapping[str, Node] | None = None) -> Advice:
+    """What today's options make of it; `presets`: the data nodes of the public sets that are known by name."""
     if found.kind == "shards":
         return _shards(found)
     if found.pairs is not None:
-        advice = _maps(found, found.pairs)
+        advice = _maps(found, found.pairs, presets or {})
         return replace(advice, said=(*advice.said, *_of_bands(found.pairs.images)))
     if found.classes:
         return _class_folders(found)
@@ -65,53 +75,62 @@ def advise(found: Found) -> Advice:
     return Advice()
 
 
-def _maps(found: Found, pairs: Pairs) -> Advice:
-    readings = readings_for(pairs.labels, found)
-    said = [why_none(pairs.labels)] if not readings else []
-    place = _place(found, pairs)
-    if isinstance(place, str):
-        said.append(f"{place}, and no data option reads that yet")
-        return Advice(tuple(_photos(found)), tuple(said))
-    root, links, notes = place
+def _maps(found: Found, pairs: Pairs, presets: Mapping[str, Node]) -> Advice:
     size = _crop(pairs.images, LARGEST)
     words = ("inference=slide",)  # which takes pictures of every size
-    ways = tuple(
-        Way("upernet_vitt", "ade20k", {"root": root, **words_of(each), "image_size": size}, meaning(each), words, links)
-        for each in readings
-    )
-    return Advice(ways or tuple(_photos(found)), (*said, *notes))
+    model = "upernet_vitt"
+    meanings = label_words(pairs.labels, found)
+    known = [
+        Way(model, name, {**keys, "image_size": size}, f"the public set {name}", words, known=True)
+        for name, keys in presets_for(found, pairs, presets)
+    ]
+    ade20k = _as_ade20k(found, pairs)
+    if ade20k is not None:
+        readings = readings_for(pairs.labels, found)
+        own = [
+            Way(model, "ade20k", {"root": ade20k, **words_of(each), "image_size": size}, meaning(each), words)
+            for each in readings
+        ]
+        said = [] if own else [why_none(pairs.labels)]
+        return Advice((*own, *known) or tuple(_photos(found)), tuple(said))
+    place = place_words(found, pairs)
+    if not known:
+        known = [
+            Way(
+                model,
+                name,
+                {"root": found.root, **_over(place, presets[name]), "image_size": size},
+                f"the classes and colours of the public set {name}",
+                words,
+                known=True,
+            )
+            for name in coloured_like(pairs.labels, presets, found)
+        ][:1]
+    own = [
+        Way(model, "segmentation", {"root": found.root, **place, **keys, "image_size": size}, means, words)
+        for keys, means in meanings
+    ]
+    said = list(said_of(found, pairs, place)) if own else [why_none(pairs.labels)]
+    return Advice((*known, *own) or tuple(_photos(found)), tuple(said))
 
 
-def _place(found: Found, pairs: Pairs) -> str | tuple[Path, tuple[tuple[Path, str], ...], tuple[str, ...]]:
-    """Root and links for `data=ade20k`, and what to know; or why there are none."""
+def _over(place: Mapping[str, Any], preset: Node) -> dict[str, Any]:
+    """The words of a place that a preset does not have, and null for what it says of another."""
+    wanted = {key: place.get(key) for key in ("images", "maps", "image_suffix", "map_suffix", "lists")}
+    wanted |= {"splits": place.get("splits", dict(USUAL))}
+    return {key: value for key, value in wanted.items() if preset.get(key) != value}
+
+
+def _as_ade20k(found: Found, pairs: Pairs) -> Path | None:
+    """The root for `data=ade20k`, where files lie as ADE20K's."""
     images, maps = pairs.images, pairs.maps
-    if images.suffix or maps.suffix:
-        return f"photos and class maps pair by their names without {_quoted(images, maps)}"
-    sides = _sides(pairs.counts)
-    if len(sides) < 2:
-        names = ", ".join(split.name for split in pairs.counts if split.name)
-        return f"there is {f'the split {names} only' if names else 'no split'}: training and validation are wanted"
-    used = set(sides.values())  # a test split often has no class maps
-    alone = [sum(n for split, n in each.items() if split in used) for each in (pairs.images_alone, pairs.maps_alone)]
-    if any(alone) and found.complete:
-        return f"{alone[0]} photos have no class map and {alone[1]} class maps no photo"
-    notes = []
-    if sides["validation"].side == "test":
-        notes.append(f"there is no validation split: {sides['validation'].name}, the test split, is validated with")
     ends = ("images/{split}", "annotations/{split}")
     above = [part.folder.removesuffix(end) for part, end in zip((images, maps), ends, strict=True)]
     as_it_is = all(part.folder.endswith(end) for part, end in zip((images, maps), ends, strict=True))
-    if as_it_is and above[0] == above[1] and {s.name for s in sides.values()} == set(_ADE20K.values()):
-        return found.root / above[0], (), tuple(notes)
-    links = []
-    for side, name in _ADE20K.items():
-        for part, end in zip((images, maps), ends, strict=True):
-            own = part.folders.get(sides[side])
-            if not own or images.folder == maps.folder:
-                return f"photos ({images.pattern()}) and class maps ({maps.pattern()}) have no folder each to a split"
-            links.append(((found.root / own).absolute(), end.replace("{split}", name)))
-    notes.append("data=ade20k reads this layout through links, which the command makes first")
-    return _linked(found), tuple(links), tuple(notes)
+    names = {split.name for split in _sides(pairs.counts).values()}
+    alone = sum(pairs.images_alone.values()) + sum(pairs.maps_alone.values())
+    plain = not images.suffix and not maps.suffix and not alone
+    return found.root / above[0] if as_it_is and plain and above[0] == above[1] and names == _ADE20K else None
 
 
 def _sides(counts: Mapping[Split, int]) -> dict[str, Split]:
@@ -224,10 +243,6 @@ def _crop(part: Part, most: int) -> int:
     """A side for crops: `most`, or what the shorter side of a usual picture has room for."""
     short = min(part.pixels.sizes[1]) if part.pixels.sizes else most
     return max(min(most, short // STEP * STEP), STEP)
-
-
-def _quoted(images: Part, maps: Part) -> str:
-    return " and ".join(each for each in dict.fromkeys((images.suffix, maps.suffix)) if each)
 
 
 def _linked(found: Found) -> Path:

@@ -9,6 +9,7 @@ from mae_hydra.data.audit.conventions import judged, likely_ignored
 from mae_hydra.data.audit.label_scan import Sampled
 from mae_hydra.data.label_table import UNLABELLED, Reading, conventions, ranges, readings_of
 from mae_hydra.data.looking.found import SIDES, Found, Labels
+from mae_hydra.data.looking.pixels import MOST_COLOURS
 
 NUM_ADE20K = 150
 _MANY = 32  # values, of which a set that is named ADE20K has more
@@ -79,7 +80,7 @@ def meaning(reading: Reading) -> str:
 def why_none(labels: Labels) -> str:
     if labels.colours:
         count = len(labels.colours)
-        return f"the class maps hold {count} colours in place of class numbers, and no data option reads those yet"
+        return f"the class maps hold {count}{' or more' if count > MOST_COLOURS else ''} colours, too many for classes"
     if labels.problem:
         return f"a class map {labels.problem}"
     values = labels.shares()

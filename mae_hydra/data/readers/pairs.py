@@ -43,6 +43,11 @@ class Layout:
     def has_splits(self) -> bool:
         return any(SPLIT in text for text in (*self.images, *self.maps, self.image_suffix, self.map_suffix))
 
+    @property
+    def evaluates_only(self) -> bool:
+        """Whether nothing is for training, as of sets of a few pictures that models of another set are compared on."""
+        return self.has_splits and not self.splits.get("train") and not self.lists.get("train")
+
 
 @dataclass
 class Part:

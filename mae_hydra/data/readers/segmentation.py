@@ -173,8 +173,8 @@ def layout_of(
 
 def refuse_defects(part: Part, side: str, layout: Layout) -> None:
     """UserError where a part cannot be trained on or evaluated with."""
-    if side == "train" and not layout.lists.get(side) and not layout.splits.get(side) and layout.has_splits:
-        return  # a set to evaluate on
+    if side == "train" and layout.evaluates_only:
+        return
     if part.twice:
         one, other = part.twice[0]
         raise UserError(f"{one} and {other} in {layout.root} are told apart by their ending alone; keep one of them")

@@ -32,6 +32,14 @@ def check_fit(encoder: Any, pyramid: Any, head: Any, auxiliary: Any, auxiliary_l
         raise ValueError(complaint)
 
 
+def check_weights(loss: Any, num_classes: int) -> None:
+    """ValueError where a loss has class weights for another number of classes."""
+    for part in loss.modules() if hasattr(loss, "modules") else ():
+        weight = getattr(part, "weight", None) if hasattr(part, "set_class_weights") else None
+        if weight is not None and len(weight) != num_classes:
+            raise ValueError(f"class_weights must be {num_classes} numbers, one for each class, got {len(weight)}")
+
+
 def check_maps(encoder: Any, maps: Sequence[Tensor]) -> None:
     """UserError where an encoder gives other maps than it says."""
     given, said = [level.shape[1] for level in maps], list(encoder.widths)
@@ -40,14 +48,6 @@ def check_maps(encoder: Any, maps: Sequence[Tensor]) -> None:
             f"{type(encoder).__name__} says that it gives maps of {said} channels, and gives maps of {given}: its "
             "feature_maps and its widths must agree"
         )
-
-
-def check_weights(loss: Any, num_classes: int) -> None:
-    """ValueError where a loss has class weights for another number of classes."""
-    for part in loss.modules() if hasattr(loss, "modules") else ():
-        weight = getattr(part, "weight", None) if hasattr(part, "set_class_weights") else None
-        if weight is not None and len(weight) != num_classes:
-            raise ValueError(f"class_weights must be {num_classes} numbers, one for each class, got {len(weight)}")
 
 
 def _complaints(encoder: Any, pyramid: Any, head: Any, auxiliary: Any, auxiliary_level: int) -> Iterator[str]:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -64,15 +64,19 @@ class Entry:
         finally:
             os.close(lock)
 
-    def keep(self, main: str, names: Sequence[str], told: Mapping[str, Any]) -> None:
-        """Let the files `names` of the partial folder take their places; `main`, by which all are known, comes last."""
-        files = {name: digests(self.partial / name)["sha256"] for name in names}
-        for name in names:
+    def keep(self, main: str, files: Mapping[str, str], told: Mapping[str, Any]) -> None:
+        """Let `files` of the partial folder, by name with their SHA-256, take their places.
+
+        `main`, by which all are known, comes last.
+        """
+        for name in files:
             atomic.sync(self.partial / name)
         self.folder.mkdir(exist_ok=True)
-        for name in [*(each for each in names if each != main), main]:
+        for name in [*(each for each in files if each != main), main]:
             if name == main:
-                atomic.write_text(self.folder / RECORD, json.dumps({**told, "main": main, "files": files}, indent=2))
+                atomic.write_text(
+                    self.folder / RECORD, json.dumps({**told, "main": main, "files": dict(files)}, indent=2)
+                )
             (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
             os.replace(self.partial / name, self.folder / name)
         atomic.sync(self.folder)
@@ -86,20 +90,17 @@ class Entry:
         """UserError where a file is no longer what was downloaded for the address `said`."""
         for name, digest in self.record.get("files", {}).items():
             file = self.folder / str(name)
-            if not file.is_file() or digests(file)["sha256"] != digest:
+            if not file.is_file() or digest_of(file) != digest:
                 raise UserError(
                     f"{file} is not what was downloaded for {short(said)}; remove {self.folder}, and it is downloaded "
                     "again"
                 )
 
 
-def digests(file: Path) -> dict[str, str]:
-    """SHA-256 and MD5 of a file; the latter is all that some tables tell, and no protection."""
+def digest_of(file: Path, algorithm: str = "sha256") -> str:
+    """`algorithm`: sha256, or md5, which is all that some tables tell, and no protection."""
     with open(file, "rb") as stream:
-        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-        stream.seek(0)
-        md5 = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    return {"sha256": sha256, "md5": md5}
+        return hashlib.file_digest(stream, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
 
 
 def check_room(size: int, folder: Path, what: str) -> None:

@@ -8,7 +8,7 @@ from urllib.parse import quote, urlsplit
 from mae_hydra.errors import UserError, short
 from mae_hydra.weights.named import hub, web
 from mae_hydra.weights.named.address import Address, parse
-from mae_hydra.weights.named.cache import Entry, digests, root
+from mae_hydra.weights.named.cache import Entry, digest_of, root
 from mae_hydra.weights.named.known import check_published
 from mae_hydra.weights.named.timm_names import looked_up
 
@@ -33,6 +33,7 @@ def fetch(text: str, *, download: bool) -> Fetched:
     said = parse(text)
     address = looked_up(said) if said.kind == "timm" else said
     entry = Entry(place_of(address))
+    fresh = False  # of this very call, and checked
     if _whole(entry, address) is None:
         if not download:
             raise UserError(
@@ -42,10 +43,11 @@ def fetch(text: str, *, download: bool) -> Fetched:
         with entry.alone():
             if _whole(entry, address) is None:  # another process may just have had it
                 _download(address, entry)
+                fresh = True
     main = _whole(entry, address)
     assert main is not None
-    entry.check(text)
-    if address.sha256:
+    if not fresh:
+        entry.check(text)
         _check_kept(entry.folder / main, address, entry)
     several = main.endswith(hub.INDEX)
     path = (entry.folder / main).parent if several else entry.folder / main
@@ -94,16 +96,16 @@ def _from_the_web(address: Address, entry: Entry) -> None:
     except UserError:
         entry.drop()
         raise
-    found = digests(file)
-    hub.check_digest(address, found["sha256"], entry)
+    found = digest_of(file)
+    hub.check_digest(address, found, entry)
     try:
         if not address.sha256:
-            check_published(address.where, found)
+            check_published(address.where, file, found)
         refuse_text(file)
     except UserError:
         entry.drop()
         raise
-    entry.keep(name, [name], {"address": address.text})
+    entry.keep(name, {name: found}, {"address": address.text})
 
 
 def refuse_text(file: Path) -> None:
@@ -118,7 +120,9 @@ def refuse_text(file: Path) -> None:
 
 def _check_kept(file: Path, address: Address, entry: Entry) -> None:
     """Of a file that has been in the cache, which is not removed: by another address it may be right."""
-    found = digests(file)["sha256"]
+    if not address.sha256:
+        return
+    found = entry.record.get("files", {}).get(file.name) or digest_of(file)  # as noted, which has just been compared
     if found != address.sha256:
         raise UserError(
             f"{file} has sha256 {found}, and the address says {address.sha256}; it is not used. Where the address is "

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from mae_hydra.errors import UserError, short, unwritable
 from mae_hydra.terminal import watched
 from mae_hydra.weights.named.address import Address, lies_within
-from mae_hydra.weights.named.cache import WAY_OUT, Entry, check_room, digests
+from mae_hydra.weights.named.cache import WAY_OUT, Entry, check_room, digest_of
 from mae_hydra.weights.named.web import Unreachable
 
 INDEX = ".index.json"
@@ -83,15 +83,15 @@ def download(address: Address, entry: Entry) -> None:
             raise UserError(f"{address.text} lists {short(missing[0])} in {main} and does not hold it")
         names += parts
         check_room(sum(files[name].size for name in names), entry.partial, address.text)
+    found: dict[str, str] = {}
     for name in names:
-        found = digests(get(name))["sha256"]
-        expected = files[name].sha256
-        if expected and found != expected:
+        found[name] = digest_of(get(name))
+        if files[name].sha256 not in ("", found[name]):
             entry.drop()
             raise UserError(f"{name} of {address.text} has another sha256 than the hub says; nothing of it is kept")
         if name == main:
-            check_digest(address, found, entry)
-    entry.keep(main, names, {"address": address.text, "revision": told.sha})
+            check_digest(address, found[name], entry)
+    entry.keep(main, found, {"address": address.text, "revision": told.sha})
 
 
 def check_digest(address: Address, found: str, entry: Entry) -> None:

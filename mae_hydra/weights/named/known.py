@@ -5,9 +5,11 @@ OpenMMLab's the SHA-256 that ends the name. Of the others nothing is known but w
 still answers is not known here either.
 """
 
+from pathlib import Path
 from typing import NamedTuple
 
 from mae_hydra.errors import UserError
+from mae_hydra.weights.named.cache import digest_of
 
 MAE = "https://dl.fbaipublicfiles.com/mae"
 OPENMMLAB = "https://download.openmmlab.com/mmsegmentation/v0.5"
@@ -57,13 +59,14 @@ KNOWN: tuple[Known, ...] = (
 )
 
 
-def check_published(url: str, digests: dict[str, str]) -> None:
-    """UserError where `url` is in the table with another digest than the file has. `digests`: by algorithm."""
+def check_published(url: str, file: Path, sha256: str) -> None:
+    """UserError where `url` is in the table with another digest than `file` has, whose SHA-256 is known."""
     for known in KNOWN:
         if known.address == url and known.digest:
             algorithm, begins = known.digest.split()
-            if not digests[algorithm].startswith(begins):
+            found = sha256 if algorithm == "sha256" else digest_of(file, algorithm)
+            if not found.startswith(begins):
                 raise UserError(
-                    f"{url} is not the file that was published: its {algorithm} is {digests[algorithm]}, and should "
-                    f"begin with {begins}; nothing of it is kept. Where it is right, add #sha256={digests['sha256']}"
+                    f"{url} is not the file that was published: its {algorithm} is {found}, and should "
+                    f"begin with {begins}; nothing of it is kept. Where it is right, add #sha256={sha256}"
                 )

@@ -78,7 +78,7 @@ def test_an_audit_looks_at_the_same_files(published):
         assert [listing.splits[split].name(index) for index in range(len(images))] == list(images.names)
     found = audit(listing, settings, limit=None, num_workers=0, refusal=None, advance=lambda done, total: None)
     assert [each.sentence for each in found.findings if each.level == "error"] == []
-    counted = {row["class"]: row["training_pixels"] + row["validation_pixels"] for row in found.classes}
+    counted = {row["class"]: row.get("training_pixels", 0) + row["validation_pixels"] for row in found.classes}
     labels = np.concatenate([each.ravel() for each in (*maps_of(data.train), *maps_of(data.validation))])
     assert counted == {number: int((labels == number).sum()) for number in range(data.num_classes)}
 

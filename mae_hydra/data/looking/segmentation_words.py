@@ -1,0 +1,183 @@
+"""The words of `data=segmentation` for pairs that were found, and the presets of public sets that read them."""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from mae_hydra.data.labels.coding import Box, coding_of
+from mae_hydra.data.looking.found import Found, Labels, Pairs
+from mae_hydra.data.looking.places import split_of
+from mae_hydra.data.looking.readings import meaning, readings_for, words_of
+from mae_hydra.data.readers.pairs import SIDES, parts_of
+from mae_hydra.data.readers.segmentation import layout_of, refuse_defects
+from mae_hydra.errors import UserError
+
+Node = Mapping[str, Any]  # a data node, as a configuration has it
+USUAL = {"train": "train", "validation": "val", "test": "test"}  # data.splits of conf/data/segmentation.yaml
+DISTINCT = 6  # letters of a suffix that no two sets share by chance
+ENOUGH_COLOURS = 3
+MOST_COLOURS = 32
+_PLACES = ("images", "maps", "image_suffix", "map_suffix", "splits", "validation_fraction", "lists")
+_CONVERTED = "labelTrainIds"  # of cityscapesScripts and mmsegmentation: the classes themselves
+_BRIGHT = {"0-127": 0, "128-255": 1}
+
+
+def place_words(found: Found, pairs: Pairs) -> dict[str, Any]:
+    """Where photos and maps lie, and which are for what."""
+    images, maps = pairs.images, pairs.maps
+    keys: dict[str, Any] = {"images": images.folder or ".", "maps": maps.folder or "."}
+    for key, part, other in (("image_suffix", images, maps), ("map_suffix", maps, images)):
+        suffix = part.suffix
+        if not suffix and part.folder == other.folder and set(part.endings).isdisjoint(other.endings):
+            suffix = part.endings[0]
+        if suffix:
+            keys[key] = suffix
+    named = {split.side: split.name for split in pairs.counts if split.side}
+    if named:
+        splits = splits_of(named)
+        if splits != USUAL:
+            keys["splits"] = splits
+    elif lists := lists_of(found):
+        keys["lists"] = lists
+    return keys
+
+
+def splits_of(named: Mapping[str, str]) -> dict[str, str | None]:
+    """`data.splits` for what the splits are called; where there is none for training, another one is for it."""
+    train = named.get("train") or next(iter(named.values()))
+    test = named.get("test")
+    rest = {"validation": named.get("validation"), "test": test}
+    return {"train": train} | {side: None if name == train else name for side, name in rest.items()}
+
+
+def said_of(found: Found, pairs: Pairs, keys: Node) -> Iterator[str]:
+    """What to know of the split."""
+    named = {split.side for split in pairs.counts if split.side} or set(keys.get("lists") or ())
+    if "train" not in named or "validation" not in named:
+        there = " and ".join(sorted(named & {"train", "validation"})) + " alone" if named - {"test"} else "none"
+        yield (
+            f"of the splits training and validation there is {there}: a share of the photos, chosen by their names, is "
+            "for validation (data.validation_fraction)"
+        )
+    alone = sum(pairs.images_alone.values()), sum(pairs.maps_alone.values())
+    if any(alone) and "lists" not in keys:
+        yield f"{alone[0]} photos have no class map and {alone[1]} class maps no photo: they are left out"
+
+
+def lists_of(found: Found) -> dict[str, str]:
+    """The lists of splits, by what they are called; those of segmentation before others."""
+    chosen: dict[str, str] = {}
+    order = sorted(found.lists, key=lambda file: ("segm" not in file.lower(), file.count("/"), len(file)))
+    for file in order:
+        split = split_of(PurePosixPath(file).stem)
+        if split is not None and ("picture" in found.lists[file] or "photo" in found.lists[file]):
+            chosen.setdefault(split[1].side, file)
+    return {side: chosen[side] for side in SIDES if side in chosen} if "train" in chosen else {}
+
+
+def label_words(labels: Labels, found: Found) -> list[tuple[dict[str, Any], str]]:
+    """What the maps may mean, the likeliest first: words, and what they say; none where nothing can be told."""
+    if labels.colours and not labels.problem.startswith("holds JPEG") and len(labels.colours) <= MOST_COLOURS:
+        colours = sorted(colour for colour, _ in labels.colours)
+        keys = {" ".join(map(str, colour)): number for number, colour in enumerate(colours)}
+        return [({"num_classes": len(keys), "colours": keys}, f"{len(keys)} classes, a colour each")]
+    if labels.problem.startswith("holds JPEG"):
+        return [({"num_classes": 2, "values": dict(_BRIGHT)}, "2 classes, dark and bright (JPEG changes values)")]
+    ways = []
+    for reading in readings_for(labels, found):
+        keys = words_of(reading)
+        if reading.values is None:
+            keys.pop("reduce_zero_label", None)
+            keys |= {"reduce_zero_label": True} if reading.reduce_zero_label else {}
+        ways.append((keys, meaning(reading)))
+    return ways
+
+
+def presets_for(found: Found, pairs: Pairs, presets: Mapping[str, Node]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Public sets that this is: a preset's name, and the words besides."""
+    for name, node in presets.items():
+        named = _is_called(found.root, name)
+        if not named and not _has_own_suffix(node):
+            continue
+        for root in _roots(found, pairs):
+            keys = _read_by(root, node, pairs)
+            if keys is not None and _fits(pairs.labels, {**node, **keys}):
+                yield name, {"root": root, **keys}
+                break
+
+
+def coloured_like(labels: Labels, presets: Mapping[str, Node], found: Found) -> Iterator[str]:
+    """Presets that know all colours of the maps, wherever their files lie."""
+    for name, node in presets.items():
+        if not node.get("colours") or not _fits(labels, node):
+            continue
+        if len(labels.colours) >= ENOUGH_COLOURS or _is_called(found.root, name):
+            yield name
+
+
+def _fits(labels: Labels, node: Node) -> bool:
+    """Whether what the maps hold has a meaning in the preset."""
+    try:
+        coding = coding_of(
+            num_classes=node["num_classes"],
+            names=node.get("classes") if not isinstance(node.get("classes"), str) else None,
+            ignore_index=node["ignore_index"],
+            ignore_values=node.get("ignore_values") or (),
+            reduce_zero_label=bool(node.get("reduce_zero_label")),
+            values=node.get("values"),
+            colours=node.get("colours"),
+        )
+    except ValueError:
+        return False
+    if coding.colours:
+        return bool(labels.colours) and all(
+            any(_lies_in(colour, box) for box, _ in coding.colours) for colour, _ in labels.colours
+        )
+    shares = labels.shares()
+    accepted = coding.reading.table().accepted
+    return bool(coding.brightness) or (bool(shares) and all(value < 256 and accepted[value] for value in shares))
+
+
+def _lies_in(colour: tuple[int, int, int], box: Box) -> bool:
+    return all(low <= band <= high for band, (low, high) in zip(colour, box, strict=True))
+
+
+def _read_by(root: Path, node: Node, pairs: Pairs) -> dict[str, Any] | None:
+    """The words besides the root with which a preset reads what lies there; None: it does not."""
+    named = {split.side: split.name for split in pairs.counts if split.side}
+    other: dict[str, Any] = {}
+    if _CONVERTED in pairs.maps.suffix and _CONVERTED not in str(node.get("map_suffix")):  # classes already
+        other = {"map_suffix": f"{pairs.maps.suffix}{pairs.maps.endings[0]}", "values": None}
+    tries: list[dict[str, Any]] = [other]
+    if named and len(named) == 1:  # a part of the set: its one split is for both
+        tries.append({**other, "splits": splits_of(named)})
+    for keys in tries:
+        places: dict[str, Any] = {key: keys.get(key, node.get(key)) for key in _PLACES}
+        try:
+            layout = layout_of(root, **places)
+            for side, part in parts_of(layout).items():
+                refuse_defects(part, side, layout)
+        except (UserError, ValueError):
+            continue
+        return keys
+    return None
+
+
+def _roots(found: Found, pairs: Pairs) -> Iterator[Path]:
+    fixed = re.split(r"/?(?:[^/]*\{split\}|[^/]*\*)", pairs.images.folder)[0]
+    parts = [part for part in fixed.split("/") if part]
+    yield found.root
+    for count in range(1, len(parts) + 1):
+        yield found.root / "/".join(parts[:count])
+
+
+def _is_called(root: Path, name: str) -> bool:
+    """Whether the folder has the preset's name, as people write it ("CamVid", "VOC2012", "coco-stuff")."""
+    word = re.sub(r"[^a-z0-9]", "", name.lower())
+    parts = [re.sub(r"[^a-z0-9]", "", part.lower()) for part in root.absolute().parts[-2:]]
+    return any(part and (word in part or (len(part) > DISTINCT and part in word)) for part in parts)
+
+
+def _has_own_suffix(node: Node) -> bool:
+    return any(len(str(node.get(key) or "")) > DISTINCT + 4 for key in ("image_suffix", "map_suffix"))

@@ -1,0 +1,50 @@
+"""Any optimizer from the command line to a run that was cut and goes on to the same bits."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import TINY_MAE
+
+from mae_hydra.commands import main
+
+OPTIMIZERS = {
+    "sgd": ["optimizer=sgd"],
+    "lion": ["optimizer=lion", "optimizer.layer_decay=0.7", "engine.precision=fp16"],
+    "muon": ["optimizer=muon", "optimizer.layer_decay=0.7"],
+    "timm's": ["optimizer=named", "optimizer.name=lamb", "engine.clip_grad=0.5"],
+    "typed": ["optimizer={_target_: torch.optim.SGD, _partial_: true, lr: 0.1, momentum: 0.9}"],
+}
+
+
+def content(run: str) -> dict:
+    return torch.load(Path(run, "checkpoints/last.pt"), weights_only=True)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_run_goes_on_to_the_same_bits(name, train, monkeypatch, capsys):
+    monkeypatch.setenv("MAE_HYDRA_TRUST", "torch")  # for what the run's directory says
+    words = [*TINY_MAE, *OPTIMIZERS[name], "schedule.total=4", "checkpoint.every=2", "checkpoint.keep_last=4"]
+    assert train(*words, "hydra.run.dir=whole") == 0
+    shutil.copytree("whole", "cut")
+    for file in ("last.pt", "best.pt", "step-00000004.pt"):
+        Path("cut/checkpoints", file).unlink(missing_ok=True)
+    Path("cut/status.json").unlink()
+    assert train("resume=cut") == 0
+    assert "from step 2" in capsys.readouterr().out
+    ours, theirs = content("whole"), content("cut")
+    assert all(torch.equal(value, theirs["model"][key]) for key, value in ours["model"].items())
+    for position, values in ours["optimizer"]["state"].items():
+        for key, value in values.items():
+            found = theirs["optimizer"]["state"][position][key]
+            assert torch.equal(value, found) if isinstance(value, torch.Tensor) else value == found
+    assert main(["evaluate", "cut"]) == 0
+    assert main(["plan", *words]) == 0
+
+
+def test_a_class_of_torchs_is_not_built_from_a_file_unasked(train, capsys):
+    assert train(*TINY_MAE, *OPTIMIZERS["typed"], "hydra.run.dir=run") == 0
+    Path("run/status.json").unlink()
+    assert train("resume=run") == 1
+    assert "MAE_HYDRA_TRUST" in capsys.readouterr().err
