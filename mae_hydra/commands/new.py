@@ -10,7 +10,7 @@ from pathlib import Path
 from mae_hydra.errors import UserError
 
 TEMPLATE = "mylab"  # what stands for the name in the files and in their paths
-LEFT_OUT = {"__pycache__", "outputs"}
+LEFT_OUT = {"__pycache__", "outputs", "build", "dist"}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,5 +1,6 @@
 """Option files of one's own: the folders in which this job looks for them, and the words that say so to another one."""
 
+import importlib.util
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -19,6 +20,15 @@ def own_sources() -> list[Any]:
     ours = str(config_dir())
     sources = HydraConfig.get().runtime.config_sources
     return [each for each in sources if each.provider not in OURS and each.path != ours]
+
+
+def folder_of(source: Any) -> str:
+    """The folder in which the option files of a source lie, a package's too."""
+    if source.schema == "pkg":
+        found = importlib.util.find_spec(source.path.strip("/").replace("/", "."))
+        places = [] if found is None else [str(each) for each in found.submodule_search_locations or ()]
+        return next(iter(places), f"{source.schema}://{source.path}")
+    return os.path.abspath(source.path)
 
 
 def words_for_another_process() -> list[str]:

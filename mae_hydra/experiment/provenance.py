@@ -13,7 +13,7 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 
-from mae_hydra.configuration.own_options import own_sources
+from mae_hydra.configuration.own_options import folder_of, own_sources
 from mae_hydra.data import ImageData, ImageSet, Listed
 from mae_hydra.recorded.tables import read_table, table_or_none
 from mae_hydra.weights import Checkpoint
@@ -141,7 +141,7 @@ def composition() -> dict[str, Any]:
     hydra = HydraConfig.get()
     return {
         "config_name": hydra.job.config_name,
-        "config_folders": [os.path.abspath(source.path) for source in own_sources()],
+        "config_folders": [folder_of(source) for source in own_sources()],
         "choices": {str(group): str(name) for group, name in hydra.runtime.choices.items() if "hydra/" not in group},
     }
 

@@ -22,7 +22,8 @@ def test_a_full_disk_does_not_hide_the_first_error_of_a_process(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     settings = SimpleNamespace(check_world=lambda size: None, apply=lambda: None, torch_device="cpu")
-    monkeypatch.setattr(module, "build", lambda node, key: settings)
+    data = SimpleNamespace(**dict.fromkeys(module.OWED["data"]))
+    monkeypatch.setattr(module, "build", lambda node, key: data if key == "data" else settings)
     monkeypatch.setattr(module, "session", lambda device: nullcontext())
     monkeypatch.setattr(module, "is_main", lambda: False)
     monkeypatch.setattr(module, "rank", lambda: 3)

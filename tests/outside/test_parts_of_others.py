@@ -1,4 +1,4 @@
-"""An encoder, a head, a loss, an optimizer, a data set, an augmentation, an evaluator and a tracker of somebody."""
+"""An encoder, head, loss, optimizer, data set, augmentation, evaluator and tracker that mae_hydra does not know."""
 
 import csv
 import json
@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 from page import PROJECT, ROOT
-from visit import ALL, CONF, ENCODER, MAE, OWN, SMOKE, train, trained, visiting  # noqa: F401
+from visit import ALL, CONF, ENCODER, OWN, SMOKE, train, trained, visiting  # noqa: F401
 
 import mae_hydra
 from mae_hydra.commands import main
 
 RESULTS = {"val/mIoU", "val/found"}
+NAMES = ("killed", "whole")
 
 
 def numbers(run: Path) -> dict[str, float]:
@@ -41,7 +42,15 @@ def photos(folder: Path) -> Path:
 def test_the_encoder_is_short_and_nothing_in_the_house_knows_it():
     assert len((PROJECT / "mylab" / "encoder.py").read_text().splitlines()) <= 60
     house = [*(ROOT / "mae_hydra").rglob("*.py"), *(ROOT / "conf").rglob("*.yaml")]
-    names = ("DINOv3", "MixedMaps", "Signum", "FlipsAndLight", "ShapesFound", "Diary", "import mylab", "from mylab")
+    names = (
+        "MixedMaps",
+        "Signum",
+        "FlipsAndLight",
+        "ShapesFound",
+        "Diary",
+        "import mylab",
+        "from mylab",
+    )
     assert not [(path, name) for path in house for name in names if name in path.read_text()]
 
 
@@ -51,14 +60,18 @@ def test_all_parts_train_together_and_each_does_its_part(trained):  # noqa: F811
     diary = [json.loads(line) for line in (run / "diary.jsonl").read_text().splitlines()]
     assert [line["step"] for line in diary if "found" in line] == [2, 4]
     assert diary[-1] == {"finished": "completed"}
-    assert [row["name"] for row in json.loads((run / "tables" / "shapes.json").read_text())] == [
-        "ground",
-        "disc",
-        "square",
-    ]
+    table = json.loads((run / "tables" / "shapes.json").read_text())
+    assert [row["name"] for row in table] == ["ground", "disc", "square"]
     groups = last(run)["optimizer"]["param_groups"]
     assert {group["depth"] for group in groups} == set(range(6))  # layer decay by the encoder's own depths
     assert groups[0]["momentum"] == 0.9
+
+
+def test_a_run_whose_options_came_with_the_package_is_found_again(tmp_path):
+    words = ["hydra.searchpath=[pkg://mylab.conf]", *(word for word in ALL if word not in OWN)]
+    assert train(tmp_path, *words, "hydra.run.dir=run", "schedule.total=2") == 0
+    assert json.loads((tmp_path / "run" / "environment.json").read_text())["config_folders"] == [str(CONF)]
+    assert train(tmp_path, "resume=run") == 0
 
 
 def test_a_trained_model_reads_back_with_the_package_and_not_without(trained, monkeypatch, capsys):  # noqa: F811
@@ -91,16 +104,14 @@ def test_predicting_exporting_reporting_and_looking(trained, tmp_path, capsys): 
     assert main(["convert", "--inspect", str(run)]) == 0
     assert "mylab.encoder.DINOv3" in capsys.readouterr().out
     assert main(["report", str(run), "--out", str(tmp_path / "page")]) == 0
-    page = (tmp_path / "page" / "index.html").read_text()
-    assert "Table shapes" in page
-    assert "IoU of every class" in page
+    assert "Table shapes" in (tmp_path / "page" / "index.html").read_text()
 
 
 def test_replaying_planning_and_timing(trained, tmp_path, monkeypatch, capsys):  # noqa: F811
     monkeypatch.chdir(tmp_path)
     run, words = trained("all"), [word for word in ALL if word not in OWN]
-    assert main(["replay", str(run), "step=2", "--out", "step"]) == 0
-    assert json.loads(Path("step/step.json").read_text())["step"] == 2
+    assert main(["replay", str(run), "step=2"]) == 0
+    assert json.loads((run / "replay/step-2/step.json").read_text())["step"] == 2
     assert main(["plan", *words, *OWN]) == 0
     assert main(["plan", str(run)]) == 0
     assert main(["benchmark", "step", str(run), "--rounds", "1"]) == 0
@@ -148,13 +159,9 @@ def test_the_parts_compose_with_those_of_the_house(tmp_path, words):
 
 
 def test_frozen_blocks_are_the_first_by_the_encoders_own_depths():
-    model = mae_hydra.build(
-        f"hydra.searchpath=[file://{CONF}]", "+experiment=mylab", *ENCODER, "model.trainable_blocks=1"
-    )
-    learning = {
-        name.split(".")[2] for name, p in model.encoder.named_parameters() if p.requires_grad and "blocks" in name
-    }
-    assert learning == {"3"}
+    words = [f"hydra.searchpath=[file://{CONF}]", "+experiment=mylab", *ENCODER, "model.trainable_blocks=1"]
+    learning = [name for name, each in mae_hydra.build(*words).encoder.named_parameters() if each.requires_grad]
+    assert {name.split(".")[2] for name in learning if "blocks" in name} == {"3"}
 
 
 @pytest.mark.slow
@@ -162,6 +169,17 @@ def test_a_classifier_of_the_encoder(trained, tmp_path):  # noqa: F811
     words = [*OWN, "model=classifier_vitt", "backbone=mylab", *SMOKE, *ENCODER, "backbone.patch_size=8"]
     assert train(tmp_path, *words, f"init_from={trained('mae')}", "hydra.run.dir=run") == 0
     assert main(["evaluate", str(tmp_path / "run"), "--out", str(tmp_path / "scores")]) == 0
+
+
+@pytest.mark.slow
+def test_two_devices_that_share_the_weights_train_as_one_does(tmp_path):
+    whole = [*ALL, "engine.ema_decay=0.9"]
+    halves = [*whole, "engine.devices=2", "engine.parallel=fsdp", "data.batch_size=1", "engine.global_batch=2"]
+    assert train(tmp_path, *whole, "hydra.run.dir=whole") == 0
+    assert train(tmp_path, *halves, "hydra.run.dir=halves") == 0
+    for name, value in numbers(tmp_path / "whole").items():
+        if name.startswith(("val/", "train/loss")):
+            assert numbers(tmp_path / "halves")[name] == pytest.approx(value, rel=1e-3), name
 
 
 @pytest.mark.slow
@@ -189,9 +207,10 @@ def test_a_killed_run_goes_on_and_ends_bit_for_bit_like_an_unbroken_one(tmp_path
     assert len(metrics.read_text().splitlines()) < 30
     assert train(tmp_path, "resume=killed") == 0  # the run knows its words and where its options lie
     assert train(tmp_path, *words, "hydra.run.dir=whole") == 0
-    killed, whole = last(tmp_path / "killed"), last(tmp_path / "whole")
+    killed, whole = (last(tmp_path / run) for run in NAMES)
     assert killed["step"] == whole["step"] == 30
     assert all(torch.equal(tensor, killed["model"][name]) for name, tensor in whole["model"].items())
     moments = [run["optimizer"]["state"] for run in (killed, whole)]
     assert all(torch.equal(moments[0][n]["average"], moments[1][n]["average"]) for n in moments[1])
-    assert numbers(tmp_path / "killed") == numbers(tmp_path / "whole")
+    scores = [{name: value for name, value in numbers(tmp_path / run).items() if "perf/" not in name} for run in NAMES]
+    assert scores[0] == scores[1]
