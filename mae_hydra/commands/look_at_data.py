@@ -16,6 +16,7 @@ from mae_hydra.names import clean
 HEAD = "# Written by mae-hydra check-data"
 MOST_HEADERS = 10_000  # validation pictures that are looked at as a run does at its start
 SECONDS = 2.0  # for the values of their class maps
+OF_THE_PLACE = ("root", "images", "maps", "image_suffix", "map_suffix", "splits", "lists")  # not of the labels
 LESSER = 3  # ways that are named beside the best
 
 
@@ -122,7 +123,8 @@ def _instead(way: Way, best: Way) -> str:
     """What to type for `way`: of what is typed for the best, only the words that differ, where these are few."""
     if (way.model, way.data, way.links) != (best.model, best.data, best.links):
         return command(way)
-    return _typed([word for word in _words(way.keys) if word not in _words({"root": way.keys["root"]})][:-1])
+    shared = {key: value for key, value in way.keys.items() if key in OF_THE_PLACE and best.keys.get(key) == value}
+    return _typed([word for word in _words(way.keys) if word not in _words(shared)][:-1])
 
 
 def _words(keys: Mapping[str, Any]) -> list[str]:

@@ -91,6 +91,7 @@ TABLE: dict[str, Meaning] = {
     "engine.compile": _WEIGHTS,  # other kernels round in another way
     "engine.recompute": _RUNNING,
     "engine.log_every": _RUNNING,
+    "engine.stop_after": _RUNNING,
     "engine.profile_steps": _RUNNING,
     "engine.deterministic": _WEIGHTS,
     "logger": Meaning(Decides.RUNNING, names_job=False, inherited=True),

@@ -60,6 +60,7 @@ class Checkpoints:
         self.every, self.keep_last, self.keep_every = every, keep_last, keep_every
         self.save_best, self.monitor, self.sign = save_best, monitor, 1 if mode == "max" else -1
         self.best: dict[str, Any] | None = None  # {"value", "step"} of the best evaluation so far
+        self.since_best = 0  # evaluations without a better value
         self.config: Mapping[str, Any] = {}
         self.meta: Mapping[str, Any] = {}
         self._writer = Writer(background=background)
@@ -79,9 +80,14 @@ class Checkpoints:
         better = self.best is None or self.sign * (value - self.best["value"]) > 0
         # The main process decides: it alone knows of a former best that could not be written.
         if math.isnan(value) or not broadcast_object(better):
+            self.since_best += self.monitor in found
             return False
-        self.best = {"value": value, "step": step}
+        self.best, self.since_best = {"value": value, "step": step}, 0
         return self.save_best
+
+    def exhausted(self, stop_after: int | None) -> bool:
+        """Whether that many evaluations have come without a better value; None: never."""
+        return stop_after is not None and self.best is not None and self.since_best >= stop_after
 
     def save(self, state: State, *, is_best: bool = False, last: bool = False) -> None:
         """Save, best.pt too where `is_best`. All processes call it, the main one writes.
@@ -144,6 +150,7 @@ class Checkpoints:
                 average.load_state_dict(spread(content["average"]["model"], average.state_dict()))
                 state.average.n_averaged.fill_(content["average"]["updates"])
             self.best = self._best_on_disk = content["best"]
+            self.since_best = content.get("since_best", 0)  # earlier versions did not count them
         except (KeyError, RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
             reason = short((str(error).splitlines() or [""])[0])
             raise UserError(
@@ -210,6 +217,7 @@ class Checkpoints:
             "window": state.window.sums,
             "metrics": state.metrics,
             "best": self.best,
+            "since_best": self.since_best,
             "config": dict(self.config),
             "meta": dict(self.meta),
         }

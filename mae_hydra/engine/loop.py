@@ -13,6 +13,7 @@ from mae_hydra.engine.cut import Cut
 from mae_hydra.engine.evaluations import Evaluations, scalars
 from mae_hydra.engine.interrupt import Interrupted, Interruption
 from mae_hydra.engine.nonfinite import Nonfinite
+from mae_hydra.engine.progress import progress
 from mae_hydra.engine.settings import Settings
 from mae_hydra.engine.state import State
 from mae_hydra.engine.step import set_learning_rates, train_step
@@ -76,8 +77,11 @@ def fit(
                 checkpoints.write(state)
             raise
 
+    def ended() -> bool:
+        return state.step >= total or checkpoints.exhausted(settings.stop_after)
+
     def log() -> None:
-        values = _progress(state, stream.steps_per_epoch, settings.global_batch) | stopwatch.read()
+        values = progress(state, stream.steps_per_epoch, settings.global_batch) | stopwatch.read()
         state.metrics |= values
         tracker.scalars(state.step, values)
         with saving_on_error():
@@ -104,11 +108,12 @@ def fit(
             state.metrics |= values
             is_best = checkpoints.improves(state.step, values)
         stop = stop or found is None
-        if stop or is_best or state.step == total or checkpoints.due(state.step):
+        last = stop or ended()
+        if last or is_best or checkpoints.due(state.step):
             with stopwatch.paused():
                 nonfinite.read()
-                checkpoints.save(state, is_best=is_best, last=stop or state.step == total)
-        if stop and state.evaluated < total:
+                checkpoints.save(state, is_best=is_best, last=last)
+        if stop and not (ended() and state.evaluated == state.step):
             raise Interrupted(state.step, interruption.signal)
 
     ending = "failed"
@@ -124,7 +129,7 @@ def fit(
             if state.evaluated < state.step:
                 evaluate_log_save()
             stopwatch.read()
-            while state.step < total:
+            while not ended():
                 # All that is random in a step follows from this line, so a resumed run draws the same.
                 seed_device(seed, "step", state.step, rank())
                 set_learning_rates(state.optimizer, schedule.factor(state.step))
@@ -145,16 +150,3 @@ def fit(
         checkpoints.close()
         tracker.finish(ending, state.metrics)
     return dict(state.metrics)
-
-
-def _progress(state: State, steps_per_epoch: float, global_batch: int) -> dict[str, float]:
-    """What the log says of the steps since its last line; reading it waits for the device."""
-    groups = state.optimizer.param_groups
-    values = {f"train/{name}": value for name, value in state.window.read().items()}
-    values |= {
-        "train/lr": max(group["lr"] for group in groups),
-        "epoch": state.step / steps_per_epoch,
-        "images": state.step * global_batch,
-    }
-    by_depth = {group["depth"]: group["lr"] for group in groups if group.get("depth") is not None}
-    return values | {f"train/lr/depth_{depth:02}": rate for depth, rate in by_depth.items()}

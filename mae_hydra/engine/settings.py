@@ -29,7 +29,8 @@ class Settings:
     keep only their input and are computed once more in the backward pass (activation checkpointing). `batch_norm`:
     takes its statistics from a "micro"-batch of all processes, or from all images of a "step" (see `loss_of_a_step`).
     `log_every`: steps. `profile_steps`: how many steps to record (see `profiling`), None for none. `deterministic`:
-    as repeatable as the device's kernels allow; torch warns of those that are not.
+    as repeatable as the device's kernels allow; torch warns of those that are not. `stop_after`: end after so many
+    evaluations without a better value of the monitored metric, None for never.
     """
 
     device: str
@@ -46,6 +47,7 @@ class Settings:
     profile_steps: int | None
     deterministic: bool
     batch_norm: str = "micro"
+    stop_after: int | None = None
 
     def __post_init__(self) -> None:
         choices = {"device": Device, "precision": Precision, "parallel": Parallel, "batch_norm": BatchNorm}
@@ -68,6 +70,8 @@ class Settings:
             raise ValueError(f"ema_decay must lie in (0, 1), or null for no average, got {self.ema_decay}")
         if self.profile_steps is not None and self.profile_steps < 1:
             raise ValueError(f"profile_steps must be at least 1, or null, got {self.profile_steps}")
+        if self.stop_after is not None and self.stop_after < 1:
+            raise ValueError(f"stop_after must be at least 1 evaluation, or null for never, got {self.stop_after}")
         if self.log_every < 1:
             raise ValueError(f"log_every must be at least 1 step, got {self.log_every}")
 

@@ -159,6 +159,8 @@ def assemble(
         )
         for name, node in evaluator_nodes(config).items()
     }
+    if settings.stop_after is not None and not evaluators:
+        raise UserError("engine.stop_after counts evaluations, and this run has none; choose an evaluation=")
     seen = look_at_validation(data, config.paths.output_root) if evaluators else None
     if is_main():
         say(*unseen_note(seen, data))
@@ -255,6 +257,12 @@ def _train(
         config=plain,
         meta={"class_names": list(data.class_names), "palette": data.palette.tolist(), "origin": origin},
     )
+    if is_main() and state.step < schedule.steps and checkpoints.best is not None:
+        best = checkpoints.best
+        say(
+            f"ended after step {state.step} of {schedule.steps}: {checkpoints.since_best} evaluations without a better "
+            f"{checkpoints.monitor} than {best['value']:.4g} of step {best['step']} (engine.stop_after)"
+        )
     if files.missing:
         raise UserError(f"trained to the end, but {files.missing}")
     return results

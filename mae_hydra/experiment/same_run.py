@@ -219,6 +219,6 @@ def same_weights(run_dir: Path, path: object, *, download: bool = False) -> bool
     if parent is None or not isinstance(path, str):
         return False
     try:
-        return parent_of(read_checkpoint(path, download=download))["sha256"] == parent.get("sha256")
+        return parent_of(read_checkpoint(path, download=download, of_any=True))["sha256"] == parent.get("sha256")
     except UserError:
         return False

@@ -14,6 +14,7 @@ from mae_hydra.models.mae.mae import MAE, MAEOutput
 from mae_hydra.models.mae.masking import STRATEGIES, keep_from_hidden, keep_from_noise, num_keep
 from mae_hydra.models.patches import normalise_patches, patch_statistics, patchify, unpatchify
 from mae_hydra.models.pixels import denormalise, normalise
+from mae_hydra.models.segmentation.dpt_head import DPTHead
 from mae_hydra.models.segmentation.fast_upernet import FastUPerNet, Shortcuts
 from mae_hydra.models.segmentation.fcn_head import FCNHead
 from mae_hydra.models.segmentation.linear_seg_head import LinearSegHead
@@ -38,6 +39,7 @@ __all__ = [
     "ClassifierHead",
     "CrossDecoder",
     "CrossMAEDecoder",
+    "DPTHead",
     "DiceLoss",
     "FCNHead",
     "FastUPerNet",

@@ -163,7 +163,10 @@ def _find(path: Path, prefer: Literal["last", "best"]) -> Path:
     if path.is_file() or (path.is_dir() and is_folder_of_weights(path)):
         return path
     if not path.exists():
-        raise UserError(f"there is no {path}; give a checkpoint file or a run directory (outputs/runs/…)")
+        raise UserError(
+            f"there is no {path}; give a checkpoint file or a run directory (outputs/runs/…), or an address "
+            "(hf-hub:<org>/<name>, timm/<name>, https://…)"
+        )
     folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
     names = ("best.pt", "last.pt") if prefer == "best" else ("last.pt", "best.pt")
     for name in names:

@@ -21,17 +21,18 @@ FOLDERS = {"huggingface": {"config.json", "model.safetensors"}}  # layouts whose
 
 
 def write_checkpoint(
-    path: str | Path, target: str, export: Export, meta: Mapping[str, Any], description: Description
+    path: str | Path, target: str, export: Export, meta: Mapping[str, Any], description: Description | None
 ) -> None:
     """Write to `path`: a folder for huggingface, a file for the others, safetensors where it is called so.
 
-    `meta` as of a `Checkpoint`: a native file gets all of it, mmsegmentation's the class names and the palette.
+    `meta` as of a `Checkpoint`: a native file gets all of it, mmsegmentation's the class names and the palette. Only a
+    native file needs no `description`: its configuration tells more.
     """
     path = Path(path)
     check_output(path, target)
     # Tensors of one memory (views, ties) are written once each; readers expect them contiguous.
     tensors = OrderedDict((name, tensor.detach().contiguous().clone()) for name, tensor in export.tensors.items())
-    config = huggingface_config(description) if target == "huggingface" else {}
+    config = huggingface_config(description) if target == "huggingface" and description is not None else {}
     try:
         with atomic.writing(path) as temporary:
             if target in FOLDERS:
@@ -58,9 +59,10 @@ def check_output(path: Path, target: str) -> None:
     atomic.check_writable(path.parent, "give another place")
 
 
-def _texts(target: str, meta: Mapping[str, Any], description: Description) -> dict[str, str]:
+def _texts(target: str, meta: Mapping[str, Any], description: Description | None) -> dict[str, str]:
     """Metadata of safetensors are texts."""
     if target != "native":
+        assert description is not None
         return {EXPORTED: json.dumps(_for_others(description))}
     rest = {name: value for name, value in meta.items() if name not in ("config", "step")}
     kept = {"config": meta.get("config"), "step": meta.get("step"), "meta": rest}
@@ -68,12 +70,13 @@ def _texts(target: str, meta: Mapping[str, Any], description: Description) -> di
 
 
 def _content(
-    target: str, tensors: OrderedDict[str, Tensor], meta: Mapping[str, Any], description: Description
+    target: str, tensors: OrderedDict[str, Tensor], meta: Mapping[str, Any], description: Description | None
 ) -> Mapping[str, Any]:
     if target == "native":
         rest = {name: value for name, value in meta.items() if name not in ("config", "step")}
         top = {name: meta[name] for name in ("config", "step") if name in meta}
         return {"model": tensors, **top, "meta": rest}
+    assert description is not None
     if target == "mmseg" and description.kind == "segmentation":
         return {"meta": _mmseg_meta(meta), "state_dict": tensors, EXPORTED: _for_others(description)}
     if target == "official":

@@ -181,7 +181,7 @@ def _lift_limits(found: Recorded) -> dict[str, int]:
     return lifted
 
 
-def _fingerprint(tree: Tree, weights: str, part: str, split: Split) -> str:
+def _fingerprint(tree: Tree, weights: str, part: str, split: Split = "validation") -> str:
     data = {name: value for name, value in tree["data"].items() if meaning_of(f"data.{name}").scores}
     if data.get("root"):  # two sets of the same layout are two evaluations
         data["root"] = str(Path(data["root"]).expanduser().resolve())

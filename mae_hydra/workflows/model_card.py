@@ -108,7 +108,8 @@ def _lines(facts: Facts) -> Iterator[str]:
 
 def _pictures(config: Mapping[str, Any]) -> Iterator[str]:
     size = "x".join(map(str, config.get("image_size", ())))
-    yield f"Pictures are uint8 (B, {config['num_channels']}, H, W), trained at {size} pixels."
+    trained = f", trained at {size} pixels" if size else ""
+    yield f"Pictures are uint8 (B, {config['num_channels']}, H, W){trained}."
     if "image_mean" in config:
         mean, std = (", ".join(f"{value:g}" for value in config[name]) for name in ("image_mean", "image_std"))
         yield f"The model itself divides them by 255 and normalises: mean {mean}; deviation {std}."

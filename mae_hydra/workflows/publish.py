@@ -12,6 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from torch import nn
+
 from mae_hydra import __version__, atomic
 from mae_hydra.configuration.changes import at
 from mae_hydra.configuration.from_file import read_recorded
@@ -20,8 +22,19 @@ from mae_hydra.experiment.provenance import sha256_of
 from mae_hydra.names import clean
 from mae_hydra.owned import Owned
 from mae_hydra.recorded.configuration import model_configuration
+from mae_hydra.recorded.sketch import sketch_of
 from mae_hydra.recorded.tables import is_texts
-from mae_hydra.weights import WORDS, Checkpoint, check_finite, describe, read_checkpoint, to_layout, write_checkpoint
+from mae_hydra.types import answers, channels_of, image_size_of
+from mae_hydra.weights import (
+    WORDS,
+    Checkpoint,
+    check_finite,
+    describe,
+    is_address,
+    read_checkpoint,
+    to_layout,
+    write_checkpoint,
+)
 from mae_hydra.workflows.convert import check_whole
 from mae_hydra.workflows.model_card import Facts, card, is_edited, scores_of
 
@@ -31,7 +44,7 @@ WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 PLACE = re.compile(
     r"(?:\bfile:/{0,2}|(?<![\w:/.\-]))(?:~[\w.\-]*)?(?:/[^\s,:'\"\[\]{}()/=]+)*/(?=[^\s,:'\"\[\]{}()/=])"
 )
-TASKS = {"segmentation": "image-segmentation", "classifier": "image-classification", "probe": "image-classification"}
+TASKS = {"pixels": "image-segmentation", "images": "image-classification"}  # by what a model answers, as hubs call them
 # What these keys were is of no use to anybody else, or nobody's business.
 OF_NO_USE: dict[str, Any] = {"logger": {}, "then": {}, "notes": None, "group": None, "resume": "auto"}
 OF_ENVIRONMENT = ("packages", "choices")
@@ -51,22 +64,24 @@ def publish(run: str | Path, folder: Path, prefer: Literal["last", "best"] = "be
     The folder reads back as any checkpoint does. UserError before anything is written where the weights are no whole
     model, or the folder holds what this command has not written.
     """
+    if is_address(run):
+        raise UserError(f"publish takes a run or a checkpoint of your own, got {run}; what lies there is published")
     owned = _checked(folder)
     checkpoint = read_checkpoint(run, prefer=prefer)
     check_finite(checkpoint)
     config, _ = model_configuration(checkpoint)
     check_whole(checkpoint, config)
+    model = sketch_of(checkpoint, config)
     meta = _for_everybody({**checkpoint.meta, "config": config})
-    described = describe(replace(checkpoint, meta=meta))
     scores = scores_of(checkpoint)
-    write_checkpoint(owned.claim(folder / WEIGHTS), "native", to_layout(checkpoint.tensors, "native"), meta, described)
-    told = _config(checkpoint, meta)
+    write_checkpoint(owned.claim(folder / WEIGHTS), "native", to_layout(checkpoint.tensors, "native"), meta, None)
+    told = _config(checkpoint, model, meta)
     told["sha256"] = sha256_of(folder / WEIGHTS)
     atomic.write_text(owned.claim(folder / CONFIG), json.dumps(told, indent=2, ensure_ascii=False) + "\n")
     kept = is_edited(folder / CARD)
     if not kept:
         facts = Facts(
-            what=f"{WORDS[described.kind]}, {described.size_name}, {described.parameters / 1e6:.1f} M parameters",
+            what=_what(checkpoint, model, told),
             meta=meta,
             config=told,
             words=[without_places(word) for word in _words(checkpoint)],
@@ -123,30 +138,45 @@ def _shortened(value: Any) -> Any:
     return [_shortened(each) for each in value] if isinstance(value, list) else value
 
 
-def _config(checkpoint: Checkpoint, meta: Mapping[str, Any]) -> dict[str, Any]:
-    """config.json: the architecture, the normalisation and the classes, for programs that know nothing of ours."""
-    described, model = describe(replace(checkpoint, meta=dict(meta))), meta["config"]["model"]
-    names = meta.get("class_names") or []
+def _what(checkpoint: Checkpoint, model: nn.Module, told: Mapping[str, Any]) -> str:
+    size = f"{told['parameters'] / 1e6:.1f} M parameters"
+    if checkpoint.kind != "other":
+        return f"{WORDS[checkpoint.kind]}, {describe(checkpoint).size_name}, {size}"
+    encoder = at(told, "model.encoder")
+    name = encoder.get("model_name") or str(encoder.get("_target_", "")).rpartition(".")[2]
+    return f"a {type(model).__name__}{f' on {clean(name)}' if name else ''}, {size}"
+
+
+def _config(checkpoint: Checkpoint, model: nn.Module, meta: Mapping[str, Any]) -> dict[str, Any]:
+    """config.json: the architecture, the normalisation and the classes, for programs that know nothing of ours.
+
+    `model`: without numbers; what it declares counts.
+    """
+    node, answer, names = meta["config"]["model"], answers(model), meta.get("class_names") or []
     found: dict[str, Any] = {
         "library_name": "mae_hydra",
         "mae_hydra_version": __version__,
-        "model_type": f"mae_hydra_{described.kind}",
-        "architectures": [str(model.get("_target_", "")).rpartition(".")[2]],
-        "pipeline_tag": TASKS.get(described.kind, "image-feature-extraction"),
-        "image_size": described.image_size,
-        "patch_size": described.patch_size,
-        "num_channels": described.channels,
-        "hidden_size": described.encoder.dim,
-        "num_hidden_layers": described.encoder.depth,
-        "num_attention_heads": described.encoder.heads,
-        "parameters": described.parameters,
+        "model_type": f"mae_hydra_{checkpoint.kind}",
+        "architectures": [type(model).__name__],
+        "pipeline_tag": TASKS.get(str(answer), "image-feature-extraction"),
+        "image_size": image_size_of(model),
+        "num_channels": channels_of(model),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "rescale_factor": 1 / 255,  # pixels are divided by 255 before the mean is taken off
-        "image_mean": model.get("mean"),
-        "image_std": model.get("std"),
+        "image_mean": node.get("mean"),
+        "image_std": node.get("std"),
         "step": meta.get("step"),
-        "model": model,
+        "model": node,
     }
-    if names and described.num_classes is not None:
+    if checkpoint.kind != "other":
+        described = describe(replace(checkpoint, meta=dict(meta)))
+        found |= {
+            "patch_size": described.patch_size,
+            "hidden_size": described.encoder.dim,
+            "num_hidden_layers": described.encoder.depth,
+            "num_attention_heads": described.encoder.heads,
+        }
+    if names and answer in TASKS:
         found |= {
             "num_labels": len(names),
             "id2label": {str(number): name for number, name in enumerate(names)},

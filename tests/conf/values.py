@@ -31,6 +31,7 @@ COMPANY = {
     **dict.fromkeys(["head=linear", "augment=classify", "evaluation=classify", "inference=none"], "classifier_vitt"),
     **dict.fromkeys(["head=batchnorm_linear", "augment=probe", "optimizer=lars"], "probe_vitt"),
     **dict.fromkeys(["head=linear_seg", "head=fcn", "backbone=timm"], "segprobe_vitt"),
+    "head=dpt": "dpt_vitt",
     **{f"loss={loss}": "upernet_vitt" for loss in
        ["cross_entropy", "cross_entropy_dice", "binary", "dice", "focal", "lovasz", "ohem"]},
 }  # fmt: skip

@@ -16,6 +16,7 @@ from mae_hydra.configuration.compose import compose_config
 from mae_hydra.configuration.construct import build
 
 SIDE = 64
+SPLITS = ("train", "val", "test")
 TINY = ["+debug=smoke", "engine=cpu", "backbone.embed_dim=32", "backbone.depth=4", "backbone.num_heads=2"]
 HEADS = {
     "upernet_vitt": ["backbone.out_indices=[0,1,2,3]", "head.channels=16"],
@@ -96,10 +97,10 @@ def photos(root: Path) -> Path:
 FOLDERS: dict[str, tuple[Callable[[Path], Path], str, str, int, int]] = {
     # model, data, images for training and for validation
     "ade20k": (ade20k, "upernet_vitt", "ade20k", 4, 4),
-    "camvid": (camvid, "upernet_vitt", "ade20k", 4, 4),
-    "wide": (wide, "upernet_vitt", "ade20k", 4, 4),
-    "suffixes": (suffixes, "mae_vitt", "folder", 7, 1),
-    "train and test": (train_and_test, "upernet_vitt", "ade20k", 4, 4),
+    "camvid": (camvid, "upernet_vitt", "segmentation", 4, 4),
+    "wide": (wide, "upernet_vitt", "segmentation", 4, 4),
+    "suffixes": (suffixes, "upernet_vitt", "segmentation", 4, 4),
+    "train and test": (train_and_test, "upernet_vitt", "segmentation", 3, 1),
     "class folders": (class_folders, "classifier_vitt", "imagenet", 4, 4),
     "other class folders": (other_class_folders, "classifier_vitt", "imagenet", 4, 4),
     "photos": (photos, "mae_vitt", "folder", 3, 1),
@@ -157,17 +158,52 @@ def test_both_readings_are_shown_and_the_best_stands_last(tmp_path, say):
     lines = say(str(camvid(tmp_path / "set")))
     others = [line for line in lines if line.startswith("or ")]
     assert others == [
-        "or 5 classes, 0 is a class: data.num_classes=5 data.reduce_zero_label=false",
-        "or 4 classes, 0 is no class and ignored: data.num_classes=4",
+        "or 5 classes, 0 is a class: data.num_classes=5",
+        "or 4 classes, 0 is no class and ignored: data.num_classes=4 data.reduce_zero_label=true",
     ]
-    assert "data.num_classes=4 data.reduce_zero_label=false data.ignore_index=4" in lines[-1]
+    assert "data.num_classes=4 data.ignore_index=4" in lines[-1]
     assert any(line.startswith("5 stored values of 12 of 12 class maps") for line in lines)
-    assert any("check-data data=ade20k" in line and line.endswith("draws samples in every reading") for line in lines)
+    assert any(
+        "check-data data=segmentation" in line and line.endswith("draws samples in every reading") for line in lines
+    )
 
 
-def test_a_layout_that_is_not_read_is_said_with_the_reason(tmp_path, say):
-    lines = say(str(suffixes(tmp_path / "set")))
-    assert any("without _a and _b, and no data option reads that yet" in line for line in lines)
+def test_a_public_set_is_recognised_where_it_lies_as_published(tmp_path, say):
+    lines = say(str(labelled(tmp_path / "CamVid", "{split}/{n}.png", "{split}annot/{n}.png", SPLITS, range(12))))
+    words = words_of(lines[-1])
+    assert words[:2] == ["model=upernet_vitt", "data=camvid"]
+    assert build(compose_config(words).data, "data").class_names[8] == "Car"
+    assert any(line.startswith("or 11 classes, 0 is a class, 11 is ignored: ") for line in lines)
+
+
+def test_colours_of_a_public_set_are_recognised_wherever_they_lie(tmp_path, say):
+    for number, colours in enumerate(
+        (((255, 255, 255), (0, 0, 255)), ((0, 255, 0), (255, 255, 0)), ((255, 0, 0),) * 2)
+    ):
+        photo(tmp_path / f"own/air/{number}_img.png", number)
+        (tmp_path / "own/truth").mkdir(exist_ok=True)
+        blocks = np.kron(np.array([colours], np.uint8).repeat(2, 0), np.ones((SIDE // 2, SIDE // 2, 1), np.uint8))
+        Image.fromarray(blocks).save(tmp_path / f"own/truth/{number}_gt.png")
+    words = words_of(say(str(tmp_path / "own"))[-1])
+    read = build(compose_config(words).data, "data")
+    assert words[1] == "data=potsdam"
+    assert (len(read.train), len(read.validation)) == (2, 1)
+    labels = {
+        int(each)
+        for part in (read.train, read.validation)
+        for at in range(len(part))
+        for each in part[at].label.unique()
+    }
+    assert labels == {0, 1, 3, 4, 5}
+
+
+def test_lists_say_the_split_where_no_folder_does(tmp_path, say):
+    labelled(tmp_path / "own", "img/{split}{n}_x.jpg", "gt/{split}{n}.png", ("a", "b"), range(1, 5))
+    (tmp_path / "own/sets").mkdir()
+    for name, stems in {"train": ["a0", "a1", "b3"], "val": ["b0"], "test": ["a2", "b2"]}.items():
+        (tmp_path / f"own/sets/{name}.txt").write_text("\n".join(stems))
+    read = build(compose_config(words_of(say(str(tmp_path / "own"))[-1])).data, "data")
+    assert (len(read.train), len(read.validation), len(read.test())) == (3, 1, 2)
 
 
 @pytest.mark.parametrize("kind", ["ade20k", "camvid", "class folders"])

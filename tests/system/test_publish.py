@@ -105,6 +105,11 @@ def test_a_later_evaluation_of_these_weights_is_told_and_one_of_others_is_not(ru
     assert ("scenes, Slide" in card) == (steps["best"] == steps["last"])
 
 
+def test_an_address_is_published_already(capsys, tmp_path):
+    assert main(["publish", "timm/vit_base_patch16_224.mae", str(tmp_path / "published")]) == 1
+    assert "of your own" in capsys.readouterr().err
+
+
 def test_what_somebody_else_wrote_is_refused_and_an_edited_card_is_kept(runs, capsys):
     Path("mine").mkdir()
     Path("mine/notes.txt").write_text("mine")

@@ -6,9 +6,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+import timm
+import torch
 import yaml
 from conftest import TINY, TINY_MAE
 from PIL import Image
+from safetensors.torch import save_file
 from served import Served, serving, sha256
 
 import mae_hydra
@@ -146,3 +149,23 @@ def test_processes_of_one_run_download_once(train, served, address):
     served.files["/two.pt"] = served.files["/mae.pt"]
     assert train(*CLASSIFIER, f"init_from={served.address}/two.pt", "hydra.run.dir=tuned", "engine.devices=2") == 0
     assert len(served.bodies()) == 1
+
+
+def test_a_backbone_of_timm_begins_from_timms_weights_and_is_published(train, served, tmp_path):
+    source = timm.create_model("resnet10t.c3_in1k")
+    save_file(source.state_dict(), tmp_path / "made.safetensors")
+    repository = {"model.safetensors": (tmp_path / "made.safetensors").read_bytes()}
+    served.repositories["timm/resnet10t.c3_in1k"] = repository
+    words = ["model=upernet_vitt", *TINY[:2], *TINY[-3:], "backbone=timm", "backbone.model_name=resnet10t"]
+    words += ["head.channels=16", "init_from=timm/resnet10t.c3_in1k", "optimizer.lr=1e-12", "hydra.run.dir=run"]
+    assert train(*words) == 0
+    parent = json.loads(Path("run/parent.json").read_text())
+    assert (parent["name"], parent["revision"]) == ("timm/resnet10t.c3_in1k", served.commit)
+    assert main(["publish", "run", "published"]) == 0
+    original, read_back = mae_hydra.load("run"), mae_hydra.load("published")
+    images = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
+    with torch.no_grad():
+        assert torch.equal(original(images), read_back(images))
+    loaded = [tensor for name, tensor in read_back.state_dict().items() if name.endswith("conv1.0.weight")]
+    assert [torch.allclose(tensor, source.state_dict()["conv1.0.weight"], atol=1e-6) for tensor in loaded] == [True]
+    assert "resnet10t" in Path("published/README.md").read_text()

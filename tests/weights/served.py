@@ -22,7 +22,8 @@ class Served:
     """`files`: by path. `repositories`: by org/name, files by name. `asked`: (method, path, Range) of every request.
 
     `break_after`: bytes after which an answer stops, once for each number. `told_size`: what is said in place of the
-    size. `sends_on`: path -> where it redirects to. `untold`: whether sizes are left out.
+    size. `sends_on`: path -> where it redirects to. `untold`: whether sizes are left out. `fails_with`:
+    the numbers of the next answers.
     """
 
     address: str
@@ -34,6 +35,7 @@ class Served:
     told_sha256: str | None = None
     sends_on: dict[str, str] = field(default_factory=dict)
     untold: bool = False
+    fails_with: list[int] = field(default_factory=list)
     commit: str = COMMIT
 
     def bodies(self) -> list[tuple[str, str, str | None]]:
@@ -57,7 +59,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, with_body: bool) -> None:
         path = unquote(urlsplit(self.path).path)
         self.served.asked.append((self.command, path, self.headers.get("Range")))
-        if path in self.served.sends_on:
+        if self.served.fails_with:
+            self._send(self.served.fails_with.pop(0), b"", {}, with_body)
+        elif path in self.served.sends_on:
             self._send(302, b"", {"Location": self.served.sends_on[path]}, with_body)
         elif path.startswith("/api/models/"):
             self._describe(path.removeprefix("/api/models/"), with_body)

@@ -122,6 +122,18 @@ def test_the_next_command_goes_on_with_what_an_earlier_one_left(served, weights,
     assert not left_over(tmp_path)
 
 
+def test_a_server_that_is_busy_costs_nothing_of_what_has_come(served, weights):
+    served.files["/model.pth"] = weights
+    served.break_after = [100, 200, 300]
+    for _ in range(2):
+        with pytest.raises(UserError, match="the same command goes on"):
+            fetch(f"{served.address}/model.pth", download=True)
+        served.fails_with = [503]
+    served.fails_with = []
+    assert fetch(f"{served.address}/model.pth", download=True).path.read_bytes() == weights
+    assert served.asked[-1][2] == "bytes=600-"
+
+
 def test_a_part_of_another_version_is_not_gone_on_with(served, weights):
     served.files["/model.pth"] = b"y" * len(weights)
     served.break_after = [100, 100, 100]

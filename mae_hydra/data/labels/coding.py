@@ -222,7 +222,7 @@ def _classes_of(values: np.ndarray, colours: tuple[tuple[Box, int], ...], name: 
         more = ", …" if len(found) > SHOWN else ""
         raise UserError(
             f"the class map {name} holds {len(found)} colour{'' if len(found) == 1 else 's'} that data.colours does "
-            f"not have, {shown}{more}; add them there, as a class or as {IGNORE}"
+            f"not have, {shown}{more}; add them there, as a class or as {IGNORE} (+data.colours={{r g b: {IGNORE}}})"
         )
     return classes
 

@@ -16,7 +16,7 @@ from mae_hydra.data.looking.readings import meaning, readings_for, why_none, wor
 from mae_hydra.data.looking.segmentation_words import (
     USUAL,
     Node,
-    coloured_like,
+    classes_like,
     label_words,
     place_words,
     presets_for,
@@ -94,18 +94,10 @@ def _maps(found: Found, pairs: Pairs, presets: Mapping[str, Node]) -> Advice:
         said = [] if own else [why_none(pairs.labels)]
         return Advice((*own, *known) or tuple(_photos(found)), tuple(said))
     place = place_words(found, pairs)
-    if not known:
-        known = [
-            Way(
-                model,
-                name,
-                {"root": found.root, **_over(place, presets[name]), "image_size": size},
-                f"the classes and colours of the public set {name}",
-                words,
-                known=True,
-            )
-            for name in coloured_like(pairs.labels, presets, found)
-        ][:1]
+    if not known and (like := classes_like(pairs.labels, presets, found)) is not None:
+        name, codes = like
+        keys = {"root": found.root, **_over(place, presets[name]), **codes, "image_size": size}
+        known = [Way(model, name, keys, f"the classes of the public set {name}", words, known=True)]
     own = [
         Way(model, "segmentation", {"root": found.root, **place, **keys, "image_size": size}, means, words)
         for keys, means in meanings
@@ -117,7 +109,8 @@ def _maps(found: Found, pairs: Pairs, presets: Mapping[str, Node]) -> Advice:
 def _over(place: Mapping[str, Any], preset: Node) -> dict[str, Any]:
     """The words of a place that a preset does not have, and null for what it says of another."""
     wanted = {key: place.get(key) for key in ("images", "maps", "image_suffix", "map_suffix", "lists")}
-    wanted |= {"splits": place.get("splits", dict(USUAL))}
+    if any("{split}" in str(value) for value in wanted.values()):
+        wanted["splits"] = place.get("splits", dict(USUAL))
     return {key: value for key, value in wanted.items() if preset.get(key) != value}
 
 

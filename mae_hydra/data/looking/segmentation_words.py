@@ -107,13 +107,24 @@ def presets_for(found: Found, pairs: Pairs, presets: Mapping[str, Node]) -> Iter
                 break
 
 
-def coloured_like(labels: Labels, presets: Mapping[str, Node], found: Found) -> Iterator[str]:
-    """Presets that know all colours of the maps, wherever their files lie."""
-    for name, node in presets.items():
-        if not node.get("colours") or not _fits(labels, node):
-            continue
-        if len(labels.colours) >= ENOUGH_COLOURS or _is_called(found.root, name):
-            yield name
+def classes_like(labels: Labels, presets: Mapping[str, Node], found: Found) -> tuple[str, dict[str, Any]] | None:
+    """A preset whose classes the maps have, wherever their files lie, and the words by which: the one by whose name the
+    folder is called, or the first that knows all of several colours."""
+    called = [name for name in presets if _is_called(found.root, name)]
+    for name in called:
+        for keys in _codes(presets[name]):
+            if _fits(labels, {**presets[name], **keys}):
+                return name, keys
+    if len(labels.colours) >= ENOUGH_COLOURS:
+        return next(((name, {}) for name, node in presets.items() if node.get("colours") and _fits(labels, node)), None)
+    return None
+
+
+def _codes(node: Node) -> Iterator[dict[str, Any]]:
+    """As the maps are published, and as mmsegmentation's converters leave those of colours: 0 is none, 1 class 0."""
+    yield {}
+    if node.get("colours"):
+        yield {"colours": None, "reduce_zero_label": True}
 
 
 def _fits(labels: Labels, node: Node) -> bool:
@@ -175,8 +186,14 @@ def _roots(found: Found, pairs: Pairs) -> Iterator[Path]:
 def _is_called(root: Path, name: str) -> bool:
     """Whether the folder has the preset's name, as people write it ("CamVid", "VOC2012", "coco-stuff")."""
     word = re.sub(r"[^a-z0-9]", "", name.lower())
-    parts = [re.sub(r"[^a-z0-9]", "", part.lower()) for part in root.absolute().parts[-2:]]
-    return any(part and (word in part or (len(part) > DISTINCT and part in word)) for part in parts)
+    for part in root.absolute().parts[-2:]:
+        tokens = re.split(r"[^a-z0-9]+", part.lower())
+        whole = "".join(tokens)
+        if word == whole or word in tokens or (len(word) > DISTINCT and word in whole):
+            return True
+        if len(whole) > DISTINCT and whole in word:
+            return True
+    return False
 
 
 def _has_own_suffix(node: Node) -> bool:

@@ -1,7 +1,7 @@
 """Which photo belongs to which class map, by what `data=segmentation` is told: folders, suffixes, splits and lists.
 
 A picture's key is what stands for `*` in its pattern, the folders below it, and its name without suffix and ending.
-Photo and map of one key belong together.
+Photo and map of one key belong together; where no two have the same, names alone decide if none occurs twice.
 """
 
 import fnmatch
@@ -174,10 +174,12 @@ def _matched(layout: Layout, side: Side) -> Part:
     for name in names if layout.has_splits else ("",):
         images = _files(layout.root, layout.images, layout.image_suffix, name, part.twice, part.passed_over)
         if not layout.maps:
-            _add(part, images, {})
+            _add(part, images, None)
             continue
         maps = _files(layout.root, layout.maps, layout.map_suffix, name, part.twice)
         _tell_apart(images, maps, layout, name)
+        if images.keys().isdisjoint(maps):  # in folders that are called apart
+            images, maps = _by_last_name(images, maps) or (images, maps)
         _add(part, images, maps)
     order = sorted(range(len(part.keys)), key=part.images.__getitem__)
     part.images = [part.images[each] for each in order]
@@ -186,10 +188,10 @@ def _matched(layout: Layout, side: Side) -> Part:
     return part
 
 
-def _add(part: Part, images: Mapping[str, str], maps: Mapping[str, str]) -> None:
+def _add(part: Part, images: Mapping[str, str], maps: Mapping[str, str] | None) -> None:
     known = set(part.keys)
     for key, path in images.items():
-        if maps and key not in maps:
+        if maps is not None and key not in maps:
             part.alone.append(path)
             continue
         unique = key
@@ -198,9 +200,16 @@ def _add(part: Part, images: Mapping[str, str], maps: Mapping[str, str]) -> None
         known.add(unique)
         part.images.append(path)
         part.keys.append(unique)
-        if maps:
+        if maps is not None:
             part.maps.append(maps[key])
-    part.orphans += [path for key, path in maps.items() if key not in images]
+    part.orphans += [path for key, path in (maps or {}).items() if key not in images]
+
+
+def _by_last_name(*sides: Mapping[str, str]) -> list[dict[str, str]] | None:
+    """The same files by their names alone; None where names occur twice, or where that pairs nothing either."""
+    found = [{key.rpartition("/")[2]: path for key, path in side.items()} for side in sides]
+    unique = all(len(those) == len(side) for those, side in zip(found, sides, strict=True))
+    return found if unique and not found[0].keys().isdisjoint(found[1]) else None
 
 
 def _tell_apart(images: dict[str, str], maps: dict[str, str], layout: Layout, name: str) -> None:

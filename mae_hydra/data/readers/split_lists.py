@@ -41,7 +41,12 @@ def entries_of(root: Path, told: str, split: str) -> list[Entry]:
             f"cannot read the list {path}: {reason}; lists lie below data.root, data.lists says where"
         ) from error
     rows = [_cells(line) for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    if len(rows) > 1 and not _pictured(rows[0][0]) and _pictured(rows[1][0]):
+    if (
+        name.lower().endswith((".csv", ".tsv"))
+        and len(rows) > 1
+        and not _pictured(rows[0][0])
+        and _pictured(rows[1][0])
+    ):
         rows = rows[1:]  # a line of headings
     if not rows:
         raise UserError(f"the list {path} names nothing; write a name a line, or correct data.lists")

@@ -11,9 +11,11 @@ from typing import Any
 import timm
 import torch
 from jaxtyping import Float
+from timm.layers import LayerNorm2d
 from timm.models import group_parameters
 from torch import Tensor, nn
 
+NORM_EPS = 1e-5  # PyTorch's, and of mmsegmentation's norms behind maps
 NUM_MAPS = 4  # what heads of several maps take
 
 
@@ -22,7 +24,8 @@ class TimmEncoder(nn.Module):
 
     `out_indices`: which of its maps, from 0; None: the last four stages, or of a ViT four blocks spread evenly.
     `embed_dim`: their widths, one number or one for each, by which heads are composed; compared with the model's.
-    `final_norm`: whether the last norm is there and maps are read behind it. `positions`: "fixed" freezes a table of
+    `final_norm`: whether the last norm is there and maps are read behind it. `map_norms`: a LayerNorm of its own behind
+    each map, as mmsegmentation's Swin and ConvNeXt have it. `positions`: "fixed" freezes a table of
     positions. `image_size` is the only one that is taken where the model is made for one size, as most ViTs are.
 
     ValueError where timm has no such model or it takes no such argument.
@@ -43,6 +46,7 @@ class TimmEncoder(nn.Module):
         drop_path_rate: float = 0.0,
         positions: str = "learned",
         final_norm: bool = False,
+        map_norms: bool = False,
     ) -> None:
         super().__init__()
         if positions not in ("fixed", "learned"):
@@ -58,6 +62,7 @@ class TimmEncoder(nn.Module):
         told = (embed_dim,) * len(self.widths) if isinstance(embed_dim, int) else tuple(embed_dim)
         if told != self.widths:
             raise ValueError(f"embed_dim must be {list(self.widths)}, the widths of {model_name}, got {embed_dim}")
+        self.norms = nn.ModuleList(LayerNorm2d(width, eps=NORM_EPS) for width in self.widths) if map_norms else None
         # What no map needs would get no gradient.
         self.model.prune_intermediate_layers(list(self.out_indices), prune_norm=not final_norm, prune_head=True)
         table = getattr(self.model, "pos_embed", None)
@@ -68,11 +73,16 @@ class TimmEncoder(nn.Module):
 
     def feature_maps(self, images: Float[Tensor, "b c h w"]) -> list[Float[Tensor, "b _ _ _"]]:
         """Maps (B, width, H / stride, W / stride), fine to coarse."""
-        return self._maps(images, list(self.out_indices))
+        maps = self._maps(images, list(self.out_indices))
+        return maps if self.norms is None else [norm(level) for norm, level in zip(self.norms, maps, strict=True)]
 
     def final_map(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d gh gw"]:
         """The last map alone, behind the last norm where `final_norm` is set."""
-        return self._maps(images, [self.out_indices[-1]])[-1]
+        last = self._maps(images, [self.out_indices[-1]])[-1]
+        if self.norms is None:
+            return last
+        behind: Tensor = self.norms[-1](last)
+        return behind
 
     def depth_of(self, name: str) -> int:
         """timm's own grouping: 0 for the stem, then block by block, a last norm with the last block."""
@@ -101,13 +111,12 @@ def create(name: str, size: tuple[int, int], in_chans: int, drop_path_rate: floa
         close = difflib.get_close_matches(plain, timm.list_models(), n=3)
         hint = f"did you mean {', '.join(close)}?" if close else "timm.list_models() has them all"
         raise ValueError(f"timm {timm.__version__} has no model {name!r}; {hint}")
-    arguments: dict[str, Any] = {"in_chans": in_chans, "num_classes": 0}
-    if drop_path_rate:
-        arguments["drop_path_rate"] = drop_path_rate
+    # timm's default of a model may be another drop path than none.
+    arguments: dict[str, Any] = {"in_chans": in_chans, "num_classes": 0, "drop_path_rate": drop_path_rate}
     if timm.get_pretrained_cfg_value(plain, "fixed_input_size"):
         arguments["img_size"] = size
     try:
-        model = timm.create_model(plain, pretrained=False, **arguments)
+        model = _created(plain, arguments)
     except (TypeError, AssertionError, ValueError) as error:
         raise ValueError(f"timm's {plain} cannot be made with {arguments}: {error}") from error
     if not (hasattr(model, "forward_intermediates") and hasattr(model, "group_matcher")):
@@ -115,6 +124,17 @@ def create(name: str, size: tuple[int, int], in_chans: int, drop_path_rate: floa
             f"timm's {plain} gives no feature maps (it has no forward_intermediates); choose another model"
         )
     return model
+
+
+def _created(name: str, arguments: dict[str, Any]) -> Any:
+    try:
+        return timm.create_model(name, pretrained=False, **arguments)
+    except TypeError:
+        if arguments["drop_path_rate"]:
+            raise
+        return timm.create_model(
+            name, pretrained=False, **{k: v for k, v in arguments.items() if k != "drop_path_rate"}
+        )
 
 
 def takes_one_size(model: Any) -> bool:

@@ -66,6 +66,11 @@ def _complaints(encoder: Any, pyramid: Any, head: Any, auxiliary: Any, auxiliary
         yield from _misfit("head's in_dim", head, widths[-1:])
     else:
         yield from _complaints_of_maps(encoder, pyramid, type(head).__name__, getattr(head, "num_maps", len(widths)))
+        if getattr(head, "makes_sizes", False) and (pyramid is not None or len(set(encoder.strides)) > 1):
+            yield (
+                f"{type(head).__name__} makes the sizes of its maps itself: use model=dpt_* or model.pyramid=null, "
+                "with an encoder whose maps have one size"
+            )
         if pyramid is None and getattr(head, "needs_pyramid", False) and len(set(encoder.strides)) == 1:
             yield f"{type(head).__name__} needs maps of several sizes: use model=upernet_*, which has a pyramid"
         yield from _misfit("head's in_dim", head, widths)

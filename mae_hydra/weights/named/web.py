@@ -81,6 +81,8 @@ def download(url: str, file: Path, *, unsized: bool) -> None:
                 if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE and attempt + 1 < ATTEMPTS:
                     file.unlink(missing_ok=True)
                     continue
+                if error.code >= http.client.INTERNAL_SERVER_ERROR or error.code == http.client.TOO_MANY_REQUESTS:
+                    raise Unreachable(f"the server says {error.code} {error.reason}") from error
                 raise UserError(f"{short(url)} cannot be had: the server says {error.code} {error.reason}") from error
             if attempt + 1 == ATTEMPTS:
                 raise Unreachable(str(getattr(error, "reason", error)) or type(error).__name__) from error

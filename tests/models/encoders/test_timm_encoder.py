@@ -98,6 +98,15 @@ def test_under_every_head_all_that_is_left_learns(name, head):
     assert {model.depth_of(name) for name, _ in model.named_parameters()} == set(range(model.num_depths))
 
 
+def test_without_drop_path_nothing_is_drawn_whatever_timms_default():
+    made = encoder("swin_tiny_patch4_window7_224", 224).train()  # whose default is 0.1
+    images = torch.randn(1, 3, 224, 224)
+    with torch.no_grad():
+        assert torch.equal(made.feature_maps(images)[-1], made.feature_maps(images)[-1])
+    rates = [m.drop_prob for m in encoder("convnext_atto", 64, drop_path_rate=0.2).modules() if hasattr(m, "drop_prob")]
+    assert max(rates) == pytest.approx(0.2)
+
+
 def test_some_blocks_are_frozen_by_depth():
     made = encoder("convnext_atto", 64)
     Segmenter(encoder=made, head=LinearSegHead(in_dim=320, num_classes=5), trainable_blocks=2, **STATISTICS)

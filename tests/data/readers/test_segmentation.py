@@ -1,0 +1,245 @@
+"""`data=segmentation`: which files belong together, what is stored in them, and what is refused in one sentence."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mae_hydra.configuration.compose import compose_config
+from mae_hydra.configuration.construct import build
+from mae_hydra.data import ImageData
+from mae_hydra.errors import UserError
+
+SIZE = (4, 6)
+
+
+def photo(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((*SIZE, 3), 90, np.uint8)).save(path)
+    return path
+
+
+def stored(path: Path, values, dtype=np.uint8) -> Path:
+    """A map that holds `values` from its beginning on, and the first of them elsewhere."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    array = np.full(SIZE[0] * SIZE[1], values[0], dtype)
+    array[: len(values)] = values
+    Image.fromarray(array.reshape(SIZE)).save(path)
+    return path
+
+
+def read(root: Path, *words: str) -> ImageData:
+    plain = ["data=segmentation", f"data.root='{root}'", "data.images=img", "data.maps=ann", "data.batch_size=2"]
+    return build(compose_config([*plain, *words]).data, "data")
+
+
+def classes_in(data: ImageData) -> list[list[int]]:
+    """Of every map the classes at its beginning, over both splits, in the order of the photos' names."""
+    found = {}
+    for part in (data.train, data.validation):
+        for index in range(len(part)):
+            found[part[index].name] = part[index].label.flatten()[:4].tolist()
+    return [found[name] for name in sorted(found)]
+
+
+def two(root: Path, values=(0, 1, 2, 255), ending=".png") -> Path:
+    for name in ("a", "b"):
+        photo(root / f"img/{name}.jpg")
+        stored(root / f"ann/{name}{ending}", values)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("values", "words", "wanted"),
+    [
+        ((0, 1, 2, 255), ["data.num_classes=3"], [0, 1, 2, 255]),
+        ((0, 1, 2, 3), ["data.num_classes=3", "data.reduce_zero_label=true"], [255, 0, 1, 2]),
+        ((0, 1, 2, 3), ["data.num_classes=2", "data.ignore_values=[2,3]"], [0, 1, 255, 255]),
+        (
+            (0, 1, 2, 3),
+            ["data.num_classes=3", "data.reduce_zero_label=true", "data.ignore_values=[2]"],
+            [255, 0, 255, 2],
+        ),
+        ((7, 8, 9, 200), ["data.num_classes=2", "data.values={7: 1, 8-9: 0, 100-255: ignore}"], [1, 0, 0, 255]),
+        ((10, 11, 12, 40), ["data.num_classes=4", "data.values={10-12: 1-3, 40: 0}"], [1, 2, 3, 0]),
+        (
+            (0, 1, 2, 3),
+            ["data.num_classes=2", "data.classes=[sea, dry land]", "data.values={0: sea, 1-2: dry land, 3: ignore}"],
+            [0, 1, 1, 255],
+        ),
+    ],
+)  # fmt: skip
+def test_stored_values_mean_what_is_told(tmp_path, values, words, wanted):
+    assert classes_in(read(two(tmp_path, values), *words)) == [wanted, wanted]
+
+
+def test_numbers_above_255_have_a_class(tmp_path):
+    for name in ("a", "b"):
+        photo(tmp_path / f"img/{name}.jpg")
+        stored(tmp_path / f"ann/{name}.png", (3, 894, 65535, 300), np.uint16)
+    words = ["data.num_classes=2", "data.values={0-299: 0, 300-894: 1, 65535: ignore}"]
+    data = read(tmp_path, *words)
+    assert classes_in(data) == [[0, 1, 255, 1]] * 2
+    stored(tmp_path / "ann/a.png", (3, 900), np.uint16)
+    with pytest.raises(UserError, match=r"a\.png holds the value 900, 1 pixels have one that data.values does"):
+        classes_in(data)
+
+
+def test_maps_of_one_bit_and_jpegs_are_read_by_brightness_where_every_value_has_a_meaning(tmp_path):
+    for name in ("a", "b", "c"):
+        photo(tmp_path / f"img/{name}.jpg")
+    stored(tmp_path / "ann/a.png", (0, 254, 1, 255))
+    Image.fromarray(np.kron([[0, 255]], np.ones((4, 3))).astype(bool)).save(tmp_path / "ann/b.png")
+    Image.fromarray(np.kron([[0, 255]], np.ones((4, 3))).astype(np.uint8)).convert("RGB").save(
+        tmp_path / "ann/c.jpg", quality=100
+    )
+    found = classes_in(read(tmp_path, "data.num_classes=2", "data.values={0-127: 0, 128-255: 1}"))
+    assert found == [[0, 1, 0, 1], [0, 0, 0, 1], [0, 0, 0, 1]]
+
+
+def test_photos_and_maps_pair_by_path_and_stem_at_any_depth(tmp_path):
+    for city, number in (("x", 1), ("x", 2), ("y", 1)):
+        photo(tmp_path / f"img/{city}/{number}_left.jpg")
+        stored(tmp_path / f"ann/{city}/{number}_gt_ids.png", (number,))
+    stored(tmp_path / "ann/x/1_gt_colours.png", (9,))
+    data = read(tmp_path, "data.num_classes=3", "data.image_suffix=_left", "data.map_suffix=_gt_ids.png")
+    assert [each[0] for each in classes_in(data)] == [1, 2, 1]
+    assert {data.train[0].name, data.train[1].name, data.validation[0].name} == {"x/1", "x/2", "y/1"}
+
+
+def test_splits_and_stars_are_filled_in_as_typed_in_a_shell(tmp_path):
+    for split in ("train", "val", "test"):
+        for scene in ("town", "wood"):
+            photo(tmp_path / f"{split}/{scene}/pictures/1.jpg")
+            stored(tmp_path / f"{split}/{scene}/truth/1.png", (0 if scene == "town" else 1,))
+    data = read(tmp_path, "data.images={split}/*/pictures", "data.maps={split}/*/truth", "data.num_classes=2")
+    assert [data.train[index].name for index in range(2)] == ["town/1", "wood/1"]
+    assert [int(part[1].label[0, 0]) for part in (data.train, data.validation, data.test())] == [1, 1, 1]
+
+
+def test_lists_may_hold_stems_or_pairs_of_paths_of_another_machine(tmp_path):
+    for name in "abcd":
+        photo(tmp_path / f"img/{name}.jpg")
+        stored(tmp_path / f"ann/{name}.png", (0, 1))
+    (tmp_path / "train.txt").write_text("# stems\nb\nimg/a.jpg\n")
+    (tmp_path / "val.txt").write_text("/SegNet/set/img/c.jpg /SegNet/set/ann/d.png\n")
+    data = read(tmp_path, "data.num_classes=2", "data.lists={split}.txt")
+    assert [part.paths(index)[1].name for part in (data.train, data.validation) for index in range(len(part))] == [
+        "a.png", "b.png", "d.png",
+    ]  # fmt: skip
+    with pytest.raises(UserError, match=r"data.lists.test"):
+        data.test()
+    (tmp_path / "val.txt").write_text("c\nnowhere\n")
+    with pytest.raises(UserError, match=r"the list of validation names 1 pictures that are not in .*, nowhere for one"):
+        read(tmp_path, "data.num_classes=2", "data.lists={split}.txt")
+
+
+def test_what_no_list_of_another_split_names_is_for_training(tmp_path):
+    for name in "abcd":
+        photo(tmp_path / f"img/{name}.jpg")
+        stored(tmp_path / f"ann/{name}.png", (0, 1))
+    data = read(tmp_path, "data.num_classes=2", "data.lists={validation: [b], test: [d]}")
+    assert [data.train[index].name for index in range(2)] == ["a", "c"]
+    assert (data.validation[0].name, data.test()[0].name) == ("b", "d")
+
+
+def test_a_share_chosen_by_names_is_held_out_where_nothing_tells_the_split(tmp_path):
+    for number in range(20):
+        photo(tmp_path / f"img/{number}.jpg")
+        stored(tmp_path / f"ann/{number}.png", (0, 1))
+    first, again = (read(tmp_path, "data.num_classes=2", "data.validation_fraction=0.2") for _ in range(2))
+    assert (len(first.train), len(first.validation)) == (16, 4)
+    assert first.validation.listing() == again.validation.listing()
+    assert not {each.name for each in first.train} & {each.name for each in first.validation}
+
+
+@pytest.mark.parametrize("form", ["list", "text", "json", "csv"])
+def test_names_and_colours_come_from_a_list_or_a_file(tmp_path, form):
+    two(tmp_path, (0, 1))
+    (tmp_path / "names.txt").write_text("sea\nland\n")
+    (tmp_path / "names.json").write_text(json.dumps({"names": ["sea", "land"], "palette": [[0, 0, 255], [0, 99, 0]]}))
+    (tmp_path / "names.csv").write_text("name,r,g,b\nsea,0,0,255\nland,0,99,0\n")
+    told = {"list": "[sea,land]", "text": "names.txt", "json": "names.json", "csv": "names.csv"}[form]
+    data = read(tmp_path, "data.num_classes=2", f"data.classes={told}")
+    assert data.class_names == ("sea", "land")
+    assert not data.assumed_names
+    if form in ("json", "csv"):
+        assert data.palette.tolist() == [[0, 0, 255], [0, 99, 0]]
+    assert read(tmp_path, "data.num_classes=2", "data.palette='0000ff 006300'").palette.tolist() == [
+        [0, 0, 255],
+        [0, 99, 0],
+    ]
+    with pytest.raises(UserError, match=r"names 2 classes and data.num_classes is 3; set data.num_classes=2"):
+        read(tmp_path, "data.num_classes=3", f"data.classes={told}")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], r"hold 0 to 2 and 255: set data.num_classes=3 data.reduce_zero_label=false"),
+        (["data.classes=[a,b,c]"], r"data.classes names 3: set data.num_classes=3"),
+        (["data.num_classes=3", "data.images=pictures"], r"no folder pictures in .*there is ann/, img/"),
+        (["data.num_classes=3", "data.map_suffix=_x"], r"2 of 2 photos of train have no class map, img/a.jpg for one"),
+        (["data.num_classes=3", "data.values={0: water}"], r"wanted is a class 0..2, or ignore"),
+        (["data.num_classes=3", "data.values={5-2: 0}"], r"5-2 is no stored value"),
+        (["data.num_classes=3", "data.values={1: 0, 0-3: 1}"], r"says two things of the stored value 1"),
+        (["data.num_classes=3", "data.colours={0 0 256: 0}"], r"0 0 256 is no colour"),
+        (["data.num_classes=3", "data.colours={0 0 0: 0, 0-9 0 0: 1}"], r"are one colour"),
+        (["data.num_classes=3", "data.maps=img"], r"give two folders"),
+        (["data.num_classes=3", "data.lists=lists.txt"], r"cannot read the list .*lists.txt"),
+        (["data.num_classes=3", "data.classes=gone.txt"], r"cannot read the class names in .*gone.txt"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_one_sentence(tmp_path, words, said):
+    with pytest.raises(UserError, match=said):
+        read(two(tmp_path), *words)
+
+
+def test_what_has_no_partner_is_left_out_and_said(tmp_path):
+    two(tmp_path)
+    photo(tmp_path / "img/c.jpg")
+    stored(tmp_path / "ann/d.png", (0,))
+    data = read(tmp_path, "data.num_classes=3")
+    assert len(data.train) + len(data.validation) == 2
+    assert any(note == "warning: 1 photo of train without a class map left out, img/c.jpg" for note in data.notes)
+    assert any("1 class map of train without a photo" in note for note in data.notes)
+
+
+def test_two_files_of_one_name_are_refused(tmp_path):
+    photo(two(tmp_path) / "img/a.png")
+    with pytest.raises(UserError, match=r"img/a\.(jpg|png) and img/a\.(png|jpg) .* told apart by their ending alone"):
+        read(tmp_path, "data.num_classes=3")
+
+
+def test_colours_are_read_whatever_form_they_have(tmp_path):
+    colours = np.array([[[255, 0, 0], [0, 0, 255]]] * 2, np.uint8).repeat(2, 0).repeat(3, 1)
+    pictures = [
+        Image.fromarray(colours),
+        Image.fromarray(colours).convert("RGBA"),
+        Image.fromarray(colours).quantize(2),
+    ]
+    for number, picture in enumerate(pictures):
+        photo(tmp_path / f"img/{number}.jpg")
+        (tmp_path / "ann").mkdir(exist_ok=True)
+        picture.save(tmp_path / f"ann/{number}.png")
+    data = read(tmp_path, "data.num_classes=2", "data.colours={255 0 0: 1, 0 0 255: 0}")
+    for part in (data.train, data.validation):
+        for index in range(len(part)):
+            assert torch.equal(part[index].label, torch.tensor([[1, 1, 1, 0, 0, 0]] * 4, dtype=torch.uint8))
+
+
+def test_other_words_about_labels_are_another_digest(tmp_path):
+    two(tmp_path, (0, 1))
+    digests = {
+        read(tmp_path, "data.num_classes=2", *words).train.digest()
+        for words in (
+            [],
+            ["data.ignore_values=[1]"],
+            ["data.colours={0 0 0: 0, 1 1 1: 1}"],
+            ["data.values={0: 1, 1: 0}"],
+        )
+    }
+    assert len(digests) == 4
