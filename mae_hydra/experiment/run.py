@@ -57,7 +57,6 @@ log = logging.getLogger("mae_hydra")
 OWED = {  # what parts of anybody's are asked for here; mae_hydra.types has it in full
     "data": ("train", "validation", "image_size", "target"),
     "model": ("loss", "depth_of", "num_depths", "state_dict"),
-    "optimizer": ("param_groups", "step", "state_dict"),
     "evaluation": ("check", "due", "run"),
 }
 TARGETS = {"segment": "map", "classify": "class"}  # what a task trains on; pre-training takes any images
@@ -192,7 +191,6 @@ def assemble(
     forward = wrap(model, settings, average)
     # After wrapping: the optimizer must see the parameters where they are.
     optimizer = made_optimizer(config.optimizer, model)
-    expect("optimizer", optimizer, OWED["optimizer"])
     state = State(model, optimizer, settings.scaler(), average, twin)
     return Assembled(
         cut, stream, schedule, evaluators, checkpoints, started, given, state, forward, flops, peak, doubt, weights

@@ -28,6 +28,7 @@ from mae_hydra.distributed import (
     world_size,
 )
 from mae_hydra.engine import State, train_step, wrap
+from mae_hydra.engine.parallel import recompute_blocks
 from mae_hydra.engine.sharding import whole
 from mae_hydra.seeds import seed_device
 from mae_hydra.types import Batch
@@ -230,3 +231,8 @@ if __name__ == "__main__":
             content = {"loss": result.sums["loss"].item()} | {key: whole(value) for key, value in found.items()}
             torch.save(content, Path(sys.argv[1]) / f"{name}-{cut}-{rank()}.pt")
         barrier()
+
+
+def test_of_a_model_without_blocks_it_is_said_that_nothing_is_computed_again(capsys):
+    recompute_blocks(torch.nn.Linear(2, 2))
+    assert "engine.recompute changes nothing: Linear has no list of modules named …blocks" in capsys.readouterr().out

@@ -71,7 +71,7 @@ CASES = {
     "loss=Mean": ["the loss of Segmenter gives a Tensor", "a sum and a count"],
     "augment=Narrow": ["augment.size must be data.image_size (64x64), got 32x64"],
     "data=images": ["data gives a list, which has no train", OWES],
-    "optimizer=optimizer": ["optimizer gives a NoneType, which has no param_groups", OWES],
+    "optimizer=optimizer": ["_target_ must give a torch.optim.Optimizer, got a NoneType"],
     "evaluation.shapes=Scores": ["evaluation.shapes gives a Scores, which has no check, due", OWES],
     "evaluation.shapes=Nowhere": ["evaluation.shapes._target_ = faulty.Nowhere cannot be found"],
     "model=Nothing": ["model gives a Nothing, which has no loss, depth_of", OWES],
