@@ -16,7 +16,7 @@ TINY = sorted(file.stem for file in (config_dir() / "model").glob("*_vitt.yaml")
 
 
 def words_of(model: str) -> list[str]:
-    depth = ["backbone.depth=4", "backbone.out_indices=[0,1,2,3]"] if model.startswith("upernet") else []
+    depth = ["backbone.depth=4", "backbone.out_indices=[0,1,2,3]"] if model.startswith(("upernet", "dpt")) else []
     return [f"model={model}", *SMALL, *(depth or ["backbone.depth=2", "backbone.out_indices=[1]"])]
 
 

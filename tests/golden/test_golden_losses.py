@@ -42,7 +42,7 @@ OBLONG = ["seed=3", "data.image_size=[32,48]", "backbone.depth=2", "backbone.out
 
 
 def small(model: str) -> list[str]:
-    if model.startswith("upernet"):
+    if model.startswith(("upernet", "dpt")):
         return [*OBLONG, "backbone.depth=4", "backbone.out_indices=[0,1,2,3]", "head.channels=16"]
     return OBLONG
 
@@ -50,7 +50,7 @@ def small(model: str) -> list[str]:
 def shrunk(model: str) -> list[str]:
     if not model.endswith(LARGE):
         return []
-    if model.startswith("upernet"):
+    if model.startswith(("upernet", "dpt")):
         return ["backbone.depth=4", "backbone.out_indices=[0,1,2,3]", "head.channels=64"]
     decoder = ["head.depth=1"] if model.startswith("mae") else []
     return ["backbone.depth=2", "backbone.out_indices=[1]", *decoder]

@@ -182,7 +182,7 @@ def test_the_best_of_other_scores_is_no_longer_the_best(train, trained_upernet, 
 @pytest.mark.parametrize("adapt", [["classes"], []])
 def test_weights_are_adapted_where_that_is_asked_for(train, monkeypatch, adapt):
     given = SimpleNamespace(meta={})
-    monkeypatch.setattr(composition, "read_checkpoint", lambda path: given)
+    monkeypatch.setattr(composition, "read_checkpoint", lambda path, **told: given)
 
     def transfer(*told: Any) -> Any:
         raise Asked(*told[1:])

@@ -44,7 +44,7 @@ def test_every_option_of_a_prediction(watch, tmp_path, capsys):
         f"2 files written to {out / 'labels'}, {out / 'overlays'}", "3 pictures predicted before"
     ]  # fmt: skip
     assert said.err.splitlines() == ["error: b.png is broken", "1 picture could not be read"]
-    assert calls.pop()[0] == (Path("run"), ["a.png", "b.png"], Options(out=out))
+    assert calls.pop()[0] == ("run", ["a.png", "b.png"], Options(out=out))
     words = ["--inference", "multiscale_flip", "--probabilities", "--as-stored", "--batch", "4", "--limit", "9"]
     words += ["--mask-ratios", "0.25,0.5", "--seeds", "3,4", "--device", "cpu", "--precision", "bf16"]
     assert main([*plain, *words, "--range", "10,4000", "--overwrite"]) == 1
@@ -67,11 +67,11 @@ def test_every_option_of_an_evaluation(watch, tmp_path, capsys):
     shown = watch("mae_hydra.workflows.evaluation_report.show")
     folder = ["--config-dir", str(tmp_path)]
     assert main(["evaluate", "run", "data=ade20k", "--out", "there", "--last", *folder, "inference=slide"]) == 0
-    assert calls.pop()[0] == (Path("run"), ["data=ade20k", "inference=slide"], Path("there"), "last", [tmp_path])
+    assert calls.pop()[0] == ("run", ["data=ade20k", "inference=slide"], Path("there"), "last", [tmp_path])
     assert shown.pop()[0] == (found, Path("found"))
     assert "already complete" in capsys.readouterr().out
     assert main(["evaluate", "run"]) == 0
-    assert calls.pop()[0] == (Path("run"), [], None, "best", [])
+    assert calls.pop()[0] == ("run", [], None, "best", [])
 
 
 def test_every_option_of_a_conversion(watch, tmp_path, monkeypatch):
@@ -81,11 +81,11 @@ def test_every_option_of_a_conversion(watch, tmp_path, monkeypatch):
     done = watch("mae_hydra.workflows.convert.convert", ["a line"])
     words = ["--to", "timm", "--set", "backbone.num_heads=6", "--set", "head.num_heads=2", "--last"]
     assert main(["convert", "in.pt", "out.pt", *words, "--norm-pix", "false"]) == 0
-    assert read.pop() == ((Path("in.pt"),), {"prefer": "last"})
+    assert read.pop() == (("in.pt",), {"prefer": "last", "download": True})
     assert done.pop()[0] == (checkpoint, Path("out.pt"), "timm", ["backbone.num_heads=6", "head.num_heads=2"])
     assert checkpoint.meta == {"norm_pix": False}
     assert main(["convert", "in.pt", "out.pt", "--norm-pix", "true"]) == 0
-    assert read.pop()[1] == {"prefer": "best"}
+    assert read.pop()[1] == {"prefer": "best", "download": True}
     assert done.pop()[0][2:] == ("native", [])
     assert checkpoint.meta == {"norm_pix": True}
 
@@ -109,7 +109,7 @@ def test_every_option_of_an_export(watch, tmp_path, monkeypatch, capsys):
     words = ["--format", "onnx", "--output", "maps", "--input", "float", "--batch", "4", "--set", "a=1"]
     assert main(["export", "run", str(out), *words, "--check"]) == 0
     chosen = export.Options(form="onnx", output="maps", input="float", batch=4)
-    assert calls.pop() == (Path("run"), out, chosen, ("a=1",))
+    assert calls.pop() == ("run", out, chosen, ("a=1",))
     assert compared.pop()[0] == (out, function, chosen)
     assert capsys.readouterr().out.splitlines() == [
         "wrote model.bin (1.0 MB)", "  maps: differs from the model by at most 2.0e-07 of its largest value"
@@ -213,10 +213,10 @@ def test_every_option_of_a_benchmark(watch, tmp_path, monkeypatch):
     for what, where, words, told, named in (
         ("parts", "report.parts", ["model=mae_vitt"], (["model=mae_vitt"],), {}),
         ("step", "report.step", ["a=1", "--rounds", "2", "--alone"], (["a=1"], 2), {"alone": True}),
-        ("inference", "pictures.inference", ["run", "a=1", *all_of_it], (Path("run"), ["a=1"], (30, 40), 2),
+        ("inference", "pictures.inference", ["run", "a=1", *all_of_it], ("run", ["a=1"], (30, 40), 2),
          {"alone": True, "shares": True}),
         ("inference", "pictures.inference", [], (None, [], (512, 683), 5), {"alone": False, "shares": False}),
-        ("results-row", "pictures.results_row", ["run", "a=1", "--images", "7"], (Path("run"), ["a=1"], 7), {}),
+        ("results-row", "pictures.results_row", ["run", "a=1", "--images", "7"], ("run", ["a=1"], 7), {}),
         ("loading", "loading.loading", [*size, "--images", "9", "--rounds", "3"], ((30, 40), 9, 3), {}),
         ("loading", "loading.loading", [], ((512, 683), 32, 5), {}),
         ("metrics", "report.metrics", ["a=1", *size], (["a=1"], (30, 40), 5), {}),

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from mae_hydra.commands import main
-from mae_hydra.configuration.command_words import with_patterns_quoted
+from mae_hydra.configuration.command_words import readable
 
 sys.path.append(str(Path(__file__).parents[1] / "data/layouts"))
 from published import SETS
@@ -86,4 +86,4 @@ def test_a_split_that_is_not_there_is_one_sentence(trained_upernet, tmp_path, mo
     ],
 )
 def test_a_pattern_is_read_as_a_shell_leaves_it(word, read):
-    assert with_patterns_quoted([word]) == [read]
+    assert readable([word]) == [read]
