@@ -96,6 +96,7 @@ def test_evaluating_gives_what_the_training_found(trained, tmp_path):  # noqa: F
     assert (tmp_path / "scores" / "shapes" / "shapes.csv").is_file()
 
 
+@pytest.mark.slow
 def test_predicting_exporting_reporting_and_looking(trained, tmp_path, capsys):  # noqa: F811
     run, pictures = trained("all"), photos(tmp_path / "photos")
     assert main(["predict", str(run), str(pictures), "--out", str(tmp_path / "maps")]) == 0
@@ -107,6 +108,7 @@ def test_predicting_exporting_reporting_and_looking(trained, tmp_path, capsys): 
     assert "Table shapes" in (tmp_path / "page" / "index.html").read_text()
 
 
+@pytest.mark.slow
 def test_replaying_planning_and_timing(trained, tmp_path, monkeypatch, capsys):  # noqa: F811
     monkeypatch.chdir(tmp_path)
     run, words = trained("all"), [word for word in ALL if word not in OWN]
@@ -124,6 +126,7 @@ def test_check_data_looks_at_a_set_that_it_has_no_lister_for(tmp_path, monkeypat
     assert "0 errors" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_masked_autoencoder_and_what_begins_from_it(trained, tmp_path, capfd):  # noqa: F811
     pretrained = trained("mae")
     assert numbers(pretrained)["val/loss"] > 0

@@ -22,6 +22,7 @@ def content(run: Path) -> dict:
     return torch.load(run / "checkpoints/last.pt", weights_only=True)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_the_class_weights_that_it_began_with(train, capsys):
     assert train(*AUTO, "hydra.run.dir=whole") == 0
     assert "class weights by median frequency, from 16 of 16 class maps: " in capsys.readouterr().out

@@ -52,6 +52,7 @@ def test_what_is_published_gives_the_same_numbers(runs, tmp_path, monkeypatch):
                 assert torch.equal(answer(original, images, noise), answer(fetched, images, noise)), name
 
 
+@pytest.mark.slow
 def test_it_is_evaluated_planned_and_trained_on_as_the_run_is(runs, train, capsys):
     for name, run in runs.items():
         assert main(["publish", str(run), name + "-published"]) == 0

@@ -121,6 +121,7 @@ def test_an_address_that_only_a_record_tells_is_opened_by_no_command(train, serv
     assert not served.asked
 
 
+@pytest.mark.slow
 def test_every_command_that_takes_a_checkpoint_takes_an_address(train, served, trained_upernet, capsys):
     served.files["/upernet.pt"] = (trained_upernet / "checkpoints/best.pt").read_bytes()
     address = f"{served.address}/upernet.pt"
