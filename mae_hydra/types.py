@@ -178,6 +178,9 @@ def answers(model: Any) -> Answer | None:
     return getattr(model, "answers", None)
 
 
+DEFAULT_SIZE = (224, 224)  # of the images that are shown to a model that takes any
+
+
 def image_size_of(model: Any) -> tuple[int, int] | None:
     """(H, W) where a model takes images of one size only."""
     size = getattr(model, "image_size", None) or getattr(getattr(model, "encoder", None), "image_size", None)

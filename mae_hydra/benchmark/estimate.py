@@ -11,9 +11,7 @@ from mae_hydra.batch_norm import loss_of_a_step
 from mae_hydra.engine.settings import AUTOCAST
 from mae_hydra.engine.sharding import blocks_of
 from mae_hydra.flops import faked
-from mae_hydra.types import Batch, Loss, answers, channels_of, image_size_of
-
-DEFAULT_SIZE = (224, 224)  # of the images of a model that takes any
+from mae_hydra.types import DEFAULT_SIZE, Batch, Loss, answers, channels_of, image_size_of
 
 
 class Activations(NamedTuple):

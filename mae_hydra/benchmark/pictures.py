@@ -10,7 +10,6 @@ from rich.table import Table
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from mae_hydra.benchmark.estimate import DEFAULT_SIZE
 from mae_hydra.benchmark.machine import describe_machine, in_words
 from mae_hydra.benchmark.measured import Floor, Measured, gigabytes, timing_numbers, timing_table
 from mae_hydra.benchmark.memory import PeakMemory
@@ -27,7 +26,7 @@ from mae_hydra.inference import MultiscaleFlip, Slide
 from mae_hydra.models import Segmenter
 from mae_hydra.recorded.configuration import recorded
 from mae_hydra.seeds import seed_device
-from mae_hydra.types import channels_of, image_size_of
+from mae_hydra.types import DEFAULT_SIZE, channels_of, image_size_of
 from mae_hydra.weights import Checkpoint, read_checkpoint
 from mae_hydra.workflows import entry
 from mae_hydra.workflows.evaluate import evaluate

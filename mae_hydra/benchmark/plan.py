@@ -11,7 +11,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from mae_hydra.batch_norm import learned_statistics
 from mae_hydra.benchmark.estimate import (
-    DEFAULT_SIZE,
     Activations,
     InTwoPasses,
     activations,
@@ -29,7 +28,7 @@ from mae_hydra.errors import UserError
 from mae_hydra.experiment.batch_statistics import doubtful_statistics
 from mae_hydra.flops import training_flops
 from mae_hydra.recorded.configuration import composed
-from mae_hydra.types import channels_of, image_size_of
+from mae_hydra.types import DEFAULT_SIZE, channels_of, image_size_of
 
 # (training, validation) images of data sets that need not be here to plan for them.
 KNOWN = {"mae_hydra.data.imagenet": (1_281_167, 50_000), "mae_hydra.data.ade20k": (20_210, 2_000)}

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from mae_hydra.accelerators import peak_tflops
 from mae_hydra.benchmark.counting import counting
-from mae_hydra.benchmark.estimate import DEFAULT_SIZE, example_batch
+from mae_hydra.benchmark.estimate import example_batch
 from mae_hydra.benchmark.measured import Floor, Measured, gigabytes, timing_numbers, timing_table
 from mae_hydra.benchmark.memory import PeakMemory, kept_bytes
 from mae_hydra.benchmark.mmsegmentation import mmsegmentation_step
@@ -27,7 +27,7 @@ from mae_hydra.flops import training_flops
 from mae_hydra.models import PixelCrossEntropy, UPerHead, VisionTransformer
 from mae_hydra.recorded.configuration import composed
 from mae_hydra.seeds import seed_device
-from mae_hydra.types import Batch, answers, channels_of, image_size_of
+from mae_hydra.types import DEFAULT_SIZE, Batch, answers, channels_of, image_size_of
 
 
 def parts(words: Sequence[str]) -> Measured:

@@ -88,7 +88,7 @@ def _evaluate(plan: Plan, data: ImageData, model: nn.Module, work: Mapping[str, 
         node, evaluator = plan.config.evaluation[name], each.evaluator
         place = folder / name if several else folder
         counted_singly = getattr(evaluator, "counts_confusions", False)
-        if counted_singly:
+        if getattr(evaluator, "judges", None) == "pixels":
             say_doubts(data, training=False)  # before a single map is refused without a word on all of them
         evaluator.check(model)
         began = time.time()

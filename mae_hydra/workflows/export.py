@@ -19,7 +19,7 @@ from mae_hydra import atomic
 from mae_hydra.errors import UserError
 from mae_hydra.models import normalise
 from mae_hydra.recorded.pixel_range import recorded_range
-from mae_hydra.types import Answer, answers, channels_of, image_size_of
+from mae_hydra.types import DEFAULT_SIZE, Answer, answers, channels_of, image_size_of
 from mae_hydra.weights import read_checkpoint
 from mae_hydra.workflows import entry
 
@@ -31,7 +31,6 @@ OUTPUTS: dict[Answer | None, tuple[str, ...]] = {  # by what a model answers; th
     None: ("tokens", "maps"),
 }
 HOLDS: dict[Answer | None, str] = {"pixels": "a UPerNet", "reconstruction": "a masked autoencoder"}
-DEFAULT_SIZE = (224, 224)  # of the images of a model that takes any
 CLASSES = ("logits", "labels")
 MOST_CLASSES_OF_MAPS = 256
 MOST_BYTES = 2**31  # an ONNX file is a protocol buffer, which ends there

@@ -12,12 +12,11 @@ from mae_hydra import atomic
 from mae_hydra.configuration.changes import at
 from mae_hydra.data import EvalCrop, Sample
 from mae_hydra.owned import Owned
-from mae_hydra.types import image_size_of
+from mae_hydra.types import DEFAULT_SIZE, image_size_of
 from mae_hydra.weights import Checkpoint
 
 COMMAND = "predict"
 MOST_LIKELY = 5
-DEFAULT_SIZE = (224, 224)  # of a model that takes any
 
 
 class Classes:

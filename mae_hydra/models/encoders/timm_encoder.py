@@ -5,6 +5,7 @@ Widths, strides and depths are those of timm's own description of the model; its
 """
 
 import difflib
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -91,7 +92,7 @@ class TimmEncoder(nn.Module):
     def from_timm(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """A state dict of timm's under the names of this encoder: positions resized and names brought up to date by
         timm's own filter of the model, what it has for classes left out."""
-        module: Any = __import__(type(self.model).__module__, fromlist=["checkpoint_filter_fn"])
+        module = sys.modules[type(self.model).__module__]
         filtered: Any = getattr(module, "checkpoint_filter_fn", lambda state, model: state)
         own = self.model.state_dict()
         found = {name: tensor for name, tensor in filtered(dict(tensors), self.model).items() if name in own}
