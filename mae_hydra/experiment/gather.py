@@ -92,7 +92,7 @@ def read_run(directory: Path, *, stages: bool = True) -> Run | None:
         raise UserError(f"{file} is not the status of a run: it tells no state; get it again, or remove it")
     config = read_table(directory / "config.yaml")
     followed = {path.parent.name: _read_or_told(path.parent) for path in _statuses(directory) if stages}
-    return Run(directory, status, config or {}, _latest(read_lines(directory / METRICS, of_a_step).rows), followed)
+    return Run(directory, status, config or {}, latest(read_lines(directory / METRICS, of_a_step).rows), followed)
 
 
 def read_sweep(directory: Path) -> list[Run]:
@@ -198,8 +198,9 @@ def _value(text: str) -> Any:
     return found if isinstance(found, (int, float, bool)) else text
 
 
-def _latest(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    latest: dict[str, float] = {}
+def latest(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The last value of every scalar that has one."""
+    found: dict[str, float] = {}
     for row in rows:
-        latest.update({name: value for name, value in row.items() if value is not None})
-    return latest
+        found.update({name: value for name, value in row.items() if value is not None})
+    return found
