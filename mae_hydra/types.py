@@ -105,7 +105,8 @@ class MaskedEncoder(Encoder, Protocol):
     """An encoder that a masked autoencoder can hide patches from.
 
     `image_size` (H, W) and `patch_size` in pixels, `grid` (h, w) and `num_patches` follow from each other; `embed_dim`:
-    width of the tokens; `in_chans`: channels of the images.
+    width of the tokens; `in_chans`: channels of the images. `num_cls_tokens`, where it has it: how many cls tokens come
+    first, else one.
     """
 
     image_size: tuple[int, int]
@@ -116,7 +117,7 @@ class MaskedEncoder(Encoder, Protocol):
     in_chans: int
 
     def tokens(self, images: Tensor, keep: Tensor | None = None) -> Tensor:
-        """(B, 1 + K, D): a cls token, then the patches `keep`, int64 (B, K), in that order; without `keep` all."""
+        """(B, 1 + K, D): the cls token or tokens, then the patches `keep`, int64 (B, K), in order; without them all."""
         ...
 
 
