@@ -141,7 +141,10 @@ class Accuracy:
             word = "right" if best == sample.label else f"not {names[sample.label]}"
             captions.append(f"{names[best]} {100 * row[best]:.0f} % ({word})")
         pixels = gallery(
-            [as_rgb(channels_last(image)) for image in images], captions, columns=PICTURE_COLUMNS, title=title
+            [as_rgb(channels_last(image), self.data.shown) for image in images],
+            captions,
+            columns=PICTURE_COLUMNS,
+            title=title,
         )
         return {"predictions": Picture(pixels, title)}
 

@@ -152,7 +152,7 @@ class MeanIoU:
         for number, sample in enumerate(samples):
             maps = {"prediction": predictions[number], "labels": labels[number]}
             pictures[f"segmentation_{number}"] = Picture(
-                as_rgb(images[number]), sample.name, maps, self.data.class_names
+                as_rgb(images[number], self.data.shown), sample.name, maps, self.data.class_names
             )
         return pictures
 

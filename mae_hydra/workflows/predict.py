@@ -16,8 +16,10 @@ from torch import Tensor
 from mae_hydra import atomic
 from mae_hydra.configuration.construct import build
 from mae_hydra.data import distinct_colours, read_image
+from mae_hydra.data.augment.crops import resize_bicubic
+from mae_hydra.data.decoding.bands import Channels, endings_of, number_of, shown_channels
 from mae_hydra.data.decoding.measure_range import Settled, settle_files
-from mae_hydra.data.decoding.pixel_range import AUTO
+from mae_hydra.data.decoding.pixel_range import AUTO, PixelRange
 from mae_hydra.data.listing import find_images, passed_over_note
 from mae_hydra.engine.settings import AUTOCAST
 from mae_hydra.errors import UserError
@@ -31,7 +33,7 @@ from mae_hydra.recorded.pixel_range import recorded_range
 from mae_hydra.terminal import watched
 from mae_hydra.types import answers, channels_of, image_size_of
 from mae_hydra.weights import Checkpoint, read_checkpoint
-from mae_hydra.workflows import entry
+from mae_hydra.workflows import entry, rasters
 from mae_hydra.workflows.predict_classes import COMMAND, Classes
 from mae_hydra.workflows.predict_labels import LabelFiles
 
@@ -78,12 +80,13 @@ def predict(path: str | Path, words: Sequence[str], options: Options) -> Outcome
     atomic.check_writable(options.out, "give another folder with --out")
     checkpoint = read_checkpoint(path, prefer="best", download=True)
     notes: list[str] = []
-    pictures = list(_named(_listed(words, notes), options.limit))
+    wanted = _wanted(checkpoint)
+    pictures = list(_named(_listed(words, notes, endings_of(wanted)), options.limit))
     model = entry.model_from(checkpoint).to(_device(options.device))
     answer = answers(model)
     writer: _Segmentations | _Reconstructions | Classes
     if answer == "reconstruction":
-        writer = _Reconstructions(model, path, options)
+        writer = _Reconstructions(model, path, options, checkpoint)
     elif answer == "pixels":
         writer = _Segmentations(model, checkpoint, path, options)
     elif answer == "images":
@@ -95,9 +98,11 @@ def predict(path: str | Path, words: Sequence[str], options: Options) -> Outcome
             "an encoder alone" if hasattr(model, "tokens") else f"a {type(model).__name__}, which declares no answers"
         )
         raise UserError(f"{path} holds {held}; predict takes a UPerNet, a classifier or a masked autoencoder")
-    channels = channels_of(model)
+    if number_of(wanted) != channels_of(model):  # the file does not tell
+        wanted = channels_of(model)
+    large = writer.look_at(pictures) if isinstance(writer, _Segmentations) else {}
     missing = _missing(writer, pictures, options)
-    settled = _settled(options, checkpoint, channels, [file for file, _ in pictures])
+    settled = _settled(options, checkpoint, wanted, [file for file, name in pictures if name not in large])
     for note in (*notes, *writer.notes, *settled.notes):
         print(note, flush=True)
     written: list[Path] = []
@@ -108,19 +113,44 @@ def predict(path: str | Path, words: Sequence[str], options: Options) -> Outcome
             read = []
             for file, name in group:
                 try:
-                    read.append((read_image(file, channels, settled.pixel_range), name))
+                    if name in large:
+                        assert isinstance(writer, _Segmentations)
+                        written += writer.write_large(file, name, wanted, settled.pixel_range)
+                    else:
+                        read.append((read_image(file, wanted, settled.pixel_range), name))
                 except UserError as error:
                     failed.append((file, str(error)))
             written += writer.write([image for image, _ in read], [name for _, name in read])
     return Outcome(written, failed, len(pictures) - len(missing))
 
 
-def _settled(options: Options, checkpoint: Checkpoint, channels: int, files: Sequence[Path]) -> Settled:
+def _data(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What the data of the training was configured with, as far as is known."""
+    data = (checkpoint.meta.get("config") or {}).get("data")
+    return data if isinstance(data, dict) else {}
+
+
+def _wanted(checkpoint: Checkpoint) -> Channels:
+    """The bands of a file that the model was trained on, or how many channels."""
+    bands, channels = _data(checkpoint).get("bands"), _data(checkpoint).get("channels")
+    if isinstance(bands, list) and bands and all(type(band) is int and band > 0 for band in bands):
+        return tuple(bands)
+    return channels if isinstance(channels, int) else 3
+
+
+def _shown(checkpoint: Checkpoint) -> tuple[int, ...]:
+    data = _data(checkpoint)
+    return shown_channels(number_of(_wanted(checkpoint)), data.get("bands"), data.get("shown_bands"))
+
+
+def _settled(options: Options, checkpoint: Checkpoint, channels: Channels, files: Sequence[Path]) -> Settled:
     """The range that was told or that the model was trained with, else one measured from all of the pictures."""
     recorded = recorded_range(checkpoint.meta, checkpoint.path)
     told = options.range or (recorded.pairs() if recorded is not None else AUTO)
     told_by = "--range" if options.range else "as in training"
-    return settle_files(told, channels, Path(), [str(file) for file in files], told_by=told_by)
+    bits = _data(checkpoint).get("bits")
+    bits = bits if bits in (8, 16) else None
+    return settle_files(told, channels, Path(), [str(file) for file in files], told_by=told_by, bits=bits)
 
 
 def _refuse_options(options: Options, path: str | Path, held: str, names: Sequence[str]) -> None:
@@ -134,7 +164,8 @@ def _refuse_options(options: Options, path: str | Path, held: str, names: Sequen
 
 class _Segmentations:
     """labels/<name>.png (indexed by class) with labels/classes.json, overlays/<name>.png, and where asked for
-    probabilities/<name>.npz.
+    probabilities/<name>.npz. Of a raster that lies somewhere on the earth also labels/<name>.tif, which lies there too;
+    of a large one that alone.
 
     `notes`: what a person should know, in what way pictures are looked at otherwise than in training among it.
     """
@@ -156,9 +187,34 @@ class _Segmentations:
         self.labels = LabelFiles(checkpoint, self.class_names, self.palette, as_stored=options.as_stored)
         if not options.overwrite:
             self.labels.check(options.out / "labels")
+        self.shown = _shown(checkpoint)
+        self._native = ["inference=slide", "inference.short=null"]
+        self._checkpoint = checkpoint
+        self._large: dict[str, Path] = {}
+        self._placed: dict[str, Path] = {}
+
+    def look_at(self, pictures: Sequence[tuple[Path, str]]) -> dict[str, Path]:
+        """Find out which pictures are rasters; those that are large, by name."""
+        for file, name in pictures:
+            with rasters.opened(file) as raster:
+                if raster is not None and rasters.is_large(raster):
+                    self._large[name] = file
+                elif raster is not None and rasters.is_placed(raster):
+                    self._placed[name] = file
+        if self._large:
+            if self.options.probabilities or (self.options.inference or "slide") != "slide":
+                raise UserError(
+                    f"{next(iter(self._large.values()))} has more than {rasters.LARGE} pixels and is looked at window "
+                    "by window; leave out --probabilities and --inference"
+                )
+            if getattr(self.inference, "short", None) is not None:
+                self.notes.append("note: rasters that are not read whole are looked at in pixels of their own")
+        return self._large
 
     def files(self, name: str) -> list[Path]:
-        files = [self.options.out / "labels" / f"{name}.png", self.options.out / "overlays" / f"{name}.png"]
+        labels, overlays = self.options.out / "labels", self.options.out / "overlays"
+        endings = ["tif"] if name in self._large else ["png", "tif"] if name in self._placed else ["png"]
+        files = [*(labels / f"{name}.{ending}" for ending in endings), overlays / f"{name}.png"]
         return [*files, self.options.out / "probabilities" / f"{name}.npz"] if self.options.probabilities else files
 
     def write(self, images: list[Tensor], names: list[str]) -> list[Path]:
@@ -174,14 +230,58 @@ class _Segmentations:
 
     def _write_all(self, image: Tensor, name: str) -> list[Path]:
         classes, kept, shares = self._probabilities(image)
-        file = self.files(name)[2]
+        file = self.files(name)[-1]
         _write(self.owned, file, lambda stream: np.savez_compressed(stream, classes=kept, probabilities=shares))
         return [*self._write_pictures(image, name, classes), file]
 
     def _write_pictures(self, image: Tensor, name: str, classes: np.ndarray) -> list[Path]:
-        files = self.files(name)[:2]
+        files = [file for file in self.files(name) if file.suffix != ".npz"]
         _write(self.owned, files[0], lambda file: self.labels.picture(classes).save(file, format="PNG"))
-        rgb = as_rgb(channels_last(image))
+        if name in self._placed:
+            with rasters.opened(self._placed[name]) as raster:
+                self._write_raster(raster, files[1], iter([(None, classes)]))
+        self._write_overlay(files[-1], as_rgb(channels_last(image), self.shown), classes, name)
+        return files
+
+    def _write_raster(self, raster: Any, file: Path, maps: Iterator[tuple[Any, np.ndarray]]) -> None:
+        """Class maps of windows, as the numbers that are written; where the raster has no data, so does its map."""
+        count = len(self.class_names)
+
+        def stored() -> Iterator[tuple[Any, np.ndarray]]:
+            for window, classes in maps:
+                values = self.labels.stored[classes]
+                if raster.nodata is not None:
+                    values = np.where(raster.dataset_mask(window=window) == 0, rasters.nowhere(count), values)
+                yield window, values
+
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with atomic.writing(self.owned.claim(file)) as temporary:
+            rasters.write(temporary, rasters.profile_of(raster, count), stored(), self.labels.colours)
+
+    def write_large(self, file: Path, name: str, wanted: Channels, pixel_range: PixelRange | None) -> list[Path]:
+        """The class map of a raster that is not read whole, and a small picture of it."""
+        self.labels.write_table(self.options.out / "labels", self.owned)
+        files = self.files(name)
+        found = recorded(self._checkpoint, self._native, ("inference",))
+        slide: Any = build(found.config.inference, "inference", origin=found.origin("inference"))
+        with rasters.opened(file) as raster:
+            bands = rasters.bands_of(raster, wanted, file)
+
+            def classes_of(window: Any) -> np.ndarray:
+                image = rasters.as_pixels(raster.read(bands, window=window), raster, pixel_range, file)
+                classes: np.ndarray = slide.predict(self.model, [image])[0].cpu().numpy()
+                return classes
+
+            self._write_raster(raster, files[0], rasters.parts(raster, slide.windows, classes_of))
+            small = rasters.as_pixels(rasters.reduced(raster, bands, CELL), raster, pixel_range, file)
+        with rasters.opened(files[0]) as written:
+            stored = rasters.reduced(written, [1], CELL)[0]
+        number_of = np.zeros(65536, np.int64)
+        number_of[self.labels.stored] = np.arange(len(self.labels.stored))
+        self._write_overlay(files[-1], as_rgb(channels_last(small), self.shown), number_of[stored], name)
+        return files
+
+    def _write_overlay(self, file: Path, rgb: np.ndarray, classes: np.ndarray, name: str) -> None:
         shown, large = fit(rgb, CELL), fit(classes, CELL, "nearest")
         drawn = sheet(
             [[shown, overlay(shown, large, self.palette, opacity=OPACITY, boundaries=True)]],
@@ -190,8 +290,7 @@ class _Segmentations:
             legend=legend_of([classes], self.class_names, self.palette),
             cell=CELL,
         )
-        _write(self.owned, files[1], lambda file: Image.fromarray(drawn).save(file, format="PNG"))
-        return files
+        _write(self.owned, file, lambda stream: Image.fromarray(drawn).save(stream, format="PNG"))
 
     def _probabilities(self, image: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Class map, and the most likely classes uint8 (k, H, W) with their probabilities float16 (k, H, W)."""
@@ -207,9 +306,10 @@ class _Reconstructions:
 
     notes: Sequence[str] = ()
 
-    def __init__(self, model: Any, path: str | Path, options: Options) -> None:
+    def __init__(self, model: Any, path: str | Path, options: Options, checkpoint: Checkpoint) -> None:
         _refuse_options(options, path, "a masked autoencoder", ("inference", "probabilities", "as_stored"))
         self.model, self.options, self.owned = model, options, Owned(options.out, COMMAND)
+        self.shown = _shown(checkpoint)
         self.mask_ratios, self.seeds = options.mask_ratios or MASK_RATIOS, options.seeds or (0,)
 
     def files(self, name: str) -> list[Path]:
@@ -223,10 +323,10 @@ class _Reconstructions:
         image = centred(image, (height, width))
         rows, leaks = [], False
         for seed in self.seeds:
-            row = [as_rgb(channels_last(image))]
+            row = [as_rgb(channels_last(image), self.shown)]
             for ratio in self.mask_ratios:
                 found = Reconstruct(mask_ratio=ratio, seed=seed).run(self.model, image[None], torch.tensor([0]))
-                row += [as_rgb(found.masked[0]), as_rgb(found.pasted[0])]
+                row += [as_rgb(found.masked[0], self.shown), as_rgb(found.pasted[0], self.shown)]
                 leaks = found.leaks
             rows.append(row)
         note = f"Shorter side resized to the model's, centre of {height}x{width} pixels."
@@ -243,17 +343,16 @@ class _Reconstructions:
 
 
 def centred(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """uint8 (C, H, W) -> uint8 (C, *size): the shorter side fills the size (bicubic, antialiased), then the centre."""
+    """(C, H, W) -> (C, *size): the shorter side fills the size (bicubic, antialiased), then the centre."""
     from torchvision.transforms.v2 import functional
 
     height, width = size
     factor = max(height / image.shape[1], width / image.shape[2])
-    inner = [max(round(image.shape[1] * factor), height), max(round(image.shape[2] * factor), width)]
-    resized = functional.resize(image, inner, functional.InterpolationMode.BICUBIC, antialias=True)
-    return functional.center_crop(resized, [height, width])
+    inner = max(round(image.shape[1] * factor), height), max(round(image.shape[2] * factor), width)
+    return functional.center_crop(resize_bicubic(image, inner), [height, width])
 
 
-def _listed(words: Sequence[str], notes: list[str]) -> Iterator[tuple[Path, Path]]:
+def _listed(words: Sequence[str], notes: list[str], endings: tuple[str, ...]) -> Iterator[tuple[Path, Path]]:
     """(file, what it is called in its folder) for files, everything below folders, and patterns.
 
     `notes` gets a line for each folder in which files are passed over.
@@ -262,7 +361,7 @@ def _listed(words: Sequence[str], notes: list[str]) -> Iterator[tuple[Path, Path
         path = Path(word).expanduser()
         if path.is_dir():
             passed_over: Counter[str] = Counter()
-            found = find_images(path, passed_over=passed_over)
+            found = find_images(path, endings, passed_over)
             notes += passed_over_note(path, passed_over)
             if not found:
                 raise UserError(f"there is no picture below {path}" + "".join(f"; {note}" for note in notes[-1:]))

@@ -16,8 +16,9 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from mae_hydra.data.decoding.decode import opened, orientation, read_bytes, reason_of
+from mae_hydra.data.decoding.decode import orientation, read_bytes, reason_of
 from mae_hydra.data.decoding.deep import full_depth, is_deep
+from mae_hydra.data.decoding.opening import opened
 from mae_hydra.data.headers import read_header
 from mae_hydra.errors import UserError
 

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
-from mae_hydra.data.decoding.decode import is_jpeg, opened, orientation, reason_of, upright_size
+from mae_hydra.data.decoding.decode import is_jpeg, orientation, reason_of, upright_size
 from mae_hydra.data.decoding.deep import bands_of_tiff, full_depth, is_deep
+from mae_hydra.data.decoding.opening import opened
 from mae_hydra.data.labels.maps import decode_labels
 from mae_hydra.data.looking.found import Pixels
 from mae_hydra.errors import UserError
