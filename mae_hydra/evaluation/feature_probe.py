@@ -12,12 +12,13 @@ from mae_hydra.data.dataset import limited
 from mae_hydra.distributed import broadcast_object, is_main
 from mae_hydra.errors import UserError
 from mae_hydra.evaluation.clock import Clock
-from mae_hydra.evaluation.features import POOLS, Features, extract
+from mae_hydra.evaluation.features import Features, extract
 from mae_hydra.evaluation.held_out import HeldOut
 from mae_hydra.evaluation.linear_classifier import fit_linear
 from mae_hydra.evaluation.neighbours import nearest, votes
 from mae_hydra.evaluation.pictures import as_rgb, channels_last
 from mae_hydra.figures import sheet
+from mae_hydra.models.pooling import check_pool
 from mae_hydra.types import Evaluation, Picture, image_size_of
 
 SHOWN = 5  # neighbours of a picture
@@ -28,7 +29,7 @@ class FeatureProbe:
 
     For any model with an encoder, also while it trains: nothing is hidden from the encoder, nothing is learned by it,
     and no state is kept. `bank`: so many training images, evenly spread, a share of them below 1, or all (None): 0.01
-    and 0.1 are the few-shot probes. `pool`: "mean" of the patch tokens or "cls". `k`, `temperature`: see `votes`.
+    and 0.1 are the few-shot probes. `pool`: see `mae_hydra.models.pooling`. `k`, `temperature`: see `votes`.
     `l2`, `iterations`: see `fit_linear`; `l2` None leaves the linear classifier out. Gives the picture `neighbours`.
     """
 
@@ -54,8 +55,7 @@ class FeatureProbe:
                 "nearest neighbours and probes need a class for every image, and this data set has none; use "
                 "data=imagenet or data=scene_classes"
             )
-        if pool not in POOLS:
-            raise ValueError(f"pool must be 'mean' or 'cls', got {pool!r}")
+        check_pool(pool)
         if not temperature > 0:
             raise ValueError(f"temperature must be positive, got {temperature}")
         if l2 is not None and l2 < 0:

@@ -131,7 +131,8 @@ def varying(runs: Sequence[Run]) -> list[str]:
 def columns(runs: Sequence[Run]) -> dict[str, bool]:
     """The monitored metrics of the runs and of what followed them ("upernet: val/mIoU"): whether higher is better."""
     found: dict[str, bool] = {}
-    for run in runs:
+    told = [run for run in runs if run.config] or runs  # of one that never began it is not known
+    for run in told:
         found.setdefault(run.monitor, run.higher_is_better)
         for name, stage in run.stages.items():
             found.setdefault(f"{name}: {stage.monitor}", stage.higher_is_better)
