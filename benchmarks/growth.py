@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from mae_hydra.figures.growth import Growth, growth
+from growth_figure import Growth, growth
 from matplotlib.figure import Figure
 from rich.table import Table
 

@@ -25,7 +25,7 @@ from mae_hydra.data.dataset import height_width
 from mae_hydra.engine import cut_batch
 from mae_hydra.engine.parallel import recompute_blocks
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.batch_statistics import doubtful_statistics
+from mae_hydra.experiment.doubts import doubtful_statistics
 from mae_hydra.flops import training_flops
 from mae_hydra.recorded.configuration import composed
 from mae_hydra.types import DEFAULT_SIZE, channels_of, image_size_of

@@ -70,3 +70,11 @@ def discard_unbegun(run_dir: Path, output_root: Path) -> None:
             if output_root.absolute() not in (folder, *folder.parents):
                 break
             folder.rmdir()  # an OSError where something is in it
+
+
+def discard_empty(run_dir: Path) -> None:
+    """Remove a directory that Hydra made for a run that never began; one that was there before holds more."""
+    log_file = run_dir / "train.log"
+    if {path.name for path in run_dir.iterdir()} == {log_file.name} and log_file.stat().st_size == 0:
+        log_file.unlink()
+        run_dir.rmdir()

@@ -24,9 +24,10 @@ from mae_hydra.errors import UserError
 from mae_hydra.experiment import resuming, sweeps
 from mae_hydra.experiment.going_on import as_recorded
 from mae_hydra.experiment.holder import Refused, holding
+from mae_hydra.experiment.messages import say
 from mae_hydra.experiment.processes import num_processes, run_in_processes
 from mae_hydra.experiment.provenance import changed_code
-from mae_hydra.experiment.run import discard_empty, run, say
+from mae_hydra.experiment.run import run
 from mae_hydra.experiment.same_run import (
     Trained,
     changed_settings,
@@ -37,7 +38,7 @@ from mae_hydra.experiment.same_run import (
     scores_differ,
     what_was_trained,
 )
-from mae_hydra.experiment.start import Start, discard_unbegun
+from mae_hydra.experiment.start import Start, discard_empty, discard_unbegun
 from mae_hydra.experiment.status import Status, read_status
 from mae_hydra.launching.scheduler import join_tasks, pass_on
 from mae_hydra.launching.stages import check_stages, run_stages

@@ -23,7 +23,7 @@ from mae_hydra.engine.sharding import whole
 from mae_hydra.engine.step import set_learning_rates
 from mae_hydra.engine.window import StepResult
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.run import Assembled, assemble
+from mae_hydra.experiment.assemble import Assembled, assemble
 from mae_hydra.experiment.same_run import differ, facts_of
 from mae_hydra.seeds import seed_device
 from mae_hydra.types import Batch, Loss
