@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -211,6 +212,14 @@ def sweeps_of(rows: Iterable[Row]) -> list[Sweep]:
         for folder, jobs in found.items()
         if folder.parent.name == "sweeps" or (folder / "results.csv").is_file()
     ]
+
+
+def own_words(rows: Sequence[Row]) -> list[str]:
+    """What was typed for each run and not for all; what few have comes first, a line may be cut."""
+    shared = set(common_words(rows))
+    often = Counter(word for row in rows for word in row.words)
+    own = ([word for word in row.words if word not in shared] for row in rows)
+    return [" ".join(sorted(words, key=often.__getitem__)) for words in own]
 
 
 def common_words(rows: Sequence[Row]) -> list[str]:
