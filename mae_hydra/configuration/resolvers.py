@@ -38,10 +38,15 @@ def unnamed(override: str) -> bool:
     return not meaning_of(re.split(r"[./=@]", override.lstrip("+~"))[0]).names_job
 
 
-def run_dir(resume: str | None, fresh: str) -> str:
-    """The directory of a single run: the one that is resumed in place, otherwise a fresh one."""
+def run_dir(resume: str | None, fresh: str, root: str) -> str:
+    """The directory of a single run: the one that is resumed in place, otherwise a fresh one.
+
+    A run of W&B's agent has one that follows from its id, so that one which is handed out again goes on.
+    """
     if resume in (None, "auto", "never") or not Path(str(resume)).is_dir():
-        return fresh
+        sweep, run = (os.environ.get(f"WANDB_{what}_ID", "") for what in ("SWEEP", "RUN"))
+        known = all(re.fullmatch(r"[\w-]+", name) for name in (sweep, run))
+        return f"{root}/sweeps/{sweep}/{run}" if known else fresh
     return str(resume).rstrip(os.sep)
 
 

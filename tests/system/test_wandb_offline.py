@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import TINY, TINY_MAE, TINY_UPERNET
-from wandb_records import records
 
 from mae_hydra.tracking import dashboards
+from mae_hydra.tracking.offline_records import records
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 

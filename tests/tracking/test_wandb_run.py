@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from wandb_records import records
 
 from mae_hydra.engine import Interrupted
 from mae_hydra.tracking import Trackers, Wandb
+from mae_hydra.tracking.offline_records import records
 from mae_hydra.types import Evaluation, Picture
 
 # wandb and what it imports warn about themselves; its clean-up of a temporary directory is left to the interpreter.
