@@ -24,6 +24,7 @@ from mae_hydra.distributed import broadcast_object, is_main, rank, session, worl
 from mae_hydra.engine import Checkpoints, Cut, Settings, State, Twin, cut_batch, fit, moving_average, wrap
 from mae_hydra.engine.loop import Schedule
 from mae_hydra.errors import UserError
+from mae_hydra.evaluation import DenseProbe
 from mae_hydra.experiment.batch_statistics import doubtful_statistics
 from mae_hydra.experiment.class_weights import give_class_weights
 from mae_hydra.experiment.first_look import look_at_validation, unseen_note
@@ -159,6 +160,8 @@ def assemble(
         )
         for name, node in evaluator_nodes(config).items()
     }
+    if config.task != "segment" and any(isinstance(each, DenseProbe) for each in evaluators.values()):
+        say_doubts(data, training=False)
     if settings.stop_after is not None and not evaluators:
         raise UserError("engine.stop_after counts evaluations, and this run has none; choose an evaluation=")
     seen = look_at_validation(data, config.paths.output_root) if evaluators else None
