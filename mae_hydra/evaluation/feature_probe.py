@@ -12,7 +12,7 @@ from mae_hydra.data.dataset import ImageSet, limited
 from mae_hydra.distributed import broadcast_object, is_main
 from mae_hydra.errors import UserError
 from mae_hydra.evaluation.clock import Clock
-from mae_hydra.evaluation.features import POOLS, Features, extract
+from mae_hydra.evaluation.features import Features, extract
 from mae_hydra.evaluation.held_out import HeldOut
 from mae_hydra.evaluation.kinds import expect_size
 from mae_hydra.evaluation.linear_classifier import fit_linear
@@ -20,6 +20,7 @@ from mae_hydra.evaluation.neighbours import nearest, votes
 from mae_hydra.evaluation.pictures import as_rgb, channels_last
 from mae_hydra.evaluation.rank import effective_rank
 from mae_hydra.figures import sheet
+from mae_hydra.models.pooling import check_pool
 from mae_hydra.types import Evaluation, Picture
 
 SHOWN = 5  # neighbours of a picture
@@ -30,7 +31,7 @@ class FeatureProbe:
 
     For any model with an encoder, also while it trains: nothing is hidden from the encoder, nothing is learned by it,
     and no state is kept. `bank`: so many training images, evenly spread, a share of them below 1, or all (None): 0.01
-    and 0.1 are the few-shot probes. `pool`: "mean" of the patch tokens or "cls". `k`, `temperature`: see `votes`.
+    and 0.1 are the few-shot probes. `pool`: see `mae_hydra.models.pooling`. `k`, `temperature`: see `votes`.
     `l2`, `iterations`: see `fit_linear`; None for `l2` leaves the linear classifier out, for `k` the neighbours, and
     for both no labels are needed. `rankme` is the effective rank of the bank's features.
     Gives the picture `neighbours`.
@@ -62,8 +63,7 @@ class FeatureProbe:
             raise UserError(
                 f"nearest neighbours and probes need a class for every image, and this data set has none; {way_out}"
             )
-        if pool not in POOLS:
-            raise ValueError(f"pool must be 'mean' or 'cls', got {pool!r}")
+        check_pool(pool)
         check_probe(temperature, l2, iterations)
         self.data, self.pool, self.k, self.temperature = data, pool, k, temperature
         self.l2, self.iterations = l2, iterations

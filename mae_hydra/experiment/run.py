@@ -15,14 +15,25 @@ from omegaconf import DictConfig
 from torch import nn
 
 from mae_hydra.accelerators import peak_tflops
-from mae_hydra.configuration.construct import build, complete, evaluator_nodes, expect
+from mae_hydra.configuration.construct import build, complete, expect, nodes_of
 from mae_hydra.configuration.made_optimizer import made_optimizer
 from mae_hydra.data import Augment, ImageData, Sample, TrainStream, stack
 from mae_hydra.data.loading.look_ahead import some_headers
 from mae_hydra.data.loading.unreadable import replacements
 from mae_hydra.distributed import broadcast_object, is_main, rank, session, world_size
-from mae_hydra.engine import Checkpoints, Cut, Settings, State, Twin, cut_batch, fit, moving_average, wrap
-from mae_hydra.engine.loop import Schedule
+from mae_hydra.engine import (
+    Callbacks,
+    Checkpoints,
+    Cut,
+    EarlyStopping,
+    Settings,
+    State,
+    Twin,
+    cut_batch,
+    fit,
+    moving_average,
+    wrap,
+)
 from mae_hydra.errors import UserError
 from mae_hydra.evaluation import DenseProbe
 from mae_hydra.experiment.batch_statistics import doubtful_statistics
@@ -50,7 +61,7 @@ from mae_hydra.optim import describe_groups
 from mae_hydra.recorded.pixel_range import recorded_range
 from mae_hydra.seeds import generator, seed_device
 from mae_hydra.tracking import Console, LocalFiles, Trackers, Utilisation
-from mae_hydra.types import Batch, Evaluator, Tracker
+from mae_hydra.types import Batch, Callback, Evaluator, Schedule, Tracker
 from mae_hydra.weights import Checkpoint, read_checkpoint, transfer
 
 log = logging.getLogger("mae_hydra")
@@ -59,6 +70,8 @@ OWED = {  # what parts of anybody's are asked for here; mae_hydra.types has it i
     "data": ("train", "validation", "image_size", "target"),
     "model": ("loss", "depth_of", "num_depths", "state_dict"),
     "evaluation": ("check", "due", "run"),
+    "callbacks": ("on_progress",),
+    "logger": ("start", "scalars", "evaluation", "finish"),
 }
 TARGETS = {"segment": "map", "classify": "class"}  # what a task trains on; pre-training takes any images
 
@@ -158,12 +171,11 @@ def assemble(
             complete(f"evaluation.{name}", build(node, f"evaluation.{name}"), data=data, inference=inference),
             OWED["evaluation"],
         )
-        for name, node in evaluator_nodes(config).items()
+        for name, node in nodes_of(config, "evaluation").items()
     }
     if config.task != "segment" and any(isinstance(each, DenseProbe) for each in evaluators.values()):
         say_doubts(data, training=False)
-    if settings.stop_after is not None and not evaluators:
-        raise UserError("engine.stop_after counts evaluations, and this run has none; choose an evaluation=")
+    callbacks = Callbacks(_callbacks(config, settings, evaluators))
     seen = look_at_validation(data, config.paths.output_root) if evaluators else None
     if is_main():
         say(*unseen_note(seen, data))
@@ -194,7 +206,7 @@ def assemble(
     forward = wrap(model, settings, average)
     # After wrapping: the optimizer must see the parameters where they are.
     optimizer = made_optimizer(config.optimizer, model)
-    state = State(model, optimizer, settings.scaler(), average, twin)
+    state = State(model, optimizer, settings.scaler(), average, twin, callbacks=callbacks)
     return Assembled(
         cut, stream, schedule, evaluators, checkpoints, started, given, state, forward, flops, peak, doubt, weights
     )
@@ -223,7 +235,9 @@ def _train(
     if other_scores:
         checkpoints.best = None
 
-    chosen = [build(node, f"logger.{name}") for name, node in config.logger.items()]
+    chosen = [
+        expect(f"logger.{n}", build(x, f"logger.{n}"), OWED["logger"]) for n, x in nodes_of(config, "logger").items()
+    ]
     files = LocalFiles()
     tracker: Tracker = Trackers(chosen, own=[files, Console(total_steps=schedule.steps)])
     if made.flops is not None and made.peak is not None:
@@ -260,15 +274,23 @@ def _train(
         config=plain,
         meta={"class_names": list(data.class_names), "palette": data.palette.tolist(), "origin": origin},
     )
-    if is_main() and state.step < schedule.steps and checkpoints.best is not None:
-        best = checkpoints.best
-        say(
-            f"ended after step {state.step} of {schedule.steps}: {checkpoints.since_best} evaluations without a better "
-            f"{checkpoints.monitor} than {best['value']:.4g} of step {best['step']} (engine.stop_after)"
-        )
+    if is_main() and state.step < schedule.steps:
+        say(f"ended after step {state.step} of {schedule.steps}: {state.callbacks.ended}")
     if files.missing:
         raise UserError(f"trained to the end, but {files.missing}")
     return results
+
+
+def _callbacks(config: DictConfig, settings: Settings, evaluators: Mapping[str, Evaluator]) -> dict[str, Callback]:
+    """By the key of each; early stopping is one of them."""
+    built = {f"callbacks.{name}": node for name, node in nodes_of(config, "callbacks").items()}
+    callbacks: dict[str, Callback] = {k: expect(k, build(node, k), OWED["callbacks"]) for k, node in built.items()}
+    if settings.stop_after is not None:
+        if not evaluators:
+            raise UserError("engine.stop_after counts evaluations, and this run has none; choose an evaluation=")
+        stopping = EarlyStopping(monitor=config.checkpoint.monitor, patience=settings.stop_after)
+        callbacks["engine.stop_after"] = stopping
+    return callbacks
 
 
 def _compare(

@@ -13,7 +13,7 @@ from mae_hydra.relative_positions import num_relative_positions
 from mae_hydra.weights.adapt import ADAPTABLE, adapted
 from mae_hydra.weights.class_order import rows_by_name
 from mae_hydra.weights.grids import POSITIONS, RELATIVE_TABLE, Grid, known_grid, likely_grid
-from mae_hydra.weights.layouts import Kind, kind_of
+from mae_hydra.weights.layouts import Kind, kind_of, num_cls_tokens
 from mae_hydra.weights.read import Checkpoint, check_values
 from mae_hydra.weights.report import Row, TransferReport, collapse
 from mae_hydra.weights.resize import resize_positions, resize_relative_table
@@ -231,6 +231,8 @@ def _encoder_size(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     projection = tensors.get("encoder.patch_embed.proj.weight")
     if projection is not None and projection.ndim == 4:
         size = {"width": projection.shape[0], "channels": projection.shape[1], "patch size": projection.shape[2]}
+    if "encoder.cls_token" in tensors:
+        size["cls tokens"] = num_cls_tokens(tensors)
     blocks = [int(name.split(".")[2]) for name in tensors if re.match(r"encoder\.blocks\.\d+\.", name)]
     return size | ({"depth": 1 + max(blocks)} if blocks else {})
 
@@ -266,7 +268,7 @@ def _fit_grid(
     table = name.endswith("relative_position_bias_table") and tensor.ndim == 2
     if not positions and not table:
         return tensor, ""
-    target, (known, source) = _grid_around(model, name), grids
+    target, (known, source), first = _grid_around(model, name), grids, num_cls_tokens(checkpoint.tensors)
     if target is None:  # of an encoder that resizes its own
         return tensor, ""
     if known is None and tensor.shape == own.shape:
@@ -277,16 +279,16 @@ def _fit_grid(
         return tensor, ""
     if source is None:
         raise UserError(
-            f"{checkpoint.path} has positions for {checkpoint.tensors[POSITIONS].shape[1] - 1} patches and does not "
-            "say in which grid; set data.image_size so that the model has as many"
+            f"{checkpoint.path} has positions for {checkpoint.tensors[POSITIONS].shape[1] - first} patches and does "
+            "not say in which grid; set data.image_size so that the model has as many"
         )
-    rows = source[0] * source[1] + 1 if positions else num_relative_positions(source)
+    rows = source[0] * source[1] + first if positions else num_relative_positions(source)
     if rows != tensor.shape[1 if positions else 0]:
         raise UserError(
             f"{name} in {checkpoint.path} has {tuple(tensor.shape)} values, which fit no {_by(source)} grid"
         )
     if positions:
-        return resize_positions(tensor, source, target), f"{_by(source)} → {_by(target)} patches, bicubic"
+        return resize_positions(tensor, source, target, first), f"{_by(source)} → {_by(target)} patches, bicubic"
     return resize_relative_table(tensor, source, target), f"{_by(source)} → {_by(target)} patches, BEiT's spacing"
 
 

@@ -5,11 +5,14 @@ import importlib
 import re
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commands import ROOT, Command, commands, pages
+from omegaconf import DictConfig
 
 from mae_hydra.commands import COMPOSING, VERBS
+from mae_hydra.configuration import reference
 from mae_hydra.configuration.check import check
 from mae_hydra.configuration.compose import compose_config
 from mae_hydra.errors import UserError
@@ -89,3 +92,42 @@ def test_every_page_is_named_by_the_readme():
     readme = (ROOT / "README.md").read_text()
     unnamed = [page.name for page in pages() if page.parent.name == "docs" and f"docs/{page.name}" not in readme]
     assert unnamed == []
+
+
+PAGES = [page for page in pages() if page.name != "extending.md"]  # whose words are of a package outside
+
+
+@pytest.fixture(scope="module")
+def keys() -> set[str]:
+    """Every key that some composition has."""
+    models = ("mae_vitt", "upernet_vitt", "classifier_vitt", "probe_vitt", "dpt_vitt", "segprobe_vitt")
+    composed = [_keys_of(compose_config([f"model={model}"])) for model in models]
+    written = {key.name for there in reference.options().values() for option in there for key in option.keys}
+    return set().union(written, *composed)
+
+
+def _keys_of(node: Any, above: str = "") -> set[str]:
+    if not isinstance(node, DictConfig):
+        return {above}
+    below = (_keys_of(node._get_node(name), f"{above}.{name}".lstrip(".")) for name in node)
+    return {above}.union(*below)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_word_that_is_told_alone_is_an_option_or_a_key(page: Path, keys: set[str]):
+    """`backbone=timm`, `optimizer.layer_decay=0.75`: of those that stand by themselves in the text."""
+    options = {group: {option.name for option in there} for group, there in reference.options().items()}
+    wrong = []
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    if page.name == "coming-from.md":
+        text = re.sub(r"^\|.*?[^\\]\|", "", text, flags=re.MULTILINE)  # what is typed there
+    for span in re.findall(r"`([^`]+)`", text):
+        for key, value in re.findall(r"(?<!\S)\+?([a-z_]+(?:[./][a-z_]+)*)=(\S*)", span if "=" in span else ""):
+            if key == "hydra/launcher":  # also those of plugins
+                known = True
+            elif key in options:
+                known = value in options[key] or not re.fullmatch(r"\w+", value)
+            else:  # without a point it may be a word of some other language
+                known = key in keys or "." not in key or key.startswith("hydra.")
+            wrong += [] if known else [f"{key}={value}"]
+    assert wrong == []
