@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from measure import metrics
 from rich.console import Console
 
 from mae_hydra.benchmark import describe_machine, pictures, report
@@ -41,7 +42,7 @@ def parts(device: str, rounds: int, *, smoke: bool) -> dict[str, Callable[[], Me
         "UPerNet training, compiled": partial(report.step, [*upernet, *engine, compiled], rounds, alone=True),
         "sliding windows": partial(slide, [*upernet, *engine, *half(device)], shares=True),
         "ViT-L pre-training, compiled": partial(report.step, [*large, *engine, compiled], rounds),
-        "metrics": partial(report.metrics, [*upernet, *engine], size, 4 * rounds),
+        "metrics": partial(metrics, [*upernet, *engine], size, 4 * rounds),
     }
     return {name: part for name, part in found.items() if not (smoke and "compiled" in name)}
 

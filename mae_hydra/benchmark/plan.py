@@ -19,13 +19,13 @@ from mae_hydra.benchmark.estimate import (
     state_bytes,
 )
 from mae_hydra.benchmark.parts import count_parts
-from mae_hydra.configuration.construct import build, complete, evaluator_nodes
+from mae_hydra.configuration.construct import build, complete, nodes_of
 from mae_hydra.configuration.made_optimizer import made_optimizer
 from mae_hydra.data.dataset import height_width
 from mae_hydra.engine import cut_batch
 from mae_hydra.engine.parallel import recompute_blocks
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.batch_statistics import doubtful_statistics
+from mae_hydra.experiment.doubts import doubtful_statistics
 from mae_hydra.flops import training_flops
 from mae_hydra.recorded.configuration import composed
 from mae_hydra.types import DEFAULT_SIZE, channels_of, image_size_of
@@ -181,7 +181,7 @@ def _warmup(schedule: Any) -> int:
 def _evaluations(config: DictConfig, validation: int, steps: int) -> tuple[int, int]:
     """How many there are, and how many images they look at together."""
     count = images = 0
-    for node in evaluator_nodes(config).values():
+    for node in nodes_of(config, "evaluation").values():
         every = node.get("every")
         times = 1 if every is None else math.ceil(1 / every) if isinstance(every, float) else math.ceil(steps / every)
         count += times

@@ -8,7 +8,6 @@ from omegaconf import DictConfig
 from rich.table import Table
 
 from mae_hydra.accelerators import peak_tflops
-from mae_hydra.benchmark.counting import counting
 from mae_hydra.benchmark.estimate import example_batch
 from mae_hydra.benchmark.measured import Floor, Measured, gigabytes, timing_numbers, timing_table
 from mae_hydra.benchmark.memory import PeakMemory, kept_bytes
@@ -16,7 +15,6 @@ from mae_hydra.benchmark.mmsegmentation import mmsegmentation_step
 from mae_hydra.benchmark.parts import count_parts
 from mae_hydra.benchmark.peers import huggingface_step, plain_mae_step, plain_upernet_step
 from mae_hydra.benchmark.rates import matrix_rate
-from mae_hydra.benchmark.saving import saving
 from mae_hydra.benchmark.timing import alternate, wait
 from mae_hydra.benchmark.workloads import TrainingStep
 from mae_hydra.configuration.construct import build, complete
@@ -116,22 +114,6 @@ def _matrix_floor(model: Any, batch: Batch, settings: Settings, images: int) -> 
     rate = matrix_rate(settings.torch_device, dtype)
     flops = training_flops(model, batch) * images
     return Floor(f"{flops / 1e9:.0f} GFLOP at {rate / 1e9:.0f} GFLOP/s", flops / rate)
-
-
-def metrics(words: Sequence[str], size: tuple[int, int], rounds: int) -> Measured:
-    """A picture's predictions into the confusion matrix, with the classes and on the device that `words` say."""
-    chosen = [] if any(word.startswith("model=") for word in words) else ["model=upernet_vitb"]
-    config = composed([*chosen, *words])
-    settings: Settings = build(config.engine, "engine")
-    return counting(size, config.data.num_classes, rounds, settings.torch_device)
-
-
-def checkpoint(words: Sequence[str], rounds: int) -> Measured:
-    """A run's state to the disk of the working directory and back."""
-    config = composed(words)
-    settings: Settings = build(config.engine, "engine")
-    work, _, _ = training_step(config, settings)
-    return saving(work.state.model, work.state.optimizer, settings, config.name, rounds)
 
 
 def training_step(config: DictConfig, settings: Settings) -> tuple[TrainingStep, Any, Any]:

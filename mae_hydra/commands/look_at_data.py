@@ -99,7 +99,7 @@ def known_sets() -> dict[str, Any]:
 
     found = {name: whole(name) for name in nodes}
     targets = found["segmentation"]["_target_"]
-    return {name: node for name, node in found.items() if node["_target_"] == targets and name != "segmentation"}
+    return {name: node for name, node in found.items() if node.get("_target_") == targets and name != "segmentation"}
 
 
 def command(way: Way) -> str:

@@ -36,7 +36,7 @@ ROOT_KEYS: dict[str, Any] = {
 }
 GROUPS = (
     "model", "encoder", "backbone", "head", "loss", "data", "augment", "schedule", "inference", "evaluation",
-    "optimizer", "engine", "checkpoint", "logger", "paths",
+    "optimizer", "engine", "checkpoint", "callbacks", "logger", "paths",
 )  # fmt: skip
 SCALARS = (bool, int, float, str, type(None))
 

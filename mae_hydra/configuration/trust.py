@@ -37,6 +37,7 @@ ROOMS = {
     "mae_hydra.engine": {
         "engine": "mae_hydra.engine.settings.Settings",
         "checkpoint": "mae_hydra.engine.checkpoint.Checkpoints",
+        "callbacks": "mae_hydra.engine.callbacks.EarlyStopping",
     },
     "mae_hydra.tracking": {"logger": CLASS},
 }

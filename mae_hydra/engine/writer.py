@@ -1,7 +1,5 @@
 """One file after another, written whole or not at all, on a thread of its own if wanted."""
 
-import os
-import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -61,32 +59,11 @@ def write(content: Any, paths: list[Path]) -> None:
     """Write once, flush to the disk, and put it in the place of every path, each of which is whole at any moment."""
     folder = paths[0].parent
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / ".checkpoint.partial"
-    # Of a crash: they take room, and writing into one could write into a file linked to it.
-    for left in (temporary, *folder.glob(".*.pt.partial")):
+    for left in folder.glob(".*.partial"):  # of a crash, on whichever machine: the folder is this run's alone
         left.unlink(missing_ok=True)
-    try:
+    with atomic.writing(paths[-1]) as temporary:
         with open(temporary, "wb") as file:
             torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
+        atomic.sync(temporary)
         for path in paths[:-1]:
-            _link(temporary, path)
-        os.replace(temporary, paths[-1])
-        atomic.sync(folder)
-    finally:
-        temporary.unlink(missing_ok=True)  # what is left of it takes room on a full disk
-
-
-def _link(source: Path, target: Path) -> None:
-    """Make `target` the same file as `source`, atomically; a copy where the file system has no hard links."""
-    temporary = target.with_name(f".{target.name}.partial")
-    temporary.unlink(missing_ok=True)
-    try:
-        try:
-            os.link(source, temporary)
-        except OSError:
-            shutil.copyfile(source, temporary)
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+            atomic.link(temporary, path)

@@ -37,3 +37,11 @@ class Start(NamedTuple):
         for name, text in self.texts.items():
             atomic.write_text(run_dir / name, text)
         (run_dir / "error.txt").unlink(missing_ok=True)  # of an earlier attempt
+
+
+def discard_empty(run_dir: Path) -> None:
+    """Remove a directory that Hydra made for a run that never began; one that was there before holds more."""
+    log_file = run_dir / "train.log"
+    if {path.name for path in run_dir.iterdir()} == {log_file.name} and log_file.stat().st_size == 0:
+        log_file.unlink()
+        run_dir.rmdir()

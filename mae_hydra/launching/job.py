@@ -24,9 +24,10 @@ from mae_hydra.errors import UserError
 from mae_hydra.experiment import resuming, sweeps
 from mae_hydra.experiment.going_on import as_recorded
 from mae_hydra.experiment.holder import Refused, holding
+from mae_hydra.experiment.messages import say
 from mae_hydra.experiment.processes import num_processes, run_in_processes
 from mae_hydra.experiment.provenance import changed_code
-from mae_hydra.experiment.run import discard_empty, run, say
+from mae_hydra.experiment.run import run
 from mae_hydra.experiment.same_run import (
     Trained,
     changed_settings,
@@ -37,11 +38,11 @@ from mae_hydra.experiment.same_run import (
     scores_differ,
     what_was_trained,
 )
-from mae_hydra.experiment.start import Start
+from mae_hydra.experiment.start import Start, discard_empty
 from mae_hydra.experiment.status import Status, read_status
-from mae_hydra.launching.gpus_launcher import OF_A_SWEEP
 from mae_hydra.launching.scheduler import join_tasks, pass_on
 from mae_hydra.launching.stages import check_stages, run_stages
+from mae_hydra.launching.sweep_jobs import OF_A_SWEEP
 from mae_hydra.names import harmless
 
 log = logging.getLogger("mae_hydra")
@@ -137,9 +138,8 @@ def _run_job(config: DictConfig, held: ExitStack) -> float:
             raise
         if OF_A_SWEEP in os.environ:
             raise  # the process that runs the sweep goes on
-        sweeps.failures[run_dir.name] = str(error)
-        if isinstance(error, Refused):
-            sweeps.refused.add(run_dir.name)
+        state = "refused" if isinstance(error, Refused) else "failed"
+        sweeps.outcomes[run_dir.name] = sweeps.Outcome(state, str(error))
         print(f"job {run_dir.name} failed: {harmless(error)}", file=sys.stderr)
         if config.fail_fast:
             raise sweeps.SweepStopped from error

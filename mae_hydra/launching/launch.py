@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import sys
 import traceback
 from collections.abc import Sequence
@@ -14,15 +15,18 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from mae_hydra.configuration import hydras_own, resolvers
+from mae_hydra.configuration import hydras_own, reference, resolvers
 from mae_hydra.configuration.command_words import readable
 from mae_hydra.configuration.mistakes import explain
 from mae_hydra.configuration.tree import config_dir
 from mae_hydra.configuration.whole_nodes import addable
 from mae_hydra.errors import UserError, unwritable
 from mae_hydra.experiment import resuming, sweeps
-from mae_hydra.launching import gpus_launcher
+from mae_hydra.launching import scheduler
+from mae_hydra.launching.gpus_launcher import GpusLauncher
 from mae_hydra.launching.importing import importing
+from mae_hydra.launching.slurm_launcher import SlurmLauncher
+from mae_hydra.launching.sweep_jobs import register
 from mae_hydra.names import harmless
 from mae_hydra.terminal import lasting_streams
 
@@ -37,7 +41,8 @@ def launch(arguments: Sequence[str] | None = None) -> int:
     before there was a state to save.
     """
     with lasting_streams():
-        return _launch(arguments)
+        words = sys.argv[1:] if arguments is None else arguments
+        return _help(words) if {"--help", "-h"} & set(words) else _launch(arguments)
 
 
 def _launch(arguments: Sequence[str] | None) -> int:
@@ -50,7 +55,8 @@ def _launch(arguments: Sequence[str] | None) -> int:
         sys.argv = [sys.argv[0], *arguments]
     sweeps.start()
     raised.clear()
-    gpus_launcher.register()
+    scheduler.heed()
+    register(GpusLauncher, SlurmLauncher)
     entry = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(_job)
     overrides: list[str] = []
     try:
@@ -67,6 +73,7 @@ def _launch(arguments: Sequence[str] | None) -> int:
         code: int = getattr(stop.__cause__, "exit_code", STOPPED)
         if code == STOPPED:
             print("stopped before there was a state to save", file=sys.stderr)
+        scheduler.pass_on(stop.args[0] if stop.args else None)
         return code
     except sweeps.SweepStopped:
         return FAILED
@@ -81,10 +88,32 @@ def _launch(arguments: Sequence[str] | None) -> int:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         if "submitit" not in Path(frame.filename).parts:
             raise
-        return _say(f"submitit: {str(error).strip().splitlines()[0]}; the same command goes on from what there is")
+        said = " ".join(str(error).split("\n---")[0].split())  # the reason is in the second line, then comes a log
+        return _say(
+            f"submitit: {said.removesuffix(' Error stream produced:')}; the same command goes on from what there is"
+        )
     finally:
         failed = sweeps.finish()
     return FAILED if failed else 0
+
+
+HELP = """usage: python train.py [group=option …] [key=value …] [+experiment=… +debug=…] [-m +sweep=… key=a,b,c]
+
+  python train.py model=upernet_vitt     a model chooses its parts (backbone, head, …); what is typed overrides them
+  python train.py model=… --cfg job      what would run, in under a second
+  python train.py --help data engine     everything that the options of these groups say, with their keys
+  python train.py --hydra-help           Hydra's own options (--config-dir, --multirun, --info, shell completion)
+"""
+
+
+def _help(words: Sequence[str]) -> int:
+    more = reference.own_folders(words)
+    groups = [word for word in words if word in reference.options(more)]
+    width = shutil.get_terminal_size(fallback=(120, 24)).columns
+    print(
+        "\n\n".join(reference.details(group, more) for group in groups) or f"{HELP}\n{reference.overview(width, more)}"
+    )
+    return 0
 
 
 def _job(config: DictConfig) -> Any:

@@ -38,7 +38,7 @@ from mae_hydra.recorded.places import with_places
 from mae_hydra.weights import Checkpoint, is_address, read_checkpoint
 
 MODEL_PARTS = ("backbone", "head", "model")
-ALL_PARTS = tuple(group for group in GROUPS if group not in ("logger", "paths"))
+ALL_PARTS = tuple(group for group in GROUPS if group not in ("callbacks", "logger", "paths"))
 BUILT = ("data", "engine")  # of every run; a classifier has no inference
 OF_A_TRAINING = ("experiment", "sweep", "debug")
 

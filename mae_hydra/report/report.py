@@ -1,11 +1,13 @@
 """From a directory to its page."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from mae_hydra import atomic
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.gather import read_run, read_sweep
 from mae_hydra.owned import Owned
+from mae_hydra.report.comparison_page import comparison_page, names_of
 from mae_hydra.report.page import Page
 from mae_hydra.report.run_page import run_page
 from mae_hydra.report.sweep_page import sweep_page
@@ -33,6 +35,14 @@ def write_report(directory: Path, out: Path | None = None) -> Path:
         raise UserError(f"{directory} is {_what_it_is_not(directory)}")
     sweep_page(page, runs, directory if out is None else out)
     return page.write(title=directory.resolve().name, kind="sweep")
+
+
+def write_comparison(directories: Sequence[Path], out: Path, *, trusted: bool = False) -> Path:
+    """Write the page of a few runs beside each other to `out` and give its path; `trusted`: the folder is ours."""
+    atomic.check_writable(out, "give another folder with --out")
+    page, names = Page(Owned(out, "compare", trusted=trusted)), names_of(directories)
+    comparison_page(page, [run for run in map(read_run, directories) if run is not None], names)
+    return page.write(title=f"{len(directories)} runs beside each other", kind="comparison")
 
 
 def _what_it_is_not(directory: Path) -> str:

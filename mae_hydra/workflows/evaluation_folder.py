@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mae_hydra import atomic
-from mae_hydra.configuration.construct import complete, evaluator_nodes
+from mae_hydra.configuration.construct import complete, nodes_of
 from mae_hydra.data import ImageData
 from mae_hydra.data.dataset import stamp_of
 from mae_hydra.distributed import barrier, broadcast_object, is_main
@@ -30,7 +30,7 @@ class Work:
 def work_on(plan: Plan, data: ImageData) -> dict[str, Work]:
     inference = plan.build("inference")
     work: dict[str, Work] = {}
-    for name in evaluator_nodes(plan.config):
+    for name in nodes_of(plan.config, "evaluation"):
         key = f"evaluation.{name}"
         evaluator = complete(key, plan.build(key), data=data, inference=inference)
         if plan.split == "train" and hasattr(evaluator, "bank"):

@@ -219,9 +219,6 @@ def test_every_option_of_a_benchmark(watch, tmp_path, monkeypatch):
         ("results-row", "pictures.results_row", ["run", "a=1", "--images", "7"], ("run", ["a=1"], 7), {}),
         ("loading", "loading.loading", [*size, "--images", "9", "--rounds", "3"], ((30, 40), 9, 3), {}),
         ("loading", "loading.loading", [], ((512, 683), 32, 5), {}),
-        ("metrics", "report.metrics", ["a=1", *size], (["a=1"], (30, 40), 5), {}),
-        ("checkpoint", "report.checkpoint", ["a=1", "--rounds", "4"], (["a=1"], 4), {}),
-        ("start-up", "starting.starting", ["--rounds", "1"], (1,), {}),
     ):  # fmt: skip
         calls = watch(f"mae_hydra.benchmark.{where}", answer)
         assert main(["benchmark", what, *words, "--out", f"{what}.json"]) == 0

@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from mae_hydra.data.dataset import ImageData, ImageSet, check_loading, height_width, limited, spread
-from mae_hydra.data.decoding.decode import check_channels, read_bytes
-from mae_hydra.data.decoding.measure_range import settle_files
-from mae_hydra.data.decoding.pixel_range import AUTO, PixelRange, Told
+from mae_hydra.data.dataset import ImageData, ImageSet, spread
+from mae_hydra.data.decoding.decode import read_bytes
+from mae_hydra.data.decoding.pixel_range import PixelRange
 from mae_hydra.data.label_table import ranges, readings_of
 from mae_hydra.data.labels.coding import Coding, coding_of
 from mae_hydra.data.listing import existing_folder, passed_over_note
@@ -21,6 +20,7 @@ from mae_hydra.data.readers.class_list import class_list, names_and_palette
 from mae_hydra.data.readers.folder import Photos
 from mae_hydra.data.readers.labelled_photos import LabelledPhotos
 from mae_hydra.data.readers.pairs import SIDES, SPLIT, Layout, Part, parts_of
+from mae_hydra.data.settings import FileSettings, data_factory
 from mae_hydra.errors import UserError
 
 _WANTED = "give the folder of the data set with data.root=<folder>"
@@ -30,7 +30,9 @@ LEAST_PAIRED = 0.5  # of the photos; with fewer the suffixes or folders are wron
 Names = str | Sequence[str] | None
 
 
+@data_factory
 def segmentation(
+    settings: FileSettings,
     *,
     root: str | None,
     images: Names,
@@ -46,25 +48,12 @@ def segmentation(
     colours: Mapping[Any, int | str] | None,
     ignore_values: Sequence[int] | None,
     reduce_zero_label: bool,
-    image_size: int | Sequence[int],
-    channels: int,
-    mean: Sequence[float],
-    std: Sequence[float],
-    num_classes: int,
-    ignore_index: int,
-    batch_size: int,
-    train_limit: int | float | None,
-    num_workers: int,
-    prefetch: int = 2,
-    max_bad_share: float = 0.0,
-    range: Told = AUTO,
 ) -> ImageData:
     """Photos with class maps wherever they lie below `root`; `conf/data/segmentation.yaml` says what each key means.
 
     UserError names what is not there or does not fit. With `maps` null the photos alone, for pre-training.
     """
-    check_loading(batch_size, num_workers)
-    check_channels(channels)
+    channels, num_classes = settings.channels, settings.num_classes
     path = existing_folder(root, _WANTED)
     layout = layout_of(
         path,
@@ -81,14 +70,14 @@ def segmentation(
     for side, part in parts.items():
         refuse_defects(part, side, layout)
     measured = parts["train"] if parts["train"].images else parts["validation"]
-    settled = settle_files(range, channels, path, measured.images)
+    settled = settings.settled(path, measured.images)
     if layout.maps:
         num_classes = num_classes or _number_of_classes(parts["train"], layout, told.names, colours, values)
         names, drawn = names_and_palette(told, num_classes)
         coding = coding_of(
             num_classes=num_classes,
             names=told.names,
-            ignore_index=ignore_index,
+            ignore_index=settings.ignore_index,
             ignore_values=ignore_values or (),
             reduce_zero_label=reduce_zero_label,
             values=values,
@@ -106,23 +95,14 @@ def segmentation(
         refuse_defects(part, "test", layout)
         return samples_of(layout, part, channels, coding, settled.pixel_range)
 
-    return ImageData(
-        train=limited(train, train_limit),
-        validation=samples_of(layout, parts["validation"], channels, coding, settled.pixel_range),
+    return settings.image_data(
+        train,
+        samples_of(layout, parts["validation"], channels, coding, settled.pixel_range),
+        "map" if coding else "none",
         test=test,
-        image_size=height_width(image_size),
-        channels=channels,
-        mean=tuple(mean),
-        std=tuple(std),
         num_classes=num_classes,
         class_names=names,
         palette=drawn,
-        ignore_index=ignore_index,
-        target="map" if coding else "none",
-        batch_size=batch_size,
-        num_workers=num_workers,
-        prefetch=prefetch,
-        max_bad_share=max_bad_share,
         reading=coding.reading if coding else None,
         assumed_names=told.names is None,
         pixel_range=settled.pixel_range,
