@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mae_hydra.figures.growth import Growth, growth
 from matplotlib.figure import Figure
 from rich.table import Table
 
@@ -23,7 +24,6 @@ from mae_hydra.benchmark.timing import Timing, alternate
 from mae_hydra.configuration.construct import build
 from mae_hydra.data import PretrainAugment, TrainStream
 from mae_hydra.engine import Settings
-from mae_hydra.figures.growth import Growth, growth
 from mae_hydra.flops import training_flops
 
 MAE = ("model=mae_vits", "data=imagenet", "data.image_size=112")

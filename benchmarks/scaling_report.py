@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mae_hydra.benchmark.scaling import Inputs, Row, row, simulate, sources
 from rich.console import Group
 from rich.table import Table
 
@@ -19,7 +20,6 @@ from mae_hydra.benchmark.estimate import example_batch, state_bytes
 from mae_hydra.benchmark.loading import one_thread
 from mae_hydra.benchmark.machine import describe_machine, in_words
 from mae_hydra.benchmark.photos import Files, photo_files
-from mae_hydra.benchmark.scaling import Inputs, Row, row, simulate, sources
 from mae_hydra.configuration.compose import compose_config
 from mae_hydra.configuration.construct import build
 from mae_hydra.data import PretrainAugment
