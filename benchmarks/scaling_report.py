@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from mae_hydra.benchmark.scaling import Inputs, Row, row, simulate, sources
 from rich.console import Group
 from rich.table import Table
 from scaling import Inputs, Row, row, simulate, sources
