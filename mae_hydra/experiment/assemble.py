@@ -116,6 +116,8 @@ def assemble(
         )
         for name, node in nodes_of(config, "evaluation").items()
     }
+    if config.task != "segment" and any(getattr(each, "reads_maps", False) for each in evaluators.values()):
+        say_doubts(data, training=False)
     callbacks = Callbacks(built_callbacks(config, settings, evaluators))
     seen = look_at_validation(data, config.paths.output_root) if evaluators else None
     if is_main():

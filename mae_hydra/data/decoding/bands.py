@@ -66,7 +66,7 @@ def read_bands(encoded: bytes, channels: Channels) -> np.ndarray:
 
     Of floating-point bands the value that the file declares for missing data is not-a-number.
     """
-    values = _all_bands(encoded)
+    values = every_band(encoded)
     there = values.shape[2]
     if isinstance(channels, int):
         if there != channels:
@@ -78,6 +78,14 @@ def read_bands(encoded: bytes, channels: Channels) -> np.ndarray:
     if max(channels) > there:
         raise ValueError(f"it has {_many(there)}, and data.bands asks for band {max(channels)}")
     return values[:, :, [band - 1 for band in channels]]
+
+
+def one_band(encoded: bytes) -> np.ndarray:
+    """The numbers (H, W) of a file of a single band."""
+    values = every_band(encoded)
+    if values.shape[2] != 1:
+        raise ValueError(f"it has {_many(values.shape[2])}")
+    return values[:, :, 0]
 
 
 def band_header(encoded: bytes) -> tuple[tuple[int, int], np.dtype] | None:
@@ -97,7 +105,8 @@ def band_header(encoded: bytes) -> tuple[tuple[int, int], np.dtype] | None:
     return None
 
 
-def _all_bands(encoded: bytes) -> np.ndarray:
+def every_band(encoded: bytes) -> np.ndarray:
+    """The numbers (H, W, B) of all bands; ValueError where they are no real numbers."""
     if encoded.startswith(ARRAY):
         values = _arrays_bands(np.load(io.BytesIO(encoded), allow_pickle=False))
     elif encoded.startswith(_TIFFS):
