@@ -20,6 +20,7 @@ GROUPS = {
     "augment": "the augmentation of training images",
     "optimizer": "with its learning rate and layer decay",
     "schedule": "how long, and how the learning rate goes",
+    "callbacks": "what is told the numbers of a run, and may end it or have it saved",
     "inference": "how whole images are predicted",
     "evaluation": "what is measured while training, and by `mae-hydra evaluate`",
     "engine": "device, precision, devices, batch",
