@@ -25,7 +25,7 @@ class Activations(NamedTuple):
     of_step: int = 0
 
     def of(self, images: int) -> int:
-        """Of so many at a time."""
+        """Count the bytes for so many images at a time."""
         return self.fixed + max(self.per_image * images, self.of_step)
 
 
@@ -53,7 +53,7 @@ def _saved(model: nn.Module) -> int:
 
 
 def activations_of_a_step(model: Any, precision: str, images: int, *, recompute: bool = False) -> Activations:
-    """The same with `engine.batch_norm=step` and so many images in a process's part of a step.
+    """Count what `activations` does, with `engine.batch_norm=step` and so many images in a process's part of a step.
 
     What follows the encoder is kept of all of them, and given back before the first of them is encoded again; then
     there are the gradients of their features.
@@ -115,7 +115,7 @@ def _autocast(enabled: bool) -> AbstractContextManager[Any]:
 
 
 def example_batch(model: Any, images: int, size: tuple[int, int] | None = None, *, noise: bool = False) -> Batch:
-    """As many empty images as `images` says, with labels of the kind that the model learns from.
+    """Make a batch of empty images, with labels of the kind that the model learns from.
 
     `size`: (H, W) in pixels, by default what the model is made for, 224x224 where it takes any. `noise`: bytes and
     classes are drawn, from a fixed seed.

@@ -56,7 +56,7 @@ def loading(size: tuple[int, int], images: int, rounds: int) -> Measured:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """As in a loading process."""
+    """Let torch compute with one thread, as in a loading process."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -72,7 +72,7 @@ def inference(
 
 
 def _loops(method: Any, model: Segmenter, image: torch.Tensor, settings: Settings) -> dict[str, Callable[[], Any]]:
-    """The same classes as others work them out, one window after the other."""
+    """Make the same classes as others do, one window after the other."""
     crop = (image_size_of(model) or DEFAULT_SIZE)[0]
     windows = {"crop": crop, "stride": int(crop * 0.6667), "short": crop}
     if isinstance(method, MultiscaleFlip):

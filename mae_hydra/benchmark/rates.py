@@ -21,7 +21,7 @@ def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def matrix_floor(flops: float, settings: Settings) -> Floor:
-    """So many operations, as fast as this machine multiplies large matrices in the precision of `settings`."""
+    """Time so many operations, as fast as this machine multiplies large matrices in the precision of `settings`."""
     rate = matrix_rate(settings.torch_device, AUTOCAST.get(settings.resolved_precision, torch.float32))
     return Floor(f"{flops / 1e9:.0f} GFLOP at {rate / 1e9:.0f} GFLOP/s", flops / rate)
 

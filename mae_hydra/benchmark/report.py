@@ -86,7 +86,7 @@ def _taken(call: Callable[[], object], device: torch.device) -> int | None:
 
 
 def _peers(model: Any, settings: Settings, batch: Batch) -> dict[str, Any]:
-    """The same step as others write it."""
+    """Build the same step as others write it."""
     made: dict[str, Any] = {}
     if not isinstance(getattr(model, "encoder", None), VisionTransformer):
         return made  # each peer is a Vision Transformer of the same form

@@ -132,6 +132,6 @@ def _add_up(losses: list[Loss]) -> tuple[dict[str, Tensor], Tensor]:
 
 
 def set_learning_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
-    """For the coming update: every group's initial learning rate, which includes layer-wise decay, times `factor`."""
+    """Set every group to its initial learning rate, which includes layer-wise decay, times `factor`."""
     for group in optimizer.param_groups:
         group["lr"] = group["initial_lr"] * factor

@@ -26,7 +26,7 @@ def count_confusions(prediction: Tensor, labels: Tensor, num_classes: int, ignor
 
 
 def count_without_waiting(prediction: Tensor, labels: Tensor, num_classes: int, ignore_index: int) -> Tensor:
-    """The same where the host does not wait for the device, and so cannot look at values: check them before.
+    """Count as `count_confusions`, without waiting for the device, so without a look at values: check them before.
 
     torchmetrics' functional form waits twice an image: to choose the labelled pixels, and to learn the number of cells.
     """

@@ -154,7 +154,7 @@ def assemble(
 
 
 def built_callbacks(config: DictConfig, settings: Settings, evaluators: Mapping[str, Evaluator]) -> dict[str, Callback]:
-    """By the key of each; early stopping is one of them."""
+    """Build the callbacks, by the key that configures each; early stopping is one of them."""
     built = {f"callbacks.{name}": node for name, node in nodes_of(config, "callbacks").items()}
     callbacks: dict[str, Callback] = {k: expect(k, build(node, k), OWED["callbacks"]) for k, node in built.items()}
     if settings.stop_after is not None:

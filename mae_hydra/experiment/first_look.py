@@ -14,7 +14,7 @@ MEMORY = ".looked_at"  # below the output root
 
 
 def look_at_validation(data: ImageData, output_root: str) -> Seen | None:
-    """The same in every process; UserError, in every process, where a sample cannot be evaluated."""
+    """Look at pictures of the validation set; a UserError, in every process, where a sample cannot be evaluated."""
     seen: Seen | None = None
     complaint = ""
     if is_main():

@@ -92,7 +92,7 @@ class Pass:
         self._added += 1
 
     def num_ready(self, height: int) -> int:
-        """How many rows of a result of `height` rows can be made."""
+        """Count the rows of a result of `height` rows that can be made."""
         return num_ready(self.inside[0], height, min(self._final, self.inside[0]))
 
     def rows(self, size: Size, start: int, stop: int) -> Tensor:

@@ -114,7 +114,7 @@ def composed(words: Sequence[str], *, with_hydra: bool = False) -> Tree:
 
 
 def _acting(node: Tree) -> Tree:
-    """Of Hydra's own node: all by which it does something in a single run."""
+    """Take from Hydra's own node all by which it does something in a single run."""
     job = {name: value for name, value in node.get("job", {}).items() if name not in TELLING_OF_A_JOB}
     return {name: value for name, value in node.items() if name not in TELLING} | {"job": job}
 

@@ -36,7 +36,7 @@ def write_report(directory: Path, out: Path | None = None) -> Path:
 
 
 def _what_it_is_not(directory: Path) -> str:
-    """And what to give instead: the newest runs below it, where there are some."""
+    """Say what to give instead: the newest runs below it, where there are some."""
     if not directory.exists():
         return f"not there: {EXPECTED}"
     found = [file for deep in ("*/*", "*/*/*") for file in directory.glob(f"{deep}/status.json")]

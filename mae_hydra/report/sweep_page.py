@@ -59,7 +59,7 @@ def sweep_page(page: Page, runs: Sequence[Run], directory: Path) -> None:
 
 
 def _complete(runs: Sequence[Run]) -> list[Run]:
-    """Those whose values are final: the latest score of a run that trains is not compared with them."""
+    """Pick the runs whose values are final: the latest score of a run that trains is not compared with them."""
     return [run for run in runs if state_of(run) == "completed"]
 
 
@@ -184,7 +184,7 @@ def _curves(page: Page, runs: Sequence[Run], keys: Sequence[str]) -> list[Markup
 
 
 def _strips(page: Page, runs: Sequence[Run], keys: Sequence[str]) -> list[Markup | str]:
-    """Of each stage: the pictures once, then what each job made of them, one column a job."""
+    """Show each stage's pictures once, then what each job made of them, one column a job."""
     parts: list[Markup | str] = []
     stages = ["", *dict.fromkeys(name for run in runs for name in run.stages)]
     for stage in stages:

@@ -115,7 +115,7 @@ def _refuse_text(file: Path) -> None:
 
 
 def _is_safetensors(file: Path) -> bool:
-    """By content: eight bytes of header length, then JSON."""
+    """Tell safetensors by its content: eight bytes of header length, then JSON."""
     with file.open("rb") as stream:
         return stream.read(9)[8:] == b"{"
 

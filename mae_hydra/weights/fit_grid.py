@@ -14,7 +14,7 @@ from mae_hydra.weights.resize import resize_positions, resize_relative_table
 def with_positions(
     tensors: dict[str, Tensor], wanted: Mapping[str, Tensor], checkpoint: Checkpoint
 ) -> dict[str, Tensor]:
-    """With zeros in the place of the absolute positions that a model with a relative table may do without.
+    """Put zeros in the place of the absolute positions that a model with a relative table may do without.
 
     Files of square grids have got theirs when they were read; of a rectangle the model tells the grid.
     """

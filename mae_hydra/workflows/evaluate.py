@@ -154,7 +154,7 @@ def _predicted(
 
 
 def _with_a_bar(batches: Iterable[Samples], total: int) -> Iterator[Samples]:
-    """The same batches, of `total` images together, and how far they are."""
+    """Yield the same batches, of `total` images together, with a progress bar."""
     columns = (TextColumn("evaluating"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, transient=True, disable=not watched()) as progress:
         task = progress.add_task("", total=total)

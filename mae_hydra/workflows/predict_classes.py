@@ -50,7 +50,7 @@ class Classes:
 
 
 def _crop_ratio(checkpoint: Checkpoint) -> float | None:
-    """That of the evaluations of the training."""
+    """Read the crop ratio of the training's evaluations."""
     evaluators = at(checkpoint.meta.get("config", {}), "evaluation")
     ratios = [at(evaluators, name).get("crop_ratio") for name in evaluators]
     return next((float(ratio) for ratio in ratios if isinstance(ratio, (int, float))), None)

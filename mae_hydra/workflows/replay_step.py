@@ -195,7 +195,7 @@ def _images(
 
 
 def _what_was_seen(each: Seen, model: Any, task: str) -> tuple[Tensor | None, np.ndarray | None]:
-    """Of a masked autoencoder the patches that the step kept, and the same as pixels, bool (B, H, W)."""
+    """Find the patches that a masked autoencoder's step kept, and the same as pixels, bool (B, H, W)."""
     if task != "pretrain" or not hasattr(model, "predicted_share"):
         return None, None
     if list(each.batch.images.shape[2:]) != list(model.encoder.image_size):
