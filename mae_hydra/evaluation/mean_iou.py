@@ -26,7 +26,7 @@ from mae_hydra.types import Answer, Evaluation, Picture
 
 
 class Counts(NamedTuple):
-    """`confusions`: int64 (K, K), row = label, column = prediction. `boundaries`: as `count_boundaries` gives them."""
+    """`confusions`: int64 (C, C), row = label, column = prediction. `boundaries`: as `count_boundaries` gives them."""
 
     confusions: torch.Tensor
     boundaries: torch.Tensor | None

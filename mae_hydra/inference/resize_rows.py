@@ -26,9 +26,9 @@ def source_rows(source: int, target: int, start: int, stop: int) -> tuple[int, i
 
 
 def resized_rows(known: Tensor, first: int, source: int, size: Size, start: int, stop: int) -> Tensor:
-    """Rows `start`..`stop` of scores of `source` rows resized to `size`: (K, stop - start, width of `size`).
+    """Rows `start`..`stop` of scores of `source` rows resized to `size`: (C, stop - start, width of `size`).
 
-    `known` (K, r, w): rows from `first` on, as far as `source_rows` asks.
+    `known` (C, r, w): rows from `first` on, as far as `source_rows` asks.
     """
     if source == size[0]:
         rows = known[:, start - first : stop - first]
