@@ -18,8 +18,8 @@ from torch import Tensor, nn
 class Batch:
     """What the engine hands to a model.
 
-    `images`: uint8 (B, C, H, W); floating point means "already normalised".
-    `labels`: uint8 (B, H, W) class maps, int64 (B,) class ids, or None.
+    `images`: uint8 or uint16 (B, C, H, W); floating point means "already normalised".
+    `labels`: uint8 or uint16 (B, H, W) class maps, int64 (B,) class ids, or None.
     `index`: int64 (B,) positions in the data set, for inspection and error messages.
     """
 
@@ -105,7 +105,8 @@ class MaskedEncoder(Encoder, Protocol):
     """An encoder that a masked autoencoder can hide patches from.
 
     `image_size` (H, W) and `patch_size` in pixels, `grid` (h, w) and `num_patches` follow from each other; `embed_dim`:
-    width of the tokens; `in_chans`: channels of the images.
+    width of the tokens; `in_chans`: channels of the images. `num_cls_tokens`, where it has it: how many cls tokens come
+    first, else one.
     """
 
     image_size: tuple[int, int]
@@ -116,7 +117,7 @@ class MaskedEncoder(Encoder, Protocol):
     in_chans: int
 
     def tokens(self, images: Tensor, keep: Tensor | None = None) -> Tensor:
-        """(B, 1 + K, D): a cls token, then the patches `keep`, int64 (B, K), in that order; without `keep` all."""
+        """(B, 1 + K, D): the cls token or tokens, then the patches `keep`, int64 (B, K), in order; without them all."""
         ...
 
 

@@ -37,6 +37,7 @@ INSIDE = {
         {"headers"},
         {"labels"},
         {"augment"},
+        {"settings"},
         {"readers", "scenes"},
         {"shards"},
         {"loading"},

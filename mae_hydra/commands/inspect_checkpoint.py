@@ -122,6 +122,7 @@ def _form(found: Description) -> str:
     extras = [
         word
         for word, there in (
+            (f"{found.num_cls_tokens} cls tokens", found.num_cls_tokens > 1),
             ("relative position bias", found.relative_positions),
             ("LayerScale", found.layer_scale),
             ("final norm", found.final_norm),

@@ -50,6 +50,16 @@ def width(widths: int | Sequence[int], index: int) -> int:
     return widths if isinstance(widths, int) else widths[index]
 
 
+def pooled_width(widths: int | Sequence[int], pool: str, num_cls_tokens: int) -> int:
+    """What a classifier's head gets of tokens, or of a last map, that `pool` makes one vector of."""
+    last = width(widths, -1)
+    if pool in ("mean", "cls"):
+        return last
+    from mae_hydra.models import pooling  # torch is imported only where it is needed
+
+    return pooling.pooled_width(last, pool, num_cls_tokens)
+
+
 def fused_width(widths: int | Sequence[int]) -> int:
     """The channels of UPerNet's decode head: the backbone's, or 512 where its maps have several widths."""
     return widths if isinstance(widths, int) else (widths[0] if len(set(widths)) == 1 else FUSED_WIDTH)
@@ -73,6 +83,8 @@ def register() -> None:
     resolvers: dict[str, Any] = {
         "mul": lambda a, b: a * b,
         "equal": lambda a, b: a == b,
+        "unequal": lambda a, b: a != b,
+        "pooled_width": pooled_width,
         "slug": slug,
         "run_dir": run_dir,
         "width": width,

@@ -2,6 +2,7 @@
 
 from mae_hydra.evaluation.accuracy import Accuracy
 from mae_hydra.evaluation.clock import Clock
+from mae_hydra.evaluation.dense_probe import DenseProbe
 from mae_hydra.evaluation.feature_probe import FeatureProbe
 from mae_hydra.evaluation.held_out import HeldOut
 from mae_hydra.evaluation.mean_iou import MeanIoU
@@ -11,6 +12,7 @@ from mae_hydra.evaluation.reconstruction import ReconstructionError
 __all__ = [
     "Accuracy",
     "Clock",
+    "DenseProbe",
     "FeatureProbe",
     "HeldOut",
     "MeanIoU",

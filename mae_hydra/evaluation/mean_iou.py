@@ -144,15 +144,18 @@ class MeanIoU:
         from mae_hydra.figures import confusion_matrix, to_pixels  # they bring matplotlib, a second of waiting
 
         matrix = confusion_matrix(counts.confusions.cpu().numpy(), self.data.class_names, title=confused)
+        columns = {"ground truth": labels, "prediction": predictions}
         pictures = {
-            "segmentation": Picture(segmentation_sheet(images, labels, predictions, self.data, shown), shown),
+            "segmentation": Picture(segmentation_sheet(images, columns, self.data, shown), shown),
             "confusions": Picture(to_pixels(matrix), confused),
         }
-        pictures["cells"] = cells(segmentation_rows(images, labels, predictions, self.data), "image, truth, prediction")
+        pictures["cells"] = cells(
+            segmentation_rows(images, labels, predictions, data=self.data), "image, truth, prediction"
+        )
         for number, sample in enumerate(samples):
             maps = {"prediction": predictions[number], "labels": labels[number]}
             pictures[f"segmentation_{number}"] = Picture(
-                as_rgb(images[number]), sample.name, maps, self.data.class_names
+                as_rgb(images[number], self.data.shown), sample.name, maps, self.data.class_names
             )
         return pictures
 

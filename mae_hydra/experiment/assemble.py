@@ -116,6 +116,8 @@ def assemble(
         )
         for name, node in nodes_of(config, "evaluation").items()
     }
+    if config.task != "segment" and any(getattr(each, "reads_maps", False) for each in evaluators.values()):
+        say_doubts(data, training=False)
     callbacks = Callbacks(built_callbacks(config, settings, evaluators))
     seen = look_at_validation(data, config.paths.output_root) if evaluators else None
     if is_main():
@@ -173,7 +175,7 @@ def _notes_on_sizes(data: ImageData, augment: Augment) -> list[str]:
 
 def _compare_ranges(given: Checkpoint, data: ImageData) -> None:
     before = recorded_range(given.meta)
-    if before is not None and data.pixel_range is not None and before != data.pixel_range:
+    if before is not None and data.pixel_range is not None and before.pairs() != data.pixel_range.pairs():
         say(
             f"note: the weights of init_from were trained with data.range={before}, this run has {data.pixel_range}; "
             "where the files hold the same quantity set data.range to the former"

@@ -92,7 +92,7 @@ def read_run(directory: Path, *, stages: bool = True) -> Run | None:
         raise UserError(f"{file} is not the status of a run: it tells no state; get it again, or remove it")
     config = read_table(directory / "config.yaml")
     followed = {path.parent.name: _read_or_told(path.parent) for path in _statuses(directory) if stages}
-    return Run(directory, status, config or {}, _latest(read_lines(directory / METRICS, of_a_step).rows), followed)
+    return Run(directory, status, config or {}, latest(read_lines(directory / METRICS, of_a_step).rows), followed)
 
 
 def read_sweep(directory: Path) -> list[Run]:
@@ -131,7 +131,8 @@ def varying(runs: Sequence[Run]) -> list[str]:
 def columns(runs: Sequence[Run]) -> dict[str, bool]:
     """The monitored metrics of the runs and of what followed them ("upernet: val/mIoU"): whether higher is better."""
     found: dict[str, bool] = {}
-    for run in runs:
+    told = [run for run in runs if run.config] or runs  # of one that never began it is not known
+    for run in told:
         found.setdefault(run.monitor, run.higher_is_better)
         for name, stage in run.stages.items():
             found.setdefault(f"{name}: {stage.monitor}", stage.higher_is_better)
@@ -197,8 +198,9 @@ def _value(text: str) -> Any:
     return found if isinstance(found, (int, float, bool)) else text
 
 
-def _latest(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    latest: dict[str, float] = {}
+def latest(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The last value of every scalar that has one."""
+    found: dict[str, float] = {}
     for row in rows:
-        latest.update({name: value for name, value in row.items() if value is not None})
-    return latest
+        found.update({name: value for name, value in row.items() if value is not None})
+    return found

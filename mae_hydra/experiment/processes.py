@@ -64,13 +64,13 @@ def run_in_processes(
         )
         processes = [_start(rank, count, store.port, folder, shared) for rank in range(count)]
         try:
-            with handing_on_signals(processes):
+            with handing_on_signals(processes) as signals:
                 order = _wait(processes)
         finally:
             for process in processes:
                 process.kill()
                 process.communicate()
-        return _outcome(processes, order, folder)
+        return _outcome(processes, order, folder, signals)
 
 
 def _start(rank: int, count: int, port: int, folder: Path, shared: Sequence[int]) -> subprocess.Popen[bytes]:
@@ -125,7 +125,7 @@ def handing_on_signals(processes: list[subprocess.Popen[bytes]]) -> Iterator[lis
             signal.signal(number, handler)
 
 
-def _outcome(processes: list[subprocess.Popen[bytes]], order: list[int], folder: Path) -> float:
+def _outcome(processes: list[subprocess.Popen[bytes]], order: list[int], folder: Path, signals: Sequence[int]) -> float:
     files = {rank: folder / f"outcome.{rank}.json" for rank in order}
     told = {rank: json.loads(file.read_text()) for rank, file in files.items() if file.is_file()}
     # What a process says of its own is worth more than the others' surprise at its end.
@@ -134,6 +134,8 @@ def _outcome(processes: list[subprocess.Popen[bytes]], order: list[int], folder:
             raise UserError(each["error"])
     for rank in order:
         each = told.get(rank)
+        if each is None and -processes[rank].returncode in signals:  # it had not come to heeding it
+            raise KeyboardInterrupt(signals[-1])
         if each is None:
             raise ProcessError(rank, _died(processes[rank].returncode), "")
         if each["state"] == "failed":

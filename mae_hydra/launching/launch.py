@@ -22,8 +22,12 @@ from mae_hydra.configuration.tree import config_dir
 from mae_hydra.configuration.whole_nodes import addable
 from mae_hydra.errors import UserError, unwritable
 from mae_hydra.experiment import resuming, sweeps
-from mae_hydra.launching import gpus_launcher
+from mae_hydra.installed import versions
+from mae_hydra.launching import scheduler
+from mae_hydra.launching.gpus_launcher import GpusLauncher
 from mae_hydra.launching.importing import importing
+from mae_hydra.launching.slurm_launcher import SlurmLauncher
+from mae_hydra.launching.sweep_jobs import register
 from mae_hydra.names import harmless
 from mae_hydra.terminal import lasting_streams
 
@@ -43,6 +47,9 @@ def launch(arguments: Sequence[str] | None = None) -> int:
 
 
 def _launch(arguments: Sequence[str] | None) -> int:
+    if "--version" in (sys.argv[1:] if arguments is None else arguments):
+        print(versions())  # Hydra would tell its own
+        return 0
     resolvers.register()
     hydras_own.guard()
     logging.raiseExceptions = False  # a full disk would print a traceback for every line of train.log
@@ -52,7 +59,8 @@ def _launch(arguments: Sequence[str] | None) -> int:
         sys.argv = [sys.argv[0], *arguments]
     sweeps.start()
     raised.clear()
-    gpus_launcher.register()
+    scheduler.heed()
+    register(GpusLauncher, SlurmLauncher)
     entry = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(_job)
     overrides: list[str] = []
     try:
@@ -69,6 +77,7 @@ def _launch(arguments: Sequence[str] | None) -> int:
         code: int = getattr(stop.__cause__, "exit_code", STOPPED)
         if code == STOPPED:
             print("stopped before there was a state to save", file=sys.stderr)
+        scheduler.pass_on(stop.args[0] if stop.args else None)
         return code
     except sweeps.SweepStopped:
         return FAILED
@@ -83,7 +92,10 @@ def _launch(arguments: Sequence[str] | None) -> int:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         if "submitit" not in Path(frame.filename).parts:
             raise
-        return _say(f"submitit: {str(error).strip().splitlines()[0]}; the same command goes on from what there is")
+        said = " ".join(str(error).split("\n---")[0].split())  # the reason is in the second line, then comes a log
+        return _say(
+            f"submitit: {said.removesuffix(' Error stream produced:')}; the same command goes on from what there is"
+        )
     finally:
         failed = sweeps.finish()
     return FAILED if failed else 0

@@ -112,6 +112,7 @@ def _size(description: Description) -> dict[str, Any]:
         "backbone.patch_size": description.patch_size,
         "backbone.embed_dim": encoder.dim,
         "backbone.depth": encoder.depth,
+        "backbone.num_cls_tokens": description.num_cls_tokens,
         "backbone.num_heads": UNKNOWN if encoder.heads is None else encoder.heads,
         "backbone.mlp_ratio": encoder.mlp_ratio,
         "backbone.out_indices": _taps(encoder.depth),

@@ -4,8 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from mae_hydra.data.decoding.decode import PILLOW_MODES
-from mae_hydra.data.decoding.pixel_range import AUTO, PixelRange
+from mae_hydra.data.decoding.pixel_range import AUTO, PixelRange, range_of
 from mae_hydra.errors import UserError, short
 
 
@@ -19,12 +18,12 @@ def recorded_range(meta: Mapping[str, Any], name: object = "the checkpoint") -> 
     pairs = of_data.get("range") if isinstance(of_data, Mapping) else None
     if pairs is None:
         return None
-    good = isinstance(pairs, list) and len(pairs) in PILLOW_MODES and all(map(_is_pair, pairs))
+    good = isinstance(pairs, list) and bool(pairs) and all(map(_is_pair, pairs))
     if not good:
         raise UserError(
             f"the record of data.range in {name} is damaged ({short(repr(pairs))}); use another checkpoint of the run"
         )
-    return PixelRange(*(tuple(float(pair[side]) for pair in pairs) for side in (0, 1)))
+    return range_of(pairs)
 
 
 def _is_pair(pair: Any) -> bool:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from mae_hydra.errors import UserError
 from mae_hydra.relative_positions import num_relative_positions
 from mae_hydra.weights.grids import POSITIONS, RELATIVE_TABLE, Grid
+from mae_hydra.weights.layouts import num_cls_tokens
 from mae_hydra.weights.read import Checkpoint
 from mae_hydra.weights.resize import resize_positions, resize_relative_table
 
@@ -42,7 +43,7 @@ def fit_grid(
     table = name.endswith("relative_position_bias_table") and tensor.ndim == 2
     if not positions and not table:
         return tensor, ""
-    target, (known, source) = _grid_around(model, name), grids
+    target, (known, source), first = _grid_around(model, name), grids, num_cls_tokens(checkpoint.tensors)
     if target is None:  # of an encoder that resizes its own
         return tensor, ""
     if known is None and tensor.shape == own.shape:
@@ -53,14 +54,14 @@ def fit_grid(
         return tensor, ""
     if source is None:
         raise UserError(
-            f"{checkpoint.path} has positions for {checkpoint.tensors[POSITIONS].shape[1] - 1} patches and does not "
-            "say in which grid; set data.image_size so that the model has as many"
+            f"{checkpoint.path} has positions for {checkpoint.tensors[POSITIONS].shape[1] - first} patches and does "
+            "not say in which grid; set data.image_size so that the model has as many"
         )
-    rows = source[0] * source[1] + 1 if positions else num_relative_positions(source)
+    rows = source[0] * source[1] + first if positions else num_relative_positions(source)
     if rows != tensor.shape[1 if positions else 0]:
         raise UserError(f"{name} in {checkpoint.path} has {tuple(tensor.shape)} values, which fit no {by(source)} grid")
     if positions:
-        return resize_positions(tensor, source, target), f"{by(source)} → {by(target)} patches, bicubic"
+        return resize_positions(tensor, source, target, first), f"{by(source)} → {by(target)} patches, bicubic"
     return resize_relative_table(tensor, source, target), f"{by(source)} → {by(target)} patches, BEiT's spacing"
 
 

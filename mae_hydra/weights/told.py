@@ -90,7 +90,9 @@ def _by_mmseg(told: Mapping[str, Any]) -> dict[str, Any]:
 def _by_huggingface(told: Mapping[str, Any]) -> dict[str, Any]:
     """`config.json` beside the file."""
     config = _mapping(told.get("config.json"))
-    if config.get("model_type") not in ("vit_mae", "vit"):
+    eps = {"vit_mae": 1e-12, "vit": 1e-12, "pixio": 1e-6}  # what their program takes where it is not told
+    model_type = str(config.get("model_type"))
+    if model_type not in eps:
         return {}
     activation = config.get("hidden_act", "gelu")
     if activation != "gelu":
@@ -106,7 +108,7 @@ def _by_huggingface(told: Mapping[str, Any]) -> dict[str, Any]:
         "decoder": {"num_heads": config.get("decoder_num_attention_heads")},
         "norm_pix": config.get("norm_pix_loss"),
         "mask_ratio": config.get("mask_ratio"),
-        "layer_norm_eps": config.get("layer_norm_eps", 1e-12),  # what their program takes where it is not told
+        "layer_norm_eps": config.get("layer_norm_eps", eps[model_type]),
     }
 
 

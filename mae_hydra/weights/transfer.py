@@ -12,6 +12,7 @@ from mae_hydra.weights.adapt import ADAPTABLE, adapted
 from mae_hydra.weights.class_order import rows_by_name
 from mae_hydra.weights.fit_grid import by, fit_grid, with_positions
 from mae_hydra.weights.grids import known_grid, likely_grid
+from mae_hydra.weights.layouts import num_cls_tokens
 from mae_hydra.weights.read import Checkpoint, check_values
 from mae_hydra.weights.report import Row, TransferReport
 from mae_hydra.weights.rules import NORM, check_rule, refuse_names
@@ -154,6 +155,8 @@ def _encoder_size(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     projection = tensors.get("encoder.patch_embed.proj.weight")
     if projection is not None and projection.ndim == 4:
         size = {"width": projection.shape[0], "channels": projection.shape[1], "patch size": projection.shape[2]}
+    if "encoder.cls_token" in tensors:
+        size["cls tokens"] = num_cls_tokens(tensors)
     blocks = [int(name.split(".")[2]) for name in tensors if re.match(r"encoder\.blocks\.\d+\.", name)]
     return size | ({"depth": 1 + max(blocks)} if blocks else {})
 

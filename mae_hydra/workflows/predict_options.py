@@ -1,4 +1,4 @@
-"""What predicting can be asked for, and where its files go."""
+"""What predicting can be asked for, where its files go, and what the checkpoint's data were."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from mae_hydra import atomic
+from mae_hydra.data.decoding.bands import Channels, number_of, shown_channels
 from mae_hydra.errors import UserError
 from mae_hydra.owned import Owned
+from mae_hydra.weights import Checkpoint
 
 COMMAND = "predict"
 MOST_LIKELY = 5  # classes whose probabilities are kept
@@ -42,6 +44,25 @@ class Outcome:
     written: list[Path]
     failed: list[tuple[Path, str]]
     skipped: int
+
+
+def data_of(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What the data of the training was configured with, as far as is known."""
+    data = (checkpoint.meta.get("config") or {}).get("data")
+    return data if isinstance(data, dict) else {}
+
+
+def wanted_channels(checkpoint: Checkpoint) -> Channels:
+    """The bands of a file that the model was trained on, or how many channels."""
+    bands, channels = data_of(checkpoint).get("bands"), data_of(checkpoint).get("channels")
+    if isinstance(bands, list) and bands and all(type(band) is int and band > 0 for band in bands):
+        return tuple(bands)
+    return channels if isinstance(channels, int) else 3
+
+
+def shown_of(checkpoint: Checkpoint) -> tuple[int, ...]:
+    data = data_of(checkpoint)
+    return shown_channels(number_of(wanted_channels(checkpoint)), data.get("bands"), data.get("shown_bands"))
 
 
 def refuse_options(options: Options, path: str | Path, held: str, names: Sequence[str]) -> None:

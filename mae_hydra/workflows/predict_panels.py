@@ -8,12 +8,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from mae_hydra.data.augment.crops import resize_bicubic
 from mae_hydra.evaluation.pictures import as_rgb, channels_last
 from mae_hydra.figures import sheet
 from mae_hydra.inference import Reconstruct
 from mae_hydra.owned import Owned
 from mae_hydra.types import image_size_of
-from mae_hydra.workflows.predict_options import COMMAND, Options, refuse_options, write_file
+from mae_hydra.weights import Checkpoint
+from mae_hydra.workflows.predict_options import COMMAND, Options, refuse_options, shown_of, write_file
 
 PANEL = 224
 MASK_RATIOS = (0.5, 0.75, 0.9)
@@ -24,9 +26,10 @@ class Reconstructions:
 
     notes: Sequence[str] = ()
 
-    def __init__(self, model: Any, path: str | Path, options: Options) -> None:
+    def __init__(self, model: Any, path: str | Path, options: Options, checkpoint: Checkpoint) -> None:
         refuse_options(options, path, "a masked autoencoder", ("inference", "probabilities", "as_stored"))
         self.model, self.options, self.owned = model, options, Owned(options.out, COMMAND)
+        self.shown = shown_of(checkpoint)
         self.mask_ratios, self.seeds = options.mask_ratios or MASK_RATIOS, options.seeds or (0,)
 
     def files(self, name: str) -> list[Path]:
@@ -40,10 +43,10 @@ class Reconstructions:
         image = centred(image, (height, width))
         rows, leaks = [], False
         for seed in self.seeds:
-            row = [as_rgb(channels_last(image))]
+            row = [as_rgb(channels_last(image), self.shown)]
             for ratio in self.mask_ratios:
                 found = Reconstruct(mask_ratio=ratio, seed=seed).run(self.model, image[None], torch.tensor([0]))
-                row += [as_rgb(found.masked[0]), as_rgb(found.pasted[0])]
+                row += [as_rgb(found.masked[0], self.shown), as_rgb(found.pasted[0], self.shown)]
                 leaks = found.leaks
             rows.append(row)
         note = f"Shorter side resized to the model's, centre of {height}x{width} pixels."
@@ -60,11 +63,10 @@ class Reconstructions:
 
 
 def centred(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """uint8 (C, H, W) -> uint8 (C, *size): the shorter side fills the size (bicubic, antialiased), then the centre."""
+    """(C, H, W) -> (C, *size): the shorter side fills the size (bicubic, antialiased), then the centre."""
     from torchvision.transforms.v2 import functional
 
     height, width = size
     factor = max(height / image.shape[1], width / image.shape[2])
-    inner = [max(round(image.shape[1] * factor), height), max(round(image.shape[2] * factor), width)]
-    resized = functional.resize(image, inner, functional.InterpolationMode.BICUBIC, antialias=True)
-    return functional.center_crop(resized, [height, width])
+    inner = max(round(image.shape[1] * factor), height), max(round(image.shape[2] * factor), width)
+    return functional.center_crop(resize_bicubic(image, inner), [height, width])

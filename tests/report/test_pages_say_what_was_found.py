@@ -287,7 +287,7 @@ def test_the_same_pictures_stand_once_and_what_each_job_made_beside_them(
         return np.zeros((2, 2, 3), np.uint8)
 
     monkeypatch.setattr(sweep_page_module, "sheet", sheet)
-    monkeypatch.setattr(sweep_page_module, "_curves", lambda *told: [])
+    monkeypatch.setattr(sweep_page_module, "overlaid_curves", lambda *told: [])
     page = Drawn(tmp_path / "page")
     (tmp_path / "page").mkdir()
     sweep_page(page, read_sweep(sweep), tmp_path / "page")

@@ -13,12 +13,13 @@ from mae_hydra.errors import UserError
 from mae_hydra.inference import MultiscaleFlip, Slide
 from mae_hydra.weights import Checkpoint
 from mae_hydra.workflows import predict, predict_panels
-from mae_hydra.workflows.predict import _autocast, _settled
+from mae_hydra.workflows.predict import _autocast, _settled, named
 from mae_hydra.workflows.predict_classes import Classes
-from mae_hydra.workflows.predict_inputs import named
 from mae_hydra.workflows.predict_maps import Segmentations
 from mae_hydra.workflows.predict_options import Options
 from mae_hydra.workflows.predict_panels import Reconstructions, centred
+
+CHECKPOINT = Checkpoint({}, {}, "", Path("a.pt"))
 
 
 class Ramp(torch.nn.Module):
@@ -92,7 +93,7 @@ def test_a_row_of_a_panel_is_of_one_seed_and_a_pair_of_its_cells_of_one_ratio(
 
     monkeypatch.setattr(predict_panels, "sheet", sheet)
     model: Any = SimpleNamespace(encoder=SimpleNamespace(image_size=(8, 8)))
-    writer = Reconstructions(model, Path("run"), Options(tmp_path, mask_ratios=(0.25, 0.5), seeds=(0, 1)))
+    writer = Reconstructions(model, Path("run"), Options(tmp_path, mask_ratios=(0.25, 0.5), seeds=(0, 1)), CHECKPOINT)
     [file] = writer.write([torch.full((3, 8, 8), 7, dtype=torch.uint8)], ["x"])
     assert file == tmp_path / "panels/x.png"
     assert [[int(cell[0, 0, 0]) for cell in row] for row in drawn["rows"]] == [
@@ -102,7 +103,7 @@ def test_a_row_of_a_panel_is_of_one_seed_and_a_pair_of_its_cells_of_one_ratio(
     assert drawn["columns"] == ["image", "25 % hidden", "prediction", "50 % hidden", "prediction"]
     assert (drawn["row_names"], drawn["title"]) == (["seed 0", "seed 1"], "x")
     assert "Patch mean and contrast from the original" in drawn["footnote"]
-    plain = Reconstructions(model, Path("run"), Options(tmp_path))
+    plain = Reconstructions(model, Path("run"), Options(tmp_path), CHECKPOINT)
     assert (plain.mask_ratios, plain.seeds) == ((0.5, 0.75, 0.9), (0,))
 
 
@@ -124,7 +125,7 @@ def test_probabilities_are_those_of_logits_or_of_the_mean_that_was_made(averaged
 
 def test_the_range_that_is_told_counts_before_that_of_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
-    monkeypatch.setattr(predict, "settle_files", lambda told, *more, told_by: asked.append((told, told_by)))
+    monkeypatch.setattr(predict, "settle_files", lambda told, *more, told_by, bits: asked.append((told, told_by)))
     recorded = Checkpoint({}, {"origin": {"data": {"range": [[5, 90]]}}}, "", Path("a.pt"))
     nothing = Checkpoint({}, {}, "", Path("a.pt"))
     for checkpoint, given in ((recorded, (1.0, 2.0)), (recorded, None), (nothing, None), (nothing, (1.0, 2.0))):
@@ -155,4 +156,4 @@ def test_an_option_of_another_kind_of_model_is_named_with_its_owner(tmp_path: Pa
     for name, value in (("inference", "slide"), ("as_stored", True)):
         said = f"--{name.replace('_', '-')} is of a segmentation model, and run holds a masked"
         with pytest.raises(UserError, match=said):
-            Reconstructions(model, Path("run"), Options(tmp_path, **{name: value}))
+            Reconstructions(model, Path("run"), Options(tmp_path, **{name: value}), CHECKPOINT)

@@ -38,7 +38,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from mae_hydra.commands.demo_report import write_report
+    from mae_hydra.commands.demo.report import write_report
 
     began = time.time()
     rows = []
@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _classify(out: Path, folders: dict[int, Path], overrides: list[str]) -> int:
-    from mae_hydra.commands.demo_classify import run_ways, write_table
+    from mae_hydra.commands.demo.classify import run_ways, write_table
 
     results = []
     for seed, folder in folders.items():
