@@ -11,12 +11,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from mae_hydra.benchmark.machine import describe_machine, in_words
-from mae_hydra.benchmark.measured import Floor, Measured, gigabytes, timing_numbers, timing_table
 from mae_hydra.benchmark.memory import PeakMemory
 from mae_hydra.benchmark.mmsegmentation import mmsegmentation_classes, segmentor
 from mae_hydra.benchmark.rates import matrix_floor
-from mae_hydra.benchmark.report import composed, training_step
+from mae_hydra.benchmark.results import Floor, Measured, gigabytes, timing_numbers, timing_table
 from mae_hydra.benchmark.timing import alternate, wait
+from mae_hydra.benchmark.verbs import composed, training_step
 from mae_hydra.benchmark.workloads import noise_batch, plain_loop, plain_multiscale
 from mae_hydra.configuration.construct import build
 from mae_hydra.engine import Settings

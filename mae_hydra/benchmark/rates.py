@@ -2,7 +2,7 @@
 
 import torch
 
-from mae_hydra.benchmark.measured import Floor
+from mae_hydra.benchmark.results import Floor
 from mae_hydra.benchmark.timing import alternate
 from mae_hydra.engine.settings import AUTOCAST, Settings
 

@@ -9,9 +9,9 @@ from mae_hydra.data import ImageData, Sample
 from mae_hydra.distributed import all_reduce_sum, is_main
 from mae_hydra.errors import UserError
 from mae_hydra.evaluation.boundary import count_boundaries
-from mae_hydra.evaluation.clock import Clock
 from mae_hydra.evaluation.extra_metrics import ExtraMetrics
 from mae_hydra.evaluation.held_out import HeldOut
+from mae_hydra.evaluation.interval import Clock
 from mae_hydra.evaluation.kinds import expect
 from mae_hydra.evaluation.metrics import (
     boundary_scores,

@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from mae_hydra.configuration import hydras_own
 from mae_hydra.configuration.command_words import key_of, parsed, searching, split, texts, typed_texts, values
 from mae_hydra.configuration.from_file import calls, of_hydra
-from mae_hydra.configuration.mistakes import explain
+from mae_hydra.configuration.hydra_errors import explain
 from mae_hydra.configuration.option_files import texts_of_all
 from mae_hydra.configuration.tree import config_dir
 from mae_hydra.configuration.whole_nodes import addable, take_whole_nodes

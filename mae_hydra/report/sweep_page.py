@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from mae_hydra.experiment.gather import (
+from mae_hydra.experiment.read_runs import (
     Run,
     columns,
     error_of,

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from mae_hydra.errors import UserError
-from mae_hydra.weights.adapt import CLASSIFIERS
+from mae_hydra.weights.adapt_shapes import CLASSIFIERS
 from mae_hydra.weights.read import Checkpoint
 
 _PLACEHOLDER = re.compile(r"(class[ _]?)?\d+|label[ _]\d+")  # what classes are called that have no name

@@ -8,15 +8,15 @@ from typing import Any
 from torch import Tensor, nn
 
 from mae_hydra.errors import UserError
-from mae_hydra.weights.adapt import ADAPTABLE, adapted
+from mae_hydra.weights.adapt_shapes import ADAPTABLE, adapted
 from mae_hydra.weights.class_order import rows_by_name
 from mae_hydra.weights.fit_grid import by, fit_grid, with_positions
 from mae_hydra.weights.grids import known_grid, likely_grid
 from mae_hydra.weights.layouts import num_cls_tokens
+from mae_hydra.weights.metadata import encoder_settings, norm_eps
 from mae_hydra.weights.read import Checkpoint, check_values
 from mae_hydra.weights.report import Row, TransferReport
 from mae_hydra.weights.rules import NORM, check_rule, refuse_names
-from mae_hydra.weights.told import encoder_settings, norm_eps
 
 
 def transfer(

@@ -9,12 +9,12 @@ from rich.table import Table
 
 from mae_hydra.accelerators import peak_tflops
 from mae_hydra.benchmark.estimate import example_batch
-from mae_hydra.benchmark.measured import Measured, gigabytes, timing_numbers, timing_table
 from mae_hydra.benchmark.memory import PeakMemory, kept_bytes
 from mae_hydra.benchmark.mmsegmentation import mmsegmentation_step
 from mae_hydra.benchmark.parts import count_parts
 from mae_hydra.benchmark.peers import huggingface_step, plain_mae_step, plain_upernet_step
 from mae_hydra.benchmark.rates import matrix_floor
+from mae_hydra.benchmark.results import Measured, gigabytes, timing_numbers, timing_table
 from mae_hydra.benchmark.timing import alternate, wait
 from mae_hydra.benchmark.workloads import TrainingStep
 from mae_hydra.configuration.construct import build, complete
