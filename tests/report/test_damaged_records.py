@@ -11,8 +11,8 @@ from omegaconf import OmegaConf
 
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.compare import compare
-from mae_hydra.experiment.gather import read_run, read_sweep, table_of, write_table
 from mae_hydra.experiment.provenance import changed_code
+from mae_hydra.experiment.read_runs import read_run, read_sweep, table_of, write_table
 from mae_hydra.experiment.same_run import refuse_other_classes, refuse_other_images, same_weights, what_was_trained
 from mae_hydra.experiment.status import Status, read_status
 from mae_hydra.report import write_report
