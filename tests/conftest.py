@@ -3,6 +3,7 @@
 And every test begins as a process does, whichever tests ran before it in the same one.
 """
 
+import functools
 import gc
 import logging
 import os
@@ -35,7 +36,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 from mae_hydra.configuration import hydras_own, resolvers  # noqa: E402
-from mae_hydra.experiment import resuming  # noqa: E402
+from mae_hydra.experiment import provenance, resuming  # noqa: E402
 
 # Whatever composes does this first, and it cannot be taken back: without it here, the first test that composes decides.
 resolvers.register()
@@ -52,6 +53,12 @@ def _quickly_packed(image: Image.Image, file: IO[bytes], name: str | bytes, **fu
 os.fsync = lambda descriptor: None
 Image.init()
 Image.register_save("PNG", _quickly_packed)
+
+
+SOURCE, asked = provenance.SOURCE, provenance._git
+asked_once = functools.cache(asked)
+# Four processes of each run ask git the same of the program's own tree.
+provenance._git = lambda *words: (asked_once if provenance.SOURCE == SOURCE else asked)(*words)
 THREADS = torch.get_num_threads()
 
 
