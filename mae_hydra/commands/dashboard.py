@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _told_by(sweep: Path) -> dict[str, Any]:
     """What the jobs of a sweep have recorded of it."""
-    from mae_hydra.experiment.gather import over_seeds, read_sweep, varying
+    from mae_hydra.experiment.read_runs import over_seeds, read_sweep, varying
 
     runs = [run for run in read_sweep(sweep) if run.config]
     if not runs:

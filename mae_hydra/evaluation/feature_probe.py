@@ -11,9 +11,9 @@ from mae_hydra.data import EvalCrop, ImageData
 from mae_hydra.data.dataset import ImageSet, limited
 from mae_hydra.distributed import broadcast_object, is_main
 from mae_hydra.errors import UserError
-from mae_hydra.evaluation.clock import Clock
 from mae_hydra.evaluation.features import Features, extract
 from mae_hydra.evaluation.held_out import HeldOut
+from mae_hydra.evaluation.interval import Clock
 from mae_hydra.evaluation.kinds import expect_size
 from mae_hydra.evaluation.linear_classifier import fit_linear
 from mae_hydra.evaluation.neighbours import nearest, votes

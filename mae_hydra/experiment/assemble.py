@@ -28,8 +28,7 @@ from mae_hydra.engine import (
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.class_weights import give_class_weights
 from mae_hydra.experiment.doubts import doubtful_statistics, warn_of_random_encoder
-from mae_hydra.experiment.first_look import look_at_validation, unseen_note
-from mae_hydra.experiment.first_sample import check_sample_fits_task
+from mae_hydra.experiment.first_look import check_sample_fits_task, look_at_validation, unseen_note
 from mae_hydra.experiment.labels import say_doubts
 from mae_hydra.experiment.messages import say
 from mae_hydra.flops import training_flops
@@ -156,7 +155,7 @@ def assemble(
 
 
 def built_callbacks(config: DictConfig, settings: Settings, evaluators: Mapping[str, Evaluator]) -> dict[str, Callback]:
-    """By the key of each; early stopping is one of them."""
+    """Build the callbacks, by the key that configures each; early stopping is one of them."""
     built = {f"callbacks.{name}": node for name, node in nodes_of(config, "callbacks").items()}
     callbacks: dict[str, Callback] = {k: expect(k, build(node, k), OWED["callbacks"]) for k, node in built.items()}
     if settings.stop_after is not None:

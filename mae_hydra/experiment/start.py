@@ -31,7 +31,7 @@ class Start(NamedTuple):
 
     @classmethod
     def of(cls, config: Mapping[str, Any], overrides: Sequence[str], status: Mapping[str, Any]) -> "Start":
-        """Of a run with this resolved configuration, which was typed in these words; `status`: status.json."""
+        """Describe the start of a run with a resolved configuration, typed in these words; `status`: status.json."""
         texts, tables = provenance()
         texts |= {
             "config.yaml": yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True),

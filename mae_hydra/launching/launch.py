@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mae_hydra.configuration import hydras_own, reference, resolvers
 from mae_hydra.configuration.command_words import readable
-from mae_hydra.configuration.mistakes import explain
+from mae_hydra.configuration.hydra_errors import explain
 from mae_hydra.configuration.tree import config_dir
 from mae_hydra.configuration.whole_nodes import addable
 from mae_hydra.errors import UserError, unwritable

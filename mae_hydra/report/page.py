@@ -159,7 +159,7 @@ def duration(seconds: float | None) -> str:
 
 def _figure(pixels: np.ndarray, caption: str, kind: str, density: int) -> Markup:
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
+    Image.fromarray(pixels).save(buffer, "PNG")
     encoded = base64.b64encode(buffer.getvalue()).decode()
     image = (
         f'<img class="{kind}" alt="{html.escape(clean(caption))}" width="{pixels.shape[1] // density}" '

@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 from mae_hydra import atomic
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.gather import read_run, read_sweep
 from mae_hydra.experiment.many.listing import newest_first, read_row, run_directories, sweeps_of
+from mae_hydra.experiment.read_runs import read_run, read_sweep
 from mae_hydra.names import clean
 from mae_hydra.owned import Owned
 from mae_hydra.report.comparison_page import comparison_page, names_of
@@ -63,7 +63,7 @@ def _written_page(place: Path, directory: Path) -> str | None:
 
 
 def _write_pages(directories: Sequence[Path]) -> None:
-    """Those that are missing or older than the newest record; one that cannot be made is said, and stops no other."""
+    """Write the pages that are missing or old; one that cannot be made is said, and stops no other."""
     for number, directory in enumerate(directories, 1):
         page = directory / "report" / "index.html"
         records = [*directory.glob("*.json*"), *directory.glob("*/status.json"), *directory.glob("*/metrics.jsonl")]

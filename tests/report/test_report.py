@@ -12,7 +12,7 @@ from made_runs import made_run
 from mae_hydra.commands import main
 from mae_hydra.errors import UserError
 from mae_hydra.experiment import sweeps
-from mae_hydra.experiment.gather import read_sweep, settings_of, table_of, varying
+from mae_hydra.experiment.read_runs import read_sweep, settings_of, table_of, varying
 from mae_hydra.figures import Marginal, heat_map, marginals, parallel_coordinates
 from mae_hydra.report import write_report
 

@@ -205,14 +205,14 @@ def test_what_the_reader_refuses_is_told_with_what_was_found(watch, tmp_path, mo
 
 
 def test_every_option_of_a_benchmark(watch, tmp_path, monkeypatch):
-    from mae_hydra.benchmark.measured import Measured
+    from mae_hydra.benchmark.results import Measured
 
     monkeypatch.chdir(tmp_path)
     answer = Measured("table", {"numbers": 1})
     size, all_of_it = ["--size", "30", "40"], ["--rounds", "2", "--alone", "--shares", *["--size", "30", "40"]]
     for what, where, words, told, named in (
-        ("parts", "report.parts", ["model=mae_vitt"], (["model=mae_vitt"],), {}),
-        ("step", "report.step", ["a=1", "--rounds", "2", "--alone"], (["a=1"], 2), {"alone": True}),
+        ("parts", "verbs.parts", ["model=mae_vitt"], (["model=mae_vitt"],), {}),
+        ("step", "verbs.step", ["a=1", "--rounds", "2", "--alone"], (["a=1"], 2), {"alone": True}),
         ("inference", "pictures.inference", ["run", "a=1", *all_of_it], ("run", ["a=1"], (30, 40), 2),
          {"alone": True, "shares": True}),
         ("inference", "pictures.inference", [], (None, [], (512, 683), 5), {"alone": False, "shares": False}),

@@ -20,7 +20,7 @@ def command(way: Way) -> str:
 
 
 def typed(words: Sequence[str]) -> str:
-    """For a shell; names that a terminal would obey instead of show are written in bash's escapes."""
+    """Quote a name for a shell; what a terminal would obey instead of show is written in bash's escapes."""
     return " ".join(shlex.quote(each) if each.isprintable() else f"$'{_escaped(each)}'" for each in words)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from mae_hydra.configuration.key_meaning import flatten
 from mae_hydra.configuration.resolvers import unnamed
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.gather import METRICS, Run, latest
+from mae_hydra.experiment.read_runs import METRICS, Run, latest
 from mae_hydra.experiment.status import read_status
 from mae_hydra.lines import of_a_step, read_marked
 from mae_hydra.recorded.tables import read_table, table_or_none
