@@ -228,7 +228,8 @@ def _say(line: str) -> None:
 
 def _run_id(run_dir: Path, step: int) -> str:
     path = run_dir / "wandb_id.txt"
-    if "WANDB_SWEEP_ID" in os.environ and "WANDB_RUN_ID" in os.environ:
+    follows_another = (run_dir.parent / "status.json").is_file()  # and is no run that an agent has made
+    if "WANDB_SWEEP_ID" in os.environ and "WANDB_RUN_ID" in os.environ and not follows_another:
         path.write_text(os.environ["WANDB_RUN_ID"])  # the agent of a W&B sweep has made the run
         return path.read_text()
     if step == 0 or not path.exists():
