@@ -35,6 +35,7 @@ def shard(*modules: nn.Module, device: torch.device) -> None:
 
 
 def is_sharded(model: nn.Module) -> bool:
+    """Tell whether any parameter is sharded over processes."""
     return any(isinstance(parameter, DTensor) for parameter in model.parameters())
 
 
