@@ -111,6 +111,7 @@ def list_runs(folder: Path) -> list[Row]:
 
 
 def newest_first(rows: Iterable[Row]) -> list[Row]:
+    """Sort runs by their start, the newest first."""
     return sorted(rows, key=lambda row: (-(row.run.status["start"] or 0.0), row.name))
 
 

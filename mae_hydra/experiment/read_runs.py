@@ -153,6 +153,7 @@ def state_of(run: Run) -> str:
 
 
 def error_of(run: Run) -> str:
+    """Give what a run, or what followed it, ended with; empty where nothing failed."""
     errors = [str(each.status["error"]) for each in (run, *run.stages.values()) if each.status["error"]]
     return errors[0] if errors else ""
 
