@@ -53,11 +53,11 @@ def _launch(arguments: Sequence[str] | None) -> int:
         sys.argv = [sys.argv[0], *arguments]
     sweeps.start()
     raised.clear()
-    scheduler.heed()
     register(GpusLauncher, SlurmLauncher)
     entry = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(_job)
     overrides: list[str] = []
     try:
+        scheduler.heed()
         sys.argv[1:] = addable(resuming.expanded(readable(sys.argv[1:])))
         overrides = [argument for argument in sys.argv[1:] if "=" in argument and not argument.startswith("-")]
         if {"-m", "--multirun"} & set(sys.argv):
