@@ -16,8 +16,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from mae_hydra.configuration.command_words import word
+from mae_hydra.configuration.job_names import slug
 from mae_hydra.configuration.own_options import words_for_another_process
-from mae_hydra.configuration.resolvers import slug
 from mae_hydra.experiment.status import read_status
 
 OF_A_SWEEP = "MAE_HYDRA_JOB_OF_A_SWEEP"  # environment of a job: somebody else runs the sweep
@@ -45,11 +45,12 @@ class SweepJob:
 
     @property
     def found(self) -> JobReturn:
-        """What Hydra and its sweepers want to know; the value is nan unless the job is complete."""
+        """What Hydra and its sweepers want to know; no value, unless the job is complete: to a search that is
+        a failed trial."""
         status = read_status(self.directory)
         value = None if status is None or status["state"] != "completed" else status["value"]
         result = JobReturn(overrides=self.overrides, cfg=OmegaConf.create({}), status=JobStatus.COMPLETED)
-        result.return_value = float("nan") if value is None else value
+        result.return_value = value
         return result
 
 

@@ -46,9 +46,7 @@ def test_keys_become_options_of_sbatch() -> None:
 
 
 def test_the_queue_is_read_with_names_and_paths_of_any_kind(programs: Any) -> None:
-    programs(
-        squeue="5_2|PENDING|JobArrayTaskLimit||/a b/x|y.sh\n5_0|RUNNING|None|vm|/a b/x|y.sh\n4_N/A|FAILED|NonZero||\n"
-    )
+    programs(squeue="5_2|PENDING|Priority||/a b/x|y.sh\n5_0|RUNNING|None|vm|/a b/x|y.sh\n4_N/A|FAILED|NonZero||\n")
     assert slurm.queue() == {
         "5_2": Seen("PENDING", "Priority", "", "/a b/x|y.sh"),
         "5_0": Seen("RUNNING", "", "vm", "/a b/x|y.sh"),

@@ -124,7 +124,7 @@ def test_six_jobs_and_a_head_that_is_killed(lab):
     number = {name.partition("-")[2]: each for name, (each, _) in lab.queue().items()}
     lab.cluster.run("scancel", number["0.6"])  # waits for its place
     for ratio in ("0.2", "0.3", "0.4", "0.5"):
-        lab.until_it_trains(f"outputs/x/mask_ratio-{ratio}-*")
+        lab.until_it_trains(f"outputs/x/mask_ratio-{ratio}_*")
     head.kill()
     head.communicate()
     lab.cluster.run("scancel", number["0.2"])
@@ -133,7 +133,7 @@ def test_six_jobs_and_a_head_that_is_killed(lab):
     node = lab.cluster.job(number["0.4"])["NodeList"]
     lab.submit(*ALL_CORES)  # whatever runs now is preempted
     until(lambda: lab.cluster.job(number["0.4"])["Restarts"] == "1", "the preempted one is queued again")
-    lab.until_it_trains("outputs/x/mask_ratio-0.5-*", 2)
+    lab.until_it_trains("outputs/x/mask_ratio-0.5_*", 2)
     lab.cluster.run("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
     lab.cluster.run("scontrol", "update", f"NodeName={node}", "State=RESUME")
     code, said = lab.type(*command)
@@ -143,7 +143,7 @@ def test_six_jobs_and_a_head_that_is_killed(lab):
     assert rows == expected | {"1.5": "failed"}, said
     assert "of Slurm: mask_ratio" not in said  # nothing was submitted a second time
     for ratio in ("0.3", "0.4", "0.5"):
-        [run] = sweep.glob(f"mask_ratio-{ratio}-*")
+        [run] = sweep.glob(f"mask_ratio-{ratio}_*")
         steps = [line["step"] for line in _lines(run)]
         assert steps == sorted(set(steps)), "a step stands there twice"
         assert steps[-1] == 800
