@@ -102,8 +102,15 @@ def pass_on(number: int | None, environment: Mapping[str, str] = os.environ) -> 
     elif number in (signal.SIGTERM, *WARNINGS) and environment.get("SLURM_JOB_ID"):
         if environment.get("RANK", "0") != "0":
             time.sleep(PATIENCE)
-        if _is_preempted(environment["SLURM_JOB_ID"], number):
-            _come_back(environment["SLURM_JOB_ID"])
+        job = _job(environment)
+        if _is_preempted(job, number):
+            _come_back(job)
+
+
+def _job(environment: Mapping[str, str]) -> str:
+    """The job in Slurm's words. SLURM_JOB_ID of one element of an array is at the same time the number of the array."""
+    array, element = environment.get("SLURM_ARRAY_JOB_ID"), environment.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{element}" if array and element else environment["SLURM_JOB_ID"]
 
 
 def _is_preempted(job: str, number: int) -> bool:
@@ -112,8 +119,9 @@ def _is_preempted(job: str, number: int) -> bool:
     if told is None:
         return number == signal.SIGTERM
     fields = dict(re.findall(r"(\w+)=(\S+)", told.splitlines()[0] if told else ""))
-    running = fields.get("JobState") == "RUNNING" and fields.get("BatchFlag") == "1"
-    return running and fields.get("PreemptTime", "None") != "None"
+    running = fields.get("JobState") == "RUNNING"
+    may_come_back = fields.get("BatchFlag") == fields.get("Requeue") == "1"
+    return running and may_come_back and fields.get("PreemptTime", "None") != "None"
 
 
 def _come_back(job: str) -> None:

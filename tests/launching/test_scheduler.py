@@ -53,8 +53,9 @@ def test_the_first_host_of_a_list(listed: str, first: str) -> None:
     assert environment["MASTER_ADDR"] == first
 
 
-def job_told(state: str, preempted: str = "None", batch: int = 1) -> str:
-    return f"JobId=7 JobName=a b JobState={state} Reason=None BatchFlag={batch} PreemptTime={preempted} WorkDir=/x\n"
+def job_told(state: str, preempted: str = "None", batch: int = 1, requeue: int = 1) -> str:
+    flags = f"Requeue={requeue} BatchFlag={batch}"
+    return f"JobId=7 JobName=a b JobState={state} Reason=None {flags} PreemptTime={preempted} WorkDir=/x\n"
 
 
 @pytest.mark.parametrize(
@@ -62,6 +63,7 @@ def job_told(state: str, preempted: str = "None", batch: int = 1) -> str:
     [
         (job_told("RUNNING", "2026-11-29T13:09:42"), True),
         (job_told("RUNNING", "2026-11-29T13:09:42", batch=0), False),  # of salloc: it cannot be queued again
+        (job_told("RUNNING", "2026-11-29T13:09:42", requeue=0), False),  # it will be cancelled
         (job_told("RUNNING"), False),  # somebody sent the signal by hand
         (job_told("CANCELLED"), False),
         (job_told("TIMEOUT"), False),
@@ -86,6 +88,10 @@ def test_a_job_that_slurm_preempts_is_queued_again_and_waits_to_be_ended(
         for number, handler in former.items():
             signal.signal(number, handler)
     assert asked == ["show job -o 7", *(["requeue 7"] if comes_back else [])]
+    asked.clear()
+    monkeypatch.setattr(scheduler, "_scontrol", lambda *words: asked.append(words[-1]) or job_told("CANCELLED"))
+    pass_on(signal.SIGTERM, {"SLURM_JOB_ID": "7", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "2"})
+    assert asked == ["7_2"]  # 7 alone would be the whole array
     asked.clear()
     pass_on(signal.SIGTERM, {})  # no job of Slurm
     assert not asked
