@@ -28,6 +28,12 @@ def plain_script(lab: Lab, *words: str) -> str:
     return str(script)
 
 
+def goes_on(lab: Lab, run: Path, attempt: int) -> None:
+    """Wait until a run trains for the `attempt`-th time."""
+    until(lambda: (status := read_status(run)) is not None and status["attempt"] == attempt, "it goes on")
+    lab.until_it_trains(str(run.relative_to(lab.folder)), len(_lines(run)) + 1)
+
+
 def told(run: Path, lab: Lab, number: str) -> tuple:
     status = read_status(run)
     assert status is not None
@@ -85,8 +91,7 @@ def test_the_script_of_the_repository_comes_back_after_a_warning_and_not_when_it
     run = lab.until_it_trains("run")
     lab.cluster.run("scancel", "--signal=USR2", number)
     until(lambda: lab.cluster.job(number).get("Restarts") == "1", "it is queued again")
-    until(lambda: (status := read_status(run)) is not None and status["attempt"] == 2, "it goes on")
-    lab.until_it_trains("run", len(_lines(run)) + 1)
+    goes_on(lab, run, 2)
     lab.cluster.run("scancel", number)
     assert lab.until_ended(number, 30) == "CANCELLED"
     status = read_status(run)
@@ -115,6 +120,7 @@ def test_six_jobs_and_a_head_that_is_killed(lab):
         "+sweep=mask_ratio",
         f"model.mask_ratio={','.join(ratios)}",
         *LONG,
+        "schedule.total=2000",
         f"hydra.sweep.dir={sweep}",
         *LAUNCHER,
     ]
@@ -133,7 +139,8 @@ def test_six_jobs_and_a_head_that_is_killed(lab):
     node = lab.cluster.job(number["0.4"])["NodeList"]
     lab.submit(*ALL_CORES)  # whatever runs now is preempted
     until(lambda: lab.cluster.job(number["0.4"])["Restarts"] == "1", "the preempted one is queued again")
-    lab.until_it_trains("outputs/x/mask_ratio-0.5_*", 2)
+    [last] = sweep.glob("mask_ratio-0.5_*")
+    goes_on(lab, last, 2)
     lab.cluster.run("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
     lab.cluster.run("scontrol", "update", f"NodeName={node}", "State=RESUME")
     code, said = lab.type(*command)
@@ -146,7 +153,7 @@ def test_six_jobs_and_a_head_that_is_killed(lab):
         [run] = sweep.glob(f"mask_ratio-{ratio}_*")
         steps = [line["step"] for line in _lines(run)]
         assert steps == sorted(set(steps)), "a step stands there twice"
-        assert steps[-1] == 800
+        assert steps[-1] == 2000
 
 
 def _rows(sweep: Path) -> list[dict]:
