@@ -22,8 +22,18 @@ def run_dir(resume: str | None, fresh: str) -> str:
 
 
 def width(widths: int | Sequence[int], index: int) -> int:
-    """Of a backbone's `embed_dim`, one number or one for each map, that of the map at `index`."""
+    """Give the width of the map at `index` out of a backbone's `embed_dim`, one number or one for each map."""
     return widths if isinstance(widths, int) else widths[index]
+
+
+def pooled_width(widths: int | Sequence[int], pool: str, num_cls_tokens: int) -> int:
+    """What a classifier's head gets of tokens, or of a last map, that `pool` makes one vector of."""
+    last = width(widths, -1)
+    if pool in ("mean", "cls"):
+        return last
+    from mae_hydra.models import pooling  # torch is imported only where it is needed
+
+    return pooling.pooled_width(last, pool, num_cls_tokens)
 
 
 def fused_width(widths: int | Sequence[int]) -> int:
@@ -49,6 +59,8 @@ def register() -> None:
     resolvers: dict[str, Any] = {
         "mul": lambda a, b: a * b,
         "equal": lambda a, b: a == b,
+        "unequal": lambda a, b: a != b,
+        "pooled_width": pooled_width,
         "slug": slug,
         "run_dir": run_dir,
         "width": width,

@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import shutil
 import sys
 import traceback
 from collections.abc import Sequence
@@ -15,14 +16,15 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from mae_hydra.configuration import hydras_own, resolvers
+from mae_hydra.configuration import hydras_own, reference, resolvers
 from mae_hydra.configuration.command_words import readable
+from mae_hydra.configuration.hydra_errors import explain
 from mae_hydra.configuration.job_names import unnamed
-from mae_hydra.configuration.mistakes import explain
 from mae_hydra.configuration.tree import config_dir
 from mae_hydra.configuration.whole_nodes import addable
 from mae_hydra.errors import UserError, unwritable
 from mae_hydra.experiment import resuming, sweeps
+from mae_hydra.installed import versions
 from mae_hydra.launching import scheduler
 from mae_hydra.launching.gpus_launcher import GpusLauncher
 from mae_hydra.launching.importing import importing
@@ -42,10 +44,14 @@ def launch(arguments: Sequence[str] | None = None) -> int:
     before there was a state to save.
     """
     with lasting_streams():
-        return _launch(arguments)
+        words = sys.argv[1:] if arguments is None else arguments
+        return _help(words) if {"--help", "-h"} & set(words) else _launch(arguments)
 
 
 def _launch(arguments: Sequence[str] | None) -> int:
+    if "--version" in (sys.argv[1:] if arguments is None else arguments):
+        print(versions())  # Hydra would tell its own
+        return 0
     resolvers.register()
     hydras_own.guard()
     logging.raiseExceptions = False  # a full disk would print a traceback for every line of train.log
@@ -97,6 +103,25 @@ def _launch(arguments: Sequence[str] | None) -> int:
     finally:
         failed = sweeps.finish()
     return FAILED if failed else 0
+
+
+HELP = """usage: python train.py [group=option …] [key=value …] [+experiment=… +debug=…] [-m +sweep=… key=a,b,c]
+
+  python train.py model=upernet_vitt     a model chooses its parts (backbone, head, …); what is typed overrides them
+  python train.py model=… --cfg job      what would run, in under a second
+  python train.py --help data engine     everything that the options of these groups say, with their keys
+  python train.py --hydra-help           Hydra's own options (--config-dir, --multirun, --info, shell completion)
+"""
+
+
+def _help(words: Sequence[str]) -> int:
+    more = reference.own_folders(words)
+    groups = [word for word in words if word in reference.options(more)]
+    width = shutil.get_terminal_size(fallback=(120, 24)).columns
+    print(
+        "\n\n".join(reference.details(group, more) for group in groups) or f"{HELP}\n{reference.overview(width, more)}"
+    )
+    return 0
 
 
 def _job(config: DictConfig) -> Any:

@@ -1,6 +1,7 @@
 """The page of a sweep: which setting was best, how each key matters, and the same pictures across all of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from statistics import fmean, stdev
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from mae_hydra.experiment.gather import (
+from mae_hydra.experiment.read_runs import (
     Run,
     columns,
     error_of,
@@ -52,14 +53,15 @@ def sweep_page(page: Page, runs: Sequence[Run], directory: Path) -> None:
     page.add("Pairs of settings", *_pairs(page, runs, swept, target, metrics[target]))
     page.add("Over seeds", _over_seeds(runs, swept, metrics) if SEED in keys else "")
     page.add("All jobs", _jobs(runs, keys, metrics, best))
-    page.add("Curves", *_curves(page, runs, keys))
-    page.add("The same pictures", *_strips(page, runs, keys))
+    ordered = _in_order(runs, keys)
+    page.add("Curves", *overlaid_curves(page, ordered, partial(_label, keys=keys)))
+    page.add("The same pictures", *same_pictures(page, ordered, partial(_label, keys=keys)))
     page.add("What failed", *(code(f"{run.name}\n{error_of(run)}") for run in runs if error_of(run)))
     page.add("Where it came from", *_provenance(runs))
 
 
 def _complete(runs: Sequence[Run]) -> list[Run]:
-    """Those whose values are final: the latest score of a run that trains is not compared with them."""
+    """Pick the runs whose values are final: the latest score of a run that trains is not compared with them."""
     return [run for run in runs if state_of(run) == "completed"]
 
 
@@ -160,9 +162,9 @@ def _jobs(runs: Sequence[Run], keys: Sequence[str], metrics: Mapping[str, bool],
     return table([*keys, "state", *metrics, "took"], rows, marked=marked)
 
 
-def _curves(page: Page, runs: Sequence[Run], keys: Sequence[str]) -> list[Markup | str]:
-    """Training loss and what each stage is judged by, all jobs in one plot."""
-    ordered = _in_order(runs, keys)[:MOST_CURVES]
+def overlaid_curves(page: Page, runs: Sequence[Run], label: Callable[[Run], str]) -> list[Markup | str]:
+    """Training loss and what each stage is judged by, all runs in one plot."""
+    ordered = runs[:MOST_CURVES]
     parts = [("", ordered)]
     parts += [
         (name, [run.stages[name] for run in ordered if name in run.stages])
@@ -170,7 +172,7 @@ def _curves(page: Page, runs: Sequence[Run], keys: Sequence[str]) -> list[Markup
     ]
     panels = []
     for stage, members in parts:
-        names = [_label(run, keys) for run in ordered if not stage or stage in run.stages]
+        names = [label(run) for run in ordered if not stage or stage in run.stages]
         logs = [member.rows() for member in members]
         for metric in dict.fromkeys(["train/loss", *(member.monitor for member in members)]):
             series = [series_of(log, metric, name) for log, name in zip(logs, names, strict=True)]
@@ -179,21 +181,21 @@ def _curves(page: Page, runs: Sequence[Run], keys: Sequence[str]) -> list[Markup
                 panels.append(Panel(f"{stage}: {metric}" if stage else metric, series, smooth=metric == "train/loss"))
     if not panels:
         return []
-    left_out = f"The first {MOST_CURVES} of {len(runs)} jobs." if len(runs) > MOST_CURVES else ""
+    left_out = f"The first {MOST_CURVES} of {len(runs)}." if len(runs) > MOST_CURVES else ""
     return [page.chart(curves(panels), "curves", left_out)]
 
 
-def _strips(page: Page, runs: Sequence[Run], keys: Sequence[str]) -> list[Markup | str]:
-    """Of each stage: the pictures once, then what each job made of them, one column a job."""
+def same_pictures(page: Page, runs: Sequence[Run], label: Callable[[Run], str]) -> list[Markup | str]:
+    """Show each stage's pictures once, then what each run made of them, one column a run."""
     parts: list[Markup | str] = []
     stages = ["", *dict.fromkeys(name for run in runs for name in run.stages)]
     for stage in stages:
         found: list[tuple[str, np.ndarray]] = []
-        for run in _in_order(runs, keys):
+        for run in runs:
             member = run.stages.get(stage) if stage else run
             path = None if member is None else member.directory / "figures" / "cells.png"
             if path is not None and path.is_file():
-                found.append((_label(run, keys), read_pixels(path)))
+                found.append((label(run), read_pixels(path)))
         same = [(name, pixels) for name, pixels in found if pixels.shape == found[0][1].shape][:MOST_STRIPS]
         if len(same) < 2:
             continue

@@ -11,7 +11,7 @@ from drawn import Drawn, curves_of
 from made_runs import made_run
 from PIL import Image
 
-from mae_hydra.experiment.gather import read_run, read_sweep, table_of, write_table
+from mae_hydra.experiment.read_runs import read_run, read_sweep, table_of, write_table
 from mae_hydra.report import sweep_page as sweep_page_module
 from mae_hydra.report.page import duration, shown, table
 from mae_hydra.report.report import write_report
@@ -287,7 +287,7 @@ def test_the_same_pictures_stand_once_and_what_each_job_made_beside_them(
         return np.zeros((2, 2, 3), np.uint8)
 
     monkeypatch.setattr(sweep_page_module, "sheet", sheet)
-    monkeypatch.setattr(sweep_page_module, "_curves", lambda *told: [])
+    monkeypatch.setattr(sweep_page_module, "overlaid_curves", lambda *told: [])
     page = Drawn(tmp_path / "page")
     (tmp_path / "page").mkdir()
     sweep_page(page, read_sweep(sweep), tmp_path / "page")
