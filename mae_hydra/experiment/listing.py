@@ -9,8 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from mae_hydra.configuration.job_names import unnamed
 from mae_hydra.configuration.key_meaning import flatten
-from mae_hydra.configuration.resolvers import unnamed
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.read_runs import METRICS, Run, latest
 from mae_hydra.experiment.status import read_status

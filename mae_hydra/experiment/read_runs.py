@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from mae_hydra import atomic
-from mae_hydra.configuration.resolvers import unnamed
+from mae_hydra.configuration.job_names import unnamed
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.status import read_status, write_json
 from mae_hydra.lines import Lines, of_a_step, read_lines
