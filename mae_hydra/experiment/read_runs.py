@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from mae_hydra import atomic
-from mae_hydra.configuration.resolvers import unnamed
+from mae_hydra.configuration.job_names import unnamed
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.status import read_status, write_json
 from mae_hydra.lines import Lines, of_a_step, read_lines
@@ -155,6 +155,7 @@ def state_of(run: Run) -> str:
 
 
 def error_of(run: Run) -> str:
+    """Give what a run, or what followed it, ended with; empty where nothing failed."""
     errors = [str(each.status["error"]) for each in (run, *run.stages.values()) if each.status["error"]]
     return errors[0] if errors else ""
 

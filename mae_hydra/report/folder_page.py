@@ -65,6 +65,7 @@ def id_of(row: Row) -> str:
 
 
 def id_of_path(directory: Path) -> str:
+    """Give a directory twelve hex digits that a page can refer to."""
     return hashlib.sha256(str(directory).encode(errors="surrogateescape")).hexdigest()[:12]
 
 
