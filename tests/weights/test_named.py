@@ -168,6 +168,7 @@ def test_a_full_disk_is_one_sentence_before_a_byte_is_written(served, weights, m
     served.files["/model.pth"] = weights
     usage = shutil.disk_usage("/")
     monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: usage._replace(free=cache.SPARE))
+    assert cache.SPARE == 64 * 2**20
     with pytest.raises(UserError, match="make room, or name another folder with MAE_HYDRA_CACHE"):
         fetch(f"{served.address}/model.pth", download=True)
 

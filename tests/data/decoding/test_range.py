@@ -70,6 +70,22 @@ def test_every_number_of_a_tiff_is_read(
     assert np.array_equal(found, values[:, :, :3])
 
 
+def test_numbers_of_32_bits_without_a_sign_stay_positive() -> None:
+    values = np.array([[[3_000_000_000], [7]]], "u4")
+    assert np.array_equal(deep_values(tiff(values)), values)
+
+
+def test_of_a_large_picture_pixels_from_everywhere_are_counted() -> None:
+    values = np.zeros((1024, 256, 1), np.uint16)
+    values[512:] = 1000
+    assert measured([values]) == PixelRange((0.0,), (1000.0,))
+
+
+def test_numbers_are_rounded_and_not_cut() -> None:
+    levels = PixelRange((0.0,), (1000.0,)).scaled(np.array([[[3], [500], [998], [2000]]], np.uint16), 1)
+    assert levels.ravel().tolist() == [1, 128, 254, 255]  # 0.765, 127.5, 254.49
+
+
 def test_four_bands_of_8_bits_are_read_by_their_first_three() -> None:
     values = numbers(4, "u1")
     image = decode_image(tiff(values, extra=(0, 0, 0)), 3, "bands.tif")
@@ -187,6 +203,8 @@ def test_a_measured_range_leaves_out_what_is_no_number_and_survives_a_single_val
     values = np.array([[[np.nan], [1.0], [2.0], [np.inf]]], np.float32)
     assert measured([values]).high[0] == pytest.approx(2.0, abs=0.01)
     assert measured([np.full((4, 4, 1), 7, np.uint16)]) == PixelRange((7.0,), (8.0,))
+    # 0.1 percent of 0..499 lie below 0.499: whole numbers go outwards, so that none is cut that was counted.
+    assert measured([np.arange(500, dtype=np.uint16).reshape(1, 500, 1)]) == PixelRange((0.0,), (499.0,))
     with pytest.raises(UserError, match=r"holds a number; set data\.range"):
         measured([np.full((4, 4, 1), np.nan, np.float32)])
 
