@@ -58,6 +58,7 @@ def test_both_bytes_of_a_png_of_16_bits_are_read(bands: int) -> None:
         (1, "u2", {}), (1, "i2", {}), (1, "i4", {}), (1, "f4", {}), (3, "u2", {"colours": True}),
         (3, "u2", {"extra": (0, 0)}), (4, "u2", {"extra": (0, 0, 0)}), (4, "u2", {"extra": (0, 0, 2)}),
         (4, "u2", {"colours": True, "extra": (0,)}), (4, "u2", {"colours": True, "extra": (2,)}),
+        (4, "u2", {"colours": True, "extra": (1,)}),
         (3, "i2", {"extra": (0, 0)}), (4, "i2", {"extra": (0, 0, 0)}),
     ],
 )  # fmt: skip
@@ -222,6 +223,8 @@ def test_a_range_for_each_channel_is_taken() -> None:
 
 def test_a_deep_picture_is_turned_upright_and_becomes_grey_where_one_channel_is_wanted() -> None:
     values = numbers(3)
+    assert np.array_equal(deep_values(tiff(values, colours=True, orientation=6)), np.rot90(values, -1))
+    assert np.array_equal(deep_values(tiff(values[:, :, :1], orientation=6)), np.rot90(values[:, :, :1], -1))
     grey = decode_image(png(values), 1, "", PixelRange((0.0,), (65535.0,)))
     assert grey.shape == (1, 9, 7)
     expected = (values / 65535 * 255) @ [0.299, 0.587, 0.114]
