@@ -76,6 +76,12 @@ def test_numbers_of_32_bits_without_a_sign_stay_positive() -> None:
     assert np.array_equal(deep_values(tiff(values)), values)
 
 
+def test_a_few_pixels_among_equal_ones_are_the_range() -> None:
+    values = np.full((1, 5000, 1), 7, np.uint16)
+    values[0, 0] = 100
+    assert measured([values]) == PixelRange((7.0,), (100.0,))
+
+
 def test_of_a_large_picture_pixels_from_everywhere_are_counted() -> None:
     values = np.zeros((1024, 256, 1), np.uint16)
     values[512:] = 1000
