@@ -245,18 +245,18 @@ class _Segmentations:
 
     def _write_raster(self, raster: Any, file: Path, maps: Iterator[tuple[Any, np.ndarray]]) -> None:
         """Class maps of windows, as the numbers that are written; where the raster has no data, so does its map."""
-        count = len(self.class_names)
+        most = int(self.labels.stored.max())
 
         def stored() -> Iterator[tuple[Any, np.ndarray]]:
             for window, classes in maps:
                 values = self.labels.stored[classes]
                 if raster.nodata is not None:
-                    values = np.where(raster.dataset_mask(window=window) == 0, rasters.nowhere(count), values)
+                    values = np.where(raster.dataset_mask(window=window) == 0, rasters.nowhere(most), values)
                 yield window, values
 
         file.parent.mkdir(parents=True, exist_ok=True)
         with atomic.writing(self.owned.claim(file)) as temporary:
-            rasters.write(temporary, rasters.profile_of(raster, count), stored(), self.labels.colours)
+            rasters.write(temporary, rasters.profile_of(raster, most), stored(), self.labels.colours[: most + 1])
 
     def write_large(self, file: Path, name: str, wanted: Channels, pixel_range: PixelRange | None) -> list[Path]:
         """The class map of a raster that is not read whole, and a small picture of it."""
@@ -276,7 +276,7 @@ class _Segmentations:
             small = rasters.as_pixels(rasters.reduced(raster, bands, CELL), raster, pixel_range, file)
         with rasters.opened(files[0]) as written:
             stored = rasters.reduced(written, [1], CELL)[0]
-        number_of = np.zeros(65536, np.int64)
+        number_of = np.full(2**16, len(self.class_names))
         number_of[self.labels.stored] = np.arange(len(self.labels.stored))
         self._write_overlay(files[-1], as_rgb(channels_last(small), self.shown), number_of[stored], name)
         return files
@@ -297,8 +297,9 @@ class _Segmentations:
         scores = self.inference.scores(self.model, image)
         shares = scores if self.inference.gives_probabilities else scores.softmax(0)
         best = shares.topk(min(MOST_LIKELY, len(shares)), dim=0)
-        kept = best.indices.to(torch.uint8).cpu().numpy()
-        return scores.argmax(0).to(torch.uint8).cpu().numpy(), kept, best.values.half().cpu().numpy()
+        kind = torch.uint8 if len(scores) <= 256 else torch.uint16
+        kept = best.indices.to(kind).cpu().numpy()
+        return scores.argmax(0).to(kind).cpu().numpy(), kept, best.values.half().cpu().numpy()
 
 
 class _Reconstructions:

@@ -99,21 +99,21 @@ def spans(length: int, crop: int, stride: int, part: int = PART) -> list[Span]:
         start, done = start + step, start + step + margin
 
 
-def profile_of(raster: Any, num_classes: int) -> dict[str, Any]:
-    """What rasterio writes the class map of a raster with."""
-    kind = "uint8" if num_classes <= 256 else "uint16"
+def profile_of(raster: Any, most: int) -> dict[str, Any]:
+    """What rasterio writes the class map of a raster with, whose numbers go up to `most`."""
+    kind = "uint8" if most < 255 else "uint16"
     profile = {"driver": "GTiff", "height": raster.height, "width": raster.width, "count": 1, "dtype": kind}
     profile |= {"crs": raster.crs, "transform": raster.transform, "compress": "deflate", "BIGTIFF": "IF_SAFER"}
     if raster.nodata is not None:
-        profile["nodata"] = nowhere(num_classes)
+        profile["nodata"] = nowhere(most)
     if min(raster.height, raster.width) >= 256:
         profile |= {"tiled": True, "blockxsize": 256, "blockysize": 256}
     return profile
 
 
-def nowhere(num_classes: int) -> int:
-    """The number in maps of pixels for which a raster has no data."""
-    return 255 if num_classes <= 255 else 65535
+def nowhere(most: int) -> int:
+    """The number, in maps of numbers up to `most`, of pixels for which a raster has no data."""
+    return 255 if most < 255 else 65535
 
 
 def write(file: Path, profile: dict[str, Any], maps: Iterator[tuple[Any, np.ndarray]], palette: np.ndarray) -> None:
