@@ -61,7 +61,7 @@ def legend_of(
     maps: Sequence[np.ndarray], class_names: Sequence[str], palette: np.ndarray, *, most: int = 24
 ) -> list[LegendEntry]:
     """The classes present in `maps`, in class order; of more than `most` the largest stay, and the rest are counted."""
-    size = max(256, *(int(labels.max(initial=0)) + 1 for labels in maps)) if maps else 256
+    size = max([256, len(class_names), *(int(labels.max(initial=0)) + 1 for labels in maps)])
     area = np.sum([np.bincount(labels.ravel(), minlength=size) for labels in maps], axis=0)
     present = [index for index in range(len(class_names)) if area[index] > 0]
     shown = sorted(sorted(present, key=lambda index: -area[index])[:most])

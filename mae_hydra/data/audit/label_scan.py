@@ -85,6 +85,8 @@ def check_labels(data: ImageData, *, training: bool = True, seconds: float = SEC
         return []
     train, validation = sample(data.train if training else [], data.validation, seconds=seconds)
     reading = data.reading or Reading(data.num_classes, data.ignore_index, None)
+    if reading.fits():
+        train.values = validation.values = len(reading.table().accepted)
     findings, best = judged((train, validation), reading, named=not data.assumed_names)
     lines = [_say(finding) for finding in findings if finding.level != "note"]
     lines += _strays(train, validation, best, data.max_bad_share)
