@@ -188,7 +188,6 @@ class _Segmentations:
         if not options.overwrite:
             self.labels.check(options.out / "labels")
         self.shown = _shown(checkpoint)
-        self._native = ["inference=slide", "inference.short=null"]
         self._checkpoint = checkpoint
         self._large: dict[str, Path] = {}
         self._placed: dict[str, Path] = {}
@@ -262,8 +261,7 @@ class _Segmentations:
         """The class map of a raster that is not read whole, and a small picture of it."""
         self.labels.write_table(self.options.out / "labels", self.owned)
         files = self.files(name)
-        found = recorded(self._checkpoint, self._native, ("inference",))
-        slide: Any = build(found.config.inference, "inference", origin=found.origin("inference"))
+        slide = self._slide()
         with rasters.opened(file) as raster:
             bands = rasters.bands_of(raster, wanted, file)
 
@@ -276,10 +274,15 @@ class _Segmentations:
             small = rasters.as_pixels(rasters.reduced(raster, bands, CELL), raster, pixel_range, file)
         with rasters.opened(files[0]) as written:
             stored = rasters.reduced(written, [1], CELL)[0]
-        number_of = np.full(2**16, len(self.class_names))
+        number_of = np.full(2**16, len(self.class_names), np.uint16)
         number_of[self.labels.stored] = np.arange(len(self.labels.stored))
         self._write_overlay(files[-1], as_rgb(channels_last(small), self.shown), number_of[stored], name)
         return files
+
+    def _slide(self) -> Any:
+        """Windows over pixels as they are."""
+        found = recorded(self._checkpoint, ["inference=slide", "inference.short=null"], ("inference",))
+        return build(found.config.inference, "inference", origin=found.origin("inference"))
 
     def _write_overlay(self, file: Path, rgb: np.ndarray, classes: np.ndarray, name: str) -> None:
         shown, large = fit(rgb, CELL), fit(classes, CELL, "nearest")
