@@ -1,4 +1,4 @@
-"""`mae-hydra benchmark scaling`: the inputs of `scaling`, measured here, and its tables."""
+"""Tables of `scaling`, whose inputs are measured here."""
 
 import subprocess
 import sys
@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from mae_hydra.benchmark.scaling import Inputs, Row, row, simulate, sources
 from rich.console import Group
 from rich.table import Table
+from scaling import Inputs, Row, row, simulate, sources
 
 from mae_hydra import atomic
 from mae_hydra.benchmark.estimate import example_batch, state_bytes

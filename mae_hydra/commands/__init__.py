@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mae_hydra.errors import UserError, unwritable
+from mae_hydra.installed import versions
 from mae_hydra.names import harmless
 from mae_hydra.terminal import lasting_streams
 
@@ -53,6 +54,7 @@ def _main(words: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="mae-hydra", description="Masked autoencoders and UPerNet, composed with Hydra."
     )
+    parser.add_argument("--version", action="version", version=versions())
     chosen = parser
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for verb, (module, summary) in VERBS.items():

@@ -46,7 +46,7 @@ def run_dir(resume: str | None, fresh: str) -> str:
 
 
 def width(widths: int | Sequence[int], index: int) -> int:
-    """Of a backbone's `embed_dim`, one number or one for each map, that of the map at `index`."""
+    """Give the width of the map at `index` out of a backbone's `embed_dim`, one number or one for each map."""
     return widths if isinstance(widths, int) else widths[index]
 
 

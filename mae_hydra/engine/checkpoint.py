@@ -15,9 +15,9 @@ import torch
 
 from mae_hydra.archive import read_training_state
 from mae_hydra.distributed import barrier, broadcast_object, is_main
+from mae_hydra.engine.checkpoint_writer import Writer
 from mae_hydra.engine.sharding import gathered, is_sharded, spread, spread_optimizer
 from mae_hydra.engine.state import State
-from mae_hydra.engine.writer import Writer
 from mae_hydra.errors import UserError, short
 
 log = logging.getLogger("mae_hydra")

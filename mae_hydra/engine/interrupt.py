@@ -16,7 +16,7 @@ SIGNALS = tuple(s for s in signal.Signals if s.name in {"SIGHUP", "SIGINT", "SIG
 
 
 def heeded() -> list[signal.Signals]:
-    """Those of SIGNALS that mean something here: under nohup, a closed terminal does not."""
+    """List the signals that ask this process to stop: all of SIGNALS, but no closed terminal under nohup."""
     return [s for s in SIGNALS if s.name != "SIGHUP" or signal.getsignal(s) is not signal.SIG_IGN]
 
 

@@ -12,8 +12,8 @@ from mae_hydra.engine.checkpoint import Checkpoints
 from mae_hydra.engine.cut import Cut
 from mae_hydra.engine.evaluations import Evaluations, scalars
 from mae_hydra.engine.interrupt import Interrupted, Interruption
-from mae_hydra.engine.nonfinite import Nonfinite
 from mae_hydra.engine.settings import Settings
+from mae_hydra.engine.skipped_steps import Nonfinite
 from mae_hydra.engine.state import State
 from mae_hydra.engine.step import set_learning_rates, train_step
 from mae_hydra.engine.stopwatch import Stopwatch

@@ -12,8 +12,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from mae_hydra.batch_norm import running_statistics
 from mae_hydra.distributed import broadcast
 from mae_hydra.engine.callbacks import Callbacks
+from mae_hydra.engine.log_window import Window
 from mae_hydra.engine.sharding import Twin, local
-from mae_hydra.engine.window import Window
 
 
 @dataclass

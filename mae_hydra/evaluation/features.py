@@ -14,7 +14,7 @@ from mae_hydra.models.pooling import pool_tokens, pooled_width
 
 
 class Features(NamedTuple):
-    """`vectors`: float32 (N, D). `labels`: int64 (N,). `indices`: positions in the data set."""
+    """`vectors`: float32 (N, D). `labels`: int64 (N,), 0 without any. `indices`: positions in the data set."""
 
     vectors: Tensor
     labels: Tensor
@@ -43,7 +43,8 @@ def extract(model: Any, images: HeldOut, pool: str) -> Features:
     for samples in images.batches():
         own = torch.tensor([rows[index] for index, _ in samples], device=device)
         vectors[own] = pooled(model, torch.stack([sample.image for _, sample in samples]).to(device), pool)
-        labels[own] = torch.tensor([sample.label for _, sample in samples], device=device)
+        classes = [sample.label if isinstance(sample.label, int) else 0 for _, sample in samples]
+        labels[own] = torch.tensor(classes, device=device)
     return Features(all_reduce_sum(vectors), all_reduce_sum(labels), images.indices)  # the others' rows are zero here
 
 

@@ -1,6 +1,6 @@
 """Sheets of validation images for the log and the report."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from PIL import Image
@@ -32,13 +32,13 @@ def reconstruction_sheet(found: Reconstruction, title: str, shown: Sequence[int]
 
 
 def segmentation_rows(
-    images: Sequence[np.ndarray], labels: Sequence[np.ndarray], predictions: Sequence[np.ndarray], data: ImageData
+    images: Sequence[np.ndarray], *maps: Sequence[np.ndarray], data: ImageData
 ) -> list[list[np.ndarray]]:
-    """Image, ground truth and prediction for each image."""
+    """The image, and each of its class maps (ground truth, prediction) over it, for each image."""
     rows = []
-    for image, *maps in zip(images, labels, predictions, strict=True):
+    for image, *own in zip(images, *maps, strict=True):
         shown = fit(as_rgb(image, data.shown), CELL)
-        large = [fit(classes, CELL, "nearest") for classes in maps]
+        large = [fit(classes, CELL, "nearest") for classes in own]
         rows.append(
             [shown, *(overlay(shown, classes, data.palette, opacity=OPACITY, boundaries=True) for classes in large)]
         )
@@ -46,16 +46,12 @@ def segmentation_rows(
 
 
 def segmentation_sheet(
-    images: Sequence[np.ndarray],
-    labels: Sequence[np.ndarray],
-    predictions: Sequence[np.ndarray],
-    data: ImageData,
-    title: str,
+    images: Sequence[np.ndarray], maps: Mapping[str, Sequence[np.ndarray]], data: ImageData, title: str
 ) -> np.ndarray:
-    """`segmentation_rows` with names and a legend of the classes that occur."""
-    rows = segmentation_rows(images, labels, predictions, data)
-    legend = legend_of([*labels, *predictions], data.class_names, data.palette)
-    return _in_two_halves(rows, ["image", "ground truth", "prediction"], title=title, footnote="", legend=legend)
+    """`segmentation_rows` of maps by name, and a legend of the classes that occur."""
+    rows = segmentation_rows(images, *maps.values(), data=data)
+    legend = legend_of([each for own in maps.values() for each in own], data.class_names, data.palette)
+    return _in_two_halves(rows, ["image", *maps], title=title, footnote="", legend=legend)
 
 
 def cells(rows: Sequence[Sequence[np.ndarray]], caption: str) -> Picture:

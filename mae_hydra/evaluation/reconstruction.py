@@ -7,8 +7,8 @@ import torch
 from mae_hydra.data import EvalCrop, ImageData
 from mae_hydra.distributed import all_reduce_sum, is_main
 from mae_hydra.errors import UserError
-from mae_hydra.evaluation.clock import Clock
 from mae_hydra.evaluation.held_out import HeldOut
+from mae_hydra.evaluation.interval import Clock
 from mae_hydra.evaluation.kinds import expect
 from mae_hydra.evaluation.pictures import cells, reconstruction_rows, reconstruction_sheet
 from mae_hydra.inference import Reconstruct

@@ -29,7 +29,7 @@ POLL = 0.05  # seconds
 
 
 def num_processes(engine: Mapping[str, Any]) -> int:
-    """How many to start for the engine's part of a configuration: 1 where torchrun has started this one."""
+    """Count the processes to start for the engine's part of a configuration: 1 where torchrun has started this one."""
     if "RANK" in os.environ or engine["devices"] == 1:
         return 1
     found = 0 if engine["device"] == "cpu" else torch.cuda.device_count()

@@ -72,7 +72,7 @@ def _taps(source: int, target: int, device: torch.device, *, beyond_border: bool
 
 
 def resize_scores(scores: Tensor, size: Size) -> Tensor:
-    """float (K, H, W) -> float (K, *size)."""
+    """float (C, H, W) -> float (C, *size)."""
     if size_of(scores) == size:
         return scores
     return interpolate(scores[None], size=size, mode="bilinear", align_corners=False)[0]

@@ -62,5 +62,5 @@ class SegmentationInference(ABC):
 
 
 def label_map(scores: Tensor) -> Tensor:
-    """(K, H, W) -> uint8 (H, W), uint16 of more than 256 classes; of equal scores the lowest class wins."""
+    """(C, H, W) -> uint8 (H, W), uint16 of more than 256 classes; of equal scores the lowest class wins."""
     return scores.argmax(0).to(torch.uint8 if len(scores) <= 256 else torch.uint16)

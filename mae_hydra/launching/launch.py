@@ -17,11 +17,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mae_hydra.configuration import hydras_own, reference, resolvers
 from mae_hydra.configuration.command_words import readable
-from mae_hydra.configuration.mistakes import explain
+from mae_hydra.configuration.hydra_errors import explain
 from mae_hydra.configuration.tree import config_dir
 from mae_hydra.configuration.whole_nodes import addable
 from mae_hydra.errors import UserError, unwritable
 from mae_hydra.experiment import resuming, sweeps
+from mae_hydra.installed import versions
 from mae_hydra.launching import scheduler
 from mae_hydra.launching.gpus_launcher import GpusLauncher
 from mae_hydra.launching.importing import importing
@@ -46,6 +47,9 @@ def launch(arguments: Sequence[str] | None = None) -> int:
 
 
 def _launch(arguments: Sequence[str] | None) -> int:
+    if "--version" in (sys.argv[1:] if arguments is None else arguments):
+        print(versions())  # Hydra would tell its own
+        return 0
     resolvers.register()
     hydras_own.guard()
     logging.raiseExceptions = False  # a full disk would print a traceback for every line of train.log

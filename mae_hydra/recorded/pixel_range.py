@@ -9,7 +9,7 @@ from mae_hydra.errors import UserError, short
 
 
 def recorded_range(meta: Mapping[str, Any], name: object = "the checkpoint") -> PixelRange | None:
-    """Of the pictures of more than 8 bits that a checkpoint's model was trained on; None: it knows of none.
+    """Read the range of the pictures that a checkpoint's model was trained on; None: it records none.
 
     UserError where the record is no range; `name`: what the file is called there.
     """
@@ -33,7 +33,7 @@ def _is_pair(pair: Any) -> bool:
 
 
 def use_recorded_range(data: dict[str, Any], meta: Mapping[str, Any], name: object = "the checkpoint") -> None:
-    """In the place of another measurement; a range that the node of the data tells stays."""
+    """Use the recorded range in the place of another measurement; one that the node of the data tells stays."""
     found = recorded_range(meta, name)
     if found is not None and data.get("range") == AUTO:
         data["range"] = found.pairs()

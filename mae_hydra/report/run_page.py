@@ -13,7 +13,7 @@ from PIL import Image
 from mae_hydra.configuration.from_file import read_rows
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.compare import typed
-from mae_hydra.experiment.gather import Run, error_of, state_of, values_of
+from mae_hydra.experiment.read_runs import Run, error_of, state_of, values_of
 from mae_hydra.figures import Panel, class_bars, curves, series_of
 from mae_hydra.recorded.tables import read_table
 from mae_hydra.report.page import Page, code, duration, pairs, shown, table

@@ -71,7 +71,7 @@ def look_back(folder: Path, plan: Plan, work: Mapping[str, Work], data: ImageDat
 
 
 def data_digest(work: Mapping[str, Work], data: ImageData) -> str:
-    """Of the names, sizes and times of all files that are looked at, and of what the classes are called."""
+    """Digest the names, sizes and times of all files that are looked at, and the names of the classes."""
     told = [list(data.class_names), {name: each.stamps for name, each in work.items()}]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 

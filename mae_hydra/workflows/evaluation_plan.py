@@ -140,7 +140,7 @@ def _split_of(words: Sequence[str]) -> tuple[Split, list[str]]:
 def _with_an_evaluation(
     found: Recorded, checkpoint: Checkpoint, words: Sequence[str], more: Sequence[Path]
 ) -> Recorded:
-    """Of a run that evaluated nothing: what its task is usually evaluated by. UserError where that was not asked."""
+    """Give a run that evaluated nothing what its task is usually evaluated by. UserError where that was not asked."""
     task = BY_TASK.get(str(found.tree.get("task")))
     if task is None or any(word.startswith("evaluation=") for word in words):
         raise UserError(

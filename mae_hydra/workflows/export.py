@@ -18,6 +18,7 @@ import mae_hydra
 from mae_hydra import atomic
 from mae_hydra.errors import UserError
 from mae_hydra.models import normalise
+from mae_hydra.names import names_or_numbers
 from mae_hydra.recorded.pixel_range import recorded_range
 from mae_hydra.types import DEFAULT_SIZE, Answer, answers, channels_of, image_size_of
 from mae_hydra.weights import read_checkpoint
@@ -140,8 +141,7 @@ def describe(model: Any, meta: Mapping[str, Any], output: str, options: Options)
         told |= {name: [round(float(value), 6) for value in getattr(model, name)] for name in ("mean", "std")}
     if output in CLASSES:
         count = model.num_classes
-        names = meta.get("class_names")
-        told["class_names"] = list(names) if names and len(names) == count else [f"class {n}" for n in range(count)]
+        told["class_names"] = list(names_or_numbers(meta.get("class_names"), count))
         if len(meta.get("palette") or ()) == count:
             told["palette"] = [[int(value) for value in colour] for colour in meta["palette"]]
     return told

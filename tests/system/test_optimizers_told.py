@@ -39,8 +39,9 @@ def test_a_run_goes_on_to_the_same_bits(name, train, monkeypatch, capsys):
         for key, value in values.items():
             found = theirs["optimizer"]["state"][position][key]
             assert torch.equal(value, found) if isinstance(value, torch.Tensor) else value == found
-    assert main(["evaluate", "cut"]) == 0
     assert main(["plan", *words]) == 0
+    if name == "typed":  # its class is judged where the record is read; the optimizer is built by none
+        assert main(["evaluate", "cut"]) == 0
 
 
 def test_a_class_of_torchs_is_not_built_from_a_file_unasked(train, capsys):

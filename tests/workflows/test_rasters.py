@@ -16,8 +16,9 @@ from mae_hydra.errors import UserError
 from mae_hydra.inference import Slide
 from mae_hydra.weights import Checkpoint
 from mae_hydra.workflows import rasters
-from mae_hydra.workflows.predict import Options, _Segmentations
 from mae_hydra.workflows.predict_labels import LabelFiles
+from mae_hydra.workflows.predict_maps import Segmentations
+from mae_hydra.workflows.predict_options import Options
 
 rasterio = pytest.importorskip("rasterio")
 
@@ -59,7 +60,7 @@ def write(file: Path, size: tuple[int, int], *, nodata: float | None = None) -> 
 
 
 def writer(out: Path, **options: Any) -> Any:
-    found: Any = _Segmentations.__new__(_Segmentations)
+    found: Any = Segmentations.__new__(Segmentations)
     checkpoint = Checkpoint({}, {}, "", Path("a.pt"))
     found.model, found.inference, found.options, found.notes = Blurred(), slide(), Options(out, **options), []
     found.class_names, found.palette = ("a", "b", "c"), np.array([[9, 0, 0], [0, 9, 0], [0, 0, 9]], np.uint8)

@@ -61,7 +61,7 @@ class Run:
 
     @property
     def total_seconds(self) -> float:
-        """With what followed it, as far as it has ended."""
+        """Add up how long a run took, with what followed it as far as that has ended."""
         return sum(run.seconds or 0.0 for run in (self, *self.stages.values()))
 
     @property
@@ -78,7 +78,7 @@ class Run:
 
     @property
     def damaged_lines(self) -> int:
-        """How many lines of its metrics.jsonl cannot be read."""
+        """Count the lines of a run's metrics.jsonl that cannot be read."""
         return self._lines.damaged
 
 
@@ -140,14 +140,14 @@ def columns(runs: Sequence[Run]) -> dict[str, bool]:
 
 
 def values_of(run: Run) -> dict[str, float]:
-    """By the names of `columns`; nothing where a run has found nothing yet."""
+    """Give a run's results by the names of `columns`; nothing where it has none yet."""
     found = {run.monitor: run.value}
     found |= {f"{name}: {stage.monitor}": stage.value for name, stage in run.stages.items()}
     return {name: value for name, value in found.items() if value is not None}
 
 
 def state_of(run: Run) -> str:
-    """Its own, or, where it is complete, that of the first stage that is not."""
+    """Give a run's state, or, where it is complete, that of the first stage that is not."""
     waiting = [f"{name} {stage.state}" for name, stage in run.stages.items() if stage.state != "completed"]
     return waiting[0] if run.state == "completed" and waiting else run.state
 

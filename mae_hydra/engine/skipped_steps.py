@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mae_hydra.distributed import rank
-from mae_hydra.engine.window import StepResult
+from mae_hydra.engine.log_window import StepResult
 from mae_hydra.errors import UserError
 from mae_hydra.lines import GrowingFile
 

@@ -14,7 +14,7 @@ from typing import Any, TypeGuard
 from mae_hydra.errors import UserError
 from mae_hydra.names import class_names
 from mae_hydra.weights.containers import Content
-from mae_hydra.weights.foreign import plain
+from mae_hydra.weights.safe_unpickle import plain
 
 EXPORTED = "mae_hydra"  # under which our files in the layouts of others tell what these cannot
 

@@ -140,7 +140,7 @@ def _class_table(found: Audit) -> Table:
 
 
 def _samples(found: Audit) -> np.ndarray | None:
-    """Some samples of each split, with their labels over them, or the name of their class below."""
+    """Draw some samples of each split, with their labels over them, or the name of their class below."""
     chosen = [pair for tally in found.tallies.values() for pair in _some_of(tally, NUM_SAMPLES // 2)]
     if not chosen:
         return None
