@@ -111,6 +111,7 @@ def test_a_submission_whose_number_was_not_written_down_is_found_by_its_script(t
             {"state": "interrupted"},
             ("failed", "OUT_OF_MEMORY in Slurm (7_0): bash: python: not found"),
         ),
+        ("LOST", {"state": "failed", "error": "ValueError: x"}, ("failed", "ValueError: x")),
         ("LOST", {"state": "interrupted", "error": "stopped"}, ("lost", "LOST in Slurm (7_0): stopped")),
     ],
 )
