@@ -47,7 +47,7 @@ INSIDE = {
         {"__init__"},
     ],
     "models": [
-        {"initialise", "lean_timm", "pixels", "patches", "positions"},
+        {"initialise", "lean_timm", "pixels", "patches", "pooling", "positions"},
         {"encoders"},
         {"mae", "segmentation", "classification"},
         {"__init__"},

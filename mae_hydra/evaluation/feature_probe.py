@@ -12,7 +12,7 @@ from mae_hydra.data.dataset import limited
 from mae_hydra.distributed import broadcast_object, is_main
 from mae_hydra.errors import UserError
 from mae_hydra.evaluation.clock import Clock
-from mae_hydra.evaluation.features import Features, extract
+from mae_hydra.evaluation.features import Features, Normalised, extract
 from mae_hydra.evaluation.held_out import HeldOut
 from mae_hydra.evaluation.linear_classifier import fit_linear
 from mae_hydra.evaluation.neighbours import nearest, votes
@@ -27,10 +27,11 @@ SHOWN = 5  # neighbours of a picture
 class FeatureProbe:
     """Scalars `knn` and `linear`: top-1 in percent on validation images, from features of labelled training images.
 
-    For any model with an encoder, also while it trains: nothing is hidden from the encoder, nothing is learned by it,
-    and no state is kept. `bank`: so many training images, evenly spread, a share of them below 1, or all (None): 0.01
-    and 0.1 are the few-shot probes. `pool`: see `mae_hydra.models.pooling`. `k`, `temperature`: see `votes`.
-    `l2`, `iterations`: see `fit_linear`; `l2` None leaves the linear classifier out. Gives the picture `neighbours`.
+    For any model with an encoder, or an encoder by itself, also while it trains: nothing is hidden from it, nothing is
+    learned by it, and no state is kept. `bank`: so many training images, evenly spread, a share of them below 1, or all
+    (None): 0.01 and 0.1 are the few-shot probes. `pool`: see `mae_hydra.models.pooling`. `k`, `temperature`: see
+    `votes`. `l2`, `iterations`: see `fit_linear`; `l2` None leaves the linear classifier out. Gives the picture
+    `neighbours`.
     """
 
     def __init__(
@@ -103,6 +104,8 @@ class FeatureProbe:
 
     @torch.no_grad()
     def run(self, model: Any, step: int) -> Evaluation:
+        if not hasattr(model, "encoder"):
+            model = Normalised(model, self.data.mean, self.data.std)
         bank, queries = extract(model, self.bank, self.pool), extract(model, self.held_out, self.pool)
         with torch.autocast(bank.vectors.device.type, enabled=False):
             scalars, places = self._scores(bank, queries)

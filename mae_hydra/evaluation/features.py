@@ -3,6 +3,7 @@
 Shape letters: N images, D width.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from mae_hydra.distributed import all_reduce_sum
 from mae_hydra.evaluation.held_out import HeldOut
+from mae_hydra.models.pixels import channel_statistics, normalise
 from mae_hydra.models.pooling import pool_tokens, pooled_width
 
 
@@ -19,6 +21,19 @@ class Features(NamedTuple):
     vectors: Tensor
     labels: Tensor
     indices: list[int]
+
+
+class Normalised:
+    """An encoder by itself, as a file may hold it, with the normalisation of the data in front."""
+
+    def __init__(self, encoder: Any, mean: Sequence[float], std: Sequence[float]) -> None:
+        device = next(encoder.parameters()).device
+        self.encoder = encoder
+        self.mean, self.std = (values.to(device) for values in channel_statistics(mean, std, len(mean)))
+
+    def prepare(self, images: Tensor) -> Tensor:
+        """Normalised images, on the device."""
+        return normalise(images, self.mean, self.std)
 
 
 def pooled(model: Any, images: Tensor, pool: str) -> Tensor:
