@@ -17,10 +17,10 @@ from rich.table import Table
 
 from mae_hydra.benchmark.loading import CROP, SIDE
 from mae_hydra.benchmark.machine import describe_machine, in_words
-from mae_hydra.benchmark.measured import Measured
 from mae_hydra.benchmark.photos import Files, photo_files
-from mae_hydra.benchmark.report import composed, training_step
+from mae_hydra.benchmark.results import Measured
 from mae_hydra.benchmark.timing import Timing, alternate
+from mae_hydra.benchmark.verbs import composed, training_step
 from mae_hydra.configuration.construct import build
 from mae_hydra.data import PretrainAugment, TrainStream
 from mae_hydra.engine import Settings

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mae_hydra.benchmark.measured import Measured
-from mae_hydra.benchmark.report import composed, training_step
+from mae_hydra.benchmark.results import Measured
+from mae_hydra.benchmark.verbs import composed, training_step
 from mae_hydra.configuration.construct import build
 from mae_hydra.engine import Settings
 from mae_hydra.errors import UserError

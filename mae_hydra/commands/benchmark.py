@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mae_hydra.errors import UserError
 
 if TYPE_CHECKING:
-    from mae_hydra.benchmark.measured import Measured
+    from mae_hydra.benchmark.results import Measured
 
 WHAT = {
     "parts": "parameters and FLOPs of a model's parts: parts model=upernet_vitb data=ade20k",
@@ -75,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _measure(options: argparse.Namespace) -> "Measured":
-    from mae_hydra.benchmark import report
+    from mae_hydra.benchmark import verbs
     from mae_hydra.recorded.configuration import names_weights
     from mae_hydra.weights import is_address
 
@@ -95,7 +95,7 @@ def _measure(options: argparse.Namespace) -> "Measured":
             f"{options.what} takes overrides only, such as model=upernet_vitb, or a run that is there; got {checkpoint}"
         )
     words = words if checkpoint is None else [checkpoint, *words]
-    return report.parts(words) if options.what == "parts" else report.step(words, options.rounds, alone=options.alone)
+    return verbs.parts(words) if options.what == "parts" else verbs.step(words, options.rounds, alone=options.alone)
 
 
 def _of_pictures(options: argparse.Namespace, checkpoint: str | None, words: list[str]) -> "Measured":

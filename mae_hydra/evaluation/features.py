@@ -3,12 +3,12 @@
 Shape letters: N images, D width.
 """
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from mae_hydra.data import ImageData
 from mae_hydra.distributed import all_reduce_sum
 from mae_hydra.evaluation.held_out import HeldOut
 from mae_hydra.models.pixels import channel_statistics, normalise
@@ -16,23 +16,25 @@ from mae_hydra.models.pooling import pool_tokens, pooled_width
 
 
 class Features(NamedTuple):
-    """`vectors`: float32 (N, D). `labels`: int64 (N,). `indices`: positions in the data set."""
+    """`vectors`: float32 (N, D). `labels`: int64 (N,), 0 without any. `indices`: positions in the data set."""
 
     vectors: Tensor
     labels: Tensor
     indices: list[int]
 
 
-class Normalised:
-    """An encoder by itself, as a file may hold it, with the normalisation of the data in front."""
+def with_normalization(model: Any, data: ImageData) -> Any:
+    """The model, or an encoder by itself, as a file may hold it, with the data's normalization in front."""
+    return model if hasattr(model, "encoder") else _Normalized(model, data)
 
-    def __init__(self, encoder: Any, mean: Sequence[float], std: Sequence[float]) -> None:
+
+class _Normalized:
+    def __init__(self, encoder: Any, data: ImageData) -> None:
         device = next(encoder.parameters()).device
         self.encoder = encoder
-        self.mean, self.std = (values.to(device) for values in channel_statistics(mean, std, len(mean)))
+        self.mean, self.std = (values.to(device) for values in channel_statistics(data.mean, data.std, len(data.mean)))
 
     def prepare(self, images: Tensor) -> Tensor:
-        """Normalised images, on the device."""
         return normalise(images, self.mean, self.std)
 
 
@@ -58,7 +60,8 @@ def extract(model: Any, images: HeldOut, pool: str) -> Features:
     for samples in images.batches():
         own = torch.tensor([rows[index] for index, _ in samples], device=device)
         vectors[own] = pooled(model, torch.stack([sample.image for _, sample in samples]).to(device), pool)
-        labels[own] = torch.tensor([sample.label for _, sample in samples], device=device)
+        classes = [sample.label if isinstance(sample.label, int) else 0 for _, sample in samples]
+        labels[own] = torch.tensor(classes, device=device)
     return Features(all_reduce_sum(vectors), all_reduce_sum(labels), images.indices)  # the others' rows are zero here
 
 

@@ -28,8 +28,7 @@ from mae_hydra.engine import (
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.class_weights import give_class_weights
 from mae_hydra.experiment.doubts import doubtful_statistics, warn_of_random_encoder
-from mae_hydra.experiment.first_look import look_at_validation, unseen_note
-from mae_hydra.experiment.first_sample import check_sample_fits_task
+from mae_hydra.experiment.first_look import check_sample_fits_task, look_at_validation, unseen_note
 from mae_hydra.experiment.labels import say_doubts
 from mae_hydra.experiment.messages import say
 from mae_hydra.flops import training_flops
@@ -116,6 +115,8 @@ def assemble(
         )
         for name, node in nodes_of(config, "evaluation").items()
     }
+    if config.task != "segment" and any(getattr(each, "reads_maps", False) for each in evaluators.values()):
+        say_doubts(data, training=False)
     callbacks = Callbacks(built_callbacks(config, settings, evaluators))
     seen = look_at_validation(data, config.paths.output_root) if evaluators else None
     if is_main():
@@ -154,7 +155,7 @@ def assemble(
 
 
 def built_callbacks(config: DictConfig, settings: Settings, evaluators: Mapping[str, Evaluator]) -> dict[str, Callback]:
-    """By the key of each; early stopping is one of them."""
+    """Build the callbacks, by the key that configures each; early stopping is one of them."""
     built = {f"callbacks.{name}": node for name, node in nodes_of(config, "callbacks").items()}
     callbacks: dict[str, Callback] = {k: expect(k, build(node, k), OWED["callbacks"]) for k, node in built.items()}
     if settings.stop_after is not None:
@@ -173,7 +174,7 @@ def _notes_on_sizes(data: ImageData, augment: Augment) -> list[str]:
 
 def _compare_ranges(given: Checkpoint, data: ImageData) -> None:
     before = recorded_range(given.meta)
-    if before is not None and data.pixel_range is not None and before != data.pixel_range:
+    if before is not None and data.pixel_range is not None and before.pairs() != data.pixel_range.pairs():
         say(
             f"note: the weights of init_from were trained with data.range={before}, this run has {data.pixel_range}; "
             "where the files hold the same quantity set data.range to the former"

@@ -10,7 +10,7 @@ from mae_hydra.distributed import broadcast_object, is_main
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.messages import warn
 from mae_hydra.weights import MAPPED, Checkpoint, have_names, names_of, order_of
-from mae_hydra.weights.adapt import CLASSIFIERS
+from mae_hydra.weights.adapt_shapes import CLASSIFIERS
 
 
 def say_doubts(data: ImageData, *, training: bool = True) -> None:

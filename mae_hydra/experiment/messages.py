@@ -8,14 +8,14 @@ log = logging.getLogger("mae_hydra")
 
 
 def say(*lines: str) -> None:
-    """On the screen and in train.log."""
+    """Print `lines`, and have them in train.log."""
     for line in lines:
         log.info(line)
         print(line, flush=True)
 
 
 def warn(lines: list[str], word: str) -> None:
-    """To the console and the log; by the main process only."""
+    """Print `lines` behind a `word` ("note", "warning"), and log them; the main process alone does."""
     for line in lines if is_main() else ():
         log.warning(line)
         print(f"{word}: {line}", flush=True)

@@ -24,7 +24,7 @@ def workspace(
     """
     spaces, _ = _library()
     sections = {
-        "pretrain": lambda: [_losses("val/loss"), _pictures("validation/reconstructions"), _course()],
+        "pretrain": lambda: [_losses("val/loss"), _features(), _pictures("validation/reconstructions"), _course()],
         "segment": lambda: [_scores(), _masks(), _losses(), _course()],
         "classify": lambda: [_accuracies(), _answers(), _losses("val/loss"), _course()],
         "sweep": lambda: [_settings(keys, metric, mode), _judged(metric), _course()],
@@ -104,6 +104,15 @@ def _scores() -> tuple[str, list[Any]]:
 
 def _accuracies() -> tuple[str, list[Any]]:
     return "Accuracy", [_best("top1"), *(_line(name, f"val/{name}") for name in ("top1", "top5"))]
+
+
+def _features() -> tuple[str, list[Any]]:
+    """What evaluation=pretrain_probe and pretrain_dense_probe say of the encoder."""
+    _, reports = _library()
+    panels = [_line("nearest neighbours", "val/knn", "val/knn_mIoU"), _line("linear", "val/linear", "val/linear_mIoU")]
+    panels.append(_line("effective rank (RankMe)", "val/rankme"))
+    keys = ["probe/neighbours", "probe/dense_probe"]
+    return "Features", [*panels, reports.MediaBrowser(title="probes", media_keys=keys, num_columns=1)]
 
 
 def _best(score: str) -> Any:

@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from mae_hydra.benchmark import loading, report
-from mae_hydra.benchmark.measured import Floor, timing_table
+from mae_hydra.benchmark import loading, verbs
 from mae_hydra.benchmark.photos import Files, photo_files
 from mae_hydra.benchmark.rates import matrix_rate, memory_rate
+from mae_hydra.benchmark.results import Floor, timing_table
 from mae_hydra.benchmark.timing import Timing
 from mae_hydra.commands import main
 from mae_hydra.figures import to_pixels
@@ -82,8 +82,8 @@ def test_growth_is_drawn_over_what_operations_predict(monkeypatch: pytest.Monkey
 @pytest.mark.slow
 def test_operations_of_a_step_grow_with_what_is_seen() -> None:
     def flops(*words: str) -> float:
-        config = report.composed(["model=mae_vitt", *words])
-        _, model, batch = report.training_step(config, report.build(config.engine, "engine"))
+        config = verbs.composed(["model=mae_vitt", *words])
+        _, model, batch = verbs.training_step(config, verbs.build(config.engine, "engine"))
         return training_flops(model, batch)
 
     assert flops("model.mask_ratio=0.25") > 1.2 * flops("model.mask_ratio=0.75")
@@ -120,7 +120,7 @@ def test_the_figure_lies_beside_the_numbers(tmp_path: Path, monkeypatch: pytest.
     from growth_figure import Growth
     from growth_figure import growth as draw
 
-    from mae_hydra.benchmark.measured import Measured
+    from mae_hydra.benchmark.results import Measured
 
     drawn = draw([Growth("mask ratio", "ms", (0.1, 0.9), (2.0, 1.0), (2.1, 0.9))], title="Growth")
     empty = Measured(timing_table("a", {"b": Timing((1.0,))}, 1, "x"), {})

@@ -13,6 +13,7 @@ from mae_hydra.errors import UserError
 from mae_hydra.evaluation import FeatureProbe, neighbours
 from mae_hydra.evaluation.linear_classifier import fit_linear
 from mae_hydra.evaluation.neighbours import nearest, votes
+from mae_hydra.evaluation.rank import effective_rank
 from mae_hydra.models import MAE, MAEDecoder, VisionTransformer
 from mae_hydra.models.pooling import POOLS
 
@@ -114,7 +115,32 @@ def test_a_few_shot_bank_is_a_share_or_a_number(bank, images):
 
 
 def test_without_l2_there_are_neighbours_alone():
-    assert set(probe(class_scenes(), l2=None).run(tiny_mae(), 0).scalars) == {"knn"}
+    assert set(probe(class_scenes(), l2=None).run(tiny_mae(), 0).scalars) == {"knn", "rankme"}
+
+
+@pytest.mark.parametrize("target", ["none", "class"])
+def test_the_rank_alone_needs_no_labels(target):
+    data = class_scenes(num_train=6, num_validation=2)
+    if target == "none":
+        data = dataclasses.replace(data, target="none", num_classes=0, class_names=(), palette=data.palette[:0])
+        with pytest.raises(UserError, match="k=null and l2=null for the rank"):
+            probe(data)
+    found = probe(data, l2=None, k=None).run(tiny_mae(), 0)
+    assert 1 <= found.scalars["rankme"] <= 6
+    assert (set(found.scalars), found.pictures) == ({"rankme"}, {})
+
+
+def test_the_effective_rank_is_the_paper_s():
+    """Against singular values and the formula written out; k equal directions have rank k, a collapse rank 1."""
+    torch.manual_seed(0)
+    vectors = torch.randn(40, 6) @ torch.diag(torch.tensor([5, 2, 1, 0.3, 0.1, 0.0]))
+    values = np.linalg.svd(vectors.double().numpy(), compute_uv=False)
+    shares = values / values.sum() + 1e-7
+    assert effective_rank(vectors) == pytest.approx(math.exp(-(shares * np.log(shares)).sum()), rel=1e-6)
+    assert effective_rank(vectors.T) == pytest.approx(effective_rank(vectors), rel=1e-4)
+    assert effective_rank(torch.eye(8)[:5].repeat(3, 1)) == pytest.approx(5, rel=1e-4)
+    assert effective_rank(torch.ones(9, 4)) == pytest.approx(1, rel=1e-4)
+    assert effective_rank(torch.zeros(9, 4)) == 1
 
 
 @pytest.mark.parametrize(
@@ -133,7 +159,7 @@ def test_impossible_settings_are_refused(changes, message):
 
 
 def test_data_without_classes_are_refused_with_the_way_out():
-    with pytest.raises(UserError, match="data=scene_classes"):
+    with pytest.raises(UserError, match="evaluation=pretrain_dense_probe is for class maps"):
         probe(class_scenes(target="map", num_classes=12))
 
 

@@ -79,12 +79,21 @@ def test_every_workspace_shows_the_runs_of_its_task_and_what_they_log():
     course = ["train/lr", "train/grad_norm", "perf/images_per_second", "perf/memory_gb", "perf/mfu",
               "train/nonfinite_steps"]  # fmt: skip
     expected = {
-        "pretrain": ["train/loss", "val/loss", *course],
+        "pretrain": [
+            "train/loss",
+            "val/loss",
+            "val/knn",
+            "val/knn_mIoU",
+            "val/linear",
+            "val/linear_mIoU",
+            "val/rankme",
+            *course,
+        ],
         "segment": ["max/val/mIoU", "val/mIoU", "val/mAcc", "val/aAcc", "train/loss", *course],
         "classify": ["max/val/top1", "val/top1", "val/top5", "train/loss", "val/loss", *course],
     }
     media = {
-        "pretrain": [["validation/reconstructions"]],
+        "pretrain": [["probe/neighbours", "probe/dense_probe"], ["validation/reconstructions"]],
         "segment": [["validation/segmentation", *(f"validation/segmentation_{n}" for n in range(8))],
                     ["validation/confusions"]],
         "classify": [["validation/predictions"]],

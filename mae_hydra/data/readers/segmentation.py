@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from mae_hydra.data.dataset import ImageData, ImageSet, spread
+from mae_hydra.data.decoding.bands import Channels, endings_of
 from mae_hydra.data.decoding.decode import read_bytes
 from mae_hydra.data.decoding.pixel_range import PixelRange
 from mae_hydra.data.label_table import ranges, readings_of
 from mae_hydra.data.labels.coding import Coding, coding_of
-from mae_hydra.data.listing import existing_folder, passed_over_note
+from mae_hydra.data.listing import EXTENSIONS, existing_folder, passed_over_note
 from mae_hydra.data.readers.class_list import class_list, names_and_palette
 from mae_hydra.data.readers.folder import Photos
 from mae_hydra.data.readers.labelled_photos import LabelledPhotos
@@ -53,7 +54,7 @@ def segmentation(
 
     UserError names what is not there or does not fit. With `maps` null the photos alone, for pre-training.
     """
-    channels, num_classes = settings.channels, settings.num_classes
+    channels, num_classes = settings.wanted, settings.num_classes
     path = existing_folder(root, _WANTED)
     layout = layout_of(
         path,
@@ -64,6 +65,7 @@ def segmentation(
         splits=splits,
         validation_fraction=validation_fraction,
         lists=lists,
+        endings=endings_of(channels),
     )
     told = class_list(path, classes, palette)
     parts = parts_of(layout)
@@ -123,6 +125,7 @@ def layout_of(
     splits: Mapping[str, Names] | None,
     validation_fraction: float,
     lists: str | Mapping[str, Names] | None,
+    endings: tuple[str, ...] = EXTENSIONS,
 ) -> Layout:
     """Where the files lie, as the keys of a configuration tell it; ValueError where they make no sense."""
     if not 0 < validation_fraction < 1:
@@ -142,6 +145,7 @@ def layout_of(
         called,
         {side: each for side, each in listed.items() if each},
         validation_fraction,
+        endings,
     )
     if layout.maps and layout.images == layout.maps and layout.image_suffix == layout.map_suffix and not layout.lists:
         raise ValueError(
@@ -198,7 +202,7 @@ def notes_of(part: Part, side: str, root: object) -> list[str]:
 
 
 def samples_of(
-    layout: Layout, part: Part, channels: int, coding: Coding | None, pixel_range: PixelRange | None
+    layout: Layout, part: Part, channels: Channels, coding: Coding | None, pixel_range: PixelRange | None
 ) -> ImageSet:
     """The samples of a part; without `coding` photos alone."""
     if coding is None:

@@ -3,20 +3,21 @@
 import os
 import shlex
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mae_hydra.commands.check_data.look_pictures import View, draw, some_of
+from mae_hydra.commands.check_data.typed import check_option_file, command, instead, saved, typed, words_of
 from mae_hydra.data.looking import Found, look
 from mae_hydra.data.looking.advice import Advice, Way, advise
 from mae_hydra.errors import UserError
 from mae_hydra.names import clean
 
-HEAD = "# Written by mae-hydra check-data"
 MOST_HEADERS = 10_000  # validation pictures that are looked at as a run does at its start
 SECONDS = 2.0  # for the values of their class maps
-OF_THE_PLACE = ("root", "images", "maps", "image_suffix", "map_suffix", "splits", "lists")  # not of the labels
+MEASURED = 256  # training pictures, for the mean and deviation of bands
 LESSER = 3  # ways that are named beside the best
 
 
@@ -40,40 +41,42 @@ def is_place(words: Sequence[str]) -> bool:
     return True
 
 
-def look_at_data(place: Path, save: Path | None, limit: int | None) -> int:
-    """0: something that can be named was found, 1: nothing was, or what is there stops a run at its start."""
-    from mae_hydra.commands.look_at_data_report import show
+def look_at_data(place: Path, save: Path | None, limit: int | None, out: Path | None = None) -> int:
+    """0: something that can be named was found, 1: nothing was, or what is there stops a run at its start.
+
+    `save`: the option file to write. `out`: where the picture goes (None: outputs/check_data/<name>).
+    """
+    from mae_hydra.commands.check_data.look_report import show
     from mae_hydra.terminal import plain_console
 
     if save is not None:
-        _check_option_file(save)
+        check_option_file(save)
     found = look(place) if limit is None else look(place, limit)
     wanted = advise(found, known_sets())
-    advice = _tried(found, wanted)
+    views: list[View] = []
+    advice = _tried(found, wanted, views)
     console = plain_console()
     show(console, found)
     for sentence in advice.said:
         console.print(clean(sentence), soft_wrap=True)
     ways = advice.ways
     for way in ways[1 : 1 + LESSER]:
-        console.print(f"or {way.means}: {_instead(way, ways[0])}", soft_wrap=True)
+        console.print(f"or {way.means}: {instead(way, ways[0])}", soft_wrap=True)
     if not ways:
         if save is not None:
             raise UserError(f"there is nothing to write to {save}: no data option reads {place} as it lies there")
         refused = len(advice.said) > len(wanted.said)
-        again = f"mend that, and look again: {_typed(['mae-hydra', 'check-data', str(place)])}"
+        again = f"mend that, and look again: {typed(['mae-hydra', 'check-data', str(place)])}"
         console.print(again if refused else _way_out(found), soft_wrap=True)
         return 1 if refused or found.kind == "nothing" else 0
     best = ways[0]
-    if len([way for way in ways if way.data == best.data and best.model.startswith("upernet")]) > 1:
-        audit = _typed(["mae-hydra", "check-data", f"data={best.data}", *_words(best.keys)])
-        after = "with the links below, " if best.links else ""
-        console.print(f"{after}{audit} draws samples in every reading", soft_wrap=True)
     if best.data == "folder" and found.kind != "photos":
         console.print("what starts as it lies there is pre-training on the photos alone:", soft_wrap=True)
+    if views and (picture := _drawn(found, views, out, console)) is not None:
+        console.print(f"samples{' in every reading' if len(views) > 1 else ''}: {picture}", soft_wrap=True)
     if len(ways) > 1 and best.means:
         console.print(f"the likeliest: {best.means}", soft_wrap=True)
-    console.print(command(best) if save is None else _saved(best, save), soft_wrap=True)
+    console.print(command(best) if save is None else saved(best, save), soft_wrap=True)
     return 0
 
 
@@ -102,93 +105,45 @@ def known_sets() -> dict[str, Any]:
     return {name: node for name, node in found.items() if node.get("_target_") == targets and name != "segmentation"}
 
 
-def command(way: Way) -> str:
-    """What to type, quoted for a shell; its links first."""
-    words = [f"model={way.model}", f"data={way.data}", *way.words, *_words(way.keys)]
-    return " && ".join([*_linking(way), _typed(["python", "train.py", *words])])
+def _tried(found: Found, advice: Advice, views: list[View]) -> Advice:
+    """The ways that start: each is composed, its data are built and their labels looked at, as by a run.
 
-
-def _typed(words: Sequence[str]) -> str:
-    """For a shell; names that a terminal would obey instead of show are written in bash's escapes."""
-    return " ".join(shlex.quote(each) if each.isprintable() else f"$'{_escaped(each)}'" for each in words)
-
-
-def _escaped(word: str) -> str:
-    return "".join(
-        f"\\x{byte:02x}" if byte < 32 or byte > 126 or byte in b"\\'" else chr(byte) for byte in os.fsencode(word)
-    )
-
-
-def _instead(way: Way, best: Way) -> str:
-    """What to type for `way`: of what is typed for the best, only the words that differ, where these are few."""
-    if (way.model, way.data, way.links) != (best.model, best.data, best.links):
-        return command(way)
-    shared = {key: value for key, value in way.keys.items() if key in OF_THE_PLACE and best.keys.get(key) == value}
-    return _typed([word for word in _words(way.keys) if word not in _words(shared)][:-1])
-
-
-def _words(keys: Mapping[str, Any]) -> list[str]:
-    from mae_hydra.configuration.command_words import word
-
-    said = []
-    for key, value in keys.items():
-        if isinstance(value, Mapping):
-            inner = ",".join(f"{each}:{_inner(number)}" for each, number in value.items())
-            said.append(f"data.{key}={{{inner}}}")
-        elif value is None:
-            said.append(f"data.{key}=null")
-        elif isinstance(value, bool):
-            said.append(f"data.{key}={str(value).lower()}")
-        elif isinstance(value, str) and "{split}" in value and not set(value) & set("'\"[],: "):
-            said.append(f"data.{key}={value}")  # a pattern, which is quoted where words are read
-        else:
-            said.append(word(f"data.{key}", value))
-    return said
-
-
-def _inner(value: object) -> str:
-    """A value of a mapping, as Hydra reads it there."""
-    from mae_hydra.configuration.command_words import word
-
-    return "null" if value is None else word("", value).removeprefix("=")
-
-
-def _linking(way: Way) -> list[str]:
-    root = Path(way.keys["root"])
-    folders = dict.fromkeys(str((root / name).parent) for _, name in way.links)
-    made = [_typed(["mkdir", "-p", *folders])] if folders else []
-    return [*made, *(_typed(["ln", "-sfn", str(what), str(root / name)]) for what, name in way.links)]
-
-
-def _tried(found: Found, advice: Advice) -> Advice:
-    """The ways that start: each is composed, its data are built and their labels looked at, as by a run."""
-    good, said = [], list(advice.said)
+    What those that are named read is put into `views`.
+    """
+    good: list[Way] = []
+    said = list(advice.said)
     idle: list[tuple[Way, str]] = []  # that read the files, of which nothing can be learned
     if not found.complete:
         return replace(advice, said=(*advice.said, "the command was not tried: there is more than was looked at"))
     for way in advice.ways:
+        measured: dict[str, Any] = {}
         try:
-            doubts = _start(found, way)
+            doubts = _start(found, way, views if len(good) <= LESSER else None, measured)
         except UserError as error:
+            way = replace(way, keys={**way.keys, **measured})
             if "nothing can be learned" in str(error) or "ignores them all" in str(error):
                 idle.append((way, f"as it lies there a run would not start: {error}"))
             elif not way.known:  # else another way is its own
                 said.append(f"data={way.data} does not read it: {error}")
             continue
-        good.append(way)
-        if way is good[0]:
+        good.append(replace(way, keys={**way.keys, **measured}))
+        if len(good) == 1:
             said += doubts
     if not good and idle:
         good, said = [way for way, _ in idle], [*said, idle[0][1]]
     return Advice(tuple(good), tuple(dict.fromkeys(said)))
 
 
-def _start(found: Found, way: Way) -> list[str]:
-    """What a run says at its start; UserError where it ends there. Nothing is written beside the data."""
+def _start(found: Found, way: Way, views: list[View] | None, measured: dict[str, Any]) -> list[str]:
+    """What a run says at its start; UserError where it ends there. Nothing is written beside the data.
+
+    `measured` gets the values of the words that are to be measured.
+    """
     from mae_hydra.configuration.check import check
     from mae_hydra.configuration.compose import compose_config
     from mae_hydra.configuration.construct import build
     from mae_hydra.data.audit.label_scan import check_labels
+    from mae_hydra.data.audit.statistics import statistics
     from mae_hydra.data.loading.look_ahead import look_ahead
 
     links = way.links
@@ -203,15 +158,40 @@ def _start(found: Found, way: Way) -> list[str]:
                 (Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
                 (Path(folder) / name).symlink_to(what)
         try:
-            config = compose_config([f"model={way.model}", f"data={way.data}", *way.words, *_words(keys)])
+            config = compose_config([f"model={way.model}", f"data={way.data}", *way.words, *words_of(keys)])
             check(config)
             data = build(config.data, "data")
+            if way.measured:
+                measured["mean"], measured["std"] = statistics(data.train, MEASURED)
             doubts = check_labels(data)
             if len(data.validation) <= MOST_HEADERS:
                 look_ahead(data.validation, None, seconds=SECONDS)
+            if views is not None and (samples := some_of(data.train)):
+                views.append(View(way.means, samples, data))
             return doubts
         except UserError as error:
             raise UserError(str(error).replace(str(keys["root"]), str(way.keys["root"]))) from error
+
+
+def _drawn(found: Found, views: Sequence[View], out: Path | None, console: Any) -> Path | None:
+    """The picture of what is read, where it can be written; UserError where it cannot and a person said where."""
+    from mae_hydra.configuration.compose import compose_config
+    from mae_hydra.figures import save
+    from mae_hydra.owned import Owned
+
+    name = clean(found.root.absolute().name) or "set"
+    folder = out or Path(compose_config([]).paths.output_root) / "check_data" / name
+    try:
+        owned = Owned(folder, "check-data", trusted=out is None)
+        path = owned.claim(folder / "look.png")
+        save(draw(views, name), path)
+    except (UserError, OSError) as error:
+        if out is not None:
+            why = error if isinstance(error, UserError) else f"{folder}: {error.strerror}"
+            raise UserError(f"{why}; --out says where the picture goes") from error
+        console.print(clean(f"no picture was written: {error}"), soft_wrap=True)
+        return None
+    return path
 
 
 def _shards_at(place: Path) -> list[Path]:
@@ -219,32 +199,6 @@ def _shards_at(place: Path) -> list[Path]:
     if not place.is_dir():
         return [place]
     return [path for path in sorted(place.iterdir()) if path.suffix in (".tar", ".json")]
-
-
-def _check_option_file(save: Path) -> None:
-    """UserError where a `data=<name>` would not find it, or somebody else's file is there."""
-    if save.suffix != ".yaml" or save.parent.name != "data":
-        raise UserError(
-            f"--save {save}: option files of data lie in a folder data/ and end in .yaml; "
-            "give --save conf/local/data/<name>.yaml"
-        )
-    if os.path.lexists(save) and not (save.is_file() and save.read_text(errors="replace").startswith(HEAD)):
-        raise UserError(f"{save} is there, and it was not mae-hydra check-data that wrote it; give another name")
-
-
-def _saved(way: Way, save: Path) -> str:
-    """The way with its data node in an option file."""
-    from omegaconf import OmegaConf
-
-    from mae_hydra import atomic
-
-    keys = {**way.keys, "root": str(Path(way.keys["root"]).absolute())}
-    content = OmegaConf.to_yaml(OmegaConf.create({"defaults": [way.data], **keys}))
-    save.parent.mkdir(parents=True, exist_ok=True)
-    with atomic.writing(save) as temporary:
-        Path(temporary).write_text(f"{HEAD} {shlex.quote(keys['root'])}\n{content}", encoding="utf-8")
-    words = ["--config-dir", str(save.parent.parent), f"model={way.model}", f"data={save.stem}", *way.words]
-    return " && ".join([*_linking(way), _typed(["python", "train.py", *words])])
 
 
 def _way_out(found: Found) -> str:

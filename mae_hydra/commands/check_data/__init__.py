@@ -31,12 +31,10 @@ def run(options: argparse.Namespace) -> int:
         value = getattr(options, name)
         if value is not None and value < least:
             raise UserError(f"--{name} must be at least {least}, got {value}")
-    from mae_hydra.commands.look_at_data import is_place, look_at_data
+    from mae_hydra.commands.check_data.look import is_place, look_at_data
 
     if is_place(options.overrides):
-        if options.out is not None:
-            raise UserError("--out is for the pictures of an audit (check-data data=…); a look at a folder writes none")
-        return look_at_data(Path(options.overrides[0]).expanduser(), options.save, options.limit)
+        return look_at_data(Path(options.overrides[0]).expanduser(), options.save, options.limit, options.out)
     if options.save is not None:
         raise UserError(
             "--save is for a folder by itself: mae-hydra check-data <folder> --save conf/local/data/<name>.yaml"
@@ -44,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
     from omegaconf import OmegaConf
 
     from mae_hydra import atomic
-    from mae_hydra.commands.check_data_report import show, write
+    from mae_hydra.commands.check_data.report import show, write
     from mae_hydra.configuration.check import check
     from mae_hydra.configuration.compose import compose_config
     from mae_hydra.data.audit.dataset import audit
