@@ -15,7 +15,7 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
-from mae_hydra.errors import short
+from mae_hydra.errors import UserError, short
 
 MOST_VALUES = 5_000_000  # objects that a pickle may make, each counted as often as it is used
 LEGACY_PICKLES = 5  # in a row, of a file from before torch 1.6: magic number, version, system, content, names
@@ -45,6 +45,31 @@ def check_file(file: Path) -> bool:
         for _ in range(LEGACY_PICKLES):
             _count(stream)
     return False
+
+
+def read_training_state(path: str | Path) -> dict[str, Any]:
+    """What a run of this engine has saved, on the CPU; a UserError for anything that is not a whole checkpoint.
+
+    Every record of the file is checked against the CRC-32 that was written with it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"there is no checkpoint {path}")
+    try:
+        if not check_file(path):
+            raise Unfit("is no archive of torch.save")
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        check_tensors(named_tensors(content), path.stat().st_size)
+    except Unfit as error:
+        raise UserError(f"{path} {error}; put a whole one in its place, or start anew with resume=never") from error
+    except Exception as error:  # a damaged file can fail in any way
+        raise UserError(
+            f"{path} is damaged or no checkpoint ({type(error).__name__}); "
+            f"put a whole one in its place (best.pt is one too), or start anew with resume=never"
+        ) from error
+    if not isinstance(content, dict) or not {"model", "optimizer", "step"} <= content.keys():
+        raise UserError(f"{path} is no checkpoint of a training run: it must hold model, optimizer and step")
+    return content
 
 
 def check_tensors(tensors: Iterable[tuple[str, Tensor]], file_size: int) -> None:

@@ -88,6 +88,15 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
+def link(source: Path, target: Path) -> None:
+    """Make `target` the same file as `source`; a copy where the file system has no hard links."""
+    with writing(target) as temporary:
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
+
+
 def kept_aside(path: Path, names: set[str]) -> Path | None:
     """Where a folder at `path` goes when one of `names` alone takes its place; None where nothing would be lost."""
     others = set(os.listdir(path)) - names if path.is_dir() else set()

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.utils.checkpoint import checkpoint
 
 from mae_hydra.distributed import all_reduce_sum, world_size
@@ -25,6 +25,12 @@ from mae_hydra.types import Batch, Loss, TwoPart
 def learned_statistics(model: nn.Module) -> list[_BatchNorm]:
     """The layers that take their statistics from the images at hand: those of a frozen part are not among them."""
     return [layer for layer in model.modules() if isinstance(layer, _BatchNorm) and layer.training]
+
+
+def running_statistics(model: nn.Module) -> list[Tensor]:
+    """What a forward pass changes in a model: the buffers of batch normalisation."""
+    layers = (module for module in model.modules() if isinstance(module, _NormBase))
+    return [values for layer in layers for values in layer.buffers(recurse=False)]
 
 
 def check_enough(images: int, way_out: str = "data.batch_size=2 or more") -> None:

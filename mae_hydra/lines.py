@@ -30,6 +30,16 @@ def read_lines(path: Path, fits: Callable[[dict[str, Any]], bool] = lambda row: 
     return Lines(rows, len(whole) - len(found))
 
 
+def read_marked(path: Path, mark: bytes, fits: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
+    """The rows of the lines that hold `mark`, and of the last whole one: what a list needs of a long file."""
+    lines = path.read_bytes().split(b"\n") if path.is_file() else []
+    found = [row for line in lines if mark in line and isinstance(row := _parsed(line), dict) and fits(row)]
+    for line in reversed(lines):
+        if isinstance(row := _parsed(line), dict) and fits(row):
+            return found if found and found[-1] == row else [*found, row]
+    return found
+
+
 def _parsed(line: bytes) -> Any:
     try:
         return json.loads(line.strip(b"\0"))

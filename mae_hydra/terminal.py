@@ -16,6 +16,16 @@ def plain_console(**options: Any) -> "Console":
     return Console(**{"markup": False, "emoji": False, "highlight": False} | options)
 
 
+def ago(seconds: float | None) -> str:
+    """How long ago something was, as `90 s`, `12 min`, `3 h`, `5 d`; empty where it is not known."""
+    if seconds is None:
+        return ""
+    for unit, length, most in (("s", 1, 120), ("min", 60, 7200), ("h", 3600, 172_800)):
+        if seconds < most:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds / 86_400:.0f} d"
+
+
 def watched() -> bool:
     """Whether a progress bar is drawn: by the main process, where a person looks at a terminal."""
     from mae_hydra.distributed import is_main  # which imports torch, and much that is said needs none

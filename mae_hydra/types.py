@@ -4,8 +4,9 @@ Shape letters, used everywhere: B batch, N tokens, K kept tokens, D width, H W p
 C classes (or channels, where an image is meant).
 """
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -17,8 +18,8 @@ from torch import Tensor, nn
 class Batch:
     """What the engine hands to a model.
 
-    `images`: uint8 (B, C, H, W); floating point means "already normalised".
-    `labels`: uint8 (B, H, W) class maps, int64 (B,) class ids, or None.
+    `images`: uint8 or uint16 (B, C, H, W); floating point means "already normalised".
+    `labels`: uint8 or uint16 (B, H, W) class maps, int64 (B,) class ids, or None.
     `index`: int64 (B,) positions in the data set, for inspection and error messages.
     """
 
@@ -104,7 +105,8 @@ class MaskedEncoder(Encoder, Protocol):
     """An encoder that a masked autoencoder can hide patches from.
 
     `image_size` (H, W) and `patch_size` in pixels, `grid` (h, w) and `num_patches` follow from each other; `embed_dim`:
-    width of the tokens; `in_chans`: channels of the images.
+    width of the tokens; `in_chans`: channels of the images. `num_cls_tokens`, where it has it: how many cls tokens come
+    first, else one.
     """
 
     image_size: tuple[int, int]
@@ -115,7 +117,7 @@ class MaskedEncoder(Encoder, Protocol):
     in_chans: int
 
     def tokens(self, images: Tensor, keep: Tensor | None = None) -> Tensor:
-        """(B, 1 + K, D): a cls token, then the patches `keep`, int64 (B, K), in that order; without `keep` all."""
+        """(B, 1 + K, D): the cls token or tokens, then the patches `keep`, int64 (B, K), in order; without them all."""
         ...
 
 
@@ -242,6 +244,53 @@ class Tracker(Protocol):
     def evaluation(self, step: int, name: str, evaluation: Evaluation) -> None: ...
 
     def finish(self, state: str, summary: Mapping[str, Any]) -> None: ...
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is, as its callbacks are told.
+
+    `step` of `total_steps` optimizer steps are finished. `new`: the scalars that were logged or found of this very step
+    ("train/loss", "val/mIoU"), none where a run begins or goes on; `latest`: the last value of every one. `best`:
+    {"value", "step"} of the best `checkpoint.monitor` so far, `step` included; None before there is one.
+    """
+
+    step: int
+    total_steps: int
+    new: Mapping[str, float]
+    latest: Mapping[str, float]
+    best: Mapping[str, Any] | None
+    run_dir: Path
+
+
+class Request(NamedTuple):
+    """What a callback asks for: `stop`, the reason why training ends, complete, after this step; `save`: save it."""
+
+    stop: str = ""
+    save: bool = False
+
+
+class Callback(Protocol):
+    """Is told the numbers of a run as a tracker is, and may act: end the training, or have a checkpoint saved.
+
+    It is told wherever something was logged or evaluated, in the main process, whose answer holds for all. Where a run
+    begins or goes on it is told once with nothing `new`; whoever had ended the run then asks for it again.
+
+    Offers: `state_dict()` and `load_state_dict(state)`, of what it has to remember: values as JSON holds them, which
+    every checkpoint keeps. An error of it ends the run, with its finished steps saved.
+    """
+
+    def on_progress(self, progress: Progress) -> Request | None: ...
+
+
+class Schedule(Protocol):
+    """How many steps to train, and the factor of the learning rate at each of them."""
+
+    @property
+    def steps(self) -> int: ...
+
+    @property
+    def factor(self) -> Callable[[int], float]: ...
 
 
 class Stream(Protocol):

@@ -80,8 +80,8 @@ def huggingface_step(model: MAE, settings: Settings, batch: Batch, lr: float) ->
         return None
     encoder: Any = model.encoder
     decoder: Any = model.decoder
-    if encoder.image_size[0] != encoder.image_size[1]:
-        return None  # it takes squares only
+    if encoder.image_size[0] != encoder.image_size[1] or encoder.num_cls_tokens > 1:
+        return None  # it takes squares only, and has one cls token
     config = ViTMAEConfig(
         hidden_size=encoder.embed_dim,
         num_hidden_layers=len(encoder.blocks),

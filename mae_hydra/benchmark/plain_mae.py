@@ -17,7 +17,7 @@ from mae_hydra.models.patches import normalise_patches, patchify
 
 
 class PlainMAE(nn.Module):
-    """With the sizes and the weights of `model`."""
+    """Build it with the sizes and the weights of `model`."""
 
     def __init__(self, model: MAE) -> None:
         super().__init__()
@@ -45,7 +45,8 @@ class PlainMAE(nn.Module):
 
     def forward(self, images: Tensor, noise: Tensor | None = None) -> Tensor:
         """The mean error over hidden patches of normalised float images (B, C, H, W)."""
-        tokens = self.embed(images) + self.positions[:, 1:]
+        first = self.cls.shape[1]  # patch
+        tokens = self.embed(images) + self.positions[:, first:]
         batch, length, width = tokens.shape
         if noise is None:
             noise = torch.rand(batch, length, device=images.device)
@@ -53,12 +54,12 @@ class PlainMAE(nn.Module):
         restored = shuffled.argsort(dim=1)
         count = int(length * self.visible)
         tokens = tokens.gather(1, shuffled[:, :count, None].expand(-1, -1, width))
-        tokens = torch.cat([(self.cls + self.positions[:, :1]).expand(batch, -1, -1), tokens], dim=1)
+        tokens = torch.cat([(self.cls + self.positions[:, :first]).expand(batch, -1, -1), tokens], dim=1)
         tokens = self.bridge(self.norm(self.blocks(tokens)))
-        filled = torch.cat([tokens[:, 1:], self.mask.expand(batch, length - count, -1)], dim=1)
+        filled = torch.cat([tokens[:, first:], self.mask.expand(batch, length - count, -1)], dim=1)
         filled = filled.gather(1, restored[:, :, None].expand(-1, -1, tokens.shape[2]))
-        tokens = torch.cat([tokens[:, :1], filled], dim=1) + self.decoder_positions
-        predicted = self.pixels(self.decoder_norm(self.decoder_blocks(tokens)))[:, 1:]
+        tokens = torch.cat([tokens[:, :first], filled], dim=1) + self.decoder_positions
+        predicted = self.pixels(self.decoder_norm(self.decoder_blocks(tokens)))[:, first:]
         target = patchify(images, self.patch)
         target = normalise_patches(target) if self.norm_pix else target
         hidden = (restored >= count).to(predicted.dtype)

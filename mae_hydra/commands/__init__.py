@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mae_hydra.errors import UserError, unwritable
+from mae_hydra.installed import versions
 from mae_hydra.names import harmless
 from mae_hydra.terminal import lasting_streams
 
@@ -17,9 +18,15 @@ VERBS = {
     "demo": ("demo", "the whole story on embedded data: pre-train, transfer, compare with training from scratch"),
     "evaluate": ("evaluate", "scores of a run or checkpoint, on any data, by any protocol; goes on where it stopped"),
     "predict": ("predict", "class maps and overlays of pictures of your own, or reconstructions"),
-    "report": ("report", "a run or a sweep as one page: tables, curves, figures and pictures, to look at or to mail"),
+    "runs": ("runs", "every run below a folder: state, scores, what was typed, age and size; filtered and sorted"),
+    "compare": ("compare", "several runs beside each other: what differs, best values, time, curves in one plot"),
+    "clean": ("clean", "what below a folder can go: superseded checkpoints, failed smoke runs; deletes with --yes"),
+    "report": (
+        "report",
+        "a run, a sweep or any folder of runs as one page: tables, curves, pictures; --serve: as they train",
+    ),
     "replay": ("replay", "any step of a run again: its pictures, loss and gradients, bit for bit"),
-    "diff": ("diff", "what differs between two runs: configuration, code, data, machine, results"),
+    "diff": ("compare", "what differs between two runs: configuration, code, data, machine, results"),
     "dashboard": ("dashboard", "W&B workspaces and a report of a project, made by code"),
     "plan": ("plan", "what a run will take: memory, steps, hours, learning rate; before a GPU is booked"),
     "benchmark": ("benchmark", "what a model costs, beside others; the results row of a paper's table"),
@@ -41,12 +48,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _main(words: list[str]) -> int:
     if words[:1] == ["train"]:  # everything behind it is Hydra's
+        from mae_hydra.launching import scheduler
+
+        scheduler.note()
         from mae_hydra.launching.launch import launch
 
         return launch(words[1:])
     parser = argparse.ArgumentParser(
         prog="mae-hydra", description="Masked autoencoders and UPerNet, composed with Hydra."
     )
+    parser.add_argument("--version", action="version", version=versions())
     chosen = parser
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for verb, (module, summary) in VERBS.items():

@@ -48,17 +48,23 @@ def build(node: DictConfig, key: str, *args: Any, origin: Origin = "person", **k
     return made
 
 
-def evaluator_nodes(config: DictConfig) -> dict[str, DictConfig]:
-    """The evaluators of a configuration. Where evaluation=none has taken them out, a preset's settings for them are not
-    one; beside others, a node without a `_target_` is a mistake."""
-    nodes = {str(name): node for name, node in config.evaluation.items()}
+PARTS = {"evaluation": "evaluator", "callbacks": "callback", "logger": "tracker"}  # what the nodes of a group are
+
+
+def nodes_of(config: DictConfig, group: str) -> dict[str, DictConfig]:
+    """The parts of `group`, one of PARTS, by name; UserError for a node that is none, for want of a `_target_`.
+
+    Where evaluation=none has taken all evaluators out, a preset's settings for them are no mistake.
+    """
+    nodes = {str(name): node for name, node in config[group].items()}
     found = {name: node for name, node in nodes.items() if isinstance(node, DictConfig) and "_target_" in node}
-    for name in [name for name, node in nodes.items() if not isinstance(node, DictConfig)]:
-        raise UserError(
-            f"evaluation.{name} is {short(nodes[name])}, and no evaluator; leave it out with ~evaluation.{name}"
-        )
-    for name in nodes.keys() - found.keys() if found else ():
-        raise UserError(f"evaluation.{name} has no _target_, which says what evaluates")
+    for name in nodes.keys() - found.keys():
+        if not isinstance(nodes[name], DictConfig):
+            raise UserError(
+                f"{group}.{name} is {short(nodes[name])}, and no {PARTS[group]}; leave it out with ~{group}.{name}"
+            )
+        if found or group != "evaluation":
+            raise UserError(f"{group}.{name} has no _target_, which says what the {PARTS[group]} is")
     return found
 
 

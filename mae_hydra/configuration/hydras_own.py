@@ -1,7 +1,8 @@
 """What Hydra builds for itself, before a job begins: callbacks, launcher, sweeper, loggers; judged before it does.
 
 Hydra imports and calls whatever stands in `hydra.callbacks`, in the logging configuration, or behind `pkg://` in the
-search path. It composes every configuration in one function and opens every folder in one: both ask here first.
+search path. It composes every configuration in one function and opens every folder in one: both ask here first. A third
+names a group's options, for `--help`, shells and sweeps: without files that others build on (`option_files.options`).
 """
 
 import functools
@@ -38,10 +39,11 @@ class WouldImport(UserError):
 
 
 def guard(loader: Any = ConfigLoaderImpl, repository: Any = ConfigRepository) -> None:
-    """From now on, in this process; safe to call more than once."""
+    """Judge what Hydra itself would build, from now on in this process; safe to call more than once."""
     if getattr(loader.load_configuration, "guarded", False):
         return
     load, open_sources = loader.load_configuration, repository.initialize_sources
+    listed = repository.get_group_options
 
     @functools.wraps(load)
     def judged(*arguments: Any, **named: Any) -> DictConfig:
@@ -60,8 +62,13 @@ def guard(loader: Any = ConfigLoaderImpl, repository: Any = ConfigRepository) ->
                 raise WouldImport("hydra.searchpath", f"the search path {entry.path}")
         open_sources(self, config_search_path)
 
+    @functools.wraps(listed)
+    def listed_options(*arguments: Any, **named: Any) -> list[str]:
+        return [name for name in listed(*arguments, **named) if not name.startswith("_")]
+
     judged.guarded = True  # type: ignore[attr-defined]
     loader.load_configuration, repository.initialize_sources = judged, judged_sources
+    repository.get_group_options = listed_options
 
 
 def _is_of_logging(key: str) -> bool:

@@ -78,6 +78,7 @@ TABLE: dict[str, Meaning] = {
     "checkpoint": _RUNNING,
     "checkpoint.monitor": _SCORES,
     "checkpoint.mode": _SCORES,
+    "callbacks": _RUNNING,
     "engine": Meaning(Decides.WEIGHTS, inherited=True),
     "engine.device": Meaning(Decides.WEIGHTS, inherited=True),
     "engine.precision": Meaning(Decides.WEIGHTS, inherited=True),

@@ -12,7 +12,7 @@ from hydra.initialize import get_gh_backup, restore_gh_from_backup
 from omegaconf import OmegaConf
 
 from mae_hydra.configuration.command_words import searching, texts
-from mae_hydra.configuration.mistakes import explain, unknown_option
+from mae_hydra.configuration.hydra_errors import explain, unknown_option
 from mae_hydra.configuration.tree import config_dir
 from mae_hydra.errors import UserError
 
@@ -26,12 +26,18 @@ def groups(more: Sequence[Path] = ()) -> set[str]:
     return {folder.name for place in places for folder in place.iterdir() if folder.is_dir()}
 
 
+def options(group: str, more: Sequence[Path] = ()) -> list[str]:
+    """The names of a group's options; a file whose name begins with "_" is what others build on, and none itself."""
+    files = {file.stem for place in [config_dir(), *more] for file in (place / group).glob("*.yaml")}
+    return sorted(name for name in files if not name.startswith("_"))
+
+
 def option(group: str, name: str, more: Sequence[Path] = ()) -> Tree:
     """What `group=name` puts at the key `group`, with its interpolations; nothing of the primary configuration.
 
     UserError, with the options that there are, where it is none.
     """
-    there = sorted({file.stem for place in [config_dir(), *more] for file in (place / group).glob("*.yaml")})
+    there = options(group, more)
     if name not in there:
         raise UserError(unknown_option(group, name, there))
     return _composed([*searching([f"file://{path.absolute()}" for path in more]), f"+{group}={name}"]).get(group, {})
@@ -84,8 +90,17 @@ def texts_of_all() -> frozenset[str]:
 
 
 def _contents() -> Iterator[Any]:
-    for file in sorted(config_dir().rglob("*.yaml")):
-        yield yaml.load(file.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    yield from map(_content, sorted(config_dir().rglob("*.yaml")))
+
+
+def _content(file: Path) -> Any:
+    """What an option file says, together with the files beside it that it builds on."""
+    content = yaml.load(file.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    defaults = content.get("defaults", []) if isinstance(content, dict) else []
+    for name in defaults if isinstance(defaults, list) else []:
+        if isinstance(name, str) and name.startswith("_") and name != "_self_":
+            content = _content(file.with_name(f"{name}.yaml")) | content
+    return content
 
 
 def _calls(node: Any) -> Iterator[Tree]:

@@ -37,6 +37,7 @@ ROOMS = {
     "mae_hydra.engine": {
         "engine": "mae_hydra.engine.settings.Settings",
         "checkpoint": "mae_hydra.engine.checkpoint.Checkpoints",
+        "callbacks": "mae_hydra.engine.callbacks.EarlyStopping",
     },
     "mae_hydra.tracking": {"logger": CLASS},
 }
@@ -117,7 +118,7 @@ def _may_be_built(found: Any, key: str, group: str, origin: Origin) -> bool:
 
 
 def _rooms(group: str, origin: Origin) -> list[str]:
-    """Of this package the rooms that serve a group; all where the key begins with no group."""
+    """List the rooms of this package that serve a group; all where the key begins with no group."""
     if origin == "model":
         return ["mae_hydra.models"]
     serving = [name for name, groups in ROOMS.items() if group in groups]

@@ -3,7 +3,16 @@
 from mae_hydra.data.audit.class_weights import median_frequency_weights
 from mae_hydra.data.audit.label_scan import check_labels
 from mae_hydra.data.augment.transforms import Augment, ClassifyAugment, EvalCrop, PretrainAugment, SegmentAugment
-from mae_hydra.data.dataset import Comparable, ImageData, ImageSet, Listed, Sample, SampleTransform, Target
+from mae_hydra.data.dataset import (
+    Comparable,
+    ImageData,
+    ImageSet,
+    Listed,
+    Sample,
+    SampleTransform,
+    Target,
+    height_width,
+)
 from mae_hydra.data.decoding.decode import decode_image, read_image
 from mae_hydra.data.labels.maps import read_labels
 from mae_hydra.data.labels.palette import distinct_colours
@@ -14,6 +23,7 @@ from mae_hydra.data.readers.imagenet import imagenet
 from mae_hydra.data.readers.imagenet_variant import imagenet_variant
 from mae_hydra.data.readers.segmentation import segmentation
 from mae_hydra.data.scenes.dataset import scenes
+from mae_hydra.data.settings import FileSettings, Settings, data_factory
 from mae_hydra.data.shards.reader import shards
 from mae_hydra.data.write import write_ade20k, write_imagenet
 
@@ -23,6 +33,7 @@ __all__ = [
     "Comparable",
     "EvalCrop",
     "EvalStream",
+    "FileSettings",
     "ImageData",
     "ImageSet",
     "Listed",
@@ -30,14 +41,17 @@ __all__ = [
     "Sample",
     "SampleTransform",
     "SegmentAugment",
+    "Settings",
     "Target",
     "TrainStream",
     "ade20k",
     "check_labels",
+    "data_factory",
     "decode_image",
     "distinct_colours",
     "epoch_order",
     "folder",
+    "height_width",
     "imagenet",
     "imagenet_variant",
     "median_frequency_weights",

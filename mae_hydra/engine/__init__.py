@@ -1,5 +1,6 @@
 """The one training engine: it knows steps, batches and losses, and no task."""
 
+from mae_hydra.engine.callbacks import Callbacks, EarlyStopping
 from mae_hydra.engine.checkpoint import Checkpoints
 from mae_hydra.engine.cut import Cut, cut_batch
 from mae_hydra.engine.interrupt import Interrupted
@@ -11,8 +12,10 @@ from mae_hydra.engine.state import State, moving_average
 from mae_hydra.engine.step import train_step
 
 __all__ = [
+    "Callbacks",
     "Checkpoints",
     "Cut",
+    "EarlyStopping",
     "Interrupted",
     "Settings",
     "State",

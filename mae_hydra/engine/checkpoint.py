@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 
-from mae_hydra.archive import Unfit, check_file, check_tensors, named_tensors
+from mae_hydra.archive import read_training_state
 from mae_hydra.distributed import barrier, broadcast_object, is_main
-from mae_hydra.engine.sharding import gathered, is_sharded, spread, spread_optimizer
+from mae_hydra.engine.checkpoint_writer import Writer
+from mae_hydra.engine.sharding import gather_full, is_sharded, shard_optimizer_state, shard_tensors
 from mae_hydra.engine.state import State
-from mae_hydra.engine.writer import Writer
 from mae_hydra.errors import UserError, short
 
 log = logging.getLogger("mae_hydra")
@@ -60,7 +60,6 @@ class Checkpoints:
         self.every, self.keep_last, self.keep_every = every, keep_last, keep_every
         self.save_best, self.monitor, self.sign = save_best, monitor, 1 if mode == "max" else -1
         self.best: dict[str, Any] | None = None  # {"value", "step"} of the best evaluation so far
-        self.since_best = 0  # evaluations without a better value
         self.config: Mapping[str, Any] = {}
         self.meta: Mapping[str, Any] = {}
         self._writer = Writer(background=background)
@@ -80,14 +79,9 @@ class Checkpoints:
         better = self.best is None or self.sign * (value - self.best["value"]) > 0
         # The main process decides: it alone knows of a former best that could not be written.
         if math.isnan(value) or not broadcast_object(better):
-            self.since_best += self.monitor in found
             return False
-        self.best, self.since_best = {"value": value, "step": step}, 0
+        self.best = {"value": value, "step": step}
         return self.save_best
-
-    def exhausted(self, stop_after: int | None) -> bool:
-        """Whether that many evaluations have come without a better value; None: never."""
-        return stop_after is not None and self.best is not None and self.since_best >= stop_after
 
     def save(self, state: State, *, is_best: bool = False, last: bool = False) -> None:
         """Save, best.pt too where `is_best`. All processes call it, the main one writes.
@@ -95,7 +89,7 @@ class Checkpoints:
         A file that cannot be written (a full disk) is said, and training goes on with the former one whole; unless it
         is the `last` of this start, when nothing comes after it: then the OSError is raised.
         """
-        content = gathered(self._content(state))
+        content = gather_full(self._content(state))
         if is_main():
             self._begin(state.step, content, is_best)
             if last:
@@ -123,7 +117,7 @@ class Checkpoints:
         candidates = self._candidates()
         for path in candidates:
             try:
-                content = read_checkpoint(path)
+                content = read_training_state(path)
             except UserError as error:
                 if path == candidates[-1]:
                     raise
@@ -138,19 +132,22 @@ class Checkpoints:
     def fill(self, state: State, content: Mapping[str, Any], path: Path) -> None:
         """Make `state` what it was when `content`, which `path` holds, was saved."""
         try:
-            state.model.load_state_dict(spread(content["model"], state.model.state_dict()))
+            state.model.load_state_dict(shard_tensors(content["model"], state.model.state_dict()))
             _check_names(state.optimizer, content["optimizer"])
-            state.optimizer.load_state_dict(spread_optimizer(content["optimizer"], state.optimizer))
+            state.optimizer.load_state_dict(shard_optimizer_state(content["optimizer"], state.optimizer))
             state.scaler.load_state_dict(content["scaler"])
             state.step, state.evaluated, state.metrics = content["step"], content["evaluated"], content["metrics"]
             device = next(state.model.parameters()).device
             state.window.sums = {name: value.to(device) for name, value in content["window"].items()}
             if state.average is not None:
                 average = state.average.module
-                average.load_state_dict(spread(content["average"]["model"], average.state_dict()))
+                average.load_state_dict(shard_tensors(content["average"]["model"], average.state_dict()))
                 state.average.n_averaged.fill_(content["average"]["updates"])
             self.best = self._best_on_disk = content["best"]
-            self.since_best = content.get("since_best", 0)  # earlier versions did not count them
+            before = {
+                "engine.stop_after": {"since_best": content.get("since_best", 0)}
+            }  # where earlier versions had it
+            state.callbacks.load_state_dict(content.get("callbacks", before))
         except (KeyError, RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
             reason = short((str(error).splitlines() or [""])[0])
             raise UserError(
@@ -217,7 +214,7 @@ class Checkpoints:
             "window": state.window.sums,
             "metrics": state.metrics,
             "best": self.best,
-            "since_best": self.since_best,
+            "callbacks": state.callbacks.state_dict(),
             "config": dict(self.config),
             "meta": dict(self.meta),
         }
@@ -225,31 +222,6 @@ class Checkpoints:
             updates = int(state.average.n_averaged)
             content["average"] = {"model": state.average.module.state_dict(), "updates": updates}
         return content
-
-
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """The content of a checkpoint of this engine, on the CPU; a UserError for anything that is not a whole one.
-
-    Every record of the file is checked against the CRC-32 that was written with it.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"there is no checkpoint {path}")
-    try:
-        if not check_file(path):
-            raise Unfit("is no archive of torch.save")
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        check_tensors(named_tensors(content), path.stat().st_size)
-    except Unfit as error:
-        raise UserError(f"{path} {error}; put a whole one in its place, or start anew with resume=never") from error
-    except Exception as error:  # a damaged file can fail in any way
-        raise UserError(
-            f"{path} is damaged or no checkpoint ({type(error).__name__}); "
-            f"put a whole one in its place (best.pt is one too), or start anew with resume=never"
-        ) from error
-    if not isinstance(content, dict) or not {"model", "optimizer", "step"} <= content.keys():
-        raise UserError(f"{path} is no checkpoint of a training run: it must hold model, optimizer and step")
-    return content
 
 
 def _check_names(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -> None:

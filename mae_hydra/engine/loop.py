@@ -1,9 +1,9 @@
 """The training loop. It knows steps, clocks and files, and no task."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from torch import nn
 
@@ -12,25 +12,14 @@ from mae_hydra.engine.checkpoint import Checkpoints
 from mae_hydra.engine.cut import Cut
 from mae_hydra.engine.evaluations import Evaluations, scalars
 from mae_hydra.engine.interrupt import Interrupted, Interruption
-from mae_hydra.engine.nonfinite import Nonfinite
-from mae_hydra.engine.progress import progress
 from mae_hydra.engine.settings import Settings
+from mae_hydra.engine.skipped_steps import SkippedSteps
 from mae_hydra.engine.state import State
 from mae_hydra.engine.step import set_learning_rates, train_step
 from mae_hydra.engine.stopwatch import Stopwatch
 from mae_hydra.profiling import profiling, stage
 from mae_hydra.seeds import seed_device
-from mae_hydra.types import Evaluation, Evaluator, Stream, Tracker
-
-
-class Schedule(Protocol):
-    """How many steps to train, and the factor of the learning rate at each of them."""
-
-    @property
-    def steps(self) -> int: ...
-
-    @property
-    def factor(self) -> Callable[[int], float]: ...
+from mae_hydra.types import Evaluation, Evaluator, Progress, Schedule, Stream, Tracker
 
 
 def fit(
@@ -60,7 +49,7 @@ def fit(
     checkpoints.config, checkpoints.meta = config, meta
     interruption = Interruption()
     stopwatch = Stopwatch(settings.torch_device)
-    nonfinite = Nonfinite(run_dir, settings.nonfinite_limit, settings.log_every)
+    skipped = SkippedSteps(run_dir, settings.nonfinite_limit, settings.log_every)
 
     @contextmanager
     def saving_on_error() -> Iterator[None]:
@@ -78,14 +67,18 @@ def fit(
             raise
 
     def ended() -> bool:
-        return state.step >= total or checkpoints.exhausted(settings.stop_after)
+        return state.step >= total or bool(state.callbacks.ended)
 
-    def log() -> None:
-        values = progress(state, stream.steps_per_epoch, settings.global_batch) | stopwatch.read()
+    def tell_callbacks(new: Mapping[str, float]) -> bool:
+        return state.callbacks.tell(Progress(state.step, total, new, state.metrics, checkpoints.best, run_dir))
+
+    def log() -> dict[str, float]:
+        values = state.progress(stream.steps_per_epoch, settings.global_batch) | stopwatch.read()
         state.metrics |= values
         tracker.scalars(state.step, values)
         with saving_on_error():
-            nonfinite.counted(state.step, values)
+            skipped.counted(state.step, values)
+        return values
 
     def evaluate_log_save() -> None:
         """What is due after `state.step` steps. Where nothing is, nothing waits for the device."""
@@ -95,23 +88,25 @@ def fit(
             with stopwatch.paused(), saving_on_error():
                 # Asked to stop: the evaluation is left for the next start, which begins here again.
                 found = None if stop else evaluations.run(state, interruption)
-        is_best = False
+        is_best = wanted = False
         if found is not None:
             # All that is said of a step is said together, in one start: W&B takes no late value for an earlier step.
             state.evaluated = state.step
             # The first step too: who waits for a large model sees at once that it trains, and for how long it will.
-            if state.step % settings.log_every == 0 or state.step in (1, total):
-                log()
+            logged = log() if state.step % settings.log_every == 0 or state.step in (1, total) else {}
             for name, evaluation in found.items():
                 tracker.evaluation(state.step, name, evaluation)
             values = scalars(found)
             state.metrics |= values
             is_best = checkpoints.improves(state.step, values)
+            if new := logged | values:
+                with saving_on_error():
+                    wanted = tell_callbacks(new)
         stop = stop or found is None
         last = stop or ended()
-        if last or is_best or checkpoints.due(state.step):
+        if last or is_best or wanted or checkpoints.due(state.step):
             with stopwatch.paused():
-                nonfinite.read()
+                skipped.read()
                 checkpoints.save(state, is_best=is_best, last=last)
         if stop and not (ended() and state.evaluated == state.step):
             raise Interrupted(state.step, interruption.signal)
@@ -126,6 +121,7 @@ def fit(
             interruption,
             profiling(settings.profile_steps, run_dir) as profiled,
         ):
+            tell_callbacks({})
             if state.evaluated < state.step:
                 evaluate_log_save()
             stopwatch.read()
@@ -136,12 +132,12 @@ def fit(
                 with saving_on_error():
                     result = train_step(state, forward, batches, accumulate=cut.accumulate, settings=settings)
                     state.window.add(result)
-                    nonfinite.add(state.step, result)
+                    skipped.add(state.step, result)
                     profiled()
                 stopwatch.images += settings.global_batch
                 with stage("log, evaluate, save"):
                     evaluate_log_save()
-        nonfinite.end(state.metrics, checkpoints.monitor)
+        skipped.end(state.metrics, checkpoints.monitor)
         ending = "completed"
     except (Interrupted, KeyboardInterrupt):
         ending = "interrupted"

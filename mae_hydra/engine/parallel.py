@@ -96,11 +96,8 @@ def compiler_works(device: torch.device) -> bool:
     except Exception as error:  # each backend and version fails in a way of its own
         reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
         log.warning("engine.compile is on, but nothing can be compiled here (%s: %s)", type(error).__name__, reason)
-        print(
-            f"note: engine.compile needs a working compiler ({'g++' if device.type == 'cpu' else 'triton and gcc'}); "
-            "none was found, so training goes on without compiling",
-            flush=True,
-        )
+        needed = f"engine.compile needs a working compiler ({'g++' if device.type == 'cpu' else 'triton and gcc'})"
+        print(f"note: {needed}; none was found, so training goes on without compiling", flush=True)
         torch._dynamo.reset()
         return False
     return True

@@ -14,6 +14,7 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Parallel = Literal["ddp", "fsdp"]
 BatchNorm = Literal["micro", "step"]
 ELSEWHERE = {"gpu": "cuda", "float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "no": "fp32"}  # their words
+AT_LEAST_ONE = ("global_batch", "nonfinite_limit", "log_every", "profile_steps", "stop_after")
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -60,20 +61,14 @@ class Settings:
             raise ValueError("device is cuda, but torch finds no CUDA device; use device=auto or device=cpu")
         if self.devices != "auto" and (not isinstance(self.devices, int) or self.devices < 1):
             raise ValueError(f"devices must be a number of processes from 1, or auto, got {self.devices!r}")
-        if self.global_batch < 1:
-            raise ValueError(f"global_batch must be at least 1, got {self.global_batch}")
         if self.clip_grad is not None and not self.clip_grad > 0:
             raise ValueError(f"clip_grad must be positive, or null for no clipping, got {self.clip_grad}")
-        if self.nonfinite_limit < 1:
-            raise ValueError(f"nonfinite_limit must be at least 1 step, got {self.nonfinite_limit}")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise ValueError(f"ema_decay must lie in (0, 1), or null for no average, got {self.ema_decay}")
-        if self.profile_steps is not None and self.profile_steps < 1:
-            raise ValueError(f"profile_steps must be at least 1, or null, got {self.profile_steps}")
-        if self.stop_after is not None and self.stop_after < 1:
-            raise ValueError(f"stop_after must be at least 1 evaluation, or null for never, got {self.stop_after}")
-        if self.log_every < 1:
-            raise ValueError(f"log_every must be at least 1 step, got {self.log_every}")
+        for name in AT_LEAST_ONE:
+            number = getattr(self, name)
+            if number is not None and number < 1:
+                raise ValueError(f"{name} must be at least 1, got {number}")
 
     @property
     def torch_device(self) -> torch.device:

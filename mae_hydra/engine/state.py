@@ -7,12 +7,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from mae_hydra.batch_norm import running_statistics
 from mae_hydra.distributed import broadcast
-from mae_hydra.engine.sharding import Twin, local
-from mae_hydra.engine.window import Window
+from mae_hydra.engine.callbacks import Callbacks
+from mae_hydra.engine.log_window import Window
+from mae_hydra.engine.sharding import Twin, local_shard
 
 
 @dataclass
@@ -35,6 +36,7 @@ class State:
     evaluated: int = 0
     window: Window = field(default_factory=Window)
     metrics: dict[str, float] = field(default_factory=dict)
+    callbacks: Callbacks = field(default_factory=Callbacks)
     whole: bool = True
 
     @contextmanager
@@ -48,6 +50,15 @@ class State:
             with closing(self.twin):
                 yield self.twin.filled(model).eval()
         self.model.train()
+
+    def progress(self, steps_per_epoch: float, global_batch: int) -> dict[str, float]:
+        """What the log says of the steps since its last line; reading it waits for the device."""
+        groups = self.optimizer.param_groups
+        values = {f"train/{name}": value for name, value in self.window.read().items()}
+        values["train/lr"] = max(group["lr"] for group in groups)
+        values |= {"epoch": self.step / steps_per_epoch, "images": self.step * global_batch}
+        by_depth = {group["depth"]: group["lr"] for group in groups if group.get("depth") is not None}
+        return values | {f"train/lr/depth_{depth:02}": rate for depth, rate in by_depth.items()}
 
 
 def moving_average(model: nn.Module, decay: float | None) -> AveragedModel | None:
@@ -63,12 +74,6 @@ def moving_average(model: nn.Module, decay: float | None) -> AveragedModel | Non
     return average.requires_grad_(False).eval()
 
 
-def running_statistics(model: nn.Module) -> list[Tensor]:
-    """What a forward pass changes in a model: the buffers of batch normalisation."""
-    layers = (module for module in model.modules() if isinstance(module, _NormBase))
-    return [values for layer in layers for values in layer.buffers(recurse=False)]
-
-
 def _of_own_shares(decay: float) -> Any:
     """torch's update; it is made element by element, so each process makes it on its own share of sharded tensors."""
 
@@ -78,6 +83,6 @@ def _of_own_shares(decay: float) -> Any:
             return
         count = int(updates)  # torch has waited for it already, to see whether this is the first update
         update = get_ema_multi_avg_fn(min(decay, (1 + count) / (10 + count)))
-        update([local(tensor) for tensor in averages], [local(tensor) for tensor in values], updates)
+        update([local_shard(tensor) for tensor in averages], [local_shard(tensor) for tensor in values], updates)
 
     return apply

@@ -12,15 +12,15 @@ from mae_hydra.data import EvalCrop, ImageData
 from mae_hydra.data.listing import file_stamp
 from mae_hydra.distributed import all_reduce_sum, is_main
 from mae_hydra.errors import UserError
-from mae_hydra.evaluation.clock import Clock
 from mae_hydra.evaluation.corruptions import Corruptions
 from mae_hydra.evaluation.extra_metrics import ExtraMetrics
 from mae_hydra.evaluation.held_out import HeldOut
-from mae_hydra.evaluation.kinds import expect
+from mae_hydra.evaluation.interval import Clock
+from mae_hydra.evaluation.kinds import expect, expect_size
 from mae_hydra.evaluation.metrics import count_confusions
 from mae_hydra.evaluation.pictures import as_rgb, channels_last
 from mae_hydra.figures.gallery import gallery
-from mae_hydra.types import Answer, Evaluation, Picture, image_size_of
+from mae_hydra.types import Answer, Evaluation, Picture
 
 TOP = 5
 PICTURE_COLUMNS = 4
@@ -76,10 +76,7 @@ class Accuracy:
         known = getattr(model, "num_classes", None)
         if known != self.data.num_classes:
             raise UserError(f"the model knows {known or 'no'} classes, the data have {self.data.num_classes}")
-        wanted = image_size_of(model)
-        if wanted is not None and wanted != tuple(self.data.image_size):
-            size, own = ("x".join(map(str, each)) for each in (self.data.image_size, wanted))
-            raise UserError(f"the model takes images of {own}, data.image_size is {size}")
+        expect_size(model, self.data)
 
     def stamps(self) -> list[str]:
         """What changes with the files that it looks at."""
@@ -141,7 +138,10 @@ class Accuracy:
             word = "right" if best == sample.label else f"not {names[sample.label]}"
             captions.append(f"{names[best]} {100 * row[best]:.0f} % ({word})")
         pixels = gallery(
-            [as_rgb(channels_last(image)) for image in images], captions, columns=PICTURE_COLUMNS, title=title
+            [as_rgb(channels_last(image), self.data.shown) for image in images],
+            captions,
+            columns=PICTURE_COLUMNS,
+            title=title,
         )
         return {"predictions": Picture(pixels, title)}
 

@@ -7,18 +7,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mae_hydra.data import EvalCrop, ImageData, Sample
-from mae_hydra.data.dataset import limited
+from mae_hydra.data import EvalCrop, ImageData
+from mae_hydra.data.dataset import ImageSet, limited
 from mae_hydra.distributed import broadcast_object, is_main
 from mae_hydra.errors import UserError
-from mae_hydra.evaluation.clock import Clock
-from mae_hydra.evaluation.features import POOLS, Features, extract
+from mae_hydra.evaluation.features import Features, extract, with_normalization
 from mae_hydra.evaluation.held_out import HeldOut
+from mae_hydra.evaluation.interval import Clock
+from mae_hydra.evaluation.kinds import expect_size
 from mae_hydra.evaluation.linear_classifier import fit_linear
 from mae_hydra.evaluation.neighbours import nearest, votes
 from mae_hydra.evaluation.pictures import as_rgb, channels_last
+from mae_hydra.evaluation.rank import effective_rank
 from mae_hydra.figures import sheet
-from mae_hydra.types import Evaluation, Picture, image_size_of
+from mae_hydra.models.pooling import check_pool
+from mae_hydra.types import Evaluation, Picture
 
 SHOWN = 5  # neighbours of a picture
 
@@ -26,10 +29,12 @@ SHOWN = 5  # neighbours of a picture
 class FeatureProbe:
     """Scalars `knn` and `linear`: top-1 in percent on validation images, from features of labelled training images.
 
-    For any model with an encoder, also while it trains: nothing is hidden from the encoder, nothing is learned by it,
-    and no state is kept. `bank`: so many training images, evenly spread, a share of them below 1, or all (None): 0.01
-    and 0.1 are the few-shot probes. `pool`: "mean" of the patch tokens or "cls". `k`, `temperature`: see `votes`.
-    `l2`, `iterations`: see `fit_linear`; `l2` None leaves the linear classifier out. Gives the picture `neighbours`.
+    For any model with an encoder, or an encoder alone, also while it trains: nothing is hidden from it or learned by
+    it, and no state is kept. `bank`: so many training images, evenly spread, a share below 1, or all (None): 0.01
+    and 0.1 are the few-shot probes. `pool`: see `mae_hydra.models.pooling`. `k`, `temperature`: see `votes`.
+    `l2`, `iterations`: see `fit_linear`; None for `l2` leaves the linear classifier out, for `k` the neighbours, and
+    for both no labels are needed. `rankme` is the effective rank of the bank's features.
+    Gives the picture `neighbours`.
     """
 
     def __init__(
@@ -44,55 +49,42 @@ class FeatureProbe:
         limit: int | None,
         bank: int | float | None,
         pool: str,
-        k: int,
+        k: int | None,
         temperature: float,
         l2: float | None,
         iterations: int,
     ) -> None:
-        if data.target != "class":
-            raise UserError(
-                "nearest neighbours and probes need a class for every image, and this data set has none; use "
-                "data=imagenet or data=scene_classes"
+        if data.target != "class" and not k is l2 is None:
+            way_out = (
+                "evaluation=pretrain_dense_probe is for class maps"
+                if data.target == "map"
+                else "use data=imagenet or data=scene_classes, or k=null and l2=null for the rank of the features alone"
             )
-        if pool not in POOLS:
-            raise ValueError(f"pool must be 'mean' or 'cls', got {pool!r}")
-        if not temperature > 0:
-            raise ValueError(f"temperature must be positive, got {temperature}")
-        if l2 is not None and l2 < 0:
-            raise ValueError(f"l2 must not be negative, or null for no linear classifier, got {l2}")
-        if iterations < 1:
-            raise ValueError(f"iterations must be at least 1, got {iterations}")
+            raise UserError(
+                f"nearest neighbours and probes need a class for every image, and this data set has none; {way_out}"
+            )
+        check_pool(pool)
+        check_probe(temperature, l2, iterations)
         self.data, self.pool, self.k, self.temperature = data, pool, k, temperature
         self.l2, self.iterations = l2, iterations
         self.clock = Clock(every)
-        transform = EvalCrop(size=data.image_size, crop_ratio=None)
-        labelled = data.train if bank is None else limited(data.train, min(bank, len(data.train)))
-        if not 1 <= k <= len(labelled):
-            raise ValueError(f"k must lie in 1..{len(labelled)}, the number of images in the bank, got {k}")
+        self._transform = EvalCrop(size=data.image_size, crop_ratio=None)
+        self._bank_images = bank_of(data, bank)
+        if k is not None and not 1 <= k <= len(self._bank_images):
+            raise ValueError(f"k must lie in 1..{len(self._bank_images)}, the number of images in the bank, got {k}")
+        loading: dict[str, Any] = {"batch_size": batch_size, "num_workers": num_workers}
         self.bank = HeldOut(
-            dataclasses.replace(data, validation=labelled),
-            transform,
-            batch_size=batch_size,
-            num_workers=num_workers,
+            dataclasses.replace(data, validation=self._bank_images),
+            self._transform,
+            **loading,
             num_pictures=0,
             limit=None,
         )
-        self._bank_images, self._transform = labelled, transform
-        self.held_out = HeldOut(
-            data,
-            transform,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            num_pictures=num_pictures,
-            limit=limit,
-        )
+        self.held_out = HeldOut(data, self._transform, **loading, num_pictures=num_pictures, limit=limit)
 
     def check(self, model: Any) -> None:
         """Raise a UserError where the model takes images of another size."""
-        wanted = image_size_of(model)
-        if wanted is not None and wanted != tuple(self.data.image_size):
-            size, own = ("x".join(map(str, each)) for each in (self.data.image_size, wanted))
-            raise UserError(f"the model takes images of {own}, data.image_size is {size}")
+        expect_size(model, self.data)
 
     def stamps(self) -> list[str]:
         """What changes with the files that it looks at."""
@@ -103,21 +95,24 @@ class FeatureProbe:
 
     @torch.no_grad()
     def run(self, model: Any, step: int) -> Evaluation:
+        model = with_normalization(model, self.data)
         bank, queries = extract(model, self.bank, self.pool), extract(model, self.held_out, self.pool)
+        scalars = {"rankme": effective_rank(bank.vectors)}
+        pictures: Mapping[str, Picture] = {}
         with torch.autocast(bank.vectors.device.type, enabled=False):
-            scalars, places = self._scores(bank, queries)
-        scalars = broadcast_object(scalars)  # of one process: the others' kernels may round otherwise
-        title = f"step {step}: nearest neighbours {scalars['knn']:.1f} %"
-        return Evaluation(scalars, self._pictures(queries, places, title) if is_main() else {})
-
-    def _scores(self, bank: Features, queries: Features) -> tuple[dict[str, float], Tensor]:
-        similar, places = nearest(queries.vectors, bank.vectors, self.k)
-        counted = votes(similar, bank.labels[places], self.data.num_classes, self.temperature)
-        scalars = {"knn": _accuracy(counted, queries.labels)}
-        if self.l2 is not None:
-            found = fit_linear(bank.vectors, bank.labels, self.data.num_classes, l2=self.l2, iterations=self.iterations)
-            scalars["linear"] = _accuracy(found.logits(queries.vectors), queries.labels)
-        return scalars, places
+            if self.k is not None:
+                similar, places = nearest(queries.vectors, bank.vectors, self.k)
+                counted = votes(similar, bank.labels[places], self.data.num_classes, self.temperature)
+                scalars["knn"] = _accuracy(counted, queries.labels)
+            if self.l2 is not None:
+                found = fit_linear(
+                    bank.vectors, bank.labels, self.data.num_classes, l2=self.l2, iterations=self.iterations
+                )
+                scalars["linear"] = _accuracy(found.logits(queries.vectors), queries.labels)
+        if is_main() and self.k is not None:
+            pictures = self._pictures(queries, places, f"step {step}: nearest neighbours {scalars['knn']:.1f} %")
+        # Of one process: the others' kernels may round otherwise.
+        return Evaluation(broadcast_object(scalars), pictures)
 
     def _pictures(self, queries: Features, places: Tensor, title: str) -> Mapping[str, Picture]:
         rows = []
@@ -125,7 +120,7 @@ class FeatureProbe:
         for index, sample in self.held_out.pictures():
             closest = places[row_of[index], :SHOWN].tolist()
             neighbours = [self._transform(self._bank_images[place]) for place in closest]
-            rows.append([_pixels(each) for each in (sample, *neighbours)])
+            rows.append([as_rgb(channels_last(each.image), self.data.shown) for each in (sample, *neighbours)])
         if not rows:
             return {}
         columns = ["validation image", *(f"neighbour {number + 1}" for number in range(len(rows[0]) - 1))]
@@ -133,10 +128,21 @@ class FeatureProbe:
         return {"neighbours": Picture(pixels, title)}
 
 
+def check_probe(temperature: float, l2: float | None, iterations: int) -> None:
+    """ValueError where neighbours cannot be weighted or a linear classifier cannot be fitted like this."""
+    if not temperature > 0:
+        raise ValueError(f"temperature must be positive, got {temperature}")
+    if l2 is not None and l2 < 0:
+        raise ValueError(f"l2 must not be negative, or null for no linear classifier, got {l2}")
+    if iterations < 1:
+        raise ValueError(f"iterations must be at least 1, got {iterations}")
+
+
+def bank_of(data: ImageData, bank: int | float | None) -> ImageSet:
+    """`bank` training images, evenly spread, a share of them below 1, or all (None, or more than there are)."""
+    return data.train if bank is None else limited(data.train, min(bank, len(data.train)))
+
+
 def _accuracy(scores: Tensor, labels: Tensor) -> float:
     """Percent of rows whose largest score is the label's."""
     return 100 * float((scores.argmax(1) == labels).double().mean())
-
-
-def _pixels(sample: Sample) -> Any:
-    return as_rgb(channels_last(sample.image))

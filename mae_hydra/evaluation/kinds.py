@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from mae_hydra.data import ImageData
 from mae_hydra.errors import UserError
-from mae_hydra.types import Answer, answers
+from mae_hydra.types import Answer, answers, image_size_of
 
 SAYS = {
     "pixels": "gives every pixel a class",
@@ -27,3 +28,11 @@ def expect(model: Any, wanted: Answer, score: str) -> None:
             f"{score} judges a model that {SAYS[wanted]}, and this one {SAYS[found]}; judge it with "
             f"evaluation={OPTIONS[found]}, or take a run of model={MODELS[wanted]}"
         )
+
+
+def expect_size(model: Any, data: ImageData) -> None:
+    """UserError where `model` takes images of one size, and it is not the data's."""
+    wanted = image_size_of(model)
+    if wanted is not None and wanted != tuple(data.image_size):
+        size, own = ("x".join(map(str, each)) for each in (data.image_size, wanted))
+        raise UserError(f"the model takes images of {own}, data.image_size is {size}")

@@ -28,6 +28,7 @@ class LinearClassifier(NamedTuple):
 def fit_linear(vectors: Tensor, labels: Tensor, num_classes: int, *, l2: float, iterations: int) -> LinearClassifier:
     """Multinomial logistic regression: the least mean cross-entropy plus l2 / 2 times the squared weights.
 
+    `labels`: class ids int64 (N,), or float32 (N, C), of each class so much.
     Full-batch L-BFGS from zero: the problem is convex, so there is no learning rate to choose and no seed.
     """
     vectors = vectors.detach().float()

@@ -32,5 +32,16 @@ def _nearest(queries: Tensor, bank: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 def votes(similarities: Tensor, labels: Tensor, num_classes: int, temperature: float) -> Tensor:
     """(Q, C): for each class the sum of exp(similarity / temperature) over its neighbours, `labels` (Q, k)."""
-    weights = ((similarities - 1) / temperature).exp()  # - 1: the same order, and nothing overflows
+    weights = _weights(similarities, temperature)
     return weights.new_zeros(len(labels), num_classes).scatter_add_(1, labels, weights)
+
+
+def weighted(similarities: Tensor, shares: Tensor, temperature: float) -> Tensor:
+    """(Q, C): the mean of the neighbours' shares of the classes (Q, k, C), weighted as `votes`; rows sum to 1."""
+    weights = _weights(similarities, temperature)
+    return torch.einsum("qk,qkc->qc", weights / weights.sum(1, keepdim=True), shares)
+
+
+def _weights(similarities: Tensor, temperature: float) -> Tensor:
+    """exp(similarity / temperature) times what keeps it from overflowing."""
+    return ((similarities - 1) / temperature).exp()

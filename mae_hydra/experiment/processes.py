@@ -10,10 +10,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -21,15 +19,15 @@ from torch.distributed import TCPStore
 
 from mae_hydra import atomic
 from mae_hydra.engine import Interrupted
-from mae_hydra.engine.interrupt import heeded
 from mae_hydra.errors import UserError
+from mae_hydra.signals import handing_on_signals
 
 GRACE = 15.0  # seconds in which the others may save and end by themselves after one has failed
 POLL = 0.05  # seconds
 
 
 def num_processes(engine: Mapping[str, Any]) -> int:
-    """How many to start for the engine's part of a configuration: 1 where torchrun has started this one."""
+    """Count the processes to start for the engine's part of a configuration: 1 where torchrun has started this one."""
     if "RANK" in os.environ or engine["devices"] == 1:
         return 1
     found = 0 if engine["device"] == "cpu" else torch.cuda.device_count()
@@ -64,13 +62,13 @@ def run_in_processes(
         )
         processes = [_start(rank, count, store.port, folder, shared) for rank in range(count)]
         try:
-            with handing_on_signals(processes):
+            with handing_on_signals(processes) as signals:
                 order = _wait(processes)
         finally:
             for process in processes:
                 process.kill()
                 process.communicate()
-        return _outcome(processes, order, folder)
+        return _outcome(processes, order, folder, signals)
 
 
 def _start(rank: int, count: int, port: int, folder: Path, shared: Sequence[int]) -> subprocess.Popen[bytes]:
@@ -106,26 +104,7 @@ def _wait(processes: list[subprocess.Popen[bytes]]) -> list[int]:
     return order
 
 
-@contextmanager
-def handing_on_signals(processes: list[subprocess.Popen[bytes]]) -> Iterator[list[int]]:
-    """Whatever asks this process to stop asks them; gives the signals that came."""
-    got: list[int] = []
-
-    def hand_on(number: int, _: FrameType | None) -> None:
-        got.append(number)
-        for process in processes:
-            if process.poll() is None:
-                process.send_signal(number)
-
-    former = {number: signal.signal(number, hand_on) for number in heeded()}
-    try:
-        yield got
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
-
-
-def _outcome(processes: list[subprocess.Popen[bytes]], order: list[int], folder: Path) -> float:
+def _outcome(processes: list[subprocess.Popen[bytes]], order: list[int], folder: Path, signals: Sequence[int]) -> float:
     files = {rank: folder / f"outcome.{rank}.json" for rank in order}
     told = {rank: json.loads(file.read_text()) for rank, file in files.items() if file.is_file()}
     # What a process says of its own is worth more than the others' surprise at its end.
@@ -134,6 +113,8 @@ def _outcome(processes: list[subprocess.Popen[bytes]], order: list[int], folder:
             raise UserError(each["error"])
     for rank in order:
         each = told.get(rank)
+        if each is None and -processes[rank].returncode in signals:  # it had not come to heeding it
+            raise KeyboardInterrupt(signals[-1])
         if each is None:
             raise ProcessError(rank, _died(processes[rank].returncode), "")
         if each["state"] == "failed":

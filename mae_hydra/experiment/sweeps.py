@@ -1,8 +1,10 @@
 """The sweep that this process runs: what failed in it, and one table of its jobs, whatever became of them."""
 
+import os
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,30 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from mae_hydra.errors import unwritable
-from mae_hydra.experiment.gather import Run, columns, read_sweep, table_of, varying, write_table
+from mae_hydra.experiment import sweep_names
+from mae_hydra.experiment.read_runs import Run, columns, read_sweep, table_of, varying, write_table
 from mae_hydra.names import clean
 from mae_hydra.terminal import plain_console
 
-failures: dict[str, str] = {}  # job -> error, of the sweep that this process runs
-refused: set[str] = set()  # those of them whose directory holds another run
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the process that runs the sweep knows of a job beyond its directory, which may not exist.
+
+    `state` is one of a run, or: refused (the directory holds another run), waiting, cancelled, timed out, lost.
+    """
+
+    state: str
+    error: str | None = None
+    overrides: Sequence[str] = ()
+
+    @property
+    def failed(self) -> bool:
+        return self.state not in UNDER_WAY
+
+
+UNDER_WAY = ("waiting", "running")
+outcomes: dict[str, Outcome] = {}  # job -> what is known, of the sweep that this process runs
 _current: list[tuple[DictConfig, float]] = []  # its configuration, as the callback saw it, and when it began
 
 
@@ -28,12 +48,12 @@ class NoteSweep(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         _current[:] = [(config, time.time())]
+        sweep_names.tell_jobs(config)
 
 
 def start() -> None:
     """Forget the sweep that this process ran before."""
-    failures.clear()
-    refused.clear()
+    outcomes.clear()
     _current.clear()
 
 
@@ -42,19 +62,24 @@ def finish() -> bool:
 
     A launcher may have run the jobs in other processes, so what they left is looked at.
     """
+    failed = any(outcome.failed for outcome in outcomes.values())
     if not _current:
-        return bool(failures)
+        return failed
     config, begun = _current.pop()
+    os.environ.pop(sweep_names.SWEPT, None)
     sweep_dir = Path(config.hydra.sweep.dir)
     runs = read_sweep(sweep_dir)
+    there = {run.name for run in runs}
+    runs += [_never_begun(sweep_dir / name, each) for name, each in outcomes.items() if name not in there]
     if not runs:
-        return bool(failures)
+        return failed
     rows = table_of(runs)
     for row in rows:
-        if row["job"] in refused:  # what the directory holds is not this sweep's
-            row |= dict.fromkeys(columns(runs)) | {"state": "refused", "value": None}
-        if row["job"] in failures:
-            row |= {"state": row["state"] if row["job"] in refused else "failed", "error": failures[row["job"]]}
+        outcome = outcomes.get(row["job"])
+        if outcome is not None:
+            row |= {"state": outcome.state, "error": outcome.error}
+            if outcome.state == "refused":  # what the directory holds is not this sweep's
+                row |= dict.fromkeys(columns(runs)) | {"value": None}
     try:
         write_table(rows, sweep_dir)
     except OSError as error:
@@ -62,8 +87,14 @@ def finish() -> bool:
         print(f"warning: {why}", file=sys.stderr)
     swept = dict.fromkeys([*(config.hydra.sweeper.params or ()), *varying(runs)])
     show(rows, sweep_dir, list(columns(runs)), list(swept))
-    failed = {row["job"] for row in rows if "failed" in row["state"]}
-    return bool(failures) or any(_ended(run) >= begun for run in runs if run.name in failed)
+    worse = {row["job"] for row in rows if "failed" in row["state"]}
+    return failed or any(_ended(run) >= begun for run in runs if run.name in worse)
+
+
+def _never_begun(directory: Path, outcome: Outcome) -> Run:
+    """A job without a run directory: it waits, or was cancelled before it began."""
+    nothing = dict.fromkeys(("value", "error", "start", "end"))
+    return Run(directory, {"state": outcome.state, "overrides": list(outcome.overrides)} | nothing, {}, {})
 
 
 def _ended(run: Run) -> float:
@@ -90,6 +121,10 @@ def show(rows: Sequence[dict[str, Any]], sweep_dir: Path, metrics: Sequence[str]
     console = plain_console()
     console.print(table)
     console.print(f"curves, figures and pictures on one page: mae-hydra report {sweep_dir}", soft_wrap=True)
+    from mae_hydra.tracking.wandb import upload_line  # with it come torch and Pillow, which `--cfg job` needs not
+
+    if upload := upload_line(sweep_dir):
+        console.print(f"to upload what W&B kept offline: {upload}", soft_wrap=True)
 
 
 def _shown(value: Any) -> str:

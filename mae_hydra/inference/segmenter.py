@@ -49,7 +49,7 @@ class SegmentationInference(ABC):
 
     @torch.no_grad()
     def predict(self, model: Any, images: list[Tensor]) -> list[Tensor]:
-        """Class maps uint8 (H, W), on the model's device, of images uint8 (C, H, W) of any sizes."""
+        """Class maps uint8 or uint16 (H, W), on the model's device, of images uint8 (C, H, W) of any sizes."""
         maps: list[list[Tensor]] = [[] for _ in images]
         for number, rows in self.strips(model, images):
             maps[number].append(label_map(rows))
@@ -62,7 +62,5 @@ class SegmentationInference(ABC):
 
 
 def label_map(scores: Tensor) -> Tensor:
-    """(K, H, W) -> uint8 (H, W); of equal scores the lowest class wins."""
-    if len(scores) > 256:
-        raise ValueError(f"class maps are uint8, which holds 256 classes; the model has {len(scores)}")
-    return scores.argmax(0).to(torch.uint8)
+    """(C, H, W) -> uint8 (H, W), uint16 of more than 256 classes; of equal scores the lowest class wins."""
+    return scores.argmax(0).to(torch.uint8 if len(scores) <= 256 else torch.uint16)

@@ -3,7 +3,6 @@
 A job is a process of its own, so nothing of one is left behind for the next, and one that dies takes no other along.
 """
 
-import importlib
 import os
 import signal
 import subprocess
@@ -12,43 +11,29 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.plugins import Plugins
-from hydra.core.utils import JobReturn, JobStatus
-from hydra.plugins.launcher import Launcher
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict
+from hydra.core.utils import JobReturn
 
-from mae_hydra.configuration.command_words import word
-from mae_hydra.configuration.own_options import words_for_another_process
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.status import read_status
+from mae_hydra.experiment.sweeps import SweepStopped
+from mae_hydra.launching.sweep_jobs import HOME, OF_A_SWEEP, ProcessLauncher, SweepJob
 from mae_hydra.names import clean
 from mae_hydra.parent import end_with
+from mae_hydra.signals import handing_on_signals
 
-OF_A_SWEEP = "MAE_HYDRA_JOB_OF_A_SWEEP"  # environment of a job: somebody else runs the sweep
-HOME = "hydra_plugins.mae_hydra"  # Hydra takes launchers from modules of that package only; see `register`
 POLL = 0.1  # seconds
 
 
 @dataclass
-class _Job:
-    number: int
-    overrides: list[str]
-    directory: Path
-    process: subprocess.Popen[bytes] | None = None
-    slot: int = 0
-
-    @property
-    def words(self) -> list[str]:
-        return [*words_for_another_process(), *self.overrides, word("hydra.run.dir", self.directory.absolute())]
+class _Running:
+    job: SweepJob
+    slot: int
+    process: subprocess.Popen[bytes]
 
 
-class GpusLauncher(Launcher):
+class GpusLauncher(ProcessLauncher):
     """`jobs` at a time, "auto" for as many as there are devices for; `devices_of_a_job` of them belong to each.
 
     On the CPU (`jobs` is a number then) the jobs share the cores evenly. Ctrl-C and SIGTERM are handed on to every
@@ -60,78 +45,39 @@ class GpusLauncher(Launcher):
     def __init__(self, jobs: int | str, devices_of_a_job: int | str) -> None:
         self.jobs, self.devices_of_a_job = jobs, devices_of_a_job
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.context, self.config = hydra_context, config
-
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        from mae_hydra.experiment.processes import handing_on_signals  # torch is imported only now
-        from mae_hydra.experiment.sweeps import SweepStopped
-
-        sweep_dir = Path(str(self.config.hydra.sweep.dir))
-        sweep_dir.mkdir(parents=True, exist_ok=True)
-        jobs = [self._job(list(o), initial_job_idx + number, sweep_dir) for number, o in enumerate(job_overrides)]
-        slots = _slots(self.jobs, self.devices_of_a_job, len(jobs), str(self.config.engine.device))
-        waiting, running, free = list(jobs), list[_Job](), list(range(len(slots)))
+        jobs = self.jobs_of(job_overrides, initial_job_idx)
+        waiting = [job for job in jobs if not self.tell_complete(job)]
+        if not waiting:
+            return [job.found for job in jobs]
+        slots = _slots(self.jobs, self.devices_of_a_job, len(waiting), str(self.config.engine.device))
+        running, free = list[_Running](), list(range(len(slots)))
         processes: list[subprocess.Popen[bytes]] = []  # grows: a signal reaches all that were started
         stopped = False
-        print(f"{len(jobs)} jobs, {len(slots)} at a time; what each says goes to its console.log", flush=True)
+        print(f"{len(waiting)} jobs, {len(slots)} at a time; what each says goes to its console.log", flush=True)
         with handing_on_signals(processes) as signals:
             while waiting or running:
                 while waiting and free and not signals and not stopped:
-                    job = waiting.pop(0)
-                    job.slot = free.pop(0)
-                    job.process = _start(job, slots[job.slot])
-                    processes.append(job.process)
-                    running.append(job)
-                    on = slots[job.slot].get("CUDA_VISIBLE_DEVICES")
-                    print(
-                        f"job {job.number} started{f' on device {on}' if on else ''}: {job.directory.name}", flush=True
-                    )
+                    job, slot = waiting.pop(0), free.pop(0)
+                    running.append(_Running(job, slot, _start(job, slots[slot])))
+                    processes.append(running[-1].process)
+                    on = slots[slot].get("CUDA_VISIBLE_DEVICES")
+                    print(f"job {job.number} started{f' on device {on}' if on else ''}: {job.name}", flush=True)
                 if signals or stopped:
                     waiting = []
-                for job in [job for job in running if job.process is not None and job.process.poll() is not None]:
-                    running.remove(job)
-                    free.append(job.slot)
-                    if _tell(job) == "failed" and self.config.fail_fast and not stopped:
+                for ended in [each for each in running if each.process.poll() is not None]:
+                    running.remove(ended)
+                    free.append(ended.slot)
+                    if _tell(ended) == "failed" and self.config.fail_fast and not stopped:
                         stopped = True
                         for other in running:
-                            assert other.process is not None
                             other.process.terminate()
                 time.sleep(POLL)
         if signals:
             raise KeyboardInterrupt
         if stopped:
             raise SweepStopped
-        return [self._return(job) for job in jobs]
-
-    def _job(self, overrides: list[str], number: int, sweep_dir: Path) -> _Job:
-        config = self.context.config_loader.load_sweep_config(self.config, overrides)
-        with open_dict(config):
-            config.hydra.job.id, config.hydra.job.num = f"{sweep_dir.name}_{number}", number
-        HydraConfig.instance().set_config(config)  # the name of the directory follows from it
-        return _Job(number, overrides, sweep_dir / str(config.hydra.sweep.subdir))
-
-    def _return(self, job: _Job) -> JobReturn:
-        status = read_status(job.directory)
-        value = None if status is None or status["state"] != "completed" else status["value"]
-        result = JobReturn(overrides=job.overrides, cfg=OmegaConf.create({}), status=JobStatus.COMPLETED)
-        result.return_value = float("nan") if value is None else value
-        return result
-
-
-def register() -> None:
-    """Make the launcher known to Hydra, in a module of this name that is in no file."""
-    module: Any = ModuleType(HOME)
-    module.GpusLauncher = GpusLauncher
-    parent, _, name = HOME.rpartition(".")
-    try:
-        package = importlib.import_module(parent)
-    except ImportError:  # no plugin is installed
-        package = sys.modules[parent] = ModuleType(parent)
-        package.__path__ = []
-    setattr(package, name, module)
-    sys.modules[HOME] = module
-    Plugins.instance().register(GpusLauncher)
+        return [job.found for job in jobs]
 
 
 def _slots(jobs: int | str, devices_of_a_job: int | str, wanted: int, device: str) -> list[dict[str, str]]:
@@ -163,7 +109,7 @@ def _number(value: int | str, name: str) -> int:
     return value
 
 
-def _start(job: _Job, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+def _start(job: SweepJob, environment: dict[str, str]) -> subprocess.Popen[bytes]:
     job.directory.mkdir(parents=True, exist_ok=True)
     with open(job.directory / "console.log", "ab") as console:
         return subprocess.Popen(
@@ -177,12 +123,11 @@ def _start(job: _Job, environment: dict[str, str]) -> subprocess.Popen[bytes]:
         )
 
 
-def _tell(job: _Job) -> str:
+def _tell(ended: _Running) -> str:
     """Say how a job ended; its state."""
+    job, code = ended.job, ended.process.returncode
     status: dict[str, Any] = read_status(job.directory) or {"state": "failed", "value": None, "error": None}
-    assert job.process is not None
-    code = job.process.returncode
     state = "failed" if code not in (0, 75, 130) else status["state"]
     said = {"completed": f"value {status['value']}", "failed": status["error"] or f"exit code {code}"}.get(state, "")
-    print(f"job {job.number} {state}: {clean(said or job.directory.name)}", flush=True)
+    print(f"job {job.number} {state}: {clean(said or job.name)}", flush=True)
     return str(state)

@@ -1,7 +1,9 @@
 """`python train.py`: Hydra's command line around one job, or around a sweep of jobs."""
 
 import logging
+import math
 import os
+import shutil
 import sys
 import traceback
 from collections.abc import Sequence
@@ -14,15 +16,20 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from mae_hydra.configuration import hydras_own, resolvers
+from mae_hydra.configuration import hydras_own, reference, resolvers
 from mae_hydra.configuration.command_words import readable
-from mae_hydra.configuration.mistakes import explain
+from mae_hydra.configuration.hydra_errors import explain
+from mae_hydra.configuration.job_names import unnamed
 from mae_hydra.configuration.tree import config_dir
 from mae_hydra.configuration.whole_nodes import addable
 from mae_hydra.errors import UserError, unwritable
 from mae_hydra.experiment import resuming, sweeps
-from mae_hydra.launching import gpus_launcher
+from mae_hydra.installed import versions
+from mae_hydra.launching import scheduler
+from mae_hydra.launching.gpus_launcher import GpusLauncher
 from mae_hydra.launching.importing import importing
+from mae_hydra.launching.slurm_launcher import SlurmLauncher
+from mae_hydra.launching.sweep_jobs import register
 from mae_hydra.names import harmless
 from mae_hydra.terminal import lasting_streams
 
@@ -37,10 +44,14 @@ def launch(arguments: Sequence[str] | None = None) -> int:
     before there was a state to save.
     """
     with lasting_streams():
-        return _launch(arguments)
+        words = sys.argv[1:] if arguments is None else arguments
+        return _help(words) if {"--help", "-h"} & set(words) else _launch(arguments)
 
 
 def _launch(arguments: Sequence[str] | None) -> int:
+    if "--version" in (sys.argv[1:] if arguments is None else arguments):
+        print(versions())  # Hydra would tell its own
+        return 0
     resolvers.register()
     hydras_own.guard()
     logging.raiseExceptions = False  # a full disk would print a traceback for every line of train.log
@@ -50,10 +61,11 @@ def _launch(arguments: Sequence[str] | None) -> int:
         sys.argv = [sys.argv[0], *arguments]
     sweeps.start()
     raised.clear()
-    gpus_launcher.register()
+    register(GpusLauncher, SlurmLauncher)
     entry = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(_job)
     overrides: list[str] = []
     try:
+        scheduler.heed()
         sys.argv[1:] = addable(resuming.expanded(readable(sys.argv[1:])))
         overrides = [argument for argument in sys.argv[1:] if "=" in argument and not argument.startswith("-")]
         if {"-m", "--multirun"} & set(sys.argv):
@@ -67,6 +79,7 @@ def _launch(arguments: Sequence[str] | None) -> int:
         code: int = getattr(stop.__cause__, "exit_code", STOPPED)
         if code == STOPPED:
             print("stopped before there was a state to save", file=sys.stderr)
+        scheduler.pass_on(stop.args[0] if stop.args else None)
         return code
     except sweeps.SweepStopped:
         return FAILED
@@ -79,12 +92,33 @@ def _launch(arguments: Sequence[str] | None) -> int:
         if sentence is not None:
             return _say(sentence)
         frame = traceback.extract_tb(error.__traceback__)[-1]
+        if sweeps.outcomes and "optuna" in Path(frame.filename).parts:
+            return _say(f"the search has no best trial to name ({str(error).strip()}); the table has them all")
         if "submitit" not in Path(frame.filename).parts:
             raise
-        return _say(f"submitit: {str(error).strip().splitlines()[0]}; the same command goes on from what there is")
+        return _say(f"submitit: {_reason(error)}; the same command goes on from what there is")
     finally:
         failed = sweeps.finish()
     return FAILED if failed else 0
+
+
+HELP = """usage: python train.py [group=option …] [key=value …] [+experiment=… +debug=…] [-m +sweep=… key=a,b,c]
+
+  python train.py model=upernet_vitt     a model chooses its parts (backbone, head, …); what is typed overrides them
+  python train.py model=… --cfg job      what would run, in under a second
+  python train.py --help data engine     everything that the options of these groups say, with their keys
+  python train.py --hydra-help           Hydra's own options (--config-dir, --multirun, --info, shell completion)
+"""
+
+
+def _help(words: Sequence[str]) -> int:
+    more = reference.own_folders(words)
+    groups = [word for word in words if word in reference.options(more)]
+    width = shutil.get_terminal_size(fallback=(120, 24)).columns
+    print(
+        "\n\n".join(reference.details(group, more) for group in groups) or f"{HELP}\n{reference.overview(width, more)}"
+    )
+    return 0
 
 
 def _job(config: DictConfig) -> Any:
@@ -93,16 +127,23 @@ def _job(config: DictConfig) -> Any:
         from mae_hydra.launching.job import run_job
 
     try:
-        return run_job(config)
+        value = run_job(config)
+        return None if math.isnan(value) else value  # what is no number is a failed trial to a search
     except Exception as error:
         raised.append(error)  # from here on Hydra would add its own words to it
         return None
 
 
+def _reason(error: Exception) -> str:
+    """What submitit says of a job without a result: the state of the job is in its second line, then comes a log."""
+    said = " ".join(str(error).split("\n---")[0].split())
+    return said.removesuffix(" Error stream produced:")
+
+
 def _refuse_unnamed_sweeps(overrides: Sequence[str]) -> None:
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         key = override.key_or_group or ""
-        if override.is_sweep_override() and resolvers.unnamed(key) and not key.startswith("hydra"):
+        if override.is_sweep_override() and unnamed(key) and not key.startswith("hydra"):
             raise UserError(f"a sweep over {key} would put all its jobs into one directory; run them one by one")
 
 

@@ -32,6 +32,12 @@ def truncated_normal(module: nn.Module) -> None:
                 nn.init.zeros_(part.bias)
 
 
+def check_choice(init: str | None) -> None:
+    """ValueError where `init` names no start of a plain stack of blocks."""
+    if init not in (None, "xavier", "truncated_normal"):
+        raise ValueError(f"init must be 'xavier', 'truncated_normal' or null, got {init!r}")
+
+
 def shrink_residual_branches(blocks: nn.ModuleList) -> None:
     """BEiT: what block i (from 0) adds to the stream starts divided by sqrt(2 (i + 1))."""
     for name, weight in blocks.named_parameters():

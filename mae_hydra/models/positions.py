@@ -13,9 +13,9 @@ def sincos_axis(positions: Float[Tensor, "n"], width: int) -> Float[Tensor, "n w
 
 
 def sincos_positions(
-    dim: int, grid: tuple[int, int], span: tuple[int, int] | None = None
+    dim: int, grid: tuple[int, int], span: tuple[int, int] | None = None, num_cls_tokens: int = 1
 ) -> Float[Tensor, "1 tokens dim"]:
-    """(1, 1 + h*w, dim) in float64: a zero row for the cls token, then the patches row by row.
+    """(1, C + h*w, dim) in float64: a zero row for each of C cls tokens, then the patches row by row.
 
     The first half of the width encodes the *column*, the second half the row: [sin_w | cos_w | sin_h | cos_h].
     `span`: the grid whose places count. Patches of a coarser one stand at their centres in it, so that a small image
@@ -27,7 +27,7 @@ def sincos_positions(
     rows, columns = (_places(count, whole) for count, whole in zip(grid, span or grid, strict=True))
     rows, columns = rows.repeat_interleave(width), columns.repeat(height)
     patches = torch.cat([sincos_axis(columns, dim // 2), sincos_axis(rows, dim // 2)], dim=1)
-    return torch.cat([patches.new_zeros(1, dim), patches])[None]
+    return torch.cat([patches.new_zeros(num_cls_tokens, dim), patches])[None]
 
 
 def _places(count: int, span: int) -> Float[Tensor, "n"]:

@@ -13,7 +13,7 @@ from mae_hydra.configuration.option_files import stated
 from mae_hydra.configuration.trust import judge
 from mae_hydra.errors import UserError
 
-NEWER_GROUPS = ("encoder", "loss")  # which earlier records do not have: their models brought what these hold
+NEWER_GROUPS = ("encoder", "loss", "callbacks")  # which earlier records do not have, and did without
 
 
 def with_newer_groups(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,18 +1,21 @@
 """The page of a sweep: which setting was best, how each key matters, and the same pictures across all of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import combinations
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
-from mae_hydra.experiment.gather import (
+from mae_hydra.experiment.read_runs import (
+    SEED,
     Run,
     columns,
     error_of,
+    over_seeds,
     settings_of,
     state_of,
     table_of,
@@ -25,7 +28,6 @@ from mae_hydra.recorded.tables import table_or_none
 from mae_hydra.report.page import Page, code, duration, shown, table
 from mae_hydra.report.run_page import command_of, provenance, read_pixels
 
-SEED = "seed"
 MOST_CURVES = 24
 MOST_STRIPS = 12
 CELL = 224  # of the cells.png that evaluators leave behind
@@ -50,16 +52,18 @@ def sweep_page(page: Page, runs: Sequence[Run], directory: Path) -> None:
     swept = [key for key in keys if key != SEED]
     page.add("What each setting is worth", *_marginals(page, runs, swept, metrics))
     page.add("Pairs of settings", *_pairs(page, runs, swept, target, metrics[target]))
-    page.add("Over seeds", _over_seeds(runs, swept, metrics) if SEED in keys else "")
+    seeds = over_seeds(_in_order(runs, swept))
+    page.add("Over seeds", table(*seeds) if seeds else "")
     page.add("All jobs", _jobs(runs, keys, metrics, best))
-    page.add("Curves", *_curves(page, runs, keys))
-    page.add("The same pictures", *_strips(page, runs, keys))
+    ordered = _in_order(runs, keys)
+    page.add("Curves", *overlaid_curves(page, ordered, partial(_label, keys=keys)))
+    page.add("The same pictures", *same_pictures(page, ordered, partial(_label, keys=keys)))
     page.add("What failed", *(code(f"{run.name}\n{error_of(run)}") for run in runs if error_of(run)))
     page.add("Where it came from", *_provenance(runs))
 
 
 def _complete(runs: Sequence[Run]) -> list[Run]:
-    """Those whose values are final: the latest score of a run that trains is not compared with them."""
+    """Pick the runs whose values are final: the latest score of a run that trains is not compared with them."""
     return [run for run in runs if state_of(run) == "completed"]
 
 
@@ -134,21 +138,6 @@ def _pairs(page: Page, runs: Sequence[Run], keys: Sequence[str], metric: str, hi
     return parts
 
 
-def _over_seeds(runs: Sequence[Run], keys: Sequence[str], metrics: Mapping[str, bool]) -> Markup:
-    groups: dict[tuple[Any, ...], list[Run]] = {}
-    for run in _in_order(_complete(runs), keys):
-        groups.setdefault(tuple(settings_of(run).get(key) for key in keys), []).append(run)
-    rows = []
-    for settings, members in groups.items():
-        cells = []
-        for metric in metrics:
-            values = [values_of(run)[metric] for run in members if metric in values_of(run)]
-            spread = f" ± {stdev(values):.2g}" if len(values) > 1 else ""
-            cells.append(f"{fmean(values):.4g}{spread}" if values else "")
-        rows.append([*settings, len(members), *cells])
-    return table([*keys, "seeds", *metrics], rows)
-
-
 def _jobs(runs: Sequence[Run], keys: Sequence[str], metrics: Mapping[str, bool], best: Run | None) -> Markup:
     ordered = _in_order(runs, keys)
     rows = [
@@ -160,9 +149,9 @@ def _jobs(runs: Sequence[Run], keys: Sequence[str], metrics: Mapping[str, bool],
     return table([*keys, "state", *metrics, "took"], rows, marked=marked)
 
 
-def _curves(page: Page, runs: Sequence[Run], keys: Sequence[str]) -> list[Markup | str]:
-    """Training loss and what each stage is judged by, all jobs in one plot."""
-    ordered = _in_order(runs, keys)[:MOST_CURVES]
+def overlaid_curves(page: Page, runs: Sequence[Run], label: Callable[[Run], str]) -> list[Markup | str]:
+    """Training loss and what each stage is judged by, all runs in one plot."""
+    ordered = runs[:MOST_CURVES]
     parts = [("", ordered)]
     parts += [
         (name, [run.stages[name] for run in ordered if name in run.stages])
@@ -170,7 +159,7 @@ def _curves(page: Page, runs: Sequence[Run], keys: Sequence[str]) -> list[Markup
     ]
     panels = []
     for stage, members in parts:
-        names = [_label(run, keys) for run in ordered if not stage or stage in run.stages]
+        names = [label(run) for run in ordered if not stage or stage in run.stages]
         logs = [member.rows() for member in members]
         for metric in dict.fromkeys(["train/loss", *(member.monitor for member in members)]):
             series = [series_of(log, metric, name) for log, name in zip(logs, names, strict=True)]
@@ -179,21 +168,21 @@ def _curves(page: Page, runs: Sequence[Run], keys: Sequence[str]) -> list[Markup
                 panels.append(Panel(f"{stage}: {metric}" if stage else metric, series, smooth=metric == "train/loss"))
     if not panels:
         return []
-    left_out = f"The first {MOST_CURVES} of {len(runs)} jobs." if len(runs) > MOST_CURVES else ""
+    left_out = f"The first {MOST_CURVES} of {len(runs)}." if len(runs) > MOST_CURVES else ""
     return [page.chart(curves(panels), "curves", left_out)]
 
 
-def _strips(page: Page, runs: Sequence[Run], keys: Sequence[str]) -> list[Markup | str]:
-    """Of each stage: the pictures once, then what each job made of them, one column a job."""
+def same_pictures(page: Page, runs: Sequence[Run], label: Callable[[Run], str]) -> list[Markup | str]:
+    """Show each stage's pictures once, then what each run made of them, one column a run."""
     parts: list[Markup | str] = []
     stages = ["", *dict.fromkeys(name for run in runs for name in run.stages)]
     for stage in stages:
         found: list[tuple[str, np.ndarray]] = []
-        for run in _in_order(runs, keys):
+        for run in runs:
             member = run.stages.get(stage) if stage else run
             path = None if member is None else member.directory / "figures" / "cells.png"
             if path is not None and path.is_file():
-                found.append((_label(run, keys), read_pixels(path)))
+                found.append((label(run), read_pixels(path)))
         same = [(name, pixels) for name, pixels in found if pixels.shape == found[0][1].shape][:MOST_STRIPS]
         if len(same) < 2:
             continue

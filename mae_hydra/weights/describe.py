@@ -10,15 +10,23 @@ from torch import Tensor
 
 from mae_hydra.errors import UserError
 from mae_hydra.weights.grids import Grid, likely_grid
-from mae_hydra.weights.layouts import Kind
+from mae_hydra.weights.layouts import Kind, num_cls_tokens
+from mae_hydra.weights.metadata import encoder_settings, norm_eps
 from mae_hydra.weights.read import Checkpoint
-from mae_hydra.weights.told import encoder_settings, norm_eps
 
 # Heads leave no trace in the shapes of plain attention. These are the widths of the ViT family and of MAE's decoder.
-HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16}
+HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16, 1536: 24, 3072: 32}
 DECODER_HEADS = {512: 16}
 DecoderForm = Literal["plain", "cross", "crossmae", "unknown"]
-SIZES = {(192, 12): "Ti", (384, 12): "S", (768, 12): "B", (1024, 24): "L", (1280, 32): "H"}
+SIZES = {
+    (192, 12): "Ti",
+    (384, 12): "S",
+    (768, 12): "B",
+    (1024, 24): "L",
+    (1280, 32): "H",
+    (1536, 48): "1B",  # these two of Pixio alone
+    (3072, 48): "5B",
+}
 
 
 @dataclass(frozen=True)
@@ -36,7 +44,8 @@ class Description:
     """`head_norm`, `batch_norm`: in front of a classifier's last layer.
 
     `decoder_form`, `encoder_blocks_read`: which decoder it is, and of how many of the encoder's blocks it reads tokens.
-    `grid`: of positions, in patches (h, w); None where it cannot be told. `pools`: how many scales a head pools at.
+    `num_positions`: of patches. `grid`: theirs, (h, w); None where it cannot be told.
+    `pools`: how many scales a head pools at.
     `norm_pix`: whether a MAE's targets were normalised; None where the file does not say. `norm_eps`: likewise, what
     its LayerNorms add to the variance.
     """
@@ -45,6 +54,7 @@ class Description:
     encoder: Stack
     patch_size: int
     channels: int
+    num_cls_tokens: int
     num_positions: int
     grid: Grid | None
     relative_positions: bool
@@ -102,7 +112,8 @@ def describe(checkpoint: Checkpoint) -> Description:
         encoder=_stack(tensors, "encoder.", _encoder_heads(tensors, meta), where),
         patch_size=projection.shape[2],
         channels=projection.shape[1],
-        num_positions=positions.shape[1] - 1,
+        num_cls_tokens=num_cls_tokens(tensors),
+        num_positions=positions.shape[1] - num_cls_tokens(tensors),
         grid=likely_grid(tensors, meta),
         relative_positions="encoder.blocks.0.attn.relative_position_bias_table" in tensors,
         layer_scale="encoder.blocks.0.gamma_1" in tensors,

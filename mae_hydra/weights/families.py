@@ -11,7 +11,7 @@ from typing import Any
 from mae_hydra.errors import UserError
 from mae_hydra.weights.layouts.names import State
 
-OURS = ("vit_mae", "vit")
+OURS = ("vit_mae", "vit", "pixio")
 MODEL_TYPES = {
     "beit": "BEiT",
     "data2vec-vision": "Data2Vec",
@@ -22,7 +22,6 @@ MODEL_TYPES = {
     "dinov3_convnext": "DINOv3's ConvNeXt",
     "hiera": "Hiera",
     "ijepa": "I-JEPA",
-    "pixio": "Pixio",
     "videomae": "VideoMAE",
     "vit_msn": "ViT-MSN",
 }
@@ -84,11 +83,11 @@ def check_family(path: Any, tensors: State, told: Mapping[str, Any], known: bool
         ("sets it apart", ", ".join(family.traits) or "another architecture"),
         ("positions", _positions(tensors)),
         ("parameters", f"{sum(tensor.numel() for tensor in tensors.values()):,} in {len(tensors)} tensors"),
-        ("fits", "no model of this program: they are plain ViTs with one cls token and a table of positions"),
+        ("fits", "no model of this program: they are plain ViTs with cls tokens and a table of positions"),
     ]
     raise ForeignModelError(
-        f"{path} is {family.name}{apart}, which no model of this program is; give a MAE, a plain ViT, timm's BEiT or a "
-        "UPerNet of these",
+        f"{path} is {family.name}{apart}, which no model of this program is; give a MAE, a Pixio, a plain ViT, timm's "
+        "BEiT or a UPerNet of these",
         facts,
     )
 
@@ -101,7 +100,7 @@ def _positions(tensors: State) -> str:
 
 
 def _model_type(tensors: State, told: Mapping[str, Any], known: bool) -> str | None:
-    """Of a config.json that speaks of these tensors: one that lies beside a file of other, known names may not."""
+    """Read the model's type out of config.json, where it speaks of these tensors: beside known names it may not."""
     config = told.get("config.json")
     model_type = config.get("model_type") if isinstance(config, Mapping) else None
     theirs = any(re.match(r"(.*\.)?embeddings\.", name) for name in tensors)
@@ -110,9 +109,6 @@ def _model_type(tensors: State, told: Mapping[str, Any], known: bool) -> str | N
 
 def _traits(tensors: State) -> Iterator[str]:
     by_last = {name.rpartition(".")[2]: tensor for name, tensor in tensors.items()}
-    token = by_last.get("cls_token")
-    if token is not None and token.ndim == 3 and token.shape[1] > 1:
-        yield f"{token.shape[1]} class tokens"
     for name in ("reg_token", "register_tokens"):
         if name in by_last and by_last[name].numel():
             yield f"{by_last[name].shape[-2] if by_last[name].ndim > 1 else 1} register tokens"
@@ -141,6 +137,4 @@ def _by_traits(tensors: State) -> str:
         return "a ViT with LayerScale, as DINOv2 is"
     if "lambda_1" in text or "rel_pos_bias." in text:
         return "BEiT, as it is pre-trained"
-    if "dist_token" in text or "distillation_token" in text:
-        return "a distilled DeiT"
-    return "a ViT with several class tokens, as Pixio is"
+    return "a distilled DeiT"

@@ -9,7 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mae_hydra.relative_positions import num_relative_positions
-from mae_hydra.weights.told import encoder_settings
+from mae_hydra.weights.layouts.native import num_cls_tokens
+from mae_hydra.weights.metadata import encoder_settings
 
 Grid = tuple[int, int]
 
@@ -26,13 +27,14 @@ def known_grid(tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Grid |
     positions = tensors.get(POSITIONS)
     if positions is None or positions.ndim != 3:
         return None
-    count = positions.shape[1] - 1
+    first = num_cls_tokens(tensors)  # patch
+    count = positions.shape[1] - first
     told = _told_grid(meta)
     if told is not None and told[0] * told[1] == count:
         return told
     for name in (POSITIONS, DECODER_POSITIONS):
         table = tensors.get(name)
-        grid = _repeating_grid(table[0, 1:]) if table is not None and table.ndim == 3 else None
+        grid = _repeating_grid(table[0, first:]) if table is not None and table.ndim == 3 else None
         if grid is not None and grid[0] * grid[1] == count:
             return grid
     side = square_side(count)
@@ -46,7 +48,7 @@ def likely_grid(tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Grid 
     positions = tensors.get(POSITIONS)
     if grid is not None or positions is None or positions.ndim != 3 or RELATIVE_TABLE in tensors:
         return grid
-    side = square_side(positions.shape[1] - 1)
+    side = square_side(positions.shape[1] - num_cls_tokens(tensors))
     return (side, side) if side else None
 
 

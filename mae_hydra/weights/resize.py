@@ -10,9 +10,12 @@ from torch import Tensor
 from mae_hydra.weights.grids import Grid
 
 
-def resize_positions(table: Float[Tensor, "1 n d"], source: Grid, target: Grid) -> Float[Tensor, "1 m d"]:
-    """Position embeddings, cls row first, which stays as it is; bicubic, corners not aligned, no antialiasing."""
-    return torch.cat([table[:, :1], _resize_rows(table[0, 1:], source, target)[None]], dim=1)
+def resize_positions(
+    table: Float[Tensor, "1 n d"], source: Grid, target: Grid, num_cls_tokens: int = 1
+) -> Float[Tensor, "1 m d"]:
+    """Position embeddings, cls rows first, which stay as they are; bicubic, corners not aligned, no antialiasing."""
+    patches = _resize_rows(table[0, num_cls_tokens:], source, target)
+    return torch.cat([table[:, :num_cls_tokens], patches[None]], dim=1)
 
 
 def resize_relative_table(table: Float[Tensor, "n heads"], source: Grid, target: Grid) -> Float[Tensor, "m heads"]:

@@ -15,7 +15,7 @@ from mae_hydra import atomic
 from mae_hydra.errors import UserError
 from mae_hydra.weights.describe import Description
 from mae_hydra.weights.layouts import Export
-from mae_hydra.weights.told import EXPORTED
+from mae_hydra.weights.metadata import EXPORTED
 
 FOLDERS = {"huggingface": {"config.json", "model.safetensors"}}  # layouts whose container is a folder of these
 
@@ -87,7 +87,7 @@ def _content(
 
 
 def _for_others(description: Description) -> dict[str, Any]:
-    """What neither names nor shapes tell of a model, in the vocabulary of `mae_hydra.weights.told`."""
+    """What neither names nor shapes tell of a model, in the vocabulary of `mae_hydra.weights.metadata`."""
     size = description.image_size
     decoder = description.decoder
     kept = {
@@ -112,21 +112,21 @@ def _mmseg_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def huggingface_config(description: Description) -> dict[str, Any]:
-    """`config.json` of a ViTMAE; where nothing else is told with MAE's epsilon, not Hugging Face's default of 1e-12."""
+    """`config.json` of a ViTMAE, or of a Pixio, which has several cls tokens and no decoder there.
+
+    Where nothing else is told with MAE's epsilon, not Hugging Face's default of 1e-12.
+    """
     encoder, decoder = description.encoder, description.decoder
     heads, size = encoder.heads, description.image_size
     if heads is None or size is None or size[0] != size[1]:
         raise UserError(
-            "Hugging Face's ViTMAE needs a square image and a number of attention heads; this checkpoint tells "
+            "Hugging Face's models need a square image and a number of attention heads; this checkpoint tells "
             f"{'no heads' if heads is None else f'an image of {size}'}"
         )
     config: dict[str, Any] = {
-        "architectures": ["ViTMAEModel" if decoder is None else "ViTMAEForPreTraining"],
-        "model_type": "vit_mae",
         "hidden_size": encoder.dim,
         "num_hidden_layers": encoder.depth,
         "num_attention_heads": heads,
-        "intermediate_size": round(encoder.dim * encoder.mlp_ratio),
         "hidden_act": "gelu",
         "hidden_dropout_prob": 0.0,
         "attention_probs_dropout_prob": 0.0,
@@ -135,6 +135,18 @@ def huggingface_config(description: Description) -> dict[str, Any]:
         "patch_size": description.patch_size,
         "num_channels": description.channels,
         "qkv_bias": True,
+    }
+    if description.num_cls_tokens > 1:
+        return config | {
+            "architectures": ["PixioModel"],
+            "model_type": "pixio",
+            "mlp_ratio": _whole(encoder.mlp_ratio),
+            "n_cls_tokens": description.num_cls_tokens,
+        }
+    config |= {
+        "architectures": ["ViTMAEModel" if decoder is None else "ViTMAEForPreTraining"],
+        "model_type": "vit_mae",
+        "intermediate_size": round(encoder.dim * encoder.mlp_ratio),
         "mask_ratio": 0.75 if description.mask_ratio is None else description.mask_ratio,
         "norm_pix_loss": bool(description.norm_pix),
     }
@@ -148,3 +160,9 @@ def huggingface_config(description: Description) -> dict[str, Any]:
             "decoder_intermediate_size": round(decoder.dim * decoder.mlp_ratio),
         }
     return config
+
+
+def _whole(mlp_ratio: float) -> int:
+    if mlp_ratio != int(mlp_ratio):
+        raise UserError(f"Hugging Face's Pixio has whole numbers for mlp_ratio; this one's is {mlp_ratio:g}")
+    return int(mlp_ratio)

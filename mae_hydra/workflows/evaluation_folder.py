@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mae_hydra import atomic
-from mae_hydra.configuration.construct import complete, evaluator_nodes
+from mae_hydra.configuration.construct import complete, nodes_of
 from mae_hydra.data import ImageData
 from mae_hydra.data.dataset import stamp_of
 from mae_hydra.distributed import barrier, broadcast_object, is_main
@@ -28,9 +28,10 @@ class Work:
 
 
 def work_on(plan: Plan, data: ImageData) -> dict[str, Work]:
+    """Build the evaluators of a plan, each with the stamps of what it looks at."""
     inference = plan.build("inference")
     work: dict[str, Work] = {}
-    for name in evaluator_nodes(plan.config):
+    for name in nodes_of(plan.config, "evaluation"):
         key = f"evaluation.{name}"
         evaluator = complete(key, plan.build(key), data=data, inference=inference)
         if plan.split == "train" and hasattr(evaluator, "bank"):
@@ -71,7 +72,7 @@ def look_back(folder: Path, plan: Plan, work: Mapping[str, Work], data: ImageDat
 
 
 def data_digest(work: Mapping[str, Work], data: ImageData) -> str:
-    """Of the names, sizes and times of all files that are looked at, and of what the classes are called."""
+    """Digest the names, sizes and times of all files that are looked at, and the names of the classes."""
     told = [list(data.class_names), {name: each.stamps for name, each in work.items()}]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 

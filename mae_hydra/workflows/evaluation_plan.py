@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mae_hydra.configuration.changes import Change
 from mae_hydra.configuration.check import check
-from mae_hydra.configuration.construct import build, evaluator_nodes
+from mae_hydra.configuration.construct import build, nodes_of
 from mae_hydra.configuration.from_file import check_addresses
 from mae_hydra.configuration.key_meaning import meaning_of
 from mae_hydra.configuration.option_files import Tree
@@ -75,7 +75,7 @@ def plan_evaluation(path: str | Path, words: Sequence[str], prefer: str, more: S
         way_out = f"; to score at another ratio use inference.mask_ratio={value}" if key == "model.mask_ratio" else ""
         raise UserError(f"{taken[0]} cannot be changed here: the model comes from the checkpoint{way_out}")
     found = recorded(checkpoint, words, PARTS, more)
-    if not found.tree.get("evaluation") or not evaluator_nodes(found.config):
+    if not found.tree.get("evaluation") or not nodes_of(found.config, "evaluation"):
         found = _with_an_evaluation(found, checkpoint, words, more)
     if _takes_other_pictures(found, words):
         found = recorded(checkpoint, ["inference=slide", *words], PARTS, more)
@@ -140,7 +140,7 @@ def _split_of(words: Sequence[str]) -> tuple[Split, list[str]]:
 def _with_an_evaluation(
     found: Recorded, checkpoint: Checkpoint, words: Sequence[str], more: Sequence[Path]
 ) -> Recorded:
-    """Of a run that evaluated nothing: what its task is usually evaluated by. UserError where that was not asked."""
+    """Give a run that evaluated nothing what its task is usually evaluated by. UserError where that was not asked."""
     task = BY_TASK.get(str(found.tree.get("task")))
     if task is None or any(word.startswith("evaluation=") for word in words):
         raise UserError(
@@ -159,7 +159,7 @@ def _takes_other_pictures(found: Recorded, words: Sequence[str]) -> bool:
 def _refuse_an_idle_size(found: Recorded) -> None:
     """UserError where data.image_size is typed and decides nothing: pictures of files are judged at their own size."""
     tree = found.tree
-    at_their_own_size = all(node["_target_"] == MEAN_IOU for node in evaluator_nodes(found.config).values())
+    at_their_own_size = all(node["_target_"] == MEAN_IOU for node in nodes_of(found.config, "evaluation").values())
     drawn = str(tree["data"]["_target_"]).startswith(SCENES)  # at that size
     follows = tree["data"].get("image_size") in (tree["inference"].get("crop"), tree["inference"].get("short"))
     if found.record is not None and "data.image_size" in found.typed and at_their_own_size and not (drawn or follows):
@@ -200,6 +200,7 @@ def _fingerprint(tree: Tree, weights: str, part: str, split: Split = "validation
 
 
 def default_folder(plan: Plan) -> Path:
+    """Choose where results go: beside the run, or for a file of anybody's below the output root."""
     of_a_run = plan.checkpoint.path.parent.name == "checkpoints"
     root = plan.checkpoint.path.parent.parent if of_a_run else Path(plan.config.paths.output_root)
     name = plan.name if of_a_run else f"{plan.checkpoint.path.stem}-{plan.name}"

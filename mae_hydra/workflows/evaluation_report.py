@@ -16,7 +16,7 @@ from mae_hydra.data import ImageData
 from mae_hydra.evaluation.mean_iou import Counts, score
 from mae_hydra.evaluation.metrics import segmentation_scores
 from mae_hydra.evaluation.pictures import channels_last, segmentation_sheet
-from mae_hydra.evaluation.tally import Tally
+from mae_hydra.evaluation.resumable_counts import Tally
 from mae_hydra.experiment.status import write_json
 from mae_hydra.figures import class_bars, confusion_matrix, save
 from mae_hydra.names import clean
@@ -116,12 +116,14 @@ def confused_pairs(confusions: torch.Tensor, class_names: Sequence[str]) -> list
 
 def _sheet(name: str, chosen: Sequence[ImageScore], data: ImageData, evaluator: Any, model: Any) -> Any:
     samples = [data.validation[image.number] for image in chosen]
-    predictions = [evaluator.inference.predict(model, [sample.image])[0].cpu().numpy() for sample in samples]
+    maps = {
+        "ground truth": [torch.as_tensor(sample.label).numpy() for sample in samples],
+        "prediction": [evaluator.inference.predict(model, [sample.image])[0].cpu().numpy() for sample in samples],
+    }
     values = ", ".join(f"{image.mean_iou:.0f}" for image in chosen)
     return segmentation_sheet(
         [channels_last(sample.image) for sample in samples],
-        [torch.as_tensor(sample.label).numpy() for sample in samples],
-        predictions,
+        maps,
         data,
         f"The {len(chosen)} {name} images by their own mIoU: {values} %",
     )

@@ -46,7 +46,7 @@ PLACE = re.compile(
 )
 TASKS = {"pixels": "image-segmentation", "images": "image-classification"}  # by what a model answers, as hubs call them
 # What these keys were is of no use to anybody else, or nobody's business.
-OF_NO_USE: dict[str, Any] = {"logger": {}, "then": {}, "notes": None, "group": None, "resume": "auto"}
+OF_NO_USE: dict[str, Any] = {"logger": {}, "callbacks": {}, "then": {}, "notes": None, "group": None, "resume": "auto"}
 OF_ENVIRONMENT = ("packages", "choices")
 
 

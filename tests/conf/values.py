@@ -12,6 +12,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from mae_hydra.configuration import option_files
 from mae_hydra.configuration.check import GROUPS
 from mae_hydra.configuration.compose import compose_config
 from mae_hydra.configuration.key_meaning import flatten
@@ -39,7 +40,7 @@ COMPANY = {
 
 def options(*groups: str) -> list[str]:
     """`group=option` for every option file of `groups`."""
-    return [f"{group}={file.stem}" for group in groups for file in sorted((config_dir() / group).glob("*.yaml"))]
+    return [f"{group}={name}" for group in groups for name in option_files.options(group)]
 
 
 def in_company(option: str) -> list[str]:

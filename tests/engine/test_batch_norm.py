@@ -9,8 +9,8 @@ from tiny_training import TinySegmenter, images_of, settings
 from torch import Tensor, nn
 
 from mae_hydra import batch_norm
+from mae_hydra.batch_norm import running_statistics
 from mae_hydra.engine import wrap
-from mae_hydra.engine.state import running_statistics
 from mae_hydra.errors import UserError
 from mae_hydra.types import Batch, Loss
 

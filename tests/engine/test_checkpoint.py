@@ -9,8 +9,8 @@ import torch
 from tiny_training import TinySegmenter, adamw, settings
 from torch import nn
 
+from mae_hydra.archive import read_training_state
 from mae_hydra.engine import Checkpoints, State, moving_average
-from mae_hydra.engine.checkpoint import read_checkpoint
 from mae_hydra.errors import UserError
 
 
@@ -105,7 +105,7 @@ def test_a_file_written_in_the_background_holds_the_state_at_its_save(tmp_path, 
     assert not kept.last_path.exists()
     gate.set()
     kept.close()
-    content = read_checkpoint(kept.last_path)
+    content = read_training_state(kept.last_path)
     assert content["step"] == 1
     assert all(torch.equal(value, before[name]) for name, value in content["model"].items())
 

@@ -27,5 +27,5 @@ def test_a_profiled_run_ends_with_the_same_weights(tmp_path):
 
 
 def test_no_steps_are_refused():
-    with pytest.raises(ValueError, match="profile_steps must be at least 1, or null, got 0"):
+    with pytest.raises(ValueError, match="profile_steps must be at least 1, got 0"):
         settings(profile_steps=0)

@@ -51,7 +51,7 @@ def test_only_fp16_scales_the_loss():
         ({"devices": "all"}, "devices must be a number of processes from 1, or auto, got 'all'"),
         ({"global_batch": 0}, "global_batch must be at least 1, got 0"),
         ({"clip_grad": 0.0}, "clip_grad must be positive, or null for no clipping, got 0.0"),
-        ({"log_every": 0}, "log_every must be at least 1 step, got 0"),
+        ({"log_every": 0}, "log_every must be at least 1, got 0"),
     ],
 )
 def test_bad_values_are_named(change, message):

@@ -10,7 +10,7 @@ from mae_hydra.engine import Interrupted
 from mae_hydra.types import Evaluation
 
 VALUES = [5.0, 4.0, math.nan, 4.5, 4.0, 3.0, 9.0, 9.0, 9.0, 1.0]  # of steps 2, 4, 6 …
-KEYS = ("step", "best", "since_best", "evaluated")
+KEYS = ("step", "best", "callbacks", "evaluated")
 
 
 class Told:
@@ -68,6 +68,17 @@ def test_an_evaluation_that_was_left_to_the_next_start_may_be_the_last(tmp_path)
     assert run(tmp_path, 2).state.step == 8
 
 
+def test_the_count_of_an_earlier_version_is_taken_over(tmp_path):
+    with pytest.raises(Interrupted):
+        run(tmp_path, 3, at=stop_at(9))
+    saved = content(tmp_path)
+    since_best = saved.pop("callbacks")["engine.stop_after"]["since_best"]
+    for path in (tmp_path / "checkpoints").iterdir():
+        path.unlink()
+    torch.save(saved | {"since_best": since_best}, tmp_path / "checkpoints/last.pt")
+    assert run(tmp_path, 3).state.step == 10
+
+
 def test_a_number_below_one_is_refused():
-    with pytest.raises(ValueError, match="stop_after must be at least 1 evaluation, or null for never, got 0"):
+    with pytest.raises(ValueError, match="stop_after must be at least 1, got 0"):
         settings(stop_after=0)

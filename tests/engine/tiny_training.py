@@ -12,7 +12,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mae_hydra.engine import Checkpoints, Settings, State, Twin, cut_batch, fit, moving_average, wrap
+from mae_hydra.engine import (
+    Callbacks,
+    Checkpoints,
+    EarlyStopping,
+    Settings,
+    State,
+    Twin,
+    cut_batch,
+    fit,
+    moving_average,
+    wrap,
+)
 from mae_hydra.seeds import generator, seed_device
 from mae_hydra.tracking import LocalFiles, Trackers
 from mae_hydra.types import Batch, Evaluation, Loss
@@ -179,6 +190,7 @@ class Run:
     settings: Settings = field(default_factory=settings)
     monitor: str = "val/loss"
     background: bool = True
+    callbacks: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(self) -> dict[str, float]:
         seed_device(0, "init")
@@ -187,6 +199,10 @@ class Run:
         average = moving_average(model, self.settings.ema_decay)
         forward = wrap(model, self.settings, average)
         self.state = State(model, adamw(model), self.settings.scaler(), average, twin)
+        stopping = {}
+        if self.settings.stop_after is not None:
+            stopping["engine.stop_after"] = EarlyStopping(monitor=self.monitor, patience=self.settings.stop_after)
+        self.state.callbacks = Callbacks({**self.callbacks, **stopping})
         self.checkpoints = Checkpoints(
             self.run_dir / "checkpoints",
             every=self.every,

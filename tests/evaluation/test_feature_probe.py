@@ -13,7 +13,9 @@ from mae_hydra.errors import UserError
 from mae_hydra.evaluation import FeatureProbe, neighbours
 from mae_hydra.evaluation.linear_classifier import fit_linear
 from mae_hydra.evaluation.neighbours import nearest, votes
+from mae_hydra.evaluation.rank import effective_rank
 from mae_hydra.models import MAE, MAEDecoder, VisionTransformer
+from mae_hydra.models.pooling import POOLS
 
 
 def test_neighbours_and_votes_are_those_of_a_loop(monkeypatch):
@@ -88,7 +90,7 @@ def probe(data, **changes) -> FeatureProbe:
     return FeatureProbe(**(settings | changes))
 
 
-@pytest.mark.parametrize("pool", ["mean", "cls"])
+@pytest.mark.parametrize("pool", POOLS)
 def test_an_encoder_that_is_asked_about_its_own_images_knows_them(pool):
     data = class_scenes()
     found = probe(dataclasses.replace(data, validation=data.train), k=1, pool=pool).run(tiny_mae(), 0)
@@ -113,7 +115,32 @@ def test_a_few_shot_bank_is_a_share_or_a_number(bank, images):
 
 
 def test_without_l2_there_are_neighbours_alone():
-    assert set(probe(class_scenes(), l2=None).run(tiny_mae(), 0).scalars) == {"knn"}
+    assert set(probe(class_scenes(), l2=None).run(tiny_mae(), 0).scalars) == {"knn", "rankme"}
+
+
+@pytest.mark.parametrize("target", ["none", "class"])
+def test_the_rank_alone_needs_no_labels(target):
+    data = class_scenes(num_train=6, num_validation=2)
+    if target == "none":
+        data = dataclasses.replace(data, target="none", num_classes=0, class_names=(), palette=data.palette[:0])
+        with pytest.raises(UserError, match="k=null and l2=null for the rank"):
+            probe(data)
+    found = probe(data, l2=None, k=None).run(tiny_mae(), 0)
+    assert 1 <= found.scalars["rankme"] <= 6
+    assert (set(found.scalars), found.pictures) == ({"rankme"}, {})
+
+
+def test_the_effective_rank_is_the_paper_s():
+    """Against singular values and the formula written out; k equal directions have rank k, a collapse rank 1."""
+    torch.manual_seed(0)
+    vectors = torch.randn(40, 6) @ torch.diag(torch.tensor([5, 2, 1, 0.3, 0.1, 0.0]))
+    values = np.linalg.svd(vectors.double().numpy(), compute_uv=False)
+    shares = values / values.sum() + 1e-7
+    assert effective_rank(vectors) == pytest.approx(math.exp(-(shares * np.log(shares)).sum()), rel=1e-6)
+    assert effective_rank(vectors.T) == pytest.approx(effective_rank(vectors), rel=1e-4)
+    assert effective_rank(torch.eye(8)[:5].repeat(3, 1)) == pytest.approx(5, rel=1e-4)
+    assert effective_rank(torch.ones(9, 4)) == pytest.approx(1, rel=1e-4)
+    assert effective_rank(torch.zeros(9, 4)) == 1
 
 
 @pytest.mark.parametrize(
@@ -132,7 +159,7 @@ def test_impossible_settings_are_refused(changes, message):
 
 
 def test_data_without_classes_are_refused_with_the_way_out():
-    with pytest.raises(UserError, match="data=scene_classes"):
+    with pytest.raises(UserError, match="evaluation=pretrain_dense_probe is for class maps"):
         probe(class_scenes(target="map", num_classes=12))
 
 
@@ -149,3 +176,11 @@ def test_any_model_with_an_encoder_can_be_asked():
             self.encoder, self.prepare, self.mean = inner.encoder, inner.prepare, inner.mean
 
     assert "knn" in probe(class_scenes()).run(Holder(), 0).scalars
+
+
+def test_an_encoder_by_itself_is_given_pictures_normalized_as_the_data_say():
+    data, model = class_scenes(), tiny_mae()
+    model.mean.copy_(torch.tensor(data.mean))
+    model.std.copy_(torch.tensor(data.std))
+    whole, alone = (probe(data, pool="cls").run(each, 0).scalars for each in (model, model.encoder))
+    assert whole == alone

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.multiprocessing as multiprocessing
 from test_accuracy import CLASSES, Table, accuracy, data
+from test_dense_probe import Reader, blocks, dense
 from test_feature_probe import class_scenes, probe, tiny_mae
 from toy_data import RedReader, ToyImages, toy_data
 
@@ -41,6 +42,8 @@ def classify() -> dict:
     found = evaluator.run(Table(torch.randn(7, CLASSES)), 1)
     features = probe(class_scenes(num_train=13, num_validation=7)).run(tiny_mae(), 1)
     scalars = {**found.scalars, **{f"probe/{name}": value for name, value in features.scalars.items()}}
+    patches = dense(blocks(), k=3).run(Reader(), 1)
+    scalars |= {f"dense/{name}": value for name, value in patches.scalars.items()}
     return {"scalars": scalars, "table": [*found.tables["per_class"], *found.tables["per_group"]]}
 
 

@@ -14,7 +14,7 @@ from mae_hydra.commands import main
 from mae_hydra.data.listing import Names
 from mae_hydra.errors import UserError
 from mae_hydra.experiment import provenance
-from mae_hydra.experiment.compare import compare
+from mae_hydra.experiment.compare import compare, distinct
 from mae_hydra.experiment.start import Start
 
 
@@ -23,6 +23,7 @@ def made(directory: Path, *, seed: int = 0, workers: int = 2, commit: str = "abc
     status = {"state": "completed", "value": loss, "error": None, "overrides": [], "start": 0.0, "end": 1.0}
     (directory / "status.json").write_text(json.dumps(status))
     config = {"seed": seed, "data": {"num_workers": workers}, "paths": {"run_dir": str(directory)}}
+    config |= {"checkpoint": {"monitor": "val/loss", "mode": "min"}}
     (directory / "config.yaml").write_text(yaml.safe_dump(config))
     (directory / "git.json").write_text(json.dumps({"commit": commit}))
     (directory / "environment.json").write_text(json.dumps({"host": directory.name, "packages": {"torch": "2"}}))
@@ -33,18 +34,18 @@ def made(directory: Path, *, seed: int = 0, workers: int = 2, commit: str = "abc
 def test_what_differs_is_told_and_what_means_nothing_is_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first = made(tmp_path / "a")
     second = made(tmp_path / "b", seed=1, workers=4, commit="def", loss=0.25)
-    assert [tuple(difference) for difference in compare(first, second)] == [
-        ("configuration", "seed", 0, 1),
-        ("where and how", "data.num_workers", 2, 4),
-        ("code", "commit", "abc", "def"),
-        ("results", "val/loss", 0.5, 0.25),
+    assert [tuple(difference) for difference in compare([first, second])] == [
+        ("configuration", "seed", (0, 1)),
+        ("where and how", "data.num_workers", (2, 4)),
+        ("code", "commit", ("abc", "def")),
+        ("results", "val/loss", (0.5, 0.25)),
     ]
     assert main(["diff", str(first), str(second)]) == 0
     assert "data.num_workers" in capsys.readouterr().out
     assert main(["diff", str(first), str(made(tmp_path / "c"))]) == 0
     assert "nothing differs" in capsys.readouterr().out
     with pytest.raises(UserError, match="is no run"):
-        compare(first, tmp_path)
+        compare([first, tmp_path])
 
 
 def test_each_difference_stands_under_what_it_is_of_with_the_first_run_first(
@@ -64,22 +65,73 @@ def test_each_difference_stands_under_what_it_is_of_with_the_first_run_first(
         for run, content in zip(runs, contents, strict=True):
             (run / name).write_text(json.dumps(content))
     (runs[0] / "git.diff").write_text("-a\n+b\n-c\n")
-    assert [tuple(difference) for difference in compare(*runs)] == [
-        ("typed", "command", "train.py 'a b'", "train.py"),
-        ("composed of", "choices.data", "ade20k", "mine"),
-        ("composed of", "config_name", "config", "other"),
-        ("machine", "python", "3.12", "3.13"),
-        ("data", "train.images", 5, 6),
-        ("began from", "sha256", "aa", "bb"),
-        ("code", "git.diff", "3 lines", "0 lines"),
+    assert [tuple(difference) for difference in compare(runs)] == [
+        ("typed", "command", ("train.py 'a b'", "train.py")),
+        ("composed of", "choices.data", ("ade20k", "mine")),
+        ("composed of", "config_name", ("config", "other")),
+        ("machine", "python", ("3.12", "3.13")),
+        ("data", "train.images", (5, 6)),
+        ("began from", "sha256", ("aa", "bb")),
+        ("code", "git.diff", ("3 lines", "0 lines")),
     ]
     assert main(["diff", *map(str, runs)]) == 0
-    lines = [line.replace("┃", "│").split("│") for line in capsys.readouterr().out.splitlines()]
-    rows = [[cell.strip() for cell in cells[1:-1]] for cells in lines if len(cells) > 2]
-    assert rows[0] == ["", "key", "one", "two"]
-    assert rows[1] == ["typed", "command", "train.py 'a b'", "train.py"]
-    assert rows[2:4] == [["composed of", "choices.data", "ade20k", "mine"], ["", "config_name", "config", "other"]]
-    assert rows[5] == ["data", "train.images", "5", "6"]
+    lines = capsys.readouterr().out.splitlines()
+    rows = [line.split() for line in lines]
+    assert ["composed", "of", "one", "two"] in rows
+    assert rows.index(["choices.data", "ade20k", "mine"]) < rows.index(["machine", "one", "two"])
+    assert ["train.images", "5", "6"] in rows
+    assert not [line for line in lines if "train.py" in line]  # the words of each stand at the head
+
+
+def test_a_narrow_terminal_shows_every_value_whole(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    runs = [made(tmp_path / name, seed=n) for n, name in enumerate(("one", "two", "three"))]
+    long = [f"/a/long/way/to/a/folder/of/{n}/that/fits/into/no/column" for n in range(3)]
+    for run, root in zip(runs, long, strict=True):
+        config = yaml.safe_load((run / "config.yaml").read_text())
+        (run / "config.yaml").write_text(yaml.safe_dump(config | {"init_from": root}))
+    assert main(["diff", *map(str, runs)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(len(line) for line in lines if str(tmp_path) not in line) <= 80
+    assert [line for line in lines if "/a/long/way" in line] == [
+        f"    {name}: {root}" for name, root in zip(("one", "two", "three"), long, strict=True)
+    ]
+    assert ["seed", "0", "1", "2"] in [line.split() for line in lines]
+
+
+def test_nothing_is_told_twice(tmp_path: Path) -> None:
+    """A building block stands in the configuration for itself and inside the model; a class owns its keys."""
+    runs = [made(tmp_path / name) for name in ("one", "two")]
+    for run, depth, head in zip(runs, (2, 4), ({"_target_": "a.Fcn", "width": 3}, {"_target_": "a.UPer"}), strict=True):
+        backbone = {"depth": depth, "other": depth + 1}
+        config = {"backbone": backbone, "head": head, "model": {"encoder": backbone, "head": head, "depth": depth + 2}}
+        (run / "config.yaml").write_text(yaml.safe_dump(config))
+    found = compare(runs)
+    assert {"model.encoder.depth", "head.width", "model.head._target_"} <= {each.key for each in found}
+    assert [(each.name, each.shown) for each in distinct(found)] == [
+        ("backbone.depth", ["2", "4"]),
+        ("backbone.other", ["3", "5"]),
+        ("head", ["Fcn", "UPer"]),
+        ("model.depth", ["4", "6"]),
+    ]
+
+
+@pytest.mark.slow
+def test_several_runs_are_compared_on_one_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    runs = [str(made(Path(name), seed=n, loss=n + 0.5)) for n, name in enumerate("abc")]
+    assert main(["compare", *runs]) == 0
+    told = capsys.readouterr().out
+    assert ["best", "val/loss", "0.5", "1.5", "2.5"] in [line.split() for line in told.splitlines()]
+    page = Path("outputs/comparison/index.html").read_text()
+    assert "What differs" in page
+    assert Path("outputs/comparison/curves.svg").is_file()
+    assert main(["compare", runs[0]]) == 1
+    assert "two runs at least" in capsys.readouterr().err
 
 
 def test_a_listing_has_a_digest_of_its_own() -> None:

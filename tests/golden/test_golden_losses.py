@@ -52,7 +52,9 @@ def shrunk(model: str) -> list[str]:
         return []
     if model.startswith(("upernet", "dpt")):
         return ["backbone.depth=4", "backbone.out_indices=[0,1,2,3]", "head.channels=64"]
-    decoder = ["head.depth=1"] if model.startswith("mae") else []
+    decoder = ["head.depth=1"] if model.startswith(("mae", "pixio")) else []
+    if model.startswith("pixio"):
+        decoder.append("data.image_size=128")
     return ["backbone.depth=2", "backbone.out_indices=[1]", *decoder]
 
 

@@ -7,12 +7,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
 from mae_hydra.errors import UserError
 from mae_hydra.experiment import sweeps
+from mae_hydra.experiment.sweeps import Outcome
 from mae_hydra.launching import stages
-from mae_hydra.launching.gpus_launcher import GpusLauncher, _Job
 from mae_hydra.launching.stages import StageStopped, run_stages
+from mae_hydra.launching.sweep_jobs import SweepJob
 
 
 def status(run: Path, **told: Any) -> Path:
@@ -95,8 +97,8 @@ def test_the_table_of_a_sweep_tells_refused_from_failed_and_minutes_from_seconds
     ):  # fmt: skip
         status(tmp_path / name, start=1000.0, overrides=[f"optimizer.lr={lr}", "seed=1"], **more)
         (tmp_path / name / "config.yaml").write_text("checkpoint: {monitor: val/loss, mode: min}\n")
-    monkeypatch.setattr(sweeps, "refused", {"b"})
-    monkeypatch.setattr(sweeps, "failures", {"b": "holds another run", "d": "died"})
+    told = {"b": Outcome("refused", "holds another run"), "d": Outcome("failed", "died")}
+    monkeypatch.setattr(sweeps, "outcomes", told)
     assert finished(tmp_path, monkeypatch, 900.0, {"optimizer.lr": "0.1,0.2"})
     rows = {row["job"]: row for row in json.loads((tmp_path / "results.json").read_text())}
     told = {job: (row["state"], row["value"], row["val/loss"], row["error"]) for job, row in rows.items()}
@@ -121,10 +123,12 @@ def test_a_sweep_has_failed_where_a_job_failed_since_it_began(tmp_path: Path, mo
     assert finished(tmp_path, monkeypatch, 150.0)
 
 
-def test_the_value_of_a_job_is_that_of_a_complete_run(tmp_path: Path) -> None:
-    launcher = GpusLauncher("auto", 1)
+def test_the_value_of_a_job_is_that_of_a_complete_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for state, value, told in (("completed", 3.0, 3.0), ("failed", 3.0, None), ("completed", None, None)):
         status(tmp_path, state=state, value=value)
-        found = launcher._return(_Job(0, ["a=1"], tmp_path))
+        found = SweepJob(0, ["a=1"], tmp_path, OmegaConf.create()).found
         assert found.overrides == ["a=1"]
-        assert found.return_value == told or (told is None and math.isnan(found.return_value))
+        assert found.return_value == told
+    status(tmp_path, state="completed", value=3.0)
+    monkeypatch.setattr(sweeps, "outcomes", {tmp_path.name: Outcome("refused", "holds another run")})
+    assert SweepJob(0, ["a=1"], tmp_path, OmegaConf.create()).found.return_value is None

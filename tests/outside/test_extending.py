@@ -2,7 +2,7 @@
 
 from page import PAGE, PROJECT, blocks, renewed
 
-from mae_hydra.types import Encoder, Evaluator, Head, MaskedEncoder, PixelLoss, Tracker
+from mae_hydra.types import Callback, Encoder, Evaluator, Head, MaskedEncoder, PixelLoss, Tracker
 
 
 def test_the_code_on_the_page_is_that_of_the_files():
@@ -15,6 +15,6 @@ def test_the_code_on_the_page_is_that_of_the_files():
 
 def test_the_page_names_all_that_a_part_owes():
     page = PAGE.read_text()
-    for contract in (Encoder, MaskedEncoder, Head, PixelLoss, Evaluator, Tracker):
+    for contract in (Encoder, MaskedEncoder, Head, PixelLoss, Evaluator, Tracker, Callback):
         members = {name for name in [*vars(contract), *contract.__annotations__] if not name.startswith("_")}
         assert [name for name in members if f"`{name}" not in page] == [], contract.__name__

@@ -1,4 +1,4 @@
-"""An encoder, head, loss, optimizer, data set, augmentation, evaluator and tracker that mae_hydra does not know."""
+"""Parts of every kind that mae_hydra does not know."""
 
 import csv
 import json
@@ -48,6 +48,7 @@ def test_the_encoder_is_short_and_nothing_in_the_house_knows_it():
         "FlipsAndLight",
         "ShapesFound",
         "Diary",
+        "GoodEnough",
         "import mylab",
         "from mylab",
     )
@@ -195,8 +196,26 @@ def test_a_sweep_over_them(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_run_that_is_good_enough_is_complete(tmp_path, capsys):
+    words = [*ALL, "callbacks.good_enough.target=0", "callbacks.good_enough.times=1"]
+    assert train(tmp_path, *words, "hydra.run.dir=run") == 0
+    said = "ended after step 2 of 4: val/mIoU was at least 0 in 1 evaluations in a row (callbacks.good_enough)"
+    assert said in capsys.readouterr().out
+    status = json.loads((tmp_path / "run" / "status.json").read_text())
+    assert (status["state"], last(tmp_path / "run")["step"]) == ("completed", 2)
+    assert main(["evaluate", str(tmp_path / "run"), "--out", str(tmp_path / "scores")]) == 0
+
+
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_ends_bit_for_bit_like_an_unbroken_one(tmp_path):
-    words = [*ALL, "schedule.total=30", "checkpoint.every=4", "evaluation.shapes.every=10"]
+    words = [
+        *ALL,
+        "schedule.total=30",
+        "checkpoint.every=4",
+        "evaluation.shapes.every=10",
+        "callbacks.good_enough.target=0",
+    ]
+    words += ["evaluation.validation.every=3", "callbacks.good_enough.times=99"]
     command = [sys.executable, str(ROOT / "train.py"), *words, "hydra.run.dir=killed"]
     with open(tmp_path / "said.txt", "w") as said:
         process = subprocess.Popen(command, cwd=tmp_path, stdout=said, stderr=said)
@@ -213,6 +232,7 @@ def test_a_killed_run_goes_on_and_ends_bit_for_bit_like_an_unbroken_one(tmp_path
     killed, whole = (last(tmp_path / run) for run in NAMES)
     assert killed["step"] == whole["step"] == 30
     assert all(torch.equal(tensor, killed["model"][name]) for name, tensor in whole["model"].items())
+    assert killed["callbacks"] == whole["callbacks"] == {"callbacks.good_enough": {"in_a_row": 10}}
     moments = [run["optimizer"]["state"] for run in (killed, whole)]
     assert all(torch.equal(moments[0][n]["average"], moments[1][n]["average"]) for n in moments[1])
     scores = [{name: value for name, value in numbers(tmp_path / run).items() if "perf/" not in name} for run in NAMES]

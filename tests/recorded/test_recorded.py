@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from mae_hydra.configuration import compose, option_files
 from mae_hydra.configuration.compose import compose_config
-from mae_hydra.configuration.construct import build, evaluator_nodes
+from mae_hydra.configuration.construct import build, nodes_of
 from mae_hydra.configuration.tree import config_dir
 from mae_hydra.data import EvalCrop
 from mae_hydra.errors import UserError
@@ -231,7 +231,7 @@ def test_an_evaluator_that_is_no_node_is_one_sentence(node: Any) -> None:
     with pytest.raises(
         UserError, match=r"evaluation\.validation is .*no evaluator; leave it out with ~evaluation\.val"
     ):
-        evaluator_nodes(found.config)
+        nodes_of(found.config, "evaluation")
 
 
 def test_data_that_lie_elsewhere_than_in_training_are_a_change_also_where_the_run_says_so(tmp_path: Path) -> None:

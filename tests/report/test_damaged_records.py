@@ -11,8 +11,8 @@ from omegaconf import OmegaConf
 
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.compare import compare
-from mae_hydra.experiment.gather import read_run, read_sweep, table_of, write_table
 from mae_hydra.experiment.provenance import changed_code
+from mae_hydra.experiment.read_runs import read_run, read_sweep, table_of, write_table
 from mae_hydra.experiment.same_run import refuse_other_classes, refuse_other_images, same_weights, what_was_trained
 from mae_hydra.experiment.status import Status, read_status
 from mae_hydra.report import write_report
@@ -68,7 +68,10 @@ def test_an_odd_status_is_named_by_report_and_diff_and_does_not_stop_the_others_
     file.write_bytes(content)
     status = read_status(tmp_path / "a")  # of training, which then compares what is there itself
     assert status is None or isinstance(status["state"], str)
-    for said in (sentence(lambda: read_run(tmp_path / "a")), sentence(lambda: compare(tmp_path / "a", tmp_path / "b"))):
+    for said in (
+        sentence(lambda: read_run(tmp_path / "a")),
+        sentence(lambda: compare([tmp_path / "a", tmp_path / "b"])),
+    ):
         assert not said or str(file) in said
     runs = read_sweep(tmp_path)
     rows = {row["job"]: row for row in table_of(runs)}
@@ -87,7 +90,7 @@ def test_a_damaged_record_is_named_by_report_and_diff(tmp_path, monkeypatch, nam
     file.parent.mkdir(exist_ok=True)
     for number, content in enumerate(RECORDS[name]):
         file.write_bytes(content)
-        said = [sentence(lambda: compare(tmp_path / "a", tmp_path / "b"))]
+        said = [sentence(lambda: compare([tmp_path / "a", tmp_path / "b"]))]
         said.append(sentence(lambda: [(provenance(run), command_of(run)) for run in read_sweep(tmp_path)]))
         if number == 1:
             said.append(sentence(lambda: write_report(tmp_path / "a", tmp_path / "page")))
@@ -107,7 +110,7 @@ def test_random_damage_of_any_record_is_one_sentence_or_nothing(tmp_path):
         for _ in range(dice.randrange(1, 4)):
             changed[dice.randrange(len(changed))] = dice.choice([dice.randrange(256), *b'{}[]":, -9'])
         file.write_bytes(changed[: dice.choice([len(changed), dice.randrange(len(changed))])])
-        said = sentence(lambda: compare(tmp_path / "a", tmp_path / "b"))
+        said = sentence(lambda: compare([tmp_path / "a", tmp_path / "b"]))
         assert not said or str(file) in said
         assert len(read_sweep(tmp_path)) == 2
         file.write_bytes(whole)

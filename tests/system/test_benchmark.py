@@ -5,9 +5,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+import starting
 from conftest import TINY_MAE, TINY_UPERNET
 
-from mae_hydra.benchmark import starting
 from mae_hydra.benchmark.timing import Timing
 from mae_hydra.commands import main
 
@@ -88,7 +88,7 @@ def test_a_mistake_is_one_sentence(capsys, words, message):
 
 @pytest.mark.slow
 def test_every_command_of_start_up_runs(forked_children):
-    """Forked, so that all that imports take is missing: `mae-hydra benchmark start-up` itself tells what they take."""
+    """Forked, so that all that imports take is missing: `measure.py start-up` itself tells what they take."""
     found = starting.starting(rounds=1, warmup=0)
     seconds = {name: timing["median"] for name, timing in found.numbers["timings"].items()}
     assert seconds.keys() == {*starting.COMMANDS, *starting.FLOORS, "each further job of a sweep"}

@@ -10,7 +10,7 @@ from conftest import TINY, TINY_MAE, only_run
 
 import mae_hydra
 from mae_hydra.commands import main
-from mae_hydra.experiment.gather import read_sweep, values_of
+from mae_hydra.experiment.read_runs import read_sweep, values_of
 from mae_hydra.models import Classifier
 
 SMALL = [*TINY, "backbone.out_indices=[1]"]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mae_hydra.commands import demo_report
+from mae_hydra.commands.demo import report as demo_report
 
 ROWS = [
     {"start": start, "val/mIoU": value, "val/mAcc": value + 10, "val/aAcc": value + 20}

@@ -47,8 +47,8 @@ MOMENTS = {
     "a step, weights changed": ("mae_hydra.engine.step._update", 4, "behind"),
     "a step, behind its log line": ("mae_hydra.tracking.local.LocalFiles.scalars", 3, "behind"),
     "a checkpoint half written": ("torch.save", 2, "half"),
-    "a checkpoint written, without a name": ("mae_hydra.engine.writer._link", 2, "before"),
-    "one of its names given": ("mae_hydra.engine.writer._link", 2, "behind"),
+    "a checkpoint written, without a name": ("mae_hydra.atomic.link", 2, "before"),
+    "one of its names given": ("mae_hydra.atomic.link", 2, "behind"),
     "all of its names given, older ones not yet gone": ("mae_hydra.atomic.sync", 2, "before"),
     "before an evaluation": ("mae_hydra.evaluation.reconstruction.ReconstructionError.run", 1, "before"),
     "an evaluation done and not yet written down": (

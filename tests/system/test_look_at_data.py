@@ -12,10 +12,12 @@ import pytest
 from PIL import Image
 
 from mae_hydra.commands import main
+from mae_hydra.commands.check_data import look_pictures
 from mae_hydra.configuration.compose import compose_config
 from mae_hydra.configuration.construct import build
 
 SIDE = 64
+OWNED = ".mae-hydra-check-data"
 SPLITS = ("train", "val", "test")
 TINY = ["+debug=smoke", "engine=cpu", "backbone.embed_dim=32", "backbone.depth=4", "backbone.num_heads=2"]
 HEADS = {
@@ -140,6 +142,43 @@ def test_the_last_line_reads_the_folder(tmp_path, say, kind):
     assert (len(read.train), len(read.validation)) == (num_train, num_validation)
 
 
+def test_the_picture_shows_what_each_command_reads(tmp_path, say, monkeypatch):
+    drawn = []
+
+    def remember(images, maps, data, title):
+        drawn.append((title, maps["labels"], data))
+        return sheet(images, maps, data, title)
+
+    sheet = look_pictures.segmentation_sheet
+    monkeypatch.setattr(look_pictures, "segmentation_sheet", remember)
+    root = camvid(tmp_path / "set")
+    lines = say(str(root))
+    [named] = [line for line in lines if line.startswith("samples in every reading: ")]
+    with Image.open(named.partition(": ")[2]) as picture:
+        assert picture.mode == "RGB"
+    others = [line.partition(": ")[0].removeprefix("or ") for line in lines if line.startswith("or ")]
+    best = [line for line in lines if line.startswith("the likeliest: ")]
+    told = [best[0].partition(": ")[2], *others]
+    assert [title for title, *_ in drawn] == [f"{number}. {means}" for number, means in enumerate(told, 1)]
+    read = build(compose_config(words_of(lines[-1])).data, "data").train
+    assert len(drawn[0][1]) == len(read) // 2
+    assert all(np.array_equal(shown, read[2 * place].label) for place, shown in enumerate(drawn[0][1]))
+    ignored = {title[3:]: bool((np.stack(maps) == data.ignore_index).any()) for title, maps, data in drawn}
+    assert ignored["4 classes, 0 is a class, 4 is ignored"]
+    assert not ignored["5 classes, 0 is a class"]
+
+
+def test_without_a_place_for_the_picture_the_command_is_said_all_the_same(tmp_path, say, capsys):
+    (tmp_path / "here" / "outputs").write_text("a file")
+    lines = say(str(class_folders(tmp_path / "set")))
+    assert any(line.startswith("no picture was written: ") for line in lines)
+    assert lines[-1].startswith("python train.py ")
+    (tmp_path / "there").write_text("a file")
+    assert main(["check-data", str(tmp_path / "set"), "--out", str(tmp_path / "there")]) == 1
+    assert f"{tmp_path / 'there'}: File exists; --out says where the picture goes" in capsys.readouterr().err
+    assert f"samples: {tmp_path / 'good' / 'look.png'}" in say(str(tmp_path / "set"), "--out", str(tmp_path / "good"))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ade20k", "wide", "class folders", "photos"])
 def test_the_last_line_trains(tmp_path, say, train, kind):
@@ -163,9 +202,7 @@ def test_both_readings_are_shown_and_the_best_stands_last(tmp_path, say):
     ]
     assert "data.num_classes=4 data.ignore_index=4" in lines[-1]
     assert any(line.startswith("5 stored values of 12 of 12 class maps") for line in lines)
-    assert any(
-        "check-data data=segmentation" in line and line.endswith("draws samples in every reading") for line in lines
-    )
+    assert any(line.startswith("samples in every reading: ") for line in lines)
 
 
 def test_a_public_set_is_recognised_where_it_lies_as_published(tmp_path, say):
@@ -247,7 +284,6 @@ def test_a_place_that_no_option_file_can_have_is_refused(tmp_path, say, place, c
         (["data.root=set", "set"], "looks at one folder without a configuration"),
         (["set", "set"], "looks at one folder without a configuration"),
         (["nowhere"], "there is no file or folder nowhere"),
-        (["set", "--out", "there"], "--out is for"),
         (["data=ade20k", "--save", "conf/local/data/a.yaml"], "--save is for a folder"),
     ],
 )
@@ -272,7 +308,7 @@ def test_nothing_is_left_in_the_folder(tmp_path, say):
     before = sorted(root.rglob("*"))
     say(str(root))
     assert sorted(root.rglob("*")) == before
-    assert not list(Path.cwd().iterdir())
+    assert {path.name for path in Path.cwd().rglob("*")} == {"outputs", "check_data", "set", "look.png", OWNED}
 
 
 @pytest.mark.parametrize("name", ["\x1b[31mred", "tab\tand $HOME", "a=b", "caf\udce9", "-x", "{a,b}"])

@@ -1,6 +1,9 @@
 """Every common mistake ends in one clear sentence, a non-zero exit code, and nothing lost."""
 
+import contextlib
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -175,11 +178,29 @@ def test_weights_that_do_not_fit_are_refused_with_the_reason(train, capfd, tmp_p
     assert "48" in sentence
 
 
-def test_a_run_that_was_refused_says_so_in_its_directory(train, tmp_path):
-    train(*TINY_MAE, "model.mask_ratio=1.5")
-    [status] = (tmp_path / "outputs").rglob("status.json")
-    assert '"state": "failed"' in status.read_text()
-    assert "mask_ratio must lie in (0, 1)" in (status.parent / "error.txt").read_text()
+@pytest.mark.parametrize(
+    "word",
+    [
+        "model.mask_ratio=1.5",
+        "data=folder",
+        "init_from=nowhere.pt",
+        "engine.precision=fp7",
+        "hydra.run.dir=outputs/a/b",
+    ],
+)
+def test_a_mistake_that_is_met_before_the_first_step_leaves_no_directory(train, tmp_path, word):
+    assert train(*TINY_MAE, word, "schedule.warmup=400") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_was_there_before_a_mistake_stays(train, tmp_path):
+    (tmp_path / "outputs/run").mkdir(parents=True)
+    (tmp_path / "outputs/run/notes.txt").write_text("mine")
+    assert train(*TINY_MAE, "model.mask_ratio=1.5", "hydra.run.dir=outputs/run") == 1
+    assert (tmp_path / "outputs/run/notes.txt").read_text() == "mine"
+    assert "mask_ratio must lie in (0, 1)" in (tmp_path / "outputs/run/error.txt").read_text()
+    assert train("-m", *TINY_MAE, "model.mask_ratio=1.5,2.5", "hydra.sweep.dir=sweep") == 1
+    assert len(list((tmp_path / "sweep").glob("*/error.txt"))) == 2  # the table tells of each job
 
 
 @pytest.mark.slow
@@ -190,3 +211,25 @@ def test_a_mended_mistake_may_use_the_directory_of_the_failed_attempt(train, cap
     assert train(*words) == 0
     assert train(*words, "optimizer.lr=1.0") == 1  # now there is something to mix up
     assert "holds a run of another configuration" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["--version"], ["train", "--version"]])
+def test_the_version_is_that_of_this_package(words, capsys):
+    from mae_hydra.commands import main
+
+    with contextlib.suppress(SystemExit):  # argparse's way
+        main(words)
+    assert capsys.readouterr().out.startswith("mae-hydra ")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [["--help"], ["runs", "--help"], ["train", "--help"], ["train", "--cfg", "job"]])
+def test_nobody_has_to_read_to_the_end(words):
+    """`--help | head` and a reader that is gone at once: no traceback."""
+    command = [sys.executable, "-m", "mae_hydra", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+    assert process.returncode == 0

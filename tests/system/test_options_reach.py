@@ -179,8 +179,8 @@ def test_every_option_of_a_look_at_data(watch, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found = SimpleNamespace(num_errors=0)
     looked = watch("mae_hydra.data.audit.dataset.audit", found)
-    watch("mae_hydra.commands.check_data_report.write", ["a picture"])
-    shown = watch("mae_hydra.commands.check_data_report.show")
+    watch("mae_hydra.commands.check_data.report.write", ["a picture"])
+    shown = watch("mae_hydra.commands.check_data.report.show")
     words = ["check-data", "data=scenes", "data.num_train=4", "data.num_validation=2", "data.image_size=[64,32]"]
     assert main([*words, "--limit", "3", "--workers", "0", "--out", "there"]) == 0
     (_, settings), named = looked.pop()
@@ -198,30 +198,27 @@ def test_what_the_reader_refuses_is_told_with_what_was_found(watch, tmp_path, mo
     assert main(["make-data", "ade", "--train", "2", "--validation", "2", "--size", "64", "--workers", "0"]) == 0
     Path("ade/annotations").rename("ade/elsewhere")
     looked = watch("mae_hydra.data.audit.dataset.audit", SimpleNamespace(num_errors=1))
-    watch("mae_hydra.commands.check_data_report.write")
-    watch("mae_hydra.commands.check_data_report.show")
+    watch("mae_hydra.commands.check_data.report.write")
+    watch("mae_hydra.commands.check_data.report.show")
     assert main(["check-data", "data=ade20k", "data.root=ade", "data.num_classes=12"]) == 1
     assert "annotations" in looked.pop()[1]["refusal"]
 
 
 def test_every_option_of_a_benchmark(watch, tmp_path, monkeypatch):
-    from mae_hydra.benchmark.measured import Measured
+    from mae_hydra.benchmark.results import Measured
 
     monkeypatch.chdir(tmp_path)
     answer = Measured("table", {"numbers": 1})
     size, all_of_it = ["--size", "30", "40"], ["--rounds", "2", "--alone", "--shares", *["--size", "30", "40"]]
     for what, where, words, told, named in (
-        ("parts", "report.parts", ["model=mae_vitt"], (["model=mae_vitt"],), {}),
-        ("step", "report.step", ["a=1", "--rounds", "2", "--alone"], (["a=1"], 2), {"alone": True}),
+        ("parts", "verbs.parts", ["model=mae_vitt"], (["model=mae_vitt"],), {}),
+        ("step", "verbs.step", ["a=1", "--rounds", "2", "--alone"], (["a=1"], 2), {"alone": True}),
         ("inference", "pictures.inference", ["run", "a=1", *all_of_it], ("run", ["a=1"], (30, 40), 2),
          {"alone": True, "shares": True}),
         ("inference", "pictures.inference", [], (None, [], (512, 683), 5), {"alone": False, "shares": False}),
         ("results-row", "pictures.results_row", ["run", "a=1", "--images", "7"], ("run", ["a=1"], 7), {}),
         ("loading", "loading.loading", [*size, "--images", "9", "--rounds", "3"], ((30, 40), 9, 3), {}),
         ("loading", "loading.loading", [], ((512, 683), 32, 5), {}),
-        ("metrics", "report.metrics", ["a=1", *size], (["a=1"], (30, 40), 5), {}),
-        ("checkpoint", "report.checkpoint", ["a=1", "--rounds", "4"], (["a=1"], 4), {}),
-        ("start-up", "starting.starting", ["--rounds", "1"], (1,), {}),
     ):  # fmt: skip
         calls = watch(f"mae_hydra.benchmark.{where}", answer)
         assert main(["benchmark", what, *words, "--out", f"{what}.json"]) == 0

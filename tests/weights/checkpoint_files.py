@@ -53,6 +53,7 @@ def make_mae(**changes: Any) -> MAE:
         patch_size=encoder.patch_size,
         in_chans=encoder.in_chans,
         image_size=list(encoder.image_size),
+        num_cls_tokens=encoder.num_cls_tokens,
     )
     statistics = [0.5] * encoder.in_chans
     return MAE(

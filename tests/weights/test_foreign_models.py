@@ -205,7 +205,6 @@ def test_a_file_whose_name_has_an_at_sign_is_read_as_it_is(tmp_path, encoder):
 STRANGERS = {
     "dinov2": ("DINOv2", "LayerScale"),
     "dinov2_with_registers": ("DINOv2 with registers", "4 register tokens"),
-    "pixio": ("Pixio", "8 class tokens"),
     "beit": ("BEiT", "LayerScale"),
     "deit": ("DeiT", "a token of distillation"),
     "dinov3_vit": ("DINOv3", "LayerScale"),
@@ -238,7 +237,6 @@ def with_changes(encoder):
         "a ViT with LayerScale": {**encoder, "blocks.0.ls1.gamma": torch.ones(16)},
         "through time": {**encoder, "patch_embed.proj.weight": torch.zeros(16, 3, 2, 8, 8)},
         "SatMAE": {n: v for n, v in encoder.items() if "patch_embed" not in n} | channels,
-        "several class tokens, as Pixio.*8 class tokens": {**encoder, "cls_token": torch.zeros(1, 8, 16)},
         "BEiT, as it is pre-trained": {**encoder, "rel_pos_bias.relative_position_bias_table": torch.zeros(52, 2)},
         "a ViT without a cls token, as I-JEPA": {n: v for n, v in encoder.items() if n != "cls_token"}
         | {"blocks.0.attn.qkv.weight": torch.zeros(1)},

@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from mae_hydra.evaluation.tally import Entry, Tally
+from mae_hydra.evaluation.resumable_counts import Entry, Tally
 from mae_hydra.workflows import evaluation_report
 from mae_hydra.workflows.evaluation_report import (
     EvaluationReport,
@@ -70,7 +70,7 @@ def test_the_files_of_an_evaluation_hold_its_numbers_and_the_best_and_the_worst_
     drawn: dict[str, Any] = {}
     monkeypatch.setattr(evaluation_report, "save", lambda figure, path: drawn.update({path.name: figure}))
     monkeypatch.setattr(
-        evaluation_report, "segmentation_sheet", lambda images, labels, maps, data, title: (title, images, labels, maps)
+        evaluation_report, "segmentation_sheet", lambda images, maps, data, title: (title, images, *maps.values())
     )
     images = [
         evaluation_report.ImageScore(n, f"image {n}", value, 2.0 * n)

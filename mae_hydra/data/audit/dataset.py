@@ -24,7 +24,7 @@ from mae_hydra.data.audit.listing_pairs import KEYS, list_segmentation
 from mae_hydra.data.audit.look import Look, Split
 from mae_hydra.data.audit.tally import Tally
 from mae_hydra.data.dataset import height_width, spread
-from mae_hydra.data.decoding.decode import check_channels
+from mae_hydra.data.decoding.bands import check_bands, shown_channels
 from mae_hydra.data.label_table import Reading
 from mae_hydra.data.listing import existing_folder
 from mae_hydra.data.loading.serving import serve
@@ -79,9 +79,14 @@ def list_files(reader: Any, settings: Mapping[str, Any]) -> Listing | None:
     if reader not in _READERS:
         return None
     lister, keys = _READERS[reader]
-    check_channels(settings["channels"])
+    bands = settings.get("bands")
+    check_bands(settings["channels"], bands, settings.get("shown_bands"))
     root = existing_folder(settings["root"], "give the folder of the data set with data.root=<folder>")
-    return lister(Path(root), **{key: settings[key] for key in keys if key in settings})
+    told = {key: settings[key] for key in keys if key in settings}
+    listing = lister(Path(root), **told | ({"channels": tuple(bands)} if bands else {}))
+    for split in listing.splits.values():
+        split.shown = shown_channels(settings["channels"], bands, settings.get("shown_bands"))
+    return listing
 
 
 def audit(
@@ -102,15 +107,18 @@ def audit(
     `refusal`: why the reader will not open this set, told where no error found here explains it.
     """
     positions = {name: spread(len(split), limit) for name, split in listing.splits.items()}
-    tallies = {name: Tally(split, positions[name], settings["channels"]) for name, split in listing.splits.items()}
+    stored = settings.get("reduce_zero_label"), settings.get("values")
+    reading = listing.reading or Reading(listing.num_classes, settings["ignore_index"], *stored)
+    values = len(reading.table().accepted) if reading.fits() else 256
+    tallies = {
+        name: Tally(split, positions[name], settings["channels"], values) for name, split in listing.splits.items()
+    }
     total = sum(map(len, positions.values()))
     began = time.monotonic()
     for done, (split, row, look) in enumerate(_looks(listing.splits, positions, num_workers), start=1):
         tallies[split].add(row, look)
         advance(done, total)
     seconds = time.monotonic() - began
-    stored = settings.get("reduce_zero_label"), settings.get("values")
-    reading = listing.reading or Reading(listing.num_classes, settings["ignore_index"], *stored)
     findings, duplicates = _judge(listing, tallies, reading, settings, short)
     if refusal and not any(finding.level == "error" for finding in findings):
         findings.append(Finding("error", "refused", refusal))

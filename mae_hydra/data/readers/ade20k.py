@@ -16,10 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from mae_hydra.data.dataset import ImageData, check_loading, height_width, limited
-from mae_hydra.data.decoding.decode import check_channels
-from mae_hydra.data.decoding.measure_range import settle_files
-from mae_hydra.data.decoding.pixel_range import AUTO, Told
+from mae_hydra.data.dataset import ImageData
+from mae_hydra.data.decoding.bands import Channels, endings_of
 from mae_hydra.data.label_table import Reading, Values
 from mae_hydra.data.labels.coding import Coding
 from mae_hydra.data.labels.maps import MAP_EXTENSIONS
@@ -28,6 +26,7 @@ from mae_hydra.data.listing import EXTENSIONS, existing_folder, find_images, pas
 from mae_hydra.data.readers.ade20k_names import ADE20K_NAMES
 from mae_hydra.data.readers.class_list import CLASSES_FILE
 from mae_hydra.data.readers.labelled_photos import LabelledPhotos
+from mae_hydra.data.settings import FileSettings, data_factory
 from mae_hydra.errors import UserError
 
 _WANTED = (
@@ -37,14 +36,14 @@ _WANTED = (
 )
 
 
-def photos_of(root: Path, split: str, channels: int, coding: Coding) -> tuple[LabelledPhotos, Counter[str]]:
+def photos_of(root: Path, split: str, channels: Channels, coding: Coding) -> tuple[LabelledPhotos, Counter[str]]:
     """The photos of a split with their class maps, and by ending the files among the photos that are not read."""
     images_dir, maps_dir = root / "images" / split, root / "annotations" / split
     for place in (images_dir, maps_dir):
         if not place.is_dir():
             raise UserError(f"there is no folder {place}; {_WANTED}")
     passed_over: Counter[str] = Counter()
-    images, maps = find_images(images_dir, passed_over=passed_over), find_maps(maps_dir)
+    images, maps = find_images(images_dir, endings_of(channels), passed_over), find_maps(maps_dir)
     if not images:
         raise UserError(f"there is no image in {images_dir}; {_WANTED}")
     _check_pairs(images_dir, images, maps_dir, maps)
@@ -74,51 +73,26 @@ def _check_pairs(images_dir: Path, images: Sequence[str], maps_dir: Path, maps: 
             )
 
 
+@data_factory
 def ade20k(
-    *,
-    root: str | None,
-    image_size: int | Sequence[int],
-    channels: int,
-    mean: Sequence[float],
-    std: Sequence[float],
-    num_classes: int,
-    ignore_index: int,
-    reduce_zero_label: bool,
-    batch_size: int,
-    train_limit: int | float | None,
-    num_workers: int,
-    values: Values | None = None,
-    prefetch: int = 2,
-    max_bad_share: float = 0.0,
-    range: Told = AUTO,
+    settings: FileSettings, *, root: str | None, reduce_zero_label: bool, values: Values | None = None
 ) -> ImageData:
     """ADE20K, or any other set in its layout; see `LabelTable` for `reduce_zero_label` and `values`."""
-    check_loading(batch_size, num_workers)
-    check_channels(channels)
+    channels, num_classes = settings.wanted, settings.num_classes
     path = existing_folder(root, _WANTED)
-    reading = Reading(num_classes, ignore_index, reduce_zero_label, values)
+    reading = Reading(num_classes, settings.ignore_index, reduce_zero_label, values)
     reading.table()  # before any file is looked at
     found = {split: photos_of(path, split, channels, Coding(reading)) for split in ("training", "validation")}
     train, validation = (photos for photos, _ in found.values())
-    settled = settle_files(range, channels, path / "images/training", train.names)
+    settled = settings.settled(path / "images/training", train.names)
     train.pixel_range = validation.pixel_range = settled.pixel_range
     class_names, palette = read_classes(path, num_classes)
-    return ImageData(
-        train=limited(train, train_limit),
-        validation=validation,
-        image_size=height_width(image_size),
-        channels=channels,
-        mean=tuple(mean),
-        std=tuple(std),
-        num_classes=num_classes,
+    return settings.image_data(
+        train,
+        validation,
+        "map",
         class_names=class_names,
         palette=palette,
-        ignore_index=ignore_index,
-        target="map",
-        batch_size=batch_size,
-        num_workers=num_workers,
-        prefetch=prefetch,
-        max_bad_share=max_bad_share,
         reading=reading,
         assumed_names=not (path / CLASSES_FILE).exists(),
         pixel_range=settled.pixel_range,

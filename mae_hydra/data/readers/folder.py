@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from mae_hydra.data.augment.encoded import Unread, undecoded
-from mae_hydra.data.dataset import Header, ImageData, Sample, Stored, check_loading, height_width, limited
-from mae_hydra.data.decoding.decode import check_channels, read_bytes, read_image
-from mae_hydra.data.decoding.measure_range import settle_files
-from mae_hydra.data.decoding.pixel_range import AUTO, PixelRange, Told
+from mae_hydra.data.dataset import Header, ImageData, Sample, Stored
+from mae_hydra.data.decoding.bands import Channels, endings_of
+from mae_hydra.data.decoding.decode import read_bytes, read_image
+from mae_hydra.data.decoding.pixel_range import PixelRange
 from mae_hydra.data.headers import digest_of, image_header
 from mae_hydra.data.labels.recognise import label_like_note
 from mae_hydra.data.listing import EXTENSIONS, Names, existing_folder, file_stamp, find_images, passed_over_note
 from mae_hydra.data.readers.contents import contents_of
+from mae_hydra.data.settings import FileSettings, data_factory
 from mae_hydra.errors import UserError
 
 _WANTED = (
@@ -31,7 +32,7 @@ class Photos:
         self,
         root: Path,
         names: Sequence[str],
-        channels: int,
+        channels: Channels,
         class_ids: np.ndarray | None = None,
         pixel_range: PixelRange | None = None,
     ) -> None:
@@ -72,58 +73,34 @@ class Photos:
         return Stored(name, read_bytes(self._root / name), class_id)
 
 
-def folder(
-    *,
-    root: str | None,
-    image_size: int | Sequence[int],
-    channels: int,
-    mean: Sequence[float],
-    std: Sequence[float],
-    validation_fraction: float,
-    num_classes: int,
-    ignore_index: int,
-    batch_size: int,
-    train_limit: int | float | None,
-    num_workers: int,
-    prefetch: int = 2,
-    max_bad_share: float = 0.0,
-    range: Told = AUTO,
-) -> ImageData:
+@data_factory
+def folder(settings: FileSettings, *, root: str | None, validation_fraction: float) -> ImageData:
     """Every photo below `root`, a fixed share of which is held out for validation.
 
     The share is chosen by the names alone (`split_by_name`), so it is the same in every run. A single photo serves both
     splits. `num_classes` can only be 0: photos have no labels.
     """
-    check_loading(batch_size, num_workers)
-    check_channels(channels)
-    if num_classes != 0:
-        raise ValueError(f"data.num_classes must be 0 for data=folder, whose photos have no labels, got {num_classes}")
+    if settings.num_classes != 0:
+        told = settings.num_classes
+        raise ValueError(f"data.num_classes must be 0 for data=folder, whose photos have no labels, got {told}")
     if not 0 < validation_fraction < 1:
         raise ValueError(f"data.validation_fraction must lie in (0, 1), got {validation_fraction}")
     path = existing_folder(root, _WANTED)
     passed_over: Counter[str] = Counter()
-    names = find_images(path, passed_over=passed_over)
+    names = find_images(path, endings_of(settings.wanted), passed_over)
     if not names:
         there = ": ".join(passed_over_note(path, passed_over)).partition(": ")[2]
         raise UserError(f"there is no photo in data.root={root}; {_WANTED}" + (f" ({there})" if there else ""))
     train, validation = split_by_name(names, validation_fraction)
-    settled = settle_files(range, channels, path, train)
-    return ImageData(
-        train=limited(Photos(path, train, channels, pixel_range=settled.pixel_range), train_limit),
-        validation=Photos(path, validation, channels, pixel_range=settled.pixel_range),
-        image_size=height_width(image_size),
-        channels=channels,
-        mean=tuple(mean),
-        std=tuple(std),
-        num_classes=0,
-        class_names=(),
-        palette=np.zeros((0, 3), np.uint8),
-        ignore_index=ignore_index,
-        target="none",
-        batch_size=batch_size,
-        num_workers=num_workers,
-        prefetch=prefetch,
-        max_bad_share=max_bad_share,
+    settled = settings.settled(path, train)
+
+    def photos(names: Sequence[str]) -> Photos:
+        return Photos(path, names, settings.wanted, pixel_range=settled.pixel_range)
+
+    return settings.image_data(
+        photos(train),
+        photos(validation),
+        "none",
         pixel_range=settled.pixel_range,
         notes=(*passed_over_note(root, passed_over), *settled.notes, *label_like_note(path, names)),
     )

@@ -1,49 +1,32 @@
 """`data=imagenet_variant`: other photos of ImageNet's classes, to evaluate on: ImageNet-A, -R, -Sketch, -C, -V2."""
 
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from mae_hydra.data.dataset import ImageData, check_loading, height_width
-from mae_hydra.data.decoding.decode import check_channels
-from mae_hydra.data.decoding.measure_range import settle_files
-from mae_hydra.data.decoding.pixel_range import AUTO, Told
-from mae_hydra.data.labels.palette import distinct_colours
+from mae_hydra.data.dataset import ImageData
+from mae_hydra.data.decoding.bands import endings_of
 from mae_hydra.data.listing import existing_folder, find_images, passed_over_note
 from mae_hydra.data.readers.folder import Photos
+from mae_hydra.data.settings import FileSettings, data_factory
 from mae_hydra.errors import UserError
 
 _WANTED = "expected are class folders, <class>/*.jpg, or <corruption>/<severity>/<class>/*.JPEG as in ImageNet-C"
 
 
-def imagenet_variant(
-    *,
-    root: str | None,
-    classes: str,
-    image_size: int | Sequence[int],
-    channels: int,
-    mean: Sequence[float],
-    std: Sequence[float],
-    num_classes: int,
-    ignore_index: int,
-    batch_size: int,
-    num_workers: int,
-    prefetch: int = 2,
-    range: Told = AUTO,
-) -> ImageData:
+@data_factory
+def imagenet_variant(settings: FileSettings, *, root: str | None, classes: str) -> ImageData:
     """Photos in folders of which the innermost is the class; a validation set, and nothing to train on.
 
     `classes`: what the model's classes are called, in their order: a text file with one name at the beginning of each
     line, or a folder of class folders (ImageNet's own train/ or val/). Where only some of them occur, a prediction is
     the best of those. What lies above the class's folder is the group that an image is counted in.
     """
-    check_loading(batch_size, num_workers)
-    check_channels(channels)
+    num_classes = settings.num_classes
     path = existing_folder(root, _WANTED)
     passed_over: Counter[str] = Counter()
-    names = find_images(path, passed_over=passed_over)
+    names = find_images(path, endings_of(settings.wanted), passed_over)
     if not names:
         raise UserError(f"there is no image in {path}; {_WANTED}")
     known = read_classes(classes)
@@ -57,23 +40,13 @@ def imagenet_variant(
             f"{path} holds {len(unknown)} class folders that {classes} does not name, {unknown[0]} for one; {_WANTED}"
         )
     class_ids = np.array([ids[folder] for folder in folders], dtype=np.int64)
-    settled = settle_files(range, channels, path, names)
+    settled = settings.settled(path, names)
     present = tuple(int(each) for each in np.unique(class_ids))
-    return ImageData(
-        train=Photos(path, [], channels, class_ids[:0]),
-        validation=Photos(path, names, channels, class_ids, settled.pixel_range),
-        image_size=height_width(image_size),
-        channels=channels,
-        mean=tuple(mean),
-        std=tuple(std),
-        num_classes=num_classes,
+    return settings.image_data(
+        Photos(path, [], settings.wanted, class_ids[:0]),
+        Photos(path, names, settings.wanted, class_ids, settled.pixel_range),
+        "class",
         class_names=tuple(known),
-        palette=distinct_colours(num_classes),
-        ignore_index=ignore_index,
-        target="class",
-        batch_size=batch_size,
-        num_workers=num_workers,
-        prefetch=prefetch,
         present_classes=present if len(present) < num_classes else None,
         grouped=any(name.count("/") > 1 for name in names),
         pixel_range=settled.pixel_range,

@@ -10,17 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from mae_hydra.data.dataset import ImageData, ImageSet, check_loading, height_width, limited, spread
-from mae_hydra.data.decoding.decode import check_channels, read_bytes
-from mae_hydra.data.decoding.measure_range import settle_files
-from mae_hydra.data.decoding.pixel_range import AUTO, PixelRange, Told
+from mae_hydra.data.dataset import ImageData, ImageSet, spread
+from mae_hydra.data.decoding.bands import Channels, endings_of
+from mae_hydra.data.decoding.decode import read_bytes
+from mae_hydra.data.decoding.pixel_range import PixelRange
 from mae_hydra.data.label_table import ranges, readings_of
 from mae_hydra.data.labels.coding import Coding, coding_of
-from mae_hydra.data.listing import existing_folder, passed_over_note
+from mae_hydra.data.listing import EXTENSIONS, existing_folder, passed_over_note
 from mae_hydra.data.readers.class_list import class_list, names_and_palette
 from mae_hydra.data.readers.folder import Photos
 from mae_hydra.data.readers.labelled_photos import LabelledPhotos
 from mae_hydra.data.readers.pairs import SIDES, SPLIT, Layout, Part, parts_of
+from mae_hydra.data.settings import FileSettings, data_factory
 from mae_hydra.errors import UserError
 
 _WANTED = "give the folder of the data set with data.root=<folder>"
@@ -30,7 +31,9 @@ LEAST_PAIRED = 0.5  # of the photos; with fewer the suffixes or folders are wron
 Names = str | Sequence[str] | None
 
 
+@data_factory
 def segmentation(
+    settings: FileSettings,
     *,
     root: str | None,
     images: Names,
@@ -46,25 +49,12 @@ def segmentation(
     colours: Mapping[Any, int | str] | None,
     ignore_values: Sequence[int] | None,
     reduce_zero_label: bool,
-    image_size: int | Sequence[int],
-    channels: int,
-    mean: Sequence[float],
-    std: Sequence[float],
-    num_classes: int,
-    ignore_index: int,
-    batch_size: int,
-    train_limit: int | float | None,
-    num_workers: int,
-    prefetch: int = 2,
-    max_bad_share: float = 0.0,
-    range: Told = AUTO,
 ) -> ImageData:
     """Photos with class maps wherever they lie below `root`; `conf/data/segmentation.yaml` says what each key means.
 
     UserError names what is not there or does not fit. With `maps` null the photos alone, for pre-training.
     """
-    check_loading(batch_size, num_workers)
-    check_channels(channels)
+    channels, num_classes = settings.wanted, settings.num_classes
     path = existing_folder(root, _WANTED)
     layout = layout_of(
         path,
@@ -75,20 +65,21 @@ def segmentation(
         splits=splits,
         validation_fraction=validation_fraction,
         lists=lists,
+        endings=endings_of(channels),
     )
     told = class_list(path, classes, palette)
     parts = parts_of(layout)
     for side, part in parts.items():
         refuse_defects(part, side, layout)
     measured = parts["train"] if parts["train"].images else parts["validation"]
-    settled = settle_files(range, channels, path, measured.images)
+    settled = settings.settled(path, measured.images)
     if layout.maps:
         num_classes = num_classes or _number_of_classes(parts["train"], layout, told.names, colours, values)
         names, drawn = names_and_palette(told, num_classes)
         coding = coding_of(
             num_classes=num_classes,
             names=told.names,
-            ignore_index=ignore_index,
+            ignore_index=settings.ignore_index,
             ignore_values=ignore_values or (),
             reduce_zero_label=reduce_zero_label,
             values=values,
@@ -106,23 +97,14 @@ def segmentation(
         refuse_defects(part, "test", layout)
         return samples_of(layout, part, channels, coding, settled.pixel_range)
 
-    return ImageData(
-        train=limited(train, train_limit),
-        validation=samples_of(layout, parts["validation"], channels, coding, settled.pixel_range),
+    return settings.image_data(
+        train,
+        samples_of(layout, parts["validation"], channels, coding, settled.pixel_range),
+        "map" if coding else "none",
         test=test,
-        image_size=height_width(image_size),
-        channels=channels,
-        mean=tuple(mean),
-        std=tuple(std),
         num_classes=num_classes,
         class_names=names,
         palette=drawn,
-        ignore_index=ignore_index,
-        target="map" if coding else "none",
-        batch_size=batch_size,
-        num_workers=num_workers,
-        prefetch=prefetch,
-        max_bad_share=max_bad_share,
         reading=coding.reading if coding else None,
         assumed_names=told.names is None,
         pixel_range=settled.pixel_range,
@@ -143,6 +125,7 @@ def layout_of(
     splits: Mapping[str, Names] | None,
     validation_fraction: float,
     lists: str | Mapping[str, Names] | None,
+    endings: tuple[str, ...] = EXTENSIONS,
 ) -> Layout:
     """Where the files lie, as the keys of a configuration tell it; ValueError where they make no sense."""
     if not 0 < validation_fraction < 1:
@@ -162,6 +145,7 @@ def layout_of(
         called,
         {side: each for side, each in listed.items() if each},
         validation_fraction,
+        endings,
     )
     if layout.maps and layout.images == layout.maps and layout.image_suffix == layout.map_suffix and not layout.lists:
         raise ValueError(
@@ -218,7 +202,7 @@ def notes_of(part: Part, side: str, root: object) -> list[str]:
 
 
 def samples_of(
-    layout: Layout, part: Part, channels: int, coding: Coding | None, pixel_range: PixelRange | None
+    layout: Layout, part: Part, channels: Channels, coding: Coding | None, pixel_range: PixelRange | None
 ) -> ImageSet:
     """The samples of a part; without `coding` photos alone."""
     if coding is None:

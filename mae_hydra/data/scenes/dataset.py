@@ -6,7 +6,6 @@ haze and camera change the colours of everything. The class of a whole scene is 
 whether a road crosses it.
 """
 
-from collections.abc import Sequence
 from random import Random
 from typing import Literal, NamedTuple
 
@@ -14,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mae_hydra.data.dataset import ImageData, Sample, Target, height_width, limited
+from mae_hydra.data.dataset import ImageData, Sample, Target, height_width
 from mae_hydra.data.labels.palette import distinct_colours
 from mae_hydra.data.scenes.canvas import IGNORE, Canvas
 from mae_hydra.data.scenes.layout import (
@@ -33,6 +32,7 @@ from mae_hydra.data.scenes.layout import (
 )
 from mae_hydra.data.scenes.light import draw_light, photograph
 from mae_hydra.data.scenes.objects import paint_building, paint_rock, paint_tree, paint_vehicle
+from mae_hydra.data.settings import Settings, data_factory
 from mae_hydra.seeds import fold
 
 Split = Literal["train", "validation"]
@@ -142,56 +142,32 @@ class Scenes:
         return Sample(image, labels if self.target == "map" else scene.place, f"{self.split}-{index:06d}")
 
 
-def scenes(
-    *,
-    image_size: int | Sequence[int],
-    num_train: int,
-    num_validation: int,
-    train_limit: int | float | None,
-    seed: int,
-    channels: int,
-    mean: Sequence[float],
-    std: Sequence[float],
-    num_classes: int,
-    ignore_index: int,
-    batch_size: int,
-    num_workers: int,
-    prefetch: int = 2,
-    target: str = "map",
-) -> ImageData:
+@data_factory
+def scenes(settings: Settings, *, num_train: int, num_validation: int, seed: int, target: str = "map") -> ImageData:
     """The embedded scenes; `train_limit` as in `limited`. `target`: "map" (of pixels) or "class" (of whole scenes)."""
     if target not in ("map", "class"):
         raise ValueError(f"data.target must be map or class for scenes, got {target!r}")
     kind: Target = "map" if target == "map" else "class"
     names = CLASS_NAMES if kind == "map" else PLACE_NAMES
-    size = height_width(image_size)
+    size = height_width(settings.image_size)
     if min(size) < SMALLEST:
         raise ValueError(
             f"data.image_size must be at least {SMALLEST} x {SMALLEST} for scenes, got {size[0]} x {size[1]}"
         )
     for name, value, accepted in (
-        ("channels", channels, 3),
-        ("num_classes", num_classes, len(names)),
-        ("ignore_index", ignore_index, IGNORE),
+        ("channels", settings.channels, 3),
+        ("num_classes", settings.num_classes, len(names)),
+        ("ignore_index", settings.ignore_index, IGNORE),
     ):
         if value != accepted:
             raise ValueError(f"data.{name} must be {accepted} for scenes, got {value}")
     for name, count in (("num_train", num_train), ("num_validation", num_validation)):
         if count < 1:
             raise ValueError(f"data.{name} must be at least 1, got {count}")
-    return ImageData(
-        train=limited(Scenes(seed=seed, split="train", length=num_train, image_size=size, target=kind), train_limit),
-        validation=Scenes(seed=seed, split="validation", length=num_validation, image_size=size, target=kind),
-        image_size=size,
-        channels=channels,
-        mean=tuple(mean),
-        std=tuple(std),
-        num_classes=num_classes,
+    return settings.image_data(
+        Scenes(seed=seed, split="train", length=num_train, image_size=size, target=kind),
+        Scenes(seed=seed, split="validation", length=num_validation, image_size=size, target=kind),
+        kind,
         class_names=names,
         palette=PALETTE if kind == "map" else distinct_colours(len(names)),
-        ignore_index=ignore_index,
-        target=kind,
-        batch_size=batch_size,
-        num_workers=num_workers,
-        prefetch=prefetch,
     )

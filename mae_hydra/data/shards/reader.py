@@ -16,15 +16,16 @@ from typing import Any
 import numpy as np
 
 from mae_hydra.data.augment.encoded import Unread, undecoded
-from mae_hydra.data.dataset import Header, ImageData, Sample, Stored, check_loading, height_width, limited, spread
-from mae_hydra.data.decoding.decode import check_channels, decode_image
+from mae_hydra.data.dataset import Header, ImageData, Sample, Stored, spread
+from mae_hydra.data.decoding.bands import Channels
+from mae_hydra.data.decoding.decode import decode_image
 from mae_hydra.data.decoding.measure_range import settle
-from mae_hydra.data.decoding.pixel_range import AUTO, PixelRange, Told
+from mae_hydra.data.decoding.pixel_range import PixelRange
 from mae_hydra.data.headers import digest_of, image_header
-from mae_hydra.data.labels.palette import distinct_colours
 from mae_hydra.data.listing import Names, file_stamp
 from mae_hydra.data.readers.contents import contents_of
 from mae_hydra.data.readers.folder import split_by_name
+from mae_hydra.data.settings import FileSettings, data_factory
 from mae_hydra.data.shards.cache import ShardCache, is_address
 from mae_hydra.data.shards.files import Shard, list_shards, split_of
 from mae_hydra.data.shards.index import name_before, read_index
@@ -62,7 +63,7 @@ class ShardSet:
         shards: Sequence[Shard],
         *,
         cache: ShardCache,
-        channels: int,
+        channels: Channels,
         num_classes: int,
         window: int,
         image_suffix: str | None = None,
@@ -205,7 +206,9 @@ class ShardsHere(ShardSet):
         return digest_of((Path(shard.place) for shard in self._shards), self.listing(), self._suffix, self.pixel_range)
 
 
+@data_factory
 def shards(
+    settings: FileSettings,
     *,
     root: str | None,
     validation: str | None,
@@ -213,18 +216,6 @@ def shards(
     window: int,
     cache: str,
     cache_gb: float,
-    image_size: int | Sequence[int],
-    channels: int,
-    mean: Sequence[float],
-    std: Sequence[float],
-    num_classes: int,
-    ignore_index: int,
-    batch_size: int,
-    train_limit: int | float | None,
-    num_workers: int,
-    prefetch: int = 2,
-    max_bad_share: float = 0.0,
-    range: Told = AUTO,
     image_suffix: str | None = None,
 ) -> ImageData:
     """Photos in shards.
@@ -235,8 +226,7 @@ def shards(
     (a few shards' worth). `cache`, `cache_gb`: where copies of shards from elsewhere are kept, and how much of them.
     `num_classes` 0: without labels, whether there are some or not.
     """
-    check_loading(batch_size, num_workers)
-    check_channels(channels)
+    channels, num_classes = settings.wanted, settings.num_classes
     if not 0 < validation_fraction < 1:
         raise ValueError(f"data.validation_fraction must lie in (0, 1), got {validation_fraction}")
     if window < 1:
@@ -274,24 +264,19 @@ def shards(
     of_set["image_suffix"] = found.image_suffix
     training, validating = (_set_of(those)(those, **of_set) for those in (train, held_out))
     measured = training.sample_of_images()
-    settled = settle(range, channels, len(measured), lambda number: training.stored(measured[number]).encoded)
+    settled = settle(
+        settings.range,
+        channels,
+        len(measured),
+        lambda number: training.stored(measured[number]).encoded,
+        bits=settings.depth,
+    )
     training.pixel_range = validating.pixel_range = settled.pixel_range
-    return ImageData(
-        train=limited(training, train_limit),
-        validation=validating,
-        image_size=height_width(image_size),
-        channels=channels,
-        mean=tuple(mean),
-        std=tuple(std),
-        num_classes=num_classes,
+    return settings.image_data(
+        training,
+        validating,
+        "class" if num_classes else "none",
         class_names=class_names,
-        palette=distinct_colours(num_classes),
-        ignore_index=ignore_index,
-        target="class" if num_classes else "none",
-        batch_size=batch_size,
-        num_workers=num_workers,
-        prefetch=prefetch,
-        max_bad_share=max_bad_share,
         pixel_range=settled.pixel_range,
         notes=(*notes, *settled.notes),
     )

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Int64, UInt
 from torch import Tensor, nn
 
 from mae_hydra.batch_norm import check_enough
@@ -15,18 +15,17 @@ from mae_hydra.models.classification.mixing import Mix, Mixing, mixed, soft_targ
 from mae_hydra.models.encoders.contract import check_encoder
 from mae_hydra.models.encoders.freezing import freeze, keep_frozen
 from mae_hydra.models.pixels import channel_statistics, normalise
+from mae_hydra.models.pooling import check_pool, pool_tokens, pooled_width
 from mae_hydra.types import Batch, Encoder, Loss
-
-POOLS = ("mean", "cls")
 
 
 class Classifier(nn.Module):
     """Class logits for every image.
 
-    `pool`: "mean" of the patch tokens, then a new LayerNorm in the head (the encoder has no final norm), or the "cls"
-    token after the encoder's own norm; an encoder without tokens gives the mean of its last map. `trainable_blocks`:
-    see `freeze`; with 0 only the head's BatchNorm and Linear learn. `mixing`, `erasing` and `label_smoothing` are of
-    training alone.
+    `pool`: see `models.pooling`: "mean", of patch tokens, then a new LayerNorm in the head (the encoder has no final
+    norm), or another, after the encoder's own norm; an encoder without tokens gives the mean of its last map.
+    `trainable_blocks`: see `freeze`; with 0 only the head's BatchNorm and Linear learn. `mixing`, `erasing` and
+    `label_smoothing` are of training alone.
     """
 
     answers = "images"
@@ -60,11 +59,11 @@ class Classifier(nn.Module):
         for name, values in zip(("mean", "std"), channel_statistics(mean, std, channels), strict=True):
             self.register_buffer(name, values, persistent=False)
 
-    def prepare(self, images: UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    def prepare(self, images: UInt[Tensor, "b c h w"] | Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Normalised images, on the device."""
         return normalise(images, self.mean, self.std)
 
-    def forward(self, images: UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"]) -> Float[Tensor, "b classes"]:
+    def forward(self, images: UInt[Tensor, "b c h w"] | Float[Tensor, "b c h w"]) -> Float[Tensor, "b classes"]:
         return self.head(self._pooled(self.prepare(images)))
 
     def train(self, mode: bool = True) -> "Classifier":
@@ -120,21 +119,21 @@ class Classifier(nn.Module):
             last: Tensor = self.encoder.feature_maps(images)[-1] if final_map is None else final_map(images)
             return last.mean((2, 3))
         tokens: Tensor = offered.tokens(images)
-        return tokens[:, 0] if self.pool == "cls" else tokens[:, 1:].mean(1)
+        return pool_tokens(tokens, self.pool, getattr(offered, "num_cls_tokens", 1))
 
 
 def _check_fit(encoder: Any, head: ClassifierHead, pool: str) -> None:
     check_encoder(encoder)
-    if pool not in POOLS:
-        raise ValueError(f"pool must be 'mean' or 'cls', got {pool!r}")
-    if head.in_dim != encoder.widths[-1]:
-        raise ValueError(f"the head's in_dim must be {encoder.widths[-1]} to fit the encoder, got {head.in_dim}")
-    if not hasattr(encoder, "tokens") and pool == "cls":
+    check_pool(pool)
+    wanted_dim = pooled_width(encoder.widths[-1], pool, getattr(encoder, "num_cls_tokens", 1))
+    if head.in_dim != wanted_dim:
+        raise ValueError(f"the head's in_dim must be {wanted_dim} to fit the encoder and its pool, got {head.in_dim}")
+    if not hasattr(encoder, "tokens") and pool != "mean":
         raise ValueError(f"{type(encoder).__name__} gives no cls token; use model.pool=mean")
     if not hasattr(encoder, "norm"):
         return
-    if (encoder.norm is None) != (pool == "mean") or (head.norm is None) != (pool == "cls"):
+    if (encoder.norm is None) != (pool == "mean") or (head.norm is None) == (pool == "mean"):
         wanted = "final_norm=false and head.norm=true" if pool == "mean" else "final_norm=true and head.norm=false"
         raise ValueError(
-            f"pool={pool} has one norm, after the pooling for mean and before it for cls: it needs {wanted}"
+            f"pool={pool} has one norm, after the pooling for mean and before it for all others: it needs {wanted}"
         )

@@ -28,11 +28,14 @@ def grid_of(image_size: int | Sequence[int], patch_size: int) -> tuple[tuple[int
 
 
 class VisionTransformer(nn.Module):
-    """ViT with a cls token.
+    """ViT with `num_cls_tokens` C cls tokens, one but for Pixio (arXiv 2512.15715), each with positions of its own.
 
     `positions`: "fixed" (2-D sine-cosine, frozen) or "learned" (same start, trainable); both live in the state dict.
+    `init`: of the weights, "xavier" as MAE, "truncated_normal" as BEiT and transformers' Pixio, whose learned positions
+    start so too; None: the one of this form's originals.
     `relative_position_bias` and `layer_scale` give the form of MAE's segmentation transfer (paper A.4); with tables at
     0 and gammas at 1 it equals the plain form. `out_indices`: blocks (from 0) whose output `feature_maps` returns.
+    `norm_maps`: each of them behind the final norm, where there is one, as often where an encoder is frozen.
     `norm_eps`: of every LayerNorm; files of Hugging Face may tell another.
     """
 
@@ -60,6 +63,9 @@ class VisionTransformer(nn.Module):
         layer_scale: float | None,
         final_norm: bool,
         norm_eps: float = NORM_EPS,
+        num_cls_tokens: int = 1,
+        norm_maps: bool = False,
+        init: str | None = None,
     ) -> None:
         super().__init__()
         self.image_size, self.grid = grid_of(image_size, patch_size)
@@ -67,19 +73,22 @@ class VisionTransformer(nn.Module):
             raise ValueError(f"embed_dim must be a multiple of num_heads {num_heads}, got {embed_dim}")
         if positions not in ("fixed", "learned"):
             raise ValueError(f"positions must be 'fixed' or 'learned', got {positions!r}")
+        if num_cls_tokens < 1:
+            raise ValueError(f"num_cls_tokens must be 1 or more, got {num_cls_tokens}")
+        initialise.check_choice(init)
         if not 0 <= drop_path_rate < 1:
             raise ValueError(f"drop_path_rate must lie in [0, 1), got {drop_path_rate}")
         if sorted(set(out_indices)) != list(out_indices) or not all(0 <= index < depth for index in out_indices):
             raise ValueError(f"out_indices must ascend within 0..{depth - 1}, got {list(out_indices)}")
         self.patch_size, self.in_chans, self.embed_dim, self.num_heads = patch_size, in_chans, embed_dim, num_heads
-        self.num_patches = self.grid[0] * self.grid[1]
+        self.num_patches, self.num_cls_tokens = self.grid[0] * self.grid[1], num_cls_tokens
         self.out_indices = tuple(out_indices)
         self.widths, self.strides = (embed_dim,) * len(self.out_indices), (patch_size,) * len(self.out_indices)
         self.num_depths = depth + 2
 
         self.patch_embed = PatchEmbed(self.image_size, patch_size, in_chans, embed_dim)
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
-        table = sincos_positions(embed_dim, self.grid).to(torch.get_default_dtype())
+        self.cls_token = nn.Parameter(torch.zeros(1, num_cls_tokens, embed_dim))
+        table = sincos_positions(embed_dim, self.grid, num_cls_tokens=num_cls_tokens).to(torch.get_default_dtype())
         self.pos_embed = nn.Parameter(table, requires_grad=positions == "learned")
         drops = (drop_path_rate * index / max(depth - 1, 1) if drop_path_rate else None for index in range(depth))
         bias_grid = self.grid if relative_position_bias else None
@@ -90,27 +99,32 @@ class VisionTransformer(nn.Module):
         else:
             self.blocks = nn.ModuleList(plain_block(embed_dim, num_heads, mlp_ratio, drop) for drop in drops)
         self.norm = LayerNorm(embed_dim) if final_norm else None
+        self.norm_maps = norm_maps and final_norm
         self.norm_eps = norm_eps
         set_norm_eps(self, norm_eps)
         # One index for all blocks, and derived, so that it is in no state dict.
-        index = relative_position_index(self.grid) if relative_position_bias else None
+        index = relative_position_index(self.grid, num_cls_tokens) if relative_position_bias else None
         self.register_buffer("relative_position_index", index, persistent=False)
         self.relative_position_index: Tensor | None
-        self._initialise()
+        self._initialise(init)
 
-    def _initialise(self) -> None:
+    def _initialise(self, init: str | None) -> None:
         """MAE's start for the plain form; for the form with relative positions BEiT's Linears.
 
-        In both, positions start as sine-cosine tables and the cls token from a normal, as MAE's do, whatever the model:
+        In both, positions start as sine-cosine tables and cls tokens from a normal, as MAE's do, whatever the model:
         docs/fidelity.md says where programs that train a classifier or UPerNet from scratch start otherwise.
         """
         nn.init.normal_(self.cls_token, std=initialise.TOKEN_STD)
-        if self.relative_position_index is None:
+        relative = self.relative_position_index is not None
+        if (init or ("truncated_normal" if relative else "xavier")) == "xavier":
             initialise.xavier(self)
             initialise.patch_projection(self.patch_embed.proj)
         else:
             initialise.truncated_normal(self)
+        if relative:
             initialise.shrink_residual_branches(self.blocks)
+        if init == "truncated_normal" and self.pos_embed.requires_grad:
+            nn.init.trunc_normal_(self.pos_embed, std=initialise.TOKEN_STD)
 
     def tokens(
         self,
@@ -118,9 +132,9 @@ class VisionTransformer(nn.Module):
         keep: Int64[Tensor, "b k"] | None = None,
         pos_embed: Float[Tensor, "1 tokens d"] | None = None,
     ) -> Float[Tensor, "b n d"]:
-        """(B, 1 + K, D), cls first, after the final norm where there is one; without `keep` all patches.
+        """(B, C + K, D), cls first, after the final norm where there is one; without `keep` all patches.
 
-        A patch that is not in `keep` is not even read. `pos_embed` (1, 1 + N, D): positions for images of another size
+        A patch that is not in `keep` is not even read. `pos_embed` (1, C + N, D): positions for images of another size
         than `image_size`, with N patches.
         """
         tokens = self._embed(images, keep, pos_embed)
@@ -137,7 +151,7 @@ class VisionTransformer(nn.Module):
         count: int,
         embedded: bool = False,
     ) -> Float[Tensor, "e b n d"]:
-        """(count, B, 1 + K, D): tokens after `count` of the blocks, spread evenly; the last are those of `tokens`.
+        """(count, B, C + K, D): tokens after `count` of the blocks, spread evenly; the last are those of `tokens`.
 
         `embedded`: one more in front, the tokens before the first block, positions added.
         """
@@ -156,7 +170,7 @@ class VisionTransformer(nn.Module):
     def feature_maps(
         self, images: Float[Tensor, "b c h w"], biases: list[Float[Tensor, "heads n n"]] | None = None
     ) -> list[Float[Tensor, "b d gh gw"]]:
-        """Maps (B, D, h, w) after the blocks `out_indices`, without cls and without norm.
+        """Maps (B, D, h, w) after the blocks `out_indices`, without cls, with `norm_maps` behind the final norm.
 
         `biases`: what `position_biases` gave, to spare working it out again.
         """
@@ -165,12 +179,12 @@ class VisionTransformer(nn.Module):
         for index, block in enumerate(self.blocks):
             tokens = self._apply_block(block, tokens, self.relative_position_index if biases is None else biases[index])
             if index in self.out_indices:
-                maps.append(tokens[:, 1:].transpose(1, 2).unflatten(2, self.grid))
+                maps.append(self._map(tokens if self.norm is None or not self.norm_maps else self.norm(tokens)))
         return maps
 
     def final_map(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d gh gw"]:
         """One map (B, D, h, w): the patch tokens after the final norm, where there is one."""
-        return self.tokens(images)[:, 1:].transpose(1, 2).unflatten(2, self.grid)
+        return self._map(self.tokens(images))
 
     def position_biases(self) -> list[Float[Tensor, "heads n n"]] | None:
         """The relative position bias of every block, spread out over all pairs (None: this encoder has none)."""
@@ -191,6 +205,9 @@ class VisionTransformer(nn.Module):
             return int(rest.partition(".")[0]) + 1
         return self.num_depths - 1
 
+    def _map(self, tokens: Tensor) -> Tensor:
+        return tokens[:, self.num_cls_tokens :].transpose(1, 2).unflatten(2, self.grid)
+
     def _embed(self, images: Tensor, keep: Tensor | None, pos_embed: Tensor | None = None) -> Tensor:
         if pos_embed is None and images.shape[1:] != (self.in_chans, *self.image_size):
             # 1024x256 has as many tokens as 512x512
@@ -198,7 +215,7 @@ class VisionTransformer(nn.Module):
             got = f"{images.shape[1]} channels of {images.shape[2]}x{images.shape[3]}"
             raise ValueError(f"the encoder takes images with {expected}, got {got}")
         table = self.pos_embed if pos_embed is None else pos_embed
-        positions = table[:, 1:]
+        positions = table[:, self.num_cls_tokens :]
         if keep is None:
             patches = self.patch_embed(images) + positions
         else:
@@ -209,7 +226,7 @@ class VisionTransformer(nn.Module):
             patches = F.linear(windows, projection.weight.flatten(1), projection.bias)
             patches = patches + take_tokens(positions.expand(len(images), -1, -1), keep)
         # shape[0], not len(): it would fix the batch of an exported program
-        cls = (self.cls_token + table[:, :1]).expand(images.shape[0], -1, -1)
+        cls = (self.cls_token + table[:, : self.num_cls_tokens]).expand(images.shape[0], -1, -1)
         return torch.cat([cls, patches], dim=1)
 
     @staticmethod

@@ -76,6 +76,9 @@ class CrossDecoder(MAEDecoder):
         in_chans: int,
         image_size: int | Sequence[int],
         num_encoder_blocks: int,
+        num_cls_tokens: int = 1,
+        positions: str = "fixed",
+        init: str | None = None,
     ) -> None:
         super().__init__(
             encoder_dim=encoder_dim,
@@ -86,6 +89,9 @@ class CrossDecoder(MAEDecoder):
             patch_size=patch_size,
             in_chans=in_chans,
             image_size=image_size,
+            num_cls_tokens=num_cls_tokens,
+            positions=positions,
+            init=init,
         )
         if num_encoder_blocks < 1:
             raise ValueError(f"num_encoder_blocks must be 1 or more, got {num_encoder_blocks}")
@@ -102,11 +108,12 @@ class CrossDecoder(MAEDecoder):
         positions: Int64[Tensor, "b m"] | None = None,
         pos_embed: Float[Tensor, "1 tokens w"] | None = None,
     ) -> Float[Tensor, "b n p"]:
-        """As of `MAEDecoder`; `latent` is (e, B, 1 + K, D) with more than one block of the encoder.
+        """As of `MAEDecoder`; `latent` is (e, B, C + K, D) with more than one block of the encoder.
 
         Where visible tokens are, they know from the encoder: `keep` is not used.
         """
-        table = (self.pos_embed if pos_embed is None else pos_embed)[:, 1:].expand(len(keep), -1, -1)
+        table = (self.pos_embed if pos_embed is None else pos_embed)[:, self.num_cls_tokens :]
+        table = table.expand(len(keep), -1, -1)
         tokens = self.mask_token + (table if positions is None else take_tokens(table, positions))
         for block, seen in zip(self.blocks, self._seen(latent), strict=True):
             tokens = block(tokens, seen)

@@ -36,6 +36,9 @@ class CrossMAEDecoder(CrossDecoder):
         in_chans: int,
         image_size: int | Sequence[int],
         num_encoder_blocks: int,
+        num_cls_tokens: int = 1,
+        positions: str = "fixed",
+        init: str | None = None,
     ) -> None:
         super().__init__(
             encoder_dim=encoder_dim,
@@ -47,6 +50,9 @@ class CrossMAEDecoder(CrossDecoder):
             in_chans=in_chans,
             image_size=image_size,
             num_encoder_blocks=1,  # of the form without maps
+            num_cls_tokens=num_cls_tokens,
+            positions=positions,
+            init=init,
         )
         if num_encoder_blocks < 1:
             raise ValueError(f"num_encoder_blocks must be 1 or more, got {num_encoder_blocks}")

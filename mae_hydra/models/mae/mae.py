@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int64, UInt8
+from jaxtyping import Bool, Float, Int64, UInt
 from torch import Tensor, nn
 
 from mae_hydra.models.encoders.contract import check_encoder
@@ -30,7 +30,8 @@ class MAEOutput(NamedTuple):
 class MAE(nn.Module):
     """What is visible follows from `keep` (B, K), else from `noise` (B, N; the smallest are kept), else from `masking`.
 
-    `masking`: "random", "block" or "grid". `norm_pix`: predict each patch normalised by its own mean and deviation.
+    `masking`: "random", "block" or "grid"; with `mask_block` b > 1 it draws squares of b x b patches, which are
+    seen or hidden together (Pixio). `norm_pix`: predict each patch normalised by its own mean and deviation.
     `predicted_share`: of the hidden patches, drawn anew for every image in training; only they enter the loss (it
     spares work where the decoder does not need the others, see `CrossDecoder`).
     `smaller`: sizes in pixels, besides the encoder's `image_size`, of images that `loss` takes (progressive training).
@@ -53,6 +54,7 @@ class MAE(nn.Module):
         std: Sequence[float],
         predicted_share: float = 1.0,
         smaller: Sequence[int | Sequence[int]] = (),
+        mask_block: int = 1,
     ) -> None:
         super().__init__()
         if not 0 < mask_ratio < 1:
@@ -60,13 +62,12 @@ class MAE(nn.Module):
         if masking not in strategies.STRATEGIES:
             raise ValueError(f"masking must be one of {sorted(strategies.STRATEGIES)}, got {masking!r}")
         check_encoder(encoder, masked=True)
-        if not strategies.num_keep(encoder.num_patches, mask_ratio):
-            raise ValueError(f"mask_ratio {mask_ratio} leaves none of {encoder.num_patches} patches to see")
+        strategies.check_visible(encoder.grid, mask_ratio, mask_block)
         if not 0 < predicted_share <= 1:
             raise ValueError(f"predicted_share must lie in (0, 1], got {predicted_share}")
         _check_fit(encoder, decoder)
         self.encoder, self.decoder = encoder, decoder
-        self.mask_ratio, self.masking, self.norm_pix = mask_ratio, masking, norm_pix
+        self.mask_ratio, self.masking, self.mask_block, self.norm_pix = mask_ratio, masking, mask_block, norm_pix
         self.predicted_share, self.num_depths = predicted_share, encoder.num_depths
         for name, values in zip(("mean", "std"), channel_statistics(mean, std, encoder.in_chans), strict=True):
             self.register_buffer(name, values, persistent=False)
@@ -74,7 +75,7 @@ class MAE(nn.Module):
         for size in smaller:
             self._accept(size)
 
-    def prepare(self, images: UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    def prepare(self, images: UInt[Tensor, "b c h w"] | Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Normalised images, on the device."""
         return normalise(images, self.mean, self.std)
 
@@ -84,7 +85,7 @@ class MAE(nn.Module):
 
     def forward(
         self,
-        images: UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"],
+        images: UInt[Tensor, "b c h w"] | Float[Tensor, "b c h w"],
         noise: Float[Tensor, "b n"] | None = None,
         keep: Int64[Tensor, "b k"] | None = None,
     ) -> MAEOutput:
@@ -141,19 +142,20 @@ class MAE(nn.Module):
 
     def _accept(self, size: int | Sequence[int]) -> None:
         pixels, grid = grid_of(size, self.encoder.patch_size)
-        table = getattr(self.encoder, "pos_embed", None)
-        if table is None or table.requires_grad:
-            raise ValueError("images of several sizes need fixed positions (backbone.positions=fixed)")
+        tables = [getattr(part, "pos_embed", None) for part in (self.encoder, self.decoder)]
+        if any(table is None or table.requires_grad for table in tables):
+            wanted = "backbone.positions=fixed head.positions=fixed"
+            raise ValueError(f"images of several sizes need fixed positions ({wanted})")
         if any(mine > whole for mine, whole in zip(pixels, self.encoder.image_size, strict=True)):
             whole = "x".join(map(str, self.encoder.image_size))
             raise ValueError(f"smaller images must fit into image_size {whole}, got {pixels[0]}x{pixels[1]}")
-        if not strategies.num_keep(grid[0] * grid[1], self.mask_ratio):
-            raise ValueError(f"mask_ratio {self.mask_ratio} leaves none of {grid[0] * grid[1]} patches to see")
+        strategies.check_visible(grid, self.mask_ratio, self.mask_block)
         name = _name(pixels)
         self._grids[name] = grid
         parts: list[tuple[str, Any]] = [("encoder", self.encoder), ("decoder", self.decoder)]
         for kind, part in parts:
-            table = sincos_positions(part.pos_embed.shape[2], grid, span=part.grid).to(part.pos_embed.dtype)
+            table = sincos_positions(part.pos_embed.shape[2], grid, part.grid, self.decoder.num_cls_tokens)
+            table = table.to(part.pos_embed.dtype)
             # Derived, so that it is in no state dict.
             self.register_buffer(f"{kind}_positions_{name}", table, persistent=False)
 
@@ -170,11 +172,17 @@ class MAE(nn.Module):
         if keep is not None:
             _check_keep(keep, len(images), num_patches)
             return keep
+        side = self.mask_block
+        blocks = grid[0] // side, grid[1] // side
         if noise is None:
-            noise = strategies.STRATEGIES[self.masking](len(images), grid, images.device)
-        elif noise.shape != (len(images), num_patches):
-            raise ValueError(f"noise must have shape {(len(images), num_patches)}, got {tuple(noise.shape)}")
-        return strategies.keep_from_noise(noise, strategies.num_keep(num_patches, self.mask_ratio))
+            noise = strategies.STRATEGIES[self.masking](len(images), blocks, images.device)
+        elif noise.shape not in {(len(images), num_patches), (len(images), blocks[0] * blocks[1])}:
+            each = " or one number for each block" if side > 1 else ""
+            raise ValueError(f"noise must have shape {(len(images), num_patches)}{each}, got {tuple(noise.shape)}")
+        count = strategies.num_keep(blocks[0] * blocks[1], self.mask_ratio)
+        if noise.shape[1] == num_patches:  # of patches, which whoever gives it may draw as they like
+            return strategies.keep_from_noise(noise, count * side * side)
+        return strategies.patches_of(strategies.keep_from_noise(noise, count), blocks, side)
 
 
 def _name(size: Sequence[int]) -> str:
@@ -195,6 +203,7 @@ def _check_fit(encoder: Any, decoder: MAEDecoder) -> None:
         "patch_size": (decoder.patch_size, encoder.patch_size),
         "in_chans": (decoder.in_chans, encoder.in_chans),
         "image_size": (decoder.image_size, encoder.image_size),
+        "num_cls_tokens": (decoder.num_cls_tokens, getattr(encoder, "num_cls_tokens", 1)),
     }
     for name, (got, expected) in pairs.items():
         if got != expected:

@@ -22,6 +22,20 @@ def num_keep(num_patches: int, mask_ratio: float) -> int:
     return int(num_patches * (1 - mask_ratio))
 
 
+def check_visible(grid: Grid, mask_ratio: float, side: int = 1) -> None:
+    """ValueError where blocks of `side` x `side` patches do not fill the grid, or none of them would be seen."""
+    height, width = grid
+    if side < 1 or height % side or width % side:
+        raise ValueError(
+            f"mask_block must divide the grid of {height}x{width} patches, got {side}: choose another, or a "
+            "data.image_size that is a multiple of patch_size x mask_block"
+        )
+    count = height * width // side**2
+    if not num_keep(count, mask_ratio):
+        what = "patches" if side == 1 else f"blocks of {side}x{side} patches"
+        raise ValueError(f"mask_ratio {mask_ratio} leaves none of {count} {what} to see")
+
+
 def random_noise(batch: int, grid: Grid, device: torch.device) -> Float[Tensor, "b n"]:
     """Uniform sampling without replacement."""
     return torch.rand(batch, grid[0] * grid[1], device=device)
@@ -71,6 +85,15 @@ STRATEGIES: dict[str, Callable[[int, Grid, torch.device], Tensor]] = {
 def keep_from_noise(noise: Float[Tensor, "b n"], count: int) -> Int64[Tensor, "b k"]:
     """Indices of the `count` smallest values of each row, in ascending order of noise; ties go to the earlier patch."""
     return noise.argsort(dim=1, stable=True)[:, :count]
+
+
+def patches_of(blocks: Int64[Tensor, "b k"], grid: Grid, side: int) -> Int64[Tensor, "b _"]:
+    """The side x side patches of each block (B, K), block after block, row by row; `grid`: in blocks."""
+    columns = grid[1]
+    within = torch.arange(side, device=blocks.device)
+    within = (within[:, None] * columns * side + within).flatten()
+    corners = (blocks // columns * columns * side + blocks % columns) * side
+    return (corners[..., None] + within).flatten(1)
 
 
 def hidden_from_keep(keep: Int64[Tensor, "b k"], num_patches: int) -> Bool[Tensor, "b n"]:

@@ -88,8 +88,8 @@ def _complaints_of_maps(encoder: Any, pyramid: Any, head: str, wanted: int) -> I
         if len(indices) != wanted or indices[-1] != len(blocks) - 1:
             last = len(blocks) - 1
             yield f"{head} needs {wanted} out_indices that end with block {last}, got {list(indices)}"
-        if getattr(encoder, "norm", None) is not None:
-            yield f"{head} takes maps before the norm: the encoder needs final_norm=false"
+        if getattr(encoder, "norm", None) is not None and not encoder.norm_maps:
+            yield f"{head} takes maps before the norm: the encoder needs final_norm=false, or norm_maps=true"
     elif len(encoder.widths) != wanted:
         yield f"{head} needs {wanted} maps, the encoder gives {len(encoder.widths)}"
     grid = getattr(encoder, "grid", None)

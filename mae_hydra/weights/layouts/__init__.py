@@ -3,7 +3,7 @@
 from mae_hydra.weights.layouts import huggingface, mmpretrain, mmseg, official
 from mae_hydra.weights.layouts.layout import Layout
 from mae_hydra.weights.layouts.names import State
-from mae_hydra.weights.layouts.native import NATIVE, WORDS, Kind, kind_of
+from mae_hydra.weights.layouts.native import NATIVE, WORDS, Kind, kind_of, num_cls_tokens
 from mae_hydra.weights.layouts.targets import BY_TARGET, Export, to_layout
 
 LAYOUTS = (  # the first that fits
@@ -19,6 +19,7 @@ LAYOUTS = (  # the first that fits
     official.OFFICIAL_PROBE,
     official.OFFICIAL_CLASSIFIER,
     official.OFFICIAL_ENCODER,
+    huggingface.PIXIO_BACKBONE,
     huggingface.FULL,
     huggingface.CLASSIFIER,
     huggingface.PREFIXED_ENCODER,
@@ -35,6 +36,7 @@ __all__ = [
     "Layout",
     "State",
     "kind_of",
+    "num_cls_tokens",
     "recognise",
     "to_layout",
 ]

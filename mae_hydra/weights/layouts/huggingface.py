@@ -1,6 +1,7 @@
 """Names of Hugging Face's ViTMAEForPreTraining (with `vit.` and `decoder.`) and ViTMAEModel (without a prefix).
 
-Its ViTModel and ViTForImageClassification (with `vit.` and `classifier.`) have the same ones.
+Its ViTModel and ViTForImageClassification (with `vit.` and `classifier.`) have the same ones, its PixioModel those of
+ViTMAEModel but for `norm1`, `norm2` and `mlp` in the blocks of files.
 
 Three spellings are about: that of the released files, which every version reads; that of the modules of transformers 5
 in memory; and that of files saved by transformers 5, where the decoder's blocks are called `decoder_encoder.layer`. All
@@ -26,6 +27,12 @@ BLOCK = (  # of the released files -> ours, within a block
     ("intermediate.dense.*", "mlp.fc1.*"),
     ("output.dense.*", "mlp.fc2.*"),
 )
+PIXIO_BLOCK = (
+    *BLOCK[:2],
+    ("norm1.*", "norm1.*"),
+    ("norm2.*", "norm2.*"),
+    ("mlp.*", "mlp.*"),
+)
 RESPELLED = (  # newer spellings -> that of the released files
     (r"\bdecoder_encoder\.layer\.(?=\d)", "decoder_layers."),
     (r"\A(vit\.)?layers\.(?=\d)", r"\1encoder.layer."),
@@ -33,17 +40,19 @@ RESPELLED = (  # newer spellings -> that of the released files
     (r"\battention\.k_proj\.", "attention.attention.key."),
     (r"\battention\.v_proj\.", "attention.attention.value."),
     (r"\battention\.o_proj\.", "attention.output.dense."),
+    (r"(\.layer\.\d+\.)norm1\.", r"\1layernorm_before."),
+    (r"(\.layer\.\d+\.)norm2\.", r"\1layernorm_after."),
     (r"\bmlp\.fc1\.", "intermediate.dense."),
     (r"\bmlp\.fc2\.", "output.dense."),
 )
 
 
-def _encoder(prefix: str) -> tuple[Pair, ...]:
+def _encoder(prefix: str, block: tuple[Pair, ...] = BLOCK) -> tuple[Pair, ...]:
     return (
         (f"{prefix}embeddings.cls_token", "encoder.cls_token"),
         (f"{prefix}embeddings.position_embeddings", "encoder.pos_embed"),
         (f"{prefix}embeddings.patch_embeddings.projection.*", "encoder.patch_embed.proj.*"),
-        *((f"{prefix}encoder.layer.#.{theirs}", f"encoder.blocks.#.{ours}") for theirs, ours in BLOCK),
+        *((f"{prefix}encoder.layer.#.{theirs}", f"encoder.blocks.#.{ours}") for theirs, ours in block),
         (f"{prefix}layernorm.*", "encoder.norm.*"),
     )
 
@@ -103,6 +112,24 @@ def _is_model(names: Collection[str]) -> bool:
     return {"embeddings.cls_token", "embeddings.patch_embeddings.projection.weight"} <= set(names)
 
 
+def _backbone_root(names: Collection[str]) -> str | None:
+    """What stands before the model of a PixioBackbone, which has a second norm beside it."""
+    roots = (root for root in ("encoder.", "pixio.") if f"{root}embeddings.cls_token" in names)
+    return next(roots, None) if "layernorm.weight" in names else None
+
+
+def _merge_backbone(tensors: State) -> dict[str, Tensor]:
+    """The model within, fused, under the norm that its maps are read through, unless that has never been trained.
+
+    Such a norm, of ones and zeros, is what transformers leaves there when it loads the weights of a PixioModel.
+    """
+    root = _backbone_root(tensors.keys()) or ""
+    own = {name: tensors[name] for name in ("layernorm.weight", "layernorm.bias") if name in tensors}
+    inner = {name.removeprefix(root): tensor for name, tensor in tensors.items() if name not in own}
+    fresh = all(bool((tensor == (1 if name.endswith("weight") else 0)).all()) for name, tensor in own.items())
+    return fuse(inner if fresh else inner | own)
+
+
 def _is_classifier(names: Collection[str]) -> bool:
     return {"vit.embeddings.cls_token", "classifier.weight"} <= set(names)
 
@@ -116,4 +143,8 @@ CLASSIFIER = Layout(
 )
 FULL = Layout("Hugging Face ViTMAEForPreTraining", _is_pretraining, (*_encoder("vit."), *DECODER), fuse, unfuse)
 PREFIXED_ENCODER = Layout("Hugging Face ViT or ViTMAE, encoder", _is_prefixed, _encoder("vit."), fuse, unfuse)
-ENCODER = Layout("Hugging Face ViTModel or ViTMAEModel", _is_model, _encoder(""), fuse, unfuse)
+ENCODER = Layout("Hugging Face ViTModel, ViTMAEModel or PixioModel", _is_model, _encoder(""), fuse, unfuse)
+PIXIO = Layout("Hugging Face PixioModel", _is_model, _encoder("", PIXIO_BLOCK), fuse, unfuse)  # to be written alone
+PIXIO_BACKBONE = Layout(
+    "Hugging Face PixioBackbone", lambda names: _backbone_root(names) is not None, _encoder(""), _merge_backbone
+)

@@ -1,7 +1,9 @@
 """Our own names, and what a set of them is."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Literal
+
+from torch import Tensor
 
 from mae_hydra.weights.layouts.layout import Layout
 
@@ -30,6 +32,12 @@ def kind_of(names: Collection[str]) -> Kind:
     if "head.linear.weight" in names:
         return "classifier"
     return "mae" if "decoder.mask_token" in names else "encoder"
+
+
+def num_cls_tokens(tensors: Mapping[str, Tensor]) -> int:
+    """How many cls tokens a model under our names has; 1 where it has none that can be counted."""
+    token = tensors.get("encoder.cls_token")
+    return token.shape[1] if token is not None and token.ndim == 3 else 1
 
 
 def _is_native(names: Collection[str]) -> bool:

@@ -31,6 +31,7 @@ PROBE: tuple[Pair, ...] = (("head.0.*", "head.batch_norm.*"), ("head.1.*", "head
 
 
 def is_vit(names: Collection[str]) -> bool:
+    """Tell whether names are those of MAE's, or timm's, Vision Transformer."""
     return {"cls_token", "patch_embed.proj.weight", "blocks.0.attn.qkv.weight"} <= set(names)
 
 
@@ -84,6 +85,12 @@ def split_biases(tensors: State) -> dict[str, Tensor]:
     return split
 
 
+def split_tokens(tensors: State) -> dict[str, Tensor]:
+    """Of several cls tokens timm's ViT calls the first so, the others registers (reg_tokens=7 for Pixio's eight)."""
+    token = tensors["cls_token"]
+    return {**tensors, "cls_token": token[:, :1].clone(), "reg_token": token[:, 1:].clone()}
+
+
 def _zero_positions(tensors: State, root: str, blocks: str) -> Tensor | None:
     """Positions of zeros where there are none, if the relative table tells a square grid."""
     table = tensors.get(f"{root}{blocks}.0.attn.relative_position_bias_table")
@@ -100,3 +107,4 @@ OFFICIAL_FULL = Layout("official MAE, encoder and decoder", _is_full, (*ENCODER,
 OFFICIAL_PROBE = Layout("official MAE, linear probe", _is_probe, (*ENCODER, *PROBE))
 OFFICIAL_CLASSIFIER = Layout("official MAE or timm ViT, classifier", _is_classifier, (*ENCODER, *CLASSIFIER))
 OFFICIAL_ENCODER = Layout("official MAE or timm ViT, encoder", is_vit, ENCODER)
+TIMM_REGISTERS = Layout("timm ViT with reg_tokens", is_vit, ENCODER, split=split_tokens)  # to be written alone

@@ -10,7 +10,7 @@ from mae_hydra.errors import UserError
 from mae_hydra.weights.layouts import huggingface, mmseg, official
 from mae_hydra.weights.layouts.layout import Layout
 from mae_hydra.weights.layouts.names import State, known
-from mae_hydra.weights.layouts.native import NATIVE, WORDS, Kind, kind_of
+from mae_hydra.weights.layouts.native import NATIVE, WORDS, Kind, kind_of, num_cls_tokens
 
 BY_TARGET: Mapping[str, Mapping[Kind, Layout]] = {
     "official": {
@@ -36,6 +36,14 @@ BY_TARGET: Mapping[str, Mapping[Kind, Layout]] = {
 }
 
 
+# The same for a ViT of several cls tokens; what is not here holds it as it is, or not at all.
+OF_SEVERAL_TOKENS: Mapping[str, Mapping[Kind, Layout]] = {
+    "timm": dict.fromkeys(("mae", "encoder"), official.TIMM_REGISTERS),
+    "huggingface": dict.fromkeys(("mae", "encoder"), huggingface.PIXIO),
+    "mmseg": {},
+}
+
+
 class Export(NamedTuple):
     """`left_out`: names, ours, of what the layout has no place for; the numbers of what it holds stay the same."""
 
@@ -52,15 +60,18 @@ def to_layout(tensors: State, target: str) -> Export:
     kind = kind_of(tensors.keys())
     if target not in BY_TARGET:
         raise UserError(f"there is no layout {target!r}; there are {', '.join(BY_TARGET)}")
-    layout = BY_TARGET[target].get(kind)
+    tokens = num_cls_tokens(tensors)
+    by_target = {**BY_TARGET, **(OF_SEVERAL_TOKENS if tokens > 1 else {})}
+    layout = by_target[target].get(kind)
     if layout is None:
-        others = [name for name, kinds in BY_TARGET.items() if kind in kinds]
-        raise UserError(f"the {target} layout has no place for {WORDS[kind]}; choose --to {' or '.join(others)}")
-    kept, left_out = _with_place(tensors, target, kind)
+        others = [name for name, kinds in by_target.items() if kind in kinds]
+        what = f"{WORDS[kind]} of {tokens} cls tokens" if tokens > 1 else WORDS[kind]
+        raise UserError(f"the {target} layout has no place for {what}; choose --to {' or '.join(others)}")
+    kept, left_out = _with_place(tensors, target, kind, alone=layout is huggingface.PIXIO)
     if any(_is_extra(name) for name in kept):
-        if target == "timm":
+        if target == "timm" and tokens == 1:
             layout = official.TIMM_BEIT
-        elif target in ("official", "huggingface"):
+        elif target in ("official", "huggingface", "timm"):
             kept, neutral = _without_extras(kept, target)
             left_out += neutral
     strangers = (
@@ -72,9 +83,12 @@ def to_layout(tensors: State, target: str) -> Export:
     return Export(layout.from_native(kept), layout, tuple(left_out))
 
 
-def _with_place(tensors: State, target: str, kind: Kind) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """What goes along, and the names of what does not: asking for timm is asking for the ViT alone."""
-    if target != "timm":
+def _with_place(tensors: State, target: str, kind: Kind, *, alone: bool) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """What goes along, and the names of what does not: asking for timm is asking for the ViT alone.
+
+    `alone`: as asking for another layout is, where that knows the encoder only.
+    """
+    if target != "timm" and not alone:
         return dict(tensors), ()
     parts = ("encoder.", "head.") if kind == "classifier" else ("encoder.",)
     kept = {name: tensor for name, tensor in tensors.items() if name.startswith(parts)}

@@ -10,6 +10,7 @@ from published import SETS
 from mae_hydra.configuration.check import check
 from mae_hydra.configuration.compose import compose_config
 from mae_hydra.configuration.construct import build
+from mae_hydra.configuration.option_files import options
 from mae_hydra.data import ImageData, check_labels, segmentation
 from mae_hydra.data.audit.dataset import audit, list_files
 from mae_hydra.data.loading.look_ahead import look_ahead
@@ -29,7 +30,7 @@ def maps_of(images) -> list[np.ndarray]:
 
 
 def test_every_preset_is_tried():
-    derived = {path.stem for path in Path("conf/data").glob("*.yaml")} - OWN
+    derived = set(options("data")) - OWN
     on_other = {name for name in derived if "_target_" in Path(f"conf/data/{name}.yaml").read_text()} | {
         "scene_classes"
     }

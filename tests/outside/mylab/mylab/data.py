@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from mae_hydra.data import ImageData, Sample, distinct_colours
+from mae_hydra.data import ImageData, Sample, Settings, data_factory, height_width
 
 CLASS_NAMES = ("ground", "disc", "square")
 
@@ -31,32 +31,10 @@ class Shapes:
         return Sample(torch.from_numpy(image).movedim(2, 0).contiguous(), torch.from_numpy(label), f"shapes_{index}")
 
 
-def shapes(
-    *,
-    image_size: int,
-    channels: int,
-    num_train: int,
-    num_validation: int,
-    num_classes: int,
-    ignore_index: int,
-    mean: list[float],
-    std: list[float],
-    batch_size: int,
-    num_workers: int,
-) -> ImageData:
-    """What a `data` node gives: two splits and the facts about them. Everything else of `ImageData` has a default."""
-    return ImageData(
-        train=Shapes(num_train, image_size, seed=0),
-        validation=Shapes(num_validation, image_size, seed=1),
-        image_size=(image_size, image_size),
-        channels=channels,
-        mean=tuple(mean),
-        std=tuple(std),
-        num_classes=num_classes,
-        class_names=CLASS_NAMES,
-        palette=distinct_colours(len(CLASS_NAMES)),
-        ignore_index=ignore_index,
-        target="map",
-        batch_size=batch_size,
-        num_workers=num_workers,
+@data_factory
+def shapes(settings: Settings, *, num_train: int, num_validation: int) -> ImageData:
+    """What a `data` node gives: two splits and the facts about them. The settings are what every set is told."""
+    size = height_width(settings.image_size)[0]
+    return settings.image_data(
+        Shapes(num_train, size, seed=0), Shapes(num_validation, size, seed=1), "map", class_names=CLASS_NAMES
     )

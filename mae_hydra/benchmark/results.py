@@ -1,0 +1,76 @@
+"""What a measurement shows and what it leaves: a table for the screen, and all numbers for a file."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table
+
+from mae_hydra.benchmark.machine import describe_machine, in_words
+from mae_hydra.benchmark.timing import Timing
+
+
+@dataclass(frozen=True)
+class Measured:
+    """`table` for the screen; `numbers` for a file, the machine among them."""
+
+    table: Table
+    numbers: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Floor:
+    """What the work cannot be done without: `seconds`, and how that was found out."""
+
+    name: str
+    seconds: float
+
+
+def timing_table(
+    title: str,
+    found: Mapping[str, Timing],
+    items: float,
+    unit: str,
+    floor: Floor | None = None,
+    memory: tuple[str, Mapping[str, int | None]] | None = None,
+) -> Table:
+    """A row for each candidate, the first being ours: how long, how much of `unit` a second, and how many times ours.
+
+    `items`: how many a call works on. With a `floor` its row, below which nobody can go. `memory`: what is counted,
+    and the bytes of each.
+    """
+    table = Table(title=title, title_justify="left", caption_justify="left")
+    for name in ("", "median s", "95 % s", unit, "ratio", *([f"{memory[0]}, GB"] if memory else [])):
+        table.add_column(name, justify="left" if not name else "right")
+    ours = next(iter(found.values())).median
+    for name, timing in found.items():
+        rate = f"{items / timing.median:.2f}"
+        taken = [gigabytes(memory[1].get(name)).removesuffix(" GB")] if memory else []
+        row = (_seconds(timing.median), _seconds(timing.percentile(95)), rate, _ratio(timing.median, ours), *taken)
+        table.add_row(name, *row)
+    if floor is not None:
+        rate = f"{items / floor.seconds:.2f}"
+        table.add_row(f"floor: {floor.name}", _seconds(floor.seconds), "", rate, _ratio(floor.seconds, ours))
+    rounds = len(next(iter(found.values())).seconds)
+    table.caption = f"{in_words(describe_machine())}; medians of {rounds} alternating rounds"
+    return table
+
+
+def timing_numbers(name: str, found: Mapping[str, Timing], floor: Floor | None = None) -> dict[str, Any]:
+    """Put the numbers of `timing_table` into plain values, for a file."""
+    timings = {each: {"median": timing.median, "seconds": list(timing.seconds)} for each, timing in found.items()}
+    below = {} if floor is None else {"floor": {"name": floor.name, "seconds": floor.seconds}}
+    return {"model": name, "timings": timings, "machine": describe_machine()} | below
+
+
+def gigabytes(count: int | None) -> str:
+    """Write bytes as `1.23 GB`."""
+    return "unknown" if count is None else f"{count / 1e9:.2f} GB"
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.3f}" if value >= 0.1 else f"{value:.5f}"
+
+
+def _ratio(value: float, ours: float) -> str:
+    return f"{value / ours:.2f}"

@@ -1,0 +1,101 @@
+"""What is typed for a way of reading a folder: a command for a shell, or an option file and a command with it."""
+
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mae_hydra.data.looking.advice import Way
+from mae_hydra.errors import UserError
+
+HEAD = "# Written by mae-hydra check-data"
+OF_THE_PLACE = ("root", "images", "maps", "image_suffix", "map_suffix", "splits", "lists")  # not of the labels
+
+
+def command(way: Way) -> str:
+    """What to type, quoted for a shell; its links first."""
+    words = [f"model={way.model}", f"data={way.data}", *way.words, *words_of(way.keys)]
+    return " && ".join([*linking(way), typed(["python", "train.py", *words])])
+
+
+def typed(words: Sequence[str]) -> str:
+    """Quote a name for a shell; what a terminal would obey instead of show is written in bash's escapes."""
+    return " ".join(shlex.quote(each) if each.isprintable() else f"$'{_escaped(each)}'" for each in words)
+
+
+def _escaped(word: str) -> str:
+    return "".join(
+        f"\\x{byte:02x}" if byte < 32 or byte > 126 or byte in b"\\'" else chr(byte) for byte in os.fsencode(word)
+    )
+
+
+def instead(way: Way, best: Way) -> str:
+    """What to type for `way`: of what is typed for the best, only the words that differ, where these are few."""
+    if (way.model, way.data, way.links) != (best.model, best.data, best.links):
+        return command(way)
+    shared = {key: value for key, value in way.keys.items() if key in OF_THE_PLACE and best.keys.get(key) == value}
+    return typed([word for word in words_of(way.keys) if word not in words_of(shared)][:-1])
+
+
+def words_of(keys: Mapping[str, Any]) -> list[str]:
+    """Write keys and values as the words that are typed for them."""
+    from mae_hydra.configuration.command_words import word
+
+    said = []
+    for key, value in keys.items():
+        if isinstance(value, Mapping):
+            inner = ",".join(f"{each}:{_inner(number)}" for each, number in value.items())
+            said.append(f"data.{key}={{{inner}}}")
+        elif value is None:
+            said.append(f"data.{key}=null")
+        elif isinstance(value, bool):
+            said.append(f"data.{key}={str(value).lower()}")
+        elif isinstance(value, str) and "{split}" in value and not set(value) & set("'\"[],: "):
+            said.append(f"data.{key}={value}")  # a pattern, which is quoted where words are read
+        elif isinstance(value, list) and all(isinstance(each, (int, float)) for each in value):
+            said.append(f"data.{key}=[{','.join(map(str, value))}]")
+        else:
+            said.append(word(f"data.{key}", value))
+    return said
+
+
+def _inner(value: object) -> str:
+    """A value of a mapping, as Hydra reads it there."""
+    from mae_hydra.configuration.command_words import word
+
+    return "null" if value is None else word("", value).removeprefix("=")
+
+
+def linking(way: Way) -> list[str]:
+    """Write the commands that link files to where a reader looks for them."""
+    root = Path(way.keys["root"])
+    folders = dict.fromkeys(str((root / name).parent) for _, name in way.links)
+    made = [typed(["mkdir", "-p", *folders])] if folders else []
+    return [*made, *(typed(["ln", "-sfn", str(what), str(root / name)]) for what, name in way.links)]
+
+
+def check_option_file(save: Path) -> None:
+    """UserError where a `data=<name>` would not find it, or somebody else's file is there."""
+    if save.suffix != ".yaml" or save.parent.name != "data":
+        raise UserError(
+            f"--save {save}: option files of data lie in a folder data/ and end in .yaml; "
+            "give --save conf/local/data/<name>.yaml"
+        )
+    if os.path.lexists(save) and not (save.is_file() and save.read_text(errors="replace").startswith(HEAD)):
+        raise UserError(f"{save} is there, and it was not mae-hydra check-data that wrote it; give another name")
+
+
+def saved(way: Way, save: Path) -> str:
+    """The way with its data node in an option file."""
+    from omegaconf import OmegaConf
+
+    from mae_hydra import atomic
+
+    keys = {**way.keys, "root": str(Path(way.keys["root"]).absolute())}
+    content = OmegaConf.to_yaml(OmegaConf.create({"defaults": [way.data], **keys}))
+    save.parent.mkdir(parents=True, exist_ok=True)
+    with atomic.writing(save) as temporary:
+        Path(temporary).write_text(f"{HEAD} {shlex.quote(keys['root'])}\n{content}", encoding="utf-8")
+    words = ["--config-dir", str(save.parent.parent), f"model={way.model}", f"data={save.stem}", *way.words]
+    return " && ".join([*linking(way), typed(["python", "train.py", *words])])

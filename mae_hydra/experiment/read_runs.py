@@ -1,0 +1,231 @@
+"""What the runs of a sweep found, read from their directories: at any time, also while they train."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import yaml
+
+from mae_hydra import atomic
+from mae_hydra.configuration.job_names import unnamed
+from mae_hydra.errors import UserError
+from mae_hydra.experiment.status import read_status, write_json
+from mae_hydra.lines import Lines, of_a_step, read_lines
+from mae_hydra.recorded.tables import read_table
+
+METRICS = "metrics.jsonl"
+SEED = "seed"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run directory. `metrics`: the latest scalars. `monitor`, `higher_is_better`: what it is judged by.
+
+    `stages`: the runs that followed it from its weights, by name.
+    """
+
+    directory: Path
+    status: dict[str, Any]
+    config: dict[str, Any]
+    metrics: dict[str, float]
+    stages: dict[str, "Run"] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.directory.name
+
+    @property
+    def state(self) -> str:
+        return str(self.status["state"])
+
+    @property
+    def monitor(self) -> str:
+        return str(self.config.get("checkpoint", {}).get("monitor", "value"))
+
+    @property
+    def higher_is_better(self) -> bool:
+        return self.config.get("checkpoint", {}).get("mode") == "max"
+
+    @property
+    def value(self) -> float | None:
+        """The monitored metric of a complete run; of another, its latest value."""
+        value = self.status["value"]
+        return self.metrics.get(self.monitor) if value is None else value
+
+    @property
+    def seconds(self) -> float | None:
+        start, end = self.status["start"], self.status["end"]
+        return end - start if start and end else None
+
+    @property
+    def total_seconds(self) -> float:
+        """Add up how long a run took, with what followed it as far as that has ended."""
+        return sum(run.seconds or 0.0 for run in (self, *self.stages.values()))
+
+    @property
+    def overrides(self) -> list[str]:
+        return list(map(str, self.status["overrides"]))
+
+    @cached_property
+    def _lines(self) -> Lines:  # kept of the runs alone whose curves are asked for
+        return read_lines(self.directory / METRICS, of_a_step)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The whole lines of its metrics.jsonl, as far as it had been written when they were first asked for."""
+        return self._lines.rows
+
+    @property
+    def damaged_lines(self) -> int:
+        """Count the lines of a run's metrics.jsonl that cannot be read."""
+        return self._lines.damaged
+
+
+def read_run(directory: Path, *, stages: bool = True) -> Run | None:
+    """The run in `directory`, or None where there is none; UserError where a file of it is not what a run writes."""
+    file = directory / "status.json"
+    if read_table(file) is None:
+        return None
+    status = read_status(directory)
+    if status is None:
+        raise UserError(f"{file} is not the status of a run: it tells no state; get it again, or remove it")
+    config = read_table(directory / "config.yaml")
+    followed = {path.parent.name: _read_or_told(path.parent) for path in _statuses(directory) if stages}
+    return Run(directory, status, config or {}, latest(read_lines(directory / METRICS, of_a_step).rows), followed)
+
+
+def read_sweep(directory: Path) -> list[Run]:
+    """The runs below `directory`, by name."""
+    return [_read_or_told(path.parent, stages=True) for path in _statuses(directory)]
+
+
+def _statuses(directory: Path) -> list[Path]:
+    return sorted(path for path in directory.glob("*/status.json") if path.is_file())
+
+
+def _read_or_told(directory: Path, *, stages: bool = False) -> Run:
+    """A run whose files cannot be read is one that failed: the others are read all the same."""
+    nothing: dict[str, Any] = {"state": "failed", "value": None, "start": None, "end": None, "overrides": []}
+    try:
+        run = read_run(directory, stages=stages)
+    except UserError as error:
+        return Run(directory, nothing | {"error": str(error)}, {}, {})
+    assert run is not None
+    return run
+
+
+def settings_of(run: Run) -> dict[str, Any]:
+    """What was typed for it, as values: {"model.mask_ratio": 0.75}; without what says where it happens only."""
+    pairs = (override.lstrip("+").partition("=") for override in run.overrides if not unnamed(override))
+    return {key: _value(value) for key, _, value in pairs}
+
+
+def varying(runs: Sequence[Run]) -> list[str]:
+    """The keys whose settings differ between the runs, in the order in which they were typed."""
+    settings = [settings_of(run) for run in runs]
+    keys = dict.fromkeys(key for each in settings for key in each)
+    return [key for key in keys if len({repr(each.get(key)) for each in settings}) > 1]
+
+
+def columns(runs: Sequence[Run]) -> dict[str, bool]:
+    """The monitored metrics of the runs and of what followed them ("upernet: val/mIoU"): whether higher is better."""
+    found: dict[str, bool] = {}
+    told = [run for run in runs if run.config] or runs  # of one that never began it is not known
+    for run in told:
+        found.setdefault(run.monitor, run.higher_is_better)
+        for name, stage in run.stages.items():
+            found.setdefault(f"{name}: {stage.monitor}", stage.higher_is_better)
+    return found
+
+
+def values_of(run: Run) -> dict[str, float]:
+    """Give a run's results by the names of `columns`; nothing where it has none yet."""
+    found = {run.monitor: run.value}
+    found |= {f"{name}: {stage.monitor}": stage.value for name, stage in run.stages.items()}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def state_of(run: Run) -> str:
+    """Give a run's state, or, where it is complete, that of the first stage that is not."""
+    waiting = [f"{name} {stage.state}" for name, stage in run.stages.items() if stage.state != "completed"]
+    return waiting[0] if run.state == "completed" and waiting else run.state
+
+
+def error_of(run: Run) -> str:
+    """Give what a run, or what followed it, ended with; empty where nothing failed."""
+    errors = [str(each.status["error"]) for each in (run, *run.stages.values()) if each.status["error"]]
+    return errors[0] if errors else ""
+
+
+def over_seeds(runs: Sequence[Run]) -> tuple[list[str], list[list[Any]]] | None:
+    """Head and rows of a table, one row for each setting: mean ± standard deviation of its complete runs over seeds.
+
+    None where the seed was not swept.
+    """
+    keys = varying(runs)
+    if SEED not in keys:
+        return None
+    swept, metrics = [key for key in keys if key != SEED], columns(runs)
+    groups: dict[tuple[Any, ...], list[Run]] = {}
+    for run in runs:
+        if state_of(run) == "completed":
+            groups.setdefault(tuple(settings_of(run).get(key) for key in swept), []).append(run)
+    rows: list[list[Any]] = []
+    for settings, members in groups.items():
+        found = [[values_of(run)[name] for run in members if name in values_of(run)] for name in metrics]
+        cells = [f"{fmean(values):.4g}" if values else "" for values in found]
+        spread = [f" ± {stdev(values):.2g}" if len(values) > 1 else "" for values in found]
+        rows.append([*settings, len(members), *map("".join, zip(cells, spread, strict=True))])
+    return [*swept, "seeds", *metrics], rows
+
+
+def table_of(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """One row a run, completed ones first."""
+    keys, metrics = varying(runs), columns(runs)
+    rows: list[dict[str, Any]] = []
+    for run in sorted(runs, key=lambda run: (state_of(run) != "completed", run.name)):
+        settings, found = settings_of(run), values_of(run)
+        rows.append(
+            {"job": run.name, "state": state_of(run)}
+            | {key: settings.get(key) for key in keys}
+            | {name: found.get(name) for name in metrics}
+            | {"value": run.status["value"], "seconds": run.total_seconds}
+            | {"overrides": run.overrides, "error": error_of(run) or None}
+        )
+    return rows
+
+
+def write_table(rows: Sequence[dict[str, Any]], directory: Path) -> None:
+    """`results.json` and `results.csv`."""
+    write_json(directory / "results.json", rows)
+    with (
+        atomic.writing(directory / "results.csv") as temporary,
+        open(temporary, "w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+    ):
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(row | {"overrides": " ".join(row["overrides"])} for row in rows)
+
+
+def _value(text: str) -> Any:
+    try:
+        found = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    if isinstance(found, str):
+        try:
+            return float(found)  # 1e-3 is a string to YAML
+        except ValueError:
+            return text
+    return found if isinstance(found, (int, float, bool)) else text
+
+
+def latest(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The last value of every scalar that has one."""
+    found: dict[str, float] = {}
+    for row in rows:
+        found.update({name: value for name, value in row.items() if value is not None})
+    return found
