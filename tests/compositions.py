@@ -7,6 +7,7 @@ places, sizes and times of change, and handed out as a copy; words on the comman
 import functools
 import os
 import pickle
+import re
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.default_element import InputDefault, ResultDefault
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigSource
+from hydra.types import RunMode
 
 from mae_hydra.configuration.tree import config_dir
 
@@ -40,6 +42,7 @@ def remember() -> None:
     ConfigLoaderImpl._compose_config_from_defaults_list = _once(
         ConfigLoaderImpl._compose_config_from_defaults_list, _of_a_list
     )
+    ConfigLoaderImpl._load_configuration_impl = _twice(ConfigLoaderImpl._load_configuration_impl)
 
 
 def _once(function: Callable[..., Any], key: Callable[..., Hashable]) -> Callable[..., Any]:
@@ -55,6 +58,29 @@ def _once(function: Callable[..., Any], key: Callable[..., Hashable]) -> Callabl
         return pickle.loads(found[known_by])  # several times as fast as copy.deepcopy
 
     return called
+
+
+def _twice(load: Callable[..., Any]) -> Callable[..., Any]:
+    """The first composition of a run, of which only the mode is read, is its second one, too.
+
+    Not where a word may stand for several values, or an option is left open: the second one refuses these.
+    """
+    last: dict[Hashable, Any] = {}
+
+    @functools.wraps(load)
+    def loaded(self: Any, *, config_name: str, overrides: Sequence[str], **told: Any) -> Any:
+        known_by = (id(self), config_name, tuple(overrides), told["from_shell"], os.getcwd())
+        first = not told["validate_sweep_overrides"]
+        if not first and told["run_mode"] == RunMode.RUN and known_by in last:
+            return last.pop(known_by)
+        last.clear()
+        found = load(self, config_name=config_name, overrides=overrides, **told)
+        several = any({",", "("} & set(re.sub(r"\[[^\[\]]*\]|{[^{}]*}", "", word)) for word in overrides)
+        if first and not several and "???" not in found.hydra.runtime.choices.values():
+            last[known_by] = found
+        return found
+
+    return loaded
 
 
 def _of_the_program(source: ConfigSource, config_path: str) -> Hashable:

@@ -64,6 +64,7 @@ def timing_numbers(name: str, found: Mapping[str, Timing], floor: Floor | None =
 
 
 def gigabytes(count: int | None) -> str:
+    """Write bytes as `1.23 GB`."""
     return "unknown" if count is None else f"{count / 1e9:.2f} GB"
 
 

@@ -108,6 +108,7 @@ def _peers(model: Any, settings: Settings, batch: Batch) -> dict[str, Any]:
 
 
 def training_step(config: DictConfig, settings: Settings) -> tuple[TrainingStep, Any, Any]:
+    """Build the training step that a configuration describes: (step, model, batch of noise)."""
     seed_device(config.seed, "init")
     model = build(config.model, "model").to(settings.torch_device).train()
     optimizer = made_optimizer(config.optimizer, model)

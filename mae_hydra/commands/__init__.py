@@ -48,6 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _main(words: list[str]) -> int:
     if words[:1] == ["train"]:  # everything behind it is Hydra's
+        from mae_hydra.launching import scheduler
+
+        scheduler.note()
         from mae_hydra.launching.launch import launch
 
         return launch(words[1:])

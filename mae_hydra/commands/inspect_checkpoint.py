@@ -34,6 +34,7 @@ def show(checkpoint: Checkpoint) -> None:
 
 
 def show_rows(title: str, facts: Iterable[tuple[str, str]]) -> None:
+    """Print facts as a table of two columns."""
     table = Table(title=clean(title), title_justify="left", show_header=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")

@@ -1,47 +1,29 @@
 """Interpolations of the configuration tree: sizes, and the names of run and sweep directories."""
 
 import functools
-import hashlib
 import os
 import re
 import secrets
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
-from mae_hydra.configuration.key_meaning import meaning_of
+from mae_hydra.configuration.job_names import slug
 
-LONGEST_NAME = 100
 FUSED_WIDTH = 512
 
 
-def slug(overrides: Iterable[str], swept: Collection[str] | None = None) -> str:
-    """A directory name for a sweep job: `mask_ratio-0.5_seed-1-3f9c2a`; the keys that `swept` names stand first.
+def run_dir(resume: str | None, fresh: str, root: str) -> str:
+    """The directory of a single run: the one that is resumed in place, otherwise a fresh one.
 
-    Sorted, so that the order on the command line does not matter; hashed over whole keys and values, so that cut or
-    equal short names do not collide; free of `=` and `,`, which the override grammar cannot carry in a path.
+    A run of W&B's agent has one that follows from its id, so that one which is handed out again goes on.
     """
-    swept = set(swept or ())
-    kept = sorted(o.lstrip("+") for o in overrides if not unnamed(o) or o.partition("=")[0] in swept)
-    if not kept:
-        return "defaults"
-    pairs = sorted((o.partition("=")[::2] for o in kept), key=lambda pair: pair[0] not in swept)
-    parts = [f"{key.rsplit('.', 1)[-1]}-{value}" for key, value in pairs]
-    readable = re.sub(r"[^A-Za-z0-9._-]+", "-", "_".join(parts))[:LONGEST_NAME].strip("-")
-    return f"{readable}-{hashlib.sha256(repr(kept).encode()).hexdigest()[:6]}"
-
-
-def unnamed(override: str) -> bool:
-    """Whether an override stays out of the names of directories: it says where or how, not what is computed."""
-    return not meaning_of(re.split(r"[./=@]", override.lstrip("+~"))[0]).names_job
-
-
-def run_dir(resume: str | None, fresh: str) -> str:
-    """The directory of a single run: the one that is resumed in place, otherwise a fresh one."""
     if resume in (None, "auto", "never") or not Path(str(resume)).is_dir():
-        return fresh
+        sweep, run = (os.environ.get(f"WANDB_{what}_ID", "") for what in ("SWEEP", "RUN"))
+        known = all(re.fullmatch(r"[\w-]+", name) for name in (sweep, run))
+        return f"{root}/sweeps/{sweep}/{run}" if known else fresh
     return str(resume).rstrip(os.sep)
 
 

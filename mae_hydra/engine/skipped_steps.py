@@ -21,7 +21,7 @@ UNLABELLED = (
 SHORT = 5  # steps of a window in which it may be chance that nothing was labelled
 
 
-class Nonfinite:
+class SkippedSteps:
     """`nonfinite.jsonl` in `run_dir`, a line for every skipped step: {"step": 12, "images": [3, 1]}; of each process
     after the first in a file of its own. More than `limit` in a row end the training, and so do `log_every` steps in
     which nothing counted."""

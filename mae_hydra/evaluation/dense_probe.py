@@ -12,6 +12,7 @@ from mae_hydra.data import EvalCrop, ImageData
 from mae_hydra.distributed import all_reduce_sum, broadcast_object, is_main
 from mae_hydra.errors import UserError
 from mae_hydra.evaluation.feature_probe import bank_of, check_probe
+from mae_hydra.evaluation.features import with_normalization
 from mae_hydra.evaluation.held_out import HeldOut
 from mae_hydra.evaluation.interval import Clock
 from mae_hydra.evaluation.kinds import expect_size
@@ -120,6 +121,7 @@ class DenseProbe:
 
     @torch.no_grad()
     def run(self, model: Any, step: int) -> Evaluation:
+        model = with_normalization(model, self.data)
         bank = patch_bank(model, self.bank, self.patches, self.data.num_classes, self.data.ignore_index)
         if not 1 <= self.k <= len(bank.vectors):
             raise UserError(

@@ -11,7 +11,7 @@ from mae_hydra.data import EvalCrop, ImageData
 from mae_hydra.data.dataset import ImageSet, limited
 from mae_hydra.distributed import broadcast_object, is_main
 from mae_hydra.errors import UserError
-from mae_hydra.evaluation.features import Features, extract
+from mae_hydra.evaluation.features import Features, extract, with_normalization
 from mae_hydra.evaluation.held_out import HeldOut
 from mae_hydra.evaluation.interval import Clock
 from mae_hydra.evaluation.kinds import expect_size
@@ -29,8 +29,8 @@ SHOWN = 5  # neighbours of a picture
 class FeatureProbe:
     """Scalars `knn` and `linear`: top-1 in percent on validation images, from features of labelled training images.
 
-    For any model with an encoder, also while it trains: nothing is hidden from the encoder, nothing is learned by it,
-    and no state is kept. `bank`: so many training images, evenly spread, a share of them below 1, or all (None): 0.01
+    For any model with an encoder, or an encoder alone, also while it trains: nothing is hidden from it or learned by
+    it, and no state is kept. `bank`: so many training images, evenly spread, a share below 1, or all (None): 0.01
     and 0.1 are the few-shot probes. `pool`: see `mae_hydra.models.pooling`. `k`, `temperature`: see `votes`.
     `l2`, `iterations`: see `fit_linear`; None for `l2` leaves the linear classifier out, for `k` the neighbours, and
     for both no labels are needed. `rankme` is the effective rank of the bank's features.
@@ -95,6 +95,7 @@ class FeatureProbe:
 
     @torch.no_grad()
     def run(self, model: Any, step: int) -> Evaluation:
+        model = with_normalization(model, self.data)
         bank, queries = extract(model, self.bank, self.pool), extract(model, self.held_out, self.pool)
         scalars = {"rankme": effective_rank(bank.vectors)}
         pictures: Mapping[str, Picture] = {}

@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from mae_hydra.data import ImageData
 from mae_hydra.distributed import all_reduce_sum
 from mae_hydra.evaluation.held_out import HeldOut
+from mae_hydra.models.pixels import channel_statistics, normalise
 from mae_hydra.models.pooling import pool_tokens, pooled_width
 
 
@@ -19,6 +21,21 @@ class Features(NamedTuple):
     vectors: Tensor
     labels: Tensor
     indices: list[int]
+
+
+def with_normalization(model: Any, data: ImageData) -> Any:
+    """The model, or an encoder by itself, as a file may hold it, with the data's normalization in front."""
+    return model if hasattr(model, "encoder") else _Normalized(model, data)
+
+
+class _Normalized:
+    def __init__(self, encoder: Any, data: ImageData) -> None:
+        device = next(encoder.parameters()).device
+        self.encoder = encoder
+        self.mean, self.std = (values.to(device) for values in channel_statistics(data.mean, data.std, len(data.mean)))
+
+    def prepare(self, images: Tensor) -> Tensor:
+        return normalise(images, self.mean, self.std)
 
 
 def pooled(model: Any, images: Tensor, pool: str) -> Tensor:

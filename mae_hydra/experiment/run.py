@@ -17,7 +17,7 @@ from mae_hydra.data import ImageData
 from mae_hydra.distributed import broadcast_object, is_main, rank, session, world_size
 from mae_hydra.engine import Cut, Settings, fit
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.assemble import OWED, assemble
+from mae_hydra.experiment.assemble import OWED, Assembled, assemble
 from mae_hydra.experiment.holder import Refused
 from mae_hydra.experiment.messages import say, warn
 from mae_hydra.experiment.provenance import origin_of, parent_of
@@ -47,8 +47,8 @@ def run(
     """Train what `config` describes in `run_dir`; returns the monitored metric.
 
     `plain` is the same configuration, resolved, as a dictionary. `start`: what the main process writes down before the
-    first step, once nothing speaks against it. `telling`: processes after the first one say
-    themselves what went wrong in them, because nobody else will.
+    first step, once nothing speaks against it. `telling`: processes after the first one say themselves what went wrong
+    in them, because nobody else will.
     """
     # First: a missing data set is the commonest mistake.
     data: ImageData = expect("data", build(config.data, "data"), OWED["data"])
@@ -80,51 +80,41 @@ def _train(
     facts = facts_of(config, data) if is_main() else {}
     facts["range"] = data.pixel_range and data.pixel_range.pairs()
     other_scores = trained is not None and _compare_images(config, plain, run_dir, trained, facts)
-    told = (trained.data if trained is not None else None) or {}
-    before, weights = told.get("steps_per_epoch"), told.get("class_weights")
-    made = assemble(config, run_dir, data, settings, steps_per_epoch=before, class_weights=weights, download=True)
-    facts["steps_per_epoch"] = before or made.stream.steps_per_epoch
-    facts["class_weights"] = made.class_weights
-    state, schedule, checkpoints = made.state, made.schedule, made.checkpoints
-    if made.started:
+    recorded = (trained.data if trained is not None else None) or {}
+    steps_per_epoch, class_weights = recorded.get("steps_per_epoch"), recorded.get("class_weights")
+    built = assemble(
+        config, run_dir, data, settings, steps_per_epoch=steps_per_epoch, class_weights=class_weights, download=True
+    )
+    facts["steps_per_epoch"] = steps_per_epoch or built.stream.steps_per_epoch
+    facts["class_weights"] = built.class_weights
+    state, schedule, checkpoints = built.state, built.schedule, built.checkpoints
+    if built.started:
         checkpoints.restore(state)
     if other_scores:
         checkpoints.best = None
 
-    chosen = [
-        expect(f"logger.{n}", build(x, f"logger.{n}"), OWED["logger"]) for n, x in nodes_of(config, "logger").items()
-    ]
     files = LocalFiles()
-    tracker: Tracker = Trackers(chosen, own=[files, Console(total_steps=schedule.steps)])
-    if made.flops is not None and made.peak is not None:
-        tracker = Utilisation(tracker, flops_per_image=made.flops, peak_tflops=made.peak, devices=world_size())
+    tracker = _trackers(config, files, built)
     for row in describe_groups(state.optimizer):
         log.info("parameter group %s", row)
     origin: dict[str, Any] = {}
     if is_main():  # it writes the checkpoints
         if start is not None:
             start.write(run_dir)
-        if not made.started:
-            write_json(run_dir / "parent.json", None if made.given is None else parent_of(made.given))
-        origin = origin_of(run_dir, data, config.seed)
-        for split in ("train", "validation"):
-            facts[split] |= origin["data"][split]
-        origin["data"] = facts
-        write_json(run_dir / "data.json", facts)
-        note_start(run_dir, state.step, settings, facts)
-        _introduce(config.name, state.model, data, settings, made.cut, schedule.steps, state.step, run_dir)
-        if made.doubt is not None:
-            warn([made.doubt], "note")
+        origin = _record_start(config, run_dir, data, settings, built, facts)
+        _introduce(config.name, state.model, data, settings, built.cut, schedule.steps, state.step, run_dir)
+        if built.doubt is not None:
+            warn([built.doubt], "note")
     results = fit(
         state,
-        made.forward,
-        made.stream,
+        built.forward,
+        built.stream,
         schedule,
-        made.evaluators,
+        built.evaluators,
         checkpoints,
         tracker,
         settings,
-        cut=made.cut,
+        cut=built.cut,
         seed=config.seed,
         run_dir=run_dir,
         config=plain,
@@ -135,6 +125,31 @@ def _train(
     if files.missing:
         raise UserError(f"trained to the end, but {files.missing}")
     return results
+
+
+def _trackers(config: DictConfig, files: LocalFiles, built: Assembled) -> Tracker:
+    """Build what is told of the run: its own files, the console, and the trackers that were chosen."""
+    nodes = {f"logger.{name}": node for name, node in nodes_of(config, "logger").items()}
+    chosen = [expect(key, build(node, key), OWED["logger"]) for key, node in nodes.items()]
+    tracker: Tracker = Trackers(chosen, own=[files, Console(total_steps=built.schedule.steps)])
+    if built.flops is None or built.peak is None:
+        return tracker
+    return Utilisation(tracker, flops_per_image=built.flops, peak_tflops=built.peak, devices=world_size())
+
+
+def _record_start(
+    config: DictConfig, run_dir: Path, data: ImageData, settings: Settings, built: Assembled, facts: dict[str, Any]
+) -> dict[str, Any]:
+    """Write down what this start begins from and trains on; give what the checkpoints carry of it."""
+    if not built.started:
+        write_json(run_dir / "parent.json", None if built.given is None else parent_of(built.given))
+    origin = origin_of(run_dir, data, config.seed)
+    for split in ("train", "validation"):
+        facts[split] |= origin["data"][split]
+    origin["data"] = facts
+    write_json(run_dir / "data.json", facts)
+    note_start(run_dir, built.state.step, settings, facts)
+    return origin
 
 
 def _compare_images(
@@ -167,7 +182,7 @@ def _compare_images(
 def _introduce(
     name: str, model: nn.Module, data: ImageData, settings: Settings, cut: Cut, steps: int, start: int, run_dir: Path
 ) -> None:
-    """What is about to happen, in three lines."""
+    """Say in three lines what is about to happen."""
     parameters = sum(parameter.numel() for parameter in model.parameters())
     height, width = data.image_size
     lines = [

@@ -16,6 +16,7 @@ Kind = tuple[type, ...] | Callable[[Any], bool]
 
 
 def is_texts(value: Any) -> bool:
+    """Tell whether a value is a list of texts."""
     return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 

@@ -19,8 +19,8 @@ from PIL import Image
 from rich.filesize import decimal
 
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.filters import COLUMNS
-from mae_hydra.experiment.listing import Row, Sweep, common_words, own_words, sweeps_of
+from mae_hydra.experiment.many.filters import COLUMNS
+from mae_hydra.experiment.many.listing import Row, Sweep, common_words, own_words, sweeps_of
 from mae_hydra.experiment.read_runs import METRICS
 from mae_hydra.lines import of_a_step, read_lines
 from mae_hydra.names import clean
@@ -65,6 +65,7 @@ def id_of(row: Row) -> str:
 
 
 def id_of_path(directory: Path) -> str:
+    """Give a directory twelve hex digits that a page can refer to."""
     return hashlib.sha256(str(directory).encode(errors="surrogateescape")).hexdigest()[:12]
 
 

@@ -32,6 +32,8 @@ LONG = 40  # letters of a table's cell, from which on it is broken into lines
 
 @dataclass(frozen=True)
 class Section:
+    """A part of a page, to which `anchor` leads."""
+
     anchor: str
     title: str
     body: Markup
@@ -143,6 +145,7 @@ def pairs(values: Mapping[str, Any]) -> Markup:
 
 
 def shown(value: Any) -> str:
+    """Write a value for a table: four digits, true and false as YAML has them, nothing for None."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -151,6 +154,7 @@ def shown(value: Any) -> str:
 
 
 def duration(seconds: float | None) -> str:
+    """Write seconds as `90 s`, `12 min` or `3.5 h`."""
     if seconds is None:
         return ""
     minutes = round(seconds / 60)

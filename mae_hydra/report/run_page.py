@@ -29,6 +29,7 @@ CURVES = {
 
 
 def run_page(page: Page, run: Run) -> None:
+    """Fill `page` with all that one run has recorded."""
     rows, damaged = run.rows(), run.damaged_lines
     page.facts += [
         ("state", state_of(run)),
@@ -83,6 +84,7 @@ def provenance(run: Run) -> list[Markup]:
 
 
 def read_pixels(path: Path) -> np.ndarray:
+    """Read a picture of a run as RGB uint8 (H, W, 3); a UserError where it is none."""
     try:
         with Image.open(path) as picture:
             return np.asarray(picture.convert("RGB"))

@@ -55,6 +55,7 @@ def read_content(path: Path, word: str = "") -> Content:
 
 
 def is_folder_of_weights(path: Path) -> bool:
+    """Tell whether a folder holds weights as Hugging Face lays them."""
     return any((path / name).is_file() or (path / f"{name}.index.json").is_file() for name in FOLDER_FILES)
 
 

@@ -77,4 +77,5 @@ def _grid_around(model: nn.Module, name: str) -> Grid | None:
 
 
 def by(size: Iterable[int]) -> str:
+    """Write a size as `14x14`."""
     return "x".join(map(str, size)) or "a single number"

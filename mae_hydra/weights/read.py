@@ -13,7 +13,7 @@ from mae_hydra.errors import UserError, short
 from mae_hydra.weights.containers import Content, is_folder_of_weights, read_content
 from mae_hydra.weights.families import check_family
 from mae_hydra.weights.layouts import LAYOUTS, NATIVE, Kind, kind_of
-from mae_hydra.weights.metadata import told
+from mae_hydra.weights.metadata import metadata_of
 from mae_hydra.weights.named import fetch, is_address
 from mae_hydra.weights.parts import remark, split_word
 from mae_hydra.weights.roots import Gathered, gather
@@ -88,7 +88,13 @@ def _read(file: Path, word: str, of_any: bool) -> Checkpoint:
         if not of_any:
             raise
         return Checkpoint(
-            {}, told(content), "another program's", file, content.checked, as_found=content.tensors, refusal=error
+            {},
+            metadata_of(content),
+            "another program's",
+            file,
+            content.checked,
+            as_found=content.tensors,
+            refusal=error,
         )
 
 
@@ -122,7 +128,7 @@ def _as_recorded(content: Content) -> Gathered | None:
 def _as_checkpoint(file: Path, content: Content, gathered: Gathered) -> Checkpoint:
     layout = gathered.layout
     try:
-        tensors, meta = layout.to_native(gathered.tensors), told(content)
+        tensors, meta = layout.to_native(gathered.tensors), metadata_of(content)
     except Unfit as error:
         raise UserError(f"{file} {error}") from error
     except UserError as error:

@@ -61,6 +61,7 @@ def _parts(names: Collection[str]) -> set[str]:
 def check_rule(
     wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], checkpoint: Checkpoint, dropped: Collection[str]
 ) -> None:
+    """Raise a UserError that names the tensors which the rule of these kinds of models does not allow."""
     rule = _rule_of(checkpoint, wanted)
     new = (*rule.new, r"encoder\.norm\.(weight|bias)") if rule is not SAME and _reads_maps(found) else rule.new
     missing = [n for n in wanted if n not in found and n not in dropped and not _allowed(n, new)]
@@ -79,6 +80,7 @@ def _allowed(name: str, patterns: Iterable[str]) -> bool:
 
 
 def refuse_names(verb: str, names: Collection[str], checkpoint: Checkpoint) -> None:
+    """Raise a UserError where there are `names`, which the file lacks or has too much."""
     if names:
         noun = "tensor" if len(names) == 1 else "tensors"
         raise UserError(

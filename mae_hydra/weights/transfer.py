@@ -145,8 +145,14 @@ def _check_encoder(model: nn.Module, wanted: Mapping[str, Tensor], checkpoint: C
         )
         raise UserError(
             f"the encoder in {checkpoint.path} has {file_says}, the model's has {model_says}: "
-            "choose what the file was made with (backbone=…; channels come from data=…, or use init_adapt=[channels])"
+            f"choose what the file was made with (backbone=…{_tokens(in_file)}; channels come from data=…, or use "
+            "init_adapt=[channels])"
         )
+
+
+def _tokens(size: Mapping[str, Any]) -> str:
+    count = size.get("cls tokens", 1)
+    return f" backbone.num_cls_tokens={count}" if count > 1 else ""
 
 
 def _encoder_size(tensors: Mapping[str, Tensor]) -> dict[str, Any]:

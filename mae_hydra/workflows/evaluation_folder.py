@@ -28,6 +28,7 @@ class Work:
 
 
 def work_on(plan: Plan, data: ImageData) -> dict[str, Work]:
+    """Build the evaluators of a plan, each with the stamps of what it looks at."""
     inference = plan.build("inference")
     work: dict[str, Work] = {}
     for name in nodes_of(plan.config, "evaluation"):

@@ -200,6 +200,7 @@ def _fingerprint(tree: Tree, weights: str, part: str, split: Split = "validation
 
 
 def default_folder(plan: Plan) -> Path:
+    """Choose where results go: beside the run, or for a file of anybody's below the output root."""
     of_a_run = plan.checkpoint.path.parent.name == "checkpoints"
     root = plan.checkpoint.path.parent.parent if of_a_run else Path(plan.config.paths.output_root)
     name = plan.name if of_a_run else f"{plan.checkpoint.path.stem}-{plan.name}"

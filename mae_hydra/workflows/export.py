@@ -105,6 +105,7 @@ def export(path: str | Path, out: Path, options: Options, overrides: tuple[str, 
 
 
 def trace(function: Exported, options: Options) -> torch.export.ExportedProgram:
+    """Export a function by torch.export, for any batch where `options.batch` names none."""
     example = (example_images(function, options.batch or 2, options.input),)
     shapes = None if options.batch else {"images": {0: torch.export.Dim("batch", min=1)}}
     with torch.no_grad():

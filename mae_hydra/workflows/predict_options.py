@@ -61,6 +61,7 @@ def wanted_channels(checkpoint: Checkpoint) -> Channels:
 
 
 def shown_of(checkpoint: Checkpoint) -> tuple[int, ...]:
+    """Choose the channels that pictures show, as the training's data did."""
     data = data_of(checkpoint)
     return shown_channels(number_of(wanted_channels(checkpoint)), data.get("bands"), data.get("shown_bands"))
 
@@ -75,6 +76,7 @@ def refuse_options(options: Options, path: str | Path, held: str, names: Sequenc
 
 
 def write_file(owned: Owned, file: Path, draw: Any) -> None:
+    """Write a file of this command's own, whole or not at all; `draw` gets the stream."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with atomic.writing(owned.claim(file)) as temporary, open(temporary, "wb") as stream:
         draw(stream)

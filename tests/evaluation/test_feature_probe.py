@@ -15,6 +15,7 @@ from mae_hydra.evaluation.linear_classifier import fit_linear
 from mae_hydra.evaluation.neighbours import nearest, votes
 from mae_hydra.evaluation.rank import effective_rank
 from mae_hydra.models import MAE, MAEDecoder, VisionTransformer
+from mae_hydra.models.pooling import POOLS
 
 
 def test_neighbours_and_votes_are_those_of_a_loop(monkeypatch):
@@ -89,7 +90,7 @@ def probe(data, **changes) -> FeatureProbe:
     return FeatureProbe(**(settings | changes))
 
 
-@pytest.mark.parametrize("pool", ["mean", "cls"])
+@pytest.mark.parametrize("pool", POOLS)
 def test_an_encoder_that_is_asked_about_its_own_images_knows_them(pool):
     data = class_scenes()
     found = probe(dataclasses.replace(data, validation=data.train), k=1, pool=pool).run(tiny_mae(), 0)
@@ -175,3 +176,11 @@ def test_any_model_with_an_encoder_can_be_asked():
             self.encoder, self.prepare, self.mean = inner.encoder, inner.prepare, inner.mean
 
     assert "knn" in probe(class_scenes()).run(Holder(), 0).scalars
+
+
+def test_an_encoder_by_itself_is_given_pictures_normalized_as_the_data_say():
+    data, model = class_scenes(), tiny_mae()
+    model.mean.copy_(torch.tensor(data.mean))
+    model.std.copy_(torch.tensor(data.std))
+    whole, alone = (probe(data, pool="cls").run(each, 0).scalars for each in (model, model.encoder))
+    assert whole == alone

@@ -22,7 +22,10 @@ def content(run: str) -> dict:
     return torch.load(Path(run, "checkpoints/last.pt"), weights_only=True)
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+QUICK = ("muon", "typed")  # two optimizers as one, and one that is no part of ours
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in OPTIMIZERS])
 def test_a_run_goes_on_to_the_same_bits(name, train, monkeypatch, capsys):
     monkeypatch.setenv("MAE_HYDRA_TRUST", "torch")  # for what the run's directory says
     words = [*TINY_MAE, *OPTIMIZERS[name], "schedule.total=4", "checkpoint.every=2", "checkpoint.keep_last=4"]

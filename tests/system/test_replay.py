@@ -75,7 +75,9 @@ def losses(run: Path) -> dict[int, float]:
     return {line["step"]: line["train/loss"] for line in lines}
 
 
-@pytest.mark.parametrize("kind", RUNS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=pytest.mark.slow if kind in ("plain", "scaled") else ()) for kind in RUNS]
+)
 def test_a_step_again_has_the_loss_that_was_written_down(trained, kind, capfd):
     run = trained(kind)
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}

@@ -39,6 +39,7 @@ def instead(way: Way, best: Way) -> str:
 
 
 def words_of(keys: Mapping[str, Any]) -> list[str]:
+    """Write keys and values as the words that are typed for them."""
     from mae_hydra.configuration.command_words import word
 
     said = []
@@ -67,6 +68,7 @@ def _inner(value: object) -> str:
 
 
 def linking(way: Way) -> list[str]:
+    """Write the commands that link files to where a reader looks for them."""
     root = Path(way.keys["root"])
     folders = dict.fromkeys(str((root / name).parent) for _, name in way.links)
     made = [typed(["mkdir", "-p", *folders])] if folders else []

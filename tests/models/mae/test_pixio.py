@@ -5,6 +5,8 @@ import reference
 import torch
 from tiny_models import SIZES, classifier, decoder, encoder, mae, relative_encoder, scramble
 
+from mae_hydra.configuration.compose import compose_config
+from mae_hydra.configuration.construct import build
 from mae_hydra.models import STRATEGIES, ClassifierHead, CrossDecoder
 from mae_hydra.models.initialise import TOKEN_STD
 from mae_hydra.models.pooling import pool_tokens, pooled_width
@@ -200,3 +202,15 @@ def test_maps_are_behind_the_norm_where_that_is_asked_for():
     for before, after in zip(plain.feature_maps(images), normed.feature_maps(images), strict=True):
         torch.testing.assert_close(plain.norm(before.movedim(1, 3)).movedim(3, 1), after)
     assert torch.equal(normed.feature_maps(images)[-1], normed.final_map(images))
+
+
+@pytest.mark.parametrize("head", ["dpt", "linear_seg"])
+def test_a_frozen_encoder_feeds_linear_and_dpt_heads(head):
+    words = ["model=segprobe_vitt", "backbone=pixio_tiny", f"head={head}"]
+    model = build(compose_config(words).model, "model").train()
+    assert (model.encoder.num_cls_tokens, model.encoder.norm_maps) == (TOKENS, True)
+    batch = Batch(torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8), torch.zeros(2, 64, 64, dtype=torch.uint8))
+    model.loss(batch).total.backward()
+    assert not any(p.requires_grad for p in model.encoder.parameters())
+    assert all(p.grad is not None for p in model.head.parameters())
+    assert model(batch.images).shape == (2, 12, 64, 64)

@@ -9,8 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from mae_hydra.configuration.job_names import unnamed
 from mae_hydra.configuration.key_meaning import flatten
-from mae_hydra.configuration.resolvers import unnamed
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.read_runs import METRICS, Run, latest
 from mae_hydra.experiment.status import read_status
@@ -111,6 +111,7 @@ def list_runs(folder: Path) -> list[Row]:
 
 
 def newest_first(rows: Iterable[Row]) -> list[Row]:
+    """Sort runs by their start, the newest first."""
     return sorted(rows, key=lambda row: (-(row.run.status["start"] or 0.0), row.name))
 
 
