@@ -15,7 +15,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from rich.filesize import decimal
 
-    from mae_hydra.experiment.clean import proposals, remove
+    from mae_hydra.experiment.many.clean import proposals, remove
 
     folder, rows = selection(options.words)
     found = proposals(rows, folder)

@@ -10,7 +10,7 @@ from mae_hydra.terminal import ago, plain_console
 
 if TYPE_CHECKING:
     from mae_hydra.experiment.compare import Difference
-    from mae_hydra.experiment.listing import Row
+    from mae_hydra.experiment.many.listing import Row
 
 DEFAULT = Path("outputs/comparison")
 NARROWEST = 9  # letters of a column
@@ -28,7 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from mae_hydra.errors import UserError
     from mae_hydra.experiment.compare import compare, distinct
-    from mae_hydra.experiment.listing import read_row
+    from mae_hydra.experiment.many.listing import read_row
     from mae_hydra.report.comparison_page import names_of
 
     if len(options.runs) < 2:
@@ -57,7 +57,7 @@ def _told(
     *,
     with_found: bool,
 ) -> Iterator[str]:
-    from mae_hydra.experiment.listing import own_words
+    from mae_hydra.experiment.many.listing import own_words
 
     if not found:
         yield "nothing differs but where and when they ran"

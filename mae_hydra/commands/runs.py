@@ -13,7 +13,7 @@ from mae_hydra.names import clean, shortened
 from mae_hydra.terminal import ago, plain_console
 
 if TYPE_CHECKING:
-    from mae_hydra.experiment.listing import Row, Sweep
+    from mae_hydra.experiment.many.listing import Row, Sweep
 
 DEFAULT = Path("outputs")
 SORTS = ("started", "best", "last", "name", "state", "step", "size", "took")
@@ -45,8 +45,8 @@ def take_selection(parser: argparse.ArgumentParser) -> None:
 def selection(words: Sequence[str]) -> "tuple[Path, list[Row]]":
     """The folder, and the runs at or below it that the filters take."""
     from mae_hydra.errors import UserError
-    from mae_hydra.experiment.filters import Filter, chosen
-    from mae_hydra.experiment.listing import list_runs
+    from mae_hydra.experiment.many.filters import Filter, chosen
+    from mae_hydra.experiment.many.listing import list_runs
 
     folders = [word for word in words if Path(word).is_dir()]
     if len(folders) > 1:
@@ -57,7 +57,7 @@ def selection(words: Sequence[str]) -> "tuple[Path, list[Row]]":
 
 
 def run(options: argparse.Namespace) -> int:
-    from mae_hydra.experiment.listing import sweeps_of
+    from mae_hydra.experiment.many.listing import sweeps_of
 
     folder, rows = selection(options.words)
     rows = sort(rows, options.sort, options.reverse)
@@ -100,7 +100,7 @@ def write_csv(rows: Sequence["Row"]) -> None:
 
 def show(rows: Sequence["Row"], sweeps: Sequence["Sweep"], left_out: int) -> None:
     """A line a run, or two where the console is narrow; nothing is cut where the lines go into a file or a pipe."""
-    from mae_hydra.experiment.listing import common_words, own_words
+    from mae_hydra.experiment.many.listing import common_words, own_words
 
     width = plain_console().width if sys.stdout.isatty() or "COLUMNS" in os.environ else None
     shared = common_words(rows)

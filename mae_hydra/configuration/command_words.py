@@ -112,9 +112,11 @@ def quoted(text: str) -> str:
 def readable(words: Sequence[str]) -> list[str]:
     """The words as Hydra reads them: a shell takes the quotes away that were typed.
 
-    Addresses of weights, which may hold # and =, and patterns with `{split}` get quotes of Hydra's own.
+    Addresses of weights, which may hold # and =, and patterns with `{split}` get quotes of Hydra's own. What the agent
+    of W&B adds for itself (`_wandb=…`) is no word for us.
     """
-    return [_pattern_quoted(_quoted_address(each)) for each in words]
+    own = [each for each in words if not each.lstrip("-+").startswith("_wandb=")]
+    return [_pattern_quoted(_quoted_address(each)) for each in own]
 
 
 def _quoted_address(each: str) -> str:

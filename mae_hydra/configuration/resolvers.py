@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,10 +15,15 @@ from mae_hydra.configuration.job_names import slug
 FUSED_WIDTH = 512
 
 
-def run_dir(resume: str | None, fresh: str) -> str:
-    """The directory of a single run: the one that is resumed in place, otherwise a fresh one."""
+def run_dir(resume: str | None, fresh: str, root: str) -> str:
+    """The directory of a single run: the one that is resumed in place, otherwise a fresh one.
+
+    A run of W&B's agent has one that follows from its id, so that one which is handed out again goes on.
+    """
     if resume in (None, "auto", "never") or not Path(str(resume)).is_dir():
-        return fresh
+        sweep, run = (os.environ.get(f"WANDB_{what}_ID", "") for what in ("SWEEP", "RUN"))
+        known = all(re.fullmatch(r"[\w-]+", name) for name in (sweep, run))
+        return f"{root}/sweeps/{sweep}/{run}" if known else fresh
     return str(resume).rstrip(os.sep)
 
 

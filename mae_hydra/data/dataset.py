@@ -21,7 +21,7 @@ Target = Literal["none", "class", "map"]
 class Sample(NamedTuple):
     """One image as it was stored or rendered: not resized, not flipped, not normalised.
 
-    `image`: uint8 or uint16 (C, H, W). `label`: uint8 (H, W) class map, class id, or None.
+    `image`: uint8 or uint16 (C, H, W). `label`: uint8 or uint16 (H, W) class map, class id, or None.
     `name`: what a person would call it, for file names, captions and error messages ("ADE_val_00000001").
     """
 
@@ -195,8 +195,9 @@ class ImageData:
             raise ValueError(f"data.target must be one of {list(get_args(Target))}, got {self.target!r}")
         if self.num_classes < 0:
             raise ValueError(f"data.num_classes must not be negative, got {self.num_classes}")
-        if self.target == "map" and not 0 <= self.ignore_index <= 255:
-            raise ValueError(f"data.ignore_index must lie in 0..255 (class maps are uint8), got {self.ignore_index}")
+        most = 255 if self.num_classes <= 255 else 2**16 - 1
+        if self.target == "map" and not 0 <= self.ignore_index <= most:
+            raise ValueError(f"data.ignore_index must lie in 0..{most} for these class maps, got {self.ignore_index}")
         object.__setattr__(self, "class_names", class_names(self.class_names))  # whatever file they are from
         if len(self.class_names) != self.num_classes:
             raise ValueError(f"data.class_names must hold {self.num_classes} names, got {len(self.class_names)}")

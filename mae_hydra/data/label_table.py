@@ -15,6 +15,7 @@ UNLABELLED = 255  # in stored maps, besides 0 under reduce_zero_label
 IGNORE = "ignore"  # in `values`, in place of a class number
 Values = Mapping[int, int | str]
 FEW_VALUES = 8  # that one would type one by one
+MOST_WIDE = 2**16 - 1  # classes, and the number of what is ignored
 MOST_CLASSES = 254  # with 0 and 255 ignored; one more where 0 is a class
 
 
@@ -26,7 +27,8 @@ class LabelTable:
     nothing. `values` says all of it instead: stored value -> class number, or "ignore". `ignore_values`: further stored
     values that count for nothing, whatever else is said of them.
 
-    `accepted`, bool (256,): the values that mean something; `class_of`, uint8 (256,): what they mean.
+    `accepted`, bool (V,): the values that mean something; `class_of`, uint8 or uint16 (V,): what they mean. V is 256,
+    or more where there are more than 255 classes, whose maps are read as classes already (`wide`).
     """
 
     def __init__(
@@ -37,11 +39,13 @@ class LabelTable:
         reduce_zero_label: bool,
         values: Values | None = None,
         ignore_values: Sequence[int] = (),
+        wide: bool = False,
     ) -> None:
         most = MOST_CLASSES if reduce_zero_label and values is None else MOST_CLASSES + 1
+        most = MOST_WIDE if wide else most
         if not 1 <= num_classes <= most:
             raise ValueError(f"data.num_classes must lie in 1..{most} for class maps of 8 bits, got {num_classes}")
-        if not 0 <= ignore_index <= 255:
+        if not 0 <= ignore_index <= (MOST_WIDE if wide else 255):
             raise ValueError(f"data.ignore_index must lie in 0..255 for class maps of 8 bits, got {ignore_index}")
         if values is not None:
             meaning = _checked(values, num_classes)
@@ -53,21 +57,23 @@ class LabelTable:
             raise ValueError(f"data.ignore_values must lie in 0..255, got {list(ignore_values)}")
         meaning |= dict.fromkeys(ignore_values, IGNORE)
         self.num_classes, self.ignore_index = num_classes, ignore_index
-        self.accepted = np.zeros(256, dtype=bool)
-        self.class_of = np.full(256, ignore_index, dtype=np.uint8)
+        size = max(256, num_classes, ignore_index + 1)
+        self.accepted = np.zeros(size, dtype=bool)
+        self.class_of = np.full(size, ignore_index, dtype=np.uint8 if size == 256 else np.uint16)
         for stored, number in meaning.items():
             self.accepted[stored] = True
             self.class_of[stored] = ignore_index if number == IGNORE else number
 
     @property
     def counted(self) -> np.ndarray:
-        """bool (256,): the stored values whose pixels count."""
+        """bool (V,): the stored values whose pixels count."""
         return self.accepted & (self.class_of != self.ignore_index)
 
     def classes(self, stored: np.ndarray, path: Path) -> np.ndarray:
-        """Stored values uint8 (H, W) as classes uint8 (H, W); UserError naming `path` where a value has no meaning."""
-        if not self.accepted[stored].all():
-            wrong = stored[~self.accepted[stored]]
+        """Stored values (H, W) as classes uint8 or uint16 (H, W); UserError naming `path` where one has no meaning."""
+        known = self.accepted[np.minimum(stored, len(self.accepted) - 1)] & (stored < len(self.accepted))
+        if not known.all():
+            wrong = stored[~known]
             ignored = np.flatnonzero(self.accepted & (self.class_of == self.ignore_index))
             text = f"{ranges(np.flatnonzero(self.counted))} (classes)" + (
                 f" and {ranges(ignored)} (ignored)" if len(ignored) else ""
@@ -79,7 +85,7 @@ class LabelTable:
         return self.class_of[stored]
 
     def stored(self) -> np.ndarray:
-        """uint8 (C,): the value by which each class is stored, the smallest of several.
+        """uint8 or uint16 (C,): the value by which each class is stored, the smallest of several.
 
         ValueError where a class has none.
         """
@@ -90,7 +96,7 @@ class LabelTable:
             found[self.ignore_index] = next(iter(np.flatnonzero(self.accepted & ~self.counted)), -1)
         if (found < 0).any():
             raise ValueError(f"no stored value means class {int(np.flatnonzero(found < 0)[0])}")
-        return found.astype(np.uint8)
+        return found.astype(self.class_of.dtype)
 
 
 def _checked(values: Values, num_classes: int) -> dict[int, int | str]:
@@ -129,6 +135,7 @@ class Reading:
             reduce_zero_label=bool(self.reduce_zero_label),
             values=self.values,
             ignore_values=self.ignore_values,
+            wide=self.reduce_zero_label is None and self.values is None,
         )
 
     def fits(self) -> bool:
@@ -140,7 +147,7 @@ class Reading:
         return True
 
     def differs_on(self, values: np.ndarray, other: "Reading") -> bool:
-        """Whether one of `values`, bool (256,), means another class than in `other`; what the ignored ones become is no
+        """Whether one of `values`, bool (V,), means another class than in `other`; what the ignored ones become is no
         difference."""
         here, there = self.table(), other.table()
         one, other_one = (np.where(table.counted, table.class_of, -1) for table in (here, there))

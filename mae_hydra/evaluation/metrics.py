@@ -45,7 +45,7 @@ def check_classes(name: str, values: Tensor, num_classes: int, ignore_index: int
     if ignore_index is not None:
         values = values[values != ignore_index]
     if values.numel():
-        least, most = (int(value) for value in values.aminmax())
+        least, most = (int(value) for value in values.int().aminmax())
         if least < 0 or most >= num_classes:
             raise ValueError(f"{name} must be classes 0..{num_classes - 1}, got {least if least < 0 else most}")
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 import yaml
@@ -17,6 +18,7 @@ from mae_hydra.lines import Lines, of_a_step, read_lines
 from mae_hydra.recorded.tables import read_table
 
 METRICS = "metrics.jsonl"
+SEED = "seed"
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,28 @@ def error_of(run: Run) -> str:
     """Give what a run, or what followed it, ended with; empty where nothing failed."""
     errors = [str(each.status["error"]) for each in (run, *run.stages.values()) if each.status["error"]]
     return errors[0] if errors else ""
+
+
+def over_seeds(runs: Sequence[Run]) -> tuple[list[str], list[list[Any]]] | None:
+    """Head and rows of a table, one row for each setting: mean ± standard deviation of its complete runs over seeds.
+
+    None where the seed was not swept.
+    """
+    keys = varying(runs)
+    if SEED not in keys:
+        return None
+    swept, metrics = [key for key in keys if key != SEED], columns(runs)
+    groups: dict[tuple[Any, ...], list[Run]] = {}
+    for run in runs:
+        if state_of(run) == "completed":
+            groups.setdefault(tuple(settings_of(run).get(key) for key in swept), []).append(run)
+    rows: list[list[Any]] = []
+    for settings, members in groups.items():
+        found = [[values_of(run)[name] for run in members if name in values_of(run)] for name in metrics]
+        cells = [f"{fmean(values):.4g}" if values else "" for values in found]
+        spread = [f" ± {stdev(values):.2g}" if len(values) > 1 else "" for values in found]
+        rows.append([*settings, len(members), *map("".join, zip(cells, spread, strict=True))])
+    return [*swept, "seeds", *metrics], rows
 
 
 def table_of(runs: Sequence[Run]) -> list[dict[str, Any]]:

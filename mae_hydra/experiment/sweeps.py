@@ -1,5 +1,6 @@
 """The sweep that this process runs: what failed in it, and one table of its jobs, whatever became of them."""
 
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from mae_hydra.errors import unwritable
+from mae_hydra.experiment import sweep_names
 from mae_hydra.experiment.read_runs import Run, columns, read_sweep, table_of, varying, write_table
 from mae_hydra.names import clean
 from mae_hydra.terminal import plain_console
@@ -46,6 +48,7 @@ class NoteSweep(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         _current[:] = [(config, time.time())]
+        sweep_names.tell_jobs(config)
 
 
 def start() -> None:
@@ -63,6 +66,7 @@ def finish() -> bool:
     if not _current:
         return failed
     config, begun = _current.pop()
+    os.environ.pop(sweep_names.SWEPT, None)
     sweep_dir = Path(config.hydra.sweep.dir)
     runs = read_sweep(sweep_dir)
     there = {run.name for run in runs}
@@ -117,6 +121,10 @@ def show(rows: Sequence[dict[str, Any]], sweep_dir: Path, metrics: Sequence[str]
     console = plain_console()
     console.print(table)
     console.print(f"curves, figures and pictures on one page: mae-hydra report {sweep_dir}", soft_wrap=True)
+    from mae_hydra.tracking.wandb import upload_line  # with it come torch and Pillow, which `--cfg job` needs not
+
+    if upload := upload_line(sweep_dir):
+        console.print(f"to upload what W&B kept offline: {upload}", soft_wrap=True)
 
 
 def _shown(value: Any) -> str:

@@ -1,7 +1,7 @@
 """Class maps as something to look at: colours, blends with the image, boundaries, and who is who.
 
-`labels` is a class map uint8 (H, W); whatever is no class of the palette (the ignore index above all) is drawn as
-grey hatching.
+`labels` is a class map uint8 or uint16 (H, W); whatever is no class of the palette (the ignore index above all) is
+drawn as grey hatching.
 """
 
 from collections.abc import Sequence
@@ -29,9 +29,9 @@ def hatching(height: int, width: int) -> np.ndarray:
 
 def colour_classes(labels: np.ndarray, palette: np.ndarray) -> np.ndarray:
     """RGB uint8 (H, W, 3) of a class map; `palette` is uint8 (C, 3)."""
-    table = np.zeros((256, 3), np.uint8)
-    table[: len(palette)] = palette
-    return np.where((labels < len(palette))[..., None], table[labels], hatching(*labels.shape))
+    table = np.concatenate([palette, np.zeros((1, 3), np.uint8)])
+    colours = table[np.minimum(labels, len(palette))]
+    return np.where((labels < len(palette))[..., None], colours, hatching(*labels.shape))
 
 
 def find_boundaries(labels: np.ndarray, num_classes: int) -> np.ndarray:
@@ -61,7 +61,8 @@ def legend_of(
     maps: Sequence[np.ndarray], class_names: Sequence[str], palette: np.ndarray, *, most: int = 24
 ) -> list[LegendEntry]:
     """The classes present in `maps`, in class order; of more than `most` the largest stay, and the rest are counted."""
-    area = np.sum([np.bincount(labels.ravel(), minlength=256) for labels in maps], axis=0)
+    size = max([256, len(class_names), *(int(labels.max(initial=0)) + 1 for labels in maps)])
+    area = np.sum([np.bincount(labels.ravel(), minlength=size) for labels in maps], axis=0)
     present = [index for index in range(len(class_names)) if area[index] > 0]
     shown = sorted(sorted(present, key=lambda index: -area[index])[:most])
     entries = [LegendEntry(class_names[index], palette[index].tolist()) for index in shown]

@@ -40,6 +40,7 @@ from mae_hydra.experiment.same_run import (
 )
 from mae_hydra.experiment.start import Start, discard_empty, discard_unbegun
 from mae_hydra.experiment.status import Status, read_status
+from mae_hydra.experiment.sweep_names import name_job
 from mae_hydra.launching.scheduler import join_tasks, pass_on
 from mae_hydra.launching.stages import check_stages, run_stages
 from mae_hydra.launching.sweep_jobs import OF_A_SWEEP
@@ -95,6 +96,7 @@ def _run_job(config: DictConfig, held: ExitStack) -> float:
             resuming.refuse_foreign(config, resuming.source, resuming.typed)
             if not any(map(Path.is_file, saved_steps(run_dir))):  # it has no weights of its own to go on from
                 resuming.refuse_recorded_address(config, resuming.source)
+        name_job(config, run_dir, overrides)
         check(config)
         plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
         check_stages(plain["then"])

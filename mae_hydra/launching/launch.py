@@ -96,10 +96,7 @@ def _launch(arguments: Sequence[str] | None) -> int:
             return _say(f"the search has no best trial to name ({str(error).strip()}); the table has them all")
         if "submitit" not in Path(frame.filename).parts:
             raise
-        said = " ".join(str(error).split("\n---")[0].split())  # the reason is in the second line, then comes a log
-        return _say(
-            f"submitit: {said.removesuffix(' Error stream produced:')}; the same command goes on from what there is"
-        )
+        return _say(f"submitit: {_reason(error)}; the same command goes on from what there is")
     finally:
         failed = sweeps.finish()
     return FAILED if failed else 0
@@ -135,6 +132,12 @@ def _job(config: DictConfig) -> Any:
     except Exception as error:
         raised.append(error)  # from here on Hydra would add its own words to it
         return None
+
+
+def _reason(error: Exception) -> str:
+    """What submitit says of a job without a result: the state of the job is in its second line, then comes a log."""
+    said = " ".join(str(error).split("\n---")[0].split())
+    return said.removesuffix(" Error stream produced:")
 
 
 def _refuse_unnamed_sweeps(overrides: Sequence[str]) -> None:

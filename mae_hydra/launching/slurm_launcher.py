@@ -27,14 +27,7 @@ from mae_hydra.names import clean
 
 SHARED = "# --- from here on hydra/launcher=slurm does the same ---\n"  # in train.sbatch
 SOONEST, LATEST = 2.0, 15.0  # seconds between two looks into the queue
-USUAL = (
-    "",
-    "Priority",
-    "Resources",
-    "JobArrayTaskLimit",
-    "BeginTime",
-    "None",
-)  # reasons to wait that pass by themselves
+USUAL = ("", "Priority", "Resources", "JobArrayTaskLimit", "BeginTime")  # reasons to wait that pass by themselves
 ENDED = {"CANCELLED": "cancelled", "TIMEOUT": "timed out", "DEADLINE": "timed out", "LOST": "lost"}
 NO_NODE = "no node of the partition has what a job asks for: tasks_per_node, cpus_per_task, gpus_per_node, mem_gb"
 LATE = 3  # looks for which a status may lag behind Slurm, on a file system of several machines
@@ -79,7 +72,7 @@ class SlurmLauncher(ProcessLauncher):
         queue = slurm.queue()
         if queue is None and slurm.is_here():
             raise UserError("Slurm does not answer (squeue), so it is not known which jobs are under way; try again")
-        tell(self.sweep_dir, [job.name for job in jobs if job not in work])
+        tell(self.sweep_dir, {job.name for job in jobs} - {job.name for job in work})
         under_way: dict[str, SweepJob] = {}
         for submission in submissions(self.sweep_dir):
             numbers = submission.elements(queue or {})
@@ -107,7 +100,10 @@ class SlurmLauncher(ProcessLauncher):
         slurm.rename({number: job.title for number, job in numbers.items()})
         for number, job in numbers.items():
             print(f"job {job.number} is {number} of Slurm: {job.title}", flush=True)
-        print("what each says goes to its console.log; all of them: squeue --me, to stop one: scancel <its number>")
+        print(
+            "what each says goes to its console.log; all of them: squeue --me, to stop one: scancel <its number>",
+            flush=True,
+        )
         return numbers
 
     def _script(self, submission: Submission, jobs: Sequence[SweepJob]) -> str:
@@ -220,8 +216,9 @@ class _Looking:
             return
         said = status["error"] or _last_line(job.directory / "console.log", self.sweep_dir / f".slurm/{number}.log")
         stopped = status["state"] == "interrupted" and seen.state == "FAILED"
-        state = "interrupted" if stopped else ENDED.get(seen.state, "failed")
-        by_slurm = "" if seen.state in ("FAILED", "COMPLETED") else f"{seen.state} in Slurm ({number})"
+        failed = status["state"] == "failed" and seen.state == "LOST"  # Slurm has forgotten it, its directory has not
+        state = "interrupted" if stopped else "failed" if failed else ENDED.get(seen.state, "failed")
+        by_slurm = "" if failed or seen.state in ("FAILED", "COMPLETED") else f"{seen.state} in Slurm ({number})"
         error = ": ".join(filter(None, (by_slurm, clean(said))))
         sweeps.outcomes[job.name] = Outcome(state, error, job.overrides)
         self.failed = True

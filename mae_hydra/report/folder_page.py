@@ -19,8 +19,8 @@ from PIL import Image
 from rich.filesize import decimal
 
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.filters import COLUMNS
-from mae_hydra.experiment.listing import Row, Sweep, common_words, own_words, sweeps_of
+from mae_hydra.experiment.many.filters import COLUMNS
+from mae_hydra.experiment.many.listing import Row, Sweep, common_words, own_words, sweeps_of
 from mae_hydra.experiment.read_runs import METRICS
 from mae_hydra.lines import of_a_step, read_lines
 from mae_hydra.names import clean

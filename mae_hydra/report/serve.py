@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.listing import Row, newest_first, read_row, run_directories, sweeps_of
+from mae_hydra.experiment.many.listing import Row, newest_first, read_row, run_directories, sweeps_of
 from mae_hydra.names import clean
 from mae_hydra.owned import Owned
 from mae_hydra.report.folder_page import folder_page, id_of_path

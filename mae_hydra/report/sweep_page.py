@@ -4,16 +4,18 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import combinations
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
 from mae_hydra.experiment.read_runs import (
+    SEED,
     Run,
     columns,
     error_of,
+    over_seeds,
     settings_of,
     state_of,
     table_of,
@@ -26,7 +28,6 @@ from mae_hydra.recorded.tables import table_or_none
 from mae_hydra.report.page import Page, code, duration, shown, table
 from mae_hydra.report.run_page import command_of, provenance, read_pixels
 
-SEED = "seed"
 MOST_CURVES = 24
 MOST_STRIPS = 12
 CELL = 224  # of the cells.png that evaluators leave behind
@@ -51,7 +52,8 @@ def sweep_page(page: Page, runs: Sequence[Run], directory: Path) -> None:
     swept = [key for key in keys if key != SEED]
     page.add("What each setting is worth", *_marginals(page, runs, swept, metrics))
     page.add("Pairs of settings", *_pairs(page, runs, swept, target, metrics[target]))
-    page.add("Over seeds", _over_seeds(runs, swept, metrics) if SEED in keys else "")
+    seeds = over_seeds(_in_order(runs, swept))
+    page.add("Over seeds", table(*seeds) if seeds else "")
     page.add("All jobs", _jobs(runs, keys, metrics, best))
     ordered = _in_order(runs, keys)
     page.add("Curves", *overlaid_curves(page, ordered, partial(_label, keys=keys)))
@@ -134,21 +136,6 @@ def _pairs(page: Page, runs: Sequence[Run], keys: Sequence[str], metric: str, hi
             figure = parallel_coordinates(rows, keys=keys, metric=metric, higher_is_better=higher)
             parts.append(page.chart(figure, "parallel", "A line for each job; the darker, the better."))
     return parts
-
-
-def _over_seeds(runs: Sequence[Run], keys: Sequence[str], metrics: Mapping[str, bool]) -> Markup:
-    groups: dict[tuple[Any, ...], list[Run]] = {}
-    for run in _in_order(_complete(runs), keys):
-        groups.setdefault(tuple(settings_of(run).get(key) for key in keys), []).append(run)
-    rows = []
-    for settings, members in groups.items():
-        cells = []
-        for metric in metrics:
-            values = [values_of(run)[metric] for run in members if metric in values_of(run)]
-            spread = f" ± {stdev(values):.2g}" if len(values) > 1 else ""
-            cells.append(f"{fmean(values):.4g}{spread}" if values else "")
-        rows.append([*settings, len(members), *cells])
-    return table([*keys, "seeds", *metrics], rows)
 
 
 def _jobs(runs: Sequence[Run], keys: Sequence[str], metrics: Mapping[str, bool], best: Run | None) -> Markup:

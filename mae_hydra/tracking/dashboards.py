@@ -4,9 +4,12 @@ Built without an account; saving one needs a login. wandb-workspaces is imported
 """
 
 import logging
+import re
 import warnings
 from collections.abc import Sequence
 from typing import Any
+
+from mae_hydra.names import clean
 
 log = logging.getLogger("mae_hydra")
 
@@ -30,24 +33,38 @@ def workspace(
         "sweep": lambda: [_settings(keys, metric, mode), _judged(metric), _course()],
     }[kind]()
     names = {"pretrain": "Pre-training", "segment": "Segmentation", "classify": "Classification"}
-    filters = [f"Metric('Group') == '{group}'"] if group else []
+    filters = [f"Metric('Group') == {group!r}"] if group else []
     filters += [f"Metric('JobType') == '{kind}'"] if kind in names else []
     return spaces.Workspace(
         entity=entity,
         project=project,
-        name=names.get(kind, f"Sweep {group or ''}".strip()),
+        name=names.get(kind, re.sub(r"[^\w .-]", "-", f"Sweep {group or ''}".strip(), flags=re.ASCII)),
         sections=[_section(*section) for section in sections],
         settings=spaces.WorkspaceSettings(x_axis="step", smoothing_type="none"),
         runset_settings=spaces.RunsetSettings(filters=" and ".join(filters)),
     )
 
 
-def report(*, entity: str, project: str, group: str | None, keys: Sequence[str], metric: str, mode: str) -> Any:
-    """A report with the panels of the sweep, to be written on by people."""
+def report(
+    *,
+    entity: str,
+    project: str,
+    group: str | None,
+    keys: Sequence[str],
+    metric: str,
+    mode: str,
+    over_seeds: tuple[Sequence[str], Sequence[Sequence[Any]]] | None = None,
+) -> Any:
+    """A report with the panels of the sweep, to be written on by people.
+
+    `over_seeds`: head and rows of the table of means and deviations, which W&B has no panel for.
+    """
     _, reports = _library()
-    filters = f"Metric('Group') == '{group}'" if group else ""
+    filters = f"Metric('Group') == {group!r}" if group else ""
     runs = reports.Runset(entity=entity, project=project, name=group or "all runs", filters=filters)
     blocks: list[Any] = [reports.TableOfContents()]
+    if over_seeds is not None:
+        blocks += [reports.H2("Mean ± standard deviation over seeds"), reports.MarkdownBlock(_markdown(*over_seeds))]
     for title, panels in (_settings(keys, metric, mode), _judged(metric), _course()):
         blocks += [reports.H2(title), reports.PanelGrid(runsets=[runs], panels=_laid_out(panels))]
     return reports.Report(
@@ -63,9 +80,25 @@ def described(made: Any) -> dict[str, Any]:
     """What W&B would be sent, in plain values; of a report its panels, because its runs are looked up on the server."""
     if hasattr(made, "blocks"):
         panels = [panel for block in made.blocks for panel in getattr(block, "panels", [])]
-        return {"title": made.title, "panels": [panel._to_model().model_dump(mode="json") for panel in panels]}
+        texts = [block.text for block in made.blocks if type(block).__name__ == "MarkdownBlock"]
+        return {
+            "title": made.title,
+            "texts": texts,
+            "panels": [panel._to_model().model_dump(mode="json") for panel in panels],
+        }
     found: dict[str, Any] = made._to_model().model_dump(mode="json", by_alias=True)
     return found
+
+
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A table; what comes from a run is a text of one line, in which no character is markup."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(_escaped(cell) for cell in line)} |" for line in lines)
+
+
+def _escaped(cell: Any) -> str:
+    text = "" if cell is None else clean(cell)
+    return text if text == "---" else re.sub(r"([\\`*_{}\[\]<>()#+!|~])", r"\\\1", text)
 
 
 def _library() -> tuple[Any, Any]:

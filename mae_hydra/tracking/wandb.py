@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import secrets
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from mae_hydra.lines import of_a_step, read_lines
+from mae_hydra.tracking.offline_records import steps_in
 from mae_hydra.types import Evaluation, Picture
 
 log = logging.getLogger("mae_hydra")
@@ -30,8 +32,9 @@ class Wandb:
     `group`: the sweep, `job_type`: the task. `artifacts`: at the end of a run its last.pt and best.pt are uploaded as
     the artifact "run-<id>-model", and a run that began from another one's weights names that artifact as what it used.
     A server that cannot be reached costs `patience` seconds; the run is then kept offline. A run that fails raises an
-    alert. Offline, everything is written below the run directory and uploaded later by `wandb sync`; needs neither
-    network nor account.
+    alert; one that was interrupted is told as preempted, so that an agent hands it out again. Offline, everything is
+    written below the run directory and uploaded later by `wandb sync`; needs neither network nor account. What a killed
+    part has not kept is sent by the next one, out of `metrics.jsonl`; its pictures and tables are lost.
     """
 
     def __init__(
@@ -67,13 +70,13 @@ class Wandb:
         import wandb
 
         self._run_dir = Path(run_dir)
+        self._earlier = sorted(self._run_dir.glob("wandb/*/run-*.wandb"))
         try:
             self._run = self._init(config, step)
         except (wandb.Error, OSError, TimeoutError) as error:
             if self.mode != "online":
                 raise
-            reason = (str(error) or type(error).__name__).strip().splitlines()[0]
-            print(f"warning: W&B cannot be reached ({reason}); this run is kept offline", file=sys.stderr)
+            print(f"warning: {_why_offline(error)}; this run is kept offline", file=sys.stderr)
             log.warning("W&B cannot be reached", exc_info=True)
             wandb.teardown()
             self.mode = "offline"
@@ -83,8 +86,21 @@ class Wandb:
         for prefix in ("train/*", "perf/*"):  # not "*": it would win over val/* and there would be no best values
             self._run.define_metric(prefix, step_metric="step")
         self._run.define_metric("val/*", step_metric="step", summary="min,max,last")
+        self._send_what_is_lacking(step)
         if self.mode == "online":
             _say(f"W&B: {self._run.url}")
+
+    def _send_what_is_lacking(self, step: int) -> None:
+        """The lines of earlier parts, up to `step`, that W&B has not got: what it had not written when they ended."""
+        rows = [row for row in read_lines(self._run_dir / "metrics.jsonl", of_a_step).rows if row["step"] <= step]
+        if self.mode == "offline":
+            told = steps_in(self._earlier)
+            lacking = [row for row in rows if row["step"] not in told]
+        else:
+            lacking = [row for row in rows if row["step"] >= self._run.starting_step]  # what the server says
+        for row in lacking if step else ():
+            values = {name: value for name, value in row.items() if name != "step" and value is not None}
+            self.scalars(row["step"], values)
 
     def _init(self, config: Mapping[str, Any], step: int) -> Any:
         import wandb
@@ -143,14 +159,33 @@ class Wandb:
         if state == "failed" and self.mode == "online":
             with suppress(Exception):  # the server may be what has failed
                 run.alert(f"{self._labels['name']} failed", f"see {self._run_dir}/error.txt", wait_duration=0)
+        if state == "interrupted":
+            run.mark_preempting()
         try:
             run.finish(exit_code=0 if state == "completed" else 1)
         except TimeoutError:
             _say(f"warning: W&B has not taken the end of this run in {FINISH / 60:.0f} minutes; its files are kept")
-            _say(f"to upload it later: wandb sync {directory}")
+            _say(f"to upload it later: wandb sync {shlex.quote(str(directory))}")
             return
         if self.mode == "offline":
-            _say(f"to upload this run to W&B: wandb sync {directory}")
+            _say(f"to upload this run to W&B: {upload_line(self._run_dir)}")
+
+
+def upload_line(directory: Path) -> str:
+    """What uploads all that W&B has kept offline of a run, or of the jobs of a sweep; empty where there is nothing."""
+    parts = "wandb/offline-run-*"
+    found = [levels + parts for levels in ("", "*/", "*/*/") if any(directory.glob(levels + parts))]
+    return f"wandb sync {' '.join(f'{shlex.quote(str(directory))}/{each}' for each in found)}" if found else ""
+
+
+def _why_offline(error: Exception) -> str:
+    import wandb
+
+    reason = (str(error) or type(error).__name__).strip().splitlines()[0]
+    login = any(word in reason.lower() for word in ("api key", "login", "logged in"))
+    if isinstance(error, wandb.errors.AuthenticationError) or (isinstance(error, wandb.errors.UsageError) and login):
+        return f"not logged in to W&B ({reason.rstrip('.')}; or set WANDB_API_KEY)"
+    return f"W&B cannot be reached ({reason})"
 
 
 def _parent(run_dir: Path) -> dict[str, Any] | None:
@@ -193,7 +228,8 @@ def _say(line: str) -> None:
 
 def _run_id(run_dir: Path, step: int) -> str:
     path = run_dir / "wandb_id.txt"
-    if "WANDB_SWEEP_ID" in os.environ and "WANDB_RUN_ID" in os.environ:
+    follows_another = (run_dir.parent / "status.json").is_file()  # and is no run that an agent has made
+    if "WANDB_SWEEP_ID" in os.environ and "WANDB_RUN_ID" in os.environ and not follows_another:
         path.write_text(os.environ["WANDB_RUN_ID"])  # the agent of a W&B sweep has made the run
         return path.read_text()
     if step == 0 or not path.exists():

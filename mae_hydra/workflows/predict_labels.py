@@ -22,19 +22,25 @@ TABLE = "classes.json"  # beside the maps: {"names": [...], "palette": [[r, g, b
 
 class LabelFiles:
     """Indexed PNGs, in which class k has the number `stored[k]`, uint8 (C,): k, or with `as_stored` what the data set
-    that the model was trained on has for it."""
+    that the model was trained on has for it. Numbers above 255 are grey levels of 16 bits, without colours."""
 
     def __init__(
         self, checkpoint: Checkpoint, class_names: Sequence[str], palette: np.ndarray, *, as_stored: bool
     ) -> None:
         self.class_names, self.palette = class_names, palette
-        self.stored = _stored(checkpoint, class_names) if as_stored else np.arange(len(class_names), dtype=np.uint8)
-        self.colours = np.zeros((256, 3), np.uint8)
+        self.stored = (
+            _stored(checkpoint, class_names)
+            if as_stored
+            else np.arange(len(class_names), dtype=np.uint8 if len(class_names) <= 256 else np.uint16)
+        )
+        self.colours = np.zeros((256 if self.stored.dtype == np.uint8 else 2**16, 3), np.uint8)
         self.colours[self.stored] = palette
 
     def picture(self, classes: np.ndarray) -> Image.Image:
         """A class map (H, W) as an indexed picture; viewers show the colours of the classes."""
         values = np.ascontiguousarray(self.stored[classes])
+        if values.dtype == np.uint16:
+            return Image.fromarray(values)
         picture = Image.frombytes("P", classes.shape[::-1], values.tobytes())
         picture.putpalette(self.colours[: int(self.stored.max()) + 1].ravel().tolist())
         return picture
@@ -80,7 +86,17 @@ def _stored(checkpoint: Checkpoint, class_names: Sequence[str]) -> np.ndarray:
             num_classes=len(class_names), names=class_names, ignore_index=ignored, reduce_zero_label=reduced, **told
         )
         if coding.wide:
-            raise ValueError("the data set stores numbers above 255")
+            return _of_spans(coding.wide, len(class_names))
         return coding.reading.table().stored()
     except ValueError as error:
         raise UserError(f"--as-stored: {error}; leave it out, class k is then written as k") from error
+
+
+def _of_spans(spans: Sequence[tuple[tuple[int, int], int]], num_classes: int) -> np.ndarray:
+    """uint16 (C,): the smallest stored number of each class; ValueError where a class has none."""
+    found: dict[int, int] = {}
+    for (low, _), number in spans:
+        found[number] = min(low, found.get(number, low))
+    if missing := sorted(set(range(num_classes)) - set(found)):
+        raise ValueError(f"no stored value means class {missing[0]}")
+    return np.array([found[number] for number in range(num_classes)], np.uint16)

@@ -53,7 +53,6 @@ class Segmentations:
         if not options.overwrite:
             self.labels.check(options.out / "labels")
         self.shown = shown_of(checkpoint)
-        self._native = ["inference=slide", "inference.short=null"]
         self._checkpoint = checkpoint
         self._large: dict[str, Path] = {}
         self._placed: dict[str, Path] = {}
@@ -110,25 +109,24 @@ class Segmentations:
 
     def _write_raster(self, raster: Any, file: Path, maps: Iterator[tuple[Any, np.ndarray]]) -> None:
         """Class maps of windows, as the numbers that are written; where the raster has no data, so does its map."""
-        count = len(self.class_names)
+        most = int(self.labels.stored.max())
 
         def stored() -> Iterator[tuple[Any, np.ndarray]]:
             for window, classes in maps:
                 values = self.labels.stored[classes]
                 if raster.nodata is not None:
-                    values = np.where(raster.dataset_mask(window=window) == 0, rasters.nowhere(count), values)
+                    values = np.where(raster.dataset_mask(window=window) == 0, rasters.nowhere(most), values)
                 yield window, values
 
         file.parent.mkdir(parents=True, exist_ok=True)
         with atomic.writing(self.owned.claim(file)) as temporary:
-            rasters.write(temporary, rasters.profile_of(raster, count), stored(), self.labels.colours)
+            rasters.write(temporary, rasters.profile_of(raster, most), stored(), self.labels.colours[: most + 1])
 
     def write_large(self, file: Path, name: str, wanted: Channels, pixel_range: PixelRange | None) -> list[Path]:
         """The class map of a raster that is not read whole, and a small picture of it."""
         self.labels.write_table(self.options.out / "labels", self.owned)
         files = self.files(name)
-        found = recorded(self._checkpoint, self._native, ("inference",))
-        slide: Any = build(found.config.inference, "inference", origin=found.origin("inference"))
+        slide = self._slide()
         with rasters.opened(file) as raster:
             bands = rasters.bands_of(raster, wanted, file)
 
@@ -141,10 +139,15 @@ class Segmentations:
             small = rasters.as_pixels(rasters.reduced(raster, bands, CELL), raster, pixel_range, file)
         with rasters.opened(files[0]) as written:
             stored = rasters.reduced(written, [1], CELL)[0]
-        number_of = np.zeros(65536, np.int64)
+        number_of = np.full(2**16, len(self.class_names), np.uint16)
         number_of[self.labels.stored] = np.arange(len(self.labels.stored))
         self._write_overlay(files[-1], as_rgb(channels_last(small), self.shown), number_of[stored], name)
         return files
+
+    def _slide(self) -> Any:
+        """Windows over pixels as they are."""
+        found = recorded(self._checkpoint, ["inference=slide", "inference.short=null"], ("inference",))
+        return build(found.config.inference, "inference", origin=found.origin("inference"))
 
     def _write_overlay(self, file: Path, rgb: np.ndarray, classes: np.ndarray, name: str) -> None:
         shown, large = fit(rgb, CELL), fit(classes, CELL, "nearest")
@@ -162,5 +165,6 @@ class Segmentations:
         scores = self.inference.scores(self.model, image)
         shares = scores if self.inference.gives_probabilities else scores.softmax(0)
         best = shares.topk(min(MOST_LIKELY, len(shares)), dim=0)
-        kept = best.indices.to(torch.uint8).cpu().numpy()
-        return scores.argmax(0).to(torch.uint8).cpu().numpy(), kept, best.values.half().cpu().numpy()
+        kind = torch.uint8 if len(scores) <= 256 else torch.uint16
+        kept = best.indices.to(kind).cpu().numpy()
+        return scores.argmax(0).to(kind).cpu().numpy(), kept, best.values.half().cpu().numpy()

@@ -23,6 +23,7 @@ from mae_hydra.errors import UserError
 
 ENDINGS = (".tif", ".tiff")
 LARGE = 4096**2  # pixels; above, a raster is not read whole
+CACHE = 256  # megabytes of blocks that GDAL keeps; by itself a twentieth of the machine's memory
 PART = 2048  # pixels of a side of what is looked at together
 
 Span = tuple[int, int, int, int]
@@ -48,7 +49,7 @@ def opened(file: Path) -> Iterator[Any]:
         except RasterioIOError:  # who reads it says what is wrong
             yield None
             return
-        with raster:
+        with raster, rasterio.Env(GDAL_CACHEMAX=CACHE):
             yield raster
 
 
@@ -99,21 +100,21 @@ def spans(length: int, crop: int, stride: int, part: int = PART) -> list[Span]:
         start, done = start + step, start + step + margin
 
 
-def profile_of(raster: Any, num_classes: int) -> dict[str, Any]:
-    """What rasterio writes the class map of a raster with."""
-    kind = "uint8" if num_classes <= 256 else "uint16"
+def profile_of(raster: Any, most: int) -> dict[str, Any]:
+    """What rasterio writes the class map of a raster with, whose numbers go up to `most`."""
+    kind = "uint8" if most < 255 else "uint16"
     profile = {"driver": "GTiff", "height": raster.height, "width": raster.width, "count": 1, "dtype": kind}
     profile |= {"crs": raster.crs, "transform": raster.transform, "compress": "deflate", "BIGTIFF": "IF_SAFER"}
     if raster.nodata is not None:
-        profile["nodata"] = nowhere(num_classes)
+        profile["nodata"] = nowhere(most)
     if min(raster.height, raster.width) >= 256:
         profile |= {"tiled": True, "blockxsize": 256, "blockysize": 256}
     return profile
 
 
-def nowhere(num_classes: int) -> int:
-    """The number in maps of pixels for which a raster has no data."""
-    return 255 if num_classes <= 255 else 65535
+def nowhere(most: int) -> int:
+    """The number, in maps of numbers up to `most`, of pixels for which a raster has no data."""
+    return 255 if most < 255 else 65535
 
 
 def write(file: Path, profile: dict[str, Any], maps: Iterator[tuple[Any, np.ndarray]], palette: np.ndarray) -> None:

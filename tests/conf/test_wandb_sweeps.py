@@ -31,5 +31,8 @@ def test_a_run_of_an_agent_is_the_run_that_the_agent_made(tmp_path: Path, monkey
     monkeypatch.setenv("WANDB_SWEEP_ID", "s")
     monkeypatch.setenv("WANDB_RUN_ID", "made")
     assert _run_id(tmp_path, 0) == "made"
+    (tmp_path / "status.json").write_text("{}")
+    (tmp_path / "upernet").mkdir()
+    assert _run_id(tmp_path / "upernet", 0) != "made"  # what follows it is a run of its own
     monkeypatch.delenv("WANDB_SWEEP_ID")
     assert _run_id(tmp_path, 5) == "made"  # goes on in it without the agent

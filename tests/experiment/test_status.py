@@ -59,8 +59,8 @@ def test_equal_short_names_of_different_keys_do_not_collide():
 
 
 def test_a_resumed_run_stays_in_its_directory_and_a_new_one_gets_its_own(tmp_path):
-    assert run_dir(str(tmp_path) + "/", "fresh") == str(tmp_path)
-    assert run_dir("auto", "fresh") == run_dir(None, "fresh") == run_dir("/nowhere/at/all", "fresh") == "fresh"
+    assert run_dir(str(tmp_path) + "/", "fresh", "root") == str(tmp_path)
+    assert {run_dir(resume, "fresh", "root") for resume in ("auto", None, "/nowhere/at/all")} == {"fresh"}
 
 
 def test_running_is_believed_only_while_somebody_holds_the_directory(tmp_path):

@@ -15,10 +15,10 @@ def test_of_equal_scores_the_lowest_class_wins():
     assert label_map(torch.zeros(4, 2, 3)).tolist() == [[0] * 3] * 2
 
 
-def test_more_classes_than_a_byte_holds_are_refused():
-    assert label_map(torch.arange(256.0)[:, None, None]).tolist() == [[255]]
-    with pytest.raises(ValueError, match="which holds 256 classes; the model has 257"):
-        label_map(torch.zeros(257, 1, 1))
+def test_more_classes_than_a_byte_holds_are_16_bits():
+    for count, kind in ((256, torch.uint8), (257, torch.uint16)):
+        found = label_map(torch.arange(float(count))[:, None, None])
+        assert (found.tolist(), found.dtype) == ([[count - 1]], kind)
 
 
 @pytest.mark.parametrize("option", ["slide", "whole", "multiscale_flip"])

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from mae_hydra.errors import UserError
 from mae_hydra.experiment import sweeps
 from mae_hydra.launching import slurm, submissions
+from mae_hydra.launching.launch import _reason
 from mae_hydra.launching.slurm import Seen
 from mae_hydra.launching.slurm_launcher import SHARED, _Looking
 from mae_hydra.launching.sweep_jobs import SweepJob
@@ -110,6 +111,7 @@ def test_a_submission_whose_number_was_not_written_down_is_found_by_its_script(t
             {"state": "interrupted"},
             ("failed", "OUT_OF_MEMORY in Slurm (7_0): bash: python: not found"),
         ),
+        ("LOST", {"state": "failed", "error": "ValueError: x"}, ("failed", "ValueError: x")),
         ("LOST", {"state": "interrupted", "error": "stopped"}, ("lost", "LOST in Slurm (7_0): stopped")),
     ],
 )
@@ -154,3 +156,12 @@ def test_the_script_of_the_repository_is_what_the_launcher_uses() -> None:
     assert "scontrol requeue" in shared
     assert "#SBATCH --signal=USR2@" in head
     subprocess.run(["bash", "-n", str(RECIPE)], check=True)
+
+
+def test_the_reason_that_submitit_gives_is_said_with_the_job() -> None:
+    said = "Job 5_1 (task: 0) with path /x/5_1_0_result.pkl\nhas not produced any output (state: CANCELLED by 0)\n"
+    error = RuntimeError(said + "Error stream produced:\n" + "-" * 40 + "\nslurmstepd: error: …\n")
+    assert _reason(error) == (
+        "Job 5_1 (task: 0) with path /x/5_1_0_result.pkl has not produced any output (state: CANCELLED by 0)"
+    )
+    assert _reason(RuntimeError('Could not detect "srun"')) == 'Could not detect "srun"'

@@ -158,6 +158,26 @@ def test_muon_moves_matrices_as_torchs_and_the_rest_as_adamw():
         torch.testing.assert_close(value, theirs.state_dict()[name], rtol=1e-6, atol=1e-7, msg=name)
 
 
+def test_every_argument_of_muon_reaches_its_part():
+    told = {"momentum": 0.8, "nesterov": False, "ns_steps": 3, "adjust_lr_fn": "original", "eps": 1e-5}
+    optimizer = optimizer_of(Tiny(), partial(muon, **SETTINGS, **told, betas=[0.7, 0.8]))
+    kinds = {which: [group for group in optimizer.param_groups if group["muon"] == which] for which in (True, False)}
+    of_muon = {key: told[key] for key in ("momentum", "nesterov", "ns_steps", "adjust_lr_fn")}
+    for group in kinds[True]:
+        assert {key: group[key] for key in of_muon} == of_muon
+        assert group["weight_decay"] == 0.1
+    for group in kinds[False]:
+        assert (group["betas"], group["eps"]) == ((0.7, 0.8), 1e-5)
+    assert {name for group in kinds[True] for name in group["names"]} == set(matrices_of_blocks(Tiny()))
+
+
+@pytest.mark.parametrize(("name", "nesterov"), [("sgd", True), ("momentum", False)])
+def test_timms_own_variants_of_a_class_are_kept_apart(name, nesterov):
+    """One class with other defaults: timm's table has them, and its momentum."""
+    group = optimizer_of(Tiny(), partial(named, name=name, **SETTINGS)).param_groups[0]
+    assert (group["nesterov"], group["momentum"]) == (nesterov, 0.9)
+
+
 def test_muon_has_layer_decay_and_wants_blocks():
     model = Tiny()
     optimizer = optimizer_of(model, partial(muon, **SETTINGS, **MUON))

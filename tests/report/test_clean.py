@@ -9,9 +9,9 @@ from made_runs import made_run
 from test_many_runs import changed
 
 from mae_hydra.commands import main
-from mae_hydra.experiment.clean import proposals
 from mae_hydra.experiment.holder import holding
-from mae_hydra.experiment.listing import list_runs
+from mae_hydra.experiment.many.clean import proposals
+from mae_hydra.experiment.many.listing import list_runs
 
 
 def trained(run: Path, *steps: int, best: int | None = None) -> Path:
@@ -88,7 +88,7 @@ def test_a_live_run_stays_also_one_that_follows_another(tmp_path: Path) -> None:
 
 
 def test_a_run_that_came_alive_after_the_proposal_stays(tmp_path: Path, capsys, monkeypatch) -> None:
-    from mae_hydra.experiment import clean
+    from mae_hydra.experiment.many import clean
 
     smoke = made_run(tmp_path / "smoke", ["+debug=smoke"], state="failed", value=None, cells=False)
     [proposal] = clean.proposals(list_runs(tmp_path), tmp_path)

@@ -20,7 +20,7 @@ from test_report import Reader
 from mae_hydra.commands import main
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.holder import holding
-from mae_hydra.experiment.listing import list_runs
+from mae_hydra.experiment.many.listing import list_runs
 from mae_hydra.report import write_report
 from mae_hydra.report.folder_page import POINTS, curves_of, id_of
 from mae_hydra.report.serve import Site, server_of

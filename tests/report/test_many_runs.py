@@ -13,9 +13,9 @@ from made_runs import made_run
 
 from mae_hydra.commands import main
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.filters import Filter, chosen
 from mae_hydra.experiment.holder import holding
-from mae_hydra.experiment.listing import list_runs, run_directories, size_of, sweeps_of
+from mae_hydra.experiment.many.filters import Filter, chosen
+from mae_hydra.experiment.many.listing import list_runs, run_directories, size_of, sweeps_of
 
 
 def changed(run: Path, name: str, **values: object) -> None:

@@ -166,22 +166,20 @@ def test_a_picture_is_as_wide_as_it_is_and_a_chart_half_of_its_pixels(tmp_path: 
     page.add("Title", "text")
     text = page.write(title="t", kind="sweep").read_text()
     assert "<dt>state</dt><dd>completed</dd>" in text
-    assert '<div class="quiet">sweep ·' in text
+    assert '<div class="quiet made">sweep ·' in text
 
 
-def test_the_newest_runs_are_named_and_a_sweep_is_called_one(tmp_path: Path) -> None:
-    import os
-
-    from mae_hydra.errors import UserError
-
+def test_a_folder_lists_the_newest_runs_first_and_a_sweep_is_called_one(tmp_path: Path) -> None:
     for place in range(4):
         run = made_run(tmp_path / "runs" / "x" / str(place), ["seed=1"], cells=False)
-        os.utime(run / "status.json", (1000 + place, 1000 + place))
-    named = ", ".join(str(tmp_path / "runs" / "x" / str(place)) for place in (3, 2, 1))
-    with pytest.raises(UserError, match=f"it holds 4 runs; name one, of which the newest are {named}$"):
-        write_report(tmp_path / "runs")
+        status = json.loads((run / "status.json").read_text())
+        (run / "status.json").write_text(json.dumps(status | {"start": 1000 + place}))
+    text = write_report(tmp_path / "runs").read_text()
+    places = [text.index(f'<td class="run">x/{place}</td>') for place in (3, 2, 1, 0)]
+    assert places == sorted(places)
+    assert '<div class="quiet made">folder of 4 runs ·' in text
     text = write_report(tmp_path / "runs" / "x").read_text()
-    assert '<div class="quiet">sweep ·' in text
+    assert '<div class="quiet made">sweep ·' in text
     assert "<h1>x</h1>" in text
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ from conftest import TINY, TINY_MAE, TINY_UPERNET
 
 from mae_hydra.commands import main
 from mae_hydra.data import scenes
+from mae_hydra.engine import Interrupted
 from mae_hydra.experiment import assemble, provenance
 from mae_hydra.experiment import run as composition
 from mae_hydra.launching import job
@@ -207,3 +209,48 @@ def test_weights_are_adapted_where_that_is_asked_for(train, monkeypatch, adapt):
 def test_what_a_model_cannot_learn_from_is_said_by_name(train, capsys, words, said):
     assert train(*words) == 1
     assert said in capsys.readouterr().err
+
+
+def named(runs: SimpleNamespace) -> list[tuple[str, str]]:
+    return [(each.plain["logger"]["wandb"]["name"], each.plain["group"]) for each in runs.asked]
+
+
+def test_the_jobs_of_a_sweep_are_called_by_what_was_swept(train, runs):
+    """In the group of its directory, where no sweep file names one; a name that was typed stays."""
+    words = [*TINY_MAE, "logger=wandb_offline", "hydra.sweep.dir=outputs/lr"]
+    assert train("-m", *words, "model.mask_ratio=0.5,0.75", "seed=1") == 0
+    assert train("-m", *words, "seed=2", "logger.wandb.name=mine", "group=ours") == 0
+    assert train("-m", "+sweep=mask_ratio", "model.mask_ratio=0.6", *words[:-1]) == 0
+    assert train(*words[:-1], "seed=7") == 0
+    assert named(runs) == [
+        ("mask_ratio-0.5", "lr"),
+        ("mask_ratio-0.75", "lr"),
+        ("mine", "ours"),
+        ("mask_ratio-0.6", "mask_ratio"),
+        ("mae_vitt", None),
+    ]
+
+
+def test_what_follows_a_job_is_called_after_it(train, runs, monkeypatch):
+    (folder := Path("outputs/lr/job")).mkdir(parents=True)
+    (folder / "status.json").write_text('{"state": "completed"}')
+    before = {"name": "mae_vitt", "group": "lr", "logger": {"wandb": {"name": "mask_ratio-0.5"}}}
+    (folder / "config.yaml").write_text(yaml.safe_dump(before))
+    monkeypatch.setenv("MAE_HYDRA_SWEPT", '["seed"]')
+    assert train(*TINY_MAE, "logger=wandb_offline", f"hydra.run.dir={folder}/upernet", "seed=1") == 0
+    assert train(*TINY_MAE, "logger=wandb_offline", "hydra.run.dir=outputs/lr/seed", "seed=1") == 0
+    assert named(runs) == [("mask_ratio-0.5/upernet", "lr"), ("seed-1", "lr")]
+
+
+def test_a_run_that_the_agent_of_w_and_b_hands_out_again_goes_on_in_its_directory(train, runs, monkeypatch):
+    monkeypatch.setenv("WANDB_SWEEP_ID", "abc123")
+    monkeypatch.setenv("WANDB_RUN_ID", "run-1")
+    words = [*TINY_MAE, "seed=3", "_wandb={'method': 'grid'}"]
+    runs.answers += [Interrupted(2, signal.SIGTERM)]
+    assert train(*words) == 75
+    assert train(*words) == 0
+    assert [str(each.run_dir.relative_to(Path.cwd())) for each in runs.asked] == ["outputs/sweeps/abc123/run-1"] * 2
+    assert status(runs.asked[0].run_dir)["attempt"] == 2
+    monkeypatch.setenv("WANDB_RUN_ID", "../evil")
+    assert train(*words) == 0
+    assert "runs/mae_vitt" in str(runs.asked[2].run_dir)

@@ -62,6 +62,7 @@ def two_classes(tmp_path: Path) -> Path:
     return tmp_path / "two"
 
 
+@pytest.mark.slow
 def test_one_output_tells_two_classes_apart(train, two_classes, capsys):
     words = [word for word in TINY_UPERNET if not word.startswith("data.num_")]
     data = ["data=ade20k", f"data.root={two_classes}", "data.num_classes=2", "data.reduce_zero_label=false"]

@@ -1,6 +1,9 @@
 """Every common mistake ends in one clear sentence, a non-zero exit code, and nothing lost."""
 
+import contextlib
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -208,3 +211,25 @@ def test_a_mended_mistake_may_use_the_directory_of_the_failed_attempt(train, cap
     assert train(*words) == 0
     assert train(*words, "optimizer.lr=1.0") == 1  # now there is something to mix up
     assert "holds a run of another configuration" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["--version"], ["train", "--version"]])
+def test_the_version_is_that_of_this_package(words, capsys):
+    from mae_hydra.commands import main
+
+    with contextlib.suppress(SystemExit):  # argparse's way
+        main(words)
+    assert capsys.readouterr().out.startswith("mae-hydra ")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [["--help"], ["runs", "--help"], ["train", "--help"], ["train", "--cfg", "job"]])
+def test_nobody_has_to_read_to_the_end(words):
+    """`--help | head` and a reader that is gone at once: no traceback."""
+    command = [sys.executable, "-m", "mae_hydra", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+    assert process.returncode == 0

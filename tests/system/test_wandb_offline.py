@@ -2,13 +2,15 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+import wandb
 import yaml
 from conftest import TINY, TINY_MAE, TINY_UPERNET
-from wandb_records import records
 
 from mae_hydra.tracking import dashboards
+from mae_hydra.tracking.offline_records import records
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -36,7 +38,12 @@ def test_a_segmentation_run_keeps_its_masks_and_its_configuration(train, tmp_pat
     assert json.loads((run / "results.json").read_text())["val/mIoU"] >= 0
 
 
+PROBES = {
+    "pretrain_probe": ("data=scene_classes", {"val/knn", "val/linear", "val/rankme"}),
+    "pretrain_dense_probe": ("data=scenes", {"val/knn_mIoU", "val/linear_mIoU"}),
+}
 OF_SOME_RUNS = {"perf/mfu", "train/nonfinite_steps"}  # on devices of a known peak; where a step was skipped
+OF_SOME_RUNS |= set().union(*(keys for _, keys in PROBES.values()))
 KINDS = {
     "pretrain": ("model=mae_vitt", TINY_MAE, "val/loss", "min"),
     "segment": ("model=upernet_vitt", TINY_UPERNET, "val/mIoU", "max"),
@@ -52,15 +59,44 @@ def texts(node: object) -> list[str]:
     return [node] if isinstance(node, str) else []
 
 
+def written(run: str) -> list[Any]:
+    wandb.teardown()  # its own process writes the files, and has time until then
+    [path] = Path(run).rglob("run-*.wandb")
+    return list(records(path))
+
+
+def logged(found: list[Any]) -> set[str]:
+    return {item.key or "/".join(item.nested_key) for record in found for item in record.history.item}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("evaluation", PROBES)
+def test_the_keys_of_probes_that_a_panel_shows_are_written_by_runs_that_probe(train, tmp_path, evaluation):
+    data, keys = PROBES[evaluation]
+    words = [
+        data,
+        "data.num_train=64",
+        f"evaluation={evaluation}",
+        "schedule.total=2",
+        "logger=wandb_offline",
+        "hydra.run.dir=run",
+    ]
+    assert train(*TINY_MAE, *words) == 0
+    history = logged(written("run"))
+    assert keys <= history
+    assert any(key.startswith(("probe/neighbours", "probe/dense_probe")) for key in history)
+    where = {"entity": "me", "project": "p", "group": None, "keys": ["seed"], "metric": "val/loss", "mode": "min"}
+    assert keys <= set(texts(dashboards.described(dashboards.workspace("pretrain", **where))))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.filterwarnings("ignore")
 def test_every_key_that_a_panel_shows_is_one_that_its_runs_write(train, tmp_path, kind):
     model, tiny, metric, mode = KINDS[kind]
     assert train(model, *tiny, "schedule.total=2", "logger=wandb_offline", "hydra.run.dir=run") == 0
-    [path] = Path("run").rglob("run-*.wandb")
-    found = list(records(path))
-    history = {item.key or "/".join(item.nested_key) for record in found for item in record.history.item}
+    found = written("run")
+    history = logged(found)
     media = {key.rpartition("/")[0] for key in history if key.endswith("/_type")}
     # W&B makes {min, max, last} of a score that has a best value: as a summary of its own name no panel can draw it.
     scores = {key for key in history if key.startswith("val/")}

@@ -153,6 +153,7 @@ def test_processes_of_one_run_download_once(train, served, address):
     assert len(served.bodies()) == 1
 
 
+@pytest.mark.slow
 def test_a_backbone_of_timm_begins_from_timms_weights_and_is_published(train, served, tmp_path):
     source = timm.create_model("resnet10t.c3_in1k")
     save_file(source.state_dict(), tmp_path / "made.safetensors")

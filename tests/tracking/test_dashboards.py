@@ -116,3 +116,62 @@ def test_every_workspace_shows_the_runs_of_its_task_and_what_they_log():
                 assert wanted["group"] == "g"
             else:
                 assert "group" not in wanted
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    """Two settings, two seeds each, as training records them; one job has failed."""
+    for ratio, seed, value in ((0.5, 0, 30.0), (0.5, 1, 32.0), (0.75, 0, 40.0), (0.75, 1, None)):
+        job = tmp_path / "my|sweep" / f"{ratio}-{seed}"
+        job.mkdir(parents=True)
+        words = [f"model.mask_ratio={ratio}", f"seed={seed}", "engine.log_every=1"]
+        status = {"state": "failed" if value is None else "completed", "value": value, "overrides": words}
+        (job / "status.json").write_text(json.dumps(status))
+        wandb = {"wandb": {"entity": "lab", "project": "mine", "name": "x"}}
+        config = {"checkpoint": {"monitor": "val/mIoU", "mode": "max"}, "group": "my|sweep", "logger": wandb}
+        (job / "config.yaml").write_text(json.dumps(config))
+    return tmp_path / "my|sweep"
+
+
+def test_a_sweep_tells_its_keys_metric_and_group_itself(sweep, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["dashboard", str(sweep)]) == 0
+    said = capsys.readouterr().out
+    assert "model.mask_ratio, seed, judged by val/mIoU (max), group my|sweep" in said
+    made = {path.stem: json.loads(path.read_text()) for path in Path("outputs/dashboards").glob("*.json")}
+    told = strings(made["sweep"])
+    assert {"config:model.value.mask_ratio", "config:seed.value", "summary:max/val/mIoU"} <= set(told)
+    assert "my|sweep" in json.dumps(made["sweep"])
+    [text] = made["report"]["texts"]
+    assert text.splitlines() == [
+        "| model.mask\\_ratio | seeds | val/mIoU |",
+        "| --- | --- | --- |",
+        "| 0.5 | 2 | 31 ± 1.4 |",
+        "| 0.75 | 1 | 40 |",
+    ]
+    assert main(["dashboard", str(sweep), "--metric", "val/aAcc", "--keys", "seed", "--group", "g"]) == 0
+    assert "seed, judged by val/aAcc (max), group g" in capsys.readouterr().out
+
+
+def test_whose_project_it_is_has_to_be_known(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["dashboard"]) == 1
+    assert "give --entity" in capsys.readouterr().err
+    assert main(["dashboard", "nowhere"]) == 1
+    assert "nowhere is no sweep" in capsys.readouterr().err
+
+
+def test_a_setting_is_no_markup_in_a_report():
+    from mae_hydra.tracking import dashboards
+
+    told = (["a|b"], [["[x](http://evil)"], ["<script>"], ["a\nb"], [None]])
+    made = dashboards.described(dashboards.report(group="g", metric="val/loss", mode="min", over_seeds=told, **SWEPT))
+    [text] = made["texts"]
+    assert text.splitlines() == [
+        "| a\\|b |",
+        "| --- |",
+        "| \\[x\\]\\(http://evil\\) |",
+        "| \\<script\\> |",
+        "| a b |",
+        "|  |",
+    ]

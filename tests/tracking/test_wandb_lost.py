@@ -2,13 +2,17 @@
 
 import json
 import os
+import signal
+import struct
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from test_wandb_run import CONFIG, SETTINGS, offline_runs
-from wandb_records import records
+
+from mae_hydra.tracking.offline_records import records, steps_in
+from mae_hydra.tracking.wandb import upload_line
 
 # In a process of its own: wandb keeps a service and its settings for as long as a process lives.
 SCRIPT = """
@@ -23,9 +27,12 @@ tracker.finish(sys.argv[4], {"train/loss": 2.0})
 """
 
 
+KEY = "a" * 40
+
+
 def track(run_dir: Path, ending: str = "completed", **changes: object) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
-    environment |= {"HOME": str(run_dir / "home"), "WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": "a" * 40}
+    environment |= {"HOME": str(run_dir / "home"), "WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": KEY}
     command = [sys.executable, "-c", SCRIPT, json.dumps(SETTINGS | changes), json.dumps(CONFIG), str(run_dir), ending]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
 
@@ -69,3 +76,84 @@ def test_a_failed_run_is_a_failed_run(tmp_path):
     assert done.returncode == 0, done.stderr
     [path] = offline_runs(tmp_path)
     assert [r.exit.exit_code for r in records(path) if r.WhichOneof("record_type") == "exit"] == [1]
+
+
+@pytest.mark.slow
+def test_who_is_not_logged_in_is_told_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "KEY", "")
+    done = track(tmp_path, mode="online", patience=3.0)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("warning: not logged in to W&B (") == 1
+    assert "wandb login" in done.stderr
+    assert f"wandb sync {tmp_path}/wandb/offline-run-*" in done.stdout
+    assert len(offline_runs(tmp_path)) == 1
+
+
+KILLED = """
+import json, os, signal, sys
+from pathlib import Path
+from mae_hydra.tracking import LocalFiles, Trackers, Wandb
+settings, config, run_dir = *map(json.loads, sys.argv[1:3]), Path(sys.argv[3])
+first, last, ending = map(int, sys.argv[4:])
+tracker = Trackers([LocalFiles(), Wandb(**settings)])
+tracker.start(run_dir, config, first)
+for step in range(first + 1, last + 1):
+    tracker.scalars(step, {"train/loss": 1.0 / step, "val/mIoU": float(step)})
+if ending:
+    os.killpg(0, signal.SIGKILL)
+tracker.finish("completed", {})
+"""
+
+
+@pytest.mark.slow
+def test_what_a_killed_part_lacks_is_sent_by_the_next(tmp_path):
+    """The whole group is killed, wandb's own process with it: of a few steps nothing had been written yet."""
+
+    def part(first: int, last: int, *, killed: bool) -> subprocess.CompletedProcess[str]:
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
+        environment |= {"HOME": str(tmp_path / "home"), "WANDB_BASE_URL": "http://127.0.0.1:9"}
+        words = [json.dumps(SETTINGS), json.dumps(CONFIG), str(tmp_path), str(first), str(last), str(int(killed))]
+        command = [sys.executable, "-c", KILLED, *words]
+        return subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=120, start_new_session=True
+        )
+
+    assert part(0, 8, killed=True).returncode == -signal.SIGKILL
+    written = steps_in(offline_runs(tmp_path))
+    done = part(6, 10, killed=False)  # its checkpoint is of step 6
+    assert done.returncode == 0, done.stderr
+    parts = offline_runs(tmp_path)
+    assert len(parts) == 2
+    assert steps_in(parts) == {*range(1, 11)}
+    assert steps_in(parts[1:]) == {step for step in range(1, 11) if step not in written or step > 6}
+    assert f"wandb sync {tmp_path}/wandb/offline-run-*" in done.stdout
+
+
+def test_one_line_uploads_all_parts_of_a_run_or_of_a_sweep(tmp_path):
+    assert upload_line(tmp_path) == ""
+    for place in ("a b/job1", "a b/job2", "a b/job2/upernet"):
+        for part in ("offline-run-1-x", "offline-run-2-x"):
+            (tmp_path / place / "wandb" / part).mkdir(parents=True)
+    sweep = f"'{tmp_path}/a b'"
+    assert upload_line(tmp_path / "a b") == (
+        f"wandb sync {sweep}/*/wandb/offline-run-* {sweep}/*/*/wandb/offline-run-*"
+    )
+    found = subprocess.run(["bash", "-c", upload_line(tmp_path / "a b").replace("wandb sync", "ls -d", 1)],
+                           capture_output=True, text=True, check=True)  # fmt: skip
+    assert len(found.stdout.splitlines()) == 6
+
+
+def test_a_record_that_ends_in_the_middle_is_read_as_far_as_it_is_whole(tmp_path):
+    """A LevelDB log of one record, then a piece of which only the head was written."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    record = Record()
+    item = record.history.item.add()
+    item.key, item.value_json = "step", "3"
+    content = record.SerializeToString()
+    head = struct.pack("<IHB", 0, len(content), 1)
+    for tail in (b"", head, head + content[:3], b"\0" * 40, struct.pack("<IHB", 0, 4, 1) + b"\xff" * 4):
+        (tmp_path / "x.wandb").write_bytes(b":W&B\0\0\0" + head + content + tail)
+        assert steps_in([tmp_path / "x.wandb"]) == {3}
+    (tmp_path / "x.wandb").write_bytes(b"something else")
+    assert steps_in([tmp_path / "x.wandb"]) == set()

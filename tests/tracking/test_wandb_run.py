@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from wandb_records import records
 
 from mae_hydra.engine import Interrupted
 from mae_hydra.tracking import Trackers, Wandb
+from mae_hydra.tracking.offline_records import records
 from mae_hydra.types import Evaluation, Picture
 
 # wandb and what it imports warn about themselves; its clean-up of a temporary directory is left to the interpreter.
@@ -242,7 +242,7 @@ def test_the_way_to_upload_is_said_and_nothing_else(tmp_path, capfd):
     tracker.start(tmp_path, CONFIG, 0)
     tracker.finish("completed", {})
     out, err = capfd.readouterr()
-    assert out == f"to upload this run to W&B: wandb sync {offline_runs(tmp_path)[0].parent}\n"
+    assert out == f"to upload this run to W&B: wandb sync {tmp_path}/wandb/offline-run-*\n"
     if tuple(map(int, wandb.__version__.split(".")[:2])) < (0, 31):  # says of itself that it does not resume offline
         assert "`resume` will be ignored" in err
         assert len(err.splitlines()) == 1
@@ -255,7 +255,7 @@ def test_without_an_account_the_run_is_kept_offline(tmp_path, capsys):
     trackers.start(tmp_path, CONFIG, 0)
     trackers.scalars(1, {"train/loss": 1.0})
     trackers.finish("completed", {})
-    assert "W&B cannot be reached (No API key configured" in capsys.readouterr().err
+    assert "not logged in to W&B (No API key configured" in capsys.readouterr().err
     assert offline_runs(tmp_path)
 
 
@@ -315,10 +315,13 @@ def test_the_checkpoints_of_a_complete_run_go_up_with_what_explains_them(tmp_pat
         id, summary, dir = "01234567", {}, str(tmp_path / "wandb/offline-run/files")
 
         def __init__(self):
-            self.artifacts, self.codes = [], []
+            self.artifacts, self.codes, self.preempting = [], [], False
 
         def log_artifact(self, artifact):
             self.artifacts.append(artifact)
+
+        def mark_preempting(self):
+            self.preempting = True
 
         def finish(self, exit_code):
             self.codes.append(exit_code)
@@ -332,6 +335,7 @@ def test_the_checkpoints_of_a_complete_run_go_up_with_what_explains_them(tmp_pat
     tracker.finish(state, {"val/mIoU": 5.0, "words": "no number"})
     assert run.codes == [0 if state == "completed" else 1]
     assert run.summary["state"] == state
+    assert run.preempting is (state == "interrupted")  # an agent hands it out again
     assert len(run.artifacts) == logged
     for artifact in run.artifacts:
         assert (artifact.name, artifact.type, artifact.metadata) == ("run-01234567-model", "model", {"val/mIoU": 5.0})

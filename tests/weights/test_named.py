@@ -168,6 +168,7 @@ def test_a_full_disk_is_one_sentence_before_a_byte_is_written(served, weights, m
     served.files["/model.pth"] = weights
     usage = shutil.disk_usage("/")
     monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: usage._replace(free=cache.SPARE))
+    assert cache.SPARE == 64 * 2**20
     with pytest.raises(UserError, match="make room, or name another folder with MAE_HYDRA_CACHE"):
         fetch(f"{served.address}/model.pth", download=True)
 
@@ -268,12 +269,20 @@ def test_a_published_digest_is_compared(served, weights, monkeypatch):
         ("https:///a.pth", "names no file"),
         ("https://me:secret@a.b/c.pth", "would be recorded"),
         ("http://a.b/c.pth", "not encrypted"),
+        ("http://192.168.0.1/c.pth", "not encrypted"),
         ("https://a.b:port/c.pth", "is no address"),
     ],
 )
 def test_what_is_no_address_is_one_sentence(text, sentence):
     with pytest.raises(UserError, match=sentence):
         parse(text)
+
+
+def test_a_digest_may_be_typed_in_any_letters_and_the_cache_lies_where_the_system_says(monkeypatch, tmp_path):
+    assert parse(f"https://a.b/c.pth#sha256={'AB' * 32}").sha256 == "ab" * 32
+    monkeypatch.delenv("MAE_HYDRA_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache.root() == tmp_path / "mae_hydra"
 
 
 def test_what_an_address_is_and_what_not(tmp_path, monkeypatch):

@@ -192,8 +192,9 @@ def _overlays(found: Audit, chosen: Sequence[tuple[Tally, int]]) -> np.ndarray:
 
 
 def _drawn(table: LabelTable, stored: np.ndarray) -> np.ndarray:
-    """Classes uint8 (H, W), and 255 for all that counts for nothing."""
-    return np.where(table.counted, table.class_of, UNLABELLED).astype(np.uint8)[stored]
+    """Classes (H, W), and what is none for all that counts for nothing."""
+    nothing = max(UNLABELLED, table.num_classes)
+    return np.where(table.counted, table.class_of, nothing).astype(np.uint16)[stored]
 
 
 def _duplicates(found: Audit) -> np.ndarray | None:

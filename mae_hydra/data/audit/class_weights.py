@@ -37,9 +37,11 @@ def median_frequency_weights(data: ImageData) -> tuple[list[float], str]:
 def _by_class(counts: list[np.ndarray], reading: Reading) -> np.ndarray:
     """Labelled pixels, int64 (images, classes), from pixels of each stored value (256,)."""
     table = reading.table()
-    pixels = np.zeros((len(counts), 256), np.int64)
+    counted = np.flatnonzero(table.counted)
+    pixels = np.zeros((len(counts), len(table.counted)), np.int64)
     for row, count in zip(pixels, counts, strict=True):
-        np.add.at(row, table.class_of[table.counted], count[table.counted])
+        there = counted[counted < len(count)]
+        np.add.at(row, table.class_of[there].astype(np.int64), count[there])
     return pixels[:, : reading.num_classes]
 
 

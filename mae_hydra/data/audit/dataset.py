@@ -107,15 +107,18 @@ def audit(
     `refusal`: why the reader will not open this set, told where no error found here explains it.
     """
     positions = {name: spread(len(split), limit) for name, split in listing.splits.items()}
-    tallies = {name: Tally(split, positions[name], settings["channels"]) for name, split in listing.splits.items()}
+    stored = settings.get("reduce_zero_label"), settings.get("values")
+    reading = listing.reading or Reading(listing.num_classes, settings["ignore_index"], *stored)
+    values = len(reading.table().accepted) if reading.fits() else 256
+    tallies = {
+        name: Tally(split, positions[name], settings["channels"], values) for name, split in listing.splits.items()
+    }
     total = sum(map(len, positions.values()))
     began = time.monotonic()
     for done, (split, row, look) in enumerate(_looks(listing.splits, positions, num_workers), start=1):
         tallies[split].add(row, look)
         advance(done, total)
     seconds = time.monotonic() - began
-    stored = settings.get("reduce_zero_label"), settings.get("values")
-    reading = listing.reading or Reading(listing.num_classes, settings["ignore_index"], *stored)
     findings, duplicates = _judge(listing, tallies, reading, settings, short)
     if refusal and not any(finding.level == "error" for finding in findings):
         findings.append(Finding("error", "refused", refusal))

@@ -42,10 +42,11 @@ class Sampled:
     counts: list[np.ndarray] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
     turned: list[str] = field(default_factory=list)
+    values: int = 256
 
     @property
     def stored(self) -> np.ndarray:
-        return sum(self.counts, np.zeros(256, np.int64))
+        return sum(map(self._wide, self.counts), np.zeros(self._values, np.int64))
 
     @property
     def mapped(self) -> np.ndarray:
@@ -56,10 +57,18 @@ class Sampled:
         return len(self.counts) + len(self.broken) == len(self.images)
 
     def holds(self, values: np.ndarray) -> np.ndarray:
-        return np.array([bool(count[values].any()) for count in self.counts], dtype=bool)
+        return np.array([bool(count[values[: len(count)]].any()) for count in self.counts], dtype=bool)
 
     def images_with(self) -> np.ndarray:
-        return sum((count > 0 for count in self.counts), np.zeros(256, np.int64))
+        return sum((self._wide(count) > 0 for count in self.counts), np.zeros(self._values, np.int64))
+
+    @property
+    def _values(self) -> int:
+        """How many stored values there may be."""
+        return max(self.values, 256, *map(len, self.counts)) if self.counts else max(self.values, 256)
+
+    def _wide(self, count: np.ndarray) -> np.ndarray:
+        return np.pad(count, (0, self._values - len(count)))
 
     def labels_name(self, row: int) -> str:
         images, index = behind(self.images, self.positions[row])
@@ -76,6 +85,8 @@ def check_labels(data: ImageData, *, training: bool = True, seconds: float = SEC
         return []
     train, validation = sample(data.train if training else [], data.validation, seconds=seconds)
     reading = data.reading or Reading(data.num_classes, data.ignore_index, None)
+    if reading.fits():
+        train.values = validation.values = len(reading.table().accepted)
     findings, best = judged((train, validation), reading, named=not data.assumed_names)
     lines = [_say(finding) for finding in findings if finding.level != "note"]
     lines += _strays(train, validation, best, data.max_bad_share)

@@ -34,7 +34,7 @@ def stray_findings(tallies: Sequence[Seen], reading: Reading) -> list[Finding]:
         return []
     tally, row = those[0]
     strange = np.flatnonzero(present(tallies) & ~accepted)
-    wrong = [value for value in strange.tolist() if tally.holds(np.arange(256) == value)[row]]
+    wrong = [value for value in strange.tolist() if tally.holds(np.arange(len(tally.stored)) == value)[row]]
     values = ", ".join(map(str, wrong[:5])) + (", …" if len(wrong) > 5 else "")
     says = f"with values that are neither one of {reading.num_classes} classes nor ignored"
     way, why = "correct the map or data.num_classes", f"holds {values}"

@@ -55,7 +55,7 @@ class Pixels(NamedTuple):
 
 
 class Labels(NamedTuple):
-    """What a class map comes to: (H, W), digest of the bytes, and int64 (256,), pixels of each value as stored."""
+    """What a class map comes to: (H, W), digest of the bytes, and int64 (256 or more,), pixels of each stored value."""
 
     size: tuple[int, int]
     content: bytes

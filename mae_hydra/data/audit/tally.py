@@ -15,21 +15,21 @@ class Tally:
     """`positions`: which samples of the split were looked at; all arrays are in their order.
 
     `sizes`: int32 (S, 2), H and W, 0 where unreadable. `content`, `labels_content`: digests, (S,) of 16 bytes.
-    `thumbs`: uint8 (S, 8, 9). `present`: uint8 (S, 32), 256 bits, which stored values a class map holds. `class_ids`:
+    `thumbs`: uint8 (S, 8, 9). `present`: uint8 (S, V / 8), bits, which stored values a class map holds. `class_ids`:
     int64 (S,), -1 where there is none.
-    `stored`: int64 (256,), pixels of each stored value. `problems`: kind -> [(row, words)]. `traits`: trait -> rows.
+    `stored`: int64 (V,), pixels of each stored value. `problems`: kind -> [(row, words)]. `traits`: trait -> rows.
     """
 
-    def __init__(self, split: Split, positions: Sequence[int], channels: int) -> None:
+    def __init__(self, split: Split, positions: Sequence[int], channels: int, values: int = 256) -> None:
         count = len(positions)
         self.split, self.positions = split, positions
         self.sizes = np.zeros((count, 2), np.int32)
         self.content = np.zeros(count, "V16")
         self.labels_content = np.zeros(count, "V16")
         self.thumbs = np.zeros((count, *THUMB), np.uint8)
-        self.present = np.zeros((count, 32), np.uint8)  # packed bits
+        self.present = np.zeros((count, -(-values // 8)), np.uint8)  # packed bits
         self.class_ids = np.full(count, -1, np.int64)
-        self.stored = np.zeros(256, np.int64)
+        self.stored = np.zeros(values, np.int64)
         self.problems: dict[str, list[tuple[int, str]]] = {}
         self.traits: dict[str, list[int]] = {}
         self._num_pixels, self._total, self._squares = 0, np.zeros(channels), np.zeros(channels)
@@ -47,9 +47,10 @@ class Tally:
             self._total += look.pixels.total
             self._squares += look.pixels.squares
         if look.labels is not None:
-            self.present[row] = np.packbits(look.labels.stored > 0)
+            counts = np.pad(look.labels.stored, (0, len(self.stored) - len(look.labels.stored)))
+            self.present[row] = np.packbits(counts > 0)
             self.labels_content[row] = np.void(look.labels.content)
-            self.stored += look.labels.stored
+            self.stored += counts
         if look.class_id is not None:
             self.class_ids[row] = look.class_id
 
@@ -78,12 +79,14 @@ class Tally:
         return len(self) == len(self.split)
 
     def holds(self, values: np.ndarray) -> np.ndarray:
-        """bool (S,): whether a class map holds any of the stored values that `values`, bool (256,), marks."""
+        """bool (S,): whether a class map holds any of the stored values that `values`, bool (V,), marks."""
         return np.any(self.present & np.packbits(values), axis=1)
 
     def images_with(self) -> np.ndarray:
-        """int64 (256,): how many class maps hold each stored value."""
-        return np.sum([np.unpackbits(part, axis=1).sum(0) for part in np.array_split(self.present, 64)], axis=0)
+        """int64 (V,): how many class maps hold each stored value."""
+        count = len(self.stored)
+        parts = np.array_split(self.present, 64)
+        return np.sum([np.unpackbits(part, axis=1, count=count).sum(0) for part in parts], axis=0)
 
     def statistics(self) -> tuple[list[float], list[float]] | None:
         """Mean and deviation of each channel over all pixels, in units of 0..1; None where nothing could be read."""

@@ -208,7 +208,7 @@ class SegmentAugment:
             image, distortion = distort(image, distortion), None
         most = 65535 if image.dtype == torch.uint16 else 255
         padded = crops.pad(image, self.size, (self.fill * most).round().to(image.dtype))
-        labels = crops.pad(labels, self.size, torch.tensor(self.ignore_index, dtype=torch.uint8))
+        labels = crops.pad(labels, self.size, torch.tensor(self.ignore_index, dtype=labels.dtype))
         height, width = image.shape[1:]
         return padded if distortion is None else Undistorted(padded, distortion, (height, width)), labels
 
@@ -224,7 +224,7 @@ class SegmentAugment:
         return box  # the tenth redraw is kept as it is
 
     def _is_mixed(self, labels: Tensor) -> bool:
-        counts = torch.bincount(labels.flatten(), minlength=256)
+        counts = torch.bincount(labels.flatten().long(), minlength=max(256, self.ignore_index + 1))
         counts[self.ignore_index] = 0
         return int((counts > 0).sum()) > 1 and int(counts.max()) < self.cat_max_ratio * int(counts.sum())
 

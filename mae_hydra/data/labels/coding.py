@@ -1,8 +1,8 @@
 """How a data set codes its classes in maps: as numbers, as more numbers than a byte holds, or as colours.
 
 What is told by `data.values` and `data.colours` is turned here into what `LabelTable` and the decoder of maps know.
-Colours, and numbers above 255, become classes while a map is decoded; smaller numbers stay as they are stored, so that
-whoever looks a set over can judge them.
+Colours, numbers above 255, and those of more than 255 classes become classes while a map is decoded; smaller numbers
+stay as they are stored, so that whoever looks a set over can judge them.
 
 Shape letters: H W pixels.
 """
@@ -23,9 +23,9 @@ from mae_hydra.data.label_table import IGNORE, Reading
 from mae_hydra.data.labels.maps import decode_colours, decode_labels, decode_numbers
 from mae_hydra.errors import UserError
 
-MOST_OF_COLOURS = 253  # classes: one byte each, beside what is ignored and what is unknown
-_UNKNOWN = 254  # in the table of colours
 MOST_STORED = 2**16 - 1
+MOST_OF_BYTES = 253  # classes of which colours are a table of bytes, beside what is ignored and what is unknown
+OTHER = "other"  # in `colours`: all that are not named
 SHOWN = 12  # unknown colours that are named
 
 Told = Mapping[int | str, int | str]
@@ -39,32 +39,34 @@ class Coding:
     """What stands in the maps of a set, and how it is read.
 
     `reading`: what is left to say of the decoded numbers. `colours`: each colour with its class. `wide`: stored values
-    with their class, where some are above 255. `brightness`: every value has
-    a meaning, so that what a viewer shows is read and JPEGs do no harm.
+    with their class, where some are above 255. `brightness`: every value has a meaning, so that what a viewer shows is
+    read and JPEGs do no harm. `other`: the class of all other colours (None: they are an error).
     """
 
     reading: Reading
     colours: tuple[tuple[Box, int], ...] = ()
     wide: tuple[tuple[Span, int], ...] = ()
     brightness: bool = False
+    other: int | None = None
 
     def decode(self, encoded: bytes, name: str) -> Tensor:
-        """Numbers uint8 (H, W) of which `reading` says the class; UserError naming `name`."""
+        """Numbers uint8 or uint16 (H, W) of which `reading` says the class; UserError naming `name`."""
         if self.colours:
-            return torch.from_numpy(_classes_of(decode_colours(encoded, name), self.colours, name))
+            known = self.colours, self.other, self.reading.num_classes > MOST_OF_BYTES
+            return torch.from_numpy(_classes_of(decode_colours(encoded, name), known, name))
         if self.wide:
-            return torch.from_numpy(
-                self._narrowed(decode_numbers(encoded, name, most=MOST_STORED, brightness=False), name)
-            )
+            stored = decode_numbers(encoded, name, most=MOST_STORED, brightness=False)
+            return torch.from_numpy(self._narrowed(stored, name))
         return decode_labels(encoded, name, brightness=self.brightness)
 
     @property
     def facts(self) -> tuple[object, ...]:
         """What else than `reading` decides the classes; nothing where maps are plain numbers."""
-        return tuple(each for each in (self.colours, self.wide, self.brightness) if each)
+        other = () if self.other is None else (self.other,)
+        return tuple(each for each in (self.colours, self.wide, self.brightness, other) if each)
 
     def _narrowed(self, stored: Tensor, name: str) -> np.ndarray:
-        known, classes = _wide_table(self.wide)
+        known, classes = _wide_table(self.wide, self.reading.table().class_of.dtype)
         values = stored.numpy()
         if not known[values].all():
             wrong = values[~known[values]]
@@ -87,19 +89,35 @@ def coding_of(
 ) -> Coding:
     """The coding that a configuration tells; ValueError where it makes no sense. `names`: of the classes, if known."""
     extra = tuple(ignore_values)
+    if num_classes > 255 and ignore_index < num_classes:
+        raise ValueError(
+            f"data.ignore_index={ignore_index} is one of {num_classes} classes; what counts for nothing needs a number "
+            f"of its own: data.ignore_index={num_classes}"
+        )
     if colours is not None:
         if values is not None:
             raise ValueError("data.values and data.colours both say what a map holds; give one of them")
-        if num_classes > MOST_OF_COLOURS:
-            raise ValueError(f"data.colours can tell up to {MOST_OF_COLOURS} classes, got {num_classes}")
-        if ignore_index == _UNKNOWN or ignore_index < num_classes:
-            raise ValueError(f"data.ignore_index must be 255 beside data.colours, got {ignore_index}")
+        if ignore_index == _unknown(num_classes > MOST_OF_BYTES) or ignore_index < num_classes:
+            raise ValueError(
+                f"data.ignore_index must be {max(255, num_classes)} beside data.colours, got {ignore_index}"
+            )
+        rest = colours.get(OTHER)
+        other = None if rest is None else _number(rest, num_classes, names, ignore_index, f"data.colours: {OTHER}")
+        colours = {key: meaning for key, meaning in colours.items() if key != OTHER}
         table = tuple(
             (_box(key), _number(meaning, num_classes, names, ignore_index, f"data.colours: {key}"))
             for key, meaning in colours.items()
         )
         _refuse_overlaps(table, list(colours))
-        return Coding(Reading(num_classes, ignore_index, None), colours=table)
+        return Coding(Reading(num_classes, ignore_index, None), colours=table, other=other)
+    if values is None and num_classes > 255:
+        shift = int(reduce_zero_label)
+        plain: dict[int | str, int | str] = {
+            ignore_index: IGNORE,
+            MOST_STORED: IGNORE,
+            **({0: IGNORE} if shift else {}),
+        }
+        values = plain | {number + shift: number for number in range(num_classes)}
     if values is None:
         return Coding(Reading(num_classes, ignore_index, reduce_zero_label, None, extra))
     spans = [each for key, meaning in values.items() for each in _meanings(key, meaning, num_classes, names)]
@@ -110,7 +128,7 @@ def coding_of(
         for value in range(low, high + 1):
             if taken.setdefault(value, number) != number:
                 raise ValueError(f"data.values says two things of the stored value {value}")
-    if max(taken) > 255:
+    if max(taken) > 255 or num_classes > 255:
         wide = tuple((span, ignore_index if number < 0 else number) for span, number in spans)
         wide += tuple(((value, value), ignore_index) for value in extra)
         return Coding(Reading(num_classes, ignore_index, None), wide=wide)
@@ -201,19 +219,25 @@ def _refuse_overlaps(table: Sequence[tuple[Box, int]], keys: Sequence[object]) -
 
 
 @lru_cache(maxsize=2)
-def _colour_table(colours: tuple[tuple[Box, int], ...]) -> np.ndarray:
-    """uint8 (2**24,): the class of every colour, `_UNKNOWN` where it has none."""
-    table = np.full((256, 256, 256), _UNKNOWN, np.uint8)
+def _colour_table(colours: tuple[tuple[Box, int], ...], other: int | None, wide: bool) -> np.ndarray:
+    """uint8 or uint16 (2**24,): the class of every colour, `_unknown` where it has none."""
+    rest = _unknown(wide) if other is None else other
+    table = np.full((256, 256, 256), rest, np.uint16 if wide else np.uint8)
     for ((r0, r1), (g0, g1), (b0, b1)), number in colours:
         table[r0 : r1 + 1, g0 : g1 + 1, b0 : b1 + 1] = number
     return table.ravel()
 
 
-def _classes_of(values: np.ndarray, colours: tuple[tuple[Box, int], ...], name: str) -> np.ndarray:
+def _unknown(wide: bool) -> int:
+    """What stands in a table of colours for those without a class."""
+    return MOST_STORED if wide else 254
+
+
+def _classes_of(values: np.ndarray, known: tuple[Any, int | None, bool], name: str) -> np.ndarray:
     places = (values[..., 0].astype(np.int32) << 16) | (values[..., 1].astype(np.int32) << 8) | values[..., 2]
-    classes = _colour_table(colours)[places]
-    unknown = places[classes == _UNKNOWN]
-    if len(unknown):
+    classes = _colour_table(*known)[places]
+    unknown = places[classes == _unknown(known[2])]
+    if len(unknown) and known[1] is None:
         found = Counter(dict(zip(*(each.tolist() for each in np.unique(unknown, return_counts=True)), strict=True)))
         shown = ", ".join(
             f"{place >> 16} {place >> 8 & 255} {place & 255} ({count} pixels)"
@@ -228,8 +252,8 @@ def _classes_of(values: np.ndarray, colours: tuple[tuple[Box, int], ...], name: 
 
 
 @lru_cache(maxsize=2)
-def _wide_table(wide: tuple[tuple[Span, int], ...]) -> tuple[np.ndarray, np.ndarray]:
-    known, classes = np.zeros(MOST_STORED + 1, bool), np.zeros(MOST_STORED + 1, np.uint8)
+def _wide_table(wide: tuple[tuple[Span, int], ...], kind: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+    known, classes = np.zeros(MOST_STORED + 1, bool), np.zeros(MOST_STORED + 1, kind)
     for (low, high), number in wide:
         known[low : high + 1], classes[low : high + 1] = True, number
     return known, classes

@@ -58,6 +58,7 @@ def test_both_bytes_of_a_png_of_16_bits_are_read(bands: int) -> None:
         (1, "u2", {}), (1, "i2", {}), (1, "i4", {}), (1, "f4", {}), (3, "u2", {"colours": True}),
         (3, "u2", {"extra": (0, 0)}), (4, "u2", {"extra": (0, 0, 0)}), (4, "u2", {"extra": (0, 0, 2)}),
         (4, "u2", {"colours": True, "extra": (0,)}), (4, "u2", {"colours": True, "extra": (2,)}),
+        (4, "u2", {"colours": True, "extra": (1,)}),
         (3, "i2", {"extra": (0, 0)}), (4, "i2", {"extra": (0, 0, 0)}),
     ],
 )  # fmt: skip
@@ -68,6 +69,28 @@ def test_every_number_of_a_tiff_is_read(
     found = deep_values(tiff(values, big_endian=big_endian, compressed=compressed, **options))
     assert found is not None
     assert np.array_equal(found, values[:, :, :3])
+
+
+def test_numbers_of_32_bits_without_a_sign_stay_positive() -> None:
+    values = np.array([[[3_000_000_000], [7]]], "u4")
+    assert np.array_equal(deep_values(tiff(values)), values)
+
+
+def test_a_few_pixels_among_equal_ones_are_the_range() -> None:
+    values = np.full((1, 5000, 1), 7, np.uint16)
+    values[0, 0] = 100
+    assert measured([values]) == PixelRange((7.0,), (100.0,))
+
+
+def test_of_a_large_picture_pixels_from_everywhere_are_counted() -> None:
+    values = np.zeros((1024, 256, 1), np.uint16)
+    values[512:] = 1000
+    assert measured([values]) == PixelRange((0.0,), (1000.0,))
+
+
+def test_numbers_are_rounded_and_not_cut() -> None:
+    levels = PixelRange((0.0,), (1000.0,)).scaled(np.array([[[3], [500], [998], [2000]]], np.uint16), 1)
+    assert levels.ravel().tolist() == [1, 128, 254, 255]  # 0.765, 127.5, 254.49
 
 
 def test_four_bands_of_8_bits_are_read_by_their_first_three() -> None:
@@ -187,6 +210,8 @@ def test_a_measured_range_leaves_out_what_is_no_number_and_survives_a_single_val
     values = np.array([[[np.nan], [1.0], [2.0], [np.inf]]], np.float32)
     assert measured([values]).high[0] == pytest.approx(2.0, abs=0.01)
     assert measured([np.full((4, 4, 1), 7, np.uint16)]) == PixelRange((7.0,), (8.0,))
+    # 0.1 percent of 0..499 lie below 0.499: whole numbers go outwards, so that none is cut that was counted.
+    assert measured([np.arange(500, dtype=np.uint16).reshape(1, 500, 1)]) == PixelRange((0.0,), (499.0,))
     with pytest.raises(UserError, match=r"holds a number; set data\.range"):
         measured([np.full((4, 4, 1), np.nan, np.float32)])
 
@@ -204,6 +229,8 @@ def test_a_range_for_each_channel_is_taken() -> None:
 
 def test_a_deep_picture_is_turned_upright_and_becomes_grey_where_one_channel_is_wanted() -> None:
     values = numbers(3)
+    assert np.array_equal(deep_values(tiff(values, colours=True, orientation=6)), np.rot90(values, -1))
+    assert np.array_equal(deep_values(tiff(values[:, :, :1], orientation=6)), np.rot90(values[:, :, :1], -1))
     grey = decode_image(png(values), 1, "", PixelRange((0.0,), (65535.0,)))
     assert grey.shape == (1, 9, 7)
     expected = (values / 65535 * 255) @ [0.299, 0.587, 0.114]

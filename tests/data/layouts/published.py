@@ -19,8 +19,9 @@ Codes = Sequence[Any]  # by class: a stored value, or a colour
 
 @dataclass(frozen=True)
 class Published:
-    """`files`: side -> (photo, class map). `stored`: by class. `ignored`: what is stored where nothing counts.
-    `form`: L, P, RGB (equal channels), colours or 1. `beside`: files that are there and must not be read as maps."""
+    """`files`: side -> (photo, class map). `stored`: by class. `ignored`: what is stored where nothing counts, which is
+    `nothing` in what is expected. `form`: L, I;16, P, RGB (equal channels), colours or 1. `beside`: files that are
+    there and must not be read as maps."""
 
     files: dict[str, Sequence[tuple[str, str]]]
     stored: Codes
@@ -28,6 +29,7 @@ class Published:
     form: str = "L"
     beside: Sequence[str] = ()
     texts: dict[str, str] = field(default_factory=dict)
+    nothing: int = IGNORED
 
     def write(self, root: Path, seed: int = 0) -> dict[str, list[np.ndarray]]:
         """The class maps of each side, uint8 (H, W), in the order of the photos' paths."""
@@ -42,7 +44,8 @@ class Published:
                 _save(root / image, Image.fromarray(rng.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)))
                 if labels:
                     _save(root / labels, self._map(classes))
-                    expected[side].append(np.where(classes < len(self.stored), classes, IGNORED).astype(np.uint8))
+                    kind = np.uint8 if len(self.stored) < IGNORED else np.uint16
+                    expected[side].append(np.where(classes < len(self.stored), classes, self.nothing).astype(kind))
         for name in self.beside:
             _save(root / name, Image.fromarray(rng.integers(0, 256, (HEIGHT, WIDTH), dtype=np.uint8)))
         for name, text in self.texts.items():
@@ -62,7 +65,7 @@ class Published:
         codes = np.array([*self.stored, *self.ignored])[classes]
         if self.form == "colours":
             return Image.fromarray(codes.astype(np.uint8))
-        values = codes.astype(np.uint8)
+        values = codes.astype(np.uint16 if self.form == "I;16" else np.uint8)
         if self.form == "RGB":
             return Image.fromarray(np.stack([values] * 3, axis=2))
         if self.form == "P":
@@ -123,7 +126,15 @@ POTSDAM_VAL += ["7_13"]
 VAIHINGEN_TRAIN = [1, 3, 5, 7, 11, 13, 15, 17, 21, 23, 26, 28, 30, 32, 34, 37]
 VAIHINGEN_VAL = [2, 4, 6, 8, 10, 12, 14, 16, 20, 22, 24, 27, 29, 31, 33, 35, 38]
 
+ADE20K_SIDES = [("train", "train", "training", 80), ("validation", "val", "validation", 3)]
+
 SETS = {
+    "ade20k_full": Published(
+        {side: _each([f"ADE_{short}_{number:08d}" for number in range(1, count)],
+                     f"images_detectron2/{folder}/#.jpg", f"annotations_detectron2/{folder}/#.tif")
+         for side, short, folder, count in (ADE20K_SIDES)},
+        range(847), [65535], "I;16", nothing=847,
+    ),
     "cityscapes": Published(
         {
             "train": _each([f"train/{_city('aachen')}", f"train/{_city('ulm')}"],

@@ -134,6 +134,23 @@ def test_the_softmax_focal_loss_is_its_formula():
     assert loss.total.item() == pytest.approx(expected, rel=1e-12)
 
 
+def test_the_sigmoid_focal_loss_is_its_formula_at_another_gamma():
+    logits, labels = fixed()
+    own = torch.zeros_like(logits).scatter(1, labels.where(labels != 255, 0)[:, None], 1.0)
+    wrong = (own - logits.sigmoid()).abs()  # 1 - p of what is right
+    expected = (wrong**0.5 * -(-wrong).log1p() * (labels != 255)[:, None]).sum()
+    loss = FocalLoss(ignore_index=255, gamma=0.5, form="sigmoid")(logits, labels)
+    assert loss.total.item() == pytest.approx(expected.item(), rel=1e-9)
+
+
+def test_a_sum_is_divided_by_what_the_normalizer_says():
+    logits, labels = fixed()
+    told = {"valid": 177, "all": 192, "weights": float(torch.tensor(WEIGHTS)[labels[labels != 255]].sum())}
+    for normalizer, count in told.items():
+        loss = PixelCrossEntropy(ignore_index=255, normalizer=normalizer, class_weights=WEIGHTS)
+        assert float(loss(logits, labels).count) == pytest.approx(count), normalizer
+
+
 def test_the_hardest_pixels_are_those_of_a_sort():
     logits, labels = fixed()
     each = F.cross_entropy(logits, labels, ignore_index=255, reduction="none")[labels != 255]

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.listing import Row
+from mae_hydra.experiment.many.listing import Row
 from mae_hydra.lines import is_number
 
 WORD = re.compile(r"([\w./@-]+?)(!=|<=|>=|=|<|>)(.*)", re.DOTALL)

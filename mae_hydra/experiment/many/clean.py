@@ -10,7 +10,7 @@ from typing import Any
 from mae_hydra.configuration.command_words import parsed, texts
 from mae_hydra.engine.checkpoint import STEP_FILE
 from mae_hydra.experiment.holder import is_held
-from mae_hydra.experiment.listing import Row, run_directories, size_of
+from mae_hydra.experiment.many.listing import Row, run_directories, size_of
 from mae_hydra.recorded.tables import read_table, table_or_none
 
 RECORDS = ("config.yaml", "environment.json", "parent.json")

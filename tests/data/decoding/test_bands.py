@@ -1,0 +1,204 @@
+"""Any bands of any depth: which numbers reach the model, in which order, and what is said where they cannot."""
+
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from PIL import Image
+
+from mae_hydra.data import FileSettings, decode_image, folder
+from mae_hydra.data.augment.crops import resize_bicubic, resize_bilinear
+from mae_hydra.data.augment.photometric import Distortion, distort
+from mae_hydra.data.decoding.bands import band_header, read_bands
+from mae_hydra.data.decoding.pixel_range import PixelRange
+from mae_hydra.errors import UserError
+from mae_hydra.inference.resize import resize_image
+from mae_hydra.models.pixels import normalise
+
+KINDS = ["uint8", "uint16", "int16", "float32"]
+
+
+def numbers(kind: str, bands: int, size: tuple[int, int] = (12, 16)) -> np.ndarray:
+    """(H, W, B) of which every band is another multiple."""
+    rows = np.arange(size[0] * size[1]).reshape(*size, 1) % 60
+    return (rows * np.arange(1, bands + 1) - (30 if kind == "int16" else 0)).astype(kind)
+
+
+def tiff(values: np.ndarray, **form) -> bytes:
+    file = io.BytesIO()
+    kept = {"planarconfig": "contig"} if values.shape[-1] > 1 else {}
+    values = values[:, :, 0] if values.shape[-1] == 1 else values
+    tifffile.imwrite(file, values, **{"photometric": "minisblack"} | kept | form)
+    return file.getvalue()
+
+
+def npy(values: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, values)
+    return file.getvalue()
+
+
+def png(values: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(values).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("bands", [1, 2, 4, 7])
+def test_a_tiff_gives_its_bands_in_the_order_that_is_wanted(kind, bands):
+    values = numbers(kind, bands)
+    wanted = tuple(range(bands, 0, -1))
+    planes = tiff(values.transpose(2, 0, 1), planarconfig="separate") if bands > 1 else tiff(values)
+    for encoded in (tiff(values), tiff(values, compression="zlib"), tiff(values, byteorder=">"), planes):
+        found = read_bands(encoded, wanted)
+        np.testing.assert_array_equal(found, values[:, :, ::-1])
+        assert (found.dtype, band_header(encoded)) == (np.dtype(kind), ((12, 16), np.dtype(kind)))
+
+
+def test_an_array_has_its_bands_first_or_last():
+    values = numbers("float32", 5)
+    for stored in (values, values.transpose(2, 0, 1)):
+        np.testing.assert_array_equal(read_bands(npy(stored), 5), values)
+        assert band_header(npy(stored)) == ((12, 16), np.dtype("float32"))
+    np.testing.assert_array_equal(read_bands(npy(values[:, :, 1]), (1,)), values[:, :, 1:2])
+
+
+def test_pictures_of_one_band_in_one_file_are_bands():
+    values = numbers("uint16", 3)
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file) as writer:
+        for band in range(3):
+            writer.write(values[:, :, band], photometric="minisblack", metadata=None)
+    np.testing.assert_array_equal(read_bands(file.getvalue(), (3, 1)), values[:, :, [2, 0]])
+
+
+def test_bands_of_a_photograph_can_be_named_too():
+    values = numbers("uint8", 4)
+    np.testing.assert_array_equal(read_bands(png(values), (4, 2)), values[:, :, [3, 1]])
+    found = decode_image(png(values[:, :, :3]), (3, 2, 1), "a", None)
+    np.testing.assert_array_equal(found.permute(1, 2, 0), values[:, :, 2::-1])
+
+
+def test_a_value_that_stands_for_no_data_is_no_number():
+    values = numbers("float32", 2)
+    values[3:6] = -9999
+    found = read_bands(tiff(values, extratags=[(42113, "s", 0, "-9999", True)]), 2)
+    assert np.isnan(found[3:6]).all()
+    assert np.isfinite(found[:3]).all()
+    pixels = decode_image(
+        tiff(values, extratags=[(42113, "s", 0, "-9999", True)]), 2, "a", PixelRange((0, 0), (59, 118))
+    )
+    assert (pixels[:, 3:6] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("encoded", "channels", "said"),
+    [
+        (tiff(numbers("uint16", 6)), 4, r"has 6 bands and data.channels is 4; set data.channels=6, or name those"),
+        (tiff(numbers("uint16", 6)), (1, 7), "has 6 bands, and data.bands asks for band 7"),
+        (npy(np.zeros((2, 3, 4, 5))), 4, r"its shape is \(2, 3, 4, 5\)"),
+        (npy(np.zeros((8, 8, 4), complex)), 4, "numbers are complex128"),
+        (tiff(numbers("uint16", 6))[:100], 6, "cannot read the image a.tif"),
+        (tiff(numbers("uint16", 6)), 6, "more than 8 bits a channel, and no training picture"),
+    ],
+)
+def test_a_file_that_lacks_them_is_named(encoded, channels, said):
+    with pytest.raises(UserError, match=f"a.tif.*{said}" if "cannot" not in said else said):
+        decode_image(encoded, channels, "a.tif", None)
+
+
+@pytest.mark.parametrize("kind", KINDS[1:])
+def test_sixteen_bits_of_the_range_reach_the_model(kind):
+    """Numbers that fall on one of 256 levels stay apart, to half of a 65,535th of the range."""
+    values = np.linspace(-0.2, 0.9, 12 * 16 * 4).reshape(12, 16, 4) if kind == "float32" else numbers(kind, 4) + 5000
+    values = values.astype(kind)
+    low, high = float(values.min()), float(values.max())
+    deep = decode_image(tiff(values), 4, "a", PixelRange((low,) * 4, (high,) * 4, bits=16))
+    assert deep.dtype == torch.uint16
+    exact = torch.from_numpy((values.astype(np.float64) - low) / (high - low)).permute(2, 0, 1)
+    mean, std = torch.full((4,), 0.5, dtype=torch.float64), torch.full((4,), 0.25, dtype=torch.float64)
+    assert (normalise(deep[None], mean, std)[0] - (exact - 0.5) / 0.25).abs().max() < 4 * 0.51 / 65535
+    flat = decode_image(tiff(values), 4, "a", PixelRange((low,) * 4, (high,) * 4))
+    assert len(flat.unique()) <= 256 < len(deep.to(torch.int32).unique()) or kind != "float32"
+
+
+def test_eight_bits_beside_sixteen_are_spread_over_them():
+    values = numbers("uint8", 4)
+    found = decode_image(tiff(values), 4, "a", PixelRange((0.0,) * 4, (9.0,) * 4, bits=16))
+    mean, std = torch.zeros(4), torch.ones(4)
+    plain = decode_image(tiff(values), 4, "a", None)
+    assert torch.equal(normalise(found[None], mean, std), normalise(plain[None], mean, std))
+
+
+def test_what_is_resized_of_sixteen_bits_is_what_would_be_of_eight():
+    eight = (128 + 90 * torch.sin(torch.arange(3 * 24 * 20) / 9)).to(torch.uint8).reshape(3, 24, 20)
+    deep = (eight.to(torch.int32) * 257).to(torch.uint16)
+    for resize in (resize_bicubic, resize_bilinear, resize_image):
+        for size in ((12, 10), (17, 31)):
+            one, other = resize(eight, size).float(), resize(deep, size).float() / 257
+            assert (one - other).abs().max() <= 1.0, resize
+
+
+@pytest.mark.parametrize("channels", [1, 3, 6])
+def test_other_pictures_than_photographs_get_brightness_and_contrast_alone(channels):
+    deep = torch.linspace(10000, 30000, channels * 64).to(torch.int32).to(torch.uint16).reshape(channels, 8, 8)
+    changed = distort(deep, Distortion(10.0, None, 1.5, 17, 0.5)).float()
+    expected = (deep.float() + 2570) * 0.5
+    assert (changed - expected).abs().max() <= 1
+
+
+def settings(**told) -> dict:
+    common = {
+        "image_size": 8,
+        "channels": 4,
+        "mean": [0.5] * 4,
+        "std": [0.3] * 4,
+        "num_classes": 0,
+        "ignore_index": 255,
+    }
+    return common | {"batch_size": 2, "num_workers": 0, "validation_fraction": 0.3} | told
+
+
+def test_each_band_is_measured_by_itself_and_said(tmp_path: Path):
+    for number in range(4):
+        (tmp_path / f"{number}.npy").write_bytes(npy(numbers("uint16", 4) * 100))
+    (tmp_path / "notes.txt").touch()
+    data = folder(root=str(tmp_path), **settings(shown_bands=[3, 2, 1]))
+    assert data.pixel_range == PixelRange((0.0,) * 4, tuple(5900.0 * band for band in range(1, 5)), bits=16)
+    assert (len(data.train), len(data.validation), data.shown) == (3, 1, (2, 1, 0))
+    first = data.train[0].image.to(torch.int32)
+    assert int(first.max()) == 65535
+    assert torch.equal(first[0], first[3])  # each is the same share of its own range
+    assert any("[[0, 5900], [0, 11800], [0, 17700], [0, 23600]] becomes 0 to 65535" in note for note in data.notes)
+    flat = folder(root=str(tmp_path), **settings(bands=[4, 1, 1, 1], bits=8))
+    assert flat.train[0].image.dtype == torch.uint8
+
+
+def test_sixteen_bits_are_to_be_had_of_photographs_as_well(tmp_path: Path):
+    for number in range(3):
+        Image.fromarray(numbers("uint16", 1)[:, :, 0] * 60).save(tmp_path / f"{number}.png")
+        Image.fromarray(numbers("uint8", 3)).save(tmp_path / f"{number}.jpg")
+    one = {"channels": 1, "mean": [0.5], "std": [0.3]}
+    for bits, kind in (("auto", torch.uint8), (16, torch.uint16)):
+        data = folder(root=str(tmp_path), **settings(**one, bits=bits))
+        assert {data.train[place].image.dtype for place in range(len(data.train))} == {kind}
+        undecoded = data.train.undecoded(0)
+        assert bits == "auto" or undecoded.image.dtype == kind
+
+
+def test_the_settings_say_what_is_read_of_a_file():
+    told = {name: value for name, value in settings().items() if name != "validation_fraction"}
+    assert FileSettings(**told).wanted == 4
+    assert FileSettings(**told, bands=[8, 4, 3, 2]).wanted == (8, 4, 3, 2)
+
+
+def test_without_rasterio_a_compression_is_named_with_what_reads_it(monkeypatch):
+    monkeypatch.setattr(tifffile.TiffPage, "asarray", lambda self: (_ for _ in ()).throw(ValueError("LZW requires it")))
+    monkeypatch.setitem(__import__("sys").modules, "rasterio.io", None)
+    with warnings.catch_warnings(), pytest.raises(UserError, match=r"LZW requires it; pip install 'mae-hydra\[geo\]'"):
+        decode_image(tiff(numbers("uint16", 4)), 4, "a", None)

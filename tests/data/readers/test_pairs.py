@@ -1,0 +1,98 @@
+"""Which photo belongs to which map, list and class: what `data=segmentation` is told, without building a set."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from mae_hydra.data.readers.class_list import class_list
+from mae_hydra.data.readers.pairs import Layout, Part, parts_of
+from mae_hydra.data.readers.split_lists import Entry, chosen, entries_of
+
+
+def found(root: Path, files: str, side: str = "train", **changes) -> Part:
+    """The part of one side of a set that holds `files`."""
+    for name in files.split():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (1, 1)).save(root / name)
+    plain = {
+        "root": root, "images": ("img",), "maps": ("ann",), "image_suffix": "", "map_suffix": "", "splits": {},
+        "lists": {}, "validation_fraction": 0.5,
+    }  # fmt: skip
+    return parts_of(Layout(**plain | changes), (side,))[side]
+
+
+def test_of_several_folders_the_first_that_has_a_name_counts(tmp_path):
+    part = found(tmp_path, "new/a.png old/a.png old/b.png ann/a.png ann/b.png", images=("new", "old"))
+    assert (part.images, part.maps) == (["new/a.png", "old/b.png"], ["ann/a.png", "ann/b.png"])
+
+
+def test_maps_stay_with_their_photos_in_the_order_of_the_photos(tmp_path):
+    part = found(tmp_path, "y/1.png x/2.png ann/1.png ann/2.png", images=("y", "x"))
+    assert (part.images, part.maps, part.keys) == (["x/2.png", "y/1.png"], ["ann/2.png", "ann/1.png"], ["2", "1"])
+
+
+def test_what_has_no_partner_is_told_of_every_split(tmp_path):
+    files = "img/a/1.png ann/a/1.png ann/a/2.png img/b/3.png ann/b/3.png ann/b/4.png"
+    part = found(
+        tmp_path, files, images=("img/{split}",), maps=("ann/{split}",), splits={"train": ("a", "b")}
+    )  # fmt: skip
+    assert part.images == ["img/a/1.png", "img/b/3.png"]
+    assert part.orphans == ["ann/a/2.png", "ann/b/4.png"]
+
+
+def test_in_one_folder_the_longer_suffix_tells_what_a_file_is(tmp_path):
+    part = found(tmp_path, "all/a.png all/a_gt.png", images=("all",), maps=("all",), map_suffix="_gt")
+    assert (part.images, part.maps, part.orphans) == (["all/a.png"], ["all/a_gt.png"], [])
+
+
+def test_files_of_a_folder_apart_pair_by_their_last_name_only_where_it_is_theirs_alone(tmp_path):
+    part = found(tmp_path / "one", "img/x/1.png img/y/2.png ann/p/1.png ann/q/2.png")
+    assert part.maps == ["ann/p/1.png", "ann/q/2.png"]
+    part = found(tmp_path / "two", "img/x/1.png img/y/1.png ann/p/1.png")
+    assert (part.maps, len(part.alone), part.orphans) == ([], 2, ["ann/p/1.png"])
+
+
+def test_stars_leave_hidden_folders_out_and_endings_are_told_in_any_letters(tmp_path):
+    part = found(
+        tmp_path, "b/img/1.PNG a/img/1.png .c/img/1.png a/img/1.bmp", images=("*/img",), maps=(), image_suffix=".png"
+    )
+    assert part.images == ["a/img/1.png", "b/img/1.PNG"]
+
+
+def test_a_listed_path_never_leads_out_of_the_root(tmp_path):
+    Image.new("L", (1, 1)).save(tmp_path / "out.png")
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set/train.txt").write_text("../out.png ../out.png\n/other/img/a.png /other/ann/a.png\n")
+    part = found(tmp_path / "set", "img/a.png ann/a.png", lists={"train": ("train.txt",)})
+    assert (part.images, part.maps, part.unknown) == (["img/a.png"], ["ann/a.png"], ["../out.png"])
+
+
+def test_what_another_list_names_is_not_for_training_and_defects_stay_told(tmp_path):
+    part = found(tmp_path, "img/a.png img/b.png img/c.png ann/a.png ann/b.png", lists={"validation": ("b",)})
+    assert (part.images, part.alone) == (["img/a.png"], ["img/c.png"])
+
+
+def test_files_told_apart_by_their_ending_alone_are_told_of_lists_too(tmp_path):
+    part = found(tmp_path, "img/a.png img/a.bmp ann/a.png", lists={"train": ("a",)})
+    assert [set(each) for each in part.twice] == [{"img/a.png", "img/a.bmp"}]
+
+
+def test_a_list_is_read_whatever_its_editor_put_before_it(tmp_path):
+    (tmp_path / "a.txt").write_text("# names\n\nx.png y.png\nwith a blank.png\nplain\n", encoding="utf-8-sig")
+    assert entries_of(tmp_path, "a.txt", "") == [Entry("x.png", "y.png"), Entry("with a blank.png"), Entry("plain")]
+    (tmp_path / "val.csv").write_text("image,map\na.png,b.png\n", encoding="utf-8-sig")
+    assert entries_of(tmp_path, "{split}.csv", "val") == [Entry("a.png", "b.png")]
+
+
+def test_a_listed_name_that_fits_several_pictures_is_unknown_and_order_is_that_of_the_pictures():
+    keys = ["a/1", "b/1", "b/2", "c/3"]
+    assert chosen(["3", "b/1.png", "1", "2"], keys, "") == (["b/1", "b/2", "c/3"], ["1"])
+    assert chosen(["/elsewhere/b/2_img.png"], keys, "_img.png") == (["b/2"], [])
+
+
+@pytest.mark.parametrize("head", ["Red,Green,Blue,Class", "r,g,b,name"])
+def test_columns_of_a_table_of_classes_are_found_by_their_names(tmp_path, head):
+    (tmp_path / "classes.csv").write_text(f"{head}\n1,2,3,sea\n")
+    told = class_list(tmp_path, "classes.csv", None)
+    assert (told.names, told.palette.tolist()) == (("sea",), [[1, 2, 3]])

@@ -1,0 +1,139 @@
+"""Georeferenced rasters: their maps lie where they do, and of large ones are those of one piece."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from mae_hydra.data.decoding.pixel_range import PixelRange
+from mae_hydra.errors import UserError
+from mae_hydra.inference import Slide
+from mae_hydra.weights import Checkpoint
+from mae_hydra.workflows import rasters
+from mae_hydra.workflows.predict_labels import LabelFiles
+from mae_hydra.workflows.predict_maps import Segmentations
+from mae_hydra.workflows.predict_options import Options
+
+rasterio = pytest.importorskip("rasterio")
+
+CROP, STRIDE = 16, 10
+RANGE = PixelRange((0.0, 0.0), (1000.0, 1000.0), bits=16)
+PLACE = rasterio.Affine(30, 0, 440280, 0, -30, 3159720)
+
+
+class Blurred(nn.Module):
+    """Three classes, whose logits depend on all of a window, so that windows at other places give others."""
+
+    num_classes = 3
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.layer = nn.Conv2d(2, 3, 9, padding=4)
+
+    def prepare(self, images: Tensor) -> Tensor:
+        return images.float() / 65535
+
+    def forward(self, images: Tensor) -> Tensor:
+        found: Tensor = self.layer(images - images.mean((2, 3), keepdim=True))
+        return found
+
+
+def slide() -> Slide:
+    return Slide(crop=CROP, stride_ratio=STRIDE / CROP, short=None, long_ratio=None, window_batch=8, shortcuts=[])
+
+
+def write(file: Path, size: tuple[int, int], *, nodata: float | None = None) -> np.ndarray:
+    values = np.random.default_rng(0).integers(1, 1000, (2, *size)).astype(np.uint16)
+    if nodata is not None:
+        values[:, :5] = nodata
+    form: dict[str, Any] = {"driver": "GTiff", "count": 2, "dtype": "uint16", "height": size[0], "width": size[1]}
+    with rasterio.open(file, "w", **form, crs="EPSG:32614", transform=PLACE, nodata=nodata) as raster:
+        raster.write(values)
+    return values
+
+
+def writer(out: Path, **options: Any) -> Any:
+    found: Any = Segmentations.__new__(Segmentations)
+    checkpoint = Checkpoint({}, {}, "", Path("a.pt"))
+    found.model, found.inference, found.options, found.notes = Blurred(), slide(), Options(out, **options), []
+    found.class_names, found.palette = ("a", "b", "c"), np.array([[9, 0, 0], [0, 9, 0], [0, 0, 9]], np.uint8)
+    found.labels = LabelFiles(checkpoint, found.class_names, found.palette, as_stored=False)
+    found.owned = SimpleNamespace(claim=lambda file: file)
+    found.shown, found._large, found._placed = (), {}, {}
+    found._slide = slide
+    return found
+
+
+@pytest.mark.parametrize("length", [1, 15, 16, 17, 40, 61, 62, 63, 64, 70, 71, 200, 203])
+@pytest.mark.parametrize(("crop", "stride"), [(16, 10), (16, 16), (16, 3)])
+def test_the_parts_of_a_side_lie_side_by_side_and_know_all_of_their_windows(
+    length: int, crop: int, stride: int
+) -> None:
+    found = rasters.spans(length, crop, stride, part=48)
+    assert [first for _, _, first, _ in found[1:]] == [last for _, _, _, last in found[:-1]]
+    assert (found[0][2], found[-1][3]) == (0, length)
+    ends = sorted({*range(0, max(length - crop, 0), stride), max(length - crop, 0)})  # where windows begin
+    for start, stop, first, last in found:
+        own = sorted({*range(start, max(stop - crop, start), stride), max(stop - crop, start)})
+        here = {each for each in ends if each < last and each + crop > first}
+        assert here <= set(own)
+        assert {each for each in own if each < last and each + crop > first} == here
+
+
+def test_a_raster_in_parts_has_the_map_of_one_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = write(tmp_path / "a.tif", (131, 97))
+    monkeypatch.setattr(rasters, "LARGE", 100)
+    monkeypatch.setattr(rasters.spans, "__defaults__", (48,))
+    made = writer(tmp_path / "out")
+    assert made.look_at([(tmp_path / "a.tif", "a")]) == {"a": tmp_path / "a.tif"}
+    looked: list[tuple[int, ...]] = []
+    made._slide = lambda: SimpleNamespace(
+        windows=slide().windows,
+        predict=lambda model, images: looked.append(tuple(images[0].shape)) or slide().predict(model, images),
+    )
+    files = made.write_large(tmp_path / "a.tif", "a", 2, RANGE)
+    assert files == [tmp_path / "out/labels/a.tif", tmp_path / "out/overlays/a.png"]
+    whole = torch.from_numpy(RANGE.scaled(values.transpose(1, 2, 0), 2).transpose(2, 0, 1).copy())
+    expected = slide().predict(made.model, [whole])[0].numpy()
+    with rasterio.open(files[0]) as found:
+        np.testing.assert_array_equal(found.read(1), expected)
+        assert (found.crs, found.transform, found.nodata) == ("EPSG:32614", PLACE, None)
+        assert found.colormap(1)[2][:3] == (0, 0, 9)
+    assert len(looked) > 4
+    assert max(max(shape[1:]) for shape in looked) < 48 + 2 * CROP
+    with Image.open(files[1]) as drawn:
+        assert drawn.size[0] > 97
+    assert json.loads((tmp_path / "out/labels/classes.json").read_text())["names"] == ["a", "b", "c"]
+
+
+def test_a_small_raster_has_a_map_beside_its_picture(tmp_path: Path) -> None:
+    write(tmp_path / "a.tif", (20, 24), nodata=0)
+    made = writer(tmp_path / "out")
+    assert made.look_at([(tmp_path / "a.tif", "a")]) == {}
+    classes = (np.arange(480).reshape(20, 24) % 3).astype(np.uint8)
+    files = made._write_pictures(torch.zeros(2, 20, 24, dtype=torch.uint16), "a", classes)
+    assert [file.suffix for file in files] == [".png", ".tif", ".png"]
+    with rasterio.open(files[1]) as found:
+        assert (found.crs, found.transform, found.nodata) == ("EPSG:32614", PLACE, 255)
+        np.testing.assert_array_equal(found.read(1)[5:], classes[5:])
+        assert (found.read(1)[:5] == 255).all()  # where the raster has no data
+
+
+def test_what_cannot_be_had_of_a_large_raster_is_said_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "a.tif", (20, 24))
+    monkeypatch.setattr(rasters, "LARGE", 100)
+    for options in ({"probabilities": True}, {"inference": "multiscale_flip"}):
+        with pytest.raises(UserError, match=r"a.tif has more than 100 pixels and is looked at window by window"):
+            writer(tmp_path / "out", **options).look_at([(tmp_path / "a.tif", "a")])
+    with rasters.opened(tmp_path / "a.tif") as raster:
+        with pytest.raises(UserError, match="has 2 bands, and the model takes 6"):
+            rasters.bands_of(raster, 6, "a.tif")
+        with pytest.raises(UserError, match="more than 8 bits a channel; say what is black and white with --range"):
+            rasters.as_pixels(raster.read(), raster, None, "a.tif")
