@@ -283,6 +283,8 @@ def test_a_digest_may_be_typed_in_any_letters_and_the_cache_lies_where_the_syste
     monkeypatch.delenv("MAE_HYDRA_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache.root() == tmp_path / "mae_hydra"
+    from mae_hydra.weights.named.fetch import place_of
+
     places = {place_of(parse(f"https://a.b{rest}")) for rest in ("/c.pth", "/c.pth?version=2", ":8443/c.pth")}
     assert len(places) == 3
 

@@ -38,7 +38,6 @@ def test_numbers_above_255_have_a_class_to_the_end_of_their_range():
 @pytest.mark.parametrize(
     ("told", "sentence"),
     [
-        ({"num_classes": 254, "colours": {"0 0 0": 0}}, "up to 253 classes, got 254"),
         ({"colours": {"0 0 0": 0}, "ignore_index": 1}, "ignore_index must be 255 beside data.colours, got 1"),
         ({"colours": {"0 0 0": 0}, "ignore_index": 254}, "ignore_index must be 255 beside data.colours, got 254"),
         ({"colours": {"0 0 0": -1}}, "is said to be -1; wanted is a class 0..1"),
