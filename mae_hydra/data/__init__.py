@@ -18,6 +18,7 @@ from mae_hydra.data.labels.maps import read_labels
 from mae_hydra.data.labels.palette import distinct_colours
 from mae_hydra.data.loading.stream import EvalStream, TrainStream, epoch_order, stack
 from mae_hydra.data.readers.ade20k import ade20k
+from mae_hydra.data.readers.classification import classification
 from mae_hydra.data.readers.folder import folder
 from mae_hydra.data.readers.imagenet import imagenet
 from mae_hydra.data.readers.imagenet_variant import imagenet_variant
@@ -46,6 +47,7 @@ __all__ = [
     "TrainStream",
     "ade20k",
     "check_labels",
+    "classification",
     "data_factory",
     "decode_image",
     "distinct_colours",

@@ -107,6 +107,7 @@ class Found:
     num_classes: int = 0  # of shards: by their class ids
     image_suffix: str = ""  # of shards whose samples hold several pictures
     lists: Mapping[str, str] = field(default_factory=dict)  # file -> what its lines are
+    class_lists: Mapping[str, tuple[int | str, int | str]] = field(default_factory=dict)  # file -> its two columns
     passed_over: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     complete: bool = True  # every file was seen

@@ -123,8 +123,11 @@ def layout_of(
     splits: Mapping[str, Names] | None,
     validation_fraction: float,
     lists: str | Mapping[str, Names] | None,
+    columns: Sequence[int | str] = (0, 1),
 ) -> Layout:
     """Where the files lie, as the keys of a configuration tell it; ValueError where they make no sense."""
+    if len(columns) != 2:
+        raise ValueError(f"data.columns must name two columns, of the photo and of its class, got {list(columns)}")
     if not 0 < validation_fraction < 1:
         raise ValueError(f"data.validation_fraction must lie in (0, 1), got {validation_fraction}")
     called = {side: _texts(names) for side, names in _sides(splits, "data.splits").items()}
@@ -142,6 +145,7 @@ def layout_of(
         called,
         {side: each for side, each in listed.items() if each},
         validation_fraction,
+        (columns[0], columns[1]),
     )
     if layout.maps and layout.images == layout.maps and layout.image_suffix == layout.map_suffix and not layout.lists:
         raise ValueError(
