@@ -45,9 +45,8 @@ class Settings:
 
         Classes without names and colours get numbers for names, and colours that differ.
         """
-        own = {field.name: getattr(self, field.name) for field in fields(self)} | facts
-        del own["train_limit"]
-        own.pop("range", None)
+        known = {field.name for field in fields(ImageData)} - {"palette"}
+        own = {field.name: getattr(self, field.name) for field in fields(self) if field.name in known} | facts
         count = own["num_classes"]
         own["image_size"] = height_width(self.image_size)
         own |= {name: tuple(own[name]) for name in ("mean", "std")}

@@ -169,9 +169,9 @@ def test_every_option_of_shards(watch, tmp_path, monkeypatch, capsys):
         "wrote 5.0 MB to out. To train on it:", "  python train.py model=mae_vitb data=shards data.root=out"
     ]  # fmt: skip
     listed = watch("mae_hydra.data.shards.write.index_shards", {"train": 6, "validation": 4})
-    assert main(["make-shards", "out", "--index", "--image-suffix", ".PNG"]) == 0
+    assert main(["make-shards", "out", "--index", "--image-suffix", ".PNG", "--map-ending", "seg.png"]) == 0
     told, named = listed.pop()
-    assert (told, named["image_suffix"]) == ((Path("out"),), "png")
+    assert (told, named["endings"]) == ((Path("out"),), ("png", "seg.png"))
     assert "wrote out/shards.json: 6 train, 4 validation images\n" in capsys.readouterr().out
 
 

@@ -183,6 +183,13 @@ def _shards(found: Found) -> Advice:
     keys["image_size"] = _crop(part, _USUAL)
     photos = Way("mae_vitt", "shards", keys, "without classes")
     count = max(len(found.names), found.num_classes)
+    if found.map_labels is not None:
+        keys = {**keys, "map_ending": found.map_ending, "image_size": _crop(part, LARGEST)}
+        ways = [
+            Way("upernet_vitt", "shards", {**keys, **words}, means, ("inference=slide",))
+            for words, means in label_words(found.map_labels, found)
+        ]
+        return Advice((*ways, photos), () if ways else (why_none(found.map_labels),))
     if not found.num_classes:
         return Advice((photos,))
     if not found.complete and not found.names:

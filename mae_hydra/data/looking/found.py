@@ -105,6 +105,8 @@ class Found:
     classes: Mapping[Split, tuple[str, ...]] = field(default_factory=dict)
     names: tuple[str, ...] = ()  # of classes, where a file tells them
     num_classes: int = 0  # of shards: by their class ids
+    map_ending: str = ""  # of the class maps in shards, and what they hold
+    map_labels: Labels | None = None
     image_suffix: str = ""  # of shards whose samples hold several pictures
     lists: Mapping[str, str] = field(default_factory=dict)  # file -> what its lines are
     class_lists: Mapping[str, tuple[int | str, int | str]] = field(default_factory=dict)  # file -> its two columns
