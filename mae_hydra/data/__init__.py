@@ -25,6 +25,7 @@ from mae_hydra.data.readers.imagenet_variant import imagenet_variant
 from mae_hydra.data.readers.segmentation import segmentation
 from mae_hydra.data.scenes.dataset import scenes
 from mae_hydra.data.settings import FileSettings, Settings, data_factory
+from mae_hydra.data.shards.huggingface import huggingface
 from mae_hydra.data.shards.reader import shards
 from mae_hydra.data.write import write_ade20k, write_imagenet
 
@@ -54,6 +55,7 @@ __all__ = [
     "epoch_order",
     "folder",
     "height_width",
+    "huggingface",
     "imagenet",
     "imagenet_variant",
     "median_frequency_weights",

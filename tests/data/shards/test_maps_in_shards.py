@@ -156,9 +156,9 @@ def test_what_does_not_fit_is_one_sentence(tmp_path: Path) -> None:
     data = open_shards(tmp_path / "a", num_classes=CLASSES, map_ending="png")
     with pytest.raises(UserError, match=r"train-0\.tar:0\.jpg has no class map"):
         data.train[0]
-    for look in (data.train.__getitem__, data.train.header):  # type: ignore[attr-defined]
+    for read in (data.train.__getitem__, data.train.header):  # type: ignore[attr-defined]
         with pytest.raises(UserError, match=r"1\.jpg is 3x4 pixels but its image is 16x12"):
-            look(1)
+            read(1)
     tar_of(tmp_path / "b/train-0.tar", {"0.jpg": photo, "0.png": encoded(Image.new("L", (WIDTH, HEIGHT), 77), "PNG")})
     with pytest.raises(UserError, match=r"the class map of train-0\.tar:0\.jpg holds the value 77"):
         open_shards(tmp_path / "b", num_classes=CLASSES, map_ending="png").train[0]
