@@ -157,7 +157,10 @@ def _start(found: Found, way: Way, views: list[View] | None) -> list[str]:
                 views.append(View(way.means, samples, data))
             return doubts
         except UserError as error:
-            raise UserError(str(error).replace(str(keys["root"]), str(way.keys["root"]))) from error
+            said = str(error)
+            if "root" in keys:
+                said = said.replace(str(keys["root"]), str(way.keys["root"]))
+            raise UserError(said) from error
 
 
 def _drawn(found: Found, views: Sequence[View], out: Path | None, console: Any) -> Path | None:

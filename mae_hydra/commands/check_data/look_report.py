@@ -70,6 +70,7 @@ def _title(found: Found) -> str:
         "classes": "photos in class folders",
         "photos": "photos",
         "shards": "photos in tar files",
+        "tables": "photos in tables",
         "list": "a list",
         "nothing": "no pictures",
     }[found.kind]

@@ -83,10 +83,11 @@ def saved(way: Way, save: Path) -> str:
 
     from mae_hydra import atomic
 
-    keys = {**way.keys, "root": str(Path(way.keys["root"]).absolute())}
+    place = "root" if "root" in way.keys else "path"
+    keys = {**way.keys, place: str(Path(way.keys[place]).absolute())}
     content = OmegaConf.to_yaml(OmegaConf.create({"defaults": [way.data], **keys}))
     save.parent.mkdir(parents=True, exist_ok=True)
     with atomic.writing(save) as temporary:
-        Path(temporary).write_text(f"{HEAD} {shlex.quote(keys['root'])}\n{content}", encoding="utf-8")
+        Path(temporary).write_text(f"{HEAD} {shlex.quote(keys[place])}\n{content}", encoding="utf-8")
     words = ["--config-dir", str(save.parent.parent), f"model={way.model}", f"data={save.stem}", *way.words]
     return typed(["python", "train.py", *words])

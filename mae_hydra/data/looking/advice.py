@@ -56,6 +56,8 @@ def advise(found: Found, presets: Mapping[str, Node] | None = None) -> Advice:
     """What today's options make of it; `presets`: the data nodes of the public sets that are known by name."""
     if found.kind == "shards":
         return _shards(found)
+    if found.kind == "tables":
+        return _tables(found)
     if found.pairs is not None:
         advice = _maps(found, found.pairs, presets or {})
         return replace(advice, said=(*advice.said, *_of_bands(found.pairs.images)))
@@ -198,6 +200,26 @@ def _shards(found: Found) -> Advice:
             (f"class ids up to {count - 1} were seen in the part that was read; that may not be all",),
         )
     return Advice((Way("classifier_vitt", "shards", {**keys, "num_classes": count}, f"{count} classes"), photos))
+
+
+def _tables(found: Found) -> Advice:
+    if not found.photos:
+        return Advice()
+    part = found.photos[0]
+    keys: dict[str, Any] = {"path": found.root}
+    size = {"image_size": _crop(part, LARGEST)}
+    mask = {"mask": found.map_ending} if found.map_ending else {}
+    ways = [Way("mae_vitt", "huggingface", {**keys, **mask, "image_size": _crop(part, _USUAL)}, "without classes")]
+    if found.num_classes:
+        of_classes = {**keys, "num_classes": found.num_classes, "image_size": _crop(part, _USUAL)}
+        ways.insert(0, Way("classifier_vitt", "huggingface", of_classes, f"{found.num_classes} classes"))
+    if found.map_labels is not None:
+        words = label_words(found.map_labels, found)
+        ways[:0] = [
+            Way("upernet_vitt", "huggingface", {**keys, **mask, **each, **size}, means, ("inference=slide",))
+            for each, means in words
+        ]
+    return Advice(tuple(ways))
 
 
 def _photos(found: Found) -> Iterator[Way]:

@@ -69,7 +69,7 @@ def look_at_tars(root: Path, tars: list[Path], seconds: float = SECONDS) -> Foun
         summary(contents.looks),
     )
     photo = next((e for e in endings if f".{e}" in JPEG_ENDINGS), endings[0]) if contents.doubled else ""
-    told = [ending for ending, seen in contents.seconds.items() if ending != photo and _are_maps(seen)]
+    told = [ending for ending, seen in contents.seconds.items() if ending != photo and are_maps(seen)]
     map_ending = told[0] if len(told) == 1 and not packed else ""
     if packed and not contents.class_ids:
         notes.append(
@@ -83,17 +83,18 @@ def look_at_tars(root: Path, tars: list[Path], seconds: float = SECONDS) -> Foun
         names=_names(root if root.is_dir() else root.parent),
         image_suffix=photo,
         map_ending=map_ending,
-        map_labels=_labels(contents.seconds[map_ending], sum(counts.values())) if map_ending else None,
+        map_labels=labels_of(contents.seconds[map_ending], sum(counts.values())) if map_ending else None,
         notes=tuple(notes),
         complete=contents.read_whole,
     )
 
 
-def _are_maps(looks: Sequence[Look]) -> bool:
+def are_maps(looks: Sequence[Look]) -> bool:
+    """Whether most of some pictures look like class maps."""
     return bool(looks) and 2 * sum(look.is_map_like() for look in looks) > len(looks)
 
 
-def _labels(looks: Sequence[Look], of: int) -> Labels:
+def labels_of(looks: Sequence[Look], of: int) -> Labels:
     """What the class maps hold that were looked at."""
     colours: Counter[tuple[int, int, int]] = Counter()
     for look in looks:

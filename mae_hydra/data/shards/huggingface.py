@@ -57,7 +57,7 @@ def huggingface(
         raise UserError(f"no table of data.path={path} is for training ({', '.join(sides)}); tell which: data.splits")
     first = sides["train"][0]
     root = Path(place) if not is_address(place) else Path("/")
-    column = _image_column(first, image, mask)
+    column = image_column(first, image, mask)
     coding: Coding | None = None
     classes: dict[Any, int] | None = None
     beside: str | None = None
@@ -67,9 +67,9 @@ def huggingface(
         maps = settings.maps(root, settings.num_classes)
         coding, facts = maps.coding, maps.facts
     elif settings.num_classes:
-        beside = _label_column(first, label)
+        beside = label_column(first, label)
         told = class_list(root, settings.classes, None).names
-        names, classes = _classes(sides["train"], beside, told, settings.num_classes)
+        names, classes = classes_of(sides["train"], beside, told, settings.num_classes)
         facts = {"class_names": names}
 
     def rows_of(tables: Sequence[Table], rows: np.ndarray | None = None) -> TableSet:
@@ -144,25 +144,32 @@ def _column(table: Table, key: str, name: str) -> str:
     return name
 
 
-def _image_column(table: Table, told: str | None, mask: str | None) -> str:
-    if told is not None:
-        return _column(table, "data.image", told)
-    pa, schema = arrow(), table.schema
+def picture_columns(table: Table) -> list[str]:
+    """Those that hold files, as bytes or as {"bytes": …}."""
+    pa = arrow()
 
     def holds_pictures(kind: Any) -> bool:
         if pa.types.is_struct(kind):
             return any(kind.field(place).name == "bytes" for place in range(kind.num_fields))
         return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
-    found = [name for name in schema.names if name != mask and holds_pictures(schema.field(name).type)]
+    return [name for name in table.schema.names if holds_pictures(table.schema.field(name).type)]
+
+
+def image_column(table: Table, told: str | None, mask: str | None) -> str:
+    """The column of the images; UserError where it is not clear which."""
+    if told is not None:
+        return _column(table, "data.image", told)
+    found = [name for name in picture_columns(table) if name != mask]
     usual = [name for name in found if name.lower() in IMAGES]
     if len(found) == 1 or len(usual) == 1:
         return (usual or found)[0]
     several = f"several columns hold pictures ({', '.join(found)})" if found else "no column holds pictures"
-    raise UserError(f"of {table.name} {several}: data.image says which; there are {', '.join(schema.names)}")
+    raise UserError(f"of {table.name} {several}: data.image says which; there are {', '.join(table.schema.names)}")
 
 
-def _label_column(table: Table, told: str | None) -> str:
+def label_column(table: Table, told: str | None) -> str:
+    """The column of the classes; UserError where it is not clear which."""
     if told is not None:
         return _column(table, "data.label", told)
     features = features_of(table)
@@ -176,19 +183,23 @@ def _label_column(table: Table, told: str | None) -> str:
     )
 
 
-def _classes(
-    tables: Sequence[Table], column: str, told: Sequence[str] | None, num_classes: int
+def classes_of(
+    tables: Sequence[Table], column: str, told: Sequence[str] | None, num_classes: int | None
 ) -> tuple[tuple[str, ...], dict[Any, int]]:
-    """The names of the classes, and the number of each value of the column."""
+    """The names of the classes, and the number of each value of the column; `num_classes` None: as many as there are.
+
+    UserError where these are others.
+    """
     named = features_of(tables[0]).get(column)
     names = told or (named.get("names") if isinstance(named, dict) else None)
-    if arrow().types.is_integer(tables[0].schema.field(column).type):
-        names = names or [str(number) for number in range(num_classes)]
-        values: dict[Any, int] = {number: number for number in range(len(names))}
-    else:
+    numbers = arrow().types.is_integer(tables[0].schema.field(column).type)
+    if not names and not (numbers and num_classes):
         cells = (table.read(group, [column]).column(column) for table in tables for group in range(len(table.sizes)))
-        names = names or sorted({str(value) for each in cells for value in each.unique().to_pylist()})
-        values = {name: number for number, name in enumerate(names)}
-    if len(names) != num_classes:
+        found = {value for each in cells for value in each.unique().to_pylist() if value is not None}
+        names = [str(number) for number in range(max(found, default=0) + 1)] if numbers else sorted(map(str, found))
+    elif not names:
+        names = [str(number) for number in range(num_classes or 0)]
+    values: dict[Any, int] = {number if numbers else name: number for number, name in enumerate(names)}
+    if num_classes is not None and len(names) != num_classes:
         raise UserError(f"the tables are of {len(names)} classes; set data.num_classes={len(names)}")
     return tuple(map(str, names)), values

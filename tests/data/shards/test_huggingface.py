@@ -17,6 +17,8 @@ from test_shards import COMMON
 from test_train_stream import CROP
 
 from mae_hydra.data import ImageData, TrainStream, huggingface
+from mae_hydra.data.looking import look
+from mae_hydra.data.looking.advice import advise
 from mae_hydra.data.shards import huggingface as reader
 from mae_hydra.data.shards import table_set
 from mae_hydra.errors import UserError
@@ -175,6 +177,14 @@ def test_the_hub_is_asked_once_and_for_its_tables_alone(tables: Path, monkeypatc
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: 1 / 0)
     with pytest.raises(UserError, match=r"the hub gives no tables of that name \(.*division"):
         opened("org/name")
+
+
+def test_a_look_finds_columns_classes_and_maps(tables: Path) -> None:
+    ways = advise(look(tables)).ways
+    assert [way.model for way in ways] == ["upernet_vitt", "classifier_vitt", "mae_vitt"]
+    wanted = {"path": tables, "mask": "annotation", "num_classes": 3}
+    assert {key: ways[0].keys[key] for key in wanted} == wanted
+    assert ways[1].keys["num_classes"] == 3
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
