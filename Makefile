@@ -6,12 +6,13 @@ RUN    := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 PEERS  := $(VENV)/.peers
 
-.PHONY: help setup demo check lint test test-lowest mutants docs clean
+.PHONY: help setup demo check lint test test-slurm test-lowest mutants docs clean
 
 help:
 	@echo "make demo         environment, then the whole story on embedded data (6 to 7 minutes on 2 cores)"
 	@echo "make test         environment, then every check (about 20 minutes on 2 cores)"
 	@echo "make check        style, types and the quick tests (5 to 6 minutes on 2 cores)"
+	@echo "make test-slurm   sweeps and scripts on a real Slurm of this machine, which it starts (about 3 minutes; SLOW=1: preemption and time limits too)"
 	@echo "make test-lowest  the quick tests with the oldest versions that are allowed, in .venv-lowest (Python 3.11 or 3.12)"
 	@echo "make mutants      40 small faults put into one room (ROOM=optim), and which of them its quick tests do not notice"
 	@echo "make docs         the documentation as a site in build/site, every link checked (an environment of its own; 1 minute)"
@@ -43,16 +44,23 @@ $(PEERS): $(STAMP) tests/peers.txt
 	@touch $@
 
 check: lint $(PEERS)
-	$(RUN) -m pytest -q -n 2 --dist worksteal -m "not slow"
+	$(RUN) -m pytest -q -n 2 --dist worksteal -m "not slow" --ignore=tests/slurm
 
 test: lint $(PEERS)
-	$(RUN) -m pytest -q -n 2 --dist worksteal
+	$(RUN) -m pytest -q -n 2 --dist worksteal --ignore=tests/slurm
+
+# Its programs are installed where that is allowed; the tests start a Slurm of one node as the user who types this.
+test-slurm: setup
+	@command -v sbatch > /dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null \
+	  && apt-get update -qq && apt-get install -qq -y --no-install-recommends slurm-wlm; } \
+	  || echo "Slurm is not installed: sudo apt-get install slurm-wlm"
+	$(RUN) -m pytest -q tests/slurm $(if $(SLOW),,-m "not slow")
 
 # Old versions warn of what newer ones have mended: here that is no error.
 test-lowest:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v in ((3, 11), (3, 12)) else "some of the oldest versions are for Python 3.11 and 3.12 only; choose one: make PYTHON=python3.12 ...")'
 	@$(MAKE) --no-print-directory setup VENV=.venv-lowest PINNED=constraints-lowest.txt
-	.venv-lowest/bin/python -m pytest -q -n 2 --dist worksteal -m "not slow" -W default
+	.venv-lowest/bin/python -m pytest -q -n 2 --dist worksteal -m "not slow" -W default --ignore=tests/slurm
 
 ROOM    ?= optim
 MUTANTS ?= 40

@@ -10,6 +10,9 @@ from mae_hydra import installed
 
 if __name__ == "__main__":
     installed.require()
+    from mae_hydra.launching import scheduler
+
+    scheduler.note()
     from mae_hydra.launching.launch import launch
 
     raise SystemExit(launch())

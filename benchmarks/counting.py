@@ -5,8 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from mae_hydra.benchmark.measured import Floor, Measured, timing_numbers, timing_table
 from mae_hydra.benchmark.rates import memory_rate
+from mae_hydra.benchmark.results import Floor, Measured, timing_numbers, timing_table
 from mae_hydra.benchmark.timing import alternate
 from mae_hydra.evaluation.metrics import count_confusions
 

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from measure import metrics
 from rich.console import Console
 
-from mae_hydra.benchmark import describe_machine, pictures, report
-from mae_hydra.benchmark.measured import Measured
+from mae_hydra.benchmark import describe_machine, pictures, verbs
+from mae_hydra.benchmark.results import Measured
 from mae_hydra.experiment.status import write_json
 
 ADE20K = ("model=upernet_vitb", "data=ade20k")
@@ -35,13 +36,13 @@ def parts(device: str, rounds: int, *, smoke: bool) -> dict[str, Callable[[], Me
     compiled = "engine.compile=true"
     slide = partial(pictures.inference, None, size=size, rounds=rounds, alone=False)
     found = {
-        "ViT-B pre-training": partial(report.step, [*base, *engine], rounds),
-        "ViT-B pre-training, compiled": partial(report.step, [*base, *engine, compiled], rounds, alone=True),
-        "UPerNet training": partial(report.step, [*upernet, *engine], rounds),
-        "UPerNet training, compiled": partial(report.step, [*upernet, *engine, compiled], rounds, alone=True),
+        "ViT-B pre-training": partial(verbs.step, [*base, *engine], rounds),
+        "ViT-B pre-training, compiled": partial(verbs.step, [*base, *engine, compiled], rounds, alone=True),
+        "UPerNet training": partial(verbs.step, [*upernet, *engine], rounds),
+        "UPerNet training, compiled": partial(verbs.step, [*upernet, *engine, compiled], rounds, alone=True),
         "sliding windows": partial(slide, [*upernet, *engine, *half(device)], shares=True),
-        "ViT-L pre-training, compiled": partial(report.step, [*large, *engine, compiled], rounds),
-        "metrics": partial(report.metrics, [*upernet, *engine], size, 4 * rounds),
+        "ViT-L pre-training, compiled": partial(verbs.step, [*large, *engine, compiled], rounds),
+        "metrics": partial(metrics, [*upernet, *engine], size, 4 * rounds),
     }
     return {name: part for name, part in found.items() if not (smoke and "compiled" in name)}
 

@@ -11,19 +11,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from growth_figure import Growth, growth
 from matplotlib.figure import Figure
 from rich.table import Table
 
 from mae_hydra.benchmark.loading import CROP, SIDE
 from mae_hydra.benchmark.machine import describe_machine, in_words
-from mae_hydra.benchmark.measured import Measured
 from mae_hydra.benchmark.photos import Files, photo_files
-from mae_hydra.benchmark.report import composed, training_step
+from mae_hydra.benchmark.results import Measured
 from mae_hydra.benchmark.timing import Timing, alternate
+from mae_hydra.benchmark.verbs import composed, training_step
 from mae_hydra.configuration.construct import build
 from mae_hydra.data import PretrainAugment, TrainStream
 from mae_hydra.engine import Settings
-from mae_hydra.figures.growth import Growth, growth
 from mae_hydra.flops import training_flops
 
 MAE = ("model=mae_vits", "data=imagenet", "data.image_size=112")

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from mae_hydra.benchmark.measured import Floor, Measured, timing_numbers, timing_table
+from mae_hydra.benchmark.results import Floor, Measured, timing_numbers, timing_table
 from mae_hydra.benchmark.timing import alternate
 from mae_hydra.engine import Checkpoints, Settings, State
 

@@ -1,4 +1,4 @@
-"""`mae-hydra benchmark scaling`: the inputs of `scaling`, measured here, and its tables."""
+"""Tables of `scaling`, whose inputs are measured here."""
 
 import subprocess
 import sys
@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from rich.console import Group
 from rich.table import Table
+from scaling import Inputs, Row, row, simulate, sources
 
 from mae_hydra import atomic
 from mae_hydra.benchmark.estimate import example_batch, state_bytes
 from mae_hydra.benchmark.loading import one_thread
 from mae_hydra.benchmark.machine import describe_machine, in_words
 from mae_hydra.benchmark.photos import Files, photo_files
-from mae_hydra.benchmark.scaling import Inputs, Row, row, simulate, sources
 from mae_hydra.configuration.compose import compose_config
 from mae_hydra.configuration.construct import build
 from mae_hydra.data import PretrainAugment

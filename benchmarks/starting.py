@@ -6,7 +6,7 @@ import tempfile
 
 import torch
 
-from mae_hydra.benchmark.measured import Floor, Measured, timing_numbers, timing_table
+from mae_hydra.benchmark.results import Floor, Measured, timing_numbers, timing_table
 from mae_hydra.benchmark.timing import Timing, alternate
 
 SMOKE, SWEEP = "a smoke run", "three of them as a sweep"

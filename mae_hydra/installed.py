@@ -1,5 +1,6 @@
 """Whether this Python has what the package needs: said in one sentence instead of a failed import's traceback."""
 
+import importlib.metadata
 import importlib.util
 import sys
 from pathlib import Path
@@ -33,3 +34,14 @@ def way_out() -> str:
     if activate.is_file() and not Path(sys.prefix).samefile(root / ".venv"):
         return f"activate the environment: source {here}"
     return f"build the environment with `make setup` in {root}, then: source {here}"
+
+
+def versions() -> str:
+    """This package and what its numbers depend on, in a line."""
+    found = []
+    for name in ("mae-hydra", "torch", "hydra-core"):
+        try:
+            found.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:  # the source, not installed
+            found.append(f"{name} unknown")
+    return ", ".join([*found, f"Python {'.'.join(map(str, sys.version_info[:3]))}"])

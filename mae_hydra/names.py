@@ -62,6 +62,13 @@ def class_names(names: Iterable[object]) -> tuple[str, ...]:
     return tuple(found)
 
 
+def names_or_numbers(names: object, count: int) -> tuple[str, ...]:
+    """`names` where they are a list of `count` names, else `count` numbers."""
+    if isinstance(names, list) and len(names) == count:
+        return tuple(map(str, names))
+    return tuple(f"class {number}" for number in range(count))
+
+
 def shortened(text: str, most: int = LONGEST) -> str:
     """At most so many letters, with an ellipsis where some are left out of the middle."""
     if len(text) <= most:

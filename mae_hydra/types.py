@@ -18,8 +18,8 @@ from torch import Tensor, nn
 class Batch:
     """What the engine hands to a model.
 
-    `images`: uint8 (B, C, H, W); floating point means "already normalised".
-    `labels`: uint8 (B, H, W) class maps, int64 (B,) class ids, or None.
+    `images`: uint8 or uint16 (B, C, H, W); floating point means "already normalised".
+    `labels`: uint8 or uint16 (B, H, W) class maps, int64 (B,) class ids, or None.
     `index`: int64 (B,) positions in the data set, for inspection and error messages.
     """
 

@@ -3,6 +3,7 @@
 And every test begins as a process does, whichever tests ran before it in the same one.
 """
 
+import functools
 import gc
 import logging
 import os
@@ -11,15 +12,17 @@ import runpy
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, Any
 
 # pytest runs two processes on two cores, and more threads than cores wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from jaxtyping import install_import_hook
+from PIL import Image, PngImagePlugin
 
 CURRENT = "PYTEST_CURRENT_TEST"  # pytest's own variable, another one at the end of a test
-LONG = ("test_no_value_changes_unseen",)
+LONG = ("test_no_value_of_a_recipe_or_a_model_changes_unseen_and_each_fits",)
 TYPECHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"  # an int will do for a float
 
 gc.disable()  # see mae_hydra.launching.importing
@@ -33,12 +36,29 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 from mae_hydra.configuration import hydras_own, resolvers  # noqa: E402
-from mae_hydra.experiment import resuming  # noqa: E402
+from mae_hydra.experiment import provenance, resuming  # noqa: E402
 
 # Whatever composes does this first, and it cannot be taken back: without it here, the first test that composes decides.
 resolvers.register()
 hydras_own.guard()
 compositions.remember()
+
+
+def _quickly_packed(image: Image.Image, file: IO[bytes], name: str | bytes, **further: Any) -> None:
+    image.encoderinfo |= {"optimize": False, "compress_level": 1}
+    PngImagePlugin._save(image, file, name, **further)
+
+
+# The machine does not lose its power during a test, and pixels are the same however they were packed.
+os.fsync = lambda descriptor: None
+Image.init()
+Image.register_save("PNG", _quickly_packed)
+
+
+SOURCE, asked = provenance.SOURCE, provenance._git
+asked_once = functools.cache(asked)
+# Four processes of each run ask git the same of the program's own tree.
+provenance._git = lambda *words: (asked_once if provenance.SOURCE == SOURCE else asked)(*words)
 THREADS = torch.get_num_threads()
 
 

@@ -14,7 +14,7 @@ PACKAGE = ROOT / "mae_hydra"
 # From the bottom up. A room may import those of the floors below, and of floor 0 also its neighbours.
 FLOORS = [
     {"types", "errors", "seeds", "distributed", "relative_positions", "atomic", "flops", "accelerators"}
-    | {"installed", "profiling", "archive", "batch_norm", "lines", "names", "owned", "parent", "terminal"},
+    | {"installed", "profiling", "archive", "batch_norm", "lines", "names", "owned", "parent", "signals", "terminal"},
     {"models", "data", "optim", "weights", "engine", "tracking", "figures"},
     {"inference"},
     {"evaluation"},
@@ -47,7 +47,7 @@ INSIDE = {
         {"__init__"},
     ],
     "models": [
-        {"initialise", "lean_timm", "pixels", "patches", "positions"},
+        {"initialise", "lean_timm", "pixels", "patches", "pooling", "positions"},
         {"encoders"},
         {"mae", "segmentation", "classification"},
         {"__init__"},
@@ -186,3 +186,19 @@ def test_the_page_on_the_architecture_names_every_room():
     missing = [room for room in sorted(rooms) if not re.search(rf"`{room}(/|\.py)`", page)]
     missing += [each for each in sorted(inside) if (PACKAGE / each).is_dir() and f"`{each}/`" not in page]
     assert not missing
+
+
+def test_launchers_and_what_finds_finished_jobs_could_be_a_package_of_their_own():
+    """Nothing that they import, by whatever way, knows models, data or the engine (docs/sweeps.md says what it is)."""
+    todo = [f"mae_hydra.launching.{each}" for each in ("gpus_launcher", "slurm_launcher")] + [
+        "mae_hydra.experiment.sweeps"
+    ]
+    found: set[str] = set()
+    while todo:
+        module = todo.pop()
+        if module in MODULES and module not in found:
+            found.add(module)
+            todo += imported_by(module)
+    rooms = {room_of(module, 1) for module in found} - FLOORS[0]
+    assert rooms == {"configuration", "experiment", "launching", "recorded"}
+    assert len(found) <= 30, sorted(found)

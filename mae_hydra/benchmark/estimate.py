@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from torch.autograd.graph import saved_tensors_hooks
 
 from mae_hydra.batch_norm import loss_of_a_step
+from mae_hydra.benchmark.memory import SavedStorages
 from mae_hydra.engine.settings import AUTOCAST
 from mae_hydra.engine.sharding import blocks_of
 from mae_hydra.flops import faked
@@ -25,7 +25,7 @@ class Activations(NamedTuple):
     of_step: int = 0
 
     def of(self, images: int) -> int:
-        """Of so many at a time."""
+        """Count the bytes for so many images at a time."""
         return self.fixed + max(self.per_image * images, self.of_step)
 
 
@@ -53,7 +53,7 @@ def _saved(model: nn.Module) -> int:
 
 
 def activations_of_a_step(model: Any, precision: str, images: int, *, recompute: bool = False) -> Activations:
-    """The same with `engine.batch_norm=step` and so many images in a process's part of a step.
+    """Count what `activations` does, with `engine.batch_norm=step` and so many images in a process's part of a step.
 
     What follows the encoder is kept of all of them, and given back before the first of them is encoded again; then
     there are the gradients of their features.
@@ -78,29 +78,6 @@ class InTwoPasses(nn.Module):
         return loss_of_a_step(self.model, [Batch(*part) for part in parts])
 
 
-class _Storages:
-    """Storages that the backward pass will read, parameters aside, each once."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self._own = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
-        self._sizes: dict[int, int] = {}
-        self._alive: list[Any] = []  # so that no storage's number is given away twice
-
-    def note(self, tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in self._own:
-            self._sizes[storage._cdata] = storage.nbytes()
-            self._alive.append(tensor)
-        return tensor
-
-    def noting(self) -> AbstractContextManager[Any]:
-        return saved_tensors_hooks(self.note, lambda tensor: tensor)
-
-    @property
-    def size(self) -> int:
-        return sum(self._sizes.values())
-
-
 def _kept(model: nn.Module, precision: str, images: int, recompute: bool) -> int:
     """Bytes kept until the backward pass, and where blocks are computed again, what the largest of them keeps then."""
     inside: list[int] = []
@@ -110,7 +87,7 @@ def _kept(model: nn.Module, precision: str, images: int, recompute: bool) -> int
             for tensor in inputs:
                 if isinstance(tensor, torch.Tensor):
                     kept.note(tensor)
-            own = _Storages(copy)
+            own = SavedStorages(copy)
             with own.noting():
                 made = forward(*inputs)
             inside.append(own.size)
@@ -120,7 +97,7 @@ def _kept(model: nn.Module, precision: str, images: int, recompute: bool) -> int
 
     # The processor's autocast stands in for the accelerator's: fp16 takes what bf16 takes.
     with faked(model) as copy, _autocast(precision in AUTOCAST):
-        kept = _Storages(copy)
+        kept = SavedStorages(copy)
         blocks: list[Any] = list(blocks_of(copy)) if recompute else []
         for block in blocks:
             block.forward = input_only(block.forward)
@@ -138,7 +115,7 @@ def _autocast(enabled: bool) -> AbstractContextManager[Any]:
 
 
 def example_batch(model: Any, images: int, size: tuple[int, int] | None = None, *, noise: bool = False) -> Batch:
-    """As many empty images as `images` says, with labels of the kind that the model learns from.
+    """Make a batch of empty images, with labels of the kind that the model learns from.
 
     `size`: (H, W) in pixels, by default what the model is made for, 224x224 where it takes any. `noise`: bytes and
     classes are drawn, from a fixed seed.

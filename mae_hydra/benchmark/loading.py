@@ -10,8 +10,8 @@ from PIL import Image
 from torchvision import transforms
 
 from mae_hydra.benchmark.machine import describe_machine, in_words
-from mae_hydra.benchmark.measured import Floor, Measured, timing_numbers, timing_table
 from mae_hydra.benchmark.photos import Files, photo_files
+from mae_hydra.benchmark.results import Floor, Measured, timing_numbers, timing_table
 from mae_hydra.benchmark.timing import alternate
 from mae_hydra.data import PretrainAugment, TrainStream
 from mae_hydra.data.augment.encoded import encoded_image
@@ -56,7 +56,7 @@ def loading(size: tuple[int, int], images: int, rounds: int) -> Measured:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """As in a loading process."""
+    """Let torch compute with one thread, as in a loading process."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import torch
 from torch import nn
@@ -47,21 +46,37 @@ class PeakMemory:
         self.bytes = torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else _resident("VmHWM")
 
 
-def kept_bytes(call: Callable[[], object]) -> int:
-    """Bytes of all that a forward pass in `call` keeps for its backward pass, parameters aside, each storage once."""
-    found: dict[int, int] = {}
-    alive: list[Any] = []  # so that no storage's number is given away twice
+class SavedStorages:
+    """Storages that autograd keeps for the backward pass, parameters and those of `model` aside, each once."""
 
-    def note(tensor: torch.Tensor) -> torch.Tensor:
-        if not any(isinstance(each, nn.Parameter) for each in (tensor, tensor._base)):
-            storage = tensor.untyped_storage()
-            found[storage._cdata] = storage.nbytes()
-            alive.append(tensor)
+    def __init__(self, model: nn.Module | None = None) -> None:
+        self._own = {parameter.untyped_storage()._cdata for parameter in model.parameters()} if model else set()
+        self._sizes: dict[int, int] = {}
+        self._alive: list[torch.Tensor] = []  # so that no storage's number is given away twice
+
+    def note(self, tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        of_parameter = any(isinstance(each, nn.Parameter) for each in (tensor, tensor._base))
+        if storage._cdata not in self._own and not of_parameter:
+            self._sizes[storage._cdata] = storage.nbytes()
+            self._alive.append(tensor)
         return tensor
 
-    with saved_tensors_hooks(note, lambda tensor: tensor):
+    def noting(self) -> saved_tensors_hooks:
+        return saved_tensors_hooks(self.note, lambda tensor: tensor)
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return sum(self._sizes.values())
+
+
+def kept_bytes(call: Callable[[], object]) -> int:
+    """Bytes of all that a forward pass in `call` keeps for its backward pass, parameters aside."""
+    kept = SavedStorages()
+    with kept.noting():
         call()
-    return sum(found.values())
+    return kept.size
 
 
 def _resident(what: str) -> int | None:

@@ -33,7 +33,7 @@ def count_parts(model: nn.Module, *inputs: torch.Tensor) -> list[Part]:
 
 
 def _flops(name: str, counts: Mapping[str, int]) -> int:
-    """Of a module; of one whose methods are called instead, of the modules right below it that are."""
+    """Add up a module's FLOPs; where its methods are called instead, those of the modules right below it."""
     if name in counts:
         return counts[name]
     below = [other for other in counts if other.startswith(f"{name}.")]

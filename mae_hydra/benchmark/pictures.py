@@ -11,16 +11,15 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from mae_hydra.benchmark.machine import describe_machine, in_words
-from mae_hydra.benchmark.measured import Floor, Measured, gigabytes, timing_numbers, timing_table
 from mae_hydra.benchmark.memory import PeakMemory
 from mae_hydra.benchmark.mmsegmentation import mmsegmentation_classes, segmentor
-from mae_hydra.benchmark.rates import matrix_rate
-from mae_hydra.benchmark.report import composed, training_step
+from mae_hydra.benchmark.rates import matrix_floor
+from mae_hydra.benchmark.results import Floor, Measured, gigabytes, timing_numbers, timing_table
 from mae_hydra.benchmark.timing import alternate, wait
+from mae_hydra.benchmark.verbs import composed, training_step
 from mae_hydra.benchmark.workloads import noise_batch, plain_loop, plain_multiscale
 from mae_hydra.configuration.construct import build
 from mae_hydra.engine import Settings
-from mae_hydra.engine.settings import AUTOCAST
 from mae_hydra.errors import UserError
 from mae_hydra.inference import MultiscaleFlip, Slide
 from mae_hydra.models import Segmenter
@@ -73,7 +72,7 @@ def inference(
 
 
 def _loops(method: Any, model: Segmenter, image: torch.Tensor, settings: Settings) -> dict[str, Callable[[], Any]]:
-    """The same classes as others work them out, one window after the other."""
+    """Make the same classes as others do, one window after the other."""
     crop = (image_size_of(model) or DEFAULT_SIZE)[0]
     windows = {"crop": crop, "stride": int(crop * 0.6667), "short": crop}
     if isinstance(method, MultiscaleFlip):
@@ -92,9 +91,7 @@ def _floor_of(call: Callable[[], Any], settings: Settings) -> Floor:
     """The products of matrices that `call` really makes, as fast as this machine does a large one."""
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         call()
-    flops = counter.get_total_flops()
-    rate = matrix_rate(settings.torch_device, AUTOCAST.get(settings.resolved_precision, torch.float32))
-    return Floor(f"{flops / 1e9:.0f} GFLOP at {rate / 1e9:.0f} GFLOP/s", flops / rate)
+    return matrix_floor(counter.get_total_flops(), settings)
 
 
 def results_row(path: str, words: Sequence[str], images: int) -> Measured:

@@ -17,7 +17,7 @@ from mae_hydra.models.patches import normalise_patches, patchify
 
 
 class PlainMAE(nn.Module):
-    """With the sizes and the weights of `model`."""
+    """Build it with the sizes and the weights of `model`."""
 
     def __init__(self, model: MAE) -> None:
         super().__init__()

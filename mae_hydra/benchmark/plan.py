@@ -25,7 +25,7 @@ from mae_hydra.data.dataset import height_width
 from mae_hydra.engine import cut_batch
 from mae_hydra.engine.parallel import recompute_blocks
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.batch_statistics import doubtful_statistics
+from mae_hydra.experiment.doubts import doubtful_statistics
 from mae_hydra.flops import training_flops
 from mae_hydra.recorded.configuration import composed
 from mae_hydra.types import DEFAULT_SIZE, channels_of, image_size_of
@@ -66,7 +66,7 @@ class Plan:
         return self.flops_per_image * self.steps * self.global_batch
 
     def hours(self, peak_tflops: float, mfu: float) -> float:
-        """Of training on all devices at the share `mfu` of their peak; evaluations and loading not counted."""
+        """Estimate the hours of training at the share `mfu` of all devices' peak; without evaluations and loading."""
         return self.total_flops / (self.devices * peak_tflops * 1e12 * mfu) / 3600
 
     def memory_bytes(self, precision: str, images: int) -> int:
@@ -179,7 +179,7 @@ def _warmup(schedule: Any) -> int:
 
 
 def _evaluations(config: DictConfig, validation: int, steps: int) -> tuple[int, int]:
-    """How many there are, and how many images they look at together."""
+    """Count the evaluations, and the images that they look at together."""
     count = images = 0
     for node in nodes_of(config, "evaluation").values():
         every = node.get("every")

@@ -2,7 +2,9 @@
 
 import torch
 
+from mae_hydra.benchmark.results import Floor
 from mae_hydra.benchmark.timing import alternate
+from mae_hydra.engine.settings import AUTOCAST, Settings
 
 MATRIX = {"cpu": 1536, "cuda": 8192}  # rows and columns
 MOVED = {"cpu": 2**27, "cuda": 2**30}  # bytes
@@ -16,6 +18,12 @@ def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
     with torch.no_grad():
         found = alternate({"": lambda: left @ right}, rounds=ROUNDS, warmup=2, device=device)[""]
     return 2 * side**3 / min(found.seconds)
+
+
+def matrix_floor(flops: float, settings: Settings) -> Floor:
+    """Time so many operations, as fast as this machine multiplies large matrices in the precision of `settings`."""
+    rate = matrix_rate(settings.torch_device, AUTOCAST.get(settings.resolved_precision, torch.float32))
+    return Floor(f"{flops / 1e9:.0f} GFLOP at {rate / 1e9:.0f} GFLOP/s", flops / rate)
 
 
 def memory_rate(device: torch.device) -> float:

@@ -65,7 +65,7 @@ def plain_multiscale(
 
 
 def _plain_scores(model: Any, image: Tensor, size: tuple[int, int], crop: int, stride: int) -> Tensor:
-    """Mean logits (1, K, H, W) of the windows of `image`, resized to `size`, at its own size again."""
+    """Mean logits (1, C, H, W) of the windows of `image`, resized to `size`, at its own size again."""
     image = image.to(next(model.parameters()).device)
     resized = model.prepare(resize_image(image, size)[None])
     height, width = size_of(resized)

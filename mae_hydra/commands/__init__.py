@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mae_hydra.errors import UserError, unwritable
+from mae_hydra.installed import versions
 from mae_hydra.names import harmless
 from mae_hydra.terminal import lasting_streams
 
@@ -47,12 +48,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _main(words: list[str]) -> int:
     if words[:1] == ["train"]:  # everything behind it is Hydra's
+        from mae_hydra.launching import scheduler
+
+        scheduler.note()
         from mae_hydra.launching.launch import launch
 
         return launch(words[1:])
     parser = argparse.ArgumentParser(
         prog="mae-hydra", description="Masked autoencoders and UPerNet, composed with Hydra."
     )
+    parser.add_argument("--version", action="version", version=versions())
     chosen = parser
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for verb, (module, summary) in VERBS.items():

@@ -2,38 +2,29 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mae_hydra.errors import UserError
 
 if TYPE_CHECKING:
-    from mae_hydra.benchmark.measured import Measured
+    from mae_hydra.benchmark.results import Measured
 
 WHAT = {
     "parts": "parameters and FLOPs of a model's parts: parts model=upernet_vitb data=ade20k",
     "step": "a training step beside how others write it, and its floor: step model=mae_vitb data.batch_size=8",
     "inference": "a picture's classes, beside the window-at-a-time loop: inference [checkpoint] --size 512 683",
     "loading": "photos to training crops on one core, beside PIL and torchvision: loading --size 375 500",
-    "metrics": "a picture into the confusion matrix, beside torchmetrics: metrics --size 512 683 [data=ade20k]",
-    "checkpoint": "writing and reading a run's state, beside plain torch: checkpoint model=mae_vitb",
-    "start-up": "from the command line to an answer, and to the end of a smoke run",
-    "growth": "cost per image against image size, batch, mask ratio, classes, processes: growth --out growth.json",
-    "scaling": "a pre-training run on 8, 64 and 512 devices and a billion images, on paper: scaling [+experiment=…]",
     "results-row": "memory, fps, mIoU and mIoU(ms+flip): results-row <checkpoint> data=ade20k data.root=…",
 }
 
 
+OF_THE_PROJECT = ("metrics", "checkpoint", "start-up", "growth", "scaling")  # which measure no model of a person's
 DEFAULTS = {"rounds": 5, "size": [512, 683], "alone": False, "shares": False, "images": 200}
 TAKES = {  # which of these a benchmark looks at, besides --rounds, which all take: what is only counted needs one
     "parts": (),
     "step": ("alone",),
     "inference": ("size", "alone", "shares"),
     "loading": ("size", "images"),
-    "metrics": ("size",),
-    "checkpoint": (),
-    "start-up": (),
-    "growth": (),
-    "scaling": (),
     "results-row": ("images",),
 }
 
@@ -41,7 +32,7 @@ TAKES = {  # which of these a benchmark looks at, besides --rounds, which all ta
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = "\n".join(f"{name:12} {line}" for name, line in WHAT.items())
-    parser.add_argument("what", choices=tuple(WHAT))
+    parser.add_argument("what", choices=(*WHAT, *OF_THE_PROJECT), metavar=f"{{{','.join(WHAT)}}}")
     parser.add_argument(
         "words", nargs="*", help="overrides; of a run or checkpoint (parts, step, inference, results-row) it first"
     )
@@ -52,13 +43,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--images", type=int, help=f"pictures that fps or loading is taken over (default: {DEFAULTS['images']})"
     )
-    parser.add_argument("--out", type=Path, help="all numbers as JSON; of growth also the figure, as PNG beside it")
+    parser.add_argument("--out", type=Path, help="all numbers as JSON")
 
 
 def run(options: argparse.Namespace) -> int:
     from mae_hydra.experiment.status import write_json
     from mae_hydra.terminal import plain_console
 
+    if options.what in OF_THE_PROJECT:
+        raise UserError(
+            f"{options.what} measures this project and no model of yours: python benchmarks/measure.py {options.what}, "
+            "in a clone of the repository"
+        )
     for name, default in DEFAULTS.items():
         if getattr(options, name) is None:
             setattr(options, name, default)
@@ -70,23 +66,16 @@ def run(options: argparse.Namespace) -> int:
             raise UserError(f"--{name} must be at least {least}, got {getattr(options, name)}")
     if min(options.size) < 1:
         raise UserError(f"--size takes height and width in pixels, got {options.size}")
-    if options.what == "scaling":
-        from mae_hydra.benchmark.scaling_report import report
-
-        shown: Any
-        shown, numbers = report(options.words)
-    else:
-        measured = _measure(options)
-        shown, numbers = measured.table, measured.numbers
-    plain_console().print(shown)
+    measured = _measure(options)
+    plain_console().print(measured.table)
     if options.out is not None:
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        write_json(options.out, numbers)
+        write_json(options.out, measured.numbers)
     return 0
 
 
 def _measure(options: argparse.Namespace) -> "Measured":
-    from mae_hydra.benchmark import report
+    from mae_hydra.benchmark import verbs
     from mae_hydra.recorded.configuration import names_weights
     from mae_hydra.weights import is_address
 
@@ -95,16 +84,18 @@ def _measure(options: argparse.Namespace) -> "Measured":
         checkpoint = words.pop(0)
     if options.what in ("results-row", "inference"):
         return _of_pictures(options, checkpoint, words)
-    of_a_run = options.what in ("parts", "step")
-    if checkpoint is not None and not (of_a_run and names_weights(checkpoint)):
-        or_a_run = ", or a run that is there" if of_a_run else ""
-        raise UserError(f"{options.what} takes overrides only, such as model=upernet_vitb{or_a_run}; got {checkpoint}")
+    if options.what == "loading":
+        from mae_hydra.benchmark.loading import loading
+
+        if options.words:
+            raise UserError(f"loading takes no overrides, got {options.words[0]}")
+        return loading((options.size[0], options.size[1]), min(options.images, 32), options.rounds)
+    if checkpoint is not None and not names_weights(checkpoint):
+        raise UserError(
+            f"{options.what} takes overrides only, such as model=upernet_vitb, or a run that is there; got {checkpoint}"
+        )
     words = words if checkpoint is None else [checkpoint, *words]
-    if options.what == "parts":
-        return report.parts(words)
-    if options.what == "step":
-        return report.step(words, options.rounds, alone=options.alone)
-    return _of_the_machine(options, words)
+    return verbs.parts(words) if options.what == "parts" else verbs.step(words, options.rounds, alone=options.alone)
 
 
 def _of_pictures(options: argparse.Namespace, checkpoint: str | None, words: list[str]) -> "Measured":
@@ -116,35 +107,3 @@ def _of_pictures(options: argparse.Namespace, checkpoint: str | None, words: lis
         return pictures.results_row(checkpoint, words, options.images)
     size = (options.size[0], options.size[1])
     return pictures.inference(checkpoint, words, size, options.rounds, alone=options.alone, shares=options.shares)
-
-
-def _of_the_machine(options: argparse.Namespace, words: list[str]) -> "Measured":
-    from mae_hydra.benchmark import report
-
-    size = (options.size[0], options.size[1])
-    if options.what == "loading":
-        from mae_hydra.benchmark.loading import loading
-
-        _no_overrides(options.what, words)
-        return loading(size, min(options.images, 32), options.rounds)
-    if options.what == "start-up":
-        from mae_hydra.benchmark.starting import starting
-
-        _no_overrides(options.what, words)
-        return starting(options.rounds)
-    if options.what == "metrics":
-        return report.metrics(words, size, options.rounds)
-    if options.what == "checkpoint":
-        return report.checkpoint(words, options.rounds)
-    from mae_hydra.benchmark.growth import growths
-    from mae_hydra.figures import save
-
-    measured, figure = growths(options.rounds, words)
-    if options.out is not None:
-        save(figure, options.out.with_suffix(".png"))
-    return measured
-
-
-def _no_overrides(what: str, words: list[str]) -> None:
-    if words:
-        raise UserError(f"{what} takes no overrides, got {words[0]}")

@@ -57,15 +57,13 @@ def _told(
     *,
     with_found: bool,
 ) -> Iterator[str]:
-    from mae_hydra.experiment.listing import common_words
+    from mae_hydra.experiment.listing import own_words
 
     if not found:
         yield "nothing differs but where and when they ran"
         if not with_found:
             return
-    shared = common_words(rows)
-    for name, directory, row in zip(names, directories, rows, strict=True):
-        words = " ".join(word for word in row.words if word not in shared)
+    for name, directory, words in zip(names, directories, own_words(rows), strict=True):
         yield f"{name}: {clean(directory)}"
         yield f"{INDENT}{clean(words) or 'nothing but what was typed for all'}"
     parts: dict[str, list[tuple[str, list[str]]]] = {}

@@ -34,6 +34,7 @@ def show(checkpoint: Checkpoint) -> None:
 
 
 def show_rows(title: str, facts: Iterable[tuple[str, str]]) -> None:
+    """Print facts as a table of two columns."""
     table = Table(title=clean(title), title_justify="left", show_header=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
@@ -87,7 +88,7 @@ def rows(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
 
 
 def _rows_of_own_parts(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
-    """Of a run's model whose encoder is none of ours: what its configuration and its tensors tell."""
+    """Describe a run's model whose encoder is none of ours, by its configuration and its tensors."""
     meta, tensors = checkpoint.meta, checkpoint.tensors
     dtypes = ", ".join(sorted({str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values()}))
     yield "layout", checkpoint.layout

@@ -141,7 +141,7 @@ def _time(found: "Plan", device: "Accelerator", mfu: float) -> str:
 
 
 def _measured(words: list[str], found: "Plan") -> tuple[float, str]:
-    from mae_hydra.benchmark.report import step
+    from mae_hydra.benchmark.verbs import step
 
     measured = step(words, rounds=3, alone=True)
     seconds = measured.numbers["timings"]["mae_hydra"]["median"]

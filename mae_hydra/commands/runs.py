@@ -5,7 +5,6 @@ import csv
 import json
 import os
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,13 +100,11 @@ def write_csv(rows: Sequence["Row"]) -> None:
 
 def show(rows: Sequence["Row"], sweeps: Sequence["Sweep"], left_out: int) -> None:
     """A line a run, or two where the console is narrow; nothing is cut where the lines go into a file or a pipe."""
-    from mae_hydra.experiment.listing import common_words
+    from mae_hydra.experiment.listing import common_words, own_words
 
     width = plain_console().width if sys.stdout.isatty() or "COLUMNS" in os.environ else None
     shared = common_words(rows)
-    often = Counter(word for row in rows for word in row.words)  # what few have comes first, a line may be cut
-    alone = [[word for word in row.words if word not in shared] for row in rows]
-    words = [" ".join(sorted(each, key=often.__getitem__)) for each in alone]
+    words = own_words(rows)
     cells = [HEAD, *(_cells(row) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     facts = ["  ".join(_placed(line, widths)) for line in cells]

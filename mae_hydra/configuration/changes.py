@@ -43,7 +43,7 @@ def at(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def shown(value: Any) -> str:
-    """As it is typed."""
+    """Write a value as it is typed."""
     if value is None or isinstance(value, bool):
         return {True: "true", False: "false", None: "null"}[value]
     return f"[{', '.join(map(shown, value))}]" if isinstance(value, (list, tuple)) else str(value)

@@ -123,7 +123,7 @@ def _signature_complaints(node: DictConfig, key: str, origin: Origin) -> Iterato
 
 
 def _parameters(target: Any) -> Mapping[str, inspect.Parameter] | None:
-    """None where a class keeps them to itself, as some of libraries do."""
+    """List the parameters of a target; None where a class keeps them to itself, as some of libraries do."""
     try:
         return inspect.signature(target).parameters
     except (ValueError, TypeError):
@@ -131,7 +131,7 @@ def _parameters(target: Any) -> Mapping[str, inspect.Parameter] | None:
 
 
 def _hints(target: Any) -> dict[str, Any]:
-    """Those that can be resolved outside of the module that they stand in, which of libraries not all can."""
+    """Resolve type hints outside of the module that they stand in, where that can be done; of libraries not all can."""
     try:
         return get_type_hints(target.__init__ if inspect.isclass(target) else target)
     except (NameError, TypeError, AttributeError):

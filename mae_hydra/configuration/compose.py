@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mae_hydra.configuration import hydras_own, resolvers
 from mae_hydra.configuration.command_words import readable
-from mae_hydra.configuration.mistakes import explain
+from mae_hydra.configuration.hydra_errors import explain
 from mae_hydra.configuration.tree import config_dir
 from mae_hydra.configuration.whole_nodes import addable, take_whole_nodes
 from mae_hydra.errors import UserError

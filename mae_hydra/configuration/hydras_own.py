@@ -39,7 +39,7 @@ class WouldImport(UserError):
 
 
 def guard(loader: Any = ConfigLoaderImpl, repository: Any = ConfigRepository) -> None:
-    """From now on, in this process; safe to call more than once."""
+    """Judge what Hydra itself would build, from now on in this process; safe to call more than once."""
     if getattr(loader.load_configuration, "guarded", False):
         return
     load, open_sources = loader.load_configuration, repository.initialize_sources

@@ -12,7 +12,7 @@ from hydra.initialize import get_gh_backup, restore_gh_from_backup
 from omegaconf import OmegaConf
 
 from mae_hydra.configuration.command_words import searching, texts
-from mae_hydra.configuration.mistakes import explain, unknown_option
+from mae_hydra.configuration.hydra_errors import explain, unknown_option
 from mae_hydra.configuration.tree import config_dir
 from mae_hydra.errors import UserError
 

@@ -20,6 +20,7 @@ GROUPS = {
     "augment": "the augmentation of training images",
     "optimizer": "with its learning rate and layer decay",
     "schedule": "how long, and how the learning rate goes",
+    "callbacks": "what is told the numbers of a run, and may end it or have it saved",
     "inference": "how whole images are predicted",
     "evaluation": "what is measured while training, and by `mae-hydra evaluate`",
     "engine": "device, precision, devices, batch",
@@ -52,6 +53,11 @@ class Option:
     keys: list[Key] = field(default_factory=list)
 
     @property
+    def shared(self) -> bool:
+        """Whether it is no option to choose, but what the others of its group have in common."""
+        return self.name.startswith("_")
+
+    @property
     def summary(self) -> str:
         """The first sentence of the head, without the commands behind it."""
         words = itertools.takewhile(lambda line: not line.startswith(" "), self.head)
@@ -61,12 +67,15 @@ class Option:
 
 
 def options(more: Sequence[Path] = ()) -> dict[str, list[Option]]:
-    """All options by group, of this program's tree and of the folders `more` (`--config-dir`)."""
+    """All options by group, of this program's tree and of the folders `more` (`--config-dir`).
+
+    Files whose name begins with `_` hold what other options share; they cannot be chosen.
+    """
     found: dict[str, dict[str, Option]] = {}
     for place in [config_dir(), *more]:
         for file in sorted(place.glob("**/*.yaml")):
             group = file.parent.relative_to(place).as_posix()
-            if group not in (".", "local") and not file.name.startswith("_"):
+            if group not in (".", "local"):
                 found.setdefault(group, {})[file.stem] = read(file, group)
     order = [*GROUPS, *sorted(set(found) - set(GROUPS))]
     return {group: list(found[group].values()) for group in order if group in found}
@@ -116,7 +125,7 @@ def overview(width: int, more: Sequence[Path] = ()) -> str:
     lines = ["keys, each with its default (key=value)"]
     lines += _aligned([(f"{key.name}={key.default}", key.comment) for key in general()], width)
     for group, there in options(more).items():
-        lines += ["", _title(group), *_aligned([(option.name, option.summary) for option in there], width)]
+        lines += ["", _title(group), *_aligned([(each.name, each.summary) for each in there if not each.shared], width)]
     return "\n".join(lines)
 
 
@@ -124,7 +133,8 @@ def details(group: str, more: Sequence[Path] = ()) -> str:
     """The options of one group with all that their files say, and their keys."""
     lines = [_title(group)]
     for option in options(more)[group]:
-        lines += ["", f"{group}={option.name}", *(f"  {line}" for line in option.head)]
+        title = f"shared by options of {group}" if option.shared else f"{group}={option.name}"
+        lines += ["", title, *(f"  {line}" for line in option.head)]
         keys = [(f"{key.name}: {key.default}", f"# {key.comment}" if key.comment else "") for key in option.keys]
         lines += [f"  {line}" for line in _aligned(keys, width=1000)]
     return "\n".join(lines)
@@ -147,7 +157,7 @@ def page() -> str:
     for group, there in options().items():
         says = GROUPS.get(group, group)
         lines += [f"\n## {group}\n\n{says[0].upper()}{says[1:]}.\n"]
-        lines += _table("option", (f"`{option.name}` | {_cell(option.summary)}" for option in there))
+        lines += _table("option", (f"`{each.name}` | {_cell(each.summary)}" for each in there if not each.shared))
         explained = {(key.name, key.comment): key for option in there for key in option.keys if key.comment}
         lines += ["", *_table("key | default", map(_row, explained.values()))] if explained else []
     return "\n".join(lines) + "\n"

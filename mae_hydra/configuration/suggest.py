@@ -99,7 +99,7 @@ def known_keys(config: Any) -> dict[str, str | None]:
 
 
 def typed(known: Mapping[str, str | None], key: str) -> str:
-    """Where a person gives the value of `key`: at another key, where it, or what it lies in, follows that one."""
+    """Find where a person gives the value of `key`: at another key, where it, or what it lies in, follows that."""
     parts = key.split(".")
     for end in range(1, len(parts) + 1):
         followed = known.get(".".join(parts[:end]))

@@ -118,7 +118,7 @@ def _may_be_built(found: Any, key: str, group: str, origin: Origin) -> bool:
 
 
 def _rooms(group: str, origin: Origin) -> list[str]:
-    """Of this package the rooms that serve a group; all where the key begins with no group."""
+    """List the rooms of this package that serve a group; all where the key begins with no group."""
     if origin == "model":
         return ["mae_hydra.models"]
     serving = [name for name, groups in ROOMS.items() if group in groups]

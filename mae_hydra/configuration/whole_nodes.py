@@ -14,7 +14,7 @@ WHOLE = re.compile(r"[a-z_]+=\{.*\b_target_\s*:.*\}")
 
 
 def addable(words: Sequence[str]) -> list[str]:
-    """The same words, such a one with the two pluses without which Hydra takes no argument that is new to the node."""
+    """Put two pluses before words that give a whole node: without them Hydra takes no argument that is new to it."""
     return [f"++{word}" if WHOLE.fullmatch(word) else word for word in words]
 
 

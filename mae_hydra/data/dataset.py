@@ -21,7 +21,7 @@ Target = Literal["none", "class", "map"]
 class Sample(NamedTuple):
     """One image as it was stored or rendered: not resized, not flipped, not normalised.
 
-    `image`: uint8 (C, H, W). `label`: uint8 (H, W) class map, class id, or None.
+    `image`: uint8 or uint16 (C, H, W). `label`: uint8 (H, W) class map, class id, or None.
     `name`: what a person would call it, for file names, captions and error messages ("ADE_val_00000001").
     """
 
@@ -149,6 +149,7 @@ class ImageData:
     `assumed_names`: the data set does not name its classes.
     `grouped`: what stands in a validation image's name before its class's folder is the group it is counted in.
     `pixel_range`: what becomes 0 and 255 of pictures of more than 8 bits (None: no such picture was met).
+    `shown`: the channels that pictures show as red, green and blue, or the one (empty: the first).
     `test`: the set that only `evaluate <run> split=test` looks at, listed when it is asked for (None: there is none).
     `notes`: what a person should know of the set before the first step, a line each.
     """
@@ -173,6 +174,7 @@ class ImageData:
     reading: Reading | None = None
     assumed_names: bool = False
     pixel_range: PixelRange | None = None
+    shown: tuple[int, ...] = ()
     test: Callable[[], ImageSet] | None = None
     notes: tuple[str, ...] = ()
 

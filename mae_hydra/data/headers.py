@@ -10,8 +10,10 @@ from pathlib import Path
 from PIL import Image
 
 from mae_hydra.data.dataset import Header
-from mae_hydra.data.decoding.decode import NO_RANGE, opened, orientation, reason_of, upright_size
+from mae_hydra.data.decoding.bands import band_header
+from mae_hydra.data.decoding.decode import NO_RANGE, orientation, reason_of, upright_size
 from mae_hydra.data.decoding.deep import is_deep
+from mae_hydra.data.decoding.opening import opened
 from mae_hydra.data.decoding.pixel_range import PixelRange
 from mae_hydra.data.listing import file_stamp
 from mae_hydra.errors import UserError
@@ -27,12 +29,20 @@ def read_header(source: Path | bytes, name: str = "") -> Header:
             turn = orientation(picture) if _may_be_turned(picture, source) else 1
             return Header(upright_size(picture, turn), mode, deep, turn)
     except Exception as error:  # damaged files raise nearly anything inside Pillow
+        bands = band_header(source if isinstance(source, bytes) else source.read_bytes()) if _is_there(source) else None
+        if bands is not None:
+            size, kind = bands
+            return Header(size, "bands", kind.itemsize > 1, 1)
         if isinstance(source, Path) and isinstance(error, OSError) and error.errno is not None:
             raise UserError(f"cannot read {source}: {error.strerror}") from error
         beginning = source if isinstance(source, bytes) else source.read_bytes()
         reason = reason_of(error, beginning)
         place = name if isinstance(source, bytes) else source
         raise UserError(f"cannot read the image {place}: {reason}; replace the file or remove it") from error
+
+
+def _is_there(source: Path | bytes) -> bool:
+    return isinstance(source, bytes) or source.is_file()
 
 
 def _may_be_turned(picture: Image.Image, source: Path | bytes) -> bool:

@@ -18,6 +18,8 @@ EXTENSIONS = (
 )  # fmt: skip
 """Endings of pictures that are read, in any case; of films (.gif, .tif) the first picture."""
 
+WITH_ARRAYS = (*EXTENSIONS, ".npy")  # where bands are wanted
+
 JPEG_ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif")  # never more than 8 bits a channel
 UNREAD_PICTURES = (
     ".heic", ".heif", ".jxl", ".j2k", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raw", ".exr", ".hdr", ".dcm", ".nii",

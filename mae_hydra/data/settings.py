@@ -13,10 +13,10 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 from mae_hydra.data.dataset import ImageData, ImageSet, Target, check_loading, height_width, limited
-from mae_hydra.data.decoding.decode import check_channels
+from mae_hydra.data.decoding.bands import Channels, check_bands, shown_channels
 from mae_hydra.data.decoding.measure_range import Settled, settle_files
 from mae_hydra.data.decoding.pixel_range import AUTO, Told
 from mae_hydra.data.labels.palette import distinct_colours
@@ -46,7 +46,7 @@ class Settings:
         Classes without names and colours get numbers for names, and colours that differ.
         """
         known = {field.name for field in fields(ImageData)} - {"palette"}
-        own = {field.name: getattr(self, field.name) for field in fields(self) if field.name in known} | facts
+        own = {name: getattr(self, name) for field in fields(self) if (name := field.name) in known} | facts
         count = own["num_classes"]
         own["image_size"] = height_width(self.image_size)
         own |= {name: tuple(own[name]) for name in ("mean", "std")}
@@ -57,18 +57,39 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class FileSettings(Settings):
-    """Those of a set of image files; `range` as in `pixel_range`."""
+    """Those of a set of image files; `range` as in `pixel_range`.
+
+    `bands`: which of a file's are the channels, counted from 1 (None: a grey or colour picture is read, or of other
+    numbers of channels all bands). `shown_bands`: three of them, or one, that pictures show (None: the first). `bits`:
+    in which pictures of more than 8 bits travel to the model ("auto": 16, of grey and colour pictures 8).
+    """
 
     range: Told = AUTO
     max_bad_share: float = 0.0
+    bands: Sequence[int] | None = None
+    shown_bands: Sequence[int] | None = None
+    bits: Literal["auto", 8, 16] = "auto"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_channels(self.channels)
+        check_bands(self.channels, self.bands and tuple(self.bands), self.shown_bands and tuple(self.shown_bands))
+
+    def image_data(self, train: ImageSet, validation: ImageSet, target: Target, **facts: Any) -> ImageData:
+        shown = shown_channels(self.channels, self.bands, self.shown_bands)
+        return super().image_data(train, validation, target, **{"shown": shown} | facts)
+
+    @property
+    def wanted(self) -> Channels:
+        """What of a file is read: so many channels, or these bands."""
+        return self.channels if self.bands is None else tuple(self.bands)
+
+    @property
+    def depth(self) -> int | None:
+        return None if self.bits == "auto" else self.bits
 
     def settled(self, root: Path, names: Sequence[str]) -> Settled:
         """The range that holds for the set, from its training pictures."""
-        return settle_files(self.range, self.channels, root, names)
+        return settle_files(self.range, self.wanted, root, names, bits=self.depth)
 
 
 def data_factory(make: Callable[..., ImageData]) -> Callable[..., ImageData]:

@@ -15,9 +15,9 @@ import torch
 
 from mae_hydra.archive import read_training_state
 from mae_hydra.distributed import barrier, broadcast_object, is_main
-from mae_hydra.engine.sharding import gathered, is_sharded, spread, spread_optimizer
+from mae_hydra.engine.checkpoint_writer import Writer
+from mae_hydra.engine.sharding import gather_full, is_sharded, shard_optimizer_state, shard_tensors
 from mae_hydra.engine.state import State
-from mae_hydra.engine.writer import Writer
 from mae_hydra.errors import UserError, short
 
 log = logging.getLogger("mae_hydra")
@@ -89,7 +89,7 @@ class Checkpoints:
         A file that cannot be written (a full disk) is said, and training goes on with the former one whole; unless it
         is the `last` of this start, when nothing comes after it: then the OSError is raised.
         """
-        content = gathered(self._content(state))
+        content = gather_full(self._content(state))
         if is_main():
             self._begin(state.step, content, is_best)
             if last:
@@ -132,16 +132,16 @@ class Checkpoints:
     def fill(self, state: State, content: Mapping[str, Any], path: Path) -> None:
         """Make `state` what it was when `content`, which `path` holds, was saved."""
         try:
-            state.model.load_state_dict(spread(content["model"], state.model.state_dict()))
+            state.model.load_state_dict(shard_tensors(content["model"], state.model.state_dict()))
             _check_names(state.optimizer, content["optimizer"])
-            state.optimizer.load_state_dict(spread_optimizer(content["optimizer"], state.optimizer))
+            state.optimizer.load_state_dict(shard_optimizer_state(content["optimizer"], state.optimizer))
             state.scaler.load_state_dict(content["scaler"])
             state.step, state.evaluated, state.metrics = content["step"], content["evaluated"], content["metrics"]
             device = next(state.model.parameters()).device
             state.window.sums = {name: value.to(device) for name, value in content["window"].items()}
             if state.average is not None:
                 average = state.average.module
-                average.load_state_dict(spread(content["average"]["model"], average.state_dict()))
+                average.load_state_dict(shard_tensors(content["average"]["model"], average.state_dict()))
                 state.average.n_averaged.fill_(content["average"]["updates"])
             self.best = self._best_on_disk = content["best"]
             before = {

@@ -11,13 +11,7 @@ from typing import Any
 import torch
 
 from mae_hydra.distributed import any_rank, world_size
-
-SIGNALS = tuple(s for s in signal.Signals if s.name in {"SIGHUP", "SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2"})
-
-
-def heeded() -> list[signal.Signals]:
-    """Those of SIGNALS that mean something here: under nohup, a closed terminal does not."""
-    return [s for s in SIGNALS if s.name != "SIGHUP" or signal.getsignal(s) is not signal.SIG_IGN]
+from mae_hydra.signals import heeded
 
 
 class Interrupted(Exception):

@@ -12,8 +12,8 @@ from mae_hydra.engine.checkpoint import Checkpoints
 from mae_hydra.engine.cut import Cut
 from mae_hydra.engine.evaluations import Evaluations, scalars
 from mae_hydra.engine.interrupt import Interrupted, Interruption
-from mae_hydra.engine.nonfinite import Nonfinite
 from mae_hydra.engine.settings import Settings
+from mae_hydra.engine.skipped_steps import SkippedSteps
 from mae_hydra.engine.state import State
 from mae_hydra.engine.step import set_learning_rates, train_step
 from mae_hydra.engine.stopwatch import Stopwatch
@@ -49,7 +49,7 @@ def fit(
     checkpoints.config, checkpoints.meta = config, meta
     interruption = Interruption()
     stopwatch = Stopwatch(settings.torch_device)
-    nonfinite = Nonfinite(run_dir, settings.nonfinite_limit, settings.log_every)
+    skipped = SkippedSteps(run_dir, settings.nonfinite_limit, settings.log_every)
 
     @contextmanager
     def saving_on_error() -> Iterator[None]:
@@ -77,7 +77,7 @@ def fit(
         state.metrics |= values
         tracker.scalars(state.step, values)
         with saving_on_error():
-            nonfinite.counted(state.step, values)
+            skipped.counted(state.step, values)
         return values
 
     def evaluate_log_save() -> None:
@@ -106,7 +106,7 @@ def fit(
         last = stop or ended()
         if last or is_best or wanted or checkpoints.due(state.step):
             with stopwatch.paused():
-                nonfinite.read()
+                skipped.read()
                 checkpoints.save(state, is_best=is_best, last=last)
         if stop and not (ended() and state.evaluated == state.step):
             raise Interrupted(state.step, interruption.signal)
@@ -132,12 +132,12 @@ def fit(
                 with saving_on_error():
                     result = train_step(state, forward, batches, accumulate=cut.accumulate, settings=settings)
                     state.window.add(result)
-                    nonfinite.add(state.step, result)
+                    skipped.add(state.step, result)
                     profiled()
                 stopwatch.images += settings.global_batch
                 with stage("log, evaluate, save"):
                     evaluate_log_save()
-        nonfinite.end(state.metrics, checkpoints.monitor)
+        skipped.end(state.metrics, checkpoints.monitor)
         ending = "completed"
     except (Interrupted, KeyboardInterrupt):
         ending = "interrupted"

@@ -35,34 +35,35 @@ def shard(*modules: nn.Module, device: torch.device) -> None:
 
 
 def is_sharded(model: nn.Module) -> bool:
+    """Tell whether any parameter is sharded over processes."""
     return any(isinstance(parameter, DTensor) for parameter in model.parameters())
 
 
-def whole(tensor: Tensor) -> Tensor:
-    """`tensor` with the shares of all processes, each of which must call this."""
+def full_tensor(tensor: Tensor) -> Tensor:
+    """Put the shards of all processes together; each of them must call this."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def local(tensor: Tensor) -> Tensor:
-    """The share of this process, in the same memory."""
+def local_shard(tensor: Tensor) -> Tensor:
+    """Give the shard of this process, in the same memory."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-def gathered(content: Any) -> Any:
-    """`content` with every sharded tensor whole and on the CPU. All processes must call this, with the same structure.
+def gather_full(content: Any) -> Any:
+    """Make every sharded tensor in `content` full, on the CPU. All processes must call this, with the same structure.
 
-    One tensor at a time is whole on the device.
+    one tensor at a time is full on the device.
     """
     return tree_map_only(DTensor, lambda tensor: tensor.full_tensor().cpu(), content)
 
 
-def spread(values: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Whole `values`, sharded where the tensors of the same name in `like` are. No process asks another."""
+def shard_tensors(values: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Shard full `values` as the tensors of the same name in `like` are. No process asks another."""
     return {name: _share(value, like[name]) if name in like else value for name, value in values.items()}
 
 
-def spread_optimizer(saved: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """A whole `optimizer.state_dict()`, its moments sharded where the parameters of `optimizer` are."""
+def shard_optimizer_state(saved: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Shard the moments of a full `optimizer.state_dict()` as the parameters of `optimizer` are."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state = {
         position: {
@@ -97,7 +98,7 @@ class Twin:
     def filled(self, model: nn.Module) -> nn.Module:
         """The twin with the parameters and buffers of the sharded `model`; `close` gives them back."""
         # On the device: gathering to the CPU and going back would be slow.
-        self._model.load_state_dict({n: whole(t).clone() for n, t in model.state_dict().items()}, assign=True)
+        self._model.load_state_dict({n: full_tensor(t).clone() for n, t in model.state_dict().items()}, assign=True)
         return self._model
 
     def _empty(self) -> None:

@@ -12,8 +12,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from mae_hydra.batch_norm import running_statistics
 from mae_hydra.distributed import broadcast
 from mae_hydra.engine.callbacks import Callbacks
-from mae_hydra.engine.sharding import Twin, local
-from mae_hydra.engine.window import Window
+from mae_hydra.engine.log_window import Window
+from mae_hydra.engine.sharding import Twin, local_shard
 
 
 @dataclass
@@ -83,6 +83,6 @@ def _of_own_shares(decay: float) -> Any:
             return
         count = int(updates)  # torch has waited for it already, to see whether this is the first update
         update = get_ema_multi_avg_fn(min(decay, (1 + count) / (10 + count)))
-        update([local(tensor) for tensor in averages], [local(tensor) for tensor in values], updates)
+        update([local_shard(tensor) for tensor in averages], [local_shard(tensor) for tensor in values], updates)
 
     return apply

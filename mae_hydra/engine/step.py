@@ -14,10 +14,10 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from mae_hydra.batch_norm import running_statistics
 from mae_hydra.distributed import all_reduce_sum, world_size
+from mae_hydra.engine.log_window import StepResult
 from mae_hydra.engine.settings import Settings
-from mae_hydra.engine.sharding import whole
+from mae_hydra.engine.sharding import full_tensor
 from mae_hydra.engine.state import State
-from mae_hydra.engine.window import StepResult
 from mae_hydra.profiling import stage
 from mae_hydra.types import Batch, Loss
 
@@ -95,7 +95,7 @@ def _gradient(
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     if calls > 1:  # else the estimate was exact
         torch._foreach_mul_(gradients, (estimate / count.clamp(min=1)).to(gradients[0].dtype))
-    grad_norm = whole(get_total_norm(gradients))
+    grad_norm = full_tensor(get_total_norm(gradients))
     if settings.clip_grad is not None:
         clip_grads_with_norm_(parameters, settings.clip_grad, grad_norm)
     return StepResult(sums, count, grad_norm, images)
@@ -132,6 +132,6 @@ def _add_up(losses: list[Loss]) -> tuple[dict[str, Tensor], Tensor]:
 
 
 def set_learning_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
-    """For the coming update: every group's initial learning rate, which includes layer-wise decay, times `factor`."""
+    """Set every group to its initial learning rate, which includes layer-wise decay, times `factor`."""
     for group in optimizer.param_groups:
         group["lr"] = group["initial_lr"] * factor

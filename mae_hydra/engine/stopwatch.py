@@ -25,7 +25,7 @@ class Stopwatch:
         self.began = time.perf_counter()
 
     def watch(self, batches: Generator[Batch]) -> Generator[Batch]:
-        """The same batches, with a note of how long each was waited for."""
+        """Yield the same batches, and note how long each was waited for."""
         with closing(batches):
             while True:
                 before = time.perf_counter()

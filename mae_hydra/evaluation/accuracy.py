@@ -12,10 +12,10 @@ from mae_hydra.data import EvalCrop, ImageData
 from mae_hydra.data.listing import file_stamp
 from mae_hydra.distributed import all_reduce_sum, is_main
 from mae_hydra.errors import UserError
-from mae_hydra.evaluation.clock import Clock
 from mae_hydra.evaluation.corruptions import Corruptions
 from mae_hydra.evaluation.extra_metrics import ExtraMetrics
 from mae_hydra.evaluation.held_out import HeldOut
+from mae_hydra.evaluation.interval import Clock
 from mae_hydra.evaluation.kinds import expect, expect_size
 from mae_hydra.evaluation.metrics import count_confusions
 from mae_hydra.evaluation.pictures import as_rgb, channels_last
@@ -138,7 +138,10 @@ class Accuracy:
             word = "right" if best == sample.label else f"not {names[sample.label]}"
             captions.append(f"{names[best]} {100 * row[best]:.0f} % ({word})")
         pixels = gallery(
-            [as_rgb(channels_last(image)) for image in images], captions, columns=PICTURE_COLUMNS, title=title
+            [as_rgb(channels_last(image), self.data.shown) for image in images],
+            captions,
+            columns=PICTURE_COLUMNS,
+            title=title,
         )
         return {"predictions": Picture(pixels, title)}
 

@@ -5,7 +5,7 @@ the picture's diagonal. The paper erodes each class by 3x3 squares, d times over
 pixel survives exactly if the (2d + 1)-square around it lies in the picture and holds one class only, which is where the
 largest class in the square is the smallest as well.
 
-Shape letters: H W pixels, K classes.
+Shape letters: H W pixels, C classes.
 """
 
 import math
@@ -31,7 +31,7 @@ def boundary_pixels(classes: Tensor, distance: int) -> Tensor:
 
 
 def count_boundaries(prediction: Tensor, labels: Tensor, num_classes: int, ignore_index: int) -> Tensor:
-    """int64 (3, K): boundary pixels of each class in both maps, in `labels`, in `prediction`; both maps are (H, W).
+    """int64 (3, C): boundary pixels of each class in both maps, in `labels`, in `prediction`; both maps are (H, W).
 
     What is labelled `ignore_index` counts for nothing and is an edge of either map, so that a perfect prediction
     scores 1. Adding up several images is exact in any order.

@@ -11,9 +11,9 @@ from torch import Tensor
 from mae_hydra.data import EvalCrop, ImageData
 from mae_hydra.distributed import all_reduce_sum, broadcast_object, is_main
 from mae_hydra.errors import UserError
-from mae_hydra.evaluation.clock import Clock
 from mae_hydra.evaluation.feature_probe import bank_of, check_probe
 from mae_hydra.evaluation.held_out import HeldOut
+from mae_hydra.evaluation.interval import Clock
 from mae_hydra.evaluation.kinds import expect_size
 from mae_hydra.evaluation.linear_classifier import LinearClassifier, fit_linear
 from mae_hydra.evaluation.metrics import count_confusions, segmentation_scores
@@ -68,6 +68,8 @@ class DenseProbe:
     `fit_linear`; `l2` None leaves the linear classifier out. `rankme` is the effective rank of the bank's features.
     Gives the table `dense_probe` and the picture of that name.
     """
+
+    reads_maps = True  # of data whose training may need no labels: they are looked at before it begins
 
     def __init__(
         self,

@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mae_hydra.data import EvalCrop, ImageData, Sample
+from mae_hydra.data import EvalCrop, ImageData
 from mae_hydra.data.dataset import ImageSet, limited
 from mae_hydra.distributed import broadcast_object, is_main
 from mae_hydra.errors import UserError
-from mae_hydra.evaluation.clock import Clock
 from mae_hydra.evaluation.features import Features, extract
 from mae_hydra.evaluation.held_out import HeldOut
+from mae_hydra.evaluation.interval import Clock
 from mae_hydra.evaluation.kinds import expect_size
 from mae_hydra.evaluation.linear_classifier import fit_linear
 from mae_hydra.evaluation.neighbours import nearest, votes
@@ -119,7 +119,7 @@ class FeatureProbe:
         for index, sample in self.held_out.pictures():
             closest = places[row_of[index], :SHOWN].tolist()
             neighbours = [self._transform(self._bank_images[place]) for place in closest]
-            rows.append([_pixels(each) for each in (sample, *neighbours)])
+            rows.append([as_rgb(channels_last(each.image), self.data.shown) for each in (sample, *neighbours)])
         if not rows:
             return {}
         columns = ["validation image", *(f"neighbour {number + 1}" for number in range(len(rows[0]) - 1))]
@@ -145,7 +145,3 @@ def bank_of(data: ImageData, bank: int | float | None) -> ImageSet:
 def _accuracy(scores: Tensor, labels: Tensor) -> float:
     """Percent of rows whose largest score is the label's."""
     return 100 * float((scores.argmax(1) == labels).double().mean())
-
-
-def _pixels(sample: Sample) -> Any:
-    return as_rgb(channels_last(sample.image))

@@ -9,9 +9,9 @@ from mae_hydra.data import ImageData, Sample
 from mae_hydra.distributed import all_reduce_sum, is_main
 from mae_hydra.errors import UserError
 from mae_hydra.evaluation.boundary import count_boundaries
-from mae_hydra.evaluation.clock import Clock
 from mae_hydra.evaluation.extra_metrics import ExtraMetrics
 from mae_hydra.evaluation.held_out import HeldOut
+from mae_hydra.evaluation.interval import Clock
 from mae_hydra.evaluation.kinds import expect
 from mae_hydra.evaluation.metrics import (
     boundary_scores,
@@ -26,7 +26,7 @@ from mae_hydra.types import Answer, Evaluation, Picture
 
 
 class Counts(NamedTuple):
-    """`confusions`: int64 (K, K), row = label, column = prediction. `boundaries`: as `count_boundaries` gives them."""
+    """`confusions`: int64 (C, C), row = label, column = prediction. `boundaries`: as `count_boundaries` gives them."""
 
     confusions: torch.Tensor
     boundaries: torch.Tensor | None
@@ -155,7 +155,7 @@ class MeanIoU:
         for number, sample in enumerate(samples):
             maps = {"prediction": predictions[number], "labels": labels[number]}
             pictures[f"segmentation_{number}"] = Picture(
-                as_rgb(images[number]), sample.name, maps, self.data.class_names
+                as_rgb(images[number], self.data.shown), sample.name, maps, self.data.class_names
             )
         return pictures
 

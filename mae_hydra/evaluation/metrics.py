@@ -1,6 +1,6 @@
 """Segmentation scores from a confusion matrix: pure functions, counts in int64, percent out.
 
-K classes. The matrix is (K, K): row = label, column = prediction.
+C classes. The matrix is (C, C): row = label, column = prediction.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def count_confusions(prediction: Tensor, labels: Tensor, num_classes: int, ignore_index: int) -> Tensor:
-    """int64 (K, K): pixels with label i predicted as j. Pixels labelled `ignore_index` count for nothing.
+    """int64 (C, C): pixels with label i predicted as j. Pixels labelled `ignore_index` count for nothing.
 
     Adding up the matrices of several images is exact in any order. On the host ValueError where a value is no class; on
     an accelerator such pixels count for nothing (see `count_without_waiting`).
@@ -26,7 +26,7 @@ def count_confusions(prediction: Tensor, labels: Tensor, num_classes: int, ignor
 
 
 def count_without_waiting(prediction: Tensor, labels: Tensor, num_classes: int, ignore_index: int) -> Tensor:
-    """The same where the host does not wait for the device, and so cannot look at values: check them before.
+    """Count as `count_confusions`, without waiting for the device, so without a look at values: check them before.
 
     torchmetrics' functional form waits twice an image: to choose the labelled pixels, and to learn the number of cells.
     """
@@ -54,10 +54,10 @@ def check_classes(name: str, values: Tensor, num_classes: int, ignore_index: int
 class SegmentationScores:
     """All in percent, as mmsegmentation reports them (unrounded).
 
-    `iou`, `accuracy`: (K,), NaN where undefined: both for a class neither labelled nor predicted, `accuracy` also for
-    one that is predicted but never labelled (its IoU is 0). `dice`: (K,), 2 TP / (2 TP + FP + FN), which is the F-score
-    with beta 1, NaN where the IoU is. `precision`: (K,), NaN for a class that is never predicted. Recall is `accuracy`.
-    The means skip NaN. `pixels`: (K,) labelled pixels.
+    `iou`, `accuracy`: (C,), NaN where undefined: both for a class neither labelled nor predicted, `accuracy` also for
+    one that is predicted but never labelled (its IoU is 0). `dice`: (C,), 2 TP / (2 TP + FP + FN), which is the F-score
+    with beta 1, NaN where the IoU is. `precision`: (C,), NaN for a class that is never predicted. Recall is `accuracy`.
+    The means skip NaN. `pixels`: (C,) labelled pixels.
     """
 
     mean_iou: float
@@ -73,7 +73,7 @@ class SegmentationScores:
 
 
 def segmentation_scores(confusions: Tensor) -> SegmentationScores:
-    """All scores of a confusion matrix (K, K)."""
+    """All scores of a confusion matrix (C, C)."""
     matrix = confusions.cpu().numpy()
     intersection, labelled, predicted = np.diag(matrix), matrix.sum(1), matrix.sum(0)
     iou = _percent(intersection, labelled + predicted - intersection)
@@ -100,7 +100,7 @@ def _percent(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
 
 
 def boundary_scores(counts: Tensor) -> np.ndarray:
-    """(K,) boundary IoU in percent of counts (3, K) as `count_boundaries` gives them; NaN for a class in neither."""
+    """(C,) boundary IoU in percent of counts (3, C) as `count_boundaries` gives them; NaN for a class in neither."""
     both, labelled, predicted = counts.cpu().numpy()
     return _percent(both, labelled + predicted - both)
 

@@ -15,15 +15,15 @@ CELL = 224  # pixels; 64-pixel scenes are shown three times as large, 224-pixel 
 OPACITY = 0.72
 
 
-def reconstruction_rows(found: Reconstruction) -> list[list[np.ndarray]]:
+def reconstruction_rows(found: Reconstruction, shown: Sequence[int] = ()) -> list[list[np.ndarray]]:
     """Original, masked, prediction and pasted for each image."""
     views = (found.original, found.masked, found.prediction, found.pasted)
-    return [[as_rgb(view[i]) for view in views] for i in range(len(found))]
+    return [[as_rgb(view[i], shown) for view in views] for i in range(len(found))]
 
 
-def reconstruction_sheet(found: Reconstruction, title: str) -> np.ndarray:
+def reconstruction_sheet(found: Reconstruction, title: str, shown: Sequence[int] = ()) -> np.ndarray:
     """`reconstruction_rows` with names; two images side by side where there are several."""
-    rows = reconstruction_rows(found)
+    rows = reconstruction_rows(found, shown)
     columns = ["original", "masked", "prediction", "prediction + visible"]
     note = "Only hidden patches are trained on: where a patch is visible, the prediction means nothing."
     if found.leaks:
@@ -37,7 +37,7 @@ def segmentation_rows(
     """The image, and each of its class maps (ground truth, prediction) over it, for each image."""
     rows = []
     for image, *own in zip(images, *maps, strict=True):
-        shown = fit(as_rgb(image), CELL)
+        shown = fit(as_rgb(image, data.shown), CELL)
         large = [fit(classes, CELL, "nearest") for classes in own]
         rows.append(
             [shown, *(overlay(shown, classes, data.palette, opacity=OPACITY, boundaries=True) for classes in large)]
@@ -68,12 +68,12 @@ def cells(rows: Sequence[Sequence[np.ndarray]], caption: str) -> Picture:
     return Picture(canvas, caption, for_report=True)
 
 
-def as_rgb(image: np.ndarray) -> np.ndarray:
-    """uint8 (H, W, C) as RGB (H, W, 3): one channel is grey, of more than three the first three are shown."""
-    channels = image.shape[2]
-    if channels == 3:
-        return image
-    return image[..., :3] if channels > 3 else np.repeat(image[..., :1], 3, axis=2)
+def as_rgb(image: np.ndarray, shown: Sequence[int] = ()) -> np.ndarray:
+    """uint8 or uint16 (H, W, C) as RGB uint8 (H, W, 3): the channels `shown`, else the first three; one is grey."""
+    if image.dtype == np.uint16:
+        image = (image // 257).astype(np.uint8)
+    channels = list(shown) or list(range(3 if image.shape[2] >= 3 else 1))
+    return image if channels == list(range(image.shape[2])) == [0, 1, 2] else image[..., (channels * 3)[:3]]
 
 
 def channels_last(image: Tensor) -> np.ndarray:

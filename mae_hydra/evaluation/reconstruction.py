@@ -7,8 +7,8 @@ import torch
 from mae_hydra.data import EvalCrop, ImageData
 from mae_hydra.distributed import all_reduce_sum, is_main
 from mae_hydra.errors import UserError
-from mae_hydra.evaluation.clock import Clock
 from mae_hydra.evaluation.held_out import HeldOut
+from mae_hydra.evaluation.interval import Clock
 from mae_hydra.evaluation.kinds import expect
 from mae_hydra.evaluation.pictures import cells, reconstruction_rows, reconstruction_sheet
 from mae_hydra.inference import Reconstruct
@@ -40,7 +40,7 @@ class ReconstructionError:
             raise UserError(
                 f"a masked autoencoder is evaluated by inference=reconstruct, got {type(inference).__name__}"
             )
-        self.inference = inference
+        self.inference, self.data = inference, data
         self.clock = Clock(every)
         self.held_out = HeldOut(
             data,
@@ -82,8 +82,8 @@ class ReconstructionError:
         images = torch.stack([sample.image for _, sample in shown])
         found = self.inference.run(model, images, torch.tensor([index for index, _ in shown]))
         title = f"Reconstructions of validation images, step {step}"
-        strip = [[row[0], row[-1]] for row in reconstruction_rows(found)]
+        strip = [[row[0], row[-1]] for row in reconstruction_rows(found, self.data.shown)]
         return {
-            "reconstructions": Picture(reconstruction_sheet(found, title), title),
+            "reconstructions": Picture(reconstruction_sheet(found, title, self.data.shown), title),
             "cells": cells(strip, "original, prediction + visible"),
         }

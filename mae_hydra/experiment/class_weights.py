@@ -29,7 +29,7 @@ def give_class_weights(model: nn.Module, data: ImageData, known: Sequence[float]
 
 
 def _worked_out(data: ImageData) -> list[float]:
-    """By the main process, for all."""
+    """Work the weights out in the main process, for all."""
     found: tuple[list[float], str] | UserError | None = None
     if is_main():
         try:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from mae_hydra.configuration.key_meaning import flatten
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.gather import Run, read_run
+from mae_hydra.experiment.read_runs import Run, read_run
 from mae_hydra.experiment.status import computed
 from mae_hydra.names import clean
 from mae_hydra.recorded.tables import read_table

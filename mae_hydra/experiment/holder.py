@@ -253,7 +253,7 @@ def _content(since: str | None = None) -> bytes:
 
 
 def _write(file: Path, content: bytes) -> None:
-    """In place: needs no room on a full disk, and other machines see it without having to look up a new file."""
+    """Write the lock in place: that needs no room on a full disk, and other machines see it without a new look-up."""
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT, 0o666)
     try:
         os.pwrite(descriptor, content.ljust(SIZE), 0)
@@ -292,5 +292,5 @@ def _silent_for_long(run_dir: Path, beat: _Beat) -> bool:
 
 
 def _now() -> str:
-    """To be read by people; nothing is computed from it."""
+    """Write the time for people; nothing is computed from it."""
     return time.strftime("%Y-%m-%d %H:%M:%S")

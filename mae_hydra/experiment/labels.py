@@ -1,6 +1,5 @@
 """Whether the labels of a data set can mean what is configured, and whether they name the classes of the model."""
 
-import logging
 from dataclasses import replace
 from typing import Any
 
@@ -9,10 +8,9 @@ import torch
 from mae_hydra.data import ImageData, check_labels
 from mae_hydra.distributed import broadcast_object, is_main
 from mae_hydra.errors import UserError
+from mae_hydra.experiment.messages import warn
 from mae_hydra.weights import MAPPED, Checkpoint, have_names, names_of, order_of
-from mae_hydra.weights.adapt import CLASSIFIERS
-
-log = logging.getLogger("mae_hydra")
+from mae_hydra.weights.adapt_shapes import CLASSIFIERS
 
 
 def say_doubts(data: ImageData, *, training: bool = True) -> None:
@@ -27,13 +25,6 @@ def say_doubts(data: ImageData, *, training: bool = True) -> None:
     if isinstance(verdict, UserError):
         raise verdict
     warn(verdict, "warning")
-
-
-def warn(lines: list[str], word: str) -> None:
-    """To the console and the log; by the main process only."""
-    for line in lines if is_main() else ():
-        log.warning(line)
-        print(f"{word}: {line}", flush=True)
 
 
 def named_by(checkpoint: Checkpoint, data: ImageData) -> ImageData:

@@ -2,16 +2,17 @@
 
 import os
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from mae_hydra.configuration.job_names import unnamed
 from mae_hydra.configuration.key_meaning import flatten
-from mae_hydra.configuration.resolvers import unnamed
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.gather import METRICS, Run, latest
+from mae_hydra.experiment.read_runs import METRICS, Run, latest
 from mae_hydra.experiment.status import read_status
 from mae_hydra.lines import of_a_step, read_marked
 from mae_hydra.recorded.tables import read_table, table_or_none
@@ -110,6 +111,7 @@ def list_runs(folder: Path) -> list[Row]:
 
 
 def newest_first(rows: Iterable[Row]) -> list[Row]:
+    """Sort runs by their start, the newest first."""
     return sorted(rows, key=lambda row: (-(row.run.status["start"] or 0.0), row.name))
 
 
@@ -211,6 +213,14 @@ def sweeps_of(rows: Iterable[Row]) -> list[Sweep]:
         for folder, jobs in found.items()
         if folder.parent.name == "sweeps" or (folder / "results.csv").is_file()
     ]
+
+
+def own_words(rows: Sequence[Row]) -> list[str]:
+    """What was typed for each run and not for all; what few have comes first, a line may be cut."""
+    shared = set(common_words(rows))
+    often = Counter(word for row in rows for word in row.words)
+    own = ([word for word in row.words if word not in shared] for row in rows)
+    return [" ".join(sorted(words, key=often.__getitem__)) for words in own]
 
 
 def common_words(rows: Sequence[Row]) -> list[str]:

@@ -10,10 +10,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -21,15 +19,15 @@ from torch.distributed import TCPStore
 
 from mae_hydra import atomic
 from mae_hydra.engine import Interrupted
-from mae_hydra.engine.interrupt import heeded
 from mae_hydra.errors import UserError
+from mae_hydra.signals import handing_on_signals
 
 GRACE = 15.0  # seconds in which the others may save and end by themselves after one has failed
 POLL = 0.05  # seconds
 
 
 def num_processes(engine: Mapping[str, Any]) -> int:
-    """How many to start for the engine's part of a configuration: 1 where torchrun has started this one."""
+    """Count the processes to start for the engine's part of a configuration: 1 where torchrun has started this one."""
     if "RANK" in os.environ or engine["devices"] == 1:
         return 1
     found = 0 if engine["device"] == "cpu" else torch.cuda.device_count()
@@ -104,25 +102,6 @@ def _wait(processes: list[subprocess.Popen[bytes]]) -> list[int]:
                 process.kill()
         time.sleep(POLL)
     return order
-
-
-@contextmanager
-def handing_on_signals(processes: list[subprocess.Popen[bytes]]) -> Iterator[list[int]]:
-    """Whatever asks this process to stop asks them; gives the signals that came."""
-    got: list[int] = []
-
-    def hand_on(number: int, _: FrameType | None) -> None:
-        got.append(number)
-        for process in processes:
-            if process.poll() is None:
-                process.send_signal(number)
-
-    former = {number: signal.signal(number, hand_on) for number in heeded()}
-    try:
-        yield got
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
 
 
 def _outcome(processes: list[subprocess.Popen[bytes]], order: list[int], folder: Path, signals: Sequence[int]) -> float:

@@ -115,6 +115,7 @@ def _git(*arguments: str) -> str | None:
 
 
 def environment() -> dict[str, Any]:
+    """Describe what a run is started with: command, folder, versions, machine."""
     import torch
 
     return {

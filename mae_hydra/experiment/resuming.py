@@ -22,7 +22,7 @@ from omegaconf import OmegaConf
 from mae_hydra.configuration.command_words import key_of, named_targets, parsed, split, values, word
 from mae_hydra.configuration.construct import targets
 from mae_hydra.configuration.from_file import MOST_BYTES, check_addresses, check_overrides
-from mae_hydra.configuration.mistakes import explain
+from mae_hydra.configuration.hydra_errors import explain
 from mae_hydra.configuration.trust import judge
 from mae_hydra.errors import UserError
 from mae_hydra.recorded.options import NAME_FLAGS, names_places, own_option_files, refuse_acting

@@ -53,7 +53,7 @@ def read_told(checkpoint: Path) -> dict[str, Any] | None:
 
 
 def what_was_trained(run_dir: Path) -> Trained | None:
-    """None where nothing was: there is nothing to mix up, and a mistake may have been mended."""
+    """Read what was trained in `run_dir`; None where nothing was: then there is nothing to mix up."""
     contents = (read_told(path) for path in saved_steps(run_dir) if path.is_file())
     newest = next((content for content in contents if content is not None), None)
     if newest is None:
@@ -68,7 +68,7 @@ def what_was_trained(run_dir: Path) -> Trained | None:
 
 
 def _completed(config: Mapping[str, Any] | None) -> tuple[Mapping[str, Any] | None, Sequence[str]]:
-    """With what this version needs and an earlier one did not know, as today's option files have it."""
+    """Complete a record with what an earlier version did not know, as today's option files have it."""
     if config is None:
         return None, ()
     try:
@@ -114,7 +114,7 @@ def refuse_another(run_dir: Path, config: Mapping[str, Any], trained: Trained) -
 
 
 def edited_since(run_dir: Path, trained: Trained) -> str:
-    """In words: what config.yaml says of the training otherwise than the checkpoint, which alone counts."""
+    """Say what config.yaml has otherwise than the checkpoint, which alone counts."""
     told_beside = recorded_config(run_dir)
     if told_beside is None or trained.config is None:
         return ""
@@ -124,7 +124,7 @@ def edited_since(run_dir: Path, trained: Trained) -> str:
 
 
 def changed_settings(config: Mapping[str, Any], trained: Trained) -> str:
-    """In words: what differs from what was trained, and may; empty where nothing does."""
+    """Say what differs from what was trained, and may; "" where nothing does."""
     before = trained.config or config
     changed = differences(before, config, Decides.RUNNING, Decides.SCORES)
     return told(changed, most=8)
@@ -174,7 +174,7 @@ def refuse_another_range(run_dir: Path, before: Mapping[str, Any], now: Mapping[
 
 
 def refuse_other_images(run_dir: Path, before: Mapping[str, Any], now: Mapping[str, Any], allowed: bool) -> str:
-    """In words: which images have changed, where they may; empty where none has. Refused where they must not.
+    """Say which images have changed, where they may; "" where none has. Refused where they must not.
 
     `before` and `now` are of `facts_of`; `allowed` is `resume_data=changed`. The validation images may always change.
     """

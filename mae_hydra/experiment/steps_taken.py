@@ -60,7 +60,7 @@ def start_of(run_dir: Path, step: int) -> dict[str, Any] | None:
 
 
 def processes_of(start: Mapping[str, Any], run_dir: Path) -> int:
-    """By how many processes a start computed. UserError where they are more than are started because a file says so."""
+    """Count the processes of a start. UserError where they are more than are started because a file says so."""
     count = int(start.get("processes", 1))
     most = max(A_FEW, os.cpu_count() or 1, torch.cuda.device_count())
     if count > most and world_size() == 1:

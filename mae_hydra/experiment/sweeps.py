@@ -11,7 +11,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from mae_hydra.errors import unwritable
-from mae_hydra.experiment.gather import Run, columns, read_sweep, table_of, varying, write_table
+from mae_hydra.experiment.read_runs import Run, columns, read_sweep, table_of, varying, write_table
 from mae_hydra.names import clean
 from mae_hydra.terminal import plain_console
 

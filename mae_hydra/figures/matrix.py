@@ -19,7 +19,7 @@ RAMP = LinearSegmentedColormap.from_list("paper to ink", [css(PAPER), "#bfd4f6",
 def confusion_matrix(
     confusions: np.ndarray, class_names: Sequence[str], *, title: str, largest: Sequence[str] = ()
 ) -> Figure:
-    """`confusions` (K, K): row = label, column = prediction, in pixels. A class without pixels is a blank row.
+    """`confusions` (C, C): row = label, column = prediction, in pixels. A class without pixels is a blank row.
 
     `largest`: lines about the largest confusions, for a matrix of too many classes to name them.
     """

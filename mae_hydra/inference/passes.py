@@ -59,12 +59,12 @@ class Pass:
             image.new_tensor(window_counts(*side)) for side in zip(self.size, crop, stride, strict=True)
         )
         self._added = 0
-        self._sum: Tensor | None = None  # (K, rows, W), from row _first on
+        self._sum: Tensor | None = None  # (C, rows, W), from row _first on
         self._first = self._needed = 0
 
     @property
     def num_classes(self) -> int:
-        """K; 0 before the first window."""
+        """C; 0 before the first window."""
         return 0 if self._sum is None else len(self._sum)
 
     @property
@@ -82,7 +82,7 @@ class Pass:
         return self.image[:, corner[0] : corner[0] + self.crop[0], corner[1] : corner[1] + self.crop[1]]
 
     def add(self, corner: Size, logits: Tensor) -> None:
-        """Add the logits (K, h, w) of the next window, enlarged to its size."""
+        """Add the logits (C, h, w) of the next window, enlarged to its size."""
         assert corner == self.corners[self._added]
         wide = torch.promote_types(logits.dtype, torch.float32)
         logits = resize_scores(logits.to(wide), self.crop)
@@ -92,11 +92,11 @@ class Pass:
         self._added += 1
 
     def num_ready(self, height: int) -> int:
-        """How many rows of a result of `height` rows can be made."""
+        """Count the rows of a result of `height` rows that can be made."""
         return num_ready(self.inside[0], height, min(self._final, self.inside[0]))
 
     def rows(self, size: Size, start: int, stop: int) -> Tensor:
-        """Rows `start`..`stop` of the mean logits at `size`, the right way round: (K, stop - start, width)."""
+        """Rows `start`..`stop` of the mean logits at `size`, the right way round: (C, stop - start, width)."""
         assert self._sum is not None
         first, last = source_rows(self.inside[0], size[0], start, stop)
         sums = self._sum[:, first - self._first : last - self._first, : self.inside[1]]

@@ -87,6 +87,8 @@ class Reconstruct:
         hidden = (
             output.hidden.unflatten(1, (1, *grid)).repeat_interleave(patch_size, 2).repeat_interleave(patch_size, 3)
         )
+        if images.dtype == torch.uint16:
+            images = (images.float() / 257).to(torch.uint8)
         return Reconstruction(
             original=_arrays(images),
             masked=_arrays(torch.where(hidden, HIDDEN_GREY, images)),

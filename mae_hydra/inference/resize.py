@@ -36,11 +36,14 @@ def resize_image(image: Tensor, size: Size) -> Tensor:
 
     The networks behind the published numbers were shown such pixels. OpenCV computes them in fixed point: weights in
     2048ths, first along the rows, then along the columns with the last four bits of each product dropped. Halving both
-    sides exactly is a mean of four pixels there.
+    sides exactly is a mean of four pixels there. uint16 is resized in floating point and rounded.
     """
     height, width = size_of(image)
     if (height, width) == size:
         return image
+    if image.dtype == torch.uint16:
+        found = interpolate(image[None].float(), size=size, mode="bilinear", align_corners=False)[0]
+        return found.round_().clamp_(0, 65535).to(torch.uint16)
     values = image.to(torch.int32)
     if (height, width) == (2 * size[0], 2 * size[1]):
         squares = values.unflatten(2, (-1, 2)).unflatten(1, (-1, 2)).sum((2, 4))
@@ -69,7 +72,7 @@ def _taps(source: int, target: int, device: torch.device, *, beyond_border: bool
 
 
 def resize_scores(scores: Tensor, size: Size) -> Tensor:
-    """float (K, H, W) -> float (K, *size)."""
+    """float (C, H, W) -> float (C, *size)."""
     if size_of(scores) == size:
         return scores
     return interpolate(scores[None], size=size, mode="bilinear", align_corners=False)[0]

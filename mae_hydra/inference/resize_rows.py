@@ -14,21 +14,21 @@ from mae_hydra.inference.windows import Size
 
 
 def num_ready(source: int, target: int, known: int) -> int:
-    """How many of the first `target` rows lie between the first `known` of `source` rows."""
+    """Count the first of `target` rows that lie between the first `known` of `source` rows."""
     below = _taps(source, target)[1]
     return int(torch.searchsorted(below, known))
 
 
 def source_rows(source: int, target: int, start: int, stop: int) -> tuple[int, int]:
-    """From which of `source` rows on, and before which, rows `start`..`stop` of `target` are read."""
+    """Find the range of `source` rows that rows `start`..`stop` of `target` are read from."""
     above, below, _ = _taps(source, target)
     return int(above[start]), int(below[stop - 1]) + 1
 
 
 def resized_rows(known: Tensor, first: int, source: int, size: Size, start: int, stop: int) -> Tensor:
-    """Rows `start`..`stop` of scores of `source` rows resized to `size`: (K, stop - start, width of `size`).
+    """Rows `start`..`stop` of scores of `source` rows resized to `size`: (C, stop - start, width of `size`).
 
-    `known` (K, r, w): rows from `first` on, as far as `source_rows` asks.
+    `known` (C, r, w): rows from `first` on, as far as `source_rows` asks.
     """
     if source == size[0]:
         rows = known[:, start - first : stop - first]
@@ -42,7 +42,7 @@ def resized_rows(known: Tensor, first: int, source: int, size: Size, start: int,
 
 @lru_cache(maxsize=64)
 def _taps(source: int, target: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, Tensor]:
-    """Of every target row: the row above, the row below, and the share of the latter."""
+    """Give for every target row the source row above, the one below, and the share of the latter."""
     scale = torch.tensor(source, dtype=dtype) / target
     # In float64 and then rounded once, as the fused multiply-add of torch's kernels does.
     place = (scale.double() * (torch.arange(target) + 0.5).double() - 0.5).to(dtype).clamp(min=0)

@@ -1,7 +1,7 @@
 """What segmentation inference asks of a model: a fixed input size, and logits of prepared images.
 
-Shape letters: B batch, K classes, C channels, H W pixels. A model is used as it is: putting it in eval mode is the
-caller's matter.
+Shape letters: B batch, C classes (channels, where an image is meant), H W pixels.
+A model is used as it is: putting it in eval mode is the caller's matter.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +17,7 @@ SHORTCUTS = ("fold", "low_resolution_first", "cached_bias")
 
 
 class SegmentationModel(Protocol):
-    """`prepare`: uint8 images (B, C, H, W) -> normalised float. A call: normalised images -> logits (B, K, H, W).
+    """`prepare`: uint8 images (B, C, H, W) -> normalised float. A call: normalised images -> logits (B, C, H, W).
 
     Two offers are taken where they are there: `fast(shortcuts)`, the form in which to evaluate, and
     `low_resolution_logits`, which leaves the enlarging to the caller. Of what size its images must be says
@@ -39,7 +39,7 @@ def checked_shortcuts(names: Sequence[str]) -> Shortcuts:
 
 
 def logits_of(model: SegmentationModel, shortcuts: Shortcuts) -> Callable[[Tensor], Tensor]:
-    """The function from normalised windows (B, C, H, W) to their logits (B, K, h, w), at the model's own resolution.
+    """The function from normalised windows (B, C, H, W) to their logits (B, C, h, w), at the model's own resolution.
 
     Enlarging them is left to whoever adds them up: then only one window's logits are large at a time.
     """

@@ -1,6 +1,6 @@
 """Class maps and scores of pictures of any size; how their windows lie is for each kind of inference to say.
 
-Shape letters: K classes, C channels, H W pixels.
+Shape letters: C classes (channels, where an image is meant), H W pixels.
 """
 
 from abc import ABC, abstractmethod
@@ -41,7 +41,7 @@ class SegmentationInference(ABC):
 
     @torch.no_grad()
     def scores(self, model: Any, image: Tensor) -> Tensor:
-        """float32 (K, H, W) at the size of `image`, uint8 (C, H, W); the largest score is the class.
+        """float32 (C, H, W) at the size of `image`, uint8 (C, H, W); the largest score is the class.
 
         Of a large picture that is a lot (see `strips`); `predict` holds no more than a strip of it.
         """
@@ -56,13 +56,13 @@ class SegmentationInference(ABC):
         return [torch.cat(strips) for strips in maps]
 
     def strips(self, model: Any, images: list[Tensor]) -> Iterator[tuple[int, Tensor]]:
-        """(number of the image, the next rows of its scores (K, r, W)): what bounds the memory of a large picture."""
+        """(number of the image, the next rows of its scores (C, r, W)): what bounds the memory of a large picture."""
         pictures = (self.picture(model, image) for image in images)
         return run(logits_of(model, self.shortcuts), pictures, self.window_batch(len(images)))
 
 
 def label_map(scores: Tensor) -> Tensor:
-    """(K, H, W) -> uint8 (H, W); of equal scores the lowest class wins."""
+    """(C, H, W) -> uint8 (H, W); of equal scores the lowest class wins."""
     if len(scores) > 256:
         raise ValueError(f"class maps are uint8, which holds 256 classes; the model has {len(scores)}")
     return scores.argmax(0).to(torch.uint8)

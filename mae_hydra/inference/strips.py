@@ -32,7 +32,7 @@ class Picture:
         return sorted(found, key=lambda window: window[1][0] / window[0].size[0])
 
     def strips(self) -> Iterator[Tensor]:
-        """Rows (K, r, W) of scores that have become final since the last call."""
+        """Rows (C, r, W) of scores that have become final since the last call."""
         height, width = self.size
         ready = min(each.num_ready(height) for each in self.passes)
         if ready == self._done:

@@ -15,7 +15,7 @@ from mae_hydra.types import image_size_of
 
 
 class Whole(SegmentationInference):
-    """For pictures that fit the model: smaller ones are padded bottom and right with the mean colour, larger refused.
+    """Look at whole pictures: smaller ones are padded bottom and right with the mean colour, larger ones refused.
 
     `short`: resize to this short side first (ratio kept, the long side at most `long_ratio` times as long; null: no
     cap); null: no resizing. The scores are logits.

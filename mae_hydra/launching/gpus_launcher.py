@@ -17,9 +17,11 @@ from hydra.core.utils import JobReturn
 
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.status import read_status
+from mae_hydra.experiment.sweeps import SweepStopped
 from mae_hydra.launching.sweep_jobs import HOME, OF_A_SWEEP, ProcessLauncher, SweepJob
 from mae_hydra.names import clean
 from mae_hydra.parent import end_with
+from mae_hydra.signals import handing_on_signals
 
 POLL = 0.1  # seconds
 
@@ -44,15 +46,15 @@ class GpusLauncher(ProcessLauncher):
         self.jobs, self.devices_of_a_job = jobs, devices_of_a_job
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        from mae_hydra.experiment.processes import handing_on_signals  # torch is imported only now
-        from mae_hydra.experiment.sweeps import SweepStopped
-
         jobs = self.jobs_of(job_overrides, initial_job_idx)
-        slots = _slots(self.jobs, self.devices_of_a_job, len(jobs), str(self.config.engine.device))
-        waiting, running, free = list(jobs), list[_Running](), list(range(len(slots)))
+        waiting = [job for job in jobs if not self.tell_complete(job)]
+        if not waiting:
+            return [job.found for job in jobs]
+        slots = _slots(self.jobs, self.devices_of_a_job, len(waiting), str(self.config.engine.device))
+        running, free = list[_Running](), list(range(len(slots)))
         processes: list[subprocess.Popen[bytes]] = []  # grows: a signal reaches all that were started
         stopped = False
-        print(f"{len(jobs)} jobs, {len(slots)} at a time; what each says goes to its console.log", flush=True)
+        print(f"{len(waiting)} jobs, {len(slots)} at a time; what each says goes to its console.log", flush=True)
         with handing_on_signals(processes) as signals:
             while waiting or running:
                 while waiting and free and not signals and not stopped:

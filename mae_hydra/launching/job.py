@@ -18,15 +18,16 @@ from omegaconf import DictConfig, OmegaConf
 from mae_hydra import atomic
 from mae_hydra.configuration.check import check
 from mae_hydra.configuration.whole_nodes import take_whole_nodes
-from mae_hydra.distributed import is_main
+from mae_hydra.distributed import is_main, world_size
 from mae_hydra.engine import Interrupted
 from mae_hydra.errors import UserError
 from mae_hydra.experiment import resuming, sweeps
 from mae_hydra.experiment.going_on import as_recorded
 from mae_hydra.experiment.holder import Refused, holding
+from mae_hydra.experiment.messages import say
 from mae_hydra.experiment.processes import num_processes, run_in_processes
 from mae_hydra.experiment.provenance import changed_code
-from mae_hydra.experiment.run import discard_empty, run, say
+from mae_hydra.experiment.run import run
 from mae_hydra.experiment.same_run import (
     Trained,
     changed_settings,
@@ -37,7 +38,7 @@ from mae_hydra.experiment.same_run import (
     scores_differ,
     what_was_trained,
 )
-from mae_hydra.experiment.start import Start
+from mae_hydra.experiment.start import Start, discard_empty, discard_unbegun
 from mae_hydra.experiment.status import Status, read_status
 from mae_hydra.launching.scheduler import join_tasks, pass_on
 from mae_hydra.launching.stages import check_stages, run_stages
@@ -54,11 +55,17 @@ WRITTEN = ("config.yaml", "environment.json", "git.json", "git.diff", "metrics.j
 def run_job(config: DictConfig) -> float:
     """Train what `config` describes; returns the monitored metric (nan for a failed job of a sweep).
 
-    In a single run errors propagate. In a sweep a failed job is recorded (`status.json`, `error.txt`, the table)
-    and the next one starts, unless `fail_fast`.
+    In a single run errors propagate, and a mistake that is met before the first step leaves no directory. In a sweep a
+    failed job is recorded (`status.json`, `error.txt`, the table) and the next one starts, unless `fail_fast`.
     """
-    with ExitStack() as held:  # let go of last, when all is written
-        return _run_job(config, held)
+    try:
+        with ExitStack() as held:  # let go of last, when all is written
+            return _run_job(config, held)
+    except UserError:
+        hydra_config = HydraConfig.get()
+        if hydra_config.mode == RunMode.RUN and OF_A_SWEEP not in os.environ and world_size() == 1:
+            discard_unbegun(Path(hydra_config.runtime.output_dir), Path(str(config.paths.output_root)))
+        raise
 
 
 def _run_job(config: DictConfig, held: ExitStack) -> float:

@@ -1,6 +1,7 @@
 """`python train.py`: Hydra's command line around one job, or around a sweep of jobs."""
 
 import logging
+import math
 import os
 import shutil
 import sys
@@ -17,11 +18,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mae_hydra.configuration import hydras_own, reference, resolvers
 from mae_hydra.configuration.command_words import readable
-from mae_hydra.configuration.mistakes import explain
+from mae_hydra.configuration.hydra_errors import explain
+from mae_hydra.configuration.job_names import unnamed
 from mae_hydra.configuration.tree import config_dir
 from mae_hydra.configuration.whole_nodes import addable
 from mae_hydra.errors import UserError, unwritable
 from mae_hydra.experiment import resuming, sweeps
+from mae_hydra.installed import versions
 from mae_hydra.launching import scheduler
 from mae_hydra.launching.gpus_launcher import GpusLauncher
 from mae_hydra.launching.importing import importing
@@ -46,6 +49,9 @@ def launch(arguments: Sequence[str] | None = None) -> int:
 
 
 def _launch(arguments: Sequence[str] | None) -> int:
+    if "--version" in (sys.argv[1:] if arguments is None else arguments):
+        print(versions())  # Hydra would tell its own
+        return 0
     resolvers.register()
     hydras_own.guard()
     logging.raiseExceptions = False  # a full disk would print a traceback for every line of train.log
@@ -55,11 +61,11 @@ def _launch(arguments: Sequence[str] | None) -> int:
         sys.argv = [sys.argv[0], *arguments]
     sweeps.start()
     raised.clear()
-    scheduler.heed()
     register(GpusLauncher, SlurmLauncher)
     entry = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(_job)
     overrides: list[str] = []
     try:
+        scheduler.heed()
         sys.argv[1:] = addable(resuming.expanded(readable(sys.argv[1:])))
         overrides = [argument for argument in sys.argv[1:] if "=" in argument and not argument.startswith("-")]
         if {"-m", "--multirun"} & set(sys.argv):
@@ -86,6 +92,8 @@ def _launch(arguments: Sequence[str] | None) -> int:
         if sentence is not None:
             return _say(sentence)
         frame = traceback.extract_tb(error.__traceback__)[-1]
+        if sweeps.outcomes and "optuna" in Path(frame.filename).parts:
+            return _say(f"the search has no best trial to name ({str(error).strip()}); the table has them all")
         if "submitit" not in Path(frame.filename).parts:
             raise
         said = " ".join(str(error).split("\n---")[0].split())  # the reason is in the second line, then comes a log
@@ -122,7 +130,8 @@ def _job(config: DictConfig) -> Any:
         from mae_hydra.launching.job import run_job
 
     try:
-        return run_job(config)
+        value = run_job(config)
+        return None if math.isnan(value) else value  # what is no number is a failed trial to a search
     except Exception as error:
         raised.append(error)  # from here on Hydra would add its own words to it
         return None
@@ -131,7 +140,7 @@ def _job(config: DictConfig) -> Any:
 def _refuse_unnamed_sweeps(overrides: Sequence[str]) -> None:
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         key = override.key_or_group or ""
-        if override.is_sweep_override() and resolvers.unnamed(key) and not key.startswith("hydra"):
+        if override.is_sweep_override() and unnamed(key) and not key.startswith("hydra"):
             raise UserError(f"a sweep over {key} would put all its jobs into one directory; run them one by one")
 
 

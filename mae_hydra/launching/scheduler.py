@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from types import FrameType
 
 # What holds the rank, the local rank and the number of the tasks; of one submitit starts here, for trying things out.
@@ -23,20 +23,35 @@ _LOCAL = ("SUBMITIT_LOCAL_GLOBALID", "SUBMITIT_LOCAL_LOCALID", "SUBMITIT_LOCAL_N
 PATIENCE = 10.0  # seconds
 UNTIL_ENDED = 3600.0  # seconds; longer than a grace time
 WARNINGS = (signal.SIGUSR1, signal.SIGUSR2)
+_noted: list[int] = []
+
+
+def note() -> None:
+    """Under Slurm, keep a signal that comes while the program is imported, for `heed`.
+
+    By itself it would end the process without a word, and a job that is preempted meanwhile would be lost.
+    """
+    _install(lambda number, frame: _noted.append(number))
 
 
 def heed() -> None:
-    """Under Slurm, let a signal that comes before the training, or after it, stop this process like Ctrl-C.
+    """Under Slurm, let a signal that comes before the training, or after it, stop this process like Ctrl-C; one that
+    was noted does so at once."""
+    _install(_stop)
+    if _noted:
+        _stop(_noted[0], None)
 
-    By itself it would end the process without a word, and a job that is preempted while it imports would be lost.
-    """
+
+def _install(handler: Callable[[int, FrameType | None], None]) -> None:
     if "SLURM_JOB_ID" in os.environ and threading.current_thread() is threading.main_thread():
         for number in (signal.SIGTERM, *WARNINGS):
-            if signal.getsignal(number) is signal.SIG_DFL:  # submitit's own handlers stay
-                signal.signal(number, _stop)
+            former = signal.getsignal(number)
+            if former is signal.SIG_DFL or getattr(former, "__module__", None) == __name__:  # submitit's own stay
+                signal.signal(number, handler)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
+    _noted.clear()
     for each in (signal.SIGTERM, *WARNINGS):
         signal.signal(each, signal.SIG_IGN)
     raise KeyboardInterrupt(number)
@@ -87,8 +102,15 @@ def pass_on(number: int | None, environment: Mapping[str, str] = os.environ) -> 
     elif number in (signal.SIGTERM, *WARNINGS) and environment.get("SLURM_JOB_ID"):
         if environment.get("RANK", "0") != "0":
             time.sleep(PATIENCE)
-        if _is_preempted(environment["SLURM_JOB_ID"], number):
-            _come_back(environment["SLURM_JOB_ID"])
+        job = _job(environment)
+        if _is_preempted(job, number):
+            _come_back(job)
+
+
+def _job(environment: Mapping[str, str]) -> str:
+    """The job in Slurm's words. SLURM_JOB_ID of one element of an array is at the same time the number of the array."""
+    array, element = environment.get("SLURM_ARRAY_JOB_ID"), environment.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{element}" if array and element else environment["SLURM_JOB_ID"]
 
 
 def _is_preempted(job: str, number: int) -> bool:
@@ -97,8 +119,9 @@ def _is_preempted(job: str, number: int) -> bool:
     if told is None:
         return number == signal.SIGTERM
     fields = dict(re.findall(r"(\w+)=(\S+)", told.splitlines()[0] if told else ""))
-    running = fields.get("JobState") == "RUNNING" and fields.get("BatchFlag") == "1"
-    return running and fields.get("PreemptTime", "None") != "None"
+    running = fields.get("JobState") == "RUNNING"
+    may_come_back = fields.get("BatchFlag") == fields.get("Requeue") == "1"
+    return running and may_come_back and fields.get("PreemptTime", "None") != "None"
 
 
 def _come_back(job: str) -> None:

@@ -114,7 +114,7 @@ class SlurmLauncher(ProcessLauncher):
         """What sbatch gets: options, the words of every job by its place in the array, and the recipe's last part."""
         settings = {
             "job_name": self.sweep_dir.name,
-            "array": f"0-{len(jobs) - 1}%{self.array_parallelism}",
+            "array": f"0-{len(jobs) - 1}" + (f"%{self.array_parallelism}" if self.array_parallelism else ""),
             "output": submission.log,
             "open_mode": "append",
             "signal": f"USR2@{self.signal_delay}",

@@ -23,10 +23,10 @@ from mae_hydra.configuration.own_options import words_for_another_process
 from mae_hydra.distributed import world_size
 from mae_hydra.errors import UserError
 from mae_hydra.experiment import resuming
-from mae_hydra.experiment.processes import handing_on_signals
 from mae_hydra.experiment.status import read_status
 from mae_hydra.launching.scheduler import pass_on
 from mae_hydra.parent import end_with
+from mae_hydra.signals import handing_on_signals
 
 
 class StageStopped(Exception):

@@ -16,8 +16,9 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from mae_hydra.configuration.command_words import word
+from mae_hydra.configuration.job_names import slug
 from mae_hydra.configuration.own_options import words_for_another_process
-from mae_hydra.configuration.resolvers import slug
+from mae_hydra.experiment import sweeps
 from mae_hydra.experiment.status import read_status
 
 OF_A_SWEEP = "MAE_HYDRA_JOB_OF_A_SWEEP"  # environment of a job: somebody else runs the sweep
@@ -45,11 +46,14 @@ class SweepJob:
 
     @property
     def found(self) -> JobReturn:
-        """What Hydra and its sweepers want to know; the value is nan unless the job is complete."""
+        """What Hydra and its sweepers want to know; no value, unless the job is complete: to a search that is
+        a failed trial."""
         status = read_status(self.directory)
-        value = None if status is None or status["state"] != "completed" else status["value"]
+        known = sweeps.outcomes.get(self.name)  # of a directory that holds another run the value is not this job's
+        complete = status is not None and status["state"] == "completed" and not (known and known.failed)
+        value = status["value"] if status is not None and complete else None
         result = JobReturn(overrides=self.overrides, cfg=OmegaConf.create({}), status=JobStatus.COMPLETED)
-        result.return_value = float("nan") if value is None else value
+        result.return_value = value
         return result
 
 

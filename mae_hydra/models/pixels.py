@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, UInt
 from torch import Tensor
 
 
@@ -20,17 +20,18 @@ def channel_statistics(
 
 
 def normalise(
-    images: UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"], mean: Float[Tensor, "c"], std: Float[Tensor, "c"]
+    images: UInt[Tensor, "b c h w"] | Float[Tensor, "b c h w"], mean: Float[Tensor, "c"], std: Float[Tensor, "c"]
 ) -> Float[Tensor, "b c h w"]:
-    """uint8 images become (x / 255 - mean) / std; floating-point images count as normalised already.
+    """uint8 images become (x / 255 - mean) / std, uint16 (x / 65535 - mean) / std; floating-point images count as
+    normalised already.
 
     Loaded images may lie in memory channels last; the result does not.
     """
     if images.is_floating_point():
         return images
-    return (images.to(mean.dtype, memory_format=torch.contiguous_format) / 255 - mean[:, None, None]) / std[
-        :, None, None
-    ]
+    white = 65535 if images.dtype == torch.uint16 else 255
+    values = images.to(mean.dtype, memory_format=torch.contiguous_format) / white
+    return (values - mean[:, None, None]) / std[:, None, None]
 
 
 def denormalise(

@@ -25,14 +25,14 @@ from mae_hydra.configuration.command_words import named_targets, readable
 from mae_hydra.configuration.compose import compose_config
 from mae_hydra.configuration.construct import targets
 from mae_hydra.configuration.from_file import literal
+from mae_hydra.configuration.hydra_errors import explain
 from mae_hydra.configuration.interpolations import resolved, restore
-from mae_hydra.configuration.mistakes import explain
 from mae_hydra.configuration.option_files import Tree, groups, option, paths
 from mae_hydra.configuration.suggest import known_keys
 from mae_hydra.configuration.trust import Origin, judge
 from mae_hydra.errors import UserError
 from mae_hydra.recorded.choose import choose
-from mae_hydra.recorded.identify import configuration_of, overrides_of
+from mae_hydra.recorded.infer_configuration import configuration_of, overrides_of
 from mae_hydra.recorded.newer import with_newer_arguments, with_newer_groups
 from mae_hydra.recorded.places import with_places
 from mae_hydra.weights import Checkpoint, is_address, read_checkpoint

@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from mae_hydra.configuration import hydras_own
 from mae_hydra.configuration.command_words import key_of, parsed, searching, split, texts, typed_texts, values
 from mae_hydra.configuration.from_file import calls, of_hydra
-from mae_hydra.configuration.mistakes import explain
+from mae_hydra.configuration.hydra_errors import explain
 from mae_hydra.configuration.option_files import texts_of_all
 from mae_hydra.configuration.tree import config_dir
 from mae_hydra.configuration.whole_nodes import addable, take_whole_nodes
@@ -114,7 +114,7 @@ def composed(words: Sequence[str], *, with_hydra: bool = False) -> Tree:
 
 
 def _acting(node: Tree) -> Tree:
-    """Of Hydra's own node: all by which it does something in a single run."""
+    """Take from Hydra's own node all by which it does something in a single run."""
     job = {name: value for name, value in node.get("job", {}).items() if name not in TELLING_OF_A_JOB}
     return {name: value for name, value in node.items() if name not in TELLING} | {"job": job}
 

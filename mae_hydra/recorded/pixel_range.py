@@ -4,13 +4,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from mae_hydra.data.decoding.decode import PILLOW_MODES
-from mae_hydra.data.decoding.pixel_range import AUTO, PixelRange
+from mae_hydra.data.decoding.pixel_range import AUTO, PixelRange, range_of
 from mae_hydra.errors import UserError, short
 
 
 def recorded_range(meta: Mapping[str, Any], name: object = "the checkpoint") -> PixelRange | None:
-    """Of the pictures of more than 8 bits that a checkpoint's model was trained on; None: it knows of none.
+    """Read the range of the pictures that a checkpoint's model was trained on; None: it records none.
 
     UserError where the record is no range; `name`: what the file is called there.
     """
@@ -19,12 +18,12 @@ def recorded_range(meta: Mapping[str, Any], name: object = "the checkpoint") -> 
     pairs = of_data.get("range") if isinstance(of_data, Mapping) else None
     if pairs is None:
         return None
-    good = isinstance(pairs, list) and len(pairs) in PILLOW_MODES and all(map(_is_pair, pairs))
+    good = isinstance(pairs, list) and bool(pairs) and all(map(_is_pair, pairs))
     if not good:
         raise UserError(
             f"the record of data.range in {name} is damaged ({short(repr(pairs))}); use another checkpoint of the run"
         )
-    return PixelRange(*(tuple(float(pair[side]) for pair in pairs) for side in (0, 1)))
+    return range_of(pairs)
 
 
 def _is_pair(pair: Any) -> bool:
@@ -34,7 +33,7 @@ def _is_pair(pair: Any) -> bool:
 
 
 def use_recorded_range(data: dict[str, Any], meta: Mapping[str, Any], name: object = "the checkpoint") -> None:
-    """In the place of another measurement; a range that the node of the data tells stays."""
+    """Use the recorded range in the place of another measurement; one that the node of the data tells stays."""
     found = recorded_range(meta, name)
     if found is not None and data.get("range") == AUTO:
         data["range"] = found.pairs()

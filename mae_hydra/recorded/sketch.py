@@ -46,7 +46,7 @@ def _built(node: DictConfig) -> nn.Module:
 
 
 def sketch_of(checkpoint: Checkpoint, config: Mapping[str, Any]) -> nn.Module:
-    """The same on the meta device; UserError as soon as it has more parts than the checkpoint has tensors for."""
+    """Build a model on the meta device; UserError as soon as it has more parts than the checkpoint has tensors for."""
     with torch.device("meta"), _no_more_parts_than(checkpoint):
         return model_of(checkpoint, config)
 

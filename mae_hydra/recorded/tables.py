@@ -16,11 +16,12 @@ Kind = tuple[type, ...] | Callable[[Any], bool]
 
 
 def is_texts(value: Any) -> bool:
+    """Tell whether a value is a list of texts."""
     return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
 def is_numbers(value: Any) -> bool:
-    """None, or a list of them."""
+    """Tell whether a value is None, or a list of numbers."""
     return value is None or (isinstance(value, list) and all(type(each) in (int, float) for each in value))
 
 
@@ -67,7 +68,7 @@ def read_table(file: Path) -> dict[str, Any] | None:
 
 
 def table_or_none(file: Path) -> dict[str, Any] | None:
-    """The same, None also where the file is damaged or somebody else's."""
+    """Read a table as `read_table` does; None also where the file is damaged or somebody else's."""
     try:
         return read_table(file)
     except UserError:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mae_hydra.experiment.compare import compare, distinct
-from mae_hydra.experiment.gather import Run, state_of, values_of
+from mae_hydra.experiment.read_runs import Run, state_of, values_of
 from mae_hydra.names import clean
 from mae_hydra.report.page import Page, code, duration, table
 from mae_hydra.report.run_page import command_of

@@ -1,8 +1,10 @@
 """A page made of sections: everything is in the one file, nothing is fetched, light and dark, on a desk or a phone."""
 
 import base64
+import hashlib
 import html
 import io
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,11 +23,17 @@ from mae_hydra.figures import save, to_pixels
 from mae_hydra.names import clean, file_part, harmless
 from mae_hydra.owned import Owned
 
+POLICY = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; "
+    "form-action 'none'; script-src {}"
+)
 LONG = 40  # letters of a table's cell, from which on it is broken into lines
 
 
 @dataclass(frozen=True)
 class Section:
+    """A part of a page, to which `anchor` leads."""
+
     anchor: str
     title: str
     body: Markup
@@ -35,12 +43,16 @@ class Section:
 class Page:
     """Sections in the order in which they are added; figures are put into the page and beside it, as PNG and SVG.
 
-    `owned`: the folder, and what earlier pages have written to it.
+    `owned`: the folder, and what earlier pages have written to it. `script`: of ours, the only one that a browser runs
+    there; `data`: what it reads. `refresh`: seconds after which it asks for the page again.
     """
 
     owned: Owned
     sections: list[Section] = field(default_factory=list)
     facts: list[tuple[str, str]] = field(default_factory=list)
+    script: str = ""
+    data: Mapping[str, Any] | None = None
+    refresh: int | None = None
 
     def add(self, title: str, *parts: Markup | str) -> None:
         """A section; strings are escaped and become paragraphs. Without parts there is none."""
@@ -67,18 +79,38 @@ class Page:
         return self.owned.claim(self.owned.folder / file_part(name))
 
     def write(self, *, title: str, kind: str) -> Path:
+        path = self._file("index.html")
+        atomic.write_text(path, self.rendered(title=title, kind=kind))
+        return path
+
+    def rendered(self, *, title: str, kind: str) -> str:
+        """The whole page."""
         environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
         template = resources.files("mae_hydra.report").joinpath("page.html").read_text(encoding="utf-8")
-        content = environment.from_string(template).render(
+        return environment.from_string(template).render(
             title=clean(title),
             kind=kind,
             facts=[(clean(name), clean(value)) for name, value in self.facts],
             sections=self.sections,
-            made=time.strftime("%Y-%m-%d %H:%M"),
+            made=time.strftime("%Y-%m-%d %H:%M:%S"),
+            script=Markup(self.script),
+            policy=POLICY.format(_source(self.script)),
+            data=None if self.data is None else as_json(self.data),
+            refresh=self.refresh,
         )
-        path = self._file("index.html")
-        atomic.write_text(path, content)
-        return path
+
+
+def as_json(content: Mapping[str, Any]) -> Markup:
+    """JSON that may stand in a page: nothing in it can end the element that it stands in."""
+    text = json.dumps(content, separators=(",", ":"))
+    return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
+
+
+def _source(script: str) -> str:
+    """What a browser may run: a script with this digest, whatever else has found its way into a page."""
+    if not script:
+        return "'none'"
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, marked: int | None = None) -> Markup:
@@ -113,6 +145,7 @@ def pairs(values: Mapping[str, Any]) -> Markup:
 
 
 def shown(value: Any) -> str:
+    """Write a value for a table: four digits, true and false as YAML has them, nothing for None."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -121,6 +154,7 @@ def shown(value: Any) -> str:
 
 
 def duration(seconds: float | None) -> str:
+    """Write seconds as `90 s`, `12 min` or `3.5 h`."""
     if seconds is None:
         return ""
     minutes = round(seconds / 60)
@@ -129,7 +163,7 @@ def duration(seconds: float | None) -> str:
 
 def _figure(pixels: np.ndarray, caption: str, kind: str, density: int) -> Markup:
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
+    Image.fromarray(pixels).save(buffer, "PNG")
     encoded = base64.b64encode(buffer.getvalue()).decode()
     image = (
         f'<img class="{kind}" alt="{html.escape(clean(caption))}" width="{pixels.shape[1] // density}" '

@@ -1,27 +1,36 @@
 """From a directory to its page."""
 
+import os
+import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from urllib.parse import quote
 
 from mae_hydra import atomic
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.gather import read_run, read_sweep
+from mae_hydra.experiment.listing import newest_first, read_row, run_directories, sweeps_of
+from mae_hydra.experiment.read_runs import read_run, read_sweep
+from mae_hydra.names import clean
 from mae_hydra.owned import Owned
 from mae_hydra.report.comparison_page import comparison_page, names_of
+from mae_hydra.report.folder_page import folder_page
 from mae_hydra.report.page import Page
 from mae_hydra.report.run_page import run_page
 from mae_hydra.report.sweep_page import sweep_page
 
 EXPECTED = (
-    "expected is a directory with status.json, outputs/runs/<name>/<date>, or a directory of such, "
-    "outputs/sweeps/<sweep>"
+    "expected is a directory with status.json, outputs/runs/<name>/<date>, one of such, outputs/sweeps/<sweep>, or any "
+    "folder above them"
 )
 
 
-def write_report(directory: Path, out: Path | None = None) -> Path:
+def write_report(directory: Path, out: Path | None = None, *, with_pages: bool = False) -> Path:
     """Write `index.html` and its figures to `out` (by default `directory`/report) and give the page's path.
 
-    `directory` is that of a run, or of a sweep, which may both be under way.
+    `directory` is that of a run, of a sweep, or any folder with runs below it; they may all be under way. Of such a
+    folder the page links to the pages that its runs have; `with_pages`: they are made first, where they are missing or
+    older than what they tell.
     """
     place = directory / "report" if out is None else out
     atomic.check_writable(place, "give another folder with --out")
@@ -31,10 +40,41 @@ def write_report(directory: Path, out: Path | None = None) -> Path:
         run_page(page, run)
         return page.write(title=str(run.config.get("name", run.name)), kind="run")
     runs = read_sweep(directory)
-    if not runs:
-        raise UserError(f"{directory} is {_what_it_is_not(directory)}")
-    sweep_page(page, runs, directory if out is None else out)
-    return page.write(title=directory.resolve().name, kind="sweep")
+    if runs:
+        sweep_page(page, runs, directory if out is None else out)
+        return page.write(title=directory.resolve().name, kind="sweep")
+    if not directory.exists():
+        raise UserError(f"{directory} is not there: {EXPECTED}")
+    found = list(run_directories(directory))
+    if not found:
+        raise UserError(f"{directory} is neither a run nor a sweep, and none lies below it: {EXPECTED}")
+    rows = newest_first(read_row(each, directory) for each in found)
+    folders = [row.run.directory for row in rows] + [sweep.directory for sweep in sweeps_of(rows)]
+    if with_pages:
+        _write_pages(folders)
+    folder_page(page, rows, partial(_written_page, place))
+    return page.write(title=directory.resolve().name, kind=f"folder of {len(rows)} runs")
+
+
+def _written_page(place: Path, directory: Path) -> str | None:
+    """The address of a page that is there, from the page in `place`."""
+    page = directory / "report" / "index.html"
+    return quote(os.path.relpath(page.resolve(), place.resolve())) if page.is_file() else None
+
+
+def _write_pages(directories: Sequence[Path]) -> None:
+    """Write the pages that are missing or old; one that cannot be made is said, and stops no other."""
+    for number, directory in enumerate(directories, 1):
+        page = directory / "report" / "index.html"
+        records = [*directory.glob("*.json*"), *directory.glob("*/status.json"), *directory.glob("*/metrics.jsonl")]
+        newest = max((file.stat().st_mtime for file in records if file.is_file()), default=0.0)
+        if page.is_file() and page.stat().st_mtime > newest:
+            continue
+        print(f"{number} of {len(directories)}: {clean(directory)}", flush=True)
+        try:
+            write_report(directory)
+        except (UserError, OSError) as error:
+            print(f"no page: {clean(error)}", file=sys.stderr)
 
 
 def write_comparison(directories: Sequence[Path], out: Path, *, trusted: bool = False) -> Path:
@@ -43,15 +83,3 @@ def write_comparison(directories: Sequence[Path], out: Path, *, trusted: bool = 
     page, names = Page(Owned(out, "compare", trusted=trusted)), names_of(directories)
     comparison_page(page, [run for run in map(read_run, directories) if run is not None], names)
     return page.write(title=f"{len(directories)} runs beside each other", kind="comparison")
-
-
-def _what_it_is_not(directory: Path) -> str:
-    """And what to give instead: the newest runs below it, where there are some."""
-    if not directory.exists():
-        return f"not there: {EXPECTED}"
-    found = [file for deep in ("*/*", "*/*/*") for file in directory.glob(f"{deep}/status.json")]
-    below = sorted(found, key=lambda file: file.stat().st_mtime, reverse=True)
-    if not below:
-        return f"neither a run nor a sweep: {EXPECTED}"
-    newest = ", ".join(str(file.parent) for file in below[:3])
-    return f"neither a run nor a sweep: it holds {len(below)} runs; name one, of which the newest are {newest}"

@@ -13,7 +13,7 @@ from PIL import Image
 from mae_hydra.configuration.from_file import read_rows
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.compare import typed
-from mae_hydra.experiment.gather import Run, error_of, state_of, values_of
+from mae_hydra.experiment.read_runs import Run, error_of, state_of, values_of
 from mae_hydra.figures import Panel, class_bars, curves, series_of
 from mae_hydra.recorded.tables import read_table
 from mae_hydra.report.page import Page, code, duration, pairs, shown, table
@@ -29,6 +29,7 @@ CURVES = {
 
 
 def run_page(page: Page, run: Run) -> None:
+    """Fill `page` with all that one run has recorded."""
     rows, damaged = run.rows(), run.damaged_lines
     page.facts += [
         ("state", state_of(run)),
@@ -83,6 +84,7 @@ def provenance(run: Run) -> list[Markup]:
 
 
 def read_pixels(path: Path) -> np.ndarray:
+    """Read a picture of a run as RGB uint8 (H, W, 3); a UserError where it is none."""
     try:
         with Image.open(path) as picture:
             return np.asarray(picture.convert("RGB"))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from mae_hydra.experiment.gather import (
+from mae_hydra.experiment.read_runs import (
     Run,
     columns,
     error_of,
@@ -61,7 +61,7 @@ def sweep_page(page: Page, runs: Sequence[Run], directory: Path) -> None:
 
 
 def _complete(runs: Sequence[Run]) -> list[Run]:
-    """Those whose values are final: the latest score of a run that trains is not compared with them."""
+    """Pick the runs whose values are final: the latest score of a run that trains is not compared with them."""
     return [run for run in runs if state_of(run) == "completed"]
 
 
@@ -186,7 +186,7 @@ def overlaid_curves(page: Page, runs: Sequence[Run], label: Callable[[Run], str]
 
 
 def same_pictures(page: Page, runs: Sequence[Run], label: Callable[[Run], str]) -> list[Markup | str]:
-    """Of each stage: the pictures once, then what each run made of them, one column a run."""
+    """Show each stage's pictures once, then what each run made of them, one column a run."""
     parts: list[Markup | str] = []
     stages = ["", *dict.fromkeys(name for run in runs for name in run.stages)]
     for stage in stages:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from mae_hydra.errors import UserError
-from mae_hydra.weights.adapt import CLASSIFIERS
+from mae_hydra.weights.adapt_shapes import CLASSIFIERS
 from mae_hydra.weights.read import Checkpoint
 
 _PLACEHOLDER = re.compile(r"(class[ _]?)?\d+|label[ _]\d+")  # what classes are called that have no name
@@ -19,7 +19,7 @@ MAPPED = "the same classes in another order: mapped by name"
 
 
 def order_of(theirs: Sequence[str], ours: Sequence[str]) -> list[int] | None:
-    """For each of `ours`, which of `theirs` it is; None where the numbers agree or are all that is known.
+    """Find for each of `ours` which of `theirs` it is; None where the numbers agree or are all that is known.
 
     Capitals, hyphens and spaces make no difference, and in its place, or as the only one that is left, a name may be a
     longer form of the other ("television", "television receiver"). A name that both lists have is itself and no form
@@ -37,7 +37,7 @@ def order_of(theirs: Sequence[str], ours: Sequence[str]) -> list[int] | None:
 
 
 def _matched(there: Sequence[str], here: Sequence[str]) -> list[int]:
-    """For each of `here` where it stands in `there`; -1 where it does not."""
+    """Find where each of `here` stands in `there`; -1 where it does not."""
     left = [number for number, name in enumerate(there) if name not in here]
     found = []
     for number, name in enumerate(here):
@@ -50,7 +50,7 @@ def _matched(there: Sequence[str], here: Sequence[str]) -> list[int]:
 
 
 def difference(theirs: Sequence[str], ours: Sequence[str]) -> str:
-    """How two lists of names differ, with an example: "the model alone has kerb, the data alone have curb"."""
+    """Say how two lists of names differ: "the model alone has kerb, the data alone have curb"."""
     there, here = {_plain(name) for name in theirs}, {_plain(name) for name in ours}
     only = [
         f"{who} {_some([name for name in names if _plain(name) not in others])}"

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mae_hydra.archive import Unfit, check_file, check_tensors
 from mae_hydra.errors import UserError, short
-from mae_hydra.weights import foreign
+from mae_hydra.weights import safe_unpickle
 from mae_hydra.weights.parts import Part, choose
 
 WRAPPERS = ("module.", "_orig_mod.")  # what DistributedDataParallel and torch.compile put in front of every name
@@ -55,6 +55,7 @@ def read_content(path: Path, word: str = "") -> Content:
 
 
 def is_folder_of_weights(path: Path) -> bool:
+    """Tell whether a folder holds weights as Hugging Face lays them."""
     return any((path / name).is_file() or (path / f"{name}.index.json").is_file() for name in FOLDER_FILES)
 
 
@@ -115,7 +116,7 @@ def _refuse_text(file: Path) -> None:
 
 
 def _is_safetensors(file: Path) -> bool:
-    """By content: eight bytes of header length, then JSON."""
+    """Tell safetensors by its content: eight bytes of header length, then JSON."""
     with file.open("rb") as stream:
         return stream.read(9)[8:] == b"{"
 
@@ -141,10 +142,10 @@ def _read_torch(file: Path, word: str) -> Content:
     try:
         zipped = check_file(file)
         # Mapped into memory, the optimizer state that nobody asked for is never copied; older files cannot be.
-        content, ignored = foreign.load(file, mmap=zipped)
+        content, ignored = safe_unpickle.load(file, mmap=zipped)
     except Unfit:
         raise
-    except foreign.ActivePickleError as error:
+    except safe_unpickle.ActivePickleError as error:
         raise UserError(
             f"{file} would call {short(error)} when it is unpickled, which no checkpoint needs: it is refused, and "
             "nothing in it was executed; get the weights from a source you trust, as safetensors if there is a choice"

@@ -11,8 +11,8 @@ from torch import Tensor
 from mae_hydra.errors import UserError
 from mae_hydra.weights.grids import Grid, likely_grid
 from mae_hydra.weights.layouts import Kind, num_cls_tokens
+from mae_hydra.weights.metadata import encoder_settings, norm_eps
 from mae_hydra.weights.read import Checkpoint
-from mae_hydra.weights.told import encoder_settings, norm_eps
 
 # Heads leave no trace in the shapes of plain attention. These are the widths of the ViT family and of MAE's decoder.
 HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16, 1536: 24, 3072: 32}

@@ -100,7 +100,7 @@ def _positions(tensors: State) -> str:
 
 
 def _model_type(tensors: State, told: Mapping[str, Any], known: bool) -> str | None:
-    """Of a config.json that speaks of these tensors: one that lies beside a file of other, known names may not."""
+    """Read the model's type out of config.json, where it speaks of these tensors: beside known names it may not."""
     config = told.get("config.json")
     model_type = config.get("model_type") if isinstance(config, Mapping) else None
     theirs = any(re.match(r"(.*\.)?embeddings\.", name) for name in tensors)

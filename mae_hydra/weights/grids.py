@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mae_hydra.relative_positions import num_relative_positions
 from mae_hydra.weights.layouts.native import num_cls_tokens
-from mae_hydra.weights.told import encoder_settings
+from mae_hydra.weights.metadata import encoder_settings
 
 Grid = tuple[int, int]
 

@@ -12,12 +12,12 @@ from mae_hydra.archive import Unfit
 from mae_hydra.errors import UserError, short
 from mae_hydra.weights.containers import Content, is_folder_of_weights, read_content
 from mae_hydra.weights.families import check_family
-from mae_hydra.weights.foreign import plain
 from mae_hydra.weights.layouts import LAYOUTS, NATIVE, Kind, kind_of
+from mae_hydra.weights.metadata import metadata_of
 from mae_hydra.weights.named import fetch, is_address
 from mae_hydra.weights.parts import remark, split_word
 from mae_hydra.weights.roots import Gathered, gather
-from mae_hydra.weights.told import told
+from mae_hydra.weights.safe_unpickle import plain
 
 POOLER = "pooler."  # a layer behind Hugging Face's encoders, of their pre-training
 DEEP = ("*", "*/*", "*/*/*")  # where runs may lie below a folder
@@ -27,7 +27,7 @@ DEEP = ("*", "*/*", "*/*/*")  # where runs may lie below a folder
 class Checkpoint:
     """`tensors` under this project's names, whatever the file called them.
 
-    `layout`: how the file was laid out. `meta`: what else it tells, in plain values, see `mae_hydra.weights.told`.
+    `layout`: how the file was laid out. `meta`: what else it tells, in plain values, see `mae_hydra.weights.metadata`.
     `checked`: whether every number was compared with a checksum; safetensors and files from before torch 1.6 have none.
     `part`: which of several models in the file was taken, "" where there is one. `unused`: names of tensors
     beside the model. `remarks`: what a person should know of them. `name`, `revision`: the address that the file was
@@ -88,7 +88,13 @@ def _read(file: Path, word: str, of_any: bool) -> Checkpoint:
         if not of_any:
             raise
         return Checkpoint(
-            {}, told(content), "another program's", file, content.checked, as_found=content.tensors, refusal=error
+            {},
+            metadata_of(content),
+            "another program's",
+            file,
+            content.checked,
+            as_found=content.tensors,
+            refusal=error,
         )
 
 
@@ -122,7 +128,7 @@ def _as_recorded(content: Content) -> Gathered | None:
 def _as_checkpoint(file: Path, content: Content, gathered: Gathered) -> Checkpoint:
     layout = gathered.layout
     try:
-        tensors, meta = layout.to_native(gathered.tensors), told(content)
+        tensors, meta = layout.to_native(gathered.tensors), metadata_of(content)
     except Unfit as error:
         raise UserError(f"{file} {error}") from error
     except UserError as error:

@@ -83,7 +83,7 @@ def _answers(root: str, word: str) -> bool:
 
 
 def _rank(root: str) -> tuple[bool, bool, int]:
-    """Before the averages the weights themselves; but the teacher before the student."""
+    """Order the roots: the weights themselves before their averages, but the teacher before the student."""
     return "student" in root or (is_average(root) and "teacher" not in root), is_average(root), len(root)
 
 

@@ -15,7 +15,7 @@ from mae_hydra import atomic
 from mae_hydra.errors import UserError
 from mae_hydra.weights.describe import Description
 from mae_hydra.weights.layouts import Export
-from mae_hydra.weights.told import EXPORTED
+from mae_hydra.weights.metadata import EXPORTED
 
 FOLDERS = {"huggingface": {"config.json", "model.safetensors"}}  # layouts whose container is a folder of these
 
@@ -87,7 +87,7 @@ def _content(
 
 
 def _for_others(description: Description) -> dict[str, Any]:
-    """What neither names nor shapes tell of a model, in the vocabulary of `mae_hydra.weights.told`."""
+    """What neither names nor shapes tell of a model, in the vocabulary of `mae_hydra.weights.metadata`."""
     size = description.image_size
     decoder = description.decoder
     kept = {

@@ -17,7 +17,7 @@ from mae_hydra.configuration.interpolations import resolved
 from mae_hydra.data import EvalStream, ImageData, Sample
 from mae_hydra.distributed import barrier, broadcast_object, is_main, rank, session, world_size
 from mae_hydra.engine import Settings
-from mae_hydra.evaluation.tally import Entry, Tally
+from mae_hydra.evaluation.resumable_counts import Entry, Tally
 from mae_hydra.experiment.labels import match_classes, named_by, say_doubts
 from mae_hydra.experiment.provenance import environment
 from mae_hydra.experiment.status import write_json
@@ -154,7 +154,7 @@ def _predicted(
 
 
 def _with_a_bar(batches: Iterable[Samples], total: int) -> Iterator[Samples]:
-    """The same batches, of `total` images together, and how far they are."""
+    """Yield the same batches, of `total` images together, with a progress bar."""
     columns = (TextColumn("evaluating"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, transient=True, disable=not watched()) as progress:
         task = progress.add_task("", total=total)

@@ -28,6 +28,7 @@ class Work:
 
 
 def work_on(plan: Plan, data: ImageData) -> dict[str, Work]:
+    """Build the evaluators of a plan, each with the stamps of what it looks at."""
     inference = plan.build("inference")
     work: dict[str, Work] = {}
     for name in nodes_of(plan.config, "evaluation"):
@@ -71,7 +72,7 @@ def look_back(folder: Path, plan: Plan, work: Mapping[str, Work], data: ImageDat
 
 
 def data_digest(work: Mapping[str, Work], data: ImageData) -> str:
-    """Of the names, sizes and times of all files that are looked at, and of what the classes are called."""
+    """Digest the names, sizes and times of all files that are looked at, and the names of the classes."""
     told = [list(data.class_names), {name: each.stamps for name, each in work.items()}]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 

@@ -140,7 +140,7 @@ def _split_of(words: Sequence[str]) -> tuple[Split, list[str]]:
 def _with_an_evaluation(
     found: Recorded, checkpoint: Checkpoint, words: Sequence[str], more: Sequence[Path]
 ) -> Recorded:
-    """Of a run that evaluated nothing: what its task is usually evaluated by. UserError where that was not asked."""
+    """Give a run that evaluated nothing what its task is usually evaluated by. UserError where that was not asked."""
     task = BY_TASK.get(str(found.tree.get("task")))
     if task is None or any(word.startswith("evaluation=") for word in words):
         raise UserError(
@@ -200,6 +200,7 @@ def _fingerprint(tree: Tree, weights: str, part: str, split: Split = "validation
 
 
 def default_folder(plan: Plan) -> Path:
+    """Choose where results go: beside the run, or for a file of anybody's below the output root."""
     of_a_run = plan.checkpoint.path.parent.name == "checkpoints"
     root = plan.checkpoint.path.parent.parent if of_a_run else Path(plan.config.paths.output_root)
     name = plan.name if of_a_run else f"{plan.checkpoint.path.stem}-{plan.name}"

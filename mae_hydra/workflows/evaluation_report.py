@@ -16,7 +16,7 @@ from mae_hydra.data import ImageData
 from mae_hydra.evaluation.mean_iou import Counts, score
 from mae_hydra.evaluation.metrics import segmentation_scores
 from mae_hydra.evaluation.pictures import channels_last, segmentation_sheet
-from mae_hydra.evaluation.tally import Tally
+from mae_hydra.evaluation.resumable_counts import Tally
 from mae_hydra.experiment.status import write_json
 from mae_hydra.figures import class_bars, confusion_matrix, save
 from mae_hydra.names import clean

@@ -18,6 +18,7 @@ import mae_hydra
 from mae_hydra import atomic
 from mae_hydra.errors import UserError
 from mae_hydra.models import normalise
+from mae_hydra.names import names_or_numbers
 from mae_hydra.recorded.pixel_range import recorded_range
 from mae_hydra.types import DEFAULT_SIZE, Answer, answers, channels_of, image_size_of
 from mae_hydra.weights import read_checkpoint
@@ -104,6 +105,7 @@ def export(path: str | Path, out: Path, options: Options, overrides: tuple[str, 
 
 
 def trace(function: Exported, options: Options) -> torch.export.ExportedProgram:
+    """Export a function by torch.export, for any batch where `options.batch` names none."""
     example = (example_images(function, options.batch or 2, options.input),)
     shapes = None if options.batch else {"images": {0: torch.export.Dim("batch", min=1)}}
     with torch.no_grad():
@@ -140,8 +142,7 @@ def describe(model: Any, meta: Mapping[str, Any], output: str, options: Options)
         told |= {name: [round(float(value), 6) for value in getattr(model, name)] for name in ("mean", "std")}
     if output in CLASSES:
         count = model.num_classes
-        names = meta.get("class_names")
-        told["class_names"] = list(names) if names and len(names) == count else [f"class {n}" for n in range(count)]
+        told["class_names"] = list(names_or_numbers(meta.get("class_names"), count))
         if len(meta.get("palette") or ()) == count:
             told["palette"] = [[int(value) for value in colour] for colour in meta["palette"]]
     return told

@@ -10,7 +10,7 @@ from torch import nn
 from mae_hydra.configuration.compose import compose_config
 from mae_hydra.configuration.construct import build
 from mae_hydra.errors import UserError
-from mae_hydra.recorded.identify import configuration_of, encoder_overrides
+from mae_hydra.recorded.infer_configuration import configuration_of, encoder_overrides
 from mae_hydra.recorded.sketch import sketch_of
 from mae_hydra.weights import WORDS, Checkpoint, Description, describe, fitted_state
 from mae_hydra.weights.read import check_values

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from mae_hydra.configuration.changes import at
-from mae_hydra.experiment.gather import METRICS
 from mae_hydra.experiment.provenance import sha256_of
+from mae_hydra.experiment.read_runs import METRICS
 from mae_hydra.lines import is_number, of_a_step, read_lines
 from mae_hydra.names import clean, shortened
 from mae_hydra.recorded.tables import table_or_none

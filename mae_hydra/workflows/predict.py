@@ -3,74 +3,31 @@
 import glob
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 from rich.progress import track
-from torch import Tensor
 
 from mae_hydra import atomic
-from mae_hydra.configuration.construct import build
-from mae_hydra.data import distinct_colours, read_image
+from mae_hydra.data import read_image
+from mae_hydra.data.decoding.bands import Channels, endings_of, number_of
 from mae_hydra.data.decoding.measure_range import Settled, settle_files
 from mae_hydra.data.decoding.pixel_range import AUTO
 from mae_hydra.data.listing import find_images, passed_over_note
 from mae_hydra.engine.settings import AUTOCAST
 from mae_hydra.errors import UserError
-from mae_hydra.evaluation.pictures import as_rgb, channels_last
-from mae_hydra.figures import fit, legend_of, overlay, sheet
-from mae_hydra.inference import Reconstruct
 from mae_hydra.names import file_part
 from mae_hydra.owned import Owned
-from mae_hydra.recorded.configuration import recorded
 from mae_hydra.recorded.pixel_range import recorded_range
 from mae_hydra.terminal import watched
-from mae_hydra.types import answers, channels_of, image_size_of
+from mae_hydra.types import answers, channels_of
 from mae_hydra.weights import Checkpoint, read_checkpoint
 from mae_hydra.workflows import entry
-from mae_hydra.workflows.predict_classes import COMMAND, Classes
-from mae_hydra.workflows.predict_labels import LabelFiles
-
-OPACITY = 0.6
-CELL = 640  # pixels of an overlay's longer side; the class map has the picture's own size
-PANEL = 224
-MASK_RATIOS = (0.5, 0.75, 0.9)
-MOST_LIKELY = 5  # classes whose probabilities are kept
-
-
-@dataclass(frozen=True)
-class Options:
-    """`inference` (None: slide) and `probabilities` are of a UPerNet, `mask_ratios` (None: 0.5, 0.75, 0.9) and `seeds`
-    (None: 0) of a masked autoencoder's panels. `as_stored`: class maps have the numbers of the data set. `batch`:
-    pictures in memory, and looked at together, at a time. `range`: what becomes 0 and 255 of pictures of more than 8
-    bits (None: as in training)."""
-
-    out: Path
-    inference: str | None = None
-    probabilities: bool = False
-    batch: int = 1
-    device: str = "auto"
-    precision: str = "auto"
-    limit: int | None = None
-    overwrite: bool = False
-    skip_existing: bool = False
-    mask_ratios: tuple[float, ...] | None = None
-    seeds: tuple[int, ...] | None = None
-    as_stored: bool = False
-    range: tuple[float, float] | None = None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """`failed`: (file, what was wrong with it). `skipped`: how many pictures had been predicted before."""
-
-    written: list[Path]
-    failed: list[tuple[Path, str]]
-    skipped: int
+from mae_hydra.workflows.predict_classes import Classes
+from mae_hydra.workflows.predict_maps import Segmentations
+from mae_hydra.workflows.predict_options import COMMAND, Options, Outcome, data_of, refuse_options, wanted_channels
+from mae_hydra.workflows.predict_panels import Reconstructions
 
 
 def predict(path: str | Path, words: Sequence[str], options: Options) -> Outcome:
@@ -78,26 +35,29 @@ def predict(path: str | Path, words: Sequence[str], options: Options) -> Outcome
     atomic.check_writable(options.out, "give another folder with --out")
     checkpoint = read_checkpoint(path, prefer="best", download=True)
     notes: list[str] = []
-    pictures = list(_named(_listed(words, notes), options.limit))
+    wanted = wanted_channels(checkpoint)
+    pictures = list(named(listed(words, notes, endings_of(wanted)), options.limit))
     model = entry.model_from(checkpoint).to(_device(options.device))
     answer = answers(model)
-    writer: _Segmentations | _Reconstructions | Classes
+    writer: Segmentations | Reconstructions | Classes
     if answer == "reconstruction":
-        writer = _Reconstructions(model, path, options)
+        writer = Reconstructions(model, path, options, checkpoint)
     elif answer == "pixels":
-        writer = _Segmentations(model, checkpoint, path, options)
+        writer = Segmentations(model, checkpoint, path, options)
     elif answer == "images":
         others = ("inference", "probabilities", "as_stored", "mask_ratios", "seeds")
-        _refuse_options(options, path, "a classifier", others)
+        refuse_options(options, path, "a classifier", others)
         writer = Classes(model, checkpoint, options.out)
     else:
         held = (
             "an encoder alone" if hasattr(model, "tokens") else f"a {type(model).__name__}, which declares no answers"
         )
         raise UserError(f"{path} holds {held}; predict takes a UPerNet, a classifier or a masked autoencoder")
-    channels = channels_of(model)
+    if number_of(wanted) != channels_of(model):  # the file does not tell
+        wanted = channels_of(model)
+    large = writer.look_at(pictures) if isinstance(writer, Segmentations) else {}
     missing = _missing(writer, pictures, options)
-    settled = _settled(options, checkpoint, channels, [file for file, _ in pictures])
+    settled = _settled(options, checkpoint, wanted, [file for file, name in pictures if name not in large])
     for note in (*notes, *writer.notes, *settled.notes):
         print(note, flush=True)
     written: list[Path] = []
@@ -108,191 +68,25 @@ def predict(path: str | Path, words: Sequence[str], options: Options) -> Outcome
             read = []
             for file, name in group:
                 try:
-                    read.append((read_image(file, channels, settled.pixel_range), name))
+                    if name in large:
+                        assert isinstance(writer, Segmentations)
+                        written += writer.write_large(file, name, wanted, settled.pixel_range)
+                    else:
+                        read.append((read_image(file, wanted, settled.pixel_range), name))
                 except UserError as error:
                     failed.append((file, str(error)))
             written += writer.write([image for image, _ in read], [name for _, name in read])
     return Outcome(written, failed, len(pictures) - len(missing))
 
 
-def _settled(options: Options, checkpoint: Checkpoint, channels: int, files: Sequence[Path]) -> Settled:
+def _settled(options: Options, checkpoint: Checkpoint, channels: Channels, files: Sequence[Path]) -> Settled:
     """The range that was told or that the model was trained with, else one measured from all of the pictures."""
     recorded = recorded_range(checkpoint.meta, checkpoint.path)
     told = options.range or (recorded.pairs() if recorded is not None else AUTO)
     told_by = "--range" if options.range else "as in training"
-    return settle_files(told, channels, Path(), [str(file) for file in files], told_by=told_by)
-
-
-def _refuse_options(options: Options, path: str | Path, held: str, names: Sequence[str]) -> None:
-    """UserError where an option was given that is of another kind of model."""
-    owners = dict.fromkeys(("inference", "probabilities", "as_stored"), "a segmentation model")
-    for name in names:
-        if getattr(options, name):
-            option, owner = f"--{name.replace('_', '-')}", owners.get(name, "a masked autoencoder")
-            raise UserError(f"{option} is of {owner}, and {path} holds {held}; leave it out")
-
-
-class _Segmentations:
-    """labels/<name>.png (indexed by class) with labels/classes.json, overlays/<name>.png, and where asked for
-    probabilities/<name>.npz.
-
-    `notes`: what a person should know, in what way pictures are looked at otherwise than in training among it.
-    """
-
-    def __init__(self, model: Any, checkpoint: Checkpoint, path: str | Path, options: Options) -> None:
-        _refuse_options(options, path, "a segmentation model", ("mask_ratios", "seeds"))
-        self.model, self.options, self.owned = model, options, Owned(options.out, COMMAND)
-        found = recorded(checkpoint, [f"inference={options.inference or 'slide'}"], ("inference",))
-        self.notes = [*found.notes, *(f"{key} is {change}" for key, change in found.changes().items())]
-        self.inference: Any = build(found.config.inference, "inference", origin=found.origin("inference"))
-        if not hasattr(self.inference, "predict"):
-            raise UserError("a UPerNet takes --inference slide, whole or multiscale_flip, got reconstruct")
-        count, meta = model.num_classes, checkpoint.meta
-        names, palette = meta.get("class_names"), meta.get("palette")
-        known = isinstance(names, list) and len(names) == count
-        self.class_names = tuple(names) if known and names else tuple(f"class {number}" for number in range(count))
-        fits = isinstance(palette, list) and len(palette) == count
-        self.palette = np.array(palette, dtype=np.uint8) if fits else distinct_colours(count)
-        self.labels = LabelFiles(checkpoint, self.class_names, self.palette, as_stored=options.as_stored)
-        if not options.overwrite:
-            self.labels.check(options.out / "labels")
-
-    def files(self, name: str) -> list[Path]:
-        files = [self.options.out / "labels" / f"{name}.png", self.options.out / "overlays" / f"{name}.png"]
-        return [*files, self.options.out / "probabilities" / f"{name}.npz"] if self.options.probabilities else files
-
-    def write(self, images: list[Tensor], names: list[str]) -> list[Path]:
-        if images:
-            self.labels.write_table(self.options.out / "labels", self.owned)
-        if self.options.probabilities:
-            return [file for image, name in zip(images, names, strict=True) for file in self._write_all(image, name)]
-        maps = self.inference.predict(self.model, images)
-        written: list[Path] = []
-        for image, name, classes in zip(images, names, maps, strict=True):
-            written += self._write_pictures(image, name, classes.cpu().numpy())
-        return written
-
-    def _write_all(self, image: Tensor, name: str) -> list[Path]:
-        classes, kept, shares = self._probabilities(image)
-        file = self.files(name)[2]
-        _write(self.owned, file, lambda stream: np.savez_compressed(stream, classes=kept, probabilities=shares))
-        return [*self._write_pictures(image, name, classes), file]
-
-    def _write_pictures(self, image: Tensor, name: str, classes: np.ndarray) -> list[Path]:
-        files = self.files(name)[:2]
-        _write(self.owned, files[0], lambda file: self.labels.picture(classes).save(file, format="PNG"))
-        rgb = as_rgb(channels_last(image))
-        shown, large = fit(rgb, CELL), fit(classes, CELL, "nearest")
-        drawn = sheet(
-            [[shown, overlay(shown, large, self.palette, opacity=OPACITY, boundaries=True)]],
-            columns=["image", "prediction"],
-            title=name,
-            legend=legend_of([classes], self.class_names, self.palette),
-            cell=CELL,
-        )
-        _write(self.owned, files[1], lambda file: Image.fromarray(drawn).save(file, format="PNG"))
-        return files
-
-    def _probabilities(self, image: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Class map, and the most likely classes uint8 (k, H, W) with their probabilities float16 (k, H, W)."""
-        scores = self.inference.scores(self.model, image)
-        shares = scores if self.inference.gives_probabilities else scores.softmax(0)
-        best = shares.topk(min(MOST_LIKELY, len(shares)), dim=0)
-        kept = best.indices.to(torch.uint8).cpu().numpy()
-        return scores.argmax(0).to(torch.uint8).cpu().numpy(), kept, best.values.half().cpu().numpy()
-
-
-class _Reconstructions:
-    """panels/<name>.png: a row for every seed; the picture, then masked and predicted at every mask ratio."""
-
-    notes: Sequence[str] = ()
-
-    def __init__(self, model: Any, path: str | Path, options: Options) -> None:
-        _refuse_options(options, path, "a masked autoencoder", ("inference", "probabilities", "as_stored"))
-        self.model, self.options, self.owned = model, options, Owned(options.out, COMMAND)
-        self.mask_ratios, self.seeds = options.mask_ratios or MASK_RATIOS, options.seeds or (0,)
-
-    def files(self, name: str) -> list[Path]:
-        return [self.options.out / "panels" / f"{name}.png"]
-
-    def write(self, images: list[Tensor], names: list[str]) -> list[Path]:
-        return [self._panel(image, name) for image, name in zip(images, names, strict=True)]
-
-    def _panel(self, image: Tensor, name: str) -> Path:
-        height, width = image_size_of(self.model) or tuple(image.shape[1:])
-        image = centred(image, (height, width))
-        rows, leaks = [], False
-        for seed in self.seeds:
-            row = [as_rgb(channels_last(image))]
-            for ratio in self.mask_ratios:
-                found = Reconstruct(mask_ratio=ratio, seed=seed).run(self.model, image[None], torch.tensor([0]))
-                row += [as_rgb(found.masked[0]), as_rgb(found.pasted[0])]
-                leaks = found.leaks
-            rows.append(row)
-        note = f"Shorter side resized to the model's, centre of {height}x{width} pixels."
-        if leaks:
-            note += " Patch mean and contrast from the original: the model predicts patches normalised by their own."
-        columns = ["image"]
-        for ratio in self.mask_ratios:
-            columns += [f"{100 * ratio:.0f} % hidden", "prediction"]
-        names = [f"seed {seed}" for seed in self.seeds] if len(self.seeds) > 1 else []
-        drawn = sheet(rows, columns=columns, row_names=names, title=name, footnote=note, cell=PANEL)
-        [file] = self.files(name)
-        _write(self.owned, file, lambda temporary: Image.fromarray(drawn).save(temporary, format="PNG"))
-        return file
-
-
-def centred(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """uint8 (C, H, W) -> uint8 (C, *size): the shorter side fills the size (bicubic, antialiased), then the centre."""
-    from torchvision.transforms.v2 import functional
-
-    height, width = size
-    factor = max(height / image.shape[1], width / image.shape[2])
-    inner = [max(round(image.shape[1] * factor), height), max(round(image.shape[2] * factor), width)]
-    resized = functional.resize(image, inner, functional.InterpolationMode.BICUBIC, antialias=True)
-    return functional.center_crop(resized, [height, width])
-
-
-def _listed(words: Sequence[str], notes: list[str]) -> Iterator[tuple[Path, Path]]:
-    """(file, what it is called in its folder) for files, everything below folders, and patterns.
-
-    `notes` gets a line for each folder in which files are passed over.
-    """
-    for word in words:
-        path = Path(word).expanduser()
-        if path.is_dir():
-            passed_over: Counter[str] = Counter()
-            found = find_images(path, passed_over=passed_over)
-            notes += passed_over_note(path, passed_over)
-            if not found:
-                raise UserError(f"there is no picture below {path}" + "".join(f"; {note}" for note in notes[-1:]))
-            yield from ((path / name, Path(name)) for name in found)
-        elif path.is_file():
-            yield path, Path(path.name)
-        else:
-            matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True)) if Path(match).is_file()]
-            if not matches:
-                raise UserError(f"there is no picture {word}; give files, a folder, or a pattern like 'photos/*.jpg'")
-            yield from ((match, Path(match.name)) for match in matches)
-
-
-def _named(files: Iterator[tuple[Path, Path]], limit: int | None) -> Iterator[tuple[Path, str]]:
-    """Every file once, with a name of its own for what is written: folders stay, equal names are numbered."""
-    taken: set[str] = set()
-    seen: set[Path] = set()
-    for file, called in files:
-        if file.resolve() in seen:
-            continue
-        if limit is not None and len(seen) >= limit:
-            return
-        seen.add(file.resolve())
-        stem = "/".join(file_part(part) for part in called.with_suffix("").parts)
-        name, number = stem, 1
-        while name.lower() in taken:  # some file systems know no capitals
-            number += 1
-            name = f"{stem}_{number}"
-        taken.add(name.lower())
-        yield file, name
+    bits = data_of(checkpoint).get("bits")
+    bits = bits if bits in (8, 16) else None
+    return settle_files(told, channels, Path(), [str(file) for file in files], told_by=told_by, bits=bits)
 
 
 def _missing(writer: Any, pictures: list[tuple[Path, str]], options: Options) -> list[tuple[Path, str]]:
@@ -315,12 +109,6 @@ def _missing(writer: Any, pictures: list[tuple[Path, str]], options: Options) ->
     return pictures
 
 
-def _write(owned: Owned, file: Path, draw: Any) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with atomic.writing(owned.claim(file)) as temporary, open(temporary, "wb") as stream:
-        draw(stream)
-
-
 def _autocast(options: Options) -> torch.autocast:
     kind = _device(options.device).type
     precision = options.precision if options.precision != "auto" else ("bf16" if kind == "cuda" else "fp32")
@@ -331,3 +119,45 @@ def _device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: torch finds no CUDA device; use --device cpu or auto")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def listed(words: Sequence[str], notes: list[str], endings: tuple[str, ...]) -> Iterator[tuple[Path, Path]]:
+    """(file, what it is called in its folder) for files, everything below folders, and patterns.
+
+    `notes` gets a line for each folder in which files are passed over.
+    """
+    for word in words:
+        path = Path(word).expanduser()
+        if path.is_dir():
+            passed_over: Counter[str] = Counter()
+            found = find_images(path, endings, passed_over)
+            notes += passed_over_note(path, passed_over)
+            if not found:
+                raise UserError(f"there is no picture below {path}" + "".join(f"; {note}" for note in notes[-1:]))
+            yield from ((path / name, Path(name)) for name in found)
+        elif path.is_file():
+            yield path, Path(path.name)
+        else:
+            matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True)) if Path(match).is_file()]
+            if not matches:
+                raise UserError(f"there is no picture {word}; give files, a folder, or a pattern like 'photos/*.jpg'")
+            yield from ((match, Path(match.name)) for match in matches)
+
+
+def named(files: Iterator[tuple[Path, Path]], limit: int | None) -> Iterator[tuple[Path, str]]:
+    """Every file once, with a name of its own for what is written: folders stay, equal names are numbered."""
+    taken: set[str] = set()
+    seen: set[Path] = set()
+    for file, called in files:
+        if file.resolve() in seen:
+            continue
+        if limit is not None and len(seen) >= limit:
+            return
+        seen.add(file.resolve())
+        stem = "/".join(file_part(part) for part in called.with_suffix("").parts)
+        name, number = stem, 1
+        while name.lower() in taken:  # some file systems know no capitals
+            number += 1
+            name = f"{stem}_{number}"
+        taken.add(name.lower())
+        yield file, name

@@ -8,15 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mae_hydra import atomic
 from mae_hydra.configuration.changes import at
 from mae_hydra.data import EvalCrop, Sample
+from mae_hydra.names import names_or_numbers
 from mae_hydra.owned import Owned
 from mae_hydra.types import DEFAULT_SIZE, image_size_of
 from mae_hydra.weights import Checkpoint
-
-COMMAND = "predict"
-MOST_LIKELY = 5
+from mae_hydra.workflows.predict_options import COMMAND, MOST_LIKELY, write_file
 
 
 class Classes:
@@ -27,9 +25,7 @@ class Classes:
     def __init__(self, model: Any, checkpoint: Checkpoint, out: Path) -> None:
         self.model, self.out, self.owned = model, out, Owned(out, COMMAND)
         self.transform = EvalCrop(size=image_size_of(model) or DEFAULT_SIZE, crop_ratio=_crop_ratio(checkpoint))
-        names, count = checkpoint.meta.get("class_names"), model.num_classes
-        known = isinstance(names, list) and len(names) == count
-        self.class_names = list(names) if known and names else [f"class {number}" for number in range(count)]
+        self.class_names = names_or_numbers(checkpoint.meta.get("class_names"), model.num_classes)
 
     def files(self, name: str) -> list[Path]:
         return [self.out / "classes" / f"{name}.json"]
@@ -47,15 +43,14 @@ class Classes:
                 for place, value in zip(places, values, strict=True)
             ]
             [file] = self.files(name)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with atomic.writing(self.owned.claim(file)) as temporary:
-                temporary.write_text(json.dumps(found, indent=1) + "\n")
+            text = json.dumps(found, indent=1) + "\n"
+            write_file(self.owned, file, lambda stream, text=text: stream.write(text.encode()))
             written.append(file)
         return written
 
 
 def _crop_ratio(checkpoint: Checkpoint) -> float | None:
-    """That of the evaluations of the training."""
+    """Read the crop ratio of the training's evaluations."""
     evaluators = at(checkpoint.meta.get("config", {}), "evaluation")
     ratios = [at(evaluators, name).get("crop_ratio") for name in evaluators]
     return next((float(ratio) for ratio in ratios if isinstance(ratio, (int, float))), None)

@@ -29,14 +29,14 @@ class LabelFiles:
     ) -> None:
         self.class_names, self.palette = class_names, palette
         self.stored = _stored(checkpoint, class_names) if as_stored else np.arange(len(class_names), dtype=np.uint8)
-        self._colours = np.zeros((256, 3), np.uint8)
-        self._colours[self.stored] = palette
+        self.colours = np.zeros((256, 3), np.uint8)
+        self.colours[self.stored] = palette
 
     def picture(self, classes: np.ndarray) -> Image.Image:
         """A class map (H, W) as an indexed picture; viewers show the colours of the classes."""
         values = np.ascontiguousarray(self.stored[classes])
         picture = Image.frombytes("P", classes.shape[::-1], values.tobytes())
-        picture.putpalette(self._colours[: int(self.stored.max()) + 1].ravel().tolist())
+        picture.putpalette(self.colours[: int(self.stored.max()) + 1].ravel().tolist())
         return picture
 
     def check(self, folder: Path) -> None:

@@ -16,8 +16,8 @@ from omegaconf import OmegaConf
 from mae_hydra.configuration.check import check
 from mae_hydra.configuration.command_words import key_of, readable
 from mae_hydra.configuration.from_file import literal
+from mae_hydra.configuration.hydra_errors import explain, unknown_key
 from mae_hydra.configuration.key_meaning import Decides, flatten, meaning_of
-from mae_hydra.configuration.mistakes import explain, unknown_key
 from mae_hydra.distributed import is_main, world_size
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.processes import run_in_processes

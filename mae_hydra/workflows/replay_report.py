@@ -107,7 +107,7 @@ def batch_sheet(found: Found, data: ImageData, step: int) -> np.ndarray:
 
 
 def _views(image: Shown, data: ImageData) -> list[np.ndarray]:
-    pixels = as_rgb(image.pixels)
+    pixels = as_rgb(image.pixels, data.shown)
     if image.visible is not None:
         return [pixels, np.where(image.visible[..., None], pixels, np.uint8(HIDDEN_GREY))]
     if isinstance(image.labels, np.ndarray):

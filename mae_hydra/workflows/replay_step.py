@@ -19,11 +19,11 @@ from mae_hydra.configuration.from_file import literal
 from mae_hydra.data import ImageData
 from mae_hydra.distributed import broadcast_object, gather_objects, is_main, rank, session, world_size
 from mae_hydra.engine import Settings, train_step
-from mae_hydra.engine.sharding import whole
+from mae_hydra.engine.log_window import StepResult
+from mae_hydra.engine.sharding import full_tensor
 from mae_hydra.engine.step import set_learning_rates
-from mae_hydra.engine.window import StepResult
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.run import Assembled, assemble
+from mae_hydra.experiment.assemble import Assembled, assemble
 from mae_hydra.experiment.same_run import differ, facts_of
 from mae_hydra.seeds import seed_device
 from mae_hydra.types import Batch, Loss
@@ -117,7 +117,9 @@ def _take(made: Assembled, settings: Settings, config: DictConfig, data: ImageDa
             accumulate=made.cut.accumulate,
             settings=unclipped,
         )
-    norms = {name: whole(p.grad.norm()).item() for name, p in state.model.named_parameters() if p.grad is not None}
+    norms = {
+        name: full_tensor(p.grad.norm()).item() for name, p in state.model.named_parameters() if p.grad is not None
+    }
     rate = max(group["lr"] for group in state.optimizer.param_groups)
     if before is not None:
         state.model.load_state_dict(before)
@@ -195,7 +197,7 @@ def _images(
 
 
 def _what_was_seen(each: Seen, model: Any, task: str) -> tuple[Tensor | None, np.ndarray | None]:
-    """Of a masked autoencoder the patches that the step kept, and the same as pixels, bool (B, H, W)."""
+    """Find the patches that a masked autoencoder's step kept, and the same as pixels, bool (B, H, W)."""
     if task != "pretrain" or not hasattr(model, "predicted_share"):
         return None, None
     if list(each.batch.images.shape[2:]) != list(model.encoder.image_size):

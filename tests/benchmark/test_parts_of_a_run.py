@@ -2,14 +2,16 @@
 
 from pathlib import Path
 
+import growth
+import measure
 import pytest
 import torch
 from PIL import Image
 
-from mae_hydra.benchmark import growth, loading, report
-from mae_hydra.benchmark.measured import Floor, timing_table
+from mae_hydra.benchmark import loading, verbs
 from mae_hydra.benchmark.photos import Files, photo_files
 from mae_hydra.benchmark.rates import matrix_rate, memory_rate
+from mae_hydra.benchmark.results import Floor, timing_table
 from mae_hydra.benchmark.timing import Timing
 from mae_hydra.commands import main
 from mae_hydra.figures import to_pixels
@@ -52,14 +54,14 @@ def test_loading_measures_every_form_on_the_same_photos() -> None:
 
 
 def test_metrics_are_counted_alike_by_all() -> None:
-    found = report.metrics(["data.num_classes=20"], (50, 60), rounds=1)
+    found = measure.metrics(["data.num_classes=20"], (50, 60), rounds=1)
     assert set(found.numbers["timings"]) == {"mae_hydra", "torchmetrics", "three histograms"}
 
 
 @pytest.mark.slow
 def test_a_checkpoint_is_written_and_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    found = report.checkpoint(["model=mae_vitt"], rounds=1)
+    found = measure.checkpoint(["model=mae_vitt"], rounds=1)
     assert found.numbers["bytes"] > 10**6
     assert len(found.numbers["timings"]) == 5
     assert not list(tmp_path.iterdir())
@@ -80,8 +82,8 @@ def test_growth_is_drawn_over_what_operations_predict(monkeypatch: pytest.Monkey
 @pytest.mark.slow
 def test_operations_of_a_step_grow_with_what_is_seen() -> None:
     def flops(*words: str) -> float:
-        config = report.composed(["model=mae_vitt", *words])
-        _, model, batch = report.training_step(config, report.build(config.engine, "engine"))
+        config = verbs.composed(["model=mae_vitt", *words])
+        _, model, batch = verbs.training_step(config, verbs.build(config.engine, "engine"))
         return training_flops(model, batch)
 
     assert flops("model.mask_ratio=0.25") > 1.2 * flops("model.mask_ratio=0.75")
@@ -106,8 +108,8 @@ def test_the_script_of_the_accelerator_runs_without_one(tmp_path: Path) -> None:
 
 def test_wrong_words_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     for words, message in [
-        (["start-up", "model=mae_vitt"], "start-up takes no overrides, got model=mae_vitt"),
-        (["metrics", "somewhere/run"], "metrics takes overrides only"),
+        (["loading", "model=mae_vitt"], "loading takes no overrides, got model=mae_vitt"),
+        (["start-up"], "python benchmarks/measure.py start-up, in a clone of the repository"),
         (["loading", "--size", "0", "5"], "--size takes height and width in pixels"),
     ]:
         assert main(["benchmark", *words]) != 0
@@ -115,13 +117,14 @@ def test_wrong_words_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_figure_lies_beside_the_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mae_hydra.benchmark.measured import Measured
-    from mae_hydra.figures.growth import Growth
-    from mae_hydra.figures.growth import growth as draw
+    from growth_figure import Growth
+    from growth_figure import growth as draw
+
+    from mae_hydra.benchmark.results import Measured
 
     drawn = draw([Growth("mask ratio", "ms", (0.1, 0.9), (2.0, 1.0), (2.1, 0.9))], title="Growth")
     empty = Measured(timing_table("a", {"b": Timing((1.0,))}, 1, "x"), {})
     monkeypatch.setattr(growth, "growths", lambda rounds, words: (empty, drawn))
-    assert main(["benchmark", "growth", "--out", str(tmp_path / "growth.json")]) == 0
+    assert measure.main(["growth", "--out", str(tmp_path / "growth.json")]) == 0
     with Image.open(tmp_path / "growth.png") as figure:
         assert figure.width > 300

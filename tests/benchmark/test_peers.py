@@ -8,7 +8,7 @@ import torch
 from mae_hydra.benchmark.memory import kept_bytes
 from mae_hydra.benchmark.peers import huggingface_step, plain_mae_step, plain_upernet_step
 from mae_hydra.benchmark.plain_mae import PlainMAE
-from mae_hydra.benchmark.report import composed, training_step
+from mae_hydra.benchmark.verbs import composed, training_step
 from mae_hydra.configuration.construct import build
 from mae_hydra.models import UPerNet
 from mae_hydra.types import Batch

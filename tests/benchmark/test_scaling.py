@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
-from mae_hydra.benchmark.scaling import Inputs, lost_share, row, simulate, sources, young
+from scaling import Inputs, lost_share, row, simulate, sources, young
 
 INPUTS = Inputs(
     parameters=112e6,

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mae_hydra.benchmark.estimate import example_batch
-from mae_hydra.benchmark.report import composed, training_step
+from mae_hydra.benchmark.verbs import composed, training_step
 from mae_hydra.commands import main
 from mae_hydra.commands.benchmark import DEFAULTS, TAKES, WHAT
 from mae_hydra.configuration.construct import build
@@ -52,7 +52,7 @@ def test_an_option_that_changes_nothing_is_refused(what, capsys, tmp_path, monke
 def test_alone_leaves_the_others_out(monkeypatch):
     seen = {}
     monkeypatch.setattr(
-        "mae_hydra.benchmark.report.step", lambda words, rounds, alone: seen.update(alone=alone) or 1 / 0
+        "mae_hydra.benchmark.verbs.step", lambda words, rounds, alone: seen.update(alone=alone) or 1 / 0
     )
     for flags, expected in (([], False), (["--alone"], True)):
         with pytest.raises(ZeroDivisionError):

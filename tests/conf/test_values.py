@@ -6,16 +6,47 @@ from typing import Any
 
 import pytest
 import yaml
-from values import GOLDEN, options, text, values_of
+from values import (
+    ADDITIONS,
+    OPTIONS,
+    composed,
+    file_lines,
+    golden,
+    in_company,
+    option_lines,
+    options,
+    values_of,
+    whole_lines,
+)
 
+from mae_hydra.configuration.check import check
+
+TABLE = golden()
 PUBLISHED = yaml.safe_load(Path(__file__).with_name("published.yaml").read_text())
 NOT_FROM_A_PAPER = ("demo_", "crossmae_", "segprobe_")  # what they take over from others is looked at there
 ROWS = [(recipe, row) for row in PUBLISHED for recipe in row["recipes"]]
 
 
-def test_no_value_changes_unseen():
+def test_no_value_of_a_recipe_or_a_model_changes_unseen_and_each_fits():
     """After a change that is meant: `python tests/conf/values.py`, and read what differs as a table."""
-    before, now = GOLDEN.read_text().splitlines(), text().splitlines()
+    same(TABLE[""], whole_lines())
+    for word in [*(f"+{recipe}" for recipe in options("experiment")), *options("model")]:
+        check(composed(word))
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_no_value_of_an_option_changes_unseen_and_it_fits_its_target(option):
+    same(TABLE[option], option_lines(option))
+    check(composed(*in_company(option)))
+
+
+def test_no_value_of_a_sweep_or_a_shortened_run_changes_unseen():
+    for addition, file in ADDITIONS.items():
+        same(TABLE[addition], file_lines(file))
+    assert list(TABLE) == ["", *OPTIONS, *ADDITIONS]
+
+
+def same(before: list[str], now: list[str]) -> None:
     changes = list(difflib.unified_diff(before, now, "values.txt", "conf/", n=1, lineterm=""))
     assert not changes, "\n".join(changes)
 

@@ -48,6 +48,13 @@ def in_company(option: str) -> list[str]:
     return [f"model={COMPANY.get(option, 'upernet_vitt' if option.endswith('_relative') else 'mae_vitt')}", option]
 
 
+OPTIONS = options(*OTHER_GROUPS)
+ADDITIONS = {
+    f"+{file.parent.name}={file.stem}": file
+    for file in sorted(path for group in ("sweep", "debug") for path in (config_dir() / group).glob("*.yaml"))
+}
+
+
 @functools.cache
 def composed(*overrides: str) -> DictConfig:
     """The configuration of a command line, composed once; not to be changed."""
@@ -65,21 +72,42 @@ def values_of(*overrides: str) -> dict[str, Any]:
 
 def text() -> str:
     """The whole table, as it stands in `values.txt`."""
+    lines = whole_lines()
+    for header, content in [*((option, option_lines(option)) for option in OPTIONS), *ADDITIONS.items()]:
+        lines += ["", f"[{header}]", *(content if isinstance(content, list) else file_lines(content))]
+    return "\n".join([*lines, ""])
+
+
+def whole_lines() -> list[str]:
+    """The blocks of all keys over all experiments and models."""
     whole = {word.partition("=")[2]: _own(values_of(f"+{word}")) for word in options("experiment")}
     whole |= {word.partition("=")[2]: _own(values_of(word)) for word in options("model")}
     keys = dict.fromkeys(key for values in whole.values() for key in values)
-    lines = [line for key in sorted(keys) for line in _block(key, whole)]
-    for option in options(*OTHER_GROUPS):
-        group = option.partition("=")[0]
-        values = values_of(*in_company(option))
-        lines += ["", f"[{option}]"]
-        lines += [f"{key} = {_shown(value)}" for key, value in sorted(values.items()) if key.startswith(f"{group}.")]
-    for file in sorted(path for group in ("sweep", "debug") for path in (config_dir() / group).glob("*.yaml")):
-        lines += ["", f"[+{file.parent.name}={file.stem}]"]
-        content = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
-        assert isinstance(content, dict)
-        lines += [f"{key} = {_shown(value)}" for key, value in sorted(flatten(content).items())]
-    return "\n".join([*lines, ""])
+    return [line for key in sorted(keys) for line in _block(key, whole)]
+
+
+def option_lines(option: str) -> list[str]:
+    """The values of an option's own group."""
+    values, group = values_of(*in_company(option)), option.partition("=")[0]
+    return [f"{key} = {_shown(value)}" for key, value in sorted(values.items()) if key.startswith(f"{group}.")]
+
+
+def file_lines(file: Path) -> list[str]:
+    """The values of an option file that is no configuration by itself."""
+    content = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+    assert isinstance(content, dict)
+    return [f"{key} = {_shown(value)}" for key, value in sorted(flatten(content).items())]
+
+
+def golden() -> dict[str, list[str]]:
+    """The lines of `values.txt` below each `[header]`; those of experiments and models below ""."""
+    blocks: dict[str, list[str]] = {"": []}
+    for line in GOLDEN.read_text().splitlines():
+        if line.startswith("["):
+            blocks[line[1:-1]] = []
+        elif line:
+            blocks[list(blocks)[-1]].append(line)
+    return blocks
 
 
 def _block(key: str, whole: dict[str, dict[str, Any]]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from mae_hydra.batch_norm import running_statistics
 from mae_hydra.configuration.compose import compose_config
 from mae_hydra.configuration.construct import build
 from mae_hydra.engine import State, train_step, wrap
-from mae_hydra.engine.window import StepResult
+from mae_hydra.engine.log_window import StepResult
 from mae_hydra.seeds import seed_device
 from mae_hydra.types import Batch
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from mae_hydra.engine import interrupt
-from mae_hydra.engine.interrupt import SIGNALS, Interruption
+from mae_hydra.engine.interrupt import Interruption
+from mae_hydra.signals import SIGNALS
 
 CPU = torch.device("cpu")
 

@@ -29,7 +29,7 @@ from mae_hydra.distributed import (
 )
 from mae_hydra.engine import State, train_step, wrap
 from mae_hydra.engine.parallel import recompute_blocks
-from mae_hydra.engine.sharding import whole
+from mae_hydra.engine.sharding import full_tensor
 from mae_hydra.seeds import seed_device
 from mae_hydra.types import Batch
 
@@ -228,7 +228,7 @@ if __name__ == "__main__":
         for name, cut in itertools.product(["upernet", "linear probe"], CUTS):
             batches, changes = normalised_share(name, cut, rank())
             result, found = step_of(model_of(name), batches, **changes)
-            content = {"loss": result.sums["loss"].item()} | {key: whole(value) for key, value in found.items()}
+            content = {"loss": result.sums["loss"].item()} | {key: full_tensor(value) for key, value in found.items()}
             torch.save(content, Path(sys.argv[1]) / f"{name}-{cut}-{rank()}.pt")
         barrier()
 

@@ -4,8 +4,8 @@ import math
 
 import torch
 
+from mae_hydra.engine.log_window import StepResult, Window
 from mae_hydra.engine.state import State
-from mae_hydra.engine.window import StepResult, Window
 
 
 def step(loss: float, count: float, norm: float) -> StepResult:

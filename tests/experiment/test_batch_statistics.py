@@ -5,7 +5,7 @@ from torch import nn
 
 from mae_hydra.engine import Cut
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.batch_statistics import doubtful_statistics
+from mae_hydra.experiment.doubts import doubtful_statistics
 
 NORMALISED = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
 

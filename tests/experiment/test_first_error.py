@@ -10,6 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from mae_hydra.experiment import run as module
+from mae_hydra.experiment.assemble import OWED
 
 
 def test_a_full_disk_does_not_hide_the_first_error_of_a_process(
@@ -22,7 +23,7 @@ def test_a_full_disk_does_not_hide_the_first_error_of_a_process(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     settings = SimpleNamespace(check_world=lambda size: None, apply=lambda: None, torch_device="cpu")
-    data = SimpleNamespace(**dict.fromkeys(module.OWED["data"]))
+    data = SimpleNamespace(**dict.fromkeys(OWED["data"]))
     monkeypatch.setattr(module, "build", lambda node, key: data if key == "data" else settings)
     monkeypatch.setattr(module, "session", lambda device: nullcontext())
     monkeypatch.setattr(module, "is_main", lambda: False)

@@ -3,7 +3,7 @@
 import pytest
 
 import mae_hydra
-from mae_hydra.experiment.random_encoder import warn_of_random_encoder
+from mae_hydra.experiment.doubts import warn_of_random_encoder
 
 WORDS = ["data=scene_classes", "backbone.depth=2", "backbone.out_indices=[0,1]", "backbone.embed_dim=32"]
 

@@ -5,8 +5,9 @@ import os
 
 import pytest
 
+from mae_hydra.configuration.job_names import slug
 from mae_hydra.configuration.key_meaning import Decides, differences, told
-from mae_hydra.configuration.resolvers import run_dir, slug
+from mae_hydra.configuration.resolvers import run_dir
 from mae_hydra.experiment.holder import holding
 from mae_hydra.experiment.status import Status, fingerprint, read_status, write_json
 

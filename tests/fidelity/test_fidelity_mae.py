@@ -61,7 +61,9 @@ def given(model: MAE, batch: int = 2) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(batch, 3, height, width, dtype=dtype), torch.rand(batch, model.encoder.num_patches, dtype=dtype)
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(
+    "size", [pytest.param(size, marks=pytest.mark.slow if size in ("large", "huge") else ()) for size in SIZES]
+)
 def test_forward_losses_and_gradients_equal_the_reference(size, agree):
     width, heads, patch = SIZES[size]
     model = masked_autoencoder(width, heads, patch).double()
@@ -84,7 +86,7 @@ def test_forward_losses_and_gradients_equal_the_reference(size, agree):
 
 
 @pytest.mark.parametrize("ratio", RATIOS)
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("dtype", [torch.float64, pytest.param(torch.float32, marks=pytest.mark.slow)])
 def test_every_mask_ratio_of_the_sweep_gives_the_loss_of_the_reference(ratio, dtype, agree):
     model = masked_autoencoder(48, 3, 16, grid=14, mask_ratio=ratio).to(dtype)
     images, noise = given(model)

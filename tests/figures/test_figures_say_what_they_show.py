@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from growth_figure import Growth, growth
 from matplotlib.colors import to_hex
 from matplotlib.text import Text
 
@@ -19,7 +20,6 @@ from mae_hydra.figures import (
     parallel_coordinates,
     save,
 )
-from mae_hydra.figures.growth import Growth, growth
 from mae_hydra.figures.sweep_plots import SPREAD
 
 

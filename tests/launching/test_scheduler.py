@@ -53,6 +53,67 @@ def test_the_first_host_of_a_list(listed: str, first: str) -> None:
     assert environment["MASTER_ADDR"] == first
 
 
+def job_told(state: str, preempted: str = "None", batch: int = 1, requeue: int = 1) -> str:
+    flags = f"Requeue={requeue} BatchFlag={batch}"
+    return f"JobId=7 JobName=a b JobState={state} Reason=None {flags} PreemptTime={preempted} WorkDir=/x\n"
+
+
+@pytest.mark.parametrize(
+    ("told", "comes_back"),
+    [
+        (job_told("RUNNING", "2026-11-29T13:09:42"), True),
+        (job_told("RUNNING", "2026-11-29T13:09:42", batch=0), False),  # of salloc: it cannot be queued again
+        (job_told("RUNNING", "2026-11-29T13:09:42", requeue=0), False),  # it will be cancelled
+        (job_told("RUNNING"), False),  # somebody sent the signal by hand
+        (job_told("CANCELLED"), False),
+        (job_told("TIMEOUT"), False),
+        (None, True),  # Slurm cannot be asked: no work is lost by waiting
+    ],
+)
+def test_a_job_that_slurm_preempts_is_queued_again_and_waits_to_be_ended(
+    monkeypatch: pytest.MonkeyPatch, told: str | None, comes_back: bool
+) -> None:
+    asked: list[str] = []
+
+    def scontrol(*words: str) -> str | None:
+        asked.append(" ".join(words))
+        return told
+
+    monkeypatch.setattr(scheduler, "_scontrol", scontrol)
+    monkeypatch.setattr(scheduler, "UNTIL_ENDED", 0.0)
+    former = {number: signal.getsignal(number) for number in (signal.SIGTERM, *scheduler.WARNINGS)}
+    try:
+        pass_on(signal.SIGTERM, {"SLURM_JOB_ID": "7"})
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+    assert asked == ["show job -o 7", *(["requeue 7"] if comes_back else [])]
+    asked.clear()
+    monkeypatch.setattr(scheduler, "_scontrol", lambda *words: asked.append(words[-1]) or job_told("CANCELLED"))
+    pass_on(signal.SIGTERM, {"SLURM_JOB_ID": "7", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "2"})
+    assert asked == ["7_2"]  # 7 alone would be the whole array
+    asked.clear()
+    pass_on(signal.SIGTERM, {})  # no job of Slurm
+    assert not asked
+
+
+def test_a_signal_that_comes_during_imports_stops_the_program_when_they_are_done(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    former = {number: signal.getsignal(number) for number in (signal.SIGTERM, *scheduler.WARNINGS)}
+    try:
+        scheduler.note()
+        signal.raise_signal(signal.SIGUSR2)
+        with pytest.raises(KeyboardInterrupt) as stopped:
+            scheduler.heed()
+        assert stopped.value.args == (signal.SIGUSR2,)
+        signal.raise_signal(signal.SIGTERM)  # heeded already
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
 def test_a_warning_is_passed_on_to_who_listened_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scheduler, "PATIENCE", 0.0)
     got: list[int] = []

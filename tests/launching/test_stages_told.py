@@ -123,9 +123,12 @@ def test_a_sweep_has_failed_where_a_job_failed_since_it_began(tmp_path: Path, mo
     assert finished(tmp_path, monkeypatch, 150.0)
 
 
-def test_the_value_of_a_job_is_that_of_a_complete_run(tmp_path: Path) -> None:
+def test_the_value_of_a_job_is_that_of_a_complete_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for state, value, told in (("completed", 3.0, 3.0), ("failed", 3.0, None), ("completed", None, None)):
         status(tmp_path, state=state, value=value)
         found = SweepJob(0, ["a=1"], tmp_path, OmegaConf.create()).found
         assert found.overrides == ["a=1"]
-        assert found.return_value == told or (told is None and math.isnan(found.return_value))
+        assert found.return_value == told
+    status(tmp_path, state="completed", value=3.0)
+    monkeypatch.setattr(sweeps, "outcomes", {tmp_path.name: Outcome("refused", "holds another run")})
+    assert SweepJob(0, ["a=1"], tmp_path, OmegaConf.create()).found.return_value is None

@@ -77,9 +77,17 @@ def patches_of(images: Tensor, size: int) -> Tensor:
 
 
 def embed(images: Tensor, state: State, size: int) -> Tensor:
-    """Patch embedding plus position, before cls is put in front."""
+    """Patch embedding plus position, before cls tokens are put in front."""
     kernel = state["patch_embed.proj.weight"].permute(0, 2, 3, 1).flatten(1)
-    return patches_of(images, size) @ kernel.T + state["patch_embed.proj.bias"] + state["pos_embed"][:, 1:]
+    return (
+        patches_of(images, size) @ kernel.T
+        + state["patch_embed.proj.bias"]
+        + state["pos_embed"][:, cls_tokens(state) :]
+    )
+
+
+def cls_tokens(state: State) -> int:
+    return state["cls_token"].shape[1]
 
 
 def mae(
@@ -91,7 +99,8 @@ def mae(
     restore = shuffle.argsort(1)
     rows = torch.arange(len(images))[:, None]
     x = embed(images, encoder, size)[rows, shuffle[:, :count]]
-    cls = (encoder["cls_token"] + encoder["pos_embed"][:, :1]).expand(len(images), -1, -1)
+    first = cls_tokens(encoder)
+    cls = (encoder["cls_token"] + encoder["pos_embed"][:, :first]).expand(len(images), -1, -1)
     x = torch.cat([cls, x], 1)
     for index in range(depth_of(encoder)):
         x = block(x, part(encoder, f"blocks.{index}."), heads[0])
@@ -99,11 +108,11 @@ def mae(
 
     x = x @ decoder["embed.weight"].T + decoder["embed.bias"]
     masked = decoder["mask_token"].expand(len(images), noise.shape[1] - count, -1)
-    x = torch.cat([x[:, :1], torch.cat([x[:, 1:], masked], 1)[rows, restore]], 1) + decoder["pos_embed"]
+    x = torch.cat([x[:, :first], torch.cat([x[:, first:], masked], 1)[rows, restore]], 1) + decoder["pos_embed"]
     for index in range(depth_of(decoder)):
         x = block(x, part(decoder, f"blocks.{index}."), heads[1])
     x = layer_norm(x, decoder["norm.weight"], decoder["norm.bias"])
-    prediction = (x @ decoder["pred.weight"].T + decoder["pred.bias"])[:, 1:]
+    prediction = (x @ decoder["pred.weight"].T + decoder["pred.bias"])[:, first:]
 
     pixels = patches_of(images, size)
     centred = pixels - pixels.mean(-1, keepdim=True)

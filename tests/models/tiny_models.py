@@ -61,10 +61,10 @@ def decoder(**changes: Any) -> MAEDecoder:
     return MAEDecoder(**(settings | changes))
 
 
-def mae(image_size: Any = 32, in_chans: int = 3, **changes: Any) -> MAE:
+def mae(image_size: Any = 32, in_chans: int = 3, num_cls_tokens: int = 1, **changes: Any) -> MAE:
     settings: dict[str, Any] = {
-        "encoder": encoder(image_size=image_size, in_chans=in_chans),
-        "decoder": decoder(image_size=image_size, in_chans=in_chans),
+        "encoder": encoder(image_size=image_size, in_chans=in_chans, num_cls_tokens=num_cls_tokens),
+        "decoder": decoder(image_size=image_size, in_chans=in_chans, num_cls_tokens=num_cls_tokens),
         "mask_ratio": 0.75,
         "masking": "random",
         "norm_pix": True,

@@ -11,8 +11,8 @@ from omegaconf import OmegaConf
 
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.compare import compare
-from mae_hydra.experiment.gather import read_run, read_sweep, table_of, write_table
 from mae_hydra.experiment.provenance import changed_code
+from mae_hydra.experiment.read_runs import read_run, read_sweep, table_of, write_table
 from mae_hydra.experiment.same_run import refuse_other_classes, refuse_other_images, same_weights, what_was_trained
 from mae_hydra.experiment.status import Status, read_status
 from mae_hydra.report import write_report
@@ -32,7 +32,7 @@ RECORDS = {
         b"", b"[]", b"5", b"\x00\xff", b"[" * 10_000, b"!!python/object/apply:os.system [touch owned]\n",
         b"a: &a [*a]\n", b"a: !!binary aGk=\n", b"a: 2026-11-29\n", b"? [1, 2]\n: 3\n", b"checkpoint: 5\n",
         b"model: 5\nname: {}\n",
-        b"checkpoint: {monitor: [1], mode: 5}\n", b"x: [" + b"0," * 300_000,
+        b"checkpoint: {monitor: [1], mode: 5}\n", b"x: [" + b"0," * 30_000,
     ],
     "environment.json": [
         b"[]", b'{"variables": []}', b'{"config_folders": 5}', b'{"packages": [1]}', b'{"accelerators": 5}',

@@ -11,7 +11,7 @@ from drawn import Drawn, curves_of
 from made_runs import made_run
 from PIL import Image
 
-from mae_hydra.experiment.gather import read_run, read_sweep, table_of, write_table
+from mae_hydra.experiment.read_runs import read_run, read_sweep, table_of, write_table
 from mae_hydra.report import sweep_page as sweep_page_module
 from mae_hydra.report.page import duration, shown, table
 from mae_hydra.report.report import write_report

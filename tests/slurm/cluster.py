@@ -42,7 +42,7 @@ SchedulerType=sched/backfill
 SchedulerParameters=bf_interval=1,sched_interval=1,batch_sched_delay=0
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
-PreemptParameters={preemption}
+SlurmctldParameters={parameters}
 JobRequeue=1
 KillWait=20
 MinJobAge=600
@@ -87,12 +87,12 @@ class Cluster:
                 raise RuntimeError(f"Slurm does not start; see {self.folder}/slurmctld.log and slurmd.log")
             time.sleep(0.2)
 
-    def configure(self, preemption: str) -> None:
-        """Write the configuration, with these PreemptParameters; `scontrol reconfigure` makes a cluster read it."""
+    def configure(self, parameters: str) -> None:
+        """Write the configuration, with these SlurmctldParameters; `scontrol reconfigure` makes a cluster read it."""
         user, node = self.run("id", "-un").strip(), socket.gethostname().partition(".")[0]
         controller, daemon = self.ports
         places = {"node": node, "folder": self.folder, "controller": controller, "daemon": daemon}
-        text = CONFIGURATION.format(user=user, cores=CORES, grace=GRACE, preemption=preemption, **places)
+        text = CONFIGURATION.format(user=user, cores=CORES, grace=GRACE, parameters=parameters, **places)
         kept = [line for line in text.splitlines() if not line.endswith("=")]
         (self.folder / "slurm.conf").write_text("\n".join(kept) + "\n")
 

@@ -92,7 +92,7 @@ def _lines(folder: Path, run: str) -> int:
     return len(files[0].read_text().splitlines()) if files else 0
 
 
-def until(condition: Callable[[], bool], what: str, seconds: float = 120) -> None:
+def until(condition: Callable[[], bool], what: str, seconds: float = 240) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} seconds: {what}"

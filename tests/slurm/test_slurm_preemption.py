@@ -6,6 +6,7 @@ A preempted job gets SIGTERM alone where there is a grace time, and what ends by
 import json
 import shlex
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from conftest import LAUNCHER, ROOT, TINY, Lab, until
 from mae_hydra.experiment.status import read_status
 
 RECIPE = ROOT / "mae_hydra/launching/train.sbatch"
-LONG = [*TINY, "schedule.total=1500"]
+LONG = [*TINY, "schedule.total=800"]
 ALL_CORES = ["--partition=urgent", "-n4", "--output=/dev/null", "--wrap=sleep 2"]
 pytestmark = pytest.mark.slow
 
@@ -25,6 +26,12 @@ def plain_script(lab: Lab, *words: str) -> str:
     script = lab.folder / "plain.sh"
     script.write_text(f"#!/bin/bash\n#SBATCH -n1 --requeue --open-mode=append --output=job.log\nsrun {command}\n")
     return str(script)
+
+
+def goes_on(lab: Lab, run: Path, attempt: int) -> None:
+    """Wait until a run trains for the `attempt`-th time."""
+    until(lambda: (status := read_status(run)) is not None and status["attempt"] == attempt, "it goes on")
+    lab.until_it_trains(str(run.relative_to(lab.folder)), len(_lines(run)) + 1)
 
 
 def told(run: Path, lab: Lab, number: str) -> tuple:
@@ -44,27 +51,28 @@ def test_a_preempted_job_of_a_plain_script_goes_on_from_its_last_step(lab, parti
     assert lab.until_ended(number) == "COMPLETED", (lab.folder / "job.log").read_text()
     assert told(run, lab, number) == ("completed", 2, "COMPLETED")
     said = (lab.folder / "job.log").read_text()
-    assert "1500 steps of 2 images, from step" in said
+    assert "800 steps of 2 images, from step" in said
     assert ("is preempted and is queued again" in said) == (partition == "graceful")
 
 
 def test_a_job_that_is_preempted_while_it_imports_comes_back(lab):
     number = lab.submit(plain_script(lab, *TINY, "hydra.run.dir=run"))
     until(lambda: lab.cluster.job(number)["JobState"] == "RUNNING", "it runs")
-    until(lambda: "train.py" in _steps(lab), "its step runs")
+    until(lambda: any(line.startswith(f"{sys.executable} -u") for line in _processes(lab)), "its process is there")
+    time.sleep(0.5)  # Python itself heeds nothing
     lab.submit(*ALL_CORES)
     assert lab.until_ended(number) == "COMPLETED"
     assert lab.cluster.job(number)["Restarts"] == "1"
     assert told(lab.folder / "run", lab, number)[0] == "completed"
 
 
-def _steps(lab: Lab) -> str:
-    return lab.cluster.run("ps", "-eo", "args", check=False)
+def _processes(lab: Lab) -> list[str]:
+    return lab.cluster.run("ps", "-eo", "args").splitlines()
 
 
-@pytest.mark.parametrize("preemption", ["", "send_user_signal"])
-def test_the_script_of_the_repository_comes_back_and_finds_its_directory(lab, preemption):
-    lab.cluster.configure(preemption)
+@pytest.mark.parametrize("parameters", ["", "preempt_send_user_signal"])
+def test_the_script_of_the_repository_comes_back_and_finds_its_directory(lab, parameters):
+    lab.cluster.configure(parameters)
     lab.cluster.run("scontrol", "reconfigure")
     try:
         number = lab.submit("-n1", "--job-name=x", "--output=job.log", str(RECIPE), *LONG, "engine.devices=2")
@@ -83,8 +91,7 @@ def test_the_script_of_the_repository_comes_back_after_a_warning_and_not_when_it
     run = lab.until_it_trains("run")
     lab.cluster.run("scancel", "--signal=USR2", number)
     until(lambda: lab.cluster.job(number).get("Restarts") == "1", "it is queued again")
-    until(lambda: (status := read_status(run)) is not None and status["attempt"] == 2, "it goes on")
-    lab.until_it_trains("run", 2)
+    goes_on(lab, run, 2)
     lab.cluster.run("scancel", number)
     assert lab.until_ended(number, 30) == "CANCELLED"
     status = read_status(run)
@@ -106,16 +113,24 @@ def test_a_script_that_fails_has_failed_for_slurm(lab):
 def test_six_jobs_and_a_head_that_is_killed(lab):
     """One fails, one is cancelled while it runs, one while it waits, one is preempted, one gets the warning of its
     time's end, one is on a node that fails; and the process that was typed is killed."""
-    ratios = ("0.2", "0.3", "0.4", "0.5", "0.6", "1.5")
+    ratios = ("0.2", "0.3", "0.4", "1.5", "0.6", "0.5")  # in this order: the last number is also the array's
     sweep = lab.folder / "outputs/x"
-    command = ["-m", f"model.mask_ratio={','.join(ratios)}", *LONG, f"hydra.sweep.dir={sweep}", *LAUNCHER]
-    command += ["hydra.launcher.array_parallelism=4"]
+    command = [
+        "-m",
+        "+sweep=mask_ratio",
+        f"model.mask_ratio={','.join(ratios)}",
+        *LONG,
+        "schedule.total=2000",
+        f"hydra.sweep.dir={sweep}",
+        *LAUNCHER,
+    ]
+    command += [f"hydra.sweep.dir={sweep}", "hydra.launcher.array_parallelism=4"]
     head = lab.start(*command)
     until(lambda: len(lab.queue()) == 6, "all are queued")
     number = {name.partition("-")[2]: each for name, (each, _) in lab.queue().items()}
     lab.cluster.run("scancel", number["0.6"])  # waits for its place
     for ratio in ("0.2", "0.3", "0.4", "0.5"):
-        lab.until_it_trains(f"outputs/x/mask_ratio-{ratio}-*")
+        lab.until_it_trains(f"outputs/x/mask_ratio-{ratio}_*")
     head.kill()
     head.communicate()
     lab.cluster.run("scancel", number["0.2"])
@@ -124,7 +139,8 @@ def test_six_jobs_and_a_head_that_is_killed(lab):
     node = lab.cluster.job(number["0.4"])["NodeList"]
     lab.submit(*ALL_CORES)  # whatever runs now is preempted
     until(lambda: lab.cluster.job(number["0.4"])["Restarts"] == "1", "the preempted one is queued again")
-    lab.until_it_trains("outputs/x/mask_ratio-0.5-*", 2)
+    [last] = sweep.glob("mask_ratio-0.5_*")
+    goes_on(lab, last, 2)
     lab.cluster.run("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
     lab.cluster.run("scontrol", "update", f"NodeName={node}", "State=RESUME")
     code, said = lab.type(*command)
@@ -134,10 +150,10 @@ def test_six_jobs_and_a_head_that_is_killed(lab):
     assert rows == expected | {"1.5": "failed"}, said
     assert "of Slurm: mask_ratio" not in said  # nothing was submitted a second time
     for ratio in ("0.3", "0.4", "0.5"):
-        [run] = sweep.glob(f"mask_ratio-{ratio}-*")
+        [run] = sweep.glob(f"mask_ratio-{ratio}_*")
         steps = [line["step"] for line in _lines(run)]
         assert steps == sorted(set(steps)), "a step stands there twice"
-        assert steps[-1] == 1500
+        assert steps[-1] == 2000
 
 
 def _rows(sweep: Path) -> list[dict]:
@@ -149,13 +165,16 @@ def _lines(run: Path) -> list[dict]:
 
 
 def test_a_job_whose_time_is_over_comes_back_as_often_as_it_may(lab):
-    """A minute is the shortest time that Slurm knows. The first sweep may come back, the second one may not."""
-    limits = [*LAUNCHER, "hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=10"]
-    words = ["-m", "model.mask_ratio=0.5", *TINY, "schedule.total=20000"]
-    head = lab.start(*words, "hydra.sweep.dir=outputs/once", *limits, "hydra.launcher.max_num_timeout=0")
-    code, said = lab.type(*words, "hydra.sweep.dir=outputs/often", *limits)
+    """Slurm warns up to a minute early. The first sweep may come back, the second one may not."""
+    limits = [*LAUNCHER, "hydra.launcher.timeout_min=2", "hydra.launcher.signal_delay_s=10"]
+    words = ["-m", "model.mask_ratio=0.5", *TINY, "schedule.total=1000000", *limits]
+    head = lab.start(*words, "hydra.sweep.dir=outputs/once", "hydra.launcher.max_num_timeout=0")
+    code, said = lab.type(*words, "hydra.sweep.dir=outputs/often", "hydra.launcher.detach=true")
     assert code == 0, said
-    assert "is queued again: " in said
+    number = lab.queue()["often"][0]  # a sweep of one job has its name
+    until(lambda: lab.cluster.job(number)["Restarts"] == "1", "it is queued again")
+    [run] = (lab.folder / "outputs/often").glob("*/status.json")
+    until(lambda: "1000000 steps of 2 images, from step" in (run.parent / "train.log").read_text(), "it goes on")
     once, _ = head.communicate(timeout=100)
     assert head.returncode == 1
     assert "interrupted: interrupted after step" in once

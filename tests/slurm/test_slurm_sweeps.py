@@ -9,10 +9,8 @@ from mae_hydra.experiment.status import read_status
 
 SWEEP = Path("outputs/sweeps/x")
 RATIOS = ("0.5", "0.6", "0.7", "1.5")
-COMMAND = [
-    "-m", f"model.mask_ratio={','.join(RATIOS)}", *TINY, "schedule.total=400", f"hydra.sweep.dir={SWEEP}", *LAUNCHER,
-    "hydra.launcher.array_parallelism=2",
-]  # fmt: skip
+COMMAND = ["-m", "+sweep=mask_ratio", f"model.mask_ratio={','.join(RATIOS)}", *TINY, *LAUNCHER]
+COMMAND += [f"hydra.sweep.dir={SWEEP}", "schedule.total=400", "hydra.launcher.array_parallelism=2"]
 
 
 def table(lab: Lab) -> dict[str, dict]:

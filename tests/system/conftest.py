@@ -41,11 +41,27 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]
 @pytest.fixture(scope="session")
 def trained_upernet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run of a trained UPerNet, made once: tests work on a copy."""
-    root = tmp_path_factory.mktemp("trained")
+    return _trained(tmp_path_factory, "model=upernet_vitt", *TINY_UPERNET)
+
+
+@pytest.fixture(scope="session")
+def trained_mae(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of a pre-trained masked autoencoder, made once: tests work on a copy."""
+    return _trained(tmp_path_factory, *TINY_MAE)
+
+
+@pytest.fixture(scope="session")
+def trained_classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of a trained classifier, made once: tests work on a copy."""
+    return _trained(tmp_path_factory, "model=classifier_vitt", *TINY, "backbone.out_indices=[1]")
+
+
+def _trained(factory: pytest.TempPathFactory, *words: str) -> Path:
+    root = factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         patch.setattr(sys, "argv", ["train.py"])
-        assert launch(["model=upernet_vitt", *TINY_UPERNET, "hydra.run.dir=run", "paths.output_root=outputs"]) == 0
+        assert launch([*words, "hydra.run.dir=run", "paths.output_root=outputs"]) == 0
     return root / "run"
 
 

@@ -1,12 +1,13 @@
 """`mae-hydra benchmark`, as it is typed: tables on the screen, numbers in a file."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+import starting
 from conftest import TINY_MAE, TINY_UPERNET
 
-from mae_hydra.benchmark import starting
 from mae_hydra.benchmark.timing import Timing
 from mae_hydra.commands import main
 
@@ -58,8 +59,8 @@ def test_a_picture_is_segmented_beside_the_loop_that_everyone_writes():
 
 
 @pytest.mark.slow
-def test_the_results_row_has_all_its_columns(train, capsys):
-    assert train("model=upernet_vitt", *TINY_UPERNET, "hydra.run.dir=run") == 0
+def test_the_results_row_has_all_its_columns(train, capsys, trained_upernet):
+    shutil.copytree(trained_upernet, "run")
     found = benchmark("results-row", "run", "--images", "3")
     assert {"fps", "mIoU", "mIoU(ms+flip)", "training_peak_memory_bytes", "machine"} <= found.keys()
     assert found["fps"] > 0
@@ -87,7 +88,7 @@ def test_a_mistake_is_one_sentence(capsys, words, message):
 
 @pytest.mark.slow
 def test_every_command_of_start_up_runs(forked_children):
-    """Forked, so that all that imports take is missing: `mae-hydra benchmark start-up` itself tells what they take."""
+    """Forked, so that all that imports take is missing: `measure.py start-up` itself tells what they take."""
     found = starting.starting(rounds=1, warmup=0)
     seconds = {name: timing["median"] for name, timing in found.numbers["timings"].items()}
     assert seconds.keys() == {*starting.COMMANDS, *starting.FLOORS, "each further job of a sweep"}

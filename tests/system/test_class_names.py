@@ -16,9 +16,16 @@ ADE = ["data=ade20k", "data.num_classes=12", "data.reduce_zero_label=true"]
 FOR_TRAINING = [word for word in TINY_UPERNET if not word.startswith("data.num_")] + ["data.num_workers=0"]
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("made") / "ade"
+    assert main(["make-data", str(root), "--train", "4", "--validation", "4", "--size", "64", "--workers", "0"]) == 0
+    return root
+
+
 @pytest.fixture
-def run(train, trained_upernet) -> Path:
-    assert main(["make-data", "ade", "--train", "4", "--validation", "4", "--size", "64", "--workers", "0"]) == 0
+def run(train, trained_upernet, made) -> Path:
+    shutil.copytree(made, "ade")
     return Path(shutil.copytree(trained_upernet, "run"))
 
 

@@ -1,6 +1,7 @@
 """Fine-tuning, probes and what comes after them, as they are typed."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from conftest import TINY, TINY_MAE, only_run
 
 import mae_hydra
 from mae_hydra.commands import main
-from mae_hydra.experiment.gather import read_sweep, values_of
+from mae_hydra.experiment.read_runs import read_sweep, values_of
 from mae_hydra.models import Classifier
 
 SMALL = [*TINY, "backbone.out_indices=[1]"]
@@ -29,8 +30,8 @@ def weights(run: str) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.slow
-def test_a_pretrained_encoder_is_probed_fine_tuned_evaluated_and_asked(train, capsys):
-    assert train(*TINY_MAE, "hydra.run.dir=outputs/mae") == 0
+def test_a_pretrained_encoder_is_probed_fine_tuned_evaluated_and_asked(train, capsys, trained_mae):
+    shutil.copytree(trained_mae, "outputs/mae")
     start = "init_from=outputs/mae"
     assert train(*SMALL, "model=probe_vitt", start, "hydra.run.dir=outputs/probe") == 0
     before, after = weights("outputs/mae"), weights("outputs/probe")
@@ -64,8 +65,8 @@ def test_a_pretrained_encoder_is_probed_fine_tuned_evaluated_and_asked(train, ca
 
 
 @pytest.mark.slow
-def test_features_of_a_masked_autoencoder_are_evaluated_from_its_run(train, capsys):
-    assert train(*TINY_MAE, "hydra.run.dir=outputs/mae") == 0
+def test_features_of_a_masked_autoencoder_are_evaluated_from_its_run(train, capsys, trained_mae):
+    shutil.copytree(trained_mae, "outputs/mae")
     capsys.readouterr()
     small = ["data=scene_classes", "data.num_train=24", "data.num_validation=8", "data.num_workers=0"]
     assert main(["evaluate", "outputs/mae", "evaluation=features", *small, "evaluation.validation.k=3"]) == 0

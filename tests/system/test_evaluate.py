@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import TINY_MAE, TINY_UPERNET
+from conftest import TINY_UPERNET
 from torch.nn.functional import interpolate
 
 import mae_hydra
@@ -164,8 +164,8 @@ def test_a_released_layout_evaluates_without_a_run(run):
 
 
 @pytest.mark.slow
-def test_a_masked_autoencoder_is_judged_by_its_reconstructions(train, capsys):
-    assert train(*TINY_MAE, "hydra.run.dir=mae") == 0
+def test_a_masked_autoencoder_is_judged_by_its_reconstructions(train, capsys, trained_mae):
+    shutil.copytree(trained_mae, "mae")
     assert main(["evaluate", "mae", "--out", "found"]) == 0
     assert "loss" in json.loads(Path("found/results.json").read_text())
     assert list(Path("found/figures").glob("*.png"))

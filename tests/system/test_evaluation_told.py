@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from conftest import TINY_MAE
 
 from mae_hydra.commands import main
 from mae_hydra.experiment.provenance import sha256_of
@@ -108,7 +107,7 @@ def test_another_precision_is_another_evaluation_and_another_batch_is_not(run):
     assert low["fingerprint"] != plain["fingerprint"] == one["fingerprint"]
 
 
-def test_an_evaluation_without_counts_tells_how_many_images_it_looked_at(train):
-    assert train(*TINY_MAE, "hydra.run.dir=run") == 0
+def test_an_evaluation_without_counts_tells_how_many_images_it_looked_at(train, trained_mae):
+    shutil.copytree(trained_mae, "run")
     found = evaluated("evaluation.validation.limit=3")
     assert (found["images"], found["protocol"]["images_counted"], found["protocol"]["validation_images"]) == (3, 3, 4)

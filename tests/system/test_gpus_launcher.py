@@ -12,7 +12,7 @@ from conftest import TINY_MAE
 from forked import start
 
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.gather import read_sweep
+from mae_hydra.experiment.read_runs import read_sweep
 from mae_hydra.launching.gpus_launcher import _slots
 
 SIDE_BY_SIDE = ["-m", "+sweep=mask_ratio", *TINY_MAE, "hydra/launcher=gpus", "hydra.launcher.jobs=2"]

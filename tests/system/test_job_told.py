@@ -13,7 +13,7 @@ from conftest import TINY, TINY_MAE, TINY_UPERNET
 
 from mae_hydra.commands import main
 from mae_hydra.data import scenes
-from mae_hydra.experiment import provenance
+from mae_hydra.experiment import assemble, provenance
 from mae_hydra.experiment import run as composition
 from mae_hydra.launching import job
 
@@ -122,7 +122,7 @@ def test_a_stream_is_asked_for_what_the_configuration_says(train, monkeypatch):
     def stream(images: Any, augment: Any, **told: Any) -> Any:
         raise Asked(len(images), told)
 
-    monkeypatch.setattr(composition, "TrainStream", stream)
+    monkeypatch.setattr(assemble, "TrainStream", stream)
     words = [word for word in TINY_MAE if not word.startswith(("data.num_train", "data.num_val"))]
     words += ["data=imagenet", "data.root=in", f"data.num_classes={len(list(Path('in/train').iterdir()))}"]
     words += ["data.image_size=64", "data.batch_size=3", "engine.global_batch=6", "seed=9", "data.num_workers=1"]
@@ -182,12 +182,12 @@ def test_the_best_of_other_scores_is_no_longer_the_best(train, trained_upernet, 
 @pytest.mark.parametrize("adapt", [["classes"], []])
 def test_weights_are_adapted_where_that_is_asked_for(train, monkeypatch, adapt):
     given = SimpleNamespace(meta={})
-    monkeypatch.setattr(composition, "read_checkpoint", lambda path, **told: given)
+    monkeypatch.setattr(assemble, "read_checkpoint", lambda path, **told: given)
 
     def transfer(*told: Any) -> Any:
         raise Asked(*told[1:])
 
-    monkeypatch.setattr(composition, "transfer", transfer)
+    monkeypatch.setattr(assemble, "transfer", transfer)
     words = ["model=upernet_vitt", *TINY_UPERNET, "init_from=some.pt", f"init_adapt=[{','.join(adapt)}]"]
     with pytest.raises(Asked) as caught:
         train(*words, "hydra.run.dir=run")

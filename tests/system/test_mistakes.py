@@ -1,5 +1,6 @@
 """Every common mistake ends in one clear sentence, a non-zero exit code, and nothing lost."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -164,8 +165,8 @@ def test_a_bad_label_map_is_named(train, capfd, tmp_path, made, words):
 
 
 @pytest.mark.slow
-def test_weights_that_do_not_fit_are_refused_with_the_reason(train, capfd, tmp_path):
-    assert train(*TINY_MAE, "hydra.run.dir=outputs/mae") == 0
+def test_weights_that_do_not_fit_are_refused_with_the_reason(train, capfd, tmp_path, trained_mae):
+    shutil.copytree(trained_mae, "outputs/mae")
     capfd.readouterr()
     sentence = refused(
         train, capfd, "model=upernet_vitt", *TINY_UPERNET, "backbone.embed_dim=48", "init_from=outputs/mae"
@@ -174,11 +175,29 @@ def test_weights_that_do_not_fit_are_refused_with_the_reason(train, capfd, tmp_p
     assert "48" in sentence
 
 
-def test_a_run_that_was_refused_says_so_in_its_directory(train, tmp_path):
-    train(*TINY_MAE, "model.mask_ratio=1.5")
-    [status] = (tmp_path / "outputs").rglob("status.json")
-    assert '"state": "failed"' in status.read_text()
-    assert "mask_ratio must lie in (0, 1)" in (status.parent / "error.txt").read_text()
+@pytest.mark.parametrize(
+    "word",
+    [
+        "model.mask_ratio=1.5",
+        "data=folder",
+        "init_from=nowhere.pt",
+        "engine.precision=fp7",
+        "hydra.run.dir=outputs/a/b",
+    ],
+)
+def test_a_mistake_that_is_met_before_the_first_step_leaves_no_directory(train, tmp_path, word):
+    assert train(*TINY_MAE, word, "schedule.warmup=400") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_was_there_before_a_mistake_stays(train, tmp_path):
+    (tmp_path / "outputs/run").mkdir(parents=True)
+    (tmp_path / "outputs/run/notes.txt").write_text("mine")
+    assert train(*TINY_MAE, "model.mask_ratio=1.5", "hydra.run.dir=outputs/run") == 1
+    assert (tmp_path / "outputs/run/notes.txt").read_text() == "mine"
+    assert "mask_ratio must lie in (0, 1)" in (tmp_path / "outputs/run/error.txt").read_text()
+    assert train("-m", *TINY_MAE, "model.mask_ratio=1.5,2.5", "hydra.sweep.dir=sweep") == 1
+    assert len(list((tmp_path / "sweep").glob("*/error.txt"))) == 2  # the table tells of each job
 
 
 @pytest.mark.slow

@@ -29,7 +29,7 @@ from mae_hydra.configuration.from_file import literal, read_recorded
 from mae_hydra.errors import UserError
 from mae_hydra.experiment import resuming
 from mae_hydra.experiment.compare import compare
-from mae_hydra.experiment.gather import read_sweep, table_of
+from mae_hydra.experiment.read_runs import read_sweep, table_of
 from mae_hydra.experiment.resuming import expanded, refuse_foreign
 from mae_hydra.launching.launch import launch
 from mae_hydra.launching.stages import check_stages

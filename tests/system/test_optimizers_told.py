@@ -22,7 +22,10 @@ def content(run: str) -> dict:
     return torch.load(Path(run, "checkpoints/last.pt"), weights_only=True)
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+QUICK = ("muon", "typed")  # two optimizers as one, and one that is no part of ours
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in OPTIMIZERS])
 def test_a_run_goes_on_to_the_same_bits(name, train, monkeypatch, capsys):
     monkeypatch.setenv("MAE_HYDRA_TRUST", "torch")  # for what the run's directory says
     words = [*TINY_MAE, *OPTIMIZERS[name], "schedule.total=4", "checkpoint.every=2", "checkpoint.keep_last=4"]
@@ -39,8 +42,9 @@ def test_a_run_goes_on_to_the_same_bits(name, train, monkeypatch, capsys):
         for key, value in values.items():
             found = theirs["optimizer"]["state"][position][key]
             assert torch.equal(value, found) if isinstance(value, torch.Tensor) else value == found
-    assert main(["evaluate", "cut"]) == 0
     assert main(["plan", *words]) == 0
+    if name == "typed":  # its class is judged where the record is read; the optimizer is built by none
+        assert main(["evaluate", "cut"]) == 0
 
 
 def test_a_class_of_torchs_is_not_built_from_a_file_unasked(train, capsys):

@@ -205,23 +205,20 @@ def test_what_the_reader_refuses_is_told_with_what_was_found(watch, tmp_path, mo
 
 
 def test_every_option_of_a_benchmark(watch, tmp_path, monkeypatch):
-    from mae_hydra.benchmark.measured import Measured
+    from mae_hydra.benchmark.results import Measured
 
     monkeypatch.chdir(tmp_path)
     answer = Measured("table", {"numbers": 1})
     size, all_of_it = ["--size", "30", "40"], ["--rounds", "2", "--alone", "--shares", *["--size", "30", "40"]]
     for what, where, words, told, named in (
-        ("parts", "report.parts", ["model=mae_vitt"], (["model=mae_vitt"],), {}),
-        ("step", "report.step", ["a=1", "--rounds", "2", "--alone"], (["a=1"], 2), {"alone": True}),
+        ("parts", "verbs.parts", ["model=mae_vitt"], (["model=mae_vitt"],), {}),
+        ("step", "verbs.step", ["a=1", "--rounds", "2", "--alone"], (["a=1"], 2), {"alone": True}),
         ("inference", "pictures.inference", ["run", "a=1", *all_of_it], ("run", ["a=1"], (30, 40), 2),
          {"alone": True, "shares": True}),
         ("inference", "pictures.inference", [], (None, [], (512, 683), 5), {"alone": False, "shares": False}),
         ("results-row", "pictures.results_row", ["run", "a=1", "--images", "7"], ("run", ["a=1"], 7), {}),
         ("loading", "loading.loading", [*size, "--images", "9", "--rounds", "3"], ((30, 40), 9, 3), {}),
         ("loading", "loading.loading", [], ((512, 683), 32, 5), {}),
-        ("metrics", "report.metrics", ["a=1", *size], (["a=1"], (30, 40), 5), {}),
-        ("checkpoint", "report.checkpoint", ["a=1", "--rounds", "4"], (["a=1"], 4), {}),
-        ("start-up", "starting.starting", ["--rounds", "1"], (1,), {}),
     ):  # fmt: skip
         calls = watch(f"mae_hydra.benchmark.{where}", answer)
         assert main(["benchmark", what, *words, "--out", f"{what}.json"]) == 0

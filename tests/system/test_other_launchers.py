@@ -1,10 +1,15 @@
 """Sweeps by what others wrote: Optuna's search and joblib's processes end in the same directories and table."""
 
 import json
+import math
 
 import pytest
+import yaml
 from conftest import TINY_MAE, TINY_UPERNET
+from omegaconf import OmegaConf
 from test_interruption import start
+
+from mae_hydra.launching import launch
 
 
 @pytest.mark.slow
@@ -24,3 +29,29 @@ def test_the_sweep_ends_in_its_table(tmp_path, words, jobs):
     rows = json.loads(table.read_text())
     assert [row["state"] for row in rows] == ["completed"] * jobs
     assert "mae-hydra report" in said
+
+
+@pytest.mark.slow
+def test_a_search_goes_on_though_a_trial_fails_and_says_so_where_all_do(tmp_path):
+    search = ["-m", "hydra/sweeper=optuna", "hydra/sweeper/sampler=random", "hydra.sweeper.n_trials=3", *TINY_MAE]
+    search += ["hydra.sweeper.n_jobs=1", "model.mask_ratio=choice(0.5,1.5)"]
+    process = start(tmp_path, *search, "hydra.sweeper.sampler.seed=0", "hydra.sweep.dir=x")  # 1.5, 0.5, 1.5
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert "Traceback" not in errors
+    rows = json.loads((tmp_path / "x/results.json").read_text())
+    assert [row["state"] for row in rows] == ["completed", "failed"]
+    best = yaml.safe_load((tmp_path / "x/optimization_results.yaml").read_text())
+    assert best == {"name": "optuna", "best_params": {"model.mask_ratio": 0.5}, "best_value": rows[0]["value"]}
+
+    process = start(tmp_path, *search, "hydra.sweeper.sampler.seed=3", "hydra.sweep.dir=y")  # 1.5 three times
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert "error: the search has no best trial to name (No trials are completed yet.)" in errors
+    assert "Traceback" not in errors
+
+
+def test_what_is_no_number_is_no_value(monkeypatch):
+    for value, told in ((math.nan, None), (0.0, 0.0)):
+        monkeypatch.setattr("mae_hydra.launching.job.run_job", lambda config, value=value: value)
+        assert launch._job(OmegaConf.create()) == told

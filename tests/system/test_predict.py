@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import TINY_MAE
 from PIL import Image
 
 import mae_hydra
@@ -194,8 +193,8 @@ def test_patterns_limits_and_repeated_files(run, photos, capsys):
 
 
 @pytest.mark.slow
-def test_a_masked_autoencoder_paints_panels(train, photos):
-    assert train(*TINY_MAE, "hydra.run.dir=mae") == 0
+def test_a_masked_autoencoder_paints_panels(train, photos, trained_mae):
+    shutil.copytree(trained_mae, "mae")
     words = ["--mask-ratios", "0.5,0.75", "--seeds", "0,1", "--out", "out"]
     assert main(["predict", "mae", "photos/x.jpg", "photos/one.png", *words]) == 0
     assert main(["predict", "mae", "photos/x.jpg", "--inference", "slide", "--out", "no"]) == 1

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TINY, TINY_MAE
+from conftest import TINY
 from served import serving
 
 import mae_hydra
@@ -18,11 +18,9 @@ CLASSIFIER = [*TINY, "backbone.out_indices=[1]"]
 
 
 @pytest.fixture
-def runs(train, trained_upernet) -> dict[str, Path]:
-    shutil.copytree(trained_upernet, "upernet")
-    assert train("model=mae_vitt", *TINY_MAE, "hydra.run.dir=mae") == 0
-    assert train("model=classifier_vitt", *CLASSIFIER, "hydra.run.dir=classifier") == 0
-    return {name: Path(name) for name in ("upernet", "mae", "classifier")}
+def runs(train, trained_upernet, trained_mae, trained_classifier) -> dict[str, Path]:
+    made = {"upernet": trained_upernet, "mae": trained_mae, "classifier": trained_classifier}
+    return {name: Path(shutil.copytree(run, name)) for name, run in made.items()}
 
 
 def answer(model, images, noise=None):

@@ -17,7 +17,7 @@ from test_interruption import finish
 
 import mae_hydra
 from mae_hydra.commands import main
-from mae_hydra.experiment.gather import read_run
+from mae_hydra.experiment.read_runs import read_run
 
 
 @pytest.fixture(scope="module")

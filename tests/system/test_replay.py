@@ -75,7 +75,9 @@ def losses(run: Path) -> dict[int, float]:
     return {line["step"]: line["train/loss"] for line in lines}
 
 
-@pytest.mark.parametrize("kind", RUNS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=pytest.mark.slow if kind in ("plain", "scaled") else ()) for kind in RUNS]
+)
 def test_a_step_again_has_the_loss_that_was_written_down(trained, kind, capfd):
     run = trained(kind)
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
@@ -177,14 +179,14 @@ def test_what_is_no_step_of_this_run_is_one_sentence(trained, capfd, words, sent
     assert len(said.strip().splitlines()) == 1
 
 
-def test_other_images_or_another_beginning_are_refused(train, capfd, tmp_path):
+def test_other_images_or_another_beginning_are_refused(train, capfd, tmp_path, trained_mae):
     (tmp_path / "photos").mkdir()
     for number in range(8):
         pixels = np.random.default_rng(number).integers(0, 255, (64, 64, 3), np.uint8)
         Image.fromarray(pixels).save(tmp_path / f"photos/{number}.png")
     photos = [w for w in TINY_MAE if not w.startswith(("data.num_train", "data.num_validation"))]
     photos += ["data=folder", "data.root=photos", "data.image_size=64", "data.validation_fraction=0.25"]
-    assert train(*TINY_MAE, "hydra.run.dir=outputs/parent") == 0
+    shutil.copytree(trained_mae, "outputs/parent")
     assert train(*photos, *EIGHT, "init_from=outputs/parent") == 0
     shutil.move("photos", "moved")
     capfd.readouterr()

@@ -9,7 +9,7 @@ import torch
 from conftest import TINY_MAE
 
 from mae_hydra.engine import loop
-from mae_hydra.experiment import run
+from mae_hydra.experiment import assemble
 
 STILL = [*TINY_MAE, "schedule.total=1", "schedule.warmup=0", "optimizer.lr=1e-30", "evaluation=none"]
 
@@ -39,13 +39,13 @@ def test_the_seed_decides_the_order_of_the_data_and_every_step(
     streams: list[int] = []
     steps: list[tuple] = []
 
-    class Stream(run.TrainStream):
+    class Stream(assemble.TrainStream):
         def __init__(self, *args, seed: int, **kwargs) -> None:
             streams.append(seed)
             super().__init__(*args, seed=seed, **kwargs)
 
     seed_device = loop.seed_device
-    monkeypatch.setattr(run, "TrainStream", Stream)
+    monkeypatch.setattr(assemble, "TrainStream", Stream)
     monkeypatch.setattr(loop, "seed_device", lambda *words: (steps.append(words), seed_device(*words)))
     monkeypatch.setattr(loop, "rank", lambda: 5)
     assert train(*STILL, "schedule.total=2", "seed=7", "hydra.run.dir=seven") == 0

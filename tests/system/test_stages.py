@@ -10,7 +10,7 @@ from conftest import TINY
 from forked import start
 from test_interruption import finish
 
-from mae_hydra.experiment.gather import columns, read_run, read_sweep, state_of, values_of
+from mae_hydra.experiment.read_runs import columns, read_run, read_sweep, state_of, values_of
 from mae_hydra.experiment.status import read_status
 
 MAE = [*TINY, "backbone.out_indices=[1]", "head.embed_dim=16", "head.depth=1", "head.num_heads=2"]

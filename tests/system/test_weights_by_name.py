@@ -9,7 +9,7 @@ import pytest
 import timm
 import torch
 import yaml
-from conftest import TINY, TINY_MAE
+from conftest import TINY
 from PIL import Image
 from safetensors.torch import save_file
 from served import Served, serving, sha256
@@ -35,10 +35,9 @@ def served(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def address(train, served: Served) -> str:
+def address(train, served: Served, trained_mae: Path) -> str:
     """Of a pre-trained MAE."""
-    assert train("model=mae_vitt", *TINY_MAE, "hydra.run.dir=mae") == 0
-    served.files["/mae.pt"] = Path("mae/checkpoints/last.pt").read_bytes()
+    served.files["/mae.pt"] = (trained_mae / "checkpoints/last.pt").read_bytes()
     return f"{served.address}/mae.pt"
 
 
@@ -147,6 +146,7 @@ def test_known_addresses_are_lines_that_a_program_can_cut(capsys):
     assert ["timm/vit_base_patch16_224.mae", "ViT-B/16"] in [row[:2] for row in rows]
 
 
+@pytest.mark.slow
 def test_processes_of_one_run_download_once(train, served, address):
     served.files["/two.pt"] = served.files["/mae.pt"]
     assert train(*CLASSIFIER, f"init_from={served.address}/two.pt", "hydra.run.dir=tuned", "engine.devices=2") == 0

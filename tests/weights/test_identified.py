@@ -7,7 +7,7 @@ import torch
 from checkpoint_files import make_encoder, make_mae, make_upernet
 
 from mae_hydra.errors import UserError
-from mae_hydra.recorded.identify import _taps, configuration_of, encoder_overrides, overrides_of
+from mae_hydra.recorded.infer_configuration import _taps, configuration_of, encoder_overrides, overrides_of
 from mae_hydra.weights import Checkpoint, describe
 
 HEADS = ["backbone.num_heads=2", "head.num_heads=2"]

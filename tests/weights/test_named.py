@@ -15,7 +15,7 @@ from served import Served, serving, sha256
 
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.provenance import parent_of
-from mae_hydra.recorded.identify import overrides_of
+from mae_hydra.recorded.infer_configuration import overrides_of
 from mae_hydra.weights import read_checkpoint
 from mae_hydra.weights.named import KNOWN, cache, fetch, is_address, parse, web
 

@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from mae_hydra.evaluation.tally import Entry, Tally
+from mae_hydra.evaluation.resumable_counts import Entry, Tally
 from mae_hydra.workflows import evaluation_report
 from mae_hydra.workflows.evaluation_report import (
     EvaluationReport,

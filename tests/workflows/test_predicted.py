@@ -12,9 +12,14 @@ import torch
 from mae_hydra.errors import UserError
 from mae_hydra.inference import MultiscaleFlip, Slide
 from mae_hydra.weights import Checkpoint
-from mae_hydra.workflows import predict
-from mae_hydra.workflows.predict import Options, _autocast, _named, _Reconstructions, _Segmentations, _settled, centred
+from mae_hydra.workflows import predict, predict_panels
+from mae_hydra.workflows.predict import _autocast, _settled, named
 from mae_hydra.workflows.predict_classes import Classes
+from mae_hydra.workflows.predict_maps import Segmentations
+from mae_hydra.workflows.predict_options import Options
+from mae_hydra.workflows.predict_panels import Reconstructions, centred
+
+CHECKPOINT = Checkpoint({}, {}, "", Path("a.pt"))
 
 
 class Ramp(torch.nn.Module):
@@ -80,15 +85,15 @@ def test_a_row_of_a_panel_is_of_one_seed_and_a_pair_of_its_cells_of_one_ratio(
                 leaks=self.level == 51,
             )
 
-    monkeypatch.setattr(predict, "Reconstruct", Noted)
+    monkeypatch.setattr(predict_panels, "Reconstruct", Noted)
 
     def sheet(rows: Any, **more: Any) -> np.ndarray:
         drawn.update(more, rows=rows)
         return np.zeros((2, 2, 3), np.uint8)
 
-    monkeypatch.setattr(predict, "sheet", sheet)
+    monkeypatch.setattr(predict_panels, "sheet", sheet)
     model: Any = SimpleNamespace(encoder=SimpleNamespace(image_size=(8, 8)))
-    writer = _Reconstructions(model, Path("run"), Options(tmp_path, mask_ratios=(0.25, 0.5), seeds=(0, 1)))
+    writer = Reconstructions(model, Path("run"), Options(tmp_path, mask_ratios=(0.25, 0.5), seeds=(0, 1)), CHECKPOINT)
     [file] = writer.write([torch.full((3, 8, 8), 7, dtype=torch.uint8)], ["x"])
     assert file == tmp_path / "panels/x.png"
     assert [[int(cell[0, 0, 0]) for cell in row] for row in drawn["rows"]] == [
@@ -98,7 +103,7 @@ def test_a_row_of_a_panel_is_of_one_seed_and_a_pair_of_its_cells_of_one_ratio(
     assert drawn["columns"] == ["image", "25 % hidden", "prediction", "50 % hidden", "prediction"]
     assert (drawn["row_names"], drawn["title"]) == (["seed 0", "seed 1"], "x")
     assert "Patch mean and contrast from the original" in drawn["footnote"]
-    plain = _Reconstructions(model, Path("run"), Options(tmp_path))
+    plain = Reconstructions(model, Path("run"), Options(tmp_path), CHECKPOINT)
     assert (plain.mask_ratios, plain.seeds) == ((0.5, 0.75, 0.9), (0,))
 
 
@@ -110,7 +115,7 @@ def test_probabilities_are_those_of_logits_or_of_the_mean_that_was_made(averaged
     kind = MultiscaleFlip if averaged else Slide
     inference = kind.__new__(kind)
     inference.scores = lambda model, image: scores  # type: ignore[method-assign]
-    writer = _Segmentations.__new__(_Segmentations)
+    writer = Segmentations.__new__(Segmentations)
     writer.model, writer.inference = SimpleNamespace(), inference  # type: ignore[assignment]
     classes, kept, shares = writer._probabilities(torch.zeros(3, 1, 1))
     assert (classes.tolist(), kept.ravel().tolist()) == ([[0]], [0, 3, 1, 2, 4])
@@ -120,7 +125,7 @@ def test_probabilities_are_those_of_logits_or_of_the_mean_that_was_made(averaged
 
 def test_the_range_that_is_told_counts_before_that_of_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
-    monkeypatch.setattr(predict, "settle_files", lambda told, *more, told_by: asked.append((told, told_by)))
+    monkeypatch.setattr(predict, "settle_files", lambda told, *more, told_by, bits: asked.append((told, told_by)))
     recorded = Checkpoint({}, {"origin": {"data": {"range": [[5, 90]]}}}, "", Path("a.pt"))
     nothing = Checkpoint({}, {}, "", Path("a.pt"))
     for checkpoint, given in ((recorded, (1.0, 2.0)), (recorded, None), (nothing, None), (nothing, (1.0, 2.0))):
@@ -142,8 +147,8 @@ def test_a_limit_counts_pictures_and_equal_names_are_numbered(tmp_path: Path) ->
         file.parent.mkdir(exist_ok=True)
         file.write_bytes(b"")
     called = [(file, file.relative_to(tmp_path)) for file in (files[0], files[0], *files[1:])]
-    assert [name for _, name in _named(iter(called), None)] == ["x", "x_2", "X_3", "more/x"]
-    assert list(_named(iter(called), 2)) == [(files[0], "x"), (files[1], "x_2")]
+    assert [name for _, name in named(iter(called), None)] == ["x", "x_2", "X_3", "more/x"]
+    assert list(named(iter(called), 2)) == [(files[0], "x"), (files[1], "x_2")]
 
 
 def test_an_option_of_another_kind_of_model_is_named_with_its_owner(tmp_path: Path) -> None:
@@ -151,4 +156,4 @@ def test_an_option_of_another_kind_of_model_is_named_with_its_owner(tmp_path: Pa
     for name, value in (("inference", "slide"), ("as_stored", True)):
         said = f"--{name.replace('_', '-')} is of a segmentation model, and run holds a masked"
         with pytest.raises(UserError, match=said):
-            _Reconstructions(model, Path("run"), Options(tmp_path, **{name: value}))
+            Reconstructions(model, Path("run"), Options(tmp_path, **{name: value}), CHECKPOINT)

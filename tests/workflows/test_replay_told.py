@@ -18,7 +18,9 @@ from mae_hydra.workflows.replay_report import batch_sheet, by_depth, write_and_s
 from mae_hydra.workflows.replayed import Found, Shown
 
 CONFIG = OmegaConf.create({"engine": {"device": "cpu", "log_every": 7}})
-DATA: Any = SimpleNamespace(class_names=("sky", "sea"), palette=np.array([[250, 0, 0], [0, 0, 250]], np.uint8))
+DATA: Any = SimpleNamespace(
+    class_names=("sky", "sea"), palette=np.array([[250, 0, 0], [0, 0, 250]], np.uint8), shown=()
+)
 
 
 def shown(index: int, loss: float | None, **more: Any) -> Shown:

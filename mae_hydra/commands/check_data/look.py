@@ -17,6 +17,7 @@ from mae_hydra.names import clean
 
 MOST_HEADERS = 10_000  # validation pictures that are looked at as a run does at its start
 SECONDS = 2.0  # for the values of their class maps
+MEASURED = 256  # training pictures, for the mean and deviation of bands
 LESSER = 3  # ways that are named beside the best
 
 
@@ -116,28 +117,34 @@ def _tried(found: Found, advice: Advice, views: list[View]) -> Advice:
     if not found.complete:
         return replace(advice, said=(*advice.said, "the command was not tried: there is more than was looked at"))
     for way in advice.ways:
+        measured: dict[str, Any] = {}
         try:
-            doubts = _start(found, way, views if len(good) <= LESSER else None)
+            doubts = _start(found, way, views if len(good) <= LESSER else None, measured)
         except UserError as error:
+            way = replace(way, keys={**way.keys, **measured})
             if "nothing can be learned" in str(error) or "ignores them all" in str(error):
                 idle.append((way, f"as it lies there a run would not start: {error}"))
             elif not way.known:  # else another way is its own
                 said.append(f"data={way.data} does not read it: {error}")
             continue
-        good.append(way)
-        if way is good[0]:
+        good.append(replace(way, keys={**way.keys, **measured}))
+        if len(good) == 1:
             said += doubts
     if not good and idle:
         good, said = [way for way, _ in idle], [*said, idle[0][1]]
     return Advice(tuple(good), tuple(dict.fromkeys(said)))
 
 
-def _start(found: Found, way: Way, views: list[View] | None) -> list[str]:
-    """What a run says at its start; UserError where it ends there. Nothing is written beside the data."""
+def _start(found: Found, way: Way, views: list[View] | None, measured: dict[str, Any]) -> list[str]:
+    """What a run says at its start; UserError where it ends there. Nothing is written beside the data.
+
+    `measured` gets the values of the words that are to be measured.
+    """
     from mae_hydra.configuration.check import check
     from mae_hydra.configuration.compose import compose_config
     from mae_hydra.configuration.construct import build
     from mae_hydra.data.audit.label_scan import check_labels
+    from mae_hydra.data.audit.statistics import statistics
     from mae_hydra.data.loading.look_ahead import look_ahead
 
     with tempfile.TemporaryDirectory() as folder:
@@ -150,6 +157,8 @@ def _start(found: Found, way: Way, views: list[View] | None) -> list[str]:
             config = compose_config([f"model={way.model}", f"data={way.data}", *way.words, *words_of(keys)])
             check(config)
             data = build(config.data, "data")
+            if way.measured:
+                measured["mean"], measured["std"] = statistics(data.train, MEASURED)
             doubts = check_labels(data)
             if len(data.validation) <= MOST_HEADERS:
                 look_ahead(data.validation, None, seconds=SECONDS)

@@ -100,7 +100,7 @@ def _parts_table(parts: Sequence[tuple[str, Part]]) -> Table:
 
 
 def _spread(sizes: Sequence[tuple[int, int]]) -> str:
-    """Of the smallest, the median and the largest."""
+    """Write the smallest, the median and the largest size."""
     texts = [f"{width}x{height}" for height, width in sizes]
     if len(set(texts)) < 2:
         return texts[0] if texts else "-"

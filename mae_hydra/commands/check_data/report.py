@@ -12,6 +12,7 @@ from rich.text import Text
 from mae_hydra.data.audit.dataset import Audit, Tally
 from mae_hydra.data.label_table import UNLABELLED, LabelTable
 from mae_hydra.errors import UserError
+from mae_hydra.evaluation.pictures import as_rgb
 from mae_hydra.experiment.status import write_json
 from mae_hydra.figures import fit, legend_of, overlay, save, sheet
 from mae_hydra.figures.gallery import gallery
@@ -139,7 +140,7 @@ def _class_table(found: Audit) -> Table:
 
 
 def _samples(found: Audit) -> np.ndarray | None:
-    """Some samples of each split, with their labels over them, or the name of their class below."""
+    """Draw some samples of each split, with their labels over them, or the name of their class below."""
     chosen = [pair for tally in found.tallies.values() for pair in _some_of(tally, NUM_SAMPLES // 2)]
     if not chosen:
         return None
@@ -214,7 +215,7 @@ def _shown(tally: Tally, row: int) -> tuple[np.ndarray, np.ndarray | None]:
         image, stored = tally.split.sample(tally.positions[row])
     except UserError:  # its class map is broken, which is a finding; or the file has just gone
         return np.full((CELL, CELL, 3), 235, np.uint8), None
-    return image if image.shape[2] == 3 else np.repeat(image[..., :1], 3, axis=2), stored
+    return as_rgb(image, tally.split.shown), stored
 
 
 def _rate(found: Audit) -> float:

@@ -20,7 +20,7 @@ def command(way: Way) -> str:
 
 
 def typed(words: Sequence[str]) -> str:
-    """For a shell; names that a terminal would obey instead of show are written in bash's escapes."""
+    """Quote a name for a shell; what a terminal would obey instead of show is written in bash's escapes."""
     return " ".join(shlex.quote(each) if each.isprintable() else f"$'{_escaped(each)}'" for each in words)
 
 
@@ -39,6 +39,7 @@ def instead(way: Way, best: Way) -> str:
 
 
 def words_of(keys: Mapping[str, Any]) -> list[str]:
+    """Write keys and values as the words that are typed for them."""
     from mae_hydra.configuration.command_words import word
 
     said = []
@@ -54,6 +55,8 @@ def words_of(keys: Mapping[str, Any]) -> list[str]:
             said.append(f"data.{key}={str(value).lower()}")
         elif isinstance(value, str) and "{split}" in value and not set(value) & set("'\"[],: "):
             said.append(f"data.{key}={value}")  # a pattern, which is quoted where words are read
+        elif isinstance(value, list) and all(isinstance(each, (int, float)) for each in value):
+            said.append(f"data.{key}=[{','.join(map(str, value))}]")
         else:
             said.append(word(f"data.{key}", value))
     return said

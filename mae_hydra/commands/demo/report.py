@@ -73,7 +73,7 @@ def _show(rows: Sequence[Sequence[str]], out: Path, seconds: float) -> None:
 
 
 def _segmentations(out: Path) -> Any:
-    """The same validation pictures: image, truth, and what both models say."""
+    """Draw the same validation pictures: image, truth, and what both models say."""
     checkpoint = out / "pretrained"
     config = recorded(read_checkpoint(checkpoint)).config
     data: ImageData = build(config.data, "data")

@@ -24,7 +24,7 @@ from mae_hydra.data.audit.listing_pairs import KEYS, list_segmentation
 from mae_hydra.data.audit.look import Look, Split
 from mae_hydra.data.audit.tally import Tally
 from mae_hydra.data.dataset import height_width, spread
-from mae_hydra.data.decoding.decode import check_channels
+from mae_hydra.data.decoding.bands import check_bands, shown_channels
 from mae_hydra.data.label_table import Reading
 from mae_hydra.data.listing import existing_folder
 from mae_hydra.data.loading.serving import serve
@@ -79,9 +79,14 @@ def list_files(reader: Any, settings: Mapping[str, Any]) -> Listing | None:
     if reader not in _READERS:
         return None
     lister, keys = _READERS[reader]
-    check_channels(settings["channels"])
+    bands = settings.get("bands")
+    check_bands(settings["channels"], bands, settings.get("shown_bands"))
     root = existing_folder(settings["root"], "give the folder of the data set with data.root=<folder>")
-    return lister(Path(root), **{key: settings[key] for key in keys if key in settings})
+    told = {key: settings[key] for key in keys if key in settings}
+    listing = lister(Path(root), **told | ({"channels": tuple(bands)} if bands else {}))
+    for split in listing.splits.values():
+        split.shown = shown_channels(settings["channels"], bands, settings.get("shown_bands"))
+    return listing
 
 
 def audit(

@@ -14,6 +14,7 @@ import numpy as np
 
 from mae_hydra.data.audit.look import FileSplit, SampleSplit, Split
 from mae_hydra.data.dataset import ImageData
+from mae_hydra.data.decoding.bands import Channels, endings_of
 from mae_hydra.data.decoding.measure_range import settle_files
 from mae_hydra.data.decoding.pixel_range import AUTO, PixelRange, Told
 from mae_hydra.data.label_table import Reading
@@ -56,7 +57,7 @@ class Listing:
     palette: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), np.uint8))
 
 
-def list_ade20k(root: Path, *, channels: int, num_classes: int, range: Told = AUTO) -> Listing:
+def list_ade20k(root: Path, *, channels: Channels, num_classes: int, range: Told = AUTO) -> Listing:
     """images/{training,validation}/* and annotations/{training,validation}/*; see `mae_hydra.data.ade20k`."""
     listing = Listing({}, named=(root / CLASSES_FILE).exists())
     try:
@@ -67,9 +68,11 @@ def list_ade20k(root: Path, *, channels: int, num_classes: int, range: Told = AU
         _classes_of_the_file(root, num_classes, listing)
     places = [(f"images/{split}", f"annotations/{split}") for split in ("training", "validation")]
     listing.findings += _missing_folders(root, [folder for pair in places for folder in pair])
-    pixel_range = settled_range(listing, range, channels, root / places[0][0], _below(root, places[0][0], EXTENSIONS))
+    pixel_range = settled_range(
+        listing, range, channels, root / places[0][0], _below(root, places[0][0], endings_of(channels))
+    )
     for split, folders in zip(("training", "validation"), places, strict=True):
-        images = _below(root, folders[0], EXTENSIONS)
+        images = _below(root, folders[0], endings_of(channels))
         names = find_maps(root / folders[1]) if (root / folders[1]).is_dir() else []
         maps = {stem_of(name): name for name in names}
         listing.findings += _pairs(root, split, images, maps)
@@ -86,11 +89,11 @@ def list_ade20k(root: Path, *, channels: int, num_classes: int, range: Told = AU
     return listing
 
 
-def list_imagenet(root: Path, *, channels: int, num_classes: int, range: Told = AUTO) -> Listing:
+def list_imagenet(root: Path, *, channels: Channels, num_classes: int, range: Told = AUTO) -> Listing:
     """train/<class>/* and val/<class>/*; see `mae_hydra.data.imagenet`."""
     listing = Listing({})
     listing.findings += _missing_folders(root, ("train", "val"))
-    found = {split: _below(root, split, EXTENSIONS) for split in ("train", "val")}
+    found = {split: _below(root, split, endings_of(channels)) for split in ("train", "val")}
     classes = sorted({_class_of(name) for name in found["train"] if "/" in name})
     ids = {name: number for number, name in enumerate(classes)}
     if found["train"] and len(classes) != num_classes:
@@ -122,10 +125,10 @@ def list_imagenet(root: Path, *, channels: int, num_classes: int, range: Told = 
     return listing
 
 
-def list_folder(root: Path, *, channels: int, validation_fraction: float, range: Told = AUTO) -> Listing:
+def list_folder(root: Path, *, channels: Channels, validation_fraction: float, range: Told = AUTO) -> Listing:
     """Every photo below `root`; see `mae_hydra.data.folder`."""
     listing = Listing({})
-    images = _below(root, "", EXTENSIONS)
+    images = _below(root, "", endings_of(channels))
     if not images:
         sentence = f"there is no photo in {root} ({' '.join(EXTENSIONS)} are read); give another folder with data.root="
         listing.findings.append(Finding("error", "no images", sentence))
@@ -151,7 +154,9 @@ def list_samples(data: ImageData) -> Listing:
     )
 
 
-def settled_range(listing: Listing, told: Told, channels: int, root: Path, train: Sequence[str]) -> PixelRange | None:
+def settled_range(
+    listing: Listing, told: Told, channels: Channels, root: Path, train: Sequence[str]
+) -> PixelRange | None:
     """As the reader settles it; what is to be said becomes findings."""
     settled = settle_files(told, channels, root, train)
     listing.findings += [_told("range", note) for note in settled.notes]

@@ -6,6 +6,7 @@ from typing import Any
 
 from mae_hydra.data.audit.listing import Finding, Level, Listing, found, settled_range
 from mae_hydra.data.audit.look import FileSplit
+from mae_hydra.data.decoding.bands import Channels, endings_of
 from mae_hydra.data.decoding.pixel_range import AUTO, Told
 from mae_hydra.data.labels.coding import coding_of
 from mae_hydra.data.listing import passed_over_note
@@ -20,7 +21,7 @@ KEYS = (*PLACES, *CODES, "classes", "palette", "num_classes", "ignore_index", "c
 SPLITS = {"train": "training", "validation": "validation"}
 
 
-def list_segmentation(root: Path, *, channels: int, range: Told = AUTO, **told: Any) -> Listing:
+def list_segmentation(root: Path, *, channels: Channels, range: Told = AUTO, **told: Any) -> Listing:
     """See `mae_hydra.data.segmentation`, of whose keys `told` are some."""
     try:
         return _listed(root, channels, range, told)
@@ -28,10 +29,10 @@ def list_segmentation(root: Path, *, channels: int, range: Told = AUTO, **told: 
         raise UserError(f"data: {error}") from error
 
 
-def _listed(root: Path, channels: int, range: Told, told: Mapping[str, Any]) -> Listing:
+def _listed(root: Path, channels: Channels, range: Told, told: Mapping[str, Any]) -> Listing:
     listing = Listing({})
     places: dict[str, Any] = {key: told.get(key) for key in PLACES}
-    layout = layout_of(root, **places)
+    layout = layout_of(root, **places, endings=endings_of(channels))
     names, classes = _classes(root, told, listing)
     coding = None
     if layout.maps:

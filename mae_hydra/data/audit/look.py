@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from mae_hydra.data.dataset import ImageSet
-from mae_hydra.data.decoding.decode import decode_image, opened, orientation, read_bytes, reason_of
+from mae_hydra.data.decoding.bands import Channels, by_bands
+from mae_hydra.data.decoding.decode import decode_image, orientation, read_bytes, reason_of
 from mae_hydra.data.decoding.deep import is_deep
+from mae_hydra.data.decoding.opening import opened
 from mae_hydra.data.decoding.pixel_range import PixelRange
 from mae_hydra.data.labels.coding import Coding
 from mae_hydra.data.labels.maps import decode_labels, turned_apart
@@ -75,13 +78,18 @@ class Look:
 
 
 class FileSplit:
-    """Image files below `root`, with the file of the class map ("": none) or the class id of each."""
+    """Image files below `root`, with the file of the class map ("": none) or the class id of each.
+
+    `shown`: as of `ImageData`.
+    """
+
+    shown: Sequence[int] = ()
 
     def __init__(
         self,
         root: Path,
         images: Sequence[str],
-        channels: int,
+        channels: Channels,
         *,
         maps: Sequence[str] | None = None,
         class_ids: np.ndarray | None = None,
@@ -137,7 +145,8 @@ class FileSplit:
         if words:
             look.problems["damaged image"] = words[0]
         look.pixels = measure(image, encoded)
-        look.traits = (*_traits(encoded, name), *_traits_of_pixels(image, look.pixels))
+        own = () if by_bands(self._channels) else _traits(encoded, name)
+        look.traits = (*own, *_traits_of_pixels(image, look.pixels))
 
     def _look_at_labels(self, position: int, look: Look) -> None:
         name, encoded = self.labels_name(position), None
@@ -155,6 +164,8 @@ class FileSplit:
 
 class SampleSplit:
     """Samples of an ImageSet that is rendered, or read by code of its own."""
+
+    shown: Sequence[int] = ()
 
     def __init__(self, samples: ImageSet) -> None:
         self._samples = samples
@@ -195,17 +206,19 @@ Split = FileSplit | SampleSplit
 
 
 def measure(image: Tensor, encoded: bytes) -> Pixels:
-    """An image, uint8 (C, H, W), that was stored as `encoded`."""
+    """An image, uint8 or uint16 (C, H, W), that was stored as `encoded`."""
     # Of whole numbers below 2**53 every sum is exact in float64, in whatever order they come.
-    counts = np.stack([np.bincount(channel, minlength=256) for channel in image.flatten(1).numpy()]).astype(np.float64)
+    levels, unit = (LEVELS, 1) if image.dtype == torch.uint8 else (np.arange(65536.0), 257)
+    channels = image.flatten(1).numpy()
+    counts = np.stack([np.bincount(each, minlength=len(levels)) for each in channels]).astype(np.float64)
     step = max(1, min(image.shape[1] // (16 * THUMB[0]), image.shape[2] // (16 * THUMB[1])))  # 16 x 16 pixels a cell do
     small = F.adaptive_avg_pool2d(image[None, :, ::step, ::step].float(), THUMB)[0]
     return Pixels(
         size=(image.shape[1], image.shape[2]),
         content=_digest(encoded),
-        thumb=small.mean(0).round().numpy().astype(np.uint8),
-        total=counts @ LEVELS,
-        squares=counts @ LEVELS**2,
+        thumb=(small.mean(0) / unit).round().numpy().astype(np.uint8),
+        total=counts @ levels / unit,
+        squares=counts @ levels**2 / unit**2,
     )
 
 

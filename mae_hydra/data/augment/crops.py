@@ -92,22 +92,34 @@ def cut(image: Tensor, box: Box) -> Tensor:
 def resize_bicubic(image: Tensor, size: tuple[int, int]) -> Tensor:
     """uint8 (C, H, W) to `size`, antialiased, on uint8 throughout; the channels of a pixel lie side by side.
 
-    torchvision's `resize` gives the same pixels, but turns the result around.
+    torchvision's `resize` gives the same pixels, but turns the result around. uint16 is resized as numbers and rounded.
     """
     if image.shape[-2:] == size:
         return image
+    if image.dtype == torch.uint16:
+        return rounded(F.interpolate(image[None].float(), list(size), mode="bicubic", antialias=True)[0])
     pixels = image[None].contiguous(memory_format=torch.channels_last)
     return F.interpolate(pixels, list(size), mode="bicubic", antialias=True)[0]
 
 
 def resize_bilinear(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """uint8 (C, H, W) to `size` without antialiasing (as OpenCV's INTER_LINEAR), on uint8 throughout."""
+    """uint8 (C, H, W) to `size` without antialiasing (as OpenCV's INTER_LINEAR), on uint8 throughout.
+
+    uint16 is resized as numbers and rounded.
+    """
+    if image.dtype == torch.uint16 and image.shape[-2:] != size:
+        return rounded(F.interpolate(image[None].float(), list(size), mode="bilinear")[0])
     return transforms.resize(image, list(size), interpolation=InterpolationMode.BILINEAR, antialias=False)
 
 
 def resize_nearest(labels: Tensor, size: tuple[int, int]) -> Tensor:
     """uint8 (H, W) to `size`; the source pixel is floor(position * old / new), as OpenCV's INTER_NEAREST."""
     return transforms.resize(labels[None], list(size), interpolation=InterpolationMode.NEAREST)[0]
+
+
+def rounded(values: Tensor) -> Tensor:
+    """Numbers as the uint16 next to them."""
+    return values.round_().clamp_(0, 65535).to(torch.uint16)
 
 
 def pad(image: Tensor, size: tuple[int, int], fill: Tensor) -> Tensor:

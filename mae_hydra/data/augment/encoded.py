@@ -14,7 +14,10 @@ from torch import Tensor
 from mae_hydra.data.augment import crops
 from mae_hydra.data.augment.on_device import Encoded
 from mae_hydra.data.dataset import Sample, Stored
-from mae_hydra.data.decoding.decode import MOST_PIXELS, PILLOW_MODES, Range, decode_image, is_jpeg
+from mae_hydra.data.decoding.bands import Channels, by_bands
+from mae_hydra.data.decoding.decode import PILLOW_MODES, Range, decode_image, is_jpeg
+from mae_hydra.data.decoding.opening import MOST_PIXELS
+from mae_hydra.data.decoding.pixel_range import PixelRange
 from mae_hydra.data.decoding.turbojpeg import region_decoder
 from mae_hydra.data.headers import read_header
 from mae_hydra.errors import UserError
@@ -87,18 +90,19 @@ class Unread(NamedTuple):
     name: str
 
 
-def undecoded(stored: Stored, channels: int, place: str, pixel_range: Range = "own") -> Sample | Unread:
+def undecoded(stored: Stored, channels: Channels, place: str, pixel_range: Range = "own") -> Sample | Unread:
     """A stored sample: as it is where its image may be decoded in part, else decoded. UserError with its `place`."""
     name, encoded, class_id = stored
-    image = encoded_image(encoded, channels, place)
+    wide = isinstance(pixel_range, PixelRange) and pixel_range.bits > 8  # beside which one of 8 bits must be spread
+    image = None if wide else encoded_image(encoded, channels, place)
     if image is None:
         return Sample(decode_image(encoded, channels, place, pixel_range), class_id, name)
     return Unread(image, class_id, name)
 
 
-def encoded_image(encoded: bytes, channels: int, name: str) -> EncodedImage | None:
+def encoded_image(encoded: bytes, channels: Channels, name: str) -> EncodedImage | None:
     """None where the file must be decoded whole: another format than JPEG, not upright, too large, damaged."""
-    if not is_jpeg(encoded):
+    if not is_jpeg(encoded) or not isinstance(channels, int) or by_bands(channels):
         return None
     decoder = region_decoder()
     headers_end = encoded.find(b"\xff\xda")  # where pixels begin; of a thumbnail, if there is one

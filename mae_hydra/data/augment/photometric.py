@@ -44,7 +44,10 @@ def draw_distortion(rng: Generator) -> Distortion:
 
 
 def distort(image: Tensor, distortion: Distortion) -> Tensor:
-    """uint8 (3, H, W), back to uint8 after each change."""
+    """uint8 (3, H, W), back to uint8 after each change. Of other pictures brightness and contrast alone change, which
+    mean the same for any bands: in levels of 256 of their range."""
+    if not is_photograph(image):
+        return _distort_bands(image, distortion)
     strips = []
     for strip in image.split(max(_STRIP // image.shape[2], 1), dim=1):
         for number, amount in enumerate(distortion):
@@ -52,6 +55,22 @@ def distort(image: Tensor, distortion: Distortion) -> Tensor:
                 strip = _change(number, strip, amount)
         strips.append(strip)
     return torch.cat(strips, dim=1)
+
+
+def is_photograph(image: Tensor) -> bool:
+    """Whether it is RGB of 8 bits."""
+    return image.dtype == torch.uint8 and len(image) == 3
+
+
+def _distort_bands(image: Tensor, distortion: Distortion) -> Tensor:
+    level = 257 if image.dtype == torch.uint16 else 1
+    values = image.float()
+    for name, amount in distortion._asdict().items():
+        if amount is not None and name == "brightness":
+            values = values.add_(amount * level).clamp_(0, 255 * level)
+        elif amount is not None and name.endswith("contrast"):
+            values = values.mul_(amount).clamp_(0, 255 * level)
+    return values.to(image.dtype)
 
 
 def distort_batch(images: Tensor, distortions: Sequence[Distortion]) -> Tensor:

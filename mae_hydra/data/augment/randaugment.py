@@ -11,6 +11,8 @@ from numpy.random import Generator
 from PIL import Image
 from torch import Tensor
 
+from mae_hydra.errors import UserError
+
 SHARE_OF_A_TRANSLATION = 0.45  # of the shorter side, at most (timm)
 
 
@@ -37,6 +39,8 @@ class RandAugment:
 
     def __call__(self, image: Tensor, rng: Generator) -> Tensor:
         """uint8 (3, H, W) to the same."""
+        if image.dtype != torch.uint8:
+            raise UserError("RandAugment changes RGB of 8 bits; use augment.randaugment=null, or data.bits=8")
         picture = Image.fromarray(image.permute(1, 2, 0).numpy())
         with _global_generators_seeded(rng):
             picture = self._transform(picture)

@@ -19,7 +19,7 @@ from mae_hydra.data.augment import crops
 from mae_hydra.data.augment.crop_notes import crop_notes, reduction_notes
 from mae_hydra.data.augment.encoded import Decode, Unread
 from mae_hydra.data.augment.on_device import Draft, Finished, Undistorted
-from mae_hydra.data.augment.photometric import distort, draw_distortion
+from mae_hydra.data.augment.photometric import distort, draw_distortion, is_photograph
 from mae_hydra.data.augment.randaugment import RandAugment
 from mae_hydra.data.dataset import Sample, height_width
 
@@ -152,7 +152,8 @@ class SegmentAugment:
     `cat_max_ratio`: a crop of which one class fills this share or more is drawn again, up to ten times.
     `flip`: probability. `fill`: the colour that images are padded with, one value per channel in units of 0..1; with
     the data's mean the padding is zero after normalisation, to the rounding of uint8. Labels are padded with
-    `ignore_index`. `photometric_on`: "workers", or "device" for the same distortion of a batch at once.
+    `ignore_index`. `photometric`: on bands that are no RGB of 8 bits brightness and contrast alone. `photometric_on`:
+    "workers", or "device" for the same distortion of a batch at once.
     """
 
     def __init__(
@@ -181,9 +182,7 @@ class SegmentAugment:
         self.ignore_index = ignore_index
         if not all(0 <= value <= 1 for value in fill):
             raise ValueError(f"augment.fill must hold values in [0, 1], got {list(fill)}")
-        if photometric and len(fill) != 3:
-            raise ValueError(f"augment.photometric needs RGB images, but augment.fill has {len(fill)} channels")
-        self.fill = torch.tensor([round(255 * value) for value in fill], dtype=torch.uint8)[:, None, None]
+        self.fill = torch.tensor(list(fill), dtype=torch.float64)[:, None, None]
 
     def notes_on(self, sizes: Sequence[tuple[int, int]]) -> list[str]:
         """What is to be said of training pictures of these sizes (H, W)."""
@@ -205,9 +204,10 @@ class SegmentAugment:
         if rng.random() < self.flip:
             image, labels = image.flip(-1), labels.flip(-1)
         distortion = draw_distortion(rng) if self.photometric else None
-        if distortion is not None and self.photometric_on == "workers":
+        if distortion is not None and (self.photometric_on == "workers" or not is_photograph(image)):
             image, distortion = distort(image, distortion), None
-        padded = crops.pad(image, self.size, self.fill)
+        most = 65535 if image.dtype == torch.uint16 else 255
+        padded = crops.pad(image, self.size, (self.fill * most).round().to(image.dtype))
         labels = crops.pad(labels, self.size, torch.tensor(self.ignore_index, dtype=torch.uint8))
         height, width = image.shape[1:]
         return padded if distortion is None else Undistorted(padded, distortion, (height, width)), labels

@@ -11,11 +11,9 @@ Shape letters: C channels, H W pixels.
 
 import io
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
-from threading import Lock
 from typing import Any, Literal
 
 import numpy as np
@@ -23,7 +21,9 @@ import torch
 from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
-from mae_hydra.data.decoding.deep import bands_of_tiff, full_depth, is_deep, refuse_separate_planes
+from mae_hydra.data.decoding.bands import ARRAY, Channels, by_bands, number_of, read_bands
+from mae_hydra.data.decoding.deep import bands_of_tiff, full_depth, is_deep
+from mae_hydra.data.decoding.opening import opened
 from mae_hydra.data.decoding.pixel_range import PixelRange, measured
 from mae_hydra.errors import UserError
 
@@ -32,50 +32,64 @@ Range = PixelRange | Literal["own"] | None
 """
 
 PILLOW_MODES = {1: "L", 3: "RGB"}  # by the number of channels
-MOST_PIXELS = 2**30  # Pillow's own limit, a sixth of this, is below what aerial photographs and scans have
 NO_RANGE = (
     "it has more than 8 bits a channel, and no training picture that was looked at has; set data.range to [low, high], "
     "what becomes black and white"
 )
-_READ_BY_TORCHVISION = ("JPEG", "MPO")  # which turns by EXIF alone
-_XMP = ("xmp", "XML:com.adobe.xmp")  # of Pillow, which would turn by it too
+_GREY = np.array([299, 587, 114]) / 1000  # Pillow's weights of red, green and blue
 _ON_ITS_SIDE = range(5, 9)  # of EXIF's orientations: rows become columns
 _JPEG = b"\xff\xd8\xff"  # how such a file begins
-_ARRAY = b"\x93NUMPY"  # pixels that `mae-hydra make-shards --decoded` wrote
 
 
-def check_channels(channels: int) -> None:
-    """Image files give grey or colour pictures; an alpha channel is dropped."""
-    if channels not in PILLOW_MODES:
-        raise ValueError(f"data.channels must be 1 (grey) or 3 (RGB) for image files, got {channels}")
-
-
-def read_image(path: Path, channels: int, pixel_range: Range = "own") -> Tensor:
-    """The picture in `path` as uint8 (C, H, W), upright by its EXIF orientation. Raises UserError, naming the file."""
+def read_image(path: Path, channels: Channels, pixel_range: Range = "own") -> Tensor:
+    """The picture in `path` as `decode_image` gives it. Raises UserError, naming the file."""
     return decode_image(read_bytes(path), channels, str(path), pixel_range)
 
 
-def decode_image(encoded: bytes, channels: int, name: str, pixel_range: Range = "own") -> Tensor:
+def decode_image(encoded: bytes, channels: Channels, name: str, pixel_range: Range = "own") -> Tensor:
     """Encoded bytes as uint8 (C, H, W); grey, palette, alpha, CMYK and deep pictures become 1 or 3 channels.
 
-    `pixel_range` is for pictures of more than 8 bits; those of one set must share it, or the same number is dark in one
-    and bright in another. Raises UserError naming `name` where the bytes are damaged, truncated or no picture.
+    They stand upright by their EXIF orientation. With other `channels` they are the bands of the file, as they are
+    stored. With a range of 16 bits all are uint16, 0..65535. `pixel_range` is for pictures of more than 8 bits; those
+    of one set must share it, or the same number is dark in one and bright in another. Raises UserError naming `name`
+    where the bytes are damaged, truncated or no picture.
     """
-    native = _native_decoder(channels)
+    native = None if by_bands(channels) else _native_decoder(number_of(channels))
     if native is not None and is_jpeg(encoded):
         try:
-            return native(torch.frombuffer(bytearray(encoded), dtype=torch.uint8))
+            return _as_wide(native(torch.frombuffer(bytearray(encoded), dtype=torch.uint8)), pixel_range)
         except RuntimeError:
             pass  # Pillow reads some rare JPEGs that torchvision does not, and names the damage more clearly
     try:
-        if encoded.startswith(_ARRAY):
-            return _pixels(encoded, channels)
-        return _decode_with_pillow(encoded, channels, pixel_range)
+        if not isinstance(channels, int) or by_bands(channels):
+            pixels = _decode_bands(encoded, channels, pixel_range)
+        elif encoded.startswith(ARRAY):
+            pixels = _pixels(encoded, channels)
+        else:
+            pixels = _decode_with_pillow(encoded, channels, pixel_range)
+        return _as_wide(pixels, pixel_range)
     except Exception as error:  # damaged files raise nearly anything inside Pillow: OSError, SyntaxError, struct.error
         reason = reason_of(error, encoded)
         raise UserError(
             f"cannot read the image {name}: {reason}; replace the file or remove it from the data set"
         ) from error
+
+
+def _decode_bands(encoded: bytes, channels: Channels, pixel_range: Range) -> Tensor:
+    values = read_bands(encoded, channels)
+    if values.dtype != np.uint8:
+        if pixel_range is None:
+            raise ValueError(NO_RANGE)
+        found = measured([values], each=True) if pixel_range == "own" else pixel_range
+        values = found.scaled(values, values.shape[2])
+    return torch.from_numpy(np.ascontiguousarray(values)).permute(2, 0, 1)
+
+
+def _as_wide(pixels: Tensor, pixel_range: Range) -> Tensor:
+    """uint8 pixels as uint16 beside others of 16 bits: a batch is of one kind."""
+    if pixels.dtype == torch.uint8 and isinstance(pixel_range, PixelRange) and pixel_range.bits == 16:
+        return (pixels.to(torch.int32) * 257).to(torch.uint16)
+    return pixels
 
 
 def is_jpeg(encoded: bytes) -> bool:
@@ -126,64 +140,32 @@ def _decode_with_pillow(encoded: bytes, channels: int, pixel_range: Range) -> Te
 
 
 def _scaled(values: np.ndarray, channels: int, pixel_range: Range) -> np.ndarray:
-    """Numbers (H, W, B) as uint8 (H, W) or (H, W, 3), as many as there are channels."""
+    """Numbers (H, W, B) as uint8 or uint16 (H, W) or (H, W, 3), as many as there are channels."""
     if pixel_range is None:
         raise ValueError(NO_RANGE)
     pixels = (measured([values]) if pixel_range == "own" else pixel_range).scaled(values, channels)
+    if pixels.dtype == np.uint16:
+        grey = pixels.shape[2] == 3 and channels == 1
+        return (
+            (pixels @ _GREY).round().astype(np.uint16) if grey else pixels.repeat(channels // pixels.shape[2], axis=2)
+        )
     shown = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
     return np.array(shown.convert(PILLOW_MODES[channels]))
 
 
-def deep_values(encoded: bytes) -> np.ndarray | None:
+def deep_values(encoded: bytes, channels: Channels = 3) -> np.ndarray | None:
     """The numbers that a picture of more than 8 bits stores, (H, W, B); None: another, or one that cannot be read."""
     if is_jpeg(encoded):
         return None
     try:
+        if by_bands(channels):
+            values = read_bands(encoded, channels)
+            return None if values.dtype == np.uint8 else values
         with opened(encoded) as picture:
             deep = is_deep(picture)
         return full_depth(partial(opened, encoded)) if deep else None
     except Exception:  # `decode_image` says what is wrong when it is its turn
         return None
-
-
-class _PillowsLimit:
-    """Lifted while a picture is opened. It is one for all threads: the first of them lifts it, the last puts it back,
-    and none waits for the disk of another."""
-
-    def __init__(self) -> None:
-        self._lock, self._opening = Lock(), 0
-        self._limit: int | None = None
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._opening:
-                self._limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-            self._opening += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._opening -= 1
-            if not self._opening:
-                Image.MAX_IMAGE_PIXELS = self._limit
-
-
-_WITHOUT_PILLOWS_LIMIT = _PillowsLimit()
-
-
-@contextmanager
-def opened(source: bytes | Path) -> Iterator[Image.Image]:
-    """A picture of up to MOST_PIXELS; its header alone has been read, and Pillow's limit is back in its place."""
-    with _WITHOUT_PILLOWS_LIMIT:
-        opened = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
-    with opened as picture:
-        if picture.format in _READ_BY_TORCHVISION:
-            for key in _XMP:
-                picture.info.pop(key, None)
-        width, height = picture.size
-        if width * height > MOST_PIXELS:
-            raise ValueError(f"it has {width}x{height} pixels, more than the {MOST_PIXELS} that are read")
-        refuse_separate_planes(picture)
-        yield picture
 
 
 def orientation(picture: Image.Image) -> int:

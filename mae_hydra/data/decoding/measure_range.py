@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mae_hydra.data.decoding.bands import Channels, by_bands, number_of
 from mae_hydra.data.decoding.decode import deep_values, read_bytes
 from mae_hydra.data.decoding.pixel_range import PixelRange, Told, checked, measured, num_levels
 from mae_hydra.data.listing import JPEG_ENDINGS
@@ -24,34 +25,54 @@ class Settled:
 
 
 def settle_files(
-    told: Told, channels: int, root: Path, names: Sequence[str], *, told_by: str = "data.range"
+    told: Told,
+    channels: Channels,
+    root: Path,
+    names: Sequence[str],
+    *,
+    told_by: str = "data.range",
+    bits: int | None = None,
 ) -> Settled:
     """`settle` for files; those that are JPEGs by their ending need not be opened."""
     able = [name for name in names if not name.lower().endswith(JPEG_ENDINGS)]
-    return settle(told, channels, len(able), lambda position: read_bytes(root / able[position]), told_by=told_by)
+
+    def encoded(position: int) -> bytes:
+        return read_bytes(root / able[position])
+
+    return settle(told, channels, len(able), encoded, told_by=told_by, bits=bits)
 
 
 def settle(
-    told: Told, channels: int, size: int, encoded: Callable[[int], bytes], *, told_by: str = "data.range"
+    told: Told,
+    channels: Channels,
+    size: int,
+    encoded: Callable[[int], bytes],
+    *,
+    told_by: str = "data.range",
+    bits: int | None = None,
 ) -> Settled:
     """`told`, or measured from a sample of `size` pictures, of which `encoded` gives the bytes.
 
-    `told_by`: where `told` comes from, in words.
+    `told_by`: where `told` comes from, in words. `bits`: in which the pictures travel, 8 or 16 (None: 16 for bands that
+    are no photograph).
     The sample is a function of `size` and of the files, so that it is the same in every process and at every start.
     """
-    fixed = checked(told, channels)
-    pictures = [values for content in _sample(size, encoded) if (values := deep_values(content)) is not None]
+    own, count = by_bands(channels), number_of(channels)
+    bits = bits or (16 if own else 8)
+    fixed = checked(told, count)
+    fixed = fixed and fixed._replace(bits=bits)
+    pictures = [values for content in _sample(size, encoded) if (values := deep_values(content, channels)) is not None]
     if not pictures:
         return Settled(fixed)
-    found = fixed or measured(pictures)
-    count = f"{len(pictures)} picture{'' if len(pictures) == 1 else 's'}"
-    origin = told_by if fixed else f"measured from {count}; set data.range for another range"
-    notes = [f"note: pictures of more than 8 bits a channel: {found} becomes 0 to 255 ({origin})"]
-    levels = num_levels(pictures, found, channels)
+    found = fixed or measured(pictures, each=own)._replace(bits=bits)
+    looked = f"{len(pictures)} picture{'' if len(pictures) == 1 else 's'}"
+    origin = told_by if fixed else f"measured from {looked}; set data.range for another range"
+    notes = [f"note: pictures of more than 8 bits a channel: {found} becomes 0 to {2**bits - 1} ({origin})"]
+    levels = num_levels(pictures, found, count)
     if levels < FEWEST_LEVELS:
-        holds = f"they hold about {measured(pictures)}, which data.range should be"
+        holds = f"they hold about {measured(pictures, each=own)}, which data.range should be"
         way = holds if fixed else "if one value stretches the range, set data.range to what the others hold"
-        said = f"warning: only {levels} of 256 grey levels are used with data.range={found}, of {count} looked at"
+        said = f"warning: only {levels} of 256 grey levels are used with data.range={found}, of {looked} looked at"
         notes.append(f"{said}; {way}")
     return Settled(found, tuple(notes))
 

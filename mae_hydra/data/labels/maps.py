@@ -13,11 +13,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from mae_hydra.data.decoding.decode import opened, orientation, read_bytes, reason_of
+from mae_hydra.data.decoding.bands import band_header, one_band
+from mae_hydra.data.decoding.decode import orientation, read_bytes, reason_of
 from mae_hydra.data.decoding.deep import full_depth, is_deep
+from mae_hydra.data.decoding.opening import opened
 from mae_hydra.data.headers import read_header
 from mae_hydra.errors import UserError
 
@@ -52,7 +54,11 @@ def decode_numbers(encoded: bytes, name: str, *, most: int, brightness: bool) ->
     what is stored, 0 to 255 also of bits, palettes and JPEGs; for sets that give every value a meaning. UserError
     naming `name`, without a cause where the file is whole but holds no class numbers.
     """
-    return torch.from_numpy(_read(encoded, name, lambda picture: _stored(picture, encoded, most, brightness)))
+
+    def values(picture: Image.Image | None) -> np.ndarray:
+        return _whole(one_band(encoded), most) if picture is None else _stored(picture, encoded, most, brightness)
+
+    return torch.from_numpy(_read(encoded, name, values, or_band=True))
 
 
 def decode_colours(encoded: bytes, name: str) -> np.ndarray:
@@ -60,10 +66,16 @@ def decode_colours(encoded: bytes, name: str) -> np.ndarray:
     return _read(encoded, name, _colours)
 
 
-def _read(encoded: bytes, name: str, values: Callable[[Image.Image], np.ndarray]) -> np.ndarray:
+def _read(encoded: bytes, name: str, values: Callable[[Any], np.ndarray], *, or_band: bool = False) -> np.ndarray:
+    """`values` of the opened picture; with `or_band`, of None where it is a band that Pillow does not read."""
     try:
-        with opened(encoded) as picture:
-            return values(picture)
+        try:
+            with opened(encoded) as picture:
+                return values(picture)
+        except UnidentifiedImageError:
+            if or_band and band_header(encoded) is not None:
+                return values(None)
+            raise
     except _Unclear as error:
         raise UserError(f"the class map {name} {error}") from None
     except Exception as error:

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from mae_hydra.data.dataset import spread
-from mae_hydra.data.decoding.decode import opened
+from mae_hydra.data.decoding.opening import opened
 from mae_hydra.data.listing import JPEG_ENDINGS
 
 SAMPLE = 32  # pictures that are looked at

@@ -28,6 +28,6 @@ def look(place: Path, sample: int = SAMPLE) -> Found:
     if place.name.lower().endswith(ENDINGS):
         return look_at_list(place)
     raise UserError(
-        f"{place} is no folder, no tar (.tar), no table (.parquet) and no list ({' '.join(ENDINGS)}); give the folder in "
-        "which it lies, or unpack it first"
+        f"{place} is no folder, no tar (.tar), no table (.parquet) and no list ({' '.join(ENDINGS)}); give the "
+        "folder in which it lies, or unpack it first"
     )

@@ -26,6 +26,7 @@ LARGEST = 256  # crops of the small model that is proposed
 STEP = 32  # of the sides of crops
 _USUAL = 224
 _ADE20K = {"training", "validation"}
+_SHOWN = {12: [4, 3, 2], 13: [4, 3, 2]}  # of Sentinel-2
 _CLASSES = {"train": "train", "validation": "val"}
 
 
@@ -34,6 +35,7 @@ class Way:
     """`python train.py model=<model> data=<data> <words>`, with `keys` of the data node.
 
     `means`: how it differs from the other ways. `known`: it stands on the set's being a public one.
+    `measured`: the means and deviations among the keys are to be measured.
     """
 
     model: str
@@ -42,6 +44,7 @@ class Way:
     means: str = ""
     words: tuple[str, ...] = ()
     known: bool = False
+    measured: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,31 @@ class Advice:
 
 def advise(found: Found, presets: Mapping[str, Node] | None = None) -> Advice:
     """What today's options make of it; `presets`: the data nodes of the public sets that are known by name."""
+    advice = _advised(found, presets)
+    part = found.pairs.images if found.pairs is not None else next(iter(found.photos), None)
+    words = {} if part is None else band_words(part)
+    ways = (replace(way, keys={**way.keys, **words}, measured=bool(words)) for way in advice.ways)
+    return replace(advice, ways=tuple(ways))
+
+
+def band_words(part: Part) -> dict[str, Any]:
+    """The words for pictures that are no photographs, their bands' means and deviations yet to be measured."""
+    bands = part.pixels.bands
+    if len(bands) != 1 or not _own_bands(part):
+        return {}
+    count = bands[0]
+    shown = {"shown_bands": _SHOWN[count]} if count in _SHOWN else {}
+    return {"channels": count, **shown, "mean": [0.5] * count, "std": [0.25] * count}
+
+
+def _own_bands(part: Part) -> bool:
+    """Whether the bands are wanted as they are stored: more than a photograph has, and a fourth of 8 bits may be
+    opacity."""
+    most, bits = max(part.pixels.bands, default=0), max(part.pixels.bits, default=0)
+    return most > 4 or most == 2 or (most == 4 and bits > 8)
+
+
+def _advised(found: Found, presets: Mapping[str, Node] | None = None) -> Advice:
     if found.kind == "shards":
         return _shards(found)
     if found.kind == "tables":
@@ -249,10 +277,10 @@ def _why_no_photos(found: Found) -> Iterator[str]:
 
 
 def _of_bands(part: Part) -> Iterator[str]:
-    """Bands that get lost: Pillow takes a fourth for opacity, and data.channels knows three."""
+    """Bands that get lost: a fourth of 8 bits may be opacity, or infrared."""
     most = max(part.pixels.bands, default=0)
-    if most > 3 and part.pixels.readable and part.endings[0] in (".tif", ".tiff"):
-        yield f"of the {most} bands of a photo the first three are read"
+    if most > 3 and not _own_bands(part) and part.pixels.readable and part.endings[0] in (".tif", ".tiff"):
+        yield f"of the {most} bands of a photo the first three are read; all of them with data.channels={most}"
 
 
 def _crop(part: Part, most: int) -> int:

@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
-from mae_hydra.data.decoding.decode import is_jpeg, opened, orientation, reason_of, upright_size
+from mae_hydra.data.decoding.bands import band_header, every_band
+from mae_hydra.data.decoding.decode import is_jpeg, orientation, reason_of, upright_size
 from mae_hydra.data.decoding.deep import bands_of_tiff, full_depth, is_deep
+from mae_hydra.data.decoding.opening import opened
 from mae_hydra.data.labels.maps import decode_labels
 from mae_hydra.data.looking.found import Pixels
 from mae_hydra.errors import UserError
@@ -84,6 +86,8 @@ def look_at(source: Path | bytes, name: str, budget: Budget, *, as_map: bool | N
         _of_pixels(encoded, name, look)
     except Exception as error:  # damaged files raise nearly anything inside Pillow
         encoded = b"" if isinstance(error, OSError) and error.errno else _bytes(source)
+        if encoded and _of_bands(encoded, look, budget):
+            return look
         bands = bands_of_tiff(encoded) if encoded else None
         if bands:
             look.bands, look.bits = (int(word) for word in bands.split() if word.isdigit())
@@ -93,6 +97,24 @@ def look_at(source: Path | bytes, name: str, budget: Budget, *, as_map: bool | N
     finally:
         said.setLevel(level)
     return look
+
+
+def _of_bands(encoded: bytes, look: Look, budget: Budget) -> bool:
+    """Whether it is an array or a TIFF that Pillow does not read, and its bands are read as they are stored."""
+    header = band_header(encoded)
+    if header is None or header[0][0] * header[0][1] > MOST_PIXELS:
+        return False
+    try:
+        values = every_band(encoded)
+    except Exception:  # who reads it as a picture has a sentence for it
+        return False
+    look.size, look.bands, look.bits, look.mode = header[0], values.shape[2], header[1].itemsize * 8, "bands"
+    budget.pixels -= values.size
+    if look.bands == 1 and (values == np.floor(values)).all():
+        numbers, counts = np.unique(values, return_counts=True)
+        look.values = {int(number): int(count) for number, count in zip(numbers, counts, strict=True)}
+        look.flat = _flat(values[:, :, 0])
+    return True
 
 
 def summary(looks: Iterable[Look]) -> Pixels:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from mae_hydra.data.dataset import ImageData
+from mae_hydra.data.decoding.bands import Channels, endings_of
 from mae_hydra.data.label_table import Reading, Values
 from mae_hydra.data.labels.coding import Coding
 from mae_hydra.data.labels.maps import MAP_EXTENSIONS
@@ -35,14 +36,14 @@ _WANTED = (
 )
 
 
-def photos_of(root: Path, split: str, channels: int, coding: Coding) -> tuple[LabelledPhotos, Counter[str]]:
+def photos_of(root: Path, split: str, channels: Channels, coding: Coding) -> tuple[LabelledPhotos, Counter[str]]:
     """The photos of a split with their class maps, and by ending the files among the photos that are not read."""
     images_dir, maps_dir = root / "images" / split, root / "annotations" / split
     for place in (images_dir, maps_dir):
         if not place.is_dir():
             raise UserError(f"there is no folder {place}; {_WANTED}")
     passed_over: Counter[str] = Counter()
-    images, maps = find_images(images_dir, passed_over=passed_over), find_maps(maps_dir)
+    images, maps = find_images(images_dir, endings_of(channels), passed_over), find_maps(maps_dir)
     if not images:
         raise UserError(f"there is no image in {images_dir}; {_WANTED}")
     _check_pairs(images_dir, images, maps_dir, maps)
@@ -77,7 +78,7 @@ def ade20k(
     settings: FileSettings, *, root: str | None, reduce_zero_label: bool, values: Values | None = None
 ) -> ImageData:
     """ADE20K, or any other set in its layout; see `LabelTable` for `reduce_zero_label` and `values`."""
-    channels, num_classes = settings.channels, settings.num_classes
+    channels, num_classes = settings.wanted, settings.num_classes
     path = existing_folder(root, _WANTED)
     reading = Reading(num_classes, settings.ignore_index, reduce_zero_label, values)
     reading.table()  # before any file is looked at

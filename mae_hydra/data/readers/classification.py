@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from mae_hydra.data.dataset import ImageData, ImageSet
+from mae_hydra.data.decoding.bands import endings_of
 from mae_hydra.data.listing import existing_folder
 from mae_hydra.data.readers.class_list import class_list
 from mae_hydra.data.readers.folder import Photos
@@ -44,6 +45,7 @@ def classification(
         validation_fraction=validation_fraction,
         lists=lists,
         columns=columns,
+        endings=endings_of(settings.wanted),
     )
     parts = parts_of(layout)
     for side, part in parts.items():
@@ -55,7 +57,7 @@ def classification(
     settled = settings.settled(path, (parts["train"] if parts["train"].images else parts["validation"]).images)
 
     def photos(part: Part, labels: Sequence[str], side: str) -> ImageSet:
-        return Photos(path, part.images, settings.channels, _ids(labels, names, part, side), settled.pixel_range)
+        return Photos(path, part.images, settings.wanted, _ids(labels, names, part, side), settled.pixel_range)
 
     def test() -> ImageSet:
         part = parts_of(layout, ("test",)).get("test")

@@ -9,6 +9,7 @@ import numpy as np
 
 from mae_hydra.data.augment.encoded import Unread, undecoded
 from mae_hydra.data.dataset import Header, ImageData, Sample, Stored
+from mae_hydra.data.decoding.bands import Channels, endings_of
 from mae_hydra.data.decoding.decode import read_bytes, read_image
 from mae_hydra.data.decoding.pixel_range import PixelRange
 from mae_hydra.data.headers import digest_of, image_header
@@ -31,7 +32,7 @@ class Photos:
         self,
         root: Path,
         names: Sequence[str],
-        channels: int,
+        channels: Channels,
         class_ids: np.ndarray | None = None,
         pixel_range: PixelRange | None = None,
     ) -> None:
@@ -86,7 +87,7 @@ def folder(settings: FileSettings, *, root: str | None, validation_fraction: flo
         raise ValueError(f"data.validation_fraction must lie in (0, 1), got {validation_fraction}")
     path = existing_folder(root, _WANTED)
     passed_over: Counter[str] = Counter()
-    names = find_images(path, passed_over=passed_over)
+    names = find_images(path, endings_of(settings.wanted), passed_over)
     if not names:
         there = ": ".join(passed_over_note(path, passed_over)).partition(": ")[2]
         raise UserError(f"there is no photo in data.root={root}; {_WANTED}" + (f" ({there})" if there else ""))
@@ -94,7 +95,7 @@ def folder(settings: FileSettings, *, root: str | None, validation_fraction: flo
     settled = settings.settled(path, train)
 
     def photos(names: Sequence[str]) -> Photos:
-        return Photos(path, names, settings.channels, pixel_range=settled.pixel_range)
+        return Photos(path, names, settings.wanted, pixel_range=settled.pixel_range)
 
     return settings.image_data(
         photos(train),

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from mae_hydra.data.dataset import ImageData
+from mae_hydra.data.decoding.bands import Channels, endings_of
 from mae_hydra.data.listing import existing_folder, find_images, passed_over_note
 from mae_hydra.data.readers.folder import Photos
 from mae_hydra.data.settings import FileSettings, data_factory
@@ -27,7 +28,7 @@ def imagenet(settings: FileSettings, *, root: str | None) -> ImageData:
         if not (path / split).is_dir():
             raise UserError(f"data.root={root} has no folder {split}/; {_WANTED}")
     passed_over: dict[str, Counter[str]] = {"train": Counter(), "val": Counter()}
-    train, validation = (_list_split(path / split, others) for split, others in passed_over.items())
+    train, validation = (_list_split(path / split, settings.wanted, others) for split, others in passed_over.items())
     classes = sorted(set(_folders(train)))
     if len(classes) != num_classes:
         raise UserError(
@@ -45,7 +46,7 @@ def imagenet(settings: FileSettings, *, root: str | None) -> ImageData:
 
     def photos(split: str, names: list[str]) -> Photos:
         class_ids = np.array([ids[name] for name in _folders(names)], dtype=np.int64)
-        return Photos(path / split, names, settings.channels, class_ids, settled.pixel_range)
+        return Photos(path / split, names, settings.wanted, class_ids, settled.pixel_range)
 
     return settings.image_data(
         photos("train", train),
@@ -60,8 +61,8 @@ def imagenet(settings: FileSettings, *, root: str | None) -> ImageData:
     )
 
 
-def _list_split(path: Path, passed_over: Counter[str]) -> list[str]:
-    names = find_images(path, passed_over=passed_over)
+def _list_split(path: Path, channels: Channels, passed_over: Counter[str]) -> list[str]:
+    names = find_images(path, endings_of(channels), passed_over)
     if not names:
         raise UserError(f"there is no image in {path}; {_WANTED}")
     flat = [name for name in names if "/" not in name]

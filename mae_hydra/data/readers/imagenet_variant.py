@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from mae_hydra.data.dataset import ImageData
+from mae_hydra.data.decoding.bands import endings_of
 from mae_hydra.data.listing import existing_folder, find_images, passed_over_note
 from mae_hydra.data.readers.folder import Photos
 from mae_hydra.data.settings import FileSettings, data_factory
@@ -25,7 +26,7 @@ def imagenet_variant(settings: FileSettings, *, root: str | None, classes: str) 
     num_classes = settings.num_classes
     path = existing_folder(root, _WANTED)
     passed_over: Counter[str] = Counter()
-    names = find_images(path, passed_over=passed_over)
+    names = find_images(path, endings_of(settings.wanted), passed_over)
     if not names:
         raise UserError(f"there is no image in {path}; {_WANTED}")
     known = read_classes(classes)
@@ -42,8 +43,8 @@ def imagenet_variant(settings: FileSettings, *, root: str | None, classes: str) 
     settled = settings.settled(path, names)
     present = tuple(int(each) for each in np.unique(class_ids))
     return settings.image_data(
-        Photos(path, [], settings.channels, class_ids[:0]),
-        Photos(path, names, settings.channels, class_ids, settled.pixel_range),
+        Photos(path, [], settings.wanted, class_ids[:0]),
+        Photos(path, names, settings.wanted, class_ids, settled.pixel_range),
         "class",
         class_names=tuple(known),
         present_classes=present if len(present) < num_classes else None,

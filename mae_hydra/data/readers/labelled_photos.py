@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from mae_hydra.data.dataset import Header, Sample, Stored
+from mae_hydra.data.decoding.bands import Channels
 from mae_hydra.data.decoding.decode import read_bytes, read_image
 from mae_hydra.data.decoding.pixel_range import PixelRange
 from mae_hydra.data.headers import digest_of, image_header, read_header
@@ -34,7 +35,7 @@ class LabelledPhotos:
         maps: Path,
         map_names: Sequence[str],
         titles: Sequence[str],
-        channels: int,
+        channels: Channels,
         coding: Coding,
     ) -> None:
         self._images, self._maps, self._channels = images, maps, channels

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from mae_hydra.data.listing import EXTENSIONS, find_images
+from mae_hydra.data.listing import EXTENSIONS, WITH_ARRAYS, find_images
 from mae_hydra.data.readers.folder import split_by_name
 from mae_hydra.data.readers.split_lists import Columns, Entry, chosen, entries_of
 from mae_hydra.errors import UserError
@@ -39,6 +39,7 @@ class Layout:
     lists: Mapping[Side, tuple[str, ...]]
     validation_fraction: float
     columns: Columns = (0, 1)
+    endings: tuple[str, ...] = EXTENSIONS  # of what is read
 
     @property
     def has_splits(self) -> bool:
@@ -190,7 +191,9 @@ def _matched(layout: Layout, side: Side) -> Part:
     part = Part()
     names = layout.splits.get(side) or ("",)
     for name in names if layout.has_splits else ("",):
-        images = _files(layout.root, layout.images, layout.image_suffix, name, part.twice, part.passed_over)
+        images = _files(
+            layout.root, layout.images, layout.image_suffix, name, part.twice, part.passed_over, layout.endings
+        )
         if not layout.maps:
             _add(part, images, None)
             continue
@@ -251,6 +254,7 @@ def _files(
     name: str,
     twice: list[tuple[str, str]],
     passed_over: Counter[str] | None = None,
+    endings: tuple[str, ...] = EXTENSIONS,
 ) -> dict[str, str]:
     """Key -> path below the root; of several patterns the first one that has the key."""
     suffix = suffix.replace(SPLIT, name)
@@ -260,7 +264,7 @@ def _files(
         shown = " or ".join(pattern.replace(SPLIT, name) for pattern in patterns)
         raise UserError(f"there is no folder {shown} in {root}{_instead(root, patterns[0].replace(SPLIT, name))}")
     for folder, wild in folders:
-        for below in find_images(root / folder, passed_over=passed_over):
+        for below in find_images(root / folder, endings, passed_over):
             stem, _, ending = below.rpartition(".")
             wanted, given = stem_suffix(suffix), ending_of(suffix)
             if not stem.endswith(wanted) or (given and f".{ending.lower()}" != given):
@@ -323,4 +327,4 @@ def stem_suffix(suffix: str) -> str:
 
 def ending_of(suffix: str) -> str:
     """The ending that a suffix tells, ".png" of "_gt.png"; "" where it tells none."""
-    return next((each for each in EXTENSIONS if suffix.lower().endswith(each)), "")
+    return next((each for each in WITH_ARRAYS if suffix.lower().endswith(each)), "")

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from mae_hydra.data.dataset import ImageData, ImageSet, spread
+from mae_hydra.data.decoding.bands import Channels, endings_of
 from mae_hydra.data.decoding.decode import read_bytes
 from mae_hydra.data.decoding.pixel_range import PixelRange
 from mae_hydra.data.label_table import ranges, readings_of
 from mae_hydra.data.labels.coding import Coding, coding_of
-from mae_hydra.data.listing import existing_folder, passed_over_note
+from mae_hydra.data.listing import EXTENSIONS, existing_folder, passed_over_note
 from mae_hydra.data.readers.class_list import class_list
 from mae_hydra.data.readers.folder import Photos
 from mae_hydra.data.readers.labelled_photos import LabelledPhotos
@@ -48,7 +49,7 @@ def segmentation(
 
     UserError names what is not there or does not fit. With `maps` null the photos alone, for pre-training.
     """
-    channels = settings.channels
+    channels = settings.wanted
     path = existing_folder(root, _WANTED)
     layout = layout_of(
         path,
@@ -59,6 +60,7 @@ def segmentation(
         splits=splits,
         validation_fraction=validation_fraction,
         lists=lists,
+        endings=endings_of(channels),
     )
     parts = parts_of(layout)
     for side, part in parts.items():
@@ -105,6 +107,7 @@ def layout_of(
     validation_fraction: float,
     lists: str | Mapping[str, Names] | None,
     columns: Sequence[int | str] = (0, 1),
+    endings: tuple[str, ...] = EXTENSIONS,
 ) -> Layout:
     """Where the files lie, as the keys of a configuration tell it; ValueError where they make no sense."""
     if len(columns) != 2:
@@ -127,6 +130,7 @@ def layout_of(
         {side: each for side, each in listed.items() if each},
         validation_fraction,
         (columns[0], columns[1]),
+        endings,
     )
     if layout.maps and layout.images == layout.maps and layout.image_suffix == layout.map_suffix and not layout.lists:
         raise ValueError(
@@ -183,7 +187,7 @@ def notes_of(part: Part, side: str, root: object) -> list[str]:
 
 
 def samples_of(
-    layout: Layout, part: Part, channels: int, coding: Coding | None, pixel_range: PixelRange | None
+    layout: Layout, part: Part, channels: Channels, coding: Coding | None, pixel_range: PixelRange | None
 ) -> ImageSet:
     """The samples of a part; without `coding` photos alone."""
     if coding is None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mae_hydra.data.listing import EXTENSIONS
+from mae_hydra.data.listing import WITH_ARRAYS
 from mae_hydra.errors import UserError
 
 ENDINGS = (".txt", ".csv", ".lst", ".list", ".tsv")
@@ -96,9 +96,9 @@ def chosen(wanted: Sequence[str], keys: Sequence[str], suffix: str) -> list[str 
 
 def _stem(name: str, suffix: str) -> str:
     text = name.replace("\\", "/").strip("/").removeprefix("./")
-    if text.lower().endswith(EXTENSIONS):
+    if text.lower().endswith(WITH_ARRAYS):
         text = text.rpartition(".")[0]
-    ending = next((each for each in EXTENSIONS if suffix.lower().endswith(each)), "")
+    ending = next((each for each in WITH_ARRAYS if suffix.lower().endswith(each)), "")
     of_stem = suffix[: len(suffix) - len(ending)]
     return text.removesuffix(of_stem) if of_stem else text
 
@@ -118,4 +118,4 @@ def cells_of(line: str) -> list[str]:
 
 
 def _pictured(cell: str) -> bool:
-    return cell.lower().endswith(EXTENSIONS)
+    return cell.lower().endswith(WITH_ARRAYS)

@@ -74,7 +74,7 @@ def huggingface(
 
     def rows_of(tables: Sequence[Table], rows: np.ndarray | None = None) -> TableSet:
         how: dict[str, Any] = {"image": column, "label": beside, "classes": classes}
-        how |= {"channels": settings.channels, "window": window}
+        how |= {"channels": settings.wanted, "window": window}
         if coding is None:
             return TableSet(tables, rows, **how)
         labelled = LabelledTableSet(tables, rows, **how)
@@ -89,7 +89,13 @@ def huggingface(
         rows = (np.sort([places[name] for name in part]) for part in parts)
         train, validation = (rows_of(sides["train"], each) for each in rows)
     some = spread(len(train), MEASURED)
-    settled = settle(settings.range, settings.channels, len(some), lambda number: train.stored(some[number]).encoded)
+    settled = settle(
+        settings.range,
+        settings.wanted,
+        len(some),
+        lambda number: train.stored(some[number]).encoded,
+        bits=settings.depth,
+    )
     train.pixel_range = validation.pixel_range = settled.pixel_range
 
     def test() -> ImageSet:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mae_hydra.data.dataset import Header, Sample
+from mae_hydra.data.decoding.bands import Channels
 from mae_hydra.data.decoding.decode import decode_image
 from mae_hydra.data.headers import read_header
 from mae_hydra.data.labels.coding import Coding
@@ -25,7 +26,7 @@ class Labelled:
     coding: Coding
     files: Any
     pixel_range: Any
-    _channels: int
+    _channels: Channels
 
     def __getitem__(self, index: int) -> Sample:
         name, encoded, _ = self.files(index)

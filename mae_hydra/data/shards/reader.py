@@ -17,6 +17,7 @@ import numpy as np
 
 from mae_hydra.data.augment.encoded import Unread, undecoded
 from mae_hydra.data.dataset import Header, ImageData, Sample, Stored, spread
+from mae_hydra.data.decoding.bands import Channels
 from mae_hydra.data.decoding.decode import decode_image
 from mae_hydra.data.decoding.measure_range import settle
 from mae_hydra.data.decoding.pixel_range import PixelRange
@@ -66,7 +67,7 @@ class ShardSet:
         shards: Sequence[Shard],
         *,
         cache: ShardCache,
-        channels: int,
+        channels: Channels,
         num_classes: int,
         window: int,
         endings: Endings = ANY,
@@ -251,7 +252,7 @@ def shards(
     (a few shards' worth). `cache`, `cache_gb`: where copies of shards from elsewhere are kept, and how much of them.
     `num_classes` 0: without labels, whether there are some or not.
     """
-    channels, num_classes = settings.channels, settings.num_classes
+    channels, num_classes = settings.wanted, settings.num_classes
     if not 0 < validation_fraction < 1:
         raise ValueError(f"data.validation_fraction must lie in (0, 1), got {validation_fraction}")
     if window < 1:
@@ -294,7 +295,13 @@ def shards(
     of_set["endings"] = found.endings
     training, validating = (_set_of(those, coding, **of_set) for those in (train, held_out))
     measured = training.sample_of_images()
-    settled = settle(settings.range, channels, len(measured), lambda number: training.stored(measured[number]).encoded)
+    settled = settle(
+        settings.range,
+        channels,
+        len(measured),
+        lambda number: training.stored(measured[number]).encoded,
+        bits=settings.depth,
+    )
     training.pixel_range = validating.pixel_range = settled.pixel_range
     return settings.image_data(
         training,

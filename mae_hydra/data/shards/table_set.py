@@ -10,6 +10,7 @@ import numpy as np
 
 from mae_hydra.data.augment.encoded import Unread, undecoded
 from mae_hydra.data.dataset import Header, Sample, Stored
+from mae_hydra.data.decoding.bands import Channels
 from mae_hydra.data.decoding.decode import decode_image
 from mae_hydra.data.decoding.pixel_range import PixelRange
 from mae_hydra.data.headers import digest_of, image_header
@@ -41,7 +42,7 @@ class TableSet:
         image: str,
         label: str | None,
         classes: Mapping[Any, int] | None,
-        channels: int,
+        channels: Channels,
         window: int,
     ) -> None:
         self._tables, self._image, self._label, self._classes = list(tables), image, label, classes

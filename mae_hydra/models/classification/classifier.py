@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Int64, UInt
 from torch import Tensor, nn
 
 from mae_hydra.batch_norm import check_enough
@@ -59,11 +59,11 @@ class Classifier(nn.Module):
         for name, values in zip(("mean", "std"), channel_statistics(mean, std, channels), strict=True):
             self.register_buffer(name, values, persistent=False)
 
-    def prepare(self, images: UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    def prepare(self, images: UInt[Tensor, "b c h w"] | Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Normalised images, on the device."""
         return normalise(images, self.mean, self.std)
 
-    def forward(self, images: UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"]) -> Float[Tensor, "b classes"]:
+    def forward(self, images: UInt[Tensor, "b c h w"] | Float[Tensor, "b c h w"]) -> Float[Tensor, "b classes"]:
         return self.head(self._pooled(self.prepare(images)))
 
     def train(self, mode: bool = True) -> "Classifier":

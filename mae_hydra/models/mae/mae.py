@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int64, UInt8
+from jaxtyping import Bool, Float, Int64, UInt
 from torch import Tensor, nn
 
 from mae_hydra.models.encoders.contract import check_encoder
@@ -75,7 +75,7 @@ class MAE(nn.Module):
         for size in smaller:
             self._accept(size)
 
-    def prepare(self, images: UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    def prepare(self, images: UInt[Tensor, "b c h w"] | Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Normalised images, on the device."""
         return normalise(images, self.mean, self.std)
 
@@ -85,7 +85,7 @@ class MAE(nn.Module):
 
     def forward(
         self,
-        images: UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"],
+        images: UInt[Tensor, "b c h w"] | Float[Tensor, "b c h w"],
         noise: Float[Tensor, "b n"] | None = None,
         keep: Int64[Tensor, "b k"] | None = None,
     ) -> MAEOutput:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, UInt
 from torch import Tensor, nn
 
 from mae_hydra.models.segmentation.convolution import ConvNormReLU
@@ -64,7 +64,7 @@ class FastUPerNet:
         return self.model.parameters()
 
     @torch.no_grad()
-    def __call__(self, images: UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"]) -> Float[Tensor, "b classes h w"]:
+    def __call__(self, images: UInt[Tensor, "b c h w"] | Float[Tensor, "b c h w"]) -> Float[Tensor, "b classes h w"]:
         """Logits at the size of the images."""
         if self.model.training:
             return self.model(images)
@@ -72,7 +72,7 @@ class FastUPerNet:
 
     @torch.no_grad()
     def low_resolution_logits(
-        self, images: UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"]
+        self, images: UInt[Tensor, "b c h w"] | Float[Tensor, "b c h w"]
     ) -> Float[Tensor, "b classes _ _"]:
         derived = self._derived()
         images = self.model.prepare(images)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, UInt
 from torch import Tensor, nn
 
 from mae_hydra.batch_norm import check_enough
@@ -76,16 +76,16 @@ class Segmenter(nn.Module):
         """The label that counts for nothing."""
         return self.criterion.ignore_index
 
-    def prepare(self, images: UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    def prepare(self, images: UInt[Tensor, "b c h w"] | Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Normalised images, on the device."""
         return normalise(images, self.mean, self.std)
 
-    def forward(self, images: UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"]) -> Float[Tensor, "b classes h w"]:
+    def forward(self, images: UInt[Tensor, "b c h w"] | Float[Tensor, "b c h w"]) -> Float[Tensor, "b classes h w"]:
         """Logits at the size of the images."""
         return resize(self.low_resolution_logits(images), images.shape[2:])
 
     def low_resolution_logits(
-        self, images: UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"]
+        self, images: UInt[Tensor, "b c h w"] | Float[Tensor, "b c h w"]
     ) -> Float[Tensor, "b classes _ _"]:
         """Logits as the head gives them: of UPerNet four times as fine as the patches."""
         return self._decode(self._levels(self._maps(images)))

@@ -33,6 +33,7 @@ CONVOLUTIONS = (  # a convolution with batch normalisation each
 
 
 def encoder(prefix: str) -> tuple[Pair, ...]:
+    """List the pairs of names of mmsegmentation's encoder under `prefix`, theirs and ours."""
     return (
         (f"{prefix}cls_token", "encoder.cls_token"),
         (f"{prefix}pos_embed", "encoder.pos_embed"),

@@ -12,12 +12,12 @@ Pair = tuple[str, str]
 
 
 def to_native(tensors: State, pairs: tuple[Pair, ...]) -> dict[str, Tensor]:
-    """Under our names. A name that no pair knows stays as it is, for a report to show."""
+    """Rename tensors to our names. A name that no pair knows stays as it is, for a report to show."""
     return {_renamed(name, pairs): tensor for name, tensor in tensors.items()}
 
 
 def from_native(tensors: State, pairs: tuple[Pair, ...]) -> dict[str, Tensor]:
-    """Under their names; the inverse of `to_native`."""
+    """Rename tensors to their names: the inverse of `to_native`."""
     return to_native(tensors, _swapped(pairs))
 
 

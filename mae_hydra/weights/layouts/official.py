@@ -31,6 +31,7 @@ PROBE: tuple[Pair, ...] = (("head.0.*", "head.batch_norm.*"), ("head.1.*", "head
 
 
 def is_vit(names: Collection[str]) -> bool:
+    """Tell whether names are those of MAE's, or timm's, Vision Transformer."""
     return {"cls_token", "patch_embed.proj.weight", "blocks.0.attn.qkv.weight"} <= set(names)
 
 

@@ -119,7 +119,7 @@ def refuse_text(file: Path) -> None:
 
 
 def _check_kept(file: Path, address: Address, entry: Entry) -> None:
-    """Of a file that has been in the cache, which is not removed: by another address it may be right."""
+    """Compare a file of the cache with what is known of it. It is not removed: by another address it may be right."""
     if not address.sha256:
         return
     found = entry.record.get("files", {}).get(file.name) or digest_of(file)  # as noted, which has just been compared

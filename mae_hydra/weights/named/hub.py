@@ -29,7 +29,7 @@ class _File(NamedTuple):
 
 
 def main_file(names: Sequence[str], wanted: str = "") -> str | None:
-    """Which of the files of a repository holds its weights, by their names; None where that cannot be told."""
+    """Find the file of a repository that holds its weights, by the names; None where that cannot be told."""
     if wanted:
         return wanted if wanted in names else None
     usual = [name for name in USUAL if name in names]

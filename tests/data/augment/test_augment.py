@@ -345,7 +345,6 @@ def test_a_rectangular_evaluation_crop_covers_the_image_and_takes_the_labels_alo
         (segment, {"ratio_range": [0.0, 2.0]}, r"augment.ratio_range must be \[low, high\]"),
         (segment, {"cat_max_ratio": 0.0}, r"augment.cat_max_ratio must lie in \(0, 1\], got 0.0"),
         (segment, {"fill": [124, 116, 104]}, r"augment.fill must hold values in \[0, 1\], got \[124, 116, 104\]"),
-        (segment, {"photometric": True, "fill": [0.5]}, "augment.photometric needs RGB images"),
         (EvalCrop, {"size": 24, "crop_ratio": 1.2}, r"crop_ratio must lie in \(0, 1\], got 1.2"),
     ],
 )

@@ -11,6 +11,7 @@ from PIL import Image
 
 from mae_hydra.data import decode_image, read_image
 from mae_hydra.data.decoding import decode as decode_module
+from mae_hydra.data.decoding import opening
 from mae_hydra.errors import UserError
 
 
@@ -107,6 +108,6 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_a_picture_of_too_many_pixels_is_refused_by_its_size(monkeypatch):
-    monkeypatch.setattr(decode_module, "MOST_PIXELS", 100)
+    monkeypatch.setattr(opening, "MOST_PIXELS", 100)
     with pytest.raises(UserError, match=r"cannot read the image big.png: it has 20x6 pixels, more than the 100"):
         decode_image(encoded(Image.new("L", (20, 6)), "png"), 3, "big.png")

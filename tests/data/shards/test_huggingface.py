@@ -181,10 +181,10 @@ def test_the_hub_is_asked_once_and_for_its_tables_alone(tables: Path, monkeypatc
 
 def test_a_look_finds_columns_classes_and_maps(tables: Path) -> None:
     ways = advise(look(tables)).ways
-    assert [way.model for way in ways] == ["upernet_vitt", "classifier_vitt", "mae_vitt"]
+    assert list(dict.fromkeys(way.model for way in ways)) == ["upernet_vitt", "classifier_vitt", "mae_vitt"]
     wanted = {"path": tables, "mask": "annotation", "num_classes": 3}
-    assert {key: ways[0].keys[key] for key in wanted} == wanted
-    assert ways[1].keys["num_classes"] == 3
+    assert wanted in [{key: way.keys.get(key) for key in wanted} for way in ways]
+    assert [way.keys["num_classes"] for way in ways if way.model == "classifier_vitt"] == [3]
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {

@@ -455,6 +455,7 @@ def test_a_clock_that_goes_back_costs_the_cache_nothing(tmp_path: Path) -> None:
             os.utime(copy, (2**32, 2**32))
 
 
+@pytest.mark.slow
 def test_a_fetch_that_was_killed_leaves_nothing_that_stays(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"a" * 1000)
     killed = (

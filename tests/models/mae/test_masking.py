@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from mae_hydra.models import STRATEGIES, keep_from_hidden, keep_from_noise, num_keep
-from mae_hydra.models.mae.masking import hidden_from_keep, hidden_positions
+from mae_hydra.models.mae.masking import check_visible, hidden_from_keep, hidden_positions, patches_of
 
 CPU = torch.device("cpu")
 
@@ -96,3 +96,28 @@ def test_positions_follow_from_a_mask_of_ones_own():
         keep_from_hidden(torch.tensor([[True, False, True], [False, False, True]]))
     with pytest.raises(ValueError, match="between 1 and 2 patches must be hidden, got 3"):
         keep_from_hidden(torch.ones(2, 3, dtype=torch.bool))
+
+
+def test_a_block_is_its_patches_row_by_row():
+    # 4 x 6 patches in blocks of 2 x 2: the second block of the first row, the first of the second.
+    assert patches_of(torch.tensor([[1, 3]]), (2, 3), 2).tolist() == [[2, 3, 8, 9, 12, 13, 18, 19]]
+    assert patches_of(torch.tensor([[2], [0]]), (1, 3), 1).tolist() == [[2], [0]]
+
+
+@pytest.mark.parametrize(
+    ("grid", "side", "message"),
+    [
+        (
+            (14, 14),
+            4,
+            "divide the grid of 14x14 patches, got 4: .* multiple of patch_size x mask_block",
+        ),
+        ((8, 6), 4, "mask_block must divide the grid of 8x6 patches"),
+        ((8, 8), 0, "mask_block must divide"),
+        ((8, 8), 8, "leaves none of 1 blocks of 8x8 patches to see"),
+        ((1, 3), 1, "leaves none of 3 patches to see"),
+    ],
+)
+def test_blocks_that_do_not_fit_or_leave_nothing_are_refused(grid, side, message):
+    with pytest.raises(ValueError, match=message):
+        check_visible(grid, 0.75, side)

@@ -19,7 +19,7 @@ from mae_hydra.lines import GrowingFile, read_lines
 
 
 class Entry(NamedTuple):
-    """`stamp`: of the image and its labels (`HeldOut.stamps`). `confusions`: int64 (K, K). `boundaries`: int64 (3, K),
+    """`stamp`: of the image and its labels (`HeldOut.stamps`). `confusions`: int64 (C, C). `boundaries`: int64 (3, C),
     None where they were not asked for."""
 
     stamp: str

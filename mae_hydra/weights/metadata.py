@@ -14,12 +14,12 @@ from typing import Any, TypeGuard
 from mae_hydra.errors import UserError
 from mae_hydra.names import class_names
 from mae_hydra.weights.containers import Content
-from mae_hydra.weights.foreign import plain
+from mae_hydra.weights.safe_unpickle import plain
 
 EXPORTED = "mae_hydra"  # under which our files in the layouts of others tell what these cannot
 
 
-def told(content: Content) -> dict[str, Any]:
+def metadata_of(content: Content) -> dict[str, Any]:
     """The vocabulary above, as far as `content` has it."""
     found = _by_run(content.told) | _by_official_trainer(content.told) | _by_mmseg(content.told)
     found |= _by_huggingface(content.told) | _by_timm(content.told) | _by_export(content.told)

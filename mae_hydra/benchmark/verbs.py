@@ -8,21 +8,18 @@ from omegaconf import DictConfig
 from rich.table import Table
 
 from mae_hydra.accelerators import peak_tflops
-from mae_hydra.benchmark.counting import counting
 from mae_hydra.benchmark.estimate import example_batch
-from mae_hydra.benchmark.measured import Floor, Measured, gigabytes, timing_numbers, timing_table
 from mae_hydra.benchmark.memory import PeakMemory, kept_bytes
 from mae_hydra.benchmark.mmsegmentation import mmsegmentation_step
 from mae_hydra.benchmark.parts import count_parts
 from mae_hydra.benchmark.peers import huggingface_step, plain_mae_step, plain_upernet_step
-from mae_hydra.benchmark.rates import matrix_rate
-from mae_hydra.benchmark.saving import saving
+from mae_hydra.benchmark.rates import matrix_floor
+from mae_hydra.benchmark.results import Measured, gigabytes, timing_numbers, timing_table
 from mae_hydra.benchmark.timing import alternate, wait
 from mae_hydra.benchmark.workloads import TrainingStep
 from mae_hydra.configuration.construct import build, complete
 from mae_hydra.configuration.made_optimizer import made_optimizer
 from mae_hydra.engine import Settings, cut_batch
-from mae_hydra.engine.settings import AUTOCAST
 from mae_hydra.flops import training_flops
 from mae_hydra.models import PixelCrossEntropy, UPerHead, VisionTransformer
 from mae_hydra.recorded.configuration import composed
@@ -61,7 +58,7 @@ def step(words: Sequence[str], rounds: int, *, alone: bool = False) -> Measured:
     found = alternate(candidates, rounds=rounds, warmup=0, device=settings.torch_device)
     images = len(batch) * work.accumulate
     memory = "kept" if settings.torch_device.type == "cpu" else "takes"
-    floor = _matrix_floor(model, batch, settings, images)
+    floor = matrix_floor(training_flops(model, batch) * images, settings)
     title = f"{config.name}: training step of {images} images, {settings.resolved_precision}"
     table = timing_table(title, found, images, "img/s", floor, (memory, taken))
     numbers: dict[str, Any] = {"images": images, "precision": settings.resolved_precision}
@@ -89,7 +86,7 @@ def _taken(call: Callable[[], object], device: torch.device) -> int | None:
 
 
 def _peers(model: Any, settings: Settings, batch: Batch) -> dict[str, Any]:
-    """The same step as others write it."""
+    """Build the same step as others write it."""
     made: dict[str, Any] = {}
     if not isinstance(getattr(model, "encoder", None), VisionTransformer):
         return made  # each peer is a Vision Transformer of the same form
@@ -110,31 +107,8 @@ def _peers(model: Any, settings: Settings, batch: Batch) -> dict[str, Any]:
     return {name: peer for name, peer in made.items() if peer is not None}
 
 
-def _matrix_floor(model: Any, batch: Batch, settings: Settings, images: int) -> Floor:
-    """All products of matrices, as fast as this machine does a large one."""
-    dtype = AUTOCAST.get(settings.resolved_precision, torch.float32)
-    rate = matrix_rate(settings.torch_device, dtype)
-    flops = training_flops(model, batch) * images
-    return Floor(f"{flops / 1e9:.0f} GFLOP at {rate / 1e9:.0f} GFLOP/s", flops / rate)
-
-
-def metrics(words: Sequence[str], size: tuple[int, int], rounds: int) -> Measured:
-    """A picture's predictions into the confusion matrix, with the classes and on the device that `words` say."""
-    chosen = [] if any(word.startswith("model=") for word in words) else ["model=upernet_vitb"]
-    config = composed([*chosen, *words])
-    settings: Settings = build(config.engine, "engine")
-    return counting(size, config.data.num_classes, rounds, settings.torch_device)
-
-
-def checkpoint(words: Sequence[str], rounds: int) -> Measured:
-    """A run's state to the disk of the working directory and back."""
-    config = composed(words)
-    settings: Settings = build(config.engine, "engine")
-    work, _, _ = training_step(config, settings)
-    return saving(work.state.model, work.state.optimizer, settings, config.name, rounds)
-
-
 def training_step(config: DictConfig, settings: Settings) -> tuple[TrainingStep, Any, Any]:
+    """Build the training step that a configuration describes: (step, model, batch of noise)."""
     seed_device(config.seed, "init")
     model = build(config.model, "model").to(settings.torch_device).train()
     optimizer = made_optimizer(config.optimizer, model)

@@ -59,6 +59,7 @@ def unknown_key(key: str, overrides: Sequence[str], known: Mapping[str, str | No
 
 
 def unknown_option(group: str, option: str, available: Sequence[str]) -> str:
+    """Say that a group has no such option, and which one may be meant."""
     sentence = f"{group}={option} does not exist"
     close = closest(option, available)
     if close is not None:

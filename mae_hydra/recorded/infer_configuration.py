@@ -172,7 +172,7 @@ def _segmentation(description: Description) -> dict[str, Any]:
 
 
 def _written(value: Any) -> str:
-    """As Hydra reads it on a command line."""
+    """Write a value as Hydra reads it on a command line."""
     if value is None:
         return "null"
     if isinstance(value, bool):

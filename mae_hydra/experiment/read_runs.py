@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from mae_hydra import atomic
-from mae_hydra.configuration.resolvers import unnamed
+from mae_hydra.configuration.job_names import unnamed
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.status import read_status, write_json
 from mae_hydra.lines import Lines, of_a_step, read_lines
@@ -61,7 +61,7 @@ class Run:
 
     @property
     def total_seconds(self) -> float:
-        """With what followed it, as far as it has ended."""
+        """Add up how long a run took, with what followed it as far as that has ended."""
         return sum(run.seconds or 0.0 for run in (self, *self.stages.values()))
 
     @property
@@ -78,7 +78,7 @@ class Run:
 
     @property
     def damaged_lines(self) -> int:
-        """How many lines of its metrics.jsonl cannot be read."""
+        """Count the lines of a run's metrics.jsonl that cannot be read."""
         return self._lines.damaged
 
 
@@ -140,19 +140,20 @@ def columns(runs: Sequence[Run]) -> dict[str, bool]:
 
 
 def values_of(run: Run) -> dict[str, float]:
-    """By the names of `columns`; nothing where a run has found nothing yet."""
+    """Give a run's results by the names of `columns`; nothing where it has none yet."""
     found = {run.monitor: run.value}
     found |= {f"{name}: {stage.monitor}": stage.value for name, stage in run.stages.items()}
     return {name: value for name, value in found.items() if value is not None}
 
 
 def state_of(run: Run) -> str:
-    """Its own, or, where it is complete, that of the first stage that is not."""
+    """Give a run's state, or, where it is complete, that of the first stage that is not."""
     waiting = [f"{name} {stage.state}" for name, stage in run.stages.items() if stage.state != "completed"]
     return waiting[0] if run.state == "completed" and waiting else run.state
 
 
 def error_of(run: Run) -> str:
+    """Give what a run, or what followed it, ended with; empty where nothing failed."""
     errors = [str(each.status["error"]) for each in (run, *run.stages.values()) if each.status["error"]]
     return errors[0] if errors else ""
 

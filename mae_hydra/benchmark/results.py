@@ -57,13 +57,14 @@ def timing_table(
 
 
 def timing_numbers(name: str, found: Mapping[str, Timing], floor: Floor | None = None) -> dict[str, Any]:
-    """The same for a file."""
+    """Put the numbers of `timing_table` into plain values, for a file."""
     timings = {each: {"median": timing.median, "seconds": list(timing.seconds)} for each, timing in found.items()}
     below = {} if floor is None else {"floor": {"name": floor.name, "seconds": floor.seconds}}
     return {"model": name, "timings": timings, "machine": describe_machine()} | below
 
 
 def gigabytes(count: int | None) -> str:
+    """Write bytes as `1.23 GB`."""
     return "unknown" if count is None else f"{count / 1e9:.2f} GB"
 
 

@@ -1,9 +1,11 @@
-"""How many images batch normalisation will see at a time, judged before training begins."""
+"""Doubts about a model before it is trained: too few images for batch normalisation, and weights that stay random."""
 
 from torch import nn
 
 from mae_hydra.batch_norm import check_enough, learned_statistics
+from mae_hydra.distributed import is_main
 from mae_hydra.engine import Cut
+from mae_hydra.experiment.messages import warn
 
 
 def doubtful_statistics(model: nn.Module, cut: Cut, batch_norm: str) -> str | None:
@@ -24,3 +26,21 @@ def doubtful_statistics(model: nn.Module, cut: Cut, batch_norm: str) -> str | No
         f"engine.batch_norm=step takes its statistics from all {whole}, for one more forward pass of the encoder, and "
         f"so does data.batch_size={of_process}, where memory allows (engine.recompute=true needs less)"
     )
+
+
+def warn_of_random_encoder(model: nn.Module, name: str) -> None:
+    """Say that `model`, into which nothing was loaded, has an encoder that stays at random, wholly or in part."""
+    encoder = getattr(model, "encoder", None)
+    if encoder is None or not is_main():
+        return
+    learned = {part: weight for part, weight in encoder.named_parameters() if part != "pos_embed"}  # which may be fixed
+    frozen = sum(weight.numel() for weight in learned.values() if not weight.requires_grad)
+    share = frozen / sum(weight.numel() for weight in learned.values())
+    if not share:
+        return
+    what = "the encoder is" if share == 1 else f"{share:.0%} of the encoder's weights are"
+    message = (
+        f"{name} without init_from probes random weights: {what} frozen and nothing was loaded; "
+        "give init_from=<run or checkpoint>, unless that is what you want to know"
+    )
+    warn([message], "warning")

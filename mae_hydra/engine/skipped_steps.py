@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mae_hydra.distributed import rank
-from mae_hydra.engine.window import StepResult
+from mae_hydra.engine.log_window import StepResult
 from mae_hydra.errors import UserError
 from mae_hydra.lines import GrowingFile
 
@@ -21,7 +21,7 @@ UNLABELLED = (
 SHORT = 5  # steps of a window in which it may be chance that nothing was labelled
 
 
-class Nonfinite:
+class SkippedSteps:
     """`nonfinite.jsonl` in `run_dir`, a line for every skipped step: {"step": 12, "images": [3, 1]}; of each process
     after the first in a file of its own. More than `limit` in a row end the training, and so do `log_every` steps in
     which nothing counted."""

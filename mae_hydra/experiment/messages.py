@@ -1,0 +1,21 @@
+"""What a run says: on the screen and in train.log."""
+
+import logging
+
+from mae_hydra.distributed import is_main
+
+log = logging.getLogger("mae_hydra")
+
+
+def say(*lines: str) -> None:
+    """Print `lines`, and have them in train.log."""
+    for line in lines:
+        log.info(line)
+        print(line, flush=True)
+
+
+def warn(lines: list[str], word: str) -> None:
+    """Print `lines` behind a `word` ("note", "warning"), and log them; the main process alone does."""
+    for line in lines if is_main() else ():
+        log.warning(line)
+        print(f"{word}: {line}", flush=True)

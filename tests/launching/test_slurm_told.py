@@ -1,0 +1,156 @@
+"""What is asked of Slurm's programs and made of their answers, with programs that answer as real ones did."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from mae_hydra.errors import UserError
+from mae_hydra.experiment import sweeps
+from mae_hydra.launching import slurm, submissions
+from mae_hydra.launching.slurm import Seen
+from mae_hydra.launching.slurm_launcher import SHARED, _Looking
+from mae_hydra.launching.sweep_jobs import SweepJob
+
+RECIPE = Path(__file__).parents[2] / "mae_hydra/launching/train.sbatch"
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """`programs(squeue="…")` puts programs on the path that say that; one that begins with ! fails with the rest."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+
+    def make(**said: str) -> None:
+        for name, text in said.items():
+            (folder / f"{name}.txt").write_text(text.removeprefix("!"))
+            fails = text.startswith("!")
+            line = f"cat {folder / name}.txt {'>&2; exit 1' if fails else ''}"
+            (folder / name).write_text(f"#!/bin/sh\n{line}\n")
+            (folder / name).chmod(0o755)
+
+    return make
+
+
+def test_keys_become_options_of_sbatch() -> None:
+    told = {"timeout_min": 90, "tasks_per_node": 8, "mem_gb": 64, "gpus_per_node": 0, "qos": None, "mail-type": "END"}
+    told |= {"requeue": True, "exclusive": False, "comment": "two words", "constraint": "a&b"}
+    assert slurm.options(told) == [
+        "--time=90", "--ntasks-per-node=8", "--mem=64G", "--mail-type=END", "--requeue", "--comment='two words'",
+        "--constraint='a&b'",
+    ]  # fmt: skip
+
+
+def test_the_queue_is_read_with_names_and_paths_of_any_kind(programs: Any) -> None:
+    programs(squeue="5_2|PENDING|Priority||/a b/x|y.sh\n5_0|RUNNING|None|vm|/a b/x|y.sh\n4_N/A|FAILED|NonZero||\n")
+    assert slurm.queue() == {
+        "5_2": Seen("PENDING", "Priority", "", "/a b/x|y.sh"),
+        "5_0": Seen("RUNNING", "", "vm", "/a b/x|y.sh"),
+        "4_N/A": Seen("FAILED", "NonZero"),
+    }
+    programs(squeue="!slurm_load_jobs error: Unable to contact slurm controller")
+    assert slurm.queue() is None
+
+
+def test_what_left_the_queue_is_asked_of_the_accounting(programs: Any) -> None:
+    programs(sacct="5_0|COMPLETED\n5_1|CANCELLED by 0\n5_2|OUT_OF_MEMORY\n")
+    assert slurm.ended(["5_0"]) == {job: Seen(state) for job, state in
+        (("5_0", "COMPLETED"), ("5_1", "CANCELLED"), ("5_2", "OUT_OF_MEMORY"))}  # fmt: skip
+    programs(sacct="!Slurm accounting storage is disabled")
+    assert slurm.ended(["5_0"]) == {}
+
+
+def test_what_sbatch_refuses_is_said_in_its_words(programs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    programs(sbatch="!sbatch: error: invalid partition specified: nix\nsbatch: error: Batch job submission failed\n")
+    with pytest.raises(UserError, match="Slurm does not take the jobs: invalid partition specified: nix; Batch job"):
+        slurm.submit(Path("x.sh"))
+    programs(sbatch="!sbatch: error: Invalid generic resource (gres) specification", sinfo="(null)\n(null)\n")
+    with pytest.raises(UserError, match=r"no GPUs: hydra\.launcher\.gpus_per_node=0 hydra\.launcher\.tasks_per_node=1"):
+        slurm.submit(Path("x.sh"))
+    programs(sinfo="gpu:a100:8\n")  # there are some, of another kind
+    with pytest.raises(UserError, match=r"gres\) specification$"):
+        slurm.submit(Path("x.sh"))
+    programs(sbatch="4711;cluster\n")
+    assert slurm.submit(Path("x.sh")) == "4711"
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(UserError, match="sbatch is not found here: hydra/launcher=slurm is typed on a machine of the"):
+        slurm.submit(Path("x.sh"))
+
+
+def test_a_submission_whose_number_was_not_written_down_is_found_by_its_script(tmp_path: Path) -> None:
+    first = submissions.new(tmp_path, ["a", "b"])
+    first.write()  # and then the process was killed
+    queue = {"9_1": Seen("RUNNING", script=str(first.script)), "8_0": Seen("RUNNING", script="/other/001.sh")}
+    [found] = submissions.submissions(tmp_path)
+    assert found.elements(queue) == {"a": "9_0", "b": "9_1"}
+    assert found.elements({}) == {}
+    assert submissions.new(tmp_path, ["c"]).script.name == "002.sh"
+    submissions.tell(tmp_path, ["a", "z"])
+    [found] = submissions.submissions(tmp_path)
+    assert found.elements(queue) == {"b": "9_1"}
+
+
+@pytest.mark.parametrize(
+    ("seen", "status", "expected"),
+    [
+        ("COMPLETED", {"state": "completed", "value": 0.5}, None),
+        ("CANCELLED", {"state": "completed", "value": 0.5}, None),  # it had just ended
+        ("LOST", {"state": "completed", "value": 0.5}, None),
+        ("FAILED", {"state": "failed", "error": "ValueError: x"}, ("failed", "ValueError: x")),
+        ("FAILED", {"state": "interrupted", "error": "state saved"}, ("interrupted", "state saved")),
+        ("FAILED", None, ("failed", "bash: python: not found")),
+        ("CANCELLED", None, ("cancelled", "CANCELLED in Slurm (7_0): bash: python: not found")),
+        ("TIMEOUT", {"state": "interrupted"}, ("timed out", "TIMEOUT in Slurm (7_0): bash: python: not found")),
+        (
+            "OUT_OF_MEMORY",
+            {"state": "interrupted"},
+            ("failed", "OUT_OF_MEMORY in Slurm (7_0): bash: python: not found"),
+        ),
+        ("LOST", {"state": "interrupted", "error": "stopped"}, ("lost", "LOST in Slurm (7_0): stopped")),
+    ],
+)
+def test_how_a_job_ended_follows_from_slurm_and_from_its_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seen: str, status: dict | None, expected: tuple | None
+) -> None:
+    job = SweepJob(0, ["a=1"], tmp_path / "job", OmegaConf.create(), "a-1")
+    job.directory.mkdir()
+    (job.directory / "console.log").write_text("begun\nbash: python: not found\n\n")
+    if status is not None:
+        (job.directory / "status.json").write_text(json.dumps({"value": None, "error": None} | status))
+    monkeypatch.setattr(slurm, "queue", lambda: {} if seen == "LOST" else {"7_0": Seen(seen)})
+    monkeypatch.setattr(slurm, "ended", lambda jobs: {})
+    monkeypatch.setattr(sweeps, "outcomes", {})
+    looking = _Looking(tmp_path, {"7_0": job})
+    assert not looking.look()
+    assert looking.failed == (expected is not None)
+    told = {name: (each.state, each.error) for name, each in sweeps.outcomes.items()}
+    assert told == ({} if expected is None else {"job": expected})
+
+
+def test_a_status_may_lag_behind_slurm_and_slurm_may_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = SweepJob(0, ["a=1"], tmp_path / "job", OmegaConf.create(), "a-1")
+    answers: list[dict | None] = [None, None, {"7_0": Seen("COMPLETED")}, {"7_0": Seen("COMPLETED")}]
+    monkeypatch.setattr(slurm, "queue", lambda: answers.pop(0))
+    monkeypatch.setattr(sweeps, "outcomes", {})
+    looking = _Looking(tmp_path, {"7_0": job})
+    assert [looking.look() for _ in range(3)] == [True] * 3
+    assert capsys.readouterr().out.count("Slurm does not answer") == 1
+    job.directory.mkdir()
+    (job.directory / "status.json").write_text(json.dumps({"state": "completed", "value": 2.0}))
+    assert not looking.look()
+    assert "job 0 completed: value 2.0" in capsys.readouterr().out
+
+
+def test_the_script_of_the_repository_is_what_the_launcher_uses() -> None:
+    text = RECIPE.read_text()
+    head, mark, shared = text.partition(SHARED)
+    assert mark
+    assert "scontrol requeue" in shared
+    assert "#SBATCH --signal=USR2@" in head
+    subprocess.run(["bash", "-n", str(RECIPE)], check=True)

@@ -1,0 +1,122 @@
+"""`mae-hydra clean` proposes what can go, deletes only when told to, and never what somebody still needs."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from made_runs import made_run
+from test_many_runs import changed
+
+from mae_hydra.commands import main
+from mae_hydra.experiment.clean import proposals
+from mae_hydra.experiment.holder import holding
+from mae_hydra.experiment.listing import list_runs
+
+
+def trained(run: Path, *steps: int, best: int | None = None) -> Path:
+    """Its checkpoints as training leaves them: last.pt is a second name of the newest step's."""
+    folder = run / "checkpoints"
+    folder.mkdir()
+    for step in steps:
+        (folder / f"step-{step:08d}.pt").write_bytes(b"x" * step)
+    os.link(folder / f"step-{steps[-1]:08d}.pt", folder / "last.pt")
+    if best is not None:
+        os.link(folder / f"step-{best:08d}.pt", folder / "best.pt")
+    return run
+
+
+def proposed(folder: Path) -> list[str]:
+    return sorted(str(each.path.relative_to(folder)) for each in proposals(list_runs(folder), folder))
+
+
+def test_superseded_checkpoints_and_failed_smoke_runs_can_go(tmp_path: Path, capsys) -> None:
+    trained(made_run(tmp_path / "done", ["seed=1"], cells=False), 10, 20, 30, 40, best=20)
+    trained(made_run(tmp_path / "milestones", ["seed=1"], cells=False), 10, 20, 30)
+    changed(tmp_path / "milestones", "config.yaml", checkpoint={"keep_every": 20})
+    trained(made_run(tmp_path / "stopped", ["seed=1"], state="interrupted", cells=False), 10, 20)
+    smoke = made_run(tmp_path / "smoke", ["+debug=smoke"], state="failed", value=None, cells=False)
+    made_run(tmp_path / "smoke_done", ["+debug=smoke"], cells=False)
+    made_run(tmp_path / "never", ["seed=1"], state="failed", value=None, cells=False)
+    made_run(tmp_path / "late", ["seed=1"], state="failed", cells=False)  # it has taken steps
+    expected = ["done/checkpoints/step-00000010.pt", "done/checkpoints/step-00000030.pt",
+                "milestones/checkpoints/step-00000010.pt", "never", "smoke"]  # fmt: skip
+    assert proposed(tmp_path) == expected
+    assert main(["clean", str(tmp_path)]) == 0
+    told = capsys.readouterr().out
+    assert "nothing was deleted" in told
+    assert "failed run of +debug=" in told
+    assert proposed(tmp_path) == expected
+    assert main(["clean", str(tmp_path), "name=smoke*", "--yes"]) == 0
+    assert not smoke.exists()
+    assert main(["clean", str(tmp_path), "--yes"]) == 0
+    assert proposed(tmp_path) == []
+    assert sorted(path.name for path in (tmp_path / "done/checkpoints").iterdir()) == [
+        "best.pt", "last.pt", "step-00000020.pt", "step-00000040.pt"]  # fmt: skip
+    assert (tmp_path / "stopped/checkpoints/step-00000010.pt").exists()
+
+
+def test_what_another_run_began_from_stays(tmp_path: Path) -> None:
+    """The file that it names, the step that was last.pt then, a run that it names in words, from anywhere."""
+    runs, elsewhere = tmp_path / "here", tmp_path / "outputs"
+    parent = trained(made_run(runs / "parent", ["seed=1"], cells=False), 10, 20, 30, 40)
+    child = made_run(runs / "child", [f"init_from={parent}"], cells=False)
+    told = {"path": str(parent / "checkpoints/last.pt"), "step": 20}  # it was the newest when the child began
+    (child / "parent.json").write_text(json.dumps(told))
+    smoke = made_run(runs / "smoke", ["+debug=smoke"], state="failed", value=None, cells=False)
+    changed(smoke, "config.yaml", paths={"output_root": "outputs"})
+    changed(smoke, "environment.json", folder=str(tmp_path))
+    assert proposed(runs) == ["parent/checkpoints/step-00000010.pt", "parent/checkpoints/step-00000030.pt", "smoke"]
+    other = made_run(elsewhere / "other", ["init_from=here/smoke"], cells=False)
+    changed(
+        other,
+        "config.yaml",
+        init_from="here/smoke",
+        evaluation={"x": {"from": [f"{parent}/checkpoints/step-00000010.pt@ema"]}},
+    )
+    changed(other, "environment.json", folder=str(tmp_path))
+    assert proposed(runs) == ["parent/checkpoints/step-00000030.pt"]
+
+
+def test_a_live_run_stays_also_one_that_follows_another(tmp_path: Path) -> None:
+    done = trained(made_run(tmp_path / "done", ["seed=1"], cells=False), 10, 20)
+    smoke = made_run(tmp_path / "smoke", ["+debug=smoke"], state="failed", value=None, cells=False)
+    stage = made_run(smoke / "upernet", ["seed=1"], state="running", value=None, cells=False)
+    with holding(stage), holding(done):
+        assert proposed(tmp_path) == []
+    assert proposed(tmp_path) == ["done/checkpoints/step-00000010.pt", "smoke"]
+
+
+def test_a_run_that_came_alive_after_the_proposal_stays(tmp_path: Path, capsys, monkeypatch) -> None:
+    from mae_hydra.experiment import clean
+
+    smoke = made_run(tmp_path / "smoke", ["+debug=smoke"], state="failed", value=None, cells=False)
+    [proposal] = clean.proposals(list_runs(tmp_path), tmp_path)
+    with holding(smoke):
+        assert not clean.remove(proposal)
+        monkeypatch.setattr(clean, "proposals", lambda *told: [proposal])
+        assert main(["clean", str(tmp_path), "--yes"]) == 0
+    assert "it stays, a process holds the run by now" in capsys.readouterr().out
+    assert (smoke / "status.json").exists()
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "parent.json", "environment.json"])
+def test_a_record_that_cannot_be_read_might_need_anything(tmp_path: Path, capsys, name: str) -> None:
+    made_run(tmp_path / "smoke", ["+debug=smoke"], state="failed", value=None, cells=False)
+    other = made_run(tmp_path / "other", ["seed=1"], cells=False)
+    (other / name).write_text("[" if name.endswith("json") else "a: [")
+    assert main(["clean", str(tmp_path), "--yes"]) == 1
+    assert name in capsys.readouterr().err
+    assert (tmp_path / "smoke").exists()
+
+
+def test_a_link_to_a_run_is_not_followed_and_nothing_outside_is_touched(tmp_path: Path) -> None:
+    real = made_run(tmp_path / "mine/smoke", ["+debug=smoke"], state="failed", value=None, cells=False)
+    (tmp_path / "listed").mkdir()
+    (tmp_path / "listed/link").symlink_to(real)
+    assert proposed(tmp_path / "listed") == []
+    (tmp_path / "mine/data.txt").write_text("mine")
+    (real / "link").symlink_to(tmp_path / "mine/data.txt")
+    assert main(["clean", str(tmp_path / "mine"), "--yes"]) == 0
+    assert not real.exists()
+    assert (tmp_path / "mine/data.txt").read_text() == "mine"

@@ -1,0 +1,207 @@
+"""`mae-hydra runs`: every run below a folder once, with what its small files tell, filtered and sorted."""
+
+import csv
+import io
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from made_runs import made_run
+
+from mae_hydra.commands import main
+from mae_hydra.errors import UserError
+from mae_hydra.experiment.filters import Filter, chosen
+from mae_hydra.experiment.holder import holding
+from mae_hydra.experiment.listing import list_runs, run_directories, size_of, sweeps_of
+
+
+def changed(run: Path, name: str, **values: object) -> None:
+    file = run / name
+    read, write = (json.loads, json.dumps) if file.suffix == ".json" else (yaml.safe_load, yaml.safe_dump)
+    content = read(file.read_text()) if file.exists() else {}
+    file.write_text(write(content | values))
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two single runs, one of which a stage followed, and a sweep of three jobs."""
+    root = tmp_path_factory.mktemp("many") / "outputs"
+    plain = made_run(root / "runs/mae/one", ["seed=1"], monitor="val/loss", mode="min", value=0.5, cells=False)
+    changed(plain, "status.json", task="pretrain")
+    made_run(plain / "upernet", ["model=upernet_vitt", "seed=1"], value=31.0, cells=False)
+    killed = made_run(root / "runs/mae/two", ["seed=2"], monitor="val/loss", mode="min", value=0.25, cells=False)
+    changed(killed, "status.json", task="pretrain", state="running", end=None, value=None)
+    for ratio, value in ((0.5, 20.0), (0.75, 40.0), (0.9, 33.0)):
+        job = made_run(root / "sweeps/grid" / f"ratio-{ratio}", [f"model.mask_ratio={ratio}", "seed=1"], value=value,
+                       state="failed" if ratio == 0.9 else "completed", cells=False)  # fmt: skip
+        changed(job, "config.yaml", model={"mask_ratio": ratio}, augment={"flip": True})
+        changed(job, "environment.json", choices={"model": "upernet_vitb"})
+    return root
+
+
+def test_every_run_is_listed_once_also_what_followed_another_one(outputs: Path) -> None:
+    rows = list_runs(outputs)
+    names = {"runs/mae/one", "runs/mae/one/upernet", "runs/mae/two", "sweeps/grid/ratio-0.5", "sweeps/grid/ratio-0.75",
+             "sweeps/grid/ratio-0.9"}  # fmt: skip
+    assert len(rows) == len(names)
+    assert {row.name for row in rows} == names
+    of = {row.name: row for row in rows}
+    told = [(of[name].state, of[name].step, of[name].best, of[name].last) for name in sorted(names)[:3]]
+    assert told == [("completed", 20, 0.5 - 5, 0.5), ("completed", 20, 31.0, 31.0), ("dead", 20, 0.25 - 5, 0.25)]
+    [sweep] = sweeps_of(rows)
+    assert (sweep.name, sweep.states) == ("sweeps/grid", "2 completed, 1 failed")
+    assert sweep.best is not None
+    assert sweep.best.name == "sweeps/grid/ratio-0.75"
+
+
+def test_a_run_that_somebody_holds_is_running(tmp_path: Path) -> None:
+    run = made_run(tmp_path / "run", ["seed=1"], state="running", cells=False)
+    changed(run, "status.json", end=None)
+    assert [row.state for row in list_runs(tmp_path)] == ["dead"]
+    with holding(run):
+        [row] = list_runs(tmp_path)
+    assert row.state == "running"
+    assert row.took == row.age
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (["task=pretrain"], ["one", "two"]),
+        (["state=dead"], ["two"]),
+        (["val/mIoU>30"], ["upernet", "ratio-0.75", "ratio-0.9"]),
+        (["val/mIoU>30", "state!=failed", "name=*grid*"], ["ratio-0.75"]),
+        (["model.mask_ratio=0.750"], ["ratio-0.75"]),
+        (["model.mask_ratio<=0.75"], ["ratio-0.5", "ratio-0.75"]),
+        (["model=upernet_vitb", "best<25"], ["ratio-0.5"]),
+        (["augment.flip=true", "step>=20", "last=20"], ["ratio-0.5"]),
+        (["age<1h", "size<1MB", "task=pretrain"], ["one", "two"]),
+        (["age>1d"], []),
+        (["monitor=val/loss", "best<0"], ["one", "two"]),
+    ],
+)
+def test_filters_ask_columns_scalars_groups_and_the_configuration(
+    outputs: Path, words: list[str], names: list[str]
+) -> None:
+    found = chosen(list_runs(outputs), [Filter.of(word) for word in words])
+    assert sorted(Path(row.name).name for row in found) == sorted(names)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["mask_ratio=0.5"], "none of the 6 runs has mask_ratio; did you mean model.mask_ratio?"),
+        (["val/mIuO>3"], "did you mean val/mIoU?"),
+        (["zzz=3"], "there are name, task, state"),
+        (["val/mIoU>many"], "compares with 'many', which is no number"),
+        (["val/mIoU"], "val/mIoU is neither a folder nor a filter"),
+        (["/nowhere/at/all"], "/nowhere/at/all is neither a folder nor a filter"),
+        (["."], "one folder at a time"),
+    ],
+)
+def test_a_filter_that_cannot_be_meant_is_one_sentence(
+    outputs: Path, words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["runs", str(outputs), *words]) == 1
+    said = capsys.readouterr()
+    assert told in said.err
+    assert not said.out
+
+
+def test_where_there_is_no_run_it_is_said(tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["runs"]) == 1
+    assert "outputs is no folder" in capsys.readouterr().err
+    assert main(["runs", "."]) == 1
+    assert "there is no run at or below ." in capsys.readouterr().err
+
+
+def test_the_table_is_text_json_and_csv(outputs: Path, capsys, monkeypatch) -> None:
+    assert main(["runs", str(outputs), "--sort", "best", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["best"] for row in rows] == [-4.75, -4.5, 40.0, 33.0, 31.0, 20.0]  # each metric's better ones first
+    assert rows[2]["typed"] == ["model.mask_ratio=0.75", "seed=1"]
+    assert main(["runs", str(outputs), "--sort", "name", "--reverse", "--most", "2", "--csv"]) == 0
+    table = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["name"] for row in table] == ["sweeps/grid/ratio-0.9", "sweeps/grid/ratio-0.75"]
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert main(["runs", str(outputs), "seed=0", "name=sweeps*"]) == 0  # config.yaml has the seed of all: 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == [
+        "run",
+        "task",
+        "state",
+        "step",
+        "best",
+        "last",
+        "age",
+        "size",
+        "typed",
+        "for",
+        "it",
+        "alone",
+    ]
+    assert lines[-2:] == ["typed for all: seed=1",
+                          "sweep sweeps/grid: 2 completed, 1 failed; best val/mIoU 40: ratio-0.75"]  # fmt: skip
+    assert [line.split()[0] for line in lines[1:-2]] == [
+        f"sweeps/grid/ratio-{ratio}" for ratio in ("0.9", "0.75", "0.5")
+    ]
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["runs", str(outputs)]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert all(len(line) <= 80 for line in told)
+    assert "  model.mask_ratio=0.75 seed=1" in told
+
+
+def test_a_damaged_run_has_a_row_and_stops_no_other(tmp_path: Path) -> None:
+    made_run(tmp_path / "good", ["seed=1"], cells=False)
+    made_run(tmp_path / "bad", ["seed=1"], cells=False)
+    (tmp_path / "bad/status.json").write_text("[")
+    made_run(tmp_path / "torn", ["seed=1"], cells=False)
+    (tmp_path / "torn/metrics.jsonl").write_bytes(b'{"step": 5, "val/mIoU": 3}\n\0\0\xff\n{"step": 6, "train/lo')
+    of = {row.name: row for row in list_runs(tmp_path)}
+    assert (of["bad"].state, of["bad"].step) == ("unreadable", None)
+    assert "status.json cannot be read" in of["bad"].run.status["error"]
+    assert (of["torn"].step, of["torn"].best) == (5, 3)
+    assert of["good"].state == "completed"
+
+
+def test_links_are_followed_once_and_files_counted_once(tmp_path: Path) -> None:
+    run = made_run(tmp_path / "a/run", ["seed=1"], cells=False)
+    (tmp_path / "a/loop").symlink_to(tmp_path)
+    (tmp_path / "elsewhere").symlink_to(run)
+    assert len(list(run_directories(tmp_path))) == 1
+    before = size_of(run)
+    (run / "checkpoints").mkdir()
+    (run / "checkpoints/last.pt").write_bytes(b"x" * 1000)
+    os.link(run / "checkpoints/last.pt", run / "checkpoints/step-00000020.pt")
+    assert size_of(run) == before + 1000
+    made_run(run / "then", ["seed=1"], cells=False)
+    assert size_of(run) == before + 1000
+    assert size_of(run, with_runs=True) > before + 1000
+
+
+def test_a_long_record_is_not_parsed_line_by_line(tmp_path: Path) -> None:
+    """What is between the evaluations is passed over: a list of many runs takes seconds."""
+    run = made_run(tmp_path / "run", ["seed=1"], cells=False)
+    lines = [
+        {"step": n, "train/loss": 1.0, **({"val/mIoU": float(n)} if n % 10_000 == 0 else {})} for n in range(1, 50_001)
+    ]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    began = time.process_time()
+    [row] = list_runs(tmp_path)
+    assert (row.step, row.best, row.last) == (50_000, 50_000.0, 50_000.0)
+    assert time.process_time() - began < 0.3
+
+
+def test_a_configuration_nested_beyond_measure_is_said_and_ends_nothing(tmp_path: Path) -> None:
+    """libyaml's composer would overflow the stack."""
+    from mae_hydra.configuration.from_file import read_recorded
+
+    for text in ("[" * 200_000, "- " * 100_000, "{a: " * 50_000):
+        (tmp_path / "config.yaml").write_text(text)
+        with pytest.raises(UserError, match="cannot be read"):
+            read_recorded(tmp_path / "config.yaml")
