@@ -19,6 +19,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--decoded", action="store_true", help="with --short: pixels instead of JPEGs, which need no decoding"
     )
     parser.add_argument("--image-suffix", help="with --index: the ending of the images beside other pictures (jpg)")
+    parser.add_argument("--map-ending", help="with --index: the ending of class maps beside the images (seg.png)")
     parser.add_argument("--index", action="store_true", help="only list the tar files that are there, in shards.json")
 
 
@@ -43,14 +44,15 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _index(options: argparse.Namespace, bar: "Progress") -> int:
+    from mae_hydra.data.shards.index import Endings
     from mae_hydra.data.shards.write import index_shards
 
     task = bar.add_task("reading", total=None)
-    suffix = options.image_suffix and options.image_suffix.lower().lstrip(".")
+    told = (options.image_suffix, options.map_ending)
     found = index_shards(
         options.out,
         done=lambda samples: bar.advance(task, samples),
-        image_suffix=suffix,
+        endings=Endings(*(each and each.lower().lstrip(".") for each in told)),
         say=lambda line: bar.console.print(line, highlight=False, soft_wrap=True),
     )
     counts = ", ".join(f"{samples} {split}" for split, samples in found.items())
@@ -64,6 +66,7 @@ def _write(options: argparse.Namespace, bar: "Progress") -> int:
     from mae_hydra.configuration.compose import compose_config
     from mae_hydra.configuration.construct import build
     from mae_hydra.data import ImageData
+    from mae_hydra.data.shards.maps import WithMaps
     from mae_hydra.data.shards.shrink import Shrunk
     from mae_hydra.data.shards.write import write_shards
     from mae_hydra.errors import UserError
@@ -72,7 +75,7 @@ def _write(options: argparse.Namespace, bar: "Progress") -> int:
     data: ImageData = build(config.data, "data")
     if not hasattr(data.train, "stored") or config.data.train_limit is not None:
         raise UserError(
-            "make-shards writes a whole set of image files: data=imagenet or data=folder with data.root=<folder>; "
+            "make-shards writes a whole set of image files: data=imagenet or data=segmentation … with data.root=…; "
             "`mae-hydra make-data --layout imagenet <folder>` writes the embedded scenes as one"
         )
     for note in data.notes:
@@ -87,15 +90,22 @@ def _write(options: argparse.Namespace, bar: "Progress") -> int:
             pixel_range=data.pixel_range,
         )
         sets = {split: shrink(of_split) for split, of_split in sets.items()}
+    if data.target == "map":
+        sets = {split: WithMaps(of_split, data.ignore_index, data.palette) for split, of_split in sets.items()}
     task = bar.add_task("writing", total=len(data.train) + len(data.validation))
     size = write_shards(
         sets,
         options.out,
-        classes=data.class_names if data.target == "class" else None,
+        classes=None if data.target == "none" else data.class_names,
         samples_per_shard=options.samples,
         num_workers=options.workers,
         done=lambda samples: bar.advance(task, samples),
     )
     print(f"wrote {filesize.decimal(size)} to {options.out}. To train on it:")
     print(f"  python train.py model=mae_vitb data=shards data.root={options.out}")
+    if data.target != "none":
+        model = "upernet_vitb" if data.target == "map" else "classifier_vitb"
+        print(
+            f"  python train.py model={model} data=shards data.root={options.out} data.num_classes={data.num_classes}"
+        )
     return 0

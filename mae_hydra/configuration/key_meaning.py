@@ -63,6 +63,8 @@ TABLE: dict[str, Meaning] = {
     "schedule": _WEIGHTS,
     "data": _WEIGHTS,
     "data.root": Meaning(Decides.PLACE),  # what lies there is compared itself
+    "data.path": Meaning(Decides.PLACE),
+    "data.streaming": _HOW,
     "data.batch_size": Meaning(Decides.WEIGHTS, scores=False),
     "data.max_bad_share": Meaning(Decides.WEIGHTS, scores=False),
     "data.num_workers": _HOW,

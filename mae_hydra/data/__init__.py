@@ -18,12 +18,14 @@ from mae_hydra.data.labels.maps import read_labels
 from mae_hydra.data.labels.palette import distinct_colours
 from mae_hydra.data.loading.stream import EvalStream, TrainStream, epoch_order, stack
 from mae_hydra.data.readers.ade20k import ade20k
+from mae_hydra.data.readers.classification import classification
 from mae_hydra.data.readers.folder import folder
 from mae_hydra.data.readers.imagenet import imagenet
 from mae_hydra.data.readers.imagenet_variant import imagenet_variant
 from mae_hydra.data.readers.segmentation import segmentation
 from mae_hydra.data.scenes.dataset import scenes
 from mae_hydra.data.settings import FileSettings, Settings, data_factory
+from mae_hydra.data.shards.huggingface import huggingface
 from mae_hydra.data.shards.reader import shards
 from mae_hydra.data.write import write_ade20k, write_imagenet
 
@@ -46,12 +48,14 @@ __all__ = [
     "TrainStream",
     "ade20k",
     "check_labels",
+    "classification",
     "data_factory",
     "decode_image",
     "distinct_colours",
     "epoch_order",
     "folder",
     "height_width",
+    "huggingface",
     "imagenet",
     "imagenet_variant",
     "median_frequency_weights",

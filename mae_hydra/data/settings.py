@@ -45,7 +45,7 @@ class Settings:
 
         Classes without names and colours get numbers for names, and colours that differ.
         """
-        known = {field.name for field in fields(ImageData)}
+        known = {field.name for field in fields(ImageData)} - {"palette"}
         own = {name: getattr(self, name) for field in fields(self) if (name := field.name) in known} | facts
         count = own["num_classes"]
         own["image_size"] = height_width(self.image_size)

@@ -53,8 +53,8 @@ class Accuracy:
     ) -> None:
         if data.target != "class":
             raise UserError(
-                "accuracy needs a class for every image, and this data set has none; use data=imagenet or "
-                "data=scene_classes"
+                "accuracy needs a class for every image, and this data set has none; use "
+                "data=classification or data=scene_classes"
             )
         self.data, self.baseline, self.extra = data, baseline, ExtraMetrics(metrics)
         self.corruptions = Corruptions(baseline) if data.grouped else None

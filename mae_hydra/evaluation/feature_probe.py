@@ -58,7 +58,7 @@ class FeatureProbe:
             way_out = (
                 "evaluation=pretrain_dense_probe is for class maps"
                 if data.target == "map"
-                else "use data=imagenet or data=scene_classes, or k=null and l2=null for the rank of the features alone"
+                else "use data=classification or data=scene_classes, or k=null and l2=null for the rank alone"
             )
             raise UserError(
                 f"nearest neighbours and probes need a class for every image, and this data set has none; {way_out}"

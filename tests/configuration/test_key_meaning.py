@@ -48,7 +48,7 @@ def test_what_changes_no_score_of_the_same_weights_is_told_in_one_place():
     """Changes, fingerprints and notes of evaluations go by this column."""
     parts = ("data", "evaluation", "inference")
     keys = {key for key in all_keys() if key.startswith(parts) and not meaning_of(key).scores}
-    of_the_data = {"num_workers", "prefetch", "cache", "cache_gb", "batch_size", "max_bad_share"}
+    of_the_data = {"num_workers", "prefetch", "cache", "cache_gb", "streaming", "batch_size", "max_bad_share"}
     of_an_evaluator = {"every", "batch_size", "num_workers", "num_pictures"}
     assert keys == {f"data.{name}" for name in of_the_data} | {
         f"evaluation.{each}.{name}" for each in ("validation", "probe") for name in of_an_evaluator

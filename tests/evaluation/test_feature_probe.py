@@ -123,7 +123,7 @@ def test_the_rank_alone_needs_no_labels(target):
     data = class_scenes(num_train=6, num_validation=2)
     if target == "none":
         data = dataclasses.replace(data, target="none", num_classes=0, class_names=(), palette=data.palette[:0])
-        with pytest.raises(UserError, match="k=null and l2=null for the rank"):
+        with pytest.raises(UserError, match="k=null and l2=null for the rank alone"):
             probe(data)
     found = probe(data, l2=None, k=None).run(tiny_mae(), 0)
     assert 1 <= found.scalars["rankme"] <= 6

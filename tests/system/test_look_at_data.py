@@ -96,6 +96,32 @@ def photos(root: Path) -> Path:
     return root
 
 
+def one_folder_a_class(root: Path) -> Path:
+    for number in range(8):
+        photo(root / f"Images/{'river' if number % 2 else 'airplane'}/{number}.tif", number)
+    return root
+
+
+def tiny_imagenet(root: Path) -> Path:
+    for number in range(4):
+        name = f"n0{number % 2}"
+        photo(root / f"train/{name}/images/{name}_{number}.JPEG", number)
+        photo(root / f"val/images/val_{number}.JPEG", number)
+        photo(root / f"test/images/test_{number}.JPEG", number)
+    lines = "".join(f"val_{number}.JPEG\tn0{number % 2}\t0\t0\t9\t9\n" for number in range(4))
+    (root / "val/val_annotations.txt").write_text(lines)
+    return root
+
+
+def with_a_table(root: Path) -> Path:
+    for number in range(4):
+        photo(root / f"train_images/{number}.png", number)
+        photo(root / f"test_images/{number}x.png", number)
+    rows = "".join(f"{number},{number % 2}\n" for number in range(4))
+    (root / "train.csv").write_text(f"id_code,diagnosis\n{rows}")
+    return root
+
+
 FOLDERS: dict[str, tuple[Callable[[Path], Path], str, str, int, int]] = {
     # model, data, images for training and for validation
     "ade20k": (ade20k, "upernet_vitt", "ade20k", 4, 4),
@@ -104,7 +130,10 @@ FOLDERS: dict[str, tuple[Callable[[Path], Path], str, str, int, int]] = {
     "suffixes": (suffixes, "upernet_vitt", "segmentation", 4, 4),
     "train and test": (train_and_test, "upernet_vitt", "segmentation", 3, 1),
     "class folders": (class_folders, "classifier_vitt", "imagenet", 4, 4),
-    "other class folders": (other_class_folders, "classifier_vitt", "imagenet", 4, 4),
+    "other class folders": (other_class_folders, "classifier_vitt", "classification", 4, 4),
+    "one folder a class": (one_folder_a_class, "classifier_vitt", "classification", 7, 1),
+    "tiny imagenet": (tiny_imagenet, "classifier_vitt", "classification", 4, 4),
+    "with a table": (with_a_table, "classifier_vitt", "classification", 3, 1),
     "photos": (photos, "mae_vitt", "folder", 3, 1),
 }
 
@@ -125,12 +154,9 @@ def say(
 
 
 def words_of(line: str) -> list[str]:
-    """The words behind `train.py`, once what stands before it has been done by a shell."""
-    *before, command = line.split(" && ")
-    for each in before:
-        subprocess.run(["sh", "-c", each], check=True)
-    assert command.startswith("python train.py ")
-    return shlex.split(command)[2:]
+    """The words behind `train.py`."""
+    assert line.startswith("python train.py ")
+    return shlex.split(line)[2:]
 
 
 @pytest.mark.parametrize("kind", FOLDERS)
@@ -180,7 +206,7 @@ def test_without_a_place_for_the_picture_the_command_is_said_all_the_same(tmp_pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["ade20k", "wide", "class folders", "photos"])
+@pytest.mark.parametrize("kind", ["ade20k", "wide", "class folders", "tiny imagenet", "photos"])
 def test_the_last_line_trains(tmp_path, say, train, kind):
     line = say(str(FOLDERS[kind][0](tmp_path / "set")))[-1]
     words = words_of(line)

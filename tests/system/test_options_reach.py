@@ -165,13 +165,13 @@ def test_every_option_of_shards(watch, tmp_path, monkeypatch, capsys):
     assert shrunk[0][1] == {"short": 40, "channels": 3, "decoded": True, "pixel_range": None}
     assert (named["samples_per_shard"], named["num_workers"]) == (3, 0)
     assert named["classes"] == tuple(sorted(path.name for path in Path("in/train").iterdir()))
-    assert [line for line in capsys.readouterr().out.splitlines() if line][-2:] == [
+    assert [line for line in capsys.readouterr().out.splitlines() if line][-3:-1] == [
         "wrote 5.0 MB to out. To train on it:", "  python train.py model=mae_vitb data=shards data.root=out"
     ]  # fmt: skip
     listed = watch("mae_hydra.data.shards.write.index_shards", {"train": 6, "validation": 4})
-    assert main(["make-shards", "out", "--index", "--image-suffix", ".PNG"]) == 0
+    assert main(["make-shards", "out", "--index", "--image-suffix", ".PNG", "--map-ending", "seg.png"]) == 0
     told, named = listed.pop()
-    assert (told, named["image_suffix"]) == ((Path("out"),), "png")
+    assert (told, named["endings"]) == ((Path("out"),), ("png", "seg.png"))
     assert "wrote out/shards.json: 6 train, 4 validation images\n" in capsys.readouterr().out
 
 

@@ -72,6 +72,7 @@ def look_at_data(place: Path, save: Path | None, limit: int | None, out: Path | 
     best = ways[0]
     if best.data == "folder" and found.kind != "photos":
         console.print("what starts as it lies there is pre-training on the photos alone:", soft_wrap=True)
+    views = [view for view in views if view.data.target == views[0].data.target]  # photos alone say nothing more
     if views and (picture := _drawn(found, views, out, console)) is not None:
         console.print(f"samples{' in every reading' if len(views) > 1 else ''}: {picture}", soft_wrap=True)
     if len(ways) > 1 and best.means:
@@ -146,17 +147,12 @@ def _start(found: Found, way: Way, views: list[View] | None, measured: dict[str,
     from mae_hydra.data.audit.statistics import statistics
     from mae_hydra.data.loading.look_ahead import look_ahead
 
-    links = way.links
-    if way.data == "shards":  # whose index would be left beside them
-        links = tuple((shard.absolute(), shard.name) for shard in _shards_at(found.root))
     with tempfile.TemporaryDirectory() as folder:
         keys = dict(way.keys)
-        if links:
-            one_shard = way.data == "shards" and not found.root.is_dir()
-            keys["root"] = f"{folder}/{found.root.name}" if one_shard else folder
-            for what, name in links:
-                (Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
-                (Path(folder) / name).symlink_to(what)
+        if way.data == "shards":  # whose index would be left beside them
+            keys["root"] = folder if found.root.is_dir() else f"{folder}/{found.root.name}"
+            for shard in _shards_at(found.root):
+                (Path(folder) / shard.name).symlink_to(shard.absolute())
         try:
             config = compose_config([f"model={way.model}", f"data={way.data}", *way.words, *words_of(keys)])
             check(config)
@@ -170,7 +166,10 @@ def _start(found: Found, way: Way, views: list[View] | None, measured: dict[str,
                 views.append(View(way.means, samples, data))
             return doubts
         except UserError as error:
-            raise UserError(str(error).replace(str(keys["root"]), str(way.keys["root"]))) from error
+            said = str(error)
+            if "root" in keys:
+                said = said.replace(str(keys["root"]), str(way.keys["root"]))
+            raise UserError(said) from error
 
 
 def _drawn(found: Found, views: Sequence[View], out: Path | None, console: Any) -> Path | None:

@@ -44,7 +44,7 @@ def some_of(images: ImageSet) -> list[Sample]:
 def draw(views: Sequence[View], name: str) -> np.ndarray:
     """RGB uint8 (H, W, 3): the views one below the other, the likeliest first."""
     if len(views) == 1:
-        return _drawn(views[0], views[0].samples, views[0].means or name)
+        return _drawn(views[0], views[0].samples, name)
     half = [view.samples[::2] for view in views]
     titles = [f"{number}. {view.means}" for number, view in enumerate(views, 1)]
     return _stacked([_drawn(*each) for each in zip(views, half, titles, strict=True)])
@@ -57,7 +57,7 @@ def _drawn(view: View, samples: Sequence[Sample], title: str) -> np.ndarray:
         return segmentation_sheet(images, {"labels": maps}, view.data, title)
     names = view.data.class_names
     captions = [names[sample.label] if isinstance(sample.label, int) else sample.name for sample in samples]
-    return gallery([as_rgb(image) for image in images], captions, columns=4, title=title, cell=CELL)
+    return gallery([as_rgb(image, view.data.shown) for image in images], captions, columns=4, title=title, cell=CELL)
 
 
 def _stacked(pictures: Sequence[np.ndarray]) -> np.ndarray:

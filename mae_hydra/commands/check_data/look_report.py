@@ -31,6 +31,9 @@ def show(console: Console, found: Found) -> None:
         if stored := _labels_table(found.pairs.labels):
             console.print(stored[0], soft_wrap=True)
             console.print(stored[1])
+    if found.map_labels is not None and (stored := _labels_table(found.map_labels)):
+        console.print(stored[0], soft_wrap=True)
+        console.print(stored[1])
     for split, names in found.classes.items():
         where = f"{clean(split.name)}: " if split.name else ""
         console.print(f"{where}{len(names)} class folders ({_some(names)})", soft_wrap=True)
@@ -67,6 +70,7 @@ def _title(found: Found) -> str:
         "classes": "photos in class folders",
         "photos": "photos",
         "shards": "photos in tar files",
+        "tables": "photos in tables",
         "list": "a list",
         "nothing": "no pictures",
     }[found.kind]

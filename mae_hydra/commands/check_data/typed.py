@@ -14,9 +14,9 @@ OF_THE_PLACE = ("root", "images", "maps", "image_suffix", "map_suffix", "splits"
 
 
 def command(way: Way) -> str:
-    """What to type, quoted for a shell; its links first."""
+    """What to type, quoted for a shell."""
     words = [f"model={way.model}", f"data={way.data}", *way.words, *words_of(way.keys)]
-    return " && ".join([*linking(way), typed(["python", "train.py", *words])])
+    return typed(["python", "train.py", *words])
 
 
 def typed(words: Sequence[str]) -> str:
@@ -32,7 +32,7 @@ def _escaped(word: str) -> str:
 
 def instead(way: Way, best: Way) -> str:
     """What to type for `way`: of what is typed for the best, only the words that differ, where these are few."""
-    if (way.model, way.data, way.links) != (best.model, best.data, best.links):
+    if (way.model, way.data) != (best.model, best.data):
         return command(way)
     shared = {key: value for key, value in way.keys.items() if key in OF_THE_PLACE and best.keys.get(key) == value}
     return typed([word for word in words_of(way.keys) if word not in words_of(shared)][:-1])
@@ -47,6 +47,8 @@ def words_of(keys: Mapping[str, Any]) -> list[str]:
         if isinstance(value, Mapping):
             inner = ",".join(f"{each}:{_inner(number)}" for each, number in value.items())
             said.append(f"data.{key}={{{inner}}}")
+        elif isinstance(value, list):
+            said.append(f"data.{key}=[{','.join(map(_inner, value))}]")
         elif value is None:
             said.append(f"data.{key}=null")
         elif isinstance(value, bool):
@@ -67,14 +69,6 @@ def _inner(value: object) -> str:
     return "null" if value is None else word("", value).removeprefix("=")
 
 
-def linking(way: Way) -> list[str]:
-    """Write the commands that link files to where a reader looks for them."""
-    root = Path(way.keys["root"])
-    folders = dict.fromkeys(str((root / name).parent) for _, name in way.links)
-    made = [typed(["mkdir", "-p", *folders])] if folders else []
-    return [*made, *(typed(["ln", "-sfn", str(what), str(root / name)]) for what, name in way.links)]
-
-
 def check_option_file(save: Path) -> None:
     """UserError where a `data=<name>` would not find it, or somebody else's file is there."""
     if save.suffix != ".yaml" or save.parent.name != "data":
@@ -92,10 +86,11 @@ def saved(way: Way, save: Path) -> str:
 
     from mae_hydra import atomic
 
-    keys = {**way.keys, "root": str(Path(way.keys["root"]).absolute())}
+    place = "root" if "root" in way.keys else "path"
+    keys = {**way.keys, place: str(Path(way.keys[place]).absolute())}
     content = OmegaConf.to_yaml(OmegaConf.create({"defaults": [way.data], **keys}))
     save.parent.mkdir(parents=True, exist_ok=True)
     with atomic.writing(save) as temporary:
-        Path(temporary).write_text(f"{HEAD} {shlex.quote(keys['root'])}\n{content}", encoding="utf-8")
+        Path(temporary).write_text(f"{HEAD} {shlex.quote(keys[place])}\n{content}", encoding="utf-8")
     words = ["--config-dir", str(save.parent.parent), f"model={way.model}", f"data={save.stem}", *way.words]
-    return " && ".join([*linking(way), typed(["python", "train.py", *words])])
+    return typed(["python", "train.py", *words])

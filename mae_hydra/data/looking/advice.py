@@ -1,16 +1,15 @@
 """What to type for what was found, with the data options that there are: the one place that knows their layouts.
 
-A layout that none of them reads is said as such, with the links by which one does, where links suffice.
+A layout that none of them reads is said as such.
 """
 
-import hashlib
-import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mae_hydra.data.looking.classification_words import classification_words
 from mae_hydra.data.looking.found import Found, Pairs, Part, Split
 from mae_hydra.data.looking.readings import meaning, readings_for, why_none, words_of
 from mae_hydra.data.looking.segmentation_words import (
@@ -35,8 +34,7 @@ _CLASSES = {"train": "train", "validation": "val"}
 class Way:
     """`python train.py model=<model> data=<data> <words>`, with `keys` of the data node.
 
-    `means`: how it differs from the other ways. `links`: (what, where below `data.root`), to be made before; the root
-    is then a folder of their own. `known`: it stands on the set's being a public one.
+    `means`: how it differs from the other ways. `known`: it stands on the set's being a public one.
     `measured`: the means and deviations among the keys are to be measured.
     """
 
@@ -45,7 +43,6 @@ class Way:
     keys: Mapping[str, Any]
     means: str = ""
     words: tuple[str, ...] = ()
-    links: tuple[tuple[Path, str], ...] = ()
     known: bool = False
     measured: bool = False
 
@@ -87,11 +84,13 @@ def _own_bands(part: Part) -> bool:
 def _advised(found: Found, presets: Mapping[str, Node] | None = None) -> Advice:
     if found.kind == "shards":
         return _shards(found)
+    if found.kind == "tables":
+        return _tables(found)
     if found.pairs is not None:
         advice = _maps(found, found.pairs, presets or {})
         return replace(advice, said=(*advice.said, *_of_bands(found.pairs.images)))
-    if found.classes:
-        return _class_folders(found)
+    if found.photos and (found.classes or found.class_lists):
+        return _with_classes(found)
     if found.photos:
         alone = sum(part.total for part in found.maps)
         said = [f"{alone} class maps lie there that pair with no photo by their names"] if alone else []
@@ -164,46 +163,43 @@ def _sides(counts: Mapping[Split, int]) -> dict[str, Split]:
     return {side: found[side] for side in ("train", "validation") if side in found}
 
 
-def _class_folders(found: Found) -> Advice:
-    part = found.photos[0]
-    sides = _sides(dict.fromkeys(found.classes, 1))
-    base = part.folder.removesuffix("*").rstrip("/")
-    number = {side: len(found.classes[split]) for side, split in sides.items()}
-    if len(sides) < 2:
-        names = ", ".join(split.name for split in found.classes if split.name)
-        said = f"there are {len(next(iter(found.classes.values())))} class folders and " + (
-            f"the split {names} only" if names else "no split"
-        )
-        more = "data=imagenet reads train/<class>/ and val/<class>/: move a part of each folder to val/<class>/"
-        variant = (
-            "they are named as ImageNet's classes, to evaluate on: mae-hydra evaluate <run or file> "
-            f"data=imagenet_variant data.root={found.root / base} data.classes=<ImageNet>/val"
-        )
-        folders = next(iter(found.classes.values()))
-        is_variant = all(re.fullmatch(r"n\d{8}", name) for name in folders)
-        return Advice(tuple(_photos(found)), (f"{said}; {more}", *((variant,) if is_variant else ())))
-    train, validation = (found.classes[sides[side]] for side in ("train", "validation"))
-    unknown = sorted(set(validation) - set(train))
-    if unknown or not base.endswith("{split}"):
-        what = (
-            f"{len(unknown)} class folders of validation are not in training ({unknown[0]})"
-            if unknown
-            else (f"class folders lie in {base}/<class>")
-        )
-        return Advice(tuple(_photos(found)), (f"{what}, which data=imagenet does not read",))
-    links: tuple[tuple[Path, str], ...] = ()
-    keys = {"num_classes": number["train"], "image_size": _crop(part, _USUAL)}
-    notes = []
-    if sides["validation"].side == "test":
-        notes.append(f"there is no validation split: {sides['validation'].name}, the test split, is validated with")
-    if all(sides[side].name == name for side, name in _CLASSES.items()) and base.rpartition("/")[2] == "{split}":
+def _with_classes(found: Found) -> Advice:
+    """Photos in class folders, or with lists that tell their classes; behind it the photos alone."""
+    part = next((part for part in found.photos if "*" in part.folder), found.photos[0])
+    base = part.folder.partition("*")[0].rstrip("/") if found.classes else _above(found.photos)
+    size = _crop(part, _USUAL)
+    sides = {split.side: split.name for split in found.classes if split.side}
+    if sides == _CLASSES and base.rpartition("/")[2] == "{split}" and part.folder == f"{base}/*":
         root = found.root / base.removesuffix("{split}")
-    else:
-        own = {side: found.root / base.replace("{split}", sides[side].name) for side in sides}
-        links = tuple((own[side].absolute(), name) for side, name in _CLASSES.items())
-        root = _linked(found)
-        notes.append("data=imagenet reads this layout through links, which the command makes first")
-    return Advice((Way("classifier_vitt", "imagenet", {"root": root, **keys}, "", (), links),), tuple(notes))
+        keys = {"root": root, "num_classes": len(_of_training(found)), "image_size": size}
+        return Advice((Way("classifier_vitt", "imagenet", keys),))
+    keys, said = classification_words(found, base)
+    folders = _of_training(found)
+    own = Way(
+        "classifier_vitt", "classification", {"root": found.root, **keys, "image_size": size}, "photos of classes"
+    )
+    if not sides and found.classes and all(re.fullmatch(r"n\d{8}", name) for name in folders):
+        said = (
+            *said,
+            "they are named as ImageNet's classes, to evaluate on: mae-hydra evaluate <run or file> "
+            f"data=imagenet_variant data.root={found.root / base} data.classes=<ImageNet>/val",
+        )
+    alone = [replace(way, means="the photos alone") for way in _photos(found)]
+    numbered = {re.sub(r"\d+", "", name) for name in folders}
+    series = not sides and len(folders) > 1 and len(numbered) == 1 and numbered != {""}  # "day 1", "2026-11"
+    return Advice((*alone, own) if series else (own, *alone), (*said, *_of_bands(part)))
+
+
+def _of_training(found: Found) -> tuple[str, ...]:
+    """The class folders of training, or of whatever split comes first."""
+    return next(iter(found.classes.values()), ())
+
+
+def _above(parts: Sequence[Part]) -> str:
+    """The folder that all of them lie in, without what stands for several."""
+    folders = [re.split(r"/?[^/]*\*", part.folder)[0].split("/") for part in parts]
+    shared = [names[0] for names in zip(*folders, strict=False) if len(set(names)) == 1]
+    return "/".join(shared)
 
 
 def _shards(found: Found) -> Advice:
@@ -217,6 +213,13 @@ def _shards(found: Found) -> Advice:
     keys["image_size"] = _crop(part, _USUAL)
     photos = Way("mae_vitt", "shards", keys, "without classes")
     count = max(len(found.names), found.num_classes)
+    if found.map_labels is not None:
+        keys = {**keys, "map_ending": found.map_ending, "image_size": _crop(part, LARGEST)}
+        ways = [
+            Way("upernet_vitt", "shards", {**keys, **words}, means, ("inference=slide",))
+            for words, means in label_words(found.map_labels, found)
+        ]
+        return Advice((*ways, photos), () if ways else (why_none(found.map_labels),))
     if not found.num_classes:
         return Advice((photos,))
     if not found.complete and not found.names:
@@ -225,6 +228,26 @@ def _shards(found: Found) -> Advice:
             (f"class ids up to {count - 1} were seen in the part that was read; that may not be all",),
         )
     return Advice((Way("classifier_vitt", "shards", {**keys, "num_classes": count}, f"{count} classes"), photos))
+
+
+def _tables(found: Found) -> Advice:
+    if not found.photos:
+        return Advice()
+    part = found.photos[0]
+    keys: dict[str, Any] = {"path": found.root}
+    size = {"image_size": _crop(part, LARGEST)}
+    mask = {"mask": found.map_ending} if found.map_ending else {}
+    ways = [Way("mae_vitt", "huggingface", {**keys, **mask, "image_size": _crop(part, _USUAL)}, "without classes")]
+    if found.num_classes:
+        of_classes = {**keys, "num_classes": found.num_classes, "image_size": _crop(part, _USUAL)}
+        ways.insert(0, Way("classifier_vitt", "huggingface", of_classes, f"{found.num_classes} classes"))
+    if found.map_labels is not None:
+        words = label_words(found.map_labels, found)
+        ways[:0] = [
+            Way("upernet_vitt", "huggingface", {**keys, **mask, **each, **size}, means, ("inference=slide",))
+            for each, means in words
+        ]
+    return Advice(tuple(ways))
 
 
 def _photos(found: Found) -> Iterator[Way]:
@@ -264,10 +287,3 @@ def _crop(part: Part, most: int) -> int:
     """A side for crops: `most`, or what the shorter side of a usual picture has room for."""
     short = min(part.pixels.sizes[1]) if part.pixels.sizes else most
     return max(min(most, short // STEP * STEP), STEP)
-
-
-def _linked(found: Found) -> Path:
-    """Where links go: a folder that the project's own files do not lie in, another for every set of the same name."""
-    place = found.root.resolve()
-    digest = hashlib.blake2b(os.fsencode(place), digest_size=3).hexdigest()
-    return Path("data") / f"{place.name}_linked_{digest}"

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from mae_hydra.data.dataset import spread
 from mae_hydra.data.listing import EXTENSIONS
 from mae_hydra.data.looking.found import Found, Labels, Pairs, Part, Split, side_order
-from mae_hydra.data.looking.lists import lines_of
+from mae_hydra.data.looking.lists import class_lists_of, lines_of
 from mae_hydra.data.looking.pairing import Match
 from mae_hydra.data.looking.pixels import Budget, Look, look_at, summary
 from mae_hydra.data.looking.places import File, Group, groups_of
@@ -39,6 +39,7 @@ def look_at_folder(root: Path, walked: Walked, sample: int = SAMPLE) -> Found:
         maps=tuple(_part(group, looks[id(group)]) for group in maps),
         names=_names(root, walked.files),
         lists=lines_of(root, others, pictures),
+        class_lists=class_lists_of(root, others, pictures),
         passed_over=dict(Counter(PurePosixPath(path).suffix.lower() for path in others).most_common()),
         notes=_notes(walked),
         complete=not walked.cut,
@@ -144,13 +145,19 @@ def _labels(root: Path, maps: Group, budget: Budget, sample: int) -> tuple[Label
 
 
 def _classes(photos: Sequence[Group]) -> dict[Split, tuple[str, ...]]:
-    """The class folders of each split, where the photos lie in such: folders of one kind, right below the split."""
-    group = photos[0] if photos else None
-    if group is None or not group.folder or group.folder[-1] != "*" or len({f.folder for f in photos}) > 1:
+    """The class folders of each split, where photos lie in such: folders of one kind, below a split perhaps with one
+    folder more in each. Photos elsewhere are of other splits."""
+    starred = [group for group in photos if group.folder.count("*") == 1]
+    if len({group.folder for group in starred}) != 1:
+        return {}
+    folder = starred[0].folder
+    inner = folder[folder.index("*") + 1 :]
+    elsewhere = {file.split for group in photos if group not in starred for file in group.files}
+    if len(inner) > ("{split}" in folder) or elsewhere & {file.split for group in starred for file in group.files}:
         return {}
     names: dict[Split, set[str]] = {}
-    for photo in photos:
-        for file in photo.files:
+    for group in starred:
+        for file in group.files:
             names.setdefault(file.split or _PLAIN, set()).add(file.wild[-1])
     return {split: tuple(sorted(names[split])) for split in sorted(names, key=side_order)}
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-Kind = Literal["maps", "classes", "photos", "shards", "list", "nothing"]
+Kind = Literal["maps", "classes", "photos", "shards", "tables", "list", "nothing"]
 SIDES = ("train", "validation", "test", "")  # what a split is for; "": there is none
 
 
@@ -105,8 +105,11 @@ class Found:
     classes: Mapping[Split, tuple[str, ...]] = field(default_factory=dict)
     names: tuple[str, ...] = ()  # of classes, where a file tells them
     num_classes: int = 0  # of shards: by their class ids
+    map_ending: str = ""  # of the class maps in shards, or their column in tables; and what they hold
+    map_labels: Labels | None = None
     image_suffix: str = ""  # of shards whose samples hold several pictures
     lists: Mapping[str, str] = field(default_factory=dict)  # file -> what its lines are
+    class_lists: Mapping[str, tuple[int | str, int | str]] = field(default_factory=dict)  # file -> its two columns
     passed_over: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     complete: bool = True  # every file was seen

@@ -7,9 +7,10 @@ from pathlib import Path, PurePosixPath
 from mae_hydra.data.listing import EXTENSIONS
 from mae_hydra.data.looking.found import Found
 from mae_hydra.data.looking.walk import walk
+from mae_hydra.data.readers.split_lists import ENDINGS, cells_of
 from mae_hydra.errors import UserError
 
-ENDINGS = (".txt", ".csv", ".lst", ".list", ".tsv")
+CLASS_HEADS = ("class", "label", "category", "target", "class_name", "classname", "label_name", "class_id", "wnid")
 MOST_LISTS = 12  # that are opened
 MOST_LINES = 200  # that are looked at
 MOST_BYTES = 2**16  # of a list that is read
@@ -21,11 +22,43 @@ def lines_of(root: Path, files: Iterable[str], pictures: Sequence[str]) -> dict[
     names = {PurePosixPath(path).name for path in pictures}
     stems = {PurePosixPath(path).stem for path in pictures}
     found: dict[str, str] = {}
-    for file in [path for path in files if path.lower().endswith(ENDINGS)][:MOST_LISTS]:
+    for file in _first_lists(files):
         rows = _rows(root / file)
         if kind := _kind(rows, names, stems):
             found[file] = kind
     return found
+
+
+def class_lists_of(root: Path, files: Iterable[str], pictures: Sequence[str]) -> dict[str, tuple[int | str, int | str]]:
+    """The lists that tell a class of each picture, and in which columns: numbers, or headings where there are some."""
+    names = {name for path in pictures for name in (PurePosixPath(path).name, PurePosixPath(path).stem)}
+    found: dict[str, tuple[int | str, int | str]] = {}
+    for file in _first_lists(files):
+        rows = _rows(root / file) or []
+        width = min((len(row) for row in rows), default=0)
+        known = [sum(PurePosixPath(row[place]).name in names for row in rows) for place in range(width)]
+        named = [place for place, count in enumerate(known) if 2 * count > len(rows)]
+        if width < 2 or not named or sum(_pictured(rows[-1][place]) for place in named) > 1:
+            continue
+        image = max(named, key=lambda place: len({row[place] for row in rows}))
+        headed = len(rows) > 1 and PurePosixPath(rows[0][image]).name not in names
+        heads = [cell.lower() for cell in rows[0]] if headed else []
+        told = [place for place, head in enumerate(heads) if head in CLASS_HEADS]
+        after = [*range(image + 1, width), *range(image)]
+        place = told[0] if told else next((p for p in after if _repeats([row[p] for row in rows[headed:]])), after[0])
+        found[file] = (rows[0][image], rows[0][place]) if headed else (image, place)
+    return found
+
+
+def _repeats(cells: Sequence[str]) -> bool:
+    """Whether what stands in a column may be classes: each of several pictures."""
+    return 2 * len(set(cells)) <= len(cells)
+
+
+def _first_lists(files: Iterable[str]) -> list[str]:
+    """Those that are opened: the outer ones first."""
+    lists = [path for path in files if path.lower().endswith(ENDINGS)]
+    return sorted(lists, key=lambda path: (path.count("/"), path))[:MOST_LISTS]
 
 
 def look_at_list(path: Path) -> Found:
@@ -56,8 +89,7 @@ def _rows(path: Path) -> list[list[str]] | None:
     except (OSError, UnicodeDecodeError):
         return None
     lines = [line for line in text.splitlines()[:MOST_LINES] if line.strip() and not line.startswith("#")]
-    cut = "," if any("," in line for line in lines[:3]) else "\t" if any("\t" in line for line in lines[:3]) else None
-    return [[cell.strip().lstrip("/") for cell in line.split(cut)] for line in lines]
+    return [[cell.lstrip("/") for cell in cells_of(line)] for line in lines]
 
 
 def _pictured(cell: str) -> bool:

@@ -3,10 +3,11 @@
 import tarfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from mae_hydra.data.listing import EXTENSIONS, JPEG_ENDINGS
-from mae_hydra.data.looking.found import Found, Part, Split, side_order
+from mae_hydra.data.looking.found import Found, Labels, Part, Split, side_order
 from mae_hydra.data.looking.pixels import Budget, Look, look_at, summary
 from mae_hydra.data.looking.places import role_of, split_of
 from mae_hydra.data.shards.files import MANIFEST, PACKED
@@ -16,6 +17,7 @@ from mae_hydra.errors import UserError, short
 
 SECONDS = 30.0
 LOOKS = 8  # pictures that are opened in the first tars
+MAPS = 8  # times as many second pictures of samples, which may be class maps
 TARS = (".tar",)
 
 
@@ -29,6 +31,7 @@ class _Contents:
         self.class_ids: set[int] = set()
         self.folders: set[str] = set()
         self.doubled = 0  # samples that hold several pictures
+        self.seconds: dict[str, list[Look]] = {}  # of those that are not the first of their sample, by ending
         self.read_whole = True
 
 
@@ -66,6 +69,8 @@ def look_at_tars(root: Path, tars: list[Path], seconds: float = SECONDS) -> Foun
         summary(contents.looks),
     )
     photo = next((e for e in endings if f".{e}" in JPEG_ENDINGS), endings[0]) if contents.doubled else ""
+    told = [ending for ending, seen in contents.seconds.items() if ending != photo and are_maps(seen)]
+    map_ending = told[0] if len(told) == 1 and not packed else ""
     if packed and not contents.class_ids:
         notes.append(
             f"folders such as {min(contents.folders)}/ are packed in it: unpack it (tar -xf), and look at that"
@@ -77,8 +82,30 @@ def look_at_tars(root: Path, tars: list[Path], seconds: float = SECONDS) -> Foun
         num_classes=max(contents.class_ids, default=-1) + 1,
         names=_names(root if root.is_dir() else root.parent),
         image_suffix=photo,
+        map_ending=map_ending,
+        map_labels=labels_of(contents.seconds[map_ending], sum(counts.values())) if map_ending else None,
         notes=tuple(notes),
         complete=contents.read_whole,
+    )
+
+
+def are_maps(looks: Sequence[Look]) -> bool:
+    """Whether most of some pictures look like class maps."""
+    return bool(looks) and 2 * sum(look.is_map_like() for look in looks) > len(looks)
+
+
+def labels_of(looks: Sequence[Look], of: int) -> Labels:
+    """What the class maps hold that were looked at."""
+    colours: Counter[tuple[int, int, int]] = Counter()
+    for look in looks:
+        colours.update(look.colours or {})
+    total = sum(colours.values()) or 1
+    return Labels(
+        len(looks),
+        of,
+        {"train": tuple(look.values for look in looks if look.values is not None)},
+        tuple((colour, count / total) for colour, count in colours.most_common()),
+        next((look.map_problem for look in looks if look.map_problem), ""),
     )
 
 
@@ -119,9 +146,11 @@ def _read(path: Path, contents: _Contents, budget: Budget, until: float, looks: 
                 contents.endings[ending] += 1
                 contents.doubled += len(pictures) == 2
                 contents.by_shard[path.name] += len(pictures) == 1
-                if len(contents.looks) < looks and member.size < 2**26:
+                second = len(pictures) > 1
+                seen = contents.seconds.setdefault(ending, []) if second else contents.looks
+                if len(seen) < looks * (MAPS if second else 1) and member.size < 2**26:
                     file = archive.extractfile(member)
-                    contents.looks.append(look_at(file.read() if file else b"", member.name, budget, as_map=False))
+                    seen.append(look_at(file.read() if file else b"", member.name, budget, as_map=second))
 
 
 def _names(folder: Path) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mae_hydra.data.dataset import Header, Sample
+from mae_hydra.data.dataset import Header, Sample, Stored
 from mae_hydra.data.decoding.bands import Channels
 from mae_hydra.data.decoding.decode import read_bytes, read_image
 from mae_hydra.data.decoding.pixel_range import PixelRange
@@ -61,6 +61,10 @@ class LabelledPhotos:
         labels = self.labels(index)
         self._check_sizes(index, (image.shape[1], image.shape[2]), (labels.shape[0], labels.shape[1]))
         return Sample(image, labels, self._titles[index])
+
+    def stored(self, index: int) -> Stored:
+        """The file of the image itself."""
+        return Stored(self.names[index], read_bytes(self.paths(index)[0]), None)
 
     def labels(self, index: int) -> torch.Tensor:
         """The class map alone, uint8 (H, W); UserError where a value means nothing."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mae_hydra.data.listing import EXTENSIONS, WITH_ARRAYS, find_images
 from mae_hydra.data.readers.folder import split_by_name
-from mae_hydra.data.readers.split_lists import Entry, chosen, entries_of
+from mae_hydra.data.readers.split_lists import Columns, Entry, chosen, entries_of
 from mae_hydra.errors import UserError
 
 Patterns = str | Sequence[str]
@@ -27,7 +27,7 @@ class Layout:
     """Where the pictures of a set lie; see `mae_hydra.data.segmentation` for the keys.
 
     `splits`: side -> what it is called here (several: all of them; none: the side is not there).
-    `lists`: side -> files of names, or names themselves.
+    `lists`: side -> files of names, or names themselves; `columns`: see `entries_of`.
     """
 
     root: Path
@@ -38,6 +38,7 @@ class Layout:
     splits: Mapping[Side, tuple[str, ...]]
     lists: Mapping[Side, tuple[str, ...]]
     validation_fraction: float
+    columns: Columns = (0, 1)
     endings: tuple[str, ...] = EXTENSIONS  # of what is read
 
     @property
@@ -56,7 +57,7 @@ class Part:
 
     `maps`: as many as `images`, or empty. `keys`: what a person would call them. `alone`: photos without a map,
     `orphans`: maps without a photo. `twice`: files that are told apart by their ending alone. `unknown`: what a list
-    names and is not there.
+    names and is not there. `labels`: the class of a key, where a list tells it.
     """
 
     images: list[str] = field(default_factory=list)
@@ -67,6 +68,7 @@ class Part:
     twice: list[tuple[str, str]] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
     passed_over: Counter[str] = field(default_factory=Counter)
+    labels: dict[str, str] = field(default_factory=dict)
 
     def some(self, keys: Sequence[str]) -> "Part":
         """The same of these keys only; what is wrong stays with the whole."""
@@ -76,6 +78,7 @@ class Part:
             [self.images[each] for each in numbers],
             [self.maps[each] for each in numbers] if self.maps else [],
             list(keys),
+            labels={key: self.labels[key] for key in keys if key in self.labels},
         )
 
     def with_defects_of(self, other: "Part") -> "Part":
@@ -119,7 +122,9 @@ def _part(layout: Layout, side: Side) -> Part | None:
     listed = layout.lists.get(side)
     if listed:
         names = layout.splits.get(side) or ("",)
-        entries = [entry for name in names for each in listed for entry in entries_of(layout.root, each, name)]
+        entries = [
+            entry for name in names for each in listed for entry in entries_of(layout.root, each, name, layout.columns)
+        ]
         entries = list(dict.fromkeys(entries))
         return _listed(layout, side, entries)
     if layout.has_splits and layout.splits.get(side):
@@ -153,14 +158,27 @@ def _listed(layout: Layout, side: Side, entries: Sequence[Entry]) -> Part:
                 part.maps.append(str(places[1]))
         return part
     part = _matched(layout, side)
-    kept, unknown = chosen([entry.image for entry in entries], part.keys, layout.image_suffix)
-    listed = part.some(kept)
+    meant = chosen([entry.image for entry in entries], part.keys, layout.image_suffix)
+    unknown = [entry.image for entry, key in zip(entries, meant, strict=True) if key is None]
+    if not layout.maps:
+        _take_labels(part, side, {entry: key for entry, key in zip(entries, meant, strict=True) if key is not None})
+    wanted = set(meant)
+    listed = part.some([key for key in part.keys if key in wanted])
     listed.twice = part.twice
     alone = {_key_of_file(each, layout.image_suffix) for each in part.alone}
     without = [name for name in unknown if name.rpartition("/")[2] in alone]
     listed.alone = without
     listed.unknown = [name for name in unknown if name not in set(without)]
     return listed
+
+
+def _take_labels(part: Part, side: Side, meant: Mapping[Entry, str]) -> None:
+    for entry, key in meant.items():
+        if entry.label and part.labels.setdefault(key, entry.label) != entry.label:
+            raise UserError(
+                f"the list of {side} tells two classes of {entry.image}, {part.labels[key]} and {entry.label}; "
+                "data.columns says where the class stands"
+            )
 
 
 def _key_of_file(path: str, suffix: str) -> str:

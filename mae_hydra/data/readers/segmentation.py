@@ -17,11 +17,12 @@ from mae_hydra.data.decoding.pixel_range import PixelRange
 from mae_hydra.data.label_table import ranges, readings_of
 from mae_hydra.data.labels.coding import Coding, coding_of
 from mae_hydra.data.listing import EXTENSIONS, existing_folder, passed_over_note
-from mae_hydra.data.readers.class_list import class_list, names_and_palette
+from mae_hydra.data.readers.class_list import class_list
 from mae_hydra.data.readers.folder import Photos
 from mae_hydra.data.readers.labelled_photos import LabelledPhotos
+from mae_hydra.data.readers.map_settings import MapSettings
 from mae_hydra.data.readers.pairs import SIDES, SPLIT, Layout, Part, parts_of
-from mae_hydra.data.settings import FileSettings, data_factory
+from mae_hydra.data.settings import data_factory
 from mae_hydra.errors import UserError
 
 _WANTED = "give the folder of the data set with data.root=<folder>"
@@ -33,7 +34,7 @@ Names = str | Sequence[str] | None
 
 @data_factory
 def segmentation(
-    settings: FileSettings,
+    settings: MapSettings,
     *,
     root: str | None,
     images: Names,
@@ -43,18 +44,12 @@ def segmentation(
     splits: Mapping[str, Names] | None,
     validation_fraction: float,
     lists: str | Mapping[str, Names] | None,
-    classes: Names,
-    palette: str | Sequence[Any] | None,
-    values: Mapping[Any, int | str] | None,
-    colours: Mapping[Any, int | str] | None,
-    ignore_values: Sequence[int] | None,
-    reduce_zero_label: bool,
 ) -> ImageData:
     """Photos with class maps wherever they lie below `root`; `conf/data/segmentation.yaml` says what each key means.
 
     UserError names what is not there or does not fit. With `maps` null the photos alone, for pre-training.
     """
-    channels, num_classes = settings.wanted, settings.num_classes
+    channels = settings.wanted
     path = existing_folder(root, _WANTED)
     layout = layout_of(
         path,
@@ -67,27 +62,17 @@ def segmentation(
         lists=lists,
         endings=endings_of(channels),
     )
-    told = class_list(path, classes, palette)
     parts = parts_of(layout)
     for side, part in parts.items():
         refuse_defects(part, side, layout)
     measured = parts["train"] if parts["train"].images else parts["validation"]
     settled = settings.settled(path, measured.images)
+    coding: Coding | None = None
+    facts: dict[str, Any] = {"num_classes": 0, "class_names": (), "palette": np.zeros((0, 3), np.uint8)}
     if layout.maps:
-        num_classes = num_classes or _number_of_classes(parts["train"], layout, told.names, colours, values)
-        names, drawn = names_and_palette(told, num_classes)
-        coding = coding_of(
-            num_classes=num_classes,
-            names=told.names,
-            ignore_index=settings.ignore_index,
-            ignore_values=ignore_values or (),
-            reduce_zero_label=reduce_zero_label,
-            values=values,
-            colours=colours,
-        )
-        coding.reading.table()  # says what cannot be before any map is read
-    else:
-        num_classes, names, drawn, coding = 0, (), np.zeros((0, 3), np.uint8), None
+        count = settings.num_classes or _number_of_classes(parts["train"], layout, settings)
+        maps_read = settings.maps(path, count)
+        coding, facts = maps_read.coding, maps_read.facts
     train = samples_of(layout, parts["train"], channels, coding, settled.pixel_range)
 
     def test() -> ImageSet:
@@ -102,11 +87,7 @@ def segmentation(
         samples_of(layout, parts["validation"], channels, coding, settled.pixel_range),
         "map" if coding else "none",
         test=test,
-        num_classes=num_classes,
-        class_names=names,
-        palette=drawn,
-        reading=coding.reading if coding else None,
-        assumed_names=told.names is None,
+        **facts,
         pixel_range=settled.pixel_range,
         notes=(
             *(note for side, part in parts.items() for note in notes_of(part, side, root)),
@@ -125,9 +106,12 @@ def layout_of(
     splits: Mapping[str, Names] | None,
     validation_fraction: float,
     lists: str | Mapping[str, Names] | None,
+    columns: Sequence[int | str] = (0, 1),
     endings: tuple[str, ...] = EXTENSIONS,
 ) -> Layout:
     """Where the files lie, as the keys of a configuration tell it; ValueError where they make no sense."""
+    if len(columns) != 2:
+        raise ValueError(f"data.columns must name two columns, of the photo and of its class, got {list(columns)}")
     if not 0 < validation_fraction < 1:
         raise ValueError(f"data.validation_fraction must lie in (0, 1), got {validation_fraction}")
     called = {side: _texts(names) for side, names in _sides(splits, "data.splits").items()}
@@ -145,6 +129,7 @@ def layout_of(
         called,
         {side: each for side, each in listed.items() if each},
         validation_fraction,
+        (columns[0], columns[1]),
         endings,
     )
     if layout.maps and layout.images == layout.maps and layout.image_suffix == layout.map_suffix and not layout.lists:
@@ -212,11 +197,12 @@ def samples_of(
     return photos
 
 
-def _number_of_classes(part: Part, layout: Layout, names: Sequence[str] | None, colours: object, values: object) -> int:
+def _number_of_classes(part: Part, layout: Layout, settings: MapSettings) -> int:
     """Of the list of names; UserError saying what the maps look like where there is none."""
+    names = class_list(layout.root, settings.classes, settings.palette).names
     if names is not None:
         way = f"data.classes names {len(names)}: set data.num_classes={len(names)}"
-    elif colours is not None or values is not None:
+    elif settings.colours is not None or settings.values is not None:
         way = "set data.num_classes to how many classes data.values or data.colours tell apart"
     else:
         plain = coding_of(num_classes=255, names=None, ignore_index=255)

@@ -1,8 +1,9 @@
-"""Files that say which pictures a split consists of: a name a line, or a photo and its class map.
+"""Files that say which pictures a split consists of: a name a line, or a photo and its class map or its class.
 
 Names are stems or paths, with or without suffix and ending; paths may begin on another machine.
 """
 
+import csv
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,19 +14,22 @@ from mae_hydra.errors import UserError
 
 ENDINGS = (".txt", ".csv", ".lst", ".list", ".tsv")
 MOST_BYTES = 2**28
+Columns = tuple[int | str, int | str]
 
 
 class Entry(NamedTuple):
-    """One line: a photo, and its class map ("": not told)."""
+    """One line: a photo, and its class map or its class ("": not told)."""
 
     image: str
     map: str = ""
+    label: str = ""
 
 
-def entries_of(root: Path, told: str, split: str) -> list[Entry]:
+def entries_of(root: Path, told: str, split: str, columns: Columns = (0, 1)) -> list[Entry]:
     """What a list names, in order; `told` itself where it is no name of a list. UserError where there is no such file.
 
-    `split`: what stands for {split} in it.
+    `split`: what stands for {split} in it. `columns`: where the photo stands and where what belongs to it, by number
+    from 0 or by the heading.
     """
     name = told.replace("{split}", split)
     if not name.lower().endswith(ENDINGS):
@@ -40,21 +44,38 @@ def entries_of(root: Path, told: str, split: str) -> list[Entry]:
         raise UserError(
             f"cannot read the list {path}: {reason}; lists lie below data.root, data.lists says where"
         ) from error
-    rows = [_cells(line) for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    if (
-        name.lower().endswith((".csv", ".tsv"))
-        and len(rows) > 1
-        and not _pictured(rows[0][0])
-        and _pictured(rows[1][0])
+    rows = [cells_of(line) for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    image, other = (_place(column, rows, path) for column in columns)
+    headed = name.lower().endswith((".csv", ".tsv")) and len(rows) > 1
+    if any(isinstance(column, str) for column in columns) or (
+        headed and not _pictured(_at(rows[0], image)) and _pictured(_at(rows[1], image))
     ):
         rows = rows[1:]  # a line of headings
     if not rows:
         raise UserError(f"the list {path} names nothing; write a name a line, or correct data.lists")
-    return [Entry(row[0], row[1] if len(row) > 1 and _pictured(row[0]) and _pictured(row[1]) else "") for row in rows]
+    return [_entry(_at(row, image), _at(row, other)) for row in rows]
 
 
-def chosen(wanted: Sequence[str], keys: Sequence[str], suffix: str) -> tuple[list[str], list[str]]:
-    """The `keys` that a list wants, in the order of the keys, and the names that fit none.
+def _place(column: int | str, rows: Sequence[Sequence[str]], path: Path) -> int:
+    if isinstance(column, int):
+        return column
+    heads = [cell.lower() for cell in rows[0]] if rows else []
+    if column.lower() not in heads:
+        shown = ", ".join(rows[0]) if rows else "none"
+        raise UserError(f"the list {path} has no column {column}; its first line is: {shown}; correct data.columns")
+    return heads.index(column.lower())
+
+
+def _at(row: Sequence[str], place: int) -> str:
+    return row[place] if place < len(row) else ""
+
+
+def _entry(image: str, other: str) -> Entry:
+    return Entry(image, other) if _pictured(image) and _pictured(other) else Entry(image, label=other)
+
+
+def chosen(wanted: Sequence[str], keys: Sequence[str], suffix: str) -> list[str | None]:
+    """For each name of a list the one of `keys` that it means; None where none or several fit.
 
     A name fits a key that it is or ends with, or that ends with it where no other does.
     """
@@ -62,18 +83,15 @@ def chosen(wanted: Sequence[str], keys: Sequence[str], suffix: str) -> tuple[lis
     by_last: dict[str, list[str]] = defaultdict(list)
     for key in keys:
         by_last[key.rpartition("/")[2]].append(key)
-    found: set[str] = set()
-    unknown: list[str] = []
-    for name in wanted:
+
+    def meant(name: str) -> str | None:
         stem = _stem(name, suffix)
         parts = stem.split("/")
         fits = [each for start in range(len(parts)) if (each := "/".join(parts[start:])) in known][:1]
         fits = fits or [key for key in by_last[parts[-1]] if f"/{key}".endswith(f"/{stem}")]
-        if len(fits) == 1:
-            found.add(fits[0])
-        else:
-            unknown.append(name)
-    return [key for key in keys if key in found], unknown
+        return fits[0] if len(fits) == 1 else None
+
+    return [meant(name) for name in wanted]
 
 
 def _stem(name: str, suffix: str) -> str:
@@ -85,11 +103,17 @@ def _stem(name: str, suffix: str) -> str:
     return text.removesuffix(of_stem) if of_stem else text
 
 
-def _cells(line: str) -> list[str]:
-    cut = "," if "," in line else "\t" if "\t" in line else None
-    cells = [cell.strip().strip('"') for cell in line.split(cut)]
-    if cut is None and _pictured(line.strip()) and sum(map(_pictured, cells)) == 1:
-        return [line.strip()]  # a name with blanks in it
+def cells_of(line: str) -> list[str]:
+    """What stands on a line: cut at commas, else at tabs, else at blanks that are in no picture's name."""
+    if "," in line:
+        return [cell.strip() for cell in next(csv.reader([line], skipinitialspace=True))]
+    if "\t" in line:
+        return [cell.strip().strip('"') for cell in line.split("\t")]
+    cells = [cell.strip('"') for cell in line.split()]
+    pictured = [place for place, cell in enumerate(cells) if _pictured(cell)]
+    if len(pictured) == 1:  # a name may have blanks in it
+        last = pictured[0] + 1
+        return [" ".join(line.split()[:last]).strip('"') if last < len(cells) else line.strip(), *cells[last:]]
     return cells
 
 

@@ -1,6 +1,6 @@
 """Which shards there are, and how many samples each holds: from `shards.json`, from a pattern, or from a folder.
 
-{"format": 1, "classes": ["cat", "dog"] or null, "image_suffix": "jpg" or null,
+{"format": 1, "classes": ["cat", "dog"] or null, "image_suffix": "jpg" or null, "map_ending": "map.png" or null,
  "splits": {"train": [{"file": "train-000000.tar", "samples": 2048, "bytes": 225000000}, ...], "validation": [...]}}
 """
 
@@ -9,13 +9,13 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from mae_hydra.data.shards.cache import ShardCache, Unreachable, is_address
-from mae_hydra.data.shards.index import BLOCK, num_passed_over, read_index, scan
+from mae_hydra.data.shards.index import ANY, BLOCK, Endings, num_passed_over, read_index, scan
 from mae_hydra.errors import UserError, short
 
 MANIFEST = "shards.json"
@@ -42,20 +42,22 @@ class Shard:
 class ShardList:
     """The shards of each split that was told apart ("train", "validation", "test"), and what their list says of all.
 
-    `image_suffix`: the ending of the images, where a sample holds other pictures too. `notes`: what to say of them.
+    `endings`: those of images and class maps, where they are told. `palette`: a colour of each class. `notes`: what to
+    say of them.
     """
 
     splits: dict[str, list[Shard]]
     classes: tuple[str, ...] | None
-    image_suffix: str | None
+    endings: Endings = ANY
     notes: tuple[str, ...] = ()
+    palette: tuple[tuple[int, ...], ...] | None = None
 
     def all_shards(self) -> list[Shard]:
         return [shard for shards in self.splits.values() for shard in shards]
 
 
 def list_shards(
-    root: str, cache: ShardCache, wanted: str, *, key: str = "data.root", image_suffix: str | None = None
+    root: str, cache: ShardCache, wanted: str, *, key: str = "data.root", endings: Endings = ANY
 ) -> ShardList:
     """What `root` names: a folder, an address of one, or a pattern of files in one (`{0000..0123}`, `{a,b}`, `*`).
 
@@ -64,18 +66,23 @@ def list_shards(
     what `shards.json` lists by it.
     """
     manifest = _manifest(_parent(root) if is_pattern(root) else root, cache)
-    suffix = image_suffix or manifest.image_suffix
+    endings = Endings(endings.image or manifest.endings.image, endings.map or manifest.endings.map)
     if is_pattern(root):
-        matching = _matching(root, manifest.splits, wanted, suffix)
+        matching = _matching(root, manifest.splits, wanted, endings)
         splits = _by_split(matching, manifest.splits)
         if len(splits) == 1:  # then they were named for what they are used for
-            return ShardList({"train": matching}, manifest.classes, suffix, tuple(_passed_over_notes(matching, suffix)))
-        return _told_apart(splits, manifest.classes, suffix)
+            return replace(
+                manifest,
+                splits={"train": matching},
+                endings=endings,
+                notes=tuple(_passed_over_notes(matching, endings)),
+            )
+        return replace(_told_apart(splits, manifest.classes, endings), palette=manifest.palette)
     if not is_address(root) and not Path(root).is_dir():
         raise UserError(f"{key}={root} is {'not a folder' if Path(root).exists() else 'not there'}; {wanted}")
     if manifest.splits:
         splits = {name: _present(shards) for name, shards in manifest.splits.items()}
-        return ShardList(splits, manifest.classes, suffix)
+        return replace(manifest, splits=splits, endings=endings)
     if is_address(root):
         raise UserError(f"there is no {MANIFEST} at {root}; {wanted}")
     places = sorted(map(str, Path(root).glob("*.tar")))
@@ -83,7 +90,7 @@ def list_shards(
     if not places:
         instead = f" (there is {packed[0]}: unpack it with gunzip)" if packed else ""
         raise UserError(f"there is no shard (*.tar) in {key}={root}{instead}; {wanted}")
-    return _told_apart(_by_split(_present(_counted(places, suffix)), {}), None, suffix, packed)
+    return _told_apart(_by_split(_present(_counted(places, endings)), {}), None, endings, packed)
 
 
 def split_of(name: str) -> str:
@@ -102,7 +109,7 @@ def _by_split(shards: Sequence[Shard], listed: Mapping[str, list[Shard]]) -> dic
 
 
 def _told_apart(
-    splits: dict[str, list[Shard]], classes: tuple[str, ...] | None, suffix: str | None, packed: Sequence[str] = ()
+    splits: dict[str, list[Shard]], classes: tuple[str, ...] | None, endings: Endings, packed: Sequence[str] = ()
 ) -> ShardList:
     """Of shards that were told apart without a word of the user: how, and what was passed over in them."""
     shards = [shard for those in splits.values() for shard in those]
@@ -112,17 +119,17 @@ def _told_apart(
         notes.append(f"note: the splits of the shards are told by their names or list: {counts}")
     if packed:
         notes.append(f"warning: {len(packed)} compressed shards are passed over ({packed[0]}); unpack them with gunzip")
-    return ShardList(splits, classes, suffix, (*notes, *_passed_over_notes(shards, suffix)))
+    return ShardList(splits, classes, endings, (*notes, *_passed_over_notes(shards, endings)))
 
 
-def _passed_over_notes(shards: Sequence[Shard], suffix: str | None) -> list[str]:
+def _passed_over_notes(shards: Sequence[Shard], endings: Endings) -> list[str]:
     local = [shard for shard in shards if not is_address(shard.place)]
-    counts = [(num_passed_over(Path(shard.place), suffix), shard) for shard in local]
+    counts = [(num_passed_over(Path(shard.place), endings), shard) for shard in local]
     total = sum(count for count, _ in counts)
     if not total:
         return []
     first = next(shard for count, shard in counts if count)
-    return [passed_over_line(total, f"{first.name}:{scan(Path(first.place), suffix).passed_over[0]}")]
+    return [passed_over_line(total, f"{first.name}:{scan(Path(first.place), endings).passed_over[0]}")]
 
 
 def passed_over_line(total: int, example: str) -> str:
@@ -134,7 +141,7 @@ def passed_over_line(total: int, example: str) -> str:
     )
 
 
-def _matching(pattern: str, listed: Mapping[str, list[Shard]], wanted: str, suffix: str | None) -> list[Shard]:
+def _matching(pattern: str, listed: Mapping[str, list[Shard]], wanted: str, endings: Endings) -> list[Shard]:
     """The shards that a pattern names, in its order; UserError where there is none, one is missing or named twice."""
     places = list(expand(pattern))
     if not is_address(pattern):
@@ -150,7 +157,7 @@ def _matching(pattern: str, listed: Mapping[str, list[Shard]], wanted: str, suff
             f"how many samples {unknown[0]} holds is not known: {MANIFEST} beside it does not name it; make one where "
             "the shards are with `mae-hydra make-shards --index <folder>` and put it there"
         )
-    known |= {shard.place: shard for shard in _counted(unknown, suffix)}
+    known |= {shard.place: shard for shard in _counted(unknown, endings)}
     return _present([known[place] for place in places])
 
 
@@ -187,7 +194,7 @@ def _parent(pattern: str) -> str:
 
 def _manifest(folder: str, cache: ShardCache) -> ShardList:
     """Without a split where there is none."""
-    nothing = ShardList({}, None, None)
+    nothing = ShardList({}, None)
     if is_address(folder):
         folder = folder.rstrip("/")
         try:
@@ -203,9 +210,14 @@ def _manifest(folder: str, cache: ShardCache) -> ShardList:
         if content["format"] != 1:
             raise ValueError(f"its format is {content['format']}, known is 1")
         splits = {str(name): [_listed(folder, row) for row in rows] for name, rows in content["splits"].items()}
-        classes, suffix = content.get("classes"), content.get("image_suffix")
-        names = None if classes is None else tuple(map(str, classes))
-        return ShardList(splits, names, None if suffix is None else str(suffix))
+        classes, colours = content.get("classes"), content.get("palette")
+        told = (content.get(key) for key in ("image_suffix", "map_ending"))
+        return ShardList(
+            splits,
+            None if classes is None else tuple(map(str, classes)),
+            Endings(*(None if each is None else str(each) for each in told)),
+            palette=None if colours is None else tuple(tuple(map(int, colour)) for colour in colours),
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
             f"cannot read {path} ({type(error).__name__}: {short(error)}); write it anew with "
@@ -223,10 +235,10 @@ def _listed(folder: str, row: Mapping[str, Any]) -> Shard:
     return Shard(f"{folder}/{file}", samples, size)
 
 
-def _counted(places: Sequence[str], suffix: str | None) -> list[Shard]:
+def _counted(places: Sequence[str], endings: Endings) -> list[Shard]:
     """Shards on this machine, opened: some at once, because each waits for its disk."""
     with ThreadPoolExecutor(16) as pool:
-        counts = pool.map(lambda place: len(read_index(Path(place), suffix)), places)
+        counts = pool.map(lambda place: len(read_index(Path(place), endings)), places)
         return [Shard(place, n, Path(place).stat().st_size) for place, n in zip(places, counts, strict=True)]
 
 

@@ -3,7 +3,7 @@
 The files of a sample follow one another and have the same name up to the first dot behind the last slash (webdataset's
 convention): `ab/0001.jpg`, `ab/0001.cls`. What follows that dot says what a file is; a picture of each sample is the
 image, and where there are two, `data.image_suffix` tells which. An index is kept beside its shard, as
-`NAME.tar.index.npy` or `NAME.tar.SUFFIX.index.npy`.
+`NAME.tar.index.npy`, with what was told in its name (`NAME.tar.jpg.map.png.index.npy`).
 """
 
 import os
@@ -25,8 +25,29 @@ BLOCK = 512  # bytes; every file in a tar begins at a multiple, behind a header 
 FORM = 2  # of an index; another number was made by other rules
 
 
+class Endings(NamedTuple):
+    """What tells the files of a sample apart: what follows the first dot of their names.
+
+    `image`: of the images; None: any picture. `map`: of the class maps; None: samples have class ids.
+    """
+
+    image: str | None = None
+    map: str | None = None
+
+    @property
+    def label(self) -> str:
+        return self.map or CLASS
+
+    @property
+    def of_index(self) -> str:
+        return "".join(f".{ending}" for ending in self if ending)
+
+
+ANY = Endings()
+
+
 class Scan(NamedTuple):
-    """`rows`: int64 (samples, 4), first byte and length of the image, and of the class id or 0, 0.
+    """`rows`: int64 (samples, 4), first byte and length of the image, and of the class id or class map, or 0, 0.
 
     `passed_over`: names of pictures that belong to no sample by the convention ("0001.seg.png", links).
     """
@@ -35,45 +56,45 @@ class Scan(NamedTuple):
     passed_over: list[str]
 
 
-def index_path(shard: Path, suffix: str | None = None) -> Path:
-    return shard.with_name(f"{shard.name}{'' if suffix is None else f'.{suffix}'}.index.npy")
+def index_path(shard: Path, endings: Endings = ANY) -> Path:
+    return shard.with_name(f"{shard.name}{endings.of_index}.index.npy")
 
 
-def read_index(shard: Path, suffix: str | None = None) -> np.ndarray:
-    """The `rows` of a shard on this machine; `suffix`: the ending of its images where told, without the first dot.
+def read_index(shard: Path, endings: Endings = ANY) -> np.ndarray:
+    """The `rows` of a shard on this machine.
 
     From the file beside it, unless that is older, was made of a file of another size, or points outside of it; else the
     tar is read through, and the index left beside it where that can be written.
     """
-    stored = _beside(shard, suffix)
+    stored = _beside(shard, endings)
     if stored is not None:
         return stored[1:]
-    found = scan(shard, suffix)
+    found = scan(shard, endings)
     with suppress(OSError):  # a read-only disk: it is found again the next time
-        write_index(shard, found, suffix)
+        write_index(shard, found, endings)
     return found.rows
 
 
-def num_passed_over(shard: Path, suffix: str | None = None) -> int:
+def num_passed_over(shard: Path, endings: Endings = ANY) -> int:
     """How many pictures in a shard that `read_index` has read belong to no sample."""
-    stored = _beside(shard, suffix)
-    return len(scan(shard, suffix).passed_over) if stored is None else int(stored[0, 2])
+    stored = _beside(shard, endings)
+    return len(scan(shard, endings).passed_over) if stored is None else int(stored[0, 2])
 
 
-def write_index(shard: Path, found: Scan, suffix: str | None = None) -> None:
+def write_index(shard: Path, found: Scan, endings: Endings = ANY) -> None:
     """Leave an index beside its `shard`, with the size of the file that it was made of."""
     head = np.array([[_size(shard), FORM, len(found.passed_over), 0]], dtype=np.int64)
-    with atomic.writing(index_path(shard, suffix)) as temporary, open(temporary, "wb") as file:
+    with atomic.writing(index_path(shard, endings)) as temporary, open(temporary, "wb") as file:
         np.save(file, np.concatenate([head, found.rows]), allow_pickle=False)
 
 
-def scan(shard: Path, suffix: str | None = None) -> Scan:
+def scan(shard: Path, endings: Endings = ANY) -> Scan:
     """The index of a tar file, from its headers."""
     samples: list[_Sample] = []
     passed_over: list[str] = []
     for member in _members(shard):
         folder, _, name = member.name.rpartition("/")
-        kind = _kind(_ending(name), suffix)
+        kind = _kind(_ending(name), endings)
         if member.isdir() or kind is None:
             continue
         key = folder, name.partition(".")[0]
@@ -89,7 +110,7 @@ def scan(shard: Path, suffix: str | None = None) -> Scan:
         samples[-1].add(member, kind, shard)
     rows = [sample.row() for sample in samples if sample.image is not None]
     if not rows:
-        raise UserError(f"the shard {shard} holds no image ({_wanted(suffix)}){_instead(passed_over)}")
+        raise UserError(f"the shard {shard} holds no image ({_wanted(endings.image)}){_instead(passed_over)}")
     return Scan(np.array(rows, dtype=np.int64), passed_over)
 
 
@@ -122,7 +143,8 @@ class _Sample:
             ending = next((each for each in both if f".{each}" in JPEG_ENDINGS), both[0])  # rather than a label map's
             raise UserError(
                 f"{self.image.name} and {member.name} in the shard {shard} are two pictures of one sample; tell which "
-                f"with data.image_suffix={ending} (of make-shards --index: --image-suffix {ending})"
+                f"with data.image_suffix={ending} (of make-shards --index: --image-suffix {ending}), or "
+                "with data.map_ending where the other is its class map"
             )
 
     def row(self) -> list[int]:
@@ -131,13 +153,13 @@ class _Sample:
         return [self.image.offset_data, self.image.size, *label]
 
 
-def _kind(ending: str, suffix: str | None) -> str | None:
+def _kind(ending: str, endings: Endings) -> str | None:
     """What a file with this ending is: "picture", "pixels", "class", "other picture", or nothing known."""
-    if ending == CLASS:
+    if ending == endings.label:
         return "class"
-    if suffix is not None:
-        dotted = "." not in suffix and ending.endswith(f".{suffix}")
-        return "picture" if ending == suffix else "other picture" if dotted else None
+    if endings.image is not None:
+        dotted = "." not in endings.image and ending.endswith(f".{endings.image}")
+        return "picture" if ending == endings.image else "other picture" if dotted else None
     if f".{ending}" in EXTENSIONS:
         return "picture"
     if f".{ending}" == DECODED:
@@ -167,9 +189,9 @@ def _members(shard: Path) -> Iterator[tarfile.TarInfo]:
         ) from error
 
 
-def _beside(shard: Path, suffix: str | None) -> np.ndarray | None:
+def _beside(shard: Path, endings: Endings) -> np.ndarray | None:
     """The index that lies beside a shard, its head in the first row; None where it is not to be believed."""
-    size, beside = _size(shard), index_path(shard, suffix)
+    size, beside = _size(shard), index_path(shard, endings)
     try:
         stored = np.load(beside, mmap_mode="r", allow_pickle=False)
         is_newer = beside.stat().st_mtime_ns >= shard.stat().st_mtime_ns

@@ -31,11 +31,12 @@ class ShardOrder:
         global_batch: int,
         window: int,
         ahead: Callable[[Sequence[int]], None] = lambda shards: None,
+        most_lanes: int = MOST_LANES,
     ) -> None:
         self._sizes = np.asarray(sizes, dtype=np.int64)
         self._first = np.concatenate([[0], np.cumsum(self._sizes)])  # position of each shard's first sample
         self._seed, self._window, self._ahead = seed, window, ahead
-        self.lanes = math.gcd(global_batch, MOST_LANES)
+        self.lanes = math.gcd(global_batch, most_lanes)
         while self.lanes > len(self._sizes):
             self.lanes //= 2
         self._slots = global_batch // self.lanes

@@ -1,4 +1,4 @@
-"""`data=shards`: photos in tar files (webdataset's layout), on this machine or elsewhere, with class ids or without.
+"""`data=shards`: photos in tar files (webdataset's layout), on this machine or elsewhere; classes, class maps or none.
 
 Made for sets that one disk does not hold or whose files a file system cannot serve one by one. See `shard_list` for how
 shards are named, `shard_order` for the order of an epoch, `shard_cache` for shards that lie elsewhere.
@@ -22,13 +22,17 @@ from mae_hydra.data.decoding.decode import decode_image
 from mae_hydra.data.decoding.measure_range import settle
 from mae_hydra.data.decoding.pixel_range import PixelRange
 from mae_hydra.data.headers import digest_of, image_header
+from mae_hydra.data.labels.coding import Coding
 from mae_hydra.data.listing import Names, file_stamp
+from mae_hydra.data.readers.class_list import class_list
 from mae_hydra.data.readers.contents import contents_of
 from mae_hydra.data.readers.folder import split_by_name
-from mae_hydra.data.settings import FileSettings, data_factory
+from mae_hydra.data.readers.map_settings import MapSettings
+from mae_hydra.data.settings import data_factory
 from mae_hydra.data.shards.cache import ShardCache, is_address
 from mae_hydra.data.shards.files import Shard, list_shards, split_of
-from mae_hydra.data.shards.index import name_before, read_index
+from mae_hydra.data.shards.index import ANY, Endings, name_before, read_index
+from mae_hydra.data.shards.labelled import Labelled
 from mae_hydra.data.shards.order import ShardOrder
 from mae_hydra.errors import UserError
 
@@ -66,9 +70,9 @@ class ShardSet:
         channels: Channels,
         num_classes: int,
         window: int,
-        image_suffix: str | None = None,
+        endings: Endings = ANY,
     ) -> None:
-        self._suffix = image_suffix
+        self._endings = endings
         self._shards, self._cache, self._window = list(shards), cache, window
         self._channels, self._num_classes = channels, num_classes
         self._first = np.cumsum([0, *(shard.samples for shard in shards)])
@@ -100,21 +104,25 @@ class ShardSet:
 
     def stored(self, index: int) -> Stored:
         """The file itself, and its class id where there are classes."""
+        name, encoded, label = self.files(index)
+        if not self._num_classes or self._endings.map:
+            return Stored(name, encoded, None)
+        if not label:
+            wanted = f"{name.rpartition('.')[0]}.cls"
+            raise UserError(
+                f"{name} has no class id ({wanted}, right before or behind it); use data.num_classes=0 without classes"
+            )
+        return Stored(name, encoded, self._class_id(label, name))
+
+    def files(self, index: int) -> tuple[str, bytes, bytes]:
+        """A sample's name, its image, and its class id or class map, empty where it has none."""
         index = range(len(self))[index]
         number = int(np.searchsorted(self._first, index, side="right")) - 1
         shard = self._opened(number)
-        file, table = shard.file, shard.table
-        begin, length, label_begin, label_length = map(int, table[index - self._first[number]])
-        name = f"{self._shards[number].name}:{name_before(file, begin)}"
-        encoded = os.pread(file, length, begin)
-        if not self._num_classes:
-            return Stored(name, encoded, None)
-        if not label_length:
-            label = f"{name.rpartition('.')[0]}.cls"
-            raise UserError(
-                f"{name} has no class id ({label}, right before or behind it); use data.num_classes=0 without classes"
-            )
-        return Stored(name, encoded, self._class_id(os.pread(file, label_length, label_begin), name))
+        begin, length, label_begin, label_length = map(int, shard.table[index - self._first[number]])
+        name = f"{self._shards[number].name}:{name_before(shard.file, begin)}"
+        label = os.pread(shard.file, label_length, label_begin) if self._num_classes else b""
+        return name, os.pread(shard.file, length, begin), label
 
     def listing(self) -> str:
         """Of the shards: their names and sizes."""
@@ -158,7 +166,7 @@ class ShardSet:
     def _open_shard(self, number: int) -> _OpenShard:
         shard = self._shards[number]
         path = self._cache.local(shard.place, shard.size) if is_address(shard.place) else Path(shard.place)
-        table = read_index(path, self._suffix)
+        table = read_index(path, self._endings)
         if len(table) != shard.samples:
             raise UserError(f"the shard {shard.place} holds {len(table)} samples, its list says {shard.samples}")
         return _OpenShard(path, table)
@@ -199,16 +207,32 @@ class ShardsHere(ShardSet):
     """Shards on this machine, whose headers can be looked at before the samples are needed (Foreseeable)."""
 
     def header(self, index: int) -> Header:
-        name, encoded, _ = self.stored(index)
+        name, encoded, _ = self.files(index)
         return image_header(encoded, self.pixel_range, name)
 
     def digest(self) -> str:
-        return digest_of((Path(shard.place) for shard in self._shards), self.listing(), self._suffix, self.pixel_range)
+        return digest_of(
+            (Path(shard.place) for shard in self._shards), self.listing(), self._endings.image, self.pixel_range
+        )
+
+
+class LabelledShards(Labelled, ShardSet):
+    """Shards with class maps."""
+
+
+class LabelledShardsHere(Labelled, ShardsHere):
+    """The same, on this machine."""
+
+    def header(self, index: int) -> Header:
+        return self.header_beside(index, super().header(index))
+
+    def digest(self) -> str:
+        return f"{super().digest()} {self.facts}"
 
 
 @data_factory
 def shards(
-    settings: FileSettings,
+    settings: MapSettings,
     *,
     root: str | None,
     validation: str | None,
@@ -217,10 +241,12 @@ def shards(
     cache: str,
     cache_gb: float,
     image_suffix: str | None = None,
+    map_ending: str | None = None,
 ) -> ImageData:
-    """Photos in shards.
+    """Photos in shards, with class ids, with class maps, or without.
 
     `image_suffix`: what follows the first dot in the names of the images ("jpg"), where samples hold other pictures.
+    `map_ending`: what follows it in the names of their class maps ("map.png"); None: as the list of the shards says.
     `validation`: a pattern or folder of shards; None: those that `root`'s list names, else the share
     `validation_fraction` of the shards, chosen by their names. `window`: how many samples are shuffled among themselves
     (a few shards' worth). `cache`, `cache_gb`: where copies of shards from elsewhere are kept, and how much of them.
@@ -236,13 +262,12 @@ def shards(
     if root is None or not str(root):
         raise UserError(f"data.root is not set; {_WANTED}")
     copies = ShardCache(Path(cache).expanduser(), int(cache_gb * 1e9))
-    suffix = image_suffix and image_suffix.lower().lstrip(".")
-    found = list_shards(os.path.expanduser(root), copies, _WANTED, image_suffix=suffix)
+    told_endings = Endings(*(each and each.lower().lstrip(".") for each in (image_suffix, map_ending)))
+    found = list_shards(os.path.expanduser(root), copies, _WANTED, endings=told_endings)
     notes = list(found.notes)
     train, held_out = found.splits.get("train", []), found.splits.get("validation", [])
     if validation is not None:
-        place = os.path.expanduser(validation)
-        told = list_shards(place, copies, _WANTED, key="data.validation", image_suffix=suffix)
+        told = list_shards(os.path.expanduser(validation), copies, _WANTED, key="data.validation", endings=told_endings)
         held_out = told.splits.get("validation") or told.all_shards()
         train, held_out = _apart(train or found.all_shards(), held_out, notes)
     if not train:
@@ -259,10 +284,16 @@ def shards(
         train, held_out = ([by_name[place] for place in side] for side in sides)
         if train == held_out:
             notes.append("note: there is one shard, which is trained on and validated with")
-    class_names = _class_names(found.classes, num_classes)
+    place = Path(os.path.expanduser(root))
+    names = class_list(place, settings.classes, None).names or found.classes
+    facts: dict[str, Any] = {"class_names": _class_names(names, num_classes)}
+    coding: Coding | None = None
+    if num_classes and found.endings.map:
+        maps = settings.maps(place, num_classes, found.classes, found.palette)
+        coding, facts = maps.coding, maps.facts
     of_set: dict[str, Any] = {"cache": copies, "channels": channels, "num_classes": num_classes, "window": window}
-    of_set["image_suffix"] = found.image_suffix
-    training, validating = (_set_of(those)(those, **of_set) for those in (train, held_out))
+    of_set["endings"] = found.endings
+    training, validating = (_set_of(those, coding, **of_set) for those in (train, held_out))
     measured = training.sample_of_images()
     settled = settle(
         settings.range,
@@ -275,15 +306,20 @@ def shards(
     return settings.image_data(
         training,
         validating,
-        "class" if num_classes else "none",
-        class_names=class_names,
+        "map" if coding else "class" if num_classes else "none",
+        **facts,
         pixel_range=settled.pixel_range,
         notes=(*notes, *settled.notes),
     )
 
 
-def _set_of(shards: Sequence[Shard]) -> type[ShardSet]:
-    return ShardSet if any(is_address(shard.place) for shard in shards) else ShardsHere
+def _set_of(shards: Sequence[Shard], coding: Coding | None, **settings: Any) -> ShardSet:
+    elsewhere = any(is_address(shard.place) for shard in shards)
+    if coding is None:
+        return (ShardSet if elsewhere else ShardsHere)(shards, **settings)
+    found = (LabelledShards if elsewhere else LabelledShardsHere)(shards, **settings)
+    found.coding = coding
+    return found
 
 
 def _apart(train: list[Shard], held_out: list[Shard], notes: list[str]) -> tuple[list[Shard], list[Shard]]:

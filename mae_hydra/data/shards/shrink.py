@@ -55,12 +55,20 @@ class Shrunk:
         """Raises UserError where the image cannot be read."""
         name, encoded, class_id = self._whole.stored(index)
         image = decode_image(encoded, self._channels, name, self._range)
-        height, width = image.shape[1:]
-        factor = self._short / min(height, width)
-        if factor < 1:
-            image = crops.resize_bicubic(image, (round(height * factor), round(width * factor)))
+        image = crops.resize_bicubic(image, self._size(image))
         ending, written = ("npy", _as_array(image)) if self._decoded else ("jpg", _as_jpeg(image))
         return Stored(f"{name.rpartition('.')[0]}.{ending}", written, class_id)
+
+    def labels(self, index: int) -> Tensor:
+        """The class map of a set that has some, reduced as its image: nearest."""
+        labels: Tensor = self._whole.labels(index)  # type: ignore[attr-defined]
+        return crops.resize_nearest(labels, self._size(labels))
+
+    def _size(self, picture: Tensor) -> tuple[int, int]:
+        """(H, W) to which a picture (..., H, W) is reduced; its own where it is small enough."""
+        height, width = picture.shape[-2:]
+        factor = min(self._short / min(height, width), 1.0)
+        return round(height * factor), round(width * factor)
 
 
 def _as_array(image: Tensor) -> bytes:

@@ -21,7 +21,8 @@ import numpy as np
 
 from mae_hydra import atomic
 from mae_hydra.data.shards.files import MANIFEST, passed_over_line, split_of
-from mae_hydra.data.shards.index import CLASS, index_path, read_index, scan, write_index
+from mae_hydra.data.shards.index import ANY, CLASS, Endings, index_path, read_index, scan, write_index
+from mae_hydra.data.shards.maps import MAP, WithMaps
 from mae_hydra.data.shards.shrink import StoredSet
 from mae_hydra.errors import UserError
 from mae_hydra.seeds import generator
@@ -35,6 +36,7 @@ class _Task:
     path: Path
     split: str
     samples: np.ndarray
+    endings: Endings
 
 
 def write_shards(
@@ -48,10 +50,16 @@ def write_shards(
 ) -> int:
     """Write the splits ("train", "validation") of a set as `root`/SPLIT-000000.tar ... and `shards.json`; bytes in all.
 
-    `classes`: their names, in the order of the class ids; None where there are none. `done` is told of the samples of
-    each shard that is written, or was there.
+    `classes`: their names, in the order of the class ids; None where there are none. Sets `WithMaps` have their class
+    maps written beside the images. `done` is told of the samples of each shard that is written, or was there.
     """
-    tasks = [task for split, of_split in sets.items() for task in _deal(root, split, len(of_split), samples_per_shard)]
+    maps = all(isinstance(of_split, WithMaps) for of_split in sets.values())
+    endings = Endings(map=MAP) if maps else ANY
+    tasks = [
+        task
+        for split, of_split in sets.items()
+        for task in _deal(root, split, len(of_split), samples_per_shard, endings)
+    ]
     _begin(root, sets, samples_per_shard)
     missing = [task for task in tasks if not _is_whole(task)]
     for task in tasks:
@@ -66,8 +74,9 @@ def write_shards(
     else:
         for task in missing:
             done(_write(task, sets[task.split]))
-    rows = {split: [_row(task.path) for task in tasks if task.split == split] for split in sets}
-    _write_manifest(root, rows, classes)
+    rows = {split: [_row(task.path, endings) for task in tasks if task.split == split] for split in sets}
+    colours = [of_split.palette for of_split in sets.values() if isinstance(of_split, WithMaps)]
+    _write_manifest(root, rows, classes, endings, colours[0].tolist() if colours else None)
     (root / PLAN).unlink()
     return sum(row["bytes"] for of_split in rows.values() for row in of_split)
 
@@ -76,30 +85,30 @@ def index_shards(
     root: Path,
     done: Callable[[int], None] = lambda samples: None,
     *,
-    image_suffix: str | None = None,
+    endings: Endings = ANY,
     say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, int]:
     """Write `shards.json` for the tar files of a folder, every one read through; samples by split.
 
-    The split of a file is told by the words in its name (`split_of`). `image_suffix`: the ending of the images, where
-    samples hold other pictures too. `say` is told what was passed over.
+    The split of a file is told by the words in its name (`split_of`). `endings`: where samples hold other pictures too.
+    `say` is told what was passed over.
     """
     if (root / MANIFEST).is_file() and not _is_manifest(root / MANIFEST):
         raise UserError(f"{root / MANIFEST} is there and lists no shards; move it away, its place is wanted")
     passed_over: list[str] = []
     rows: dict[str, list[dict[str, Any]]] = {}
     for path in sorted(root.glob("*.tar")):
-        found = scan(path, image_suffix)
+        found = scan(path, endings)
         passed_over += (f"{path.name}:{name}" for name in found.passed_over)
-        write_index(path, found, image_suffix)
-        row = _row(path, image_suffix)
+        write_index(path, found, endings)
+        row = _row(path, endings)
         rows.setdefault(split_of(path.name), []).append(row)
         done(row["samples"])
     if not rows:
         raise UserError(f"there is no shard (*.tar) in {root}")
     if passed_over:
         say(passed_over_line(len(passed_over), passed_over[0]))
-    _write_manifest(root, rows, None, image_suffix)
+    _write_manifest(root, rows, None, endings)
     return {split: sum(row["samples"] for row in of_split) for split, of_split in rows.items()}
 
 
@@ -111,10 +120,10 @@ def _is_manifest(path: Path) -> bool:
     return isinstance(content, dict) and {"format", "splits"} <= content.keys()
 
 
-def _deal(root: Path, split: str, size: int, per_shard: int) -> list[_Task]:
+def _deal(root: Path, split: str, size: int, per_shard: int, endings: Endings) -> list[_Task]:
     order = generator(0, "make-shards", split).permutation(size)
     parts = [order[begin : begin + per_shard] for begin in range(0, size, per_shard)]
-    return [_Task(root / f"{split}-{number:06d}.tar", split, part) for number, part in enumerate(parts)]
+    return [_Task(root / f"{split}-{number:06d}.tar", split, part, endings) for number, part in enumerate(parts)]
 
 
 def _begin(root: Path, sets: Mapping[str, StoredSet], per_shard: int) -> None:
@@ -142,7 +151,10 @@ def _begin(root: Path, sets: Mapping[str, StoredSet], per_shard: int) -> None:
 
 
 def _is_whole(task: _Task) -> bool:
-    return task.path.is_file() and index_path(task.path).is_file() and len(read_index(task.path)) == len(task.samples)
+    path, endings = task.path, task.endings
+    return (
+        path.is_file() and index_path(path, endings).is_file() and len(read_index(path, endings)) == len(task.samples)
+    )
 
 
 def _check_room(root: Path, sets: Mapping[str, StoredSet], samples: int) -> None:
@@ -178,7 +190,9 @@ def _write(task: _Task, of_split: StoredSet) -> int:
             _add(archive, f"{key}.{ending.lower()}", encoded)
             if class_id is not None:
                 _add(archive, f"{key}.{CLASS}", str(class_id).encode())
-    write_index(task.path, scan(task.path))
+            if isinstance(of_split, WithMaps):
+                _add(archive, f"{key}.{MAP}", of_split.encoded_map(int(position)))
+    write_index(task.path, scan(task.path, task.endings), task.endings)
     return len(task.samples)
 
 
@@ -188,17 +202,18 @@ def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
     archive.addfile(member, io.BytesIO(content))
 
 
-def _row(path: Path, suffix: str | None = None) -> dict[str, Any]:
-    return {"file": path.name, "samples": len(read_index(path, suffix)), "bytes": path.stat().st_size}
+def _row(path: Path, endings: Endings) -> dict[str, Any]:
+    return {"file": path.name, "samples": len(read_index(path, endings)), "bytes": path.stat().st_size}
 
 
 def _write_manifest(
     root: Path,
     rows: Mapping[str, list[dict[str, Any]]],
     classes: Sequence[str] | None,
-    image_suffix: str | None = None,
+    endings: Endings = ANY,
+    palette: list[list[int]] | None = None,
 ) -> None:
-    names = None if classes is None else list(classes)
-    content = {"format": 1, "classes": names, "image_suffix": image_suffix, "splits": rows}
+    content: dict[str, Any] = {"format": 1, "classes": None if classes is None else list(classes)}
+    content |= {"image_suffix": endings.image, "map_ending": endings.map, "palette": palette, "splits": rows}
     with atomic.writing(root / MANIFEST) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -16,7 +16,7 @@ from mae_hydra.data.audit.dataset import audit, list_files
 from mae_hydra.data.loading.look_ahead import look_ahead
 from mae_hydra.errors import UserError
 
-OWN = {"segmentation"}
+OWN = {"segmentation", "classification", "tiny_imagenet"}
 
 
 def data_of(preset: str, root: Path, *words: str) -> ImageData:

@@ -197,7 +197,9 @@ def test_photos_alone_are_photos(tmp_path):
         photo(tmp_path / f"trip/day {number % 2}/{number}.jpg")
     found = look(tmp_path)
     assert found.pairs is None
-    assert [way.data for way in advise(found).ways] == ["folder"]
+    assert [way.data for way in advise(found).ways] == ["folder", "classification"]  # days are hardly classes
+    (tmp_path / "trip/day 0").rename(tmp_path / "trip/sea")
+    assert [way.data for way in advise(look(tmp_path)).ways] == ["classification", "folder"]
 
 
 READINGS: list[tuple[tuple[int, ...], list[tuple[int, bool, int]]]] = [

@@ -14,7 +14,7 @@ from test_shards import jpeg, open_shards
 from mae_hydra.data import decode_image
 from mae_hydra.data.audit.listing import list_samples
 from mae_hydra.data.shards.files import split_of
-from mae_hydra.data.shards.index import index_path, num_passed_over, read_index, write_index
+from mae_hydra.data.shards.index import Endings, index_path, num_passed_over, read_index, write_index
 from mae_hydra.data.shards.index import scan as scan_shard
 from mae_hydra.data.shards.write import index_shards
 from mae_hydra.errors import UserError
@@ -57,7 +57,7 @@ def test_two_pictures_of_a_sample_are_refused_with_both_names(pairs: Path) -> No
 @pytest.mark.parametrize("told", ["jpg", ".jpg", "JPG"])
 def test_the_ending_that_is_told_is_the_image_and_no_older_index_is_believed(pairs: Path, told: str) -> None:
     for shard in range(2):  # as it was left beside before: the rows of the masks
-        rows = scan_shard(pairs / f"{shard}.tar", "png")
+        rows = scan_shard(pairs / f"{shard}.tar", Endings("png"))
         write_index(pairs / f"{shard}.tar", rows)
         beside = np.load(index_path(pairs / f"{shard}.tar"))
         beside[0, 1:] = 0  # of an older form
@@ -70,7 +70,7 @@ def test_the_ending_that_is_told_is_the_image_and_no_older_index_is_believed(pai
 
 
 def test_the_list_of_shards_remembers_the_ending(pairs: Path) -> None:
-    assert index_shards(pairs, image_suffix="jpg") == {"train": 6}
+    assert index_shards(pairs, endings=Endings("jpg")) == {"train": 6}
     assert open_shards(pairs).train[0].name.endswith(".jpg")
     assert open_shards(f"{pairs}/*.tar").train[0].name.endswith(".jpg")
 
@@ -95,8 +95,8 @@ def test_dotted_pictures_are_counted_and_named_and_may_be_taken(tmp_path: Path) 
     assert said == [note]
     (tmp_path / "dots/shards.json").unlink()
     assert num_passed_over(shard) == 3
-    assert num_passed_over(shard, "jpg") == 1  # told, the maps are not missed; x_0.5.jpg still is
-    assert read_index(shard, "seg.png")[:, 1].tolist() == [len(mask(1)), len(mask(2))]
+    assert num_passed_over(shard, Endings("jpg")) == 1  # told, the maps are not missed; x_0.5.jpg still is
+    assert read_index(shard, Endings("seg.png"))[:, 1].tolist() == [len(mask(1)), len(mask(2))]
     make(tmp_path / "all/a.tar", {"scene.v1.0.jpg": jpeg(1), "scene.v1.1.jpg": jpeg(2)})
     with pytest.raises(UserError, match=r"holds no image .*there is scene\.v1\.0\.jpg.*data\.image_suffix=v1\.0\.jpg"):
         open_shards(tmp_path / "all")
