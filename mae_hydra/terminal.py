@@ -1,8 +1,10 @@
 """Talking to people: what they are told is text and no markup, and nobody having to hear it stops nothing."""
 
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,6 +26,13 @@ def ago(seconds: float | None) -> str:
         if seconds < most:
             return f"{seconds / length:.0f} {unit}"
     return f"{seconds / 86_400:.0f} d"
+
+
+def upload_line(directory: Path) -> str:
+    """What uploads all that W&B has kept offline of a run, or of the jobs of a sweep; empty where there is nothing."""
+    parts = "wandb/offline-run-*"
+    found = [levels + parts for levels in ("", "*/", "*/*/") if any(directory.glob(levels + parts))]
+    return f"wandb sync {' '.join(f'{shlex.quote(str(directory))}/{each}' for each in found)}" if found else ""
 
 
 def watched() -> bool:

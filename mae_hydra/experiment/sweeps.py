@@ -15,7 +15,7 @@ from mae_hydra.errors import unwritable
 from mae_hydra.experiment import sweep_names
 from mae_hydra.experiment.read_runs import Run, columns, read_sweep, table_of, varying, write_table
 from mae_hydra.names import clean
-from mae_hydra.terminal import plain_console
+from mae_hydra.terminal import plain_console, upload_line
 
 
 @dataclass(frozen=True)
@@ -121,8 +121,6 @@ def show(rows: Sequence[dict[str, Any]], sweep_dir: Path, metrics: Sequence[str]
     console = plain_console()
     console.print(table)
     console.print(f"curves, figures and pictures on one page: mae-hydra report {sweep_dir}", soft_wrap=True)
-    from mae_hydra.tracking.wandb import upload_line  # with it come torch and Pillow, which `--cfg job` needs not
-
     if upload := upload_line(sweep_dir):
         console.print(f"to upload what W&B kept offline: {upload}", soft_wrap=True)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from mae_hydra.lines import of_a_step, read_lines
+from mae_hydra.terminal import upload_line
 from mae_hydra.tracking.offline_records import steps_in
 from mae_hydra.types import Evaluation, Picture
 
@@ -169,13 +170,6 @@ class Wandb:
             return
         if self.mode == "offline":
             _say(f"to upload this run to W&B: {upload_line(self._run_dir)}")
-
-
-def upload_line(directory: Path) -> str:
-    """What uploads all that W&B has kept offline of a run, or of the jobs of a sweep; empty where there is nothing."""
-    parts = "wandb/offline-run-*"
-    found = [levels + parts for levels in ("", "*/", "*/*/") if any(directory.glob(levels + parts))]
-    return f"wandb sync {' '.join(f'{shlex.quote(str(directory))}/{each}' for each in found)}" if found else ""
 
 
 def _why_offline(error: Exception) -> str:

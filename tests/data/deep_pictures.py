@@ -8,12 +8,13 @@ import numpy as np
 PNG_KIND = {1: 0, 2: 4, 3: 2, 4: 6}  # colour type by channels
 
 
-def png(values: np.ndarray) -> bytes:
+def png(values: np.ndarray, exif: bytes = b"") -> bytes:
     """uint16 (H, W, C) as a PNG of 16 bits."""
     height, width, channels = values.shape
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
     header = struct.pack(">IIBBBBB", width, height, 16, PNG_KIND[channels], 0, 0, 0)
     parts = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    parts = (parts[0], (b"eXIf", exif), *parts[1:]) if exif else parts
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
         for name, content in parts

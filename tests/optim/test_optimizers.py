@@ -169,6 +169,8 @@ def test_every_argument_of_muon_reaches_its_part():
     for group in kinds[False]:
         assert (group["betas"], group["eps"]) == ((0.7, 0.8), 1e-5)
     assert {name for group in kinds[True] for name in group["names"]} == set(matrices_of_blocks(Tiny()))
+    parts = nn.ModuleDict({"neck": nn.Sequential(nn.Linear(2, 2)), "blocks": nn.ModuleList([nn.Linear(2, 2)])})
+    assert list(matrices_of_blocks(parts)) == ["blocks.0.weight"]
 
 
 @pytest.mark.parametrize(("name", "nesterov"), [("sgd", True), ("momentum", False)])

@@ -240,7 +240,7 @@ def test_every_option_of_a_dashboard(tmp_path, monkeypatch, watch):
     ):
         assert main([*words, metric, *more, "--out", "there"]) == 0
         swept = {"entity": "me", "project": "mine", "group": "g", "keys": ["a.b", "c"], "metric": metric, "mode": mode}
-        assert reports.pop() == ((), swept)
+        assert reports.pop() == ((), swept | {"over_seeds": None})
         made = {told[0]: named for told, named in spaces}
         spaces.clear()
         assert made.pop("sweep") == swept
@@ -258,5 +258,7 @@ def test_every_option_of_a_replay_and_of_a_report(watch, tmp_path):
     page.write_text("x")
     written = watch("mae_hydra.report.write_report", page)
     assert main(["report", "run", "--out", "there"]) == 0
-    assert main(["report", "run"]) == 0
+    assert main(["report", "run", "--pages"]) == 0
+    pages = [named.pop("with_pages") for _, named in written]
     assert written == [((Path("run"), Path("there")), {}), ((Path("run"), None), {})]
+    assert pages == [False, True]

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from test_wandb_run import CONFIG, SETTINGS, offline_runs
 
+from mae_hydra.terminal import upload_line
 from mae_hydra.tracking.offline_records import records, steps_in
-from mae_hydra.tracking.wandb import upload_line
 
 # In a process of its own: wandb keeps a service and its settings for as long as a process lives.
 SCRIPT = """

@@ -283,6 +283,8 @@ def test_a_digest_may_be_typed_in_any_letters_and_the_cache_lies_where_the_syste
     monkeypatch.delenv("MAE_HYDRA_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache.root() == tmp_path / "mae_hydra"
+    places = {place_of(parse(f"https://a.b{rest}")) for rest in ("/c.pth", "/c.pth?version=2", ":8443/c.pth")}
+    assert len(places) == 3
 
 
 def test_what_an_address_is_and_what_not(tmp_path, monkeypatch):

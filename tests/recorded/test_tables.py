@@ -1,0 +1,34 @@
+"""Kinds of values in the small files of a run, and where its data lie."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mae_hydra.errors import UserError
+from mae_hydra.recorded.places import with_places
+from mae_hydra.recorded.tables import is_numbers, read_table
+
+
+def test_truth_is_no_number_and_null_is_no_table_but_of_a_run_without_a_parent(tmp_path: Path):
+    assert is_numbers(None)
+    assert is_numbers([1, 0.5])
+    assert not is_numbers([1, True])
+    (tmp_path / "parent.json").write_text("null")
+    assert read_table(tmp_path / "parent.json") is None
+    for name, content in (("git.json", None), ("status.json", {"attempt": "1"})):
+        (tmp_path / name).write_text(json.dumps(content))
+        with pytest.raises(UserError, match="is not what a run writes"):
+            read_table(tmp_path / name)
+
+
+def test_a_runs_file_tells_where_its_data_lie_and_nothing_else_of_them(tmp_path: Path):
+    told = {"root": "/new", "cache": "/quick", "image_size": 64}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"data": told}))
+    record = {"data": {"root": "/old", "cache": "/slow", "image_size": 224}, "seed": 1}
+    found, notes = with_places(record, tmp_path / "checkpoints/last.pt")
+    assert found == {"data": {"root": "/new", "cache": "/quick", "image_size": 224}, "seed": 1}
+    assert len(notes) == 1
+    assert "data.image_size 64" in notes[0]
+    assert with_places(record, tmp_path / "elsewhere/last.pt") == (record, [])
