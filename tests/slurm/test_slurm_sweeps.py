@@ -44,6 +44,8 @@ def test_a_sweep_lives_through_its_head_and_through_jobs_that_fail_or_are_cancel
 
     head = lab.start(*COMMAND)
     until(lambda: "0.6" in runs(lab) and (runs(lab)["0.6"] / "metrics.jsonl").exists(), "the second job trains")
+    assert head.stdout is not None
+    assert "4 jobs are in Slurm already" in head.stdout.readline()
     code, said = interrupt(head)
     assert code == 75
     assert "the same command collects what they find. To stop them: scancel" in said
