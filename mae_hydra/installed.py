@@ -8,7 +8,7 @@ from pathlib import Path
 # By the names under which they are imported; a test compares them with the dependencies of pyproject.toml.
 NEEDED = (
     "fsspec", "huggingface_hub", "hydra", "jaxtyping", "jinja2", "markupsafe", "matplotlib", "numpy", "omegaconf",
-    "PIL", "rich", "safetensors", "timm", "torch", "torchmetrics", "torchvision", "wandb", "yaml",
+    "PIL", "rich", "safetensors", "tifffile", "timm", "torch", "torchmetrics", "torchvision", "wandb", "yaml",
 )  # fmt: skip
 OLDEST_PYTHON = (3, 11)
 
