@@ -343,7 +343,7 @@ def test_a_sweep_is_read_without_building_what_its_jobs_name(place, whole):
         shutil.copy(whole / "config.yaml", job)
     with watched() as happened:
         rows = table_of(read_sweep(place / "sweep"))
-        differing = compare(place / "sweep" / "a", place / "sweep" / "b")
+        differing = compare([place / "sweep" / "a", place / "sweep" / "b"])
     assert [row["seed"] for row in rows] == [97, 98]
     assert differing == []
     assert happened == []

@@ -85,10 +85,17 @@ def test_a_list_is_read_whatever_its_editor_put_before_it(tmp_path):
     assert entries_of(tmp_path, "{split}.csv", "val") == [Entry("a.png", "b.png")]
 
 
-def test_a_listed_name_that_fits_several_pictures_is_unknown_and_order_is_that_of_the_pictures():
+def test_a_listed_name_that_fits_several_pictures_is_none_of_them():
     keys = ["a/1", "b/1", "b/2", "c/3"]
-    assert chosen(["3", "b/1.png", "1", "2"], keys, "") == (["b/1", "b/2", "c/3"], ["1"])
-    assert chosen(["/elsewhere/b/2_img.png"], keys, "_img.png") == (["b/2"], [])
+    assert chosen(["3", "b/1.png", "1", "2"], keys, "") == ["c/3", "b/1", None, "b/2"]
+    assert chosen(["/elsewhere/b/2_img.png"], keys, "_img.png") == ["b/2"]
+
+
+def test_the_order_of_a_listed_part_is_that_of_the_pictures_and_an_unknown_name_is_told(tmp_path):
+    part = found(
+        tmp_path, "img/a.png img/b.png img/c.png ann/a.png ann/b.png ann/c.png", lists={"train": ("c", "x", "a")}
+    )
+    assert (part.images, part.unknown) == (["img/a.png", "img/c.png"], ["x"])
 
 
 @pytest.mark.parametrize("head", ["Red,Green,Blue,Class", "r,g,b,name"])
