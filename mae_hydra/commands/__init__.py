@@ -13,31 +13,42 @@ from mae_hydra.terminal import lasting_streams
 
 # verb -> (module, one line of help); the module has `arguments(parser)` and `run(options) -> exit code`
 COMPOSING = ("plan", "benchmark", "check-data", "make-shards")  # verbs whose words are those of a training
-VERBS = {
-    "train": ("train", "what python train.py does, from anywhere"),
-    "demo": ("demo", "the whole story on embedded data: pre-train, transfer, compare with training from scratch"),
-    "evaluate": ("evaluate", "scores of a run or checkpoint, on any data, by any protocol; goes on where it stopped"),
-    "predict": ("predict", "class maps and overlays of pictures of your own, or reconstructions"),
-    "runs": ("runs", "every run below a folder: state, scores, what was typed, age and size; filtered and sorted"),
-    "compare": ("compare", "several runs beside each other: what differs, best values, time, curves in one plot"),
-    "clean": ("clean", "what below a folder can go: superseded checkpoints, failed smoke runs; deletes with --yes"),
-    "report": (
-        "report",
-        "a run, a sweep or any folder of runs as one page: tables, curves, pictures; --serve: as they train",
-    ),
-    "replay": ("replay", "any step of a run again: its pictures, loss and gradients, bit for bit"),
-    "diff": ("compare", "what differs between two runs: configuration, code, data, machine, results"),
-    "dashboard": ("dashboard", "W&B workspaces and a report of a project, made by code"),
-    "plan": ("plan", "what a run will take: memory, steps, hours, learning rate; before a GPU is booked"),
-    "benchmark": ("benchmark", "what a model costs, beside others; the results row of a paper's table"),
-    "convert": ("convert", "a checkpoint from or to the layouts of MAE, timm, Hugging Face and mmsegmentation"),
-    "export": ("export", "a trained model as one ONNX or torch.export file that runs without this program"),
-    "publish": ("publish", "a trained model as a folder for others, with a model card, ready for upload"),
-    "check-data": ("check_data", "audit a data set: broken files, labels, duplicates, statistics"),
-    "new": ("new", "a package of your own to start from: an encoder, a head, a loss, a data set, …"),
-    "make-shards": ("make_shards", "write a set of images as tar files, for data=shards"),
-    "make-data": ("make_data", "write the embedded scenes as files, in the layout of ADE20K or of ImageNet"),
+GROUPS = {
+    "data": {
+        "check-data": (
+            "check_data",
+            "what lies in a folder, and what to type for it; or the audit of a configured set",
+        ),
+        "make-shards": ("make_shards", "a set of images as tar files, for data=shards"),
+        "make-data": ("make_data", "the synthetic scenes as files, in the layout of ADE20K or of ImageNet"),
+    },
+    "train": {
+        "train": ("train", "what python train.py does, from anywhere"),
+        "demo": ("demo", "the whole story on synthetic data: pre-trained against from scratch"),
+        "plan": ("plan", "what a run will take: memory, steps, hours, learning rate; before a GPU is booked"),
+        "new": ("new", "a package of your own to start from: an encoder, a head, a loss, a data set, …"),
+    },
+    "look": {
+        "runs": ("runs", "every run below a folder: state, scores, what was typed, age and size; filtered"),
+        "report": ("report", "a run, a sweep or a folder of runs as one page; --serve: as they train"),
+        "compare": ("compare", "several runs beside each other: what differs, best values, curves in one plot"),
+        "diff": ("compare", "what differs between two runs: configuration, code, data, machine, results"),
+        "replay": ("replay", "any step of a run again, bit for bit: its images, loss and gradients"),
+        "dashboard": ("dashboard", "W&B workspaces and a report of a project, made by code"),
+        "clean": ("clean", "what can go below a folder: superseded checkpoints, failed smoke runs"),
+    },
+    "use": {
+        "evaluate": ("evaluate", "scores of a run or checkpoint, on any data, by any protocol"),
+        "predict": ("predict", "class maps and overlays of images of your own, or reconstructions"),
+        "convert": ("convert", "a checkpoint from or to the formats of MAE, timm, Hugging Face, mmsegmentation"),
+        "export": ("export", "a trained model as one ONNX or torch.export file"),
+        "publish": ("publish", "a trained model as a folder for others, with a model card"),
+    },
+    "measure": {
+        "benchmark": ("benchmark", "what a model costs, beside others; the results row of a paper's table"),
+    },
 }
+VERBS = {verb: told for verbs in GROUPS.values() for verb, told in verbs.items()}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,13 +66,13 @@ def _main(words: list[str]) -> int:
 
         return launch(words[1:])
     parser = argparse.ArgumentParser(
-        prog="mae-hydra", description="Masked autoencoders and UPerNet, composed with Hydra."
+        prog="mae-hydra", description=_overview(), formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--version", action="version", version=versions())
     chosen = parser
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", help="mae-hydra VERB --help says more")
     for verb, (module, summary) in VERBS.items():
-        sub = verbs.add_parser(verb, help=summary, description=summary)
+        sub = verbs.add_parser(verb, description=summary)
         if words[:1] == [verb]:
             chosen = sub
             importlib.import_module(f"mae_hydra.commands.{module}").arguments(sub)
@@ -84,6 +95,14 @@ def _main(words: list[str]) -> int:
         return _say(sentence)
     except KeyboardInterrupt:
         return 130
+
+
+def _overview() -> str:
+    """What the program is, and its verbs by what they are for."""
+    lines = ["Masked autoencoders and UPerNet, composed with Hydra."]
+    for group, verbs in GROUPS.items():
+        lines += ["", group, *(f"  {verb:12} {summary}" for verb, (_, summary) in verbs.items())]
+    return "\n".join(lines)
 
 
 def _say(sentence: str) -> int:
