@@ -9,6 +9,7 @@ import logging
 import os
 import random
 import runpy
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ CURRENT = "PYTEST_CURRENT_TEST"  # pytest's own variable, another one at the end
 LONG = ("test_no_value_of_a_recipe_or_a_model_changes_unseen_and_each_fits",)
 TYPECHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"  # an int will do for a float
 
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # tests that are started under nohup start runs that are not
 gc.disable()  # see mae_hydra.launching.importing
 # Before the hook: whatever a hooked module imports misses its cached bytecode, and PyTorch and timm are long.
 runpy.run_path(str(Path(__file__).parents[1] / "mae_hydra" / "models" / "lean_timm.py"))

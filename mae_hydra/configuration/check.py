@@ -53,19 +53,20 @@ def check(config: DictConfig, origin: Origin = "person") -> None:
         for complaint in (*_root_complaints(config), *complaints(config, "", origin)):
             raise UserError(complaint)
     except OmegaConfBaseException as error:
-        raise UserError(_unresolved(str(error).splitlines()[0])) from error
+        raise UserError(_unresolved(str(error).splitlines()[0], str(error.full_key or "another option"))) from error
 
 
-def _unresolved(message: str) -> str:
+def _unresolved(message: str, key: str) -> str:
     missing = re.search(r"Missing mandatory value: (\S+)", message)
     if missing:
         return f"{missing[1]} must be given a value, e.g. {missing[1]}=…"
     absent = re.search(r"Interpolation key '([^']+)' not found", message)
     if absent:
-        group = absent[1].partition(".")[0]
-        return (
-            f"another option refers to {absent[1]}, which this {group} does not have: choose another {group}= or model="
+        groups = dict.fromkeys(
+            name for name in (key.partition(".")[0], absent[1].partition(".")[0], "model") if name in GROUPS
         )
+        others = " or ".join(f"{group}=" for group in groups)
+        return f"{key} refers to {absent[1]}, which is not there: choose another {others}"
     said = message.partition("raised while resolving interpolation: ")[2]
     return said or f"the configuration does not resolve: {message}"
 

@@ -100,7 +100,10 @@ def test_a_run_that_mixes_and_erases_is_the_same_in_one_go_and_in_two(train):
         (["model=classifier_vitt", "augment.randaugment=rand-x5"], "must be a policy such as"),
         (["model=classifier_vitt", "data.train_limit=2.5"], "a whole number, or a share"),
         (["model=classifier_vitt", "model.mixng=null"], "did you mean 'model.mixing'"),
-        (["model=mae_vitt", "head=linear"], "model.decoder must be a MAEDecoder"),
+        (
+            ["model=mae_vitt", "head=linear"],
+            "head.in_dim refers to model.pool, which is not there: choose another head= or model=",
+        ),
         (["evaluation=pretrain_probe"], "need a class for every image"),
     ],
 )
