@@ -111,7 +111,7 @@ def scores(path: Path) -> object:
 
 
 def without_date(path: Path) -> object:
-    return re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d", "", path.read_text())
+    return re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d(:\d\d)?", "", path.read_text())
 
 
 def sorted_lines(path: Path) -> object:
