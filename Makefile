@@ -10,8 +10,8 @@ PEERS  := $(VENV)/.peers
 
 help:
 	@echo "make demo         environment, then the whole story on embedded data (6 to 7 minutes on 2 cores)"
-	@echo "make test         environment, then every check (about 20 minutes on 2 cores)"
-	@echo "make check        style, types and the quick tests (5 to 6 minutes on 2 cores)"
+	@echo "make test         environment, then every check (about 18 minutes on 2 cores)"
+	@echo "make check        style, types and the quick tests (about 4 minutes on 2 cores)"
 	@echo "make test-slurm   sweeps and scripts on a real Slurm of this machine, which it starts (about 3 minutes; SLOW=1: preemption and time limits too)"
 	@echo "make test-lowest  the quick tests with the oldest versions that are allowed, in .venv-lowest (Python 3.11 or 3.12)"
 	@echo "make mutants      40 small faults put into one room (ROOM=optim), and which of them its quick tests do not notice"
