@@ -107,7 +107,8 @@ def _keys(lines: Sequence[str]) -> Iterator[Key]:
         above.append((indent, match["name"]))
         names = [name for _, name in above]
         if names[0] != "defaults" and match["value"] and match["name"] not in ("_target_", "_partial_"):
-            yield Key(".".join(names), match["value"], match["comment"] or "")
+            goes_on = match["value"][-1] in "[{|>" or match["value"].endswith(">-")
+            yield Key(".".join(names), "…" if goes_on else match["value"], match["comment"] or "")
 
 
 def general() -> list[Key]:

@@ -1,5 +1,6 @@
 """`python train.py`: Hydra's command line around one job, or around a sweep of jobs."""
 
+import difflib
 import logging
 import math
 import os
@@ -17,7 +18,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from mae_hydra.configuration import hydras_own, reference, resolvers
-from mae_hydra.configuration.command_words import readable
+from mae_hydra.configuration.command_words import readable, split
 from mae_hydra.configuration.hydra_errors import explain
 from mae_hydra.configuration.job_names import unnamed
 from mae_hydra.configuration.tree import config_dir
@@ -113,11 +114,16 @@ HELP = """usage: python train.py [group=option …] [key=value …] [+experiment
 
 def _help(words: Sequence[str]) -> int:
     more = reference.own_folders(words)
-    groups = [word for word in words if word in reference.options(more)]
+    known = reference.options(more)
+    asked = [word for word in split(words)[1] if "=" not in word]
+    unknown = [word for word in asked if word not in known]
+    if unknown:
+        close = difflib.get_close_matches(unknown[0], list(known), n=1)
+        hint = f"did you mean {close[0]}?" if close else f"groups: {', '.join(known)}"
+        return _say(f"--help {unknown[0]} is no group of options; {hint}")
     width = shutil.get_terminal_size(fallback=(120, 24)).columns
-    print(
-        "\n\n".join(reference.details(group, more) for group in groups) or f"{HELP}\n{reference.overview(width, more)}"
-    )
+    said = [reference.details(group, more) for group in asked] or [HELP, reference.overview(width, more)]
+    print("\n\n".join(said) if asked else "\n".join(said))
     return 0
 
 

@@ -63,3 +63,13 @@ def test_help_of_a_group_says_its_keys(flag: str, capsys):
     assert "engine=gpu" in out
     assert "engine.parallel: ddp" in out
     assert "model=" not in out.replace("(`model=", "")
+
+
+def test_help_of_no_group_names_the_nearest(capsys):
+    assert launch(["--help", "daat"]) == 1
+    assert capsys.readouterr().err == "error: --help daat is no group of options; did you mean data?\n"
+
+
+def test_a_value_of_several_lines_is_no_stump(tmp_path: Path):
+    (tmp_path / "mine.yaml").write_text("names: [\n  a,\n]\ncolors: >-\n  ff0000\nroot: here\n")
+    assert [key.default for key in reference.read(tmp_path / "mine.yaml", "data").keys] == ["…", "…", "here"]

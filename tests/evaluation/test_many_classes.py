@@ -67,6 +67,12 @@ def data():
     return toy_data(Many(), **facts, image_size=(20, 20), reading=Reading(COUNT, NOTHING, None))
 
 
+def test_colours_do_not_run_out():
+    few, many = distinct_colours(300), distinct_colours(20_000)
+    assert np.array_equal(many[:300], few)
+    assert len(np.unique(many, axis=0)) == 20_000
+
+
 def test_scores_are_those_of_an_independent_count(data):
     whole = Whole(short=None, long_ratio=None)
     told = {"every": 1, "batch_size": 2, "num_workers": 0, "num_pictures": 1, "limit": None, "boundary": False}

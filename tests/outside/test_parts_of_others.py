@@ -199,7 +199,7 @@ def test_a_sweep_over_them(tmp_path):
 def test_a_run_that_is_good_enough_is_complete(tmp_path, capsys):
     words = [*ALL, "callbacks.good_enough.target=0", "callbacks.good_enough.times=1"]
     assert train(tmp_path, *words, "hydra.run.dir=run") == 0
-    said = "ended after step 2 of 4: val/mIoU was at least 0 in 1 evaluations in a row (callbacks.good_enough)"
+    said = "ended after step 2 of 4: val/mIoU has reached 0 in 1 evaluations in a row (callbacks.good_enough)"
     assert said in capsys.readouterr().out
     status = json.loads((tmp_path / "run" / "status.json").read_text())
     assert (status["state"], last(tmp_path / "run")["step"]) == ("completed", 2)

@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,8 @@ def trained(run: Path, *steps: int, best: int | None = None) -> Path:
     folder = run / "checkpoints"
     folder.mkdir()
     for step in steps:
-        (folder / f"step-{step:08d}.pt").write_bytes(b"x" * step)
+        with zipfile.ZipFile(folder / f"step-{step:08d}.pt", "w") as archive:
+            archive.writestr("data", b"x" * step)
     os.link(folder / f"step-{steps[-1]:08d}.pt", folder / "last.pt")
     if best is not None:
         os.link(folder / f"step-{best:08d}.pt", folder / "best.pt")
@@ -84,7 +87,7 @@ def test_a_live_run_stays_also_one_that_follows_another(tmp_path: Path) -> None:
     stage = made_run(smoke / "upernet", ["seed=1"], state="running", value=None, cells=False)
     with holding(stage), holding(done):
         assert proposed(tmp_path) == []
-    assert proposed(tmp_path) == ["done/checkpoints/step-00000010.pt", "smoke"]
+    assert proposed(tmp_path) == ["done/checkpoints/step-00000010.pt"]  # what followed the other one is a run
 
 
 def test_a_run_that_came_alive_after_the_proposal_stays(tmp_path: Path, capsys, monkeypatch) -> None:
@@ -117,6 +120,35 @@ def test_a_link_to_a_run_is_not_followed_and_nothing_outside_is_touched(tmp_path
     assert proposed(tmp_path / "listed") == []
     (tmp_path / "mine/data.txt").write_text("mine")
     (real / "link").symlink_to(tmp_path / "mine/data.txt")
-    assert main(["clean", str(tmp_path / "mine"), "--yes"]) == 0
-    assert not real.exists()
-    assert (tmp_path / "mine/data.txt").read_text() == "mine"
+    assert proposed(tmp_path / "mine") == []
+
+
+def test_a_folder_above_that_is_a_link_leads_elsewhere(tmp_path: Path) -> None:
+    trained(made_run(tmp_path / "theirs/done", ["seed=1"], cells=False), 10, 20)
+    done = trained(made_run(tmp_path / "mine/done", ["seed=1"], cells=False), 10, 20)
+    (tmp_path / "mine/link").symlink_to(tmp_path / "theirs")
+    assert proposed(tmp_path / "mine") == ["done/checkpoints/step-00000010.pt"]
+    shutil.move(done / "checkpoints", tmp_path / "theirs/ck")
+    (done / "checkpoints").symlink_to(tmp_path / "theirs/ck")
+    assert proposed(tmp_path / "mine") == []
+
+
+@pytest.mark.parametrize("words", [["+debug=smoke"], ["seed=1"]])
+@pytest.mark.parametrize("what", ["file", "run", "no configuration"])
+def test_a_failed_run_with_anything_of_a_person_s_in_it_stays(tmp_path: Path, words: list[str], what: str) -> None:
+    run = made_run(tmp_path / "run", words, state="failed", value=None, cells=False)
+    assert proposed(tmp_path) == ["run"]
+    if what == "file":
+        (run / "notes.txt").write_text("why it failed")
+    elif what == "run":
+        trained(made_run(run / "upernet", ["seed=1"], cells=False), 10)
+    else:
+        (run / "config.yaml").unlink()
+    assert "run" not in proposed(tmp_path)
+
+
+def test_steps_stay_where_the_last_checkpoint_cannot_be_read(tmp_path: Path) -> None:
+    run = trained(made_run(tmp_path / "run", ["seed=1"], cells=False), 10, 20)
+    (run / "checkpoints/last.pt").unlink()
+    (run / "checkpoints/last.pt").write_bytes(b"")
+    assert proposed(tmp_path) == []

@@ -57,6 +57,12 @@ def test_every_run_is_listed_once_also_what_followed_another_one(outputs: Path) 
     assert sweep.best.name == "sweeps/grid/ratio-0.75"
 
 
+def test_a_link_to_itself_hides_no_run(tmp_path: Path) -> None:
+    run = made_run(tmp_path / "run", ["seed=1"], cells=False)
+    (tmp_path / "loop").symlink_to("loop")
+    assert list(run_directories(tmp_path)) == [run]
+
+
 def test_a_run_that_somebody_holds_is_running(tmp_path: Path) -> None:
     run = made_run(tmp_path / "run", ["seed=1"], state="running", cells=False)
     changed(run, "status.json", end=None)

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,12 @@ from mae_hydra.experiment.many.listing import Row, run_directories, size_of
 from mae_hydra.recorded.tables import read_table, table_or_none
 
 RECORDS = ("config.yaml", "environment.json", "parent.json")
+OURS = {  # what this program writes into a run directory; with anything else in it, a directory is a person's
+    ".lock", "checkpoints", "config.yaml", "console.log", "data.json", "environment.json", "error.txt", "figures",
+    "git.diff", "git.json", "metrics.jsonl", "nonfinite.jsonl", "overrides.yaml", "parent.json", "profile", "replay",
+    "report", "results.json", "starts.jsonl", "status.json", "tables", "tensorboard", "train.log", "wandb",
+    "wandb_id.txt",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -36,9 +43,9 @@ def proposals(rows: Sequence[Row], folder: Path) -> list[Proposal]:
     found = list[Proposal]()
     for row in rows:
         directory = row.run.directory
-        if directory.is_symlink() or _alive(directory):
+        if not _lies_in(directory, folder) or _alive(directory):
             continue
-        if (why := _came_to_nothing(row)) and not _needs(directory, needed):
+        if (why := _came_to_nothing(row)) and not _needs(directory, needed) and _is_ours_alone(directory):
             found.append(Proposal(directory, why, size_of(directory, with_runs=True), directory))
         elif row.state == "completed":
             found += _superseded(row, needed)
@@ -51,6 +58,8 @@ def remove(proposal: Proposal) -> bool:
     if _alive(proposal.run):
         return False
     if proposal.path == proposal.run:
+        if not _is_ours_alone(proposal.path):  # something was put there meanwhile
+            return False
         shutil.rmtree(proposal.path)
     else:
         proposal.path.unlink()
@@ -62,6 +71,40 @@ def _alive(directory: Path) -> bool:
     return any(is_held(run) for run in run_directories(directory))
 
 
+def _lies_in(directory: Path, folder: Path) -> bool:
+    """Whether no link leads from `folder` to the directory: what a link leads to belongs elsewhere."""
+    place = folder.resolve() / os.path.relpath(directory, folder)
+    return directory.resolve() == Path(os.path.normpath(place))
+
+
+def _is_ours_alone(directory: Path) -> bool:
+    """Whether a run directory holds its record and nothing that this program has not written: no other run, no link."""
+    if not all((directory / name).is_file() for name in ("config.yaml", "status.json")):
+        return False
+    for place, folders, files in os.walk(directory):
+        inner = place != os.fspath(directory)
+        if any(os.path.islink(os.path.join(place, name)) for name in (*folders, *files)):
+            return False
+        if inner and "status.json" in files:
+            return False
+        if not inner and any(name not in OURS and not _is_numbered(name) for name in (*folders, *files)):
+            return False
+    return True
+
+
+def _is_numbered(name: str) -> bool:
+    return name.startswith((".heartbeat-", "error.rank"))
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a checkpoint can be read to its end, every record with its checksum."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
 def _came_to_nothing(row: Row) -> str:
     """Why a whole run can go; empty where it cannot."""
     if row.state not in ("failed", "dead", "interrupted"):
@@ -70,7 +113,7 @@ def _came_to_nothing(row: Row) -> str:
     if smoke:
         return f"{row.state} run of +debug="
     checkpoints = row.run.directory / "checkpoints"
-    empty = row.step is None and not (checkpoints.is_dir() and any(checkpoints.iterdir())) and not row.run.stages
+    empty = row.step is None and not (checkpoints.is_dir() and any(checkpoints.iterdir()))
     return "failed before its first step" if empty and row.state == "failed" else ""
 
 
@@ -79,9 +122,12 @@ def _superseded(row: Row, needed: Mapping[Path, set[int]]) -> Iterator[Proposal]
     folder = row.run.directory / "checkpoints"
     kept = {_identity(folder / name) for name in ("last.pt", "best.pt")}
     every = row.run.config.get("checkpoint", {}).get("keep_every")
-    for path in sorted(folder.glob("step-*.pt")):
+    files = [] if folder.is_symlink() else sorted(folder.glob("step-*.pt"))
+    if files and not _is_whole(folder / "last.pt"):
+        return
+    for path in files:
         match = STEP_FILE.fullmatch(path.name)
-        if match is None or path.is_symlink() or not (folder / "last.pt").is_file():
+        if match is None or path.is_symlink():
             continue
         step = int(match[1])
         milestone = isinstance(every, int) and every > 0 and step % every == 0

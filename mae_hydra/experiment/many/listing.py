@@ -152,8 +152,15 @@ def run_directories(folder: Path) -> Iterator[Path]:
         if is_run:
             yield directory
         passed = OF_A_RUN if is_run else {"wandb"}
-        below = [name for name, entry in names.items() if not name.startswith(".") and entry.is_dir()]
+        below = [name for name, entry in names.items() if not name.startswith(".") and _is_folder(entry)]
         waiting += [directory / name for name in sorted(below, reverse=True) if name not in passed]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, or into a folder that may not be read
+        return False
 
 
 def size_of(directory: Path, *, with_runs: bool = False) -> int:

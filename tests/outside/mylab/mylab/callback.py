@@ -6,23 +6,27 @@ from mae_hydra.types import Progress, Request
 
 
 class GoodEnough:
-    """Ends training once `monitor` has been at least `target` in `times` evaluations in a row, and saves at the first.
+    """Ends training once `monitor` has reached `target` in `times` evaluations in a row, and saves at the first.
+
+    `mode`: max, where more is better (mIoU), or min (a loss).
 
     A `Callback` of mae_hydra.types. It gets no model and no gradient: what it does not ask for stays as it is. An error
     of it ends the run, saved; who talks to a server, and may fail, is rather a tracker.
     """
 
-    def __init__(self, *, monitor: str, target: float, times: int) -> None:
-        self.monitor, self.target, self.times = monitor, target, times
+    def __init__(self, *, monitor: str, mode: str, target: float, times: int) -> None:
+        self.monitor, self.mode, self.target, self.times = monitor, mode, target, times
         self.in_a_row = 0
 
     def on_progress(self, progress: Progress) -> Request | None:
         """Called where something was logged or evaluated; where a run begins or goes on with nothing new."""
         measured = self.monitor in progress.new
         if measured:
-            self.in_a_row = self.in_a_row + 1 if progress.new[self.monitor] >= self.target else 0
+            value = progress.new[self.monitor]
+            reached = value >= self.target if self.mode == "max" else value <= self.target
+            self.in_a_row = self.in_a_row + 1 if reached else 0
         if self.in_a_row >= self.times:
-            return Request(stop=f"{self.monitor} was at least {self.target:g} in {self.times} evaluations in a row")
+            return Request(stop=f"{self.monitor} has reached {self.target:g} in {self.times} evaluations in a row")
         return Request(save=measured and self.in_a_row == 1)
 
     def state_dict(self) -> dict[str, int]:
