@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from mae_hydra.configuration import hydras_own, reference, resolvers
-from mae_hydra.configuration.command_words import readable, split
+from mae_hydra.configuration.command_words import readable, values
 from mae_hydra.configuration.hydra_errors import explain
 from mae_hydra.configuration.job_names import unnamed
 from mae_hydra.configuration.tree import config_dir
@@ -115,7 +115,8 @@ HELP = """usage: python train.py [group=option …] [key=value …] [+experiment
 def _help(words: Sequence[str]) -> int:
     more = reference.own_folders(words)
     known = reference.options(more)
-    asked = [word for word in split(words)[1] if "=" not in word]
+    folders = values(words, "--config-dir", "-cd")
+    asked = [word for word in words if not word.startswith("-") and "=" not in word and word not in folders]
     unknown = [word for word in asked if word not in known]
     if unknown:
         close = difflib.get_close_matches(unknown[0], list(known), n=1)
