@@ -12,7 +12,7 @@ help:
 	@echo "make demo         environment, then the whole story on embedded data (6 to 7 minutes on 2 cores)"
 	@echo "make test         environment, then every check (about 18 minutes on 2 cores)"
 	@echo "make check        style, types and the quick tests (about 4 minutes on 2 cores)"
-	@echo "make test-slurm   sweeps and scripts on a real Slurm of this machine, which it starts (about 3 minutes; SLOW=1: preemption and time limits too)"
+	@echo "make test-slurm   sweeps and scripts on a real Slurm of this machine, which it starts (1 to 4 minutes; SLOW=1: preemption and time limits too, 8 more)"
 	@echo "make test-lowest  the quick tests with the oldest versions that are allowed, in .venv-lowest (Python 3.11 or 3.12)"
 	@echo "make mutants      40 small faults put into one room (ROOM=optim), and which of them its quick tests do not notice"
 	@echo "make docs         the documentation as a site in build/site, every link checked (an environment of its own; 1 minute)"

@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -107,7 +107,7 @@ def _keys(lines: Sequence[str]) -> Iterator[Key]:
         above.append((indent, match["name"]))
         names = [name for _, name in above]
         if names[0] != "defaults" and match["value"] and match["name"] not in ("_target_", "_partial_"):
-            goes_on = match["value"][-1] in "[{|>" or match["value"].endswith(">-")
+            goes_on = re.fullmatch(r".*[\[{]|[|>][-+]?", match["value"])  # in the lines below
             yield Key(".".join(names), "…" if goes_on else match["value"], match["comment"] or "")
 
 
@@ -121,19 +121,19 @@ def own_folders(words: Sequence[str]) -> list[Path]:
     return [folder for each in values(words, "--config-dir", "-cd") if (folder := Path(each)).is_dir()]
 
 
-def overview(width: int, more: Sequence[Path] = ()) -> str:
-    """Every general key and every option of every group with a line of text, for a terminal of `width` columns."""
+def overview(width: int, known: Mapping[str, Sequence[Option]]) -> str:
+    """Every general key and every option of `known` with a line of text, for a terminal of `width` columns."""
     lines = ["keys, each with its default (key=value)"]
     lines += _aligned([(f"{key.name}={key.default}", key.comment) for key in general()], width)
-    for group, there in options(more).items():
+    for group, there in known.items():
         lines += ["", _title(group), *_aligned([(each.name, each.summary) for each in there if not each.shared], width)]
     return "\n".join(lines)
 
 
-def details(group: str, more: Sequence[Path] = ()) -> str:
-    """The options of one group with all that their files say, and their keys."""
+def details(group: str, known: Mapping[str, Sequence[Option]]) -> str:
+    """The options of one group of `known` with all that their files say, and their keys."""
     lines = [_title(group)]
-    for option in options(more)[group]:
+    for option in known[group]:
         title = f"shared by options of {group}" if option.shared else f"{group}={option.name}"
         lines += ["", title, *(f"  {line}" for line in option.head)]
         keys = [(f"{key.name}: {key.default}", f"# {key.comment}" if key.comment else "") for key in option.keys]

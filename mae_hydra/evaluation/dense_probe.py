@@ -11,11 +11,8 @@ from torch import Tensor
 from mae_hydra.data import EvalCrop, ImageData
 from mae_hydra.distributed import all_reduce_sum, broadcast_object, is_main
 from mae_hydra.errors import UserError
-from mae_hydra.evaluation.feature_probe import bank_of, check_probe
+from mae_hydra.evaluation.bank_probe import BankProbe, check_probe
 from mae_hydra.evaluation.features import with_normalization
-from mae_hydra.evaluation.held_out import HeldOut
-from mae_hydra.evaluation.interval import Clock
-from mae_hydra.evaluation.kinds import expect_size
 from mae_hydra.evaluation.linear_classifier import LinearClassifier, fit_linear
 from mae_hydra.evaluation.metrics import count_confusions, segmentation_scores
 from mae_hydra.evaluation.neighbours import nearest, weighted
@@ -57,7 +54,7 @@ class Probes:
                 }
 
 
-class DenseProbe:
+class DenseProbe(BankProbe):
     """Scalars `knn_mIoU` and `linear_mIoU`, in percent on validation images, from features of labelled patches.
 
     For any model with an encoder, also while it trains: nothing is hidden from the encoder, nothing is learned by it,
@@ -97,27 +94,18 @@ class DenseProbe:
         if patches < 1:
             raise ValueError(f"patches must be at least 1, got {patches}")
         check_probe(temperature, l2, iterations)
-        self.data, self.patches, self.k, self.temperature = data, patches, k, temperature
-        self.l2, self.iterations = l2, iterations
-        self.clock = Clock(every)
-        transform = EvalCrop(size=data.image_size, crop_ratio=1.0)
-        loading: dict[str, Any] = {"batch_size": batch_size, "num_workers": num_workers}
-        images = bank_of(data, bank)
-        self.bank = HeldOut(
-            dataclasses.replace(data, validation=images), transform, **loading, num_pictures=0, limit=None
+        super().__init__(
+            data,
+            EvalCrop(size=data.image_size, crop_ratio=1.0),
+            every=every,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            num_pictures=num_pictures,
+            limit=limit,
+            bank=bank,
         )
-        self.held_out = HeldOut(data, transform, **loading, num_pictures=num_pictures, limit=limit)
-
-    def check(self, model: Any) -> None:
-        """Raise a UserError where the model takes images of another size."""
-        expect_size(model, self.data)
-
-    def stamps(self) -> list[str]:
-        """What changes with the files that it looks at."""
-        return [*self.bank.stamps(), *self.held_out.stamps()]
-
-    def due(self, step: int, total_steps: int) -> bool:
-        return self.clock.due(step, total_steps)
+        self.patches, self.k, self.temperature = patches, k, temperature
+        self.l2, self.iterations = l2, iterations
 
     @torch.no_grad()
     def run(self, model: Any, step: int) -> Evaluation:

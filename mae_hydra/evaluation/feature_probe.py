@@ -1,6 +1,5 @@
 """What an encoder's features are worth as they are: nearest neighbours and a linear classifier on frozen features."""
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,13 +7,10 @@ import torch
 from torch import Tensor
 
 from mae_hydra.data import EvalCrop, ImageData
-from mae_hydra.data.dataset import ImageSet, limited
 from mae_hydra.distributed import broadcast_object, is_main
 from mae_hydra.errors import UserError
+from mae_hydra.evaluation.bank_probe import BankProbe, check_probe
 from mae_hydra.evaluation.features import Features, extract, with_normalization
-from mae_hydra.evaluation.held_out import HeldOut
-from mae_hydra.evaluation.interval import Clock
-from mae_hydra.evaluation.kinds import expect_size
 from mae_hydra.evaluation.linear_classifier import fit_linear
 from mae_hydra.evaluation.neighbours import nearest, votes
 from mae_hydra.evaluation.pictures import as_rgb, channels_last
@@ -26,7 +22,7 @@ from mae_hydra.types import Evaluation, Picture
 SHOWN = 5  # neighbours of a picture
 
 
-class FeatureProbe:
+class FeatureProbe(BankProbe):
     """Scalars `knn` and `linear`: top-1 in percent on validation images, from features of labelled training images.
 
     For any model with an encoder, or an encoder alone, also while it trains: nothing is hidden from it or learned by
@@ -65,33 +61,20 @@ class FeatureProbe:
             )
         check_pool(pool)
         check_probe(temperature, l2, iterations)
-        self.data, self.pool, self.k, self.temperature = data, pool, k, temperature
-        self.l2, self.iterations = l2, iterations
-        self.clock = Clock(every)
-        self._transform = EvalCrop(size=data.image_size, crop_ratio=None)
-        self._bank_images = bank_of(data, bank)
-        if k is not None and not 1 <= k <= len(self._bank_images):
-            raise ValueError(f"k must lie in 1..{len(self._bank_images)}, the number of images in the bank, got {k}")
-        loading: dict[str, Any] = {"batch_size": batch_size, "num_workers": num_workers}
-        self.bank = HeldOut(
-            dataclasses.replace(data, validation=self._bank_images),
-            self._transform,
-            **loading,
-            num_pictures=0,
-            limit=None,
+        super().__init__(
+            data,
+            EvalCrop(size=data.image_size, crop_ratio=None),
+            every=every,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            num_pictures=num_pictures,
+            limit=limit,
+            bank=bank,
         )
-        self.held_out = HeldOut(data, self._transform, **loading, num_pictures=num_pictures, limit=limit)
-
-    def check(self, model: Any) -> None:
-        """Raise a UserError where the model takes images of another size."""
-        expect_size(model, self.data)
-
-    def stamps(self) -> list[str]:
-        """What changes with the files that it looks at."""
-        return [*self.bank.stamps(), *self.held_out.stamps()]
-
-    def due(self, step: int, total_steps: int) -> bool:
-        return self.clock.due(step, total_steps)
+        if k is not None and not 1 <= k <= len(self.bank_images):
+            raise ValueError(f"k must lie in 1..{len(self.bank_images)}, the number of images in the bank, got {k}")
+        self.pool, self.k, self.temperature = pool, k, temperature
+        self.l2, self.iterations = l2, iterations
 
     @torch.no_grad()
     def run(self, model: Any, step: int) -> Evaluation:
@@ -119,28 +102,13 @@ class FeatureProbe:
         row_of = {index: row for row, index in enumerate(queries.indices)}
         for index, sample in self.held_out.pictures():
             closest = places[row_of[index], :SHOWN].tolist()
-            neighbours = [self._transform(self._bank_images[place]) for place in closest]
+            neighbours = [self.transform(self.bank_images[place]) for place in closest]
             rows.append([as_rgb(channels_last(each.image), self.data.shown) for each in (sample, *neighbours)])
         if not rows:
             return {}
         columns = ["validation image", *(f"neighbour {number + 1}" for number in range(len(rows[0]) - 1))]
         pixels = sheet(rows, columns=columns, title=title)
         return {"neighbours": Picture(pixels, title)}
-
-
-def check_probe(temperature: float, l2: float | None, iterations: int) -> None:
-    """ValueError where neighbours cannot be weighted or a linear classifier cannot be fitted like this."""
-    if not temperature > 0:
-        raise ValueError(f"temperature must be positive, got {temperature}")
-    if l2 is not None and l2 < 0:
-        raise ValueError(f"l2 must not be negative, or null for no linear classifier, got {l2}")
-    if iterations < 1:
-        raise ValueError(f"iterations must be at least 1, got {iterations}")
-
-
-def bank_of(data: ImageData, bank: int | float | None) -> ImageSet:
-    """`bank` training images, evenly spread, a share of them below 1, or all (None, or more than there are)."""
-    return data.train if bank is None else limited(data.train, min(bank, len(data.train)))
 
 
 def _accuracy(scores: Tensor, labels: Tensor) -> float:

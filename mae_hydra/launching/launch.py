@@ -113,8 +113,7 @@ HELP = """usage: python train.py [group=option …] [key=value …] [+experiment
 
 
 def _help(words: Sequence[str]) -> int:
-    more = reference.own_folders(words)
-    known = reference.options(more)
+    known = reference.options(reference.own_folders(words))
     folders = values(words, "--config-dir", "-cd")
     asked = [word for word in words if not word.startswith("-") and "=" not in word and word not in folders]
     unknown = [word for word in asked if word not in known]
@@ -123,7 +122,7 @@ def _help(words: Sequence[str]) -> int:
         hint = f"did you mean {close[0]}?" if close else f"groups: {', '.join(known)}"
         return _say(f"--help {unknown[0]} is no group of options; {hint}")
     width = shutil.get_terminal_size(fallback=(120, 24)).columns
-    said = [reference.details(group, more) for group in asked] or [HELP, reference.overview(width, more)]
+    said = [reference.details(group, known) for group in asked] or [HELP, reference.overview(width, known)]
     print("\n\n".join(said) if asked else "\n".join(said))
     return 0
 

@@ -2,12 +2,12 @@
 
 import os
 import shutil
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mae_hydra.archive import check_file
 from mae_hydra.configuration.command_words import parsed, texts
 from mae_hydra.engine.checkpoint import STEP_FILE
 from mae_hydra.experiment.holder import is_held
@@ -99,9 +99,8 @@ def _is_numbered(name: str) -> bool:
 def _is_whole(path: Path) -> bool:
     """Whether a checkpoint can be read to its end, every record with its checksum."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.testzip() is None
-    except (OSError, zipfile.BadZipFile):
+        return check_file(path)
+    except Exception:  # a damaged file can fail in any way
         return False
 
 
