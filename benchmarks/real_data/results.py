@@ -17,7 +17,7 @@ from run import environment
 from stages import ARMS, CLASSIFIERS, OWN, PHOTOS, UNTRAINED
 
 from mae_hydra.experiment.read_runs import Run, read_run
-from mae_hydra.figures import class_bars, legend_of, overlay, save, sheet
+from mae_hydra.figures import legend_of, overlay, save, sheet
 
 STUDENT = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36}  # 95 %, two-sided, by the number of values
 FRAMES = ("0001TP_008550", "Seq05VD_f00330", "Seq05VD_f02760", "Seq05VD_f04620")  # of the test split
@@ -41,7 +41,7 @@ def interval(values: Sequence[float]) -> str:
     """Mean and, of two values and more, the half-width of its 95 % interval by Student's distribution."""
     if len(values) < 2:
         return f"{fmean(values):.1f}"
-    return f"{fmean(values):.1f} ± {STUDENT[len(values)] * stdev(values) / math.sqrt(len(values)):.1f}"
+    return f"{fmean(values):.1f} ± {STUDENT.get(len(values), 2.31) * stdev(values) / math.sqrt(len(values)):.1f}"
 
 
 def tested(run: Run) -> dict[str, float]:
@@ -147,9 +147,8 @@ def main(out: Path, images: Path) -> None:
     for steps, found in sorted(budgets.items()):
         if not found:
             continue
-        means = class_means(found)
-        print(f"CamVid, {steps} steps", *segmentation_table(found), "", *class_table(means), "", sep="\n")
-        save(class_bars(means, title="IoU on CamVid's test split"), images / f"real_data_{steps}_classes.png")
+        tables = *segmentation_table(found), "", *class_table(class_means(found)), ""
+        print(f"CamVid, {steps} steps", *tables, sep="\n")
         save(pictures(found, out), images / f"real_data_{steps}.png")
     scores = {
         "val/loss": "loss",
