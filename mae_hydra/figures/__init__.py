@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mae_hydra.figures.chart import save, to_pixels
     from mae_hydra.figures.lines import Panel, Series, curves, series_of
     from mae_hydra.figures.matrix import confusion_matrix
+    from mae_hydra.figures.on_page import to_svg, variables
     from mae_hydra.figures.sweep_plots import Marginal, heat_map, marginals, parallel_coordinates
 
 __all__ = [
@@ -37,6 +38,8 @@ __all__ = [
     "series_of",
     "sheet",
     "to_pixels",
+    "to_svg",
+    "variables",
 ]
 
 _CHARTS = {
@@ -44,6 +47,7 @@ _CHARTS = {
     "chart": ("save", "to_pixels"),
     "lines": ("Panel", "Series", "curves", "series_of"),
     "matrix": ("confusion_matrix",),
+    "on_page": ("to_svg", "variables"),
     "sweep_plots": ("Marginal", "heat_map", "marginals", "parallel_coordinates"),
 }
 

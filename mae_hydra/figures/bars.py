@@ -7,23 +7,25 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mae_hydra.figures.chart import dress, new_figure
-from mae_hydra.figures.style import INK, QUIET_INK, SERIES_COLOURS, css
+from mae_hydra.figures.style import INK, QUIET_INK, colours_of, css
 from mae_hydra.names import shortened
 
 LETTERS = 32  # of a class
-ROWS = 50  # classes below each other; more stand in further columns
+ROWS = 50
 
 
-def class_bars(runs: Mapping[str, Mapping[str, float | None]], *, title: str, x_label: str = "IoU, %") -> Figure:
+def class_bars(
+    runs: Mapping[str, Mapping[str, float | None]], *, title: str, x_label: str = "IoU, %", rows: int = ROWS
+) -> Figure:
     """Horizontal bars, one group per class: `runs` maps a run's name to its value per class, None where there is none.
 
     Classes are sorted by the first run, best on top, column by column; a missing value is written out as "absent", not
-    drawn as 0.
+    drawn as 0. `rows`: classes below each other; more stand in further columns.
     """
     first = next(iter(runs.values()))
     classes = list(dict.fromkeys(name for values in runs.values() for name in values))
     classes.sort(key=lambda name: _or_below_all(first.get(name)), reverse=True)
-    columns = -(-len(classes) // ROWS)
+    columns = -(-len(classes) // rows)
     height = -(-len(classes) // columns)
     figure = new_figure(6.4 if columns == 1 else 4.2 * columns, 1.15 + height * (0.16 + 0.14 * len(runs)))
     longest = max((value for values in runs.values() for value in values.values() if value is not None), default=1.0)
@@ -55,10 +57,9 @@ def _column(axes: Axes, classes: Sequence[str], runs: Mapping[str, Mapping[str, 
     dress(axes, grid="x")
     thickness = 0.8 / len(runs)
     places = np.arange(len(classes))
-    for index, (run, values) in enumerate(runs.items()):
+    for index, ((run, values), colour) in enumerate(zip(runs.items(), colours_of(runs).values(), strict=True)):
         heights = [values.get(name) for name in classes]
         at = places + (index - (len(runs) - 1) / 2) * thickness
-        colour = SERIES_COLOURS[index % len(SERIES_COLOURS)]
         axes.barh(at, [value or 0.0 for value in heights], thickness * 0.86, color=colour, label=run)
         for place, value in zip(at, heights, strict=True):
             text = "absent" if value is None else f"{value:.1f}"

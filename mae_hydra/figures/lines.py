@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 from mae_hydra.figures.chart import dress, new_figure
-from mae_hydra.figures.style import INK, SERIES_COLOURS, css
+from mae_hydra.figures.style import INK, colours_of, css
 
 FEW_POINTS = 25  # up to here every point is marked, from here on a noisy curve is smoothed
 
@@ -46,21 +46,23 @@ def series_of(rows: Sequence[Mapping[str, Any]], key: str, name: str, *, x: str 
     return Series(name, tuple(float(at) for at in points), tuple(points.values()))
 
 
-def curves(panels: Sequence[Panel], *, title: str = "", columns: int = 2) -> Figure:
-    """All panels in one figure, at most `columns` side by side; a run has the same colour in every panel."""
+def curves(panels: Sequence[Panel], *, title: str = "", columns: int = 2, names: Sequence[str] = ()) -> Figure:
+    """All panels in one figure, at most `columns` side by side; a run has the same colour in every panel.
+
+    `names`: all runs, where the panels hold a part of them and a legend stands elsewhere.
+    """
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
     figure = new_figure(5.4 * columns, 3.3 * rows + (0.45 if title else 0.1))
-    names = list(dict.fromkeys(series.name for panel in panels for series in panel.series))
-    colours = {name: SERIES_COLOURS[index % len(SERIES_COLOURS)] for index, name in enumerate(names)}
+    colours = colours_of(names or [series.name for panel in panels for series in panel.series])
     for index, panel in enumerate(panels):
-        _draw(figure.add_subplot(rows, columns, index + 1), panel, colours)
+        _draw(figure.add_subplot(rows, columns, index + 1), panel, colours, legend=not names)
     if title:
         figure.suptitle(title, x=0.012, ha="left", fontsize=13, fontweight="bold", color=css(INK))
     return figure
 
 
-def _draw(axes: Axes, panel: Panel, colours: Mapping[str, str]) -> None:
+def _draw(axes: Axes, panel: Panel, colours: Mapping[str, str], *, legend: bool) -> None:
     dress(axes, grid="y")
     for series in panel.series:
         x, y = np.array(series.x), np.array(series.y)
@@ -82,7 +84,7 @@ def _draw(axes: Axes, panel: Panel, colours: Mapping[str, str]) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=True))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.margins(x=0.02)
-    if len(panel.series) > 1:
+    if legend and len(panel.series) > 1:
         axes.legend(frameon=False, fontsize=9, labelcolor=css(INK))
 
 
