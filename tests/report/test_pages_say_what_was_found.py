@@ -6,18 +6,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from drawn import Drawn, curves_of
 from made_runs import made_run
 from PIL import Image
 
+from mae_hydra.errors import UserError
+from mae_hydra.evaluation.pictures import shares_of
 from mae_hydra.experiment.read_runs import read_run, read_sweep, table_of, write_table
 from mae_hydra.figures import Panel, Series, curves
 from mae_hydra.owned import Owned
 from mae_hydra.report import sweep_page as sweep_page_module
+from mae_hydra.report.found_pages import found_page
 from mae_hydra.report.page import Page, duration, shown, table
 from mae_hydra.report.report import write_report
-from mae_hydra.report.run_page import command_of, run_page
+from mae_hydra.report.run_page import command_of, run_page, scores_of
 from mae_hydra.report.sweep_page import CELL, sweep_page
 
 ENVIRONMENT = {
@@ -347,3 +351,106 @@ def test_the_latest_value_is_the_last_that_was_a_number(tmp_path: Path) -> None:
     assert found is not None
     assert found.metrics == {"step": 2, "val/mIoU": 4.0, "train/loss": 1.0}
     assert found.value == 4.0
+
+
+def test_losses_of_different_tasks_have_an_axis_each_and_scores_share_theirs(tmp_path: Path) -> None:
+    for name, task, loss in (("a", "segment", "dice"), ("b", "segment", "cross_entropy"), ("c", "pretrain", "none")):
+        run = made_run(tmp_path / "sweep" / name, [f"model={name}"], cells=False)
+        written(run, environment={"choices": {"loss": loss}})
+        timed(run, 60, task=task)
+    page = Drawn(tmp_path / "page")
+    (tmp_path / "page").mkdir()
+    sweep_page(page, read_sweep(tmp_path / "sweep"), tmp_path / "page", nowhere)
+    found = {title: [name for name, *_ in lines] for title, lines in curves_of(page.figures["curves"]).items()}
+    assert found == {
+        "train/loss (segment, dice)": ["model a"], "train/loss (segment, cross_entropy)": ["model b"],
+        "train/loss (pretrain)": ["model c"], "val/mIoU": ["model a", "model b", "model c"],
+    }  # fmt: skip
+
+
+def test_the_best_run_shows_its_pictures_and_each_row_leads_to_the_page_of_its_job(tmp_path: Path) -> None:
+    for ratio, value in ((0.5, 20.0), (0.75, 30.0)):
+        made_run(tmp_path / "sweep" / str(ratio), [f"model.mask_ratio={ratio}"], value=value)
+    page = Drawn(tmp_path / "page")
+    (tmp_path / "page").mkdir()
+    sweep_page(page, read_sweep(tmp_path / "sweep"), tmp_path / "page", lambda directory: f"/{directory.name}/")
+    assert page.rows("The best run") == [["best and last val/mIoU", "30 at step 20"]]
+    assert [row[0] for row in page.rows("All jobs")] == ["job", '<a href="/0.5/">1</a>', '<a href="/0.75/">2</a>']
+    assert "--pages" not in page.body("All jobs")
+    assert list(page.pictures) == ["best_segmentation", "strips_run"]
+    best = np.asarray(Image.open(tmp_path / "sweep/0.75/figures/segmentation.png"))
+    assert (page.pictures["best_segmentation"] == best).all()
+    assert '<a href="/0.75/">mask_ratio 0.75</a>' in page.body("Curves")
+
+
+def test_best_and_last_are_told_with_their_steps(tmp_path: Path) -> None:
+    run = made_run(tmp_path / "run", ["seed=1"], cells=False)
+    rows = [{"step": step, "val/mIoU": value} for step, value in ((1, 4.0), (2, 9.0), (3, 8.0))]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = read_run(run)
+    assert found is not None
+    assert scores_of(found) == [("best val/mIoU", "9 at step 2"), ("last val/mIoU", "8 at step 3")]
+
+
+def test_confusions_of_a_run_are_drawn_from_their_shares(tmp_path: Path) -> None:
+    run = made_run(tmp_path / "run", ["seed=1"], cells=False)
+    counts = torch.tensor([[3, 1, 0], [0, 2, 2], [0, 0, 0]])
+    Image.fromarray(shares_of(counts)).save(run / "figures" / "confusion_shares.png")
+    Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(run / "figures" / "confusions.png")  # for who looks by hand
+    (run / "tables").mkdir()
+    written(run / "tables", per_class=[{"name": name, "IoU": 1.0} for name in ("sky", "sea", "tree")])
+    found, page = read_run(run), Drawn(tmp_path / "page")
+    assert found is not None
+    run_page(page, found)
+    assert "confusions" not in page.pictures
+    axes = page.figures["confusions"].axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["sky", "sea", "tree"]
+    assert {text.get_position(): text.get_text() for text in axes.texts} == {
+        (0, 0): "75", (1, 0): "25", (1, 1): "50", (2, 1): "50"
+    }  # fmt: skip
+
+
+def test_the_folders_of_an_evaluation_an_audit_and_the_demo_have_a_page_each(tmp_path: Path) -> None:
+    evaluation = tmp_path / "evaluation"
+    evaluation.mkdir()
+    protocol = {"checkpoint": "/runs/a/best.pt", "step": 30, "split": "validation", "inference": {"stride": 8}}
+    classes = [{"name": "sky", "IoU": 50.0, "Acc": 75.0}, {"name": "sea", "IoU": None, "Acc": None}]
+    written(evaluation, results={"mIoU": 40.0, "images": 5, "protocol": protocol}, per_class=classes)
+    (evaluation / "confusions.csv").write_text("labelled,predicted,pixels,percent\nsky,sea,5,25.0\n")
+    page = Drawn(tmp_path / "page")
+    assert found_page(page, evaluation, nowhere) == "evaluation"
+    assert page.facts == [("mIoU", "40"), ("images", "5"), ("checkpoint", "best.pt"), ("step", "30")]
+    assert [text.get_text() for text in page.figures["confusions"].axes[0].texts] == ["75", "25"]
+    assert ["split", "validation"] in page.rows("Protocol")
+
+    audit = tmp_path / "audit"
+    audit.mkdir()
+    finding = {"level": "error", "kind": "broken", "sentence": "2 files are <broken>", "count": 2, "files": []}
+    written(audit, report={"findings": [finding], "splits": {"training": {"images": 9, "width": {"min": 3, "max": 4}}},
+                           "classes": [{"class": 0, "name": "sky", "training_pixels": 7}], "settings": {"root": "/x"},
+                           "seconds": 5.0})  # fmt: skip
+    page = Drawn(tmp_path / "page")
+    assert found_page(page, audit, nowhere) == "data set"
+    assert page.facts[:1] == [("errors", "1")]
+    assert page.rows("Findings")[1:] == [["error", "2 files are <broken>", "2"]]
+    assert page.rows("Splits")[1:] == [["images", "9"], ["width", "min 3 / max 4"]]
+
+    demo = tmp_path / "demo"
+    for name in ("pretrain", "pretrained", "scratch"):
+        made_run(demo / name, [f"name={name}"])
+    rows = [
+        {"seed": 0, "start": start, "val/mIoU": value}
+        for start, value in (("pre-trained", 35.0), ("from scratch", 26.0))
+    ]
+    written(demo, results={"seconds": 100.0, "runs": rows})
+    page = Drawn(tmp_path / "page")
+    assert found_page(page, demo, nowhere) == "demo"
+    told = page.rows("Few labels, the same budget: what pre-training is worth")
+    assert told[1:] == [["pre-trained", "0", "35"], ["from scratch", "0", "26"]]
+    [(_, lines)] = [each for each in curves_of(page.figures["curves"]).items() if each[0] == "val/mIoU"]
+    assert [name for name, *_ in lines] == ["masked autoencoder", "pre-trained", "from scratch"]
+
+    (evaluation / "results.json").write_text('{"protocol": 3}')
+    with pytest.raises(UserError, match="is not as evaluate, check-data or demo leave it"):
+        found_page(page, evaluation, nowhere)
+    assert found_page(page, tmp_path, nowhere) is None
