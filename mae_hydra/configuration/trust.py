@@ -59,8 +59,8 @@ LIBRARIES = {
     "timm.models": MODULE,
     "timm.optim": OPTIMIZER,
 }
-# Those of them that a run directory may name, too, and in which group: `optimizer=named` builds the same optimizers from
-# it by name, and a metric of these modules counts. Neither takes a path, or a function that a file could give.
+# Those of them that a run directory may name, too, and in which group: `optimizer=named` builds the same optimizers by
+# name, and a metric of these modules counts. Neither takes a path, or a function that a file could give.
 METRICS = ("aggregation", "classification", "regression", "segmentation")
 RECORDED = {
     "optimizer": ("torch.optim", "timm.optim"),
