@@ -55,6 +55,12 @@ class Twice(Scores):
         from mae_hydra.types import Evaluation
         return Evaluation({"found": 1.0})
 
+class Forgetful:
+    def __init__(self, **arguments): ...
+    def on_progress(self, progress): ...
+    def state_dict(self):
+        return {}
+
 def images(**arguments):
     return []
 
@@ -73,6 +79,7 @@ CASES = {
     "data=images": ["data gives a list, which has no train", OWES],
     "optimizer=optimizer": ["_target_ must give a torch.optim.Optimizer, got a NoneType"],
     "evaluation.shapes=Scores": ["evaluation.shapes gives a Scores, which has no check, due", OWES],
+    "callbacks.good_enough=Forgetful": ["callbacks.good_enough gives a Forgetful, which has no load_state_dict", OWES],
     "evaluation.shapes=Nowhere": ["evaluation.shapes._target_ = faulty.Nowhere cannot be found"],
     "model=Nothing": ["model gives a Nothing, which has no loss, depth_of", OWES],
 }
