@@ -54,7 +54,7 @@ class SweepJob:
         """What Hydra and its sweepers want to know; no value, unless the job is complete: to a search that is
         a failed trial."""
         known = sweeps.outcomes.get(self.name)  # of a directory that holds another run the value is not this job's
-        state, value, _ = found_in(self.directory, list(self.config.then))
+        state, value, _ = found_in(self.directory, list(self.config.get("then", ())))
         result = JobReturn(overrides=self.overrides, cfg=OmegaConf.create({}), status=JobStatus.COMPLETED)
         result.return_value = value if state == COMPLETE and not (known and known.failed) else None
         return result
