@@ -118,14 +118,17 @@ def _history(axes: Axes, trials: Sequence[TrialPoint], metric: str, higher: bool
     axes.set_xlabel("trial")
     axes.margins(x=0.05, y=0.12)
     # Above the axes: inside, trials would lie under it.
-    place = {
-        "loc": "lower right",
-        "bbox_to_anchor": (1.02, 1.0),
-        "ncols": 4,
-        "columnspacing": 1.0,
-        "handletextpad": 0.3,
-    }
-    axes.legend(frameon=False, fontsize=8.5, labelcolor=css(INK), borderpad=0.2, **place)
+    axes.legend(
+        loc="lower right",
+        bbox_to_anchor=(1.02, 1.0),
+        ncols=4,
+        columnspacing=1.0,
+        handletextpad=0.3,
+        frameon=False,
+        fontsize=8.5,
+        labelcolor=css(INK),
+        borderpad=0.2,
+    )
     _title(axes, metric)
 
 
