@@ -97,7 +97,8 @@ def _course(found: "Plan") -> "Table":
         "learning rate": rates,
         "evaluations": f"{found.evaluations}, at least {_number(100 * found.evaluation_share, 1)} % of training",
         "operations": f"{found.total_flops:.3g} FLOP",
-        "a checkpoint": f"{_number(found.checkpoint / 1e9, 3)} GB; at the end {_number(found.disk / 1e9, 2)} GB on disk",
+        "a checkpoint": f"{_number(found.checkpoint / 1e9, 3)} GB",
+        "disk at the end": f"{_number(found.disk / 1e9, 2)} GB",
     }
     for name, value in rows.items():
         table.add_row(name, value)
