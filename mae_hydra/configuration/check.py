@@ -31,6 +31,7 @@ ROOT_KEYS: dict[str, Any] = {
     "resume_data": Literal["same", "changed"],
     "fail_fast": bool,
     "then": dict,
+    "sweep": dict,
     "tags": list,
     "notes": str | None,
 }
