@@ -75,8 +75,10 @@ def _model(found: "Plan") -> "Table":
     for column in ("part", "parameters, M", "forward GFLOP"):
         table.add_column(column, justify="left" if column == "part" else "right")
     for part in found.parts:
-        table.add_row(part["name"], f"{part['parameters'] / 1e6:.2f}", f"{part['flops'] / 1e9:.2f}")
-    table.add_row("training step", f"{found.trainable / 1e6:.2f} trained", f"{found.flops_per_image / 1e9:.2f}")
+        table.add_row(part["name"], _number(part["parameters"] / 1e6, 2), _number(part["flops"] / 1e9, 2))
+    table.add_row(
+        "training step", f"{_number(found.trainable / 1e6, 2)} trained", _number(found.flops_per_image / 1e9, 2)
+    )
     return table
 
 
@@ -91,11 +93,11 @@ def _course(found: "Plan") -> "Table":
     rows = {
         "training images": f"{found.images[0]:,}{assumed}",
         "images a step": f"{found.global_batch} = {cut}",
-        "steps": f"{found.steps:,} ({found.epochs:.1f} epochs), of which warm-up {found.warmup_steps:,}",
+        "steps": f"{found.steps:,} ({_number(found.epochs, 1)} epochs), of which warm-up {found.warmup_steps:,}",
         "learning rate": rates,
-        "evaluations": f"{found.evaluations}, at least {100 * found.evaluation_share:.1f} % of training",
+        "evaluations": f"{found.evaluations}, at least {_number(100 * found.evaluation_share, 1)} % of training",
         "operations": f"{found.total_flops:.3g} FLOP",
-        "a checkpoint": f"{found.checkpoint / 1e9:.3f} GB; on the disk at the end {found.disk / 1e9:.2f} GB",
+        "a checkpoint": f"{_number(found.checkpoint / 1e9, 3)} GB; at the end {_number(found.disk / 1e9, 2)} GB on the disk",
     }
     for name, value in rows.items():
         table.add_row(name, value)
@@ -113,10 +115,10 @@ def _memory(found: "Plan", device: "Accelerator") -> "Table":
         cells = []
         for precision in found.memory:
             size = found.memory_bytes(precision, images) / 1e9
-            cells.append(f"{size:.1f}" + ("" if size < ROOM * device.memory else " too much"))
+            cells.append(_number(size, 1) + ("" if size < ROOM * device.memory else " too much"))
         table.add_row(f"{images}{' *' if images == found.micro_batch else ''}", *cells)
     table.caption = (
-        f"* as configured\nof which the state: {found.state / 1e9:.2f}\nkernels' own not counted\n"
+        f"* as configured\nof which the state: {_number(found.state / 1e9, 2)}\nkernels' own not counted\n"
         f"{device.name}: {device.memory:.0f}"
     )
     return table
@@ -135,9 +137,21 @@ def _time(found: "Plan", device: "Accelerator", mfu: float) -> str:
     hours = found.hours(device.low, mfu)
     rate = found.devices * device.low * 1e12 * mfu / found.flops_per_image
     return (
-        f"{found.devices} x {device.name} in bf16 at {100 * mfu:.0f} % of its peak: {hours:.2f} hours, "
-        f"{hours * found.devices:.2f} device hours, {rate:,.0f} images a second; loading must keep up with that"
+        f"{found.devices} x {device.name} in bf16 at {100 * mfu:.0f} % of its peak: {_time_of(hours)}, "
+        f"{_time_of(hours * found.devices, 'device ')}, {rate:,.0f} images a second; loading must keep up with that"
     )
+
+
+def _number(value: float, digits: int) -> str:
+    """With so many digits behind the point; what they would not show, with two that count."""
+    return f"{value:.{digits}f}" if value >= 10.0 ** (1 - digits) or not value else f"{value:.2g}"
+
+
+def _time_of(hours: float, kind: str = "") -> str:
+    """Write `207.02 hours`; of less than six minutes the minutes or seconds."""
+    if hours >= 0.1:
+        return f"{hours:.2f} {kind}hours"
+    return f"{60 * hours:.1f} {kind}minutes" if 60 * hours >= 1 else f"{3600 * hours:.2g} {kind}seconds"
 
 
 def _measured(words: list[str], found: "Plan") -> tuple[float, str]:
@@ -149,5 +163,5 @@ def _measured(words: list[str], found: "Plan") -> tuple[float, str]:
     rate = found.flops_per_image * measured.numbers["images"] / seconds
     return seconds, (
         f"measured here: {seconds:.3f} s a step of {measured.numbers['images']} images, {rate / 1e9:,.0f} GFLOP/s; "
-        f"the run takes {hours:.2f} hours on one such device, loading and evaluations not counted"
+        f"the run takes {_time_of(hours)} on one such device, loading and evaluations not counted"
     )

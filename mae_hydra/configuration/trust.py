@@ -59,6 +59,13 @@ LIBRARIES = {
     "timm.models": MODULE,
     "timm.optim": OPTIMIZER,
 }
+# Those of them that a run directory may name, too, and in which group: `optimizer=named` builds the same optimizers by
+# name, and a metric of these modules counts. Neither takes a path, or a function that a file could give.
+METRICS = ("aggregation", "classification", "regression", "segmentation")
+RECORDED = {
+    "optimizer": ("torch.optim", "timm.optim"),
+    "evaluation": tuple(f"torchmetrics.{name}" for name in METRICS),
+}
 
 
 def judge(target: Any, key: str, origin: Origin) -> Any:
@@ -100,7 +107,7 @@ def _may_be_imported(target: str, group: str, origin: Origin) -> bool:
     module, _, name = target.rpartition(".")
     if is_below(target, trusted_packages()) or (module in _rooms(group, origin) and not name.startswith("_")):
         return True
-    return origin == "person" and is_below(target, LIBRARIES)
+    return is_below(target, _libraries(group, origin))
 
 
 def _may_be_built(found: Any, key: str, group: str, origin: Origin) -> bool:
@@ -112,9 +119,14 @@ def _may_be_built(found: Any, key: str, group: str, origin: Origin) -> bool:
             given = _ancestors(found if is_class else _given_by(found))
             wanted = {ROOMS[room].get(group, CLASS)} if key == group else {*ROOMS[room].values(), CLASS}
             return bool(given & (wanted if is_class else wanted - {CLASS}))
-    if origin != "person" or not is_class:
-        return False
-    return any(is_below(home, [module]) and kind in _ancestors(found) for module, kind in LIBRARIES.items())
+    return is_class and any(
+        is_below(home, [module]) and LIBRARIES[module] in _ancestors(found) for module in _libraries(group, origin)
+    )
+
+
+def _libraries(group: str, origin: Origin) -> Sequence[str]:
+    """The modules of libraries whose classes may be built in a group."""
+    return tuple(LIBRARIES) if origin == "person" else RECORDED.get(group, ()) if origin == "file" else ()
 
 
 def _rooms(group: str, origin: Origin) -> list[str]:
@@ -161,5 +173,6 @@ def _way_out(target: str, group: str, origin: Origin) -> str:
     own = f"to allow a package of yours, set {TRUST}=<package>"
     if origin == "person":
         return f"what can be is {allowed}, and layers, optimizers, transforms and metrics of libraries; {own}"
+    libraries = f", or of {', '.join(_libraries(group, origin))}," if _libraries(group, origin) else ""
     of_it = "as the model of a checkpoint" if origin == "model" else "from a file"
-    return f"only {allowed} is built {of_it}; {own}"
+    return f"only {allowed}{libraries} is built {of_it}; {own}"

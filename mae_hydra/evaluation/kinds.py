@@ -28,6 +28,11 @@ def expect(model: Any, wanted: Answer, score: str) -> None:
             f"{score} judges a model that {SAYS[wanted]}, and this one {SAYS[found]}; judge it with "
             f"evaluation={OPTIONS[found]}, or take a run of model={MODELS[wanted]}"
         )
+    if wanted == "pixels" and not callable(getattr(model, "prepare", None)):
+        raise UserError(
+            f"{score} asks {type(model).__name__} for prepare(images), uint8 (B, C, H, W) -> normalized, and it has no "
+            "such method; write it, as docs/extending.md tells"
+        )
 
 
 def expect_size(model: Any, data: ImageData) -> None:

@@ -8,11 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose
-from hydra._internal.hydra import Hydra
-from hydra._internal.utils import create_config_search_path
-from hydra.core.config_search_path import SearchPathElement
-from hydra.core.global_hydra import GlobalHydra
-from hydra.initialize import get_gh_backup, restore_gh_from_backup
 from omegaconf import OmegaConf
 
 from mae_hydra.configuration import hydras_own
@@ -20,13 +15,12 @@ from mae_hydra.configuration.command_words import key_of, parsed, searching, spl
 from mae_hydra.configuration.from_file import calls, of_hydra
 from mae_hydra.configuration.hydra_errors import explain
 from mae_hydra.configuration.option_files import texts_of_all
-from mae_hydra.configuration.tree import config_dir
+from mae_hydra.configuration.own_options import NAME_FLAGS, looking_where
 from mae_hydra.configuration.whole_nodes import addable, take_whole_nodes
 from mae_hydra.errors import UserError, short
 
 Tree = dict[str, Any]
 PLACE_FLAGS = ("--config-dir", "-cd", "--config-path", "-cp")
-NAME_FLAGS = ("--config-name", "-cn")
 # Of Hydra's node: what only tells of the composition, and what holds for sweeps alone.
 TELLING = ("runtime", "overrides", "searchpath", "sweep", "sweeper", "launcher", "help", "hydra_help")
 TELLING_OF_A_JOB = ("name", "config_name", "override_dirname", "id", "num")
@@ -91,23 +85,13 @@ def composed(words: Sequence[str], *, with_hydra: bool = False) -> Tree:
     hydras_own.guard()
     options, overrides = split(words)
     kept = [each for each in addable(overrides) if key_of(each) != "resume"]
-    place = [*values(options, "--config-path", "-cp"), str(config_dir())][0]
-    name = [*values(options, *NAME_FLAGS), "config"][0]
-    search = create_config_search_path(str(Path(place).absolute()))
-    for folder in values(options, "--config-dir", "-cd"):  # a primary configuration is looked for here, too
-        there = SearchPathElement("command-line", f"file://{Path(folder).absolute()}")
-        search.get_path().insert(-1, there)  # Hydra wants its schema to be the last
-    backup = get_gh_backup()  # a job may be running in this process
-    GlobalHydra.instance().clear()
     try:
-        Hydra.create_main_hydra2(task_name="train", config_search_path=search)
-        found = compose(name, overrides=kept, return_hydra_config=with_hydra)
+        with looking_where(options) as name:
+            found = compose(name, overrides=kept, return_hydra_config=with_hydra)
     except UserError:
         raise
     except Exception as error:
         raise UserError(explain(error, words)) from error
-    finally:
-        restore_gh_from_backup(backup)
     take_whole_nodes(found, kept)
     tree: Any = OmegaConf.to_container(found, resolve=False)
     return tree

@@ -16,7 +16,6 @@ from timm.layers import LayerNorm2d
 from timm.models import group_parameters
 from torch import Tensor, nn
 
-NORM_EPS = 1e-5  # PyTorch's, and of mmsegmentation's norms behind maps
 NUM_MAPS = 4  # what heads of several maps take
 
 
@@ -26,8 +25,9 @@ class TimmEncoder(nn.Module):
     `out_indices`: which of its maps, from 0; None: the last four stages, or of a ViT four blocks spread evenly.
     `embed_dim`: their widths, one number or one for each, by which heads are composed; compared with the model's.
     `final_norm`: whether the last norm is there and maps are read behind it. `map_norms`: a LayerNorm of its own behind
-    each map, as mmsegmentation's Swin and ConvNeXt have it. `positions`: "fixed" freezes a table of
-    positions. `image_size` is the only one that is taken where the model is made for one size, as most ViTs are.
+    each map, as mmsegmentation's Swin and ConvNeXt have it, with the epsilon of the backbone's own (1e-5 and 1e-6).
+    `positions`: "fixed" freezes a table of positions. `image_size` is the only one that is taken where the model is
+    made for one size, as most ViTs are.
 
     ValueError where timm has no such model or it takes no such argument.
     """
@@ -63,7 +63,8 @@ class TimmEncoder(nn.Module):
         told = (embed_dim,) * len(self.widths) if isinstance(embed_dim, int) else tuple(embed_dim)
         if told != self.widths:
             raise ValueError(f"embed_dim must be {list(self.widths)}, the widths of {model_name}, got {embed_dim}")
-        self.norms = nn.ModuleList(LayerNorm2d(width, eps=NORM_EPS) for width in self.widths) if map_norms else None
+        eps = next((module.eps for module in self.model.modules() if isinstance(module, nn.LayerNorm)), 1e-5)
+        self.norms = nn.ModuleList(LayerNorm2d(width, eps=eps) for width in self.widths) if map_norms else None
         # What no map needs would get no gradient.
         self.model.prune_intermediate_layers(list(self.out_indices), prune_norm=not final_norm, prune_head=True)
         table = getattr(self.model, "pos_embed", None)
