@@ -90,6 +90,7 @@ def _course(found: "Plan") -> "Table":
     cut = f"{found.devices} x {found.accumulate} micro-batches of {found.micro_batch}"
     low, high = found.lr_range
     rates = f"{high:.3g}" if low == high else f"{high:.3g}, down to {low:.3g} by layer decay"
+    file = _number(found.checkpoint / 1e9, 3)
     rows = {
         "training images": f"{found.images[0]:,}{assumed}",
         "images a step": f"{found.global_batch} = {cut}",
@@ -97,7 +98,7 @@ def _course(found: "Plan") -> "Table":
         "learning rate": rates,
         "evaluations": f"{found.evaluations}, at least {_number(100 * found.evaluation_share, 1)} % of training",
         "operations": f"{found.total_flops:.3g} FLOP",
-        "a checkpoint": f"{_number(found.checkpoint / 1e9, 3)} GB; at the end {_number(found.disk / 1e9, 2)} GB on the disk",
+        "a checkpoint": f"{file} GB; on the disk at the end {_number(found.disk / 1e9, 2)} GB",
     }
     for name, value in rows.items():
         table.add_row(name, value)
