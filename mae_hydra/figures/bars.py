@@ -11,21 +11,19 @@ from mae_hydra.figures.style import INK, QUIET_INK, colours_of, css
 from mae_hydra.names import shortened
 
 LETTERS = 32  # of a class
-ROWS = 50
+ROWS = 50  # classes below each other; more stand in further columns
 
 
-def class_bars(
-    runs: Mapping[str, Mapping[str, float | None]], *, title: str, x_label: str = "IoU, %", rows: int = ROWS
-) -> Figure:
+def class_bars(runs: Mapping[str, Mapping[str, float | None]], *, title: str, x_label: str = "IoU, %") -> Figure:
     """Horizontal bars, one group per class: `runs` maps a run's name to its value per class, None where there is none.
 
     Classes are sorted by the first run, best on top, column by column; a missing value is written out as "absent", not
-    drawn as 0. `rows`: classes below each other; more stand in further columns.
+    drawn as 0.
     """
     first = next(iter(runs.values()))
     classes = list(dict.fromkeys(name for values in runs.values() for name in values))
     classes.sort(key=lambda name: _or_below_all(first.get(name)), reverse=True)
-    columns = -(-len(classes) // rows)
+    columns = -(-len(classes) // ROWS)
     height = -(-len(classes) // columns)
     figure = new_figure(6.4 if columns == 1 else 4.2 * columns, 1.15 + height * (0.16 + 0.14 * len(runs)))
     longest = max((value for values in runs.values() for value in values.values() if value is not None), default=1.0)

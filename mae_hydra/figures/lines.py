@@ -46,23 +46,20 @@ def series_of(rows: Sequence[Mapping[str, Any]], key: str, name: str, *, x: str 
     return Series(name, tuple(float(at) for at in points), tuple(points.values()))
 
 
-def curves(panels: Sequence[Panel], *, title: str = "", columns: int = 2, names: Sequence[str] = ()) -> Figure:
-    """All panels in one figure, at most `columns` side by side; a run has the same colour in every panel.
-
-    `names`: all runs, where the panels hold a part of them and a legend stands elsewhere.
-    """
+def curves(panels: Sequence[Panel], *, title: str = "", columns: int = 2) -> Figure:
+    """All panels in one figure, at most `columns` side by side; a run has the same colour in every panel."""
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
     figure = new_figure(5.4 * columns, 3.3 * rows + (0.45 if title else 0.1))
-    colours = colours_of(names or [series.name for panel in panels for series in panel.series])
+    colours = colours_of(series.name for panel in panels for series in panel.series)
     for index, panel in enumerate(panels):
-        _draw(figure.add_subplot(rows, columns, index + 1), panel, colours, legend=not names)
+        _draw(figure.add_subplot(rows, columns, index + 1), panel, colours)
     if title:
         figure.suptitle(title, x=0.012, ha="left", fontsize=13, fontweight="bold", color=css(INK))
     return figure
 
 
-def _draw(axes: Axes, panel: Panel, colours: Mapping[str, str], *, legend: bool) -> None:
+def _draw(axes: Axes, panel: Panel, colours: Mapping[str, str]) -> None:
     dress(axes, grid="y")
     for series in panel.series:
         x, y = np.array(series.x), np.array(series.y)
@@ -84,7 +81,7 @@ def _draw(axes: Axes, panel: Panel, colours: Mapping[str, str], *, legend: bool)
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=True))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.margins(x=0.02)
-    if legend and len(panel.series) > 1:
+    if len(panel.series) > 1:
         axes.legend(frameon=False, fontsize=9, labelcolor=css(INK))
 
 

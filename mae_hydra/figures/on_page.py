@@ -6,6 +6,7 @@ tells its value.
 
 import io
 import re
+from collections.abc import Sequence
 from typing import Any
 from xml.etree import ElementTree
 
@@ -16,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
 from mae_hydra.figures.chart import drawing
+from mae_hydra.figures.lines import FEW_POINTS
 from mae_hydra.figures.style import FRAME, HAIRLINE, INK, PAPER, QUIET_INK, RAMP, SERIES_COLOURS, css
 
 DARK = {
@@ -44,21 +46,41 @@ def variables() -> tuple[str, str]:
     return told[0], told[1]
 
 
-def to_svg(figure: Figure, *, name: str) -> str:
-    """The figure as an `svg` element; changes it, so it is the last that is made of it.
+def to_svgs(figure: Figure, *, name: str, legend: bool = True) -> list[str]:
+    """Each axes of the figure as an `svg` element, so that a page can put them below each other.
 
-    `name` keeps what it refers to within itself apart from other figures of the page.
+    Changes the figure, so this is the last that is made of it. `name` keeps what an element refers to within itself
+    apart from the others of the page; `legend`: whether it is kept.
     """
-    titles = [text for axes in figure.axes for text in (axes.get_title(loc="left"), axes.get_xlabel()) if text]
-    for axes in figure.axes:
-        _vectors(axes)
     tips = {f"tip{number}": _tips(line, axes) for number, (line, axes) in enumerate(_lines(figure))}
     for gid, (line, _) in zip(tips, _lines(figure), strict=True):
         line.set_gid(gid)
-    buffer = io.BytesIO()
+    with drawing(figure):
+        figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # it stands as it stood among the others
     figure.patch.set_visible(False)
+    for axes in figure.axes:
+        _vectors(axes)
+        if not legend and (drawn := axes.get_legend()) is not None:
+            drawn.remove()
+    panels = [axes for axes in figure.axes if axes.axison and axes.get_label() != "<colorbar>"]
+    if len(panels) < 2:
+        return [_svg(figure, tips, name, figure.axes)]
+    return [_svg(figure, tips, f"{name} {number}", [axes]) for number, axes in enumerate(panels, 1)]
+
+
+def _svg(figure: Figure, tips: dict[str, tuple[str, list[str]]], name: str, shown: Sequence[Axes]) -> str:
+    for axes in figure.axes:
+        axes.set_visible(axes in shown)
+    box: Any = None
+    if len(shown) < len(figure.axes):
+        around = shown[0].get_tightbbox()
+        assert around is not None
+        box = around.transformed(figure.dpi_scale_trans.inverted()).padded(0.08)
+    width, height = figure.get_size_inches() if box is None else (box.width, box.height)
+    buffer = io.BytesIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}), drawing(figure):
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
+        figure.savefig(buffer, format="svg", metadata={"Date": None}, bbox_inches=box)
     root = ElementTree.fromstring(buffer.getvalue())
     groups = {group.get("id"): group for group in root.iter(f"{XML}g")}
     for gid, (whole, points) in tips.items():
@@ -73,13 +95,9 @@ def to_svg(figure: Figure, *, name: str) -> str:
     styles = [each for each in root.findall("defs") if each.find("style") is not None]  # they would hold for the page
     for unwanted in [*root.findall("metadata"), *styles]:
         root.remove(unwanted)
-    width, height = figure.get_size_inches()
-    root.attrib = {
-        "viewBox": root.attrib["viewBox"],
-        "class": "chart",
-        "role": "img",
-        "aria-label": ", ".join(titles) or name,
-    }
+    titles = [text for axes in shown for text in (axes.get_title(loc="left"), axes.get_xlabel()) if text]
+    view, label = root.attrib["viewBox"], ", ".join(titles) or name
+    root.attrib = {"viewBox": view, "class": "chart", "role": "img", "aria-label": label}
     root.set("style", f"max-width: {96 * width:.0f}px; aspect-ratio: {width:.3g} / {height:.3g}")
     text = ElementTree.tostring(root, encoding="unicode")
     text = re.sub(r"'DejaVu Sans'[^;\"]*", "var(--font)", text)
@@ -106,6 +124,7 @@ def _vectors(axes: Axes) -> None:
         image.set_visible(False)
     for collection in axes.collections:  # that of a colour bar is one
         collection.set_rasterized(False)
+        collection.set_antialiased(False)  # no seams between its cells
 
 
 def _tips(line: matplotlib.lines.Line2D, axes: Axes) -> tuple[str, list[str]]:
@@ -113,8 +132,8 @@ def _tips(line: matplotlib.lines.Line2D, axes: Axes) -> tuple[str, list[str]]:
     x, y = (np.asarray(values, dtype=float) for values in line.get_data())
     name = str(line.get_label())
     name = "" if name.startswith("_") else name
-    if line.get_alpha() is not None or not axes.get_xlabel():
-        return name, []
+    if (line.get_alpha() is not None and len(x) > FEW_POINTS) or not axes.get_xlabel():
+        return name, []  # the noise behind a smoothed curve
     every = -(-len(x) // MOST_TIPS)
     if line.get_marker() in (None, "None", ""):
         line.set(marker="o", markersize=9, markerfacecolor=(0, 0, 0, 0), markeredgecolor="none", markevery=every)

@@ -5,7 +5,7 @@ import hashlib
 import io
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from mae_hydra import atomic
-from mae_hydra.figures import save, to_svg, variables
+from mae_hydra.figures import save, to_svgs, variables
 from mae_hydra.figures.style import SERIES_COLOURS, colours_of
 from mae_hydra.names import clean, file_part, harmless
 from mae_hydra.owned import Owned
@@ -66,16 +66,15 @@ class Page:
             anchor = "".join(letter if letter.isalnum() else "-" for letter in title.lower())
             self.sections.append(Section(anchor, title, body))
 
-    def chart(self, figure: Figure, name: str, caption: str = "", parts: Iterable[Figure] = ()) -> Markup:
-        """A plot in the colours of the page; `name`.png and `name`.svg are written too.
+    def chart(self, figure: Figure, name: str, caption: str = "", *, legend: bool = True) -> Markup:
+        """A plot in the colours of the page, its axes beside or below each other as the window allows.
 
-        `parts`: the same as figures of their own, which stand beside or below each other as the window allows.
+        `name`.png and `name`.svg are written too. `legend`: whether it stands in the axes of the page as well.
         """
         save(figure, self._file(f"{name}.png"))
         save(figure, self._file(f"{name}.svg"))
-        shown = [Markup(to_svg(part, name=f"{name} {number}")) for number, part in enumerate(parts, 1)]
-        shown = shown or [Markup(to_svg(figure, name=name))]
-        return _figure(Markup('<div class="charts">{}</div>').format(Markup("").join(shown)), caption)
+        shown = Markup("").join(Markup(each) for each in to_svgs(figure, name=name, legend=legend))
+        return _figure(Markup('<div class="charts">{}</div>').format(shown), caption)
 
     def picture(self, pixels: np.ndarray, name: str, caption: str = "", *, sheet: bool = True) -> Markup:
         """Pictures, whose colours stay; `sheet`: the paper between them is that of the page."""
@@ -110,7 +109,7 @@ class Page:
         return environment.from_string(template).render(
             title=clean(title),
             kind=kind,
-            facts=[(clean(name), clean(value)) for name, value in self.facts],
+            facts=[(clean(name), clean(value)) for name, value in self.facts if value],
             sections=self.sections,
             made=time.strftime("%Y-%m-%d %H:%M:%S"),
             script=Markup(self.script),

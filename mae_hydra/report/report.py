@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from mae_hydra import atomic
 from mae_hydra.errors import UserError
+from mae_hydra.experiment.label_study import is_study, read_study
 from mae_hydra.experiment.many.listing import newest_first, read_row, run_directories, sweeps_of
 from mae_hydra.experiment.read_runs import read_run, read_sweep
 from mae_hydra.names import clean
@@ -16,8 +17,9 @@ from mae_hydra.owned import Owned
 from mae_hydra.report.comparison_page import comparison_page, names_of
 from mae_hydra.report.folder_page import folder_page
 from mae_hydra.report.found_pages import found_page
-from mae_hydra.report.page import Page
+from mae_hydra.report.page import Link, Page
 from mae_hydra.report.run_page import run_page
+from mae_hydra.report.study_page import study_page
 from mae_hydra.report.sweep_page import sweep_page
 
 EXPECTED = (
@@ -26,21 +28,27 @@ EXPECTED = (
 )
 
 
-def write_report(directory: Path, out: Path | None = None, *, with_pages: bool = False) -> Path:
+def write_report(
+    directory: Path, out: Path | None = None, *, with_pages: bool = False, link: Link | None = None
+) -> Path:
     """Write `index.html` and its figures to `out` (by default `directory`/report) and give the page's path.
 
-    `directory` is that of a run, of a sweep, or any folder with runs below it, which may all be under way; or that of
-    an evaluation, a demo or the audit of a data set. The page of several runs leads to the pages that they have;
-    `with_pages`: they are made first, where they are missing or older than what they tell.
+    `directory` is that of a run, of a sweep, of a study, or any folder with runs below it, which may all be under way;
+    or that of an evaluation, a demo or the audit of a data set. The page of several runs leads to the pages that they
+    have; `with_pages`: they are made first, where they are missing or older than what they tell. `link`: where the
+    pages are served, their addresses.
     """
     place = directory / "report" if out is None else out
     atomic.check_writable(place, "give another folder with --out")
     page = Page(Owned(place, "report", trusted=out is None))
-    link = partial(_written_page, place)
+    link = link or partial(_written_page, place)
     run = read_run(directory)
     if run is not None:
         run_page(page, run)
         return page.write(title=str(run.config.get("name", run.name)), kind="run")
+    if is_study(directory):
+        study_page(page, read_study(directory), directory, directory if out is None else out)
+        return page.write(title=directory.resolve().name, kind="study")
     kind = found_page(page, directory, link)
     if kind is not None:
         return page.write(title=directory.resolve().name, kind=kind)

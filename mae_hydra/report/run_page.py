@@ -2,7 +2,6 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +40,7 @@ def run_page(page: Page, run: Run) -> None:
         ("took", duration(run.seconds)),
         ("seed", shown(run.config.get("seed"))),
     ]
-    page.add("What was typed", code(command_of(run)), error_of(run))
+    page.add("What was typed", code(command_of(run)), error_of(run), *_way_on(run))
     page.add("Curves", _curves(page, run))
     page.add("Pictures", *pictures(page, run), _confusions(page, run))
     page.add("Classes", *class_charts(page, run.directory / "tables" / OF_CLASSES))
@@ -53,6 +52,16 @@ def run_page(page: Page, run: Run) -> None:
         curves_and_pictures = _curves(page, stage, f"{name}_"), *pictures(page, stage, f"{name}_")
         page.add(f"Then: {name}", pairs(facts), *curves_and_pictures, code(command_of(stage)))
     page.add("Where it came from", *provenance(run))
+
+
+def _way_on(run: Run) -> list[Markup | str]:
+    """How a run that has not come to its end goes on, where it has saved a state."""
+    if run.state not in ("interrupted", "failed") or not (run.directory / "checkpoints" / "last.pt").exists():
+        return []
+    return [
+        "It goes on from its last checkpoint with",
+        code(f"python train.py resume={shlex.quote(str(run.directory))}"),
+    ]
 
 
 def scores_of(run: Run) -> list[tuple[str, str]]:
@@ -142,14 +151,7 @@ def _curves(page: Page, run: Run, prefix: str = "") -> Markup:
     ]
     scores = dict.fromkeys(key for row in rows for key in row if key.startswith("val/") and row[key] is not None)
     found[1:1] = [Panel(key, [series_of(rows, key, "")]) for key in scores]
-    return curves_chart(page, found, f"{prefix}curves")
-
-
-def curves_chart(page: Page, panels: Sequence[Panel], name: str, caption: str = "") -> Markup:
-    """Panels that stand beside each other, or below where there is no room."""
-    names = list(dict.fromkeys(series.name for panel in panels for series in panel.series))
-    parts = (curves([panel], names=names) for panel in panels)
-    return page.chart(curves(panels, columns=3), name, caption, parts) if panels else Markup("")
+    return page.chart(curves(found, columns=3), f"{prefix}curves") if found else Markup("")
 
 
 def class_charts(page: Page, path: Path) -> list[Markup]:
@@ -166,9 +168,9 @@ def class_charts(page: Page, path: Path) -> list[Markup]:
         worst = sorted((name for name in values if values[name] is not None), key=lambda name: values[name])
         values = {name: values[name] for name in worst[:MOST_BARS]}
         title = f"{score} of the {MOST_BARS} worst of {len(rows)} classes"
-    drawn = partial(class_bars, {score: values}, title=title, x_label=f"{score}, %")
+    bars = class_bars({score: values}, title=title, x_label=f"{score}, %")
     listing = Markup("<details><summary>as a table</summary>{}</details>").format(_table(rows))
-    return [page.chart(drawn(), "classes", parts=(drawn(rows=rows) for rows in (MOST_BARS,))), listing]
+    return [page.chart(bars, "classes"), listing]
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> Markup:

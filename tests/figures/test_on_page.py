@@ -3,6 +3,7 @@
 import re
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from mae_hydra.figures import (
     Marginal,
@@ -13,12 +14,17 @@ from mae_hydra.figures import (
     curves,
     marginals,
     parallel_coordinates,
-    to_svg,
+    to_svgs,
     variables,
 )
 from mae_hydra.figures.style import MEANT, SERIES_COLOURS, colours_of
 
 RUNS = [Series("one", (10.0, 20.0), (1.0, 0.5)), Series("<b>", tuple(map(float, range(200))), (0.25,) * 200)]
+
+
+def to_svg(figure: Figure, name: str = "chart") -> str:
+    [svg] = to_svgs(figure, name=name)
+    return svg
 
 
 def titles(svg: str) -> list[str]:
@@ -83,3 +89,17 @@ def test_pre_trained_and_from_scratch_have_their_colours_everywhere() -> None:
     assert [bar.get_facecolor()[:3] for bar in bars] == [
         tuple(int(MEANT[name][at : at + 2], 16) / 255 for at in (1, 3, 5)) for name in names
     ]
+
+
+def test_every_axes_is_an_element_of_its_own_that_keeps_its_colours_and_may_lose_its_legend() -> None:
+    panels = [Panel("loss", RUNS[:1]), Panel("mIoU", [*RUNS[1:], *RUNS[:1]])]
+    first, second = to_svgs(curves(panels), name="both", legend=False)
+    assert 'aria-label="loss, step"' in first
+    assert 'aria-label="mIoU, step"' in second
+    assert ">mIoU<" not in first
+    assert not re.findall("<text[^>]*>(?:one|&lt;b&gt;)<", first + second)
+    assert "var(--series-0)" in first
+    assert {"one", "&lt;b&gt;"} <= set(titles(second))
+    widths = [float(svg.partition("max-width: ")[2].partition("px")[0]) for svg in (first, second)]
+    assert all(350 < width < 560 for width in widths)
+    assert len(to_svgs(confusion_matrix(np.eye(2), ["sky", "sea"], title="t"), name="m")) == 1  # with its scale

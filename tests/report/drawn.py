@@ -2,7 +2,7 @@
 
 import html
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ class Drawn(Page):
         self.captions: dict[str, str] = {}
         self.pictures: dict[str, np.ndarray] = {}
 
-    def chart(self, figure: Figure, name: str, caption: str = "", parts: Iterable[Figure] = ()) -> Markup:
+    def chart(self, figure: Figure, name: str, caption: str = "", *, legend: bool = True) -> Markup:
         self.figures[name], self.captions[name] = figure, caption
         return Markup("<figure></figure>")
 

@@ -38,8 +38,9 @@ Promise.all(frames.map(shown)).then(async () => {
   const found = [];
   for (const frame of frames) {
     const page = frame.contentDocument, wide = page.documentElement.clientWidth;
-    const over = [...page.querySelectorAll("main *")].filter((each) => !each.closest(".tall") && (
-      each.getBoundingClientRect().right > wide + 1 || (!each.closest("svg") && each.clientWidth && each.scrollWidth > each.clientWidth + 1)));
+    const over = [...page.querySelectorAll("main *")].filter((each) => !each.closest(".tall")).filter((each) =>
+      each.getBoundingClientRect().right > wide + 1
+      || (!each.closest("svg") && each.clientWidth && each.scrollWidth > each.clientWidth + 1));
     const { violations } = await frame.contentWindow.axe.run(page, { resultTypes: ["violations"] });
     found.push({
       width: frame.width,

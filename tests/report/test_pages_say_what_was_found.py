@@ -168,7 +168,7 @@ def test_a_chart_is_part_of_the_page_and_a_sheet_lies_on_its_paper(tmp_path: Pat
     assert "mask-image: url(data:image/png" in str(page.picture(paper, "sheet"))
     assert "mask-image" not in str(page.picture(paper, "matrix", sheet=False))
     panels = [Panel(name, [Series("run", (1.0, 2.0), (3.0, 4.0))]) for name in ("loss", "mIoU")]
-    chart = str(page.chart(curves(panels), "c", "caption", (curves([panel]) for panel in panels)))
+    chart = str(page.chart(curves(panels), "c", "caption"))
     assert chart.count("<svg") == 2  # which stand below each other on a phone
     assert "<figcaption>caption</figcaption>" in chart
     assert {path.name for path in tmp_path.glob("c.*")} == {"c.png", "c.svg"}
