@@ -166,6 +166,7 @@ def _images(config: DictConfig, given: int | None) -> tuple[tuple[int, int], boo
         raise UserError(f"there is no data.root={root} to count its images; say how many there are with --images")
     limit = config.data.get("train_limit")
     wanted = known[0] if limit is None else round(limit * known[0]) if limit < 1 else int(limit)
+    wanted = max(round(wanted * (config.data.get("label_fraction") or 1)), 1)
     return (wanted, known[1]), True
 
 

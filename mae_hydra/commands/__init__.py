@@ -12,7 +12,7 @@ from mae_hydra.names import harmless
 from mae_hydra.terminal import lasting_streams
 
 # verb -> (module, one line of help); the module has `arguments(parser)` and `run(options) -> exit code`
-COMPOSING = ("plan", "benchmark", "check-data", "make-shards")  # verbs whose words are those of a training
+COMPOSING = ("plan", "benchmark", "check-data", "make-shards", "study")  # verbs whose words are those of a training
 GROUPS = {
     "data": {
         "check-data": (
@@ -25,6 +25,7 @@ GROUPS = {
     "train": {
         "train": ("train", "what python train.py does, from anywhere"),
         "demo": ("demo", "the whole story on synthetic data: pre-trained against from scratch"),
+        "study": ("study", "how many labels pre-training saves: scores over 1 to 100 % of them, from each start"),
         "plan": ("plan", "what a run will take: memory, steps, hours, learning rate; before a GPU is booked"),
         "new": ("new", "a package of your own to start from: an encoder, a head, a loss, a data set, …"),
     },

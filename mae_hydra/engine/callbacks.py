@@ -6,7 +6,7 @@ from typing import Any
 
 from mae_hydra.distributed import broadcast_object, is_main
 from mae_hydra.errors import UserError
-from mae_hydra.types import Callback, Progress, Request
+from mae_hydra.types import Callback, Progress, Remembering, Request
 
 
 class EarlyStopping:
@@ -61,8 +61,8 @@ class Callbacks:
 
     def state_dict(self) -> dict[str, Any]:
         """The state of each callback that has one; UserError where it is nothing that a checkpoint can hold."""
-        offered = {key: each for key, each in self._callbacks.items() if hasattr(each, "state_dict")}
-        states = {key: each.state_dict() for key, each in offered.items()}
+        callbacks = self._callbacks.items()
+        states = {key: callback.state_dict() for key, callback in callbacks if isinstance(callback, Remembering)}
         for key, state in states.items():
             try:
                 json.dumps(state)
@@ -73,4 +73,6 @@ class Callbacks:
     def load_state_dict(self, states: Mapping[str, Any]) -> None:
         """What each had remembered; a callback that the run had not before begins with nothing."""
         for key in states.keys() & self._callbacks.keys():
-            self._callbacks[key].load_state_dict(states[key])  # type: ignore[attr-defined]
+            callback = self._callbacks[key]
+            if isinstance(callback, Remembering):
+                callback.load_state_dict(states[key])

@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from mae_hydra.figures.chart import save, to_pixels
     from mae_hydra.figures.lines import Panel, Series, curves, series_of
     from mae_hydra.figures.matrix import confusion_matrix
+    from mae_hydra.figures.over_labels import Arm, label_curves
     from mae_hydra.figures.search_plots import TrialPoint, search_figure
     from mae_hydra.figures.sweep_plots import Marginal, heat_map, marginals, parallel_coordinates
 
 __all__ = [
+    "Arm",
     "LegendEntry",
     "Marginal",
     "Panel",
@@ -31,6 +33,7 @@ __all__ = [
     "find_boundaries",
     "fit",
     "heat_map",
+    "label_curves",
     "legend_of",
     "marginals",
     "overlay",
@@ -45,6 +48,7 @@ __all__ = [
 _CHARTS = {
     "bars": ("class_bars",),
     "chart": ("save", "to_pixels"),
+    "over_labels": ("Arm", "label_curves"),
     "lines": ("Panel", "Series", "curves", "series_of"),
     "matrix": ("confusion_matrix",),
     "search_plots": ("TrialPoint", "search_figure"),

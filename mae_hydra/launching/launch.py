@@ -89,7 +89,7 @@ def _launch(arguments: Sequence[str] | None) -> int:
     except (HydraException, OmegaConfBaseException) as error:
         if isinstance(error.__cause__, UserError):
             return _say(str(error.__cause__))
-        return _say(explain(error, overrides))
+        return _say(explain(error, sys.argv[1:]))
     except Exception as error:
         sentence = unwritable(error, "name another place with paths.output_root=<folder>")
         if sentence is not None:

@@ -51,8 +51,8 @@ def _train(
             return 0, {"state": "completed", "value": Ending(take_again(config, run_dir, **replay))}
         return 0, {"state": "completed", "value": run(literal(config), config, run_dir, start, telling=False)}
     except Interrupted as interruption:
-        told = {"step": interruption.step, "signal": interruption.signal}
-        return interruption.exit_code, {"state": "interrupted", **told}
+        progress = {"step": interruption.step, "signal": interruption.signal}
+        return interruption.exit_code, {"state": "interrupted", **progress}
     except KeyboardInterrupt:
         return 130, {"state": "stopped"}
     except UserError as error:

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from mae_hydra import atomic
 from mae_hydra.errors import UserError
+from mae_hydra.experiment.label_study import is_study, read_study
 from mae_hydra.experiment.many.listing import newest_first, read_row, run_directories, sweeps_of
 from mae_hydra.experiment.read_runs import read_run, read_sweep
 from mae_hydra.names import clean
@@ -17,6 +18,7 @@ from mae_hydra.report.comparison_page import comparison_page, names_of
 from mae_hydra.report.folder_page import folder_page
 from mae_hydra.report.page import Page
 from mae_hydra.report.run_page import run_page
+from mae_hydra.report.study_page import study_page
 from mae_hydra.report.sweep_page import sweep_page
 
 EXPECTED = (
@@ -28,9 +30,9 @@ EXPECTED = (
 def write_report(directory: Path, out: Path | None = None, *, with_pages: bool = False) -> Path:
     """Write `index.html` and its figures to `out` (by default `directory`/report) and give the page's path.
 
-    `directory` is that of a run, of a sweep, or any folder with runs below it; they may all be under way. Of such a
-    folder the page links to the pages that its runs have; `with_pages`: they are made first, where they are missing or
-    older than what they tell.
+    `directory` is that of a run, of a sweep, of a study, or any folder with runs below it; all may be under way. Of
+    such a folder the page links to the pages that its runs have; `with_pages`: they are made first, where they are
+    missing or older than what they tell.
     """
     place = directory / "report" if out is None else out
     atomic.check_writable(place, "give another folder with --out")
@@ -39,6 +41,9 @@ def write_report(directory: Path, out: Path | None = None, *, with_pages: bool =
     if run is not None:
         run_page(page, run)
         return page.write(title=str(run.config.get("name", run.name)), kind="run")
+    if is_study(directory):
+        study_page(page, read_study(directory), directory, directory if out is None else out)
+        return page.write(title=directory.resolve().name, kind="study")
     runs = read_sweep(directory)
     if runs:
         sweep_page(page, runs, directory if out is None else out)
