@@ -24,7 +24,6 @@ from mae_hydra.experiment.read_runs import (
     varying,
     write_table,
 )
-from mae_hydra.experiment.study import COMPLETE, RUNNING, read_study
 from mae_hydra.figures import (
     Marginal,
     Panel,
@@ -37,6 +36,7 @@ from mae_hydra.figures import (
     series_of,
     sheet,
 )
+from mae_hydra.launching.trials import COMPLETE, RUNNING, read_study
 from mae_hydra.recorded.tables import table_or_none
 from mae_hydra.report.page import Page, code, duration, shown, table
 from mae_hydra.report.run_page import command_of, provenance, read_pixels

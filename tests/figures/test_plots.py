@@ -8,8 +8,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mae_hydra.figures import Panel, Series, class_bars, confusion_matrix, curves, save, series_of, to_pixels
+from mae_hydra.figures import (
+    Panel,
+    Series,
+    TrialPoint,
+    class_bars,
+    confusion_matrix,
+    curves,
+    save,
+    search_figure,
+    series_of,
+    to_pixels,
+)
 from mae_hydra.figures.lines import running_mean
+from mae_hydra.figures.search_plots import importances
 
 ROWS = [
     {"step": 10, "train/loss": 2.0, "lr": 0.1},
@@ -132,7 +144,9 @@ def test_the_importance_of_a_parameter_is_what_it_explains_by_itself():
     assert found["middle"] > 0.4
     assert found["choice"] > 0.3
     assert found["none"] < 0.05
-    alone = importances([TrialPoint(t.number, {"c": t.params["choice"]}, t.state, float(t.params["choice"] == "x")) for t in trials])  # noqa: E501
+    alone = importances(
+        [TrialPoint(t.number, {"c": t.params["choice"]}, t.state, float(t.params["choice"] == "x")) for t in trials]
+    )
     assert alone["c"] > 0.999
     assert importances(trials[:5]) == {}
     assert importances([TrialPoint(n, {"a": 1.0}, "complete", float(n)) for n in range(8)]) == {"a": 0.0}
@@ -141,7 +155,9 @@ def test_the_importance_of_a_parameter_is_what_it_explains_by_itself():
 def test_a_search_s_figure_has_its_history_its_importance_and_a_slice_for_each_parameter():
     states = ["complete"] * 8 + ["pruned", "failed"]
     trials = [
-        TrialPoint(n, {"lr": 10.0**-n, "depth": n % 3, "kind": "ab"[n % 2]}, state, None if state == "failed" else 1.0 + n)
+        TrialPoint(
+            n, {"lr": 10.0**-n, "depth": n % 3, "kind": "ab"[n % 2]}, state, None if state == "failed" else 1.0 + n
+        )
         for n, state in enumerate(states)
     ]
     figure = search_figure(trials, metric="val/loss", higher_is_better=False, logarithmic=["lr"])

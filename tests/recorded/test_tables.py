@@ -35,7 +35,7 @@ def test_a_runs_file_tells_where_its_data_lie_and_nothing_else_of_them(tmp_path:
     assert with_places(record, tmp_path / "elsewhere/last.pt") == (record, [])
 
 
-@pytest.mark.parametrize("name", ["status.json", "config.yaml", "study.json"])
+@pytest.mark.parametrize("name", ["status.json", "config.yaml", "search.json"])
 def test_what_is_no_regular_file_is_refused_and_not_waited_for(tmp_path: Path, name: str):
     os.mkfifo(tmp_path / name)
     with pytest.raises(UserError, match=rf"{name} cannot be read \(it is no regular file\)"):
