@@ -121,7 +121,7 @@ def _train(
         meta={"class_names": list(data.class_names), "palette": data.palette.tolist(), "origin": origin},
     )
     early, pruned = state.step < schedule.steps, state.callbacks.given_up
-    why = f"{'pruned' if pruned else 'ended'} at step {state.step} of {schedule.steps}: {state.callbacks.ended}"
+    why = f"{'pruned at' if pruned else 'ended after'} step {state.step} of {schedule.steps}: {state.callbacks.ended}"
     if early and is_main():
         say(why)
     if files.missing:
