@@ -118,7 +118,7 @@ def _history(axes: Axes, trials: Sequence[TrialPoint], metric: str, higher: bool
     axes.set_xlabel("trial")
     axes.margins(x=0.05, y=0.12)
     # Above the axes: inside, trials would lie under it.
-    place = {
+    place: dict[str, Any] = {
         "loc": "lower right",
         "bbox_to_anchor": (1.02, 1.0),
         "ncols": 4,
