@@ -13,7 +13,7 @@ from statistics import fmean, stdev
 
 import numpy as np
 from PIL import Image
-from stages import ARMS, CLASSIFIERS, OWN, PHOTOS
+from stages import ARMS, CLASSIFIERS, OWN, PHOTOS, UNTRAINED
 
 from mae_hydra.experiment.read_runs import Run, read_run
 from mae_hydra.figures import Panel, Series, class_bars, curves, legend_of, overlay, save, series_of, sheet
@@ -93,9 +93,10 @@ def class_table(means: Mapping[str, Mapping[str, float | None]]) -> list[str]:
     return ["| " + " | ".join(row) + " |" for row in rows]
 
 
-def over_time(run: Run, keys: Mapping[str, str]) -> list[str]:
-    """Scores of one run by step; `keys`: the scalars and what they are called."""
+def over_time(run: Run, untrained: Run | None, keys: Mapping[str, str]) -> list[str]:
+    """Scores of one run by step, at step 0 those of the weights it began with; `keys`: what scalars are called."""
     rows = [row for row in run.rows() if all(row.get(key) is not None for key in keys)]
+    rows = [*([] if untrained is None else [untrained.rows()[-1] | {"step": 0}]), *rows]
     lines = ["| step | " + " | ".join(keys.values()) + " |", "|---:|" + "---:|" * len(keys)]
     return lines + [f"| {row['step']} | " + " | ".join(f"{row[key]:.3g}" for key in keys) + " |" for row in rows]
 
@@ -171,7 +172,8 @@ def main(out: Path, images: Path) -> None:
     for name, keys in ((PHOTOS, scores), (OWN, maps)):
         run = read_run(out / name, stages=False)
         if run is not None:
-            print(f"{name}: {run.state}, {(run.seconds or 0) / 60:.1f} minutes", *over_time(run, keys), "", sep="\n")
+            lines = over_time(run, read_run(out / f"{name}{UNTRAINED}", stages=False), keys)
+            print(f"{name}: {run.state}, {(run.seconds or 0) / 60:.1f} minutes", *lines, "", sep="\n")
     classified = complete(out / "classes", CLASSIFIERS)
     if classified:
         print(*classification_table(classified), sep="\n")

@@ -89,7 +89,6 @@ def _course(plan: "Plan") -> "Table":
     assumed = " (not here: the published number, or --images)" if plan.assumed_images else ""
     cut = f"{plan.devices} x {plan.accumulate} micro-batches of {plan.micro_batch}"
     low, high = plan.lr_range
-    saved, disk = _number(plan.checkpoint / 1e9, 3), _number(plan.disk / 1e9, 2)
     rates = f"{high:.3g}" if low == high else f"{high:.3g}, down to {low:.3g} by layer decay"
     rows = {
         "training images": f"{plan.images[0]:,}{assumed}",
@@ -98,7 +97,8 @@ def _course(plan: "Plan") -> "Table":
         "learning rate": rates,
         "evaluations": f"{plan.evaluations}, at least {_number(100 * plan.evaluation_share, 1)} % of training",
         "operations": f"{plan.total_flops:.3g} FLOP",
-        "a checkpoint": f"{saved} GB; at the end {disk} GB on the disk",
+        "a checkpoint": f"{_number(plan.checkpoint / 1e9, 3)} GB",
+        "disk at the end": f"{_number(plan.disk / 1e9, 2)} GB",
     }
     for name, value in rows.items():
         table.add_row(name, value)

@@ -44,9 +44,7 @@ def label_share(
     if missing:
         looked = min(len(images), LOOKED_AT)
         some = ", ".join(class_names[number] for number in missing[:6]) + (", …" if len(missing) > 6 else "")
-        notes.append(
-            f"note: none of {looked} training images was found to have {some}; the share may lack what is rare"
-        )
+        notes.append(f"note: none of {looked} training images has {some}, so data.label_fraction may leave them out")
     return some_of(images, sorted(chosen)), notes
 
 

@@ -39,11 +39,12 @@ class Pruning:
         if value is None or progress.step < self.warmup_steps or progress.step >= progress.total_steps:
             return None
         self.judged = progress.step
-        own = self._values(progress.run_dir, progress.step) or []
+        own, _ = self._values(progress.run_dir, progress.step)
         others = [
             min(found)
-            for file in sorted(sweep.glob(f"*/{METRICS}"))
-            if file.parent.name != progress.run_dir.name and (found := self._values(file.parent, progress.step))
+            for job in sorted(file.parent for file in sweep.glob(f"*/{METRICS}"))
+            for found, reached in [self._values(job, progress.step)]
+            if job.name != progress.run_dir.name and found and reached
         ]
         if len(others) < self.min_runs:
             return None
@@ -53,12 +54,11 @@ class Pruning:
         figures = f"{self.monitor} {self.sign * best:.4g} is worse than {self.sign * limit:.4g}"
         return Request(stop=f"{figures}, what the best {self.keep:.0%} of {len(others)} others had", given_up=True)
 
-    def _values(self, job: Path, step: int) -> list[float] | None:
-        """The values of a job up to `step`; None of one that has not come as far."""
+    def _values(self, job: Path, step: int) -> tuple[list[float], bool]:
+        """The values of a job up to `step`, and whether it has come as far."""
         rows = read_marked(job / METRICS, f'"{self.monitor}"'.encode(), of_a_step)
-        if not rows or rows[-1]["step"] < step:
-            return None
-        return [self._comparable(row[self.monitor]) for row in rows if self.monitor in row and row["step"] <= step]
+        found = [row[self.monitor] for row in rows if self.monitor in row and row["step"] <= step]
+        return list(map(self._comparable, found)), bool(rows) and rows[-1]["step"] >= step
 
     def _comparable(self, value: float | None) -> float:
         return float("inf") if value is None or np.isnan(value) else self.sign * float(value)  # null stands for NaN

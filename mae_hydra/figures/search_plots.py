@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from mae_hydra.figures.chart import dress, new_figure
 from mae_hydra.figures.style import INK, QUIET_INK, SERIES_COLOURS, css
@@ -118,14 +118,8 @@ def _history(axes: Axes, trials: Sequence[TrialPoint], metric: str, higher: bool
     axes.set_xlabel("trial")
     axes.margins(x=0.05, y=0.12)
     # Above the axes: inside, trials would lie under it.
-    place: dict[str, Any] = {
-        "loc": "lower right",
-        "bbox_to_anchor": (1.02, 1.0),
-        "ncols": 4,
-        "columnspacing": 1.0,
-        "handletextpad": 0.3,
-    }
-    axes.legend(frameon=False, fontsize=8.5, labelcolor=css(INK), borderpad=0.2, **place)
+    place: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1.02, 1.0), "ncols": 4, "borderpad": 0.2}
+    axes.legend(frameon=False, fontsize=8.5, labelcolor=css(INK), columnspacing=1.0, handletextpad=0.3, **place)
     _title(axes, metric)
 
 
@@ -177,6 +171,7 @@ def _slice(
         axes.margins(x=0.15)
     elif logarithmic and at and min(at) > 0:
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0) if max(at) < 1e4 * min(at) else (1.0,)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda place, _: f"{place:g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(y=0.12)

@@ -74,9 +74,6 @@ class Search(Sweeper):
 
     def _asked_for(self, arguments: Sequence[str]) -> tuple[Study, dict[str, Any]]:
         """What is typed, as a study without trials, and the distributions of what is searched."""
-        logging.getLogger("alembic").setLevel(logging.WARNING)  # which says what it sets up for databases
-        from hydra_plugins.hydra_optuna_sweeper._impl import create_optuna_distribution_from_override
-
         parser = OverridesParser.create(config_loader=self.context.config_loader)
         words = [*words_of(self.params), *arguments]
         typed = {each.get_key_element(): each for each in parser.parse_overrides(words)}  # the last of a key counts
@@ -87,8 +84,11 @@ class Search(Sweeper):
             )
         fixed = [str(each.input_line) for key, each in typed.items() if key not in swept]
         space = {key: str(each.input_line).partition("=")[2] for key, each in swept.items()}
+        logging.getLogger("alembic").setLevel(logging.WARNING)  # which says what it sets up for databases
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            from hydra_plugins.hydra_optuna_sweeper._impl import create_optuna_distribution_from_override
+
             distributions = {key: create_optuna_distribution_from_override(each) for key, each in swept.items()}
         return Study(self._direction(), str(self.master.checkpoint.monitor), space, fixed), distributions
 
