@@ -166,7 +166,7 @@ def _compare_images(
 
     Whether scores from here on are of something else than those before.
     """
-    found: tuple[str | None, str, bool] = (None, "", False)
+    outcome: tuple[str | None, str, bool] = (None, "", False)
     if is_main():
         allowed, before = config.resume_data == "changed", trained.data or {}
         try:
@@ -174,10 +174,10 @@ def _compare_images(
                 refuse_other_classes(run_dir, before, facts)
             refuse_another_range(run_dir, before, facts)
             said = refuse_other_images(run_dir, before, facts, allowed) if before else ""
-            found = (None, said, differ(before, facts, "validation") or scores_differ(plain, trained))
+            outcome = (None, said, differ(before, facts, "validation") or scores_differ(plain, trained))
         except Refused as error:
-            found = (str(error), "", False)
-    refusal, said, other_scores = broadcast_object(found)
+            outcome = (str(error), "", False)
+    refusal, said, other_scores = broadcast_object(outcome)
     if refusal is not None:
         raise Refused(refusal)
     if said and is_main():
