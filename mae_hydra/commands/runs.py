@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 DEFAULT = Path("outputs")
 SORTS = ("started", "best", "last", "name", "state", "step", "size", "took")
 WIDE = 130  # letters of a line, from which on what was typed has a column of its own
-HEAD = ("task", "state", "step", "best", "last", "age", "size")
+HEAD = ("task", "state", "metric", "step", "best", "last", "age", "size")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -113,12 +113,17 @@ def show(rows: Sequence["Row"], sweeps: Sequence["Sweep"], left_out: int) -> Non
     if width is not None:
         longest = min(longest, max(20, width - len(facts[0]) - 2 if not one_line else int(0.4 * width)))
     left = width and max(10, width - longest - len(facts[0]) - 4 if one_line else width - 2)
-    for name, told, typed in zip(names, facts, ["typed for it alone" if shared else "typed", *words], strict=True):
+    reasons = ["", *(shortened(clean(row.why), 200) for row in rows)]
+    typed_head = "typed for it alone" if shared else "typed"
+    for name, told, typed, why in zip(names, facts, [typed_head, *words], reasons, strict=True):
         line = f"{shortened(name, longest).ljust(longest)}  {told}"
         more = clean(typed) if left is None or len(clean(typed)) <= left else clean(typed)[: left - 1] + "…"
+        more += f"  [{why}]" if one_line and why and left is None else ""
         print(f"{line}  {more}".rstrip() if one_line else line)
         if not one_line and more and name != "run":
             print(f"  {more}")
+        if left is not None and why:
+            print(f"  {shortened(why, max(10, (width or WIDE) - 2))}")
     if shared:
         print(f"typed for all: {clean(' '.join(shared))}")
     for sweep in sweeps:
@@ -132,14 +137,14 @@ def show(rows: Sequence["Row"], sweeps: Sequence["Sweep"], left_out: int) -> Non
 def _placed(line: Sequence[str], widths: Sequence[int]) -> list[str]:
     """Texts left, numbers right."""
     pairs = list(zip(line, widths, strict=True))
-    return [cell.ljust(size) for cell, size in pairs[:2]] + [cell.rjust(size) for cell, size in pairs[2:]]
+    return [cell.ljust(size) for cell, size in pairs[:3]] + [cell.rjust(size) for cell, size in pairs[3:]]
 
 
 def _cells(row: "Row") -> tuple[str, ...]:
     from rich.filesize import decimal
 
     numbers = (_number(row.step), _number(row.best), _number(row.last))
-    return clean(row.task), row.state, *numbers, ago(row.age), decimal(row.size)
+    return clean(row.task), row.state, clean(row.metric.removeprefix("val/")), *numbers, ago(row.age), decimal(row.size)
 
 
 def _number(value: float | None) -> str:

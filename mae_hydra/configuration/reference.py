@@ -31,6 +31,7 @@ GROUPS = {
     "sweep": "values to sweep, with -m and a plus: -m +sweep=",
     "debug": "short trials, added with a plus: +debug=",
     "hydra/launcher": "how the jobs of a sweep are started",
+    "hydra/sweeper": "which jobs a sweep has: a grid, where nothing is said",
 }
 KEY = re.compile(r"(?P<indent> *)(?P<name>\w+):(?: (?P<value>.*?))?(?:\s+# (?P<comment>.*))?")
 

@@ -75,6 +75,7 @@ class MeanIoU:
         """Raise a UserError where the inference cannot put the first image through this model."""
         expect(model, self.judges, "mean IoU")
         self.inference.check(model, self.held_out.example_size())
+        self.extra.check(self.data.num_classes, scored=False)
 
     def stamps(self) -> list[str]:
         """What changes with the files that it looks at."""

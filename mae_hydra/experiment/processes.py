@@ -20,6 +20,7 @@ from torch.distributed import TCPStore
 from mae_hydra import atomic
 from mae_hydra.engine import Interrupted
 from mae_hydra.errors import UserError
+from mae_hydra.experiment.status import Ending
 from mae_hydra.signals import handing_on_signals
 
 GRACE = 15.0  # seconds in which the others may save and end by themselves after one has failed
@@ -46,8 +47,8 @@ def run_in_processes(
     shared: Sequence[int] = (),
     replay: Mapping[str, Any] | None = None,
     start: tuple[Mapping[str, str], Mapping[str, Any]] | None = None,
-) -> float:
-    """Train what `config` (resolved) describes in `count` processes; the monitored metric, or the error of the one that
+) -> Ending:
+    """Train what `config` (resolved) describes in `count` processes; how it ended, or the error of the one that
     failed first.
 
     They get the descriptors of `shared`, so that a directory is held until the last of them has ended. `replay`: not a
@@ -104,7 +105,9 @@ def _wait(processes: list[subprocess.Popen[bytes]]) -> list[int]:
     return order
 
 
-def _outcome(processes: list[subprocess.Popen[bytes]], order: list[int], folder: Path, signals: Sequence[int]) -> float:
+def _outcome(
+    processes: list[subprocess.Popen[bytes]], order: list[int], folder: Path, signals: Sequence[int]
+) -> Ending:
     files = {rank: folder / f"outcome.{rank}.json" for rank in order}
     told = {rank: json.loads(file.read_text()) for rank, file in files.items() if file.is_file()}
     # What a process says of its own is worth more than the others' surprise at its end.
@@ -124,7 +127,7 @@ def _outcome(processes: list[subprocess.Popen[bytes]], order: list[int], folder:
         raise Interrupted(main["step"], main["signal"])
     if main["state"] == "stopped":
         raise KeyboardInterrupt
-    return float(main["value"])
+    return Ending(*main["value"])
 
 
 def _died(code: int) -> str:

@@ -23,9 +23,10 @@ from mae_hydra.configuration.command_words import key_of, named_targets, parsed,
 from mae_hydra.configuration.construct import targets
 from mae_hydra.configuration.from_file import MOST_BYTES, check_addresses, check_overrides
 from mae_hydra.configuration.hydra_errors import explain
+from mae_hydra.configuration.own_options import NAME_FLAGS
 from mae_hydra.configuration.trust import judge
 from mae_hydra.errors import UserError
-from mae_hydra.recorded.options import NAME_FLAGS, names_places, own_option_files, refuse_acting
+from mae_hydra.recorded.options import names_places, own_option_files, refuse_acting
 
 NO_DIRECTORY = ("auto", "never")  # what `resume` may be besides a directory
 HOW_TO_BEGIN = ("resume", "resume_data")  # of one start, not of the run

@@ -32,7 +32,7 @@ from mae_hydra.experiment.same_run import (
     what_was_trained,
 )
 from mae_hydra.experiment.start import Start, discard_empty
-from mae_hydra.experiment.status import write_json
+from mae_hydra.experiment.status import Ending, write_json
 from mae_hydra.experiment.steps_taken import note_start
 from mae_hydra.optim import describe_groups
 from mae_hydra.tracking import Console, LocalFiles, Trackers, Utilisation
@@ -43,8 +43,8 @@ log = logging.getLogger("mae_hydra")
 
 def run(
     config: DictConfig, plain: Mapping[str, Any], run_dir: Path, start: Start | None = None, *, telling: bool = True
-) -> float:
-    """Train what `config` describes in `run_dir`; returns the monitored metric.
+) -> Ending:
+    """Train what `config` describes in `run_dir`; returns the monitored metric, and what ended it early.
 
     `plain` is the same configuration, resolved, as a dictionary. `start`: what the main process writes down before the
     first step, once nothing speaks against it. `telling`: processes after the first one say themselves what went wrong
@@ -58,14 +58,13 @@ def run(
     with session(settings.torch_device):
         run_dir = _shared(run_dir)
         try:
-            results = _train(config, plain, run_dir, data, settings, start)
+            return _train(config, plain, run_dir, data, settings, start)
         except Exception as error:
             if telling and not is_main():
                 print(f"error in process {rank()}: {error}", file=sys.stderr)  # first: the disk may be full
                 with suppress(OSError):
                     (run_dir / f"error.rank{rank()}.txt").write_text(traceback.format_exc())
             raise
-    return results.get(config.checkpoint.monitor, math.nan)
 
 
 def _train(
@@ -75,7 +74,7 @@ def _train(
     data: ImageData,
     settings: Settings,
     start: Start | None,
-) -> dict[str, float]:
+) -> Ending:
     trained = broadcast_object(what_was_trained(run_dir) if is_main() and config.resume != "never" else None)
     facts = facts_of(config, data) if is_main() else {}
     facts["range"] = data.pixel_range and data.pixel_range.pairs()
@@ -120,11 +119,13 @@ def _train(
         config=plain,
         meta={"class_names": list(data.class_names), "palette": data.palette.tolist(), "origin": origin},
     )
-    if is_main() and state.step < schedule.steps:
-        say(f"ended after step {state.step} of {schedule.steps}: {state.callbacks.ended}")
+    early, pruned = state.step < schedule.steps, state.callbacks.given_up
+    why = f"{'pruned' if pruned else 'ended'} at step {state.step} of {schedule.steps}: {state.callbacks.ended}"
+    if early and is_main():
+        say(why)
     if files.missing:
         raise UserError(f"trained to the end, but {files.missing}")
-    return results
+    return Ending(results.get(config.checkpoint.monitor, math.nan), why if early else "", early and pruned)
 
 
 def _trackers(config: DictConfig, files: LocalFiles, built: Assembled) -> Tracker:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mae_hydra.figures.lines import Panel, Series, curves, series_of
     from mae_hydra.figures.matrix import confusion_matrix
     from mae_hydra.figures.over_labels import Arm, label_curves
+    from mae_hydra.figures.search_plots import TrialPoint, search_figure
     from mae_hydra.figures.sweep_plots import Marginal, heat_map, marginals, parallel_coordinates
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Marginal",
     "Panel",
     "Series",
+    "TrialPoint",
     "class_bars",
     "colour_classes",
     "confusion_matrix",
@@ -37,6 +39,7 @@ __all__ = [
     "overlay",
     "parallel_coordinates",
     "save",
+    "search_figure",
     "series_of",
     "sheet",
     "to_pixels",
@@ -48,6 +51,7 @@ _CHARTS = {
     "over_labels": ("Arm", "label_curves"),
     "lines": ("Panel", "Series", "curves", "series_of"),
     "matrix": ("confusion_matrix",),
+    "search_plots": ("TrialPoint", "search_figure"),
     "sweep_plots": ("Marginal", "heat_map", "marginals", "parallel_coordinates"),
 }
 

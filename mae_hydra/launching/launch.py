@@ -28,7 +28,9 @@ from mae_hydra.experiment import resuming, sweeps
 from mae_hydra.installed import versions
 from mae_hydra.launching import scheduler
 from mae_hydra.launching.gpus_launcher import GpusLauncher
+from mae_hydra.launching.grid import Grid
 from mae_hydra.launching.importing import importing
+from mae_hydra.launching.search import Search
 from mae_hydra.launching.slurm_launcher import SlurmLauncher
 from mae_hydra.launching.sweep_jobs import register
 from mae_hydra.names import harmless
@@ -62,7 +64,7 @@ def _launch(arguments: Sequence[str] | None) -> int:
         sys.argv = [sys.argv[0], *arguments]
     sweeps.start()
     raised.clear()
-    register(GpusLauncher, SlurmLauncher)
+    register(GpusLauncher, SlurmLauncher, Grid, Search)
     entry = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(_job)
     overrides: list[str] = []
     try:
@@ -87,14 +89,12 @@ def _launch(arguments: Sequence[str] | None) -> int:
     except (HydraException, OmegaConfBaseException) as error:
         if isinstance(error.__cause__, UserError):
             return _say(str(error.__cause__))
-        return _say(explain(error, overrides))
+        return _say(explain(error, sys.argv[1:]))
     except Exception as error:
         sentence = unwritable(error, "name another place with paths.output_root=<folder>")
         if sentence is not None:
             return _say(sentence)
         frame = traceback.extract_tb(error.__traceback__)[-1]
-        if sweeps.outcomes and "optuna" in Path(frame.filename).parts:
-            return _say(f"the search has no best trial to name ({str(error).strip()}); the table has them all")
         if "submitit" not in Path(frame.filename).parts:
             raise
         return _say(f"submitit: {_reason(error)}; the same command goes on from what there is")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from mae_hydra.errors import UserError
 from mae_hydra.experiment.read_runs import (
     SEED,
     Run,
@@ -23,7 +24,19 @@ from mae_hydra.experiment.read_runs import (
     varying,
     write_table,
 )
-from mae_hydra.figures import Marginal, Panel, curves, heat_map, marginals, parallel_coordinates, series_of, sheet
+from mae_hydra.experiment.study import COMPLETE, RUNNING, read_study
+from mae_hydra.figures import (
+    Marginal,
+    Panel,
+    TrialPoint,
+    curves,
+    heat_map,
+    marginals,
+    parallel_coordinates,
+    search_figure,
+    series_of,
+    sheet,
+)
 from mae_hydra.recorded.tables import table_or_none
 from mae_hydra.report.page import Page, code, duration, shown, table
 from mae_hydra.report.run_page import command_of, provenance, read_pixels
@@ -50,7 +63,9 @@ def sweep_page(page: Page, runs: Sequence[Run], directory: Path) -> None:
         page.facts.append((f"best {target}", shown(values_of(best)[target])))
         page.add("The best run", _named(best, keys), code(command_of(best)))
     swept = [key for key in keys if key != SEED]
-    page.add("What each setting is worth", *_marginals(page, runs, swept, metrics))
+    searched = _search(page, runs[0].directory.parent, target)
+    page.add("The search", *searched)
+    page.add("What each setting is worth", *_marginals(page, runs, swept if not searched else [], metrics))
     page.add("Pairs of settings", *_pairs(page, runs, swept, target, metrics[target]))
     seeds = over_seeds(_in_order(runs, swept))
     page.add("Over seeds", table(*seeds) if seeds else "")
@@ -114,6 +129,38 @@ def _marginals(page: Page, runs: Sequence[Run], keys: Sequence[str], metrics: Ma
     spread = any(len(values) > 1 for panel in panels for values in panel.points.values())
     caption = "Mean over all other settings and seeds; bars are standard deviations." if spread else ""
     return [page.chart(marginals(panels), "marginals", caption)]
+
+
+def _search(page: Page, directory: Path, metric: str) -> list[Markup | str]:
+    """What a search found; nothing of a grid."""
+    try:
+        study = read_study(directory)
+    except UserError as error:
+        return [str(error)]
+    ended = [trial for trial in study.trials if trial.state != RUNNING] if study is not None else []
+    if study is None or not ended:
+        return []
+    trials = [
+        TrialPoint(each.number, each.params, each.state, each.value if each.state == COMPLETE else _last(each.steps))
+        for each in ended
+    ]
+    logarithmic = [key for key, words in study.space.items() if "log" in words]
+    higher = study.direction == "maximize"
+    figure = search_figure(trials, metric=metric, higher_is_better=higher, logarithmic=logarithmic)
+    states = [trial.state for trial in study.trials]
+    counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    return [
+        page.chart(
+            figure,
+            "search",
+            f"{len(states)} trials: {counts}. A cross is a trial that was pruned, at the last value it had; a ring the "
+            "best one. Importance: adjusted R² of a quadratic in each parameter, on ranks; interactions are not seen.",
+        )
+    ]
+
+
+def _last(steps: Sequence[Sequence[float]]) -> float | None:
+    return steps[-1][1] if steps else None
 
 
 def _pairs(page: Page, runs: Sequence[Run], keys: Sequence[str], metric: str, higher: bool) -> list[Markup | str]:

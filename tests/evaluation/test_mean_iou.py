@@ -145,6 +145,14 @@ def test_a_class_map_that_does_not_fit_is_reported_with_its_name() -> None:
         evaluator(wrong_class).run(RedReader(), 1)
 
 
+def test_a_model_that_cannot_prepare_its_pictures_is_told_so_before_the_first_step() -> None:
+    class OfPixels(torch.nn.Module):
+        answers = "pixels"
+
+    with pytest.raises(UserError, match=r"mean IoU asks OfPixels for prepare\(images\)"):
+        evaluator().check(OfPixels())
+
+
 def test_data_without_class_maps_and_inference_without_classes_are_refused() -> None:
     with pytest.raises(UserError, match=r"mean IoU needs class maps, .* use data=scenes or data=ade20k"):
         evaluator(data=toy_data(ToyImages(SIZES), target="class"))

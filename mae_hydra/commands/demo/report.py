@@ -89,8 +89,8 @@ def _segmentations(out: Path) -> Any:
         shown += labels
         # Enlarged first, so that the boundaries are drawn crisply.
         image = fit(sample.image.permute(1, 2, 0).numpy(), CELL)
-        enlarged = [fit(each, CELL, "nearest") for each in labels]
-        rows.append([image, *(overlay(image, each, data.palette, opacity=0.6, boundaries=True) for each in enlarged)])
+        enlarged = [fit(maps, CELL, "nearest") for maps in labels]
+        rows.append([image, *(overlay(image, maps, data.palette, opacity=0.6, boundaries=True) for maps in enlarged)])
     return sheet(
         rows,
         columns=["image", "ground truth", "from scratch", "pre-trained"],

@@ -16,7 +16,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from mae_hydra.data.decoding.bands import band_header, one_band
+from mae_hydra.data.decoding.bands import ARRAY, band_header, one_band
 from mae_hydra.data.decoding.decode import orientation, read_bytes, reason_of
 from mae_hydra.data.decoding.deep import full_depth, is_deep
 from mae_hydra.data.decoding.opening import opened
@@ -24,7 +24,7 @@ from mae_hydra.data.headers import read_header
 from mae_hydra.errors import UserError
 
 MAP_EXTENSIONS = (".png", ".tif", ".tiff", ".gif", ".bmp")
-_LOSSY = ("JPEG", "MPO", "JPEG2000", "WEBP", "AVIF")
+_LOSSY = ("JPEG", "MPO", "JPEG2000", "WEBP", "AVIF", "HEIF")
 _PNG = b"\x89PNG"
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # of TIFF
 _FIRST_OF_EQUAL = {"RGB": 3, "RGBA": 3, "LA": 1, "La": 1, "PA": 1}  # channels that must agree; one more is opacity
@@ -58,7 +58,7 @@ def decode_numbers(encoded: bytes, name: str, *, most: int, brightness: bool) ->
     def values(picture: Image.Image | None) -> np.ndarray:
         return _whole(one_band(encoded), most) if picture is None else _stored(picture, encoded, most, brightness)
 
-    return torch.from_numpy(_read(encoded, name, values, or_band=True))
+    return torch.from_numpy(np.require(_read(encoded, name, values, or_band=True), requirements=("C", "W")))
 
 
 def decode_colours(encoded: bytes, name: str) -> np.ndarray:
@@ -69,6 +69,8 @@ def decode_colours(encoded: bytes, name: str) -> np.ndarray:
 def _read(encoded: bytes, name: str, values: Callable[[Any], np.ndarray], *, or_band: bool = False) -> np.ndarray:
     """`values` of the opened picture; with `or_band`, of None where it is a band that Pillow does not read."""
     try:
+        if or_band and encoded.startswith(ARRAY):
+            return values(None)
         try:
             with opened(encoded) as picture:
                 return values(picture)
@@ -184,7 +186,7 @@ def _whole(values: np.ndarray, highest: int) -> np.ndarray:
     if values.dtype == bool:
         return (values.view(np.uint8) > 0).astype(np.uint8)  # Pillow's truth is 255
     if values.dtype == np.uint8:
-        return np.ascontiguousarray(values)
+        return values
     least, most = values.min(), values.max()
     if not (least >= 0 and most <= highest):  # of what is not a number both are false
         strange = most if most > highest else least

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mae_hydra.data.decoding.bands import PHOTOGRAPHS
+from mae_hydra.data.listing import ARRAYS
 from mae_hydra.data.looking.classification_words import classification_words
 from mae_hydra.data.looking.found import Found, Pairs, Part, Split
 from mae_hydra.data.looking.readings import meaning, readings_for, why_none, words_of
@@ -22,6 +24,7 @@ from mae_hydra.data.looking.segmentation_words import (
     said_of,
 )
 
+MOST_OF_8_BITS = 255
 LARGEST = 256  # crops of the small model that is proposed
 STEP = 32  # of the sides of crops
 _USUAL = 224
@@ -70,13 +73,16 @@ def band_words(part: Part) -> dict[str, Any]:
     if len(bands) != 1 or not _own_bands(part):
         return {}
     count = bands[0]
+    named = {"bands": list(range(1, count + 1))} if count in PHOTOGRAPHS else {}
     shown = {"shown_bands": _SHOWN[count]} if count in _SHOWN else {}
-    return {"channels": count, **shown, "mean": [0.5] * count, "std": [0.25] * count}
+    return {"channels": count, **named, **shown, "mean": [0.5] * count, "std": [0.25] * count}
 
 
 def _own_bands(part: Part) -> bool:
-    """Whether the bands are wanted as they are stored: more than a photograph has, and a fourth of 8 bits may be
-    opacity."""
+    """Whether the bands are wanted as they are stored: more than a photograph has, where a fourth of 8 bits may be
+    opacity; arrays are read in no other way."""
+    if not set(part.endings).isdisjoint(ARRAYS):
+        return True
     most, bits = max(part.pixels.bands, default=0), max(part.pixels.bits, default=0)
     return most > 4 or most == 2 or (most == 4 and bits > 8)
 
@@ -112,7 +118,7 @@ def _maps(found: Found, pairs: Pairs, presets: Mapping[str, Node]) -> Advice:
         for name, keys in presets_for(found, pairs, presets)
     ]
     ade20k = _as_ade20k(found, pairs)
-    if ade20k is not None:
+    if ade20k is not None and max(pairs.labels.shares(), default=0) <= MOST_OF_8_BITS:
         readings = readings_for(pairs.labels, found)
         own = [
             Way(model, "ade20k", {"root": ade20k, **words_of(each), "image_size": size}, meaning(each), words)

@@ -15,6 +15,7 @@ from mae_hydra.errors import UserError
 ENDINGS = (".txt", ".csv", ".lst", ".list", ".tsv")
 MOST_BYTES = 2**28
 Columns = tuple[int | str, int | str]
+USUAL: Columns = (0, 1)
 
 
 class Entry(NamedTuple):
@@ -25,7 +26,7 @@ class Entry(NamedTuple):
     label: str = ""
 
 
-def entries_of(root: Path, told: str, split: str, columns: Columns = (0, 1)) -> list[Entry]:
+def entries_of(root: Path, told: str, split: str, columns: Columns = USUAL) -> list[Entry]:
     """What a list names, in order; `told` itself where it is no name of a list. UserError where there is no such file.
 
     `split`: what stands for {split} in it. `columns`: where the photo stands and where what belongs to it, by number
@@ -53,6 +54,12 @@ def entries_of(root: Path, told: str, split: str, columns: Columns = (0, 1)) -> 
         rows = rows[1:]  # a line of headings
     if not rows:
         raise UserError(f"the list {path} names nothing; write a name a line, or correct data.lists")
+    for column, place in zip(columns, (image, other), strict=True):
+        widest = max(map(len, rows))
+        if place >= widest and column not in USUAL:  # a list of names alone has one
+            raise UserError(
+                f"the list {path} has no column {column}: its lines have {widest}, counted from 0; correct data.columns"
+            )
     return [_entry(_at(row, image), _at(row, other)) for row in rows]
 
 

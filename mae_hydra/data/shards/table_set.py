@@ -8,15 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from mae_hydra.data.augment.encoded import Unread, undecoded
-from mae_hydra.data.dataset import Header, Sample, Stored
+from mae_hydra.data.dataset import Header, Stored
 from mae_hydra.data.decoding.bands import Channels
-from mae_hydra.data.decoding.decode import decode_image
-from mae_hydra.data.decoding.pixel_range import PixelRange
 from mae_hydra.data.headers import digest_of, image_header
 from mae_hydra.data.listing import Names, file_stamp
 from mae_hydra.data.readers.contents import contents_of
-from mae_hydra.data.shards.labelled import Labelled
+from mae_hydra.data.shards.labelled import Encoded, Labelled
 from mae_hydra.data.shards.order import ShardOrder
 from mae_hydra.data.shards.tables import Table, is_address
 from mae_hydra.errors import UserError
@@ -26,13 +23,11 @@ _BEGINNINGS = {b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"RIFF": ".webp", b"
 LANES = 4  # each is in row groups of its own
 
 
-class TableSet:
+class TableSet(Encoded):
     """The rows `rows` (int64, ascending, None: all) of tables, one table after the other (an ImageSet with an order).
 
     `classes`: the class of what stands in the column `label`; None: there is no such column.
     """
-
-    pixel_range: PixelRange | None = None  # of the set, which training pictures tell
 
     def __init__(
         self,
@@ -59,14 +54,6 @@ class TableSet:
 
     def __len__(self) -> int:
         return len(self._rows)
-
-    def __getitem__(self, index: int) -> Sample:
-        name, encoded, class_id = self.stored(index)
-        return Sample(decode_image(encoded, self._channels, name, self.pixel_range), class_id, name)
-
-    def undecoded(self, index: int) -> Sample | Unread:
-        stored = self.stored(index)
-        return undecoded(stored, self._channels, stored.name, self.pixel_range)
 
     def stored(self, index: int) -> Stored:
         """The image as it is stored, and its class id where there are classes."""
