@@ -121,7 +121,7 @@ def _train(
         meta={"class_names": list(data.class_names), "palette": data.palette.tolist(), "origin": origin},
     )
     early, pruned = state.step < schedule.steps, state.callbacks.given_up
-    why = f"{'pruned' if pruned else 'ended'} at step {state.step} of {schedule.steps}: {state.callbacks.ended}"
+    why = f"{'pruned at' if pruned else 'ended after'} step {state.step} of {schedule.steps}: {state.callbacks.ended}"
     if early and is_main():
         say(why)
     if files.missing:
@@ -166,7 +166,7 @@ def _compare_images(
 
     Whether scores from here on are of something else than those before.
     """
-    found: tuple[str | None, str, bool] = (None, "", False)
+    outcome: tuple[str | None, str, bool] = (None, "", False)
     if is_main():
         allowed, before = config.resume_data == "changed", trained.data or {}
         try:
@@ -174,10 +174,10 @@ def _compare_images(
                 refuse_other_classes(run_dir, before, facts)
             refuse_another_range(run_dir, before, facts)
             said = refuse_other_images(run_dir, before, facts, allowed) if before else ""
-            found = (None, said, differ(before, facts, "validation") or scores_differ(plain, trained))
+            outcome = (None, said, differ(before, facts, "validation") or scores_differ(plain, trained))
         except Refused as error:
-            found = (str(error), "", False)
-    refusal, said, other_scores = broadcast_object(found)
+            outcome = (str(error), "", False)
+    refusal, said, other_scores = broadcast_object(outcome)
     if refusal is not None:
         raise Refused(refusal)
     if said and is_main():

@@ -24,7 +24,6 @@ from mae_hydra.experiment.read_runs import (
     varying,
     write_table,
 )
-from mae_hydra.experiment.study import COMPLETE, RUNNING, read_study
 from mae_hydra.figures import (
     Marginal,
     Panel,
@@ -38,6 +37,7 @@ from mae_hydra.figures import (
     series_of,
     sheet,
 )
+from mae_hydra.launching.trials import COMPLETE, RUNNING, read_study
 from mae_hydra.recorded.tables import table_or_none
 from mae_hydra.report.page import Link, Page, code, duration, legend, link_of, pairs, shown, strip, table
 from mae_hydra.report.run_page import command_of, pictures, provenance, read_pixels, scores_of
