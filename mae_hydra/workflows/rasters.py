@@ -90,12 +90,12 @@ def spans(length: int, crop: int, stride: int, part: int = PART) -> list[Span]:
     margin = max(crop - stride, 0)
     size = crop + max(part - crop, 2 * margin + stride) // stride * stride
     step = (size - 2 * margin) // stride * stride
-    found: list[Span] = []
+    parts: list[Span] = []
     start, done = 0, 0
     while True:
         if start + size + stride >= length:  # the last window is moved back to the edge, into no other part
-            return [*found, (start, length, done, length)]
-        found.append((start, start + size, done, start + step + margin))
+            return [*parts, (start, length, done, length)]
+        parts.append((start, start + size, done, start + step + margin))
         start, done = start + step, start + step + margin
 
 
@@ -146,5 +146,5 @@ def reduced(raster: Any, bands: list[int], side: int) -> np.ndarray:
     """Bands (B, h, w) of a raster at a longer side of at most `side` pixels."""
     factor = min(side / max(raster.height, raster.width), 1)
     shape = max(round(raster.height * factor), 1), max(round(raster.width * factor), 1)
-    found: np.ndarray = raster.read(bands, out_shape=(len(bands), *shape))
-    return found
+    pixels: np.ndarray = raster.read(bands, out_shape=(len(bands), *shape))
+    return pixels

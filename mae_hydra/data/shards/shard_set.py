@@ -100,6 +100,11 @@ class ShardSet(Encoded):
         """Of the shards: their names and sizes."""
         return Names(f"{shard.name} {shard.samples} {shard.size}" for shard in self._shards).digest()
 
+    def name(self, index: int) -> str:
+        """Its shard's, and its place there."""
+        number = int(np.searchsorted(self._first, index, side="right")) - 1
+        return f"{self._shards[number].name}:{index - self._first[number]}"
+
     def stamp(self, index: int) -> str:
         """Of the whole shard: which of its samples has changed is not known."""
         number = int(np.searchsorted(self._first, index, side="right")) - 1

@@ -68,13 +68,13 @@ class TableSet(Encoded):
         return Stored(name, encoded, self._classes[value])
 
     def names(self) -> list[str]:
-        return [self._name(index) for index in range(len(self))]
+        return [self.name(index) for index in range(len(self))]
 
     def listing(self) -> str:
         return Names([f"{table.name} {table.sizes}" for table in self._tables] + [_digest(self._rows)]).digest()
 
     def stamp(self, index: int) -> str:
-        return f"{self._name(index)} {self._stamp(self._group(index))}"
+        return f"{self.name(index)} {self._stamp(self._group(index))}"
 
     def contents(self) -> str:
         here = [table for table in self._tables if not is_address(table.place)]
@@ -105,7 +105,7 @@ class TableSet(Encoded):
     def _group(self, index: int) -> int:
         return int(np.searchsorted(self._first, self._rows[index], side="right")) - 1
 
-    def _name(self, index: int) -> str:
+    def name(self, index: int) -> str:
         group = self._group(index)
         return f"{self._groups[group][0].name}:{int(self._rows[index] - self._begins[group])}"
 
@@ -128,9 +128,9 @@ class TableSet(Encoded):
                     self._held.popitem(last=False)
             self._held.move_to_end(group)
         cells = {column: held.column(column)[row].as_py() for column in columns}
-        encoded = _bytes(cells[self._image], self._name(index))
+        encoded = _bytes(cells[self._image], self.name(index))
         ending = next((each for begin, each in _BEGINNINGS.items() if encoded.startswith(begin)), "")
-        return f"{self._name(index)}{ending}", encoded, cells
+        return f"{self.name(index)}{ending}", encoded, cells
 
 
 class LabelledTableSet(Labelled, TableSet):
