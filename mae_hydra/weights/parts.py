@@ -74,7 +74,12 @@ def _state(value: Any) -> Mapping[Any, Any] | None:
     """A state dict of a model, lying open or under one more key."""
     if not isinstance(value, Mapping):
         return None
-    if sum(isinstance(each, Tensor) for each in value.values()) >= FEWEST:
+    if _arrays(value) >= FEWEST:
         return value
     inner: Mapping[Any, Any] = next((value[key] for key in STATE_KEYS if isinstance(value.get(key), Mapping)), {})
-    return inner if sum(isinstance(each, Tensor) for each in inner.values()) >= FEWEST else None
+    return inner if _arrays(inner) >= FEWEST else None
+
+
+def _arrays(state: Mapping[Any, Any]) -> int:
+    """How many tensors with a shape; the sums of a log, of any number of names, have none."""
+    return sum(isinstance(each, Tensor) and each.ndim > 0 for each in state.values())
