@@ -299,10 +299,14 @@ class Progress:
 
 
 class Request(NamedTuple):
-    """What a callback asks for: `stop`, the reason why training ends, complete, after this step; `save`: save it."""
+    """What a callback asks for: `stop`, the reason why training ends, complete, after this step; `save`: save it.
+
+    `given_up`: a run that stops is not worth going on with; its state is "pruned", and nothing follows it.
+    """
 
     stop: str = ""
     save: bool = False
+    given_up: bool = False
 
 
 class Callback(Protocol):

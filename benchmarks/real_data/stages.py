@@ -7,7 +7,8 @@ classifications.
 from dataclasses import dataclass
 from pathlib import Path
 
-PHOTOS, OWN = "photos64_mae", "camvid_mae"
+PHOTOS, OWN, UNTRAINED = "photos64_mae", "camvid_mae", "_untrained"
+STEPS = 240  # of eight crops
 ARMS = {  # of CamVid: how it is called in tables, and the words that make it differ
     "scratch": "UPerNet, from scratch",
     "own": "UPerNet, MAE on its frames",
@@ -27,7 +28,10 @@ class Stage:
 
 
 def pretrainings(camvid: Path, photos: Path) -> list[Stage]:
-    """MAE on 64x64 photos, with what the features are worth for classes; MAE on CamVid's frames, likewise for maps."""
+    """MAE on 64x64 photos, with what the features are worth for classes; MAE on CamVid's frames, likewise for maps.
+
+    Each is followed by the same scores of the weights that it began with.
+    """
     common = ("model=mae_vitt", "data.num_workers=0", "evaluation.validation.every=0.1")
     of_photos = (
         *common,
@@ -55,11 +59,17 @@ def pretrainings(camvid: Path, photos: Path) -> list[Stage]:
         "schedule.total=800",
         "schedule.warmup=80",
     )
-    return [Stage(PHOTOS, of_photos), Stage(OWN, of_frames)]
+    found = []
+    for name, words in ((PHOTOS, of_photos), (OWN, of_frames)):
+        still = (f"name={name}{UNTRAINED}", "schedule.total=1", "schedule.warmup=0", "optimizer.lr=1e-12")
+        replaced = {word.partition("=")[0] for word in still}
+        kept = [word for word in words if word.partition("=")[0] not in replaced]
+        found += [Stage(name, words), Stage(name + UNTRAINED, (*kept, *still))]
+    return found
 
 
-def segmentations(camvid: Path, out: Path, seed: int) -> list[Stage]:
-    """CamVid with one seed, from each start."""
+def segmentations(camvid: Path, out: Path, seed: int, steps: int = STEPS) -> list[Stage]:
+    """CamVid with one seed and budget, from each start."""
     frames = (
         "data=camvid",
         f"data.root={camvid}",
@@ -69,9 +79,9 @@ def segmentations(camvid: Path, out: Path, seed: int) -> list[Stage]:
         "data.num_workers=0",
         "inference=slide",
         "inference.stride_ratio=1",  # four windows are the frame of 192x256
-        "schedule.total=300",
-        "schedule.warmup=30",
-        "evaluation.validation.every=0.25",
+        f"schedule.total={steps}",
+        f"schedule.warmup={steps // 10}",
+        "evaluation.validation.every=0.5",
         f"seed={seed}",
     )
     starts = {
@@ -81,7 +91,8 @@ def segmentations(camvid: Path, out: Path, seed: int) -> list[Stage]:
         "unet": ("model=unet_resnet18",),
     }
     return [
-        Stage(f"camvid/{arm}-{seed}", (*words, *frames, f"name={arm}-{seed}"), True) for arm, words in starts.items()
+        Stage(f"camvid/{steps}/{arm}-{seed}", (*words, *frames, f"name={arm}-{seed}"), True)
+        for arm, words in starts.items()
     ]
 
 

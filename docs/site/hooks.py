@@ -1,5 +1,5 @@
-"""What the site makes of files that are read in the repository as they are: README, the run directory's page, notebooks,
-links to sources."""
+"""What the site makes of files that are read in the repository as they are: README, the page of the run directory,
+notebooks, links to sources."""
 
 import base64
 import json

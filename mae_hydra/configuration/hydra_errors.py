@@ -58,7 +58,7 @@ def unknown_key(key: str, words: Sequence[str], known: Mapping[str, str | None] 
     known = _known_keys(key, words) if known is None else known
     if key.rpartition(".")[2] == "root" and known and "data.root" not in known:
         return f"{sentence}: data=scenes is rendered and reads no files; add data=folder, data=imagenet or data=ade20k"
-    if any(each == key or each.startswith(f"{key}.") for each in known):  # a mapping that gets an entry
+    if any(name == key or name.startswith(f"{key}.") for name in known):  # a mapping that gets an entry
         return f"{key} has no such entry; add one with a plus: +{key}={{…}}"
     meant = meant_by(key, known)
     if meant is not None:

@@ -26,14 +26,14 @@ def own_sources() -> list[Any]:
     `schema`."""
     ours = str(config_dir())
     sources = HydraConfig.get().runtime.config_sources
-    return [each for each in sources if each.provider not in OURS and each.path != ours]
+    return [source for source in sources if source.provider not in OURS and source.path != ours]
 
 
 def folder_of(source: Any) -> str:
     """The folder in which the option files of a source lie, a package's too."""
     if source.schema == "pkg":
-        found = importlib.util.find_spec(source.path.strip("/").replace("/", "."))
-        places = [] if found is None else [str(each) for each in found.submodule_search_locations or ()]
+        spec = importlib.util.find_spec(source.path.strip("/").replace("/", "."))
+        places = [] if spec is None else [str(place) for place in spec.submodule_search_locations or ()]
         return next(iter(places), f"{source.schema}://{source.path}")
     return os.path.abspath(source.path)
 
@@ -52,7 +52,7 @@ def _words() -> Iterator[str]:
     name = HydraConfig.get().job.config_name
     if name is not None and name != "config":
         yield from ("--config-name", name)
-    yield from searching([_address(each) for each in own_sources() if each.provider == TYPED])
+    yield from searching([_address(source) for source in own_sources() if source.provider == TYPED])
 
 
 def _address(source: Any) -> str:

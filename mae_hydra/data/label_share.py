@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from mae_hydra.data.dataset import ImageSet, behind, name_of, some_of
+from mae_hydra.data.dataset import ImageSet, LabelledSet, behind, name_of, some_of
 from mae_hydra.errors import UserError
 
 LOOKED_AT = 4096  # samples whose classes are read, at most, until one of each class has been met
@@ -44,9 +44,7 @@ def label_share(
     if missing:
         looked = min(len(images), LOOKED_AT)
         some = ", ".join(class_names[number] for number in missing[:6]) + (", …" if len(missing) > 6 else "")
-        notes.append(
-            f"note: none of {looked} training images was found to have {some}; the share may lack what is rare"
-        )
+        notes.append(f"note: none of {looked} training images has {some}, so data.label_fraction may leave them out")
     return some_of(images, sorted(chosen)), notes
 
 
@@ -72,7 +70,7 @@ def _classes(images: Any, index: int) -> set[int]:
     """The classes of a sample, read without its pixels where that is offered; none of one that cannot be read."""
     images, index = behind(images, index)
     try:
-        if hasattr(images, "labels"):
+        if isinstance(images, LabelledSet):
             label = images.labels(index)
         elif hasattr(images, "stored"):
             label = images.stored(index).class_id

@@ -32,28 +32,29 @@ class EarlyStopping:
 
 
 class Callbacks:
-    """The callbacks of a run, by the key that configures each. `ended`: why training is to end, where one asked."""
+    """The callbacks of a run, by the key that configures each. `ended`: why training ends; `given_up`: as no good."""
 
     def __init__(self, callbacks: Mapping[str, Callback] | None = None) -> None:
         self._callbacks = dict(callbacks or {})
-        self.ended = ""
+        self.ended, self.given_up = "", False
         self.state_dict()  # what cannot be saved is said before the first step
 
     def tell(self, progress: Progress) -> bool:
         """Tell every callback; whether one wants a checkpoint. All processes call it, those of the main one answer."""
         if not self._callbacks:
             return False
-        key, reasons, save, failure = "", [], False, None
+        key, reasons, save, given_up, failure = "", [], False, False, None
         try:
             for key, callback in self._callbacks.items() if is_main() else ():
                 request = callback.on_progress(progress) or Request()
                 if request.stop:
                     reasons.append(f"{request.stop} ({key})")
+                    given_up |= request.given_up
                 save |= request.save
         except Exception as error:  # of anybody's code
             failure = error
         said = failure and f"{key} failed after step {progress.step} ({type(failure).__name__}: {failure})"
-        said, self.ended, save = broadcast_object((said, "; ".join(reasons), save))
+        said, self.ended, self.given_up, save = broadcast_object((said, "; ".join(reasons), given_up, save))
         if said:
             raise UserError(f"{said}; mend it, or leave it out with ~{key}, and start again") from failure
         return bool(save)

@@ -19,7 +19,7 @@ class ExtraMetrics:
     def __init__(self, metrics: Mapping[str, Any] | None) -> None:
         self.metrics = dict(metrics or {})
         for name, metric in self.metrics.items():
-            if not all(hasattr(metric, each) for each in ("update", "compute", "reset", "to")):
+            if not all(hasattr(metric, method) for method in ("update", "compute", "reset", "to")):
                 raise UserError(f"evaluation metric {name} is a {type(metric).__name__}, not one of torchmetrics")
 
     def __bool__(self) -> bool:

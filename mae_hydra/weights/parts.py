@@ -29,8 +29,8 @@ class Part(NamedTuple):
 
 def split_word(path: Path) -> tuple[Path, str]:
     """The file, and the word behind it; only where that file is there, for a name may have an @ of its own."""
-    found = re.fullmatch(r"(.+)@([\w.-]+)", str(path))
-    return (Path(found[1]), found[2]) if found and not path.exists() and Path(found[1]).exists() else (path, "")
+    match = re.fullmatch(r"(.+)@([\w.-]+)", str(path))
+    return (Path(match[1]), match[2]) if match and not path.exists() and Path(match[1]).exists() else (path, "")
 
 
 def choose(content: Mapping[Any, Any], word: str) -> Part:
@@ -82,4 +82,4 @@ def _state(value: Any) -> Mapping[Any, Any] | None:
 
 def _arrays(state: Mapping[Any, Any]) -> int:
     """How many tensors with a shape; the sums of a log, of any number of names, have none."""
-    return sum(isinstance(each, Tensor) and each.ndim > 0 for each in state.values())
+    return sum(isinstance(entry, Tensor) and entry.ndim > 0 for entry in state.values())

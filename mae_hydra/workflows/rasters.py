@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mae_hydra.data.decoding.bands import Channels, number_of
+from mae_hydra.data.decoding.bands import Channels, number_of, with_nan
 from mae_hydra.data.decoding.pixel_range import PixelRange
 from mae_hydra.errors import UserError
 
@@ -72,8 +72,7 @@ def bands_of(raster: Any, channels: Channels, name: object) -> list[int]:
 
 def as_pixels(values: np.ndarray, raster: Any, pixel_range: PixelRange | None, name: object) -> Tensor:
     """Numbers (B, H, W) of a raster as uint8 or uint16."""
-    if values.dtype.kind == "f" and raster.nodata is not None:
-        values = np.where(values == raster.nodata, np.nan, values)
+    values = with_nan(values, raster.nodata)
     if values.dtype != np.uint8:
         if pixel_range is None:
             raise UserError(f"{name} has more than 8 bits a channel; say what is black and white with --range")
@@ -91,12 +90,12 @@ def spans(length: int, crop: int, stride: int, part: int = PART) -> list[Span]:
     margin = max(crop - stride, 0)
     size = crop + max(part - crop, 2 * margin + stride) // stride * stride
     step = (size - 2 * margin) // stride * stride
-    found: list[Span] = []
+    parts: list[Span] = []
     start, done = 0, 0
     while True:
         if start + size + stride >= length:  # the last window is moved back to the edge, into no other part
-            return [*found, (start, length, done, length)]
-        found.append((start, start + size, done, start + step + margin))
+            return [*parts, (start, length, done, length)]
+        parts.append((start, start + size, done, start + step + margin))
         start, done = start + step, start + step + margin
 
 
@@ -147,5 +146,5 @@ def reduced(raster: Any, bands: list[int], side: int) -> np.ndarray:
     """Bands (B, h, w) of a raster at a longer side of at most `side` pixels."""
     factor = min(side / max(raster.height, raster.width), 1)
     shape = max(round(raster.height * factor), 1), max(round(raster.width * factor), 1)
-    found: np.ndarray = raster.read(bands, out_shape=(len(bands), *shape))
-    return found
+    pixels: np.ndarray = raster.read(bands, out_shape=(len(bands), *shape))
+    return pixels
