@@ -13,6 +13,7 @@ from statistics import fmean, stdev
 
 import numpy as np
 from PIL import Image
+from run import environment
 from stages import ARMS, CLASSIFIERS, OWN, PHOTOS, UNTRAINED
 
 from mae_hydra.experiment.read_runs import Run, read_run
@@ -24,11 +25,13 @@ Runs = Mapping[str, Sequence[Run]]
 
 
 def complete(folder: Path, arms: Iterable[str]) -> dict[str, list[Run]]:
-    """The complete runs of every arm that has some, by seed."""
+    """The complete runs of every arm that has some, by seed; of CamVid those whose test images are scored."""
     found = {}
     for arm in arms:
         runs = [read_run(path.parent, stages=False) for path in sorted(folder.glob(f"{arm}-*/status.json"))]
         kept = [run for run in runs if run is not None and run.state == "completed"]
+        if arms is ARMS:
+            kept = [run for run in kept if (run.directory / "test/results.json").exists()]
         if kept:
             found[arm] = kept
     return found
@@ -120,27 +123,25 @@ def mean_curve(runs: Sequence[Run], key: str, name: str) -> Series:
     return Series(name, tuple(steps), tuple(fmean(points[step] for points in each) for step in steps))
 
 
-def pictures(runs: Runs, camvid: Path, out: Path) -> np.ndarray:
+def pictures(runs: Runs, out: Path) -> np.ndarray:
     """Frames of the test split, their labels, and what each arm's first seed makes of them."""
+    data = next(iter(runs.values()))[0].config["data"]
+    camvid, palette = Path(data["root"]), np.array([_rgb(colour) for colour in data["palette"].split()], np.uint8)
     frames = [next((camvid / "test").glob(f"{frame}.*")) for frame in FRAMES]
-    palette = np.array(
-        [_rgb(colour) for colour in next(iter(runs.values()))[0].config["data"]["palette"].split()], np.uint8
-    )
-    names = next(iter(runs.values()))[0].config["data"]["classes"]
-    labels = [[np.asarray(Image.open(camvid / f"testannot/{frame}.png")) for frame in FRAMES]]
-    for arm, (first, *_) in runs.items():
-        folder = out / "pictures" / arm
+    maps = [[np.asarray(Image.open(camvid / f"testannot/{frame}.png")) for frame in FRAMES]]
+    for first, *_ in runs.values():
+        folder = out / "pictures" / first.name
         words = ["predict", str(first.directory), *map(str, frames), "--out", str(folder), "--overwrite"]
-        subprocess.run([sys.executable, "-m", "mae_hydra", *words], check=True, stdout=subprocess.DEVNULL)
-        labels.append([np.asarray(Image.open(folder / f"labels/{frame}.png")) for frame in FRAMES])
+        command = [sys.executable, "-m", "mae_hydra", *words]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment())
+        maps.append([np.asarray(Image.open(folder / f"labels/{frame}.png")) for frame in FRAMES])
     photos = [np.asarray(Image.open(frame).convert("RGB")) for frame in frames]
     rows = [
-        [photo, *(overlay(photo, column[n], palette, opacity=0.65, boundaries=True) for column in labels)]
+        [photo, *(overlay(photo, column[n], palette, opacity=0.65, boundaries=True) for column in maps)]
         for n, photo in enumerate(photos)
     ]
-    legend = legend_of([each for column in labels for each in column], names, palette)
-    columns = ["frame", "labels", *(ARMS[arm] for arm in runs)]
-    return sheet(rows, columns=columns, row_names=FRAMES, legend=legend, title="CamVid, test split", cell=240)
+    legend = legend_of([each for column in maps for each in column], data["classes"], palette)
+    return sheet(rows, columns=["frame", "labels", *(ARMS[arm] for arm in runs)], legend=legend, cell=240)
 
 
 def _rgb(colour: str) -> tuple[int, int, int]:
@@ -149,19 +150,16 @@ def _rgb(colour: str) -> tuple[int, int, int]:
 
 def main(out: Path, images: Path) -> None:
     """Print the tables, and write the figures."""
-    segmented = {
-        arm: [run for run in found if (run.directory / "test/results.json").exists()]
-        for arm, found in complete(out / "camvid", ARMS).items()
-    }
-    segmented = {arm: found for arm, found in segmented.items() if found}
-    if segmented:
-        means = class_means(segmented)
-        print(*segmentation_table(segmented), "", *class_table(means), "", sep="\n")
-        save(class_bars(means, title="IoU on CamVid's test split"), images / "real_data_classes.png")
-        fine = [mean_curve(found, "val/mIoU", ARMS[arm]) for arm, found in segmented.items()]
-        save(curves([Panel("mIoU on the validation split, %", fine)]), images / "real_data_curves.png")
-        camvid = Path(next(iter(segmented.values()))[0].config["data"]["root"])
-        save(pictures(segmented, camvid, out), images / "real_data_pictures.png")
+    budgets = {int(folder.name): complete(folder, ARMS) for folder in (out / "camvid").glob("*[0-9]")}
+    for steps, found in sorted(budgets.items()):
+        if not found:
+            continue
+        means = class_means(found)
+        print(f"CamVid, {steps} steps", *segmentation_table(found), "", *class_table(means), "", sep="\n")
+        save(class_bars(means, title="IoU on CamVid's test split"), images / f"real_data_{steps}_classes.png")
+        fine = [mean_curve(runs, "val/mIoU", ARMS[arm]) for arm, runs in found.items()]
+        save(curves([Panel("mIoU on the validation split, %", fine)]), images / f"real_data_{steps}_curves.png")
+        save(pictures(found, out), images / f"real_data_{steps}.png")
     scores = {
         "val/loss": "loss",
         "val/knn": "nearest neighbours, top-1",

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from stages import Stage, classifications, pretrainings, segmentations
+from stages import STEPS, Stage, classifications, pretrainings, segmentations
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -23,8 +23,10 @@ def stages(options: argparse.Namespace) -> list[Stage]:
     """All runs in their order: everything with the first seed before any other."""
     camvid, photos, out = (Path(path).resolve() for path in (options.camvid, options.photos, options.out))
     first, *others = options.seeds
-    found = pretrainings(camvid, photos) + segmentations(camvid, out, first) + classifications(photos, out, first)
-    found += [stage for seed in others for stage in segmentations(camvid, out, seed)]
+    steps = options.steps
+    found = pretrainings(camvid, photos) + segmentations(camvid, out, first, steps)
+    found += classifications(photos, out, first)
+    found += [stage for seed in others for stage in segmentations(camvid, out, seed, steps)]
     found += [stage for seed in others for stage in classifications(photos, out, seed)]
     return [stage for stage in found if options.only is None or any(word in stage.name for word in options.only)]
 
@@ -45,10 +47,14 @@ def _complete(directory: Path) -> bool:
     return file.exists() and json.loads(file.read_text())["state"] == "completed"
 
 
-def _call(*words: str) -> None:
+def environment() -> dict[str, str]:
+    """In which this program is found, and the peer, and may be built."""
     path = os.pathsep.join(map(str, [ROOT, HERE, *filter(None, [os.environ.get("PYTHONPATH")])]))
-    environment = os.environ | {"PYTHONPATH": path, "MAE_HYDRA_TRUST": "unet_peer"}
-    with subprocess.Popen([sys.executable, *words], cwd=ROOT, env=environment) as process:
+    return os.environ | {"PYTHONPATH": path, "MAE_HYDRA_TRUST": "unet_peer"}
+
+
+def _call(*words: str) -> None:
+    with subprocess.Popen([sys.executable, *words], cwd=ROOT, env=environment()) as process:
 
         def hand_on(number: int, _: object) -> None:
             process.send_signal(number)
@@ -68,6 +74,7 @@ def main() -> None:
     parser.add_argument("--photos", required=True, help="64x64 photos with classes, as tar files")
     parser.add_argument("--out", type=Path, default=Path("outputs/real_data"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--steps", type=int, default=STEPS, help="of a training on CamVid (default: %(default)s)")
     parser.add_argument("--only", nargs="+", help="stages whose name holds one of these words")
     parser.add_argument("--dry-run", action="store_true", help="print the commands")
     options = parser.parse_args()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PHOTOS, OWN, UNTRAINED = "photos64_mae", "camvid_mae", "_untrained"
+STEPS = 240  # of eight crops
 ARMS = {  # of CamVid: how it is called in tables, and the words that make it differ
     "scratch": "UPerNet, from scratch",
     "own": "UPerNet, MAE on its frames",
@@ -67,8 +68,8 @@ def pretrainings(camvid: Path, photos: Path) -> list[Stage]:
     return found
 
 
-def segmentations(camvid: Path, out: Path, seed: int) -> list[Stage]:
-    """CamVid with one seed, from each start."""
+def segmentations(camvid: Path, out: Path, seed: int, steps: int = STEPS) -> list[Stage]:
+    """CamVid with one seed and budget, from each start."""
     frames = (
         "data=camvid",
         f"data.root={camvid}",
@@ -78,8 +79,8 @@ def segmentations(camvid: Path, out: Path, seed: int) -> list[Stage]:
         "data.num_workers=0",
         "inference=slide",
         "inference.stride_ratio=1",  # four windows are the frame of 192x256
-        "schedule.total=240",
-        "schedule.warmup=24",
+        f"schedule.total={steps}",
+        f"schedule.warmup={steps // 10}",
         "evaluation.validation.every=0.5",
         f"seed={seed}",
     )
@@ -90,7 +91,8 @@ def segmentations(camvid: Path, out: Path, seed: int) -> list[Stage]:
         "unet": ("model=unet_resnet18",),
     }
     return [
-        Stage(f"camvid/{arm}-{seed}", (*words, *frames, f"name={arm}-{seed}"), True) for arm, words in starts.items()
+        Stage(f"camvid/{steps}/{arm}-{seed}", (*words, *frames, f"name={arm}-{seed}"), True)
+        for arm, words in starts.items()
     ]
 
 

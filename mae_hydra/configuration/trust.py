@@ -39,7 +39,7 @@ ROOMS = {
         "checkpoint": "mae_hydra.engine.checkpoint.Checkpoints",
         "callbacks": "mae_hydra.engine.callbacks.EarlyStopping",
     },
-    "mae_hydra.experiment.pruning": {"callbacks": CLASS},
+    "mae_hydra.launching.pruning": {"callbacks": CLASS},
     "mae_hydra.tracking": {"logger": CLASS},
 }
 # Libraries, for what a person says: classes at or below a module that are subclasses of the second name. Such a class

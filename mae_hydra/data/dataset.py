@@ -115,6 +115,15 @@ def name_of(images: Any, index: int) -> str:
     return str(index) if named is None else named(index)
 
 
+@runtime_checkable
+class LabelledSet(Protocol):
+    """An ImageSet whose class maps can be had without the pixels of its images."""
+
+    def labels(self, index: int) -> Tensor:
+        """The class map of a sample, uint8 or uint16 (H, W); UserError where it cannot be read."""
+        ...
+
+
 def read_undecoded(images: Any, index: int) -> Any:
     """A sample of an ImageSet, with its image still encoded (`encoded.Unread`) where the set has it so."""
     undecoded = getattr(images, "undecoded", None)

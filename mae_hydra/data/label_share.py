@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from mae_hydra.data.dataset import ImageSet, behind, name_of, some_of
+from mae_hydra.data.dataset import ImageSet, LabelledSet, behind, name_of, some_of
 from mae_hydra.errors import UserError
 
 LOOKED_AT = 4096  # samples whose classes are read, at most, until one of each class has been met
@@ -70,7 +70,7 @@ def _classes(images: Any, index: int) -> set[int]:
     """The classes of a sample, read without its pixels where that is offered; none of one that cannot be read."""
     images, index = behind(images, index)
     try:
-        if hasattr(images, "labels"):
+        if isinstance(images, LabelledSet):
             label = images.labels(index)
         elif hasattr(images, "stored"):
             label = images.stored(index).class_id

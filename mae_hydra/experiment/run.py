@@ -17,6 +17,7 @@ from mae_hydra.data import ImageData
 from mae_hydra.distributed import broadcast_object, is_main, rank, session, world_size
 from mae_hydra.engine import Cut, Settings, fit
 from mae_hydra.errors import UserError
+from mae_hydra.evaluation.held_out import HeldOut
 from mae_hydra.experiment.assemble import OWED, Assembled, assemble
 from mae_hydra.experiment.holder import Refused
 from mae_hydra.experiment.messages import say, warn
@@ -120,7 +121,7 @@ def _train(
         meta={"class_names": list(data.class_names), "palette": data.palette.tolist(), "origin": origin},
     )
     early, pruned = state.step < schedule.steps, state.callbacks.given_up
-    why = f"{'pruned' if pruned else 'ended'} at step {state.step} of {schedule.steps}: {state.callbacks.ended}"
+    why = f"{'pruned at' if pruned else 'ended after'} step {state.step} of {schedule.steps}: {state.callbacks.ended}"
     if early and is_main():
         say(why)
     if files.missing:
@@ -132,7 +133,12 @@ def _trackers(config: DictConfig, files: LocalFiles, built: Assembled) -> Tracke
     """Build what is told of the run: its own files, the console, and the trackers that were chosen."""
     nodes = {f"logger.{name}": node for name, node in nodes_of(config, "logger").items()}
     chosen = [expect(key, build(node, key), OWED["logger"]) for key, node in nodes.items()]
-    tracker: Tracker = Trackers(chosen, own=[files, Console(total_steps=built.schedule.steps)])
+    console = Console(total_steps=built.schedule.steps)
+    tracker: Tracker = Trackers(chosen, own=[files, console])
+    for name, evaluator in built.evaluators.items() if is_main() else ():
+        for images in (getattr(evaluator, part, None) for part in ("bank", "held_out")):
+            if isinstance(images, HeldOut):
+                images.watch = console.watched(name)
     if built.flops is None or built.peak is None:
         return tracker
     return Utilisation(tracker, flops_per_image=built.flops, peak_tflops=built.peak, devices=world_size())
@@ -160,7 +166,7 @@ def _compare_images(
 
     Whether scores from here on are of something else than those before.
     """
-    found: tuple[str | None, str, bool] = (None, "", False)
+    outcome: tuple[str | None, str, bool] = (None, "", False)
     if is_main():
         allowed, before = config.resume_data == "changed", trained.data or {}
         try:
@@ -168,10 +174,10 @@ def _compare_images(
                 refuse_other_classes(run_dir, before, facts)
             refuse_another_range(run_dir, before, facts)
             said = refuse_other_images(run_dir, before, facts, allowed) if before else ""
-            found = (None, said, differ(before, facts, "validation") or scores_differ(plain, trained))
+            outcome = (None, said, differ(before, facts, "validation") or scores_differ(plain, trained))
         except Refused as error:
-            found = (str(error), "", False)
-    refusal, said, other_scores = broadcast_object(found)
+            outcome = (str(error), "", False)
+    refusal, said, other_scores = broadcast_object(outcome)
     if refusal is not None:
         raise Refused(refusal)
     if said and is_main():

@@ -98,8 +98,8 @@ class Status:
     @property
     def written(self) -> bool:
         """Whether this start is what the directory tells of, also where another process has written it."""
-        told = table_or_none(self.path)
-        return told is not None and all(told.get(name) == self.content[name] for name in ("start", "pid", "host"))
+        record = table_or_none(self.path)
+        return record is not None and all(record.get(name) == self.content[name] for name in ("start", "pid", "host"))
 
     def finish(
         self, state: str, value: float | None = None, error: str | None = None, ended: str | None = None

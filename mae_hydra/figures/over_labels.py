@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from mae_hydra.figures.chart import dress, new_figure
-from mae_hydra.figures.style import INK, SERIES_COLOURS, css
+from mae_hydra.figures.style import INK, colours_of, css
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,9 @@ def label_curves(arms: Sequence[Arm], *, metric: str) -> Figure:
     axes = figure.add_subplot()
     dress(axes, grid="y")
     axes.set_xscale("log")
-    for number, arm in enumerate(arms):
-        colour = SERIES_COLOURS[number % len(SERIES_COLOURS)]
+    colours = colours_of(arm.name for arm in arms)
+    for arm in arms:
+        colour = colours[arm.name]
         means = [sum(each) / len(each) for each in arm.scores]
         _draw(axes, arm, means, colour)
         if arm.reach is not None:

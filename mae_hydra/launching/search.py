@@ -22,9 +22,9 @@ from mae_hydra.configuration.job_names import unnamed
 from mae_hydra.errors import UserError, short
 from mae_hydra.experiment import sweeps
 from mae_hydra.experiment.holder import holding
-from mae_hydra.experiment.study import COMPLETE, FAILED, PRUNED, RUNNING, Study, Trial, found_in, read_study, words_of
 from mae_hydra.launching.look_ahead import check_jobs
 from mae_hydra.launching.sweep_jobs import HOME, composed
+from mae_hydra.launching.trials import COMPLETE, FAILED, PRUNED, RUNNING, Study, Trial, found_in, read_study, words_of
 
 DIRECTIONS = {"max": "maximize", "min": "minimize"}
 

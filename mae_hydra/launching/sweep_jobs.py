@@ -24,7 +24,7 @@ from mae_hydra.configuration.own_options import words_for_another_process
 from mae_hydra.configuration.tree import config_dir
 from mae_hydra.experiment import sweeps
 from mae_hydra.experiment.status import read_status
-from mae_hydra.experiment.study import COMPLETE, found_in
+from mae_hydra.launching.trials import COMPLETE, found_in
 
 OF_A_SWEEP = "MAE_HYDRA_JOB_OF_A_SWEEP"  # environment of a job: somebody else runs the sweep
 HOME = "hydra_plugins.mae_hydra"  # Hydra takes launchers from modules of that package only; see `register`

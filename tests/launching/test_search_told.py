@@ -61,7 +61,7 @@ def search() -> Callable[..., int]:
 
 
 def trials() -> list[dict[str, Any]]:
-    return json.loads((FOLDER / "study.json").read_text())["trials"]
+    return json.loads((FOLDER / "search.json").read_text())["trials"]
 
 
 def test_a_search_that_was_ended_in_a_trial_goes_on_with_it_as_if_it_had_never_ended(jobs, search, tmp_path, capsys):
@@ -157,7 +157,7 @@ def test_a_directory_that_is_gone_costs_a_complete_trial_nothing_and_a_failed_on
 def test_a_search_that_is_another_one_or_none_is_refused_in_one_sentence(jobs, search, capsys, words, said):
     FOLDER.mkdir(parents=True)
     head = {"direction": "minimize", "monitor": "val/loss", "space": {"model.mask_ratio": "interval(0.1,0.9)"}}
-    write_json(FOLDER / "study.json", head | {"fixed": [], "trials": []})
+    write_json(FOLDER / "search.json", head | {"fixed": [], "trials": []})
     assert search(1, *words) == 1
     assert said in capsys.readouterr().err
     assert jobs.ran == []
@@ -170,9 +170,9 @@ def test_of_two_searches_in_one_directory_the_second_is_refused(jobs, search, ca
         assert search(1) == 1
     assert "lr" in capsys.readouterr().err
     assert jobs.ran == []
-    (FOLDER / "study.json").write_text('{"trials": [{"number": 0}]}')
+    (FOLDER / "search.json").write_text('{"trials": [{"number": 0}]}')
     assert search(1) == 1
-    assert "study.json is not what a search writes" in capsys.readouterr().err
+    assert "search.json is not what a search writes" in capsys.readouterr().err
 
 
 def test_the_same_choice_twice_at_a_time_is_one_job(jobs, search):

@@ -1,6 +1,7 @@
 """The table and the pictures at the end of the demo."""
 
 import json
+import shlex
 import shutil
 import statistics
 from collections.abc import Sequence
@@ -70,6 +71,7 @@ def _show(rows: Sequence[Sequence[str]], out: Path, seconds: float) -> None:
     console.print()
     console.print(table)
     console.print(f"{seconds / 60:.1f} minutes. Pictures to look at: {out / 'figures'}/*.png", soft_wrap=True)
+    console.print(f"All of it on one page: mae-hydra report {shlex.quote(str(out))}", soft_wrap=True)
 
 
 def _segmentations(out: Path) -> Any:

@@ -65,9 +65,9 @@ def shown_channels(channels: int, bands: Sequence[int] | None, shown: Sequence[i
 def read_bands(encoded: bytes, channels: Channels) -> np.ndarray:
     """The numbers (H, W, B) of the bands that are wanted, as they are stored; ValueError where the file lacks them.
 
-    Of floating-point bands the value that the file declares for missing data is not-a-number.
+    Of more than 8 bits the value that the file declares for missing data is not-a-number.
     """
-    values = every_band(encoded)
+    values = without_missing(every_band(encoded), encoded)
     there = values.shape[2]
     if isinstance(channels, int):
         if there != channels:
@@ -85,7 +85,7 @@ def one_band(encoded: bytes) -> np.ndarray:
     """The numbers (H, W) of a file of a single band, truth as 0 and 1."""
     values = _stored(encoded)
     if values.shape[2] != 1:
-        raise ValueError(f"it has {_many(values.shape[2])}")
+        raise ValueError(f"it has {_many(values.shape[2])}, and a class map has one (of scores, the highest's number)")
     return _real(values.view(np.uint8) if values.dtype == bool else values)[:, :, 0]
 
 
@@ -173,18 +173,40 @@ def _bands_of_tiff(encoded: bytes) -> np.ndarray:
             return _bands_by_gdal(encoded, error)
         if first.samplesperpixel > 1 and first.planarconfig == 2:
             values = values.transpose(1, 2, 0)
-        missing = first.tags.get(_NO_DATA)
-        return _without(values if values.ndim == 3 else values[:, :, None], missing and missing.value)
+        return values if values.ndim == 3 else values[:, :, None]
 
 
-def _without(values: np.ndarray, missing: Any) -> np.ndarray:
-    if missing is None or values.dtype.kind != "f":
+def without_missing(values: np.ndarray, encoded: bytes) -> np.ndarray:
+    """`with_nan` of what a TIFF declares to be missing (GDAL's tag)."""
+    if values.dtype.itemsize == 1 or not encoded.startswith(_TIFFS):
         return values
-    try:
-        declared = float(str(missing).strip("\0 "))
-    except ValueError:
+    return with_nan(values, _declared_missing(encoded))
+
+
+def with_nan(values: np.ndarray, missing: float | None) -> np.ndarray:
+    """Numbers of more than 8 bits with not-a-number in place of `missing`, if that is anywhere among them.
+
+    Whole numbers become floating-point ones that hold them.
+    """
+    if missing is None or np.isnan(missing) or values.dtype.itemsize == 1:
         return values
-    return np.where(values == np.asarray(declared, values.dtype), np.nan, values).astype(values.dtype)
+    there = values == (np.asarray(missing, values.dtype) if values.dtype.kind == "f" else missing)
+    if not there.any():
+        return values
+    kind = values.dtype if values.dtype.kind == "f" else np.float32 if values.dtype.itemsize == 2 else np.float64
+    return np.where(there, np.nan, values).astype(kind)
+
+
+def _declared_missing(encoded: bytes) -> float | None:
+    import tifffile
+
+    with tifffile.TiffFile(io.BytesIO(encoded)) as file:
+        page: Any = file.pages[0]
+        tag = page.tags.get(_NO_DATA)
+        try:
+            return None if tag is None else float(str(tag.value).strip("\0 "))
+        except ValueError:
+            return None
 
 
 def _bands_by_gdal(encoded: bytes, error: Exception) -> np.ndarray:
@@ -193,7 +215,7 @@ def _bands_by_gdal(encoded: bytes, error: Exception) -> np.ndarray:
     except ImportError:
         raise ValueError(f"{error}; pip install 'mae-hydra[geo]' reads it") from error
     with MemoryFile(encoded) as memory, memory.open() as file:
-        return _without(file.read().transpose(1, 2, 0), file.nodata)
+        return np.asarray(file.read().transpose(1, 2, 0))
 
 
 def _bands_of_picture(encoded: bytes) -> np.ndarray:

@@ -20,7 +20,7 @@ import torch
 from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
-from mae_hydra.data.decoding.bands import ARRAY, Channels, array_of, by_bands, number_of, read_bands
+from mae_hydra.data.decoding.bands import ARRAY, Channels, array_of, by_bands, number_of, read_bands, without_missing
 from mae_hydra.data.decoding.deep import bands_of_tiff, full_depth, is_deep
 from mae_hydra.data.decoding.opening import opened
 from mae_hydra.data.decoding.pixel_range import PixelRange, measured
@@ -135,7 +135,7 @@ def _decode_with_pillow(encoded: bytes, channels: int, pixel_range: Range) -> Te
                 upright = upright.convert("RGBA")  # first, or Pillow warns about a palette's transparent entries
             pixels = np.array(upright.convert(PILLOW_MODES[channels]))
     if deep:
-        pixels = _scaled(full_depth(partial(opened, encoded)), channels, pixel_range)
+        pixels = _scaled(_deep_numbers(encoded), channels, pixel_range)
     return torch.from_numpy(pixels.reshape(*pixels.shape[:2], channels)).permute(2, 0, 1)
 
 
@@ -153,6 +153,10 @@ def _scaled(values: np.ndarray, channels: int, pixel_range: Range) -> np.ndarray
     return np.array(shown.convert(PILLOW_MODES[channels]))
 
 
+def _deep_numbers(encoded: bytes) -> np.ndarray:
+    return without_missing(full_depth(partial(opened, encoded)), encoded)
+
+
 def deep_values(encoded: bytes, channels: Channels = 3) -> np.ndarray | None:
     """The numbers that a picture of more than 8 bits stores, (H, W, B), of bands those of 8 bits too.
 
@@ -165,7 +169,7 @@ def deep_values(encoded: bytes, channels: Channels = 3) -> np.ndarray | None:
             return read_bands(encoded, channels)
         with opened(encoded) as picture:
             deep = is_deep(picture)
-        return full_depth(partial(opened, encoded)) if deep else None
+        return _deep_numbers(encoded) if deep else None
     except Exception:  # `decode_image` says what is wrong when it is its turn
         return None
 

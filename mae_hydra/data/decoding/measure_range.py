@@ -89,18 +89,22 @@ def settle(
 
 def _refuse_fractions_beside_whole_numbers(pictures: Sequence[np.ndarray]) -> None:
     """UserError for what is no one quantity: reflectances of 0 to 1 would be black beside those of 0 to 10,000."""
-    floating = sum(values.dtype.kind == "f" for values in pictures)
+    with np.errstate(invalid="ignore"):  # of infinity there is no remainder
+        fractions = [bool((values[::8, ::8] % 1 > 0).any()) for values in pictures]
+    floating = sum(fractions)
     if 0 < floating < len(pictures):
         raise UserError(
             f"of {len(pictures)} pictures that were looked at {floating} {'holds' if floating == 1 else 'hold'} "
-            f"floating-point numbers ({_extent(pictures, 'f')}) and the others whole ones "
-            f"({_extent(pictures, 'ui')}), for which no range measured from both is right; write them alike, or set "
-            "data.range to [low, high] if one range holds for all"
+            f"fractions ({_extent(pictures, fractions, True)}) and the others whole numbers "
+            f"({_extent(pictures, fractions, False)}), for which no range measured from both is right; write them "
+            "alike, or set data.range to [low, high] if one range holds for all"
         )
 
 
-def _extent(pictures: Sequence[np.ndarray], kinds: str) -> str:
-    found = measured([values.reshape(-1, 1, 1) for values in pictures if values.dtype.kind in kinds])
+def _extent(pictures: Sequence[np.ndarray], fractions: Sequence[bool], wanted: bool) -> str:
+    """Of the pictures that hold fractions or not."""
+    chosen = (values for values, each in zip(pictures, fractions, strict=True) if each == wanted)
+    found = measured([values.reshape(-1, 1, 1) for values in chosen])
     return f"about {found.low[0]:g} to {found.high[0]:g}"
 
 

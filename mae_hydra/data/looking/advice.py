@@ -28,6 +28,7 @@ MOST_OF_8_BITS = 255
 LARGEST = 256  # crops of the small model that is proposed
 STEP = 32  # of the sides of crops
 _USUAL = 224
+_PRETRAINED = "mae_vitt"
 _ADE20K = {"training", "validation"}
 _SHOWN = {12: [4, 3, 2], 13: [4, 3, 2]}  # of Sentinel-2
 _CLASSES = {"train": "train", "validation": "val"}
@@ -52,10 +53,12 @@ class Way:
 
 @dataclass(frozen=True)
 class Advice:
-    """`ways`: what can be typed, the best first. `said`: what to know before, in sentences."""
+    """`ways`: what can be typed, the best first. `said`: what to know before, in sentences. `alone`: pre-training on
+    the photos that have class maps."""
 
     ways: tuple[Way, ...] = ()
     said: tuple[str, ...] = ()
+    alone: Way | None = None
 
 
 def advise(found: Found, presets: Mapping[str, Node] | None = None) -> Advice:
@@ -63,8 +66,23 @@ def advise(found: Found, presets: Mapping[str, Node] | None = None) -> Advice:
     advice = _advised(found, presets)
     part = found.pairs.images if found.pairs is not None else next(iter(found.photos), None)
     words = {} if part is None else band_words(part)
-    ways = (replace(way, keys={**way.keys, **words}, measured=bool(words)) for way in advice.ways)
-    return replace(advice, ways=tuple(ways))
+
+    def with_bands(way: Way) -> Way:
+        return replace(way, keys={**way.keys, **words}, measured=bool(words))
+
+    alone = _photos_alone(found, found.pairs, advice.ways[0]) if found.pairs and advice.ways else None
+    return replace(advice, ways=tuple(map(with_bands, advice.ways)), alone=alone and with_bands(alone))
+
+
+def _photos_alone(found: Found, pairs: Pairs, best: Way) -> Way | None:
+    """Pre-training on what the best way reads, where that has class maps."""
+    if best.model == _PRETRAINED:
+        return None
+    if best.data == "ade20k":
+        return next(_photos(found), None)
+    places = {key: best.keys[key] for key in ("root", "images", "image_suffix", "splits", "lists") if key in best.keys}
+    keys = {**places, "maps": None, "image_size": _crop(pairs.images, _USUAL)}
+    return Way(_PRETRAINED, best.data, keys, known=best.known)
 
 
 def band_words(part: Part) -> dict[str, Any]:
@@ -217,7 +235,7 @@ def _shards(found: Found) -> Advice:
     if found.image_suffix:
         keys["image_suffix"] = found.image_suffix
     keys["image_size"] = _crop(part, _USUAL)
-    photos = Way("mae_vitt", "shards", keys, "without classes")
+    photos = Way(_PRETRAINED, "shards", keys, "without classes")
     count = max(len(found.names), found.num_classes)
     if found.map_labels is not None:
         keys = {**keys, "map_ending": found.map_ending, "image_size": _crop(part, LARGEST)}
@@ -243,7 +261,7 @@ def _tables(found: Found) -> Advice:
     keys: dict[str, Any] = {"path": found.root}
     size = {"image_size": _crop(part, LARGEST)}
     mask = {"mask": found.map_ending} if found.map_ending else {}
-    ways = [Way("mae_vitt", "huggingface", {**keys, **mask, "image_size": _crop(part, _USUAL)}, "without classes")]
+    ways = [Way(_PRETRAINED, "huggingface", {**keys, **mask, "image_size": _crop(part, _USUAL)}, "without classes")]
     if found.num_classes:
         of_classes = {**keys, "num_classes": found.num_classes, "image_size": _crop(part, _USUAL)}
         ways.insert(0, Way("classifier_vitt", "huggingface", of_classes, f"{found.num_classes} classes"))
@@ -266,7 +284,7 @@ def _photos(found: Found) -> Iterator[Way]:
     folders = [above, *(part.folders[split] for split in part.folders if split.side == "train")]
     for folder in folders:
         if not any(_lies_in(each, folder) for each in found.maps):
-            yield Way("mae_vitt", "folder", {"root": found.root / folder, "image_size": _crop(part, _USUAL)})
+            yield Way(_PRETRAINED, "folder", {"root": found.root / folder, "image_size": _crop(part, _USUAL)})
             return
 
 

@@ -95,7 +95,7 @@ def meaning(reading: Reading) -> str:
         return f"{count}, each value as listed"
     if reading.reduce_zero_label:
         return f"{count}, 0 is no class and ignored"
-    other = "" if reading.ignore_index == UNLABELLED else f", {reading.ignore_index} is ignored"
+    other = "" if reading.ignore_index >= UNLABELLED else f", {reading.ignore_index} is ignored"
     return f"{count}, 0 is a class{other}"
 
 
@@ -103,13 +103,13 @@ def why_none(labels: Labels) -> str:
     if labels.colours:
         count = len(labels.colours)
         return f"the class maps hold {count}{' or more' if count > MOST_COLOURS else ''} colours, too many for classes"
-    if labels.problem:
-        return f"a class map {labels.problem}"
     values = labels.shares()
     if values and max(values) > 255:
         return (
             f"the class maps hold {len(values)} numbers up to {max(values)}, of which no classes can be told (numbers "
             "of instances, depth?); data.values says what each means"
         )
+    if labels.problem:
+        return f"a class map {labels.problem}"
     shown = ranges(np.array(sorted(values))) if values else "nothing that could be read"
     return f"the class maps hold {shown}, of which no classes can be told"

@@ -5,6 +5,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from unicodedata import normalize
 
 from mae_hydra.data.listing import ARRAYS, EXTENSIONS, WITH_ARRAYS, find_images
 from mae_hydra.data.readers.layout import SPLIT
@@ -40,7 +41,7 @@ def files_by_key(
             wanted, given = stem_suffix(suffix), ending_of(suffix)
             if not stem.endswith(wanted) or (given and f".{ending.lower()}" != given):
                 continue
-            key = "/".join((*wild, stem.removesuffix(wanted) if wanted else stem))
+            key = normalize("NFC", "/".join((*wild, stem.removesuffix(wanted) if wanted else stem)))
             path = f"{folder}/{each}".removeprefix("./").removeprefix("/")
             alike = key in found and found[key].rpartition(".")[0] == path.rpartition(".")[0] != path
             if alike and not (arrays_last and each.lower().endswith(ARRAYS)):

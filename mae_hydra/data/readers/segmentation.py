@@ -92,6 +92,7 @@ def segmentation(
         pixel_range=settled.pixel_range,
         notes=(
             *(note for side, part in parts.items() for note in notes_of(part, side, root)),
+            *shared_note(parts),
             *settled.notes,
         ),
     )
@@ -188,6 +189,18 @@ def notes_of(part: Part, side: str, root: object) -> list[str]:
             f"{part.orphans[0]}{'' if count == 1 else ' for one'}"
         )
     return notes
+
+
+def shared_note(parts: Mapping[str, Part]) -> list[str]:
+    """What is to be said where photos are trained on and validated with."""
+    train, validation = (parts[side].images if side in parts else [] for side in ("train", "validation"))
+    both = sorted(set(train) & set(validation))
+    if not both or len(train) == 1:  # a single photo serves both
+        return []
+    return [
+        f"warning: {len(both)} of {len(validation)} photos of validation are trained on too, {both[0]} for one; "
+        "correct data.lists or data.splits, or scores say little"
+    ]
 
 
 def samples_of(

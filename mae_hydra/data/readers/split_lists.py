@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
+from unicodedata import normalize
 
 from mae_hydra.data.listing import WITH_ARRAYS
 from mae_hydra.errors import UserError
@@ -102,7 +103,7 @@ def chosen(wanted: Sequence[str], keys: Sequence[str], suffix: str) -> list[str 
 
 
 def _stem(name: str, suffix: str) -> str:
-    text = name.replace("\\", "/").strip("/").removeprefix("./")
+    text = normalize("NFC", name).replace("\\", "/").strip("/").removeprefix("./")
     if text.lower().endswith(WITH_ARRAYS):
         text = text.rpartition(".")[0]
     ending = next((each for each in WITH_ARRAYS if suffix.lower().endswith(each)), "")

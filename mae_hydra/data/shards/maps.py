@@ -7,9 +7,8 @@ import io
 
 import numpy as np
 from PIL import Image
-from torch import Tensor
 
-from mae_hydra.data.dataset import Stored
+from mae_hydra.data.dataset import LabelledSet, Stored
 from mae_hydra.data.label_table import UNLABELLED
 from mae_hydra.data.labels.coding import MOST_STORED
 from mae_hydra.data.shards.shrink import StoredSet
@@ -18,7 +17,7 @@ MAP = "map.png"  # how the maps that are written end
 
 
 class WithMaps:
-    """The samples of a StoredSet that has class maps (`labels(index)`), to be written with them.
+    """The samples of a StoredSet that is a LabelledSet as well, to be written with them.
 
     What the maps hold is written as it is read: whoever reads the shards needs no word of how the set stores it.
     `palette`: uint8 (C, 3), in which viewers show them.
@@ -35,7 +34,8 @@ class WithMaps:
 
     def encoded_map(self, index: int) -> bytes:
         """A PNG; UserError where the map cannot be read."""
-        labels: Tensor = self._whole.labels(index)  # type: ignore[attr-defined]
+        assert isinstance(self._whole, LabelledSet)
+        labels = self._whole.labels(index)
         classes, wide = labels.numpy(), len(self.palette) > UNLABELLED
         kind, ignored = (np.uint16, MOST_STORED) if wide else (np.uint8, UNLABELLED)
         picture = Image.fromarray(np.where(classes == self._ignore_index, ignored, classes).astype(kind))

@@ -1,4 +1,4 @@
-"""`study.json` in the directory of a search: which trials were asked for, and what they found.
+"""`search.json` in the directory of a search: which trials were asked for, and what they found.
 
 The directories of the jobs are the truth, as in every sweep; here stands what they cannot tell: in which order and with
 what else at the same time the trials were asked for, and what one had found whose directory is gone.
@@ -15,7 +15,7 @@ from mae_hydra.experiment.read_runs import read_run
 from mae_hydra.experiment.status import write_json
 from mae_hydra.lines import is_number
 
-FILE = "study.json"
+FILE = "search.json"
 RUNNING, COMPLETE, PRUNED, FAILED = "running", "complete", "pruned", "failed"
 Found = tuple[str, float | None, list[tuple[int, float]]]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.pruning import Pruning
+from mae_hydra.launching.pruning import Pruning
 from mae_hydra.types import Progress, Request
 
 STEPS = (10, 20, 30)
