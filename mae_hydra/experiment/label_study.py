@@ -1,4 +1,4 @@
-"""How many labels a start saves: scores over the number of labelled images, read from the sweeps of a study.
+"""How many labels a start saves: scores over the number of labeled images, read from the sweeps of a study.
 
 A study is a folder of sweeps over `data.label_fraction` and `seed`, one for each way to start (an arm), whose names
 stand in its `study.json`. The label factor of an arm is how many times more labels training from scratch needs for the
@@ -24,7 +24,7 @@ RECORD = "study.json"
 SCRATCH = "scratch"
 NAME = r"\w[\w.-]*"  # of an arm, which is a directory
 DRAWS, INTERVAL = 2000, 0.95  # of the bootstrap over seeds
-Curve = Sequence[tuple[float, float]]  # (labelled images, score), by images
+Curve = Sequence[tuple[float, float]]  # (labeled images, score), by images
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def _point(share: float, runs: Sequence[tuple[int, int, float]]) -> Point:
 
 
 def labels_needed(curve: Curve, score: float) -> float:
-    """At how many labelled images a curve first reaches `score`, linear in their logarithm between its points.
+    """At how many labeled images a curve first reaches `score`, linear in their logarithm between its points.
 
     0 where it begins above, infinite where it never gets there.
     """
@@ -159,7 +159,7 @@ def label_factor(scratch: Sequence[Point], point: Point, sign: int = 1) -> Facto
     """How many times more labels scratch needs for the mean score of `point`; `sign` -1: a smaller score is better.
 
     The interval is a percentile bootstrap over seeds (Efron, 1979): the same draw of seeds for both arms, because a
-    seed draws the same labelled images in both.
+    seed draws the same labeled images in both.
     """
     curve = [(each.images, sign * each.mean) for each in scratch]
     ends = curve[0][0] / point.images, curve[-1][0] / point.images
@@ -167,13 +167,13 @@ def label_factor(scratch: Sequence[Point], point: Point, sign: int = 1) -> Facto
     seeds = sorted(set(point.scores).intersection(*(each.scores for each in scratch)))
     if len(seeds) < 2:
         return Factor(value, *ends)
-    draws = np.random.default_rng(0).choice(seeds, (DRAWS, len(seeds)))
-    tables = [np.array([[each.scores[seed] for seed in draw] for draw in draws]).mean(1) for each in (*scratch, point)]
-    images = [each.images for each in scratch]
-    found = [
-        labels_needed([(count, sign * score) for count, score in zip(images, row[:-1], strict=True)], sign * row[-1])
-        for row in np.stack(tables, 1)
-    ]
+    drawn = np.sort(np.random.default_rng(0).choice(seeds, (DRAWS, len(seeds))), axis=1)
+    draws, times = np.unique(drawn, axis=0, return_counts=True)  # of three seeds there are ten
+    needed = []
+    for draw in draws:
+        *scores, wanted = (sign * fmean(each.scores[seed] for seed in draw) for each in (*scratch, point))
+        needed.append(labels_needed(list(zip((each.images for each in scratch), scores, strict=True)), wanted))
+    found = np.repeat(needed, times)
     # By order, not between neighbours: some are infinite.
     low = np.quantile(found, (1 - INTERVAL) / 2, method="lower") / point.images
     high = np.quantile(found, (1 + INTERVAL) / 2, method="higher") / point.images
@@ -185,7 +185,7 @@ def rows_of(study: Study) -> list[dict[str, Any]]:
     rows = []
     for arm, points in study.arms.items():
         for point, factor in zip(points, study.factors(arm), strict=True):
-            row = {"start": arm, "label_fraction": point.fraction, "labelled_images": point.images}
+            row = {"start": arm, "label_fraction": point.fraction, "labeled_images": point.images}
             row |= {"metric": study.metric, "mean": point.mean, "deviation": point.deviation}
             row |= {f"seed_{seed}": score for seed, score in point.scores.items()}
             told = dict.fromkeys(field.name for field in fields(Factor)) if factor is None else asdict(factor)

@@ -1,4 +1,4 @@
-"""The page of a study: scores over labelled images, how many labels each start saves, and every job."""
+"""The page of a study: scores over labeled images, how many labels each start saves, and every job."""
 
 import csv
 from pathlib import Path
@@ -13,7 +13,7 @@ from mae_hydra.report.page import Page, code, duration, table
 
 NAMES = {SCRATCH: "from scratch", "mae": "own MAE"}
 TABLES = ("results.json", "results.csv", "results.md")
-HEAD = ("start", "labels", "labelled images", "score", "seeds", "label factor")
+HEAD = ("start", "labels", "labeled images", "score", "seeds", "label factor")
 RULE = (
     "The label factor says how many times more labels training from scratch needs for the same score: read off its "
     "curve, between whose points the score is linear in the logarithm of the images. Beyond the ends of that curve "
