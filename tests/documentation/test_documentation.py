@@ -16,6 +16,7 @@ from mae_hydra.configuration import reference
 from mae_hydra.configuration.check import check
 from mae_hydra.configuration.compose import compose_config
 from mae_hydra.errors import UserError
+from mae_hydra.launching.launch import launch
 
 BY_PAGE: dict[str, list[Command]] = defaultdict(list)
 for command in commands():
