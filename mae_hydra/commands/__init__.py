@@ -72,7 +72,7 @@ def _main(words: list[str]) -> int:
         hint = f"did you mean mae-hydra {close[0]}?" if close else "mae-hydra --help lists them"
         return _say(f"mae-hydra has no verb {words[0]!r}; {hint}", USAGE)
     if words == ["--completion"]:
-        print(importlib.import_module("mae_hydra.commands.completion").script())
+        print(importlib.import_module("mae_hydra.commands.completion").script(VERBS, COMPOSING))
         return 0
     parser = argparse.ArgumentParser(
         prog="mae-hydra", description=_overview(), formatter_class=argparse.RawDescriptionHelpFormatter

@@ -6,8 +6,8 @@ The words are in the script, so that no program starts when Tab is pressed; in a
 import argparse
 import importlib
 import shlex
+from collections.abc import Mapping, Sequence
 
-from mae_hydra.commands import COMPOSING, VERBS
 from mae_hydra.configuration import reference
 
 ADDED = ("experiment", "sweep", "debug")  # groups that take a plus
@@ -40,29 +40,31 @@ complete -o default -F _mae_hydra_python python python3
 """
 
 
-def script() -> str:
-    """A script for bash; zsh takes it after `autoload -U bashcompinit && bashcompinit`."""
+def script(verbs: Mapping[str, tuple[str, str]], composing: Sequence[str]) -> str:
+    """A script for bash; zsh takes it after `autoload -U bashcompinit && bashcompinit`.
+
+    `verbs`: the module of each, and what it is for; `composing`: those that take a training's words.
+    """
     known = reference.options()
     groups = {f"+{group}" if group in ADDED else group: there for group, there in known.items()}
     chosen = [f"{group}={each.name}" for group, there in groups.items() for each in there if not each.shared]
     keys = {key.name for there in known.values() for each in there for key in each.keys}
     general = [f"{key.name}=" for key in reference.general()]
     first = [*(f"{group}=" for group in groups), *general, *sorted({f"{key.partition('.')[0]}." for key in keys})]
-    options = "\n".join(
-        f"    {verb}/-*) _mae_hydra_reply {_quoted(_options(verb))} ;;" for verb in VERBS if verb != "train"
-    )
+    own = {verb: module for verb, (module, _) in verbs.items() if verb != "train"}
+    options = "\n".join(f"    {verb}/-*) _mae_hydra_reply {_quoted(_options(own[verb]))} ;;" for verb in own)
     return SCRIPT.format(
         words=_quoted([*chosen, *general, *sorted(f"{key}=" for key in keys)]),
         first=_quoted(first),
-        verbs=_quoted(list(VERBS)),
-        composing="|".join(f"{verb}/[!-]*|{verb}/" for verb in ("train", "evaluate", *COMPOSING)),
+        verbs=_quoted(list(verbs)),
+        composing="|".join(f"{verb}/[!-]*|{verb}/" for verb in ("train", "evaluate", *composing)),
         options=options,
     )
 
 
-def _options(verb: str) -> list[str]:
+def _options(module: str) -> list[str]:
     parser = argparse.ArgumentParser()
-    importlib.import_module(f"mae_hydra.commands.{VERBS[verb][0]}").arguments(parser)
+    importlib.import_module(f"mae_hydra.commands.{module}").arguments(parser)
     return [word for action in parser._actions for word in action.option_strings if word.startswith("--")]
 
 

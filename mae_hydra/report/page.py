@@ -87,7 +87,8 @@ class Page:
         )
         if layers is not None:
             image += Markup('<i style="mask-image: url({})"></i>').format(png(layers[1]))
-        return _figure(Markup('<div class="sheet">{}</div>').format(image), caption)
+        kind = "sheet" if sheet else "sheet white"
+        return _figure(Markup('<div class="{}">{}</div>').format(kind, image), caption)
 
     def beside(self, pixels: np.ndarray, strips: Sequence[Markup], name: str, caption: str) -> Markup:
         """What `strip` made of rows of pictures; as one figure they are written to `name`.png."""

@@ -74,7 +74,12 @@ def _state(value: Any) -> Mapping[Any, Any] | None:
     """A state dict of a model, lying open or under one more key."""
     if not isinstance(value, Mapping):
         return None
-    if sum(isinstance(entry, Tensor) for entry in value.values()) >= FEWEST:
+    if _arrays(value) >= FEWEST:
         return value
     inner: Mapping[Any, Any] = next((value[key] for key in STATE_KEYS if isinstance(value.get(key), Mapping)), {})
-    return inner if sum(isinstance(entry, Tensor) for entry in inner.values()) >= FEWEST else None
+    return inner if _arrays(inner) >= FEWEST else None
+
+
+def _arrays(state: Mapping[Any, Any]) -> int:
+    """How many tensors with a shape; the sums of a log, of any number of names, have none."""
+    return sum(isinstance(entry, Tensor) and entry.ndim > 0 for entry in state.values())

@@ -19,7 +19,7 @@ STYLES = {"loaded": "green", "resized": "cyan", "new": "yellow", "unused": "dim"
 MEANING = {
     "loaded": "taken from the file",
     "resized": "taken from the file and resized",
-    "new": "not in the file, freshly initialised",
+    "new": "not in the file, freshly initialized",
     "unused": "in the file only",
 }
 

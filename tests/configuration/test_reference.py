@@ -115,9 +115,9 @@ def test_a_shell_completes_verbs_options_and_keys(typed: str, function: str, off
 
 @pytest.fixture(scope="module")
 def script() -> str:
-    from mae_hydra.commands.completion import script
+    from mae_hydra.commands import COMPOSING, VERBS, completion
 
-    return script()
+    return completion.script(VERBS, COMPOSING)
 
 
 def test_a_verb_that_is_misspelt_is_answered_with_the_nearest(capsys):

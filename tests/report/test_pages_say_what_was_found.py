@@ -392,6 +392,21 @@ def test_best_and_last_are_told_with_their_steps(tmp_path: Path) -> None:
     assert scores_of(found) == [("best val/mIoU", "9 at step 2"), ("last val/mIoU", "8 at step 3")]
 
 
+def test_the_page_of_an_interrupted_run_says_how_it_goes_on(tmp_path: Path) -> None:
+    run = made_run(tmp_path / "a run", ["seed=1"], state="interrupted", cells=False)
+    timed(run, 60, end=None)
+    for saved in (False, True):
+        if saved:
+            (run / "checkpoints").mkdir()
+            (run / "checkpoints" / "last.pt").touch()
+        found, page = read_run(run), Drawn(tmp_path / "page")
+        assert found is not None
+        run_page(page, found)
+        way_on = [f"python train.py resume='{run}'"] if saved else []
+        assert page.code("What was typed") == ["python train.py seed=1", *way_on]
+    assert "<dt>took</dt>" not in page.rendered(title="t", kind="run")  # nobody knows
+
+
 def test_confusions_of_a_run_are_drawn_from_their_shares(tmp_path: Path) -> None:
     run = made_run(tmp_path / "run", ["seed=1"], cells=False)
     counts = torch.tensor([[3, 1, 0], [0, 2, 2], [0, 0, 0]])
