@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import growth
+import large
 import measure
 import pytest
 import torch
@@ -104,6 +105,14 @@ def test_the_script_of_the_accelerator_runs_without_one(tmp_path: Path) -> None:
     done = subprocess.run([*script, "--smoke"], capture_output=True, text=True, check=True)
     assert "failed" not in done.stdout
     assert (tmp_path / "gpu.json").is_file()
+
+
+@pytest.mark.slow
+def test_large_pictures_are_measured_in_processes_of_their_own() -> None:
+    pytest.importorskip("rasterio")
+    found = large.large({"slide": (0.3,), "multiscale_flip": (0.3,), "probabilities": (0.3,)}).numbers
+    assert list(found) == ["slide 0.3", "multiscale_flip 0.3", "probabilities 0.3"]
+    assert all(2e8 < each["peak_bytes"] < 4e9 for each in found.values())
 
 
 def test_wrong_words_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
