@@ -51,6 +51,10 @@ def test_loading_measures_every_form_on_the_same_photos() -> None:
     assert torch.get_num_threads() == threads
     assert set(found.numbers["timings"]) >= {"decode=crop", "decode=whole", loading.PLAIN}
     assert found.numbers["floor"]["seconds"] > 0
+    assert {"torchvision", "Pillow"} <= set(found.numbers["decoding"])
+    assert all(each["same_pixels"] > 0.999 for each in found.numbers["decoding"].values())
+    ours, *others = found.numbers["processes"].values()
+    assert [list(each) for each in (ours, *others)] == [["1", "2", "4"]] * (1 + len(found.numbers["decoding"]))
     assert loading._plain(photo_files((300, 400), 2)).shape == (2, 3, 224, 224)
 
 
