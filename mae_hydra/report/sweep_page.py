@@ -177,21 +177,23 @@ def same_pictures(page: Page, runs: Sequence[Run], label: Callable[[Run], str]) 
     parts: list[Markup | str] = []
     stages = ["", *dict.fromkeys(name for run in runs for name in run.stages)]
     for stage in stages:
-        found: list[tuple[str, np.ndarray]] = []
+        same: list[tuple[str, np.ndarray]] = []
         for run in runs:
+            if len(same) == MOST_STRIPS:  # of a thousand runs no further pictures are held
+                break
             member = run.stages.get(stage) if stage else run
             path = None if member is None else member.directory / "figures" / "cells.png"
-            if path is not None and path.is_file():
-                found.append((label(run), read_pixels(path)))
-        same = [(name, pixels) for name, pixels in found if pixels.shape == found[0][1].shape][:MOST_STRIPS]
+            pixels = read_pixels(path) if path is not None and path.is_file() else None
+            if pixels is not None and (not same or pixels.shape == same[0][1].shape):
+                same.append((label(run), pixels))
         if len(same) < 2:
             continue
         given = _columns(same[0][1])[:-1]
         made = [_columns(pixels)[-1] for _, pixels in same]
         rows = [list(row) for row in zip(*given, *made, strict=True)]
         names = (["image"] if len(given) == 1 else ["image", "truth"]) + [name for name, _ in same]
-        pixels = sheet(rows[:6], columns=names, cell=128, group=0)
-        parts.append(page.picture(pixels, f"strips_{stage or 'run'}", stage))
+        drawn = sheet(rows[:6], columns=names, cell=128, group=0)
+        parts.append(page.picture(drawn, f"strips_{stage or 'run'}", stage))
     return parts
 
 
