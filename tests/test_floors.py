@@ -34,7 +34,7 @@ INSIDE = {
         {"listing", "label_table"},
         {"decoding"},
         {"dataset"},
-        {"headers"},
+        {"headers", "label_share"},
         {"labels"},
         {"augment"},
         {"settings"},

@@ -174,6 +174,9 @@ def built_callbacks(config: DictConfig, settings: Settings, evaluators: Mapping[
     """Build the callbacks, by the key that configures each; early stopping is one of them."""
     built = {f"callbacks.{name}": node for name, node in nodes_of(config, "callbacks").items()}
     callbacks: dict[str, Callback] = {k: expect(k, build(node, k), OWED["callbacks"]) for k, node in built.items()}
+    for key, callback in callbacks.items():
+        if hasattr(callback, "state_dict"):  # what it remembers must come back to it
+            expect(key, callback, ("load_state_dict",))
     if settings.stop_after is not None:
         if not evaluators:
             raise UserError("engine.stop_after counts evaluations, and this run has none; choose an evaluation=")

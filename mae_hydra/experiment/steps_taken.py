@@ -48,14 +48,14 @@ def start_of(run_dir: Path, step: int) -> dict[str, Any] | None:
 
     Lines that cannot be read are said: one of them may have told of it.
     """
-    found = read_lines(run_dir / "starts.jsonl", _of_a_start)
-    if found.damaged and is_main():
+    lines = read_lines(run_dir / "starts.jsonl", _of_a_start)
+    if lines.damaged and is_main():
         print(
-            f"warning: {found.damaged} damaged line(s) of {run_dir / 'starts.jsonl'} are left out; the start that "
+            f"warning: {lines.damaged} damaged line(s) of {run_dir / 'starts.jsonl'} are left out; the start that "
             "computed this step may be another one",
             file=sys.stderr,
         )
-    starts = [line for line in found.rows if line["step"] < step]
+    starts = [line for line in lines.rows if line["step"] < step]
     return starts[-1] if starts else None
 
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 from mae_hydra.figures.chart import dress, new_figure
-from mae_hydra.figures.style import INK, SERIES_COLOURS, css
+from mae_hydra.figures.style import INK, colours_of, css
 
 FEW_POINTS = 25  # up to here every point is marked, from here on a noisy curve is smoothed
 MOST_ROWS = 8  # of a legend, in the height of a panel
@@ -53,8 +53,7 @@ def curves(panels: Sequence[Panel], *, title: str = "", columns: int = 2) -> Fig
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
     figure = new_figure(5.4 * columns, 3.3 * rows + (0.45 if title else 0.1))
-    names = list(dict.fromkeys(series.name for panel in panels for series in panel.series))
-    colours = {name: SERIES_COLOURS[index % len(SERIES_COLOURS)] for index, name in enumerate(names)}
+    colours = colours_of(series.name for panel in panels for series in panel.series)
     for index, panel in enumerate(panels):
         _draw(figure.add_subplot(rows, columns, index + 1), panel, colours)
     if title:

@@ -29,8 +29,8 @@ class Part(NamedTuple):
 
 def split_word(path: Path) -> tuple[Path, str]:
     """The file, and the word behind it; only where that file is there, for a name may have an @ of its own."""
-    found = re.fullmatch(r"(.+)@([\w.-]+)", str(path))
-    return (Path(found[1]), found[2]) if found and not path.exists() and Path(found[1]).exists() else (path, "")
+    match = re.fullmatch(r"(.+)@([\w.-]+)", str(path))
+    return (Path(match[1]), match[2]) if match and not path.exists() and Path(match[1]).exists() else (path, "")
 
 
 def choose(content: Mapping[Any, Any], word: str) -> Part:
@@ -74,7 +74,7 @@ def _state(value: Any) -> Mapping[Any, Any] | None:
     """A state dict of a model, lying open or under one more key."""
     if not isinstance(value, Mapping):
         return None
-    if sum(isinstance(each, Tensor) for each in value.values()) >= FEWEST:
+    if sum(isinstance(entry, Tensor) for entry in value.values()) >= FEWEST:
         return value
     inner: Mapping[Any, Any] = next((value[key] for key in STATE_KEYS if isinstance(value.get(key), Mapping)), {})
-    return inner if sum(isinstance(each, Tensor) for each in inner.values()) >= FEWEST else None
+    return inner if sum(isinstance(entry, Tensor) for entry in inner.values()) >= FEWEST else None

@@ -45,7 +45,7 @@ def evaluate(
     """
     plan = plan_evaluation(path, overrides, prefer, more)
     data: ImageData = of_split(named_by(plan.checkpoint, plan.build("data")), plan)
-    tell([*_notes(plan, data), *(f"{key} is {change}" for key, change in plan.changes.items())])
+    tell([_taken(plan), *_notes(plan, data), *(f"{key} is {change}" for key, change in plan.changes.items())])
     settings: Settings = plan.build("engine")
     settings.check_world(world_size())
     settings.apply()
@@ -65,6 +65,11 @@ def evaluate(
             results = _evaluate(plan, data, model, work, settings, folder)
         barrier()
     return results
+
+
+def _taken(plan: Plan) -> str:
+    step = plan.checkpoint.meta.get("step")
+    return f"evaluating {plan.checkpoint.path}{'' if step is None else f', step {step}'}"
 
 
 def _notes(plan: Plan, data: ImageData) -> list[str]:

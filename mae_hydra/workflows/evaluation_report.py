@@ -65,8 +65,8 @@ class EvaluationReport:
         return cls(scalars, classes, sorted(images), matrix)
 
     @classmethod
-    def of_evaluation(cls, found: Evaluation) -> "EvaluationReport":
-        return cls(found.scalars, pictures=found.pictures, tables=found.tables)
+    def of_evaluation(cls, evaluation: Evaluation) -> "EvaluationReport":
+        return cls(evaluation.scalars, pictures=evaluation.pictures, tables=evaluation.tables)
 
 
 def write_report(report: EvaluationReport, data: ImageData, evaluator: Any, model: Any, folder: Path) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mae_hydra.data.decoding.bands import Channels, number_of
+from mae_hydra.data.decoding.bands import Channels, number_of, with_nan
 from mae_hydra.data.decoding.pixel_range import PixelRange
 from mae_hydra.errors import UserError
 from mae_hydra.inference.segmenter import label_map
@@ -83,8 +83,7 @@ def bands_of(raster: Any, channels: Channels, name: object) -> list[int]:
 
 def as_pixels(values: np.ndarray, raster: Any, pixel_range: PixelRange | None, name: object) -> Tensor:
     """Numbers (B, H, W) of a raster as uint8 or uint16."""
-    if values.dtype.kind == "f" and raster.nodata is not None:
-        values = np.where(values == raster.nodata, np.nan, values)
+    values = with_nan(values, raster.nodata)
     if values.dtype != np.uint8:
         if pixel_range is None:
             raise UserError(f"{name} has more than 8 bits a channel; say what is black and white with --range")
@@ -138,5 +137,5 @@ def reduced(raster: Any, bands: list[int], side: int) -> np.ndarray:
     """Bands (B, h, w) of a raster at a longer side of at most `side` pixels."""
     factor = min(side / max(raster.height, raster.width), 1)
     shape = max(round(raster.height * factor), 1), max(round(raster.width * factor), 1)
-    found: np.ndarray = raster.read(bands, out_shape=(len(bands), *shape))
-    return found
+    pixels: np.ndarray = raster.read(bands, out_shape=(len(bands), *shape))
+    return pixels

@@ -123,7 +123,7 @@ def test_every_word_that_is_told_alone_is_an_option_or_a_key(page: Path, keys: s
         text = re.sub(r"^\|.*?[^\\]\|", "", text, flags=re.MULTILINE)  # what is typed there
     for span in re.findall(r"`([^`]+)`", text):
         for key, value in re.findall(r"(?<!\S)\+?([a-z_]+(?:[./][a-z_]+)*)=(\S*)", span if "=" in span else ""):
-            if key == "hydra/launcher":  # also those of plugins
+            if key in ("hydra/launcher", "hydra/sweeper"):  # also those of plugins
                 known = True
             elif key in options:
                 known = value in options[key] or not re.fullmatch(r"\w+", value)

@@ -91,8 +91,16 @@ def test_the_shares_of_all_ranks_add_up_to_one_process(world_size: int, monkeypa
 
 def test_pictures_are_a_sheet_and_each_picture_with_its_class_maps() -> None:
     pictures = evaluator().run(RedReader(), 1).pictures
-    assert list(pictures) == ["segmentation", "confusions", "cells", "segmentation_0", "segmentation_1"]
+    assert list(pictures) == [
+        "segmentation",
+        "confusions",
+        "confusion_shares",
+        "cells",
+        "segmentation_0",
+        "segmentation_1",
+    ]
     assert pictures["cells"].for_report
+    assert pictures["confusion_shares"].for_report
     assert pictures["cells"].pixels.shape == (2 * CELL, 3 * CELL, 3)  # image, truth, prediction
     sheet = pictures["segmentation"].pixels
     assert sheet.dtype == np.uint8
@@ -143,6 +151,14 @@ def test_a_class_map_that_does_not_fit_is_reported_with_its_name() -> None:
         UserError, match=r"toy_1: labels must be classes 0\.\.3, got 4, besides 255 for pixels to ignore"
     ):
         evaluator(wrong_class).run(RedReader(), 1)
+
+
+def test_a_model_that_cannot_prepare_its_pictures_is_told_so_before_the_first_step() -> None:
+    class OfPixels(torch.nn.Module):
+        answers = "pixels"
+
+    with pytest.raises(UserError, match=r"mean IoU asks OfPixels for prepare\(images\)"):
+        evaluator().check(OfPixels())
 
 
 def test_data_without_class_maps_and_inference_without_classes_are_refused() -> None:

@@ -27,8 +27,8 @@ def test_of_many_runs_no_more_pictures_are_read_than_are_shown(tmp_path: Any, mo
         return np.zeros(shapes[int(path.parts[-3]) % 3 == 1], np.uint8)
 
     monkeypatch.setattr(sweep_page, "read_pixels", pixels)
-    page: Any = SimpleNamespace(picture=lambda pixels, name, caption: name)
-    assert same_pictures(page, runs, lambda run: run.name) == ["strips_run"]
+    page: Any = SimpleNamespace(beside=lambda pixels, strips, name, caption: name)
+    assert same_pictures(page, runs, lambda run: run.name, lambda directory: None) == ["strips_run"]
     assert len(read) <= 1.5 * MOST_STRIPS + 1
 
 
