@@ -39,8 +39,9 @@ class Picture:
         held = 4 * num_classes * sum(each.rows_held * each.size[1] for each in self.passes)
         if held <= HELD_BYTES:
             return [(0, width)]
-        wanted = max(width / math.ceil(held / HELD_BYTES), max(each.crop[1] for each in self.passes))
-        step = math.ceil(wanted / BAND) * BAND
+        window = math.ceil(max(each.crop[1] for each in self.passes) / BAND)
+        most = BAND * max(width * HELD_BYTES // held // BAND, window)
+        step = BAND * math.ceil(width / math.ceil(width / most) / BAND)  # as many bands, and all of one width
         return [(first, min(first + step, width)) for first in range(0, width, step)]
 
     def narrowed(self, columns: tuple[int, int]) -> "Picture":
