@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mae_hydra import atomic
-from mae_hydra.experiment.label_study import SCRATCH, Factor, Study, rows_of
+from mae_hydra.experiment.many.label_study import SCRATCH, Factor, Study, rows_of
 from mae_hydra.experiment.read_runs import read_sweep, state_of, values_of
 from mae_hydra.experiment.status import write_json
 from mae_hydra.figures import Arm, label_curves
@@ -60,7 +60,9 @@ def study_page(page: Page, study: Study, directory: Path, place: Path) -> None:
     page.facts += [("took", duration(sum(run.total_seconds for runs in sweeps.values() for run in runs)))]
     page.facts += headlines(study).items()
     if study.arms:
-        page.add("Labels and scores", page.chart(figure_of(study), "labels", RULE), table(HEAD, cells(study)))
+        page.add(
+            "Labels and scores", page.chart(figure_of(study), "labels", RULE), study.doubt, table(HEAD, cells(study))
+        )
     for arm, runs in sweeps.items():
         rows = [
             [run.name, state_of(run), values_of(run).get(study.metric), duration(run.total_seconds)] for run in runs

@@ -18,7 +18,7 @@ from mae_hydra.benchmark import plan as plan_module
 from mae_hydra.commands import main
 from mae_hydra.commands.study import cost, words
 from mae_hydra.configuration.compose import compose_config
-from mae_hydra.experiment.label_study import read_study
+from mae_hydra.experiment.many.label_study import read_study
 from mae_hydra.experiment.read_runs import read_sweep
 from mae_hydra.launching import stages
 

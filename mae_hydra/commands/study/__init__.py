@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
         from mae_hydra.benchmark.plan import plan
         from mae_hydra.commands.study import cost, words
     from mae_hydra.configuration.command_words import word
-    from mae_hydra.experiment.label_study import RECORD, SCRATCH
+    from mae_hydra.experiment.many.label_study import RECORD, SCRATCH
     from mae_hydra.experiment.status import write_json
 
     words.refuse(options.words)
@@ -119,7 +119,7 @@ def _complete(folder: Path) -> Path:
 def _show(out: Path) -> None:
     from rich.table import Table
 
-    from mae_hydra.experiment.label_study import read_study
+    from mae_hydra.experiment.many.label_study import read_study
     from mae_hydra.report import write_report
     from mae_hydra.report.study_page import HEAD, cells, headlines
     from mae_hydra.terminal import plain_console
@@ -135,6 +135,8 @@ def _show(out: Path) -> None:
     console.print(table)
     for name, told in headlines(study).items():
         console.print(f"{name}: {told}", soft_wrap=True)
+    if study.doubt:
+        console.print(study.doubt, soft_wrap=True)
     if study.unfinished:
         console.print(f"{len(study.unfinished)} runs are missing; the same command goes on", soft_wrap=True)
     console.print(f"the curves: {page}", soft_wrap=True)

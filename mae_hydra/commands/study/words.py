@@ -13,7 +13,7 @@ from mae_hydra.configuration.command_words import key_of, parsed, word
 from mae_hydra.configuration.job_names import unnamed
 from mae_hydra.configuration.key_meaning import meaning_of
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.label_study import NAME, RECORD, SCRATCH
+from mae_hydra.experiment.many.label_study import NAME, RECORD, SCRATCH
 from mae_hydra.recorded.configuration import composed
 from mae_hydra.recorded.tables import read_table
 

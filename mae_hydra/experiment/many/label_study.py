@@ -98,12 +98,27 @@ class Study:
     unfinished: Sequence[str]
 
     def factors(self, arm: str) -> list[Factor | None]:
-        """The label factor at each point of an arm; None where scratch has fewer than two points to go by."""
+        """The label factor at each point of an arm; None where scratch has no curve to read it off."""
         points, scratch = self.arms[arm], self.arms.get(SCRATCH, ())
-        if arm == SCRATCH or len(scratch) < 2:
+        if arm == SCRATCH or len(scratch) < 2 or self.doubt:
             return [None] * len(points)
-        sign = 1 if self.higher_is_better else -1
-        return [label_factor(scratch, point, sign) for point in points]
+        return [label_factor(scratch, point, self._sign) for point in points]
+
+    @property
+    def doubt(self) -> str:
+        """Why no label factor can be told, though scratch has a curve; empty where nothing speaks against it."""
+        scratch = self.arms.get(SCRATCH, ())
+        if len(scratch) < 2 or self._sign * (scratch[-1].mean - scratch[0].mean) > 0:
+            return ""
+        few, many = scratch[0], scratch[-1]
+        return (
+            f"there is no label factor: from scratch {many.images:.0f} labeled images give {many.mean:.3g}, no better "
+            f"than the {few.mean:.3g} of {few.images:.0f}; runs of more steps (schedule.total) may make labels count"
+        )
+
+    @property
+    def _sign(self) -> int:
+        return 1 if self.higher_is_better else -1
 
 
 def is_study(directory: Path) -> bool:
