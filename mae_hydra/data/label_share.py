@@ -1,4 +1,4 @@
-"""`data.label_fraction`: a share of the labelled images, for what pre-training is worth where labels are few."""
+"""`data.label_fraction`: a share of the labeled images, for what pre-training is worth where labels are few."""
 
 import hashlib
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Scores over the number of labelled images, a curve for each way to start, and how far apart equal scores lie."""
+"""Scores over the number of labeled images, a curve for each way to start, and how far apart equal scores lie."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from mae_hydra.figures.style import INK, colours_of, css
 
 @dataclass(frozen=True)
 class Arm:
-    """A curve: labelled images, and all scores found with so many.
+    """A curve: labeled images, and all scores found with so many.
 
     `reach`: where the reference needs how many images for the score of the first point, (images, what that says);
     images None: it never gets there, or begins above.
@@ -42,7 +42,7 @@ def label_curves(arms: Sequence[Arm], *, metric: str) -> Figure:
     apart = [each for place, each in enumerate(ticks) if place == 0 or each > 1.25 * ticks[place - 1]]
     axes.set_xticks(apart, [f"{each:,}" for each in apart])
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel("labelled images")
+    axes.set_xlabel("labeled images")
     axes.margins(x=0.06, y=0.14)
     axes.set_title(metric, loc="left", fontsize=10.5, fontweight="bold", color=css(INK), pad=10)
     axes.legend(frameon=False, fontsize=9, labelcolor=css(INK))

@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import os
+import re
 import shlex
 import sys
 import traceback
@@ -125,7 +126,7 @@ def _run_job(config: DictConfig, held: ExitStack) -> float:
         if status is not None:  # there is something to go on from, so it was written
             _finish(status, "interrupted", error=str(interruption))
         if is_main():
-            again = "the same command" if in_sweep else resuming.to_go_on(run_dir)
+            again = _same_command(run_dir.parent) if in_sweep else resuming.to_go_on(run_dir)
             print(f"{interruption}. To go on: {again}", file=sys.stderr)
         pass_on(interruption.signal)
         raise KeyboardInterrupt from interruption  # ends a sweep too
@@ -153,6 +154,12 @@ def _run_job(config: DictConfig, held: ExitStack) -> float:
         if config.fail_fast:
             raise sweeps.SweepStopped from error
         return math.nan
+
+
+def _same_command(sweep_dir: Path) -> str:
+    """What starts a sweep again; one whose directory has the time for a name has another one the next time."""
+    named_by_time = re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d-[0-9a-f]{4}", sweep_dir.name)
+    return f"the same command{f' with hydra.sweep.dir={shlex.quote(str(sweep_dir))}' if named_by_time else ''}"
 
 
 def _followed(config: dict[str, Any], run_dir: Path, ending: Ending, overrides: list[str]) -> float:
@@ -213,7 +220,7 @@ def _look_back(run_dir: Path, config: dict[str, Any]) -> Ending | None:
         change = changed_code(run_dir)
         note = "" if change is None else f"; the code has changed since ({change}), resume=never trains it anew"
         note += f"; what was typed otherwise now changes nothing in it ({changed})" if changed else ""
-        done = f"was {previous['ended']}; ~callbacks.<name> trains it to its end" if pruned else "is already complete"
+        done = f"was {previous['ended']}; callbacks=none trains it to its end" if pruned else "is already complete"
         say(f"{run_dir.name} {done} (value {previous['value']}); nothing to do{note}")
         return Ending(math.nan if previous["value"] is None else float(previous["value"]), "", pruned)
     if changed and is_main():

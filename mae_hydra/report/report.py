@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from mae_hydra import atomic
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.label_study import is_study, read_study
+from mae_hydra.experiment.many.label_study import is_study, read_study
 from mae_hydra.experiment.many.listing import newest_first, read_row, run_directories, sweeps_of
 from mae_hydra.experiment.read_runs import read_run, read_sweep
 from mae_hydra.names import clean

@@ -1,11 +1,11 @@
-"""The page of a study: scores over labelled images, how many labels each start saves, and every job."""
+"""The page of a study: scores over labeled images, how many labels each start saves, and every job."""
 
 import csv
 from pathlib import Path
 from typing import Any
 
 from mae_hydra import atomic
-from mae_hydra.experiment.label_study import SCRATCH, Factor, Study, rows_of
+from mae_hydra.experiment.many.label_study import SCRATCH, Factor, Study, rows_of
 from mae_hydra.experiment.read_runs import read_sweep, state_of, values_of
 from mae_hydra.experiment.status import write_json
 from mae_hydra.figures import Arm, label_curves
@@ -13,7 +13,7 @@ from mae_hydra.report.page import Page, code, duration, table
 
 NAMES = {SCRATCH: "from scratch", "mae": "own MAE"}
 TABLES = ("results.json", "results.csv", "results.md")
-HEAD = ("start", "labels", "labelled images", "score", "seeds", "label factor")
+HEAD = ("start", "labels", "labeled images", "score", "seeds", "label factor")
 RULE = (
     "The label factor says how many times more labels training from scratch needs for the same score: read off its "
     "curve, between whose points the score is linear in the logarithm of the images. Beyond the ends of that curve "
@@ -60,7 +60,9 @@ def study_page(page: Page, study: Study, directory: Path, place: Path) -> None:
     page.facts += [("took", duration(sum(run.total_seconds for runs in sweeps.values() for run in runs)))]
     page.facts += headlines(study).items()
     if study.arms:
-        page.add("Labels and scores", page.chart(figure_of(study), "labels", RULE), table(HEAD, cells(study)))
+        page.add(
+            "Labels and scores", page.chart(figure_of(study), "labels", RULE), study.doubt, table(HEAD, cells(study))
+        )
     for arm, runs in sweeps.items():
         rows = [
             [run.name, state_of(run), values_of(run).get(study.metric), duration(run.total_seconds)] for run in runs

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.label_study import Factor, Point, label_factor, labels_needed, read_study, rows_of
+from mae_hydra.experiment.many.label_study import Factor, Point, label_factor, labels_needed, read_study, rows_of
 
 CURVE = [(10.0, 10.0), (100.0, 20.0), (1000.0, 25.0)]
 
@@ -107,6 +107,17 @@ def test_of_one_point_of_scratch_no_factor_is_made(tmp_path):
     run(tmp_path / "scratch", 0.01, 0, 10.0, images=10)
     run(tmp_path / "mae", 0.01, 0, 15.0, images=10)
     assert read_study(tmp_path).factors("mae") == [None]
+
+
+def test_where_more_labels_are_worth_nothing_there_is_no_factor_and_that_is_said(tmp_path):
+    """As of runs that are too short: few images are learned by heart sooner."""
+    study(tmp_path, "scratch", "mae")
+    for arm, scores in (("scratch", (14.4, 8.8, 10.2)), ("mae", (11.2, 8.1, 9.4))):
+        for share, score in zip((0.01, 0.1, 1.0), scores, strict=True):
+            run(tmp_path / arm, share, 0, score, images=round(4800 * share))
+    found = read_study(tmp_path)
+    assert found.factors("mae") == [None] * 3
+    assert "4800 labeled images give 10.2, no better than the 14.4 of 48" in found.doubt
 
 
 @pytest.mark.parametrize("record", ['{"arms": {}}', '{"arms": {"../../elsewhere": []}}', '{"arms": 3}', "[]", "{"])

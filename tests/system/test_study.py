@@ -18,7 +18,7 @@ from mae_hydra.benchmark import plan as plan_module
 from mae_hydra.commands import main
 from mae_hydra.commands.study import cost, words
 from mae_hydra.configuration.compose import compose_config
-from mae_hydra.experiment.label_study import read_study
+from mae_hydra.experiment.many.label_study import read_study
 from mae_hydra.experiment.read_runs import read_sweep
 from mae_hydra.launching import stages
 
@@ -75,7 +75,7 @@ def test_its_sweeps_differ_by_the_start_alone(started, capsys):
         [*common, "init_from=w.pth", "hydra.sweep.dir=s/released"],
     ]
     said = capsys.readouterr().out
-    assert "scratch, mae, released x 1, 3, 10, 30, 100 % of 480 labelled images x seeds (2) = 30 runs" in said
+    assert "scratch, mae, released x 1, 3, 10, 30, 100 % of 480 labeled images x seeds (2) = 30 runs" in said
     assert "of 30 steps of 16 images each, whatever the labels: 96 times all of 5, 1 times all of 480" in said
     assert "label factor of own MAE at 5 images: 10 [10, 10]" in said
     for name in (
@@ -105,7 +105,7 @@ def test_it_goes_on_with_more_seeds_but_not_with_other_words(started, capsys):
     assert main(["study", "--out", "s", "--seeds", "0,1", "logger=tensorboard"]) == 0
     assert "10 of the runs are complete, and are not repeated" in capsys.readouterr().out
     assert main(["study", "--out", "s", "head.channels=16"]) == 1
-    assert "is a study with other words for the labelled runs" in capsys.readouterr().err
+    assert "is a study with other words for the labeled runs" in capsys.readouterr().err
     assert len(started) == 6
 
 

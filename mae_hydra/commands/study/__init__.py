@@ -19,9 +19,9 @@ QUICK_PRETRAIN = {"schedule.unit": "step", "schedule.total": "200", "schedule.wa
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    told = "what follows python train.py, for the labelled runs: model=… data=… (default: embedded scenes)"
+    told = "what follows python train.py, for the labeled runs: model=… data=… (default: embedded scenes)"
     parser.add_argument("words", nargs="*", help=told)
-    parser.add_argument("--fractions", help=f"shares of the labelled images (default: {FRACTIONS})")
+    parser.add_argument("--fractions", help=f"shares of the labeled images (default: {FRACTIONS})")
     parser.add_argument("--seeds", help=f"each draws other labels (default: {SEEDS})")
     told = "start from these weights too: a run, a checkpoint or an address, and what to call it; may be repeated"
     parser.add_argument("--from", dest="given", metavar="NAME=WEIGHTS", action="append", default=[], help=told)
@@ -42,36 +42,36 @@ def run(options: argparse.Namespace) -> int:
         from mae_hydra.benchmark.plan import plan
         from mae_hydra.commands.study import cost, words
     from mae_hydra.configuration.command_words import word
-    from mae_hydra.experiment.label_study import RECORD, SCRATCH
+    from mae_hydra.experiment.many.label_study import RECORD, SCRATCH
     from mae_hydra.experiment.status import write_json
 
     words.refuse(options.words)
     embedded = not any(words.key_of(each) in ("model", "data", "experiment") for each in options.words)
     typed = [*(EMBEDDED if embedded else ()), *options.words]
-    labelled = words.with_defaults(typed, QUICK if options.quick else {})
+    labeled = words.with_defaults(typed, QUICK if options.quick else {})
     fractions = words.numbers(
         "--fractions", options.fractions or (QUICK_FRACTIONS if options.quick else FRACTIONS), float
     )
     seeds = words.numbers("--seeds", options.seeds or (QUICK_SEEDS if options.quick else SEEDS), int)
-    config = words.composed_labelled(labelled)
-    planned = plan(labelled, devices=None, images=None)
+    config = words.composed_labeled(labeled)
+    planned = plan(labeled, devices=None, images=None)
     if planned.assumed_images:
-        raise UserError(f"a study needs the labelled images, and data.root={config.data.root} is not there")
+        raise UserError(f"a study needs the labeled images, and data.root={config.data.root} is not there")
     pretrain: list[str] = []
     if not options.no_pretrain:
-        pretrain = words.pretraining(labelled, options.pretrain, config, QUICK_PRETRAIN if options.quick else {})
+        pretrain = words.pretraining(labeled, options.pretrain, config, QUICK_PRETRAIN if options.quick else {})
     arms = words.arms_of(options.scratch, config, own=bool(pretrain), given=options.given)
     before = plan(pretrain, devices=None, images=None) if pretrain else None
     default = Path(str(config.paths.output_root)) / "studies" / f"{config.name}{'_quick' if options.quick else ''}"
     out = options.out or default
     record = {
         "command": shlex.join(["mae-hydra", *sys.argv[1:]]),
-        "words": labelled,
+        "words": labeled,
         "pretrain": pretrain,
         "arms": arms,
     }
     words.refuse_another(out, record)
-    cost.say_cost(out, list(arms), fractions, len(seeds), (labelled, planned), (pretrain, before), config)
+    cost.say_cost(out, list(arms), fractions, len(seeds), (labeled, planned), (pretrain, before), config)
     if options.plan:
         return 0
     out.mkdir(parents=True, exist_ok=True)
@@ -83,7 +83,7 @@ def run(options: argparse.Namespace) -> int:
             raise UserError(f"the pre-training failed, see {weights}; the same command goes on")
         arms["mae"] = [word("init_from", _complete(weights))]
     failed = False
-    common = ["+sweep=study", *labelled, *words.equal_steps(config, planned), *words.swept(fractions, seeds)]
+    common = ["+sweep=study", *labeled, *words.equal_steps(config, planned), *words.swept(fractions, seeds)]
     for number, (arm, own) in enumerate(arms.items(), 1):
         start = "from scratch" if arm == SCRATCH else "from the own MAE" if arm == "mae" else f"from {arm}"
         print(f"\n[{number}/{len(arms)}] {start} -> {out / arm}", flush=True)
@@ -119,7 +119,7 @@ def _complete(folder: Path) -> Path:
 def _show(out: Path) -> None:
     from rich.table import Table
 
-    from mae_hydra.experiment.label_study import read_study
+    from mae_hydra.experiment.many.label_study import read_study
     from mae_hydra.report import write_report
     from mae_hydra.report.study_page import HEAD, cells, headlines
     from mae_hydra.terminal import plain_console
@@ -135,6 +135,8 @@ def _show(out: Path) -> None:
     console.print(table)
     for name, told in headlines(study).items():
         console.print(f"{name}: {told}", soft_wrap=True)
+    if study.doubt:
+        console.print(study.doubt, soft_wrap=True)
     if study.unfinished:
         console.print(f"{len(study.unfinished)} runs are missing; the same command goes on", soft_wrap=True)
     console.print(f"the curves: {page}", soft_wrap=True)

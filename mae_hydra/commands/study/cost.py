@@ -26,15 +26,15 @@ def say_cost(
     arms: Sequence[str],
     fractions: Sequence[float],
     num_seeds: int,
-    labelled: tuple[list[str], Plan],
+    labeled: tuple[list[str], Plan],
     pretrain: tuple[list[str], Plan | None],
     config: DictConfig,
 ) -> None:
     """Say how many runs there are, of which length, what is done, and how long the rest will take.
 
-    `labelled`, `pretrain`: the words of the runs and what is planned of one.
+    `labeled`, `pretrain`: the words of the runs and what is planned of one.
     """
-    plan, before = labelled[1], pretrain[1]
+    plan, before = labeled[1], pretrain[1]
     all_images, seen = plan.images[0], plan.steps * plan.global_batch
     fewest = max(round(min(fractions) * all_images), 1)
     each = len(fractions) * num_seeds
@@ -42,11 +42,11 @@ def say_cost(
     shares = ", ".join(f"{100 * fraction:g}" for fraction in fractions)
     lines = [
         f"{config.name}, judged by {config.checkpoint.monitor}: {', '.join(arms)} x {shares} % of {all_images:,} "
-        f"labelled images x seeds ({num_seeds}) = {len(arms) * each} runs",
+        f"labeled images x seeds ({num_seeds}) = {len(arms) * each} runs",
         f"of {plan.steps:,} steps of {plan.global_batch} images each, whatever the labels: "
         f"{seen / fewest:.3g} times all of {fewest:,}, {seen / all_images:.3g} times all of {all_images:,}",
     ]
-    left = [(*labelled, sum(max(each - count, 0) for count in done))]
+    left = [(*labeled, sum(max(each - count, 0) for count in done))]
     if before is not None:
         images = f"{before.global_batch} of {before.images[0]:,} images"
         lines.append(f"before them {before.name} without labels: {before.steps:,} steps of {images}")

@@ -1,4 +1,4 @@
-"""The words of a study: what is typed for its labelled runs, and what follows from it for each of its sweeps."""
+"""The words of a study: what is typed for its labeled runs, and what follows from it for each of its sweeps."""
 
 import re
 import shlex
@@ -13,7 +13,7 @@ from mae_hydra.configuration.command_words import key_of, parsed, word
 from mae_hydra.configuration.job_names import unnamed
 from mae_hydra.configuration.key_meaning import meaning_of
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.label_study import NAME, RECORD, SCRATCH
+from mae_hydra.experiment.many.label_study import NAME, RECORD, SCRATCH
 from mae_hydra.recorded.configuration import composed
 from mae_hydra.recorded.tables import read_table
 
@@ -24,7 +24,7 @@ OWN = {  # what is said by an option of the command
     "sweep": "python train.py -m +sweep=study", "then": "--pretrain and --from",
 }  # fmt: skip
 SHARED = ("data", "backbone", "hydra", "paths")  # words for these hold for the pre-training too,
-LABELLED_ONLY = ("data.train_limit", "data.batch_size")  # but for these
+LABELED_ONLY = ("data.train_limit", "data.batch_size")  # but for these
 TAKEN = ("pretrain", "mae", "report", SCRATCH)
 
 
@@ -55,8 +55,8 @@ def with_defaults(words: Sequence[str], defaults: Mapping[str, str]) -> list[str
     return [*words, *(f"{key}={value}" for key, value in defaults.items() if key not in typed)]
 
 
-def composed_labelled(words: Sequence[str]) -> DictConfig:
-    """The configuration of the labelled runs; UserError where they learn from no labels."""
+def composed_labeled(words: Sequence[str]) -> DictConfig:
+    """The configuration of the labeled runs; UserError where they learn from no labels."""
     config = composed(["+sweep=study", *words])
     if config.task not in ("segment", "classify"):
         raise UserError(f"a study is about labels, and {config.name} learns without any: name model=upernet_vitb, say")
@@ -95,7 +95,7 @@ def arms_of(scratch: str | None, config: DictConfig, *, own: bool, given: Sequen
 
 
 def pretraining(words: Sequence[str], own: str, config: DictConfig, defaults: Mapping[str, str]) -> list[str]:
-    """The words of the own MAE: its encoder, its data and where it runs are the labelled runs'; `own` come last."""
+    """The words of the own MAE: its encoder, its data and where it runs are the labeled runs'; `own` come last."""
     added = shlex.split(own)
     typed = set(map(key_of, added))
     kept = [each for each in words if _is_shared(key_of(each)) and key_of(each) not in typed]
@@ -115,13 +115,13 @@ def pretraining(words: Sequence[str], own: str, config: DictConfig, defaults: Ma
 
 
 def _is_shared(key: str) -> bool:
-    return (key.partition(".")[0] in SHARED and key not in LABELLED_ONLY) or meaning_of(key).inherited
+    return (key.partition(".")[0] in SHARED and key not in LABELED_ONLY) or meaning_of(key).inherited
 
 
 def refuse_another(out: Path, record: Mapping[str, Any]) -> None:
     """A study goes on with other shares, seeds and weights, but not with other words."""
     before = read_table(out / RECORD) or {}
-    for name, what in (("words", "the labelled runs"), ("pretrain", "the pre-training")):
+    for name, what in (("words", "the labeled runs"), ("pretrain", "the pre-training")):
         old, new = ([each for each in told or () if not unnamed(each)] for told in (before.get(name), record[name]))
         if old and new and old != new:
             raise UserError(

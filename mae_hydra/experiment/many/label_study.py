@@ -1,4 +1,4 @@
-"""How many labels a start saves: scores over the number of labelled images, read from the sweeps of a study.
+"""How many labels a start saves: scores over the number of labeled images, read from the sweeps of a study.
 
 A study is a folder of sweeps over `data.label_fraction` and `seed`, one for each way to start (an arm), whose names
 stand in its `study.json`. The label factor of an arm is how many times more labels training from scratch needs for the
@@ -24,7 +24,7 @@ RECORD = "study.json"
 SCRATCH = "scratch"
 NAME = r"\w[\w.-]*"  # of an arm, which is a directory
 DRAWS, INTERVAL = 2000, 0.95  # of the bootstrap over seeds
-Curve = Sequence[tuple[float, float]]  # (labelled images, score), by images
+Curve = Sequence[tuple[float, float]]  # (labeled images, score), by images
 
 
 @dataclass(frozen=True)
@@ -98,12 +98,27 @@ class Study:
     unfinished: Sequence[str]
 
     def factors(self, arm: str) -> list[Factor | None]:
-        """The label factor at each point of an arm; None where scratch has fewer than two points to go by."""
+        """The label factor at each point of an arm; None where scratch has no curve to read it off."""
         points, scratch = self.arms[arm], self.arms.get(SCRATCH, ())
-        if arm == SCRATCH or len(scratch) < 2:
+        if arm == SCRATCH or len(scratch) < 2 or self.doubt:
             return [None] * len(points)
-        sign = 1 if self.higher_is_better else -1
-        return [label_factor(scratch, point, sign) for point in points]
+        return [label_factor(scratch, point, self._sign) for point in points]
+
+    @property
+    def doubt(self) -> str:
+        """Why no label factor can be told, though scratch has a curve; empty where nothing speaks against it."""
+        scratch = self.arms.get(SCRATCH, ())
+        if len(scratch) < 2 or self._sign * (scratch[-1].mean - scratch[0].mean) > 0:
+            return ""
+        few, many = scratch[0], scratch[-1]
+        return (
+            f"there is no label factor: from scratch {many.images:.0f} labeled images give {many.mean:.3g}, no better "
+            f"than the {few.mean:.3g} of {few.images:.0f}; runs of more steps (schedule.total) may make labels count"
+        )
+
+    @property
+    def _sign(self) -> int:
+        return 1 if self.higher_is_better else -1
 
 
 def is_study(directory: Path) -> bool:
@@ -142,7 +157,7 @@ def _point(share: float, runs: Sequence[tuple[int, int, float]]) -> Point:
 
 
 def labels_needed(curve: Curve, score: float) -> float:
-    """At how many labelled images a curve first reaches `score`, linear in their logarithm between its points.
+    """At how many labeled images a curve first reaches `score`, linear in their logarithm between its points.
 
     0 where it begins above, infinite where it never gets there.
     """
@@ -159,7 +174,7 @@ def label_factor(scratch: Sequence[Point], point: Point, sign: int = 1) -> Facto
     """How many times more labels scratch needs for the mean score of `point`; `sign` -1: a smaller score is better.
 
     The interval is a percentile bootstrap over seeds (Efron, 1979): the same draw of seeds for both arms, because a
-    seed draws the same labelled images in both.
+    seed draws the same labeled images in both.
     """
     curve = [(each.images, sign * each.mean) for each in scratch]
     ends = curve[0][0] / point.images, curve[-1][0] / point.images
@@ -167,13 +182,13 @@ def label_factor(scratch: Sequence[Point], point: Point, sign: int = 1) -> Facto
     seeds = sorted(set(point.scores).intersection(*(each.scores for each in scratch)))
     if len(seeds) < 2:
         return Factor(value, *ends)
-    draws = np.random.default_rng(0).choice(seeds, (DRAWS, len(seeds)))
-    tables = [np.array([[each.scores[seed] for seed in draw] for draw in draws]).mean(1) for each in (*scratch, point)]
-    images = [each.images for each in scratch]
-    found = [
-        labels_needed([(count, sign * score) for count, score in zip(images, row[:-1], strict=True)], sign * row[-1])
-        for row in np.stack(tables, 1)
-    ]
+    drawn = np.sort(np.random.default_rng(0).choice(seeds, (DRAWS, len(seeds))), axis=1)
+    draws, times = np.unique(drawn, axis=0, return_counts=True)  # of three seeds there are ten
+    needed = []
+    for draw in draws:
+        *scores, wanted = (sign * fmean(each.scores[seed] for seed in draw) for each in (*scratch, point))
+        needed.append(labels_needed(list(zip((each.images for each in scratch), scores, strict=True)), wanted))
+    found = np.repeat(needed, times)
     # By order, not between neighbours: some are infinite.
     low = np.quantile(found, (1 - INTERVAL) / 2, method="lower") / point.images
     high = np.quantile(found, (1 + INTERVAL) / 2, method="higher") / point.images
@@ -185,7 +200,7 @@ def rows_of(study: Study) -> list[dict[str, Any]]:
     rows = []
     for arm, points in study.arms.items():
         for point, factor in zip(points, study.factors(arm), strict=True):
-            row = {"start": arm, "label_fraction": point.fraction, "labelled_images": point.images}
+            row = {"start": arm, "label_fraction": point.fraction, "labeled_images": point.images}
             row |= {"metric": study.metric, "mean": point.mean, "deviation": point.deviation}
             row |= {f"seed_{seed}": score for seed, score in point.scores.items()}
             told = dict.fromkeys(field.name for field in fields(Factor)) if factor is None else asdict(factor)
