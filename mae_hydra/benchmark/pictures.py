@@ -46,6 +46,7 @@ def inference(
     chosen = any(word.startswith("inference=") for word in words)
     config, checkpoint, settings = _configured(path, words if chosen else [*words, "inference=slide"])
     model = _segmenter(config, checkpoint, settings)
+    settings = settings.settled(model.parameters())
     method = build(config.inference, "inference")
     image = noise_batch(size, channels_of(model), 1, 0).images[0]
     method.check(model, size)
@@ -103,6 +104,7 @@ def results_row(path: str, words: Sequence[str], images: int) -> Measured:
     config, checkpoint, settings = _configured(path, [*words, "inference=slide"])
     peak, trained = _training_peak(config, settings)  # first: nothing else is in memory yet
     model = _segmenter(config, checkpoint, settings)
+    settings = settings.settled(model.parameters())
     data = build(config.data, "data")
     method = build(config.inference, "inference")
     count = min(images + WARMUP_IMAGES, len(data.validation))

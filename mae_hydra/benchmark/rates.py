@@ -4,7 +4,8 @@ import torch
 
 from mae_hydra.benchmark.results import Floor
 from mae_hydra.benchmark.timing import alternate
-from mae_hydra.engine.settings import AUTOCAST, Settings
+from mae_hydra.engine import Settings
+from mae_hydra.precision import AUTOCAST
 
 MATRIX = {"cpu": 1536, "cuda": 8192}  # rows and columns
 MOVED = {"cpu": 2**27, "cuda": 2**30}  # bytes

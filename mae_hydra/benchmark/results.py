@@ -1,6 +1,6 @@
 """What a measurement shows and what it leaves: a table for the screen, and all numbers for a file."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +12,11 @@ from mae_hydra.benchmark.timing import Timing
 
 @dataclass(frozen=True)
 class Measured:
-    """`table` for the screen; `numbers` for a file, the machine among them."""
+    """`table` and `more` tables for the screen; `numbers` for a file, the machine among them."""
 
     table: Table
     numbers: dict[str, Any]
+    more: Sequence[Table] = ()
 
 
 @dataclass(frozen=True)

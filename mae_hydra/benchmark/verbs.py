@@ -48,6 +48,7 @@ def step(words: Sequence[str], rounds: int, *, alone: bool = False) -> Measured:
     settings: Settings = build(config.engine, "engine")
     settings.apply()
     work, model, batch = training_step(config, settings)
+    settings = work.settings
     candidates: dict[str, Any] = {"mae_hydra": work}
     if not alone:
         candidates |= _peers(model, settings, batch)
@@ -112,6 +113,7 @@ def training_step(config: DictConfig, settings: Settings) -> tuple[TrainingStep,
     """Build the training step that a configuration describes: (step, model, batch of noise)."""
     seed_device(config.seed, "init")
     model = build(config.model, "model").to(settings.torch_device).train()
+    settings = settings.settled(model.parameters())
     optimizer = made_optimizer(config.optimizer, model)
     cut = complete("engine", cut_batch, settings.global_batch, config.data.batch_size, 1)
     batch = example_batch(model, cut.micro_batch, noise=True)

@@ -82,11 +82,21 @@ def _train(
     other_scores = trained is not None and _compare_images(config, plain, run_dir, trained, facts)
     recorded = (trained.data if trained is not None else None) or {}
     steps_per_epoch, class_weights = recorded.get("steps_per_epoch"), recorded.get("class_weights")
+    # Runs from before it was recorded went by the device alone.
+    precision = recorded.get("precision") or (None if trained is None else settings.resolved_precision)
     built = assemble(
-        config, run_dir, data, settings, steps_per_epoch=steps_per_epoch, class_weights=class_weights, download=True
+        config,
+        run_dir,
+        data,
+        settings,
+        steps_per_epoch=steps_per_epoch,
+        class_weights=class_weights,
+        precision=precision,
+        download=True,
     )
+    settings = built.settings
     facts["steps_per_epoch"] = steps_per_epoch or built.stream.steps_per_epoch
-    facts["class_weights"] = built.class_weights
+    facts |= {"class_weights": built.class_weights, "precision": settings.precision}
     state, schedule, checkpoints = built.state, built.schedule, built.checkpoints
     if built.started:
         checkpoints.restore(state)

@@ -35,7 +35,7 @@ def note_start(run_dir: Path, step: int, settings: Settings, facts: Mapping[str,
         "processes": world_size(),
         "threads": torch.get_num_threads(),
         "device": settings.torch_device.type,
-        "data": {key: facts.get(key) for key in ("root", "steps_per_epoch", "class_weights", "train")},
+        "data": {key: facts.get(key) for key in ("root", "steps_per_epoch", "class_weights", "precision", "train")},
     }
     file = GrowingFile.behind(run_dir / "starts.jsonl")  # over what a kill has left of a line, not beside it
     file.add(json.dumps(line).encode() + b"\n")

@@ -1,5 +1,6 @@
 """Curves of one or several runs: loss, mIoU or learning rate against the step, one axes per quantity."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from mae_hydra.figures.chart import dress, new_figure
 from mae_hydra.figures.style import INK, colours_of, css
 
 FEW_POINTS = 25  # up to here every point is marked, from here on a noisy curve is smoothed
+MOST_ROWS = 8  # of a legend, in the height of a panel
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ def _draw(axes: Axes, panel: Panel, colours: Mapping[str, str]) -> None:
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.margins(x=0.02)
     if len(panel.series) > 1:
-        axes.legend(frameon=False, fontsize=9, labelcolor=css(INK))
+        columns = math.ceil(len(panel.series) / MOST_ROWS)  # a legend taller than the panel would leave it no room
+        axes.legend(frameon=False, fontsize=9 if columns == 1 else 7, ncols=columns, labelcolor=css(INK))
 
 
 def running_mean(values: np.ndarray) -> np.ndarray:

@@ -220,7 +220,7 @@ def _look_back(run_dir: Path, config: dict[str, Any]) -> Ending | None:
         change = changed_code(run_dir)
         note = "" if change is None else f"; the code has changed since ({change}), resume=never trains it anew"
         note += f"; what was typed otherwise now changes nothing in it ({changed})" if changed else ""
-        done = f"was {previous['ended']}; ~callbacks.<name> trains it to its end" if pruned else "is already complete"
+        done = f"was {previous['ended']}; callbacks=none trains it to its end" if pruned else "is already complete"
         say(f"{run_dir.name} {done} (value {previous['value']}); nothing to do{note}")
         return Ending(math.nan if previous["value"] is None else float(previous["value"]), "", pruned)
     if changed and is_main():

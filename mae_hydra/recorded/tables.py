@@ -12,6 +12,7 @@ from typing import Any
 from mae_hydra.configuration.from_file import read_json, read_recorded, wrong_kind
 from mae_hydra.errors import UserError
 from mae_hydra.lines import is_number
+from mae_hydra.precision import AUTOCAST
 
 Kind = tuple[type, ...] | Callable[[Any], bool]
 
@@ -19,6 +20,11 @@ Kind = tuple[type, ...] | Callable[[Any], bool]
 def is_texts(value: Any) -> bool:
     """Tell whether a value is a list of texts."""
     return isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+
+def is_precision(value: Any) -> bool:
+    """Tell whether a value is None, or a precision that a run computes in."""
+    return value in (None, "fp32", *AUTOCAST)
 
 
 def is_numbers(value: Any) -> bool:
@@ -44,7 +50,8 @@ def is_time(value: Any) -> bool:
 TEXT: Kind = is_text
 TABLE, LIST = (dict,), (list,)
 DATA: Mapping[str, Kind] = {
-    "root": TEXT, "classes": is_texts, "class_weights": is_numbers, "train": TABLE, "validation": TABLE,
+    "root": TEXT, "classes": is_texts, "class_weights": is_numbers, "precision": is_precision,
+    "train": TABLE, "validation": TABLE,
     **{f"{split}.{key}": kind for split in ("train", "validation")
        for key, kind in {"images": (int, type(None)), "contents": TEXT, "listing": TEXT}.items()},
 }  # fmt: skip

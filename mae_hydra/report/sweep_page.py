@@ -238,13 +238,15 @@ def same_pictures(page: Page, runs: Sequence[Run], label: Callable[[Run], str], 
     parts: list[Markup | str] = []
     stages = ["", *dict.fromkeys(name for run in runs for name in run.stages)]
     for stage in stages:
-        found: list[tuple[Run, np.ndarray]] = []
+        same: list[tuple[Run, np.ndarray]] = []
         for run in runs:
+            if len(same) == MOST_STRIPS:  # of a thousand runs no further pictures are held
+                break
             member = run.stages.get(stage) if stage else run
             path = None if member is None else member.directory / "figures" / "cells.png"
-            if path is not None and path.is_file():
-                found.append((run, read_pixels(path)))
-        same = [(run, pixels) for run, pixels in found if pixels.shape == found[0][1].shape][:MOST_STRIPS]
+            found = read_pixels(path) if path is not None and path.is_file() else None
+            if found is not None and (not same or found.shape == same[0][1].shape):
+                same.append((run, found))
         if len(same) < 2:
             continue
         given = _columns(same[0][1])[:-1]

@@ -38,7 +38,7 @@ Promise.all(frames.map(shown)).then(async () => {
   const found = [];
   for (const frame of frames) {
     const page = frame.contentDocument, wide = page.documentElement.clientWidth;
-    const over = [...page.querySelectorAll("main *")].filter((each) => !each.closest(".tall")).filter((each) =>
+    const over = [...page.querySelectorAll("main *")].filter((each) =>
       each.getBoundingClientRect().right > wide + 1
       || (!each.closest("svg") && each.clientWidth && each.scrollWidth > each.clientWidth + 1));
     const { violations } = await frame.contentWindow.axe.run(page, { resultTypes: ["violations"] });

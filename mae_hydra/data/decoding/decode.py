@@ -1,10 +1,10 @@
 """From image files to uint8 tensors, at their own size.
 
-JPEG goes straight from the bytes through torchvision's decoder, which takes half the time of Pillow; every other
-format, and whatever that decoder declines, goes through Pillow. Both give the same colours. PNG stays with Pillow too:
-torchvision's decoder is a fifth faster, but a damaged PNG ends the whole process there. torchvision announces the
-removal of its decoder (since 0.29 the public function warns on every call), so the operator behind it is called, and
-Pillow takes over where it is gone.
+JPEG goes straight from the bytes through torchcodec's decoder where that is installed, else through torchvision's,
+which take half the time of Pillow; every other format, and whatever they decline, goes through Pillow. All give the
+same colours. PNG stays with Pillow too: torchvision's decoder is a fifth faster, but a damaged PNG ends the whole
+process there. torchvision announces the removal of its decoder (since 0.29 the public function warns on every call), so
+the operator behind it is called.
 
 Shape letters: C channels, H W pixels.
 """
@@ -31,6 +31,7 @@ Range = PixelRange | Literal["own"] | None
 """
 
 PILLOW_MODES = {1: "L", 3: "RGB"}  # by the number of channels
+MODES = {1: "GRAY", 3: "RGB"}  # the same in the words of torchcodec and torchvision
 NO_RANGE = (
     "it has more than 8 bits a channel, and no training picture that was looked at has; set data.range to [low, high], "
     "what becomes black and white"
@@ -59,7 +60,7 @@ def decode_image(encoded: bytes, channels: Channels, name: str, pixel_range: Ran
         try:
             return _as_wide(native(torch.frombuffer(bytearray(encoded), dtype=torch.uint8)), pixel_range)
         except RuntimeError:
-            pass  # Pillow reads some rare JPEGs that torchvision does not, and names the damage more clearly
+            pass  # Pillow reads some rare JPEGs that these do not, and names the damage more clearly
     try:
         if not isinstance(channels, int) or by_bands(channels):
             pixels = _decode_bands(encoded, channels, pixel_range)
@@ -107,14 +108,32 @@ def read_bytes(path: Path) -> bytes:
 
 @cache
 def _native_decoder(channels: int) -> Callable[[Tensor], Tensor] | None:
-    """torchvision's decoder for `channels`, or None where this build of torchvision has none."""
+    """The fastest decoder of JPEGs with `channels` that is installed; None where there is but Pillow."""
+    codec = jpeg_codec()
+    return vision_decoder(channels) if codec is None else partial(codec, mode=MODES[channels])
+
+
+@cache
+def jpeg_codec() -> Callable[..., Any] | None:
+    """torchcodec's `decode_jpeg`; None where it is not installed, too old for that, or made for another torch."""
+    try:
+        from torchcodec.decoders import decode_jpeg
+    except (ImportError, OSError, RuntimeError):
+        return None
+    found: Callable[..., Any] = decode_jpeg
+    return found
+
+
+@cache
+def vision_decoder(channels: int) -> Callable[[Tensor], Tensor] | None:
+    """torchvision's decoder for `channels`; None where this build of torchvision has none."""
     try:
         from torchvision.io import ImageReadMode  # importing it loads the operators
 
         operator = torch.ops.image.decode_image.default
     except (ImportError, AttributeError):
         return None
-    mode = {1: ImageReadMode.GRAY, 3: ImageReadMode.RGB}[channels].value
+    mode = ImageReadMode[MODES[channels]].value
     return lambda encoded: operator(encoded, mode, True)  # True: turn the picture upright
 
 

@@ -54,10 +54,35 @@ def test_every_format_gives_the_pixels_that_pillow_gives(name: str, channels: in
     assert (image.int() - reference.int()).abs().max() <= (0 if channels == 3 else 8)
 
 
-def test_without_torchvisions_decoder_the_pixels_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    native = decode_image(FORMATS["jpeg"], 3, "jpeg")
-    monkeypatch.setattr(decode_module, "_native_decoder", lambda channels: None)
-    assert torch.equal(decode_image(FORMATS["jpeg"], 3, "jpeg"), native)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_torchcodec_comes_first_then_torchvision_then_pillow_with_the_same_pixels(
+    monkeypatch: pytest.MonkeyPatch, channels: int
+) -> None:
+    asked: list[str] = []
+    vision, codec = decode_module.vision_decoder(channels), decode_module.jpeg_codec()
+    assert vision is not None
+    made = (lambda encoded, mode: vision(encoded)) if codec is None else codec  # where it is not installed
+
+    def decoded(name: str, native: object) -> torch.Tensor:
+        def choose(channels: int) -> object:
+            return lambda *encoded, **words: (asked.append(name), native(*encoded, **words))[1]  # type: ignore[operator]
+
+        monkeypatch.setattr(decode_module, "jpeg_codec", lambda: choose(channels) if name == "torchcodec" else None)
+        monkeypatch.setattr(decode_module, "vision_decoder", lambda count: choose(count) if name != "Pillow" else None)
+        decode_module._native_decoder.cache_clear()
+        return decode_image(FORMATS["jpeg"], channels, "jpeg")
+
+    found = [decoded(name, each) for name, each in (("torchcodec", made), ("torchvision", vision), ("Pillow", None))]
+    decode_module._native_decoder.cache_clear()
+    assert asked == ["torchcodec", "torchvision"]
+    assert torch.equal(found[0], found[1])
+    assert (found[0].int() - found[2].int()).abs().max() <= (0 if channels == 3 else 8)
+
+
+def test_a_torchcodec_that_cannot_be_imported_is_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torchcodec", None)
+    monkeypatch.setitem(sys.modules, "torchcodec.decoders", None)
+    assert decode_module.jpeg_codec.__wrapped__() is None
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
