@@ -17,7 +17,7 @@ from run import environment
 from stages import ARMS, CLASSIFIERS, OWN, PHOTOS, UNTRAINED
 
 from mae_hydra.experiment.read_runs import Run, read_run
-from mae_hydra.figures import Panel, Series, class_bars, curves, legend_of, overlay, save, series_of, sheet
+from mae_hydra.figures import class_bars, legend_of, overlay, save, sheet
 
 STUDENT = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36}  # 95 %, two-sided, by the number of values
 FRAMES = ("0001TP_008550", "Seq05VD_f00330", "Seq05VD_f02760", "Seq05VD_f04620")  # of the test split
@@ -116,13 +116,6 @@ def classification_table(runs: Runs) -> list[str]:
     return lines
 
 
-def mean_curve(runs: Sequence[Run], key: str, name: str) -> Series:
-    """The mean over seeds of a scalar, at the steps that all have."""
-    each = [dict(zip(s.x, s.y, strict=True)) for s in (series_of(run.rows(), key, name) for run in runs)]
-    steps = sorted(set.intersection(*(set(points) for points in each)))
-    return Series(name, tuple(steps), tuple(fmean(points[step] for points in each) for step in steps))
-
-
 def pictures(runs: Runs, out: Path) -> np.ndarray:
     """Frames of the test split, their labels, and what each arm's first seed makes of them."""
     data = next(iter(runs.values()))[0].config["data"]
@@ -141,7 +134,7 @@ def pictures(runs: Runs, out: Path) -> np.ndarray:
         for n, photo in enumerate(photos)
     ]
     legend = legend_of([each for column in maps for each in column], data["classes"], palette)
-    return sheet(rows, columns=["frame", "labels", *(ARMS[arm] for arm in runs)], legend=legend, cell=240)
+    return sheet(rows, columns=["frame", "labels", *(ARMS[arm] for arm in runs)], legend=legend, cell=200)
 
 
 def _rgb(colour: str) -> tuple[int, int, int]:
@@ -157,8 +150,6 @@ def main(out: Path, images: Path) -> None:
         means = class_means(found)
         print(f"CamVid, {steps} steps", *segmentation_table(found), "", *class_table(means), "", sep="\n")
         save(class_bars(means, title="IoU on CamVid's test split"), images / f"real_data_{steps}_classes.png")
-        fine = [mean_curve(runs, "val/mIoU", ARMS[arm]) for arm, runs in found.items()]
-        save(curves([Panel("mIoU on the validation split, %", fine)]), images / f"real_data_{steps}_curves.png")
         save(pictures(found, out), images / f"real_data_{steps}.png")
     scores = {
         "val/loss": "loss",

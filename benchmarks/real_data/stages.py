@@ -11,11 +11,12 @@ PHOTOS, OWN, UNTRAINED = "photos64_mae", "camvid_mae", "_untrained"
 STEPS = 240  # of eight crops
 ARMS = {  # of CamVid: how it is called in tables, and the words that make it differ
     "scratch": "UPerNet, from scratch",
+    "slow": "the same, a quarter of the rate",
     "own": "UPerNet, MAE on its frames",
     "photos": "UPerNet, MAE on photos",
     "unet": "U-Net, ResNet-18, from scratch",
 }
-CLASSIFIERS = {"scratch": "from scratch", "photos": "MAE on the photos"}
+CLASSIFIERS = {"scratch": "from scratch", "slow": "the same, a quarter of the rate", "photos": "MAE on the photos"}
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ def segmentations(camvid: Path, out: Path, seed: int, steps: int = STEPS) -> lis
     )
     starts = {
         "scratch": ("model=upernet_vitt", "optimizer.layer_decay=1"),  # there is nothing in the first blocks to be kept
+        "slow": ("model=upernet_vitt", "optimizer.layer_decay=1", "optimizer.lr=5e-4"),  # is 2e-3 too fast for it?
         "own": ("model=upernet_vitt", f"init_from={out / OWN}"),
         "photos": ("model=upernet_vitt", f"init_from={out / PHOTOS}"),
         "unet": ("model=unet_resnet18",),
@@ -107,7 +109,11 @@ def classifications(photos: Path, out: Path, seed: int) -> list[Stage]:
         "schedule.warmup=40",
         f"seed={seed}",
     )
-    starts = {"scratch": ("optimizer.layer_decay=1",), "photos": (f"init_from={out / PHOTOS}",)}
+    starts = {
+        "scratch": ("optimizer.layer_decay=1",),
+        "slow": ("optimizer.layer_decay=1", "optimizer.lr=1e-3"),
+        "photos": (f"init_from={out / PHOTOS}",),
+    }
     return [Stage(f"classes/{arm}-{seed}", (*classes, *words, f"name={arm}-{seed}")) for arm, words in starts.items()]
 
 

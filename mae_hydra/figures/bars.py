@@ -33,15 +33,16 @@ def class_bars(runs: Mapping[str, Mapping[str, float | None]], *, title: str, x_
         axes.set_ylim(height - 0.4, -0.6)
         axes.set_xlim(0, (longest or 1.0) * (1.1 if columns == 1 else 1.18))  # room for the number behind the bar
         axes.set_xlabel(x_label)
-    all_axes[0].set_title(
-        title, loc="left", fontsize=12, fontweight="bold", color=css(INK), pad=30 if len(runs) > 1 else 12
-    )
-    if len(runs) > 1:
+    name_width = 0.9 + 0.075 * min(LETTERS, max(map(len, runs)))  # of the legend, in inches
+    side_by_side = max(1, int(figure.get_figwidth() / name_width))
+    legend_rows = -(-len(runs) // side_by_side) if len(runs) > 1 else 0
+    all_axes[0].set_title(title, loc="left", fontsize=12, fontweight="bold", color=css(INK), pad=12 + 18 * legend_rows)
+    if legend_rows:
         # Above the axes: inside, long bars would run through it.
         all_axes[0].legend(
             frameon=False,
             fontsize=9,
-            ncols=len(runs),
+            ncols=side_by_side,
             loc="lower left",
             bbox_to_anchor=(-0.01, 1.0),
             borderpad=0.2,
@@ -58,7 +59,8 @@ def _column(axes: Axes, classes: Sequence[str], runs: Mapping[str, Mapping[str, 
     for index, ((run, values), colour) in enumerate(zip(runs.items(), colours_of(runs).values(), strict=True)):
         heights = [values.get(name) for name in classes]
         at = places + (index - (len(runs) - 1) / 2) * thickness
-        axes.barh(at, [value or 0.0 for value in heights], thickness * 0.86, color=colour, label=run)
+        label = shortened(run, LETTERS)
+        axes.barh(at, [value or 0.0 for value in heights], thickness * 0.86, color=colour, label=label)
         for place, value in zip(at, heights, strict=True):
             text = "absent" if value is None else f"{value:.1f}"
             axes.annotate(

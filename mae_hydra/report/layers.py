@@ -21,7 +21,9 @@ def split(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     around |= frame & np.any(near, axis=0)
     darkness = (255 - pixels.mean(2)) / (255 - np.mean(INK))
     ink = np.where(around, 255 * darkness.clip(0, 1), 0).astype(np.uint8)
-    return np.dstack([pixels, np.where(around, 0, 255).astype(np.uint8)]), np.dstack([np.zeros_like(ink), ink])
+    pictures = np.dstack([pixels, np.full_like(ink, 255)])
+    pictures[around] = 0
+    return pictures, np.dstack([np.zeros_like(ink), ink])
 
 
 def _reached(free: np.ndarray) -> np.ndarray:

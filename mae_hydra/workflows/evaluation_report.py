@@ -148,7 +148,8 @@ def show(results: Mapping[str, Any], folder: Path) -> None:
         console.print(accuracy_table(rows) if "accuracy" in rows[0] else class_table(rows))
     numbers = {name: value for name, value in results.items() if isinstance(value, float)}
     line = "   ".join(
-        f"{name} {value:.4g}" if name == "loss" else f"{name} {value:.2f} %" for name, value in numbers.items()
+        f"{name} {value:.4g}" if name in ("loss", "rankme") else f"{name} {value:.2f} %"
+        for name, value in numbers.items()
     )
     images, there = results["images"], results.get("protocol", {}).get("validation_images", results["images"])
     console.print(f"{line}   ({images if images == there else f'{images} of {there}'} images)", highlight=False)

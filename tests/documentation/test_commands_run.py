@@ -186,6 +186,8 @@ def _verb(command: Command, made: dict[tuple[str, ...], str]) -> list[str]:
     words = [_place(word, rest) for word in rest]
     words = [run if word.startswith(("placeholder", "outputs")) else word for word in words]
     words = ["step=2" if word.startswith("step=") else word for word in words]
+    if verb == "runs" and run not in words:  # outputs/ is where nothing was trained here
+        words = [run, *words]
     Path("written").mkdir(exist_ok=True)
     written = f"written/{len(list(Path('written').iterdir()))}"
     if verb in WRITES:  # to a place of its own

@@ -95,7 +95,9 @@ def test_figures_are_written_whole_and_equal_numbers_give_equal_files(tmp_path: 
 def test_no_text_is_cut_off_at_the_edge() -> None:
     many = {f"a class with a long name {index}": 100.0 - index for index in range(20)}
     loss = Panel("Training loss", [Series("run", (0.0, 160000.0), (1e-5, 9e-4))], y_label="loss")
-    for figure in (class_bars({"one": many, "two": many}, title="Per class"), curves([loss, loss], title="Title")):
+    four = {f"a run that is told at length {index}": {"sky": 20.0} for index in range(4)}
+    bars = class_bars({"one": many, "two": many}, title="Per class"), class_bars(four, title="Per class")
+    for figure in (*bars, curves([loss, loss], title="Title")):
         pixels = to_pixels(figure)
         edge = np.concatenate([pixels[:4].reshape(-1, 3), pixels[-4:].reshape(-1, 3)])
         sides = np.concatenate([pixels[:, :4].reshape(-1, 3), pixels[:, -4:].reshape(-1, 3)])
