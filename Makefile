@@ -6,13 +6,14 @@ RUN    := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 PEERS  := $(VENV)/.peers
 
-.PHONY: help setup demo check lint test test-slurm test-lowest mutants docs clean
+.PHONY: help setup demo check lint test test-slurm test-browser test-lowest mutants docs clean
 
 help:
 	@echo "make demo         environment, then the whole story on embedded data (6 to 7 minutes on 2 cores)"
 	@echo "make test         environment, then every check (about 18 minutes on 2 cores)"
 	@echo "make check        style, types and the quick tests (about 4 minutes on 2 cores)"
 	@echo "make test-slurm   sweeps and scripts on a real Slurm of this machine, which it starts (1 to 4 minutes; SLOW=1: preemption and time limits too, 8 more)"
+	@echo "make test-browser the pages of reports at three widths in Chromium, light and dark, with axe-core (npm gets it; 2 minutes)"
 	@echo "make test-lowest  the quick tests with the oldest versions that are allowed, in .venv-lowest (Python 3.11 or 3.12)"
 	@echo "make mutants      40 small faults put into one room (ROOM=optim), and which of them its quick tests do not notice"
 	@echo "make docs         the documentation as a site in build/site, every link checked (an environment of its own; 1 minute)"
@@ -55,6 +56,14 @@ test-slurm: setup
 	  && apt-get update -qq && apt-get install -qq -y --no-install-recommends slurm-wlm; } \
 	  || echo "Slurm is not installed: sudo apt-get install slurm-wlm"
 	$(RUN) -m pytest -q tests/slurm $(if $(SLOW),,-m "not slow")
+
+AXE := build/axe/package/axe.min.js
+$(AXE):
+	@mkdir -p build/axe && cd build/axe && npm pack --silent axe-core@4.14.1 > /dev/null && tar xzf axe-core-*.tgz
+
+test-browser: setup $(AXE)
+	@command -v chromium > /dev/null || { echo "a browser is missing: sudo apt-get install chromium"; exit 1; }
+	AXE=$(CURDIR)/$(AXE) $(RUN) -m pytest -q tests/report/test_in_a_browser.py
 
 # Old versions warn of what newer ones have mended: here that is no error.
 test-lowest:

@@ -31,6 +31,7 @@ def parts(device: str, rounds: int, *, smoke: bool) -> dict[str, Callable[[], Me
     # Micro-batches that fill the device; the recipes' global batch of 4096 would only repeat them.
     base = ("model=mae_vitt",) if smoke else ("model=mae_vitb", "data=imagenet", "data.batch_size=512")
     large = ("model=mae_vitt",) if smoke else ("model=mae_vitl", "data=imagenet", "data.batch_size=256")
+    pixio = ("model=pixio_vitt",) if smoke else ("model=pixio_vitb", "data=imagenet", "data.batch_size=256")
     upernet = TINY_UPERNET if smoke else (*ADE20K, "data.batch_size=16")
     size = (64, 80) if smoke else (512, 683)
     compiled = "engine.compile=true"
@@ -42,6 +43,8 @@ def parts(device: str, rounds: int, *, smoke: bool) -> dict[str, Callable[[], Me
         "UPerNet training, compiled": partial(verbs.step, [*upernet, *engine, compiled], rounds, alone=True),
         "sliding windows": partial(slide, [*upernet, *engine, *half(device)], shares=True),
         "ViT-L pre-training, compiled": partial(verbs.step, [*large, *engine, compiled], rounds),
+        "Pixio-B pre-training": partial(verbs.step, [*pixio, *engine], rounds, alone=True),
+        "sliding windows, bf16": partial(slide, [*upernet, *engine, "engine.precision=bf16"], shares=False),
         "metrics": partial(metrics, [*upernet, *engine], size, 4 * rounds),
     }
     return {name: part for name, part in found.items() if not (smoke and "compiled" in name)}

@@ -22,6 +22,7 @@ WHAT = {
     "checkpoint": "writing and reading a run's state, beside plain torch: checkpoint model=mae_vitb",
     "start-up": "from the command line to an answer, and to the end of a smoke run",
     "growth": "cost per image against image size, batch, mask ratio, classes, processes: growth --out growth.json",
+    "large": "peak memory of the class maps of 24 and 100 megapixels, of probabilities: large",
     "scaling": "a pre-training run on 8, 64 and 512 devices and a billion images, on paper: scaling [+experiment=…]",
 }
 
@@ -62,6 +63,10 @@ def measured(options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
         found, figure = growths(options.rounds, options.words)
         if options.out is not None:
             save(figure, options.out.with_suffix(".png"))
+    elif options.what == "large":
+        from large import large
+
+        found = large()
     else:
         from scaling_report import report
 

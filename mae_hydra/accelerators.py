@@ -37,7 +37,7 @@ def peak_tflops(device: torch.device, precision: str) -> float | None:
     if device.type != "cuda":
         return None
     name = torch.cuda.get_device_name(device)
-    for each in ACCELERATORS.values():
-        if each.model in name:
-            return each.full if precision == "fp32" else each.low
+    for device_kind in ACCELERATORS.values():
+        if device_kind.model in name:
+            return device_kind.full if precision == "fp32" else device_kind.low
     return None

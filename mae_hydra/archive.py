@@ -150,7 +150,7 @@ def _count(stream: IO[bytes]) -> None:
         elif name in ("GET", "BINGET", "LONG_BINGET"):
             stack.append(memo.get(argument, 1))
         elif name != "STOP":
-            size = 1 + sum(_taken(stack, [each.name for each in code.stack_before]))
+            size = 1 + sum(_taken(stack, [entry.name for entry in code.stack_before]))
             if size > MOST_VALUES:
                 raise Unfit("nests the same lists in one another so often that reading it would never end")
             stack.extend([size] * len(code.stack_after))

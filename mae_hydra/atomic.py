@@ -166,12 +166,12 @@ def _is_abandoned(path: Path, match: re.Match[str]) -> bool:
 @cache
 def _machine() -> str:
     """Eight hex digits: within them a process number means one process. Containers of one machine differ."""
-    told = [socket.gethostname()]
+    facts = [socket.gethostname()]
     with suppress(OSError):
-        told.append(os.readlink("/proc/self/ns/pid"))
+        facts.append(os.readlink("/proc/self/ns/pid"))
     with suppress(OSError):
-        told.append(Path("/proc/sys/kernel/random/boot_id").read_text())
-    return hashlib.blake2b("\0".join(told).encode(), digest_size=4).hexdigest()
+        facts.append(Path("/proc/sys/kernel/random/boot_id").read_text())
+    return hashlib.blake2b("\0".join(facts).encode(), digest_size=4).hexdigest()
 
 
 def _exchange(temporary: Path, path: Path) -> None:

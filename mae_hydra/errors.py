@@ -23,18 +23,18 @@ def unwritable(error: BaseException, way_out: str) -> str | None:
 
     The cause counts too: libraries wrap what the system said in errors of their own.
     """
-    found: BaseException | None = error
-    while found is not None and not (isinstance(found, OSError) and found.errno in _OF_THE_PLACE):
-        found = found.__cause__ or found.__context__
-    if not isinstance(found, OSError):
+    cause: BaseException | None = error
+    while cause is not None and not (isinstance(cause, OSError) and cause.errno in _OF_THE_PLACE):
+        cause = cause.__cause__ or cause.__context__
+    if not isinstance(cause, OSError):
         return None
-    place = Path(os.fsdecode(found.filename)) if isinstance(found.filename, (str, bytes)) else None
+    place = Path(os.fsdecode(cause.filename)) if isinstance(cause.filename, (str, bytes)) else None
     if place is not None and place.suffix == ".partial":  # a temporary name says nothing to a person
         place = place.parent
     if place is not None and place.exists() and not os.access(place, os.R_OK):
-        return f"{place} may not be read ({found.strerror})"
-    first = "make room, or " if found.errno in FULL else ""
-    return f"cannot write {place or 'a file'}: {found.strerror}; {first}{way_out}"
+        return f"{place} may not be read ({cause.strerror})"
+    first = "make room, or " if cause.errno in FULL else ""
+    return f"cannot write {place or 'a file'}: {cause.strerror}; {first}{way_out}"
 
 
 def short(text: object, most: int = 120) -> str:

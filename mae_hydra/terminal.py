@@ -1,11 +1,15 @@
 """Talking to people: what they are told is text and no markup, and nobody having to hear it stops nothing."""
 
 import shlex
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from mae_hydra.names import harmless
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,6 +20,17 @@ def plain_console(**options: Any) -> "Console":
     from rich.console import Console
 
     return Console(**{"markup": False, "emoji": False, "highlight": False} | options)
+
+
+def say_error(sentence: str) -> None:
+    """Print it as an error, in lines of whole words on a terminal, in one for a file or another program."""
+    text = f"error: {harmless(sentence)}"
+    if sys.stderr.isatty():
+        width = shutil.get_terminal_size().columns
+        whole: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
+        lines = [line if line[:1].isspace() else textwrap.fill(line, width, **whole) for line in text.split("\n")]
+        text = "\n".join(lines)
+    print(text, file=sys.stderr)
 
 
 def ago(seconds: float | None) -> str:

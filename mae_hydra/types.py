@@ -92,7 +92,10 @@ class Encoder(Protocol):
     num_depths: int
 
     def feature_maps(self, images: Tensor) -> list[Tensor]:
-        """Normalised images (B, C, H, W) -> maps (B, width, H / stride, W / stride), fine to coarse."""
+        """Normalised images (B, C, H, W) -> maps (B, width, H / stride, W / stride), fine to coarse.
+
+        ValueError where images of this size are not taken.
+        """
         ...
 
     def depth_of(self, name: str) -> int:
@@ -131,7 +134,9 @@ class Head(Protocol):
 
     num_classes: int
 
-    def __call__(self, maps: Any) -> Tensor: ...
+    def __call__(self, maps: Any) -> Tensor:
+        """Maps [(B, D, h, w), …], fine to coarse, or the one map (B, D, h, w) -> logits (B, C, h, w)."""
+        ...
 
 
 @runtime_checkable
@@ -145,7 +150,9 @@ class PixelLoss(Protocol):
 
     ignore_index: int
 
-    def __call__(self, logits: Tensor, labels: Tensor) -> Loss: ...
+    def __call__(self, logits: Tensor, labels: Tensor) -> Loss:
+        """`total` and `count` are scalars, also where every pixel is ignored: both are 0 then, and there is no NaN."""
+        ...
 
 
 class Model(Protocol):
@@ -156,10 +163,18 @@ class Model(Protocol):
 
     num_depths: int
 
-    def loss(self, batch: Batch) -> Loss: ...
+    def loss(self, batch: Batch) -> Loss:
+        """Sum and count of a micro-batch; the model normalises its images itself.
+
+        ValueError where the batch has not the labels that the model learns from.
+        """
+        ...
 
     def depth_of(self, name: str) -> int:
-        """Depth of a parameter for layer-wise decay: 0 is the embedding, `num_depths - 1` the head."""
+        """Depth of a parameter by its name in `named_parameters()`, for layer-wise decay.
+
+        0 is the embedding, `num_depths - 1` the head.
+        """
         ...
 
 
@@ -206,7 +221,9 @@ class TwoPart(Protocol):
         """Tensors with the batch first, in which images know nothing of each other beyond their micro-batch."""
         ...
 
-    def loss_of(self, features: tuple[Tensor, ...], batch: Batch) -> Loss: ...
+    def loss_of(self, features: tuple[Tensor, ...], batch: Batch) -> Loss:
+        """Sum and count of a batch from the features of its images, concatenated over micro-batches or not."""
+        ...
 
 
 class Evaluator(Protocol):
@@ -220,9 +237,16 @@ class Evaluator(Protocol):
         """Raise a UserError where `run` could not evaluate this model; before training, and cheap."""
         ...
 
-    def due(self, step: int, total_steps: int) -> bool: ...
+    def due(self, step: int, total_steps: int) -> bool:
+        """Whether it runs after `step` of `total_steps` optimizer steps; the same answer in every process."""
+        ...
 
-    def run(self, model: nn.Module, step: int) -> Evaluation: ...
+    def run(self, model: nn.Module, step: int) -> Evaluation:
+        """Evaluate a model in eval mode, without gradients, after `step` steps.
+
+        Every process calls it; scalars are the same in all of them, pictures and tables those of the main one.
+        """
+        ...
 
 
 @runtime_checkable
@@ -235,15 +259,26 @@ class OnFiles(Protocol):
 
 
 class Tracker(Protocol):
-    """Where numbers and pictures of a run go. `step` is the number of finished optimizer steps."""
+    """Where numbers and pictures of a run go. `step` is the number of finished optimizer steps.
 
-    def start(self, run_dir: Any, config: Mapping[str, Any], step: int) -> None: ...
+    Only the main process has trackers. One that raises is dropped with a warning, and the run goes on.
+    """
 
-    def scalars(self, step: int, values: Mapping[str, float]) -> None: ...
+    def start(self, run_dir: Any, config: Mapping[str, Any], step: int) -> None:
+        """A run begins, or goes on after `step`; `config` is its resolved configuration."""
+        ...
 
-    def evaluation(self, step: int, name: str, evaluation: Evaluation) -> None: ...
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Numbers of training by their whole name, `train/loss`."""
+        ...
 
-    def finish(self, state: str, summary: Mapping[str, Any]) -> None: ...
+    def evaluation(self, step: int, name: str, evaluation: Evaluation) -> None:
+        """What the evaluator `name` found; its scalars are logged as `val/<scalar>`."""
+        ...
+
+    def finish(self, state: str, summary: Mapping[str, Any]) -> None:
+        """The run ends as `state` ("completed", "failed", "interrupted"); `summary`: the last value of every scalar."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -264,10 +299,14 @@ class Progress:
 
 
 class Request(NamedTuple):
-    """What a callback asks for: `stop`, the reason why training ends, complete, after this step; `save`: save it."""
+    """What a callback asks for: `stop`, the reason why training ends, complete, after this step; `save`: save it.
+
+    `given_up`: a run that stops is not worth going on with; its state is "pruned", and nothing follows it.
+    """
 
     stop: str = ""
     save: bool = False
+    given_up: bool = False
 
 
 class Callback(Protocol):
@@ -276,21 +315,39 @@ class Callback(Protocol):
     It is told wherever something was logged or evaluated, in the main process, whose answer holds for all. Where a run
     begins or goes on it is told once with nothing `new`; whoever had ended the run then asks for it again.
 
-    Offers: `state_dict()` and `load_state_dict(state)`, of what it has to remember: values as JSON holds them, which
-    every checkpoint keeps. An error of it ends the run, with its finished steps saved.
+    What it has to remember it offers as `Remembering`. An error of it ends the run, with its finished steps saved.
     """
 
-    def on_progress(self, progress: Progress) -> Request | None: ...
+    def on_progress(self, progress: Progress) -> Request | None:
+        """What it asks for after this step; None: nothing."""
+        ...
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """A callback with a memory, which every checkpoint keeps, so that an interrupted run counts on."""
+
+    def state_dict(self) -> Mapping[str, Any]:
+        """Values as JSON holds them; anything else is refused before the first step."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take back what `state_dict` gave, before the first `on_progress`."""
+        ...
 
 
 class Schedule(Protocol):
     """How many steps to train, and the factor of the learning rate at each of them."""
 
     @property
-    def steps(self) -> int: ...
+    def steps(self) -> int:
+        """How many optimizer steps the training has, at least 1."""
+        ...
 
     @property
-    def factor(self) -> Callable[[int], float]: ...
+    def factor(self) -> Callable[[int], float]:
+        """Step, from 0, -> factor of every group's learning rate; a function of the step alone."""
+        ...
 
 
 class Stream(Protocol):

@@ -17,6 +17,7 @@ from hydra._internal import defaults_list
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import IConfigRepository
 from hydra._internal.sources_registry import SourcesRegistry
+from hydra.core.config_store import ConfigStore
 from hydra.core.default_element import InputDefault, ResultDefault
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigSource
@@ -110,7 +111,9 @@ def _where_asked(choices: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _of_a_list(loader: ConfigLoaderImpl, defaults: Sequence[ResultDefault], repo: IConfigRepository) -> Hashable:
-    return tuple((repr(each), _origin(each.config_path, repo)) for each in defaults)
+    # Launching puts a sweeper of ours in the place of Hydra's own, which is in no file.
+    sweeper = ConfigStore.instance().repo["hydra"]["sweeper"]["basic.yaml"].provider
+    return (sweeper, *((repr(each), _origin(each.config_path, repo)) for each in defaults))
 
 
 def _origin(config_path: str | None, repo: IConfigRepository) -> Hashable:

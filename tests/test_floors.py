@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "mae_hydra"
 # From the bottom up. A room may import those of the floors below, and of floor 0 also its neighbours.
 FLOORS = [
-    {"types", "errors", "seeds", "distributed", "relative_positions", "atomic", "flops", "accelerators"}
+    {"types", "errors", "seeds", "distributed", "relative_positions", "atomic", "flops", "accelerators", "precision"}
     | {"installed", "profiling", "archive", "batch_norm", "lines", "names", "owned", "parent", "signals", "terminal"},
     {"models", "data", "optim", "weights", "engine", "tracking", "figures"},
     {"inference"},
@@ -34,7 +34,7 @@ INSIDE = {
         {"listing", "label_table"},
         {"decoding"},
         {"dataset"},
-        {"headers"},
+        {"headers", "label_share"},
         {"labels"},
         {"augment"},
         {"settings"},

@@ -8,9 +8,9 @@ from torch import nn
 
 from mae_hydra.batch_norm import loss_of_a_step
 from mae_hydra.benchmark.memory import SavedStorages
-from mae_hydra.engine.settings import AUTOCAST
 from mae_hydra.engine.sharding import blocks_of
 from mae_hydra.flops import faked
+from mae_hydra.precision import AUTOCAST
 from mae_hydra.types import DEFAULT_SIZE, Batch, Loss, answers, channels_of, image_size_of
 
 

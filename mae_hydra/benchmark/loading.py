@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
+from mae_hydra.benchmark.loading_processes import decoding_table, processes_table
 from mae_hydra.benchmark.machine import describe_machine, in_words
 from mae_hydra.benchmark.photos import Files, photo_files
 from mae_hydra.benchmark.results import Floor, Measured, timing_numbers, timing_table
@@ -41,17 +42,19 @@ def loading(size: tuple[int, int], images: int, rounds: int) -> Measured:
         PLAIN: lambda: _plain(files),
     }
     with one_thread():
-        found = alternate(candidates, rounds=rounds, warmup=1, device=torch.device("cpu"))
+        timings = alternate(candidates, rounds=rounds, warmup=1, device=torch.device("cpu"))
         entropy = alternate({"": lambda: _entropy(files)}, rounds=rounds, warmup=1, device=torch.device("cpu"))[""]
+        decoding, decoded = decoding_table(files, rounds)
+        processes, loaded = processes_table(files, max(1, rounds // 2), SIDE, CROP)
     floor = Floor("entropy decoding", entropy.median)
     height, width = size
     bytes_each = sum(map(len, files)) / images
     title = f"loading: {SIDE}x{SIDE} crops of {height}x{width} JPEGs of {bytes_each / 1e3:.0f} kB, one core"
-    table = timing_table(title, found, images, "img/s", floor)
+    table = timing_table(title, timings, images, "img/s", floor)
     table.caption = f"{in_words(describe_machine() | {'threads': 1})}; medians of {rounds} alternating rounds"
     table.caption += "" if region_decoder() is not None else "; without TurboJPEG 3 (pip install 'mae-hydra[fast]')"
-    numbers = {"size": list(size), "images": images, "bytes": bytes_each}
-    return Measured(table, numbers | timing_numbers("loading", found, floor))
+    numbers = {"size": list(size), "images": images, "bytes": bytes_each, "decoding": decoded, "processes": loaded}
+    return Measured(table, numbers | timing_numbers("loading", timings, floor), (decoding, processes))
 
 
 @contextmanager

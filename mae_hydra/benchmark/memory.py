@@ -56,7 +56,7 @@ class SavedStorages:
 
     def note(self, tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
-        of_parameter = any(isinstance(each, nn.Parameter) for each in (tensor, tensor._base))
+        of_parameter = any(isinstance(owner, nn.Parameter) for owner in (tensor, tensor._base))
         if storage._cdata not in self._own and not of_parameter:
             self._sizes[storage._cdata] = storage.nbytes()
             self._alive.append(tensor)
@@ -81,7 +81,7 @@ def kept_bytes(call: Callable[[], object]) -> int:
 
 def _resident(what: str) -> int | None:
     try:
-        found = re.search(rf"{what}:\s+(\d+) kB", STATUS.read_text())
+        match = re.search(rf"{what}:\s+(\d+) kB", STATUS.read_text())
     except OSError:
         return None
-    return None if found is None else 1024 * int(found[1])
+    return None if match is None else 1024 * int(match[1])

@@ -128,9 +128,9 @@ def samples_of(labels: Tensor | None) -> list[Any]:
     from mmseg.structures import SegDataSample
 
     samples = []
-    for each in () if labels is None else labels:
+    for label in () if labels is None else labels:
         samples.append(SegDataSample())
-        samples[-1].gt_sem_seg = PixelData(data=each.long()[None])
+        samples[-1].gt_sem_seg = PixelData(data=label.long()[None])
     return samples
 
 

@@ -26,7 +26,7 @@ def count_parts(model: nn.Module, *inputs: torch.Tensor) -> list[Part]:
     # Fused attention has no fixed kernel on the meta device; the plain form has the same products.
     with torch.no_grad(), torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH), counter:
         model(*inputs)
-    counts = {name: sum(found.values()) for name, found in counter.get_flop_counts().items()}
+    counts = {name: sum(of_module.values()) for name, of_module in counter.get_flop_counts().items()}
     root = type(model).__name__
     parts = [Part(name, _parameters(child), _flops(f"{root}.{name}", counts)) for name, child in model.named_children()]
     return [*parts, Part("total", _parameters(model), counts["Global"])]

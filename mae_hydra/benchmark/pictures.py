@@ -46,6 +46,7 @@ def inference(
     chosen = any(word.startswith("inference=") for word in words)
     config, checkpoint, settings = _configured(path, words if chosen else [*words, "inference=slide"])
     model = _segmenter(config, checkpoint, settings)
+    settings = settings.settled(model.parameters())
     method = build(config.inference, "inference")
     image = noise_batch(size, channels_of(model), 1, 0).images[0]
     method.check(model, size)
@@ -61,14 +62,14 @@ def inference(
         with PeakMemory(settings.torch_device) as peak:
             method.predict(model, [image])
             wait(settings.torch_device)
-        found = alternate(candidates, rounds=rounds, warmup=0, device=settings.torch_device)
+        timings = alternate(candidates, rounds=rounds, warmup=0, device=settings.torch_device)
     title = f"{config.name}: a picture of {size[0]}x{size[1]}, {settings.resolved_precision}"
-    table = timing_table(title, found, 1, "img/s", floor)
+    table = timing_table(title, timings, 1, "img/s", floor)
     table.caption = f"{table.caption}; peak memory {gigabytes(peak.bytes)}"
     for name, share in same.items():
         table.caption += f"; {100 * share:.4f} % of the pixels as {name}"
     numbers = {"size": list(size), "agreeing_pixels": same.get(PLAIN), "peak_memory_bytes": peak.bytes}
-    return Measured(table, numbers | timing_numbers(config.name, found, floor))
+    return Measured(table, numbers | timing_numbers(config.name, timings, floor))
 
 
 def _loops(method: Any, model: Segmenter, image: torch.Tensor, settings: Settings) -> dict[str, Callable[[], Any]]:
@@ -103,6 +104,7 @@ def results_row(path: str, words: Sequence[str], images: int) -> Measured:
     config, checkpoint, settings = _configured(path, [*words, "inference=slide"])
     peak, trained = _training_peak(config, settings)  # first: nothing else is in memory yet
     model = _segmenter(config, checkpoint, settings)
+    settings = settings.settled(model.parameters())
     data = build(config.data, "data")
     method = build(config.inference, "inference")
     count = min(images + WARMUP_IMAGES, len(data.validation))
@@ -113,8 +115,8 @@ def results_row(path: str, words: Sequence[str], images: int) -> Measured:
         for picture in pictures[:WARMUP_IMAGES]:
             method.predict(model, [picture])
         candidates = {"picture": lambda: method.predict(model, [next(turns)])}
-        found = alternate(candidates, rounds=len(timed), warmup=0, device=settings.torch_device)["picture"]
-    fps = len(found.seconds) / sum(found.seconds)
+        run = alternate(candidates, rounds=len(timed), warmup=0, device=settings.torch_device)["picture"]
+    fps = len(run.seconds) / sum(run.seconds)
     scores = {
         name: evaluate(path, [*words, f"inference={option}"], None)["mIoU"]
         for name, option in (("mIoU", "slide"), ("mIoU(ms+flip)", "multiscale_flip"))
@@ -128,9 +130,9 @@ def results_row(path: str, words: Sequence[str], images: int) -> Measured:
     machine = describe_machine()
     table.caption = (
         f"{in_words(machine)}; {settings.resolved_precision}; training at {trained} images; fps over "
-        f"{len(found.seconds)} pictures, {1e3 * found.median:.0f} ms median, {1e3 * found.percentile(95):.0f} ms 95 %"
+        f"{len(run.seconds)} pictures, {1e3 * run.median:.0f} ms median, {1e3 * run.percentile(95):.0f} ms 95 %"
     )
-    numbers = {"model": config.name, "fps": fps, "latency_seconds": list(found.seconds), "machine": machine, **scores}
+    numbers = {"model": config.name, "fps": fps, "latency_seconds": list(run.seconds), "machine": machine, **scores}
     return Measured(table, numbers | {"training_peak_memory_bytes": peak, "training_images": trained})
 
 

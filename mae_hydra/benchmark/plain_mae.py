@@ -73,5 +73,5 @@ def _copied(parameter: nn.Parameter) -> nn.Parameter:
 def _blocks(part: Any) -> nn.Sequential:
     first = part.blocks[0]
     width, heads, hidden = first.norm1.normalized_shape[0], first.attn.num_heads, first.mlp.fc1.out_features
-    each: Any = {"mlp_ratio": hidden / width, "qkv_bias": True, "norm_layer": LayerNorm}
-    return nn.Sequential(*(Block(width, heads, **each) for _ in part.blocks))
+    settings: Any = {"mlp_ratio": hidden / width, "qkv_bias": True, "norm_layer": LayerNorm}
+    return nn.Sequential(*(Block(width, heads, **settings) for _ in part.blocks))

@@ -166,6 +166,7 @@ def _images(config: DictConfig, given: int | None) -> tuple[tuple[int, int], boo
         raise UserError(f"there is no data.root={root} to count its images; say how many there are with --images")
     limit = config.data.get("train_limit")
     wanted = known[0] if limit is None else round(limit * known[0]) if limit < 1 else int(limit)
+    wanted = max(round(wanted * (config.data.get("label_fraction") or 1)), 1)
     return (wanted, known[1]), True
 
 
@@ -198,29 +199,29 @@ def _files(config: DictConfig, steps: int) -> int:
 
 
 def _warnings(made: Plan, config: DictConfig) -> list[str]:
-    found = []
+    warnings = []
     if made.warmup_steps > made.steps / 2:
-        found.append(f"warm-up takes {made.warmup_steps} of {made.steps} steps; use a smaller schedule.warmup")
+        warnings.append(f"warm-up takes {made.warmup_steps} of {made.steps} steps; use a smaller schedule.warmup")
     recipe = _recipe_batch(config)
     if recipe is not None and not 0.5 <= made.global_batch / recipe <= 2:
-        found.append(
+        warnings.append(
             f"engine.global_batch is {made.global_batch}, the recipe was made for {recipe}: its learning rate and "
             "schedule may not fit"
         )
     if made.evaluation_share > 0.1:
-        found.append(
+        warnings.append(
             f"evaluation costs at least {100 * made.evaluation_share:.0f} % of training; use a larger "
             "evaluation.validation.every or a limit"
         )
     if config.checkpoint.every is not None and config.checkpoint.every > made.steps:
-        found.append(f"checkpoint.every is {config.checkpoint.every}, the run ends after {made.steps} steps")
+        warnings.append(f"checkpoint.every is {config.checkpoint.every}, the run ends after {made.steps} steps")
     growing = config.augment.get("smaller_until", [])
     if growing and growing[-1] >= made.epochs:
-        found.append(
+        warnings.append(
             f"the run ends after {made.epochs:.4g} epochs, before its images have grown to their size at epoch "
             f"{growing[-1]}"
         )
-    return found
+    return warnings
 
 
 def _recipe_batch(config: DictConfig) -> int | None:

@@ -4,7 +4,8 @@ import torch
 
 from mae_hydra.benchmark.results import Floor
 from mae_hydra.benchmark.timing import alternate
-from mae_hydra.engine.settings import AUTOCAST, Settings
+from mae_hydra.engine import Settings
+from mae_hydra.precision import AUTOCAST
 
 MATRIX = {"cpu": 1536, "cuda": 8192}  # rows and columns
 MOVED = {"cpu": 2**27, "cuda": 2**30}  # bytes
@@ -16,8 +17,8 @@ def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
     side = MATRIX[device.type]
     left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     with torch.no_grad():
-        found = alternate({"": lambda: left @ right}, rounds=ROUNDS, warmup=2, device=device)[""]
-    return 2 * side**3 / min(found.seconds)
+        timing = alternate({"": lambda: left @ right}, rounds=ROUNDS, warmup=2, device=device)[""]
+    return 2 * side**3 / min(timing.seconds)
 
 
 def matrix_floor(flops: float, settings: Settings) -> Floor:
@@ -30,5 +31,5 @@ def memory_rate(device: torch.device) -> float:
     """Bytes a second read and written by a copy, the best of several."""
     source = torch.zeros(MOVED[device.type], dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
-    found = alternate({"": lambda: target.copy_(source)}, rounds=ROUNDS, warmup=2, device=device)[""]
-    return 2 * len(source) / min(found.seconds)
+    timing = alternate({"": lambda: target.copy_(source)}, rounds=ROUNDS, warmup=2, device=device)[""]
+    return 2 * len(source) / min(timing.seconds)

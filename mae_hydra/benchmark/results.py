@@ -1,6 +1,6 @@
 """What a measurement shows and what it leaves: a table for the screen, and all numbers for a file."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +12,11 @@ from mae_hydra.benchmark.timing import Timing
 
 @dataclass(frozen=True)
 class Measured:
-    """`table` for the screen; `numbers` for a file, the machine among them."""
+    """`table` and `more` tables for the screen; `numbers` for a file, the machine among them."""
 
     table: Table
     numbers: dict[str, Any]
+    more: Sequence[Table] = ()
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Floor:
 
 def timing_table(
     title: str,
-    found: Mapping[str, Timing],
+    timings: Mapping[str, Timing],
     items: float,
     unit: str,
     floor: Floor | None = None,
@@ -42,8 +43,8 @@ def timing_table(
     table = Table(title=title, title_justify="left", caption_justify="left")
     for name in ("", "median s", "95 % s", unit, "ratio", *([f"{memory[0]}, GB"] if memory else [])):
         table.add_column(name, justify="left" if not name else "right")
-    ours = next(iter(found.values())).median
-    for name, timing in found.items():
+    ours = next(iter(timings.values())).median
+    for name, timing in timings.items():
         rate = f"{items / timing.median:.2f}"
         taken = [gigabytes(memory[1].get(name)).removesuffix(" GB")] if memory else []
         row = (_seconds(timing.median), _seconds(timing.percentile(95)), rate, _ratio(timing.median, ours), *taken)
@@ -51,14 +52,14 @@ def timing_table(
     if floor is not None:
         rate = f"{items / floor.seconds:.2f}"
         table.add_row(f"floor: {floor.name}", _seconds(floor.seconds), "", rate, _ratio(floor.seconds, ours))
-    rounds = len(next(iter(found.values())).seconds)
+    rounds = len(next(iter(timings.values())).seconds)
     table.caption = f"{in_words(describe_machine())}; medians of {rounds} alternating rounds"
     return table
 
 
-def timing_numbers(name: str, found: Mapping[str, Timing], floor: Floor | None = None) -> dict[str, Any]:
+def timing_numbers(name: str, measured: Mapping[str, Timing], floor: Floor | None = None) -> dict[str, Any]:
     """Put the numbers of `timing_table` into plain values, for a file."""
-    timings = {each: {"median": timing.median, "seconds": list(timing.seconds)} for each, timing in found.items()}
+    timings = {key: {"median": timing.median, "seconds": list(timing.seconds)} for key, timing in measured.items()}
     below = {} if floor is None else {"floor": {"name": floor.name, "seconds": floor.seconds}}
     return {"model": name, "timings": timings, "machine": describe_machine()} | below
 

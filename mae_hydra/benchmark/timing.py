@@ -42,7 +42,7 @@ def alternate(
             wait(device)
             if number >= warmup:
                 seconds[name].append(time.perf_counter() - began)
-    return {name: Timing(tuple(found)) for name, found in seconds.items()}
+    return {name: Timing(tuple(taken)) for name, taken in seconds.items()}
 
 
 def wait(device: torch.device) -> None:

@@ -33,13 +33,13 @@ def parts(words: Sequence[str]) -> Measured:
     with torch.device("meta"):
         model = build(config.model, "model").eval()
         height, width = image_size_of(model) or DEFAULT_SIZE
-        found = count_parts(model, torch.zeros(1, channels_of(model), height, width))
+        counted = count_parts(model, torch.zeros(1, channels_of(model), height, width))
     table = Table(title=f"{config.name}, one image of {height}x{width}", title_justify="left")
     for name in ("part", "parameters, M", "forward GFLOP"):
         table.add_column(name, justify="left" if name == "part" else "right")
-    for part in found:
+    for part in counted:
         table.add_row(part.name, f"{part.parameters / 1e6:.3f}", f"{part.flops / 1e9:.2f}")
-    return Measured(table, {"model": config.name, "parts": [part._asdict() for part in found]})
+    return Measured(table, {"model": config.name, "parts": [part._asdict() for part in counted]})
 
 
 def step(words: Sequence[str], rounds: int, *, alone: bool = False) -> Measured:
@@ -48,6 +48,7 @@ def step(words: Sequence[str], rounds: int, *, alone: bool = False) -> Measured:
     settings: Settings = build(config.engine, "engine")
     settings.apply()
     work, model, batch = training_step(config, settings)
+    settings = work.settings
     candidates: dict[str, Any] = {"mae_hydra": work}
     if not alone:
         candidates |= _peers(model, settings, batch)
@@ -55,23 +56,24 @@ def step(words: Sequence[str], rounds: int, *, alone: bool = False) -> Measured:
         work()
         wait(settings.torch_device)
     taken = {name: _taken(call, settings.torch_device) for name, call in candidates.items()}
-    found = alternate(candidates, rounds=rounds, warmup=0, device=settings.torch_device)
+    timings = alternate(candidates, rounds=rounds, warmup=0, device=settings.torch_device)
     images = len(batch) * work.accumulate
     memory = "kept" if settings.torch_device.type == "cpu" else "takes"
     floor = matrix_floor(training_flops(model, batch) * images, settings)
     title = f"{config.name}: training step of {images} images, {settings.resolved_precision}"
-    table = timing_table(title, found, images, "img/s", floor, (memory, taken))
+    table = timing_table(title, timings, images, "img/s", floor, (memory, taken))
     numbers: dict[str, Any] = {"images": images, "precision": settings.resolved_precision}
     numbers |= {"peak_memory_bytes": peak.bytes, "taken_bytes": taken}
     table.caption = f"{table.caption}; peak memory {gigabytes(peak.bytes)}"
     most = peak_tflops(settings.torch_device, settings.resolved_precision)
     if most is not None:
         mfu = {
-            name: training_flops(model, batch) * images / timing.median / most / 1e12 for name, timing in found.items()
+            name: training_flops(model, batch) * images / timing.median / most / 1e12
+            for name, timing in timings.items()
         }
         numbers |= {"mfu": mfu}
         table.caption += "; MFU " + ", ".join(f"{name} {100 * share:.1f} %" for name, share in mfu.items())
-    return Measured(table, numbers | timing_numbers(config.name, found, floor))
+    return Measured(table, numbers | timing_numbers(config.name, timings, floor))
 
 
 def _taken(call: Callable[[], object], device: torch.device) -> int | None:
@@ -111,6 +113,7 @@ def training_step(config: DictConfig, settings: Settings) -> tuple[TrainingStep,
     """Build the training step that a configuration describes: (step, model, batch of noise)."""
     seed_device(config.seed, "init")
     model = build(config.model, "model").to(settings.torch_device).train()
+    settings = settings.settled(model.parameters())
     optimizer = made_optimizer(config.optimizer, model)
     cut = complete("engine", cut_batch, settings.global_batch, config.data.batch_size, 1)
     batch = example_batch(model, cut.micro_batch, noise=True)

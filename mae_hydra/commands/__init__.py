@@ -1,6 +1,7 @@
 """The verbs of `mae-hydra`. One module each, thin; a verb is imported only when it is used."""
 
 import argparse
+import difflib
 import importlib
 import sys
 from collections.abc import Sequence
@@ -8,11 +9,10 @@ from pathlib import Path
 
 from mae_hydra.errors import UserError, unwritable
 from mae_hydra.installed import versions
-from mae_hydra.names import harmless
-from mae_hydra.terminal import lasting_streams
+from mae_hydra.terminal import lasting_streams, say_error
 
 # verb -> (module, one line of help); the module has `arguments(parser)` and `run(options) -> exit code`
-COMPOSING = ("plan", "benchmark", "check-data", "make-shards")  # verbs whose words are those of a training
+COMPOSING = ("plan", "benchmark", "check-data", "make-shards", "study")  # verbs whose words are those of a training
 GROUPS = {
     "data": {
         "check-data": (
@@ -25,6 +25,7 @@ GROUPS = {
     "train": {
         "train": ("train", "what python train.py does, from anywhere"),
         "demo": ("demo", "the whole story on synthetic data: pre-trained against from scratch"),
+        "study": ("study", "how many labels pre-training saves: scores over 1 to 100 % of them, from each start"),
         "plan": ("plan", "what a run will take: memory, steps, hours, learning rate; before a GPU is booked"),
         "new": ("new", "a package of your own to start from: an encoder, a head, a loss, a data set, …"),
     },
@@ -48,6 +49,7 @@ GROUPS = {
         "benchmark": ("benchmark", "what a model costs, beside others; the results row of a paper's table"),
     },
 }
+USAGE = 2  # exit code of a command that could not be read, as argparse has it
 VERBS = {verb: told for verbs in GROUPS.values() for verb, told in verbs.items()}
 
 
@@ -65,10 +67,20 @@ def _main(words: list[str]) -> int:
         from mae_hydra.launching.launch import launch
 
         return launch(words[1:])
+    if words and not words[0].startswith("-") and words[0] not in VERBS:
+        close = difflib.get_close_matches(words[0], VERBS, n=1)
+        hint = f"did you mean mae-hydra {close[0]}?" if close else "mae-hydra --help lists them"
+        return _say(f"mae-hydra has no verb {words[0]!r}; {hint}", USAGE)
+    if words == ["--completion"]:
+        print(importlib.import_module("mae_hydra.commands.completion").script(VERBS, COMPOSING))
+        return 0
     parser = argparse.ArgumentParser(
         prog="mae-hydra", description=_overview(), formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--version", action="version", version=versions())
+    parser.add_argument(
+        "--completion", action="store_true", help='what bash completes: eval "$(mae-hydra --completion)"'
+    )
     chosen = parser
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", help="mae-hydra VERB --help says more")
     for verb, (module, summary) in VERBS.items():
@@ -105,9 +117,9 @@ def _overview() -> str:
     return "\n".join(lines)
 
 
-def _say(sentence: str) -> int:
-    print(f"error: {harmless(sentence)}", file=sys.stderr)
-    return 1
+def _say(sentence: str, code: int = 1) -> int:
+    say_error(sentence)
+    return code
 
 
 def _search(options: argparse.Namespace) -> None:

@@ -13,7 +13,7 @@ WHAT = {
     "parts": "parameters and FLOPs of a model's parts: parts model=upernet_vitb data=ade20k",
     "step": "a training step beside how others write it, and its floor: step model=mae_vitb data.batch_size=8",
     "inference": "a picture's classes, beside the window-at-a-time loop: inference [checkpoint] --size 512 683",
-    "loading": "photos to training crops on one core, beside PIL and torchvision: loading --size 375 500",
+    "loading": "photos to training crops on one core and with processes, beside others: loading --size 375 500",
     "results-row": "memory, fps, mIoU and mIoU(ms+flip): results-row <checkpoint> data=ade20k data.root=…",
 }
 
@@ -67,7 +67,8 @@ def run(options: argparse.Namespace) -> int:
     if min(options.size) < 1:
         raise UserError(f"--size takes height and width in pixels, got {options.size}")
     measured = _measure(options)
-    plain_console().print(measured.table)
+    for table in (measured.table, *measured.more):
+        plain_console().print(table)
     if options.out is not None:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         write_json(options.out, measured.numbers)

@@ -18,23 +18,23 @@ def run(options: argparse.Namespace) -> int:
     from mae_hydra.experiment.many.clean import proposals, remove
 
     folder, rows = selection(options.words)
-    found = proposals(rows, folder)
-    if not found:
+    proposed = proposals(rows, folder)
+    if not proposed:
         print(f"nothing of the {len(rows)} runs at or below {clean(folder)} can go")
         return 0
     free, failed = 0, 0
-    for each in found:
-        told = f"{decimal(each.size):>9}  {each.why}: {clean(each.path)}"
+    for place in proposed:
+        line = f"{decimal(place.size):>9}  {place.why}: {clean(place.path)}"
         try:
-            gone = options.yes and remove(each)
+            gone = options.yes and remove(place)
         except OSError as error:
             failed += 1
-            print(f"{told}: it stays ({error.strerror or error})", file=sys.stderr)
+            print(f"{line}: it stays ({error.strerror or error})", file=sys.stderr)
             continue
-        print(told if gone or not options.yes else f"{told}: it stays, a process holds the run by now")
-        free += each.size if gone or not options.yes else 0
+        print(line if gone or not options.yes else f"{line}: it stays, a process holds the run by now")
+        free += place.size if gone or not options.yes else 0
     if options.yes:
         print(f"{decimal(free)} are free")
         return 1 if failed else 0
-    print(f"{decimal(free)} in {len(found)} places can go; nothing was deleted: the same command with --yes does it")
+    print(f"{decimal(free)} in {len(proposed)} places can go; nothing was deleted: the same command with --yes does it")
     return 0

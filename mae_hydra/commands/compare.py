@@ -21,8 +21,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", type=Path, nargs="+", help="run directories, two or more")
     parser.add_argument("--all", action="store_true", help="every key, also what only says again what another one says")
     if parser.prog.endswith("compare"):
-        told = "where the page with the curves goes (default: %(default)s)"
-        parser.add_argument("--out", type=Path, default=DEFAULT, help=told)
+        what = "where the page with the curves goes (default: %(default)s)"
+        parser.add_argument("--out", type=Path, default=DEFAULT, help=what)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -33,14 +33,14 @@ def run(options: argparse.Namespace) -> int:
 
     if len(options.runs) < 2:
         raise UserError(f"it takes two runs at least, got {options.runs[0]}")
-    found = compare(options.runs)
+    every = compare(options.runs)
     rows = [read_row(directory, directory.parent) for directory in options.runs]
-    told = found if options.all else distinct(found)
+    shown = every if options.all else distinct(every)
     names = names_of(options.runs)
-    for line in _told(told, rows, options.runs, names, with_found=options.verb == "compare"):
+    for line in _told(shown, rows, options.runs, names, with_found=options.verb == "compare"):
         print(line.rstrip())
-    if len(told) < len(found) and told:
-        print(f"\nand {len(found) - len(told)} keys that follow from these, or that only some of the runs have: --all")
+    if len(shown) < len(every) and shown:
+        print(f"\nand {len(every) - len(shown)} keys that follow from these, or that only some of the runs have: --all")
     if options.verb == "compare":
         from mae_hydra.report import write_comparison
 
@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _told(
-    found: Sequence["Difference"],
+    differences: Sequence["Difference"],
     rows: Sequence["Row"],
     directories: Sequence[Path],
     names: Sequence[str],
@@ -59,7 +59,7 @@ def _told(
 ) -> Iterator[str]:
     from mae_hydra.experiment.many.listing import own_words
 
-    if not found:
+    if not differences:
         yield "nothing differs but where and when they ran"
         if not with_found:
             return
@@ -67,9 +67,9 @@ def _told(
         yield f"{name}: {clean(directory)}"
         yield f"{INDENT}{clean(words) or 'nothing but what was typed for all'}"
     parts: dict[str, list[tuple[str, list[str]]]] = {}
-    for each in found:
-        if each.part != "typed":  # said above
-            parts.setdefault(each.part, []).append((each.name, each.shown))
+    for difference in differences:
+        if difference.part != "typed":  # said above
+            parts.setdefault(difference.part, []).append((difference.name, difference.shown))
     if with_found:
         parts["found"] = _found(rows)
     yield from _laid_out(parts, names, plain_console().width)
@@ -97,8 +97,8 @@ def _laid_out(parts: dict[str, list[tuple[str, list[str]]]], names: Sequence[str
               for n, name in enumerate(names)]  # fmt: skip
     left = min(max(map(len, keys), default=0), max(24, width // 3))
     room = max(NARROWEST, (width - left) // len(names) - 2)
-    columns = [min(each, room) for each in widest]
-    fits = left + sum(each + 2 for each in columns) <= width
+    columns = [min(column, room) for column in widest]
+    fits = left + sum(column + 2 for column in columns) <= width
     for part, rows in parts.items():
         yield ""
         heads = (f"  {name:<{size}}" for name, size in zip(names, columns, strict=True))

@@ -93,6 +93,6 @@ def show_known() -> None:
 def _convert(checkpoint: "Checkpoint", options: argparse.Namespace) -> None:
     from mae_hydra.workflows.convert import convert
 
-    told = convert(checkpoint, options.output, options.to, options.set)
-    for line in told:
+    message = convert(checkpoint, options.output, options.to, options.set)
+    for line in message:
         print(line)

@@ -13,8 +13,8 @@ PROJECT, KEYS, METRIC = "mae_hydra", "model.mask_ratio", "val/loss"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    told = "a sweep's directory, outputs/sweeps/…: its keys, metric and group are found there"
-    parser.add_argument("sweep", type=Path, nargs="?", help=told)
+    help_text = "a sweep's directory, outputs/sweeps/…: its keys, metric and group are found there"
+    parser.add_argument("sweep", type=Path, nargs="?", help=help_text)
     parser.add_argument("--entity", help="whose project it is: you or your team (default: as the sweep recorded it)")
     parser.add_argument("--project", help=f"default: as the sweep recorded it, or {PROJECT}")
     parser.add_argument("--group", help="the sweep, as its `group` says: adds the workspace and the report of it")
@@ -30,34 +30,34 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from mae_hydra.tracking import dashboards
 
-    told = _told_by(options.sweep) if options.sweep is not None else {}
-    entity, group = options.entity or told.get("entity"), options.group or told.get("group")
+    recorded = _told_by(options.sweep) if options.sweep is not None else {}
+    entity, group = options.entity or recorded.get("entity"), options.group or recorded.get("group")
     if entity is None:
         raise UserError("whose project is it? give --entity <you or your team>")
-    where: dict[str, Any] = {"entity": entity, "project": options.project or told.get("project") or PROJECT}
-    keys = [key for key in options.keys.split(",") if key] if options.keys else told.get("keys") or [KEYS]
-    metric = options.metric or told.get("metric") or METRIC
-    known = told.get("mode") if metric == told.get("metric") else None
+    where: dict[str, Any] = {"entity": entity, "project": options.project or recorded.get("project") or PROJECT}
+    keys = [key for key in options.keys.split(",") if key] if options.keys else recorded.get("keys") or [KEYS]
+    metric = options.metric or recorded.get("metric") or METRIC
+    known = recorded.get("mode") if metric == recorded.get("metric") else None
     mode = options.mode or known or ("min" if "loss" in metric else "max")
     swept: dict[str, Any] = {"group": group, "keys": keys, "metric": metric, "mode": mode}
     plain = swept | {"group": None}
-    if told:
+    if recorded:
         print(f"{options.sweep}: {', '.join(keys)}, judged by {metric} ({mode}), group {group}")
     try:
         made = {kind: dashboards.workspace(kind, **where, **plain) for kind in ("pretrain", "segment", "classify")}
         if group:
             made["sweep"] = dashboards.workspace("sweep", **where, **swept)
-            made["report"] = dashboards.report(**where, **swept, over_seeds=told.get("over_seeds"))
+            made["report"] = dashboards.report(**where, **swept, over_seeds=recorded.get("over_seeds"))
     except ImportError as error:
         raise UserError(
             f"dashboards need a package of their own ({error}): pip install 'mae-hydra[dashboards]'"
         ) from error
     owned = Owned(options.out, "dashboard", trusted=options.out == DEFAULT)
-    for name, each in made.items():
+    for name, board in made.items():
         path = options.out / f"{name}.json"
-        owned.claim(path).write_text(json.dumps(dashboards.described(each), indent=1) + "\n")
+        owned.claim(path).write_text(json.dumps(dashboards.described(board), indent=1) + "\n")
         if options.save:
-            _save(name, each)
+            _save(name, board)
         else:
             print(f"{name}: {path}")
     if not options.save:

@@ -48,24 +48,24 @@ def rows(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
     if PATCHES not in checkpoint.tensors and "config" in checkpoint.meta:
         yield from _rows_of_own_parts(checkpoint)
         return
-    found, meta = describe(checkpoint), checkpoint.meta
-    encoder = found.encoder
+    model, meta = describe(checkpoint), checkpoint.meta
+    encoder = model.encoder
     yield "layout", checkpoint.layout
-    yield "model", f"{WORDS[found.kind]}, {found.size_name}"
+    yield "model", f"{WORDS[model.kind]}, {model.size_name}"
     if checkpoint.part:
         yield "part", f"{checkpoint.part!r} of the file"
-    yield "parameters", f"{found.parameters:,} in {len(checkpoint.tensors)} tensors, {found.dtype}"
-    yield "encoder", f"width {encoder.dim}, depth {encoder.depth}, {_heads(encoder.heads)}, {_form(found)}"
-    yield "patch, channels", f"{found.patch_size} pixels, {found.channels} channels"
-    yield "positions", _positions(found, known_grid(checkpoint.tensors, meta) is not None)
-    if found.decoder is not None:
-        yield "decoder", f"width {found.decoder.dim}, depth {found.decoder.depth}, {_heads(found.decoder.heads)}"
-        yield "target", _target(found.norm_pix)
-    elif found.decoder_form == "unknown":
+    yield "parameters", f"{model.parameters:,} in {len(checkpoint.tensors)} tensors, {model.dtype}"
+    yield "encoder", f"width {encoder.dim}, depth {encoder.depth}, {_heads(encoder.heads)}, {_form(model)}"
+    yield "patch, channels", f"{model.patch_size} pixels, {model.channels} channels"
+    yield "positions", _positions(model, known_grid(checkpoint.tensors, meta) is not None)
+    if model.decoder is not None:
+        yield "decoder", f"width {model.decoder.dim}, depth {model.decoder.depth}, {_heads(model.decoder.heads)}"
+        yield "target", _target(model.norm_pix)
+    elif model.decoder_form == "unknown":
         yield "decoder", "of parts that have other names than ours"
     else:
         yield "decoder", "none"
-    yield "head", _head(found)
+    yield "head", _head(model)
     yield from _classes(meta)
     yield "trained", _trained(meta)
     yield from _fits(checkpoint)
@@ -119,25 +119,25 @@ def _heads(heads: int | None) -> str:
     return "heads unknown" if heads is None else f"{heads} heads"
 
 
-def _form(found: Description) -> str:
+def _form(model: Description) -> str:
     extras = [
         word
         for word, there in (
-            (f"{found.num_cls_tokens} cls tokens", found.num_cls_tokens > 1),
-            ("relative position bias", found.relative_positions),
-            ("LayerScale", found.layer_scale),
-            ("final norm", found.final_norm),
+            (f"{model.num_cls_tokens} cls tokens", model.num_cls_tokens > 1),
+            ("relative position bias", model.relative_positions),
+            ("LayerScale", model.layer_scale),
+            ("final norm", model.final_norm),
         )
         if there
     ]
-    eps = [] if found.norm_eps is None else [f"LayerNorm epsilon {found.norm_eps:g}"]
+    eps = [] if model.norm_eps is None else [f"LayerNorm epsilon {model.norm_eps:g}"]
     return ", ".join(["with " + ", ".join(extras) if extras else "plain", *eps])
 
 
-def _positions(found: Description, known: bool) -> str:
-    if found.grid is None:
-        return f"{found.num_positions} patches, in no square grid and the file does not say in which"
-    (rows, columns), (height, width) = found.grid, found.image_size or (0, 0)
+def _positions(model: Description, known: bool) -> str:
+    if model.grid is None:
+        return f"{model.num_positions} patches, in no square grid and the file does not say in which"
+    (rows, columns), (height, width) = model.grid, model.image_size or (0, 0)
     guessed = "" if known else " (if they are a square, which the file does not tell)"
     return f"{rows}x{columns} patches, images of {height}x{width}{guessed}"
 
@@ -148,20 +148,20 @@ def _target(norm_pix: bool | None) -> str:
     return "pixels normalised per patch" if norm_pix else "plain pixels"
 
 
-def _head(found: Description) -> str:
-    if found.num_classes is None:
+def _head(model: Description) -> str:
+    if model.num_classes is None:
         return "none"
-    if found.kind == "segmentation":
+    if model.kind == "segmentation":
         auxiliary = (
-            "no auxiliary head" if found.auxiliary_width is None else f"auxiliary {found.auxiliary_width} channels"
+            "no auxiliary head" if model.auxiliary_width is None else f"auxiliary {model.auxiliary_width} channels"
         )
-        return f"{found.num_classes} classes, {found.head_width} channels, {found.pools} pooling scales, {auxiliary}"
-    return f"{found.num_classes} classes"
+        return f"{model.num_classes} classes, {model.head_width} channels, {model.pools} pooling scales, {auxiliary}"
+    return f"{model.num_classes} classes"
 
 
 def _trained(meta: dict[str, Any]) -> str:
-    told = [f"{name} {meta[name]}" for name in ("step", "epoch") if name in meta]
-    return ", ".join(told) if told else "not told by the file"
+    counts = [f"{name} {meta[name]}" for name in ("step", "epoch") if name in meta]
+    return ", ".join(counts) if counts else "not told by the file"
 
 
 def _fits(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:

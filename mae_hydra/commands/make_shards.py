@@ -73,7 +73,7 @@ def _write(options: argparse.Namespace, bar: "Progress") -> int:
 
     config = compose_config(options.overrides)
     data: ImageData = build(config.data, "data")
-    if not hasattr(data.train, "stored") or config.data.train_limit is not None:
+    if not hasattr(data.train, "stored"):
         raise UserError(
             "make-shards writes a whole set of image files: data=imagenet or data=segmentation … with data.root=…; "
             "`mae-hydra make-data --layout imagenet <folder>` writes the embedded scenes as one"

@@ -42,8 +42,8 @@ def run(options: argparse.Namespace) -> int:
 def _check_name(name: str) -> None:
     if not (name.isidentifier() and name.isascii() and name.islower()) or keyword.iskeyword(name):
         raise UserError(f"{name} cannot name a package: take small letters, digits and _, such as mylab")
-    found = importlib.util.find_spec(name)
-    if found is not None and found.origin is not None:  # a mere folder of that name has none
+    spec = importlib.util.find_spec(name)
+    if spec is not None and spec.origin is not None:  # a mere folder of that name has none
         raise UserError(f"there is a Python package {name} already; take another name")
 
 

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 DEFAULT = Path("outputs")
 SORTS = ("started", "best", "last", "name", "state", "step", "size", "took")
 WIDE = 130  # letters of a line, from which on what was typed has a column of its own
-HEAD = ("task", "state", "step", "best", "last", "age", "size")
+HEAD = ("task", "state", "metric", "step", "best", "last", "age", "size")
+METRIC = HEAD.index("metric")  # where the console is narrow, it stands with what was typed
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -106,19 +107,28 @@ def show(rows: Sequence["Row"], sweeps: Sequence["Sweep"], left_out: int) -> Non
     shared = common_words(rows)
     words = own_words(rows)
     cells = [HEAD, *(_cells(row) for row in rows)]
+    one_line = width is None or width >= WIDE
+    if not one_line:
+        words = [", ".join(filter(None, pair)) for pair in zip((row.metric for row in rows), words, strict=True)]
+        cells = [line[:METRIC] + line[METRIC + 1 :] for line in cells]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     facts = ["  ".join(_placed(line, widths)) for line in cells]
     names = ["run", *(clean(row.name) for row in rows)]
-    longest, one_line = max(map(len, names)), width is None or width >= WIDE
+    longest = max(map(len, names))
     if width is not None:
         longest = min(longest, max(20, width - len(facts[0]) - 2 if not one_line else int(0.4 * width)))
     left = width and max(10, width - longest - len(facts[0]) - 4 if one_line else width - 2)
-    for name, told, typed in zip(names, facts, ["typed for it alone" if shared else "typed", *words], strict=True):
+    reasons = ["", *(clean(row.why) for row in rows)]
+    typed_head = "typed for it alone" if shared else "typed"
+    for name, told, typed, why in zip(names, facts, [typed_head, *words], reasons, strict=True):
         line = f"{shortened(name, longest).ljust(longest)}  {told}"
         more = clean(typed) if left is None or len(clean(typed)) <= left else clean(typed)[: left - 1] + "…"
+        more += f"  [{why}]" if why and left is None else ""
         print(f"{line}  {more}".rstrip() if one_line else line)
         if not one_line and more and name != "run":
             print(f"  {more}")
+        if width is not None and why:
+            print(f"  {shortened(why, max(10, width - 2))}")
     if shared:
         print(f"typed for all: {clean(' '.join(shared))}")
     for sweep in sweeps:
@@ -132,14 +142,15 @@ def show(rows: Sequence["Row"], sweeps: Sequence["Sweep"], left_out: int) -> Non
 def _placed(line: Sequence[str], widths: Sequence[int]) -> list[str]:
     """Texts left, numbers right."""
     pairs = list(zip(line, widths, strict=True))
-    return [cell.ljust(size) for cell, size in pairs[:2]] + [cell.rjust(size) for cell, size in pairs[2:]]
+    texts = len(line) - 5
+    return [cell.ljust(size) for cell, size in pairs[:texts]] + [cell.rjust(size) for cell, size in pairs[texts:]]
 
 
 def _cells(row: "Row") -> tuple[str, ...]:
     from rich.filesize import decimal
 
     numbers = (_number(row.step), _number(row.best), _number(row.last))
-    return clean(row.task), row.state, *numbers, ago(row.age), decimal(row.size)
+    return clean(row.task), row.state, clean(row.metric.removeprefix("val/")), *numbers, ago(row.age), decimal(row.size)
 
 
 def _number(value: float | None) -> str:

@@ -24,14 +24,14 @@ def changes(now: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Chan
 
     Of an evaluator that the training did not have nothing is told, and of limits the evaluation tells itself.
     """
-    found: dict[str, Change] = {}
+    differing: dict[str, Change] = {}
     for part in ("data", "inference", *(f"evaluation.{name}" for name in now.get("evaluation", {}))):
         ours, theirs = at(now, part), at(record, part)
         same = ours.get("_target_") == theirs.get("_target_")
         if same or not part.startswith("evaluation"):
-            found |= _of_part(part, ours, theirs, same)
+            differing |= _of_part(part, ours, theirs, same)
     precision = Change(at(now, "engine").get("precision"), at(record, "engine").get("precision"))
-    return found if precision.now == precision.training else found | {"engine.precision": precision}
+    return differing if precision.now == precision.training else differing | {"engine.precision": precision}
 
 
 def at(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -52,9 +52,9 @@ def shown(value: Any) -> str:
 def _of_part(part: str, ours: Mapping[str, Any], theirs: Mapping[str, Any], same: bool) -> dict[str, Change]:
     now, before = flatten(ours), flatten(theirs)
     names = [*now, *(name for name in before if same and name not in now)]
-    found = {name: Change(now.get(name, ABSENT), before.get(name, ABSENT)) for name in names}
+    differing = {name: Change(now.get(name, ABSENT), before.get(name, ABSENT)) for name in names}
     return {
         f"{part}.{name}": change
-        for name, change in found.items()
+        for name, change in differing.items()
         if change.now != change.training and meaning_of(f"{part}.{name}").scores and name.split(".")[-1] != "limit"
     }

@@ -31,6 +31,7 @@ ROOT_KEYS: dict[str, Any] = {
     "resume_data": Literal["same", "changed"],
     "fail_fast": bool,
     "then": dict,
+    "sweep": dict,
     "tags": list,
     "notes": str | None,
 }
@@ -148,7 +149,7 @@ def _misfit(key: str, wanted: Any, offered: Any) -> Iterator[str]:
     lacking = [_lacking(offered, kind) for kind in kinds]
     if all(lacking):
         names = " or ".join(kind.__name__ for kind in kinds)
-        what = "".join(f" without {', '.join(each)}" for each in lacking[:1] if isinstance(each, list))
+        what = "".join(f" without {', '.join(names)}" for names in lacking[:1] if isinstance(names, list))
         yield (
             f"{key} must be a {names}, got a {offered.__name__}{what}: choose a {_group(key)}= that fits the "
             "model, or leave it to model="
@@ -169,13 +170,13 @@ def _lacking(offered: type, kind: type) -> bool | list[str]:
     """
     if not getattr(kind, "_is_protocol", False):
         return not issubclass(offered, kind)
-    ancestors = [each for each in kind.__mro__ if getattr(each, "_is_protocol", False)]
-    members = {name for each in ancestors for name, member in vars(each).items() if inspect.isfunction(member)}
-    members |= {name for each in ancestors for name in vars(each).get("__annotations__", {})}
+    ancestors = [ancestor for ancestor in kind.__mro__ if getattr(ancestor, "_is_protocol", False)]
+    members = {name for ancestor in ancestors for name, member in vars(ancestor).items() if inspect.isfunction(member)}
+    members |= {name for ancestor in ancestors for name in vars(ancestor).get("__annotations__", {})}
     mentioned = _mentioned(offered)
     if mentioned & {"__getattr__", "setattr", "__dict__"}:
         return False
-    annotated = {name for each in offered.__mro__ for name in vars(each).get("__annotations__", {})}
+    annotated = {name for ancestor in offered.__mro__ for name in vars(ancestor).get("__annotations__", {})}
     known = mentioned | annotated | set(_parameters(offered) or {})
     return sorted(name for name in members if name[0] != "_" and name not in known and not hasattr(offered, name))
 
@@ -184,9 +185,9 @@ def _mentioned(offered: type) -> set[str]:
     """The names of methods of a class and its ancestors, and those that their code uses; without torch's own."""
     methods = {
         name: inspect.unwrap(method)
-        for each in offered.__mro__
-        if not each.__module__.startswith("torch.")
-        for name, method in vars(each).items()
+        for ancestor in offered.__mro__
+        if not ancestor.__module__.startswith("torch.")
+        for name, method in vars(ancestor).items()
         if inspect.isfunction(method)
     }
     return set(methods) | {name for method in methods.values() for name in method.__code__.co_names}

@@ -22,16 +22,16 @@ def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
     options: list[str] = []
     overrides: list[str] = []
     before = ""  # the option whose value may follow
-    for each in words:
-        optional = before.startswith("-") and "=" not in each and not each.startswith("~")  # of --info, say
-        if each.startswith("-"):
-            options.append(each)
-            before = "" if "=" in each else each
+    for word in words:
+        optional = before.startswith("-") and "=" not in word and not word.startswith("~")  # of --info, say
+        if word.startswith("-"):
+            options.append(word)
+            before = "" if "=" in word else word
         elif before in TAKING or optional:
-            options.append(each)
+            options.append(word)
             before = ""
         else:
-            overrides.append(each)
+            overrides.append(word)
             before = ""
     return options, overrides
 
@@ -45,12 +45,12 @@ def _pattern_quoted(word: str) -> str:
 
 def values(words: Sequence[str], *flags: str) -> list[str]:
     """What a command line gives `--flag value` or `--flag=value`."""
-    found: list[str] = []
-    for position, each in enumerate(words):
-        flag, equals, value = each.partition("=")
+    given: list[str] = []
+    for position, word in enumerate(words):
+        flag, equals, value = word.partition("=")
         if flag in flags:
-            found += [value] if equals else words[position + 1 : position + 2]
-    return found
+            given += [value] if equals else words[position + 1 : position + 2]
+    return given
 
 
 def key_of(word: str) -> str:
@@ -60,24 +60,24 @@ def key_of(word: str) -> str:
 
 def parsed(words: Sequence[str]) -> list[Override]:
     """The overrides among the words; what is none is left out, Hydra itself says so."""
-    found = []
+    read = []
     for word in split(words)[1]:
         try:
-            found.append(OverridesParser.create().parse_override(word))
+            read.append(OverridesParser.create().parse_override(word))
         except HydraException:
             continue
-    return found
+    return read
 
 
 def named_targets(overrides: Sequence[Override]) -> frozenset[str]:
     """The targets that are typed in these words."""
-    found: set[str] = set()
+    named: set[str] = set()
     for override in overrides:
         value = None if override.is_delete() else override.value()
         if re.split(r"[./]", str(override.key_or_group))[-1] == "_target_":
-            found.add(str(value))
-        found |= {str(target) for _, target in targets(value, "")}
-    return frozenset(found)
+            named.add(str(value))
+        named |= {str(target) for _, target in targets(value, "")}
+    return frozenset(named)
 
 
 def texts(value: Any) -> Iterator[str]:
@@ -94,7 +94,9 @@ def texts(value: Any) -> Iterator[str]:
 
 def typed_texts(overrides: Sequence[Override]) -> frozenset[str]:
     """Every text that is typed as a value in these words."""
-    return frozenset(text for each in overrides if not each.is_sweep_override() for text in texts(each.value()))
+    return frozenset(
+        text for override in overrides if not override.is_sweep_override() for text in texts(override.value())
+    )
 
 
 def word(key: str, value: object) -> str:
@@ -115,8 +117,8 @@ def readable(words: Sequence[str]) -> list[str]:
     Addresses of weights, which may hold # and =, and patterns with `{split}` get quotes of Hydra's own. What the agent
     of W&B adds for itself (`_wandb=…`) is no word for us.
     """
-    own = [each for each in words if not each.lstrip("-+").startswith("_wandb=")]
-    return [_pattern_quoted(_quoted_address(each)) for each in own]
+    own = [word for word in words if not word.lstrip("-+").startswith("_wandb=")]
+    return [_pattern_quoted(_quoted_address(word)) for word in own]
 
 
 def _quoted_address(each: str) -> str:

@@ -57,15 +57,15 @@ def nodes_of(config: DictConfig, group: str) -> dict[str, DictConfig]:
     Where evaluation=none has taken all evaluators out, a preset's settings for them are no mistake.
     """
     nodes = {str(name): node for name, node in config[group].items()}
-    found = {name: node for name, node in nodes.items() if isinstance(node, DictConfig) and "_target_" in node}
-    for name in nodes.keys() - found.keys():
+    calls = {name: node for name, node in nodes.items() if isinstance(node, DictConfig) and "_target_" in node}
+    for name in nodes.keys() - calls.keys():
         if not isinstance(nodes[name], DictConfig):
             raise UserError(
                 f"{group}.{name} is {short(nodes[name])}, and no {PARTS[group]}; leave it out with ~{group}.{name}"
             )
-        if found or group != "evaluation":
+        if calls or group != "evaluation":
             raise UserError(f"{group}.{name} has no _target_, which says what the {PARTS[group]} is")
-    return found
+    return calls
 
 
 def complete(key: str, factory: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -90,10 +90,10 @@ def expect(key: str, made: Any, owed: Sequence[str]) -> Any:
 
 def _key_of(error: InstantiationException, key: str) -> str:
     """The key of the part, below the one at `key` or that one itself, whose building failed, as Hydra tells it."""
-    found = re.search(r"full_key: (\S+)$", str(error))
-    if found is None or found[1] == key:
+    match = re.search(r"full_key: (\S+)$", str(error))
+    if match is None or match[1] == key:
         return key
-    return found[1] if found[1].startswith(f"{key}.") else f"{key}.{found[1]}"
+    return match[1] if match[1].startswith(f"{key}.") else f"{key}.{match[1]}"
 
 
 def _with_key(key: str, known: Mapping[str, str | None], error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,13 +38,20 @@ def read_recorded(file: Path) -> Any:
         size = file.stat().st_size
         if size > MOST_BYTES:
             raise UserError(f"{file} has {size:,} bytes, which no record of a run has; {again}")
-        content = _loaded(file.read_text(encoding="utf-8"))
+        content = _loaded(_regular(file).read_text(encoding="utf-8"))
         _escaped(content, 0, [0])
         return content
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{file} cannot be read ({short(' '.join(str(error).split()))}); {again}") from error
     except OSError as error:
         raise UserError(f"{file} cannot be read: {error.strerror or error}") from error
+
+
+def _regular(file: Path) -> Path:
+    """The file, for reading; ValueError where opening it would wait for a writer, or never end."""
+    if not stat.S_ISREG(file.stat().st_mode):
+        raise ValueError("it is no regular file")
+    return file
 
 
 def _loaded(text: str) -> Any:
@@ -64,7 +72,7 @@ def _loaded(text: str) -> Any:
 def read_json(file: Path) -> Any:
     """What a JSON file of a run holds, None where there is none; UserError where it cannot be read."""
     try:
-        with file.open("rb") as stream:
+        with _regular(file).open("rb") as stream:
             text = stream.read(MOST_JSON + 1)
         if len(text) > MOST_JSON:
             raise ValueError(f"more than {MOST_JSON:,} bytes")

@@ -3,19 +3,27 @@
 import re
 from collections.abc import Mapping, Sequence
 
+from hydra import compose
+
+from mae_hydra.configuration.command_words import key_of, parsed, split
+from mae_hydra.configuration.from_file import of_hydra
+from mae_hydra.configuration.own_options import looking_where
 from mae_hydra.configuration.suggest import closest, known_keys, meant_by
-from mae_hydra.configuration.tree import config_dir
+from mae_hydra.configuration.whole_nodes import addable
+
+SEARCH = "hydra.searchpath"
 
 
-def explain(error: BaseException, overrides: Sequence[str], known: Mapping[str, str | None] | None = None) -> str:
+def explain(error: BaseException, words: Sequence[str], known: Mapping[str, str | None] | None = None) -> str:
     """One sentence for what Hydra or OmegaConf refused; names the key or option that was probably meant.
 
-    `known`: the keys that there are, as of `known_keys` (default: those of what `overrides` compose without the slip).
+    `known`: the keys that there are, as of `known_keys` (default: those of what the command line `words` composes
+    without the slip).
     """
     text = str(error)
     missing_key = re.search(r"Could not override '([^']+)'\.\s*To append to your config", text)
     if missing_key:
-        return unknown_key(missing_key[1], overrides, known)
+        return unknown_key(missing_key[1], words, known)
     there = re.search(r"Could not append to config\. An item is already at '([^']+)'", text)
     if there:
         return f"{there[1]} is there already; leave out the plus: {there[1]}=…"
@@ -44,17 +52,19 @@ def explain(error: BaseException, overrides: Sequence[str], known: Mapping[str, 
     return " ".join(line.strip() for line in text.split("See https://")[0].splitlines() if line.strip())
 
 
-def unknown_key(key: str, overrides: Sequence[str], known: Mapping[str, str | None] | None = None) -> str:
+def unknown_key(key: str, words: Sequence[str], known: Mapping[str, str | None] | None = None) -> str:
     """`model.mask_ration` -> what exists in the same composition and was probably meant."""
     sentence = f"unknown key '{key}'"
-    known = _known_keys(key, overrides) if known is None else known
+    known = _known_keys(key, words) if known is None else known
     if key.rpartition(".")[2] == "root" and known and "data.root" not in known:
         return f"{sentence}: data=scenes is rendered and reads no files; add data=folder, data=imagenet or data=ade20k"
-    if any(each == key or each.startswith(f"{key}.") for each in known):  # a mapping that gets an entry
+    if any(name == key or name.startswith(f"{key}.") for name in known):  # a mapping that gets an entry
         return f"{key} has no such entry; add one with a plus: +{key}={{…}}"
     meant = meant_by(key, known)
     if meant is not None:
         return f"{sentence}; {meant}"
+    if not known:  # a second mistake kept them from being looked up
+        return f"{sentence}; `python train.py … --cfg job` shows all there are"
     return f"{sentence}; this model and this data have none like it (`python train.py … --cfg job` shows all there are)"
 
 
@@ -67,15 +77,20 @@ def unknown_option(group: str, option: str, available: Sequence[str]) -> str:
     return f"{sentence}; options: {', '.join(available)}"
 
 
-def _known_keys(wrong: str, overrides: Sequence[str]) -> dict[str, str | None]:
-    """All keys of the composition without the override that was refused; empty where even that does not compose."""
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-
-    kept = [o for o in overrides if o.lstrip("+~").split("=")[0] != wrong and not o.startswith(("hydra.", "-"))]
-    GlobalHydra.instance().clear()
+def _known_keys(wrong: str, words: Sequence[str]) -> dict[str, str | None]:
+    """All keys of what a command line composes without the override that was refused; none where even that fails."""
+    options, overrides = split(words)
+    kept = [
+        word
+        for word in addable(overrides)
+        if key_of(word) not in (wrong, "resume") and (key_of(word) == SEARCH or not of_hydra(word)) and not _swept(word)
+    ]
     try:
-        with initialize_config_dir(str(config_dir()), version_base="1.3"):
-            return known_keys(compose("config", overrides=kept))
+        with looking_where(options) as name:
+            return known_keys(compose(name, overrides=kept))
     except Exception:  # a second mistake; the first is already told
         return {}
+
+
+def _swept(word: str) -> bool:
+    return any(override.is_sweep_override() for override in parsed([word]))

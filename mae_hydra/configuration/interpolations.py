@@ -12,9 +12,9 @@ NOTHING = object()
 
 def resolved(config: DictConfig) -> Tree:
     """Turn a configuration into plain values, with every interpolation resolved."""
-    found = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(found, dict)
-    return {str(name): value for name, value in found.items()}
+    tree = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(tree, dict)
+    return {str(name): value for name, value in tree.items()}
 
 
 def restore(config: DictConfig, *, with_paths: bool) -> None:

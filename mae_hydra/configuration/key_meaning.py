@@ -149,5 +149,5 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], *kinds: Decides)
 
 def told(changed: Mapping[str, tuple[Any, Any]], most: int = 5) -> str:
     """`schedule.total: 700 -> 800; seed: 0 -> 1`, and an ellipsis where there are more than `most`."""
-    each = [f"{key}: {before} -> {after}" for key, (before, after) in changed.items()]
-    return "; ".join(each[:most]) + (" …" if len(each) > most else "")
+    lines = [f"{key}: {before} -> {after}" for key, (before, after) in changed.items()]
+    return "; ".join(lines[:most]) + (" …" if len(lines) > most else "")

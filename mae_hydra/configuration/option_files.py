@@ -46,8 +46,8 @@ def option(group: str, name: str, more: Sequence[Path] = ()) -> Tree:
 def paths() -> Tree:
     """Where data and outputs lie on this machine, as its `conf/local` and environment say."""
     own = (config_dir() / "local" / "default.yaml").is_file()
-    found: Tree = _composed(["+paths=default", *(["+local=default"] if own else [])])["paths"]
-    plain = OmegaConf.to_container(OmegaConf.create(found | {"run_dir": "."}), resolve=True)  # there is none
+    node: Tree = _composed(["+paths=default", *(["+local=default"] if own else [])])["paths"]
+    plain = OmegaConf.to_container(OmegaConf.create(node | {"run_dir": "."}), resolve=True)  # there is none
     assert isinstance(plain, dict)
     return {str(name): value for name, value in plain.items()}
 
@@ -62,8 +62,8 @@ def _composed(words: Sequence[str]) -> Tree:
         raise UserError(explain(error, words)) from error
     finally:
         restore_gh_from_backup(backup)
-    found: Tree = content
-    return found
+    tree: Tree = content
+    return tree
 
 
 def stated(target: str) -> Mapping[str, Sequence[Any]]:
@@ -73,14 +73,14 @@ def stated(target: str) -> Mapping[str, Sequence[Any]]:
 
 @functools.cache
 def _arguments() -> Mapping[str, Mapping[str, Sequence[Any]]]:
-    found: dict[str, dict[str, list[Any]]] = {}
+    stated: dict[str, dict[str, list[Any]]] = {}
     for content in _contents():
         for node in _calls(content):
-            arguments = found.setdefault(str(node["_target_"]), {})
+            arguments = stated.setdefault(str(node["_target_"]), {})
             for name, value in node.items():
                 if name != "_target_" and value not in (UNSET, *arguments.setdefault(name, [])):
                     arguments[name].append(value)
-    return found
+    return stated
 
 
 @functools.cache

@@ -2,16 +2,23 @@
 
 import importlib.util
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
+from hydra.core.config_search_path import SearchPathElement
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.initialize import get_gh_backup, restore_gh_from_backup
 
-from mae_hydra.configuration.command_words import searching
+from mae_hydra.configuration.command_words import searching, values
 from mae_hydra.configuration.tree import config_dir
 
 OURS = ("hydra", "schema")  # providers of sources that are always there
 TYPED = "hydra.searchpath in command-line"
+NAME_FLAGS = ("--config-name", "-cn")
 
 
 def own_sources() -> list[Any]:
@@ -19,14 +26,14 @@ def own_sources() -> list[Any]:
     `schema`."""
     ours = str(config_dir())
     sources = HydraConfig.get().runtime.config_sources
-    return [each for each in sources if each.provider not in OURS and each.path != ours]
+    return [source for source in sources if source.provider not in OURS and source.path != ours]
 
 
 def folder_of(source: Any) -> str:
     """The folder in which the option files of a source lie, a package's too."""
     if source.schema == "pkg":
-        found = importlib.util.find_spec(source.path.strip("/").replace("/", "."))
-        places = [] if found is None else [str(each) for each in found.submodule_search_locations or ()]
+        spec = importlib.util.find_spec(source.path.strip("/").replace("/", "."))
+        places = [] if spec is None else [str(place) for place in spec.submodule_search_locations or ()]
         return next(iter(places), f"{source.schema}://{source.path}")
     return os.path.abspath(source.path)
 
@@ -45,9 +52,26 @@ def _words() -> Iterator[str]:
     name = HydraConfig.get().job.config_name
     if name is not None and name != "config":
         yield from ("--config-name", name)
-    yield from searching([_address(each) for each in own_sources() if each.provider == TYPED])
+    yield from searching([_address(source) for source in own_sources() if source.provider == TYPED])
 
 
 def _address(source: Any) -> str:
     path = os.path.abspath(source.path) if source.schema == "file" else source.path
     return f"{source.schema}://{path}"
+
+
+@contextmanager
+def looking_where(options: Sequence[str]) -> Iterator[str]:
+    """Have `hydra.compose` look where a command line with these options does; gives the name of what is composed."""
+    place = [*values(options, "--config-path", "-cp"), str(config_dir())][0]
+    search = create_config_search_path(os.path.abspath(place))
+    for folder in values(options, "--config-dir", "-cd"):  # a primary configuration is looked for here, too
+        there = SearchPathElement("command-line", f"file://{os.path.abspath(folder)}")
+        search.get_path().insert(-1, there)  # Hydra wants its schema to be the last
+    backup = get_gh_backup()  # a job, or a notebook with Hydra of its own, may be running in this process
+    GlobalHydra.instance().clear()
+    try:
+        Hydra.create_main_hydra2(task_name="train", config_search_path=search)
+        yield [*values(options, *NAME_FLAGS), "config"][0]
+    finally:
+        restore_gh_from_backup(backup)

@@ -31,6 +31,7 @@ GROUPS = {
     "sweep": "values to sweep, with -m and a plus: -m +sweep=",
     "debug": "short trials, added with a plus: +debug=",
     "hydra/launcher": "how the jobs of a sweep are started",
+    "hydra/sweeper": "which jobs a sweep has: a grid, where nothing is said",
 }
 KEY = re.compile(r"(?P<indent> *)(?P<name>\w+):(?: (?P<value>.*?))?(?:\s+# (?P<comment>.*))?")
 
@@ -130,10 +131,13 @@ def overview(width: int, known: Mapping[str, Sequence[Option]]) -> str:
     return "\n".join(lines)
 
 
-def details(group: str, known: Mapping[str, Sequence[Option]]) -> str:
-    """The options of one group of `known` with all that their files say, and their keys."""
+def details(asked: str, known: Mapping[str, Sequence[Option]]) -> str:
+    """The options of one group of `known`, or one of them (`group=option`), with all that their files say."""
+    group, _, name = asked.partition("=")
     lines = [_title(group)]
     for option in known[group]:
+        if name not in ("", option.name):
+            continue
         title = f"shared by options of {group}" if option.shared else f"{group}={option.name}"
         lines += ["", title, *(f"  {line}" for line in option.head)]
         keys = [(f"{key.name}: {key.default}", f"# {key.comment}" if key.comment else "") for key in option.keys]

@@ -69,6 +69,7 @@ def register() -> None:
         "pooled_width": pooled_width,
         "slug": slug,
         "run_dir": run_dir,
+        "named": lambda name, otherwise: name or otherwise,
         "width": width,
         "fused_width": fused_width,
         "timm_widths": timm_widths,

@@ -63,14 +63,14 @@ def meant_by(key: str, known: Mapping[str, str | None]) -> str | None:
     """
     last = key.rpartition(".")[2]
     other = SYNONYMS.get(last)
-    found = [name for name in known if name.rpartition(".")[2] == last]
+    candidates = [name for name in known if name.rpartition(".")[2] == last]
     if other is not None and _exists(other, known):
-        found = [other, *(name for name in found if name != other)]
-    found = found or _slips(key, known)
-    if not found:
+        candidates = [other, *(name for name in candidates if name != other)]
+    candidates = candidates or _slips(key, known)
+    if not candidates:
         return None
-    followers = {name: known[name] for name in found if known.get(name) in found}
-    heads = sorted((name for name in found if name not in followers), key=_rank)
+    followers = {name: known[name] for name in candidates if known.get(name) in candidates}
+    heads = sorted((name for name in candidates if name not in followers), key=_rank)
     judged = [name for name in heads if name.partition(".")[0] in JUDGING]
     notes = {name: " (evaluation alone)" for name in judged if len(judged) < len(heads)}
     notes |= {name: f" (it follows {known[name]})" for name in heads if known.get(name)}
@@ -110,8 +110,8 @@ def typed(known: Mapping[str, str | None], key: str) -> str:
 
 def _followed(node: Any) -> str | None:
     """The key that a value is, where it is nothing but an interpolation of one."""
-    found = re.fullmatch(r"\$\{([\w.]+)\}", str(node._value())) if node._is_interpolation() else None
-    return found[1] if found else None
+    match = re.fullmatch(r"\$\{([\w.]+)\}", str(node._value())) if node._is_interpolation() else None
+    return match[1] if match else None
 
 
 def closest(word: str, words: Sequence[str], cutoff: float = 0.5) -> str | None:

@@ -39,6 +39,7 @@ ROOMS = {
         "checkpoint": "mae_hydra.engine.checkpoint.Checkpoints",
         "callbacks": "mae_hydra.engine.callbacks.EarlyStopping",
     },
+    "mae_hydra.launching.pruning": {"callbacks": CLASS},
     "mae_hydra.tracking": {"logger": CLASS},
 }
 # Libraries, for what a person says: classes at or below a module that are subclasses of the second name. Such a class
@@ -59,6 +60,13 @@ LIBRARIES = {
     "timm.models": MODULE,
     "timm.optim": OPTIMIZER,
 }
+# Those of them that a run directory may name, too, and in which group: `optimizer=named` builds the same optimizers by
+# name, and a metric of these modules counts. Neither takes a path, or a function that a file could give.
+METRICS = ("aggregation", "classification", "regression", "segmentation")
+RECORDED = {
+    "optimizer": ("torch.optim", "timm.optim"),
+    "evaluation": tuple(f"torchmetrics.{name}" for name in METRICS),
+}
 
 
 def judge(target: Any, key: str, origin: Origin) -> Any:
@@ -73,17 +81,17 @@ def judge(target: Any, key: str, origin: Origin) -> Any:
     if not _may_be_imported(target, group, origin):
         raise UserError(f"{said} is not built; {_way_out(target, group, origin)}")
     try:
-        found = _located(target)
+        part = _located(target)
     except UserError:
         raise
     except Exception as error:  # a package of the user's may fail in any way when it is imported
         raise UserError(f"{said} cannot be found ({type(error).__name__}: {error})".replace("\n", " ")) from error
-    if inspect.ismodule(found) or not callable(found):
-        raise UserError(f"{said} is not built: it is {_kind(found)}, not a class")
-    if not _may_be_built(found, key, group, origin):
-        what = f"{_kind(found)} of {_home(found) or 'unknown origin'}"
+    if inspect.ismodule(part) or not callable(part):
+        raise UserError(f"{said} is not built: it is {_kind(part)}, not a class")
+    if not _may_be_built(part, key, group, origin):
+        what = f"{_kind(part)} of {_home(part) or 'unknown origin'}"
         raise UserError(f"{said} is not built: it is {what}; {_way_out(target, group, origin)}")
-    return found
+    return part
 
 
 def trusted_packages() -> tuple[str, ...]:
@@ -100,21 +108,26 @@ def _may_be_imported(target: str, group: str, origin: Origin) -> bool:
     module, _, name = target.rpartition(".")
     if is_below(target, trusted_packages()) or (module in _rooms(group, origin) and not name.startswith("_")):
         return True
-    return origin == "person" and is_below(target, LIBRARIES)
+    return is_below(target, _libraries(group, origin))
 
 
-def _may_be_built(found: Any, key: str, group: str, origin: Origin) -> bool:
-    home, is_class = _home(found), inspect.isclass(found)
+def _may_be_built(part: Any, key: str, group: str, origin: Origin) -> bool:
+    home, is_class = _home(part), inspect.isclass(part)
     if is_below(home, trusted_packages()):
         return True
     for room in _rooms(group, origin):
         if is_below(home, [room]):
-            given = _ancestors(found if is_class else _given_by(found))
+            given = _ancestors(part if is_class else _given_by(part))
             wanted = {ROOMS[room].get(group, CLASS)} if key == group else {*ROOMS[room].values(), CLASS}
             return bool(given & (wanted if is_class else wanted - {CLASS}))
-    if origin != "person" or not is_class:
-        return False
-    return any(is_below(home, [module]) and kind in _ancestors(found) for module, kind in LIBRARIES.items())
+    return is_class and any(
+        is_below(home, [module]) and LIBRARIES[module] in _ancestors(part) for module in _libraries(group, origin)
+    )
+
+
+def _libraries(group: str, origin: Origin) -> Sequence[str]:
+    """The modules of libraries whose classes may be built in a group."""
+    return tuple(LIBRARIES) if origin == "person" else RECORDED.get(group, ()) if origin == "file" else ()
 
 
 def _rooms(group: str, origin: Origin) -> list[str]:
@@ -130,8 +143,8 @@ def _located(target: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def _home(found: Any) -> str:
-    home = getattr(found, "__module__", None)
+def _home(part: Any) -> str:
+    home = getattr(part, "__module__", None)
     return home if isinstance(home, str) else ""
 
 
@@ -143,12 +156,12 @@ def _given_by(function: Any) -> Any:
         return None
 
 
-def _ancestors(found: Any) -> set[str]:
-    return {f"{each.__module__}.{each.__qualname__}" for each in found.__mro__} if inspect.isclass(found) else set()
+def _ancestors(part: Any) -> set[str]:
+    return {f"{kind.__module__}.{kind.__qualname__}" for kind in part.__mro__} if inspect.isclass(part) else set()
 
 
-def _kind(found: Any) -> str:
-    return "a class" if inspect.isclass(found) else f"a {type(found).__name__}"
+def _kind(part: Any) -> str:
+    return "a class" if inspect.isclass(part) else f"a {type(part).__name__}"
 
 
 def _shown(target: Any) -> str:
@@ -161,5 +174,6 @@ def _way_out(target: str, group: str, origin: Origin) -> str:
     own = f"to allow a package of yours, set {TRUST}=<package>"
     if origin == "person":
         return f"what can be is {allowed}, and layers, optimizers, transforms and metrics of libraries; {own}"
+    libraries = f", or of {', '.join(_libraries(group, origin))}," if _libraries(group, origin) else ""
     of_it = "as the model of a checkpoint" if origin == "model" else "from a file"
-    return f"only {allowed} is built {of_it}; {own}"
+    return f"only {allowed}{libraries} is built {of_it}; {own}"

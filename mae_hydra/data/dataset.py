@@ -109,6 +109,21 @@ class Comparable(Protocol):
         ...
 
 
+def name_of(images: Any, index: int) -> str:
+    """What a sample is called wherever its files lie; of a set without names, its position."""
+    named = getattr(images, "name", None)
+    return str(index) if named is None else named(index)
+
+
+@runtime_checkable
+class LabelledSet(Protocol):
+    """An ImageSet whose class maps can be had without the pixels of its images."""
+
+    def labels(self, index: int) -> Tensor:
+        """The class map of a sample, uint8 or uint16 (H, W); UserError where it cannot be read."""
+        ...
+
+
 def read_undecoded(images: Any, index: int) -> Any:
     """A sample of an ImageSet, with its image still encoded (`encoded.Unread`) where the set has it so."""
     undecoded = getattr(images, "undecoded", None)
@@ -233,6 +248,9 @@ class _Some:
     def stamp(self, index: int) -> str:
         return stamp_of(self._whole, self._positions[index])
 
+    def name(self, index: int) -> str:
+        return name_of(self._whole, self._positions[index])
+
     def behind(self, index: int) -> tuple[ImageSet, int]:
         return self._whole, self._positions[index]
 
@@ -276,8 +294,13 @@ def limited(image_set: ImageSet, train_limit: int | float | None) -> ImageSet:
     train_limit = int(train_limit)
     if not 1 <= train_limit <= len(image_set):
         raise ValueError(f"data.train_limit must lie in 1..{len(image_set)} or be null, got {train_limit}")
+    return some_of(image_set, spread(len(image_set), train_limit))
+
+
+def some_of(image_set: ImageSet, positions: Sequence[int]) -> ImageSet:
+    """The samples at these positions, in this order."""
     kind = _SomeFiles if isinstance(image_set, Foreseeable) else _Some
-    return kind(image_set, spread(len(image_set), train_limit))
+    return kind(image_set, positions)
 
 
 def check_loading(batch_size: int, num_workers: int) -> None:

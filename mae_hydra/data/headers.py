@@ -27,7 +27,8 @@ def read_header(source: Path | bytes, name: str = "") -> Header:
         with opened(source) as picture:
             mode, deep = picture.mode, is_deep(picture)  # first: EXIF may load the picture
             turn = orientation(picture) if _may_be_turned(picture, source) else 1
-            return Header(upright_size(picture, turn), mode, deep, turn)
+            told = picture.info.get("original_orientation")  # of HEIC, whose reader turns it itself
+            return Header(upright_size(picture, turn), mode, deep, turn if told is None else told)
     except Exception as error:  # damaged files raise nearly anything inside Pillow
         bands = band_header(source if isinstance(source, bytes) else source.read_bytes()) if _is_there(source) else None
         if bands is not None:

@@ -1,6 +1,7 @@
 """Which image files a folder holds, in a fixed order, for trees of millions of files."""
 
 import hashlib
+import importlib.util
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -12,18 +13,22 @@ import numpy as np
 
 from mae_hydra.errors import UserError
 
+READS_HEIF = importlib.util.find_spec("pillow_heif") is not None
+HEIF_ENDINGS = (".heic", ".heif")  # of telephones; with the extra heif they are pictures like any other
 EXTENSIONS = (
     ".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".jpe", ".jfif",
     ".bmp", ".gif", ".avif", ".jp2", ".ppm", ".pgm", ".pbm", ".pnm",
+    *(HEIF_ENDINGS if READS_HEIF else ()),
 )  # fmt: skip
 """Endings of pictures that are read, in any case; of films (.gif, .tif) the first picture."""
 
-WITH_ARRAYS = (*EXTENSIONS, ".npy")  # where bands are wanted
+ARRAYS = (".npy",)
+WITH_ARRAYS = (*EXTENSIONS, *ARRAYS)  # where bands are wanted
 
 JPEG_ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif")  # never more than 8 bits a channel
 UNREAD_PICTURES = (
-    ".heic", ".heif", ".jxl", ".j2k", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raw", ".exr", ".hdr", ".dcm", ".nii",
-    ".psd", ".svg", ".tga", ".ico", ".npy", ".mat", ".h5",
+    *(() if READS_HEIF else HEIF_ENDINGS), ".jxl", ".j2k", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raw", ".exr",
+    ".hdr", ".dcm", ".nii", ".psd", ".svg", ".tga", ".ico", ".npy", ".mat", ".h5",
 )  # fmt: skip
 """Endings of what somebody may take for a picture of the set, but is not read."""
 
@@ -108,6 +113,8 @@ def passed_over_note(where: object, passed_over: Counter[str]) -> list[str]:
     total = passed_over.total()
     level = "warning" if any(ending in UNREAD_PICTURES for ending in passed_over) else "note"
     way = "; convert the pictures among them, of which only some formats are read" if level == "warning" else ""
+    if not READS_HEIF and not passed_over.keys().isdisjoint(HEIF_ENDINGS):
+        way = "; pip install 'mae-hydra[heif]' reads .heic, convert other pictures among them"
     return [f"{level}: {total} file{'' if total == 1 else 's'} in {where} passed over: {kinds}{more}{way}"]
 
 

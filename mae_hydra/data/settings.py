@@ -19,12 +19,16 @@ from mae_hydra.data.dataset import ImageData, ImageSet, Target, check_loading, h
 from mae_hydra.data.decoding.bands import Channels, check_bands, shown_channels
 from mae_hydra.data.decoding.measure_range import Settled, settle_files
 from mae_hydra.data.decoding.pixel_range import AUTO, Told
+from mae_hydra.data.label_share import label_share
 from mae_hydra.data.labels.palette import distinct_colours
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What `ImageData` holds of a configuration as it is told; `train_limit` as in `limited`."""
+    """What `ImageData` holds of a configuration as it is told.
+
+    `train_limit` as in `limited`; of what that leaves, `label_fraction` and `label_seed` as in `label_share`.
+    """
 
     image_size: int | Sequence[int]
     channels: int
@@ -35,6 +39,8 @@ class Settings:
     batch_size: int
     num_workers: int
     train_limit: int | float | None = None
+    label_fraction: float | None = None
+    label_seed: int | None = None
     prefetch: int = 2
 
     def __post_init__(self) -> None:
@@ -52,7 +58,10 @@ class Settings:
         own |= {name: tuple(own[name]) for name in ("mean", "std")}
         own.setdefault("class_names", tuple(f"class {number}" for number in range(count)))
         own.setdefault("palette", distinct_colours(count))
-        return ImageData(train=limited(train, self.train_limit), validation=validation, target=target, **own)
+        train = limited(train, self.train_limit)
+        own["train"], notes = label_share(train, self.label_fraction, self.label_seed, own["class_names"])
+        own["notes"] = (*own.get("notes", ()), *notes)
+        return ImageData(validation=validation, target=target, **own)
 
 
 @dataclass(frozen=True, kw_only=True)

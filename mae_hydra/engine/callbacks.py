@@ -6,7 +6,7 @@ from typing import Any
 
 from mae_hydra.distributed import broadcast_object, is_main
 from mae_hydra.errors import UserError
-from mae_hydra.types import Callback, Progress, Request
+from mae_hydra.types import Callback, Progress, Remembering, Request
 
 
 class EarlyStopping:
@@ -32,36 +32,37 @@ class EarlyStopping:
 
 
 class Callbacks:
-    """The callbacks of a run, by the key that configures each. `ended`: why training is to end, where one asked."""
+    """The callbacks of a run, by the key that configures each. `ended`: why training ends; `given_up`: as no good."""
 
     def __init__(self, callbacks: Mapping[str, Callback] | None = None) -> None:
         self._callbacks = dict(callbacks or {})
-        self.ended = ""
+        self.ended, self.given_up = "", False
         self.state_dict()  # what cannot be saved is said before the first step
 
     def tell(self, progress: Progress) -> bool:
         """Tell every callback; whether one wants a checkpoint. All processes call it, those of the main one answer."""
         if not self._callbacks:
             return False
-        key, reasons, save, failure = "", [], False, None
+        key, reasons, save, given_up, failure = "", [], False, False, None
         try:
             for key, callback in self._callbacks.items() if is_main() else ():
                 request = callback.on_progress(progress) or Request()
                 if request.stop:
                     reasons.append(f"{request.stop} ({key})")
+                    given_up |= request.given_up
                 save |= request.save
         except Exception as error:  # of anybody's code
             failure = error
         said = failure and f"{key} failed after step {progress.step} ({type(failure).__name__}: {failure})"
-        said, self.ended, save = broadcast_object((said, "; ".join(reasons), save))
+        said, self.ended, self.given_up, save = broadcast_object((said, "; ".join(reasons), given_up, save))
         if said:
             raise UserError(f"{said}; mend it, or leave it out with ~{key}, and start again") from failure
         return bool(save)
 
     def state_dict(self) -> dict[str, Any]:
         """The state of each callback that has one; UserError where it is nothing that a checkpoint can hold."""
-        offered = {key: each for key, each in self._callbacks.items() if hasattr(each, "state_dict")}
-        states = {key: each.state_dict() for key, each in offered.items()}
+        callbacks = self._callbacks.items()
+        states = {key: callback.state_dict() for key, callback in callbacks if isinstance(callback, Remembering)}
         for key, state in states.items():
             try:
                 json.dumps(state)
@@ -72,4 +73,6 @@ class Callbacks:
     def load_state_dict(self, states: Mapping[str, Any]) -> None:
         """What each had remembered; a callback that the run had not before begins with nothing."""
         for key in states.keys() & self._callbacks.keys():
-            self._callbacks[key].load_state_dict(states[key])  # type: ignore[attr-defined]
+            callback = self._callbacks[key]
+            if isinstance(callback, Remembering):
+                callback.load_state_dict(states[key])

@@ -73,9 +73,9 @@ class Checkpoints:
     def due(self, step: int) -> bool:
         return self.every is not None and step % self.every == 0
 
-    def improves(self, step: int, found: Mapping[str, float]) -> bool:
+    def improves(self, step: int, scalars: Mapping[str, float]) -> bool:
         """Take note of an evaluation's scalars; True if the monitored one is the best so far."""
-        value = found.get(self.monitor, math.nan)
+        value = scalars.get(self.monitor, math.nan)
         better = self.best is None or self.sign * (value - self.best["value"]) > 0
         # The main process decides: it alone knows of a former best that could not be written.
         if math.isnan(value) or not broadcast_object(better):
@@ -159,11 +159,11 @@ class Checkpoints:
         """What may be gone on from, the newest first, each file once."""
         numbered = sorted(self._numbered(), reverse=True)
         files = [self.last_path, *(path for _, path in numbered), self.best_path]
-        found: dict[tuple[int, int], Path] = {}
+        candidates: dict[tuple[int, int], Path] = {}
         for path in files:
             if path.is_file():
-                found.setdefault((path.stat().st_dev, path.stat().st_ino), path)
-        return list(found.values())
+                candidates.setdefault((path.stat().st_dev, path.stat().st_ino), path)
+        return list(candidates.values())
 
     def _numbered(self) -> list[tuple[int, Path]]:
         if not self.directory.is_dir():

@@ -44,12 +44,12 @@ class Evaluations:
         return found
 
 
-def _names(found: Evaluation) -> set[str]:
+def _names(evaluation: Evaluation) -> set[str]:
     """What a run keeps of an evaluation by name, whichever evaluator it is from."""
-    kept = {"val/": found.scalars, "the table ": found.tables, "the picture ": found.pictures}
+    kept = {"val/": evaluation.scalars, "the table ": evaluation.tables, "the picture ": evaluation.pictures}
     return {f"{kind}{name}" for kind, values in kept.items() for name in values}
 
 
-def scalars(found: Mapping[str, Evaluation]) -> dict[str, float]:
+def scalars(evaluations: Mapping[str, Evaluation]) -> dict[str, float]:
     """All scalars of `found`, as `val/<name>`."""
-    return {f"val/{n}": float(value) for evaluation in found.values() for n, value in evaluation.scalars.items()}
+    return {f"val/{n}": float(value) for evaluation in evaluations.values() for n, value in evaluation.scalars.items()}

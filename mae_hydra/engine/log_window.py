@@ -30,12 +30,12 @@ class Window:
         self.sums: dict[str, Tensor] = {}
 
     def add(self, result: StepResult) -> None:
-        finite, told = result.grad_norm.isfinite(), torch.stack(list(result.sums.values())).isfinite().all()
+        finite, sums_finite = result.grad_norm.isfinite(), torch.stack(list(result.sums.values())).isfinite().all()
         # Divided by all pixels or by those that are labelled: without a label there is no loss and no gradient.
         nothing = (result.count == 0) | ((result.sums["loss"] == 0) & (result.grad_norm == 0))
         new = {
-            **{f"sum/{name}": value.where(told, 0.0) for name, value in result.sums.items()},
-            "count": result.count.where(told, 0.0),
+            **{f"sum/{name}": value.where(sums_finite, 0.0) for name, value in result.sums.items()},
+            "count": result.count.where(sums_finite, 0.0),
             "uncounted_steps": nothing.double(),
             "grad_norm": result.grad_norm.where(finite, 0.0).double(),
             "finite_steps": finite.double(),

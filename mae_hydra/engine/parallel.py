@@ -30,13 +30,13 @@ class LossModule(nn.Module):
     def forward(self, *batches: Batch) -> Loss:
         if len(batches) > 1:
             return loss_of_a_step(self.model, batches)
-        found = self.model.loss(*batches)  # type: ignore[operator]
-        if not isinstance(found, Loss):
+        result = self.model.loss(*batches)  # type: ignore[operator]
+        if not isinstance(result, Loss):
             raise UserError(
-                f"the loss of {type(self.model).__name__} gives a {type(found).__name__}; it must give a "
+                f"the loss of {type(self.model).__name__} gives a {type(result).__name__}; it must give a "
                 "mae_hydra.types.Loss, a sum and a count, by which the engine divides once"
             )
-        return found
+        return result
 
 
 def wrap(model: nn.Module, settings: Settings, average: AveragedModel | None = None) -> nn.Module:
@@ -83,10 +83,10 @@ def recompute_blocks(model: nn.Module) -> None:
 
 def _blocks(model: nn.Module, setting: str) -> list[nn.Module]:
     """The blocks that a setting acts on; a note where there are none, for then it changes nothing."""
-    found = list(blocks_of(model))
-    if not found:
+    blocks = list(blocks_of(model))
+    if not blocks:
         print(f"note: engine.{setting} changes nothing: {type(model).__name__} has no list of modules named …blocks")
-    return found
+    return blocks
 
 
 def compiler_works(device: torch.device) -> bool:

@@ -1,28 +1,28 @@
 """Where and how precisely to compute: the engine's part of the configuration, checked and resolved."""
 
 import os
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import torch
 
 from mae_hydra.distributed import local_rank, world_size
 from mae_hydra.errors import UserError
+from mae_hydra.precision import Precision, computing, resolved
 
 Device = Literal["auto", "cpu", "cuda"]
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Parallel = Literal["ddp", "fsdp"]
 BatchNorm = Literal["micro", "step"]
 ELSEWHERE = {"gpu": "cuda", "float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "no": "fp32"}  # their words
 AT_LEAST_ONE = ("global_batch", "nonfinite_limit", "log_every", "profile_steps", "stop_after")
-AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """What the engine is told; `torch_device`, `resolved_precision`, `sharded`, `autocast()` are what follows from it.
 
-    `device` "auto" is CUDA where there is one. `precision` "auto" is bf16 on CUDA and fp32 on the CPU.
+    `device` "auto" is CUDA where there is one. `precision` "auto": see `precision.resolved`.
     `global_batch`: images per optimizer step over all processes. `parallel`: "ddp" has the whole model in every
     process, "fsdp" a share of it. `clip_grad`: largest norm of the whole gradient, None for no clipping.
     `nonfinite_limit`: stop after so many steps in a row whose gradient is not finite. `ema_decay`: keep a moving
@@ -79,9 +79,13 @@ class Settings:
 
     @property
     def resolved_precision(self) -> str:
-        if self.precision != "auto":
-            return self.precision
-        return "bf16" if self.torch_device.type == "cuda" else "fp32"
+        """What "auto" stands for without a model; `settled` has what it stands for with one."""
+        return resolved(self.precision, self.torch_device.type)
+
+    def settled(self, weights: Iterable[torch.Tensor], recorded: str | None = None) -> "Settings":
+        """The same with the precision in which a model with these weights computes, or a run has begun (`recorded`)."""
+        auto = self.precision == "auto" and recorded
+        return replace(self, precision=auto or resolved(self.precision, self.torch_device.type, weights))
 
     @property
     def sharded(self) -> bool:
@@ -90,8 +94,7 @@ class Settings:
 
     def autocast(self) -> torch.autocast:
         """The context in which models compute; parameters, their gradients and the optimizer stay in fp32."""
-        dtype = AUTOCAST.get(self.resolved_precision)
-        return torch.autocast(self.torch_device.type, dtype=dtype, enabled=dtype is not None)
+        return computing(self.resolved_precision, self.torch_device.type)
 
     def scaler(self) -> torch.amp.GradScaler:
         """Loss scaling, without which small gradients vanish in fp16; does nothing in the other precisions."""

@@ -77,6 +77,7 @@ class Accuracy:
         if known != self.data.num_classes:
             raise UserError(f"the model knows {known or 'no'} classes, the data have {self.data.num_classes}")
         expect_size(model, self.data)
+        self.extra.check(self.data.num_classes, scored=True)
 
     def stamps(self) -> list[str]:
         """What changes with the files that it looks at."""

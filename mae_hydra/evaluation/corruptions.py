@@ -42,7 +42,7 @@ class Corruptions:
         errors: dict[str, list[float]] = defaultdict(list)
         for row in table:
             errors[str(row["name"]).split("/")[0]].append(100 - row["top1"])  # type: ignore[operator]
-        means = {name: sum(each) / len(each) for name, each in errors.items()}
+        means = {name: sum(of_group) / len(of_group) for name, of_group in errors.items()}
         scalars = {"mean_error": sum(means.values()) / len(means)}
         if self.baseline is not None:
             missing = sorted(means.keys() - self.baseline.keys())
@@ -57,24 +57,24 @@ def read_baseline(path: Path) -> dict[str, float]:
     """Error in percent by corruption."""
     if not path.is_file():
         raise UserError(f"there is no file {path}, which should have a line '<corruption> <error in percent>' for each")
-    found = {}
+    errors = {}
     for line in path.read_text().splitlines():
         words = line.split()
         try:
             name, error = words
-            found[name] = float(error)
+            errors[name] = float(error)
         except ValueError:
             raise UserError(f"{path}: a line must be '<corruption> <error in percent>', got {line!r}") from None
-        if not 0 < found[name] <= 100:
+        if not 0 < errors[name] <= 100:
             raise UserError(f"{path}: the error of {name} must lie in (0, 100] percent, got {error}")
-    return found
+    return errors
 
 
 def _together(counts: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, int]]:
     """The counts of all processes, which may have seen different groups."""
-    found: dict[str, tuple[int, int]] = {}
-    for each in gather_objects(counts):
-        for name, (right, images) in each.items():
-            before = found.get(name, (0, 0))
-            found[name] = (before[0] + right, before[1] + images)
-    return found
+    summed: dict[str, tuple[int, int]] = {}
+    for of_process in gather_objects(counts):
+        for name, (right, images) in of_process.items():
+            before = summed.get(name, (0, 0))
+            summed[name] = (before[0] + right, before[1] + images)
+    return summed

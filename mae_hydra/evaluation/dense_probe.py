@@ -43,14 +43,14 @@ class Probes:
         vectors = maps.flatten(2).transpose(1, 2)  # (B, P, D)
         with torch.autocast(maps.device.type, enabled=False):
             similar, places = nearest(vectors.flatten(0, 1), self.bank.vectors, self.k)
-            similar, places = (each.unflatten(0, vectors.shape[:2]) for each in (similar, places))
+            similar, places = (rows.unflatten(0, vectors.shape[:2]) for rows in (similar, places))
             for own, near, which in zip(vectors, similar, places, strict=True):
                 scores = {"knn": weighted(near, self.bank.shares[which], self.temperature)}
                 if self.linear is not None:
                     scores["linear"] = self.linear.logits(own)
                 yield {
-                    way: F.interpolate(each.T.unflatten(1, grid)[None], size, mode="bilinear")[0].argmax(0)
-                    for way, each in scores.items()
+                    way: F.interpolate(logits.T.unflatten(1, grid)[None], size, mode="bilinear")[0].argmax(0)
+                    for way, logits in scores.items()
                 }
 
 
@@ -128,8 +128,8 @@ class DenseProbe(BankProbe):
         if self.l2 is None:
             return None
         targets = bank.pixels * (len(bank.pixels) / bank.pixels.sum())  # so their mean is one over pixels
-        found = fit_linear(bank.vectors, targets, self.data.num_classes, l2=self.l2, iterations=self.iterations)
-        return LinearClassifier(*(part.to(bank.vectors.device) for part in broadcast_object([p.cpu() for p in found])))
+        fit = fit_linear(bank.vectors, targets, self.data.num_classes, l2=self.l2, iterations=self.iterations)
+        return LinearClassifier(*(part.to(bank.vectors.device) for part in broadcast_object([p.cpu() for p in fit])))
 
     def _scores(self, model: Any, probes: Probes) -> tuple[dict[str, float], list[dict[str, Any]]]:
         classes, device = self.data.num_classes, model.mean.device
@@ -137,8 +137,8 @@ class DenseProbe(BankProbe):
         for samples in self.held_out.batches():
             maps = patch_maps(model, torch.stack([sample.image for _, sample in samples]).to(device))
             labels = [torch.as_tensor(sample.label).to(device) for _, sample in samples]
-            for truth, found in zip(labels, probes.class_maps(maps, self.data.image_size), strict=True):
-                for way, prediction in found.items():
+            for truth, predictions in zip(labels, probes.class_maps(maps, self.data.image_size), strict=True):
+                for way, prediction in predictions.items():
                     counts[way] += count_confusions(prediction, truth, classes, self.data.ignore_index)
         scores = {way: segmentation_scores(all_reduce_sum(matrix)) for way, matrix in counts.items()}
         table: list[dict[str, Any]] = [{"name": name} for name in self.data.class_names]
@@ -152,11 +152,12 @@ class DenseProbe(BankProbe):
         if not samples:
             return {}
         maps = patch_maps(model, torch.stack([sample.image for sample in samples]).to(model.mean.device))
-        found = list(probes.class_maps(maps, self.data.image_size))
+        predictions = list(probes.class_maps(maps, self.data.image_size))
         truth = [torch.as_tensor(sample.label).numpy() for sample in samples]
         columns = {"ground truth": truth}
         columns |= {
-            WAYS[way]: [each[way].cpu().numpy().astype(truth[0].dtype) for each in found] for way in probes.ways
+            WAYS[way]: [by_way[way].cpu().numpy().astype(truth[0].dtype) for by_way in predictions]
+            for way in probes.ways
         }
         images = [channels_last(sample.image) for sample in samples]
         return {"dense_probe": Picture(segmentation_sheet(images, columns, self.data, title), title)}

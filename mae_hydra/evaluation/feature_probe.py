@@ -88,10 +88,10 @@ class FeatureProbe(BankProbe):
                 counted = votes(similar, bank.labels[places], self.data.num_classes, self.temperature)
                 scalars["knn"] = _accuracy(counted, queries.labels)
             if self.l2 is not None:
-                found = fit_linear(
+                fit = fit_linear(
                     bank.vectors, bank.labels, self.data.num_classes, l2=self.l2, iterations=self.iterations
                 )
-                scalars["linear"] = _accuracy(found.logits(queries.vectors), queries.labels)
+                scalars["linear"] = _accuracy(fit.logits(queries.vectors), queries.labels)
         if is_main() and self.k is not None:
             pictures = self._pictures(queries, places, f"step {step}: nearest neighbours {scalars['knn']:.1f} %")
         # Of one process: the others' kernels may round otherwise.
@@ -103,7 +103,7 @@ class FeatureProbe(BankProbe):
         for index, sample in self.held_out.pictures():
             closest = places[row_of[index], :SHOWN].tolist()
             neighbours = [self.transform(self.bank_images[place]) for place in closest]
-            rows.append([as_rgb(channels_last(each.image), self.data.shown) for each in (sample, *neighbours)])
+            rows.append([as_rgb(channels_last(shown.image), self.data.shown) for shown in (sample, *neighbours)])
         if not rows:
             return {}
         columns = ["validation image", *(f"neighbour {number + 1}" for number in range(len(rows[0]) - 1))]

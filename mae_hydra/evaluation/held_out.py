@@ -56,12 +56,12 @@ class HeldOut:
 
     def stamps(self) -> list[str]:
         """What changes with each of the images (see `stamp_of`), in the order of `indices`; none occurs twice."""
-        found = [stamp_of(self._images, index) for index in self.indices]
+        stamps = [stamp_of(self._images, index) for index in self.indices]
         times: Counter[str] = Counter()
-        for position, stamp in enumerate(found):
+        for position, stamp in enumerate(stamps):
             times[stamp] += 1
-            found[position] = stamp if times[stamp] == 1 else f"{stamp} again {times[stamp]}"
-        return found
+            stamps[position] = stamp if times[stamp] == 1 else f"{stamp} again {times[stamp]}"
+        return stamps
 
     def example_size(self) -> tuple[int, int]:
         """(height, width) of the first image."""

@@ -22,11 +22,11 @@ MODELS = {
 
 def expect(model: Any, wanted: Answer, score: str) -> None:
     """UserError where `model` says of itself that `score` cannot be had of it."""
-    found = answers(model)
-    if hasattr(model, "answers") and found != wanted:
+    answer = answers(model)
+    if hasattr(model, "answers") and answer != wanted:
         raise UserError(
-            f"{score} judges a model that {SAYS[wanted]}, and this one {SAYS[found]}; judge it with "
-            f"evaluation={OPTIONS[found]}, or take a run of model={MODELS[wanted]}"
+            f"{score} judges a model that {SAYS[wanted]}, and this one {SAYS[answer]}; judge it with "
+            f"evaluation={OPTIONS[answer]}, or take a run of model={MODELS[wanted]}"
         )
     if wanted == "pixels" and not callable(getattr(model, "prepare", None)):
         raise UserError(
@@ -39,5 +39,5 @@ def expect_size(model: Any, data: ImageData) -> None:
     """UserError where `model` takes images of one size, and it is not the data's."""
     wanted = image_size_of(model)
     if wanted is not None and wanted != tuple(data.image_size):
-        size, own = ("x".join(map(str, each)) for each in (data.image_size, wanted))
+        size, own = ("x".join(map(str, sides)) for sides in (data.image_size, wanted))
         raise UserError(f"the model takes images of {own}, data.image_size is {size}")

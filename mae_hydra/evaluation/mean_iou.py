@@ -20,7 +20,7 @@ from mae_hydra.evaluation.metrics import (
     mean_of_defined,
     segmentation_scores,
 )
-from mae_hydra.evaluation.pictures import as_rgb, cells, channels_last, segmentation_rows, segmentation_sheet
+from mae_hydra.evaluation.pictures import as_rgb, cells, channels_last, segmentation_rows, segmentation_sheet, shares_of
 from mae_hydra.inference import SegmentationInference
 from mae_hydra.types import Answer, Evaluation, Picture
 
@@ -75,6 +75,7 @@ class MeanIoU:
         """Raise a UserError where the inference cannot put the first image through this model."""
         expect(model, self.judges, "mean IoU")
         self.inference.check(model, self.held_out.example_size())
+        self.extra.check(self.data.num_classes, scored=False)
 
     def stamps(self) -> list[str]:
         """What changes with the files that it looks at."""
@@ -149,6 +150,7 @@ class MeanIoU:
             "segmentation": Picture(segmentation_sheet(images, columns, self.data, shown), shown),
             "confusions": Picture(to_pixels(matrix), confused),
         }
+        pictures["confusion_shares"] = Picture(shares_of(counts.confusions), confused, for_report=True)
         pictures["cells"] = cells(
             segmentation_rows(images, labels, predictions, data=self.data), "image, truth, prediction"
         )

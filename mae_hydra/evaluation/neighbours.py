@@ -15,8 +15,8 @@ def nearest(queries: Tensor, bank: Tensor, k: int) -> tuple[Tensor, Tensor]:
     if not 1 <= k <= len(bank):
         raise ValueError(f"k must lie in 1..{len(bank)}, the size of the bank, got {k}")
     bank = F.normalize(bank, dim=1)
-    found = [_nearest(F.normalize(block, dim=1), bank, k) for block in queries.split(QUERIES)]
-    return torch.cat([each[0] for each in found]), torch.cat([each[1] for each in found])
+    blocks = [_nearest(F.normalize(block, dim=1), bank, k) for block in queries.split(QUERIES)]
+    return torch.cat([pair[0] for pair in blocks]), torch.cat([pair[1] for pair in blocks])
 
 
 def _nearest(queries: Tensor, bank: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -29,8 +29,8 @@ def patch_maps(model: Any, images: Tensor) -> Tensor:
     """float32 (B, D, h, w) of uint8 images, nothing hidden: the patch tokens, or the last map of an encoder without."""
     images = model.prepare(images)
     final = getattr(model.encoder, "final_map", None)
-    found: Tensor = model.encoder.feature_maps(images)[-1] if final is None else final(images)
-    return found.float()
+    maps: Tensor = model.encoder.feature_maps(images)[-1] if final is None else final(images)
+    return maps.float()
 
 
 def class_pixels(labels: Tensor, grid: tuple[int, int], num_classes: int, ignore_index: int) -> Tensor:

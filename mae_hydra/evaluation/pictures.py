@@ -68,6 +68,12 @@ def cells(rows: Sequence[Sequence[np.ndarray]], caption: str) -> Picture:
     return Picture(canvas, caption, for_report=True)
 
 
+def shares_of(confusions: Tensor) -> np.ndarray:
+    """Of the pixels of each class (row) how many half percent were taken for which, as grey levels (C, C, 3)."""
+    shares = confusions / confusions.sum(1, keepdim=True).clamp(min=1)
+    return np.repeat((200 * shares).round().byte().cpu().numpy()[..., None], 3, 2)
+
+
 def as_rgb(image: np.ndarray, shown: Sequence[int] = ()) -> np.ndarray:
     """uint8 or uint16 (H, W, C) as RGB uint8 (H, W, 3): the channels `shown`, else the first three; one is grey."""
     if image.dtype == np.uint16:

@@ -80,10 +80,10 @@ class ReconstructionError:
         if not shown:
             return {}
         images = torch.stack([sample.image for _, sample in shown])
-        found = self.inference.run(model, images, torch.tensor([index for index, _ in shown]))
+        reconstruction = self.inference.run(model, images, torch.tensor([index for index, _ in shown]))
         title = f"Reconstructions of validation images, step {step}"
-        strip = [[row[0], row[-1]] for row in reconstruction_rows(found, self.data.shown)]
+        strip = [[row[0], row[-1]] for row in reconstruction_rows(reconstruction, self.data.shown)]
         return {
-            "reconstructions": Picture(reconstruction_sheet(found, title, self.data.shown), title),
+            "reconstructions": Picture(reconstruction_sheet(reconstruction, title, self.data.shown), title),
             "cells": cells(strip, "original, prediction + visible"),
         }

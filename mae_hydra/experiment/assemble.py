@@ -51,7 +51,7 @@ class Assembled:
     """What a configuration stands for, built: all that a step needs. `started`: the state is to be restored.
 
     `flops`, of an image, and `peak`, of the device: None where they are not known. `doubt`: of its batch statistics.
-    `class_weights`: of a loss that wanted them worked out.
+    `class_weights`: of a loss that wanted them worked out. `settings`: with the precision that was chosen.
     """
 
     cut: Cut
@@ -67,6 +67,7 @@ class Assembled:
     peak: float | None
     doubt: str | None
     class_weights: list[float] | None
+    settings: Settings
 
 
 def assemble(
@@ -77,12 +78,13 @@ def assemble(
     *,
     steps_per_epoch: float | None = None,
     class_weights: Sequence[float] | None = None,
+    precision: str | None = None,
     from_the_beginning: bool = False,
     download: bool = False,
 ) -> Assembled:
-    """Build what `config` describes. `steps_per_epoch`, of the schedule, and `class_weights`, of the loss: those with
-    which a run began; `from_the_beginning`: not to be restored, whatever has been saved; `download`: whether init_from
-    may be fetched."""
+    """Build what `config` describes. `steps_per_epoch`, of the schedule, `class_weights`, of the loss, and `precision`:
+    those with which a run began; `from_the_beginning`: not to be restored, whatever has been saved; `download`: whether
+    init_from may be fetched."""
     # What is cheap comes first: a large model should not be built for a mistake in what comes after it.
     augment: Augment = build(config.augment, "augment")
     if is_main():
@@ -130,6 +132,7 @@ def assemble(
 
     seed_device(config.seed, "init")
     model: nn.Module = expect("model", build(config.model, "model"), OWED["model"])
+    settings = settings.settled(model.parameters(), precision)
     doubt = doubtful_statistics(model, cut, settings.batch_norm)
     weights = give_class_weights(model, data, class_weights)
     if given is not None:
@@ -150,7 +153,20 @@ def assemble(
     optimizer = made_optimizer(config.optimizer, model)
     state = State(model, optimizer, settings.scaler(), average, twin, callbacks=callbacks)
     return Assembled(
-        cut, stream, schedule, evaluators, checkpoints, started, given, state, forward, flops, peak, doubt, weights
+        cut,
+        stream,
+        schedule,
+        evaluators,
+        checkpoints,
+        started,
+        given,
+        state,
+        forward,
+        flops,
+        peak,
+        doubt,
+        weights,
+        settings,
     )
 
 
@@ -158,6 +174,9 @@ def built_callbacks(config: DictConfig, settings: Settings, evaluators: Mapping[
     """Build the callbacks, by the key that configures each; early stopping is one of them."""
     built = {f"callbacks.{name}": node for name, node in nodes_of(config, "callbacks").items()}
     callbacks: dict[str, Callback] = {k: expect(k, build(node, k), OWED["callbacks"]) for k, node in built.items()}
+    for key, callback in callbacks.items():
+        if hasattr(callback, "state_dict"):  # what it remembers must come back to it
+            expect(key, callback, ("load_state_dict",))
     if settings.stop_after is not None:
         if not evaluators:
             raise UserError("engine.stop_after counts evaluations, and this run has none; choose an evaluation=")

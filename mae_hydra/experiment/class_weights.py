@@ -30,17 +30,17 @@ def give_class_weights(model: nn.Module, data: ImageData, known: Sequence[float]
 
 def _worked_out(data: ImageData) -> list[float]:
     """Work the weights out in the main process, for all."""
-    found: tuple[list[float], str] | UserError | None = None
+    outcome: tuple[list[float], str] | UserError | None = None
     if is_main():
         try:
-            found = median_frequency_weights(data)
+            outcome = median_frequency_weights(data)
         except UserError as error:
-            found = error
-    found = broadcast_object(found)
-    if isinstance(found, UserError):
-        raise found
-    assert found is not None
+            outcome = error
+    outcome = broadcast_object(outcome)
+    if isinstance(outcome, UserError):
+        raise outcome
+    assert outcome is not None
     if is_main():
-        log.info(found[1])
-        print(found[1], flush=True)
-    return found[0]
+        log.info(outcome[1])
+        print(outcome[1], flush=True)
+    return outcome[0]

@@ -49,8 +49,8 @@ def shown(value: Any) -> str:
 def compare(directories: Sequence[Path]) -> list[Difference]:
     """All differences, those that change results first."""
     runs = [_run(directory) for directory in directories]
-    found = [*_configuration(runs), *_files(runs), *_results(runs)]
-    return [*_commands(runs), *found] if found else []
+    differences = [*_configuration(runs), *_files(runs), *_results(runs)]
+    return [*_commands(runs), *differences] if differences else []
 
 
 def distinct(differences: Sequence[Difference]) -> list[Difference]:
@@ -68,7 +68,7 @@ def distinct(differences: Sequence[Difference]) -> list[Difference]:
         if each.part == "configuration" and each.key.endswith(f".{TARGET}")
     }
     seen: set[tuple[str, str]] = set()
-    found = list[Difference]()
+    kept = list[Difference]()
     for each in sorted(differences, key=_copies_last):
         node, _, last = each.key.rpartition(".")
         if each.part in ("configuration", "where and how"):
@@ -80,8 +80,8 @@ def distinct(differences: Sequence[Difference]) -> list[Difference]:
             if (mark := (last, repr(each.values))) in seen:
                 continue
             seen.add(mark)
-        found.append(each)
-    return sorted(found, key=differences.index)
+        kept.append(each)
+    return sorted(kept, key=differences.index)
 
 
 def _copies_last(difference: Difference) -> bool:
@@ -105,7 +105,7 @@ def _configuration(runs: Sequence[Run]) -> Iterator[Difference]:
     for part, flat in parts.items():
         settings = [flat(run.config) for run in runs]
         for key in sorted(set().union(*settings)):
-            values = tuple(each.get(key) for each in settings)
+            values = tuple(of_run.get(key) for of_run in settings)
             if key not in seen | ALWAYS_OTHERS and _differ(values):
                 yield Difference(part, key, values)
             seen.add(key)
@@ -113,9 +113,9 @@ def _configuration(runs: Sequence[Run]) -> Iterator[Difference]:
 
 def _commands(runs: Sequence[Run]) -> Iterator[Difference]:
     """What was typed: it differs in where the runs went at least, and tells something where they differ in more."""
-    told = tuple(typed(read_table(run.directory / "environment.json") or {}) for run in runs)
-    if _differ(told):
-        yield Difference("typed", "command", told)
+    commands = tuple(typed(read_table(run.directory / "environment.json") or {}) for run in runs)
+    if _differ(commands):
+        yield Difference("typed", "command", commands)
 
 
 def typed(environment: Mapping[str, Any]) -> str | None:
@@ -128,7 +128,7 @@ def _files(runs: Sequence[Run]) -> Iterator[Difference]:
     for name, part in FILES.items():
         tables = [flatten(read_table(run.directory / name) or {}) for run in runs]
         for key in sorted(set().union(*tables) - ALWAYS_OTHERS):
-            values = tuple(each.get(key) for each in tables)
+            values = tuple(table.get(key) for table in tables)
             if _differ(values):
                 composed = name == "environment.json" and key.startswith(COMPOSED)
                 yield Difference("composed of" if composed else part, key, values)

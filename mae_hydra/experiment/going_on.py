@@ -82,8 +82,8 @@ def _told(made: Mapping[str, Any], now: Mapping[str, Any], most: int = 8) -> str
     """`optimizer.lr 0.1, not 0.2`, for each key that today's option files have otherwise."""
     ours, theirs = flatten(made), flatten(now)
     keys = [key for key in sorted(ours.keys() | theirs.keys()) if ours.get(key, NOTHING) != theirs.get(key, NOTHING)]
-    each = [f"{key} {_shown(ours, key)}, not {_shown(theirs, key)}" for key in keys]
-    return "; ".join(each[:most]) + (" …" if len(each) > most else "")
+    lines = [f"{key} {_shown(ours, key)}, not {_shown(theirs, key)}" for key in keys]
+    return "; ".join(lines[:most]) + (" …" if len(lines) > most else "")
 
 
 def _shown(flat: Mapping[str, Any], key: str) -> str:

@@ -55,16 +55,16 @@ class _Beat:
     @property
     def told(self) -> dict[str, object]:
         with suppress(ValueError):
-            found = json.loads(self.content)
-            if isinstance(found, dict):
-                return found
+            content = json.loads(self.content)
+            if isinstance(content, dict):
+                return content
         return {}
 
     @property
     def holder(self) -> str:
-        told = self.told
-        since = f" since {told['since']}" if "since" in told else ""
-        return f"process {told.get('pid', 'unknown')} on {told.get('host', 'an unknown machine')}{since}"
+        record = self.told
+        since = f" since {record['since']}" if "since" in record else ""
+        return f"process {record.get('pid', 'unknown')} on {record.get('host', 'an unknown machine')}{since}"
 
 
 @contextmanager
@@ -248,8 +248,8 @@ def _give_way(run_dir: Path) -> None:
 
 
 def _content(since: str | None = None) -> bytes:
-    told = {"host": socket.gethostname(), "pid": os.getpid(), "since": since or _now(), "boot": boot_id()}
-    return json.dumps(told | {"token": secrets.token_hex(8)}).encode()
+    record = {"host": socket.gethostname(), "pid": os.getpid(), "since": since or _now(), "boot": boot_id()}
+    return json.dumps(record | {"token": secrets.token_hex(8)}).encode()
 
 
 def _write(file: Path, content: bytes) -> None:

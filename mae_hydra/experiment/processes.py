@@ -20,6 +20,7 @@ from torch.distributed import TCPStore
 from mae_hydra import atomic
 from mae_hydra.engine import Interrupted
 from mae_hydra.errors import UserError
+from mae_hydra.experiment.status import Ending
 from mae_hydra.signals import handing_on_signals
 
 GRACE = 15.0  # seconds in which the others may save and end by themselves after one has failed
@@ -46,8 +47,8 @@ def run_in_processes(
     shared: Sequence[int] = (),
     replay: Mapping[str, Any] | None = None,
     start: tuple[Mapping[str, str], Mapping[str, Any]] | None = None,
-) -> float:
-    """Train what `config` (resolved) describes in `count` processes; the monitored metric, or the error of the one that
+) -> Ending:
+    """Train what `config` (resolved) describes in `count` processes; how it ended, or the error of the one that
     failed first.
 
     They get the descriptors of `shared`, so that a directory is held until the last of them has ended. `replay`: not a
@@ -55,10 +56,10 @@ def run_in_processes(
     """
     # The store is the meeting point of the processes, on a port that the system has just found to be free.
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    told = {"replay": replay, "start": start}
+    arguments = {"replay": replay, "start": start}
     with atomic.temporary_folder("mae_hydra") as folder:
         (folder / "job.json").write_text(
-            json.dumps({"config": config, "run_dir": str(run_dir.absolute()), "shared": list(shared)} | told)
+            json.dumps({"config": config, "run_dir": str(run_dir.absolute()), "shared": list(shared)} | arguments)
         )
         processes = [_start(rank, count, store.port, folder, shared) for rank in range(count)]
         try:
@@ -104,27 +105,29 @@ def _wait(processes: list[subprocess.Popen[bytes]]) -> list[int]:
     return order
 
 
-def _outcome(processes: list[subprocess.Popen[bytes]], order: list[int], folder: Path, signals: Sequence[int]) -> float:
+def _outcome(
+    processes: list[subprocess.Popen[bytes]], order: list[int], folder: Path, signals: Sequence[int]
+) -> Ending:
     files = {rank: folder / f"outcome.{rank}.json" for rank in order}
-    told = {rank: json.loads(file.read_text()) for rank, file in files.items() if file.is_file()}
+    outcomes = {rank: json.loads(file.read_text()) for rank, file in files.items() if file.is_file()}
     # What a process says of its own is worth more than the others' surprise at its end.
-    for each in told.values():
-        if each["state"] == "mistake":
-            raise UserError(each["error"])
+    for outcome in outcomes.values():
+        if outcome["state"] == "mistake":
+            raise UserError(outcome["error"])
     for rank in order:
-        each = told.get(rank)
-        if each is None and -processes[rank].returncode in signals:  # it had not come to heeding it
+        outcome = outcomes.get(rank)
+        if outcome is None and -processes[rank].returncode in signals:  # it had not come to heeding it
             raise KeyboardInterrupt(signals[-1])
-        if each is None:
+        if outcome is None:
             raise ProcessError(rank, _died(processes[rank].returncode), "")
-        if each["state"] == "failed":
-            raise ProcessError(rank, each["error"], each["traceback"])
-    main = told[0]
+        if outcome["state"] == "failed":
+            raise ProcessError(rank, outcome["error"], outcome["traceback"])
+    main = outcomes[0]
     if main["state"] == "interrupted":
         raise Interrupted(main["step"], main["signal"])
     if main["state"] == "stopped":
         raise KeyboardInterrupt
-    return float(main["value"])
+    return Ending(*main["value"])
 
 
 def _died(code: int) -> str:

@@ -132,20 +132,20 @@ def varying(runs: Sequence[Run]) -> list[str]:
 
 def columns(runs: Sequence[Run]) -> dict[str, bool]:
     """The monitored metrics of the runs and of what followed them ("upernet: val/mIoU"): whether higher is better."""
-    found: dict[str, bool] = {}
-    told = [run for run in runs if run.config] or runs  # of one that never began it is not known
-    for run in told:
-        found.setdefault(run.monitor, run.higher_is_better)
+    shown: dict[str, bool] = {}
+    begun = [run for run in runs if run.config] or runs  # of one that never began it is not known
+    for run in begun:
+        shown.setdefault(run.monitor, run.higher_is_better)
         for name, stage in run.stages.items():
-            found.setdefault(f"{name}: {stage.monitor}", stage.higher_is_better)
-    return found
+            shown.setdefault(f"{name}: {stage.monitor}", stage.higher_is_better)
+    return shown
 
 
 def values_of(run: Run) -> dict[str, float]:
     """Give a run's results by the names of `columns`; nothing where it has none yet."""
-    found = {run.monitor: run.value}
-    found |= {f"{name}: {stage.monitor}": stage.value for name, stage in run.stages.items()}
-    return {name: value for name, value in found.items() if value is not None}
+    values = {run.monitor: run.value}
+    values |= {f"{name}: {stage.monitor}": stage.value for name, stage in run.stages.items()}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def state_of(run: Run) -> str:
@@ -156,7 +156,7 @@ def state_of(run: Run) -> str:
 
 def error_of(run: Run) -> str:
     """Give what a run, or what followed it, ended with; empty where nothing failed."""
-    errors = [str(each.status["error"]) for each in (run, *run.stages.values()) if each.status["error"]]
+    errors = [str(part.status["error"]) for part in (run, *run.stages.values()) if part.status["error"]]
     return errors[0] if errors else ""
 
 
@@ -175,9 +175,9 @@ def over_seeds(runs: Sequence[Run]) -> tuple[list[str], list[list[Any]]] | None:
             groups.setdefault(tuple(settings_of(run).get(key) for key in swept), []).append(run)
     rows: list[list[Any]] = []
     for settings, members in groups.items():
-        found = [[values_of(run)[name] for run in members if name in values_of(run)] for name in metrics]
-        cells = [f"{fmean(values):.4g}" if values else "" for values in found]
-        spread = [f" ± {stdev(values):.2g}" if len(values) > 1 else "" for values in found]
+        scores = [[values_of(run)[name] for run in members if name in values_of(run)] for name in metrics]
+        cells = [f"{fmean(values):.4g}" if values else "" for values in scores]
+        spread = [f" ± {stdev(values):.2g}" if len(values) > 1 else "" for values in scores]
         rows.append([*settings, len(members), *map("".join, zip(cells, spread, strict=True))])
     return [*swept, "seeds", *metrics], rows
 
@@ -212,20 +212,20 @@ def write_table(rows: Sequence[dict[str, Any]], directory: Path) -> None:
 
 def _value(text: str) -> Any:
     try:
-        found = yaml.safe_load(text)
+        value = yaml.safe_load(text)
     except yaml.YAMLError:
         return text
-    if isinstance(found, str):
+    if isinstance(value, str):
         try:
-            return float(found)  # 1e-3 is a string to YAML
+            return float(value)  # 1e-3 is a string to YAML
         except ValueError:
             return text
-    return found if isinstance(found, (int, float, bool)) else text
+    return value if isinstance(value, (int, float, bool)) else text
 
 
 def latest(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """The last value of every scalar that has one."""
-    found: dict[str, float] = {}
+    values: dict[str, float] = {}
     for row in rows:
-        found.update({name: value for name, value in row.items() if value is not None})
-    return found
+        values.update({name: value for name, value in row.items() if value is not None})
+    return values

@@ -23,9 +23,10 @@ from mae_hydra.configuration.command_words import key_of, named_targets, parsed,
 from mae_hydra.configuration.construct import targets
 from mae_hydra.configuration.from_file import MOST_BYTES, check_addresses, check_overrides
 from mae_hydra.configuration.hydra_errors import explain
+from mae_hydra.configuration.own_options import NAME_FLAGS
 from mae_hydra.configuration.trust import judge
 from mae_hydra.errors import UserError
-from mae_hydra.recorded.options import NAME_FLAGS, names_places, own_option_files, refuse_acting
+from mae_hydra.recorded.options import names_places, own_option_files, refuse_acting
 
 NO_DIRECTORY = ("auto", "never")  # what `resume` may be besides a directory
 HOW_TO_BEGIN = ("resume", "resume_data")  # of one start, not of the run
@@ -53,20 +54,20 @@ def expanded(words: Sequence[str]) -> list[str]:
         return list(words)
     source = run_dir
     file = run_dir / "overrides.yaml"
-    recorded = [each for each in _recorded(file) if key_of(each) not in HOW_TO_BEGIN]
-    mine = {key_of(each) for each in overrides}
-    anew = {key_of(each) for each in overrides if each not in recorded}
-    kept = [each for each in recorded if key_of(each) not in mine and not _lies_in(key_of(each), anew)]
+    recorded = [word for word in _recorded(file) if key_of(word) not in HOW_TO_BEGIN]
+    mine = {key_of(word) for word in overrides}
+    anew = {key_of(word) for word in overrides if word not in recorded}
+    kept = [word for word in recorded if key_of(word) not in mine and not _lies_in(key_of(word), anew)]
     check_overrides(kept, str(file))
-    told = _content(run_dir / "environment.json")
+    environment = _content(run_dir / "environment.json")
     own_place, own_name = names_places(words), bool(values(options, *NAME_FLAGS))
-    added = own_option_files(told, run_dir, with_places=not own_place, with_name=not own_name)
+    added = own_option_files(environment, run_dir, with_places=not own_place, with_name=not own_name)
     flags, search = split(added)
-    found = {each: _found_again(each, file) for each in kept}
-    whole = [*flags, *options, *search, *found.values(), *overrides]
+    moved = {word: _found_again(word, file) for word in kept}
+    whole = [*flags, *options, *search, *moved.values(), *overrides]
     if added and not own_place:
         refuse_acting(whole, overrides, run_dir)
-    own = (*flags, *options, *search, *(found.get(each, each) for each in recorded if each in found or _taken(each)))
+    own = (*flags, *options, *search, *(moved.get(word, word) for word in recorded if word in moved or _taken(word)))
     return whole
 
 
@@ -90,21 +91,21 @@ def handed_on(stage_words: Sequence[str]) -> dict[str, str]:
     """The environment that makes what follows a run judge the words that it gets, where they come from a file."""
     if source is None:
         return {}
-    said = [each for each in typed if each in stage_words or names_places([each])]
+    said = [word for word in typed if word in stage_words or names_places([word])]
     return {FOLLOWING: json.dumps({"source": str(source.absolute()), "typed": said})}
 
 
 def typed_for(key: str) -> bool:
     """Whether a person typed something at a key or below it."""
-    return any(key_of(each) == key or key_of(each).startswith(f"{key}.") for each in split(typed)[1])
+    return any(key_of(word) == key or key_of(word).startswith(f"{key}.") for word in split(typed)[1])
 
 
 def directory_of(words: Sequence[str]) -> Path | None:
     """The run directory that a command line resumes."""
-    for each in reversed(split(words)[1]):
-        if key_of(each) == "resume":
+    for override in reversed(split(words)[1]):
+        if key_of(override) == "resume":
             try:
-                value = OverridesParser.create().parse_override(each).value()
+                value = OverridesParser.create().parse_override(override).value()
             except HydraException:  # Hydra says so itself
                 return None
             is_directory = isinstance(value, str) and value not in NO_DIRECTORY and Path(value).is_dir()
@@ -114,7 +115,7 @@ def directory_of(words: Sequence[str]) -> Path | None:
 
 def lasting(words: Sequence[str]) -> list[str]:
     """The words that a run records: without those that hold for one start only."""
-    return [each for each in words if key_of(each) not in HOW_TO_BEGIN]
+    return [word for word in words if key_of(word) not in HOW_TO_BEGIN]
 
 
 def to_go_on(run_dir: Path) -> str:
@@ -162,9 +163,9 @@ def _recorded(file: Path) -> list[str]:
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{file} does not hold a run's overrides ({reason}); {way_out}") from error
-    if not isinstance(words, list) or not all(isinstance(each, str) for each in words):
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         raise UserError(f"{file} does not hold a run's overrides, which are a list of words; {way_out}")
-    return [each for each in words if re.split(r"[./=@:]", each.lstrip("+~"))[0] != "hydra"]
+    return [word for word in words if re.split(r"[./=@:]", word.lstrip("+~"))[0] != "hydra"]
 
 
 def _parsed(word: str, file: Path) -> Override:
@@ -195,7 +196,7 @@ def _found_again(recorded: str, file: Path) -> str:
     before = paths.get("run_dir") if isinstance(paths, Mapping) else None
     if isinstance(before, str):  # what was copied with the run belongs to the copy
         candidates.insert(0, moved(candidates[0], Path(cwd, before), file.parent.absolute()))
-    there = [each for each in candidates if each.is_absolute() and each.exists()]
+    there = [place for place in candidates if place.is_absolute() and place.exists()]
     return word(recorded.partition("=")[0], there[0]) if there else recorded
 
 
@@ -215,7 +216,7 @@ def _content(file: Path) -> dict[str, Any]:
     """A small file of the run, JSON or YAML; empty where there is none that can be read."""
     try:
         read = json.loads if file.suffix == ".json" else yaml.safe_load
-        found = read(file.read_text()) if file.is_file() else {}
+        content = read(file.read_text()) if file.is_file() else {}
     except (OSError, ValueError, yaml.YAMLError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}

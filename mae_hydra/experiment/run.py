@@ -17,6 +17,7 @@ from mae_hydra.data import ImageData
 from mae_hydra.distributed import broadcast_object, is_main, rank, session, world_size
 from mae_hydra.engine import Cut, Settings, fit
 from mae_hydra.errors import UserError
+from mae_hydra.evaluation.held_out import HeldOut
 from mae_hydra.experiment.assemble import OWED, Assembled, assemble
 from mae_hydra.experiment.holder import Refused
 from mae_hydra.experiment.messages import say, warn
@@ -32,7 +33,7 @@ from mae_hydra.experiment.same_run import (
     what_was_trained,
 )
 from mae_hydra.experiment.start import Start, discard_empty
-from mae_hydra.experiment.status import write_json
+from mae_hydra.experiment.status import Ending, write_json
 from mae_hydra.experiment.steps_taken import note_start
 from mae_hydra.optim import describe_groups
 from mae_hydra.tracking import Console, LocalFiles, Trackers, Utilisation
@@ -43,8 +44,8 @@ log = logging.getLogger("mae_hydra")
 
 def run(
     config: DictConfig, plain: Mapping[str, Any], run_dir: Path, start: Start | None = None, *, telling: bool = True
-) -> float:
-    """Train what `config` describes in `run_dir`; returns the monitored metric.
+) -> Ending:
+    """Train what `config` describes in `run_dir`; returns the monitored metric, and what ended it early.
 
     `plain` is the same configuration, resolved, as a dictionary. `start`: what the main process writes down before the
     first step, once nothing speaks against it. `telling`: processes after the first one say themselves what went wrong
@@ -58,14 +59,13 @@ def run(
     with session(settings.torch_device):
         run_dir = _shared(run_dir)
         try:
-            results = _train(config, plain, run_dir, data, settings, start)
+            return _train(config, plain, run_dir, data, settings, start)
         except Exception as error:
             if telling and not is_main():
                 print(f"error in process {rank()}: {error}", file=sys.stderr)  # first: the disk may be full
                 with suppress(OSError):
                     (run_dir / f"error.rank{rank()}.txt").write_text(traceback.format_exc())
             raise
-    return results.get(config.checkpoint.monitor, math.nan)
 
 
 def _train(
@@ -75,18 +75,28 @@ def _train(
     data: ImageData,
     settings: Settings,
     start: Start | None,
-) -> dict[str, float]:
+) -> Ending:
     trained = broadcast_object(what_was_trained(run_dir) if is_main() and config.resume != "never" else None)
     facts = facts_of(config, data) if is_main() else {}
     facts["range"] = data.pixel_range and data.pixel_range.pairs()
     other_scores = trained is not None and _compare_images(config, plain, run_dir, trained, facts)
     recorded = (trained.data if trained is not None else None) or {}
     steps_per_epoch, class_weights = recorded.get("steps_per_epoch"), recorded.get("class_weights")
+    # Runs from before it was recorded went by the device alone.
+    precision = recorded.get("precision") or (None if trained is None else settings.resolved_precision)
     built = assemble(
-        config, run_dir, data, settings, steps_per_epoch=steps_per_epoch, class_weights=class_weights, download=True
+        config,
+        run_dir,
+        data,
+        settings,
+        steps_per_epoch=steps_per_epoch,
+        class_weights=class_weights,
+        precision=precision,
+        download=True,
     )
+    settings = built.settings
     facts["steps_per_epoch"] = steps_per_epoch or built.stream.steps_per_epoch
-    facts["class_weights"] = built.class_weights
+    facts |= {"class_weights": built.class_weights, "precision": settings.precision}
     state, schedule, checkpoints = built.state, built.schedule, built.checkpoints
     if built.started:
         checkpoints.restore(state)
@@ -120,18 +130,25 @@ def _train(
         config=plain,
         meta={"class_names": list(data.class_names), "palette": data.palette.tolist(), "origin": origin},
     )
-    if is_main() and state.step < schedule.steps:
-        say(f"ended after step {state.step} of {schedule.steps}: {state.callbacks.ended}")
+    early, pruned = state.step < schedule.steps, state.callbacks.given_up
+    why = f"{'pruned at' if pruned else 'ended after'} step {state.step} of {schedule.steps}: {state.callbacks.ended}"
+    if early and is_main():
+        say(why)
     if files.missing:
         raise UserError(f"trained to the end, but {files.missing}")
-    return results
+    return Ending(results.get(config.checkpoint.monitor, math.nan), why if early else "", early and pruned)
 
 
 def _trackers(config: DictConfig, files: LocalFiles, built: Assembled) -> Tracker:
     """Build what is told of the run: its own files, the console, and the trackers that were chosen."""
     nodes = {f"logger.{name}": node for name, node in nodes_of(config, "logger").items()}
     chosen = [expect(key, build(node, key), OWED["logger"]) for key, node in nodes.items()]
-    tracker: Tracker = Trackers(chosen, own=[files, Console(total_steps=built.schedule.steps)])
+    console = Console(total_steps=built.schedule.steps)
+    tracker: Tracker = Trackers(chosen, own=[files, console])
+    for name, evaluator in built.evaluators.items() if is_main() else ():
+        for images in (getattr(evaluator, part, None) for part in ("bank", "held_out")):
+            if isinstance(images, HeldOut):
+                images.watch = console.watched(name)
     if built.flops is None or built.peak is None:
         return tracker
     return Utilisation(tracker, flops_per_image=built.flops, peak_tflops=built.peak, devices=world_size())
@@ -159,7 +176,7 @@ def _compare_images(
 
     Whether scores from here on are of something else than those before.
     """
-    found: tuple[str | None, str, bool] = (None, "", False)
+    outcome: tuple[str | None, str, bool] = (None, "", False)
     if is_main():
         allowed, before = config.resume_data == "changed", trained.data or {}
         try:
@@ -167,10 +184,10 @@ def _compare_images(
                 refuse_other_classes(run_dir, before, facts)
             refuse_another_range(run_dir, before, facts)
             said = refuse_other_images(run_dir, before, facts, allowed) if before else ""
-            found = (None, said, differ(before, facts, "validation") or scores_differ(plain, trained))
+            outcome = (None, said, differ(before, facts, "validation") or scores_differ(plain, trained))
         except Refused as error:
-            found = (str(error), "", False)
-    refusal, said, other_scores = broadcast_object(found)
+            outcome = (str(error), "", False)
+    refusal, said, other_scores = broadcast_object(outcome)
     if refusal is not None:
         raise Refused(refusal)
     if said and is_main():

@@ -73,7 +73,7 @@ def _completed(config: Mapping[str, Any] | None) -> tuple[Mapping[str, Any] | No
         return None, ()
     try:
         config = with_newer_groups(config)
-        whole, notes = with_newer_arguments(literal(config), [each for each in GROUPS if each in config])
+        whole, notes = with_newer_arguments(literal(config), [group for group in GROUPS if group in config])
     except UserError:  # it has arguments that are gone: the comparison names them
         return config, ()
     return resolved(whole) if notes else config, notes
@@ -82,10 +82,10 @@ def _completed(config: Mapping[str, Any] | None) -> tuple[Mapping[str, Any] | No
 def recorded_config(run_dir: Path) -> Mapping[str, Any] | None:
     """`config.yaml`, or None where there is none that can be read."""
     try:
-        found = _bounded(read_recorded(run_dir / "config.yaml"))
+        tree = _bounded(read_recorded(run_dir / "config.yaml"))
     except UserError:
         return None
-    return None if found is None else with_newer_groups(found)
+    return None if tree is None else with_newer_groups(tree)
 
 
 def _bounded(config: Any) -> Mapping[str, Any] | None:

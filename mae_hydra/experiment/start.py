@@ -54,8 +54,8 @@ def discard_unbegun(run_dir: Path, output_root: Path) -> None:
     tells of it. Folders above it that are empty then go too, as far as `output_root`.
     """
     status = table_or_none(run_dir / "status.json") or {}
-    told = (status.get("state"), status.get("attempt"), status.get("pid"))
-    if told != ("failed", 1, os.getpid()) or (run_dir.absolute().parent / "status.json").exists():
+    begun = (status.get("state"), status.get("attempt"), status.get("pid"))
+    if begun != ("failed", 1, os.getpid()) or (run_dir.absolute().parent / "status.json").exists():
         return
     files = list(run_dir.iterdir())
     metrics = run_dir / "metrics.jsonl"

@@ -1,7 +1,7 @@
 """`status.json`: what state a run is in, and the fingerprint of what it computes.
 
-States: running, completed, failed, interrupted. A killed process leaves `running` behind, so it is believed only where
-somebody holds the directory (see `holder`).
+States: running, completed, pruned, failed, interrupted. A killed process leaves `running` behind, so it is believed
+only where somebody holds the directory (see `holder`).
 """
 
 import hashlib
@@ -12,12 +12,22 @@ import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mae_hydra import atomic
 from mae_hydra.configuration.key_meaning import Decides, deciding
 from mae_hydra.experiment.holder import is_held
 from mae_hydra.recorded.tables import table_or_none
+
+DONE = ("completed", "pruned")  # states of a run that the same command does not take up again
+
+
+class Ending(NamedTuple):
+    """How a training ended. `why`: what ended it before its last step; `pruned`: given up, and not done."""
+
+    value: float
+    why: str = ""
+    pruned: bool = False
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -43,7 +53,7 @@ def read_status(run_dir: Path) -> dict[str, Any] | None:
     status = table_or_none(run_dir / "status.json")
     if status is None or "state" not in status:
         return None
-    status = dict.fromkeys(("value", "error", "start", "end")) | {"overrides": []} | status
+    status = dict.fromkeys(("value", "error", "ended", "start", "end")) | {"overrides": []} | status
     if status["state"] == "running" and not is_held(run_dir):
         status["state"] = "interrupted"
     return status
@@ -74,6 +84,7 @@ class Status:
             "attempt": (previous or {}).get("attempt", 0) + 1,
             "value": None,
             "error": None,
+            "ended": None,  # why before its last step
             "start": time.time(),
             "end": None,
             "pid": os.getpid(),
@@ -87,9 +98,11 @@ class Status:
     @property
     def written(self) -> bool:
         """Whether this start is what the directory tells of, also where another process has written it."""
-        told = table_or_none(self.path)
-        return told is not None and all(told.get(name) == self.content[name] for name in ("start", "pid", "host"))
+        record = table_or_none(self.path)
+        return record is not None and all(record.get(name) == self.content[name] for name in ("start", "pid", "host"))
 
-    def finish(self, state: str, value: float | None = None, error: str | None = None) -> None:
-        self.content |= {"state": state, "value": value, "error": error, "end": time.time()}
+    def finish(
+        self, state: str, value: float | None = None, error: str | None = None, ended: str | None = None
+    ) -> None:
+        self.content |= {"state": state, "value": value, "error": error, "ended": ended, "end": time.time()}
         write_json(self.path, self.content)

@@ -35,7 +35,7 @@ def note_start(run_dir: Path, step: int, settings: Settings, facts: Mapping[str,
         "processes": world_size(),
         "threads": torch.get_num_threads(),
         "device": settings.torch_device.type,
-        "data": {key: facts.get(key) for key in ("root", "steps_per_epoch", "class_weights", "train")},
+        "data": {key: facts.get(key) for key in ("root", "steps_per_epoch", "class_weights", "precision", "train")},
     }
     file = GrowingFile.behind(run_dir / "starts.jsonl")  # over what a kill has left of a line, not beside it
     file.add(json.dumps(line).encode() + b"\n")
@@ -48,14 +48,14 @@ def start_of(run_dir: Path, step: int) -> dict[str, Any] | None:
 
     Lines that cannot be read are said: one of them may have told of it.
     """
-    found = read_lines(run_dir / "starts.jsonl", _of_a_start)
-    if found.damaged and is_main():
+    lines = read_lines(run_dir / "starts.jsonl", _of_a_start)
+    if lines.damaged and is_main():
         print(
-            f"warning: {found.damaged} damaged line(s) of {run_dir / 'starts.jsonl'} are left out; the start that "
+            f"warning: {lines.damaged} damaged line(s) of {run_dir / 'starts.jsonl'} are left out; the start that "
             "computed this step may be another one",
             file=sys.stderr,
         )
-    starts = [line for line in found.rows if line["step"] < step]
+    starts = [line for line in lines.rows if line["step"] < step]
     return starts[-1] if starts else None
 
 

@@ -21,7 +21,8 @@ SWEPT = "MAE_HYDRA_SWEPT"  # environment of a job: the keys that its sweep goes 
 
 def tell_jobs(config: DictConfig) -> None:
     """Put what the sweep that begins goes over into the environment of its jobs."""
-    typed = [str(each.key_or_group) for each in parsed(config.hydra.overrides.task) if each.is_sweep_override()]
+    words = parsed(config.hydra.overrides.task)
+    typed = [str(override.key_or_group) for override in words if override.is_sweep_override()]
     os.environ[SWEPT] = json.dumps(list(dict.fromkeys([*(config.hydra.sweeper.get("params") or ()), *typed])))
 
 

@@ -70,7 +70,7 @@ def finish() -> bool:
     sweep_dir = Path(config.hydra.sweep.dir)
     runs = read_sweep(sweep_dir)
     there = {run.name for run in runs}
-    runs += [_never_begun(sweep_dir / name, each) for name, each in outcomes.items() if name not in there]
+    runs += [_never_begun(sweep_dir / name, outcome) for name, outcome in outcomes.items() if name not in there]
     if not runs:
         return failed
     rows = table_of(runs)
@@ -98,7 +98,7 @@ def _never_begun(directory: Path, outcome: Outcome) -> Run:
 
 
 def _ended(run: Run) -> float:
-    return max(each.status["end"] or 0.0 for each in (run, *run.stages.values()))
+    return max(part.status["end"] or 0.0 for part in (run, *run.stages.values()))
 
 
 def show(rows: Sequence[dict[str, Any]], sweep_dir: Path, metrics: Sequence[str], keys: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mae_hydra.figures.chart import dress, new_figure
-from mae_hydra.figures.style import INK, QUIET_INK, SERIES_COLOURS, css
+from mae_hydra.figures.style import INK, QUIET_INK, colours_of, css
 from mae_hydra.names import shortened
 
 LETTERS = 32  # of a class
@@ -56,13 +56,11 @@ def _column(axes: Axes, classes: Sequence[str], runs: Mapping[str, Mapping[str, 
     dress(axes, grid="x")
     thickness = 0.8 / len(runs)
     places = np.arange(len(classes))
-    for index, (run, values) in enumerate(runs.items()):
+    for index, ((run, values), colour) in enumerate(zip(runs.items(), colours_of(runs).values(), strict=True)):
         heights = [values.get(name) for name in classes]
         at = places + (index - (len(runs) - 1) / 2) * thickness
-        colour = SERIES_COLOURS[index % len(SERIES_COLOURS)]
-        axes.barh(
-            at, [value or 0.0 for value in heights], thickness * 0.86, color=colour, label=shortened(run, LETTERS)
-        )
+        label = shortened(run, LETTERS)
+        axes.barh(at, [value or 0.0 for value in heights], thickness * 0.86, color=colour, label=label)
         for place, value in zip(at, heights, strict=True):
             text = "absent" if value is None else f"{value:.1f}"
             axes.annotate(

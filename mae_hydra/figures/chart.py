@@ -45,7 +45,7 @@ def dress(axes: Axes, *, grid: str) -> None:
 
 
 @contextmanager
-def _drawing(figure: Figure) -> Iterator[None]:
+def drawing(figure: Figure) -> Iterator[None]:
     """Every text as it stands: a `$` in a name is no formula, and a letter that the font lacks stays a box."""
     for text in figure.findobj(Text):
         text.set_parse_math(False)
@@ -58,7 +58,7 @@ def _drawing(figure: Figure) -> Iterator[None]:
 def to_pixels(figure: Figure) -> np.ndarray:
     """The figure as RGB uint8 (H, W, 3)."""
     canvas = FigureCanvasAgg(figure)
-    with _drawing(figure):
+    with drawing(figure):
         canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
@@ -74,7 +74,7 @@ def save(figure: Figure | np.ndarray, path: Path) -> None:
         if isinstance(figure, Figure):
             # Without dates and random ids the same numbers give the same bytes.
             dates = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
-            with matplotlib.rc_context({"svg.hashsalt": "mae_hydra"}), _drawing(figure):
+            with matplotlib.rc_context({"svg.hashsalt": "mae_hydra"}), drawing(figure):
                 figure.savefig(file, format=form, metadata=dates.get(form))
         else:
             Image.fromarray(figure).save(

@@ -1,5 +1,6 @@
 """Curves of one or several runs: loss, mIoU or learning rate against the step, one axes per quantity."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,9 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 from mae_hydra.figures.chart import dress, new_figure
-from mae_hydra.figures.style import INK, SERIES_COLOURS, css
+from mae_hydra.figures.style import INK, colours_of, css
 
 FEW_POINTS = 25  # up to here every point is marked, from here on a noisy curve is smoothed
+MOST_ROWS = 8  # of a legend, in the height of a panel
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,7 @@ def curves(panels: Sequence[Panel], *, title: str = "", columns: int = 2) -> Fig
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
     figure = new_figure(5.4 * columns, 3.3 * rows + (0.45 if title else 0.1))
-    names = list(dict.fromkeys(series.name for panel in panels for series in panel.series))
-    colours = {name: SERIES_COLOURS[index % len(SERIES_COLOURS)] for index, name in enumerate(names)}
+    colours = colours_of(series.name for panel in panels for series in panel.series)
     for index, panel in enumerate(panels):
         _draw(figure.add_subplot(rows, columns, index + 1), panel, colours)
     if title:
@@ -83,7 +84,8 @@ def _draw(axes: Axes, panel: Panel, colours: Mapping[str, str]) -> None:
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.margins(x=0.02)
     if len(panel.series) > 1:
-        axes.legend(frameon=False, fontsize=9, labelcolor=css(INK))
+        columns = math.ceil(len(panel.series) / MOST_ROWS)  # a legend taller than the panel would leave it no room
+        axes.legend(frameon=False, fontsize=9 if columns == 1 else 7, ncols=columns, labelcolor=css(INK))
 
 
 def running_mean(values: np.ndarray) -> np.ndarray:

@@ -7,13 +7,13 @@ from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.figure import Figure
 
 from mae_hydra.figures.chart import new_figure
-from mae_hydra.figures.style import FRAME, INK, PAPER, QUIET_INK, css
+from mae_hydra.figures.style import FRAME, INK, PAPER, QUIET_INK, RAMP, css
 from mae_hydra.names import shortened
 
 LETTERS = 24  # of a class
 NUMBERED = 24  # classes up to which every cell has its number
 NAMED = 48  # and up to which every class has its name; beyond, every tenth row, and the largest confusions beside it
-RAMP = LinearSegmentedColormap.from_list("paper to ink", [css(PAPER), "#bfd4f6", "#2563eb", "#0b2a6b"])
+COLOURS = LinearSegmentedColormap.from_list("nothing to most", RAMP)
 
 
 def confusion_matrix(
@@ -38,7 +38,7 @@ def confusion_matrix(
     else:
         axes = figure.add_subplot()
     # A root, so that what is confused seldom is seen beside the diagonal.
-    drawn = axes.imshow(percent, cmap=RAMP, norm=PowerNorm(0.5, 0, 100), interpolation="nearest")
+    drawn = axes.imshow(percent, cmap=COLOURS, norm=PowerNorm(0.5, 0, 100), interpolation="nearest")
     if count <= NUMBERED:
         for row in range(count):
             for column in range(count):

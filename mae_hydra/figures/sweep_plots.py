@@ -11,11 +11,11 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from mae_hydra.figures.chart import dress, new_figure
-from mae_hydra.figures.matrix import RAMP
-from mae_hydra.figures.style import FRAME, INK, PAPER, QUIET_INK, SERIES_COLOURS, css
+from mae_hydra.figures.matrix import COLOURS
+from mae_hydra.figures.style import FRAME, INK, PAPER, QUIET_INK, RAMP, SERIES_COLOURS, css
 
 Value = float | str
-SPREAD = LinearSegmentedColormap.from_list("worst to best", ["#c9ced8", "#7aa7f0", "#2563eb", "#0b2a6b"])
+SPREAD = LinearSegmentedColormap.from_list("worst to best", RAMP[1:])
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ def marginals(panels: Sequence[Marginal], *, columns: int = 2) -> Figure:
                 axes.plot([place] * len(values), values, "o", color=colour, alpha=0.3, markersize=3.5, mew=0)
         style: dict[str, Any] = {
             "color": colour,
-            "linewidth": 2,
+            "linewidth": 2 if numeric else 0,  # categories have nothing between them
             "marker": "o",
-            "markersize": 5.5,
+            "markersize": 5.5 if numeric else 8,
             "elinewidth": 1.4,
             "capsize": 3,
         }
@@ -99,7 +99,7 @@ def heat_map(
     grid = np.array([[values.get((first, second), np.nan) for second in across] for first in down])
     figure = new_figure(2.4 + 0.85 * len(across), 1.5 + 0.55 * len(down))
     axes = figure.add_subplot()
-    axes.imshow(grid if higher_is_better else -grid, cmap=RAMP, aspect="auto")
+    axes.imshow(grid if higher_is_better else -grid, cmap=COLOURS, aspect="auto")
     shade = grid if higher_is_better else -grid
     low, high = np.nanmin(shade), np.nanmax(shade)
     best = np.nanargmax(shade)
@@ -117,8 +117,8 @@ def heat_map(
     for side in axes.spines.values():
         side.set_color(css(FRAME))
     axes.tick_params(colors=css(QUIET_INK), labelsize=8.5, length=0)
-    axes.set_xticks(range(len(across)), [f"{value:g}" if not isinstance(value, str) else value for value in across])
-    axes.set_yticks(range(len(down)), [f"{value:g}" if not isinstance(value, str) else value for value in down])
+    axes.set_xticks(range(len(across)), [_text(value) for value in across])
+    axes.set_yticks(range(len(down)), [_text(value) for value in down])
     axes.set_ylabel(keys[0], color=css(QUIET_INK), fontsize=9)
     axes.set_xlabel(keys[1], color=css(QUIET_INK), fontsize=9)
     axes.set_title(metric, loc="left", fontsize=10.5, fontweight="bold", color=css(INK), pad=10)
@@ -137,7 +137,8 @@ def parallel_coordinates(
     quality = quality if higher_is_better else 1 - quality
     for at in np.argsort(quality):  # the best are drawn last, on top
         heights = [place(rows[at][name]) for (place, _), name in zip(scales, axes_names, strict=True)]
-        axes.plot(range(len(axes_names)), heights, color=SPREAD(quality[at]), linewidth=1.2 + 1.4 * quality[at])
+        width, told = 1.2 + 1.4 * quality[at], ", ".join(f"{name} {_text(rows[at][name])}" for name in axes_names)
+        axes.plot(range(len(axes_names)), heights, color=SPREAD(quality[at]), linewidth=width, label=told)
     for number, (_, ticks) in enumerate(scales):
         axes.axvline(number, color=css(FRAME), linewidth=1)
         for height, text in ticks:
@@ -172,6 +173,10 @@ def _scale(values: Sequence[Value]) -> tuple[Callable[[Value], float], list[tupl
     names = sorted({str(value) for value in values})
     span = max(len(names) - 1, 1)
     return (lambda value: names.index(str(value)) / span), [(at / span, name) for at, name in enumerate(names)]
+
+
+def _text(value: Value) -> str:
+    return value if isinstance(value, str) else f"{value:.4g}"
 
 
 def _sorted(values: set[Value]) -> list[Value]:

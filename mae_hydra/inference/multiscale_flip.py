@@ -10,9 +10,10 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from mae_hydra.inference.frame import Frame, Readable, readable
 from mae_hydra.inference.passes import Pass, Windows
-from mae_hydra.inference.resize import checked_long_ratio, resized_size, short_side, size_of
-from mae_hydra.inference.segmentation_model import SHORTCUTS, SegmentationModel, prepared
+from mae_hydra.inference.resize import checked_long_ratio, resized_size, short_side
+from mae_hydra.inference.segmentation_model import SHORTCUTS, SegmentationModel
 from mae_hydra.inference.segmenter import SegmentationInference
 from mae_hydra.inference.strips import Picture
 from mae_hydra.inference.windows import Size
@@ -57,16 +58,16 @@ class MultiscaleFlip(SegmentationInference):
             resized_size(size, max(int(short * ratio), *self.windows.crop), self.long_ratio) for ratio in self.ratios
         )
 
-    def picture(self, model: SegmentationModel, image: Tensor) -> Picture:
+    def picture(self, model: SegmentationModel, image: Tensor | Readable) -> Picture:
         crop, stride = self.windows.crop, self.windows.stride
-        looks = []
-        for size, times in self.passes(size_of(image)).items():
-            resized = prepared(model, image, size)
+        shown, looks = readable(image).size, []
+        for size, times in self.passes(shown).items():
+            frame = Frame(model, image, size)
             weight = times / len(self.ratios) / (2 if self.flip else 1)
-            looks.append(Pass(resized, crop, stride, weight=weight))
+            looks.append(Pass(frame, crop, stride, weight=weight))
             if self.flip:
-                looks.append(Pass(resized.flip(-1), crop, stride, weight=weight, mirrored=True))
-        return Picture(size_of(image), looks, probabilities=self.gives_probabilities)
+                looks.append(Pass(frame, crop, stride, weight=weight, mirrored=True))
+        return Picture(shown, looks, probabilities=self.gives_probabilities)
 
     def window_batch(self, num_images: int) -> int:
         return self.windows.window_batch

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from mae_hydra.errors import UserError
-from mae_hydra.inference.resize import resize_scores, size_of
-from mae_hydra.inference.resize_rows import num_ready, resized_rows, source_rows
+from mae_hydra.inference.frame import Frame
+from mae_hydra.inference.resize import resize_scores
+from mae_hydra.inference.resize_rows import lerped, num_ready, resized_rows, source_rows
 from mae_hydra.inference.segmentation_model import SegmentationModel
 from mae_hydra.inference.windows import Size, as_size, as_written, window_corners, window_counts
 from mae_hydra.types import image_size_of
@@ -41,26 +41,37 @@ class Windows:
 
 
 class Pass:
-    """A normalised image (C, H, W), padded bottom and right to at least one window, and what its windows gave so far.
+    """A frame, padded bottom and right to at least one window, and what its windows gave so far.
 
     Windows come in the order of `corners`, row by row, so rows above the next one are final. Logits are summed up in
     float32, or wider where the model is, and held from the first row that is still to be read to the end of the newest
-    window. `weight`: its share in a mean of passes. `mirrored`: the image is the mirror image.
+    window. `weight`: its share in a mean of passes. `mirrored`: windows are of the mirror image.
     """
 
-    def __init__(self, image: Tensor, crop: Size, stride: Size, *, weight: float = 1.0, mirrored: bool = False) -> None:
-        self.inside = size_of(image)
-        # Zero is the mean colour: the image is normalised already.
-        self.image = pad(image, (0, max(crop[1] - image.shape[2], 0), 0, max(crop[0] - image.shape[1], 0)))
-        self.size, self.crop = size_of(self.image), crop
+    def __init__(self, frame: Frame, crop: Size, stride: Size, *, weight: float = 1.0, mirrored: bool = False) -> None:
+        self.frame, self.inside, self.crop = frame, frame.size, crop
+        self.size: Size = (max(self.inside[0], crop[0]), max(self.inside[1], crop[1]))
         self.weight, self.mirrored = weight, mirrored
         self.corners = window_corners(self.size, crop, stride)
-        self._counts = tuple(
-            image.new_tensor(window_counts(*side)) for side in zip(self.size, crop, stride, strict=True)
-        )
+        self._windows_over = [window_counts(*side) for side in zip(self.size, crop, stride, strict=True)]
+        self._left, self._right = 0, self.size[1]  # of the columns of which logits are summed up
+        self._shown: tuple[int, int] | None = None  # which columns of a result they are for, None for all
         self._added = 0
-        self._sum: Tensor | None = None  # (C, rows, W), from row _first on
+        self._sum: Tensor | None = None  # (C, rows, right - left), from row _first on
         self._first = self._needed = 0
+
+    @property
+    def rows_held(self) -> int:
+        """How many rows of logits are in memory most of the time."""
+        return min(self.crop[0] + SLACK, self.size[0])
+
+    def narrow(self, width: int, start: int, stop: int) -> None:
+        """Look for columns `start`..`stop` of a result of `width` columns alone; before any window."""
+        if self.mirrored:
+            start, stop = width - stop, width - start
+        self._shown = (start, stop)
+        self._left, self._right = source_rows(self.inside[1], width, start, stop)
+        self.corners = [each for each in self.corners if each[1] < self._right and each[1] + self.crop[1] > self._left]
 
     @property
     def num_classes(self) -> int:
@@ -79,7 +90,7 @@ class Pass:
 
     def window(self, corner: Size) -> Tensor:
         """(C, crop height, crop width)"""
-        return self.image[:, corner[0] : corner[0] + self.crop[0], corner[1] : corner[1] + self.crop[1]]
+        return self.frame.window(*corner, self.crop, mirrored=self.mirrored)
 
     def add(self, corner: Size, logits: Tensor) -> None:
         """Add the logits (C, h, w) of the next window, enlarged to its size."""
@@ -88,7 +99,9 @@ class Pass:
         logits = resize_scores(logits.to(wide), self.crop)
         top, left = corner
         held = self._reaching(top + self.crop[0], logits)
-        held[:, top - self._first :, left:][:, : self.crop[0], : self.crop[1]].add_(logits)
+        first, last = max(left, self._left), min(left + self.crop[1], self._right)
+        rows = held[:, top - self._first : top - self._first + self.crop[0]]
+        rows[:, :, first - self._left : last - self._left].add_(logits[:, :, first - left : last - left])
         self._added += 1
 
     def num_ready(self, height: int) -> int:
@@ -99,10 +112,15 @@ class Pass:
         """Rows `start`..`stop` of the mean logits at `size`, the right way round: (C, stop - start, width)."""
         assert self._sum is not None
         first, last = source_rows(self.inside[0], size[0], start, stop)
-        sums = self._sum[:, first - self._first : last - self._first, : self.inside[1]]
-        down, across = self._counts
-        means = sums / (down[first:last, None] * across[: self.inside[1]])
-        found = resized_rows(means, first, self.inside[0], size, start, stop)
+        right = min(self._right, self.inside[1])
+        sums = self._sum[:, first - self._first : last - self._first, : right - self._left]
+        down, across = (sums.new_tensor(counts) for counts in self._windows_over)
+        means = sums / (down[first:last, None] * across[self._left : right])
+        if self._shown is None:
+            found = resized_rows(means, first, self.inside[0], size, start, stop)
+        else:
+            found = lerped(means, first, self.inside[0], size[0], start, stop, dim=1)
+            found = lerped(found, self._left, self.inside[1], size[1], *self._shown, dim=2)
         return found.flip(-1) if self.mirrored else found
 
     def forget(self, height: int, start: int) -> None:
@@ -120,8 +138,8 @@ class Pass:
         old, shift = self._sum, self._needed - self._first
         kept = 0 if old is None else old.shape[1] - shift
         if old is None or stop - self._needed > old.shape[1]:
-            rows = max(stop - self._needed, min(self.crop[0] + SLACK, self.size[0]))
-            new = like.new_zeros((len(like), rows, self.size[1]))
+            rows = max(stop - self._needed, self.rows_held)
+            new = like.new_zeros((len(like), rows, self._right - self._left))
             if old is not None:
                 new[:, :kept] = old[:, shift:]
         else:

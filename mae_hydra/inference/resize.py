@@ -4,13 +4,18 @@ All bilinear, align_corners=False and without antialiasing, as the published ADE
 fixed-point arithmetic of OpenCV.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from mae_hydra.inference.resize_rows import lerped, source_rows
 from mae_hydra.inference.windows import Size, as_size
+
+Sides = tuple[int, int, int, int]
+"""Top, bottom, left and right; bottom and right are the first outside."""
 
 
 def size_of(image: Tensor) -> Size:
@@ -38,24 +43,42 @@ def resize_image(image: Tensor, size: Size) -> Tensor:
     2048ths, first along the rows, then along the columns with the last four bits of each product dropped. Halving both
     sides exactly is a mean of four pixels there. uint16 is resized in floating point and rounded.
     """
-    height, width = size_of(image)
-    if (height, width) == size:
-        return image
-    if image.dtype == torch.uint16:
-        found = interpolate(image[None].float(), size=size, mode="bilinear", align_corners=False)[0]
+
+    def read(top: int, bottom: int, left: int, right: int) -> Tensor:
+        return image[:, top:bottom, left:right]
+
+    return resized_part(read, size_of(image), size, (0, size[0], 0, size[1]))
+
+
+def resized_part(read: Callable[[int, int, int, int], Tensor], source: Size, size: Size, part: Sides) -> Tensor:
+    """Rows and columns `part` of what `resize_image` makes of an image of size `source`: (C, rows, columns).
+
+    `read(top, bottom, left, right)` gives pixels of the image, and is asked for what the part needs alone.
+    """
+    top, bottom, left, right = part
+    if source == size:
+        return read(*part)
+    if source == (2 * size[0], 2 * size[1]):
+        values = read(*(2 * side for side in part))
+        if values.dtype != torch.uint16:
+            squares = values.unflatten(2, (-1, 2)).unflatten(1, (-1, 2)).sum((2, 4), dtype=torch.int32)
+            return ((squares + 2) >> 2).to(values.dtype)
+    rows, columns = source_rows(source[0], size[0], top, bottom), source_rows(source[1], size[1], left, right)
+    values = read(*rows, *columns)
+    if values.dtype == torch.uint16:
+        found = lerped(values.float(), rows[0], source[0], size[0], top, bottom, dim=1)
+        found = lerped(found, columns[0], source[1], size[1], left, right, dim=2)
         return found.round_().clamp_(0, 65535).to(torch.uint16)
-    values = image.to(torch.int32)
-    if (height, width) == (2 * size[0], 2 * size[1]):
-        squares = values.unflatten(2, (-1, 2)).unflatten(1, (-1, 2)).sum((2, 4))
-        return ((squares + 2) >> 2).to(image.dtype)
-    left, right, near, far = _taps(width, size[1], image.device, beyond_border=False)
-    rows = values[:, :, left] * near + values[:, :, right] * far
-    above, below, near, far = _taps(height, size[0], image.device, beyond_border=True)
-    high, low = ((rows[:, each] >> 4) * weight[:, None] >> 16 for each, weight in ((above, near), (below, far)))
-    return ((high + low + 2) >> 2).to(image.dtype)
+    first, second, near, far = (each[left:right] for each in _taps(source[1], size[1], values.device, False))
+    across = values[:, :, first - columns[0]].to(torch.int32) * near + values[:, :, second - columns[0]] * far
+    above, below, near, far = (each[top:bottom] for each in _taps(source[0], size[0], values.device, True))
+    chosen = ((above - rows[0], near), (below - rows[0], far))
+    high, low = ((across[:, each] >> 4) * weight[:, None] >> 16 for each, weight in chosen)
+    return ((high + low + 2) >> 2).to(values.dtype)
 
 
-def _taps(source: int, target: int, device: torch.device, *, beyond_border: bool) -> tuple[Tensor, ...]:
+@lru_cache(maxsize=64)
+def _taps(source: int, target: int, device: torch.device, beyond_border: bool) -> tuple[Tensor, ...]:
     """First and second pixel (int64) and their weights (int32, in 2048ths) of every target position along one axis.
 
     Beyond the border both pixels are the last one; then OpenCV gives the first all the weight along rows, but shares it

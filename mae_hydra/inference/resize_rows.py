@@ -30,14 +30,19 @@ def resized_rows(known: Tensor, first: int, source: int, size: Size, start: int,
 
     `known` (C, r, w): rows from `first` on, as far as `source_rows` asks.
     """
-    if source == size[0]:
-        rows = known[:, start - first : stop - first]
-    else:
-        above, below, share = (each[start:stop].to(known.device) for each in _taps(source, size[0], known.dtype))
-        rows = torch.lerp(known[:, above - first], known[:, below - first], share[:, None])
+    rows = lerped(known, first, source, size[0], start, stop, dim=1)
     if rows.shape[2] == size[1]:
         return rows
     return interpolate(rows, size=size[1], mode="linear", align_corners=False)
+
+
+def lerped(known: Tensor, first: int, source: int, target: int, start: int, stop: int, *, dim: int) -> Tensor:
+    """Positions `start`..`stop` of `target` positions along `dim`, between those of `source` from `first` on."""
+    if source == target:
+        return known.narrow(dim, start - first, stop - start)
+    above, below, share = (each[start:stop].to(known.device) for each in _taps(source, target, known.dtype))
+    near, far = (known.index_select(dim, each - first) for each in (above, below))
+    return torch.lerp(near, far, share.unflatten(0, (-1, *[1] * (known.dim() - 1 - dim))))
 
 
 @lru_cache(maxsize=64)

@@ -9,8 +9,6 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from mae_hydra.inference.resize import resize_image
-from mae_hydra.inference.windows import Size
 from mae_hydra.models import Shortcuts
 
 SHORTCUTS = ("fold", "low_resolution_first", "cached_bias")
@@ -46,9 +44,3 @@ def logits_of(model: SegmentationModel, shortcuts: Shortcuts) -> Callable[[Tenso
     offered: Any = model if getattr(model, "training", False) or not hasattr(model, "fast") else model.fast(shortcuts)
     logits: Callable[[Tensor], Tensor] = getattr(offered, "low_resolution_logits", offered)
     return logits
-
-
-def prepared(model: SegmentationModel, image: Tensor, size: Size | None) -> Tensor:
-    """One image uint8 (C, H, W), on the model's device, resized to `size` and normalised: float (C, h, w)."""
-    image = image.to(next(model.parameters()).device, non_blocking=True)
-    return model.prepare((image if size is None else resize_image(image, size))[None])[0]

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from mae_hydra.inference.frame import Frame, Readable, readable
 from mae_hydra.inference.passes import Pass, Windows
-from mae_hydra.inference.resize import checked_long_ratio, resized_size, short_side, size_of
-from mae_hydra.inference.segmentation_model import SHORTCUTS, SegmentationModel, prepared
+from mae_hydra.inference.resize import checked_long_ratio, resized_size, short_side
+from mae_hydra.inference.segmentation_model import SHORTCUTS, SegmentationModel
 from mae_hydra.inference.segmenter import SegmentationInference
 from mae_hydra.inference.strips import Picture
 from mae_hydra.inference.windows import Size
@@ -42,10 +43,10 @@ class Slide(SegmentationInference):
     def check(self, model: SegmentationModel, size: Size) -> None:
         self.windows.check(model)
 
-    def picture(self, model: SegmentationModel, image: Tensor) -> Picture:
-        size = size_of(image)
+    def picture(self, model: SegmentationModel, image: Tensor | Readable) -> Picture:
+        size = readable(image).size
         looked_at = size if self.short is None else resized_size(size, self.short, self.long_ratio)
-        only = Pass(prepared(model, image, looked_at), self.windows.crop, self.windows.stride)
+        only = Pass(Frame(model, image, looked_at), self.windows.crop, self.windows.stride)
         return Picture(size, [only], probabilities=self.gives_probabilities)
 
     def window_batch(self, num_images: int) -> int:

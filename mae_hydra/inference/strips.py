@@ -4,6 +4,7 @@ A picture of 4000x6000 pixels has 14.4 GB of scores for 150 classes. Here they e
 as soon as no further window reaches them, and handed on.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
@@ -12,6 +13,8 @@ from torch import Tensor
 from mae_hydra.inference.passes import Pass
 from mae_hydra.inference.windows import Size
 
+HELD_BYTES = 2**30  # of logits that windows are summed up in; a wider picture is looked at band by band
+BAND = 256  # a band is that many columns wide, or twice, and so on: as the blocks of a map that is written
 STRIP_BYTES = 2**26  # of scores made at once; they are few, so that they stay near the processor
 
 
@@ -24,7 +27,30 @@ class Picture:
     def __init__(self, size: Size, passes: Sequence[Pass], *, probabilities: bool) -> None:
         assert probabilities or len(passes) == 1
         self.size, self.passes, self.probabilities = size, passes, probabilities
+        self.width = size[1]
         self._done = 0
+
+    def bands(self, num_classes: int) -> list[tuple[int, int]]:
+        """Columns (first, last) to look at one after the other, so that sums of logits stay within their bytes.
+
+        A band has at least the width of a window: windows that reach over an edge are looked at on both sides of it.
+        """
+        width = self.size[1]
+        held = 4 * num_classes * sum(each.rows_held * each.size[1] for each in self.passes)
+        if held <= HELD_BYTES:
+            return [(0, width)]
+        window = math.ceil(max(each.crop[1] for each in self.passes) / BAND)
+        most = BAND * max(width * HELD_BYTES // held // BAND, window)
+        step = BAND * math.ceil(width / math.ceil(width / most) / BAND)  # as many bands, and all of one width
+        return [(first, min(first + step, width)) for first in range(0, width, step)]
+
+    def narrowed(self, columns: tuple[int, int]) -> "Picture":
+        """The same of some columns alone; before its first window."""
+        if columns != (0, self.size[1]):
+            self.width = columns[1] - columns[0]
+            for each in self.passes:
+                each.narrow(self.size[1], *columns)
+        return self
 
     def windows(self) -> list[tuple[Pass, Size]]:
         """(pass, corner), so that all passes move down the picture side by side."""
@@ -33,13 +59,13 @@ class Picture:
 
     def strips(self) -> Iterator[Tensor]:
         """Rows (C, r, W) of scores that have become final since the last call."""
-        height, width = self.size
+        height = self.size[0]
         ready = min(each.num_ready(height) for each in self.passes)
         if ready == self._done:
             return
         while self._done < ready:
             start = self._done
-            at_once = max(1, STRIP_BYTES // (4 * self.passes[0].num_classes * width))
+            at_once = max(1, STRIP_BYTES // (4 * self.passes[0].num_classes * self.width))
             self._done = min(start + at_once, ready)
             yield self._scores(start, self._done)
         for each in self.passes:

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from mae_hydra.errors import UserError
+from mae_hydra.inference.frame import Frame, Readable, readable
 from mae_hydra.inference.passes import Pass
-from mae_hydra.inference.resize import checked_long_ratio, resized_size, short_side, size_of
-from mae_hydra.inference.segmentation_model import SHORTCUTS, SegmentationModel, prepared
+from mae_hydra.inference.resize import checked_long_ratio, resized_size, short_side
+from mae_hydra.inference.segmentation_model import SHORTCUTS, SegmentationModel
 from mae_hydra.inference.segmenter import SegmentationInference
 from mae_hydra.inference.strips import Picture
 from mae_hydra.inference.windows import Size
@@ -37,12 +38,13 @@ class Whole(SegmentationInference):
                 "use inference=slide, which cuts it into windows"
             )
 
-    def picture(self, model: SegmentationModel, image: Tensor) -> Picture:
-        self.check(model, size_of(image))
-        size = self._size(size_of(image))
+    def picture(self, model: SegmentationModel, image: Tensor | Readable) -> Picture:
+        shown = readable(image).size
+        self.check(model, shown)
+        size = self._size(shown)
         limit = image_size_of(model) or size
-        only = Pass(prepared(model, image, size), limit, limit)
-        return Picture(size_of(image), [only], probabilities=self.gives_probabilities)
+        only = Pass(Frame(model, image, size), limit, limit)
+        return Picture(shown, [only], probabilities=self.gives_probabilities)
 
     def window_batch(self, num_images: int) -> int:
         return num_images

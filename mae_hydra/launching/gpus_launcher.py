@@ -126,8 +126,14 @@ def _start(job: SweepJob, environment: dict[str, str]) -> subprocess.Popen[bytes
 def _tell(ended: _Running) -> str:
     """Say how a job ended; its state."""
     job, code = ended.job, ended.process.returncode
-    status: dict[str, Any] = read_status(job.directory) or {"state": "failed", "value": None, "error": None}
+    status: dict[str, Any] = read_status(job.directory) or {
+        "state": "failed",
+        "value": None,
+        "error": None,
+        "ended": None,
+    }
     state = "failed" if code not in (0, 75, 130) else status["state"]
-    said = {"completed": f"value {status['value']}", "failed": status["error"] or f"exit code {code}"}.get(state, "")
+    said = status["ended"] or {"completed": f"value {status['value']}"}.get(state)
+    said = status["error"] or f"exit code {code}" if state == "failed" else said
     print(f"job {job.number} {state}: {clean(said or job.name)}", flush=True)
     return str(state)

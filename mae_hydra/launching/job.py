@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import os
+import re
 import shlex
 import sys
 import traceback
@@ -17,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mae_hydra import atomic
 from mae_hydra.configuration.check import check
+from mae_hydra.configuration.key_meaning import Decides, differences
 from mae_hydra.configuration.whole_nodes import take_whole_nodes
 from mae_hydra.distributed import is_main, world_size
 from mae_hydra.engine import Interrupted
@@ -39,7 +41,7 @@ from mae_hydra.experiment.same_run import (
     what_was_trained,
 )
 from mae_hydra.experiment.start import Start, discard_empty, discard_unbegun
-from mae_hydra.experiment.status import Status, read_status
+from mae_hydra.experiment.status import DONE, Ending, Status, read_status
 from mae_hydra.experiment.sweep_names import name_job
 from mae_hydra.launching.scheduler import join_tasks, pass_on
 from mae_hydra.launching.stages import check_stages, run_stages
@@ -102,9 +104,9 @@ def _run_job(config: DictConfig, held: ExitStack) -> float:
         check_stages(plain["then"])
         finished = _look_back(run_dir, plain)
         if finished is not None:
-            return run_stages(plain["then"], run_dir, finished, overrides)
+            return _followed(plain, run_dir, finished, overrides)
         if not is_main():
-            return run(config, plain, run_dir)
+            return run(config, plain, run_dir).value
         status = Status(run_dir, plain, overrides)
         start = Start.of(plain, overrides, status.content)
         new = config.resume in BEGINNING and not any(map(Path.is_file, saved_steps(run_dir)))
@@ -113,18 +115,18 @@ def _run_job(config: DictConfig, held: ExitStack) -> float:
         later = None if new else start  # not before it is certain that what there is goes on
         processes = num_processes(plain["engine"])
         if processes == 1:
-            value = run(config, plain, run_dir, later)
+            ending = run(config, plain, run_dir, later)
         else:
-            value = run_in_processes(processes, plain, run_dir, lock, start=later)
-        _finish(status, "completed", value=value)
+            ending = run_in_processes(processes, plain, run_dir, lock, start=later)
+        _finish(status, "pruned" if ending.pruned else "completed", value=ending.value, ended=ending.why or None)
         status = None  # it stays complete, whatever becomes of what follows
-        return run_stages(plain["then"], run_dir, value, overrides)
+        return _followed(plain, run_dir, ending, overrides)
     except Interrupted as interruption:
         log.warning("%s", interruption)
         if status is not None:  # there is something to go on from, so it was written
             _finish(status, "interrupted", error=str(interruption))
         if is_main():
-            again = "the same command" if in_sweep else resuming.to_go_on(run_dir)
+            again = _same_command(run_dir.parent) if in_sweep else resuming.to_go_on(run_dir)
             print(f"{interruption}. To go on: {again}", file=sys.stderr)
         pass_on(interruption.signal)
         raise KeyboardInterrupt from interruption  # ends a sweep too
@@ -154,6 +156,17 @@ def _run_job(config: DictConfig, held: ExitStack) -> float:
         return math.nan
 
 
+def _same_command(sweep_dir: Path) -> str:
+    """What starts a sweep again; one whose directory has the time for a name has another one the next time."""
+    named_by_time = re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d-[0-9a-f]{4}", sweep_dir.name)
+    return f"the same command{f' with hydra.sweep.dir={shlex.quote(str(sweep_dir))}' if named_by_time else ''}"
+
+
+def _followed(config: dict[str, Any], run_dir: Path, ending: Ending, overrides: list[str]) -> float:
+    """The value of the last run that follows this one, or its own; what was given up is followed by nothing."""
+    return ending.value if ending.pruned else run_stages(config["then"], run_dir, ending.value, overrides)
+
+
 def _refuse_foreign(run_dir: Path) -> None:
     """Refused where the directory holds files under the names of ours that no run has written."""
     if any((run_dir / name).exists() for name in ("status.json", "overrides.yaml", "checkpoints")):
@@ -163,10 +176,12 @@ def _refuse_foreign(run_dir: Path) -> None:
             raise Refused(f"{run_dir} holds {name} and is no run; name another directory with hydra.run.dir")
 
 
-def _finish(status: Status, state: str, value: float | None = None, error: str | None = None) -> None:
+def _finish(
+    status: Status, state: str, value: float | None = None, error: str | None = None, ended: str | None = None
+) -> None:
     """Write down how the run ended, also where there is no room for a second file: then over the old one."""
     try:
-        status.finish(state, value, error)
+        status.finish(state, value, error, ended)
     except OSError:
         try:
             with open(status.path, "r+") as file:
@@ -176,15 +191,15 @@ def _finish(status: Status, state: str, value: float | None = None, error: str |
             print(f"warning: {status.path} does not say that this run is {state} ({refused.strerror})", file=sys.stderr)
 
 
-def _look_back(run_dir: Path, config: dict[str, Any]) -> float | None:
-    """Compare with an earlier attempt in the same directory: its value if it is complete, None if there is work."""
+def _look_back(run_dir: Path, config: dict[str, Any]) -> Ending | None:
+    """Compare with an earlier attempt in the same directory: how it ended if it is done, None if there is work."""
     resume = config["resume"]
     if resume not in BEGINNING:
         _check_is_run(Path(resume), run_dir)
     if resume == "never":
         return None
     previous, trained = read_status(run_dir), what_was_trained(run_dir)
-    completed = previous is not None and previous["state"] == "completed"
+    completed = previous is not None and previous["state"] in DONE
     if trained is None and completed:
         trained = Trained(recorded_config(run_dir), None)
     if trained is None:
@@ -196,12 +211,18 @@ def _look_back(run_dir: Path, config: dict[str, Any]) -> float | None:
     edited = edited_since(run_dir, trained)
     if edited and is_main():
         say(f"{run_dir / 'config.yaml'} is not what was trained by, and does not count ({edited})")
+    pruned = previous is not None and previous["state"] == "pruned"
+    if pruned and any(
+        key.startswith("callbacks") for key in differences(trained.config or config, config, Decides.RUNNING)
+    ):
+        completed = False  # whoever judges it otherwise now may let it go on
     if previous is not None and completed:
         change = changed_code(run_dir)
         note = "" if change is None else f"; the code has changed since ({change}), resume=never trains it anew"
         note += f"; what was typed otherwise now changes nothing in it ({changed})" if changed else ""
-        say(f"{run_dir.name} is already complete (value {previous['value']}); nothing to do{note}")
-        return float("nan") if previous["value"] is None else float(previous["value"])
+        done = f"was {previous['ended']}; callbacks=none trains it to its end" if pruned else "is already complete"
+        say(f"{run_dir.name} {done} (value {previous['value']}); nothing to do{note}")
+        return Ending(math.nan if previous["value"] is None else float(previous["value"]), "", pruned)
     if changed and is_main():
         anew = "; best.pt is chosen anew from here on" if scores_differ(config, trained) else ""
         say(f"goes on with other settings, which do not change what is trained: {changed}{anew}")

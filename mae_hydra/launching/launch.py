@@ -28,11 +28,12 @@ from mae_hydra.experiment import resuming, sweeps
 from mae_hydra.installed import versions
 from mae_hydra.launching import scheduler
 from mae_hydra.launching.gpus_launcher import GpusLauncher
+from mae_hydra.launching.grid import Grid
 from mae_hydra.launching.importing import importing
+from mae_hydra.launching.search import Search
 from mae_hydra.launching.slurm_launcher import SlurmLauncher
 from mae_hydra.launching.sweep_jobs import register
-from mae_hydra.names import harmless
-from mae_hydra.terminal import lasting_streams
+from mae_hydra.terminal import lasting_streams, say_error
 
 FAILED, STOPPED = 1, 130
 raised: list[Exception] = []  # what ended the job of a single run
@@ -62,7 +63,7 @@ def _launch(arguments: Sequence[str] | None) -> int:
         sys.argv = [sys.argv[0], *arguments]
     sweeps.start()
     raised.clear()
-    register(GpusLauncher, SlurmLauncher)
+    register(GpusLauncher, SlurmLauncher, Grid, Search)
     entry = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(_job)
     overrides: list[str] = []
     try:
@@ -87,14 +88,12 @@ def _launch(arguments: Sequence[str] | None) -> int:
     except (HydraException, OmegaConfBaseException) as error:
         if isinstance(error.__cause__, UserError):
             return _say(str(error.__cause__))
-        return _say(explain(error, overrides))
+        return _say(explain(error, sys.argv[1:]))
     except Exception as error:
         sentence = unwritable(error, "name another place with paths.output_root=<folder>")
         if sentence is not None:
             return _say(sentence)
         frame = traceback.extract_tb(error.__traceback__)[-1]
-        if sweeps.outcomes and "optuna" in Path(frame.filename).parts:
-            return _say(f"the search has no best trial to name ({str(error).strip()}); the table has them all")
         if "submitit" not in Path(frame.filename).parts:
             raise
         return _say(f"submitit: {_reason(error)}; the same command goes on from what there is")
@@ -108,19 +107,23 @@ HELP = """usage: python train.py [group=option …] [key=value …] [+experiment
   python train.py model=upernet_vitt     a model chooses its parts (backbone, head, …); what is typed overrides them
   python train.py model=… --cfg job      what would run, in under a second
   python train.py --help data engine     everything that the options of these groups say, with their keys
-  python train.py --hydra-help           Hydra's own options (--config-dir, --multirun, --info, shell completion)
+  python train.py --help data=camvid     the same of one option
+  python train.py --hydra-help           Hydra's own options (--config-dir, --multirun, --info)
 """
 
 
 def _help(words: Sequence[str]) -> int:
     known = reference.options(reference.own_folders(words))
     folders = values(words, "--config-dir", "-cd")
+    begin = next(number for number, word in enumerate(words) if word in ("--help", "-h"))
     asked = [word for word in words if not word.startswith("-") and "=" not in word and word not in folders]
-    unknown = [word for word in asked if word not in known]
-    if unknown:
-        close = difflib.get_close_matches(unknown[0], list(known), n=1)
-        hint = f"did you mean {close[0]}?" if close else f"groups: {', '.join(known)}"
-        return _say(f"--help {unknown[0]} is no group of options; {hint}")
+    asked += [word.lstrip("+") for word in words[begin:] if "=" in word and not word.startswith("-")]
+    every = {f"{group}={each.name}" for group, there in known.items() for each in there}
+    for word in asked:
+        if word not in known and word not in every:
+            close = difflib.get_close_matches(word, [*known, *every], n=1)
+            hint = f"did you mean {close[0]}?" if close else f"groups: {', '.join(known)}"
+            return _say(f"--help {word} is no {'option' if '=' in word else 'group of options'}; {hint}")
     width = shutil.get_terminal_size(fallback=(120, 24)).columns
     said = [reference.details(group, known) for group in asked] or [HELP, reference.overview(width, known)]
     print("\n\n".join(said) if asked else "\n".join(said))
@@ -155,5 +158,5 @@ def _refuse_unnamed_sweeps(overrides: Sequence[str]) -> None:
 
 def _say(sentence: str) -> int:
     if os.environ.get("RANK", "0") == "0":  # several processes make the same mistake together
-        print(f"error: {harmless(sentence)}", file=sys.stderr)
+        say_error(sentence)
     return FAILED

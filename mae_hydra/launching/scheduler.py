@@ -115,10 +115,10 @@ def _job(environment: Mapping[str, str]) -> str:
 
 def _is_preempted(job: str, number: int) -> bool:
     """Whether Slurm will end this batch job to queue it again. SIGTERM counts as that where Slurm cannot be asked."""
-    told = _scontrol("show", "job", "-o", job)
-    if told is None:
+    answer = _scontrol("show", "job", "-o", job)
+    if answer is None:
         return number == signal.SIGTERM
-    fields = dict(re.findall(r"(\w+)=(\S+)", told.splitlines()[0] if told else ""))
+    fields = dict(re.findall(r"(\w+)=(\S+)", answer.splitlines()[0] if answer else ""))
     running = fields.get("JobState") == "RUNNING"
     may_come_back = fields.get("BatchFlag") == fields.get("Requeue") == "1"
     return running and may_come_back and fields.get("PreemptTime", "None") != "None"
@@ -126,8 +126,8 @@ def _is_preempted(job: str, number: int) -> bool:
 
 def _come_back(job: str) -> None:
     """Queue the job again, and wait for Slurm to end it, at the latest when its grace time is over."""
-    for each in (signal.SIGTERM, *WARNINGS):
-        signal.signal(each, signal.SIG_IGN)
+    for number in (signal.SIGTERM, *WARNINGS):
+        signal.signal(number, signal.SIG_IGN)
     queued = _scontrol("requeue", job) is not None
     done = "and is queued again; it" if queued else "and"
     print(f"job {job} of Slurm is preempted {done} waits to be ended", file=sys.stderr, flush=True)

@@ -41,14 +41,14 @@ class Seen:
 
 def options(settings: Mapping[str, Any]) -> list[str]:
     """The options of sbatch for the launcher's keys; what is null, 0 or false is left out."""
-    found = []
+    flags = []
     for key, value in settings.items():
         if value is None or value is False or value == 0:
             continue
         name = OPTIONS.get(key, key.replace("_", "-"))
         text = f"{value:g}G" if key == "mem_gb" else str(value)
-        found.append(f"--{name}" if value is True else f"--{name}={shlex.quote(text)}")
-    return found
+        flags.append(f"--{name}" if value is True else f"--{name}={shlex.quote(text)}")
+    return flags
 
 
 def is_here() -> bool:
@@ -82,8 +82,8 @@ def _way_out(said: str) -> str:
 
 def rename(names: Mapping[str, str]) -> None:
     """Give jobs their names, in one call; a cluster that does not allow it keeps its own."""
-    told = "".join(f"update JobId={job} JobName={name}\n" for job, name in names.items())
-    subprocess.run(["scontrol", "-Q"], input=told, capture_output=True, text=True, timeout=ANSWER, check=False)
+    commands = "".join(f"update JobId={job} JobName={name}\n" for job, name in names.items())
+    subprocess.run(["scontrol", "-Q"], input=commands, capture_output=True, text=True, timeout=ANSWER, check=False)
 
 
 def cancel(jobs: Iterable[str]) -> None:
@@ -96,11 +96,11 @@ def queue() -> dict[str, Seen] | None:
     done = _ask("squeue", "--noheader", "--array", "--user", user, "--states=all", "--format=%F_%K|%T|%r|%N|%o")
     if done.returncode != 0:
         return None
-    found = {}
+    jobs = {}
     for line in done.stdout.splitlines():
         job, state, reason, nodes, script = line.split("|", 4)
-        found[job] = Seen(state, "" if reason == "None" else reason, nodes, script)
-    return found
+        jobs[job] = Seen(state, "" if reason == "None" else reason, nodes, script)
+    return jobs
 
 
 def ended(jobs: Sequence[str]) -> dict[str, Seen]:

@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 
 from mae_hydra.errors import UserError
 from mae_hydra.experiment import sweeps
-from mae_hydra.experiment.status import read_status
+from mae_hydra.experiment.status import DONE, read_status
 from mae_hydra.experiment.sweeps import Outcome, SweepStopped
 from mae_hydra.launching import slurm
 from mae_hydra.launching.slurm import Seen
@@ -65,7 +65,7 @@ class SlurmLauncher(ProcessLauncher):
         self.options |= dict(additional_parameters)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        if self.detach and "BasicSweeper" not in str(self.config.hydra.sweeper._target_):
+        if self.detach and "Search" in str(self.config.hydra.sweeper._target_):
             raise UserError("a search waits for the values of its jobs; leave out hydra.launcher.detach")
         jobs = self.jobs_of(job_overrides, initial_job_idx)
         work = [job for job in jobs if not self.tell_complete(job)]
@@ -206,13 +206,14 @@ class _Looking:
 
     def _tell_end(self, number: str, job: SweepJob, seen: Seen) -> None:
         status: dict[str, Any] = read_status(job.directory) or dict.fromkeys(("state", "error", "value"))
-        if seen.state == "COMPLETED" and status["state"] != "completed" and self._late[number] < LATE:
+        if seen.state == "COMPLETED" and status["state"] not in DONE and self._late[number] < LATE:
             self._late[number] += 1
             return
         del self.under_way[number]
-        if status["state"] == "completed" and seen.state in ("COMPLETED", "LOST", "CANCELLED"):
+        if status["state"] in DONE and seen.state in ("COMPLETED", "LOST", "CANCELLED"):
             sweeps.outcomes.pop(job.name, None)  # its directory says all
-            print(f"job {job.number} completed: value {status['value']}", flush=True)
+            value = status["ended"] or f"value {status['value']}"
+            print(f"job {job.number} {status['state']}: {value}", flush=True)
             return
         said = status["error"] or _last_line(job.directory / "console.log", self.sweep_dir / f".slurm/{number}.log")
         stopped = status["state"] == "interrupted" and seen.state == "FAILED"

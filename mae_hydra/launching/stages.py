@@ -44,12 +44,12 @@ def check_stages(stages: Mapping[str, Any]) -> None:
             raise UserError(f"then.{name} must be a list of overrides, as they are typed, got {overrides!r}")
         if not re.fullmatch(r"\w[\w.-]*", name):
             raise UserError(f"then.{name} names a directory: letters, digits, . _ -")
-        for each in map(str, overrides):
-            if each.startswith("-") or of_hydra(each):
-                what = "is about Hydra itself" if of_hydra(each) else "is an option"
-                raise UserError(f"then.{name} holds overrides of the configuration alone ({each} {what})")
+        for text in map(str, overrides):
+            if text.startswith("-") or of_hydra(text):
+                what = "is about Hydra itself" if of_hydra(text) else "is an option"
+                raise UserError(f"then.{name} holds overrides of the configuration alone ({text} {what})")
         if resuming.source is not None and not resuming.typed_for("then"):
-            check_overrides([str(each) for each in overrides], f"{resuming.source}: then.{name}")
+            check_overrides([str(text) for text in overrides], f"{resuming.source}: then.{name}")
     if stages and world_size() > 1:
         raise UserError("what follows a run (then) starts processes of its own: use engine.devices instead of torchrun")
 
@@ -64,7 +64,7 @@ def run_stages(stages: Mapping[str, Any], run_dir: Path, value: float, typed: Se
         directory = run_dir / name
         status = read_status(directory)
         if status is None or status["state"] != "completed":
-            inherited = [each for each in typed if meaning_of(key_of(each)).inherited]
+            inherited = [word for word in typed if meaning_of(key_of(word)).inherited]
             _run(name, [*map(str, overrides), *inherited, word("init_from", run_dir.absolute())], directory)
             status = read_status(directory)
         assert status is not None

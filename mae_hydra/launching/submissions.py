@@ -51,12 +51,12 @@ class Submission:
 
 def submissions(sweep_dir: Path) -> list[Submission]:
     """All of a sweep, the first one first."""
-    found = []
+    heads = []
     for file in sorted((sweep_dir.absolute() / FOLDER).glob("*.json")):
-        told = table_or_none(file)
-        if told is not None and isinstance(told.get("jobs"), list):
-            found.append(Submission(file.with_suffix(".sh"), told["jobs"], told.get("number"), tuple(told["told"])))
-    return found
+        row = table_or_none(file)
+        if row is not None and isinstance(row.get("jobs"), list):
+            heads.append(Submission(file.with_suffix(".sh"), row["jobs"], row.get("number"), tuple(row["told"])))
+    return heads
 
 
 def new(sweep_dir: Path, jobs: Sequence[str]) -> Submission:
@@ -69,8 +69,8 @@ def new(sweep_dir: Path, jobs: Sequence[str]) -> Submission:
 
 def tell(sweep_dir: Path, jobs: Collection[str]) -> None:
     """Note that a table tells how these jobs ended."""
-    for each in submissions(sweep_dir):
-        anew = (set(jobs) & set(each.jobs)) - set(each.told)
+    for head in submissions(sweep_dir):
+        anew = (set(jobs) & set(head.jobs)) - set(head.told)
         if anew:
-            each.told = (*each.told, *sorted(anew))
-            each.write()
+            head.told = (*head.told, *sorted(anew))
+            head.write()

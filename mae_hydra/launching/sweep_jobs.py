@@ -4,22 +4,27 @@ import importlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job
 from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from mae_hydra.configuration.command_words import word
 from mae_hydra.configuration.job_names import slug
 from mae_hydra.configuration.own_options import words_for_another_process
+from mae_hydra.configuration.tree import config_dir
 from mae_hydra.experiment import sweeps
 from mae_hydra.experiment.status import read_status
+from mae_hydra.launching.trials import COMPLETE, found_in
 
 OF_A_SWEEP = "MAE_HYDRA_JOB_OF_A_SWEEP"  # environment of a job: somebody else runs the sweep
 HOME = "hydra_plugins.mae_hydra"  # Hydra takes launchers from modules of that package only; see `register`
@@ -48,12 +53,10 @@ class SweepJob:
     def found(self) -> JobReturn:
         """What Hydra and its sweepers want to know; no value, unless the job is complete: to a search that is
         a failed trial."""
-        status = read_status(self.directory)
         known = sweeps.outcomes.get(self.name)  # of a directory that holds another run the value is not this job's
-        complete = status is not None and status["state"] == "completed" and not (known and known.failed)
-        value = status["value"] if status is not None and complete else None
+        state, value, _ = found_in(self.directory, list(self.config.get("then", ())))
         result = JobReturn(overrides=self.overrides, cfg=OmegaConf.create({}), status=JobStatus.COMPLETED)
-        result.return_value = value
+        result.return_value = value if state == COMPLETE and not (known and known.failed) else None
         return result
 
 
@@ -81,7 +84,7 @@ class ProcessLauncher(Launcher):
         """Whether a job is there with all that follows it. Then the program says so, here: it takes no device."""
         stages = [job.directory / name for name in job.config.then]
         states = [(read_status(directory) or {"state": None})["state"] for directory in (job.directory, *stages)]
-        if job.config.resume == "never" or set(states) != {"completed"}:
+        if job.config.resume == "never" or (set(states) != {"completed"} and states[0] != "pruned"):
             return False
         HydraConfig.instance().set_config(job.config)
         run_job(
@@ -95,15 +98,23 @@ class ProcessLauncher(Launcher):
         return True
 
     def _job(self, overrides: list[str], number: int) -> SweepJob:
-        config = self.context.config_loader.load_sweep_config(self.config, overrides)
-        with open_dict(config):
-            config.hydra.job.id, config.hydra.job.num = f"{self.sweep_dir.name}_{number}", number
-        HydraConfig.instance().set_config(config)  # the name of the directory follows from it
-        return SweepJob(number, overrides, self.sweep_dir / str(config.hydra.sweep.subdir), config)
+        config, directory = composed(self.context, self.config, overrides, number)
+        return SweepJob(number, overrides, directory, config)
 
 
-def register(*launchers: type[Launcher]) -> None:
-    """Make launchers known to Hydra, in a module of the name HOME that is in no file."""
+def composed(
+    context: HydraContext, master: DictConfig, overrides: Sequence[str], number: int
+) -> tuple[DictConfig, Path]:
+    """The configuration of a job of a sweep, and its directory."""
+    config = context.config_loader.load_sweep_config(master, list(overrides))
+    with open_dict(config):
+        config.hydra.job.id, config.hydra.job.num = f"{Path(config.hydra.sweep.dir).name}_{number}", number
+    HydraConfig.instance().set_config(config)  # the name of the directory follows from it
+    return config, Path(config.hydra.sweep.dir) / str(config.hydra.sweep.subdir)
+
+
+def register(*plugins: type[Launcher] | type[Sweeper]) -> None:
+    """Make launchers and sweepers known to Hydra, in a module of the name HOME that is in no file."""
     module: Any = ModuleType(HOME)
     parent, _, name = HOME.rpartition(".")
     try:
@@ -113,6 +124,19 @@ def register(*launchers: type[Launcher]) -> None:
         package.__path__ = []
     setattr(package, name, module)
     sys.modules[HOME] = module
-    for launcher in launchers:
-        setattr(module, launcher.__name__, launcher)
-        Plugins.instance().register(launcher)
+    for plugin in plugins:
+        setattr(module, plugin.__name__, plugin)
+        Plugins.instance().register(plugin)
+    _take_the_place_of_hydras_own()
+
+
+def _take_the_place_of_hydras_own() -> None:
+    """`hydra/sweeper=basic`, which is the default, and `optuna`, where that is installed, are the sweepers of ours.
+
+    A file of that name would be merged into the plugin's own configuration, with a warning.
+    """
+    options: dict[str, Any] = {"basic": {"_target_": f"{HOME}.Grid", "max_batch_size": None, "params": None}}
+    if find_spec("hydra_plugins.hydra_optuna_sweeper") is not None:
+        options["optuna"] = OmegaConf.load(config_dir() / "hydra/sweeper/search.yaml")
+    for name, node in options.items():
+        ConfigStore.instance().store(group="hydra/sweeper", name=name, node=node, provider="mae_hydra")

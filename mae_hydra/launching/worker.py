@@ -20,6 +20,7 @@ with importing():
     from mae_hydra.experiment.holder import belongs_here
     from mae_hydra.experiment.run import run
     from mae_hydra.experiment.start import Start
+    from mae_hydra.experiment.status import Ending
     from mae_hydra.terminal import lasting_streams
     from mae_hydra.workflows.replay_step import take_again
 
@@ -47,11 +48,11 @@ def _train(
 ) -> tuple[int, dict[str, Any]]:
     try:
         if replay is not None:
-            return 0, {"state": "completed", "value": take_again(config, run_dir, **replay)}
+            return 0, {"state": "completed", "value": Ending(take_again(config, run_dir, **replay))}
         return 0, {"state": "completed", "value": run(literal(config), config, run_dir, start, telling=False)}
     except Interrupted as interruption:
-        told = {"step": interruption.step, "signal": interruption.signal}
-        return interruption.exit_code, {"state": "interrupted", **told}
+        progress = {"step": interruption.step, "signal": interruption.signal}
+        return interruption.exit_code, {"state": "interrupted", **progress}
     except KeyboardInterrupt:
         return 130, {"state": "stopped"}
     except UserError as error:

@@ -40,11 +40,11 @@ def named(
     lr = base_rate(lr, base_lr, global_batch)
     factory = _factory(name)
     known, options = inspect.signature(factory).parameters, dict(options or {})
-    takes_any = any(each.kind is each.VAR_KEYWORD for each in known.values())
+    takes_any = any(argument.kind is argument.VAR_KEYWORD for argument in known.values())
     unknown = sorted(options.keys() - known.keys())
     if unknown and not takes_any:
-        told = ", ".join(key for key in known if key not in ("params", "lr", "weight_decay"))
-        raise ValueError(f"options.{unknown[0]} is not an argument of {name}; it takes {told}")
+        names = ", ".join(key for key in known if key not in ("params", "lr", "weight_decay"))
+        raise ValueError(f"options.{unknown[0]} is not an argument of {name}; it takes {names}")
     if "weight_decay" in known or takes_any:
         options["weight_decay"] = weight_decay
     elif weight_decay:
@@ -65,8 +65,8 @@ def _factory(name: str) -> Callable[..., torch.optim.Optimizer]:
         raise ValueError(
             f"name must be of an optimizer of torch.optim or timm (timm.optim.list_optimizers()): {name!r}"
         )
-    told = timm.optim.get_optimizer_info(name)
-    if told.second_order:
+    info = timm.optim.get_optimizer_info(name)
+    if info.second_order:
         raise ValueError(f"name must be of another optimizer than {name}: it wants second derivatives")
     if name.startswith("kron"):
         raise ValueError(
@@ -77,4 +77,4 @@ def _factory(name: str) -> Callable[..., torch.optim.Optimizer]:
     except Exception as error:  # some are of packages that are not installed
         raise ValueError(f"name must be of an optimizer that is installed: {name} is not ({error})") from error
     # As timm's own factory has it: some of those with Nesterov's momentum have none unless they are told.
-    return partial(made, momentum=MOMENTUM) if told.has_momentum else partial(made)
+    return partial(made, momentum=MOMENTUM) if info.has_momentum else partial(made)

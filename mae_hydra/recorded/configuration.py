@@ -87,11 +87,11 @@ def recorded(
         for part in parts:
             if not isinstance(placed.setdefault(part, {} if part in chosen else None), Mapping):
                 raise UserError(_not_carried(part, record, checkpoint.path))
-        found = _on_top(literal(placed), words, choices_of(checkpoint), parts, more)
-        _refuse_what_is_not_said(found, parts, checkpoint.path)
-        _judge(found, parts, checkpoint.path)
+        result = _on_top(literal(placed), words, choices_of(checkpoint), parts, more)
+        _refuse_what_is_not_said(result, parts, checkpoint.path)
+        _judge(result, parts, checkpoint.path)
         # What lies elsewhere than in training is a change too, also where the run's own file says so.
-        return replace(found, record=resolved(literal(with_newer_groups(record))), notes=[*notes, *found.notes])
+        return replace(result, record=resolved(literal(with_newer_groups(record))), notes=[*notes, *result.notes])
     composed = compose_config(overrides_of(checkpoint, words))
     composed.data.batch_size = 1  # pictures of any size
     return replace(_on_top(composed, words, {}, parts, more, restoring=False), record=None)
@@ -111,13 +111,13 @@ def _not_carried(part: str, record: Mapping[str, Any], path: Path) -> str:
     )
 
 
-def _refuse_what_is_not_said(found: Recorded, parts: Sequence[str], path: Path) -> None:
+def _refuse_what_is_not_said(result: Recorded, parts: Sequence[str], path: Path) -> None:
     """UserError where a value is still to be given, or a part does not tell what it is."""
-    missing = sorted(key for key in OmegaConf.missing_keys(found.config) if key.partition(".")[0] in parts)
+    missing = sorted(key for key in OmegaConf.missing_keys(result.config) if key.partition(".")[0] in parts)
     if missing:
         raise UserError(f"{', '.join(missing)} must be given a value, e.g. {missing[0]}=…")
     for part in parts:
-        node = found.tree[part]
+        node = result.tree[part]
         if "_target_" not in node and (part in BUILT or (part == "inference" and node)):
             raise UserError(
                 f"{path} carries a {part} without a _target_, which says what it is; choose it anew "
@@ -131,8 +131,8 @@ def model_configuration(checkpoint: Checkpoint, words: Sequence[str] = ()) -> tu
     if not record or (words and not all(part in record for part in MODEL_PARTS)):  # of a model alone
         return configuration_of(checkpoint, words), []
     if words:
-        found = recorded(checkpoint, words, MODEL_PARTS)
-        return found.tree, found.notes
+        result = recorded(checkpoint, words, MODEL_PARTS)
+        return result.tree, result.notes
     config, notes = with_newer_arguments(literal(record), ["model"])
     return resolved(config), notes
 
@@ -142,10 +142,10 @@ def composed(words: Sequence[str]) -> DictConfig:
     others on top. UserError where something in it does not fit."""
     if words and names_weights(words[0]):
         checkpoint = read_checkpoint(words[0], prefer="best", download=True)
-        found = recorded(checkpoint, words[1:], ALL_PARTS if "config" in checkpoint.meta else ())
-        if found.record is not None:
-            _judge(found, list(found.tree), checkpoint.path)  # all that the check below looks up, loggers too
-        config = found.config
+        result = recorded(checkpoint, words[1:], ALL_PARTS if "config" in checkpoint.meta else ())
+        if result.record is not None:
+            _judge(result, list(result.tree), checkpoint.path)  # all that the check below looks up, loggers too
+        config = result.config
     else:
         config = compose_config(words)
     check(config)
@@ -157,12 +157,12 @@ def names_weights(word: str) -> bool:
     return is_address(word) or ("=" not in word and Path(word).expanduser().exists())
 
 
-def _judge(found: Recorded, parts: Sequence[str], path: Path) -> None:
+def _judge(result: Recorded, parts: Sequence[str], path: Path) -> None:
     """UserError where the file names a target that is not built from a file; nothing is imported for it."""
     for part in parts:
-        for key, target in targets(found.config[part], part):
+        for key, target in targets(result.config[part], part):
             try:
-                judge(target, key, "person" if target in found.named else "file")
+                judge(target, key, "person" if target in result.named else "file")
             except UserError as error:
                 raise UserError(f"{path}: {error}") from error
 

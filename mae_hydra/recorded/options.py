@@ -8,11 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose
-from hydra._internal.hydra import Hydra
-from hydra._internal.utils import create_config_search_path
-from hydra.core.config_search_path import SearchPathElement
-from hydra.core.global_hydra import GlobalHydra
-from hydra.initialize import get_gh_backup, restore_gh_from_backup
 from omegaconf import OmegaConf
 
 from mae_hydra.configuration import hydras_own
@@ -20,13 +15,12 @@ from mae_hydra.configuration.command_words import key_of, parsed, searching, spl
 from mae_hydra.configuration.from_file import calls, of_hydra
 from mae_hydra.configuration.hydra_errors import explain
 from mae_hydra.configuration.option_files import texts_of_all
-from mae_hydra.configuration.tree import config_dir
+from mae_hydra.configuration.own_options import NAME_FLAGS, looking_where
 from mae_hydra.configuration.whole_nodes import addable, take_whole_nodes
 from mae_hydra.errors import UserError, short
 
 Tree = dict[str, Any]
 PLACE_FLAGS = ("--config-dir", "-cd", "--config-path", "-cp")
-NAME_FLAGS = ("--config-name", "-cn")
 # Of Hydra's node: what only tells of the composition, and what holds for sweeps alone.
 TELLING = ("runtime", "overrides", "searchpath", "sweep", "sweeper", "launcher", "help", "hydra_help")
 TELLING_OF_A_JOB = ("name", "config_name", "override_dirname", "id", "num")
@@ -34,32 +28,32 @@ TELLING_OF_A_JOB = ("name", "config_name", "override_dirname", "id", "num")
 
 def names_places(words: Sequence[str]) -> bool:
     """Whether a person says where option files are."""
-    return any(each.partition("=")[0] in (*PLACE_FLAGS, "hydra.searchpath") for each in words)
+    return any(word.partition("=")[0] in (*PLACE_FLAGS, "hydra.searchpath") for word in words)
 
 
-def own_option_files(told: Tree, run_dir: Path, *, with_places: bool, with_name: bool) -> list[str]:
+def own_option_files(record: Tree, run_dir: Path, *, with_places: bool, with_name: bool) -> list[str]:
     """What makes Hydra look where the run found option files of its own, by what its environment.json has `told`.
 
     The options of the program come first. `with_places`, `with_name`: of the primary configuration; what a person says
     is left out. UserError where a folder is gone.
     """
-    command = told.get("command")
-    words = [str(each) for each in command] if isinstance(command, list) else []
-    names = [str(each) for each in (told.get("config_name"), *values(words, *NAME_FLAGS)) if each]
+    command = record.get("command")
+    words = [str(item) for item in command] if isinstance(command, list) else []
+    names = [str(item) for item in (record.get("config_name"), *values(words, *NAME_FLAGS)) if item]
     name = names[0] if names and names[0] != "config" else None
-    folders = told.get("config_folders", values(words, *PLACE_FLAGS)) if with_places else []
-    places = [Path(str(told.get("folder", "")), str(each)) for each in folders] if isinstance(folders, list) else []
+    folders = record.get("config_folders", values(words, *PLACE_FLAGS)) if with_places else []
+    places = [Path(str(record.get("folder", "")), str(item)) for item in folders] if isinstance(folders, list) else []
     for folder in places:
         if not folder.is_dir():
             raise UserError(
                 f"{run_dir} was started with option files in {folder}, which is not there; say where they are now with "
                 "--config-dir"
             )
-    primary = [each for each in places if name and (each / f"{name}.yaml").is_file()]
+    primary = [item for item in places if name and (item / f"{name}.yaml").is_file()]
     first = next(iter([*primary, *places]), None)
     flag = "--config-path" if values(words, "--config-path", "-cp") else "--config-dir"
     options = [*((flag, str(first)) if first else ()), *(("--config-name", name) if name and with_name else ())]
-    return [*options, *searching([f"file://{each}" for each in places if each != first])]
+    return [*options, *searching([f"file://{item}" for item in places if item != first])]
 
 
 def refuse_acting(words: Sequence[str], typed: Sequence[str], source: Path) -> None:
@@ -67,7 +61,7 @@ def refuse_acting(words: Sequence[str], typed: Sequence[str], source: Path) -> N
 
     `typed`: those of the words that a person says.
     """
-    plain = composed([each for each in split(words)[1] if of_hydra(each)], with_hydra=True)
+    plain = composed([word for word in split(words)[1] if of_hydra(word)], with_hydra=True)
     called: list[str] = []
     changed: str | None
     try:
@@ -90,26 +84,16 @@ def composed(words: Sequence[str], *, with_hydra: bool = False) -> Tree:
     """What a command line composes, with its interpolations; `with_hydra`: Hydra's own node too."""
     hydras_own.guard()
     options, overrides = split(words)
-    kept = [each for each in addable(overrides) if key_of(each) != "resume"]
-    place = [*values(options, "--config-path", "-cp"), str(config_dir())][0]
-    name = [*values(options, *NAME_FLAGS), "config"][0]
-    search = create_config_search_path(str(Path(place).absolute()))
-    for folder in values(options, "--config-dir", "-cd"):  # a primary configuration is looked for here, too
-        there = SearchPathElement("command-line", f"file://{Path(folder).absolute()}")
-        search.get_path().insert(-1, there)  # Hydra wants its schema to be the last
-    backup = get_gh_backup()  # a job may be running in this process
-    GlobalHydra.instance().clear()
+    kept = [word for word in addable(overrides) if key_of(word) != "resume"]
     try:
-        Hydra.create_main_hydra2(task_name="train", config_search_path=search)
-        found = compose(name, overrides=kept, return_hydra_config=with_hydra)
+        with looking_where(options) as name:
+            config = compose(name, overrides=kept, return_hydra_config=with_hydra)
     except UserError:
         raise
     except Exception as error:
         raise UserError(explain(error, words)) from error
-    finally:
-        restore_gh_from_backup(backup)
-    take_whole_nodes(found, kept)
-    tree: Any = OmegaConf.to_container(found, resolve=False)
+    take_whole_nodes(config, kept)
+    tree: Any = OmegaConf.to_container(config, resolve=False)
     return tree
 
 
@@ -123,5 +107,5 @@ def _differing(one: Any, other: Any, key: str) -> str | None:
     """The first key in which two trees differ."""
     if not (isinstance(one, dict) and isinstance(other, dict)):
         return None if one == other else key
-    found = (_differing(one.get(name), other.get(name), f"{key}.{name}") for name in [*one, *(other.keys() - one)])
-    return next((each for each in found if each is not None), None)
+    keys = (_differing(one.get(name), other.get(name), f"{key}.{name}") for name in [*one, *(other.keys() - one)])
+    return next((first for first in keys if first is not None), None)

@@ -28,12 +28,12 @@ def recorded_range(meta: Mapping[str, Any], name: object = "the checkpoint") -> 
 
 def _is_pair(pair: Any) -> bool:
     """Whether it is [low, high], as of a range."""
-    numbers = isinstance(pair, list | tuple) and all(type(each) in (int, float) for each in pair)
+    numbers = isinstance(pair, list | tuple) and all(type(number) in (int, float) for number in pair)
     return numbers and len(pair) == 2 and -math.inf < pair[0] < pair[1] < math.inf
 
 
 def use_recorded_range(data: dict[str, Any], meta: Mapping[str, Any], name: object = "the checkpoint") -> None:
     """Use the recorded range in the place of another measurement; one that the node of the data tells stays."""
-    found = recorded_range(meta, name)
-    if found is not None and data.get("range") == AUTO:
-        data["range"] = found.pairs()
+    measured = recorded_range(meta, name)
+    if measured is not None and data.get("range") == AUTO:
+        data["range"] = measured.pairs()

@@ -11,6 +11,8 @@ from typing import Any
 
 from mae_hydra.configuration.from_file import read_json, read_recorded, wrong_kind
 from mae_hydra.errors import UserError
+from mae_hydra.lines import is_number
+from mae_hydra.precision import AUTOCAST
 
 Kind = tuple[type, ...] | Callable[[Any], bool]
 
@@ -20,21 +22,43 @@ def is_texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
+def is_precision(value: Any) -> bool:
+    """Tell whether a value is None, or a precision that a run computes in."""
+    return value in (None, "fp32", *AUTOCAST)
+
+
 def is_numbers(value: Any) -> bool:
     """Tell whether a value is None, or a list of numbers."""
     return value is None or (isinstance(value, list) and all(type(each) in (int, float) for each in value))
 
 
-NUMBER, OR_NUMBER, TEXT, TABLE, LIST = (int, float), (int, float, type(None)), (str, type(None)), (dict,), (list,)
+def is_text(value: Any) -> bool:
+    """Tell whether a value is None, or a text that can be a path."""
+    return value is None or (isinstance(value, str) and "\0" not in value)
+
+
+def is_score(value: Any) -> bool:
+    """Tell whether a value is None, or a number that a float can hold."""
+    return value is None or is_number(value)
+
+
+def is_time(value: Any) -> bool:
+    """Tell whether a value is None, or seconds since 1970 that a calendar has."""
+    return value is None or (is_number(value) and 0 <= value < 1e11)
+
+
+TEXT: Kind = is_text
+TABLE, LIST = (dict,), (list,)
 DATA: Mapping[str, Kind] = {
-    "root": TEXT, "classes": is_texts, "class_weights": is_numbers, "train": TABLE, "validation": TABLE,
+    "root": TEXT, "classes": is_texts, "class_weights": is_numbers, "precision": is_precision,
+    "train": TABLE, "validation": TABLE,
     **{f"{split}.{key}": kind for split in ("train", "validation")
        for key, kind in {"images": (int, type(None)), "contents": TEXT, "listing": TEXT}.items()},
 }  # fmt: skip
 KINDS: Mapping[str, Mapping[str, Kind]] = {
     "status.json": {
-        "state": (str,), "value": OR_NUMBER, "start": OR_NUMBER, "end": OR_NUMBER, "error": TEXT, "overrides": LIST,
-        "attempt": (int,),
+        "state": (str,), "value": is_score, "start": is_time, "end": is_time, "error": TEXT, "ended": TEXT,
+        "overrides": LIST, "attempt": (int,),
     },
     "config.yaml": {
         "checkpoint": TABLE, "name": TEXT, "task": TEXT, "model": TABLE, "data": TABLE, "optimizer": TABLE,
@@ -48,6 +72,7 @@ KINDS: Mapping[str, Mapping[str, Kind]] = {
     "data.json": DATA,
     "parent.json": {"path": TEXT, "sha256": TEXT, "name": TEXT, "revision": TEXT},
     "fingerprint.json": {"fingerprint": TEXT, "data": TEXT},
+    "study.json": {"arms": TABLE, "words": is_texts, "pretrain": is_texts},
 }  # fmt: skip
 
 

@@ -4,17 +4,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mae_hydra.experiment.compare import compare, distinct
-from mae_hydra.experiment.read_runs import Run, state_of, values_of
+from mae_hydra.experiment.read_runs import Run, state_of
 from mae_hydra.names import clean
-from mae_hydra.report.page import Page, code, duration, table
-from mae_hydra.report.run_page import command_of
+from mae_hydra.report.page import Link, Page, code, duration, link_of, table
+from mae_hydra.report.run_page import command_of, scores_of
 from mae_hydra.report.sweep_page import overlaid_curves, same_pictures
 
 LONGEST_NAME = 18  # letters; longer ones would leave no room beside them
 
 
-def comparison_page(page: Page, runs: Sequence[Run], names: Sequence[str]) -> None:
-    """`names`: what each run is called here, no two alike."""
+def comparison_page(page: Page, runs: Sequence[Run], names: Sequence[str], link: Link) -> None:
+    """`names`: what each run is called here, no two alike; `link`: the address of a run's own page."""
     labels = {run.directory: name for run, name in zip(runs, names, strict=True)}
 
     def label(run: Run) -> str:
@@ -23,14 +23,15 @@ def comparison_page(page: Page, runs: Sequence[Run], names: Sequence[str]) -> No
     page.facts.append(("runs", str(len(runs))))
     rows = []
     for run in runs:
-        found = ", ".join(f"{name} {value:.4g}" for name, value in values_of(run).items())
-        rows.append([label(run), str(run.directory), state_of(run), found, duration(run.seconds)])
+        found = ", ".join(f"{name} {value}" for name, value in scores_of(run))
+        name = link_of(label(run), link(run.directory))
+        rows.append([name, str(run.directory), state_of(run), found, duration(run.seconds)])
     page.add("What they found", table(["run", "directory", "state", "value", "took"], rows))
-    page.add("Curves", *overlaid_curves(page, runs, label))
-    page.add("The same pictures", *same_pictures(page, runs, label))
+    page.add("Curves", *overlaid_curves(page, runs, label, link))
+    page.add("The same pictures", *same_pictures(page, runs, label, link))
     differences = distinct(compare([run.directory for run in runs]))
     differing = [[each.part, each.name, *each.shown] for each in differences if each.part != "typed"]
-    page.add("What differs", table(["", "key", *names], differing))
+    page.add("What differs", table(["of", "key", *names], differing))
     page.add("What was typed", *(code(f"{label(run)}\n{command_of(run)}") for run in runs))
 
 

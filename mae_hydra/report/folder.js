@@ -2,7 +2,7 @@
 // The list of the page of a folder: sorted, filtered, and the curves of the chosen runs in one plot. What comes from a
 // run is only ever set as text.
 (() => {
-  const COLOURS = ["#2563eb", "#e8590c", "#0b9e72", "#9c36b5", "#d69e00", "#0e8fb3", "#d6336c", "#6b7280"];
+  const COLOURS = [0, 1, 2, 3, 4, 5, 6, 7].map((number) => `var(--series-${number})`);
   const FIRST = 8; // runs whose curves are shown at first
   const UNITS = { s: 1, m: 60, h: 3600, d: 86400, w: 604800, kB: 1e3, MB: 1e6, GB: 1e9, TB: 1e12 };
   const SVG = "http://www.w3.org/2000/svg";
@@ -11,7 +11,8 @@
   let told = JSON.parse($("data").textContent);
 
   const rows = () => [...$("list").tBodies[0].rows];
-  const facts = (id) => (told.runs.find((run) => run.id === id) || { facts: {} }).facts;
+  const run = (id) => told.runs.find((each) => each.id === id) || { facts: {}, measures: "" };
+  const facts = (id) => run(id).facts;
   const finite = (text) => String(text).trim() !== "" && Number.isFinite(Number(text));
 
   function wantedOf(key, text) {
@@ -95,7 +96,7 @@
     const [x0, x1, y0, y1] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
     const X = (x) => left + ((x - x0) / (x1 - x0 || 1)) * (wide - left - 10);
     const Y = (y) => tall - bottom - ((y - y0) / (y1 - y0 || 1)) * (tall - bottom - top);
-    const svg = element("svg", { viewBox: `0 0 ${wide} ${tall}`, class: "panel", role: "img" });
+    const svg = element("svg", { viewBox: `0 0 ${wide} ${tall}`, class: "panel", role: "img", "aria-label": metric });
     element("text", { x: 4, y: 16, class: "title" }, svg).textContent = metric;
     for (const y of ticks(y0, y1)) {
       element("line", { x1: left, x2: wide - 10, y1: Y(y), y2: Y(y), class: "grid" }, svg);
@@ -107,9 +108,14 @@
     element("text", { x: wide - 10, y: tall - 1, "text-anchor": "end" }, svg).textContent = "step";
     for (const line of lines) {
       const points = line.x.map((x, n) => `${X(x).toFixed(1)},${Y(line.y[n]).toFixed(1)}`).join(" ");
-      const drawn = element("polyline", { points, stroke: line.colour, "data-id": line.id }, svg);
-      element("title", {}, drawn).textContent = `${line.name}: ${line.y[line.y.length - 1]}`;
-      if (line.x.length === 1) element("circle", { cx: X(line.x[0]), cy: Y(line.y[0]), r: 3, fill: line.colour }, svg);
+      const drawn = element("polyline", { points, style: `stroke: ${line.colour}`, "data-id": line.id }, svg);
+      element("title", {}, drawn).textContent = line.name;
+      line.x.forEach((x, n) => {
+        const seen = line.x.length <= 25;
+        const fill = seen ? `fill: ${line.colour}` : "fill: transparent";
+        const point = element("circle", { cx: X(x), cy: Y(line.y[n]), r: seen ? 2.5 : 5, style: fill, "data-id": line.id }, svg);
+        element("title", {}, point).textContent = `${line.name}, step ${x}: ${line.y[n]}`;
+      });
     }
     return svg;
   }
@@ -123,13 +129,16 @@
       row.cells[0].firstElementChild.disabled = !told.curves[row.dataset.id];
       row.cells[0].style.boxShadow = colour.has(row.dataset.id) ? `inset 4px 0 ${colour.get(row.dataset.id)}` : "";
     }
-    const metrics = new Set(drawn.flatMap((row) => Object.keys(told.curves[row.dataset.id])));
-    const panels = [...metrics].map((metric) => panel(metric, drawn
-      .filter((row) => told.curves[row.dataset.id][metric])
-      .map((row) => {
-        const [x, y] = told.curves[row.dataset.id][metric];
-        return { x, y, id: row.dataset.id, name: facts(row.dataset.id).name, colour: colour.get(row.dataset.id) };
-      })));
+    const panels = new Map(); // losses of different tasks are no two values of one quantity
+    const kinds = new Set(drawn.map((row) => run(row.dataset.id).measures));
+    for (const row of drawn) {
+      const { id } = row.dataset;
+      for (const [metric, [x, y]] of Object.entries(told.curves[id])) {
+        const title = metric.endsWith("loss") && kinds.size > 1 ? `${metric} (${run(id).measures})` : metric;
+        if (!panels.has(title)) panels.set(title, []);
+        panels.get(title).push({ x, y, id, name: facts(id).name, colour: colour.get(id) });
+      }
+    }
     const legend = document.createElement("ul");
     legend.className = "legend";
     for (const row of drawn.slice(0, 40)) {
@@ -141,14 +150,14 @@
       legend.append(item);
     }
     const place = $("curves");
-    place.replaceChildren(...panels, legend);
-    if (!panels.length) place.textContent = "no run with a curve is chosen";
+    place.replaceChildren(...[...panels].sort().map(([title, lines]) => panel(title, lines)), legend);
+    if (!panels.size) place.textContent = "no run with a curve is chosen";
     if (drawn.length > 40) legend.append(`… and ${drawn.length - 40} more`);
   }
 
   function highlight(event) {
     const id = event.target.dataset ? event.target.closest("[data-id]")?.dataset.id : undefined;
-    for (const line of document.querySelectorAll("#curves polyline")) {
+    for (const line of document.querySelectorAll("#curves svg [data-id]")) {
       line.classList.toggle("faint", event.type === "mouseover" && id !== undefined && line.dataset.id !== id);
     }
   }
@@ -160,9 +169,7 @@
   }
 
   function choose(pick) {
-    $("filter").value = new URLSearchParams(location.search).get("filter") || "";
-  filter();
-  state.chosen = new Set(rows().filter((row) => !row.hidden).filter((row) => !row.hidden && told.curves[row.dataset.id]).filter(pick)
+    state.chosen = new Set(rows().filter((row) => !row.hidden && told.curves[row.dataset.id]).filter(pick)
       .map((row) => row.dataset.id));
     draw();
   }

@@ -4,16 +4,15 @@ The list is made here and works without a script; `folder.js` sorts, filters and
 comes from a run is text or a number in JSON, so that no name of a run or a class can be anything else.
 """
 
-import base64
 import hashlib
-import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 from markupsafe import Markup
 from PIL import Image
 from rich.filesize import decimal
@@ -24,18 +23,17 @@ from mae_hydra.experiment.many.listing import Row, Sweep, common_words, own_word
 from mae_hydra.experiment.read_runs import METRICS
 from mae_hydra.lines import of_a_step, read_lines
 from mae_hydra.names import clean
-from mae_hydra.report.page import Page, code, shown
+from mae_hydra.report.page import Link, Page, code, jpeg, link_of, shown, table
 from mae_hydra.report.run_page import read_pixels
+from mae_hydra.report.sweep_page import CELL, task_of
 from mae_hydra.terminal import ago
 
 MOST_CURVES = 400  # runs whose curves are in the page
 POINTS = 150  # of a curve
 MOST_PICTURES = 48
-NO_SHEETS = ("cells", "confusions")
 THUMB = 360  # pixels of its width
 MOST_FAILED = 20
-HEAD = ("", "run", "task", "state", "step", "best", "last", "typed", "age", "took", "size")
-Link = Callable[[Path], str | None]
+HEAD = ("run", "task", "state", "step", "best", "last", "typed", "age", "took", "size")
 
 
 def folder_page(page: Page, rows: Sequence[Row], link: Link) -> None:
@@ -79,70 +77,62 @@ def _controls() -> Markup:
 
 
 def _list(rows: Sequence[Row], link: Link) -> Markup:
-    head = Markup("").join(Markup('<th scope="col">{}</th>').format(name) for name in HEAD)
+    head = Markup("").join(Markup('<th scope="col"><button type="button">{}</button></th>').format(n) for n in HEAD)
     lines = zip(rows, own_words(rows), strict=True)
     body = Markup("\n").join(_line(row, link(row.run.directory), words) for row, words in lines)
     return Markup(
-        '<div class="wide tall"><table id="list"><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>'
+        '<div class="tall" role="region" aria-label="all runs" tabindex="0"><table id="list" class="cards">'
+        "<thead><tr><td></td>{}</tr></thead><tbody>{}</tbody></table></div>"
     ).format(head, body)
 
 
 def _line(row: Row, address: str | None, words: str) -> Markup:
-    name = _linked(row.name, address)
     numbers = [(row.step, shown(row.step)), (row.best, shown(row.best)), (row.last, shown(row.last))]
     times = [(row.age, ago(row.age)), (row.took, ago(row.took)), (row.size, decimal(row.size))]
-    box = Markup('<td><input type="checkbox" aria-label="curve"></td>')
-    texts = [
-        Markup('<td class="run">{}</td><td>{}</td><td class="state">{}</td>').format(name, clean(row.task), row.state)
-    ]
+    texts = (("run", link_of(row.name, address)), ("task", clean(row.task)), ("state", row.state))
+    typed = Markup('<td class="words" data-name="typed" title="{0}"><div>{0}</div></td>').format(clean(words))
     cells = [
-        box,
-        *texts,
-        *map(_cell, numbers),
-        Markup('<td class="words" title="{0}"><div>{0}</div></td>').format(clean(words)),
-        *map(_cell, times),
+        Markup('<td data-name="curve"><input type="checkbox" aria-label="curve of {}"></td>').format(clean(row.name)),
+        *(Markup('<td class="{0}" data-name="{0}">{1}</td>').format(*each) for each in texts),
+        *map(_number, HEAD[3:6], numbers),
+        typed if words else Markup('<td class="words"></td>'),
+        *map(_number, HEAD[7:], times),
     ]
     return Markup('<tr data-id="{}" class="{}">{}</tr>').format(id_of(row), row.state, Markup("").join(cells))
 
 
-def _cell(value: tuple[float | None, str]) -> Markup:
+def _number(name: str, value: tuple[float | None, str]) -> Markup:
     number, text = value
-    return Markup('<td class="number" data-value="{}">{}</td>').format("" if number is None else number, text)
-
-
-def _linked(name: str, address: str | None) -> Markup:
-    text = Markup("{}").format(clean(name))
-    return text if address is None else Markup('<a href="{}">{}</a>').format(address, text)
+    return Markup('<td class="number" data-name="{}" data-value="{}">{}</td>').format(
+        name, "" if number is None else number, text
+    )
 
 
 def _sweeps(sweeps: Iterable[Sweep], link: Link) -> Markup:
-    lines = []
+    rows = []
     for sweep in sweeps:
         best = sweep.best
         value = "" if best is None else f"{best.run.monitor} {shown(best.last)}"
-        cells = (_linked(sweep.name, link(sweep.directory)), len(sweep.jobs), sweep.states, value)
-        best_name = "" if best is None else clean(Path(best.name).name)
-        lines.append(Markup("<tr>{}</tr>").format(
-            Markup("").join(Markup("<td>{}</td>").format(cell) for cell in (*cells, best_name))
-        ))  # fmt: skip
-    head = Markup("").join(Markup("<th>{}</th>").format(name) for name in ("sweep", "jobs", "states", "best", "job"))
-    table = Markup('<div class="wide"><table><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>')
-    return table.format(head, Markup("").join(lines)) if lines else Markup("")
+        name = link_of(sweep.name, link(sweep.directory))
+        rows.append([name, len(sweep.jobs), sweep.states, value, "" if best is None else Path(best.name).name])
+    return table(("sweep", "jobs", "states", "best", "job"), rows)
 
 
 def _pictures(rows: Sequence[Row], link: Link) -> list[Markup | str]:
-    """The first sheet of each of the newest runs, small."""
+    """What each of the newest runs made of the first images, small."""
     found: list[Markup] = []
     for row in rows:
-        paths = sorted(path for path in (row.run.directory / "figures").glob("*.png") if path.stem not in NO_SHEETS)
+        figures = row.run.directory / "figures"
+        cells = figures / "cells.png"  # without the paper of a sheet
+        paths = [cells] if cells.is_file() else sorted(figures.glob("*.png"))
         if paths and len(found) < MOST_PICTURES:
             try:
                 about = paths[0].stat()
                 source = _thumb(paths[0], about.st_mtime_ns, about.st_size)
             except (OSError, UserError):  # it is being replaced, or damaged: the run's own page says so
                 continue
-            image = Markup('<img alt="" loading="lazy" src="data:image/jpeg;base64,{}">').format(source)
-            name = _linked(row.name, link(row.run.directory))
+            image = Markup('<img alt="" src="{}">').format(source)
+            name = link_of(row.name, link(row.run.directory))
             found.append(
                 Markup('<figure data-id="{}">{}<figcaption>{}</figcaption></figure>').format(id_of(row), image, name)
             )
@@ -151,19 +141,18 @@ def _pictures(rows: Sequence[Row], link: Link) -> list[Markup | str]:
 
 @lru_cache(maxsize=1024)
 def _thumb(path: Path, changed: int, size: int) -> str:
-    """As base64; made once for each state of the file."""
-    picture = Image.fromarray(read_pixels(path))
+    """Its address; made once for each state of the file."""
+    pixels = read_pixels(path)
+    picture = Image.fromarray(pixels[: 2 * CELL] if path.stem == "cells" else pixels)
     picture.thumbnail((THUMB, 2 * THUMB), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=82)
-    return base64.b64encode(buffer.getvalue()).decode()
+    return jpeg(np.asarray(picture))
 
 
 def _told(row: Row) -> dict[str, Any]:
     """What the page's filter may ask of a run; the configuration by what was typed."""
     facts = {name: clean(value) if isinstance(value := of(row), str) else value for name, of in COLUMNS.items()}
     typed = dict(word.lstrip("+").partition("=")[::2] for word in row.words)
-    return {"id": id_of(row), "facts": {**typed, **row.run.metrics, **facts}}
+    return {"id": id_of(row), "measures": task_of(row.run), "facts": {**typed, **row.run.metrics, **facts}}
 
 
 def curves_of(rows: Sequence[Row]) -> dict[str, dict[str, list[list[float]]]]:

@@ -2,11 +2,10 @@
 
 import base64
 import hashlib
-import html
 import io
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -19,14 +18,17 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from mae_hydra import atomic
-from mae_hydra.figures import save, to_pixels
+from mae_hydra.figures import save, to_svgs, variables
+from mae_hydra.figures.style import SERIES_COLOURS, colours_of
 from mae_hydra.names import clean, file_part, harmless
 from mae_hydra.owned import Owned
+from mae_hydra.report.layers import split
 
 POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; "
     "form-action 'none'; script-src {}"
 )
+Link = Callable[[Path], str | None]  # the address of the page of a run or a sweep, None where there is none
 LONG = 40  # letters of a table's cell, from which on it is broken into lines
 
 
@@ -64,16 +66,34 @@ class Page:
             anchor = "".join(letter if letter.isalnum() else "-" for letter in title.lower())
             self.sections.append(Section(anchor, title, body))
 
-    def chart(self, figure: Figure, name: str, caption: str = "") -> Markup:
-        """A plot, which dark pages turn dark; `name`.png and `name`.svg are written too."""
+    def chart(self, figure: Figure, name: str, caption: str = "", *, legend: bool = True) -> Markup:
+        """A plot in the colours of the page, its axes beside or below each other as the window allows.
+
+        `name`.png and `name`.svg are written too. `legend`: whether it stands in the axes of the page as well.
+        """
         save(figure, self._file(f"{name}.png"))
         save(figure, self._file(f"{name}.svg"))
-        return _figure(to_pixels(figure), caption, "chart", 2)
+        shown = Markup("").join(Markup(each) for each in to_svgs(figure, name=name, legend=legend))
+        return _figure(Markup('<div class="charts">{}</div>').format(shown), caption)
 
-    def picture(self, pixels: np.ndarray, name: str, caption: str = "") -> Markup:
-        """Pictures, whose colours stay."""
+    def picture(self, pixels: np.ndarray, name: str, caption: str = "", *, sheet: bool = True) -> Markup:
+        """Pictures, whose colours stay; `sheet`: the paper between them is that of the page."""
         save(pixels, self._file(f"{name}.png"))
-        return _figure(pixels, caption, "picture", 1)
+        layers = split(pixels) if sheet else None
+        image = Markup('<img alt="{}" width="{}" height="{}" src="{}">').format(
+            clean(caption or name.replace("_", " ")),
+            *pixels.shape[1::-1],
+            png(pixels if layers is None else layers[0]),
+        )
+        if layers is not None:
+            image += Markup('<i style="mask-image: url({})"></i>').format(png(layers[1]))
+        kind = "sheet" if sheet else "sheet white"
+        return _figure(Markup('<div class="{}">{}</div>').format(kind, image), caption)
+
+    def beside(self, pixels: np.ndarray, strips: Sequence[Markup], name: str, caption: str) -> Markup:
+        """What `strip` made of rows of pictures; as one figure they are written to `name`.png."""
+        save(pixels, self._file(f"{name}.png"))
+        return _figure(Markup("").join(strips), caption)
 
     def _file(self, name: str) -> Path:
         return self.owned.claim(self.owned.folder / file_part(name))
@@ -90,13 +110,14 @@ class Page:
         return environment.from_string(template).render(
             title=clean(title),
             kind=kind,
-            facts=[(clean(name), clean(value)) for name, value in self.facts],
+            facts=[(clean(name), clean(value)) for name, value in self.facts if value],
             sections=self.sections,
             made=time.strftime("%Y-%m-%d %H:%M:%S"),
             script=Markup(self.script),
             policy=POLICY.format(_source(self.script)),
             data=None if self.data is None else as_json(self.data),
             refresh=self.refresh,
+            colours=variables(),
         )
 
 
@@ -114,20 +135,63 @@ def _source(script: str) -> str:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, marked: int | None = None) -> Markup:
-    """Numbers stand right and rounded; the row `marked` stands out."""
+    """Numbers stand right and rounded, Markup as it is; the row `marked` stands out. On a phone a row is a card."""
     if not rows:
         return Markup("")
-    head = "".join(f"<th>{html.escape(clean(column))}</th>" for column in columns)
-    body = []
-    for number, row in enumerate(rows):
-        cells = "".join(f'<td class="{_kind(value)}">{html.escape(clean(shown(value)))}</td>' for value in row)
-        body.append(f"<tr{' class=best' if number == marked else ''}>{cells}</tr>")
-    return Markup(
-        f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
+    names = [clean(column) for column in columns]
+    head = Markup("").join(Markup('<th scope="col">{}</th>').format(name) for name in names)
+    body = Markup("").join(
+        Markup("<tr{}>{}</tr>").format(Markup(" class=best") if number == marked else "", _cells(names, row))
+        for number, row in enumerate(rows)
+    )
+    return Markup('<table class="{}"><thead><tr>{}</tr></thead><tbody>{}</tbody></table>').format(
+        "cards" if len(names) > 3 else "", head, body
     )
 
 
+def _cells(names: Sequence[str], row: Sequence[Any]) -> Markup:
+    return Markup("").join(
+        Markup('<td class="{}" data-name="{}">{}</td>').format(_kind(value), name, _cell(value))
+        for name, value in zip(names, row, strict=True)
+    )
+
+
+def _cell(value: Any) -> Markup | str:
+    return value if isinstance(value, Markup) else clean(shown(value))
+
+
+def link_of(text: str, address: str | None) -> Markup:
+    """Text that leads to `address`, where there is one."""
+    shown = Markup("{}").format(clean(text))
+    return shown if address is None else Markup('<a href="{}">{}</a>').format(address, shown)
+
+
+def strip(pictures: Sequence[np.ndarray], names: Sequence[str], addresses: Sequence[str | None]) -> Markup:
+    """Small pictures beside each other, as many as fit, each with its name, which leads to its address."""
+    cells = [
+        Markup('<figure><img alt="" src="{}"><figcaption>{}</figcaption></figure>').format(
+            jpeg(pixels), link_of(name, address)
+        )
+        for pixels, name, address in zip(pictures, names, addresses, strict=True)
+    ]
+    return Markup('<div class="strip">{}</div>').format(Markup("").join(cells))
+
+
+def legend(names: Mapping[str, str | None]) -> Markup:
+    """Names in the colours of the curves, each leading to its address."""
+    colours = colours_of(names)
+    items = [
+        Markup('<li><i style="background: var(--series-{})"></i>{}</li>').format(
+            SERIES_COLOURS.index(colours[name]), link_of(name, address)
+        )
+        for name, address in names.items()
+    ]
+    return Markup('<ul class="legend">{}</ul>').format(Markup("").join(items))
+
+
 def _kind(value: Any) -> str:
+    if isinstance(value, Markup):
+        return "text"
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return "number"
     return "text" if len(shown(value)) <= LONG else "long"
@@ -141,7 +205,9 @@ def code(text: str, *, summary: str = "") -> Markup:
 
 def pairs(values: Mapping[str, Any]) -> Markup:
     """Names and values, two columns."""
-    return table(("", ""), [(name, value) for name, value in values.items()])
+    row = Markup('<tr><th scope="row">{}</th><td>{}</td></tr>').format
+    rows = Markup("").join(row(clean(name), _cell(value)) for name, value in values.items())
+    return Markup('<table class="pairs"><tbody>{}</tbody></table>').format(rows) if rows else Markup("")
 
 
 def shown(value: Any) -> str:
@@ -161,13 +227,22 @@ def duration(seconds: float | None) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{minutes} min" if minutes < 120 else f"{seconds / 3600:.1f} h"
 
 
-def _figure(pixels: np.ndarray, caption: str, kind: str, density: int) -> Markup:
+def png(pixels: np.ndarray) -> str:
+    """The address of pixels that stand in the page itself."""
+    return _address(pixels, "png")
+
+
+def jpeg(pixels: np.ndarray) -> str:
+    """The same for small photographs, in a tenth of the bytes."""
+    return _address(pixels, "jpeg", quality=85)
+
+
+def _address(pixels: np.ndarray, form: str, **options: Any) -> str:
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    encoded = base64.b64encode(buffer.getvalue()).decode()
-    image = (
-        f'<img class="{kind}" alt="{html.escape(clean(caption))}" width="{pixels.shape[1] // density}" '
-        f'src="data:image/png;base64,{encoded}">'
-    )
-    text = f"<figcaption>{html.escape(clean(caption))}</figcaption>" if caption else ""
-    return Markup(f'<figure><div class="wide">{image}</div>{text}</figure>')
+    Image.fromarray(pixels).save(buffer, form, **options)
+    return f"data:image/{form};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _figure(shown: Markup, caption: str) -> Markup:
+    text = Markup("<figcaption>{}</figcaption>").format(clean(caption)) if caption else ""
+    return Markup("<figure>{}{}</figure>").format(shown, text)

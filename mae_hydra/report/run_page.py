@@ -13,12 +13,13 @@ from PIL import Image
 from mae_hydra.configuration.from_file import read_rows
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.compare import typed
-from mae_hydra.experiment.read_runs import Run, error_of, state_of, values_of
-from mae_hydra.figures import Panel, class_bars, curves, series_of
+from mae_hydra.experiment.read_runs import Run, error_of, state_of
+from mae_hydra.figures import Panel, class_bars, confusion_matrix, curves, series_of
 from mae_hydra.recorded.tables import read_table
 from mae_hydra.report.page import Page, code, duration, pairs, shown, table
 
 MOST_BARS = 150  # classes in one figure
+NO_SHEETS = ("cells", "confusion_shares", "confusions")  # figures of a run that a page takes apart or draws anew
 OF_CLASSES, SCORES = "per_class.json", ("IoU", "accuracy")
 CURVES = {
     "train/loss": "Training loss",
@@ -33,24 +34,50 @@ def run_page(page: Page, run: Run) -> None:
     rows, damaged = run.rows(), run.damaged_lines
     page.facts += [
         ("state", state_of(run)),
-        *((name, shown(value)) for name, value in values_of(run).items()),
+        *scores_of(run),
         ("steps", shown(rows[-1]["step"]) if rows else "0"),
         *([("damaged lines", f"{damaged} of metrics.jsonl, left out")] if damaged else []),
         ("took", duration(run.seconds)),
         ("seed", shown(run.config.get("seed"))),
     ]
-    page.add("What was typed", code(command_of(run)), error_of(run))
+    page.add("What was typed", code(command_of(run)), error_of(run), *_way_on(run))
     page.add("Curves", _curves(page, run))
-    pictures = sorted(path for path in (run.directory / "figures").glob("*.png") if path.stem != "cells")
-    page.add("Pictures", *(page.picture(read_pixels(path), path.stem) for path in pictures))
-    page.add("Classes", *_classes(page, run))
+    page.add("Pictures", *pictures(page, run), _confusions(page, run))
+    page.add("Classes", *class_charts(page, run.directory / "tables" / OF_CLASSES))
     for path in sorted((run.directory / "tables").glob("*.json")):
         if path.name != OF_CLASSES and (found := read_rows(path)):
             page.add(f"Table {path.stem}", _table(found))
     for name, stage in run.stages.items():
         facts = {stage.monitor: stage.value, "state": stage.state, "took": duration(stage.seconds)}
-        page.add(f"Then: {name}", pairs(facts), _curves(page, stage, f"{name}_"), code(command_of(stage)))
+        curves_and_pictures = _curves(page, stage, f"{name}_"), *pictures(page, stage, f"{name}_")
+        page.add(f"Then: {name}", pairs(facts), *curves_and_pictures, code(command_of(stage)))
     page.add("Where it came from", *provenance(run))
+
+
+def _way_on(run: Run) -> list[Markup | str]:
+    """How a run that has not come to its end goes on, where it has saved a state."""
+    if run.state not in ("interrupted", "failed") or not (run.directory / "checkpoints" / "last.pt").exists():
+        return []
+    return [
+        "It goes on from its last checkpoint with",
+        code(f"python train.py resume={shlex.quote(str(run.directory))}"),
+    ]
+
+
+def scores_of(run: Run) -> list[tuple[str, str]]:
+    """What a run is judged by, the best and the last with their steps; and what its stages found."""
+    name = run.monitor
+    points = [(row[name], row["step"]) for row in run.rows() if row.get(name) is not None]
+    found = []
+    if points:
+        best, last = (max if run.higher_is_better else min)(points, key=lambda point: point[0]), points[-1]
+        told = {"best": best, "last": last} if best[1] != last[1] else {"best and last": last}
+        found += [(f"{which} {name}", f"{shown(value)} at step {step}") for which, (value, step) in told.items()]
+    elif run.value is not None:
+        found.append((name, shown(run.value)))
+    for stage, run_after in run.stages.items():
+        found += [(f"{stage}: {each}", value) for each, value in scores_of(run_after)]
+    return found
 
 
 def command_of(run: Run) -> str:
@@ -92,20 +119,43 @@ def read_pixels(path: Path) -> np.ndarray:
         raise UserError(f"{path} is not the picture that a run writes ({error}); get it again, or remove it") from error
 
 
+def pictures(page: Page, run: Run, prefix: str = "") -> list[Markup]:
+    """The sheets that a run's evaluations have left, in the state of the last one."""
+    paths = sorted(path for path in (run.directory / "figures").glob("*.png") if path.stem not in NO_SHEETS)
+    return [page.picture(read_pixels(path), prefix + path.stem) for path in paths]
+
+
+def _confusions(page: Page, run: Run) -> Markup:
+    """Which class was taken for which, drawn anew; of an older run as it was drawn."""
+    shares, drawn = (run.directory / "figures" / f"{name}.png" for name in NO_SHEETS[1:])
+    names = [str(row["name"]) for row in read_rows(run.directory / "tables" / OF_CLASSES)]
+    if not shares.is_file():
+        return page.picture(read_pixels(drawn), drawn.stem, sheet=False) if drawn.is_file() else Markup("")
+    percent = read_pixels(shares)[..., 0].astype(float) / 2
+    if percent.shape != (len(names), len(names)):
+        return Markup("")
+    return confusions_chart(page, percent, names)
+
+
+def confusions_chart(page: Page, percent: np.ndarray, names: Sequence[str]) -> Markup:
+    """`percent` (C, C): row = label, column = prediction."""
+    return page.chart(confusion_matrix(percent, names, title="Which class was taken for which"), "confusions")
+
+
 def _curves(page: Page, run: Run, prefix: str = "") -> Markup:
     rows = run.rows()
     found = [
-        Panel(title, [series_of(rows, key, key)], smooth=key == "train/loss")
+        Panel(title, [series_of(rows, key, "")], smooth=key == "train/loss")
         for key, title in CURVES.items()
         if any(row.get(key) is not None for row in rows)
     ]
     scores = dict.fromkeys(key for row in rows for key in row if key.startswith("val/") and row[key] is not None)
-    found[1:1] = [Panel(key, [series_of(rows, key, key)]) for key in scores]
+    found[1:1] = [Panel(key, [series_of(rows, key, "")]) for key in scores]
     return page.chart(curves(found, columns=3), f"{prefix}curves") if found else Markup("")
 
 
-def _classes(page: Page, run: Run) -> list[Markup]:
-    path = run.directory / "tables" / OF_CLASSES
+def class_charts(page: Page, path: Path) -> list[Markup]:
+    """Bars of the classes' scores in the table `path`, and the table."""
     rows = read_rows(path, SCORES)
     if not rows:
         return []
@@ -118,7 +168,7 @@ def _classes(page: Page, run: Run) -> list[Markup]:
         worst = sorted((name for name in values if values[name] is not None), key=lambda name: values[name])
         values = {name: values[name] for name in worst[:MOST_BARS]}
         title = f"{score} of the {MOST_BARS} worst of {len(rows)} classes"
-    bars = class_bars({run.name: values}, title=title, x_label=f"{score}, %")
+    bars = class_bars({score: values}, title=title, x_label=f"{score}, %")
     listing = Markup("<details><summary>as a table</summary>{}</details>").format(_table(rows))
     return [page.chart(bars, "classes"), listing]
 

@@ -52,7 +52,7 @@ class Site:
         with self._lock:
             if path == "/":
                 return self._list()
-            places = {f"/{id_of_path(place)}/": place for place in self._places()}
+            places = {_address(place): place for place in self._places()}
             return self._own_page(places[path]) if path in places else None
 
     def close(self) -> None:
@@ -76,16 +76,21 @@ class Site:
     def _list(self) -> str:
         rows = self._all()
         page = Page(Owned(Path(self._pages.name), "report", trusted=True), refresh=self.every)
-        folder_page(page, rows, lambda directory: f"/{id_of_path(directory)}/")
+        folder_page(page, rows, _address)
         return page.rendered(title=self.folder.resolve().name, kind=f"folder of {len(rows)} runs")
 
     def _own_page(self, directory: Path) -> str:
         stamp = _stamp(directory)
         known = self._made.get(directory)
         if known is None or known[0] != stamp:
-            known = stamp, write_report(directory, Path(self._pages.name) / id_of_path(directory))
+            known = stamp, write_report(directory, Path(self._pages.name) / id_of_path(directory), link=_address)
             self._made[directory] = known
         return known[1].read_text(encoding="utf-8")
+
+
+def _address(directory: Path) -> str:
+    """Of the page of a run or a sweep; it is no path."""
+    return f"/{id_of_path(directory)}/"
 
 
 def _stamp(directory: Path) -> Stamp:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from mae_hydra.errors import UserError
 from mae_hydra.experiment.read_runs import (
     SEED,
     Run,
@@ -23,18 +24,33 @@ from mae_hydra.experiment.read_runs import (
     varying,
     write_table,
 )
-from mae_hydra.figures import Marginal, Panel, curves, heat_map, marginals, parallel_coordinates, series_of, sheet
+from mae_hydra.figures import (
+    Marginal,
+    Panel,
+    Series,
+    TrialPoint,
+    curves,
+    heat_map,
+    marginals,
+    parallel_coordinates,
+    search_figure,
+    series_of,
+    sheet,
+)
+from mae_hydra.launching.trials import COMPLETE, RUNNING, read_study
 from mae_hydra.recorded.tables import table_or_none
-from mae_hydra.report.page import Page, code, duration, shown, table
-from mae_hydra.report.run_page import command_of, provenance, read_pixels
+from mae_hydra.report.page import Link, Page, code, duration, legend, link_of, pairs, shown, strip, table
+from mae_hydra.report.run_page import command_of, pictures, provenance, read_pixels, scores_of
 
 MOST_CURVES = 24
 MOST_STRIPS = 12
+MOST_ROWS = 6  # pictures of each
+WITH_PAGES = "mae-hydra report <this sweep> --pages writes a page for each job, to which its row leads then."
 CELL = 224  # of the cells.png that evaluators leave behind
 
 
-def sweep_page(page: Page, runs: Sequence[Run], directory: Path) -> None:
-    """`directory`: where the table goes as results.json and results.csv."""
+def sweep_page(page: Page, runs: Sequence[Run], directory: Path, link: Link) -> None:
+    """`directory`: where the table goes as results.json and results.csv; `link`: the address of a run's own page."""
     for name in ("results.json", "results.csv") if directory == page.owned.folder else ():
         page.owned.claim(directory / name)
     write_table(table_of(runs), directory)
@@ -48,16 +64,21 @@ def sweep_page(page: Page, runs: Sequence[Run], directory: Path) -> None:
     page.facts += [("judged by", target), ("took", duration(sum(run.total_seconds for run in runs)))]
     if best is not None:
         page.facts.append((f"best {target}", shown(values_of(best)[target])))
-        page.add("The best run", _named(best, keys), code(command_of(best)))
+        judged = best.stages.get(target.partition(": ")[0], best)
+        told = [pairs(dict(scores_of(best))), *pictures(page, judged, "best_"), code(command_of(best))]
+        page.add("The best run", link_of(_named(best, keys), link(best.directory)), *told)
     swept = [key for key in keys if key != SEED]
-    page.add("What each setting is worth", *_marginals(page, runs, swept, metrics))
+    searched = _search(page, runs[0].directory.parent, target)
+    page.add("The search", *searched)
+    page.add("What each setting is worth", *_marginals(page, runs, swept if not searched else [], metrics))
     page.add("Pairs of settings", *_pairs(page, runs, swept, target, metrics[target]))
     seeds = over_seeds(_in_order(runs, swept))
     page.add("Over seeds", table(*seeds) if seeds else "")
-    page.add("All jobs", _jobs(runs, keys, metrics, best))
+    hint = "" if any(link(run.directory) for run in runs) else WITH_PAGES
+    page.add("All jobs", _jobs(runs, keys, metrics, best, link), hint)
     ordered = _in_order(runs, keys)
-    page.add("Curves", *overlaid_curves(page, ordered, partial(_label, keys=keys)))
-    page.add("The same pictures", *same_pictures(page, ordered, partial(_label, keys=keys)))
+    page.add("Curves", *overlaid_curves(page, ordered, partial(_label, keys=keys), link))
+    page.add("The same pictures", *same_pictures(page, ordered, partial(_label, keys=keys), link))
     page.add("What failed", *(code(f"{run.name}\n{error_of(run)}") for run in runs if error_of(run)))
     page.add("Where it came from", *_provenance(runs))
 
@@ -116,6 +137,38 @@ def _marginals(page: Page, runs: Sequence[Run], keys: Sequence[str], metrics: Ma
     return [page.chart(marginals(panels), "marginals", caption)]
 
 
+def _search(page: Page, directory: Path, metric: str) -> list[Markup | str]:
+    """What a search found; nothing of a grid."""
+    try:
+        study = read_study(directory)
+    except UserError as error:
+        return [str(error)]
+    ended = [trial for trial in study.trials if trial.state != RUNNING] if study is not None else []
+    if study is None or not ended:
+        return []
+    trials = [
+        TrialPoint(each.number, each.params, each.state, each.value if each.state == COMPLETE else _last(each.steps))
+        for each in ended
+    ]
+    logarithmic = [key for key, words in study.space.items() if "log" in words]
+    higher = study.direction == "maximize"
+    figure = search_figure(trials, metric=metric, higher_is_better=higher, logarithmic=logarithmic)
+    states = [trial.state for trial in study.trials]
+    counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    return [
+        page.chart(
+            figure,
+            "search",
+            f"{len(states)} trials: {counts}. A cross is a trial that was pruned, at the last value it had; a ring the "
+            "best one. Importance: adjusted R² of a quadratic in each parameter, on ranks; interactions are not seen.",
+        )
+    ]
+
+
+def _last(steps: Sequence[Sequence[float]]) -> float | None:
+    return steps[-1][1] if steps else None
+
+
 def _pairs(page: Page, runs: Sequence[Run], keys: Sequence[str], metric: str, higher: bool) -> list[Markup | str]:
     parts: list[Markup | str] = []
     for first, second in combinations(keys[:4], 2):
@@ -134,23 +187,26 @@ def _pairs(page: Page, runs: Sequence[Run], keys: Sequence[str], metric: str, hi
         rows = [row for row in rows if all(key in row for key in keys)]
         if len(rows) > 2:
             figure = parallel_coordinates(rows, keys=keys, metric=metric, higher_is_better=higher)
-            parts.append(page.chart(figure, "parallel", "A line for each job; the darker, the better."))
+            parts.append(page.chart(figure, "parallel", "A line for each job; the stronger, the better."))
     return parts
 
 
-def _jobs(runs: Sequence[Run], keys: Sequence[str], metrics: Mapping[str, bool], best: Run | None) -> Markup:
+def _jobs(
+    runs: Sequence[Run], keys: Sequence[str], metrics: Mapping[str, bool], best: Run | None, link: Link
+) -> Markup:
+    """A row leads to the page of its job."""
     ordered = _in_order(runs, keys)
-    rows = [
-        [settings_of(run).get(key) for key in keys]
-        + [state_of(run), *(values_of(run).get(metric) for metric in metrics), duration(run.total_seconds)]
-        for run in ordered
-    ]
+    rows: list[list[Any]] = []
+    for number, run in enumerate(ordered, 1):
+        settings, values = settings_of(run), values_of(run)
+        rows.append([link_of(str(number), link(run.directory)), *map(settings.get, keys), state_of(run)])
+        rows[-1] += [*map(values.get, metrics), duration(run.total_seconds)]
     marked = ordered.index(best) if best in ordered else None
-    return table([*keys, "state", *metrics, "took"], rows, marked=marked)
+    return table(["job", *keys, "state", *metrics, "took"], rows, marked=marked)
 
 
-def overlaid_curves(page: Page, runs: Sequence[Run], label: Callable[[Run], str]) -> list[Markup | str]:
-    """Training loss and what each stage is judged by, all runs in one plot."""
+def overlaid_curves(page: Page, runs: Sequence[Run], label: Callable[[Run], str], link: Link) -> list[Markup | str]:
+    """Training loss and what each stage is judged by; all runs in one plot that measure the same."""
     ordered = runs[:MOST_CURVES]
     parts = [("", ordered)]
     parts += [
@@ -159,39 +215,48 @@ def overlaid_curves(page: Page, runs: Sequence[Run], label: Callable[[Run], str]
     ]
     panels = []
     for stage, members in parts:
-        names = [label(run) for run in ordered if not stage or stage in run.stages]
-        logs = [member.rows() for member in members]
+        names = {member.directory: label(run) for run in ordered if (member := run.stages.get(stage) if stage else run)}
         for metric in dict.fromkeys(["train/loss", *(member.monitor for member in members)]):
-            series = [series_of(log, metric, name) for log, name in zip(logs, names, strict=True)]
-            series = [each for each in series if each.x]
-            if series:
-                panels.append(Panel(f"{stage}: {metric}" if stage else metric, series, smooth=metric == "train/loss"))
+            groups: dict[str, list[Series]] = {}
+            for member in members:
+                series = series_of(member.rows(), metric, names[member.directory])
+                if series.x:  # losses of different tasks are no two values of one quantity
+                    groups.setdefault(task_of(member) if metric.endswith("loss") else "", []).append(series)
+            for task, found in groups.items():
+                title = f"{stage}: {metric}" if stage else metric
+                title += f" ({task})" if len(groups) > 1 else ""
+                panels.append(Panel(title, found, smooth=metric == "train/loss"))
+    left_out = f"The first {MOST_CURVES} of {len(runs)}." if len(runs) > MOST_CURVES else ""
     if not panels:
         return []
-    left_out = f"The first {MOST_CURVES} of {len(runs)}." if len(runs) > MOST_CURVES else ""
-    return [page.chart(curves(panels), "curves", left_out)]
+    chart = page.chart(curves(panels), "curves", left_out, legend=False)
+    return [chart, legend({label(run): link(run.directory) for run in ordered})]
 
 
-def same_pictures(page: Page, runs: Sequence[Run], label: Callable[[Run], str]) -> list[Markup | str]:
-    """Show each stage's pictures once, then what each run made of them, one column a run."""
+def same_pictures(page: Page, runs: Sequence[Run], label: Callable[[Run], str], link: Link) -> list[Markup | str]:
+    """Show each stage's pictures once, then what each run made of them; as a figure one column a run."""
     parts: list[Markup | str] = []
     stages = ["", *dict.fromkeys(name for run in runs for name in run.stages)]
     for stage in stages:
-        found: list[tuple[str, np.ndarray]] = []
+        same: list[tuple[Run, np.ndarray]] = []
         for run in runs:
+            if len(same) == MOST_STRIPS:  # of a thousand runs no further pictures are held
+                break
             member = run.stages.get(stage) if stage else run
             path = None if member is None else member.directory / "figures" / "cells.png"
-            if path is not None and path.is_file():
-                found.append((label(run), read_pixels(path)))
-        same = [(name, pixels) for name, pixels in found if pixels.shape == found[0][1].shape][:MOST_STRIPS]
+            found = read_pixels(path) if path is not None and path.is_file() else None
+            if found is not None and (not same or found.shape == same[0][1].shape):
+                same.append((run, found))
         if len(same) < 2:
             continue
         given = _columns(same[0][1])[:-1]
         made = [_columns(pixels)[-1] for _, pixels in same]
-        rows = [list(row) for row in zip(*given, *made, strict=True)]
-        names = (["image"] if len(given) == 1 else ["image", "truth"]) + [name for name, _ in same]
-        pixels = sheet(rows[:6], columns=names, cell=128, group=0)
-        parts.append(page.picture(pixels, f"strips_{stage or 'run'}", stage))
+        rows = [list(row) for row in zip(*given, *made, strict=True)][:MOST_ROWS]
+        names = (["image"] if len(given) == 1 else ["image", "truth"]) + [label(run) for run, _ in same]
+        addresses = [None] * len(given) + [link(run.directory) for run, _ in same]
+        pixels = sheet(rows, columns=names, cell=128, group=0)
+        strips = [strip(row, names, addresses) for row in rows]
+        parts.append(page.beside(pixels, strips, f"strips_{stage or 'run'}", stage))
     return parts
 
 
@@ -203,9 +268,17 @@ def _columns(pixels: np.ndarray) -> list[list[np.ndarray]]:
 
 
 def _provenance(runs: Sequence[Run]) -> list[Markup | str]:
-    commits = {str(_commit(run)) for run in runs}
-    mixed = "" if len(commits) == 1 else f"Jobs were trained with {len(commits)} states of the code: {sorted(commits)}."
+    commits = {str(commit) for run in runs if (commit := _commit(run))}
+    mixed = "" if len(commits) < 2 else f"Jobs were trained with {len(commits)} states of the code: {sorted(commits)}."
     return [mixed, *provenance(runs[0])]
+
+
+def task_of(run: Run) -> str:
+    """What its losses measure: the task, and the loss where one was chosen; they compare with no others."""
+    choices = (table_or_none(run.directory / "environment.json") or {}).get("choices", {})
+    chosen = str(choices.get("loss") or "none")
+    task = str(run.status.get("task") or run.config.get("task") or "")
+    return task if chosen == "none" else f"{task}, {chosen}"
 
 
 def _commit(run: Run) -> Any:

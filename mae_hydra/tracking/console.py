@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import rich.console
@@ -11,13 +11,17 @@ from rich.progress import BarColumn, Progress, TextColumn
 from mae_hydra.names import clean
 from mae_hydra.types import Evaluation
 
+ROOM_FOR_A_BAR = 110  # columns of a terminal
+REDRAWN = 0.1  # seconds between two states of a bar
+Watch = Callable[[Iterable[Any], int], Iterator[Any]]
 log = logging.getLogger("mae_hydra")
 
 
 class Console:
     """One living line on a terminal; elsewhere (a log file, CI) a plain line every `every_seconds`.
 
-    Results of evaluations are lines of their own, and go to the log as well, as do the plain lines.
+    Results of evaluations are lines of their own, and go to the log as well, as do the plain lines. While an evaluation
+    looks at its images (`watched`), how many it has seen stands below.
     """
 
     def __init__(
@@ -31,15 +35,43 @@ class Console:
         self._said = -self.every_seconds + self._began  # the first line is said at once
         self._progress: Progress | None = None
         if self.console.is_terminal:
-            columns = (BarColumn(bar_width=20), TextColumn("{task.description}", markup=False))
+            bar = (BarColumn(bar_width=20),) if self.console.width >= ROOM_FOR_A_BAR else ()
+            columns = (*bar, TextColumn("{task.description}", markup=False))
             self._progress = Progress(*columns, console=self.console, auto_refresh=False)
-            self._task = self._progress.add_task(
-                f"step {step}/{self.total_steps}", total=self.total_steps, completed=step
-            )
+            self._task = self._progress.add_task(self._at(step), total=self.total_steps, completed=step)
             self._progress.start()
 
+    def watched(self, name: str) -> Watch:
+        """What is handed the batches of the evaluation `name` and how many images they hold, and gives them on."""
+
+        def watch(batches: Iterable[Any], total: int) -> Iterator[Any]:
+            progress, done, said = self._progress, 0, time.monotonic()
+            task = (
+                None
+                if progress is None
+                else progress.add_task(f"{name}: {_right(0, total)}/{total} images", total=total)
+            )
+            every = self.every_seconds if progress is None else REDRAWN
+            try:
+                for batch in batches:
+                    yield batch
+                    done += len(batch)
+                    if time.monotonic() - said < every:
+                        continue
+                    said = time.monotonic()
+                    line = f"{name}: {_right(done, total)}/{total} images"
+                    if progress is None or task is None:
+                        self._say(line)
+                    else:
+                        progress.update(task, completed=done, description=line, refresh=True)
+            finally:
+                if progress is not None and task is not None:
+                    progress.remove_task(task)
+
+        return watch
+
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        parts = [f"step {step}/{self.total_steps}", *_figures(values)]
+        parts = [self._at(step), *_figures(values)]
         if step > self._first_step:  # else it was taken by an earlier process, and there is no pace yet
             parts.append(f"{self._left(step)} left")
         line = " · ".join(parts)
@@ -51,12 +83,15 @@ class Console:
 
     def evaluation(self, step: int, name: str, evaluation: Evaluation) -> None:
         scalars = " · ".join(f"{scalar} {_short(value)}" for scalar, value in evaluation.scalars.items())
-        self._say(f"step {step}/{self.total_steps} · {name}: {scalars}")
+        self._say(f"{self._at(step)} · {name}: {scalars}")
 
     def finish(self, state: str, summary: Mapping[str, Any]) -> None:
         if self._progress is not None:
             self._progress.stop()
         self._say(f"{state} after {_duration(time.monotonic() - self._began)}")
+
+    def _at(self, step: int) -> str:
+        return f"step {_right(step, self.total_steps)}/{self.total_steps}"
 
     def _say(self, line: str) -> None:
         self.console.print(clean(line), markup=False, emoji=False, highlight=False, soft_wrap=True)
@@ -69,18 +104,22 @@ class Console:
 
 
 def _figures(values: Mapping[str, float]) -> list[str]:
-    """The few values of a log line that fit on one line of a terminal."""
-    wanted = {
-        "train/loss": "loss {:.4g}",
-        "train/lr": "lr {:.2e}",
-        "perf/images_per_second": "{:.4g} img/s",
-        "perf/memory_gb": "{:.2f} GB",
+    """The few values of a log line that fit on one line of a terminal, each as wide as the last time."""
+    wanted: dict[str, Callable[[float], str]] = {
+        "train/loss": lambda loss: f"loss {_short(loss):>6}",
+        "train/lr": "lr {:.2e}".format,
+        "perf/images_per_second": lambda rate: f"{_short(rate):>6} img/s",
+        "perf/memory_gb": "{:.2f} GB".format,
     }
-    return [text.format(values[name]) for name, text in wanted.items() if name in values]
+    return [tell(values[name]) for name, tell in wanted.items() if name in values]
+
+
+def _right(number: int, largest: int) -> str:
+    return f"{number:{len(str(largest))}}"
 
 
 def _short(value: float) -> str:
-    return f"{value:.4g}"
+    return f"{value:#.4g}".removesuffix(".")
 
 
 def _duration(seconds: float) -> str:

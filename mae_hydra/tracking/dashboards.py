@@ -86,8 +86,8 @@ def described(made: Any) -> dict[str, Any]:
             "texts": texts,
             "panels": [panel._to_model().model_dump(mode="json") for panel in panels],
         }
-    found: dict[str, Any] = made._to_model().model_dump(mode="json", by_alias=True)
-    return found
+    description: dict[str, Any] = made._to_model().model_dump(mode="json", by_alias=True)
+    return description
 
 
 def _markdown(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

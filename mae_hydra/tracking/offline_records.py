@@ -41,10 +41,10 @@ def records(path: Path) -> Iterator[Any]:
 
 def steps_in(paths: Iterable[Path]) -> set[float]:
     """The steps of which these files hold scalars."""
-    found: set[float] = set()
+    steps: set[float] = set()
     for path in paths:
         for record in records(path):
             if record.WhichOneof("record_type") == "history":
-                found |= {json.loads(each.value_json) for each in record.history.item
-                          if "step" in (each.key, *each.nested_key)}  # fmt: skip
-    return found
+                steps |= {json.loads(item.value_json) for item in record.history.item
+                          if "step" in (item.key, *item.nested_key)}  # fmt: skip
+    return steps

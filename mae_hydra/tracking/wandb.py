@@ -95,8 +95,8 @@ class Wandb:
         """The lines of earlier parts, up to `step`, that W&B has not got: what it had not written when they ended."""
         rows = [row for row in read_lines(self._run_dir / "metrics.jsonl", of_a_step).rows if row["step"] <= step]
         if self.mode == "offline":
-            told = steps_in(self._earlier)
-            lacking = [row for row in rows if row["step"] not in told]
+            sent = steps_in(self._earlier)
+            lacking = [row for row in rows if row["step"] not in sent]
         else:
             lacking = [row for row in rows if row["step"] >= self._run.starting_step]  # what the server says
         for row in lacking if step else ():
@@ -185,20 +185,20 @@ def _why_offline(error: Exception) -> str:
 def _parent(run_dir: Path) -> dict[str, Any] | None:
     """What parent.json says: the file that the run began from, and its digest."""
     try:
-        found = json.loads((run_dir / "parent.json").read_bytes())
+        parent = json.loads((run_dir / "parent.json").read_bytes())
     except (OSError, ValueError, RecursionError):  # none, or somebody else's: nothing that could stop a training
         return None
-    return found if isinstance(found, dict) else None
+    return parent if isinstance(parent, dict) else None
 
 
 def _extremes(path: Path) -> dict[str, float]:
     """`min/val/mIoU` and `max/val/mIoU` of every score over a whole run, from its metrics.jsonl."""
-    found: dict[str, list[float]] = {}
+    scores: dict[str, list[float]] = {}
     for row in read_lines(path, of_a_step).rows:
         for key, value in row.items():
             if key.startswith("val/") and value is not None:
-                found.setdefault(key, []).append(value)
-    return {f"{f.__name__}/{key}": f(values) for key, values in found.items() for f in (min, max)}
+                scores.setdefault(key, []).append(value)
+    return {f"{f.__name__}/{key}": f(values) for key, values in scores.items() for f in (min, max)}
 
 
 def _log_checkpoints(run: Any, run_dir: Path, summary: Mapping[str, Any]) -> None:

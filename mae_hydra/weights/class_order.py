@@ -39,14 +39,14 @@ def order_of(theirs: Sequence[str], ours: Sequence[str]) -> list[int] | None:
 def _matched(there: Sequence[str], here: Sequence[str]) -> list[int]:
     """Find where each of `here` stands in `there`; -1 where it does not."""
     left = [number for number, name in enumerate(there) if name not in here]
-    found = []
+    places = []
     for number, name in enumerate(here):
         if name in there:
-            found.append(number if there[number] == name else there.index(name))
+            places.append(number if there[number] == name else there.index(name))
         else:
             place = number if number in left or len(left) != 1 else left[0]
-            found.append(place if place in left and _alike(name, there[place]) else -1)
-    return found
+            places.append(place if place in left and _alike(name, there[place]) else -1)
+    return places
 
 
 def difference(theirs: Sequence[str], ours: Sequence[str]) -> str:

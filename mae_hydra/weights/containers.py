@@ -20,14 +20,14 @@ FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")  # of a Hugging Face f
 
 
 class Content(NamedTuple):
-    """`tensors` under the names of the file. `told`: everything else at its top level, foreign objects as stand-ins.
+    """`tensors` under the names of the file. `extras`: everything else at its top level, foreign objects as stand-ins.
 
     `ignored`: names of foreign classes that were not built. `checked`: whether the container has checksums, all right.
     `part`: which of its state dicts was taken.
     """
 
     tensors: dict[str, Tensor]
-    told: Mapping[str, Any]
+    extras: Mapping[str, Any]
     ignored: tuple[str, ...] = ()
     checked: bool = False
     part: Part = Part({})
@@ -49,9 +49,9 @@ def read_content(path: Path, word: str = "") -> Content:
     except Unfit as error:
         raise UserError(f"{path} {error}") from error
     config = path.with_name("config.json")
-    if "config" in content.told or not config.is_file():
+    if "config" in content.extras or not config.is_file():
         return content
-    return content._replace(told={**content.told, "config.json": _json(config)})
+    return content._replace(extras={**content.extras, "config.json": _json(config)})
 
 
 def is_folder_of_weights(path: Path) -> bool:
@@ -157,11 +157,11 @@ def _read_torch(file: Path, word: str) -> Content:
     part = choose(content, word)
     state = part.state
     tensors = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
-    told = {str(name): value for name, value in content.items() if value is not state and not isinstance(value, Tensor)}
+    extras = {str(n): value for n, value in content.items() if value is not state and not isinstance(value, Tensor)}
     beside = getattr(content, "_metadata", None)  # of a bare state dict: versions of modules, and what we add
     if isinstance(beside, Mapping):
-        told = {str(name): value for name, value in beside.items()} | told
-    return Content(_unwrapped(tensors), told, ignored, zipped, part)
+        extras = {str(name): value for name, value in beside.items()} | extras
+    return Content(_unwrapped(tensors), extras, ignored, zipped, part)
 
 
 def _unwrapped(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -149,18 +149,18 @@ def _required(tensors: Mapping[str, Tensor], name: str, ndim: int, where: str) -
 
 def _stack(tensors: Mapping[str, Tensor], part: str, heads: int | None, where: str) -> Stack:
     pattern = re.compile(rf"{re.escape(part)}blocks\.(\d+)\.")
-    found = {int(match[1]) for match in map(pattern.match, tensors) if match}
-    if found != set(range(len(found))) or not found:
-        raise UserError(f"{where} has blocks {sorted(found)} in its {part[:-1]}; there is a gap")
+    numbers = {int(match[1]) for match in map(pattern.match, tensors) if match}
+    if numbers != set(range(len(numbers))) or not numbers:
+        raise UserError(f"{where} has blocks {sorted(numbers)} in its {part[:-1]}; there is a gap")
     mlp = _required(tensors, f"{part}blocks.0.mlp.fc1.weight", 2, where)
-    return Stack(mlp.shape[1], len(found), heads, mlp.shape[0] / mlp.shape[1])
+    return Stack(mlp.shape[1], len(numbers), heads, mlp.shape[0] / mlp.shape[1])
 
 
 def _encoder_heads(tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> int | None:
-    told = encoder_settings(meta).get("num_heads")
+    recorded = encoder_settings(meta).get("num_heads")
     table = tensors.get("encoder.blocks.0.attn.relative_position_bias_table")
-    if isinstance(told, int):
-        return told
+    if isinstance(recorded, int):
+        return recorded
     return table.shape[1] if table is not None and table.ndim == 2 else HEADS.get(tensors["encoder.pos_embed"].shape[2])
 
 
@@ -188,9 +188,9 @@ def _encoder_blocks_read(tensors: Mapping[str, Tensor], form: DecoderForm | None
 
 
 def _norm_pix(meta: Mapping[str, Any]) -> bool | None:
-    for told in (meta.get("norm_pix"), _config(meta, "norm_pix")):
-        if isinstance(told, bool):
-            return told
+    for recorded in (meta.get("norm_pix"), _config(meta, "norm_pix")):
+        if isinstance(recorded, bool):
+            return recorded
     return None
 
 

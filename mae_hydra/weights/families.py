@@ -51,13 +51,13 @@ class ForeignModelError(UserError):
         self.facts = facts
 
 
-def foreign_family(tensors: State, told: Mapping[str, Any], known: bool) -> Family | None:
+def foreign_family(tensors: State, extras: Mapping[str, Any], known: bool) -> Family | None:
     """The model that `tensors`, under the names of their file, are of; None where it may be one of ours.
 
     `known`: whether a layout has been recognised; where none has, any network that can be named is.
     """
     traits = tuple(_traits(tensors))
-    model_type = _model_type(tensors, told, known)
+    model_type = _model_type(tensors, extras, known)
     if model_type is not None and model_type not in OURS:
         return Family(MODEL_TYPES.get(model_type, f"a model of type {model_type}"), traits)
     if traits:
@@ -65,16 +65,16 @@ def foreign_family(tensors: State, told: Mapping[str, Any], known: bool) -> Fami
     if known:
         return None
     for pattern, name in NETWORKS:
-        if any(re.fullmatch(pattern, each) for each in tensors):
+        if any(re.fullmatch(pattern, tensor) for tensor in tensors):
             return Family(name, ())
     if not any(name.endswith("cls_token") for name in tensors) and any(map(VIT_BLOCK.fullmatch, tensors)):
         return Family("a ViT without a cls token, as I-JEPA is", ())
     return None
 
 
-def check_family(path: Any, tensors: State, told: Mapping[str, Any], known: bool) -> None:
+def check_family(path: Any, tensors: State, extras: Mapping[str, Any], known: bool) -> None:
     """ForeignModelError where the file is another model."""
-    family = foreign_family(tensors, told, known)
+    family = foreign_family(tensors, extras, known)
     if family is None:
         return
     apart = f" ({', '.join(family.traits)})" if family.traits else ""
@@ -99,9 +99,9 @@ def _positions(tensors: State) -> str:
     return "no table of them"
 
 
-def _model_type(tensors: State, told: Mapping[str, Any], known: bool) -> str | None:
+def _model_type(tensors: State, extras: Mapping[str, Any], known: bool) -> str | None:
     """Read the model's type out of config.json, where it speaks of these tensors: beside known names it may not."""
-    config = told.get("config.json")
+    config = extras.get("config.json")
     model_type = config.get("model_type") if isinstance(config, Mapping) else None
     theirs = any(re.match(r"(.*\.)?embeddings\.", name) for name in tensors)
     return model_type if isinstance(model_type, str) and (theirs or not known) else None

@@ -29,9 +29,9 @@ def known_grid(tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Grid |
         return None
     first = num_cls_tokens(tensors)  # patch
     count = positions.shape[1] - first
-    told = _told_grid(meta)
-    if told is not None and told[0] * told[1] == count:
-        return told
+    recorded = _told_grid(meta)
+    if recorded is not None and recorded[0] * recorded[1] == count:
+        return recorded
     for name in (POSITIONS, DECODER_POSITIONS):
         table = tensors.get(name)
         grid = _repeating_grid(table[0, first:]) if table is not None and table.ndim == 3 else None

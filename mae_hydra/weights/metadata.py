@@ -21,15 +21,15 @@ EXPORTED = "mae_hydra"  # under which our files in the layouts of others tell wh
 
 def metadata_of(content: Content) -> dict[str, Any]:
     """The vocabulary above, as far as `content` has it."""
-    found = _by_run(content.told) | _by_official_trainer(content.told) | _by_mmseg(content.told)
-    found |= _by_huggingface(content.told) | _by_timm(content.told) | _by_export(content.told)
+    meta = _by_run(content.extras) | _by_official_trainer(content.extras) | _by_mmseg(content.extras)
+    meta |= _by_huggingface(content.extras) | _by_timm(content.extras) | _by_export(content.extras)
     if content.ignored:
-        found["ignored"] = list(content.ignored)
-    if _is_names(found.get("class_names")):
-        found["class_names"] = list(class_names(found["class_names"]))
-    if found.get("palette") is not None and not _is_palette(found["palette"], len(found.get("class_names") or [])):
-        del found["palette"]
-    return {name: value for name, value in found.items() if value is not None and KINDS.get(name, _is_any)(value)}
+        meta["ignored"] = list(content.ignored)
+    if _is_names(meta.get("class_names")):
+        meta["class_names"] = list(class_names(meta["class_names"]))
+    if meta.get("palette") is not None and not _is_palette(meta["palette"], len(meta.get("class_names") or [])):
+        del meta["palette"]
+    return {name: value for name, value in meta.items() if value is not None and KINDS.get(name, _is_any)(value)}
 
 
 def encoder_settings(meta: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -43,9 +43,9 @@ def encoder_settings(meta: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def norm_eps(meta: Mapping[str, Any]) -> float | None:
     """What the LayerNorms of these weights add to the variance; None where the file does not tell."""
-    for found in (encoder_settings(meta).get("norm_eps"), meta.get("layer_norm_eps")):
-        if isinstance(found, float) and found > 0:
-            return found
+    for eps in (encoder_settings(meta).get("norm_eps"), meta.get("layer_norm_eps")):
+        if isinstance(eps, float) and eps > 0:
+            return eps
     return None
 
 
@@ -54,28 +54,28 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _by_run(told: Mapping[str, Any]) -> dict[str, Any]:
+def _by_run(extras: Mapping[str, Any]) -> dict[str, Any]:
     """`meta`, `config` and `step` as our engine and `convert` write them."""
-    found: dict[str, Any] = {"step": plain(told.get("step"))}
-    if "config" in told:
-        found |= {"config": _mapping(told["config"]), **_mapping(told.get("meta"))}
-    return found
+    meta: dict[str, Any] = {"step": plain(extras.get("step"))}
+    if "config" in extras:
+        meta |= {"config": _mapping(extras["config"]), **_mapping(extras.get("meta"))}
+    return meta
 
 
-def _by_official_trainer(told: Mapping[str, Any]) -> dict[str, Any]:
+def _by_official_trainer(extras: Mapping[str, Any]) -> dict[str, Any]:
     """`args` of the command line, and the epoch it had finished."""
-    arguments = _mapping(told.get("args"))
+    arguments = _mapping(extras.get("args"))
     norm_pix = arguments.get("norm_pix_loss")
     return {
-        "epoch": plain(told.get("epoch")),
+        "epoch": plain(extras.get("epoch")),
         "norm_pix": norm_pix,
         "mask_ratio": arguments.get("mask_ratio"),
     }
 
 
-def _by_mmseg(told: Mapping[str, Any]) -> dict[str, Any]:
+def _by_mmseg(extras: Mapping[str, Any]) -> dict[str, Any]:
     """`meta` of mmcv (CLASSES, PALETTE) and of mmengine (dataset_meta)."""
-    meta = _mapping(told.get("meta"))
+    meta = _mapping(extras.get("meta"))
     names = _mapping(meta.get("dataset_meta"))
     classes, palette = names.get("classes", meta.get("CLASSES")), names.get("palette", meta.get("PALETTE"))
     found: dict[str, Any] = {}
@@ -87,9 +87,9 @@ def _by_mmseg(told: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _by_huggingface(told: Mapping[str, Any]) -> dict[str, Any]:
+def _by_huggingface(extras: Mapping[str, Any]) -> dict[str, Any]:
     """`config.json` beside the file."""
-    config = _mapping(told.get("config.json"))
+    config = _mapping(extras.get("config.json"))
     eps = {"vit_mae": 1e-12, "vit": 1e-12, "pixio": 1e-6}  # what their program takes where it is not told
     model_type = str(config.get("model_type"))
     if model_type not in eps:
@@ -112,18 +112,18 @@ def _by_huggingface(told: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _by_timm(told: Mapping[str, Any]) -> dict[str, Any]:
+def _by_timm(extras: Mapping[str, Any]) -> dict[str, Any]:
     """`config.json` of timm's models on the hub: how the pictures were normalised."""
-    described = _mapping(_mapping(told.get("config.json")).get("pretrained_cfg"))
+    described = _mapping(_mapping(extras.get("config.json")).get("pretrained_cfg"))
     mean, std = described.get("mean"), described.get("std")
     if not _is_channels(mean) or not _is_channels(std) or len(mean) != len(std) or min(std) <= 0:
         return {}
     return {"mean": mean, "std": std}
 
 
-def _by_export(told: Mapping[str, Any]) -> dict[str, Any]:
+def _by_export(extras: Mapping[str, Any]) -> dict[str, Any]:
     """What `convert` adds to the layouts of others, beside names and shapes."""
-    return dict(_mapping(told.get(EXPORTED)))
+    return dict(_mapping(extras.get(EXPORTED)))
 
 
 def _is_number(value: Any) -> bool:
@@ -143,7 +143,7 @@ def _is_names(value: Any) -> bool:
 
 
 def _is_channels(value: Any) -> TypeGuard[list[float]]:
-    return isinstance(value, list) and bool(value) and all(_is_number(each) and math.isfinite(each) for each in value)
+    return isinstance(value, list) and bool(value) and all(_is_number(x) and math.isfinite(x) for x in value)
 
 
 def _is_any(_: Any) -> bool:

@@ -29,8 +29,8 @@ class Part(NamedTuple):
 
 def split_word(path: Path) -> tuple[Path, str]:
     """The file, and the word behind it; only where that file is there, for a name may have an @ of its own."""
-    found = re.fullmatch(r"(.+)@([\w.-]+)", str(path))
-    return (Path(found[1]), found[2]) if found and not path.exists() and Path(found[1]).exists() else (path, "")
+    match = re.fullmatch(r"(.+)@([\w.-]+)", str(path))
+    return (Path(match[1]), match[2]) if match and not path.exists() and Path(match[1]).exists() else (path, "")
 
 
 def choose(content: Mapping[Any, Any], word: str) -> Part:
@@ -74,7 +74,12 @@ def _state(value: Any) -> Mapping[Any, Any] | None:
     """A state dict of a model, lying open or under one more key."""
     if not isinstance(value, Mapping):
         return None
-    if sum(isinstance(each, Tensor) for each in value.values()) >= FEWEST:
+    if _arrays(value) >= FEWEST:
         return value
     inner: Mapping[Any, Any] = next((value[key] for key in STATE_KEYS if isinstance(value.get(key), Mapping)), {})
-    return inner if sum(isinstance(each, Tensor) for each in inner.values()) >= FEWEST else None
+    return inner if _arrays(inner) >= FEWEST else None
+
+
+def _arrays(state: Mapping[Any, Any]) -> int:
+    """How many tensors with a shape; the sums of a log, of any number of names, have none."""
+    return sum(isinstance(entry, Tensor) and entry.ndim > 0 for entry in state.values())

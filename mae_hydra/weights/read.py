@@ -102,7 +102,8 @@ def _understood(file: Path, content: Content, word: str) -> Checkpoint:
     """The model of ours that a file holds; UserError where it is none."""
     gathered = _as_recorded(content) or gather(content.tensors, "" if content.part.obeyed else word)
     if gathered is None or gathered.layout is not NATIVE:
-        check_family(file, gathered.tensors if gathered else content.tensors, content.told, known=gathered is not None)
+        tensors = gathered.tensors if gathered else content.tensors
+        check_family(file, tensors, content.extras, known=gathered is not None)
     if gathered is None:
         some = ", ".join(map(short, list(content.tensors)[:3]))
         raise UserError(
@@ -119,7 +120,7 @@ def _understood(file: Path, content: Content, word: str) -> Checkpoint:
 
 def _as_recorded(content: Content) -> Gathered | None:
     """A run's tensors under their own names, whatever parts its model has: the configuration beside them says which."""
-    config = plain(content.told.get("config"))
+    config = plain(content.extras.get("config"))
     model = config.get("model") if isinstance(config, Mapping) else None
     named = isinstance(model, Mapping) and isinstance(model.get("_target_"), str)
     return Gathered(dict(content.tensors), NATIVE) if named else None
@@ -137,7 +138,7 @@ def _as_checkpoint(file: Path, content: Content, gathered: Gathered) -> Checkpoi
         reason = short(str(error).splitlines()[0])
         raise UserError(f"{file} has the names of {layout.name} and not its shapes ({reason}); get it again") from error
     pooler = tuple(name for name in tensors if name.startswith(POOLER))
-    root, roots = gathered.root.rstrip("."), tuple(each.rstrip(".") for each in gathered.others)
+    root, roots = gathered.root.rstrip("."), tuple(other.rstrip(".") for other in gathered.others)
     remarks = remark(file, content.part.name, content.part.others), remark(file, root, roots)
     several = [name for name, others in ((content.part.name, content.part.others), (root, roots)) if others]
     return Checkpoint(
@@ -178,8 +179,8 @@ def _find(path: Path, prefer: Literal["last", "best"]) -> Path:
     for name in names:
         if (folder / name).is_file():
             return folder / name
-    found = [file for deep in DEEP for file in path.glob(f"{deep}/checkpoints/*.pt")]
-    below = sorted(found, key=lambda file: file.stat().st_mtime)
+    files = [file for deep in DEEP for file in path.glob(f"{deep}/checkpoints/*.pt")]
+    below = sorted(files, key=lambda file: file.stat().st_mtime)
     way_out = "give a run that has saved one, or a file"
     if below:
         way_out = f"it is a folder of {len({file.parent for file in below})} runs, of which the newest is"

@@ -19,7 +19,7 @@ STYLES = {"loaded": "green", "resized": "cyan", "new": "yellow", "unused": "dim"
 MEANING = {
     "loaded": "taken from the file",
     "resized": "taken from the file and resized",
-    "new": "not in the file, freshly initialised",
+    "new": "not in the file, freshly initialized",
     "unused": "in the file only",
 }
 
@@ -90,8 +90,8 @@ def collapse(names: Iterable[str]) -> list[str]:
         pattern, number = _split_number(name)
         numbers.setdefault(pattern, []).append(number)
     endings: dict[str, list[str]] = {}
-    for pattern, found in numbers.items():
-        stem, _, ending = pattern.replace("#", _ranges(found), 1).rpartition(".")
+    for pattern, of_pattern in numbers.items():
+        stem, _, ending = pattern.replace("#", _ranges(of_pattern), 1).rpartition(".")
         endings.setdefault(stem, []).append(ending)
     stems: dict[tuple[str, ...], list[str]] = {}
     for stem, found_endings in endings.items():
@@ -115,18 +115,18 @@ def _grouped(rows: Sequence[Row]) -> dict[tuple[str, str], list[str]]:
     """Names within their module, by (module, note); the blocks of an encoder or decoder count as a module."""
     groups: dict[tuple[str, str], list[str]] = {}
     for row in rows:
-        found = re.match(r"(\w+\.blocks|\w+)\.(.+)", row.name)
-        module, inner = found.groups() if found else ("", row.name)
+        match = re.match(r"(\w+\.blocks|\w+)\.(.+)", row.name)
+        module, inner = match.groups() if match else ("", row.name)
         groups.setdefault((module, row.note), []).append(inner)
     return groups
 
 
 def _split_number(name: str) -> tuple[str, int]:
     """The name with its first number as '#', and that number (-1 where there is none)."""
-    found = re.search(r"\b\d+\b", name)
-    if found is None:
+    match = re.search(r"\b\d+\b", name)
+    if match is None:
         return name, -1
-    return f"{name[: found.start()]}#{name[found.end() :]}", int(found[0])
+    return f"{name[: match.start()]}#{name[match.end() :]}", int(match[0])
 
 
 def _ranges(numbers: Sequence[int]) -> str:

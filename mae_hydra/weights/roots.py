@@ -38,21 +38,21 @@ def gather(tensors: State, word: str = "") -> Gathered | None:
     layout = recognise(tensors)
     if layout is not None:
         return Gathered(dict(tensors), layout, obeyed=not word)
-    found = dict(_encoders(tensors))
-    if not found:
+    encoders = dict(_encoders(tensors))
+    if not encoders:
         return None
-    asked = [root for root in found if _answers(root, word)]
-    root = min(asked or found, key=_rank)
+    asked = [root for root in encoders if _answers(root, word)]
+    root = min(asked or encoders, key=_rank)
     if _is_ours_and_more(tensors, root):
         return None
     inside = {name.removeprefix(root): tensor for name, tensor in tensors.items() if name.startswith(root)}
     outside = {name: tensor for name, tensor in tensors.items() if not name.startswith(root)}
     decoder = _decoder(outside)
     whole = inside | {new: outside[old] for old, new in decoder.items()}
-    layout = recognise(whole) if decoder else found[root]
+    layout = recognise(whole) if decoder else encoders[root]
     if layout is None:
-        layout, whole, decoder = found[root], inside, {}
-    others = tuple(each for each in found if each != root)
+        layout, whole, decoder = encoders[root], inside, {}
+    others = tuple(other for other in encoders if other != root)
     unused = tuple(name for name in outside if name not in decoder)
     return Gathered(whole, layout, root, others, unused, obeyed=not word or bool(asked))
 
@@ -65,7 +65,7 @@ def _encoders(tensors: State) -> Iterator[tuple[str, Layout]]:
         parts = name.split(".")[:-1]
         for count in range(1, len(parts) + 1):
             root = ".".join(parts[:count]) + "."
-            inside = {each.removeprefix(root): value for each, value in tensors.items() if each.startswith(root)}
+            inside = {name.removeprefix(root): value for name, value in tensors.items() if name.startswith(root)}
             layout = recognise(inside)
             if layout is not None:
                 yield root, layout
@@ -89,8 +89,8 @@ def _rank(root: str) -> tuple[bool, bool, int]:
 
 def _decoder(outside: State) -> dict[str, str]:
     """{name in the file: official name} of the one decoder among `outside`."""
-    found = {name: match for name in outside if (match := DECODER.fullmatch(name))}
-    roots = {match[1] for match in found.values() if match[2].startswith("decoder_blocks.")}
+    matches = {name: match for name in outside if (match := DECODER.fullmatch(name))}
+    roots = {match[1] for match in matches.values() if match[2].startswith("decoder_blocks.")}
     if len(roots) != 1:
         return {}
-    return {name: match[2] for name, match in found.items() if match[1] in roots}
+    return {name: match[2] for name, match in matches.items() if match[1] in roots}

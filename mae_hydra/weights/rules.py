@@ -59,13 +59,13 @@ def _parts(names: Collection[str]) -> set[str]:
 
 
 def check_rule(
-    wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], checkpoint: Checkpoint, dropped: Collection[str]
+    wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], checkpoint: Checkpoint, dropped: Collection[str]
 ) -> None:
     """Raise a UserError that names the tensors which the rule of these kinds of models does not allow."""
     rule = _rule_of(checkpoint, wanted)
-    new = (*rule.new, r"encoder\.norm\.(weight|bias)") if rule is not SAME and _reads_maps(found) else rule.new
-    missing = [n for n in wanted if n not in found and n not in dropped and not _allowed(n, new)]
-    left_over = [name for name in found if name not in wanted and not _allowed(name, rule.unused)]
+    new = (*rule.new, r"encoder\.norm\.(weight|bias)") if rule is not SAME and _reads_maps(given) else rule.new
+    missing = [n for n in wanted if n not in given and n not in dropped and not _allowed(n, new)]
+    left_over = [name for name in given if name not in wanted and not _allowed(name, rule.unused)]
     refuse_names("lacks", missing, checkpoint)
     refuse_names("also has", left_over, checkpoint)
 

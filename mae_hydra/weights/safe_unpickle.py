@@ -83,9 +83,9 @@ def _plain(value: Any, depth: int, counted: Iterator[int]) -> Any:
     if depth == 0:
         return None
     if isinstance(value, Mapping):
-        return {_plain(str(key), 1, counted): _plain(each, depth - 1, counted) for key, each in value.items()}
+        return {_plain(str(key), 1, counted): _plain(item, depth - 1, counted) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(each, depth - 1, counted) for each in value]
+        return [_plain(item, depth - 1, counted) for item in value]
     return None
 
 
@@ -95,7 +95,7 @@ def _stand_in(name: str) -> type[Foreign]:
 
 def _refused_name(error: pickle.UnpicklingError) -> str | None:
     """torch names what it refused: "GLOBAL argparse.Namespace was not an allowed global", builtins without module."""
-    found = re.search(r"GLOBAL (\S+)(?: was not an allowed| whose module)", str(error))
-    if found is None:
+    match = re.search(r"GLOBAL (\S+)(?: was not an allowed| whose module)", str(error))
+    if match is None:
         return None
-    return found[1] if "." in found[1] else f"builtins.{found[1]}"
+    return match[1] if "." in match[1] else f"builtins.{match[1]}"

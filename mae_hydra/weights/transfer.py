@@ -49,29 +49,31 @@ def fitted_state(
         raise UserError(f"what may be adapted is {', '.join(ADAPTABLE)}; got {', '.join(sorted(strangers))}")
     wanted = model.state_dict()
     rows = rows_by_name(checkpoint, wanted, class_names, adapt)
-    found = adapted(rows.tensors, wanted, adapt)
-    found.notes.update(rows.notes)
-    found.dropped.update(rows.dropped)
-    found = found._replace(tensors=with_positions(found.tensors, wanted, checkpoint))
-    given = replace(checkpoint, tensors=found.tensors)
+    adaptation = adapted(rows.tensors, wanted, adapt)
+    adaptation.notes.update(rows.notes)
+    adaptation.dropped.update(rows.dropped)
+    adaptation = adaptation._replace(tensors=with_positions(adaptation.tensors, wanted, checkpoint))
+    given = replace(checkpoint, tensors=adaptation.tensors)
     _check_encoder(model, wanted, given)
-    check_rule(wanted, found.tensors, given, found.dropped)
-    grids = known_grid(found.tensors, checkpoint.meta), likely_grid(found.tensors, checkpoint.meta)
+    check_rule(wanted, adaptation.tensors, given, adaptation.dropped)
+    grids = known_grid(adaptation.tensors, checkpoint.meta), likely_grid(adaptation.tensors, checkpoint.meta)
     fitted: dict[str, Tensor] = {}
     report = []
     for name, own in wanted.items():
-        if name not in found.tensors:
-            report.append(Row(name, "new", found.dropped.get(name, "")))
+        if name not in adaptation.tensors:
+            report.append(Row(name, "new", adaptation.dropped.get(name, "")))
             continue
-        tensor, note = fit_grid(model, name, found.tensors[name], own, grids, given)
+        tensor, note = fit_grid(model, name, adaptation.tensors[name], own, grids, given)
         _check_shape(name, tensor, own, given)
         fitted[name] = tensor
         changed = tensor is not checkpoint.tensors.get(name, tensor) and name not in rows.notes
-        report.append(Row(name, "resized" if changed else "loaded", note or found.notes.get(name, "")))
-    report += [Row(name, "unused") for name in (*(n for n in found.tensors if n not in wanted), *checkpoint.unused)]
+        report.append(Row(name, "resized" if changed else "loaded", note or adaptation.notes.get(name, "")))
+    report += [
+        Row(name, "unused") for name in (*(n for n in adaptation.tensors if n not in wanted), *checkpoint.unused)
+    ]
     unchecked = "" if checkpoint.checked else "a file without checksums"
-    told = ", ".join(filter(None, [checkpoint.layout, checkpoint.part, unchecked]))
-    source = f"{checkpoint.name or checkpoint.path} ({told})"
+    details = ", ".join(filter(None, [checkpoint.layout, checkpoint.part, unchecked]))
+    source = f"{checkpoint.name or checkpoint.path} ({details})"
     return wanted | fitted, TransferReport(source, tuple(report), tuple(_remarks(model, wanted, checkpoint)))
 
 
@@ -82,10 +84,10 @@ def _of_the_encoder(model: nn.Module, checkpoint: Checkpoint) -> Checkpoint:
     """
     reads = getattr(getattr(model, "encoder", None), "from_timm", None)
     if reads is not None and "config" not in checkpoint.meta:
-        found = reads(checkpoint.as_found)
-        if found:
-            tensors = {f"encoder.{name}": tensor for name, tensor in found.items()}
-            unused = tuple(name for name in checkpoint.as_found if f"model.{name}" not in found)
+        renamed = reads(checkpoint.as_found)
+        if renamed:
+            tensors = {f"encoder.{name}": tensor for name, tensor in renamed.items()}
+            unused = tuple(name for name in checkpoint.as_found if f"model.{name}" not in renamed)
             return replace(checkpoint, tensors=tensors, layout="timm", unused=unused, remarks=(), refusal=None)
     if checkpoint.refusal is not None:
         raise checkpoint.refusal
@@ -96,11 +98,11 @@ def _remarks(model: nn.Module, wanted: Collection[str], checkpoint: Checkpoint) 
     yield from checkpoint.remarks
     if NORM in wanted and NORM not in checkpoint.tensors:
         yield "this encoder was trained without a final norm: encoder.norm starts as one that scales and shifts nothing"
-    told, own = norm_eps(checkpoint.meta), getattr(getattr(model, "encoder", None), "norm_eps", None)
-    if told is not None and own is not None and told != own:
+    eps, own = norm_eps(checkpoint.meta), getattr(getattr(model, "encoder", None), "norm_eps", None)
+    if eps is not None and own is not None and eps != own:
         yield (
-            f"LayerNorms of the file add {told:g} to the variance, the model's {own:g}: the same image gives slightly "
-            f"other features (+backbone.norm_eps={told:g} takes the file's)"
+            f"LayerNorms of the file add {eps:g} to the variance, the model's {own:g}: the same image gives slightly "
+            f"other features (+backbone.norm_eps={eps:g} takes the file's)"
         )
 
 
@@ -109,10 +111,10 @@ def load_exact(model: nn.Module, checkpoint: Checkpoint) -> None:
 
     A bare encoder as the model takes the tensors of one.
     """
-    wanted, found = model.state_dict(), _exactly(model, checkpoint)
+    wanted, given = model.state_dict(), _exactly(model, checkpoint)
     for name in wanted:
-        check_values(name, found[name], checkpoint.path)
-    model.load_state_dict(found)
+        check_values(name, given[name], checkpoint.path)
+    model.load_state_dict(given)
 
 
 def check_exact(model: nn.Module, checkpoint: Checkpoint) -> None:
@@ -121,14 +123,14 @@ def check_exact(model: nn.Module, checkpoint: Checkpoint) -> None:
 
 
 def _exactly(model: nn.Module, checkpoint: Checkpoint) -> dict[str, Tensor]:
-    wanted, found = model.state_dict(), checkpoint.tensors
+    wanted, given = model.state_dict(), checkpoint.tensors
     if "cls_token" in wanted:
-        found = {name.removeprefix("encoder."): tensor for name, tensor in found.items()}
-    refuse_names("lacks", wanted.keys() - found.keys(), checkpoint)
-    refuse_names("also has", found.keys() - wanted.keys(), checkpoint)
+        given = {name.removeprefix("encoder."): tensor for name, tensor in given.items()}
+    refuse_names("lacks", wanted.keys() - given.keys(), checkpoint)
+    refuse_names("also has", given.keys() - wanted.keys(), checkpoint)
     for name, own in wanted.items():
-        _check_shape(name, found[name], own, checkpoint)
-    return found
+        _check_shape(name, given[name], own, checkpoint)
+    return given
 
 
 def _check_encoder(model: nn.Module, wanted: Mapping[str, Tensor], checkpoint: Checkpoint) -> None:

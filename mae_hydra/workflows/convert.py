@@ -80,8 +80,8 @@ def check_whole(checkpoint: Checkpoint, config: Mapping[str, Any]) -> None:
     """Every tensor of the model is there with its shape, and no other; nothing is allocated for it."""
     model = sketch_of(checkpoint, config)
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    found = {_within(model, name): tuple(tensor.shape) for name, tensor in checkpoint.tensors.items()}
-    for complaint in _differences(wanted, found):
+    given = {_within(model, name): tuple(tensor.shape) for name, tensor in checkpoint.tensors.items()}
+    for complaint in _differences(wanted, given):
         raise UserError(f"{checkpoint.path} is no whole {type(model).__name__}: {complaint}")
 
 
@@ -89,10 +89,10 @@ def _within(model: torch.nn.Module, name: str) -> str:
     return name.removeprefix("encoder.") if hasattr(model, "cls_token") else name
 
 
-def _differences(wanted: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> Iterator[str]:
-    for verb, names in (("lacks", wanted.keys() - found.keys()), ("also has", found.keys() - wanted.keys())):
+def _differences(wanted: dict[str, tuple[int, ...]], given: dict[str, tuple[int, ...]]) -> Iterator[str]:
+    for verb, names in (("lacks", wanted.keys() - given.keys()), ("also has", given.keys() - wanted.keys())):
         if names:
             yield f"it {verb} {'  '.join(collapse(sorted(names)))}"
     for name, shape in wanted.items():
-        if found[name] != shape:
-            yield f"{name} is {found[name]}, expected {shape}"
+        if given[name] != shape:
+            yield f"{name} is {given[name]}, expected {shape}"

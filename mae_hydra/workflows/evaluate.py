@@ -45,7 +45,7 @@ def evaluate(
     """
     plan = plan_evaluation(path, overrides, prefer, more)
     data: ImageData = of_split(named_by(plan.checkpoint, plan.build("data")), plan)
-    tell([*_notes(plan, data), *(f"{key} is {change}" for key, change in plan.changes.items())])
+    tell([_taken(plan), *_notes(plan, data), *(f"{key} is {change}" for key, change in plan.changes.items())])
     settings: Settings = plan.build("engine")
     settings.check_world(world_size())
     settings.apply()
@@ -62,9 +62,14 @@ def evaluate(
         model = entry.model_from(plan.checkpoint, *(each for each in overrides if each.startswith(given)))
         model.to(settings.torch_device)
         with torch.no_grad(), settings.autocast():
-            results = _evaluate(plan, data, model, work, folder)
+            results = _evaluate(plan, data, model, work, settings, folder)
         barrier()
     return results
+
+
+def _taken(plan: Plan) -> str:
+    step = plan.checkpoint.meta.get("step")
+    return f"evaluating {plan.checkpoint.path}{'' if step is None else f', step {step}'}"
 
 
 def _notes(plan: Plan, data: ImageData) -> list[str]:
@@ -77,7 +82,9 @@ def _notes(plan: Plan, data: ImageData) -> list[str]:
     return [*plan.notes, *lifted]
 
 
-def _evaluate(plan: Plan, data: ImageData, model: nn.Module, work: Mapping[str, Work], folder: Path) -> dict[str, Any]:
+def _evaluate(
+    plan: Plan, data: ImageData, model: nn.Module, work: Mapping[str, Work], settings: Settings, folder: Path
+) -> dict[str, Any]:
     results: dict[str, Any] = {}
     several = len(work) > 1
     # An evaluator of another kind refuses the model itself, for what it is.
@@ -106,7 +113,7 @@ def _evaluate(plan: Plan, data: ImageData, model: nn.Module, work: Mapping[str, 
         if is_main():
             write_report(report, data, evaluator, model, place)
             results |= {f"{name}/{key}" if several else key: value for key, value in report.scalars.items()}
-            results |= {"images": images, "protocol": _protocol(plan, data, work, seconds, counted)}
+            results |= {"images": images, "protocol": _protocol(plan, data, work, settings, seconds, counted)}
             results |= {"folder": str(folder)}
     if is_main():
         text = yaml.safe_dump(resolved(plan.config), sort_keys=False, allow_unicode=True)
@@ -163,7 +170,9 @@ def _with_a_bar(batches: Iterable[Samples], total: int) -> Iterator[Samples]:
             progress.advance(task, len(samples))
 
 
-def _protocol(plan: Plan, data: ImageData, work: Mapping[str, Work], seconds: float, counted: int) -> dict[str, Any]:
+def _protocol(
+    plan: Plan, data: ImageData, work: Mapping[str, Work], settings: Settings, seconds: float, counted: int
+) -> dict[str, Any]:
     """All that a reader of the numbers needs to repeat them; times are of the `counted` images of this call."""
     config = resolved(plan.config)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -184,7 +193,7 @@ def _protocol(plan: Plan, data: ImageData, work: Mapping[str, Work], seconds: fl
         "split": plan.split,
         "validation_images": len(data.validation),
         "evaluation": config["evaluation"],
-        "precision": config["engine"]["precision"],
+        "precision": settings.resolved_precision,
         "processes": world_size(),
         "images_counted": counted,
         "seconds": seconds,

@@ -73,8 +73,8 @@ def look_back(folder: Path, plan: Plan, work: Mapping[str, Work], data: ImageDat
 
 def data_digest(work: Mapping[str, Work], data: ImageData) -> str:
     """Digest the names, sizes and times of all files that are looked at, and the names of the classes."""
-    told = [list(data.class_names), {name: each.stamps for name, each in work.items()}]
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+    facts = [list(data.class_names), {name: evaluation.stamps for name, evaluation in work.items()}]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
 def tell(lines: Sequence[str]) -> None:

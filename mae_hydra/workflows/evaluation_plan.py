@@ -7,8 +7,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 
+from mae_hydra import precision
 from mae_hydra.configuration.changes import Change
 from mae_hydra.configuration.check import check
 from mae_hydra.configuration.construct import build, nodes_of
@@ -83,6 +85,7 @@ def plan_evaluation(path: str | Path, words: Sequence[str], prefer: str, more: S
     if "data.range" not in found.typed:
         use_recorded_range(found.tree["data"], checkpoint.meta, checkpoint.path)
     lifted = _lift_limits(found)
+    changes, notes = found.changes(), [*found.notes, *_settle_precision(found, checkpoint)]
     if "engine.devices" not in found.typed:
         found.tree["engine"]["devices"] = 1  # of the training; here torchrun says it
     config = found.config
@@ -103,8 +106,8 @@ def plan_evaluation(path: str | Path, words: Sequence[str], prefer: str, more: S
         weights,
         fingerprint,
         "-".join(name),
-        found.changes(),
-        found.notes,
+        changes,
+        notes,
         lifted,
         found.named,
         split,
@@ -167,6 +170,16 @@ def _refuse_an_idle_size(found: Recorded) -> None:
             "data.image_size would change nothing here: it is what a training crops to, and mean IoU is of pictures at "
             "their own size; leave it out, or say how they are looked at: inference=slide, inference.short=…"
         )
+
+
+def _settle_precision(found: Recorded, checkpoint: Checkpoint) -> list[str]:
+    """Write down the precision where "auto" is not what the device alone would say, and say so."""
+    engine = found.tree["engine"]
+    kind = "cuda" if engine["device"] != "cpu" and torch.cuda.is_available() else "cpu"
+    asked, chosen = engine["precision"], precision.resolved(engine["precision"], kind, checkpoint.tensors.values())
+    if chosen != precision.resolved(asked, kind):
+        engine["precision"] = chosen
+    return precision.note_of(asked, chosen, kind, "engine.precision=fp32")
 
 
 def _lift_limits(found: Recorded) -> dict[str, int]:

@@ -65,8 +65,8 @@ class EvaluationReport:
         return cls(scalars, classes, sorted(images), matrix)
 
     @classmethod
-    def of_evaluation(cls, found: Evaluation) -> "EvaluationReport":
-        return cls(found.scalars, pictures=found.pictures, tables=found.tables)
+    def of_evaluation(cls, evaluation: Evaluation) -> "EvaluationReport":
+        return cls(evaluation.scalars, pictures=evaluation.pictures, tables=evaluation.tables)
 
 
 def write_report(report: EvaluationReport, data: ImageData, evaluator: Any, model: Any, folder: Path) -> None:
@@ -148,7 +148,8 @@ def show(results: Mapping[str, Any], folder: Path) -> None:
         console.print(accuracy_table(rows) if "accuracy" in rows[0] else class_table(rows))
     numbers = {name: value for name, value in results.items() if isinstance(value, float)}
     line = "   ".join(
-        f"{name} {value:.4g}" if name == "loss" else f"{name} {value:.2f} %" for name, value in numbers.items()
+        f"{name} {value:.4g}" if name in ("loss", "rankme") else f"{name} {value:.2f} %"
+        for name, value in numbers.items()
     )
     images, there = results["images"], results.get("protocol", {}).get("validation_images", results["images"])
     console.print(f"{line}   ({images if images == there else f'{images} of {there}'} images)", highlight=False)

@@ -93,14 +93,14 @@ def export(path: str | Path, out: Path, options: Options, overrides: tuple[str, 
     output = options.output or possible[0]
     _check_fit(path, model, possible, output, options)
     function = Exported(model, output, with_normalisation=options.input == "uint8").eval().requires_grad_(False)
-    told = describe(model, checkpoint.meta, output, options)
+    facts = describe(model, checkpoint.meta, output, options)
     program = trace(function, options)
     with atomic.writing(out) as temporary:
         if options.form == "onnx":
-            _write_onnx(program, temporary, told, _names(program, output))
+            _write_onnx(program, temporary, facts, _names(program, output))
         else:
             with open(temporary, "wb") as file:
-                torch.export.save(program, file, extra_files={METADATA: json.dumps(told)})
+                torch.export.save(program, file, extra_files={METADATA: json.dumps(facts)})
     return function
 
 
@@ -127,25 +127,25 @@ def describe(model: Any, meta: Mapping[str, Any], output: str, options: Options)
     height, width, channels = *(image_size_of(model) or DEFAULT_SIZE), channels_of(model)
     scale = "uint8, 0..255, normalised inside" if options.input == "uint8" else "float32, normalised already"
     shape = f"({options.batch or 'batch'}, {channels}, {height}, {width})"
-    told = {
+    facts = {
         "program": f"mae_hydra {mae_hydra.__version__}",
         "input": f"images: {scale}; {shape}, {'RGB' if channels == 3 else 'channels first'}",
         "output": output,
         "image_size": [height, width],
     }
     if hasattr(encoder, "patch_size"):
-        told["patch_size"] = encoder.patch_size
+        facts["patch_size"] = encoder.patch_size
     pixel_range = recorded_range(meta)
     if pixel_range is not None:
-        told["range"] = pixel_range.pairs()  # of pictures of more than 8 bits: what becomes 0 and 255
+        facts["range"] = pixel_range.pairs()  # of pictures of more than 8 bits: what becomes 0 and 255
     if hasattr(model, "mean"):
-        told |= {name: [round(float(value), 6) for value in getattr(model, name)] for name in ("mean", "std")}
+        facts |= {name: [round(float(value), 6) for value in getattr(model, name)] for name in ("mean", "std")}
     if output in CLASSES:
         count = model.num_classes
-        told["class_names"] = list(names_or_numbers(meta.get("class_names"), count))
+        facts["class_names"] = list(names_or_numbers(meta.get("class_names"), count))
         if len(meta.get("palette") or ()) == count:
-            told["palette"] = [[int(value) for value in colour] for colour in meta["palette"]]
-    return told
+            facts["palette"] = [[int(value) for value in colour] for colour in meta["palette"]]
+    return facts
 
 
 def compare(out: Path, function: Exported, options: Options) -> dict[str, float]:
@@ -154,7 +154,7 @@ def compare(out: Path, function: Exported, options: Options) -> dict[str, float]
     In units of the largest value of that output; of labels, the share of pixels that differ. UserError where too large.
     """
     run = (_onnx_runner if options.form == "onnx" else _torch_runner)(out)
-    found: dict[str, float] = {}
+    errors: dict[str, float] = {}
     for count in (options.batch,) if options.batch else CHECKED_BATCHES:
         images = example_images(function, count, options.input)
         with torch.no_grad():
@@ -162,15 +162,15 @@ def compare(out: Path, function: Exported, options: Options) -> dict[str, float]
         expected = made if isinstance(made, tuple) else (made,)
         names = _output_names(function.output, len(expected))
         for name, ours, theirs in zip(names, expected, run(images), strict=True):
-            found[name] = max(found.get(name, 0.0), _difference(ours, theirs))
-    for name, difference in found.items():
+            errors[name] = max(errors.get(name, 0.0), _difference(ours, theirs))
+    for name, difference in errors.items():
         most = MOST_PIXELS if name == "labels" else TOLERANCE
         if not difference <= most:
             raise UserError(
                 f"{out} was written, but its {name} differ from the model's by {difference:.1e} (allowed: {most:.0e}); "
                 "do not use it, and report which model it was"
             )
-    return found
+    return errors
 
 
 def _difference(ours: Tensor, theirs: Tensor) -> float:
@@ -215,7 +215,7 @@ def _check_fit(path: str | Path, model: Any, possible: tuple[str, ...], output: 
         raise UserError(f"an ONNX file holds at most 2 GB, this model is {size / 2**30:.1f} GB; write a .pt2 instead")
 
 
-def _write_onnx(program: torch.export.ExportedProgram, path: Path, told: Mapping[str, Any], names: list[str]) -> None:
+def _write_onnx(program: torch.export.ExportedProgram, path: Path, facts: Mapping[str, Any], names: list[str]) -> None:
     need("onnx", "onnxscript")
     # Attention is taken apart in the memory layout of the plain kernel: that of a fast one, which needs no copy
     # afterwards, does not survive the parts.
@@ -224,7 +224,7 @@ def _write_onnx(program: torch.export.ExportedProgram, path: Path, told: Mapping
     symbol = made.model.graph.inputs[0].shape[0]
     if not isinstance(symbol, int):
         made.rename_axes({str(symbol): "batch"})
-    for key, value in told.items():
+    for key, value in facts.items():
         made.model.metadata_props[key] = value if isinstance(value, str) else json.dumps(value)
     made.save(path)
 
@@ -250,7 +250,7 @@ def _torch_runner(path: Path) -> Callable[[Tensor], list[Tensor]]:
 
     def run(images: Tensor) -> list[Tensor]:
         with torch.no_grad():
-            found = module(images)
-        return list(found) if isinstance(found, (tuple, list)) else [found]
+            outputs = module(images)
+        return list(outputs) if isinstance(outputs, (tuple, list)) else [outputs]
 
     return run

@@ -54,8 +54,8 @@ def is_edited(path: Path) -> bool:
     if not path.is_file():
         return False
     text = path.read_text(encoding="utf-8", errors="replace")
-    found = SEAL.search(text)
-    return found is None or _digest(text[: found.start()]) != found[1]
+    match = SEAL.search(text)
+    return match is None or _digest(text[: match.start()]) != match[1]
 
 
 def scores_of(checkpoint: Checkpoint) -> list[Scores]:
@@ -68,8 +68,8 @@ def scores_of(checkpoint: Checkpoint) -> list[Scores]:
     last = max((row["step"] for row in rows), default=None)
     results = table_or_none(run / "results.json") if step is not None and step == last else None
     values = _evaluated(at_step) or _evaluated(results or {})
-    found = [Scores(f"the training's own evaluation, at step {step}", values)] if values else []
-    return [*found, *_later(run / "evaluations", sha256_of(checkpoint.path))]
+    own = [Scores(f"the training's own evaluation, at step {step}", values)] if values else []
+    return [*own, *_later(run / "evaluations", sha256_of(checkpoint.path))]
 
 
 def _evaluated(row: Mapping[str, Any]) -> dict[str, float]:
@@ -146,8 +146,8 @@ def _recipe(facts: Facts) -> Iterator[str]:
     for group in ("optimizer", "schedule", "augment", "loss"):
         if node := at(record, group):
             kept = {key: value for key, value in node.items() if not key.startswith("_") and _is_short(value)}
-            told = ", ".join(f"{key} {value}" for key, value in kept.items())
-            yield _row(group, str(node.get("_target_", "")).rpartition(".")[2], told)
+            settings = ", ".join(f"{key} {value}" for key, value in kept.items())
+            yield _row(group, str(node.get("_target_", "")).rpartition(".")[2], settings)
     for name, value in (
         ("images a step", at(record, "engine").get("global_batch")),
         ("steps of these weights", facts.meta.get("step")),
@@ -171,15 +171,15 @@ def _scores(scores: Sequence[Scores]) -> Iterator[str]:
     yield from ("## Scores", "")
     if not scores:
         yield from ("None is on record of these weights.", "")
-    for each in scores:
-        yield from (f"By {_plain(each.where)}:", "", "| | |", "|---|---:|")
-        yield from (_row(name, f"{value:.4g}") for name, value in each.values.items())
+    for score in scores:
+        yield from (f"By {_plain(score.where)}:", "", "| | |", "|---|---:|")
+        yield from (_row(name, f"{value:.4g}") for name, value in score.values.items())
         yield ""
 
 
 def _row(name: str, *values: Any) -> str:
-    told = "; ".join(_plain(str(value)) for value in values if value not in (None, ""))
-    return f"| {_plain(name)} | {told} |"
+    cell = "; ".join(_plain(str(value)) for value in values if value not in (None, ""))
+    return f"| {_plain(name)} | {cell} |"
 
 
 def _plain(text: str) -> str:

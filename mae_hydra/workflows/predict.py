@@ -15,10 +15,10 @@ from mae_hydra.data.decoding.bands import Channels, endings_of, number_of
 from mae_hydra.data.decoding.measure_range import Settled, settle_files
 from mae_hydra.data.decoding.pixel_range import AUTO
 from mae_hydra.data.listing import find_images, passed_over_note
-from mae_hydra.engine.settings import AUTOCAST
 from mae_hydra.errors import UserError
 from mae_hydra.names import file_part
 from mae_hydra.owned import Owned
+from mae_hydra.precision import computing, note_of, resolved
 from mae_hydra.recorded.pixel_range import recorded_range
 from mae_hydra.terminal import watched
 from mae_hydra.types import answers, channels_of
@@ -37,7 +37,10 @@ def predict(path: str | Path, words: Sequence[str], options: Options) -> Outcome
     notes: list[str] = []
     wanted = wanted_channels(checkpoint)
     pictures = list(named(listed(words, notes, endings_of(wanted)), options.limit))
-    model = entry.model_from(checkpoint).to(_device(options.device))
+    device = _device(options.device)
+    model = entry.model_from(checkpoint).to(device)
+    precision = resolved(options.precision, device.type, model.parameters())
+    notes += note_of(options.precision, precision, device.type, "--precision fp32")
     answer = answers(model)
     writer: Segmentations | Reconstructions | Classes
     if answer == "reconstruction":
@@ -63,7 +66,7 @@ def predict(path: str | Path, words: Sequence[str], options: Options) -> Outcome
     written: list[Path] = []
     failed: list[tuple[Path, str]] = []
     groups = [missing[start : start + options.batch] for start in range(0, len(missing), options.batch)]
-    with _autocast(options):
+    with computing(precision, device.type):
         for group in track(groups, "predicting", transient=True, disable=not watched()):
             read = []
             for file, name in group:
@@ -107,12 +110,6 @@ def _missing(writer: Any, pictures: list[tuple[Path, str]], options: Options) ->
                     "missing, or --overwrite"
                 )
     return pictures
-
-
-def _autocast(options: Options) -> torch.autocast:
-    kind = _device(options.device).type
-    precision = options.precision if options.precision != "auto" else ("bf16" if kind == "cuda" else "fp32")
-    return torch.autocast(kind, dtype=AUTOCAST.get(precision), enabled=precision in AUTOCAST)
 
 
 def _device(name: str) -> torch.device:

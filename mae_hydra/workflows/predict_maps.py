@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
@@ -66,10 +65,10 @@ class Segmentations:
                 elif raster is not None and rasters.is_placed(raster):
                     self._placed[name] = file
         if self._large:
-            if self.options.probabilities or (self.options.inference or "slide") != "slide":
+            if self.options.probabilities or self.options.inference == "whole":
                 raise UserError(
                     f"{next(iter(self._large.values()))} has more than {rasters.LARGE} pixels and is looked at window "
-                    "by window; leave out --probabilities and --inference"
+                    "by window; leave out --probabilities and --inference whole"
                 )
             if getattr(self.inference, "short", None) is not None:
                 self.notes.append("note: rasters that are not read whole are looked at in pixels of their own")
@@ -126,16 +125,11 @@ class Segmentations:
         """The class map of a raster that is not read whole, and a small picture of it."""
         self.labels.write_table(self.options.out / "labels", self.owned)
         files = self.files(name)
-        slide = self._slide()
+        inference = self._at_its_own_size()
         with rasters.opened(file) as raster:
             bands = rasters.bands_of(raster, wanted, file)
-
-            def classes_of(window: Any) -> np.ndarray:
-                image = rasters.as_pixels(raster.read(bands, window=window), raster, pixel_range, file)
-                classes: np.ndarray = slide.predict(self.model, [image])[0].cpu().numpy()
-                return classes
-
-            self._write_raster(raster, files[0], rasters.parts(raster, slide.windows, classes_of))
+            pixels = rasters.RasterPixels(raster, bands, pixel_range, file)
+            self._write_raster(raster, files[0], rasters.maps_of(inference, self.model, pixels))
             small = rasters.as_pixels(rasters.reduced(raster, bands, CELL), raster, pixel_range, file)
         with rasters.opened(files[0]) as written:
             stored = rasters.reduced(written, [1], CELL)[0]
@@ -144,9 +138,10 @@ class Segmentations:
         self._write_overlay(files[-1], as_rgb(channels_last(small), self.shown), number_of[stored], name)
         return files
 
-    def _slide(self) -> Any:
+    def _at_its_own_size(self) -> Any:
         """Windows over pixels as they are."""
-        found = recorded(self._checkpoint, ["inference=slide", "inference.short=null"], ("inference",))
+        words = [f"inference={self.options.inference or 'slide'}", "inference.short=null"]
+        found = recorded(self._checkpoint, words, ("inference",))
         return build(found.config.inference, "inference", origin=found.origin("inference"))
 
     def _write_overlay(self, file: Path, rgb: np.ndarray, classes: np.ndarray, name: str) -> None:
@@ -162,9 +157,15 @@ class Segmentations:
 
     def _probabilities(self, image: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Class map, and the most likely classes uint8 (k, H, W) with their probabilities float16 (k, H, W)."""
-        scores = self.inference.scores(self.model, image)
-        shares = scores if self.inference.gives_probabilities else scores.softmax(0)
-        best = shares.topk(min(MOST_LIKELY, len(shares)), dim=0)
-        kind = torch.uint8 if len(scores) <= 256 else torch.uint16
-        kept = best.indices.to(kind).cpu().numpy()
-        return scores.argmax(0).to(kind).cpu().numpy(), kept, best.values.half().cpu().numpy()
+        size, count = image.shape[1:], self.model.num_classes
+        kind, most = (np.uint8 if count <= 256 else np.uint16), min(MOST_LIKELY, count)
+        classes, kept = np.empty(size, kind), np.empty((most, *size), kind)
+        probabilities = np.empty((most, *size), np.float16)
+        for _, top, left, scores in self.inference.pieces(self.model, [image]):
+            place = (slice(top, top + scores.shape[1]), slice(left, left + scores.shape[2]))
+            shares = scores if self.inference.gives_probabilities else scores.softmax(0)
+            best = shares.topk(most, dim=0)
+            classes[place] = scores.argmax(0).cpu().numpy()
+            kept[:, *place] = best.indices.cpu().numpy()
+            probabilities[:, *place] = best.values.half().cpu().numpy()
+        return classes, kept, probabilities

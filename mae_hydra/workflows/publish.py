@@ -75,15 +75,15 @@ def publish(run: str | Path, folder: Path, prefer: Literal["last", "best"] = "be
     meta = _for_everybody({**checkpoint.meta, "config": config})
     scores = scores_of(checkpoint)
     write_checkpoint(owned.claim(folder / WEIGHTS), "native", to_layout(checkpoint.tensors, "native"), meta, None)
-    told = _config(checkpoint, model, meta)
-    told["sha256"] = sha256_of(folder / WEIGHTS)
-    atomic.write_text(owned.claim(folder / CONFIG), json.dumps(told, indent=2, ensure_ascii=False) + "\n")
+    description = _config(checkpoint, model, meta)
+    description["sha256"] = sha256_of(folder / WEIGHTS)
+    atomic.write_text(owned.claim(folder / CONFIG), json.dumps(description, indent=2, ensure_ascii=False) + "\n")
     kept = is_edited(folder / CARD)
     if not kept:
         facts = Facts(
-            what=_what(checkpoint, model, told),
+            what=_what(checkpoint, model, description),
             meta=meta,
-            config=told,
+            config=description,
             words=[without_places(word) for word in _words(checkpoint)],
             scores=scores,
         )
@@ -118,31 +118,31 @@ def _for_everybody(meta: Mapping[str, Any]) -> dict[str, Any]:
     """What a checkpoint tells, without what only its machine and its owner are concerned with."""
     config = {name: value for name, value in meta["config"].items() if name not in OF_NO_USE}
     config |= {name: value for name, value in OF_NO_USE.items() if name in meta["config"]}
-    found = {**meta, "config": _shortened(config)}
-    found.pop("ignored", None)
+    public = {**meta, "config": _shortened(config)}
+    public.pop("ignored", None)
     origin = meta.get("origin")
     if isinstance(origin, Mapping):
-        told = {name: origin.get(name) for name in ("seed", "data")}
-        told["git"] = {name: at(origin, "git").get(name) for name in ("commit", "dirty")}
-        told["environment"] = {name: dict(at(origin, f"environment.{name}")) for name in OF_ENVIRONMENT}
-        told["parent"] = dict(at(origin, "parent")) or None
-        found["origin"] = _shortened(told)
-    return found
+        source = {name: origin.get(name) for name in ("seed", "data")}
+        source["git"] = {name: at(origin, "git").get(name) for name in ("commit", "dirty")}
+        source["environment"] = {name: dict(at(origin, f"environment.{name}")) for name in OF_ENVIRONMENT}
+        source["parent"] = dict(at(origin, "parent")) or None
+        public["origin"] = _shortened(source)
+    return public
 
 
 def _shortened(value: Any) -> Any:
     if isinstance(value, str):
         return without_places(value)
     if isinstance(value, Mapping):
-        return {name: _shortened(each) for name, each in value.items()}
-    return [_shortened(each) for each in value] if isinstance(value, list) else value
+        return {name: _shortened(child) for name, child in value.items()}
+    return [_shortened(child) for child in value] if isinstance(value, list) else value
 
 
-def _what(checkpoint: Checkpoint, model: nn.Module, told: Mapping[str, Any]) -> str:
-    size = f"{told['parameters'] / 1e6:.1f} M parameters"
+def _what(checkpoint: Checkpoint, model: nn.Module, description: Mapping[str, Any]) -> str:
+    size = f"{description['parameters'] / 1e6:.1f} M parameters"
     if checkpoint.kind != "other":
         return f"{WORDS[checkpoint.kind]}, {describe(checkpoint).size_name}, {size}"
-    encoder = at(told, "model.encoder")
+    encoder = at(description, "model.encoder")
     name = encoder.get("model_name") or str(encoder.get("_target_", "")).rpartition(".")[2]
     return f"a {type(model).__name__}{f' on {clean(name)}' if name else ''}, {size}"
 
@@ -153,7 +153,7 @@ def _config(checkpoint: Checkpoint, model: nn.Module, meta: Mapping[str, Any]) -
     `model`: without numbers; what it declares counts.
     """
     node, answer, names = meta["config"]["model"], answers(model), meta.get("class_names") or []
-    found: dict[str, Any] = {
+    description: dict[str, Any] = {
         "library_name": "mae_hydra",
         "mae_hydra_version": __version__,
         "model_type": f"mae_hydra_{checkpoint.kind}",
@@ -170,20 +170,20 @@ def _config(checkpoint: Checkpoint, model: nn.Module, meta: Mapping[str, Any]) -
     }
     if checkpoint.kind != "other":
         described = describe(replace(checkpoint, meta=dict(meta)))
-        found |= {
+        description |= {
             "patch_size": described.patch_size,
             "hidden_size": described.encoder.dim,
             "num_hidden_layers": described.encoder.depth,
             "num_attention_heads": described.encoder.heads,
         }
     if names and answer in TASKS:
-        found |= {
+        description |= {
             "num_labels": len(names),
             "id2label": {str(number): name for number, name in enumerate(names)},
             "label2id": {name: number for number, name in enumerate(names)},
             "palette": meta.get("palette"),
         }
-    return {name: value for name, value in found.items() if value is not None}
+    return {name: value for name, value in description.items() if value is not None}
 
 
 def _words(checkpoint: Checkpoint) -> Sequence[str]:

@@ -1,14 +1,14 @@
 """Class maps of georeferenced rasters: with their place on the earth, and of large ones window by window.
 
-Read and written with rasterio (`pip install 'mae-hydra[geo]'`). A large raster is cut into parts that overlap by so
-much that every pixel gets all windows it would get in one piece: the map is the same, and memory does not grow with the
-raster.
+Read and written with rasterio (`pip install 'mae-hydra[geo]'`). Of a large raster what a window needs is read when it
+is looked at, and the map is written piece by piece (`SegmentationInference.pieces`): it is that of the whole, and
+memory does not grow with the raster.
 
 Shape letters: B bands, H W pixels.
 """
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,17 +17,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mae_hydra.data.decoding.bands import Channels, number_of
+from mae_hydra.data.decoding.bands import Channels, number_of, with_nan
 from mae_hydra.data.decoding.pixel_range import PixelRange
 from mae_hydra.errors import UserError
+from mae_hydra.inference.segmenter import label_map
 
 ENDINGS = (".tif", ".tiff")
 LARGE = 4096**2  # pixels; above, a raster is not read whole
 CACHE = 256  # megabytes of blocks that GDAL keeps; by itself a twentieth of the machine's memory
-PART = 2048  # pixels of a side of what is looked at together
-
-Span = tuple[int, int, int, int]
-"""What is read, from and to, and what of it is written."""
 
 
 @contextmanager
@@ -62,6 +59,20 @@ def is_large(raster: Any) -> bool:
     return bool(raster.height * raster.width > LARGE)
 
 
+class RasterPixels:
+    """Bands of a raster as a `Readable`: nothing of it is in memory but what was asked for last."""
+
+    def __init__(self, raster: Any, bands: list[int], pixel_range: PixelRange | None, name: object) -> None:
+        self.size = (raster.height, raster.width)
+        self._raster, self._bands, self._range, self._name = raster, bands, pixel_range, name
+
+    def read(self, top: int, bottom: int, left: int, right: int) -> Tensor:
+        from rasterio.windows import Window
+
+        window = Window(left, top, right - left, bottom - top)
+        return as_pixels(self._raster.read(self._bands, window=window), self._raster, self._range, self._name)
+
+
 def bands_of(raster: Any, channels: Channels, name: object) -> list[int]:
     """The numbers of the bands that are wanted; UserError where the raster lacks them."""
     wanted = list(range(1, channels + 1)) if isinstance(channels, int) else list(channels)
@@ -72,8 +83,7 @@ def bands_of(raster: Any, channels: Channels, name: object) -> list[int]:
 
 def as_pixels(values: np.ndarray, raster: Any, pixel_range: PixelRange | None, name: object) -> Tensor:
     """Numbers (B, H, W) of a raster as uint8 or uint16."""
-    if values.dtype.kind == "f" and raster.nodata is not None:
-        values = np.where(values == raster.nodata, np.nan, values)
+    values = with_nan(values, raster.nodata)
     if values.dtype != np.uint8:
         if pixel_range is None:
             raise UserError(f"{name} has more than 8 bits a channel; say what is black and white with --range")
@@ -81,23 +91,6 @@ def as_pixels(values: np.ndarray, raster: Any, pixel_range: PixelRange | None, n
     elif pixel_range is not None and pixel_range.bits == 16:
         values = values.astype(np.uint16) * 257
     return torch.from_numpy(np.ascontiguousarray(values))
-
-
-def spans(length: int, crop: int, stride: int, part: int = PART) -> list[Span]:
-    """How one side is cut, so that what is written of each part has met every window of `crop` pixels that reaches it.
-
-    Parts begin at a window; what the first `crop - stride` pixels lack is in the part before.
-    """
-    margin = max(crop - stride, 0)
-    size = crop + max(part - crop, 2 * margin + stride) // stride * stride
-    step = (size - 2 * margin) // stride * stride
-    found: list[Span] = []
-    start, done = 0, 0
-    while True:
-        if start + size + stride >= length:  # the last window is moved back to the edge, into no other part
-            return [*found, (start, length, done, length)]
-        found.append((start, start + size, done, start + step + margin))
-        start, done = start + step, start + step + margin
 
 
 def profile_of(raster: Any, most: int) -> dict[str, Any]:
@@ -117,6 +110,15 @@ def nowhere(most: int) -> int:
     return 255 if most < 255 else 65535
 
 
+def maps_of(inference: Any, model: Any, pixels: RasterPixels) -> Iterator[tuple[Any, np.ndarray]]:
+    """(window, class map of it) for all of a raster."""
+    from rasterio.windows import Window
+
+    for piece in inference.pieces(model, [pixels]):
+        classes = label_map(piece.scores).cpu().numpy()
+        yield Window(piece.left, piece.top, *classes.shape[::-1]), classes
+
+
 def write(file: Path, profile: dict[str, Any], maps: Iterator[tuple[Any, np.ndarray]], palette: np.ndarray) -> None:
     """Class maps (H, W) of the windows (None: all), under the colours `palette`, uint8 (n, 3), of their numbers."""
     import rasterio
@@ -131,21 +133,9 @@ def write(file: Path, profile: dict[str, Any], maps: Iterator[tuple[Any, np.ndar
                 written.write_colormap(1, {number: tuple(colour) for number, colour in enumerate(palette.tolist())})
 
 
-def parts(raster: Any, windows: Any, classes_of: Callable[[Any], np.ndarray]) -> Iterator[tuple[Any, np.ndarray]]:
-    """(window, class map of it) for all of a raster; `windows`: those of the model, `classes_of(window)`: its map."""
-    from rasterio.windows import Window
-
-    (crop_height, crop_width), (down, across) = windows.crop, windows.stride
-    for top, bottom, first_row, last_row in spans(raster.height, crop_height, down):
-        for left, right, first, last in spans(raster.width, crop_width, across):
-            classes = classes_of(Window(left, top, right - left, bottom - top))
-            inside = classes[first_row - top : last_row - top, first - left : last - left]
-            yield Window(first, first_row, last - first, last_row - first_row), inside
-
-
 def reduced(raster: Any, bands: list[int], side: int) -> np.ndarray:
     """Bands (B, h, w) of a raster at a longer side of at most `side` pixels."""
     factor = min(side / max(raster.height, raster.width), 1)
     shape = max(round(raster.height * factor), 1), max(round(raster.width * factor), 1)
-    found: np.ndarray = raster.read(bands, out_shape=(len(bands), *shape))
-    return found
+    pixels: np.ndarray = raster.read(bands, out_shape=(len(bands), *shape))
+    return pixels

@@ -57,7 +57,7 @@ def replay(run_dir: Path, words: Sequence[str]) -> Path:
             "began from; give it with init_from="
         )
     processes = processes_of(start, run_dir)
-    told: dict[str, Any] = {
+    arguments: dict[str, Any] = {
         "step": step,
         "checkpoint": None if beginning.checkpoint is None else str(beginning.checkpoint.absolute()),
         "start": start,
@@ -70,24 +70,26 @@ def replay(run_dir: Path, words: Sequence[str]) -> Path:
     if is_main():
         _introduce(run_dir, beginning, step, processes)
     if processes > 1 and world_size() == 1:
-        run_in_processes(processes, config, run_dir, replay=told)
+        run_in_processes(processes, config, run_dir, replay=arguments)
     else:
-        take_again(config, run_dir, **told)
+        take_again(config, run_dir, **arguments)
     return run_dir / "replay" / f"step-{step}"
 
 
 def _asked(words: Sequence[str]) -> tuple[int, list[str]]:
-    found = [match for word in words if (match := STEP.fullmatch(word))]
+    matches = [match for word in words if (match := STEP.fullmatch(word))]
     changes = [word for word in words if not word.startswith("step=")]
-    if len(found) != 1 or len(changes) != len(words) - 1 or int(found[0][1]) < 1:
+    if len(matches) != 1 or len(changes) != len(words) - 1 or int(matches[0][1]) < 1:
         raise UserError("say which step: mae-hydra replay <run> step=N; the first one is step=1, as in metrics.jsonl")
-    return int(found[0][1]), changes
+    return int(matches[0][1]), changes
 
 
 def _beginning(run_dir: Path, step: int) -> Beginning:
     """The newest checkpoint before `step`, else the initial weights with the configuration that the run recorded."""
-    saved = {path: told for path in saved_steps(run_dir) if path.is_file() and (told := read_told(path)) is not None}
-    steps = {path: int(told["step"]) for path, told in saved.items() if isinstance(told.get("step"), int)}
+    saved = {
+        path: header for path in saved_steps(run_dir) if path.is_file() and (header := read_told(path)) is not None
+    }
+    steps = {path: int(header["step"]) for path, header in saved.items() if isinstance(header.get("step"), int)}
     earlier = {path: done for path, done in steps.items() if done < step}
     if not steps and recorded_config(run_dir) is None:
         raise UserError(
@@ -103,8 +105,8 @@ def _beginning(run_dir: Path, step: int) -> Beginning:
     return Beginning(None, 0, _config_of(newest, run_dir))
 
 
-def _config_of(told: Mapping[str, Any], run_dir: Path) -> Mapping[str, Any]:
-    config = told.get("config") or recorded_config(run_dir)
+def _config_of(header: Mapping[str, Any], run_dir: Path) -> Mapping[str, Any]:
+    config = header.get("config") or recorded_config(run_dir)
     if not isinstance(config, dict) or not config:
         raise UserError(f"nothing in {run_dir} tells the configuration of that step")
     return config

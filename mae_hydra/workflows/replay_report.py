@@ -29,7 +29,7 @@ A_ROW = 4  # pictures
 
 
 def write_and_show(
-    found: Found,
+    outcome: Found,
     data: ImageData,
     run_dir: Path,
     step: int,
@@ -41,59 +41,59 @@ def write_and_show(
     """`<run>/replay/step-N/`: step.json, samples.json and batch.png; and the console."""
     folder = run_dir / "replay" / f"step-{step}"
     folder.mkdir(parents=True, exist_ok=True)
-    recorded, loss = recorded_loss(run_dir, step), found.means["loss"]
+    recorded, loss = recorded_loss(run_dir, step), outcome.means["loss"]
     matches = None if recorded is None else recorded == loss or (math.isnan(recorded) and not math.isfinite(loss))
     keys = ("process", "index", "name", "loss", "counted")
-    samples = [{key: getattr(image, key) for key in keys} for image in found.images]
+    samples = [{key: getattr(image, key) for key in keys} for image in outcome.images]
     write_json(folder / "samples.json", samples)
-    told = {
+    record = {
         "step": step,
-        **found.means,
-        "count": found.count,
-        "learning_rate": found.rate,
-        "gradient_norm": found.grad_norm,
-        "finite": math.isfinite(found.grad_norm),
+        **outcome.means,
+        "count": outcome.count,
+        "learning_rate": outcome.rate,
+        "gradient_norm": outcome.grad_norm,
+        "finite": math.isfinite(outcome.grad_norm),
         "loss_in_metrics": recorded,
         "same_bits": matches,
         "from": "initial weights" if checkpoint is None else Path(checkpoint).name,
         "processes": start.get("processes", 1),
-        "images": found.num_images,
-        "gradient_norm_by_depth": {depth: norm for depth, (norm, _, _) in by_depth(found).items()},
-        "gradient_norm_by_parameter": found.norms,
+        "images": outcome.num_images,
+        "gradient_norm_by_depth": {depth: norm for depth, (norm, _, _) in by_depth(outcome).items()},
+        "gradient_norm_by_parameter": outcome.norms,
     }
-    write_json(folder / "step.json", {key: _written(value) for key, value in told.items()})
-    if found.images:
+    write_json(folder / "step.json", {key: _written(value) for key, value in record.items()})
+    if outcome.images:
         with atomic.writing(folder / "batch.png") as temporary:
-            Image.fromarray(batch_sheet(found, data, step)).save(temporary, format="png")
-    _show(found, step, recorded, matches, folder)
+            Image.fromarray(batch_sheet(outcome, data, step)).save(temporary, format="png")
+    _show(outcome, step, recorded, matches, folder)
     if not matches:
         _explain(recorded, run_dir, start, config)
 
 
-def by_depth(found: Found) -> dict[int, tuple[float, int, int]]:
+def by_depth(outcome: Found) -> dict[int, tuple[float, int, int]]:
     """The gradient norm of every depth of the model, how many tensors it has, and how many of them are not finite."""
     groups: dict[int, list[float]] = defaultdict(list)
-    for name, norm in found.norms.items():
-        groups[found.depths[name]].append(norm)
+    for name, norm in outcome.norms.items():
+        groups[outcome.depths[name]].append(norm)
     return {
         depth: (math.sqrt(sum(n * n for n in norms)), len(norms), sum(not math.isfinite(n) for n in norms))
         for depth, norms in sorted(groups.items())
     }
 
 
-def batch_sheet(found: Found, data: ImageData, step: int) -> np.ndarray:
+def batch_sheet(outcome: Found, data: ImageData, step: int) -> np.ndarray:
     """The images of the step, each with what was hidden of it, its class map, or its class: RGB uint8 (H, W, 3)."""
-    title = f"Step {step}: loss {_short(found.means['loss'])}"
-    cells = [_views(image, data) for image in found.images]
+    title = f"Step {step}: loss {_short(outcome.means['loss'])}"
+    cells = [_views(image, data) for image in outcome.images]
     views = len(cells[0])
     if views == 1:
-        captions = [_caption(image, data) for image in found.images]
+        captions = [_caption(image, data) for image in outcome.images]
         return gallery([view for [view] in cells], captions, columns=min(len(cells), 2 * A_ROW), title=title)
     a_row = A_ROW // 2
     rows = [list(chain(*cells[begin : begin + a_row])) for begin in range(0, len(cells), a_row)]
-    maps = [image.labels for image in found.images if isinstance(image.labels, np.ndarray)]
-    columns = ["image", "seen by the encoder" if found.images[0].visible is not None else "classes"]
-    left_out = found.num_images - len(found.images)
+    maps = [image.labels for image in outcome.images if isinstance(image.labels, np.ndarray)]
+    columns = ["image", "seen by the encoder" if outcome.images[0].visible is not None else "classes"]
+    left_out = outcome.num_images - len(outcome.images)
     note = f"{left_out} more images are not shown. " if left_out else ""
     return sheet(
         rows,
@@ -123,21 +123,21 @@ def _caption(image: Shown, data: ImageData) -> str:
     return data.class_names[image.labels] if isinstance(image.labels, int) else clean(image.name)
 
 
-def _show(found: Found, step: int, recorded: float | None, matches: bool | None, folder: Path) -> None:
+def _show(outcome: Found, step: int, recorded: float | None, matches: bool | None, folder: Path) -> None:
     console = plain_console()
     says = {True: "the same bits as in metrics.jsonl", False: f"metrics.jsonl has {recorded!r}", None: ""}[matches]
-    finite = "" if math.isfinite(found.grad_norm) else ", not finite: the step changed nothing"
-    line = f"step {step}: loss {found.means['loss']!r}" + (f" ({says})" if says else "")
-    console.print(f"{line}, gradient norm {_short(found.grad_norm)}{finite}", soft_wrap=True)
+    finite = "" if math.isfinite(outcome.grad_norm) else ", not finite: the step changed nothing"
+    line = f"step {step}: loss {outcome.means['loss']!r}" + (f" ({says})" if says else "")
+    console.print(f"{line}, gradient norm {_short(outcome.grad_norm)}{finite}", soft_wrap=True)
     table = Table()
     for column in ("depth", "tensors", "gradient norm"):
         table.add_column(column, justify="right")
-    for depth, (norm, tensors, wrong) in by_depth(found).items():
+    for depth, (norm, tensors, wrong) in by_depth(outcome).items():
         table.add_row(str(depth), str(tensors), _short(norm) + (f", {wrong} not finite" if wrong else ""))
     console.print(table)
-    told = [image for image in found.images if image.loss is not None]
-    told.sort(key=lambda image: -image.loss if math.isfinite(image.loss) else -math.inf)  # type: ignore[operator,arg-type]
-    for image in told[:3]:
+    images = [image for image in outcome.images if image.loss is not None]
+    images.sort(key=lambda image: -image.loss if math.isfinite(image.loss) else -math.inf)  # type: ignore[operator,arg-type]
+    for image in images[:3]:
         line = f"loss {_short(image.loss)}  image {image.index}  {clean(image.name)}"  # type: ignore[arg-type]
         console.print(line, soft_wrap=True)
     console.print(f"{clean(folder)}: batch.png, samples.json, step.json", soft_wrap=True)
@@ -164,7 +164,7 @@ def _explain(recorded: float | None, run_dir: Path, start: Mapping[str, Any], co
 def _written(value: Any) -> Any:
     """JSON has no infinity: as text it still tells which it was."""
     if isinstance(value, Mapping):
-        return {str(name): _written(each) for name, each in value.items()}
+        return {str(name): _written(child) for name, child in value.items()}
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 

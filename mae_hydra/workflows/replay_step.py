@@ -65,11 +65,12 @@ def take_again(
             settings,
             steps_per_epoch=facts.get("steps_per_epoch"),
             class_weights=facts.get("class_weights"),
+            precision=facts.get("precision") or settings.resolved_precision,
             from_the_beginning=checkpoint is None,
         )
         if checkpoint is not None:
             made.checkpoints.fill(made.state, read_training_state(checkpoint), Path(checkpoint))
-        found = _take(made, settings, node, data, step)
+        found = _take(made, made.settings, node, data, step)
         if is_main():
             write_and_show(found, data, run_dir, step, node, checkpoint=checkpoint, start=start)
         return found.means["loss"]

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import growth
+import large
 import measure
 import pytest
 import torch
@@ -50,6 +51,10 @@ def test_loading_measures_every_form_on_the_same_photos() -> None:
     assert torch.get_num_threads() == threads
     assert set(found.numbers["timings"]) >= {"decode=crop", "decode=whole", loading.PLAIN}
     assert found.numbers["floor"]["seconds"] > 0
+    assert {"torchvision", "Pillow"} <= set(found.numbers["decoding"])
+    assert all(each["same_pixels"] > 0.999 for each in found.numbers["decoding"].values())
+    ours, *others = found.numbers["processes"].values()
+    assert [list(each) for each in (ours, *others)] == [["1", "2", "4"]] * (1 + len(found.numbers["decoding"]))
     assert loading._plain(photo_files((300, 400), 2)).shape == (2, 3, 224, 224)
 
 
@@ -104,6 +109,14 @@ def test_the_script_of_the_accelerator_runs_without_one(tmp_path: Path) -> None:
     done = subprocess.run([*script, "--smoke"], capture_output=True, text=True, check=True)
     assert "failed" not in done.stdout
     assert (tmp_path / "gpu.json").is_file()
+
+
+@pytest.mark.slow
+def test_large_pictures_are_measured_in_processes_of_their_own() -> None:
+    pytest.importorskip("rasterio")
+    found = large.large({"slide": (0.3,), "multiscale_flip": (0.3,), "probabilities": (0.3,)}).numbers
+    assert list(found) == ["slide 0.3", "multiscale_flip 0.3", "probabilities 0.3"]
+    assert all(2e8 < each["peak_bytes"] < 4e9 for each in found.values())
 
 
 def test_wrong_words_are_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -102,7 +102,7 @@ def test_the_tables_of_a_plan_have_each_number_in_its_place():
         ["training images", "1,000"], ["images a step", "50 = 2 x 3 micro-batches of 8"],
         ["steps", "1,200 (60.0 epochs), of which warm-up 60"], ["learning rate", "0.001, down to 1e-05 by layer decay"],
         ["evaluations", "4, at least 12.3 % of training"], ["operations", "1.8e+14 FLOP"],
-        ["a checkpoint", "2.000 GB; on the disk at the end 6.50 GB"],
+        ["a checkpoint", "2.000 GB"], ["disk at the end", "6.50 GB"],
     ]  # fmt: skip
     assert cells(_course(replace(made, lr_range=(1e-3, 1e-3), assumed_images=True)))[0][1].startswith("1,000 (not here")
     assert cells(_course(replace(made, lr_range=(1e-3, 1e-3))))[3][1] == "0.001"

@@ -1,11 +1,15 @@
 """What `--help` and docs/options.md say of every option: read from the option files, never written twice."""
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from mae_hydra.commands import main
 from mae_hydra.configuration import reference
 from mae_hydra.launching.launch import launch
+from mae_hydra.terminal import say_error
 
 ROOT = Path(__file__).parents[2]
 
@@ -73,3 +77,65 @@ def test_help_of_no_group_names_the_nearest(capsys):
 def test_a_value_of_several_lines_is_no_stump(tmp_path: Path):
     (tmp_path / "mine.yaml").write_text("names: [\n  a,\n]\ncolors: >-\n  ff0000\nroot: here\n")
     assert [key.default for key in reference.read(tmp_path / "mine.yaml", "data").keys] == ["…", "…", "here"]
+
+
+def test_help_of_one_option_says_that_one_alone(capsys):
+    assert launch(["--help", "data=camvid"]) == 0
+    said = capsys.readouterr().out
+    assert "data=camvid" in said
+    assert "data.maps: '{split}annot'" in said
+    assert "data=cityscapes" not in said
+    assert launch(["--help", "data=camvit"]) == 1
+    assert "--help data=camvit is no option; did you mean data=camvid?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("typed", "function", "offered"),
+    [
+        ("mae-hydra ev", "_mae_hydra", ["evaluate"]),
+        ("mae-hydra evaluate --l", "_mae_hydra", ["--last"]),
+        ("mae-hydra train model=upernet_vitt da", "_mae_hydra", ["data=", "data."]),
+        ("python train.py model=upernet_vitt optimizer.layer", "_mae_hydra_python", ["optimizer.layer_decay="]),
+        (
+            "python train.py -m +sweep=mask_r",
+            "_mae_hydra_python",
+            ["mask_ratio", "mask_ratio_miniature", "mask_ratio_transfer"],
+        ),
+        ("python other.py mo", "_mae_hydra_python", []),
+    ],
+)
+@pytest.mark.skipif(not shutil.which("bash"), reason="no bash here")
+def test_a_shell_completes_verbs_options_and_keys(typed: str, function: str, offered: list[str], script: str):
+    words = " ".join(f"'{word}'" for word in typed.split())
+    shell = f"{script}\nCOMP_LINE='{typed}' COMP_POINT={len(typed)} COMP_WORDS=({words})\n"
+    shell += f"COMP_CWORD={len(typed.split()) - 1}\n{function}\necho ${{COMPREPLY[*]}}\n"
+    done = subprocess.run(["bash", "-s"], input=shell, capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == offered
+
+
+@pytest.fixture(scope="module")
+def script() -> str:
+    from mae_hydra.commands import COMPOSING, VERBS, completion
+
+    return completion.script(VERBS, COMPOSING)
+
+
+def test_a_verb_that_is_misspelt_is_answered_with_the_nearest(capsys):
+    assert main(["reprot", "outputs"]) == 2
+    assert capsys.readouterr().err == "error: mae-hydra has no verb 'reprot'; did you mean mae-hydra report?\n"
+    assert main(["xyzzy"]) == 2
+    assert "mae-hydra --help lists them" in capsys.readouterr().err
+    assert main(["--completion"]) == 0
+    assert "complete -o default -F _mae_hydra mae-hydra" in capsys.readouterr().out
+
+
+def test_an_error_is_broken_at_the_width_of_a_terminal_and_nowhere_else(monkeypatch, capsys):
+    sentence = f"a long sentence {'with words ' * 20}and a_very_long_path/{'x' * 60}/file.pt"
+    say_error(sentence)
+    assert capsys.readouterr().err == f"error: {sentence}\n"
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    say_error(sentence)
+    lines = capsys.readouterr().err.splitlines()
+    assert [len(line) <= 60 for line in lines[:-1]] == [True] * (len(lines) - 1)
+    assert lines[-1] == f"a_very_long_path/{'x' * 60}/file.pt"

@@ -19,3 +19,33 @@ def test_a_name_is_below_a_module_where_a_dot_says_so(name, below):
 def test_of_a_room_only_its_public_names_are_looked_for(name, origin):
     with pytest.raises(UserError, match="is not built; "):  # and not: cannot be found
         judge(f"mae_hydra.{name}", "model", origin)
+
+
+F1 = "torchmetrics.classification.MulticlassF1Score"
+
+
+@pytest.mark.parametrize("origin", ["file", "model"])
+@pytest.mark.parametrize(
+    ("target", "key", "from_file"),
+    [
+        ("torch.optim.SGD", "optimizer", True),
+        ("timm.optim.Lamb", "optimizer", True),
+        (F1, "evaluation.validation.metrics.f1", True),
+        ("torch.optim.SGD", "evaluation.validation", False),  # each in its own group
+        (F1, "optimizer", False),
+        ("torch.optim.swa_utils.AveragedModel", "optimizer", False),  # no optimizer
+        ("torch.optim.lr_scheduler.LambdaLR", "optimizer", False),
+        ("torch.optim.lr_scheduler.partial", "optimizer", False),  # imported there, defined elsewhere
+        ("torch.optim.optimizer.register_optimizer_step_pre_hook", "optimizer", False),
+        ("torchmetrics.classification.base.Metric", "evaluation.validation", False),
+        ("torchmetrics.text.BERTScore", "evaluation.validation", False),  # fetches a model
+        ("torchmetrics.wrappers.MetricTracker", "evaluation.validation", False),
+        ("torch.nn.Linear", "head", False),
+    ],
+)
+def test_of_libraries_a_run_may_name_optimizers_and_plain_metrics(target, key, from_file, origin):
+    if from_file and origin == "file":
+        assert judge(target, key, origin).__name__ == target.rpartition(".")[2]
+    else:
+        with pytest.raises(UserError, match="is not built"):
+            judge(target, key, origin)

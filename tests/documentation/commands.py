@@ -48,6 +48,8 @@ class Command:
 
 def _first(word: str) -> str:
     key, _, value = word.partition("=")
+    if searched := re.search(r"(?:interval|choice|range)\(\s*([^,)]+)", value):
+        return f"{key}={searched[1]}"
     return word if value[:1] in ("[", "{", "'", '"') else f"{key}={value.split(',')[0]}"
 
 

@@ -5,11 +5,13 @@ import torch
 from test_accuracy import CLASSES, Table, accuracy
 from test_accuracy import data as images
 from test_mean_iou import IGNORE, NUM_CLASSES
+from torchmetrics import SumMetric
 from torchmetrics.classification import MulticlassAUROC, MulticlassCohenKappa, MulticlassJaccardIndex
 from toy_data import RedReader, ToyImages, toy_data
 
 from mae_hydra.errors import UserError
 from mae_hydra.evaluation import MeanIoU
+from mae_hydra.evaluation.extra_metrics import ExtraMetrics
 from mae_hydra.inference import Whole
 
 SETTINGS = {"every": None, "batch_size": 2, "num_workers": 0, "num_pictures": 0, "limit": None, "boundary": False}
@@ -50,8 +52,20 @@ def test_of_maps_they_see_labelled_pixels_alone_and_no_counts_are_kept():
             "evaluation metric x gives no single number; average it",
         ),
         ({"x": MulticlassJaccardIndex(CLASSES + 1)}, "evaluation metric x does not take these"),
+        ({"x": SumMetric()}, "evaluation metric x does not take these"),
     ],
 )
 def test_what_gives_no_number_is_refused(metrics, answer):
+    logits = Table(torch.randn(2, CLASSES))
     with pytest.raises(UserError, match=answer):
-        accuracy(images([0, 1]), metrics=metrics).run(Table(torch.randn(2, CLASSES)), 1)
+        accuracy(images([0, 1]), metrics=metrics).run(logits, 1)
+    with pytest.raises(UserError, match=answer):  # and before the first step
+        ExtraMetrics(metrics).check(CLASSES, scored=True)
+
+
+def test_what_was_tried_before_training_counts_for_nothing():
+    metrics = {"kappa": MulticlassCohenKappa(NUM_CLASSES), "auroc": MulticlassAUROC(NUM_CLASSES)}
+    ExtraMetrics(metrics).check(NUM_CLASSES, scored=True)
+    assert not any(metric.update_called for metric in metrics.values())
+    with pytest.raises(UserError, match="kappa does not take these"):
+        ExtraMetrics(metrics).check(NUM_CLASSES + 1, scored=False)

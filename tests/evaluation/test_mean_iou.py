@@ -91,8 +91,16 @@ def test_the_shares_of_all_ranks_add_up_to_one_process(world_size: int, monkeypa
 
 def test_pictures_are_a_sheet_and_each_picture_with_its_class_maps() -> None:
     pictures = evaluator().run(RedReader(), 1).pictures
-    assert list(pictures) == ["segmentation", "confusions", "cells", "segmentation_0", "segmentation_1"]
+    assert list(pictures) == [
+        "segmentation",
+        "confusions",
+        "confusion_shares",
+        "cells",
+        "segmentation_0",
+        "segmentation_1",
+    ]
     assert pictures["cells"].for_report
+    assert pictures["confusion_shares"].for_report
     assert pictures["cells"].pixels.shape == (2 * CELL, 3 * CELL, 3)  # image, truth, prediction
     sheet = pictures["segmentation"].pixels
     assert sheet.dtype == np.uint8

@@ -119,26 +119,31 @@ def test_what_a_file_would_have_built_is_refused_by_name(run, config):
 
 def test_what_is_ours_trusted_or_typed_is_built(run, monkeypatch):
     monkeypatch.setenv("MAE_HYDRA_TRUST", "jaxtyping")
-    nodes = {"model": "mae_hydra.models.MAE", "data": "jaxtyping.Float", "optimizer": "torch.optim.SGD"}
+    nodes = {
+        "model": "mae_hydra.models.MAE",
+        "data": "jaxtyping.Float",
+        "head": "torch.nn.Dropout",
+        "optimizer": "torch.optim.SGD",
+    }
     config = OmegaConf.create({name: {"_target_": target} for name, target in nodes.items()})
-    refuse_foreign(config, run, ["optimizer._target_=torch.optim.SGD"])
-    with pytest.raises(UserError, match=r"optimizer\._target_"):
+    refuse_foreign(config, run, ["head._target_=torch.nn.Dropout"])
+    with pytest.raises(UserError, match=r"head\._target_"):
         refuse_foreign(config, run, [])
 
 
 @pytest.mark.parametrize(
     "words",
-    [["notes=torch.optim.SGD"], ["optimizer._target_=torch.optim.SGDX"], ["tags=[optimizer._target_=torch.optim.SGD]"]],
+    [["notes=torch.nn.Dropout"], ["head._target_=torch.nn.DropoutX"], ["tags=[head._target_=torch.nn.Dropout]"]],
 )
 def test_a_target_that_is_a_part_of_another_word_is_not_typed(run, words):
-    config = OmegaConf.create({"data": {}, "optimizer": {"_target_": "torch.optim.SGD"}})
-    with pytest.raises(UserError, match=r"optimizer\._target_"):
+    config = OmegaConf.create({"data": {}, "head": {"_target_": "torch.nn.Dropout"}})
+    with pytest.raises(UserError, match=r"head\._target_"):
         refuse_foreign(config, run, words)
 
 
 def test_a_target_may_be_typed_within_a_dictionary(run):
-    config = OmegaConf.create({"data": {}, "optimizer": {"_target_": "torch.optim.SGD"}})
-    refuse_foreign(config, run, ["optimizer={_target_: torch.optim.SGD}"])
+    config = OmegaConf.create({"data": {}, "head": {"_target_": "torch.nn.Dropout"}})
+    refuse_foreign(config, run, ["head={_target_: torch.nn.Dropout}"])
 
 
 @pytest.mark.parametrize(

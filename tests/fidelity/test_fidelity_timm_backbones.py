@@ -1,9 +1,13 @@
-"""UPerNet on timm's BEiT and Swin, against mmsegmentation's own modules with the same weights.
+"""UPerNet on timm's BEiT, Swin and ConvNeXt, against mmsegmentation's own modules with the same weights.
 
-Its ConvNeXt is not among them: it is mmpretrain's. How to install it says `test_fidelity_mmsegmentation.py`.
+Its ConvNeXt is mmpretrain's. How to install both says `test_fidelity_mmsegmentation.py`.
 """
 
+import importlib
+import importlib.util
 import re
+import sys
+import types
 import warnings
 from collections.abc import Mapping
 
@@ -34,6 +38,13 @@ SWIN = (
     (".attn.w_msa.", ".attn."),
     (".ffn.layers.0.0.", ".mlp.fc1."),
     (".ffn.layers.1.", ".mlp.fc2."),
+)
+CONVNEXT = (
+    (r"^stem\.", "downsample_layers.0."),
+    (r"^stages\.(\d+)\.downsample\.", r"downsample_layers.\1."),
+    (r"^stages\.(\d+)\.blocks\.", r"stages.\1."),
+    (r"\.conv_dw\.", ".depthwise_conv."),
+    (r"\.mlp\.fc(\d)\.", r".pointwise_conv\1."),
 )
 
 
@@ -101,7 +112,7 @@ def compared(model: Segmenter, backbone, neck, state: dict[str, Tensor], what: s
         module.double().load_state_dict(own, strict=part != "backbone")
     missing = set(backbone.state_dict()) - set(state)
     assert all("relative_position_index" in name or "attn_mask" in name for name in missing), missing
-    side = model.encoder.image_size[0]
+    side = (model.encoder.image_size or (96, 96))[0]
     images = torch.randn(2, 3, side, side, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     for training in (False, True):
         model.train(training)
@@ -148,3 +159,34 @@ def test_on_swin_maps_and_logits_are_mmsegmentations(agree):
     assert encoder.norms is not None
     norms = {f"norm{name}": value for name, value in encoder.norms.state_dict().items()}
     compared(model, theirs, None, of_swin(encoder.model.state_dict()) | norms, "Swin", agree)
+
+
+def mmpretrains_convnext():
+    """The class, from its file alone: the package as a whole imports a hundred models and what these want."""
+    spec = importlib.util.find_spec("mmpretrain")
+    if spec is None or spec.submodule_search_locations is None:
+        pytest.skip("mmpretrain is not installed; the head of test_fidelity_mmsegmentation.py says how")
+    for name in ("mmpretrain", "mmpretrain.models", "mmpretrain.models.backbones"):
+        package = types.ModuleType(name)
+        package.__path__ = ["/".join([*spec.submodule_search_locations, *name.split(".")[1:]])]
+        sys.modules.setdefault(name, package)
+    return importlib.import_module("mmpretrain.models.backbones.convnext").ConvNeXt
+
+
+def test_on_convnext_maps_and_logits_are_mmsegmentations(agree):
+    encoder = TimmEncoder(
+        model_name="convnext_tiny", image_size=64, in_chans=3, embed_dim=[96, 192, 384, 768], map_norms=True
+    )
+    model = segmenter(encoder, CHANNELS).double()
+    scramble(model)
+    theirs = mmpretrains_convnext()(
+        arch="tiny", out_indices=[0, 1, 2, 3], layer_scale_init_value=1.0, gap_before_final_norm=False
+    )
+    state = {}
+    for name, value in encoder.model.state_dict().items():
+        for ours, its in CONVNEXT:
+            name = re.sub(ours, its, name)
+        state[name] = value
+    assert encoder.norms is not None
+    norms = {f"norm{name}": value for name, value in encoder.norms.state_dict().items()}
+    compared(model, theirs, None, state | norms, "ConvNeXt", agree)

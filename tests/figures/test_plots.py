@@ -8,8 +8,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mae_hydra.figures import Panel, Series, class_bars, confusion_matrix, curves, save, series_of, to_pixels
+from mae_hydra.figures import (
+    Panel,
+    Series,
+    TrialPoint,
+    class_bars,
+    confusion_matrix,
+    curves,
+    save,
+    search_figure,
+    series_of,
+    to_pixels,
+)
 from mae_hydra.figures.lines import running_mean
+from mae_hydra.figures.search_plots import importances
 
 ROWS = [
     {"step": 10, "train/loss": 2.0, "lr": 0.1},
@@ -121,3 +133,44 @@ def test_a_confusion_matrix_shows_shares_of_each_row_and_names_its_classes(count
     assert "name 0" in labels[0]
     assert len(labels) == (count if count <= 48 else 15)
     assert to_pixels(figure).shape[0] > 300
+
+
+def test_the_importance_of_a_parameter_is_what_it_explains_by_itself():
+    places = np.random.default_rng(0).uniform(size=(60, 3))
+    trials = [
+        TrialPoint(number, {"middle": 10 ** (4 * a - 4), "none": b, "choice": "x" if c < 0.5 else "y"}, "complete",
+                   40 - 40 * (a - 0.5) ** 2 + 5 * (c < 0.5)) for number, (a, b, c) in enumerate(places)
+    ]  # fmt: skip
+    found = importances(trials, ["middle"])
+    assert list(found) == ["middle", "choice", "none"] or list(found) == ["choice", "middle", "none"]
+    assert found["middle"] > 0.4
+    assert found["choice"] > 0.3
+    assert found["none"] < 0.05
+    alone = importances(
+        [TrialPoint(t.number, {"c": t.params["choice"]}, t.state, float(t.params["choice"] == "x")) for t in trials]
+    )
+    assert alone["c"] > 0.999
+    assert importances(trials[:5]) == {}
+    assert importances([TrialPoint(n, {"a": 1.0}, "complete", float(n)) for n in range(8)]) == {"a": 0.0}
+
+
+def test_a_search_s_figure_has_its_history_its_importance_and_a_slice_for_each_parameter():
+    states = ["complete"] * 8 + ["pruned", "failed"]
+    trials = [
+        TrialPoint(
+            n, {"lr": 10.0**-n, "depth": n % 3, "kind": "ab"[n % 2]}, state, None if state == "failed" else 1.0 + n
+        )
+        for n, state in enumerate(states)
+    ]
+    figure = search_figure(trials, metric="val/loss", higher_is_better=False, logarithmic=["lr"])
+    assert [axes.get_xlabel() for axes in figure.axes] == [
+        "trial", "of the spread of the values, explained by it alone", "lr", "depth", "kind"
+    ]  # fmt: skip
+    history, slice_of_lr = figure.axes[0], figure.axes[2]
+    [best] = [line for line in history.lines if line.get_label() == "best"]
+    assert (list(best.get_xdata()), list(best.get_ydata())) == ([0, 9], [1.0, 1.0])
+    assert {line.get_label() for line in history.lines} == {"complete", "pruned", "failed", "best"}
+    assert slice_of_lr.get_xscale() == "log"
+    to_pixels(figure)
+    bare = [TrialPoint(0, {"lr": 0.1}, "failed", None)]
+    to_pixels(search_figure(bare, metric="val/loss", higher_is_better=True))

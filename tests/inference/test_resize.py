@@ -4,9 +4,17 @@ import numpy as np
 import pytest
 import torch
 from fixed_point import as_opencv
+from torch.nn.functional import interpolate
 from window_segmenter import picture
 
-from mae_hydra.inference.resize import checked_long_ratio, resize_image, resize_scores, resized_size, short_side
+from mae_hydra.inference.resize import (
+    checked_long_ratio,
+    resize_image,
+    resize_scores,
+    resized_part,
+    resized_size,
+    short_side,
+)
 
 
 @pytest.mark.parametrize(
@@ -84,3 +92,25 @@ def test_a_long_side_may_be_capped_at_the_short_one():
     assert resized_size((100, 300), 50, 1.0) == (17, 50)
     with pytest.raises(ValueError, match=r"long_ratio must be at least 1 or null"):
         checked_long_ratio(0.99)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16])
+@pytest.mark.parametrize("size", [(40, 33), (80, 66), (20, 17), (13, 90), (61, 5)])
+def test_a_part_is_made_from_what_it_needs_and_is_that_of_the_whole(dtype, size):
+    image = torch.randint(0, 256, (2, 40, 34), generator=torch.Generator().manual_seed(0)).to(dtype)
+    whole = resize_image(image, size)
+    if dtype == torch.uint16:
+        expected = interpolate(image[None].float(), size=size, mode="bilinear", align_corners=False)[0]
+        assert (whole.float() - expected).abs().max() <= 0.502
+    height, width = size
+    for top, bottom, left, right in ((0, height, 0, width), (3, 9, 1, 4), (height - 1, height, width - 2, width)):
+        read = []
+
+        def pixels(*sides, read=read):
+            read.append(sides)
+            return image[:, sides[0] : sides[1], sides[2] : sides[3]]
+
+        found = resized_part(pixels, (40, 34), size, (top, bottom, left, right))
+        assert torch.equal(found.int(), whole[:, top:bottom, left:right].int())
+        rows = (bottom - top) * 40 / height + 3
+        assert all(0 <= first < last <= 40 and last - first <= rows for first, last, _, _ in read)

@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import interpolate
 from window_segmenter import WindowSegmenter, picture
 
-from mae_hydra.inference import MultiscaleFlip, Slide, strips
+from mae_hydra.inference import MultiscaleFlip, Slide, frame, strips
 from mae_hydra.inference.resize import resize_scores
 from mae_hydra.inference.resize_rows import num_ready, resized_rows, source_rows
 
@@ -86,3 +86,49 @@ def test_a_strip_has_as_many_rows_as_fit_into_its_bytes(monkeypatch):
     rows = [rows.shape[1] for _, rows in slide.strips(WindowSegmenter((16, 16)), [image])]
     assert sum(rows) == 90
     assert max(rows) == 3
+
+
+@pytest.mark.parametrize("short", [None, 21])
+@pytest.mark.parametrize("size", [(61, 90), (21, 47), (9, 40)])
+@pytest.mark.parametrize("kept", [0, 2**22])
+def test_bands_and_frames_that_are_not_kept_change_no_class(monkeypatch, short, size, kept):
+    model, image = WindowSegmenter((16, 16)), picture(*size)
+    model.num_classes = 3
+    for inference in (
+        Slide(crop=16, stride_ratio=0.6667, short=short, long_ratio=4.0, window_batch=3),
+        MultiscaleFlip(**MULTISCALE, short=short, window_batch=5),
+    ):
+        with monkeypatch.context() as patch:
+            expected = inference.scores(model, image)
+            for name, value in (("HELD_BYTES", 1), ("BAND", 7)):
+                patch.setattr(strips, name, value)
+            patch.setattr(frame, "KEPT", kept)
+            found = torch.full_like(expected, torch.nan)
+            widths = set()
+            for _, top, left, scores in inference.pieces(model, [image]):
+                place = found[:, top : top + scores.shape[1], left : left + scores.shape[2]]
+                assert place.isnan().all()
+                place.copy_(scores)
+                widths.add(scores.shape[2])
+            assert max(widths) == 21 < size[1]
+            torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+            near = expected.topk(2, 0).values.diff(dim=0).abs()[0] < 1e-4
+            assert ((inference.predict(model, [image])[0] == expected.argmax(0)) | near).all()
+
+
+def test_a_band_holds_what_it_may_and_at_least_a_window(monkeypatch):
+    model, wide = WindowSegmenter((16, 16)), picture(40, 300)
+    slide = Slide(crop=16, stride_ratio=0.6667, short=None, long_ratio=None, window_batch=1)
+    monkeypatch.setattr(strips, "BAND", 8)
+    for held, bands in ((4 * 3 * 18 * 300, 1), (4 * 3 * 18 * 160, 2), (4 * 3 * 18 * 104, 3), (1, 19)):
+        monkeypatch.setattr(strips, "HELD_BYTES", held)
+        found = slide.picture(model, wide).bands(3)
+        assert len(found) == bands
+        assert [first for first, _ in found] == [0, *(last for _, last in found[:-1])]
+        assert found[-1][1] == 300
+        narrow = slide.picture(model, wide).narrowed(found[0])
+        for each, corner in narrow.windows():
+            each.add(corner, model(each.window(corner)[None])[0])
+            columns = each._right - each._left - 8 - 1  # whole multiples of BAND, and the neighbor to interpolate with
+            assert 4 * each.held * 3 * columns <= max(held, 4 * 3 * 18 * 16)
+            list(narrow.strips())

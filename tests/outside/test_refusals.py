@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from page import ROOT
-from visit import ALL, train, visiting  # noqa: F401
+from visit import ALL, CONF, OWN, train, visiting  # noqa: F401
 
 FAULTY = """
 import torch
@@ -55,6 +55,12 @@ class Twice(Scores):
         from mae_hydra.types import Evaluation
         return Evaluation({"found": 1.0})
 
+class Forgetful:
+    def __init__(self, **arguments): ...
+    def on_progress(self, progress): ...
+    def state_dict(self):
+        return {}
+
 def images(**arguments):
     return []
 
@@ -73,6 +79,7 @@ CASES = {
     "data=images": ["data gives a list, which has no train", OWES],
     "optimizer=optimizer": ["_target_ must give a torch.optim.Optimizer, got a NoneType"],
     "evaluation.shapes=Scores": ["evaluation.shapes gives a Scores, which has no check, due", OWES],
+    "callbacks.good_enough=Forgetful": ["callbacks.good_enough gives a Forgetful, which has no load_state_dict", OWES],
     "evaluation.shapes=Nowhere": ["evaluation.shapes._target_ = faulty.Nowhere cannot be found"],
     "model=Nothing": ["model gives a Nothing, which has no loss, depth_of", OWES],
 }
@@ -120,6 +127,18 @@ def test_a_package_that_is_not_trusted_is_refused_before_it_is_imported(tmp_path
     assert "unknown.Encoder is not built" in said or "mylab" in said
     assert "MAE_HYDRA_TRUST=<package>" in said
     assert "imported" not in said
+
+
+SEARCHED = f"hydra.searchpath=[file://{CONF}]"
+
+
+@pytest.mark.parametrize(
+    "words", [[*OWN, "+experiment=mylab"], [SEARCHED, "+experiment=mylab"], ["-m", *OWN, "head=mylab", "seed=1,2"]]
+)
+def test_a_misspelt_key_is_answered_with_one_of_the_own_option(tmp_path, capfd, words):
+    """Also where the folder of the options is typed as Hydra's search path, and beside values that are swept."""
+    assert train(tmp_path, *words, "head.chanels=3") == 1
+    assert "unknown key 'head.chanels'; did you mean 'head.channels'?" in capfd.readouterr().err
 
 
 def test_two_evaluators_with_one_name_for_a_score_are_refused(faulty, capfd):

@@ -1,6 +1,7 @@
 """Kinds of values in the small files of a run, and where its data lie."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -32,3 +33,30 @@ def test_a_runs_file_tells_where_its_data_lie_and_nothing_else_of_them(tmp_path:
     assert len(notes) == 1
     assert "data.image_size 64" in notes[0]
     assert with_places(record, tmp_path / "elsewhere/last.pt") == (record, [])
+
+
+@pytest.mark.parametrize("name", ["status.json", "config.yaml", "search.json"])
+def test_what_is_no_regular_file_is_refused_and_not_waited_for(tmp_path: Path, name: str):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(UserError, match=rf"{name} cannot be read \(it is no regular file\)"):
+        read_table(tmp_path / name)
+    (tmp_path / name).unlink()
+    (tmp_path / name).symlink_to("/dev/zero")
+    with pytest.raises(UserError, match="it is no regular file"):
+        read_table(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("status.json", '{"state": "completed", "value": 1%s}' % ("0" * 400)),
+        ("status.json", '{"state": "completed", "start": 1e300}'),
+        ("status.json", '{"state": "completed", "end": NaN}'),
+        ("status.json", '{"state": "completed", "value": 1e999}'),
+        ("parent.json", '{"path": "a\\u0000b"}'),
+    ],
+)
+def test_numbers_and_texts_beyond_what_a_run_writes_are_refused(tmp_path: Path, name: str, content: str):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match="is not what a run writes"):
+        read_table(tmp_path / name)

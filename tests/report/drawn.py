@@ -2,6 +2,7 @@
 
 import html
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +22,16 @@ class Drawn(Page):
         self.captions: dict[str, str] = {}
         self.pictures: dict[str, np.ndarray] = {}
 
-    def chart(self, figure: Figure, name: str, caption: str = "") -> Markup:
+    def chart(self, figure: Figure, name: str, caption: str = "", *, legend: bool = True) -> Markup:
         self.figures[name], self.captions[name] = figure, caption
         return Markup("<figure></figure>")
 
-    def picture(self, pixels: np.ndarray, name: str, caption: str = "") -> Markup:
+    def picture(self, pixels: np.ndarray, name: str, caption: str = "", *, sheet: bool = True) -> Markup:
         self.pictures[name], self.captions[name] = pixels, caption
         return Markup("<figure></figure>")
+
+    def beside(self, pixels: np.ndarray, strips: Sequence[Markup], name: str, caption: str) -> Markup:
+        return self.picture(pixels, name, caption)
 
     def body(self, title: str) -> str:
         [found] = [section.body for section in self.sections if section.title == title]

@@ -6,16 +6,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from drawn import Drawn, curves_of
 from made_runs import made_run
 from PIL import Image
 
+from mae_hydra.errors import UserError
+from mae_hydra.evaluation.pictures import shares_of
 from mae_hydra.experiment.read_runs import read_run, read_sweep, table_of, write_table
+from mae_hydra.figures import Panel, Series, curves
+from mae_hydra.owned import Owned
 from mae_hydra.report import sweep_page as sweep_page_module
-from mae_hydra.report.page import duration, shown, table
+from mae_hydra.report.found_pages import found_page
+from mae_hydra.report.page import Page, duration, shown, table
 from mae_hydra.report.report import write_report
-from mae_hydra.report.run_page import command_of, run_page
+from mae_hydra.report.run_page import command_of, run_page, scores_of
 from mae_hydra.report.sweep_page import CELL, sweep_page
 
 ENVIRONMENT = {
@@ -27,6 +33,10 @@ DATA = {
     "train": {"images": 120, "listing": "aaa", "contents": "ccc"},
     "validation": {"images": 30, "listing": "bbb", "contents": "ddd"},
 }
+
+
+def nowhere(directory: Path) -> None:
+    """No run has a page."""
 
 
 def written(run: Path, **tables: object) -> Path:
@@ -69,14 +79,14 @@ def told(tmp_path: Path) -> Drawn:
 
 def test_the_head_of_a_page_has_the_state_the_scores_the_steps_the_time_and_the_seed(told: Drawn) -> None:
     assert told.facts == [
-        ("state", "completed"), ("val/mIoU", "30"), ("probe: val/top1", "12.5"), ("steps", "30"), ("took", "2.0 h"),
-        ("seed", "7"),
+        ("state", "completed"), ("best and last val/mIoU", "30 at step 30"),
+        ("probe: best and last val/top1", "12.5 at step 20"), ("steps", "30"), ("took", "2.0 h"), ("seed", "7"),
     ]  # fmt: skip
     assert told.code("What was typed") == ["python train.py --config-dir /mine seed=7"]
 
 
 def test_where_a_run_came_from_is_told_fact_by_fact(told: Drawn) -> None:
-    assert told.rows("Where it came from")[1:] == [
+    assert told.rows("Where it came from") == [
         ["host", "box"], ["platform", "Linux-6"], ["python", "3.12.1"], ["cpus", "64"], ["accelerators", "H100, H200"],
         ["commit", "abc"], ["branch", "trunk"], ["changed since the commit", "true"],
         ["train images", "120, listing aaa"], ["validation images", "30, listing bbb"],
@@ -101,9 +111,9 @@ def test_the_curves_of_a_run_are_its_own_and_those_of_a_stage_the_stages(told: D
     assert smooth[2] != raw[2]
     of_the_stage = curves_of(told.figures["probe_curves"])
     assert [line[1:] for line in of_the_stage["val/top1"]] == [([10.0, 20.0], [7.5, 12.5])]
-    assert told.rows("Then: probe") == [["", ""], ["val/top1", "12.5"], ["state", "completed"], ["took", "60 min"]]
+    assert told.rows("Then: probe") == [["val/top1", "12.5"], ["state", "completed"], ["took", "60 min"]]
     assert told.code("Then: probe") == ["python train.py model=probe"]
-    assert list(told.pictures) == ["segmentation"]  # cells are for sweeps
+    assert list(told.pictures) == ["segmentation", "probe_segmentation"]  # cells are for sweeps
 
 
 def test_of_many_classes_the_worst_are_drawn_and_all_are_listed(tmp_path: Path) -> None:
@@ -143,25 +153,25 @@ def test_numbers_durations_and_marks_are_written_as_a_person_reads_them() -> Non
     ]
     assert [shown(value) for value in (None, True, 0.123456, 3, "x")] == ["", "true", "0.1235", "3", "x"]
     made = str(table(["n", "yes", "word", "long"], [[1.5, True, "x" * 40, "x" * 41]] * 2, marked=1))
-    kinds = ['class="number">1.5<', 'class="text">true<', f'class="text">{"x" * 40}<', f'class="long">{"x" * 41}<']
-    assert all(made.count(each) == 2 for each in kinds)
+    kinds = [("number", "n", "1.5"), ("text", "yes", "true"), ("text", "word", "x" * 40), ("long", "long", "x" * 41)]
+    cells = [f'<td class="{kind}" data-name="{name}">{text}<' for kind, name, text in kinds]
+    assert all(made.count(each) == 2 for each in cells)
     assert made.index("<tr class=best>") > made.index("<tr><td")
 
 
-def test_a_picture_is_as_wide_as_it_is_and_a_chart_half_of_its_pixels(tmp_path: Path) -> None:
-    from matplotlib.figure import Figure
-
-    from mae_hydra.owned import Owned
-    from mae_hydra.report.page import Page
-
+def test_a_chart_is_part_of_the_page_and_a_sheet_lies_on_its_paper(tmp_path: Path) -> None:
     page = Page(Owned(tmp_path, "report", trusted=True))
-    picture = str(page.picture(np.zeros((10, 64, 3), np.uint8), "p"))
-    assert 'class="picture"' in picture
-    assert 'width="64"' in picture
-    chart = str(page.chart(Figure(figsize=(1, 1), dpi=80), "c", "caption"))
-    assert 'class="chart"' in chart
-    assert 'width="40"' in chart
+    photo = str(page.picture(np.zeros((10, 64, 3), np.uint8), "photo"))
+    assert 'alt="photo" width="64" height="10"' in photo
+    assert "mask-image" not in photo
+    paper = np.full((40, 64, 3), 255, np.uint8)
+    assert "mask-image: url(data:image/png" in str(page.picture(paper, "sheet"))
+    assert "mask-image" not in str(page.picture(paper, "matrix", sheet=False))
+    panels = [Panel(name, [Series("run", (1.0, 2.0), (3.0, 4.0))]) for name in ("loss", "mIoU")]
+    chart = str(page.chart(curves(panels), "c", "caption"))
+    assert chart.count("<svg") == 2  # which stand below each other on a phone
     assert "<figcaption>caption</figcaption>" in chart
+    assert {path.name for path in tmp_path.glob("c.*")} == {"c.png", "c.svg"}
     page.facts = [("state", "completed")]
     page.add("Title", "text")
     text = page.write(title="t", kind="sweep").read_text()
@@ -175,7 +185,7 @@ def test_a_folder_lists_the_newest_runs_first_and_a_sweep_is_called_one(tmp_path
         status = json.loads((run / "status.json").read_text())
         (run / "status.json").write_text(json.dumps(status | {"start": 1000 + place}))
     text = write_report(tmp_path / "runs").read_text()
-    places = [text.index(f'<td class="run">x/{place}</td>') for place in (3, 2, 1, 0)]
+    places = [text.index(f'<td class="run" data-name="run">x/{place}</td>') for place in (3, 2, 1, 0)]
     assert places == sorted(places)
     assert '<div class="quiet made">folder of 4 runs ·' in text
     text = write_report(tmp_path / "runs" / "x").read_text()
@@ -216,7 +226,7 @@ def sweep(tmp_path: Path) -> Path:
 def compared(sweep: Path, tmp_path: Path) -> Drawn:
     page = Drawn(tmp_path / "page")
     (tmp_path / "page").mkdir()
-    sweep_page(page, read_sweep(sweep), tmp_path / "page")
+    sweep_page(page, read_sweep(sweep), tmp_path / "page", nowhere)
     return page
 
 
@@ -234,11 +244,11 @@ def test_the_head_of_a_sweep_counts_its_jobs_and_judges_by_its_last_stage(compar
 
 def test_every_job_of_a_sweep_has_a_row_with_its_whole_time(compared: Drawn) -> None:
     rows = compared.rows("All jobs")
-    assert rows[0] == ["model.mask_ratio", "head.kind", "seed", "state", "val/loss", "upernet: val/mIoU", "took"]
-    assert rows[1] == ["0.5", "a", "0", "completed", "0.6", "10", "3 min"]  # a minute, and two of its stage
-    assert [row[3] for row in rows[1:]].count("completed") == 8
+    assert rows[0] == ["job", "model.mask_ratio", "head.kind", "seed", "state", "val/loss", "upernet: val/mIoU", "took"]
+    assert rows[1] == ["1", "0.5", "a", "0", "completed", "0.6", "10", "3 min"]  # a minute, and two of its stage
+    assert [row[4] for row in rows[1:]].count("completed") == 8
     marked = compared.body("All jobs").partition("<tr class=best>")[2].partition("</tr>")[0]
-    assert marked.startswith('<td class="number">0.75</td><td class="text">a</td><td class="number">1</td>')
+    assert [">0.75<" in marked, ">a<" in marked, ">1<" in marked] == [True] * 3
 
 
 def test_what_a_setting_is_worth_is_told_of_complete_jobs_and_not_of_seeds(compared: Drawn) -> None:
@@ -288,14 +298,14 @@ def test_the_same_pictures_stand_once_and_what_each_job_made_beside_them(
     monkeypatch.setattr(sweep_page_module, "overlaid_curves", lambda *told: [])
     page = Drawn(tmp_path / "page")
     (tmp_path / "page").mkdir()
-    sweep_page(page, read_sweep(sweep), tmp_path / "page")
+    sweep_page(page, read_sweep(sweep), tmp_path / "page", nowhere)
     # Image and truth of the first job, and of every job the last column alone.
     assert [[int(cell[0, 0, 0]) for cell in row] for row in drawn["rows"]] == [
         [5, 65, 125, 126, 125, 126, 127, 128, 127, 128]
     ] * 2
     names = [f"mask_ratio {ratio} kind {kind} seed {seed}" for ratio, kind, *_ in SWEPT for seed in (0, 1)]
     assert drawn["columns"] == ["image", "truth", *names]
-    assert list(page.pictures) == ["strips_run"]
+    assert list(page.pictures) == ["strips_run"]  # the best one left no sheet
 
 
 def test_the_table_of_a_sweep_has_complete_jobs_first_with_their_whole_time(sweep: Path) -> None:
@@ -341,3 +351,121 @@ def test_the_latest_value_is_the_last_that_was_a_number(tmp_path: Path) -> None:
     assert found is not None
     assert found.metrics == {"step": 2, "val/mIoU": 4.0, "train/loss": 1.0}
     assert found.value == 4.0
+
+
+def test_losses_of_different_tasks_have_an_axis_each_and_scores_share_theirs(tmp_path: Path) -> None:
+    for name, task, loss in (("a", "segment", "dice"), ("b", "segment", "cross_entropy"), ("c", "pretrain", "none")):
+        run = made_run(tmp_path / "sweep" / name, [f"model={name}"], cells=False)
+        written(run, environment={"choices": {"loss": loss}})
+        timed(run, 60, task=task)
+    page = Drawn(tmp_path / "page")
+    (tmp_path / "page").mkdir()
+    sweep_page(page, read_sweep(tmp_path / "sweep"), tmp_path / "page", nowhere)
+    found = {title: [name for name, *_ in lines] for title, lines in curves_of(page.figures["curves"]).items()}
+    assert found == {
+        "train/loss (segment, dice)": ["model a"], "train/loss (segment, cross_entropy)": ["model b"],
+        "train/loss (pretrain)": ["model c"], "val/mIoU": ["model a", "model b", "model c"],
+    }  # fmt: skip
+
+
+def test_the_best_run_shows_its_pictures_and_each_row_leads_to_the_page_of_its_job(tmp_path: Path) -> None:
+    for ratio, value in ((0.5, 20.0), (0.75, 30.0)):
+        made_run(tmp_path / "sweep" / str(ratio), [f"model.mask_ratio={ratio}"], value=value)
+    page = Drawn(tmp_path / "page")
+    (tmp_path / "page").mkdir()
+    sweep_page(page, read_sweep(tmp_path / "sweep"), tmp_path / "page", lambda directory: f"/{directory.name}/")
+    assert page.rows("The best run") == [["best and last val/mIoU", "30 at step 20"]]
+    assert [row[0] for row in page.rows("All jobs")] == ["job", '<a href="/0.5/">1</a>', '<a href="/0.75/">2</a>']
+    assert "--pages" not in page.body("All jobs")
+    assert list(page.pictures) == ["best_segmentation", "strips_run"]
+    best = np.asarray(Image.open(tmp_path / "sweep/0.75/figures/segmentation.png"))
+    assert (page.pictures["best_segmentation"] == best).all()
+    assert '<a href="/0.75/">mask_ratio 0.75</a>' in page.body("Curves")
+
+
+def test_best_and_last_are_told_with_their_steps(tmp_path: Path) -> None:
+    run = made_run(tmp_path / "run", ["seed=1"], cells=False)
+    rows = [{"step": step, "val/mIoU": value} for step, value in ((1, 4.0), (2, 9.0), (3, 8.0))]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = read_run(run)
+    assert found is not None
+    assert scores_of(found) == [("best val/mIoU", "9 at step 2"), ("last val/mIoU", "8 at step 3")]
+
+
+def test_the_page_of_an_interrupted_run_says_how_it_goes_on(tmp_path: Path) -> None:
+    run = made_run(tmp_path / "a run", ["seed=1"], state="interrupted", cells=False)
+    timed(run, 60, end=None)
+    for saved in (False, True):
+        if saved:
+            (run / "checkpoints").mkdir()
+            (run / "checkpoints" / "last.pt").touch()
+        found, page = read_run(run), Drawn(tmp_path / "page")
+        assert found is not None
+        run_page(page, found)
+        way_on = [f"python train.py resume='{run}'"] if saved else []
+        assert page.code("What was typed") == ["python train.py seed=1", *way_on]
+    assert "<dt>took</dt>" not in page.rendered(title="t", kind="run")  # nobody knows
+
+
+def test_confusions_of_a_run_are_drawn_from_their_shares(tmp_path: Path) -> None:
+    run = made_run(tmp_path / "run", ["seed=1"], cells=False)
+    counts = torch.tensor([[3, 1, 0], [0, 2, 2], [0, 0, 0]])
+    Image.fromarray(shares_of(counts)).save(run / "figures" / "confusion_shares.png")
+    Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(run / "figures" / "confusions.png")  # for who looks by hand
+    (run / "tables").mkdir()
+    written(run / "tables", per_class=[{"name": name, "IoU": 1.0} for name in ("sky", "sea", "tree")])
+    found, page = read_run(run), Drawn(tmp_path / "page")
+    assert found is not None
+    run_page(page, found)
+    assert "confusions" not in page.pictures
+    axes = page.figures["confusions"].axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["sky", "sea", "tree"]
+    assert {text.get_position(): text.get_text() for text in axes.texts} == {
+        (0, 0): "75", (1, 0): "25", (1, 1): "50", (2, 1): "50"
+    }  # fmt: skip
+
+
+def test_the_folders_of_an_evaluation_an_audit_and_the_demo_have_a_page_each(tmp_path: Path) -> None:
+    evaluation = tmp_path / "evaluation"
+    evaluation.mkdir()
+    protocol = {"checkpoint": "/runs/a/best.pt", "step": 30, "split": "validation", "inference": {"stride": 8}}
+    classes = [{"name": "sky", "IoU": 50.0, "Acc": 75.0}, {"name": "sea", "IoU": None, "Acc": None}]
+    written(evaluation, results={"mIoU": 40.0, "images": 5, "protocol": protocol}, per_class=classes)
+    (evaluation / "confusions.csv").write_text("labelled,predicted,pixels,percent\nsky,sea,5,25.0\n")
+    page = Drawn(tmp_path / "page")
+    assert found_page(page, evaluation, nowhere) == "evaluation"
+    assert page.facts == [("mIoU", "40"), ("images", "5"), ("checkpoint", "best.pt"), ("step", "30")]
+    assert [text.get_text() for text in page.figures["confusions"].axes[0].texts] == ["75", "25"]
+    assert ["split", "validation"] in page.rows("Protocol")
+
+    audit = tmp_path / "audit"
+    audit.mkdir()
+    finding = {"level": "error", "kind": "broken", "sentence": "2 files are <broken>", "count": 2, "files": []}
+    written(audit, report={"findings": [finding], "splits": {"training": {"images": 9, "width": {"min": 3, "max": 4}}},
+                           "classes": [{"class": 0, "name": "sky", "training_pixels": 7}], "settings": {"root": "/x"},
+                           "seconds": 5.0})  # fmt: skip
+    page = Drawn(tmp_path / "page")
+    assert found_page(page, audit, nowhere) == "data set"
+    assert page.facts[:1] == [("errors", "1")]
+    assert page.rows("Findings")[1:] == [["error", "2 files are <broken>", "2"]]
+    assert page.rows("Splits")[1:] == [["images", "9"], ["width", "min 3 / max 4"]]
+
+    demo = tmp_path / "demo"
+    for name in ("pretrain", "pretrained", "scratch"):
+        made_run(demo / name, [f"name={name}"])
+    rows = [
+        {"seed": 0, "start": start, "val/mIoU": value}
+        for start, value in (("pre-trained", 35.0), ("from scratch", 26.0))
+    ]
+    written(demo, results={"seconds": 100.0, "runs": rows})
+    page = Drawn(tmp_path / "page")
+    assert found_page(page, demo, nowhere) == "demo"
+    told = page.rows("Few labels, the same budget: what pre-training is worth")
+    assert told[1:] == [["pre-trained", "0", "35"], ["from scratch", "0", "26"]]
+    [(_, lines)] = [each for each in curves_of(page.figures["curves"]).items() if each[0] == "val/mIoU"]
+    assert [name for name, *_ in lines] == ["masked autoencoder", "pre-trained", "from scratch"]
+
+    (evaluation / "results.json").write_text('{"protocol": 3}')
+    with pytest.raises(UserError, match="is not as evaluate, check-data or demo leave it"):
+        found_page(page, evaluation, nowhere)
+    assert found_page(page, tmp_path, nowhere) is None

@@ -132,7 +132,7 @@ def test_each_defect_of_a_broken_set_is_named_once_with_its_file(root, audit, ca
     rewrite(image(root, 12), lambda picture: Image.new("RGB", (SIZE, SIZE), (9, 9, 9)))
     class_map(root, 13).write_bytes(class_map(root, 13).read_bytes()[:60])
     shutil.copy(class_map(root, 14), root / "annotations/training/orphan.png")
-    image(root, 15, "heic").write_bytes(b"of a telephone")
+    image(root, 15, "jxl").write_bytes(b"of a telephone")
     (root / "images/training/notes.txt").write_text("not a picture")
     rewrite(class_map(root, 16), lambda labels: Image.new("L", (SIZE, SIZE)))
     damaged = np.frombuffer(image(root, 17).read_bytes(), np.uint8).copy()
@@ -158,7 +158,7 @@ def test_each_defect_of_a_broken_set_is_named_once_with_its_file(root, audit, ca
         "blank": ("warning", "training/train-000012.jpg"),
         "damaged image": ("warning", "training/train-000017.jpg"),
         "nothing labelled": ("warning", "training/train-000016.png"),
-        "unread pictures": ("warning", "training/train-000015.heic"),
+        "unread pictures": ("warning", "training/train-000015.jxl"),
         "grey": ("note", "training/train-000005.jpg"),
         "CMYK": ("note", "training/train-000006.jpg"),
         "16 bits": ("note", "training/train-000007.png"),

@@ -49,13 +49,6 @@ def test_overrides_may_stand_on_both_sides_of_an_option(capsys):
     assert "unrecognized arguments: --nonsense" in capsys.readouterr().err
 
 
-def test_an_unknown_verb_is_answered_with_the_known_ones(capsys):
-    with pytest.raises(SystemExit) as caught:
-        main(["evalute"])
-    assert caught.value.code == 2
-    assert "make-data" in capsys.readouterr().err
-
-
 def test_a_part_of_the_demo_that_fails_is_said(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     assert main(["demo", "--out", "demo", "model.mask_ratoi=0.5"]) == 1

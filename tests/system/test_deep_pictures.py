@@ -65,8 +65,8 @@ def test_a_range_that_is_none_is_one_sentence(train, tmp_path, capfd, told):
 
 def test_what_a_folder_passes_over_is_said_by_every_command_that_reads_it(train, tmp_path, capfd):
     write(tmp_path / "photos", 4095, 4)
-    (tmp_path / "photos/old.heic").write_bytes(b"x")
-    line = "warning: 1 file in photos passed over: 1 .heic"
+    (tmp_path / "photos/old.jxl").write_bytes(b"x")
+    line = "warning: 1 file in photos passed over: 1 .jxl"
     run = "outputs/run"
     words = ["data=folder", "data.root=photos", "data.image_size=32", "evaluation=none", f"hydra.run.dir={run}"]
     assert train(*OVERRIDES, *words) == 0
@@ -79,7 +79,7 @@ def test_what_a_folder_passes_over_is_said_by_every_command_that_reads_it(train,
     assert main(["check-data", "data=folder", "data.root=photos", "--out", "report", "--workers", "0"]) == 0
     report = json.loads(Path("report/report.json").read_text())
     kinds = {finding["kind"]: finding for finding in report["findings"]}
-    assert kinds["unread pictures"]["files"] == ["old.heic"]
+    assert kinds["unread pictures"]["files"] == ["old.jxl"]
     assert "becomes 0 to 255" in kinds["range"]["sentence"]
 
 

@@ -38,7 +38,7 @@ def test_the_protocol_of_an_evaluation_tells_how_it_was_found(run, capsys):
     step = torch.load(run / "checkpoints/best.pt", weights_only=True)["step"]
     told = ("step", "images_counted", "validation_images", "processes", "precision", "layout", "sha256", "sha256_of")
     assert {name: protocol[name] for name in told} == {
-        "step": step, "images_counted": 3, "validation_images": 4, "processes": 1, "precision": "auto",
+        "step": step, "images_counted": 3, "validation_images": 4, "processes": 1, "precision": "fp32",
         "layout": protocol["layout"], "sha256": sha256_of(run / "checkpoints/best.pt"), "sha256_of": "the file",
     }  # fmt: skip
     assert found["images"] == 3
@@ -103,7 +103,7 @@ def test_another_precision_is_another_evaluation_and_another_batch_is_not(run):
         evaluated(*words, out=f"found{number}")["protocol"]
         for number, words in enumerate(([], ["engine.precision=bf16"], ["data.batch_size=1"]))
     )
-    assert (plain["precision"], low["precision"]) == ("auto", "bf16")
+    assert (plain["precision"], low["precision"]) == ("fp32", "bf16")
     assert low["fingerprint"] != plain["fingerprint"] == one["fingerprint"]
 
 

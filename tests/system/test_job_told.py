@@ -17,6 +17,7 @@ from mae_hydra.data import scenes
 from mae_hydra.engine import Interrupted
 from mae_hydra.experiment import assemble, provenance
 from mae_hydra.experiment import run as composition
+from mae_hydra.experiment.status import Ending
 from mae_hydra.launching import job
 
 TINY_CLASSES = [*TINY, "backbone.out_indices=[1]"]
@@ -28,12 +29,12 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     asked: list[Any] = []
     answers: list[Any] = []
 
-    def run(config: Any, plain: Any, run_dir: Path, start: Any = None) -> float:
+    def run(config: Any, plain: Any, run_dir: Path, start: Any = None) -> Ending:
         asked.append(SimpleNamespace(config=config, plain=plain, run_dir=run_dir, start=start))
         answer = answers.pop(0) if answers else 0.25
         if isinstance(answer, BaseException):
             raise answer
-        return answer
+        return answer if isinstance(answer, Ending) else Ending(answer)
 
     monkeypatch.setattr(job, "run", run)
     return SimpleNamespace(asked=asked, answers=answers)
@@ -60,6 +61,25 @@ def test_a_run_that_ends_is_complete_with_its_value_and_is_not_repeated(train, r
     assert "run is already complete (value 0.25); nothing to do" in capsys.readouterr().out
     assert train(*words, "resume=never") == 0
     assert (len(runs.asked), status("run")["attempt"]) == (2, 2)
+
+
+def test_a_job_that_was_pruned_says_so_is_not_repeated_and_goes_on_where_nothing_prunes_it(train, runs, capsys):
+    sweep = ["-m", *TINY_MAE, "model.mask_ratio=0.5,0.75", "callbacks=pruning", "hydra.sweep.dir=s"]
+    sweep += ['+then.probe=["model=classifier_vitt"]']  # which follows nothing that was given up
+    runs.answers[:] = [Ending(0.5, "pruned at step 2 of 4: worse", True)] * 2
+    assert train(*sweep) == 0
+    found = [status(path.parent) for path in Path("s").glob("*/status.json")]
+    assert [(each["state"], each["value"], each["ended"]) for each in found] == [
+        ("pruned", 0.5, "pruned at step 2 of 4: worse")
+    ] * 2
+    assert [row["state"] for row in json.loads(Path("s/results.json").read_text())] == ["pruned", "pruned"]
+    assert train(*sweep) == 0
+    assert len(runs.asked) == 2
+    said = capsys.readouterr().out
+    assert "was pruned at step 2 of 4: worse; callbacks=none trains it to its end (value 0.5); nothing to do" in said
+    run = next(path.parent for path in Path("s").glob("*/status.json"))
+    assert train(f"resume={run}", "callbacks=none", "then={}") == 0
+    assert (status(run)["state"], status(run)["ended"], status(run)["attempt"]) == ("completed", None, 2)
 
 
 def test_a_run_that_fails_says_with_what(train, runs, capsys):

@@ -26,8 +26,7 @@ QUICK = ("muon", "typed")  # two optimizers as one, and one that is no part of o
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in OPTIMIZERS])
-def test_a_run_goes_on_to_the_same_bits(name, train, monkeypatch, capsys):
-    monkeypatch.setenv("MAE_HYDRA_TRUST", "torch")  # for what the run's directory says
+def test_a_run_goes_on_to_the_same_bits(name, train, capsys):
     words = [*TINY_MAE, *OPTIMIZERS[name], "schedule.total=4", "checkpoint.every=2", "checkpoint.keep_last=4"]
     assert train(*words, "hydra.run.dir=whole") == 0
     shutil.copytree("whole", "cut")
@@ -45,10 +44,3 @@ def test_a_run_goes_on_to_the_same_bits(name, train, monkeypatch, capsys):
     assert main(["plan", *words]) == 0
     if name == "typed":  # its class is judged where the record is read; the optimizer is built by none
         assert main(["evaluate", "cut"]) == 0
-
-
-def test_a_class_of_torchs_is_not_built_from_a_file_unasked(train, capsys):
-    assert train(*TINY_MAE, *OPTIMIZERS["typed"], "hydra.run.dir=run") == 0
-    Path("run/status.json").unlink()
-    assert train("resume=run") == 1
-    assert "MAE_HYDRA_TRUST" in capsys.readouterr().err

@@ -47,7 +47,7 @@ def test_a_search_goes_on_though_a_trial_fails_and_says_so_where_all_do(tmp_path
     process = start(tmp_path, *search, "hydra.sweeper.sampler.seed=3", "hydra.sweep.dir=y")  # 1.5 three times
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 1
-    assert "error: the search has no best trial to name (No trials are completed yet.)" in errors
+    assert "error: the search has no best trial to name: none is complete" in errors
     assert "Traceback" not in errors
 
 
@@ -55,3 +55,20 @@ def test_what_is_no_number_is_no_value(monkeypatch):
     for value, told in ((math.nan, None), (0.0, 0.0)):
         monkeypatch.setattr("mae_hydra.launching.job.run_job", lambda config, value=value: value)
         assert launch._job(OmegaConf.create()) == told
+
+
+@pytest.mark.slow
+def test_a_job_that_is_worse_than_the_others_is_given_up_also_in_a_process_of_its_own(tmp_path):
+    sweep = ["-m", *TINY_MAE, "optimizer.lr=1e-2,1e-9", "hydra/launcher=gpus", "hydra.launcher.jobs=1"]
+    sweep += [
+        "callbacks=pruning",
+        "callbacks.pruning.min_runs=1",
+        "schedule.total=40",
+        "evaluation.validation.every=20",
+    ]
+    process = start(tmp_path, *sweep, "hydra.sweep.dir=x")
+    said, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert "job 1 pruned: pruned at step 20 of 40: val/loss" in said
+    states = {row["optimizer.lr"]: row["state"] for row in json.loads((tmp_path / "x/results.json").read_text())}
+    assert states == {1e-2: "completed", 1e-9: "pruned"}

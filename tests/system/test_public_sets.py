@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import mae_hydra
 from mae_hydra.commands import main
 from mae_hydra.configuration.command_words import readable
+from mae_hydra.configuration.compose import compose_config
+from mae_hydra.configuration.construct import build
 
 sys.path.append(str(Path(__file__).parents[1] / "data/layouts"))
 from published import SETS
@@ -31,18 +34,19 @@ def mean_iou(predicted: list[np.ndarray], wanted: list[np.ndarray], num_classes:
     return float(100 * (both[either > 0] / either[either > 0]).mean())
 
 
+WHOLE_STORY = {  # preset -> split
+    "camvid": "test",
+    "potsdam": "validation",
+    "drive": "test",
+    "landcoverai": "train",
+    "cityscapes": "val",
+    "ade20k_full": "validation",
+}
+TO_EVALUATE = ("dark_zurich", "night_driving")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("preset", "split"),
-    [
-        ("camvid", "test"),
-        ("potsdam", "validation"),
-        ("drive", "test"),
-        ("landcoverai", "train"),
-        ("cityscapes", "val"),
-        ("ade20k_full", "validation"),
-    ],
-)
+@pytest.mark.parametrize(("preset", "split"), WHOLE_STORY.items())
 def test_a_preset_trains_and_evaluates_to_an_independent_count(tmp_path, train, preset, split, capsys):
     side = {"val": "validation"}.get(split, split)
     published = SETS[preset]
@@ -62,6 +66,46 @@ def test_a_preset_trains_and_evaluates_to_an_independent_count(tmp_path, train, 
     assert found["mIoU"] == pytest.approx(mean_iou(predicted, wanted, len(published.stored)), abs=1e-3)
     assert main(["evaluate", "run", "--out", "found", f"split={split}"]) == 0
     assert "already complete" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", sorted(SETS.keys() - {*WHOLE_STORY, *TO_EVALUATE}))
+def test_every_other_preset_trains_and_its_last_score_is_an_independent_count(tmp_path, train, preset):
+    published = SETS[preset]
+    wanted = published.write(tmp_path / "set")
+    words = ["model=upernet_vitt", f"data={preset}", f"data.root={tmp_path / 'set'}", *TINY, *HEAD]
+    words += ["evaluation.validation.limit=null", "evaluation.validation.num_pictures=0", "schedule.total=1"]
+    assert train(*words, "hydra.run.dir=run") == 0
+    lines = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
+    score = [line["val/mIoU"] for line in lines if "val/mIoU" in line][-1]
+    config = compose_config([word for word in words if not word.startswith("+debug")])
+    data, inference = build(config.data, "data"), build(config.inference, "inference")
+    model = mae_hydra.load("run")
+    validation = [data.validation[place] for place in range(len(data.validation))]
+    predicted = inference.predict(model, [sample.image for sample in validation])
+    known = {each.tobytes() for each in wanted.get("validation", wanted.get("all"))}
+    truth = [sample.label.numpy() for sample in validation]
+    assert {each.tobytes() for each in truth} <= known
+    assert score == pytest.approx(
+        mean_iou([each.numpy() for each in predicted], truth, len(published.stored)), abs=1e-3
+    )
+
+
+@pytest.mark.slow
+def test_a_set_without_training_photos_scores_a_run_of_its_classes(tmp_path, train):
+    SETS["bdd100k"].write(tmp_path / "set")
+    words = ["model=upernet_vitt", "data=bdd100k", f"data.root={tmp_path / 'set'}", *TINY, *HEAD, "schedule.total=1"]
+    assert train(*words, "hydra.run.dir=run") == 0
+    for preset in TO_EVALUATE:
+        wanted = SETS[preset].write(tmp_path / preset)["validation"]
+        root = f"data.root={tmp_path / preset}"
+        assert main(["evaluate", "run", f"data={preset}", root, "--out", f"found_{preset}"]) == 0
+        found = json.loads(Path(f"found_{preset}/results.json").read_text())
+        data = build(compose_config([f"data={preset}", root]).data, "data")
+        inference = build(compose_config(words[3:]).inference, "inference")
+        images = [data.validation[place].image for place in range(len(wanted))]
+        predicted = [each.numpy() for each in inference.predict(mae_hydra.load("run"), images)]
+        assert found["mIoU"] == pytest.approx(mean_iou(predicted, wanted, 19), abs=1e-3)
 
 
 @pytest.mark.slow

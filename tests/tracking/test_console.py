@@ -45,7 +45,7 @@ def test_a_line_says_what_one_wants_to_know():
 
 
 def test_results_of_an_evaluation_are_one_line():
-    assert "step 100/100 · segmentation: mIoU 31.52 · aAcc 80\n" in shown(terminal=False, every_seconds=1000.0)
+    assert "step 100/100 · segmentation: mIoU 31.52 · aAcc 80.00\n" in shown(terminal=False, every_seconds=1000.0)
 
 
 def test_values_that_are_not_there_are_left_out():
@@ -60,14 +60,14 @@ def test_a_terminal_gets_one_living_line_and_keeps_the_results():
     said = shown(terminal=True, every_seconds=1000.0)
     assert "\x1b[2K" in said  # the line is erased and drawn again
     assert said.count("\n") < 10
-    for text in ("step 50/100", "812.3 img/s", "mIoU 31.52", "completed after"):
+    for text in ("step  50/100", "812.3 img/s", "mIoU 31.52", "completed after"):
         assert text in said
 
 
 def test_what_is_said_for_good_is_in_the_log_too(caplog):
     with caplog.at_level(logging.INFO, logger="mae_hydra"):
         shown(terminal=True, every_seconds=1000.0)
-    assert [record.message.split(" · ")[-1] for record in caplog.records] == ["aAcc 80", "completed after 0:00"]
+    assert [record.message.split(" · ")[-1] for record in caplog.records] == ["aAcc 80.00", "completed after 0:00"]
 
 
 @pytest.mark.parametrize(("start", "step", "left"), [(0, 25, "3:00"), (50, 75, "1:00"), (0, 1, "1:39:00")])
@@ -81,3 +81,31 @@ def test_the_time_left_follows_the_pace_of_this_process(monkeypatch, start, step
 def test_the_line_of_a_step_that_an_earlier_process_took_knows_no_pace():
     line = shown(terminal=False, every_seconds=1000.0, steps=[50], start=50).splitlines()[0]
     assert line == "step 50/100 · loss 0.7123 · lr 1.50e-04 · 812.3 img/s · 1.23 GB"
+
+
+def test_the_living_line_is_as_wide_as_the_one_before() -> None:
+    out = io.StringIO()
+    console = Console(total_steps=20000, console=RichConsole(file=out, force_terminal=True, width=200))
+    console.start(None, {}, 0)
+    widths = set()
+    for step, loss, rate in ((1, 6.0, 9.87), (990, 0.71239, 812.34), (20000, 12.3, 4096.0)):
+        console.scalars(step, VALUES | {"train/loss": loss, "perf/images_per_second": rate})
+        line = out.getvalue().rpartition("step ")[2].rpartition(" · ")[0]
+        widths.add(len(line))
+    assert len(widths) == 1
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_an_evaluation_says_how_far_it_is(terminal: bool) -> None:
+    out = io.StringIO()
+    console = Console(
+        total_steps=10, every_seconds=0.0, console=RichConsole(file=out, force_terminal=terminal, width=200)
+    )
+    console.start(None, {}, 0)
+    batches = [[1, 2], [3, 4], [5]]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mae_hydra.tracking.console.REDRAWN", 0.0)
+        assert list(console.watched("validation")(batches, 5)) == batches
+    console.finish("completed", {})
+    for text in ("validation: 2/5 images", "validation: 4/5 images", "validation: 5/5 images"):
+        assert text in out.getvalue()

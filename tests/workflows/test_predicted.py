@@ -11,9 +11,10 @@ import torch
 
 from mae_hydra.errors import UserError
 from mae_hydra.inference import MultiscaleFlip, Slide
+from mae_hydra.inference.segmenter import Piece
 from mae_hydra.weights import Checkpoint
 from mae_hydra.workflows import predict, predict_panels
-from mae_hydra.workflows.predict import _autocast, _settled, named
+from mae_hydra.workflows.predict import _settled, named
 from mae_hydra.workflows.predict_classes import Classes
 from mae_hydra.workflows.predict_maps import Segmentations
 from mae_hydra.workflows.predict_options import Options
@@ -114,13 +115,17 @@ def test_probabilities_are_those_of_logits_or_of_the_mean_that_was_made(averaged
         scores = scores.softmax(0)
     kind = MultiscaleFlip if averaged else Slide
     inference = kind.__new__(kind)
-    inference.scores = lambda model, image: scores  # type: ignore[method-assign]
+    rows = (Piece(0, top, 0, scores.expand(6, 1, 2)) for top in range(2))
+    inference.pieces = lambda model, images: rows  # type: ignore[method-assign]
     writer = Segmentations.__new__(Segmentations)
-    writer.model, writer.inference = SimpleNamespace(), inference  # type: ignore[assignment]
-    classes, kept, shares = writer._probabilities(torch.zeros(3, 1, 1))
-    assert (classes.tolist(), kept.ravel().tolist()) == ([[0]], [0, 3, 1, 2, 4])
+    writer.model, writer.inference = SimpleNamespace(num_classes=6), inference  # type: ignore[assignment]
+    classes, kept, shares = writer._probabilities(torch.zeros(3, 2, 2))
+    assert classes.tolist() == [[0, 0], [0, 0]]
+    assert (classes.dtype, kept.dtype, shares.dtype) == (np.uint8, np.uint8, np.float16)
     expected = scores if averaged else scores.softmax(0)
-    assert shares.ravel().tolist() == pytest.approx(expected.flatten()[[0, 3, 1, 2, 4]].tolist(), abs=1e-3)
+    for place in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        assert kept[:, *place].tolist() == [0, 3, 1, 2, 4]
+        assert shares[:, *place].tolist() == pytest.approx(expected.flatten()[[0, 3, 1, 2, 4]].tolist(), abs=1e-3)
 
 
 def test_the_range_that_is_told_counts_before_that_of_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,13 +137,6 @@ def test_the_range_that_is_told_counts_before_that_of_the_training(monkeypatch: 
         _settled(Options(Path("o"), range=given), checkpoint, 1, [])
     assert asked == [((1.0, 2.0), "--range"), ([[5.0, 90.0]], "as in training"), ("auto", "as in training"),
                      ((1.0, 2.0), "--range")]  # fmt: skip
-
-
-def test_precision_is_full_on_the_cpu_unless_another_is_asked_for() -> None:
-    for precision, dtype in (("auto", None), ("fp32", None), ("bf16", torch.bfloat16), ("fp16", torch.float16)):
-        with _autocast(Options(Path("o"), device="cpu", precision=precision)):
-            found = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None
-        assert found == dtype
 
 
 def test_a_limit_counts_pictures_and_equal_names_are_numbered(tmp_path: Path) -> None:

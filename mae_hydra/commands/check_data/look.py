@@ -75,6 +75,8 @@ def look_at_data(place: Path, save: Path | None, limit: int | None, out: Path | 
     views = [view for view in views if view.data.target == views[0].data.target]  # photos alone say nothing more
     if views and (picture := _drawn(found, views, out, console)) is not None:
         console.print(f"samples{' in every reading' if len(views) > 1 else ''}: {picture}", soft_wrap=True)
+    if advice.alone is not None:
+        console.print(f"to pre-train on the photos alone: {command(advice.alone)}", soft_wrap=True)
     if len(ways) > 1 and best.means:
         console.print(f"the likeliest: {best.means}", soft_wrap=True)
     console.print(command(best) if save is None else saved(best, save), soft_wrap=True)
@@ -132,7 +134,18 @@ def _tried(found: Found, advice: Advice, views: list[View]) -> Advice:
             said += doubts
     if not good and idle:
         good, said = [way for way, _ in idle], [*said, idle[0][1]]
-    return Advice(tuple(good), tuple(dict.fromkeys(said)))
+    return Advice(tuple(good), tuple(dict.fromkeys(said)), _if_it_starts(found, advice.alone) if good else None)
+
+
+def _if_it_starts(found: Found, way: Way | None) -> Way | None:
+    if way is None:
+        return None
+    measured: dict[str, Any] = {}
+    try:
+        _start(found, way, None, measured)
+    except UserError:  # the way that it is of tells more
+        return None
+    return replace(way, keys={**way.keys, **measured})
 
 
 def _start(found: Found, way: Way, views: list[View] | None, measured: dict[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ from mae_hydra.data.looking.advice import Way
 from mae_hydra.errors import UserError
 
 HEAD = "# Written by mae-hydra check-data"
-OF_THE_PLACE = ("root", "images", "maps", "image_suffix", "map_suffix", "splits", "lists")  # not of the labels
+OF_THE_LABELS = ("num_classes", "values", "colours", "reduce_zero_label", "ignore_index")
 
 
 def command(way: Way) -> str:
@@ -34,8 +34,8 @@ def instead(way: Way, best: Way) -> str:
     """What to type for `way`: of what is typed for the best, only the words that differ, where these are few."""
     if (way.model, way.data) != (best.model, best.data):
         return command(way)
-    shared = {key: value for key, value in way.keys.items() if key in OF_THE_PLACE and best.keys.get(key) == value}
-    return typed([word for word in words_of(way.keys) if word not in words_of(shared)][:-1])
+    own = {key: value for key, value in way.keys.items() if key in OF_THE_LABELS or best.keys.get(key) != value}
+    return typed(words_of(own))
 
 
 def words_of(keys: Mapping[str, Any]) -> list[str]:

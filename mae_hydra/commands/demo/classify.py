@@ -24,24 +24,24 @@ FEATURES = {"nearest neighbours": "knn", "linear, L-BFGS": "linear"}
 
 def run_ways(out: Path, common: Sequence[str], train: Callable[[Path, list[str]], None]) -> dict[str, dict[str, float]]:
     """Train every way from both starts below `out`; top-1 in percent by way and start."""
-    found: dict[str, dict[str, float]] = {way: {} for way in (*FEATURES, *WAYS)}
+    scores_of: dict[str, dict[str, float]] = {way: {} for way in (*FEATURES, *WAYS)}
     for start in STARTS:
         for way, experiment in WAYS.items():
             folder = out / start.replace(" ", "_").replace("-", "") / experiment.removeprefix("demo_")
             print(f"\n{way}, {start} -> {folder}", flush=True)
             given = [f"init_from={out / 'pretrain'}"] if start == "pre-trained" else SCRATCH.get(experiment, [])
             train(folder, [f"+experiment={experiment}", *common, *given])
-            found[way][start] = _value(folder, "val/top1")
+            scores_of[way][start] = _value(folder, "val/top1")
             if experiment == "demo_probe":  # its encoder is the one that it was started from
                 scores = evaluate(folder, ["evaluation=features"], None, "last")
                 for name, key in FEATURES.items():
-                    found[name][start] = scores[key]
-    return found
+                    scores_of[name][start] = scores[key]
+    return scores_of
 
 
 def write_table(out: Path, results: Sequence[Mapping[str, Mapping[str, float]]]) -> None:
     """`classification.json` and `.md` in `out`, and the table on the screen; one of `results` per seed."""
-    rows = [[way, *(_cell([each[way][start] for each in results]) for start in STARTS)] for way in results[0]]
+    rows = [[way, *(_cell([result[way][start] for result in results]) for start in STARTS)] for way in results[0]]
     head = ["ViT-Tiny, top-1 %", *STARTS]
     lines = [head, ["---", "---:", "---:"], *rows]
     (out / "classification.md").write_text("".join(f"| {' | '.join(line)} |\n" for line in lines))

@@ -1,6 +1,7 @@
 """The table and the pictures at the end of the demo."""
 
 import json
+import shlex
 import shutil
 import statistics
 from collections.abc import Sequence
@@ -70,6 +71,7 @@ def _show(rows: Sequence[Sequence[str]], out: Path, seconds: float) -> None:
     console.print()
     console.print(table)
     console.print(f"{seconds / 60:.1f} minutes. Pictures to look at: {out / 'figures'}/*.png", soft_wrap=True)
+    console.print(f"All of it on one page: mae-hydra report {shlex.quote(str(out))}", soft_wrap=True)
 
 
 def _segmentations(out: Path) -> Any:
@@ -89,8 +91,8 @@ def _segmentations(out: Path) -> Any:
         shown += labels
         # Enlarged first, so that the boundaries are drawn crisply.
         image = fit(sample.image.permute(1, 2, 0).numpy(), CELL)
-        enlarged = [fit(each, CELL, "nearest") for each in labels]
-        rows.append([image, *(overlay(image, each, data.palette, opacity=0.6, boundaries=True) for each in enlarged)])
+        enlarged = [fit(maps, CELL, "nearest") for maps in labels]
+        rows.append([image, *(overlay(image, maps, data.palette, opacity=0.6, boundaries=True) for maps in enlarged)])
     return sheet(
         rows,
         columns=["image", "ground truth", "from scratch", "pre-trained"],

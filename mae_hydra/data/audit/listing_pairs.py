@@ -11,7 +11,8 @@ from mae_hydra.data.decoding.pixel_range import AUTO, Told
 from mae_hydra.data.labels.coding import coding_of
 from mae_hydra.data.listing import passed_over_note
 from mae_hydra.data.readers.class_list import ClassList, class_list, names_and_palette
-from mae_hydra.data.readers.pairs import Part, parts_of
+from mae_hydra.data.readers.layout import Part
+from mae_hydra.data.readers.pairs import parts_of
 from mae_hydra.data.readers.segmentation import layout_of
 from mae_hydra.errors import UserError
 

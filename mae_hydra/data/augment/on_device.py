@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mae_hydra.data.augment import crops
 from mae_hydra.data.augment.photometric import Distortion, distort_batch
-from mae_hydra.data.decoding.decode import decode_image
+from mae_hydra.data.decoding.decode import MODES, decode_image, jpeg_codec
 from mae_hydra.types import Batch
 
 
@@ -137,11 +137,13 @@ def _decode(files: Sequence[Tensor], drafts: Sequence[Encoded], device: torch.de
     if not files:
         return []
     if device.type == "cuda":
-        from torchvision.io import ImageReadMode  # importing it loads the operators
-
-        mode = {1: ImageReadMode.GRAY, 3: ImageReadMode.RGB}[drafts[0].channels].value
+        codec, mode = jpeg_codec(), MODES[drafts[0].channels]
         try:
-            return torch.ops.image.decode_jpegs_cuda(list(files), mode, device)
+            if codec is not None:
+                return list(codec(list(files), mode=mode, device=device))
+            from torchvision.io import ImageReadMode  # importing it loads the operators
+
+            return torch.ops.image.decode_jpegs_cuda(list(files), ImageReadMode[mode].value, device)
         except RuntimeError:
             pass  # one of them: it is found, and named, one by one
     return [

@@ -6,6 +6,7 @@ Shape letters: H W pixels, B bands.
 """
 
 import io
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from mae_hydra.data.decoding.deep import full_depth, is_deep
-from mae_hydra.data.decoding.opening import opened
+from mae_hydra.data.decoding.opening import check_size, opened
 from mae_hydra.data.listing import EXTENSIONS, WITH_ARRAYS
 
 Channels = int | tuple[int, ...]
@@ -64,9 +65,9 @@ def shown_channels(channels: int, bands: Sequence[int] | None, shown: Sequence[i
 def read_bands(encoded: bytes, channels: Channels) -> np.ndarray:
     """The numbers (H, W, B) of the bands that are wanted, as they are stored; ValueError where the file lacks them.
 
-    Of floating-point bands the value that the file declares for missing data is not-a-number.
+    Of more than 8 bits the value that the file declares for missing data is not-a-number.
     """
-    values = every_band(encoded)
+    values = without_missing(every_band(encoded), encoded)
     there = values.shape[2]
     if isinstance(channels, int):
         if there != channels:
@@ -81,18 +82,18 @@ def read_bands(encoded: bytes, channels: Channels) -> np.ndarray:
 
 
 def one_band(encoded: bytes) -> np.ndarray:
-    """The numbers (H, W) of a file of a single band."""
-    values = every_band(encoded)
+    """The numbers (H, W) of a file of a single band, truth as 0 and 1."""
+    values = _stored(encoded)
     if values.shape[2] != 1:
-        raise ValueError(f"it has {_many(values.shape[2])}")
-    return values[:, :, 0]
+        raise ValueError(f"it has {_many(values.shape[2])}, and a class map has one (of scores, the highest's number)")
+    return _real(values.view(np.uint8) if values.dtype == bool else values)[:, :, 0]
 
 
 def band_header(encoded: bytes) -> tuple[tuple[int, int], np.dtype] | None:
     """((H, W), what a number is) of an array, or of a TIFF that Pillow does not read; None: it is neither."""
     try:
         if encoded.startswith(ARRAY):
-            values = _arrays_bands(np.load(io.BytesIO(encoded), allow_pickle=False))
+            values = _arrays_bands(array_of(encoded))
             return (values.shape[0], values.shape[1]), values.dtype
         if encoded.startswith(_TIFFS):
             import tifffile
@@ -106,15 +107,39 @@ def band_header(encoded: bytes) -> tuple[tuple[int, int], np.dtype] | None:
 
 
 def every_band(encoded: bytes) -> np.ndarray:
-    """The numbers (H, W, B) of all bands; ValueError where they are no real numbers."""
+    """The numbers (H, W, B) of all bands, truth as 0 and 255; ValueError where they are no real numbers, or too many.
+
+    What the header tells is looked at before room is taken for them.
+    """
+    values = _stored(encoded)
+    return _real(values.view(np.uint8) * 255 if values.dtype == bool else values)
+
+
+def array_of(encoded: bytes) -> np.ndarray:
+    """What an .npy file holds, a view of its bytes; ValueError where it is cut short, or no array of numbers."""
+    file = io.BytesIO(encoded)
+    major, _ = np.lib.format.read_magic(file)
+    if major > 2:  # of names in other letters than ASCII, which only records have
+        raise ValueError("it is an array of records; arrays of numbers are read")
+    read = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
+    shape, by_columns, kind = read(file)
+    if kind.hasobject:
+        raise ValueError("it is an array of Python objects; arrays of numbers are read")
+    count, begin = math.prod(shape), file.tell()
+    if len(encoded) - begin < count * kind.itemsize:
+        raise ValueError(f"it is cut short: {len(encoded) - begin} of {count * kind.itemsize} bytes are there")
+    return np.frombuffer(encoded, kind, count, begin).reshape(shape, order="F" if by_columns else "C")
+
+
+def _stored(encoded: bytes) -> np.ndarray:
     if encoded.startswith(ARRAY):
-        values = _arrays_bands(np.load(io.BytesIO(encoded), allow_pickle=False))
-    elif encoded.startswith(_TIFFS):
-        values = _bands_of_tiff(encoded)
-    else:
-        values = _bands_of_picture(encoded)
-    if values.dtype == bool:
-        values = values.astype(np.uint8) * 255
+        values = _arrays_bands(array_of(encoded))
+        check_size(*values.shape)
+        return values
+    return _bands_of_tiff(encoded) if encoded.startswith(_TIFFS) else _bands_of_picture(encoded)
+
+
+def _real(values: np.ndarray) -> np.ndarray:
     if values.dtype.kind not in "uif":
         raise ValueError(f"its numbers are {values.dtype}; whole or floating-point numbers are read")
     return values.astype(values.dtype.newbyteorder("="), copy=False)
@@ -136,9 +161,11 @@ def _bands_of_tiff(encoded: bytes) -> np.ndarray:
     with tifffile.TiffFile(io.BytesIO(encoded)) as file:
         pages: Any = file.pages
         first: Any = pages[0]
+        stacked = first.samplesperpixel == 1 and len(pages) > 1
+        check_size(first.imagelength, first.imagewidth, len(pages) if stacked else first.samplesperpixel)
         try:
             values = np.asarray(first.asarray())
-            if first.samplesperpixel == 1 and len(pages) > 1:
+            if stacked:
                 others = [each for each in pages if each.shape == first.shape and each.dtype == first.dtype]
                 if len(others) == len(pages):
                     values = np.stack([each.asarray() for each in others], axis=-1)
@@ -146,18 +173,40 @@ def _bands_of_tiff(encoded: bytes) -> np.ndarray:
             return _bands_by_gdal(encoded, error)
         if first.samplesperpixel > 1 and first.planarconfig == 2:
             values = values.transpose(1, 2, 0)
-        missing = first.tags.get(_NO_DATA)
-        return _without(values if values.ndim == 3 else values[:, :, None], missing and missing.value)
+        return values if values.ndim == 3 else values[:, :, None]
 
 
-def _without(values: np.ndarray, missing: Any) -> np.ndarray:
-    if missing is None or values.dtype.kind != "f":
+def without_missing(values: np.ndarray, encoded: bytes) -> np.ndarray:
+    """`with_nan` of what a TIFF declares to be missing (GDAL's tag)."""
+    if values.dtype.itemsize == 1 or not encoded.startswith(_TIFFS):
         return values
-    try:
-        declared = float(str(missing).strip("\0 "))
-    except ValueError:
+    return with_nan(values, _declared_missing(encoded))
+
+
+def with_nan(values: np.ndarray, missing: float | None) -> np.ndarray:
+    """Numbers of more than 8 bits with not-a-number in place of `missing`, if that is anywhere among them.
+
+    Whole numbers become floating-point ones that hold them.
+    """
+    if missing is None or np.isnan(missing) or values.dtype.itemsize == 1:
         return values
-    return np.where(values == np.asarray(declared, values.dtype), np.nan, values).astype(values.dtype)
+    there = values == (np.asarray(missing, values.dtype) if values.dtype.kind == "f" else missing)
+    if not there.any():
+        return values
+    kind = values.dtype if values.dtype.kind == "f" else np.float32 if values.dtype.itemsize == 2 else np.float64
+    return np.where(there, np.nan, values).astype(kind)
+
+
+def _declared_missing(encoded: bytes) -> float | None:
+    import tifffile
+
+    with tifffile.TiffFile(io.BytesIO(encoded)) as file:
+        page: Any = file.pages[0]
+        tag = page.tags.get(_NO_DATA)
+        try:
+            return None if tag is None else float(str(tag.value).strip("\0 "))
+        except ValueError:
+            return None
 
 
 def _bands_by_gdal(encoded: bytes, error: Exception) -> np.ndarray:
@@ -166,7 +215,7 @@ def _bands_by_gdal(encoded: bytes, error: Exception) -> np.ndarray:
     except ImportError:
         raise ValueError(f"{error}; pip install 'mae-hydra[geo]' reads it") from error
     with MemoryFile(encoded) as memory, memory.open() as file:
-        return _without(file.read().transpose(1, 2, 0), file.nodata)
+        return np.asarray(file.read().transpose(1, 2, 0))
 
 
 def _bands_of_picture(encoded: bytes) -> np.ndarray:

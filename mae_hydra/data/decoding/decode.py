@@ -1,15 +1,14 @@
 """From image files to uint8 tensors, at their own size.
 
-JPEG goes straight from the bytes through torchvision's decoder, which takes half the time of Pillow; every other
-format, and whatever that decoder declines, goes through Pillow. Both give the same colours. PNG stays with Pillow too:
-torchvision's decoder is a fifth faster, but a damaged PNG ends the whole process there. torchvision announces the
-removal of its decoder (since 0.29 the public function warns on every call), so the operator behind it is called, and
-Pillow takes over where it is gone.
+JPEG goes straight from the bytes through torchcodec's decoder where that is installed, else through torchvision's,
+which take half the time of Pillow; every other format, and whatever they decline, goes through Pillow. All give the
+same colours. PNG stays with Pillow too: torchvision's decoder is a fifth faster, but a damaged PNG ends the whole
+process there. torchvision announces the removal of its decoder (since 0.29 the public function warns on every call), so
+the operator behind it is called.
 
 Shape letters: C channels, H W pixels.
 """
 
-import io
 import re
 from collections.abc import Callable
 from functools import cache, partial
@@ -21,7 +20,7 @@ import torch
 from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
-from mae_hydra.data.decoding.bands import ARRAY, Channels, by_bands, number_of, read_bands
+from mae_hydra.data.decoding.bands import ARRAY, Channels, array_of, by_bands, number_of, read_bands, without_missing
 from mae_hydra.data.decoding.deep import bands_of_tiff, full_depth, is_deep
 from mae_hydra.data.decoding.opening import opened
 from mae_hydra.data.decoding.pixel_range import PixelRange, measured
@@ -32,12 +31,14 @@ Range = PixelRange | Literal["own"] | None
 """
 
 PILLOW_MODES = {1: "L", 3: "RGB"}  # by the number of channels
+MODES = {1: "GRAY", 3: "RGB"}  # the same in the words of torchcodec and torchvision
 NO_RANGE = (
     "it has more than 8 bits a channel, and no training picture that was looked at has; set data.range to [low, high], "
     "what becomes black and white"
 )
 _GREY = np.array([299, 587, 114]) / 1000  # Pillow's weights of red, green and blue
 _ON_ITS_SIDE = range(5, 9)  # of EXIF's orientations: rows become columns
+_HEIF = (b"heic", b"heix", b"mif1", b"msf1", b"hevc")  # brands
 _JPEG = b"\xff\xd8\xff"  # how such a file begins
 
 
@@ -59,7 +60,7 @@ def decode_image(encoded: bytes, channels: Channels, name: str, pixel_range: Ran
         try:
             return _as_wide(native(torch.frombuffer(bytearray(encoded), dtype=torch.uint8)), pixel_range)
         except RuntimeError:
-            pass  # Pillow reads some rare JPEGs that torchvision does not, and names the damage more clearly
+            pass  # Pillow reads some rare JPEGs that these do not, and names the damage more clearly
     try:
         if not isinstance(channels, int) or by_bands(channels):
             pixels = _decode_bands(encoded, channels, pixel_range)
@@ -82,7 +83,7 @@ def _decode_bands(encoded: bytes, channels: Channels, pixel_range: Range) -> Ten
             raise ValueError(NO_RANGE)
         found = measured([values], each=True) if pixel_range == "own" else pixel_range
         values = found.scaled(values, values.shape[2])
-    return torch.from_numpy(np.ascontiguousarray(values)).permute(2, 0, 1)
+    return torch.from_numpy(np.require(values, requirements=("C", "W"))).permute(2, 0, 1)
 
 
 def _as_wide(pixels: Tensor, pixel_range: Range) -> Tensor:
@@ -107,23 +108,41 @@ def read_bytes(path: Path) -> bytes:
 
 @cache
 def _native_decoder(channels: int) -> Callable[[Tensor], Tensor] | None:
-    """torchvision's decoder for `channels`, or None where this build of torchvision has none."""
+    """The fastest decoder of JPEGs with `channels` that is installed; None where there is but Pillow."""
+    codec = jpeg_codec()
+    return vision_decoder(channels) if codec is None else partial(codec, mode=MODES[channels])
+
+
+@cache
+def jpeg_codec() -> Callable[..., Any] | None:
+    """torchcodec's `decode_jpeg`; None where it is not installed, too old for that, or made for another torch."""
+    try:
+        from torchcodec.decoders import decode_jpeg
+    except (ImportError, OSError, RuntimeError):
+        return None
+    found: Callable[..., Any] = decode_jpeg
+    return found
+
+
+@cache
+def vision_decoder(channels: int) -> Callable[[Tensor], Tensor] | None:
+    """torchvision's decoder for `channels`; None where this build of torchvision has none."""
     try:
         from torchvision.io import ImageReadMode  # importing it loads the operators
 
         operator = torch.ops.image.decode_image.default
     except (ImportError, AttributeError):
         return None
-    mode = {1: ImageReadMode.GRAY, 3: ImageReadMode.RGB}[channels].value
+    mode = ImageReadMode[MODES[channels]].value
     return lambda encoded: operator(encoded, mode, True)  # True: turn the picture upright
 
 
 def _pixels(encoded: bytes, channels: int) -> Tensor:
-    """A view of the bytes."""
-    array = np.load(io.BytesIO(encoded), allow_pickle=False)
+    """Those of an array as `make-shards` writes them."""
+    array = array_of(encoded)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != channels:
         raise ValueError(f"its pixels are {array.dtype} {array.shape}, wanted are uint8 (height, width, {channels})")
-    return torch.from_numpy(array).permute(2, 0, 1)
+    return torch.from_numpy(array.copy()).permute(2, 0, 1)
 
 
 def _decode_with_pillow(encoded: bytes, channels: int, pixel_range: Range) -> Tensor:
@@ -135,7 +154,7 @@ def _decode_with_pillow(encoded: bytes, channels: int, pixel_range: Range) -> Te
                 upright = upright.convert("RGBA")  # first, or Pillow warns about a palette's transparent entries
             pixels = np.array(upright.convert(PILLOW_MODES[channels]))
     if deep:
-        pixels = _scaled(full_depth(partial(opened, encoded)), channels, pixel_range)
+        pixels = _scaled(_deep_numbers(encoded), channels, pixel_range)
     return torch.from_numpy(pixels.reshape(*pixels.shape[:2], channels)).permute(2, 0, 1)
 
 
@@ -153,17 +172,23 @@ def _scaled(values: np.ndarray, channels: int, pixel_range: Range) -> np.ndarray
     return np.array(shown.convert(PILLOW_MODES[channels]))
 
 
+def _deep_numbers(encoded: bytes) -> np.ndarray:
+    return without_missing(full_depth(partial(opened, encoded)), encoded)
+
+
 def deep_values(encoded: bytes, channels: Channels = 3) -> np.ndarray | None:
-    """The numbers that a picture of more than 8 bits stores, (H, W, B); None: another, or one that cannot be read."""
+    """The numbers that a picture of more than 8 bits stores, (H, W, B), of bands those of 8 bits too.
+
+    None: another picture, or one that cannot be read.
+    """
     if is_jpeg(encoded):
         return None
     try:
         if by_bands(channels):
-            values = read_bands(encoded, channels)
-            return None if values.dtype == np.uint8 else values
+            return read_bands(encoded, channels)
         with opened(encoded) as picture:
             deep = is_deep(picture)
-        return full_depth(partial(opened, encoded)) if deep else None
+        return _deep_numbers(encoded) if deep else None
     except Exception:  # `decode_image` says what is wrong when it is its turn
         return None
 
@@ -190,5 +215,7 @@ def reason_of(error: BaseException, encoded: bytes) -> str:
         bands = bands_of_tiff(encoded)
         if bands is not None:
             return f"it is a TIFF of {bands}, and 1 of up to 32 or 3 or 4 of up to 16 are read; write such a one"
+        if encoded[4:8] == b"ftyp" and encoded[8:12] in _HEIF:
+            return "it is HEIC, which pip install 'mae-hydra[heif]' reads"
         return "it is in no image format known here"
     return re.sub(r"\s+", " ", str(error)).strip() or type(error).__name__

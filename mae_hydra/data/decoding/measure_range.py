@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from mae_hydra.data.decoding.bands import Channels, by_bands, number_of
 from mae_hydra.data.decoding.decode import deep_values, read_bytes
 from mae_hydra.data.decoding.pixel_range import PixelRange, Told, checked, measured, num_levels
@@ -61,13 +63,21 @@ def settle(
     bits = bits or (16 if own else 8)
     fixed = checked(told, count)
     fixed = fixed and fixed._replace(bits=bits)
-    pictures = [values for content in _sample(size, encoded) if (values := deep_values(content, channels)) is not None]
+    seen = [values for content in _sample(size, encoded) if (values := deep_values(content, channels)) is not None]
+    pictures = [values for values in seen if values.dtype != np.uint8]
     if not pictures:
         return Settled(fixed)
+    if fixed is None:
+        _refuse_fractions_beside_whole_numbers(pictures)
     found = fixed or measured(pictures, each=own)._replace(bits=bits)
     looked = f"{len(pictures)} picture{'' if len(pictures) == 1 else 's'}"
     origin = told_by if fixed else f"measured from {looked}; set data.range for another range"
     notes = [f"note: pictures of more than 8 bits a channel: {found} becomes 0 to {2**bits - 1} ({origin})"]
+    if narrow := len(seen) - len(pictures):
+        notes.append(
+            f"warning: {narrow} of {len(seen)} pictures looked at have 8 bits, of which 0 to 255 is the range, and the "
+            f"others {found}; if both hold the same quantity, write them alike"
+        )
     levels = num_levels(pictures, found, count)
     if levels < FEWEST_LEVELS:
         holds = f"they hold about {measured(pictures, each=own)}, which data.range should be"
@@ -75,6 +85,27 @@ def settle(
         said = f"warning: only {levels} of 256 grey levels are used with data.range={found}, of {looked} looked at"
         notes.append(f"{said}; {way}")
     return Settled(found, tuple(notes))
+
+
+def _refuse_fractions_beside_whole_numbers(pictures: Sequence[np.ndarray]) -> None:
+    """UserError for what is no one quantity: reflectances of 0 to 1 would be black beside those of 0 to 10,000."""
+    with np.errstate(invalid="ignore"):  # of infinity there is no remainder
+        fractions = [bool((values[::8, ::8] % 1 > 0).any()) for values in pictures]
+    floating = sum(fractions)
+    if 0 < floating < len(pictures):
+        raise UserError(
+            f"of {len(pictures)} pictures that were looked at {floating} {'holds' if floating == 1 else 'hold'} "
+            f"fractions ({_extent(pictures, fractions, True)}) and the others whole numbers "
+            f"({_extent(pictures, fractions, False)}), for which no range measured from both is right; write them "
+            "alike, or set data.range to [low, high] if one range holds for all"
+        )
+
+
+def _extent(pictures: Sequence[np.ndarray], fractions: Sequence[bool], wanted: bool) -> str:
+    """Of the pictures that hold fractions or not."""
+    chosen = (values for values, each in zip(pictures, fractions, strict=True) if each == wanted)
+    found = measured([values.reshape(-1, 1, 1) for values in chosen])
+    return f"about {found.low[0]:g} to {found.high[0]:g}"
 
 
 def _sample(size: int, encoded: Callable[[int], bytes]) -> Iterator[bytes]:

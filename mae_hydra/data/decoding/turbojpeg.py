@@ -1,8 +1,8 @@
 """A part of a JPEG, at a reduced scale if wanted, through libjpeg-turbo's own interface (TurboJPEG 3.0 or newer).
 
-The library is taken from the system, or from the `turbojpeg` wheel (extra `fast`), which brings it along; where neither
-is there, `region_decoder` is None and callers decode the whole picture. PyTurboJPEG binds the same library, but not the
-cropping of what is decoded.
+The library is taken from the system (Debian and Ubuntu: libturbojpeg; Homebrew: jpeg-turbo), or from the `turbojpeg`
+wheel (extra `fast`), which brings it along, but not for Linux on ARM. Where neither is there, `region_decoder` is None
+and callers decode the whole picture. PyTurboJPEG binds the same library, but not the cropping of what is decoded.
 
 Shape letters: C channels, H W pixels.
 """
@@ -96,6 +96,7 @@ def _libraries() -> Iterator[str]:
     found = ctypes.util.find_library("turbojpeg")
     if found is not None:
         yield found
+    yield from ("libturbojpeg.so.0", "/opt/homebrew/lib/libturbojpeg.dylib")  # without ldconfig; Homebrew's
     try:
         files = importlib.metadata.files("turbojpeg") or []
     except importlib.metadata.PackageNotFoundError:

@@ -89,6 +89,11 @@ def coding_of(
 ) -> Coding:
     """The coding that a configuration tells; ValueError where it makes no sense. `names`: of the classes, if known."""
     extra = tuple(ignore_values)
+    if num_classes + (reduce_zero_label and values is None and colours is None) > MOST_STORED:
+        raise ValueError(
+            f"data.num_classes must be at most {MOST_STORED}: class maps of 16 bits hold no more beside what is "
+            f"ignored, got {num_classes}"
+        )
     if num_classes > 255 and ignore_index < num_classes:
         raise ValueError(
             f"data.ignore_index={ignore_index} is one of {num_classes} classes; what counts for nothing needs a number "

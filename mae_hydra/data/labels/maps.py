@@ -16,7 +16,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from mae_hydra.data.decoding.bands import band_header, one_band
+from mae_hydra.data.decoding.bands import ARRAY, band_header, one_band
 from mae_hydra.data.decoding.decode import orientation, read_bytes, reason_of
 from mae_hydra.data.decoding.deep import full_depth, is_deep
 from mae_hydra.data.decoding.opening import opened
@@ -24,10 +24,11 @@ from mae_hydra.data.headers import read_header
 from mae_hydra.errors import UserError
 
 MAP_EXTENSIONS = (".png", ".tif", ".tiff", ".gif", ".bmp")
-_LOSSY = ("JPEG", "MPO", "JPEG2000", "WEBP", "AVIF")
+_LOSSY = ("JPEG", "MPO", "JPEG2000", "WEBP", "AVIF", "HEIF")
 _PNG = b"\x89PNG"
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # of TIFF
 _FIRST_OF_EQUAL = {"RGB": 3, "RGBA": 3, "LA": 1, "La": 1, "PA": 1}  # channels that must agree; one more is opacity
+MOST_OF_16_BITS = 2**16 - 1
 _WAY_OUT = "a class map is an 8-bit PNG whose grey value or palette index is the class, so convert its colours"
 
 
@@ -58,7 +59,7 @@ def decode_numbers(encoded: bytes, name: str, *, most: int, brightness: bool) ->
     def values(picture: Image.Image | None) -> np.ndarray:
         return _whole(one_band(encoded), most) if picture is None else _stored(picture, encoded, most, brightness)
 
-    return torch.from_numpy(_read(encoded, name, values, or_band=True))
+    return torch.from_numpy(np.require(_read(encoded, name, values, or_band=True), requirements=("C", "W")))
 
 
 def decode_colours(encoded: bytes, name: str) -> np.ndarray:
@@ -69,6 +70,8 @@ def decode_colours(encoded: bytes, name: str) -> np.ndarray:
 def _read(encoded: bytes, name: str, values: Callable[[Any], np.ndarray], *, or_band: bool = False) -> np.ndarray:
     """`values` of the opened picture; with `or_band`, of None where it is a band that Pillow does not read."""
     try:
+        if or_band and encoded.startswith(ARRAY):
+            return values(None)
         try:
             with opened(encoded) as picture:
                 return values(picture)
@@ -125,6 +128,7 @@ def _stored(picture: Image.Image, encoded: bytes, most: int, brightness: bool) -
     if _is_of_15_bits(picture):
         raise _Unclear(f"holds colours of 5 bits, which are spread over 0 to 255; {_WAY_OUT}")
     deep = is_deep(picture)  # first: loading keeps the upper byte of colours alone
+    highest = _highest_of_netpbm(picture)
     picture.load()
     if orientation(picture) != 1:
         ImageOps.exif_transpose(picture, in_place=True)
@@ -137,6 +141,9 @@ def _stored(picture: Image.Image, encoded: bytes, most: int, brightness: bool) -
     values = np.array(picture)
     if deep:
         values = _at_full_depth(values, encoded)
+    if highest and not brightness:
+        scale = 255 if values.dtype == np.uint8 else MOST_OF_16_BITS
+        values = ((values.astype(np.int64) * highest + scale // 2) // scale).astype(values.dtype)
     if picture.mode in _FIRST_OF_EQUAL:
         values = _equal_channels(values, picture.mode)
     elif picture.mode in ("L", "P"):
@@ -145,6 +152,15 @@ def _stored(picture: Image.Image, encoded: bytes, most: int, brightness: bool) -
     elif picture.mode != "1" and not picture.mode.startswith(("I", "F")):
         raise _Unclear(f"holds {picture.mode} pixels; {_WAY_OUT}")
     return _whole(values, most)
+
+
+def _highest_of_netpbm(picture: Any) -> int:
+    """The number to which a file of Netpbm sets white, for which Pillow spreads its numbers over 0 to 255 or 65535; 0:
+    it does not."""
+    for decoder, *_, arguments in picture.tile:
+        if decoder in ("ppm", "ppm_plain") and isinstance(arguments, tuple):
+            return int(arguments[1]) if arguments[1] not in (255, MOST_OF_16_BITS) else 0
+    return 0
 
 
 def _is_of_15_bits(picture: Any) -> bool:
@@ -184,7 +200,7 @@ def _whole(values: np.ndarray, highest: int) -> np.ndarray:
     if values.dtype == bool:
         return (values.view(np.uint8) > 0).astype(np.uint8)  # Pillow's truth is 255
     if values.dtype == np.uint8:
-        return np.ascontiguousarray(values)
+        return values
     least, most = values.min(), values.max()
     if not (least >= 0 and most <= highest):  # of what is not a number both are false
         strange = most if most > highest else least

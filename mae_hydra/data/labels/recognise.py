@@ -1,5 +1,6 @@
 """Whether label maps are among photos: who points `data=folder` at a folder of both would train on the maps too."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
@@ -40,7 +41,7 @@ def label_like_note(root: Path, names: Sequence[str]) -> list[str]:
     return [
         f"warning: about {about} of {len(names)} pictures in {root} look like label maps, with few grey levels or "
         f"colours: {found[0]}{f' beside {beside}' if beside else ''} for one; give the photos' folder alone with "
-        "data.root=<folder>"
+        f"data.root=<folder>, or take what `mae-hydra check-data {shlex.quote(str(root))}` says for the photos alone"
     ]
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mae_hydra import atomic
-from mae_hydra.data.dataset import Foreseeable, Header, ImageSet, spread
+from mae_hydra.data.dataset import Foreseeable, Header, ImageSet, LabelledSet, spread
 from mae_hydra.errors import UserError
 
 THREADS = 8  # more than most machines have cores: files wait for their disk
@@ -67,10 +67,9 @@ def look_ahead(
         headers = _headers(images, advance)
         modes = [header.mode for header in headers]
         known = {"sizes": sorted({header.size for header in headers}), "rare": _first_of_each(modes), "labels": 0}
-    labels = getattr(images, "labels", None)
-    if labels is not None and known["labels"] < len(images):
+    if isinstance(images, LabelledSet) and known["labels"] < len(images):
         order = _order(known["rare"], len(images))
-        known["labels"] = _look_at_labels(labels, order, known["labels"], advance, seconds)
+        known["labels"] = _look_at_labels(images.labels, order, known["labels"], advance, seconds)
     _remember(beside, known | {"images": len(images)})
     return Seen(tuple((int(height), int(width)) for height, width in known["sizes"]), known["labels"], len(images))
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mae_hydra.data.looking.folders import SAMPLE, look_at_folder
+from mae_hydra.data.looking.folders import SAMPLE, look_at_folder, pictures_in
 from mae_hydra.data.looking.found import Found, Labels, Pairs, Part, Pixels, Split
 from mae_hydra.data.looking.lists import ENDINGS, look_at_list
 from mae_hydra.data.looking.tables import holds_tables, look_at_tables
@@ -17,10 +17,13 @@ def look(place: Path, sample: int = SAMPLE) -> Found:
     """What lies at `place`, of whose class maps about `sample` are read. UserError where nothing can be said of it."""
     if place.is_dir():
         walked = walk(place)
-        tars = tars_in(place, walked.files)
-        if not tars and holds_tables(walked.files):
-            return look_at_tables(place)
-        return look_at_tars(place, tars) if tars else look_at_folder(place, walked, sample)
+        if tars := tars_in(place, walked.files):
+            return look_at_tars(place, tars)
+        if holds_tables(walked.files):
+            tables = look_at_tables(place)
+            if tables.photos or not pictures_in(place, walked.files):
+                return tables
+        return look_at_folder(place, walked, sample)
     if holds_tables([place.name]):
         return look_at_tables(place)
     if place.name.lower().endswith(".tar"):

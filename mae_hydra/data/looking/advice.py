@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mae_hydra.data.decoding.bands import PHOTOGRAPHS
+from mae_hydra.data.listing import ARRAYS
 from mae_hydra.data.looking.classification_words import classification_words
 from mae_hydra.data.looking.found import Found, Pairs, Part, Split
 from mae_hydra.data.looking.readings import meaning, readings_for, why_none, words_of
@@ -22,9 +24,11 @@ from mae_hydra.data.looking.segmentation_words import (
     said_of,
 )
 
+MOST_OF_8_BITS = 255
 LARGEST = 256  # crops of the small model that is proposed
 STEP = 32  # of the sides of crops
 _USUAL = 224
+_PRETRAINED = "mae_vitt"
 _ADE20K = {"training", "validation"}
 _SHOWN = {12: [4, 3, 2], 13: [4, 3, 2]}  # of Sentinel-2
 _CLASSES = {"train": "train", "validation": "val"}
@@ -49,10 +53,12 @@ class Way:
 
 @dataclass(frozen=True)
 class Advice:
-    """`ways`: what can be typed, the best first. `said`: what to know before, in sentences."""
+    """`ways`: what can be typed, the best first. `said`: what to know before, in sentences. `alone`: pre-training on
+    the photos that have class maps."""
 
     ways: tuple[Way, ...] = ()
     said: tuple[str, ...] = ()
+    alone: Way | None = None
 
 
 def advise(found: Found, presets: Mapping[str, Node] | None = None) -> Advice:
@@ -60,8 +66,23 @@ def advise(found: Found, presets: Mapping[str, Node] | None = None) -> Advice:
     advice = _advised(found, presets)
     part = found.pairs.images if found.pairs is not None else next(iter(found.photos), None)
     words = {} if part is None else band_words(part)
-    ways = (replace(way, keys={**way.keys, **words}, measured=bool(words)) for way in advice.ways)
-    return replace(advice, ways=tuple(ways))
+
+    def with_bands(way: Way) -> Way:
+        return replace(way, keys={**way.keys, **words}, measured=bool(words))
+
+    alone = _photos_alone(found, found.pairs, advice.ways[0]) if found.pairs and advice.ways else None
+    return replace(advice, ways=tuple(map(with_bands, advice.ways)), alone=alone and with_bands(alone))
+
+
+def _photos_alone(found: Found, pairs: Pairs, best: Way) -> Way | None:
+    """Pre-training on what the best way reads, where that has class maps."""
+    if best.model == _PRETRAINED:
+        return None
+    if best.data == "ade20k":
+        return next(_photos(found), None)
+    places = {key: best.keys[key] for key in ("root", "images", "image_suffix", "splits", "lists") if key in best.keys}
+    keys = {**places, "maps": None, "image_size": _crop(pairs.images, _USUAL)}
+    return Way(_PRETRAINED, best.data, keys, known=best.known)
 
 
 def band_words(part: Part) -> dict[str, Any]:
@@ -70,13 +91,16 @@ def band_words(part: Part) -> dict[str, Any]:
     if len(bands) != 1 or not _own_bands(part):
         return {}
     count = bands[0]
+    named = {"bands": list(range(1, count + 1))} if count in PHOTOGRAPHS else {}
     shown = {"shown_bands": _SHOWN[count]} if count in _SHOWN else {}
-    return {"channels": count, **shown, "mean": [0.5] * count, "std": [0.25] * count}
+    return {"channels": count, **named, **shown, "mean": [0.5] * count, "std": [0.25] * count}
 
 
 def _own_bands(part: Part) -> bool:
-    """Whether the bands are wanted as they are stored: more than a photograph has, and a fourth of 8 bits may be
-    opacity."""
+    """Whether the bands are wanted as they are stored: more than a photograph has, where a fourth of 8 bits may be
+    opacity; arrays are read in no other way."""
+    if not set(part.endings).isdisjoint(ARRAYS):
+        return True
     most, bits = max(part.pixels.bands, default=0), max(part.pixels.bits, default=0)
     return most > 4 or most == 2 or (most == 4 and bits > 8)
 
@@ -112,7 +136,7 @@ def _maps(found: Found, pairs: Pairs, presets: Mapping[str, Node]) -> Advice:
         for name, keys in presets_for(found, pairs, presets)
     ]
     ade20k = _as_ade20k(found, pairs)
-    if ade20k is not None:
+    if ade20k is not None and max(pairs.labels.shares(), default=0) <= MOST_OF_8_BITS:
         readings = readings_for(pairs.labels, found)
         own = [
             Way(model, "ade20k", {"root": ade20k, **words_of(each), "image_size": size}, meaning(each), words)
@@ -211,7 +235,7 @@ def _shards(found: Found) -> Advice:
     if found.image_suffix:
         keys["image_suffix"] = found.image_suffix
     keys["image_size"] = _crop(part, _USUAL)
-    photos = Way("mae_vitt", "shards", keys, "without classes")
+    photos = Way(_PRETRAINED, "shards", keys, "without classes")
     count = max(len(found.names), found.num_classes)
     if found.map_labels is not None:
         keys = {**keys, "map_ending": found.map_ending, "image_size": _crop(part, LARGEST)}
@@ -237,7 +261,7 @@ def _tables(found: Found) -> Advice:
     keys: dict[str, Any] = {"path": found.root}
     size = {"image_size": _crop(part, LARGEST)}
     mask = {"mask": found.map_ending} if found.map_ending else {}
-    ways = [Way("mae_vitt", "huggingface", {**keys, **mask, "image_size": _crop(part, _USUAL)}, "without classes")]
+    ways = [Way(_PRETRAINED, "huggingface", {**keys, **mask, "image_size": _crop(part, _USUAL)}, "without classes")]
     if found.num_classes:
         of_classes = {**keys, "num_classes": found.num_classes, "image_size": _crop(part, _USUAL)}
         ways.insert(0, Way("classifier_vitt", "huggingface", of_classes, f"{found.num_classes} classes"))
@@ -260,7 +284,7 @@ def _photos(found: Found) -> Iterator[Way]:
     folders = [above, *(part.folders[split] for split in part.folders if split.side == "train")]
     for folder in folders:
         if not any(_lies_in(each, folder) for each in found.maps):
-            yield Way("mae_vitt", "folder", {"root": found.root / folder, "image_size": _crop(part, _USUAL)})
+            yield Way(_PRETRAINED, "folder", {"root": found.root / folder, "image_size": _crop(part, _USUAL)})
             return
 
 

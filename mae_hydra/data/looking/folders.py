@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from mae_hydra.data.dataset import spread
-from mae_hydra.data.listing import EXTENSIONS
+from mae_hydra.data.headers import read_header
+from mae_hydra.data.listing import ARRAYS, EXTENSIONS, WITH_ARRAYS
 from mae_hydra.data.looking.found import Found, Labels, Pairs, Part, Split, side_order
 from mae_hydra.data.looking.lists import class_lists_of, lines_of
 from mae_hydra.data.looking.pairing import Match
@@ -16,9 +17,11 @@ from mae_hydra.data.looking.places import File, Group, groups_of
 from mae_hydra.data.looking.roles import first_looks, read, told_apart, union
 from mae_hydra.data.looking.walk import Walked
 from mae_hydra.data.readers.ade20k import CLASSES_FILE
+from mae_hydra.errors import UserError
 
 SAMPLE = 400  # class maps that are read, and twice as many headers at most
 MOST_BYTES = 2**24  # of a file of names
+FEW, LEAST_SIDE = 4, 8  # arrays that are looked at for their form; pixels of a side of what is no table of numbers
 MOST_GROUPS = 48  # that are looked into; others are photos by their number
 _PLAIN = Split("", "")
 
@@ -26,8 +29,9 @@ _PLAIN = Split("", "")
 def look_at_folder(root: Path, walked: Walked, sample: int = SAMPLE) -> Found:
     """What the files of `walked` are, which lie below `root`; about `sample` class maps are read, as time allows."""
     budget = Budget()
-    pictures = [path for path in walked.files if path.lower().endswith(EXTENSIONS)]
-    others = [path for path in walked.files if not path.lower().endswith(EXTENSIONS)]
+    pictures = pictures_in(root, walked.files)
+    known = set(pictures)
+    others = [path for path in walked.files if path not in known]
     groups = groups_of(pictures)
     groups.sort(key=lambda group: -len(group.files))
     looks = {id(group): first_looks(root, group, budget) for group in groups[:MOST_GROUPS]}
@@ -49,6 +53,20 @@ def look_at_folder(root: Path, walked: Walked, sample: int = SAMPLE) -> Found:
         return replace(found, kind="maps", pairs=pairs, notes=(*found.notes, *_beside(groups, matches)))
     classes = _classes(photos)
     return replace(found, kind="classes", classes=classes) if classes else found
+
+
+def pictures_in(root: Path, files: Sequence[str]) -> list[str]:
+    """The pictures among some files; arrays are such where the first of them have the form of one."""
+    arrays = [file for file in files if file.lower().endswith(ARRAYS)]
+    endings = WITH_ARRAYS if arrays and all(_is_picture(root / file) for file in arrays[:FEW]) else EXTENSIONS
+    return [file for file in files if file.lower().endswith(endings)]
+
+
+def _is_picture(path: Path) -> bool:
+    try:
+        return min(read_header(path).size) >= LEAST_SIDE
+    except (UserError, OSError):
+        return False
 
 
 def _looks(root: Path, group: Group, looks: Mapping[int, list[Look]], budget: Budget) -> list[Look]:

@@ -4,7 +4,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
-from mae_hydra.data.listing import EXTENSIONS
+from mae_hydra.data.listing import WITH_ARRAYS
 from mae_hydra.data.looking.found import Found
 from mae_hydra.data.looking.walk import walk
 from mae_hydra.data.readers.split_lists import ENDINGS, cells_of
@@ -67,7 +67,7 @@ def look_at_list(path: Path) -> Found:
     if rows is None or not rows:
         raise UserError(f"{path} is no list of pictures: it holds no lines of text; give a folder or a tar")
     near = walk(path.parent, most=MOST_NEAR, seconds=SECONDS).files
-    pictures = [name for name in near if name.lower().endswith(EXTENSIONS)]
+    pictures = [name for name in near if name.lower().endswith(WITH_ARRAYS)]
     kind = _kind(rows, {PurePosixPath(name).name for name in pictures}, {PurePosixPath(name).stem for name in pictures})
     notes = []
     if kind:
@@ -93,7 +93,7 @@ def _rows(path: Path) -> list[list[str]] | None:
 
 
 def _pictured(cell: str) -> bool:
-    return cell.lower().endswith(EXTENSIONS)
+    return cell.lower().endswith(WITH_ARRAYS)
 
 
 def _kind(rows: list[list[str]] | None, names: set[str], stems: set[str]) -> str:

@@ -4,7 +4,6 @@ A budget of pixels and of time holds for all that is read of a folder. Shape let
 """
 
 import io
-import logging
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -72,9 +71,6 @@ class Look:
 def look_at(source: Path | bytes, name: str, budget: Budget, *, as_map: bool | None = None) -> Look:
     """Header and, but of JPEGs, pixels. `as_map`: True: also of JPEGs; False: the header alone."""
     look = Look()
-    said = logging.getLogger("PIL.TiffImagePlugin")
-    level = said.level
-    said.setLevel(logging.CRITICAL)  # what it says of bands, `problem` says
     try:
         if isinstance(source, Path) and (as_map is False or source.stat().st_size > MOST_BYTES):
             return _of_header(source, look)
@@ -94,8 +90,6 @@ def look_at(source: Path | bytes, name: str, budget: Budget, *, as_map: bool | N
             look.mode, look.size = "", _size_of_tiff(encoded)
         strerror = error.strerror if isinstance(error, OSError) else None
         look.problem = strerror or reason_of(error, encoded)
-    finally:
-        said.setLevel(level)
     return look
 
 

@@ -7,18 +7,23 @@ import numpy as np
 
 from mae_hydra.data.audit.conventions import judged, likely_ignored
 from mae_hydra.data.audit.label_scan import Sampled
-from mae_hydra.data.label_table import UNLABELLED, Reading, conventions, ranges, readings_of
+from mae_hydra.data.label_table import IGNORE, UNLABELLED, Reading, conventions, ranges, readings_of
+from mae_hydra.data.labels.coding import MOST_STORED
 from mae_hydra.data.looking.found import SIDES, Found, Labels
 from mae_hydra.data.looking.pixels import MOST_COLOURS
 
 NUM_ADE20K = 150
+LEAST_SHARE = 0.2  # of the numbers up to the highest one that occur where they are classes
+MOST_LISTED = 16  # numbers far apart that are classes one by one
 _MANY = 32  # values, of which a set that is named ADE20K has more
 
 
 def readings_for(labels: Labels, found: Found) -> list[Reading]:
     """By which conventions the stored numbers may be classes, the likeliest first; none where they are no numbers."""
     shares = labels.shares()
-    if not shares or labels.problem or max(shares) > 255:
+    if max(shares, default=0) > UNLABELLED:
+        return _wide_readings(shares)
+    if not shares or labels.problem:
         return []
     present = np.zeros(256, bool)
     present[list(shares)] = True
@@ -47,6 +52,23 @@ def readings_for(labels: Labels, found: Found) -> list[Reading]:
     return sorted(good, key=doubts)
 
 
+def _wide_readings(shares: Mapping[int, float]) -> list[Reading]:
+    """Of numbers above 255: so many classes, or a few numbers far apart; none where they look like instances."""
+    values = [value for value in shares if value != MOST_STORED]
+    top = max(values, default=0)
+    if min(values, default=-1) < 0 or top >= MOST_STORED:
+        return []
+    if top > UNLABELLED and len(values) > LEAST_SHARE * top:
+        found = [Reading(top + 1, top + 1, False)]
+        return found if 0 not in values else [*found, Reading(top, top, True)]
+    if len(values) > MOST_LISTED:
+        return []
+    listed: dict[int, int | str] = {value: number for number, value in enumerate(values)}
+    if MOST_STORED in shares:
+        listed[MOST_STORED] = IGNORE
+    return [Reading(len(values), UNLABELLED, None, listed)]
+
+
 def _sampled(maps: Sequence[Mapping[int, int]], whole: bool) -> Sampled:
     """Class maps that were read, as conventions are judged by them."""
     rows = [np.zeros(256, np.int64) for _ in maps]
@@ -73,7 +95,7 @@ def meaning(reading: Reading) -> str:
         return f"{count}, each value as listed"
     if reading.reduce_zero_label:
         return f"{count}, 0 is no class and ignored"
-    other = "" if reading.ignore_index == UNLABELLED else f", {reading.ignore_index} is ignored"
+    other = "" if reading.ignore_index >= UNLABELLED else f", {reading.ignore_index} is ignored"
     return f"{count}, 0 is a class{other}"
 
 
@@ -81,10 +103,13 @@ def why_none(labels: Labels) -> str:
     if labels.colours:
         count = len(labels.colours)
         return f"the class maps hold {count}{' or more' if count > MOST_COLOURS else ''} colours, too many for classes"
-    if labels.problem:
-        return f"a class map {labels.problem}"
     values = labels.shares()
     if values and max(values) > 255:
-        return f"the class maps hold numbers up to {max(values)}, and class maps of 8 bits are read"
+        return (
+            f"the class maps hold {len(values)} numbers up to {max(values)}, of which no classes can be told (numbers "
+            "of instances, depth?); data.values says what each means"
+        )
+    if labels.problem:
+        return f"a class map {labels.problem}"
     shown = ranges(np.array(sorted(values))) if values else "nothing that could be read"
     return f"the class maps hold {shown}, of which no classes can be told"

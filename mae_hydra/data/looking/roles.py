@@ -23,7 +23,8 @@ def told_apart(
     if unnamed and len(maps) == len(groups) > 1:  # too small or too plain to tell by themselves
         photo = max(unnamed, key=lambda group: _variety(looks[id(group)]))
         maps = [group for group in maps if group is not photo]
-    matches = _matches(_but(groups, maps), maps)
+    plain = {file for group in maps if _is_plain(looks[id(group)]) for file in group.files}
+    matches = _matches(_but(groups, maps), maps, plain)
     paired = {file for pair in matches for file in pair.maps.files}
     maps = [group for group in maps if group.hint() == "map" or paired.intersection(group.files)]
     return _joined(_but(groups, maps)), maps, matches
@@ -59,6 +60,11 @@ def _is_map(group: Group, looks: Sequence[Look]) -> bool:
         told = any(look.values or look.colours for look in looks)
         return not told or 2 * like >= len(looks) or any(ending in (".jpg", ".jpeg") for ending in group.endings)
     return hint is None and 2 * like > len(looks)
+
+
+def _is_plain(looks: Sequence[Look]) -> bool:
+    """Whether one value is all that was seen in them."""
+    return len({value for look in looks for value in (look.values or look.colours or {})}) == 1
 
 
 def _variety(looks: Sequence[Look]) -> tuple[bool, int]:
@@ -98,14 +104,15 @@ def _with_joined(groups: Sequence[Group]) -> list[Group]:
     return [*joined, *(group for group in groups if id(group) not in known)]
 
 
-def _matches(photos: Sequence[Group], maps: Sequence[Group]) -> list[Match]:
-    """The pairings of the best photos, the likeliest class maps first. Suffixes may be a part of the stem or not."""
+def _matches(photos: Sequence[Group], maps: Sequence[Group], plain: set[File]) -> list[Match]:
+    """The pairings of the best photos, the likeliest class maps first, those of one value last. Suffixes may be a part
+    of the stem or not."""
     images, labels = _with_joined(photos), _with_joined(maps)
     found = [pair for each in labels for group in images if (pair := match(group, each))]
     if not found:
         return []
     # Of all pairs those of one set of photos.
-    found.sort(key=lambda pair: (_rank(pair.maps), -pair.total, pair.images.folder))
+    found.sort(key=lambda pair: (plain.issuperset(pair.maps.files), _rank(pair.maps), -pair.total, pair.images.folder))
     best, *rest = (pair for pair in found if pair.images is found[0].images)
     used = set(best.maps.files)
     return [best, *(pair for pair in rest if used.isdisjoint(pair.maps.files))]

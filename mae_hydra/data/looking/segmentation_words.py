@@ -9,7 +9,8 @@ from mae_hydra.data.labels.coding import Box, coding_of
 from mae_hydra.data.looking.found import Found, Labels, Pairs
 from mae_hydra.data.looking.places import split_of
 from mae_hydra.data.looking.readings import meaning, readings_for, words_of
-from mae_hydra.data.readers.pairs import SIDES, parts_of
+from mae_hydra.data.readers.layout import SIDES
+from mae_hydra.data.readers.pairs import parts_of
 from mae_hydra.data.readers.segmentation import layout_of, refuse_defects
 from mae_hydra.errors import UserError
 
@@ -146,6 +147,8 @@ def _fits(labels: Labels, node: Node) -> bool:
             any(_lies_in(colour, box) for box, _ in coding.colours) for colour, _ in labels.colours
         )
     shares = labels.shares()
+    if coding.wide:
+        return bool(shares) and all(any(low <= value <= high for (low, high), _ in coding.wide) for value in shares)
     accepted = coding.reading.table().accepted
     return bool(coding.brightness) or (bool(shares) and all(value < 256 and accepted[value] for value in shares))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from mae_hydra.data.looking.found import Found, Part, Split, side_order
 from mae_hydra.data.looking.pixels import Budget, look_at, summary
 from mae_hydra.data.looking.tars import are_maps, labels_of
-from mae_hydra.data.shards.huggingface import classes_of, image_column, label_column, picture_columns
+from mae_hydra.data.shards.columns import classes_of, image_column, label_column, picture_columns
 from mae_hydra.data.shards.tables import ENDINGS, by_side, tables_of
 from mae_hydra.errors import UserError
 

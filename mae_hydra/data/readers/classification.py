@@ -9,8 +9,9 @@ from mae_hydra.data.decoding.bands import endings_of
 from mae_hydra.data.listing import existing_folder
 from mae_hydra.data.readers.class_list import class_list
 from mae_hydra.data.readers.folder import Photos
-from mae_hydra.data.readers.pairs import Part, parts_of
-from mae_hydra.data.readers.segmentation import Names, layout_of, notes_of, refuse_defects
+from mae_hydra.data.readers.layout import Part
+from mae_hydra.data.readers.pairs import parts_of
+from mae_hydra.data.readers.segmentation import Names, layout_of, notes_of, refuse_defects, shared_note
 from mae_hydra.data.settings import FileSettings, data_factory
 from mae_hydra.errors import UserError
 
@@ -73,7 +74,11 @@ def classification(
         test=test,
         class_names=names,
         pixel_range=settled.pixel_range,
-        notes=(*(note for side, part in parts.items() for note in notes_of(part, side, root)), *settled.notes),
+        notes=(
+            *(note for side, part in parts.items() for note in notes_of(part, side, root)),
+            *shared_note(parts),
+            *settled.notes,
+        ),
     )
 
 

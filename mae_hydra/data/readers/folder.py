@@ -59,6 +59,9 @@ class Photos:
     def listing(self) -> str:
         return self._names.digest()
 
+    def name(self, index: int) -> str:
+        return self._names[index]
+
     def stamp(self, index: int) -> str:
         class_id = None if self._class_ids is None else int(self._class_ids[index])
         return f"{self._names[index]} {file_stamp(self._root / self._names[index])} {class_id}"

@@ -45,6 +45,9 @@ class LabelledPhotos:
     def listing(self) -> str:
         return self.names.digest()
 
+    def name(self, index: int) -> str:
+        return self.names[index]
+
     def stamp(self, index: int) -> str:
         image, classes = self.paths(index)
         return f"{self.names[index]} {file_stamp(image)} {file_stamp(classes)}"

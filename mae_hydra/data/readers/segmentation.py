@@ -20,8 +20,9 @@ from mae_hydra.data.listing import EXTENSIONS, existing_folder, passed_over_note
 from mae_hydra.data.readers.class_list import class_list
 from mae_hydra.data.readers.folder import Photos
 from mae_hydra.data.readers.labelled_photos import LabelledPhotos
+from mae_hydra.data.readers.layout import SIDES, SPLIT, Layout, Part
 from mae_hydra.data.readers.map_settings import MapSettings
-from mae_hydra.data.readers.pairs import SIDES, SPLIT, Layout, Part, parts_of
+from mae_hydra.data.readers.pairs import parts_of
 from mae_hydra.data.settings import data_factory
 from mae_hydra.errors import UserError
 
@@ -91,6 +92,7 @@ def segmentation(
         pixel_range=settled.pixel_range,
         notes=(
             *(note for side, part in parts.items() for note in notes_of(part, side, root)),
+            *shared_note(parts),
             *settled.notes,
         ),
     )
@@ -110,8 +112,11 @@ def layout_of(
     endings: tuple[str, ...] = EXTENSIONS,
 ) -> Layout:
     """Where the files lie, as the keys of a configuration tell it; ValueError where they make no sense."""
-    if len(columns) != 2:
-        raise ValueError(f"data.columns must name two columns, of the photo and of its class, got {list(columns)}")
+    if len(columns) != 2 or columns[0] == columns[1] or any(isinstance(each, int) and each < 0 for each in columns):
+        raise ValueError(
+            "data.columns must name two columns, of the photo and of its class, by headings or numbers from 0, got "
+            f"{list(columns)}"
+        )
     if not 0 < validation_fraction < 1:
         raise ValueError(f"data.validation_fraction must lie in (0, 1), got {validation_fraction}")
     called = {side: _texts(names) for side, names in _sides(splits, "data.splits").items()}
@@ -184,6 +189,18 @@ def notes_of(part: Part, side: str, root: object) -> list[str]:
             f"{part.orphans[0]}{'' if count == 1 else ' for one'}"
         )
     return notes
+
+
+def shared_note(parts: Mapping[str, Part]) -> list[str]:
+    """What is to be said where photos are trained on and validated with."""
+    train, validation = (parts[side].images if side in parts else [] for side in ("train", "validation"))
+    both = sorted(set(train) & set(validation))
+    if not both or len(train) == 1:  # a single photo serves both
+        return []
+    return [
+        f"warning: {len(both)} of {len(validation)} photos of validation are trained on too, {both[0]} for one; "
+        "correct data.lists or data.splits, or scores say little"
+    ]
 
 
 def samples_of(

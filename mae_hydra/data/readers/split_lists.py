@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
+from unicodedata import normalize
 
 from mae_hydra.data.listing import WITH_ARRAYS
 from mae_hydra.errors import UserError
@@ -15,6 +16,7 @@ from mae_hydra.errors import UserError
 ENDINGS = (".txt", ".csv", ".lst", ".list", ".tsv")
 MOST_BYTES = 2**28
 Columns = tuple[int | str, int | str]
+USUAL: Columns = (0, 1)
 
 
 class Entry(NamedTuple):
@@ -25,7 +27,7 @@ class Entry(NamedTuple):
     label: str = ""
 
 
-def entries_of(root: Path, told: str, split: str, columns: Columns = (0, 1)) -> list[Entry]:
+def entries_of(root: Path, told: str, split: str, columns: Columns = USUAL) -> list[Entry]:
     """What a list names, in order; `told` itself where it is no name of a list. UserError where there is no such file.
 
     `split`: what stands for {split} in it. `columns`: where the photo stands and where what belongs to it, by number
@@ -53,6 +55,12 @@ def entries_of(root: Path, told: str, split: str, columns: Columns = (0, 1)) -> 
         rows = rows[1:]  # a line of headings
     if not rows:
         raise UserError(f"the list {path} names nothing; write a name a line, or correct data.lists")
+    for column, place in zip(columns, (image, other), strict=True):
+        widest = max(map(len, rows))
+        if place >= widest and column not in USUAL:  # a list of names alone has one
+            raise UserError(
+                f"the list {path} has no column {column}: its lines have {widest}, counted from 0; correct data.columns"
+            )
     return [_entry(_at(row, image), _at(row, other)) for row in rows]
 
 
@@ -95,7 +103,7 @@ def chosen(wanted: Sequence[str], keys: Sequence[str], suffix: str) -> list[str 
 
 
 def _stem(name: str, suffix: str) -> str:
-    text = name.replace("\\", "/").strip("/").removeprefix("./")
+    text = normalize("NFC", name).replace("\\", "/").strip("/").removeprefix("./")
     if text.lower().endswith(WITH_ARRAYS):
         text = text.rpartition(".")[0]
     ending = next((each for each in WITH_ARRAYS if suffix.lower().endswith(each)), "")

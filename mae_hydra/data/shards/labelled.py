@@ -1,4 +1,4 @@
-"""Class maps of samples whose files are bytes within others: of shards, of tables."""
+"""Samples whose files are bytes within others, of shards and of tables: their images, and their class maps."""
 
 import hashlib
 from pathlib import Path
@@ -8,25 +8,40 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mae_hydra.data.augment.encoded import Unread, undecoded
 from mae_hydra.data.dataset import Header, Sample
 from mae_hydra.data.decoding.bands import Channels
 from mae_hydra.data.decoding.decode import decode_image
+from mae_hydra.data.decoding.pixel_range import PixelRange
 from mae_hydra.data.headers import read_header
 from mae_hydra.data.labels.coding import Coding
 from mae_hydra.errors import UserError
 
 
-class Labelled:
-    """Gives a set of stored samples their class maps.
+class Encoded:
+    """The images of a set that owes `stored(index)` and `_channels`, what of an image is read."""
 
-    The set owes `files(index)`, a sample's name, its image and its map (empty: there is none), and what it reads images
-    with, `_channels` and `pixel_range`.
+    pixel_range: PixelRange | None = None  # of the set, which training pictures tell
+    _channels: Channels
+    stored: Any
+
+    def __getitem__(self, index: int) -> Sample:
+        name, encoded, class_id = self.stored(index)
+        return Sample(decode_image(encoded, self._channels, name, self.pixel_range), class_id, name)
+
+    def undecoded(self, index: int) -> Sample | Unread:
+        stored = self.stored(index)
+        return undecoded(stored, self._channels, stored.name, self.pixel_range)
+
+
+class Labelled(Encoded):
+    """Gives such a set its class maps.
+
+    The set owes `files(index)`, a sample's name, its image and its map (empty: there is none).
     """
 
     coding: Coding
     files: Any
-    pixel_range: Any
-    _channels: Channels
 
     def __getitem__(self, index: int) -> Sample:
         name, encoded, _ = self.files(index)

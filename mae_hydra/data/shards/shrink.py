@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from mae_hydra.data.augment import crops
-from mae_hydra.data.dataset import Stored
+from mae_hydra.data.dataset import LabelledSet, Stored
 from mae_hydra.data.decoding.decode import decode_image
 from mae_hydra.data.decoding.pixel_range import PixelRange
 
@@ -24,7 +24,9 @@ class StoredSet(Protocol):
 
     def __len__(self) -> int: ...
 
-    def stored(self, index: int) -> Stored: ...
+    def stored(self, index: int) -> Stored:
+        """A sample as its file holds it; UserError where that cannot be read."""
+        ...
 
 
 class Shrunk:
@@ -61,7 +63,8 @@ class Shrunk:
 
     def labels(self, index: int) -> Tensor:
         """The class map of a set that has some, reduced as its image: nearest."""
-        labels: Tensor = self._whole.labels(index)  # type: ignore[attr-defined]
+        assert isinstance(self._whole, LabelledSet)
+        labels = self._whole.labels(index)
         return crops.resize_nearest(labels, self._size(labels))
 
     def _size(self, picture: Tensor) -> tuple[int, int]:

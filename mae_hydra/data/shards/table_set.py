@@ -8,15 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from mae_hydra.data.augment.encoded import Unread, undecoded
-from mae_hydra.data.dataset import Header, Sample, Stored
+from mae_hydra.data.dataset import Header, Stored
 from mae_hydra.data.decoding.bands import Channels
-from mae_hydra.data.decoding.decode import decode_image
-from mae_hydra.data.decoding.pixel_range import PixelRange
 from mae_hydra.data.headers import digest_of, image_header
 from mae_hydra.data.listing import Names, file_stamp
 from mae_hydra.data.readers.contents import contents_of
-from mae_hydra.data.shards.labelled import Labelled
+from mae_hydra.data.shards.labelled import Encoded, Labelled
 from mae_hydra.data.shards.order import ShardOrder
 from mae_hydra.data.shards.tables import Table, is_address
 from mae_hydra.errors import UserError
@@ -26,13 +23,11 @@ _BEGINNINGS = {b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"RIFF": ".webp", b"
 LANES = 4  # each is in row groups of its own
 
 
-class TableSet:
+class TableSet(Encoded):
     """The rows `rows` (int64, ascending, None: all) of tables, one table after the other (an ImageSet with an order).
 
     `classes`: the class of what stands in the column `label`; None: there is no such column.
     """
-
-    pixel_range: PixelRange | None = None  # of the set, which training pictures tell
 
     def __init__(
         self,
@@ -60,14 +55,6 @@ class TableSet:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, index: int) -> Sample:
-        name, encoded, class_id = self.stored(index)
-        return Sample(decode_image(encoded, self._channels, name, self.pixel_range), class_id, name)
-
-    def undecoded(self, index: int) -> Sample | Unread:
-        stored = self.stored(index)
-        return undecoded(stored, self._channels, stored.name, self.pixel_range)
-
     def stored(self, index: int) -> Stored:
         """The image as it is stored, and its class id where there are classes."""
         name, encoded, cells = self._cells(index)
@@ -81,13 +68,13 @@ class TableSet:
         return Stored(name, encoded, self._classes[value])
 
     def names(self) -> list[str]:
-        return [self._name(index) for index in range(len(self))]
+        return [self.name(index) for index in range(len(self))]
 
     def listing(self) -> str:
         return Names([f"{table.name} {table.sizes}" for table in self._tables] + [_digest(self._rows)]).digest()
 
     def stamp(self, index: int) -> str:
-        return f"{self._name(index)} {self._stamp(self._group(index))}"
+        return f"{self.name(index)} {self._stamp(self._group(index))}"
 
     def contents(self) -> str:
         here = [table for table in self._tables if not is_address(table.place)]
@@ -118,7 +105,7 @@ class TableSet:
     def _group(self, index: int) -> int:
         return int(np.searchsorted(self._first, self._rows[index], side="right")) - 1
 
-    def _name(self, index: int) -> str:
+    def name(self, index: int) -> str:
         group = self._group(index)
         return f"{self._groups[group][0].name}:{int(self._rows[index] - self._begins[group])}"
 
@@ -141,9 +128,9 @@ class TableSet:
                     self._held.popitem(last=False)
             self._held.move_to_end(group)
         cells = {column: held.column(column)[row].as_py() for column in columns}
-        encoded = _bytes(cells[self._image], self._name(index))
+        encoded = _bytes(cells[self._image], self.name(index))
         ending = next((each for begin, each in _BEGINNINGS.items() if encoded.startswith(begin)), "")
-        return f"{self._name(index)}{ending}", encoded, cells
+        return f"{self.name(index)}{ending}", encoded, cells
 
 
 class LabelledTableSet(Labelled, TableSet):

@@ -83,6 +83,17 @@ class Table:
         metadata = self.file.metadata
         return [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
 
+    def num_missing(self, column: str) -> int:
+        """How many rows have nothing in a column, as far as the headers tell."""
+        if isinstance(self.file, list):
+            return sum(batch.column(column).null_count for batch in self.file)
+        metadata = self.file.metadata
+        places = [metadata.schema.column(place).path for place in range(metadata.num_columns)]
+        if column not in places:
+            return 0
+        chunks = (metadata.row_group(group).column(places.index(column)) for group in range(metadata.num_row_groups))
+        return sum((chunk.statistics.null_count or 0) for chunk in chunks if chunk.statistics is not None)
+
     def read(self, group: int, columns: Sequence[str]) -> Any:
         """A row group's columns; UserError where they cannot be read."""
         if isinstance(self.file, list):

@@ -25,7 +25,8 @@ NOTHING: dict[str, Any] = {"state": "unreadable", "value": None, "start": None, 
 class Row:
     """A run in a list. `name`: its path below the folder that was listed. `size`: bytes, a linked file once.
 
-    `best`: of the monitored metric over all evaluations; `step`: the last one logged. None where there is none yet.
+    `best`: of the monitored metric over all evaluations; `step`: the last one logged, or saved. None where there is
+    none yet.
     """
 
     run: Run
@@ -48,6 +49,17 @@ class Row:
     @property
     def last(self) -> float | None:
         return self.run.metrics.get(self.run.monitor)
+
+    @property
+    def metric(self) -> str:
+        """What `best` and `last` are of."""
+        return "" if self.best is None and self.last is None else self.run.monitor
+
+    @property
+    def why(self) -> str:
+        """Why a run is not complete, or ended before its last step; empty where nothing is to be said."""
+        status = self.run.status
+        return str((None if self.state == "completed" else status.get("error")) or status.get("ended") or "")
 
     @property
     def words(self) -> list[str]:
@@ -93,6 +105,7 @@ class Row:
             "bytes": self.size,
             "path": str(self.run.directory),
             "error": self.run.status.get("error"),
+            "ended": self.run.status.get("ended"),
         }
 
 
@@ -131,7 +144,14 @@ def read_row(directory: Path, folder: Path) -> Row:
     run = Run(directory, status, config or {}, latest(rows))
     values = [row[run.monitor] for row in rows if row.get(run.monitor) is not None]
     best = (max if run.higher_is_better else min)(values) if values else None
-    return Row(run, name, size_of(directory), best, rows[-1]["step"] if rows else None)
+    logged = [int(rows[-1]["step"])] if rows else []
+    return Row(run, name, size_of(directory), best, max([*logged, *_saved_steps(directory)], default=None))
+
+
+def _saved_steps(directory: Path) -> list[int]:
+    """The steps of its checkpoints: one that was interrupted has saved more than it had logged."""
+    names = (path.stem.removeprefix("step-") for path in (directory / "checkpoints").glob("step-*.pt"))
+    return [int(name) for name in names if name.isdecimal() and len(name) < 16]
 
 
 def run_directories(folder: Path) -> Iterator[Path]:

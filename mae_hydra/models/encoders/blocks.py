@@ -6,11 +6,12 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int64
 from timm.layers import Mlp
-from timm.models.vision_transformer import Attention, Block
+from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from mae_hydra.models.encoders.attention import RelativeAttention
 from mae_hydra.models.encoders.drop_path import drop_path
+from mae_hydra.models.encoders.plain_attention import PlainAttention
 
 NORM_EPS = 1e-6  # of the official code and its weights, and of mmsegmentation's and timm's configurations of MAE
 LayerNorm: Any = partial(nn.LayerNorm, eps=NORM_EPS)
@@ -26,8 +27,9 @@ def set_norm_eps(module: nn.Module, eps: float) -> None:
 
 
 def plain_block(dim: int, num_heads: int, mlp_ratio: float, drop_rate: float | None = None) -> Block:
-    """timm's pre-norm block with a fused, fully biased qkv and LayerNorm eps 1e-6, and our DropPath."""
+    """timm's pre-norm block with a fully biased qkv, LayerNorm eps 1e-6, our attention and our DropPath."""
     block: Any = Block(dim, num_heads, mlp_ratio, qkv_bias=True, norm_layer=LayerNorm)
+    block.attn.__class__ = PlainAttention  # building one anew would draw further random numbers
     block.drop_path1, block.drop_path2 = drop_path(drop_rate), drop_path(drop_rate)
     return block
 
@@ -52,7 +54,7 @@ class ScaledBlock(nn.Module):
         self.norm1 = LayerNorm(dim)
         self.attn: nn.Module
         if grid is None:
-            self.attn = Attention(dim, num_heads, qkv_bias=True)
+            self.attn = PlainAttention(dim, num_heads, qkv_bias=True)
         else:
             self.attn = RelativeAttention(dim, num_heads, grid)
         self.norm2 = LayerNorm(dim)

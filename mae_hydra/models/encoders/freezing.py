@@ -47,14 +47,14 @@ def keep_frozen(frozen: list[nn.Module]) -> None:
 
 def _frozen_parts(module: nn.Module) -> list[nn.Module]:
     """The largest parts that have parameters, and none that learns."""
-    found: list[nn.Module] = []
+    frozen: list[nn.Module] = []
     for child in module.children():
         parameters = list(child.parameters())
         if parameters and not any(parameter.requires_grad for parameter in parameters):
-            found.append(child)
+            frozen.append(child)
         else:
-            found += _frozen_parts(child)
-    return found
+            frozen += _frozen_parts(child)
+    return frozen
 
 
 def _attention_of(block: Any) -> list[nn.Module]:

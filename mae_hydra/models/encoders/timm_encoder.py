@@ -16,7 +16,6 @@ from timm.layers import LayerNorm2d
 from timm.models import group_parameters
 from torch import Tensor, nn
 
-NORM_EPS = 1e-5  # PyTorch's, and of mmsegmentation's norms behind maps
 NUM_MAPS = 4  # what heads of several maps take
 
 
@@ -26,8 +25,9 @@ class TimmEncoder(nn.Module):
     `out_indices`: which of its maps, from 0; None: the last four stages, or of a ViT four blocks spread evenly.
     `embed_dim`: their widths, one number or one for each, by which heads are composed; compared with the model's.
     `final_norm`: whether the last norm is there and maps are read behind it. `map_norms`: a LayerNorm of its own behind
-    each map, as mmsegmentation's Swin and ConvNeXt have it. `positions`: "fixed" freezes a table of
-    positions. `image_size` is the only one that is taken where the model is made for one size, as most ViTs are.
+    each map, as mmsegmentation's Swin and ConvNeXt have it, with the epsilon of the backbone's own (1e-5 and 1e-6).
+    `positions`: "fixed" freezes a table of positions. `image_size` is the only one that is taken where the model is
+    made for one size, as most ViTs are.
 
     ValueError where timm has no such model or it takes no such argument.
     """
@@ -60,10 +60,11 @@ class TimmEncoder(nn.Module):
         self.widths, self.strides = described(self.model, self.out_indices)
         if self.image_size is not None and any(side % self.strides[-1] for side in size):
             raise ValueError(f"image_size must be a multiple of {self.strides[-1]}, got {size[0]}x{size[1]}")
-        told = (embed_dim,) * len(self.widths) if isinstance(embed_dim, int) else tuple(embed_dim)
-        if told != self.widths:
+        given = (embed_dim,) * len(self.widths) if isinstance(embed_dim, int) else tuple(embed_dim)
+        if given != self.widths:
             raise ValueError(f"embed_dim must be {list(self.widths)}, the widths of {model_name}, got {embed_dim}")
-        self.norms = nn.ModuleList(LayerNorm2d(width, eps=NORM_EPS) for width in self.widths) if map_norms else None
+        eps = next((module.eps for module in self.model.modules() if isinstance(module, nn.LayerNorm)), 1e-5)
+        self.norms = nn.ModuleList(LayerNorm2d(width, eps=eps) for width in self.widths) if map_norms else None
         # What no map needs would get no gradient.
         self.model.prune_intermediate_layers(list(self.out_indices), prune_norm=not final_norm, prune_head=True)
         table = getattr(self.model, "pos_embed", None)
@@ -95,8 +96,8 @@ class TimmEncoder(nn.Module):
         module = sys.modules[type(self.model).__module__]
         filtered: Any = getattr(module, "checkpoint_filter_fn", lambda state, model: state)
         own = self.model.state_dict()
-        found = {name: tensor for name, tensor in filtered(dict(tensors), self.model).items() if name in own}
-        return {f"model.{name}": tensor for name, tensor in found.items()}
+        fitting = {name: tensor for name, tensor in filtered(dict(tensors), self.model).items() if name in own}
+        return {f"model.{name}": tensor for name, tensor in fitting.items()}
 
     def _maps(self, images: Tensor, indices: list[int]) -> list[Tensor]:
         maps: list[Tensor] = self.model.forward_intermediates(
@@ -148,7 +149,7 @@ def chosen(model: Any, indices: Sequence[int] | None) -> tuple[int, ...]:
     """Which maps are read; ValueError where there are no such."""
     count = len(model.feature_info)
     if indices is None:
-        if len({each["reduction"] for each in model.feature_info}) == 1:
+        if len({info["reduction"] for info in model.feature_info}) == 1:
             return tuple(count * (number + 1) // NUM_MAPS - 1 for number in range(NUM_MAPS))
         return tuple(range(max(count - NUM_MAPS, 0), count))
     if sorted(set(indices)) != list(indices) or not all(0 <= index < count for index in indices):

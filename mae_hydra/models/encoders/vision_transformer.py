@@ -158,14 +158,14 @@ class VisionTransformer(nn.Module):
         depth = len(self.blocks)
         wanted = {depth * (index + 1) // count - 1 for index in range(count)}
         tokens = self._embed(images, keep, pos_embed)
-        found = [tokens] if embedded else []
+        outputs = [tokens] if embedded else []
         for index, block in enumerate(self.blocks):
             tokens = self._apply_block(block, tokens, self.relative_position_index)
             if index in wanted:
-                found.append(tokens)
+                outputs.append(tokens)
         if self.norm is not None:
-            found[-1] = self.norm(tokens)
-        return torch.stack(found)
+            outputs[-1] = self.norm(tokens)
+        return torch.stack(outputs)
 
     def feature_maps(
         self, images: Float[Tensor, "b c h w"], biases: list[Float[Tensor, "heads n n"]] | None = None

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from timm.layers import Mlp
 from torch import Tensor, nn
 
 from mae_hydra.models.encoders.blocks import LayerNorm
+from mae_hydra.models.encoders.plain_attention import attention
 from mae_hydra.models.mae.decoder import MAEDecoder
 from mae_hydra.models.patches import take_tokens
 
@@ -36,8 +36,7 @@ class CrossAttention(nn.Module):
     def forward(self, tokens: Float[Tensor, "b m d"], seen: Float[Tensor, "b n e"]) -> Float[Tensor, "b m d"]:
         q = self.q(tokens).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
         k, v = self.kv(seen).unflatten(2, (2, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(q, k, v)
-        return self.proj(mixed.transpose(1, 2).flatten(2))
+        return self.proj(attention(q, k, v).transpose(1, 2).flatten(2))
 
 
 class CrossBlock(nn.Module):

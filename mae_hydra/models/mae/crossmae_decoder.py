@@ -64,7 +64,7 @@ class CrossMAEDecoder(CrossDecoder):
 
     def _seen(self, latent: Float[Tensor, "e b n d"]) -> list[Float[Tensor, "b n d"]]:
         sums = weighted_sums(self.block_weights, latent)
-        return [norm(each) for norm, each in zip(self.block_norms, sums, strict=True)]
+        return [norm(weighted) for norm, weighted in zip(self.block_norms, sums, strict=True)]
 
     def block(self, dim: int, num_heads: int, mlp_ratio: float) -> nn.Module:
         return CrossBlock(dim, num_heads, mlp_ratio, self.encoder_dim)

@@ -177,8 +177,8 @@ class MAE(nn.Module):
         if noise is None:
             noise = strategies.STRATEGIES[self.masking](len(images), blocks, images.device)
         elif noise.shape not in {(len(images), num_patches), (len(images), blocks[0] * blocks[1])}:
-            each = " or one number for each block" if side > 1 else ""
-            raise ValueError(f"noise must have shape {(len(images), num_patches)}{each}, got {tuple(noise.shape)}")
+            hint = " or one number for each block" if side > 1 else ""
+            raise ValueError(f"noise must have shape {(len(images), num_patches)}{hint}, got {tuple(noise.shape)}")
         count = strategies.num_keep(blocks[0] * blocks[1], self.mask_ratio)
         if noise.shape[1] == num_patches:  # of patches, which whoever gives it may draw as they like
             return strategies.keep_from_noise(noise, count * side * side)

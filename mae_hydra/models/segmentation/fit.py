@@ -102,7 +102,7 @@ def _misfit(name: str, part: Any, widths: Sequence[int], attribute: str = "in_di
     got = getattr(part, attribute, None)
     if got is None:
         return
-    told = [got] * len(widths) if isinstance(got, int) else list(got)
-    if told != list(widths):
+    given = [got] * len(widths) if isinstance(got, int) else list(got)
+    if given != list(widths):
         wanted = widths[0] if len(set(widths)) == 1 else list(widths)
-        yield f"the {name} must be {wanted} to fit the encoder, got {got if isinstance(got, int) else told}"
+        yield f"the {name} must be {wanted} to fit the encoder, got {got if isinstance(got, int) else given}"

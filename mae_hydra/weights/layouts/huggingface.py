@@ -70,15 +70,15 @@ def fuse(tensors: State) -> dict[str, Tensor]:
     spelt = {_respelled(name): tensor for name, tensor in tensors.items()}
     fused: dict[str, Tensor] = {}
     for name, tensor in spelt.items():
-        found = re.fullmatch(r"(.+\.attention\.attention\.)(query|key|value)(\..+)", name)
-        if found is None:
+        match = re.fullmatch(r"(.+\.attention\.attention\.)(query|key|value)(\..+)", name)
+        if match is None:
             fused[name] = tensor
-        elif found[2] == "query":
-            parts = [spelt.get(f"{found[1]}{part}{found[3]}") for part in QKV]
-            missing = [part for part, each in zip(QKV, parts, strict=True) if each is None]
+        elif match[2] == "query":
+            parts = [spelt.get(f"{match[1]}{part}{match[3]}") for part in QKV]
+            missing = [part for part, tensor in zip(QKV, parts, strict=True) if tensor is None]
             if missing:
-                raise UserError(f"{found[1]}{missing[0]}{found[3]} is missing beside {name}: the file is incomplete")
-            fused[f"{found[1]}qkv{found[3]}"] = torch.cat([part for part in parts if part is not None])
+                raise UserError(f"{match[1]}{missing[0]}{match[3]} is missing beside {name}: the file is incomplete")
+            fused[f"{match[1]}qkv{match[3]}"] = torch.cat([part for part in parts if part is not None])
     return fused
 
 

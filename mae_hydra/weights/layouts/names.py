@@ -28,9 +28,9 @@ def known(name: str, pairs: tuple[Pair, ...]) -> bool:
 
 def _renamed(name: str, pairs: tuple[Pair, ...]) -> str:
     for left, right in pairs:
-        found = _pattern(left).fullmatch(name)
-        if found:
-            return re.sub(r"[#*]", "{}", right).format(*found.groups())
+        match = _pattern(left).fullmatch(name)
+        if match:
+            return re.sub(r"[#*]", "{}", right).format(*match.groups())
     return name
 
 

@@ -52,26 +52,26 @@ def parse(text: str) -> Address:
         return Address(where, "web", where, **options)
     if where.startswith(TIMM):
         return Address(where, "timm", where.removeprefix(TIMM), **options)
-    found = REPOSITORY.fullmatch(where[len(HUB) :])
-    if found is None or ".." in where:
+    match = REPOSITORY.fullmatch(where[len(HUB) :])
+    if match is None or ".." in where:
         raise UserError(
             f"{short(text)} is no address; the form is hf-hub:<org>/<name> or hf-hub:<org>/<name>@<revision>"
         )
-    return Address(where, "hf-hub", found["where"], found["revision"] or "main", **options)
+    return Address(where, "hf-hub", match["where"], match["revision"] or "main", **options)
 
 
 def _options(text: str, fragment: str) -> dict[str, str]:
-    found: dict[str, str] = {}
+    options: dict[str, str] = {}
     for pair in filter(None, fragment.split("&")):
         key, _, value = pair.partition("=")
         if key not in OPTIONS or not value:
             raise UserError(f"{short(text)}: behind the # stand sha256=<hex>, file=<name>, part=<name>, with & between")
-        found[key] = value.lower() if key == "sha256" else value
-    if "sha256" in found and not SHA256.fullmatch(found["sha256"]):
+        options[key] = value.lower() if key == "sha256" else value
+    if "sha256" in options and not SHA256.fullmatch(options["sha256"]):
         raise UserError(f"{short(text)}: sha256= takes the 64 hexadecimal digits that sha256sum prints")
-    if not lies_within(found.get("file", "")):
+    if not lies_within(options.get("file", "")):
         raise UserError(f"{short(text)}: file= takes the name of a file within the repository")
-    return found
+    return options
 
 
 def lies_within(name: str) -> bool:

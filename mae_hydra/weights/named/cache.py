@@ -41,11 +41,11 @@ class Entry:
     def record(self) -> dict[str, Any]:
         """What the download noted; empty where a person has put the files there, or it cannot be read."""
         try:
-            found = json.loads((self.folder / RECORD).read_bytes())
+            row = json.loads((self.folder / RECORD).read_bytes())
         except (OSError, ValueError, RecursionError):
             return {}
-        whole = isinstance(found, dict) and isinstance(found.get("files"), dict) and isinstance(found.get("main"), str)
-        return found if whole else {}
+        whole = isinstance(row, dict) and isinstance(row.get("files"), dict) and isinstance(row.get("main"), str)
+        return row if whole else {}
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -64,7 +64,7 @@ class Entry:
         finally:
             os.close(lock)
 
-    def keep(self, main: str, files: Mapping[str, str], told: Mapping[str, Any]) -> None:
+    def keep(self, main: str, files: Mapping[str, str], source: Mapping[str, Any]) -> None:
         """Let `files` of the partial folder, by name with their SHA-256, take their places.
 
         `main`, by which all are known, comes last.
@@ -72,10 +72,10 @@ class Entry:
         for name in files:
             atomic.sync(self.partial / name)
         self.folder.mkdir(exist_ok=True)
-        for name in [*(each for each in files if each != main), main]:
+        for name in [*(file for file in files if file != main), main]:
             if name == main:
                 atomic.write_text(
-                    self.folder / RECORD, json.dumps({**told, "main": main, "files": dict(files)}, indent=2)
+                    self.folder / RECORD, json.dumps({**source, "main": main, "files": dict(files)}, indent=2)
                 )
             (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
             os.replace(self.partial / name, self.folder / name)

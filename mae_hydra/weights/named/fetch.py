@@ -96,16 +96,16 @@ def _from_the_web(address: Address, entry: Entry) -> None:
     except UserError:
         entry.drop()
         raise
-    found = digest_of(file)
-    hub.check_digest(address, found, entry)
+    digest = digest_of(file)
+    hub.check_digest(address, digest, entry)
     try:
         if not address.sha256:
-            check_published(address.where, file, found)
+            check_published(address.where, file, digest)
         refuse_text(file)
     except UserError:
         entry.drop()
         raise
-    entry.keep(name, {name: found}, {"address": address.text})
+    entry.keep(name, {name: digest}, {"address": address.text})
 
 
 def refuse_text(file: Path) -> None:
@@ -122,10 +122,10 @@ def _check_kept(file: Path, address: Address, entry: Entry) -> None:
     """Compare a file of the cache with what is known of it. It is not removed: by another address it may be right."""
     if not address.sha256:
         return
-    found = entry.record.get("files", {}).get(file.name) or digest_of(file)  # as noted, which has just been compared
-    if found != address.sha256:
+    digest = entry.record.get("files", {}).get(file.name) or digest_of(file)  # as noted, which has just been compared
+    if digest != address.sha256:
         raise UserError(
-            f"{file} has sha256 {found}, and the address says {address.sha256}; it is not used. Where the address is "
+            f"{file} has sha256 {digest}, and the address says {address.sha256}; it is not used. Where the address is "
             f"right, remove {entry.folder}, and it is downloaded again"
         )
 

@@ -34,9 +34,9 @@ def main_file(names: Sequence[str], wanted: str = "") -> str | None:
         return wanted if wanted in names else None
     usual = [name for name in USUAL if name in names]
     for endings in (SAFE, OTHERS):
-        found = [name for name in names if name.endswith(endings)]
-        if len(found) == 1 and not (usual and usual[0].endswith((*endings, INDEX))):
-            usual.append(found[0])
+        matching = [name for name in names if name.endswith(endings)]
+        if len(matching) == 1 and not (usual and usual[0].endswith((*endings, INDEX))):
+            usual.append(matching[0])
         if usual:
             return usual[0]
     return None
@@ -52,10 +52,10 @@ def download(address: Address, entry: Entry) -> None:
 
     endpoint = os.environ.get("HF_ENDPOINT")
     try:
-        told = HfApi(endpoint=endpoint).model_info(address.where, revision=address.revision, files_metadata=True)
+        info = HfApi(endpoint=endpoint).model_info(address.where, revision=address.revision, files_metadata=True)
     except Exception as error:
         raise _explained(error, address) from error
-    files = {each.rfilename: _of(each) for each in told.siblings or [] if lies_within(each.rfilename)}
+    files = {sibling.rfilename: _of(sibling) for sibling in info.siblings or [] if lies_within(sibling.rfilename)}
     main = main_file(list(files), address.file)
     if main is None:
         raise UserError(_no_weights(address, list(files)))
@@ -68,7 +68,7 @@ def download(address: Address, entry: Entry) -> None:
         try:
             return Path(
                 hf_hub_download(
-                    address.where, name, revision=told.sha, local_dir=entry.partial, endpoint=endpoint, etag_timeout=30
+                    address.where, name, revision=info.sha, local_dir=entry.partial, endpoint=endpoint, etag_timeout=30
                 )
             )
         except Exception as error:
@@ -83,23 +83,23 @@ def download(address: Address, entry: Entry) -> None:
             raise UserError(f"{address.text} lists {short(missing[0])} in {main} and does not hold it")
         names += parts
         check_room(sum(files[name].size for name in names), entry.partial, address.text)
-    found: dict[str, str] = {}
+    digests: dict[str, str] = {}
     for name in names:
-        found[name] = digest_of(get(name))
-        if files[name].sha256 not in ("", found[name]):
+        digests[name] = digest_of(get(name))
+        if files[name].sha256 not in ("", digests[name]):
             entry.drop()
             raise UserError(f"{name} of {address.text} has another sha256 than the hub says; nothing of it is kept")
         if name == main:
-            check_digest(address, found[name], entry)
-    entry.keep(main, found, {"address": address.text, "revision": told.sha})
+            check_digest(address, digests[name], entry)
+    entry.keep(main, digests, {"address": address.text, "revision": info.sha})
 
 
-def check_digest(address: Address, found: str, entry: Entry) -> None:
+def check_digest(address: Address, digest: str, entry: Entry) -> None:
     """UserError, and nothing is kept, where the address says another SHA-256."""
-    if address.sha256 and found != address.sha256:
+    if address.sha256 and digest != address.sha256:
         entry.drop()
         raise UserError(
-            f"{address.text} has sha256 {found}, and the address says {address.sha256}; nothing of it is kept"
+            f"{address.text} has sha256 {digest}, and the address says {address.sha256}; nothing of it is kept"
         )
 
 
@@ -122,10 +122,12 @@ def _parts(index: Path, address: Address) -> list[str]:
 def _no_weights(address: Address, names: Sequence[str]) -> str:
     if address.file:
         return f"{address.text} has no file {address.file}; it holds {', '.join(map(short, sorted(names)[:12]))}"
-    found = [name for name in sorted(names) if name.endswith((*SAFE, *OTHERS))]
-    if not found:
+    candidates = [name for name in sorted(names) if name.endswith((*SAFE, *OTHERS))]
+    if not candidates:
         return f"{address.text} holds no weights (.safetensors, .bin, .pt, .pth)"
-    return f"{address.text} holds several files of weights; add #file= and one of {', '.join(map(short, found[:12]))}"
+    return (
+        f"{address.text} holds several files of weights; add #file= and one of {', '.join(map(short, candidates[:12]))}"
+    )
 
 
 def _explained(error: Exception, address: Address) -> Exception:

@@ -64,9 +64,9 @@ def check_published(url: str, file: Path, sha256: str) -> None:
     for known in KNOWN:
         if known.address == url and known.digest:
             algorithm, begins = known.digest.split()
-            found = sha256 if algorithm == "sha256" else digest_of(file, algorithm)
-            if not found.startswith(begins):
+            digest = sha256 if algorithm == "sha256" else digest_of(file, algorithm)
+            if not digest.startswith(begins):
                 raise UserError(
-                    f"{url} is not the file that was published: its {algorithm} is {found}, and should "
+                    f"{url} is not the file that was published: its {algorithm} is {digest}, and should "
                     f"begin with {begins}; nothing of it is kept. Where it is right, add #sha256={sha256}"
                 )

@@ -20,9 +20,9 @@ def looked_up(address: Address) -> Address:
         like = f"; there are {', '.join(near)}" if near else ""
         raise UserError(f"timm knows no weights {address.where}{like} (timm.list_pretrained() lists all)")
     if described.hf_hub_id:
-        found = parse(f"{HUB}{described.hf_hub_id}")._replace(file=address.file or described.hf_hub_filename or "")
+        target = parse(f"{HUB}{described.hf_hub_id}")._replace(file=address.file or described.hf_hub_filename or "")
     elif described.url:
-        found = parse(described.url)
+        target = parse(described.url)
     else:
         raise UserError(f"timm describes {address.where} and publishes no weights of it")
-    return found._replace(sha256=address.sha256, part=address.part)
+    return target._replace(sha256=address.sha256, part=address.part)

@@ -66,13 +66,13 @@ def download(url: str, file: Path, *, unsized: bool) -> None:
     opener = build_opener(_Redirects)
     for attempt in range(ATTEMPTS):
         try:
-            with _opened(opener, url, file) as (answer, told):
-                if told.size is None and not unsized:
+            with _opened(opener, url, file) as (answer, header):
+                if header.size is None and not unsized:
                     raise UserError(
                         f"{short(url)} comes without its size, so that a part could be taken for the whole; add "
                         "#sha256=<hex>, or download it yourself"
                     )
-                _receive(answer, told, url, file)
+                _receive(answer, header, url, file)
             file.with_name(STATE).unlink(missing_ok=True)
             return
         except (URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
@@ -112,31 +112,31 @@ def _told(answer: Any, have: int) -> _Told:
     return _Told(int(length) if length.isdecimal() else None, 0, version)
 
 
-def _receive(answer: IO[bytes], told: _Told, url: str, file: Path) -> None:
-    check_room((told.size or 0) - told.start, file.parent, url)
+def _receive(answer: IO[bytes], header: _Told, url: str, file: Path) -> None:
+    check_room((header.size or 0) - header.start, file.parent, url)
     columns = (TextColumn(short(file.name, 40)), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     bar = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True, disable=not watched())
-    if not told.start:
-        size = "" if told.size is None else f" ({told.size / 1e6:.1f} MB)"
+    if not header.start:
+        size = "" if header.size is None else f" ({header.size / 1e6:.1f} MB)"
         print(f"downloading {short(url, 300)}{size}", file=sys.stderr)
-    file.with_name(STATE).write_text(json.dumps({"version": told.version}))
-    have = told.start
-    with bar, open(file, "r+b" if told.start else "wb") as out:
-        out.seek(told.start)
-        task = bar.add_task("", total=told.size, completed=have)
+    file.with_name(STATE).write_text(json.dumps({"version": header.version}))
+    have = header.start
+    with bar, open(file, "r+b" if header.start else "wb") as out:
+        out.seek(header.start)
+        task = bar.add_task("", total=header.size, completed=have)
         while piece := answer.read(PIECE):
             have += len(piece)
-            if told.size is not None and have > told.size:
-                raise UserError(f"{short(url)} sends more than the {told.size} bytes that it told; it is not taken")
+            if header.size is not None and have > header.size:
+                raise UserError(f"{short(url)} sends more than the {header.size} bytes that it told; it is not taken")
             out.write(piece)
             bar.update(task, completed=have)
-    if told.size is not None and have < told.size:
-        raise http.client.HTTPException(f"it broke off after {have} of {told.size} bytes")
+    if header.size is not None and have < header.size:
+        raise http.client.HTTPException(f"it broke off after {have} of {header.size} bytes")
 
 
 def _state(file: Path) -> Mapping[str, Any]:
     try:
-        found = json.loads(file.with_name(STATE).read_bytes())
+        state = json.loads(file.with_name(STATE).read_bytes())
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return state if isinstance(state, dict) else {}

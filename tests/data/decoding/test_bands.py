@@ -1,7 +1,9 @@
 """Any bands of any depth: which numbers reach the model, in which order, and what is said where they cannot."""
 
 import io
+import tracemalloc
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,10 @@ from mae_hydra.data import FileSettings, decode_image, folder
 from mae_hydra.data.augment.crops import resize_bicubic, resize_bilinear
 from mae_hydra.data.augment.photometric import Distortion, distort
 from mae_hydra.data.decoding.bands import band_header, read_bands
+from mae_hydra.data.decoding.measure_range import settle
 from mae_hydra.data.decoding.pixel_range import PixelRange
+from mae_hydra.data.headers import read_header
+from mae_hydra.data.labels.maps import decode_labels
 from mae_hydra.errors import UserError
 from mae_hydra.inference.resize import resize_image
 from mae_hydra.models.pixels import normalise
@@ -202,3 +207,74 @@ def test_without_rasterio_a_compression_is_named_with_what_reads_it(monkeypatch)
     monkeypatch.setitem(__import__("sys").modules, "rasterio.io", None)
     with warnings.catch_warnings(), pytest.raises(UserError, match=r"LZW requires it; pip install 'mae-hydra\[geo\]'"):
         decode_image(tiff(numbers("uint16", 4)), 4, "a", None)
+
+
+def claimed_npy(shape: tuple[int, ...], kind: str) -> bytes:
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": kind, "fortran_order": False, "shape": shape})
+    return file.getvalue() + bytes(100)
+
+
+def claimed_tiff(side: int) -> bytes:
+    """Of 8x8 pixels, by its header of many more."""
+    encoded = bytearray(tiff(numbers("uint16", 5, (8, 8)), compression="zlib", metadata=None))
+    with tifffile.TiffFile(io.BytesIO(bytes(encoded))) as file:
+        for name in ("ImageWidth", "ImageLength"):
+            place = file.pages[0].tags[name].valueoffset
+            encoded[place : place + 4] = side.to_bytes(4, "little")
+    return bytes(encoded)
+
+
+@pytest.mark.parametrize(
+    ("encoded", "said"),
+    [
+        (claimed_npy((2**20, 2**20, 5), "<f4"), "cut short: 100 of 21990232555520 bytes are there"),
+        (claimed_npy((5, 5, 5), "|O"), "an array of Python objects"),
+        (claimed_npy((2, 2, 2, 2), "<f4"), r"its shape is \(2, 2, 2, 2\)"),
+        (claimed_tiff(60_000), "it has 60000x60000 pixels, more than the 1073741824 that are read"),
+        (claimed_tiff(32_000), "of 5 bands, more than the 4294967296 numbers read"),
+    ],
+)
+def test_what_a_header_claims_is_refused_before_room_is_taken_for_it(encoded: bytes, said: str):
+    tracemalloc.start()
+    with pytest.raises(UserError, match=said):
+        decode_image(encoded, 5, "a")
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize(("kind", "missing"), [("int16", -9999), ("uint16", 65535), ("float32", -9999), ("uint32", 0)])
+def test_what_a_file_declares_missing_is_black_and_not_measured(kind: str, missing: int):
+    values = numbers(kind, 5) + np.asarray(100, kind)
+    values[:3] = missing
+    form = {"extratags": [(42113, "s", 0, str(missing), False)]}
+    for wanted, stored in ((5, values), (3, values[:, :, 0])):
+        encoded = tiff(stored if stored.ndim == 3 else stored[:, :, None], **form)
+        settled = settle("auto", wanted, 1, lambda _, encoded=encoded: encoded)
+        assert settled.pixel_range.low[0] == pytest.approx(stored[3:].reshape(9, 16, -1)[..., 0].min(), abs=1)
+        pixels = decode_image(encoded, wanted, "a", settled.pixel_range).numpy()
+        assert pixels[:, :3].max() == 0
+        assert pixels[0, 3:].max() == (65535 if wanted == 5 else 255)
+    with pytest.raises(UserError, match=f"holds the value {missing}|holds the value") if missing else nullcontext():
+        decode_labels(tiff(values[:, :, :1], **form), "a")  # of class maps it is a number like any other
+
+
+def test_pictures_whose_numbers_are_different_things_have_no_common_range():
+    reflectance, scaled = numbers("float32", 5) / 7000, numbers("uint16", 5)
+    both = [tiff(reflectance), tiff(scaled), tiff(scaled)]
+    with pytest.raises(UserError, match=r"of 3 pictures that were looked at 1 holds fractions .* write them alike"):
+        settle("auto", 5, 3, both.__getitem__)
+    assert settle([0, 300], 5, 3, both.__getitem__).pixel_range.high == (300.0,)
+    whole = [tiff(scaled.astype("float32")), tiff(scaled)]  # the same quantity
+    assert (
+        settle("auto", 5, 2, whole.__getitem__).pixel_range
+        == settle("auto", 5, 2, ([whole[1]] * 2).__getitem__).pixel_range
+    )
+    note = settle("auto", 5, 2, [tiff(numbers("uint8", 5)), tiff(scaled)].__getitem__).notes[1]
+    assert note.startswith("warning: 1 of 2 pictures looked at have 8 bits")
+
+
+def test_bands_that_another_library_does_not_read_are_read_without_a_word(capfd):
+    decode_image(tiff(numbers("uint16", 13)), 13, "a")
+    read_header(tiff(numbers("uint16", 13)), "a")
+    assert capfd.readouterr().err == ""

@@ -1,17 +1,21 @@
 import io
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from pictures import pixels, smooth_picture
 from PIL import Image
 
-from mae_hydra.data import decode_image, read_image
+from mae_hydra.data import decode_image, listing, read_image
 from mae_hydra.data.decoding import decode as decode_module
 from mae_hydra.data.decoding import opening
+from mae_hydra.data.headers import read_header
+from mae_hydra.data.labels.maps import decode_labels
 from mae_hydra.errors import UserError
 
 
@@ -50,10 +54,35 @@ def test_every_format_gives_the_pixels_that_pillow_gives(name: str, channels: in
     assert (image.int() - reference.int()).abs().max() <= (0 if channels == 3 else 8)
 
 
-def test_without_torchvisions_decoder_the_pixels_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    native = decode_image(FORMATS["jpeg"], 3, "jpeg")
-    monkeypatch.setattr(decode_module, "_native_decoder", lambda channels: None)
-    assert torch.equal(decode_image(FORMATS["jpeg"], 3, "jpeg"), native)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_torchcodec_comes_first_then_torchvision_then_pillow_with_the_same_pixels(
+    monkeypatch: pytest.MonkeyPatch, channels: int
+) -> None:
+    asked: list[str] = []
+    vision, codec = decode_module.vision_decoder(channels), decode_module.jpeg_codec()
+    assert vision is not None
+    made = (lambda encoded, mode: vision(encoded)) if codec is None else codec  # where it is not installed
+
+    def decoded(name: str, native: object) -> torch.Tensor:
+        def choose(channels: int) -> object:
+            return lambda *encoded, **words: (asked.append(name), native(*encoded, **words))[1]  # type: ignore[operator]
+
+        monkeypatch.setattr(decode_module, "jpeg_codec", lambda: choose(channels) if name == "torchcodec" else None)
+        monkeypatch.setattr(decode_module, "vision_decoder", lambda count: choose(count) if name != "Pillow" else None)
+        decode_module._native_decoder.cache_clear()
+        return decode_image(FORMATS["jpeg"], channels, "jpeg")
+
+    found = [decoded(name, each) for name, each in (("torchcodec", made), ("torchvision", vision), ("Pillow", None))]
+    decode_module._native_decoder.cache_clear()
+    assert asked == ["torchcodec", "torchvision"]
+    assert torch.equal(found[0], found[1])
+    assert (found[0].int() - found[2].int()).abs().max() <= (0 if channels == 3 else 8)
+
+
+def test_a_torchcodec_that_cannot_be_imported_is_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torchcodec", None)
+    monkeypatch.setitem(sys.modules, "torchcodec.decoders", None)
+    assert decode_module.jpeg_codec.__wrapped__() is None
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
@@ -111,3 +140,28 @@ def test_a_picture_of_too_many_pixels_is_refused_by_its_size(monkeypatch):
     monkeypatch.setattr(opening, "MOST_PIXELS", 100)
     with pytest.raises(UserError, match=r"cannot read the image big.png: it has 20x6 pixels, more than the 100"):
         decode_image(encoded(Image.new("L", (20, 6)), "png"), 3, "big.png")
+
+
+@pytest.mark.parametrize("turn", [1, 6])
+def test_pictures_of_telephones_are_read_upright_and_are_no_class_maps(turn: int) -> None:
+    pytest.importorskip("pillow_heif")
+    values = np.zeros((40, 64, 3), np.uint8)
+    values[:20, :32] = 250, 10, 10
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    file = io.BytesIO()
+    Image.fromarray(values).save(file, "HEIF", quality=90, exif=exif.tobytes())
+    pixels = decode_image(file.getvalue(), 3, "a").permute(1, 2, 0).numpy()
+    upright = values if turn == 1 else np.rot90(values, -1)
+    assert np.abs(pixels.astype(int) - upright).mean() < 3
+    header = read_header(file.getvalue(), "a")
+    assert (header.size, header.orientation) == (upright.shape[:2], turn)
+    with pytest.raises(UserError, match="HEIF changes values"):
+        decode_labels(file.getvalue(), "a")
+
+
+def test_without_its_reader_a_picture_of_a_telephone_is_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match=r"pip install 'mae-hydra\[heif\]' reads"):
+        decode_image(b"\0\0\0\x18ftyphevc" + bytes(50), 3, "a")
+    monkeypatch.setattr(listing, "READS_HEIF", False)
+    assert "reads .heic" in listing.passed_over_note("a", Counter({".heic": 2}))[0]

@@ -78,3 +78,10 @@ def test_a_photo_may_be_turned_and_its_map_not(tmp_path: Path, size, turns, apar
         files.append(tmp_path / f"{name}.png")
         Image.new("L", size).save(files[-1], exif=exif.tobytes())
     assert turned_apart(*files) is apart
+
+
+def test_more_classes_than_16_bits_hold_are_refused_in_words():
+    with pytest.raises(ValueError, match=r"data\.num_classes must be at most 65535: class maps of 16 bits"):
+        coding_of(num_classes=70_000, names=None, ignore_index=255)
+    most = coding_of(num_classes=65_535, names=None, ignore_index=65_535)
+    assert most.reading.num_classes == 65_535

@@ -182,3 +182,25 @@ def test_a_broken_class_map_is_named(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:60])
     with pytest.raises(UserError, match=r"cannot read the class map .*map\.png"):
         read_labels(path)
+
+
+def test_numbers_of_netpbm_are_as_stored_whatever_is_white(tmp_path: Path) -> None:
+    values = np.array([[0, 1, 2, 100], [200, 250, 3, 0]])
+    size = b"4 2"
+    for white, kind in ((250, ">u1"), (255, ">u1"), (1023, ">u2"), (65535, ">u2")):
+        content = b"P5\n" + size + f"\n{white}\n".encode() + values.astype(kind).tobytes()
+        (tmp_path / "a.pgm").write_bytes(content)
+        assert np.array_equal(read_labels(tmp_path / "a.pgm"), values), white
+    (tmp_path / "a.ppm").write_text("P3\n4 2\n250\n" + " ".join(f"{value} {value} {value}" for value in values.flat))
+    assert np.array_equal(read_labels(tmp_path / "a.ppm"), values)
+
+
+@pytest.mark.parametrize("kind", ["bool", "uint8", "int64", ">u2", "float64"])
+def test_arrays_are_class_maps(tmp_path: Path, kind: str) -> None:
+    values = np.array([[0, 1, 1], [1, 0, 1]]).astype(kind)
+    for stored in (values, np.asfortranarray(values), values[None], values[:, :, None]):
+        np.save(tmp_path / "a.npy", stored)
+        assert np.array_equal(read_labels(tmp_path / "a.npy"), values.astype(np.uint8))
+    np.save(tmp_path / "a.npy", np.zeros((4, 4, 3)))
+    with pytest.raises(UserError, match="it has 3 bands, and a class map has one"):
+        read_labels(tmp_path / "a.npy")

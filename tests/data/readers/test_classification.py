@@ -111,6 +111,7 @@ REFUSED: dict[str, tuple[Sequence[str], Mapping[str, Any], str]] = {
     "count": (["0.jpg a", "1.jpg b"], {"num_classes": 3}, r"have 2 classes but data\.num_classes is 3"),
     "names": (["0.jpg a", "1.jpg b"], {"classes": ["a", "c"]}, r"has the class b, which is none of 2 \(a, c\)"),
     "not there": (["7.jpg a"], {}, r"names 1 pictures that are not in"),
+    "no place": (["0.jpg,a", "1.jpg,b"], {"columns": [0, 5]}, r"has no column 5: its lines have 2, counted from 0"),
     "no column": (["id,diagnosis", "0,a"], {"columns": ["id", "label"]}, r"has no column label; .* id, diagnosis"),
 }
 
@@ -122,5 +123,6 @@ def test_what_does_not_fit_is_one_sentence(tmp_path: Path, kind: str) -> None:
     write(tmp_path / "all.csv", *lines)
     with pytest.raises(UserError, match=said):
         opened(tmp_path, lists={"train": "all.csv", "validation": "all.csv"}, **keys)
-    with pytest.raises(ValueError, match="must name two columns"):
-        opened(tmp_path, columns=[0])
+    for columns in ([0], ["id", "id"], [0, -1]):
+        with pytest.raises(ValueError, match="must name two columns"):
+            opened(tmp_path, columns=columns)

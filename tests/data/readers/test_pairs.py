@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from mae_hydra.data.readers.class_list import class_list
-from mae_hydra.data.readers.pairs import Layout, Part, parts_of
+from mae_hydra.data.readers.layout import Layout, Part
+from mae_hydra.data.readers.pairs import parts_of
 from mae_hydra.data.readers.split_lists import Entry, chosen, entries_of
 
 

@@ -64,10 +64,10 @@ def test_every_format_that_pillow_reads_is_read_whatever_the_case_of_its_ending(
 
 def test_what_is_passed_over_is_counted_and_named(tmp_path: Path) -> None:
     write_photos(tmp_path, "a.jpg", "b/c.jpg")
-    for name in ("1.heic", "b/2.HEIC", "b/list.txt", "README", ".hidden.heic"):
+    for name in ("1.jxl", "b/2.JXL", "b/list.txt", "README", ".hidden.jxl"):
         (tmp_path / name).write_text("x")
     [note] = open_folder(tmp_path).notes
-    assert note.startswith(f"warning: 4 files in {tmp_path} passed over: 2 .heic, 1 ")
+    assert note.startswith(f"warning: 4 files in {tmp_path} passed over: 2 .jxl, 1 ")
     assert "1 .txt" in note
     assert "1 without an ending" in note
     for split in ("train", "val"):
@@ -75,8 +75,8 @@ def test_what_is_passed_over_is_counted_and_named(tmp_path: Path) -> None:
     (tmp_path / "classes/val/a/list.txt").write_text("x")
     assert open_imagenet(tmp_path / "classes").notes == (f"note: 1 file in {tmp_path}/classes/val passed over: 1 .txt",)
     (tmp_path / "only").mkdir()
-    (tmp_path / "only/a.heic").write_text("x")
-    with pytest.raises(UserError, match=r"there is no photo in .*\(1 file in .*only passed over: 1 \.heic"):
+    (tmp_path / "only/a.jxl").write_text("x")
+    with pytest.raises(UserError, match=r"there is no photo in .*\(1 file in .*only passed over: 1 \.jxl"):
         open_folder(tmp_path / "only")
 
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -243,3 +244,25 @@ def test_other_words_about_labels_are_another_digest(tmp_path):
         )
     }
     assert len(digests) == 4
+
+
+def test_arrays_are_maps_of_photos_where_no_picture_is(tmp_path):
+    two(tmp_path)
+    (tmp_path / "ann/a.png").unlink()
+    for name in ("a", "b"):
+        np.save(tmp_path / f"ann/{name}.npy", np.full(SIZE, 2, np.int64))
+    assert classes_in(read(tmp_path, "data.num_classes=3")) == [[2, 2, 2, 2], [0, 1, 2, 255]]
+
+
+def test_photos_of_both_sides_are_said(tmp_path):
+    two(tmp_path)
+    lists = "data.lists={train: [a, b], validation: [b]}"
+    notes = read(tmp_path, "data.num_classes=3", lists).notes
+    assert notes[0].startswith("warning: 1 of 1 photos of validation are trained on too, img/b.jpg for one")
+
+
+def test_names_pair_in_either_normal_form(tmp_path):
+    two(tmp_path)
+    photo(tmp_path / f"img/{normalize('NFC', 'é')}.jpg")
+    stored(tmp_path / f"ann/{normalize('NFD', 'é')}.png", (1,))
+    assert len(classes_in(read(tmp_path, "data.num_classes=3"))) == 3

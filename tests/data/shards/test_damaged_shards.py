@@ -12,7 +12,7 @@ import pytest
 from mae_hydra.data.shards.cache import ShardCache
 from mae_hydra.data.shards.files import list_shards
 from mae_hydra.data.shards.index import index_path, read_index
-from mae_hydra.data.shards.reader import ShardSet
+from mae_hydra.data.shards.shard_set import ShardSet
 from mae_hydra.errors import UserError
 
 

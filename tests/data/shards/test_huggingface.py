@@ -222,3 +222,65 @@ def test_tables_of_other_things_are_one_sentence(tmp_path: Path, monkeypatch: An
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(UserError, match=r"needs pyarrow: pip install 'mae-hydra\[huggingface\]'"):
         opened(tmp_path)
+
+
+LABELS: dict[str, tuple[Any, Any]] = {  # what stands in the column -> the classes of the rows, or what is said
+    "whole": ([0.0, 2.0, 1.0, 2.0], [0, 2, 1, 2]),
+    "truth": ([True, False, True, True], [1, 0, 1, 1]),
+    "texts": (["b", "a", "c", "b"], [1, 0, 2, 1]),
+    "fractions": ([0.0, 1.5, 1.0, 2.0], "the column label holds 1.5; classes are whole numbers from 0, or texts"),
+    "not a number": ([0.0, float("nan"), 1.0, 2.0], "rows have nothing in the column label"),
+    "none": ([0, None, 1, 2], "2 of 8 rows have nothing in the column label"),
+    "no text": (["a", None, "b", "c"], "2 of 8 rows have nothing in the column label"),
+    "lists": ([[0], [1], [2], [0]], "holds list<.*>; classes are whole numbers or texts, data.label says where"),
+}
+
+
+@pytest.mark.parametrize("kind", LABELS)
+@pytest.mark.parametrize("ending", ["parquet", "arrow"])
+def test_classes_are_whole_numbers_or_texts_in_every_row(tmp_path: Path, kind: str, ending: str) -> None:
+    cells, wanted = LABELS[kind]
+    made = pa.table({"image": [encoded(smooth_picture(8, 12, n)) for n in range(4)], "label": cells})
+    if ending == "parquet":
+        pa.parquet.write_table(made, tmp_path / "train.parquet")
+    else:
+        with pa.ipc.new_stream(str(tmp_path / "train.arrow"), made.schema) as writer:
+            writer.write_table(made)
+    (tmp_path / f"validation.{ending}").write_bytes((tmp_path / f"train.{ending}").read_bytes())
+    num_classes = 2 if kind == "truth" else 3
+    if isinstance(wanted, str):
+        with pytest.raises(UserError, match=wanted):
+            opened(tmp_path, num_classes=num_classes)
+    else:
+        data = opened(tmp_path, num_classes=num_classes)
+        assert [data.train[n].label for n in range(4)] == wanted
+
+
+OTHERS: dict[str, tuple[dict[str, Any], str]] = {
+    "kind": ({"label": ["cat", "dog", "eel"]}, "column label holds whole numbers in .* and texts in .*validation"),
+    "missing": ({"label": None}, r"validation\.parquet has no column label, which train\.parquet has; there are image"),
+    "picture": ({"image": None}, "validation.parquet has no column image"),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_tables_that_are_not_alike_are_refused_before_a_row_is_read(tmp_path: Path, kind: str) -> None:
+    columns, said = OTHERS[kind]
+    pa.parquet.write_table(table(range(3)), tmp_path / "train.parquet")
+    other = table(range(3)).drop_columns(list(columns))
+    for name, cells in columns.items():
+        other = other if cells is None else other.append_column(name, pa.array(cells))
+    pa.parquet.write_table(other, tmp_path / "validation.parquet")
+    with pytest.raises(UserError, match=said):
+        opened(tmp_path, num_classes=3)
+    (tmp_path / "validation.parquet").rename(tmp_path / "test.parquet")  # nobody asks for it
+    assert len(opened(tmp_path, num_classes=3).train) == 2
+
+
+def test_tables_that_number_their_classes_differently_are_refused(tmp_path: Path) -> None:
+    pa.parquet.write_table(table(range(3)), tmp_path / "train.parquet")
+    told = {"label": {"_type": "ClassLabel", "names": ["cat", "eel", "dog"]}, "image": {"_type": "Image"}}
+    features = {"huggingface": json.dumps({"info": {"features": told}})}
+    pa.parquet.write_table(table(range(3)).replace_schema_metadata(features), tmp_path / "validation.parquet")
+    with pytest.raises(UserError, match=r"1 is dog in train\.parquet and eel in validation\.parquet"):
+        opened(tmp_path, num_classes=3)

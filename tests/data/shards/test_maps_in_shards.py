@@ -169,3 +169,24 @@ def test_a_look_at_shards_finds_their_maps(written: Path) -> None:
     assert (best.model, best.data, alone.model) == ("upernet_vitt", "shards", "mae_vitt")
     wanted = {"root": written, "image_suffix": "jpg", "map_ending": "map.png", "num_classes": CLASSES}
     assert {key: best.keys[key] for key in wanted} == wanted
+
+
+def test_maps_of_more_than_255_classes_have_16_bits(tmp_path: Path) -> None:
+    values = [np.random.default_rng(number).choice([0, 254, 255, 299, 65535], (6, 8)) for number in range(4)]
+    for number, each in enumerate(values):
+        save(smooth_picture(6, 8, number), tmp_path / f"set/photos/{number}.jpg")
+        save(Image.fromarray(each.astype(np.uint16)), tmp_path / f"set/maps/{number}.png")
+    made = segmentation(
+        **COMMON
+        | {
+            "root": str(tmp_path / "set"), "images": "photos", "maps": "maps", "image_suffix": None, "map_suffix": None,
+            "splits": None, "validation_fraction": 0.25, "lists": None, "num_classes": 300, "ignore_index": 300,
+        }
+    )  # fmt: skip
+    write(made, tmp_path / "shards")
+    data = open_shards(tmp_path / "shards", num_classes=300, ignore_index=300)
+    wanted = sorted(np.where(each == 65535, 300, each).astype(np.uint16).tobytes() for each in values)
+    parts = (data.train, data.validation)
+    assert sorted(part[n].label.numpy().tobytes() for part in parts for n in range(len(part))) == wanted  # type: ignore
+    small: Any = Shrunk(made.train, 3, 3, decoded=False)  # type: ignore[arg-type]
+    assert WithMaps(small, 300, made.palette).encoded_map(0)[24] == 16  # bits

@@ -34,7 +34,7 @@ from mae_hydra.data.shards.cache import ShardCache
 from mae_hydra.data.shards.files import expand
 from mae_hydra.data.shards.index import index_path, read_index, scan
 from mae_hydra.data.shards.order import ShardOrder
-from mae_hydra.data.shards.reader import ShardSet
+from mae_hydra.data.shards.shard_set import ShardSet
 from mae_hydra.data.shards.shrink import Shrunk
 from mae_hydra.data.shards.write import index_shards, write_shards
 from mae_hydra.errors import UserError

@@ -47,8 +47,8 @@ def in_parts(
     """
     # Contiguous, for all that is done with them enlarged keeps their order and softmax has one.
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32)).contiguous()
-    each = logits.shape[1] * labels[0].numel() * logits.element_size()
-    at_once = max(ENLARGED_BYTES // each, 1)
+    image_bytes = logits.shape[1] * labels[0].numel() * logits.element_size()
+    at_once = max(ENLARGED_BYTES // image_bytes, 1)
     if len(labels) <= at_once:
         return _enlarged(total, logits, labels)
     return _InParts.apply(logits, labels, total, at_once)

@@ -43,5 +43,5 @@ class FocalLoss(EnlargedLoss):
         counted = labels != self.ignore_index
         targets = F.one_hot(labels.where(counted, 0), logits.shape[1]).movedim(-1, 1).to(logits.dtype)
         alpha = -1.0 if self.alpha is None else self.alpha
-        each = sigmoid_focal_loss(logits, targets, alpha=alpha, gamma=self.gamma, reduction="none")
-        return (each * counted[:, None]).sum()
+        terms = sigmoid_focal_loss(logits, targets, alpha=alpha, gamma=self.gamma, reduction="none")
+        return (terms * counted[:, None]).sum()

@@ -25,9 +25,9 @@ class LovaszSoftmaxLoss(EnlargedLoss):
         # An error of 0 stands last in the order and counts for nothing: what is ignored changes no other pixel.
         errors = (wanted.to(probability.dtype) - probability).abs() * counted[image]
         errors, order = errors.sort(dim=1, descending=True, stable=True)
-        each = (errors * jaccard_slopes(wanted.gather(1, order), errors.dtype)).sum(1)
+        per_class = (errors * jaccard_slopes(wanted.gather(1, order), errors.dtype)).sum(1)
         share = counted.sum(1) / (pixels > 0).sum(1).clamp(min=1)
-        return (each * share[image]).sum()
+        return (per_class * share[image]).sum()
 
 
 def jaccard_slopes(wanted: Bool[Tensor, "n pixels"], dtype: torch.dtype) -> Float[Tensor, "n pixels"]:

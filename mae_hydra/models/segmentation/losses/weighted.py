@@ -24,15 +24,15 @@ class WeightedLosses(nn.Module):
         if min(weights.values()) < 0 or max(weights.values()) == 0:
             raise ValueError(f"weights must not be negative, and not all 0, got {dict(weights)}")
         for name in ("ignore_index", "normalizer"):
-            told = {each: getattr(loss, name, "valid") for each, loss in losses.items()}
-            if len(set(told.values())) > 1:
-                raise ValueError(f"losses that are added up must have one {name}, got {told}")
+            normalizers = {part: getattr(loss, name, "valid") for part, loss in losses.items()}
+            if len(set(normalizers.values())) > 1:
+                raise ValueError(f"losses that are added up must have one {name}, got {normalizers}")
         self.losses, self.weights = nn.ModuleDict(losses), dict(weights)
         self.ignore_index = next(iter(losses.values())).ignore_index
 
     def forward(self, logits: Float[Tensor, "b classes _ _"], labels: Integer[Tensor, "b h w"]) -> Loss:
-        found = {name: loss(logits, labels) for name, loss in self.losses.items()}
-        total = sum(self.weights[name] * loss.total for name, loss in found.items())
-        count = next(iter(found.values())).count
-        extras = {name: value for loss in found.values() for name, value in loss.extras.items()}
-        return Loss(total, count, {**extras, **{name: loss.total.detach() for name, loss in found.items()}})
+        results = {name: loss(logits, labels) for name, loss in self.losses.items()}
+        total = sum(self.weights[name] * loss.total for name, loss in results.items())
+        count = next(iter(results.values())).count
+        extras = {name: value for loss in results.values() for name, value in loss.extras.items()}
+        return Loss(total, count, {**extras, **{name: loss.total.detach() for name, loss in results.items()}})

@@ -1,0 +1,51 @@
+"""A look at the configurations of a sweep's jobs before the first of them starts."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import HydraContext
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from mae_hydra.configuration.check import check
+from mae_hydra.configuration.whole_nodes import take_whole_nodes
+from mae_hydra.errors import UserError
+from mae_hydra.launching.importing import importing
+from mae_hydra.launching.stages import check_stages
+
+MOST = 64  # jobs that are composed: a tenth of a second each
+
+
+def check_jobs(context: HydraContext | None, config: DictConfig | None, jobs: Sequence[Sequence[str]]) -> None:
+    """Compose jobs and check what comes of it; UserError, or Hydra's own, of the first one that is wrong.
+
+    Of more than MOST jobs those come first that bring a word which none before had: a value that is wrong by itself is
+    wrong in every job. The rest show what is wrong in a combination when they start.
+    """
+    assert context is not None
+    assert config is not None
+    with importing():
+        import mae_hydra.models  # noqa: F401  # which the check asks for
+    seen: set[str] = set()
+    bringing, others = list[Sequence[str]](), list[Sequence[str]]()
+    for words in jobs:
+        (others if seen.issuperset(words) else bringing).append(words)
+        seen.update(words)
+    for words in [*bringing, *others[: max(0, MOST - len(bringing))]]:
+        _check(context, config, list(words), len(jobs))
+
+
+def _check(context: HydraContext, master: DictConfig, words: list[str], jobs: int) -> None:
+    composed = context.config_loader.load_sweep_config(master, words)
+    HydraConfig.instance().set_config(composed)
+    job: Any = composed.copy()
+    with open_dict(job):
+        del job["hydra"]
+    try:
+        take_whole_nodes(job, words)
+        check(job)
+        plain: Any = OmegaConf.to_container(job.then, resolve=True)
+        check_stages(plain)
+    except UserError as error:
+        where = f" (in the job {' '.join(words)})" if jobs > 1 else ""
+        raise UserError(f"{error}{where}; no job was started") from error

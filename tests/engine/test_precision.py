@@ -1,0 +1,72 @@
+"""What "auto" stands for: bf16 where a processor has units for it and a model is wide enough; and its record."""
+
+import pytest
+import torch
+from tiny_training import settings
+
+from mae_hydra import precision
+from mae_hydra.configuration.from_file import wrong_kind
+from mae_hydra.precision import are_wide, has_matrix_units, note_of, resolved
+from mae_hydra.recorded.tables import DATA
+
+WIDE, NARROW = [torch.empty(768, 512)], [torch.empty(192, 768)]
+KERNEL, POSITIONS = torch.empty(512, 57, 3, 3), torch.empty(1, 196, 9999)
+
+
+@pytest.fixture
+def units(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "has_matrix_units", lambda: True)
+
+
+@pytest.mark.parametrize(
+    ("weights", "wide"),
+    [(WIDE, True), (NARROW, False), ([], False), ([torch.empty(10**6)], False), ([KERNEL], True),
+     ([KERNEL[:, :56]], False), ([POSITIONS], False), ([*WIDE, torch.empty(511, 256)], True),
+     ([*WIDE, torch.empty(513, 256)], False)],
+)  # fmt: skip
+def test_most_weights_are_in_wide_matrices(weights: list[torch.Tensor], wide: bool) -> None:
+    assert are_wide(weights) is wide
+
+
+def test_auto_takes_the_units_for_a_wide_model_alone(units: None) -> None:
+    assert [resolved("auto", "cpu", weights) for weights in (WIDE, NARROW, [])] == ["bf16", "fp32", "fp32"]
+    assert [resolved(told, "cpu", WIDE) for told in ("fp32", "fp16", "bf16")] == ["fp32", "fp16", "bf16"]
+    assert resolved("auto", "cuda", NARROW) == "bf16"
+
+
+def test_without_units_auto_is_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "has_matrix_units", lambda: False)
+    assert resolved("auto", "cpu", WIDE) == "fp32"
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_torch_is_asked_for_the_units(monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
+    told = {"amx_bf16": there, "avx512_bf16": True}  # instructions for bf16 are no units
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: told)
+    assert has_matrix_units() is there
+    monkeypatch.delattr(torch.cpu, "get_capabilities")  # as in an older torch
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: there)
+    assert has_matrix_units() is there
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert not has_matrix_units()
+
+
+def test_a_run_goes_on_in_the_precision_that_it_began_with(units: None) -> None:
+    auto = settings(device="cpu", precision="auto")
+    assert auto.settled(WIDE).precision == "bf16"
+    assert auto.settled(WIDE, "fp32").precision == "fp32"
+    assert auto.settled(NARROW, "bf16").precision == "bf16"
+    assert settings(device="cpu", precision="fp16").settled(WIDE, "fp32").precision == "fp16"
+    assert auto.resolved_precision == "fp32"  # what runs had that recorded none
+
+
+def test_no_record_holds_a_precision_that_there_is_not() -> None:
+    data = {"root": None, "classes": [], "train": {}, "validation": {}}
+    assert wrong_kind(data | {"precision": "bf16"}, DATA) is None
+    assert "precision" in str(wrong_kind(data | {"precision": "fp7"}, DATA))
+
+
+def test_a_choice_that_surprises_is_said() -> None:
+    assert "bf16" in note_of("auto", "bf16", "cpu", "--precision fp32")[0]
+    for quiet in (("bf16", "bf16", "cpu"), ("auto", "fp32", "cpu"), ("auto", "bf16", "cuda")):
+        assert note_of(*quiet, "") == []

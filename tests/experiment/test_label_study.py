@@ -1,0 +1,135 @@
+"""The label factor: read off scratch's curve at equal score, never beyond its ends, with its interval over seeds."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mae_hydra.errors import UserError
+from mae_hydra.experiment.many.label_study import Factor, Point, label_factor, labels_needed, read_study, rows_of
+
+CURVE = [(10.0, 10.0), (100.0, 20.0), (1000.0, 25.0)]
+
+
+@pytest.mark.parametrize(
+    ("score", "images"),
+    [(10, 10), (15, 10**1.5), (20, 100), (22.5, 10**2.5), (25, 1000), (9.9, 0), (25.1, math.inf)],
+)
+def test_between_its_points_a_curve_is_linear_in_the_logarithm_and_beyond_them_nothing_is_known(score, images):
+    assert labels_needed(CURVE, score) == pytest.approx(images)
+
+
+def test_where_a_curve_goes_down_again_the_first_time_counts():
+    assert labels_needed([(10, 10), (100, 20), (1000, 15), (10000, 30)], 18) == pytest.approx(10**1.8)
+
+
+def points(*means: float, seeds: tuple[float, ...] = (0.0,), first: int = 10) -> list[Point]:
+    return [Point(1.0, first * 10**n, {s: mean + off for s, off in enumerate(seeds)}) for n, mean in enumerate(means)]
+
+
+def test_the_factor_is_what_scratch_needs_over_what_the_arm_had():
+    scratch = points(10, 20, 25)
+    assert label_factor(scratch, Point(1.0, 10, {0: 20.0})).value == pytest.approx(10)
+    assert str(label_factor(scratch, Point(1.0, 10, {0: 15.0}))) == "3.2"
+    assert str(label_factor(scratch, Point(1.0, 10, {0: 30.0}))) == "more than 100"
+    assert str(label_factor(scratch, Point(1.0, 100, {0: 5.0}))) == "less than 0.1"
+
+
+def test_of_a_loss_the_smaller_is_the_better():
+    scratch = points(3.0, 2.0, 1.0)
+    assert label_factor(scratch, Point(1.0, 10, {0: 2.0}), -1).value == pytest.approx(10)
+    assert label_factor(scratch, Point(1.0, 10, {0: 2.0}), 1).value == 0
+
+
+def test_seeds_that_agree_leave_no_interval_and_those_that_do_not_a_wide_one():
+    scratch, arm = points(10, 20, 25, seeds=(0.0, 0.0, 0.0)), Point(1.0, 10, {0: 20.0, 1: 20.0, 2: 20.0})
+    same = label_factor(scratch, arm)
+    assert (same.low, same.value, same.high) == pytest.approx((10, 10, 10))
+    apart = label_factor(points(10, 20, 25, seeds=(-2.0, 0.0, 2.0)), Point(1.0, 10, {0: 22.0, 1: 20.0, 2: 18.0}))
+    assert apart.value == pytest.approx(10)
+    # The extreme draws take one seed three times: 22 against 8, 18, 23, and 18 against 12, 22, 27.
+    assert apart.high == pytest.approx(10 ** (1 + 4 / 5))
+    assert apart.low == pytest.approx(10**0.6)
+
+
+def test_the_same_seed_is_drawn_in_both_arms():
+    """What a seed's labels do to both alike is no uncertainty of the factor."""
+    alike = label_factor(points(10, 20, 25, seeds=(-3.0, 0.0, 3.0)), Point(1.0, 10, {0: 17.0, 1: 20.0, 2: 23.0}))
+    assert (alike.low, alike.high) == pytest.approx((10, 10))
+
+
+def test_an_end_that_is_not_known_stays_so_in_the_interval():
+    found = label_factor(points(10, 20, 25, seeds=(0.0, 0.0)), Point(1.0, 10, {0: 30.0, 1: 18.0}))
+    assert (found.value, found.high) == (pytest.approx(10 ** (1 + 4 / 5)), math.inf)
+    assert str(found) == "63 [6.3, >100]"
+    assert str(Factor(0, 0.1, 10, 0, 0.5)) == "less than 0.1 [<0.1, 0.5]"
+
+
+def run(folder: Path, share: float, seed: int, value: float | None, *, images: int, monitor: str = "val/mIoU") -> None:
+    directory = folder / f"label_fraction-{share}_seed-{seed}"
+    directory.mkdir(parents=True)
+    state = "completed" if value is not None else "interrupted"
+    status = {"state": state, "value": value, "start": 1.0, "end": 2.0, "error": None, "overrides": []}
+    (directory / "status.json").write_text(json.dumps(status))
+    config = {"seed": seed, "data": {"label_fraction": share}, "checkpoint": {"monitor": monitor, "mode": "max"}}
+    (directory / "config.yaml").write_text(yaml.safe_dump(config))
+    (directory / "data.json").write_text(json.dumps({"train": {"images": images}}))
+
+
+def study(folder: Path, *arms: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "study.json").write_text(json.dumps({"arms": {arm: [] for arm in arms}, "words": [], "pretrain": []}))
+    return folder
+
+
+def test_a_study_under_way_tells_of_what_is_complete(tmp_path):
+    study(tmp_path, "scratch", "mae")
+    for seed, extra in ((0, 0), (1, 2)):  # to have every class, the share of one seed took two images more
+        run(tmp_path / "scratch", 0.01, seed, 10.0 + seed, images=10 + extra)
+        run(tmp_path / "scratch", 1.0, seed, 20.0, images=1000)
+    run(tmp_path / "mae", 0.01, 0, 15.0, images=10)
+    run(tmp_path / "mae", 0.01, 1, None, images=12)
+    found = read_study(tmp_path)
+    assert [(p.fraction, p.images, p.mean) for p in found.arms["scratch"]] == [(0.01, 11.0, 10.5), (1.0, 1000.0, 20.0)]
+    assert found.unfinished == ["mae/label_fraction-0.01_seed-1: interrupted"]
+    assert found.factors("scratch") == [None, None]
+    (factor,) = found.factors("mae")
+    assert (factor.value, factor.low) == (pytest.approx(11 * (1000 / 11) ** (4.5 / 9.5) / 10), None)
+    rows = rows_of(found)
+    assert [row["label_factor"] for row in rows] == [None, None, "9.3"]
+    assert rows[2]["seed_0"] == 15.0
+
+
+def test_of_one_point_of_scratch_no_factor_is_made(tmp_path):
+    study(tmp_path, "scratch", "mae")
+    run(tmp_path / "scratch", 0.01, 0, 10.0, images=10)
+    run(tmp_path / "mae", 0.01, 0, 15.0, images=10)
+    assert read_study(tmp_path).factors("mae") == [None]
+
+
+def test_where_more_labels_are_worth_nothing_there_is_no_factor_and_that_is_said(tmp_path):
+    """As of runs that are too short: few images are learned by heart sooner."""
+    study(tmp_path, "scratch", "mae")
+    for arm, scores in (("scratch", (14.4, 8.8, 10.2)), ("mae", (11.2, 8.1, 9.4))):
+        for share, score in zip((0.01, 0.1, 1.0), scores, strict=True):
+            run(tmp_path / arm, share, 0, score, images=round(4800 * share))
+    found = read_study(tmp_path)
+    assert found.factors("mae") == [None] * 3
+    assert "4800 labeled images give 10.2, no better than the 14.4 of 48" in found.doubt
+
+
+@pytest.mark.parametrize("record", ['{"arms": {}}', '{"arms": {"../../elsewhere": []}}', '{"arms": 3}', "[]", "{"])
+def test_a_record_that_is_none_is_one_sentence(tmp_path, record):
+    (tmp_path / "study.json").write_text(record)
+    with pytest.raises(UserError, match=r"study\.json"):
+        read_study(tmp_path)
+
+
+def test_scores_of_two_kinds_are_not_compared(tmp_path):
+    study(tmp_path, "scratch", "mae")
+    run(tmp_path / "scratch", 0.01, 0, 10.0, images=10)
+    run(tmp_path / "mae", 0.01, 0, 15.0, images=10, monitor="val/top1")
+    with pytest.raises(UserError, match="judged by val/mIoU and val/top1, which do not compare"):
+        read_study(tmp_path)

@@ -1,0 +1,69 @@
+"""A grid takes values together where it is told to, and looks at its jobs before the first of them starts."""
+
+from pathlib import Path
+
+import pytest
+
+from mae_hydra.launching import launch, look_ahead
+from mae_hydra.launching.launch import launch as start
+
+
+@pytest.fixture
+def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The words of the jobs that were started, sorted; none of them is trained."""
+    from hydra.core.hydra_config import HydraConfig
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    jobs: list[list[str]] = []
+    monkeypatch.setattr(launch, "_job", lambda config: jobs.append(sorted(HydraConfig.get().overrides.task)))
+    return jobs
+
+
+ZIPPED = ["-m", "seed=0,1", "optimizer.lr=0.1,0.2", "model.mask_ratio=0.5,0.75"]
+
+
+def test_zipped_values_are_taken_together_and_crossed_with_the_others(started, monkeypatch):
+    monkeypatch.setattr("mae_hydra.launching.grid.check_jobs", lambda *_: None)
+    assert start([*ZIPPED, "+sweep.zip=[optimizer.lr,model.mask_ratio]"]) == 0
+    swept = [tuple(word for word in job if not word.startswith("+")) for job in started]
+    pairs = [("model.mask_ratio=0.5", "optimizer.lr=0.1"), ("model.mask_ratio=0.75", "optimizer.lr=0.2")]
+    assert sorted(swept) == sorted((*pair, f"seed={seed}") for pair in pairs for seed in (0, 1))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["optimizer.lr=1,2,3", "+sweep.zip=[seed,optimizer.lr]"], "equally many: seed has 2, optimizer.lr has 3"),
+        (["+sweep.zip=[seed,optimizer.beta]"], "must name two keys or more that have several values; those are: seed"),
+        (["+sweep.zip=[seed]"], "must name two keys"),
+        (["+sweep.zip=seed"], "must name two keys"),
+    ],
+)
+def test_what_cannot_be_taken_together_is_refused_before_a_job_starts(started, capsys, words, said):
+    assert start(["-m", "seed=0,1", *words]) == 1
+    assert said in capsys.readouterr().err
+    assert started == []
+
+
+def test_a_value_that_fits_no_job_is_said_before_the_first_one_starts(started, capsys):
+    assert start(["-m", "model.mask_ratio=0.5,half", "seed=0,1"]) == 1
+    said = capsys.readouterr().err
+    assert "model.mask_ratio" in said
+    assert "(in the job model.mask_ratio=half seed=0); no job was started" in said
+    assert start(["-m", "seed=0,1", "+model.mask_ration=0.5"]) == 1
+    assert "mask_ration" in capsys.readouterr().err
+    assert started == []
+
+
+def test_of_many_jobs_those_are_looked_at_that_bring_a_new_word(monkeypatch):
+    looked: list[list[str]] = []
+    monkeypatch.setattr(look_ahead, "_check", lambda context, master, words, jobs: looked.append(words))
+    monkeypatch.setattr(look_ahead, "MOST", 12)
+    jobs = [[f"a={a}", f"b={b}", f"c={c}"] for a in range(10) for b in range(10) for c in range(10)]
+    look_ahead.check_jobs(object(), object(), jobs)  # type: ignore[arg-type]
+    assert {word for words in looked for word in words} == {f"{key}={n}" for key in "abc" for n in range(10)}
+    assert len(looked) == 28
+    looked.clear()
+    look_ahead.check_jobs(object(), object(), jobs[:12])  # type: ignore[arg-type]
+    assert len(looked) == 12

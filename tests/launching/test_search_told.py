@@ -1,0 +1,188 @@
+"""A search asks for trials, is told what their directories hold, and goes on where it ended: without any training."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from mae_hydra.experiment.holder import holding
+from mae_hydra.experiment.status import write_json
+from mae_hydra.launching import launch
+from mae_hydra.launching.launch import launch as start
+
+pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+FOLDER = Path("outputs/sweeps/lr")
+SEARCH = ["-m", "hydra/sweeper=optuna", "hydra.sweeper.study_name=lr", "hydra.sweeper.sampler.seed=0"]
+SEARCH += ["model.mask_ratio=interval(0.1,0.9)"]
+Outcome = float | str | BaseException
+
+
+class Jobs:
+    """Stands for the jobs: `outcomes` by number, 0 where nothing is said; `ran`: what was started, in order."""
+
+    def __init__(self) -> None:
+        self.outcomes: dict[int, Outcome] = {}
+        self.ran: list[float] = []
+
+    def __call__(self, config: DictConfig) -> float | None:
+        directory = Path(HydraConfig.get().runtime.output_dir)
+        ratio = float(config.model.mask_ratio)
+        outcome = self.outcomes.get(len(self.ran), round((ratio - 0.6) ** 2, 6))
+        self.ran.append(ratio)
+        if isinstance(outcome, BaseException):
+            raise outcome
+        state = outcome if isinstance(outcome, str) else "completed"
+        value = None if isinstance(outcome, str) and outcome != "pruned" else 0.9 if outcome == "pruned" else outcome
+        status: dict[str, Any] = {"state": state, "value": value, "overrides": [f"model.mask_ratio={ratio}"]}
+        write_json(directory / "status.json", status)
+        (directory / "config.yaml").write_text("checkpoint: {monitor: val/loss, mode: min}\n")
+        (directory / "metrics.jsonl").write_text(f'{{"step": 10, "val/loss": {0.9 if value is None else value}}}\n')
+        return None
+
+
+@pytest.fixture
+def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Jobs:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    monkeypatch.setattr("mae_hydra.launching.search.check_jobs", lambda *_: None)
+    found = Jobs()
+    monkeypatch.setattr(launch, "_job", found)
+    return found
+
+
+@pytest.fixture
+def search() -> Callable[..., int]:
+    return lambda trials, *words: start([*SEARCH, f"hydra.sweeper.n_trials={trials}", *words])
+
+
+def trials() -> list[dict[str, Any]]:
+    return json.loads((FOLDER / "search.json").read_text())["trials"]
+
+
+def test_a_search_that_was_ended_in_a_trial_goes_on_with_it_as_if_it_had_never_ended(jobs, search, tmp_path, capsys):
+    random_first = "hydra.sweeper.sampler.n_startup_trials=3"
+    assert search(6, random_first) == 0
+    whole = list(jobs.ran)
+    assert len(set(whole)) == 6
+    assert [trial["state"] for trial in trials()] == ["complete"] * 6
+    FOLDER.rename("whole")
+    jobs.ran.clear()
+    jobs.outcomes = {4: KeyboardInterrupt()}
+    assert search(6, random_first) == 130
+    assert trials()[-1]["state"] == "running"
+    assert search(6, random_first) == 0
+    assert jobs.ran == [*whole[:5], *whole[4:]]
+    assert "goes on with 5 of 6 trials in outputs/sweeps/lr: 4 complete, 1 running" in capsys.readouterr().out
+    assert search(7, random_first) == 0
+    assert len(jobs.ran) == 8
+    best = yaml.safe_load((FOLDER / "optimization_results.yaml").read_text())
+    assert best["best_params"]["model.mask_ratio"] == min(jobs.ran, key=lambda ratio: abs(ratio - 0.6))
+
+
+def test_what_is_pruned_fails_or_is_no_number_is_told_as_that_and_the_search_goes_on(jobs, search):
+    jobs.outcomes = {0: "pruned", 1: "failed", 2: "interrupted"}
+    assert search(5) == 0
+    assert [trial["state"] for trial in trials()] == ["pruned", "failed", "failed", "complete", "complete"]
+    assert trials()[0]["steps"] == [[10, 0.9]]
+    assert trials()[1]["value"] is None
+    table = {row["job"]: row["state"] for row in json.loads((FOLDER / "results.json").read_text())}
+    assert sorted(table.values()) == ["completed", "completed", "failed", "interrupted", "pruned"]
+
+
+def test_optuna_is_told_pruned_trials_as_pruned_also_when_the_search_goes_on(jobs, search, monkeypatch):
+    from optuna.study import Study
+
+    told: list[tuple[str, dict[int, float]]] = []
+    tell = Study.tell
+
+    def heard(self: Any, trial: Any, *values: Any, **named: Any) -> Any:
+        tell(self, trial, *values, **named)
+        frozen = self.trials[trial.number]
+        told.append((frozen.state.name, frozen.intermediate_values))
+
+    monkeypatch.setattr(Study, "tell", heard)
+    jobs.outcomes = {0: "pruned", 1: "failed"}
+    assert search(2) == 1
+    assert told == [("PRUNED", {10: 0.9}), ("FAIL", {10: 0.9})]
+    told.clear()
+    assert search(3) == 0
+    assert [state for state, _ in told] == ["PRUNED", "FAIL", "COMPLETE"]
+
+
+def test_a_search_with_no_seed_or_another_one_goes_on_from_what_it_was_told(jobs, search):
+    assert search(4) == 0
+    first = list(jobs.ran)
+    assert search(6, "hydra.sweeper.sampler.seed=5") == 0
+    assert jobs.ran[:4] == first
+    assert len(set(jobs.ran)) == 6
+    assert [trial["state"] for trial in trials()] == ["complete"] * 6
+    assert search(7, "hydra.sweeper.sampler.seed=null", "hydra.sweeper.n_jobs=2") == 0
+    assert len(set(jobs.ran)) == 7
+
+
+def test_a_directory_that_is_gone_costs_a_complete_trial_nothing_and_a_failed_one_is_run_again(jobs, search):
+    jobs.outcomes = {1: "failed"}
+    assert search(3) == 0
+    import shutil
+
+    for trial in trials()[:2]:
+        shutil.rmtree(FOLDER / trial["job"])
+    assert search(3) == 0
+    assert jobs.ran[3:] == [jobs.ran[1]]
+    assert [trial["state"] for trial in trials()] == ["complete"] * 3
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["model.mask_ratio=interval(0.1,0.8)"], "holds another search (space:"),
+        (["schedule.total=7"], "schedule.total=7"),
+        (["hydra.sweeper.direction=maximize"], "val/loss is better where it is smaller"),
+        (["hydra.sweeper.sampler._target_=optuna.samplers.GridSampler"], "a grid needs no search"),
+        (["model.mask_ratio=0.5"], "a search needs something to search"),
+        (["+sweep.zip=[model,data]"], "sweep.zip goes over a grid"),
+        (
+            ["hydra.sweeper.storage=sqlite:////nowhere/x.db"],
+            "hydra.sweeper.storage=sqlite:////nowhere/x.db cannot be",
+        ),
+        (['+then.probe=["model=upernet_vitt"]'], "say which way: hydra.sweeper.direction=maximize"),
+    ],
+    ids=lambda words: str(words)[:30],
+)
+def test_a_search_that_is_another_one_or_none_is_refused_in_one_sentence(jobs, search, capsys, words, said):
+    FOLDER.mkdir(parents=True)
+    head = {"direction": "minimize", "monitor": "val/loss", "space": {"model.mask_ratio": "interval(0.1,0.9)"}}
+    write_json(FOLDER / "search.json", head | {"fixed": [], "trials": []})
+    assert search(1, *words) == 1
+    assert said in capsys.readouterr().err
+    assert jobs.ran == []
+
+
+def test_of_two_searches_in_one_directory_the_second_is_refused(jobs, search, capsys, monkeypatch):
+    monkeypatch.setattr("mae_hydra.experiment.holder.LOCK_PATIENCE", 0.1)
+    FOLDER.mkdir(parents=True)
+    with holding(FOLDER):
+        assert search(1) == 1
+    assert "lr" in capsys.readouterr().err
+    assert jobs.ran == []
+    (FOLDER / "search.json").write_text('{"trials": [{"number": 0}]}')
+    assert search(1) == 1
+    assert "search.json is not what a search writes" in capsys.readouterr().err
+
+
+def test_the_same_choice_twice_at_a_time_is_one_job(jobs, search):
+    assert search(4, "model.mask_ratio=choice(0.5,0.5)", "hydra.sweeper.n_jobs=4") == 0
+    assert jobs.ran == [0.5]
+    assert [trial["value"] for trial in trials()] == [0.01] * 4
+
+
+def test_too_large_a_share_of_failures_ends_the_search(jobs, search, capsys):
+    jobs.outcomes = {1: "failed"}
+    assert search(4, "hydra.sweeper.max_failure_rate=0.5") == 1
+    assert "1 of 1 trials failed, more than hydra.sweeper.max_failure_rate=0.5 allows" in capsys.readouterr().err
+    assert [trial["state"] for trial in trials()] == ["complete", "failed"]

@@ -1,0 +1,190 @@
+"""`mae-hydra study`: which sweeps it starts, what they share, and that one which was killed goes on."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+from conftest import TINY_UPERNET
+from forked import Forked
+
+from mae_hydra.benchmark import plan as plan_module
+from mae_hydra.commands import main
+from mae_hydra.commands.study import cost, words
+from mae_hydra.configuration.compose import compose_config
+from mae_hydra.experiment.many.label_study import read_study
+from mae_hydra.experiment.read_runs import read_sweep
+from mae_hydra.launching import stages
+
+PLANNED: dict[str, Any] = {
+    "name": "planned", "images": (480, 8), "assumed_images": False, "steps": 30, "warmup_steps": 3, "global_batch": 16,
+    "total_flops": 1e12, "evaluation_share": 0.0,
+}  # fmt: skip
+
+
+@pytest.fixture
+def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The words of the sweeps that a study starts here; each leaves runs behind, the more labels the better."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(plan_module, "plan", lambda *_, **__: SimpleNamespace(**PLANNED))
+    monkeypatch.setattr(cost, "_seconds", lambda left: 60.0)
+    found: list[list[str]] = []
+
+    def run_apart(command: list[str]) -> tuple[int, None]:
+        found.append(command[5:])
+        typed = dict(each.split("=", 1) for each in command[5:])
+        shares, seeds = (typed.get(key, "1").split(",") for key in ("data.label_fraction", "seed"))
+        for share in shares:
+            for seed in seeds:
+                value = 10.0 + 10 * float(share) + ("init_from" in typed)
+                leave_run(Path(typed["hydra.sweep.dir"]) / f"job-{share}-{seed}", float(share), int(seed), value)
+        return 0, None
+
+    monkeypatch.setattr(stages, "run_apart", run_apart)
+    return found
+
+
+def leave_run(directory: Path, share: float, seed: int, value: float) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    status = {"state": "completed", "value": value, "start": 1.0, "end": 2.0, "error": None, "overrides": []}
+    (directory / "status.json").write_text(json.dumps(status))
+    config = {"seed": seed, "data": {"label_fraction": share}, "checkpoint": {"monitor": "val/mIoU", "mode": "max"}}
+    (directory / "config.yaml").write_text(yaml.safe_dump(config))
+    (directory / "data.json").write_text(json.dumps({"train": {"images": round(480 * share)}}))
+
+
+def test_its_sweeps_differ_by_the_start_alone(started, capsys):
+    typed = ["model=upernet_vitt", "data=scenes", "data.num_train=64", "data.train_limit=48", "data.batch_size=4"]
+    typed += ["hydra/launcher=gpus", "head.channels=16"]
+    assert main(["study", *typed, "--out", "s", "--seeds", "0,1", "--from", "released=w.pth"]) == 0
+    pretrain, *arms = started
+    assert pretrain == [
+        "model=mae_vitt", "data=scenes", "data.num_train=64", "hydra/launcher=gpus", "seed=0",
+        "hydra.sweep.dir=s/pretrain",
+    ]  # fmt: skip
+    common = ["+sweep=study", *typed, "data.label_fraction=0.01,0.03,0.1,0.3,1", "seed=0,1"]
+    assert arms == [
+        [*common, "optimizer.layer_decay=1.0", "hydra.sweep.dir=s/scratch"],
+        [*common, "init_from=s/pretrain/job-1-0", "hydra.sweep.dir=s/mae"],
+        [*common, "init_from=w.pth", "hydra.sweep.dir=s/released"],
+    ]
+    said = capsys.readouterr().out
+    assert "scratch, mae, released x 1, 3, 10, 30, 100 % of 480 labeled images x seeds (2) = 30 runs" in said
+    assert "of 30 steps of 16 images each, whatever the labels: 96 times all of 5, 1 times all of 480" in said
+    assert "label factor of own MAE at 5 images: 10 [10, 10]" in said
+    for name in (
+        "results.json",
+        "results.csv",
+        "results.md",
+        "report/index.html",
+        "report/labels.png",
+        "report/labels.svg",
+    ):
+        assert (Path("s") / name).is_file()
+    single = [each.replace("0.01,0.03,0.1,0.3,1", "0.1").replace("=0,1", "=1") for each in common]
+    config = compose_config([each for each in single if not each.startswith("hydra")])
+    assert (config.data.label_fraction, config.data.label_seed, config.group) == (0.1, 1, "study")
+
+
+def test_without_words_it_is_of_embedded_scenes_and_quick_is_shorter(started):
+    assert main(["study", "--quick"]) == 0
+    pretrain, scratch, _ = started
+    assert {"model=mae_vitt", "schedule.total=200"} <= set(pretrain)
+    assert {"+experiment=demo_study", "schedule.total=60", "data.label_fraction=0.01,0.1,1", "seed=0"} <= set(scratch)
+    assert "hydra.sweep.dir=outputs/studies/demo_study_quick/scratch" in scratch
+
+
+def test_it_goes_on_with_more_seeds_but_not_with_other_words(started, capsys):
+    assert main(["study", "--out", "s", "--seeds", "0"]) == 0
+    assert main(["study", "--out", "s", "--seeds", "0,1", "logger=tensorboard"]) == 0
+    assert "10 of the runs are complete, and are not repeated" in capsys.readouterr().out
+    assert main(["study", "--out", "s", "head.channels=16"]) == 1
+    assert "is a study with other words for the labeled runs" in capsys.readouterr().err
+    assert len(started) == 6
+
+
+def test_to_plan_starts_nothing(started, capsys):
+    assert main(["study", "--plan"]) == 0
+    assert "30 runs" in (said := capsys.readouterr().out)
+    assert "about 60 s here" in said
+    assert not started
+    assert not list(Path().iterdir())
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["seed=1"], "a study says this itself; use --seeds"),
+        (["init_from=x.pth"], "use --from"),
+        (["data.batch_size=4,8"], "a study sweeps over labels and seeds alone; give one value"),
+        (["model=mae_vitt"], "a study is about labels, and mae_vitt learns without any"),
+        (["--fractions", "0,1"], "--fractions takes shares in (0, 1], got 0,1"),
+        (["--seeds", "a"], "--seeds takes numbers with commas between them, got 'a'"),
+        (["--no-pretrain"], "there is nothing to compare with training from scratch"),
+        (["--from", "mae=x.pth"], "--from takes weights and a name for them"),
+        (["--from", "../x=x.pth"], "--from takes weights and a name for them"),
+        (["--pretrain", "model=upernet_vitt"], "--pretrain names no pre-training (its task is segment)"),
+        (["model=upernet_vitt", "backbone.embed_dim=96"], "no MAE is known for this encoder"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence_before_anything_starts(started, typed, said, capsys):
+    assert main(["study", *typed]) == 1
+    assert said in capsys.readouterr().err
+    assert not started
+
+
+def test_epochs_become_steps_so_that_few_labels_train_as_long():
+    made: Any = SimpleNamespace(steps=500, warmup_steps=25)
+    typed = ["model=classifier_vitt", "data=scene_classes"]
+    by_epochs, by_steps = (compose_config([*typed, *more]) for more in (["schedule=cosine_100e"], []))
+    assert words.equal_steps(by_epochs, made) == ["schedule.unit=step", "schedule.total=500", "schedule.warmup=25"]
+    assert words.equal_steps(by_steps, made) == []
+
+
+@pytest.mark.slow
+def test_a_study_that_was_killed_goes_on_and_trains_nothing_twice(tmp_path):
+    """Of smallest models, from the pre-training to the page; killed while its first sweep runs."""
+    typed = [
+        "model=upernet_vitt",
+        *TINY_UPERNET,
+        "schedule.total=40",
+        "--fractions",
+        "0.5,1",
+        "--seeds",
+        "0",
+        "--out",
+        "s",
+    ]
+    typed += ["--pretrain", "model=mae_vitt head.embed_dim=16 head.depth=1 head.num_heads=2"]
+    killed = Forked(["-m", "mae_hydra", "study", *typed], tmp_path)
+    wait_for(lambda: list(tmp_path.glob("s/scratch/*/metrics.jsonl")))
+    os.kill(killed.pid, signal.SIGKILL)
+    wait_for(lambda: all(run.state != "running" for run in read_sweep(tmp_path / "s/scratch")))
+    again = Forked(["-m", "mae_hydra", "study", *typed], tmp_path)
+    said, errors = again.communicate(timeout=300)
+    assert again.returncode == 0, errors
+    assert "label factor of own MAE at 8 images" in said
+    study = read_study(tmp_path / "s")
+    found = [(arm, point.images) for arm, points in study.arms.items() for point in points]
+    assert found == [("scratch", 8), ("scratch", 16), ("mae", 8), ("mae", 16)]
+    (pretrained,) = read_sweep(tmp_path / "s/pretrain")
+    assert pretrained.status["attempt"] == 1
+    mae = read_sweep(tmp_path / "s/mae")
+    assert {run.config["init_from"] for run in mae} == {f"s/pretrain/{pretrained.name}"}
+    for arm in ("scratch", "mae"):  # every step once, in every run
+        for run in read_sweep(tmp_path / "s" / arm):
+            steps = [row["step"] for row in run.rows() if "train/loss" in row]
+            assert (steps, run.status["state"]) == (sorted(set(steps)), "completed")
+
+
+def wait_for(true: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 240
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
