@@ -119,7 +119,7 @@ def classification_table(runs: Runs) -> list[str]:
 def pictures(runs: Runs, out: Path) -> np.ndarray:
     """Frames of the test split, their labels, and what each arm's first seed makes of them."""
     data = next(iter(runs.values()))[0].config["data"]
-    camvid, palette = Path(data["root"]), np.array([_rgb(colour) for colour in data["palette"].split()], np.uint8)
+    camvid, palette = Path(data["root"]), np.array([_rgb(color) for color in data["palette"].split()], np.uint8)
     frames = [next((camvid / "test").glob(f"{frame}.*")) for frame in FRAMES]
     maps = [[np.asarray(Image.open(camvid / f"testannot/{frame}.png")) for frame in FRAMES]]
     for first, *_ in runs.values():
@@ -137,8 +137,8 @@ def pictures(runs: Runs, out: Path) -> np.ndarray:
     return sheet(rows, columns=["frame", "labels", *(ARMS[arm] for arm in runs)], legend=legend, cell=200)
 
 
-def _rgb(colour: str) -> tuple[int, int, int]:
-    return int(colour[:2], 16), int(colour[2:4], 16), int(colour[4:], 16)
+def _rgb(color: str) -> tuple[int, int, int]:
+    return int(color[:2], 16), int(color[2:4], 16), int(color[4:], 16)
 
 
 def main(out: Path, images: Path) -> None:
@@ -152,11 +152,11 @@ def main(out: Path, images: Path) -> None:
         save(pictures(found, out), images / f"real_data_{steps}.png")
     scores = {
         "val/loss": "loss",
-        "val/knn": "nearest neighbours, top-1",
+        "val/knn": "nearest neighbors, top-1",
         "val/linear": "linear, top-1",
         "val/rankme": "rank",
     }
-    maps = {"val/loss": "loss", "val/knn_mIoU": "nearest neighbours, mIoU", "val/linear_mIoU": "linear, mIoU"}
+    maps = {"val/loss": "loss", "val/knn_mIoU": "nearest neighbors, mIoU", "val/linear_mIoU": "linear, mIoU"}
     for name, keys in ((PHOTOS, scores), (OWN, maps)):
         run = read_run(out / name, stages=False)
         if run is not None:

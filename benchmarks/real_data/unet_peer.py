@@ -1,4 +1,4 @@
-"""The peer of docs/real-data.md: segmentation_models_pytorch's U-Net, trained by this program as a model of one's own.
+"""The peer of docs/real-data.md: segmentation_models_pytorch's U-Net, trained by this program as a model of your own.
 
 `pip install segmentation-models-pytorch` (0.6.0 was used). Same crops, schedule, batches and evaluation as UPerNet.
 """
