@@ -11,7 +11,6 @@ from mae_hydra.configuration.check import check
 from mae_hydra.configuration.whole_nodes import take_whole_nodes
 from mae_hydra.errors import UserError
 from mae_hydra.launching.importing import importing
-from mae_hydra.launching.stages import check_stages
 
 MOST = 64  # jobs that are composed: a tenth of a second each
 
@@ -26,6 +25,7 @@ def check_jobs(context: HydraContext | None, config: DictConfig | None, jobs: Se
     assert config is not None
     with importing():
         import mae_hydra.models  # noqa: F401  # which the check asks for
+        from mae_hydra.launching.stages import check_stages
     seen: set[str] = set()
     bringing, others = list[Sequence[str]](), list[Sequence[str]]()
     for words in jobs:

@@ -12,7 +12,6 @@ from typing import Any
 from mae_hydra.configuration.from_file import read_json, read_recorded, wrong_kind
 from mae_hydra.errors import UserError
 from mae_hydra.lines import is_number
-from mae_hydra.precision import AUTOCAST
 
 Kind = tuple[type, ...] | Callable[[Any], bool]
 
@@ -24,6 +23,8 @@ def is_texts(value: Any) -> bool:
 
 def is_precision(value: Any) -> bool:
     """Tell whether a value is None, or a precision that a run computes in."""
+    from mae_hydra.precision import AUTOCAST  # and torch, which showing a configuration does without
+
     return value in (None, "fp32", *AUTOCAST)
 
 

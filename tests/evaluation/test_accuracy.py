@@ -117,7 +117,7 @@ def test_an_evaluation_of_another_number_of_classes_says_the_way_out():
     plan = SimpleNamespace(checkpoint=Checkpoint({}, {}, "test", Path("last.pt")))
     work = {name: SimpleNamespace(evaluator=evaluator) for name in ("accuracy", "again")}
     with pytest.raises(UserError, match="knows 5 classes, the data have 7; use the data set it was trained on"):
-        _evaluate(plan, evaluator.data, Table(torch.zeros(1, 5)), work, Path())
+        _evaluate(plan, evaluator.data, Table(torch.zeros(1, 5)), work, SimpleNamespace(), Path())
 
 
 def test_models_and_data_that_do_not_fit_are_refused():
