@@ -25,7 +25,6 @@ def check_jobs(context: HydraContext | None, config: DictConfig | None, jobs: Se
     assert config is not None
     with importing():
         import mae_hydra.models  # noqa: F401  # which the check asks for
-        from mae_hydra.launching.stages import check_stages
     seen: set[str] = set()
     bringing, others = list[Sequence[str]](), list[Sequence[str]]()
     for words in jobs:
@@ -36,6 +35,8 @@ def check_jobs(context: HydraContext | None, config: DictConfig | None, jobs: Se
 
 
 def _check(context: HydraContext, master: DictConfig, words: list[str], jobs: int) -> None:
+    from mae_hydra.launching.stages import check_stages  # and torch, which showing a configuration does without
+
     composed = context.config_loader.load_sweep_config(master, words)
     HydraConfig.instance().set_config(composed)
     job: Any = composed.copy()
