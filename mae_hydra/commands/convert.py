@@ -34,7 +34,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--norm-pix",
         choices=tuple(YES_NO),
-        help="whether a MAE was trained on targets normalised per patch, where the file does not say: "
+        help="whether a MAE was trained on targets normalized per patch, where the file does not say: "
         "mae_pretrain_*_full true, mae_visualize_* false",
     )
     parser.add_argument(

@@ -24,7 +24,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--input",
         choices=("uint8", "float"),
         default="uint8",
-        help="uint8: pixels 0..255, normalised inside (default); float: normalised already",
+        help="uint8: pixels 0..255, normalized inside (default); float: normalized already",
     )
     parser.add_argument("--batch", default="dynamic", help="how many images at a time (default: %(default)s)")
     parser.add_argument("--check", action="store_true", help="run the file in its runtime and compare with the model")

@@ -144,8 +144,8 @@ def _positions(model: Description, known: bool) -> str:
 
 def _target(norm_pix: bool | None) -> str:
     if norm_pix is None:
-        return "not told by the file: mae_pretrain_*_full predict normalised pixels, mae_visualize_* plain ones"
-    return "pixels normalised per patch" if norm_pix else "plain pixels"
+        return "not told by the file: mae_pretrain_*_full predict normalized pixels, mae_visualize_* plain ones"
+    return "pixels normalized per patch" if norm_pix else "plain pixels"
 
 
 def _head(model: Description) -> str:

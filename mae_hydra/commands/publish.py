@@ -20,5 +20,5 @@ def run(options: argparse.Namespace) -> int:
     print(f"{done.folder}: {done.size / 1e6:.1f} MB of weights, config.json and {CARD}")
     if done.kept_card:
         print(f"note: {done.folder / CARD} has been edited and is left as it is; remove it to have it written anew")
-    print(f"choose a licence in {CARD}; then, for instance: hf upload <org>/<name> {done.folder}")
+    print(f"choose a license in {CARD}; then, for instance: hf upload <org>/<name> {done.folder}")
     return 0

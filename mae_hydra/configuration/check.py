@@ -105,8 +105,10 @@ def _signature_complaints(node: DictConfig, key: str, origin: Origin) -> Iterato
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     for name in () if takes_any else sorted(given - set(parameters)):
         close = difflib.get_close_matches(str(name), list(parameters), n=1)
-        hint = f"; did you mean '{close[0]}'?" if close else f"; it takes {', '.join(parameters)}"
-        yield f"{key}.{name} is not an argument of {target.__name__}{hint}"
+        given_at = typed(known_keys(node._get_root()), f"{key}.{name}")
+        takes = f"it takes {', '.join(parameters)} (~{given_at} removes it)"
+        hint = f"did you mean '{close[0]}'?" if close else takes
+        yield f"{given_at} is not an argument of {target.__name__}; {hint}"
     if key == "optimizer" and not node.get("_partial_", False):
         yield "optimizer needs _partial_: true: it is built when there is a model"
     elif not node.get("_partial_", False) and "_args_" not in node:
@@ -118,7 +120,9 @@ def _signature_complaints(node: DictConfig, key: str, origin: Origin) -> Iterato
     for name in sorted(given & set(hints)):
         part = node[name]
         if not _accepts(hints[name], part):
-            yield from _wrong_type(typed(known_keys(node._get_root()), f"{key}.{name}"), hints[name], part)
+            given_at = typed(known_keys(node._get_root()), f"{key}.{name}")
+            whose = f" for {target.__name__}" if isinstance(part, ListConfig) and given_at != f"{key}.{name}" else ""
+            yield from _wrong_type(given_at, hints[name], part, whose)
         if isinstance(part, DictConfig) and "_target_" in part and not part.get("_partial_", False):
             offered = judge(part["_target_"], f"{key}.{name}", origin)
             yield from _misfit(f"{key}.{name}", hints[name], offered)
@@ -193,9 +197,10 @@ def _mentioned(offered: type) -> set[str]:
     return set(methods) | {name for method in methods.values() for name in method.__code__.co_names}
 
 
-def _wrong_type(key: str, hint: Any, value: Any) -> Iterator[str]:
+def _wrong_type(key: str, hint: Any, value: Any, whose: str = "") -> Iterator[str]:
+    """`whose`: the part that asks for it, where the value itself stands elsewhere and other parts take it."""
     if not _accepts(hint, value):
-        yield f"{key} must be {' or '.join(_words(hint))}, got {short(repr(value))}"
+        yield f"{key} must be {' or '.join(_words(hint))}{whose}, got {short(repr(value))}"
 
 
 def _accepts(hint: Any, value: Any) -> bool:

@@ -22,7 +22,7 @@ class EarlyStopping:
         if best is None or self.since_best < self.patience:
             return None
         than = f"{self.monitor} than {best['value']:.4g} of step {best['step']}"
-        return Request(stop=f"{self.since_best} evaluations without a better {than}")
+        return Request(stop=f"{self.since_best} evaluation{'s' * (self.since_best > 1)} without a better {than}")
 
     def state_dict(self) -> dict[str, int]:
         return {"since_best": self.since_best}

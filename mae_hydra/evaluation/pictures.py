@@ -25,9 +25,9 @@ def reconstruction_sheet(found: Reconstruction, title: str, shown: Sequence[int]
     """`reconstruction_rows` with names; two images side by side where there are several."""
     rows = reconstruction_rows(found, shown)
     columns = ["original", "masked", "prediction", "prediction + visible"]
-    note = "Only hidden patches are trained on: where a patch is visible, the prediction means nothing."
+    note = "Only masked patches are trained on: where a patch is visible, the prediction means nothing."
     if found.leaks:
-        note += " Patch mean and contrast from the original: the model predicts patches normalised by their own."
+        note += " Patch mean and contrast from the original: the model predicts patches normalized by their own."
     return _in_two_halves(rows, columns, title=title, footnote=note, legend=())
 
 

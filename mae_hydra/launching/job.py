@@ -221,7 +221,8 @@ def _look_back(run_dir: Path, config: dict[str, Any]) -> Ending | None:
         note = "" if change is None else f"; the code has changed since ({change}), resume=never trains it anew"
         note += f"; what was typed otherwise now changes nothing in it ({changed})" if changed else ""
         done = f"was {previous['ended']}; callbacks=none trains it to its end" if pruned else "is already complete"
-        say(f"{run_dir.name} {done} (value {previous['value']}); nothing to do{note}")
+        value = "" if previous["value"] is None else f" (value {previous['value']:.4g})"
+        say(f"{run_dir.name} {done}{value}; nothing to do{note}")
         return Ending(math.nan if previous["value"] is None else float(previous["value"]), "", pruned)
     if changed and is_main():
         anew = "; best.pt is chosen anew from here on" if scores_differ(config, trained) else ""

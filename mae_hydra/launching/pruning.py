@@ -33,7 +33,7 @@ class Pruning:
     def on_progress(self, progress: Progress) -> Request | None:
         sweep = progress.run_dir.absolute().parent
         if not (sweep / SWEEP).is_file():
-            raise UserError(f"jobs of a sweep (-m) are compared, and {progress.run_dir} is none")
+            raise UserError(f"it compares the jobs of a sweep (-m), and {progress.run_dir} is a single run")
         again = not progress.new and self.judged == progress.step
         value = progress.latest.get(self.monitor) if again else progress.new.get(self.monitor)
         if value is None or progress.step < self.warmup_steps or progress.step >= progress.total_steps:

@@ -183,8 +183,9 @@ def _find(path: Path, prefer: Literal["last", "best"]) -> Path:
     below = sorted(files, key=lambda file: file.stat().st_mtime)
     way_out = "give a run that has saved one, or a file"
     if below:
-        way_out = f"it is a folder of {len({file.parent for file in below})} runs, of which the newest is"
-        way_out = f"{way_out} {below[-1].parent.parent}"
+        runs = {file.parent.parent for file in below}
+        way_out = f"it is a folder of {len(runs)} runs, of which the newest" if len(runs) > 1 else "the run below it"
+        way_out = f"{way_out} is {below[-1].parent.parent}"
     raise UserError(f"{path} holds no checkpoints/last.pt or checkpoints/best.pt; {way_out}")
 
 

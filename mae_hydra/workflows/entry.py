@@ -17,7 +17,7 @@ from mae_hydra.weights import Checkpoint, check_exact, load_exact, read_checkpoi
 log = logging.getLogger("mae_hydra")
 
 UNKNOWN_TARGET = (
-    "whether the targets were normalised per patch is not in the file; taken as normalised, as in mae_pretrain_*_full "
+    "whether the targets were normalized per patch is not in the file; taken as normalized, as in mae_pretrain_*_full "
     "(mae_visualize_* files are not)"
 )
 

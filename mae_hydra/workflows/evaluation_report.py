@@ -27,6 +27,9 @@ LISTED = 30  # pairs of classes beside a large confusion matrix
 SHOWN = 6  # best and worst pictures each
 ROWS_OF_A_COLUMN = 50  # of the table on the screen
 WORST = 20  # classes of a classifier on the screen
+# The scores of this package that are percent. Those of other evaluators and metrics (a kappa, a loss) have no unit.
+PERCENT = {"mIoU", "mAcc", "aAcc", "mDice", "mPrecision", "mBIoU", "top1", "top5", "mean_error", "mCE"}
+PERCENT |= {"knn", "linear", "knn_mIoU", "linear_mIoU"}
 
 
 class ImageScore(NamedTuple):
@@ -141,14 +144,15 @@ def _write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def show(results: Mapping[str, Any], folder: Path) -> None:
-    """Print the table of the classes, where there is one, and the scores."""
+    """Print the tables of the classes, where there are any, and the scores."""
     console = plain_console()
-    rows = read_rows(folder / "per_class.json", ("accuracy", "IoU"))
-    if rows and {"accuracy", "IoU"} & rows[0].keys():
-        console.print(accuracy_table(rows) if "accuracy" in rows[0] else class_table(rows))
     numbers = {name: value for name, value in results.items() if isinstance(value, float)}
+    for place in dict.fromkeys(folder / name.rpartition("/")[0] for name in numbers):  # of several evaluators each
+        rows = read_rows(place / "per_class.json", ("accuracy", "IoU"))
+        if rows and {"accuracy", "IoU"} & rows[0].keys():
+            console.print(accuracy_table(rows) if "accuracy" in rows[0] else class_table(rows))
     line = "   ".join(
-        f"{name} {value:.4g}" if name in ("loss", "rankme") else f"{name} {value:.2f} %"
+        f"{name} {value:.2f} %" if name.rpartition("/")[2] in PERCENT else f"{name} {value:.4g}"
         for name, value in numbers.items()
     )
     images, there = results["images"], results.get("protocol", {}).get("validation_images", results["images"])

@@ -125,7 +125,7 @@ def describe(model: Any, meta: Mapping[str, Any], output: str, options: Options)
     """What somebody must know who has nothing but the file."""
     encoder: Any = getattr(model, "encoder", model)
     height, width, channels = *(image_size_of(model) or DEFAULT_SIZE), channels_of(model)
-    scale = "uint8, 0..255, normalised inside" if options.input == "uint8" else "float32, normalised already"
+    scale = "uint8, 0..255, normalized inside" if options.input == "uint8" else "float32, normalized already"
     shape = f"({options.batch or 'batch'}, {channels}, {height}, {width})"
     facts = {
         "program": f"mae_hydra {mae_hydra.__version__}",

@@ -49,12 +49,12 @@ class Reconstructions:
                 row += [as_rgb(found.masked[0], self.shown), as_rgb(found.pasted[0], self.shown)]
                 leaks = found.leaks
             rows.append(row)
-        note = f"Shorter side resized to the model's, centre of {height}x{width} pixels."
+        note = f"Shorter side resized to the model's, center of {height}x{width} pixels."
         if leaks:
-            note += " Patch mean and contrast from the original: the model predicts patches normalised by their own."
+            note += " Patch mean and contrast from the original: the model predicts patches normalized by their own."
         columns = ["image"]
         for ratio in self.mask_ratios:
-            columns += [f"{100 * ratio:.0f} % hidden", "prediction"]
+            columns += [f"{100 * ratio:.0f} % masked", "prediction"]
         names = [f"seed {seed}" for seed in self.seeds] if len(self.seeds) > 1 else []
         drawn = sheet(rows, columns=columns, row_names=names, title=name, footnote=note, cell=PANEL)
         [file] = self.files(name)

@@ -75,6 +75,14 @@ def test_a_slip_on_the_command_line_is_named_with_the_way_out(overrides, sentenc
     ("overrides", "sentence"),
     [
         (["+model.mask_ration=0.5"], "model.mask_ration is not an argument of MAE; did you mean 'mask_ratio'?"),
+        (
+            ["model=upernet_vitt", "head=linear_seg"],
+            r"^head.channels is not an argument of LinearSegHead; .* \(~head.channels removes it\)",
+        ),
+        (
+            ["model=dpt_vitb", "backbone=timm", "backbone.model_name=convnext_tiny"],
+            r"backbone.embed_dim must be a whole number for DPTHead, got \[96, 192, 384, 768\]",
+        ),
         (["+modle=3"], "unknown key 'modle'; did you mean 'model'?"),
         (["model.mask_ratio=lots"], "model.mask_ratio must be a number, got 'lots'"),
         (["seed=1.5"], "seed must be a whole number, got 1.5"),

@@ -87,7 +87,7 @@ def test_it_is_told_of_no_evaluation_asks_nothing_and_judges_anew_where_a_run_go
 def test_a_run_that_belongs_to_no_sweep_is_compared_with_nothing(tmp_path: Path):
     job(tmp_path, "a", [0.1])
     (tmp_path / "multirun.yaml").unlink()
-    with pytest.raises(UserError, match=r"jobs of a sweep .* are compared, and .*own is none"):
+    with pytest.raises(UserError, match=r"it compares the jobs of a sweep .*own is a single run"):
         judged(tmp_path / "own", 10, 0.5)
     with pytest.raises(UserError, match="keep must lie in"):
         judged(tmp_path / "own", 10, 0.5, keep=1.0)

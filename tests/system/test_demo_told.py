@@ -55,7 +55,7 @@ def test_the_curves_of_the_demo_are_those_of_its_runs(tmp_path: Path) -> None:
         for axes in demo_report._curves(tmp_path).axes
     }
     assert found == {
-        "MAE loss (hidden patches)": [("MAE", [1.0])],
+        "MAE loss (masked patches)": [("MAE", [1.0])],
         "Segmentation loss": [("pre-trained", [2.0]), ("from scratch", [3.0])],
         "mIoU on unseen scenes, %": [("pre-trained", [30.0]), ("from scratch", [10.0])],
     }

@@ -1,11 +1,12 @@
 """Any optimizer from the command line to a run that was cut and goes on to the same bits."""
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import TINY_MAE
+from conftest import TINY_MAE, TINY_UPERNET
 
 from mae_hydra.commands import main
 
@@ -44,3 +45,18 @@ def test_a_run_goes_on_to_the_same_bits(name, train, capsys):
     assert main(["plan", *words]) == 0
     if name == "typed":  # its class is judged where the record is read; the optimizer is built by none
         assert main(["evaluate", "cut"]) == 0
+
+
+@pytest.mark.slow
+def test_a_recorded_class_of_torch_and_of_torchmetrics_is_evaluated_to_the_end(train, capsys, monkeypatch):
+    """Nobody types MAE_HYDRA_TRUST for them; the metric gives, of the last weights, what it gave in training."""
+    monkeypatch.delenv("MAE_HYDRA_TRUST", raising=False)
+    kappa = "{_target_: torchmetrics.classification.MulticlassCohenKappa, num_classes: 12}"
+    words = ["model=upernet_vitt", *TINY_UPERNET, *OPTIMIZERS["typed"]]
+    assert train(*words, f"+evaluation.validation.metrics.kappa={kappa}", "hydra.run.dir=run") == 0
+    lines = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
+    [trained] = [line["val/kappa"] for line in lines if "val/kappa" in line and line["step"] == 4]
+    assert main(["evaluate", "run", "--last", "--out", "found"]) == 0
+    found = json.loads(Path("found/results.json").read_text())["kappa"]
+    assert found == pytest.approx(trained, rel=1e-5)
+    assert f"kappa {found:.4g}   (" in capsys.readouterr().out.replace("\n", "")

@@ -160,9 +160,9 @@ def test_a_classifier_changes_layouts(folder, capsys):
 def test_an_unknown_target_is_said_and_can_be_told(folder, capsys, caplog):
     with caplog.at_level(logging.WARNING, logger="mae_hydra"):
         assert mae_hydra.load("full.pth", "backbone.num_heads=2", "head.num_heads=2").norm_pix is True
-    assert "taken as normalised" in caplog.text
+    assert "taken as normalized" in caplog.text
     assert main(["convert", "full.pth", "a.pt", *MAE_HEADS]) == 0
-    assert "note: whether the targets were normalised" in capsys.readouterr().out
+    assert "note: whether the targets were normalized" in capsys.readouterr().out
     assert main(["convert", "full.pth", "b.pt", "--norm-pix", "false", *MAE_HEADS]) == 0
     assert "note:" not in capsys.readouterr().out
     assert mae_hydra.load("b.pt").norm_pix is False

@@ -40,9 +40,9 @@ def test_a_masked_autoencoder_is_told_part_by_part() -> None:
     assert (found["head"], found["trained"]) == ("none", "step 12, epoch 3")
     assert (found["fits"], found["does not fit"]) == ("load\nexport", "evaluate, init_from: too small")
     assert not {"classes", "beside it", "checksums", "problem", "not built"} & set(found)
-    assert told(model, {"norm_pix": True})["target"] == "pixels normalised per patch"
+    assert told(model, {"norm_pix": True})["target"] == "pixels normalized per patch"
     untold = told(model)
-    assert untold["target"].startswith("not told by the file: mae_pretrain_*_full predict normalised pixels")
+    assert untold["target"].startswith("not told by the file: mae_pretrain_*_full predict normalized pixels")
     assert untold["trained"] == "not told by the file"
 
 

@@ -1,6 +1,7 @@
 import json
 import os
 import pickle
+import shutil
 
 import pytest
 import torch
@@ -143,6 +144,10 @@ def test_a_folder_of_runs_is_answered_with_the_newest(tmp_path):
     for folder in (tmp_path, tmp_path / "mae_vitt"):
         with pytest.raises(UserError, match=r"folder of 3 runs, of which the newest is \S*/mae_vitt/b$"):
             read_checkpoint(folder)
+    for name in ("a", "c"):
+        shutil.rmtree(tmp_path / "mae_vitt" / name)
+    with pytest.raises(UserError, match=r"; the run below it is \S*/mae_vitt/b$"):
+        read_checkpoint(tmp_path)
 
 
 def hugging_face_folder(folder, kind):

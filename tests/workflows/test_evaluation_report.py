@@ -140,6 +140,21 @@ def test_of_a_classifier_the_worst_classes_that_occur_come_first() -> None:
     assert accuracy_table(rows[:21]).title == "Per class, %"
 
 
+def test_of_several_evaluators_each_has_its_table_and_what_is_of_others_no_percent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr(evaluation_report, "plain_console", lambda: Console(width=200))
+    (tmp_path / "validation").mkdir()
+    row = {"name": "sky", "IoU": 76.54, "Acc": None}
+    (tmp_path / "validation" / "per_class.json").write_text(json.dumps([row]))
+    scores = {"validation/mIoU": 12.345, "validation/loss": 0.5, "validation/kappa": 0.43212, "mine/found": 3.0}
+    show(scores | {"images": 7}, tmp_path)
+    said = capsys.readouterr().out
+    assert "sky" in said
+    assert "76.5" in said
+    assert "validation/mIoU 12.35 %   validation/loss 0.5   validation/kappa 0.4321   mine/found 3   (7 images)" in said
+
+
 def test_scores_are_percentages_and_a_loss_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:

@@ -101,7 +101,7 @@ def test_a_row_of_a_panel_is_of_one_seed_and_a_pair_of_its_cells_of_one_ratio(
         [7, 25, 125, 50, 150],
         [7, 26, 126, 51, 151],
     ]
-    assert drawn["columns"] == ["image", "25 % hidden", "prediction", "50 % hidden", "prediction"]
+    assert drawn["columns"] == ["image", "25 % masked", "prediction", "50 % masked", "prediction"]
     assert (drawn["row_names"], drawn["title"]) == (["seed 0", "seed 1"], "x")
     assert "Patch mean and contrast from the original" in drawn["footnote"]
     plain = Reconstructions(model, Path("run"), Options(tmp_path), CHECKPOINT)

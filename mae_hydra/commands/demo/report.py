@@ -106,7 +106,7 @@ def _curves(out: Path) -> Any:
     logs = {name: _metrics(out / name) for name in ("pretrain", "pretrained", "scratch")}
     both = {"pre-trained": logs["pretrained"], "from scratch": logs["scratch"]}
     panels = [
-        Panel("MAE loss (hidden patches)", [series_of(logs["pretrain"], "train/loss", "MAE")], smooth=True),
+        Panel("MAE loss (masked patches)", [series_of(logs["pretrain"], "train/loss", "MAE")], smooth=True),
         Panel("Segmentation loss", [series_of(rows, "train/loss", name) for name, rows in both.items()], smooth=True),
         Panel("mIoU on unseen scenes, %", [series_of(rows, "val/mIoU", name) for name, rows in both.items()]),
     ]

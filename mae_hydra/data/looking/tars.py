@@ -10,7 +10,7 @@ from mae_hydra.data.listing import EXTENSIONS, JPEG_ENDINGS
 from mae_hydra.data.looking.found import Found, Labels, Part, Split, side_order
 from mae_hydra.data.looking.pixels import Budget, Look, look_at, summary
 from mae_hydra.data.looking.places import role_of, split_of
-from mae_hydra.data.shards.files import MANIFEST, PACKED
+from mae_hydra.data.shards.files import MANIFEST
 from mae_hydra.data.shards.files import split_of as side_of
 from mae_hydra.data.shards.index import CLASS
 from mae_hydra.errors import UserError, short
@@ -114,10 +114,6 @@ def tars_in(root: Path, files: list[str]) -> list[Path]:
     tars = [name for name in files if name.lower().endswith(TARS) and "/" not in name]
     pictures = any(name.lower().endswith(EXTENSIONS) for name in files)
     return [root / name for name in tars] if tars and not pictures else []
-
-
-def packed_in(files: list[str]) -> list[str]:
-    return [name for name in files if name.lower().endswith((*PACKED, ".zip", ".7z", ".rar"))]
 
 
 def _read(path: Path, contents: _Contents, budget: Budget, until: float, looks: int) -> None:

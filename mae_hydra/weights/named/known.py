@@ -13,8 +13,8 @@ from mae_hydra.weights.named.cache import digest_of
 
 MAE = "https://dl.fbaipublicfiles.com/mae"
 OPENMMLAB = "https://download.openmmlab.com/mmsegmentation/v0.5"
-ENCODER = "MAE, encoder alone, ImageNet, 1600 epochs, targets normalised"
-FULL = "MAE with its decoder, ImageNet, 1600 epochs, targets normalised"
+ENCODER = "MAE, encoder alone, ImageNet, 1600 epochs, targets normalized"
+FULL = "MAE with its decoder, ImageNet, 1600 epochs, targets normalized"
 VISUAL = "MAE with its decoder, targets as they are, for pictures"
 TUNED = "classifier, fine-tuned on ImageNet"
 

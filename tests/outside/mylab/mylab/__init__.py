@@ -1,1 +1,1 @@
-"""Parts of one's own for mae_hydra; `MAE_HYDRA_TRUST=mylab` allows them to be built."""
+"""Parts of your own for mae_hydra; `MAE_HYDRA_TRUST=mylab` allows them to be built."""
