@@ -36,7 +36,7 @@ def running_statistics(model: nn.Module) -> list[Tensor]:
 def check_enough(images: int, way_out: str = "data.batch_size=2 or more") -> None:
     """UserError where so many images in each process are too few to take statistics from."""
     if images * world_size() < 2:
-        raise UserError(f"batch normalisation needs at least 2 images at a time; use {way_out}")
+        raise UserError(f"batch normalization needs at least 2 images at a time; use {way_out}")
 
 
 def synchronise(model: nn.Module, device: torch.device) -> None:
@@ -162,7 +162,7 @@ def _without_statistics(model: nn.Module) -> Iterator[None]:
     def refuse(layer: nn.Module, inputs: Any) -> None:
         raise UserError(
             "engine.batch_norm=step computes features of one micro-batch at a time, and this model has batch "
-            "normalisation in them; use engine.batch_norm=micro with a larger data.batch_size, "
+            "normalization in them; use engine.batch_norm=micro with a larger data.batch_size, "
             "and engine.recompute=true where memory is short"
         )
 

@@ -21,7 +21,7 @@ from mae_hydra.evaluation.pictures import channels_last, segmentation_sheet
 from mae_hydra.evaluation.rank import effective_rank
 from mae_hydra.types import Evaluation, Picture
 
-WAYS = {"knn": "nearest neighbours", "linear": "linear"}
+WAYS = {"knn": "nearest neighbors", "linear": "linear"}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -57,7 +57,7 @@ class FeatureProbe(BankProbe):
                 else "use data=classification or data=scene_classes, or k=null and l2=null for the rank alone"
             )
             raise UserError(
-                f"nearest neighbours and probes need a class for every image, and this data set has none; {way_out}"
+                f"nearest neighbors and probes need a class for every image, and this data set has none; {way_out}"
             )
         check_pool(pool)
         check_probe(temperature, l2, iterations)
@@ -93,7 +93,7 @@ class FeatureProbe(BankProbe):
                 )
                 scalars["linear"] = _accuracy(fit.logits(queries.vectors), queries.labels)
         if is_main() and self.k is not None:
-            pictures = self._pictures(queries, places, f"step {step}: nearest neighbours {scalars['knn']:.1f} %")
+            pictures = self._pictures(queries, places, f"step {step}: nearest neighbors {scalars['knn']:.1f} %")
         # Of one process: the others' kernels may round otherwise.
         return Evaluation(broadcast_object(scalars), pictures)
 
@@ -106,7 +106,7 @@ class FeatureProbe(BankProbe):
             rows.append([as_rgb(channels_last(shown.image), self.data.shown) for shown in (sample, *neighbours)])
         if not rows:
             return {}
-        columns = ["validation image", *(f"neighbour {number + 1}" for number in range(len(rows[0]) - 1))]
+        columns = ["validation image", *(f"neighbor {number + 1}" for number in range(len(rows[0]) - 1))]
         pixels = sheet(rows, columns=columns, title=title)
         return {"neighbours": Picture(pixels, title)}
 

@@ -22,7 +22,7 @@ def doubtful_statistics(model: nn.Module, cut: Cut, batch_norm: str) -> str | No
     if batch_norm == "step" or cut.accumulate == 1:
         return None
     return (
-        f"batch normalisation sees {cut.micro_batch * cut.world_size} of a step's {whole} images at a time; "
+        f"batch normalization sees {cut.micro_batch * cut.world_size} of a step's {whole} images at a time; "
         f"engine.batch_norm=step takes its statistics from all {whole}, for one more forward pass of the encoder, and "
         f"so does data.batch_size={of_process}, where memory allows (engine.recompute=true needs less)"
     )

@@ -142,7 +142,7 @@ def _accuracies() -> tuple[str, list[Any]]:
 def _features() -> tuple[str, list[Any]]:
     """What evaluation=pretrain_probe and pretrain_dense_probe say of the encoder."""
     _, reports = _library()
-    panels = [_line("nearest neighbours", "val/knn", "val/knn_mIoU"), _line("linear", "val/linear", "val/linear_mIoU")]
+    panels = [_line("nearest neighbors", "val/knn", "val/knn_mIoU"), _line("linear", "val/linear", "val/linear_mIoU")]
     panels.append(_line("effective rank (RankMe)", "val/rankme"))
     keys = ["probe/neighbours", "probe/dense_probe"]
     return "Features", [*panels, reports.MediaBrowser(title="probes", media_keys=keys, num_columns=1)]

@@ -205,8 +205,8 @@ def _check_fit(path: str | Path, model: Any, possible: tuple[str, ...], output: 
         )
     if options.input == "uint8" and not hasattr(model, "mean"):
         raise UserError(
-            f"{path} holds an encoder alone, without the mean and deviation it was trained with; "
-            "normalise yourself, and export with --input float"
+            f"{path} holds an encoder alone, without the mean and standard deviation that it was trained with; "
+            "normalize yourself, and export with --input float"
         )
     if output == "labels" and answers(model) == "pixels" and model.num_classes > MOST_CLASSES_OF_MAPS:
         raise UserError(f"class maps are of 8 bits, and {path} has {model.num_classes} classes; use --output logits")

@@ -17,8 +17,8 @@ from mae_hydra.recorded.tables import table_or_none
 from mae_hydra.weights import Checkpoint
 
 SEAL = re.compile(r"<!-- written by mae-hydra publish ([0-9a-f]{16}); edited, it is left as it is -->\n?\Z")
-LICENCE = (
-    "**Licence: not chosen yet.** Put one here and behind `license:` at the top, and mind the terms of the data and of "
+LICENSE = (
+    "**License: not chosen yet.** Put one here and behind `license:` at the top, and mind the terms of the data and of "
     "the weights that the training began from."
 )
 MOST_CLASSES = 40  # that are written out; config.json has all
@@ -95,9 +95,9 @@ def _lines(facts: Facts) -> Iterator[str]:
     name = clean(str(record.get("name", "model")))
     yield from ("---", "library_name: mae_hydra", f"pipeline_tag: {config['pipeline_tag']}", "license: other")
     yield from ("tags:", "- mae_hydra", "- masked-autoencoder", f"- {config['model_type']}", "---", "")
-    yield from (f"# {_plain(name)}", "", f"{facts.what[0].upper()}{facts.what[1:]}.", "", LICENCE, "")
+    yield from (f"# {_plain(name)}", "", f"{facts.what[0].upper()}{facts.what[1:]}.", "", LICENSE, "")
     yield from ("## Use", "", "```python", "import mae_hydra", "")
-    yield 'model = mae_hydra.load("<this folder, or hf-hub:org/name>")  # in eval mode, with its normalisation'
+    yield 'model = mae_hydra.load("<this folder, or hf-hub:org/name>")  # in eval mode, with its normalization'
     yield from ("```", "```", "mae-hydra evaluate <this folder>", "mae-hydra convert --inspect <this folder>")
     yield from ("python train.py … init_from=<this folder>", "```", "")
     yield from _pictures(config)
@@ -109,10 +109,10 @@ def _lines(facts: Facts) -> Iterator[str]:
 def _pictures(config: Mapping[str, Any]) -> Iterator[str]:
     size = "x".join(map(str, config.get("image_size", ())))
     trained = f", trained at {size} pixels" if size else ""
-    yield f"Pictures are uint8 (B, {config['num_channels']}, H, W){trained}."
+    yield f"Images are uint8 (B, {config['num_channels']}, H, W){trained}."
     if "image_mean" in config:
         mean, std = (", ".join(f"{value:g}" for value in config[name]) for name in ("image_mean", "image_std"))
-        yield f"The model itself divides them by 255 and normalises: mean {mean}; deviation {std}."
+        yield f"The model itself divides them by 255 and normalizes: mean {mean}; standard deviation {std}."
     yield ""
 
 
@@ -163,7 +163,7 @@ def _recipe(facts: Facts) -> Iterator[str]:
 
 def _parent(parent: Mapping[str, Any]) -> str:
     if not parent:
-        return "a fresh initialisation"
+        return "random initialization"
     return f"{parent.get('name') or parent.get('path')} (sha256 {parent.get('sha256')})"
 
 

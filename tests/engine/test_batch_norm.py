@@ -139,7 +139,7 @@ def test_only_one_micro_batchs_inner_values_are_there_at_a_time():
 def test_features_with_batch_normalisation_are_refused():
     """They would be those of a micro-batch, and the numbers wrong without a word."""
     model = Watched(norm_in_features=True)
-    with pytest.raises(UserError, match=r"has batch normalisation in them; use engine\.batch_norm=micro with a larger"):
+    with pytest.raises(UserError, match=r"has batch normalization in them; use engine\.batch_norm=micro with a larger"):
         step_of(model, cut(images_of(0), 2), batch_norm="step")
     model.norm.eval()  # frozen, it depends on nothing
     model.train = lambda mode=True: model

@@ -154,7 +154,7 @@ def test_the_demo_of_classification_ends_in_one_table(tmp_path, monkeypatch, dem
     assert main(["demo", "--task", "classify", "--out", "demo", *small]) == 0
     table = (tmp_path / "demo/classification.md").read_text()
     assert [line.split(" | ")[0].strip("| ") for line in table.splitlines()[2:]] == [
-        "nearest neighbours", "linear, L-BFGS", "linear probe", "last block", "fine-tuning",
+        "nearest neighbors", "linear, L-BFGS", "linear probe", "last block", "fine-tuning",
     ]  # fmt: skip
 
 

@@ -127,8 +127,8 @@ def test_statistics_of_a_step_cost_the_encoders_forward_pass_once_more(train):
     plain, step = (planned(*MICRO_BATCHES, f"engine.batch_norm={word}") for word in ("micro", "step"))
     (encoder,) = [part["flops"] for part in plain["parts"] if part["name"] == "encoder"]
     assert step["flops_per_image"] - plain["flops_per_image"] == encoder
-    assert [warning for warning in plain["warnings"] if "batch normalisation sees 2 of a step's 8 images" in warning]
-    assert not [warning for warning in step["warnings"] if "batch normalisation" in warning]
+    assert [warning for warning in plain["warnings"] if "batch normalization sees 2 of a step's 8 images" in warning]
+    assert not [warning for warning in step["warnings"] if "batch normalization" in warning]
 
 
 def test_memory_of_a_step_is_what_autograd_really_keeps_of_all_its_images():

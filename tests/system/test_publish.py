@@ -91,7 +91,7 @@ def test_the_card_has_the_data_the_recipe_and_the_scores_of_these_weights(runs):
     assert "| set | scenes |" in card
     assert "sky, cloud, mountain" in card
     assert "license: other" in card
-    assert "Licence: not chosen yet" in card
+    assert "License: not chosen yet" in card
 
 
 def test_a_later_evaluation_of_these_weights_is_told_and_one_of_others_is_not(runs):

@@ -19,7 +19,7 @@ from mae_hydra.workflows.evaluate import evaluate
 WAYS = {"linear probe": "demo_probe", "last block": "demo_partial", "fine-tuning": "demo_finetune"}
 STARTS = ("pre-trained", "from scratch")
 SCRATCH = {"demo_finetune": ["optimizer.lr=2e-3"]}  # its own best of those tried, with and without layer decay
-FEATURES = {"nearest neighbours": "knn", "linear, L-BFGS": "linear"}
+FEATURES = {"nearest neighbors": "knn", "linear, L-BFGS": "linear"}
 
 
 def run_ways(out: Path, common: Sequence[str], train: Callable[[Path, list[str]], None]) -> dict[str, dict[str, float]]:
