@@ -5,6 +5,7 @@ Shape letters: B batch, C channels (or classes), N patches, D width, H W pixels,
 
 import importlib.util
 import json
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -217,6 +218,8 @@ def _check_fit(path: str | Path, model: Any, possible: tuple[str, ...], output: 
 
 def _write_onnx(program: torch.export.ExportedProgram, path: Path, facts: Mapping[str, Any], names: list[str]) -> None:
     need("onnx", "onnxscript")
+    # A line for every constant that it does not compute beforehand, as rotary positions are: nothing is wrong there.
+    logging.getLogger("onnxscript.optimizer").setLevel(logging.ERROR)
     # Attention is taken apart in the memory layout of the plain kernel: that of a fast one, which needs no copy
     # afterwards, does not survive the parts.
     with sdpa_kernel(SDPBackend.MATH):

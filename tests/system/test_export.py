@@ -306,3 +306,24 @@ def test_missing_packages_are_named_with_the_way_out(runs, tmp_path, monkeypatch
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert main(["export", str(runs / "upernet"), str(tmp_path / "a.onnx"), "--check"]) == 1
     assert "pip install 'mae-hydra[export]'" in capsys.readouterr().err
+
+
+class Halves(torch.nn.Module):
+    """As rotary positions are: a table, of which the halves are used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("table", torch.rand(4, 6))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        one, other = self.table.chunk(2, 1)
+        return images * one + other
+
+
+@onnx
+@pytest.mark.slow
+def test_the_exporter_prints_no_line_for_each_table_of_positions(tmp_path, caplog):
+    program = torch.export.export(Halves(), (torch.rand(4, 3),))
+    module._write_onnx(program, tmp_path / "model.onnx", {}, ["logits"])
+    assert (tmp_path / "model.onnx").is_file()
+    assert "constant folding" not in caplog.text
