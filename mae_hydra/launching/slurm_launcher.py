@@ -22,7 +22,7 @@ from mae_hydra.experiment.sweeps import Outcome, SweepStopped
 from mae_hydra.launching import slurm
 from mae_hydra.launching.slurm import Seen
 from mae_hydra.launching.submissions import Submission, new, submissions, tell
-from mae_hydra.launching.sweep_jobs import HOME, OF_A_SWEEP, ProcessLauncher, SweepJob
+from mae_hydra.launching.sweep_jobs import HOME, OF_A_SWEEP, ProcessLauncher, SweepJob, last_line
 from mae_hydra.names import clean
 
 SHARED = "# --- from here on hydra/launcher=slurm does the same ---\n"  # in train.sbatch
@@ -217,7 +217,7 @@ class _Looking:
             value = status["ended"] or f"value {status['value']}"
             print(f"job {job.number} {status['state']}: {value}", flush=True)
             return
-        said = status["error"] or _last_line(job.directory / "console.log", self.sweep_dir / f".slurm/{number}.log")
+        said = status["error"] or last_line(job.directory / "console.log", self.sweep_dir / f".slurm/{number}.log")
         stopped = status["state"] == "interrupted" and seen.state == "FAILED"
         failed = status["state"] == "failed" and seen.state == "LOST"  # Slurm has forgotten it, its directory has not
         state = "interrupted" if stopped else "failed" if failed else ENDED.get(seen.state, "failed")
@@ -235,13 +235,3 @@ class _Looking:
 
 def _jobs(number: int) -> str:
     return "1 job is" if number == 1 else f"{number} jobs are"
-
-
-def _last_line(*files: Path) -> str:
-    """What a job said last, in the first of the files that says anything."""
-    for file in files:
-        lines = file.read_text(errors="replace").split("\n") if file.is_file() else []
-        said = [line.strip() for line in lines if line.strip()]
-        if said:
-            return said[-1]
-    return ""
