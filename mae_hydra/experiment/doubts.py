@@ -1,4 +1,7 @@
-"""Doubts about a model before it is trained: too few images for batch normalisation, and weights that stay random."""
+"""Doubts about a run: too few images for batch normalization, weights that stay random, a score that nobody gives."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
 
 from torch import nn
 
@@ -6,6 +9,7 @@ from mae_hydra.batch_norm import check_enough, learned_statistics
 from mae_hydra.distributed import is_main
 from mae_hydra.engine import Cut
 from mae_hydra.experiment.messages import warn
+from mae_hydra.types import Evaluation
 
 
 def doubtful_statistics(model: nn.Module, cut: Cut, batch_norm: str) -> str | None:
@@ -44,3 +48,30 @@ def warn_of_random_encoder(model: nn.Module, name: str) -> None:
         "give init_from=<run or checkpoint>, unless that is what you want to know"
     )
     warn([message], "warning")
+
+
+class MissingMonitor:
+    """A tracker that warns, once every evaluator was heard, of a monitored scalar that none of them gives."""
+
+    def __init__(self, monitor: str, evaluators: Collection[str]) -> None:
+        self._monitor, self._unheard, self._given = monitor, set(evaluators), set[str]()
+
+    def start(self, run_dir: Any, config: Mapping[str, Any], step: int) -> None: ...
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None: ...
+
+    def evaluation(self, step: int, name: str, evaluation: Evaluation) -> None:
+        """Note what `name` gives; the warning comes with the last evaluator that was still to be heard."""
+        if name not in self._unheard:
+            return
+        self._unheard.remove(name)
+        self._given |= {f"val/{scalar}" for scalar in evaluation.scalars}
+        if not self._unheard and self._monitor not in self._given:
+            given = ", ".join(sorted(self._given)) or "no scalars"
+            message = (
+                f"no evaluation gives checkpoint.monitor={self._monitor}, so there is no best.pt, and no score by "
+                f"which runs are compared; the evaluations give {given}"
+            )
+            warn([message], "warning")
+
+    def finish(self, state: str, summary: Mapping[str, Any]) -> None: ...

@@ -57,9 +57,15 @@ class Run:
         return self.metrics.get(self.monitor) if value is None else value
 
     @property
+    def before(self) -> float:
+        """Seconds that the attempts before the last one took; records of older versions do not tell."""
+        return float(self.status.get("before", 0.0))
+
+    @property
     def seconds(self) -> float | None:
+        """What all attempts took together; None where the last one told no end."""
         start, end = self.status["start"], self.status["end"]
-        return end - start if start and end else None
+        return self.before + end - start if start and end else None
 
     @property
     def total_seconds(self) -> float:

@@ -19,6 +19,7 @@ from mae_hydra.engine import Cut, Settings, fit
 from mae_hydra.errors import UserError
 from mae_hydra.evaluation.held_out import HeldOut
 from mae_hydra.experiment.assemble import OWED, Assembled, assemble
+from mae_hydra.experiment.doubts import MissingMonitor
 from mae_hydra.experiment.holder import Refused
 from mae_hydra.experiment.messages import say, warn
 from mae_hydra.experiment.provenance import origin_of, parent_of
@@ -144,7 +145,8 @@ def _trackers(config: DictConfig, files: LocalFiles, built: Assembled) -> Tracke
     nodes = {f"logger.{name}": node for name, node in nodes_of(config, "logger").items()}
     chosen = [expect(key, build(node, key), OWED["logger"]) for key, node in nodes.items()]
     console = Console(total_steps=built.schedule.steps)
-    tracker: Tracker = Trackers(chosen, own=[files, console])
+    monitor = MissingMonitor(config.checkpoint.monitor, built.evaluators)
+    tracker: Tracker = Trackers(chosen, own=[files, console, monitor])
     for name, evaluator in built.evaluators.items() if is_main() else ():
         for images in (getattr(evaluator, part, None) for part in ("bank", "held_out")):
             if isinstance(images, HeldOut):

@@ -51,7 +51,8 @@ def discard_unbegun(run_dir: Path, output_root: Path) -> None:
     """Remove the directory of a start that ended in a mistake of a person before anything was trained.
 
     It stays where it holds anything else, an earlier start was made in it, or it is a stage of another run, whose table
-    tells of it. Folders above it that are empty then go too, as far as `output_root`.
+    tells of it. Folders above it that are empty then go too, as far as `output_root`, or
+    its first part where it is relative.
     """
     status = table_or_none(run_dir / "status.json") or {}
     begun = (status.get("state"), status.get("attempt"), status.get("pid"))
@@ -66,8 +67,9 @@ def discard_unbegun(run_dir: Path, output_root: Path) -> None:
         for file in files:
             file.unlink()
         run_dir.rmdir()
+        top = output_root.absolute() if output_root.is_absolute() else Path(*output_root.parts[:1]).absolute()
         for folder in run_dir.absolute().parents:
-            if output_root.absolute() not in (folder, *folder.parents):
+            if top not in (folder, *folder.parents):
                 break
             folder.rmdir()  # an OSError where something is in it
 

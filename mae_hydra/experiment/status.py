@@ -53,7 +53,7 @@ def read_status(run_dir: Path) -> dict[str, Any] | None:
     status = table_or_none(run_dir / "status.json")
     if status is None or "state" not in status:
         return None
-    status = dict.fromkeys(("value", "error", "ended", "start", "end")) | {"overrides": []} | status
+    status = dict.fromkeys(("value", "error", "ended", "start", "end")) | {"overrides": [], "before": 0.0} | status
     if status["state"] == "running" and not is_held(run_dir):
         status["state"] = "interrupted"
     return status
@@ -67,6 +67,16 @@ def computed(config: Mapping[str, Any]) -> dict[str, Any]:
 def fingerprint(config: Mapping[str, Any]) -> str:
     """Twelve hex digits of what a resolved configuration computes."""
     return hashlib.sha256(json.dumps(computed(config), sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def _seconds(run_dir: Path, status: Mapping[str, Any] | None) -> float:
+    """What the attempts took that `status` tells of; one that was killed, until its last line of metrics."""
+    if status is None or status["start"] is None:
+        return 0.0
+    metrics, end = run_dir / "metrics.jsonl", status["end"]
+    if end is None:
+        end = metrics.stat().st_mtime if metrics.is_file() else status["start"]
+    return float(status["before"] + max(0.0, end - status["start"]))
 
 
 class Status:
@@ -87,6 +97,7 @@ class Status:
             "ended": None,  # why before its last step
             "start": time.time(),
             "end": None,
+            "before": 0.0 if config.get("resume") == "never" else _seconds(run_dir, previous),  # of earlier attempts
             "pid": os.getpid(),
             "host": socket.gethostname(),
             "scheduled": os.environ.get("SLURM_JOB_ID"),

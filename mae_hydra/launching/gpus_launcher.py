@@ -16,9 +16,10 @@ from typing import Any
 from hydra.core.utils import JobReturn
 
 from mae_hydra.errors import UserError
+from mae_hydra.experiment import sweeps
 from mae_hydra.experiment.status import read_status
 from mae_hydra.experiment.sweeps import SweepStopped
-from mae_hydra.launching.sweep_jobs import HOME, OF_A_SWEEP, ProcessLauncher, SweepJob
+from mae_hydra.launching.sweep_jobs import HOME, OF_A_SWEEP, ProcessLauncher, SweepJob, last_line
 from mae_hydra.names import clean
 from mae_hydra.parent import end_with
 from mae_hydra.signals import handing_on_signals
@@ -124,7 +125,7 @@ def _start(job: SweepJob, environment: dict[str, str]) -> subprocess.Popen[bytes
 
 
 def _tell(ended: _Running) -> str:
-    """Say how a job ended; its state."""
+    """Say how a job ended, also in the table where no file of it does; its state."""
     job, code = ended.job, ended.process.returncode
     status: dict[str, Any] = read_status(job.directory) or {
         "state": "failed",
@@ -134,6 +135,13 @@ def _tell(ended: _Running) -> str:
     }
     state = "failed" if code not in (0, 75, 130) else status["state"]
     said = status["ended"] or {"completed": f"value {status['value']}"}.get(state)
-    said = status["error"] or f"exit code {code}" if state == "failed" else said
+    if state == "failed":
+        parts = [read_status(job.directory / name) or {} for name in ("", *job.config.get("then", ()))]
+        ending = f"ended by {signal.Signals(-code).name}" if code < 0 else last_line(job.directory / "console.log")
+        said = next((part["error"] for part in parts if part.get("error")), ending.removeprefix("error: "))
+        said = said or f"exit code {code}"
+        if not any(part.get("state") == "failed" for part in parts):  # killed, or wrong before it had a directory
+            known = "interrupted" if status["state"] == "interrupted" else "failed"
+            sweeps.outcomes[job.name] = sweeps.Outcome(known, clean(said), job.overrides)
     print(f"job {job.number} {state}: {clean(said or job.name)}", flush=True)
     return str(state)

@@ -22,7 +22,7 @@ from mae_hydra.experiment.sweeps import Outcome, SweepStopped
 from mae_hydra.launching import slurm
 from mae_hydra.launching.slurm import Seen
 from mae_hydra.launching.submissions import Submission, new, submissions, tell
-from mae_hydra.launching.sweep_jobs import HOME, OF_A_SWEEP, ProcessLauncher, SweepJob
+from mae_hydra.launching.sweep_jobs import HOME, OF_A_SWEEP, ProcessLauncher, SweepJob, last_line
 from mae_hydra.names import clean
 
 SHARED = "# --- from here on hydra/launcher=slurm does the same ---\n"  # in train.sbatch
@@ -77,16 +77,23 @@ class SlurmLauncher(ProcessLauncher):
         for submission in submissions(self.sweep_dir):
             numbers = submission.elements(queue or {})
             under_way |= {numbers[job.name]: job for job in work if job.name in numbers}
+        looking = _Looking(self.sweep_dir, under_way)
         known = {job.name for job in under_way.values()}
-        if known:
-            print(f"{_jobs(len(known))} in Slurm already, or ended there while nobody looked", flush=True)
-        under_way |= self._submit([job for job in work if job.name not in known])
-        self._follow(under_way)
+        try:
+            if known:
+                print(f"{_jobs(len(known))} in Slurm already, or ended there while nobody looked", flush=True)
+            self._submit([job for job in work if job.name not in known], looking)
+            self._follow(looking)
+        except KeyboardInterrupt:
+            if not looking.under_way:
+                raise
+            print(f"\n{looking.go_on()}", flush=True)
+            raise KeyboardInterrupt from LeftToSlurm()
         return [job.found for job in jobs]
 
-    def _submit(self, jobs: Sequence[SweepJob]) -> dict[str, SweepJob]:
+    def _submit(self, jobs: Sequence[SweepJob], looking: "_Looking") -> None:
         if not jobs:
-            return {}
+            return
         submission = new(self.sweep_dir, [job.name for job in jobs])
         submission.script.write_text(self._script(submission, jobs))
         submission.write()
@@ -97,6 +104,7 @@ class SlurmLauncher(ProcessLauncher):
             raise
         submission.write()
         numbers = {f"{submission.number}_{place}": job for place, job in enumerate(jobs)}
+        looking.under_way |= numbers
         slurm.rename({number: job.title for number, job in numbers.items()})
         for number, job in numbers.items():
             print(f"job {job.number} is {number} of Slurm: {job.title}", flush=True)
@@ -104,7 +112,6 @@ class SlurmLauncher(ProcessLauncher):
             "what each says goes to its console.log; all of them: squeue --me, to stop one: scancel <its number>",
             flush=True,
         )
-        return numbers
 
     def _script(self, submission: Submission, jobs: Sequence[SweepJob]) -> str:
         """What sbatch gets: options, the words of every job by its place in the array, and the recipe's last part."""
@@ -127,22 +134,17 @@ class SlurmLauncher(ProcessLauncher):
         recipe = (files("mae_hydra.launching") / "train.sbatch").read_text()
         return "\n".join(lines) + "\n" + recipe.partition(SHARED)[2]
 
-    def _follow(self, under_way: dict[str, SweepJob]) -> None:
+    def _follow(self, looking: "_Looking") -> None:
         """Look until all have ended, or once where nobody waits; the table tells what is known, whatever happens."""
-        looking = _Looking(self.sweep_dir, under_way)
-        asked_for = [job.name for job in under_way.values()]
+        asked_for = [job.name for job in looking.under_way.values()]
         begun = time.monotonic()
-        try:
-            while looking.look() and not self.detach:
-                if looking.failed and self.config.fail_fast:
-                    slurm.cancel(looking.under_way)
-                    looking.drop("cancelled", "another job failed, and fail_fast is set")
-                    tell(self.sweep_dir, asked_for)
-                    raise SweepStopped
-                time.sleep(min(SOONEST + (time.monotonic() - begun) / 30, LATEST))
-        except KeyboardInterrupt as stop:
-            print(f"\n{looking.go_on()}", flush=True)
-            raise KeyboardInterrupt from (LeftToSlurm() if looking.under_way else stop.__cause__)
+        while looking.look() and not self.detach:
+            if looking.failed and self.config.fail_fast:
+                slurm.cancel(looking.under_way)
+                looking.drop("cancelled", "another job failed, and fail_fast is set")
+                tell(self.sweep_dir, asked_for)
+                raise SweepStopped
+            time.sleep(min(SOONEST + (time.monotonic() - begun) / 30, LATEST))
         if looking.under_way:
             print(looking.go_on(), flush=True)
             return
@@ -215,7 +217,7 @@ class _Looking:
             value = status["ended"] or f"value {status['value']}"
             print(f"job {job.number} {status['state']}: {value}", flush=True)
             return
-        said = status["error"] or _last_line(job.directory / "console.log", self.sweep_dir / f".slurm/{number}.log")
+        said = status["error"] or last_line(job.directory / "console.log", self.sweep_dir / f".slurm/{number}.log")
         stopped = status["state"] == "interrupted" and seen.state == "FAILED"
         failed = status["state"] == "failed" and seen.state == "LOST"  # Slurm has forgotten it, its directory has not
         state = "interrupted" if stopped else "failed" if failed else ENDED.get(seen.state, "failed")
@@ -233,13 +235,3 @@ class _Looking:
 
 def _jobs(number: int) -> str:
     return "1 job is" if number == 1 else f"{number} jobs are"
-
-
-def _last_line(*files: Path) -> str:
-    """What a job said last, in the first of the files that says anything."""
-    for file in files:
-        lines = file.read_text(errors="replace").split("\n") if file.is_file() else []
-        said = [line.strip() for line in lines if line.strip()]
-        if said:
-            return said[-1]
-    return ""

@@ -140,3 +140,13 @@ def _take_the_place_of_hydras_own() -> None:
         options["optuna"] = OmegaConf.load(config_dir() / "hydra/sweeper/search.yaml")
     for name, node in options.items():
         ConfigStore.instance().store(group="hydra/sweeper", name=name, node=node, provider="mae_hydra")
+
+
+def last_line(*files: Path) -> str:
+    """What a job said last, in the first of the files that says anything."""
+    for file in files:
+        lines = file.read_text(errors="replace").split("\n") if file.is_file() else []
+        said = [line.strip() for line in lines if line.strip()]
+        if said:
+            return said[-1]
+    return ""

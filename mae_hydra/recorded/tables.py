@@ -48,6 +48,11 @@ def is_time(value: Any) -> bool:
     return value is None or (is_number(value) and 0 <= value < 1e11)
 
 
+def is_duration(value: Any) -> bool:
+    """Tell whether a value is a number of seconds."""
+    return value is not None and is_time(value)
+
+
 TEXT: Kind = is_text
 TABLE, LIST = (dict,), (list,)
 DATA: Mapping[str, Kind] = {
@@ -59,7 +64,7 @@ DATA: Mapping[str, Kind] = {
 KINDS: Mapping[str, Mapping[str, Kind]] = {
     "status.json": {
         "state": (str,), "value": is_score, "start": is_time, "end": is_time, "error": TEXT, "ended": TEXT,
-        "overrides": LIST, "attempt": (int,),
+        "overrides": LIST, "attempt": (int,), "before": is_duration,
     },
     "config.yaml": {
         "checkpoint": TABLE, "name": TEXT, "task": TEXT, "model": TABLE, "data": TABLE, "optimizer": TABLE,

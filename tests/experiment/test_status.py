@@ -9,6 +9,7 @@ from mae_hydra.configuration.job_names import slug
 from mae_hydra.configuration.key_meaning import Decides, differences, told
 from mae_hydra.configuration.resolvers import run_dir
 from mae_hydra.experiment.holder import holding
+from mae_hydra.experiment.read_runs import read_run
 from mae_hydra.experiment.status import Status, fingerprint, read_status, write_json
 
 CONFIG = {
@@ -68,6 +69,30 @@ def test_running_is_believed_only_while_somebody_holds_the_directory(tmp_path):
         Status(tmp_path, CONFIG, ["seed=0"]).write()
         assert read_status(tmp_path)["state"] == "running"
     assert read_status(tmp_path)["state"] == "interrupted"
+
+
+def test_a_run_took_what_all_its_attempts_took_without_the_time_between_them(tmp_path):
+    """The first is interrupted after 60 seconds, the second killed after 10, the third completes in 5."""
+    attempts = [("interrupted", 1000.0, 1060.0), ("running", 5000.0, None), ("completed", 9000.0, 9005.0)]
+    metrics = tmp_path / "metrics.jsonl"
+    for (state, start, end), before in zip(attempts, (0.0, 60.0, 70.0), strict=True):
+        status = Status(tmp_path, CONFIG, [])
+        assert status.content["before"] == before
+        write_json(status.path, status.content | {"state": state, "start": start, "end": end})
+        metrics.write_text('{"step": 1}\n')
+        os.utime(metrics, (start + 10, start + 10))
+    run = read_run(tmp_path)
+    assert run is not None
+    assert (run.seconds, run.total_seconds) == (75.0, 75.0)
+    assert Status(tmp_path, CONFIG | {"resume": "never"}, []).content["before"] == 0.0  # it is trained anew
+
+
+def test_the_record_of_an_older_version_tells_of_its_last_attempt(tmp_path):
+    write_json(tmp_path / "status.json", {"state": "completed", "start": 1000.0, "end": 1060.0, "attempt": 2})
+    run = read_run(tmp_path)
+    assert run is not None
+    assert run.seconds == 60.0
+    assert Status(tmp_path, CONFIG, []).content["before"] == 60.0
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"7", b'{"state": 3}', b"\xff\x00", b'{"state": "runn'])

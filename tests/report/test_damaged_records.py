@@ -119,7 +119,7 @@ def test_random_damage_of_any_record_is_one_sentence_or_nothing(tmp_path):
 TAKEN = {  # what a run writes, with one value of a kind that none does
     "status.json": [
         b'{"state": "failed", "attempt": null}', b'{"state": "completed", "value": "x"}',
-        b'{"state": "failed", "end": []}',
+        b'{"state": "failed", "end": []}', b'{"state": "failed", "start": 1, "before": null}',
     ],
     "git.json": [b'{"a": 1}', b'{"commit": 5}', b'{"commit": [1]}'],
     "data.json": [

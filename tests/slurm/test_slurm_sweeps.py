@@ -44,13 +44,15 @@ def test_a_sweep_lives_through_its_head_and_through_jobs_that_fail_or_are_cancel
 
     head = lab.start(*COMMAND)
     until(lambda: "0.6" in runs(lab) and (runs(lab)["0.6"] / "metrics.jsonl").exists(), "the second job trains")
+    # It stands still until it is cancelled, however long the rest takes: Slurm sends SIGCONT before SIGTERM
+    lab.cluster.run("scancel", "--signal=STOP", numbers["mask_ratio-0.6"])
     assert head.stdout is not None
     assert "4 jobs are in Slurm already" in head.stdout.readline()
     code, said = interrupt(head)
-    assert code == 75
+    assert code == 75, said
     assert "the same command collects what they find. To stop them: scancel" in said
     assert "Traceback" not in said
-    assert lab.queue()["mask_ratio-0.6"][1] == "RUNNING"
+    assert lab.queue()["mask_ratio-0.6"][1] == "STOPPED"  # under way, as it was
     lab.cluster.run("scancel", numbers["mask_ratio-0.6"])
 
     code, said = lab.type(*COMMAND)  # collects, and queues nothing

@@ -5,15 +5,19 @@ import os
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from conftest import TINY_MAE
 from forked import start
+from omegaconf import OmegaConf
 
 from mae_hydra.errors import UserError
+from mae_hydra.experiment import sweeps
 from mae_hydra.experiment.read_runs import read_sweep
-from mae_hydra.launching.gpus_launcher import _slots
+from mae_hydra.launching.gpus_launcher import _Running, _slots, _tell
+from mae_hydra.launching.sweep_jobs import SweepJob
 
 SIDE_BY_SIDE = ["-m", "+sweep=mask_ratio", *TINY_MAE, "hydra/launcher=gpus", "hydra.launcher.jobs=2"]
 
@@ -96,6 +100,36 @@ def test_every_job_has_devices_that_no_other_one_has(monkeypatch, visible, jobs,
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert [slot["CUDA_VISIBLE_DEVICES"] for slot in _slots(jobs, each, 9, "auto")] == expected
     assert len(_slots("auto", 1, 2, "auto")) == 2  # not more than there are jobs
+
+
+@pytest.mark.parametrize(
+    ("code", "state", "stage", "said", "known"),
+    [
+        (0, "completed", "completed", "job 3 completed: value 0.5", None),
+        (75, "interrupted", None, "job 3 interrupted", None),  # its directory says all
+        (1, "failed", None, "job 3 failed: ValueError: x", None),
+        (1, "completed", "failed", "job 3 failed: ValueError: x", None),
+        (1, "completed", None, "job 3 failed: stage s failed: exit code 1", "failed"),  # wrong before its directory
+        (1, None, None, "job 3 failed: stage s failed: exit code 1", "failed"),
+        (-9, "running", None, "job 3 failed: ended by SIGKILL", "interrupted"),
+    ],
+)
+def test_a_job_that_its_directory_does_not_tell_of_has_its_row(
+    tmp_path, monkeypatch, capsys, code, state, stage, said, known
+):
+    monkeypatch.setattr(sweeps, "outcomes", {})
+    for directory, told in ((tmp_path, state), (tmp_path / "s", stage)):
+        directory.mkdir(exist_ok=True)
+        if told is not None:
+            status = {"state": told, "value": 0.5, "error": "ValueError: x" if told == "failed" else None}
+            (directory / "status.json").write_text(json.dumps(status))
+    (tmp_path / "console.log").write_text("begun\nerror: stage s failed: exit code 1\n")
+    job = SweepJob(3, ["a=1"], tmp_path, OmegaConf.create({"then": {"s": []}}))
+    _tell(_Running(job, 0, SimpleNamespace(returncode=code)))
+    assert said in capsys.readouterr().out
+    outcome = sweeps.outcomes.get(tmp_path.name)
+    assert (outcome and outcome.state) == known
+    assert outcome is None or (outcome.failed and outcome.overrides == ["a=1"])
 
 
 def test_what_cannot_be_shared_out_is_said(monkeypatch):

@@ -186,6 +186,7 @@ def test_weights_that_do_not_fit_are_refused_with_the_reason(train, capfd, tmp_p
         "init_from=nowhere.pt",
         "engine.precision=fp7",
         "hydra.run.dir=outputs/a/b",
+        "paths.output_root=outputs/debug",
     ],
 )
 def test_a_mistake_that_is_met_before_the_first_step_leaves_no_directory(train, tmp_path, word):

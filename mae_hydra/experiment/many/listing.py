@@ -74,8 +74,10 @@ class Row:
 
     @property
     def took(self) -> float | None:
-        """Seconds of its last start, of one that runs so far."""
-        return self.age if self.state == "running" else self.run.seconds
+        """Seconds of all its attempts, of one that runs so far."""
+        if self.state != "running":
+            return self.run.seconds
+        return None if self.age is None else self.run.before + self.age
 
     @cached_property
     def choices(self) -> dict[str, Any]:
