@@ -215,7 +215,10 @@ class ImageData:
             raise ValueError(f"data.ignore_index must lie in 0..{most} for these class maps, got {self.ignore_index}")
         object.__setattr__(self, "class_names", class_names(self.class_names))  # whatever file they are from
         if len(self.class_names) != self.num_classes:
-            raise ValueError(f"data.class_names must hold {self.num_classes} names, got {len(self.class_names)}")
+            raise ValueError(
+                f"data.num_classes={self.num_classes} needs that many class names (data.classes), "
+                f"got {len(self.class_names)}"
+            )
         if self.palette.shape != (self.num_classes, 3) or self.palette.dtype != np.uint8:
             raise ValueError(
                 f"data.palette must be uint8 ({self.num_classes}, 3), got {self.palette.dtype} {self.palette.shape}"

@@ -1,10 +1,13 @@
 """One table says what every key means: no key is left out, no row is about a key that is gone."""
 
+import ast
 import re
+from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
 
+import mae_hydra
 from mae_hydra.configuration.check import GROUPS, ROOT_KEYS
 from mae_hydra.configuration.compose import compose_config
 from mae_hydra.configuration.key_meaning import TABLE, Decides, differences, flatten, meaning_of
@@ -87,3 +90,21 @@ def test_differences_are_told_by_what_they_decide():
     assert differences(old, new, Decides.SCORES) == {"evaluation.validation.limit": (8, 9)}
     running = {"data.num_workers": (2, 4), "evaluation.validation.every": (1, None)}
     assert differences(old, new, Decides.RUNNING) == running
+
+
+def test_every_key_that_a_refusal_names_can_be_typed():
+    """Whoever is told `data.mean` types it: a key of a sentence that no option has sends a person astray."""
+    keys, other_names = all_keys(), {"model.state_dict", "model.safetensors"}
+    key = re.compile(rf"(?<![\w./])(?:{'|'.join(GROUPS)})\.[a-z_]+(?:\.[a-z_]+)*")
+    named = {
+        (name, file.name)
+        for file in Path(mae_hydra.__file__).parent.rglob("*.py")
+        for statement in ast.walk(ast.parse(file.read_text()))
+        if isinstance(statement, ast.Raise)
+        for text in ast.walk(statement)
+        if isinstance(text, ast.Constant) and isinstance(text.value, str)
+        for name in key.findall(text.value)
+    }
+    assert len(named) > 100
+    sections = {".".join(name.split(".")[:count]) for name in keys for count in range(1, name.count(".") + 1)}
+    assert {(name, file) for name, file in named if name not in keys | sections | other_names} == set()

@@ -26,7 +26,7 @@ def image_data(**changes: Any) -> ImageData:
         ({"ignore_index": -1}, r"data.ignore_index must lie in 0\.\.255 .*, got -1"),
         ({"ignore_index": 256}, r"data.ignore_index must lie in 0\.\.255 .*, got 256"),
         ({"num_classes": -1}, "data.num_classes must not be negative, got -1"),
-        ({"class_names": ("sky",)}, "data.class_names must hold 2 names, got 1"),
+        ({"class_names": ("sky",)}, "data.num_classes=2 needs that many class names"),
         ({"palette": np.zeros((2, 3))}, r"data.palette must be uint8 \(2, 3\), got float64 \(2, 3\)"),
     ],
 )
