@@ -102,7 +102,7 @@ def test_a_set_without_training_photos_scores_a_run_of_its_classes(tmp_path, tra
         assert main(["evaluate", "run", f"data={preset}", root, "--out", f"found_{preset}"]) == 0
         found = json.loads(Path(f"found_{preset}/results.json").read_text())
         data = build(compose_config([f"data={preset}", root]).data, "data")
-        inference = build(compose_config(words[3:]).inference, "inference")
+        inference = build(compose_config([words[0], *words[3:]]).inference, "inference")
         images = [data.validation[place].image for place in range(len(wanted))]
         predicted = [each.numpy() for each in inference.predict(mae_hydra.load("run"), images)]
         assert found["mIoU"] == pytest.approx(mean_iou(predicted, wanted, 19), abs=1e-3)
