@@ -18,5 +18,5 @@ def test_the_main_process_watches_the_images_of_every_evaluator(main: bool, monk
     held_out.watch = bank.watch = None
     evaluators = {"probe": SimpleNamespace(held_out=held_out, bank=bank), "own": SimpleNamespace(bank="another thing")}
     built: Any = SimpleNamespace(schedule=SimpleNamespace(steps=1), evaluators=evaluators, flops=None, peak=None)
-    _trackers(OmegaConf.create({"logger": {}}), LocalFiles(), built)
+    _trackers(OmegaConf.create({"logger": {}, "checkpoint": {"monitor": "val/loss"}}), LocalFiles(), built)
     assert [images.watch is not None for images in (held_out, bank)] == [main, main]
