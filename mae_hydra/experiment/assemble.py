@@ -1,7 +1,7 @@
 """From a configuration to the objects that a step needs, the cheap ones first."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -12,7 +12,7 @@ from mae_hydra.configuration.construct import build, complete, expect, nodes_of
 from mae_hydra.configuration.made_optimizer import made_optimizer
 from mae_hydra.data import Augment, ImageData, TrainStream
 from mae_hydra.data.loading.look_ahead import some_headers
-from mae_hydra.distributed import is_main, rank, world_size
+from mae_hydra.distributed import broadcast_object, is_main, rank, world_size
 from mae_hydra.engine import (
     Callbacks,
     Checkpoints,
@@ -133,6 +133,7 @@ def assemble(
     seed_device(config.seed, "init")
     model: nn.Module = expect("model", build(config.model, "model"), OWED["model"])
     settings = settings.settled(model.parameters(), precision)
+    settings = replace(settings, precision=broadcast_object(settings.precision))  # processors of machines may differ
     doubt = doubtful_statistics(model, cut, settings.batch_norm)
     weights = give_class_weights(model, data, class_weights)
     if given is not None:

@@ -66,7 +66,7 @@ class MissingMonitor:
             return
         self._unheard.remove(name)
         self._given |= {f"val/{scalar}" for scalar in evaluation.scalars}
-        if not self._unheard and self._monitor not in self._given:
+        if not self._unheard and self._monitor not in self._given and self._monitor.startswith("val/"):
             given = ", ".join(sorted(self._given)) or "no scalars"
             message = (
                 f"no evaluation gives checkpoint.monitor={self._monitor}, so there is no best.pt, and no score by "

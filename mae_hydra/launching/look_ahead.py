@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -11,6 +10,7 @@ from mae_hydra.configuration.check import check
 from mae_hydra.configuration.whole_nodes import take_whole_nodes
 from mae_hydra.errors import UserError
 from mae_hydra.launching.importing import importing
+from mae_hydra.launching.sweep_jobs import composed
 
 MOST = 64  # jobs that are composed: a tenth of a second each
 
@@ -37,9 +37,7 @@ def check_jobs(context: HydraContext | None, config: DictConfig | None, jobs: Se
 def _check(context: HydraContext, master: DictConfig, words: list[str], jobs: int) -> None:
     from mae_hydra.launching.stages import check_stages  # and torch, which showing a configuration does without
 
-    composed = context.config_loader.load_sweep_config(master, words)
-    HydraConfig.instance().set_config(composed)
-    job: Any = composed.copy()
+    job: Any = composed(context, master, words, 0)[0].copy()
     with open_dict(job):
         del job["hydra"]
     try:

@@ -7,7 +7,7 @@ configuration and its reading of `interval(…)` and `choice(…)` are used here
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,21 @@ from mae_hydra.configuration.job_names import unnamed
 from mae_hydra.errors import UserError, short
 from mae_hydra.experiment import sweeps
 from mae_hydra.experiment.holder import holding
+from mae_hydra.experiment.status import read_status
 from mae_hydra.launching.look_ahead import check_jobs
 from mae_hydra.launching.sweep_jobs import HOME, composed
-from mae_hydra.launching.trials import COMPLETE, FAILED, PRUNED, RUNNING, Study, Trial, found_in, read_study, words_of
+from mae_hydra.launching.trials import (
+    COMPLETE,
+    FAILED,
+    FILE,
+    PRUNED,
+    RUNNING,
+    Study,
+    Trial,
+    found_in,
+    read_study,
+    words_of,
+)
 
 DIRECTIONS = {"max": "maximize", "min": "minimize"}
 
@@ -64,6 +76,8 @@ class Search(Sweeper):
             raise UserError("a grid needs no search: leave out hydra/sweeper=, and give the values as key=a,b,c")
         if OmegaConf.select(self.master, "sweep.zip"):
             raise UserError("sweep.zip goes over a grid, and a search (hydra/sweeper=optuna) has none; leave one out")
+        if self.n_jobs < 1 or self.n_trials < 1:
+            raise UserError("hydra.sweeper.n_jobs and hydra.sweeper.n_trials are numbers from 1")
         directory = Path(str(self.master.hydra.sweep.dir))
         study, self.distributions = self._asked_for(arguments)
         check_jobs(self.context, self.master, [self._example(study)])
@@ -89,7 +103,10 @@ class Search(Sweeper):
             warnings.simplefilter("ignore")
             from hydra_plugins.hydra_optuna_sweeper._impl import create_optuna_distribution_from_override
 
-            distributions = {key: create_optuna_distribution_from_override(each) for key, each in swept.items()}
+            try:
+                distributions = {key: create_optuna_distribution_from_override(each) for key, each in swept.items()}
+            except (ValueError, AssertionError, NotImplementedError, TypeError) as error:
+                raise UserError(f"what is searched has no values to choose from: {short(error)}") from error
         return Study(self._direction(), str(self.master.checkpoint.monitor), space, fixed), distributions
 
     def _direction(self) -> str:
@@ -130,11 +147,33 @@ class Search(Sweeper):
                 f"{directory} holds another search ({told}), whose values do not compare; name this one otherwise: "
                 "hydra.sweeper.study_name=<name>"
             )
+        if not all(self._is_of_the_space(trial.params) for trial in there.trials):
+            raise UserError(f"{directory / FILE} holds trials of another search space; get it again, or remove it")
         asked.trials = there.trials
         for trial in asked.trials:
-            if trial.state == FAILED and not (directory / trial.job).exists():
-                trial.state = RUNNING  # who removes the directory of a failed trial has it run again
+            self._look_again(trial, directory)
         return asked
+
+    def _is_of_the_space(self, params: Mapping[str, Any]) -> bool:
+        """Whether a trial of a file could have been asked for: its values become words, trusted like typed ones."""
+        if params.keys() != self.distributions.keys():
+            return False
+        try:
+            return all(each._contains(each.to_internal_repr(params[key])) for key, each in self.distributions.items())
+        except (TypeError, ValueError):
+            return False
+
+    def _look_again(self, trial: Trial, directory: Path) -> None:
+        """What has become of a trial since: removed or interrupted it is run again, gone on with by hand it counts."""
+        there = directory / trial.job
+        if trial.state == PRUNED:
+            state, value, steps = found_in(there, list(self.master.then))
+            if state == COMPLETE:
+                trial.state, trial.value, trial.steps = state, value, steps
+        elif trial.state == FAILED:
+            status = read_status(there)
+            if status is None or status["state"] == "interrupted":
+                trial.state, trial.value, trial.steps = RUNNING, None, []
 
     def _look(self, trial: Trial, directory: Path) -> None:
         """What became of a job that has just been run."""
@@ -171,7 +210,8 @@ class Search(Sweeper):
             raise UserError("the search has no best trial to name: none is complete; the table has them all")
         found = {"name": "optuna", "best_params": best.params, "best_value": best.value}
         OmegaConf.save(OmegaConf.create(found), directory / "optimization_results.yaml")
-        print(f"best {study.monitor} {best.value:.4g} of {len(study.trials)} trials: {' '.join(words_of(best.params))}")
+        score = f"value of {list(self.master.then)[-1]}" if self.master.then else study.monitor
+        print(f"best {score} {best.value:.4g} of {len(study.trials)} trials: {' '.join(words_of(best.params))}")
 
     def _ask(self, study: Study, optuna_study: Any) -> list[tuple[Any, Trial]]:
         count = min(self.n_jobs, self.n_trials - len(study.trials))
@@ -193,6 +233,8 @@ class Search(Sweeper):
         return handles
 
     def _launch(self, trials: Sequence[Trial], study: Study) -> None:
+        for trial in trials:
+            sweeps.outcomes.pop(trial.job, None)  # of an earlier try
         once = {trial.job: trial for trial in reversed(trials)}  # two trials of the same values are one job
         words = [[*words_of(trial.params), *study.fixed] for trial in reversed(once.values())]
         self.starter.launch(words, initial_job_idx=min(trial.number for trial in trials))

@@ -23,6 +23,7 @@ from mae_hydra.configuration.job_names import slug
 from mae_hydra.configuration.own_options import words_for_another_process
 from mae_hydra.configuration.tree import config_dir
 from mae_hydra.experiment import sweeps
+from mae_hydra.experiment.read_runs import read_run
 from mae_hydra.experiment.status import read_status
 from mae_hydra.launching.trials import COMPLETE, found_in
 
@@ -84,9 +85,15 @@ class ProcessLauncher(Launcher):
         """Whether a job is there with all that follows it. Then the program says so, here: it takes no device."""
         stages = [job.directory / name for name in job.config.then]
         states = [(read_status(directory) or {"state": None})["state"] for directory in (job.directory, *stages)]
-        if job.config.resume == "never" or (set(states) != {"completed"} and states[0] != "pruned"):
-            return False
         HydraConfig.instance().set_config(job.config)
+        if job.config.resume == "never":
+            return False
+        if states[0] == "pruned":  # by other callbacks it may go on, on a device
+            run = read_run(job.directory)
+            if run is None or run.config.get("callbacks") != OmegaConf.to_container(job.config.callbacks, resolve=True):
+                return False
+        elif set(states) != {"completed"}:
+            return False
         run_job(
             hydra_context=self.context,
             task_function=self.task,

@@ -83,7 +83,7 @@ def _is_whole(trial: Trial) -> bool:
         all(map(is_number, numbers))
         and isinstance(trial.params, dict)
         and isinstance(trial.job, str)
-        and Path(trial.job).name == trial.job
+        and Path(trial.job).name == trial.job not in ("", "..")
         and trial.state in (RUNNING, COMPLETE, PRUNED, FAILED)
         and (trial.state != COMPLETE or trial.value is not None)
         and all(len(pair) == 2 and all(map(is_number, pair)) for pair in trial.steps)

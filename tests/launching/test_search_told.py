@@ -186,3 +186,41 @@ def test_too_large_a_share_of_failures_ends_the_search(jobs, search, capsys):
     assert search(4, "hydra.sweeper.max_failure_rate=0.5") == 1
     assert "1 of 1 trials failed, more than hydra.sweeper.max_failure_rate=0.5 allows" in capsys.readouterr().err
     assert [trial["state"] for trial in trials()] == ["complete", "failed"]
+
+
+def test_an_interrupted_trial_goes_on_and_a_pruned_one_that_was_trained_to_its_end_counts(jobs, search):
+    jobs.outcomes = {0: "pruned", 1: "interrupted", 2: "failed"}
+    assert search(4) == 0
+    states = [trial["state"] for trial in trials()]
+    assert states == ["pruned", "failed", "failed", "complete"]
+    by_hand = FOLDER / trials()[0]["job"] / "status.json"
+    write_json(by_hand, json.loads(by_hand.read_text()) | {"state": "completed", "value": 0.0001})
+    jobs.ran.clear()
+    jobs.outcomes = {}
+    assert search(4) == 0
+    assert jobs.ran == [trials()[1]["params"]["model.mask_ratio"]]
+    assert [trial["state"] for trial in trials()] == ["complete", "complete", "failed", "complete"]
+    assert trials()[0]["value"] == 0.0001
+    best = yaml.safe_load((FOLDER / "optimization_results.yaml").read_text())
+    assert best["best_params"] == trials()[0]["params"]
+
+
+@pytest.mark.parametrize("params", [{"model.mask_ratio": 0.5, "init_from": "x"}, {"model.mask_ratio": 7.0}, {}])
+def test_values_of_a_file_that_the_search_cannot_have_asked_for_become_no_words(jobs, search, capsys, params):
+    assert search(1) == 0
+    content = json.loads((FOLDER / "search.json").read_text())
+    content["trials"][0] |= {"params": params, "state": "running"}
+    write_json(FOLDER / "search.json", content)
+    assert search(2) == 1
+    assert "holds trials of another search space" in capsys.readouterr().err
+    assert len(jobs.ran) == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["hydra.sweeper.n_jobs=0"], ["optimizer.lr=tag(log, interval(0,1))"], ["optimizer.lr=interval(1,0)"]],
+)
+def test_what_cannot_be_searched_is_one_sentence(jobs, search, capsys, words):
+    assert search(2, *words) == 1
+    assert capsys.readouterr().err.startswith("error: ")
+    assert not jobs.ran
