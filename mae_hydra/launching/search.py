@@ -16,13 +16,13 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from mae_hydra.configuration.job_names import unnamed
 from mae_hydra.errors import UserError, short
 from mae_hydra.experiment import sweeps
 from mae_hydra.experiment.holder import holding
-from mae_hydra.experiment.status import read_status
+from mae_hydra.experiment.status import computed, read_status
 from mae_hydra.launching.look_ahead import check_jobs
 from mae_hydra.launching.sweep_jobs import HOME, composed
 from mae_hydra.launching.trials import (
@@ -81,6 +81,7 @@ class Search(Sweeper):
         directory = Path(str(self.master.hydra.sweep.dir))
         study, self.distributions = self._asked_for(arguments)
         check_jobs(self.context, self.master, [self._example(study)])
+        study.computes = self._computes(study)
         directory.mkdir(parents=True, exist_ok=True)
         with holding(directory):  # of two searches in one directory the second is refused
             OmegaConf.save(self.master, directory / "multirun.yaml")
@@ -131,6 +132,15 @@ class Search(Sweeper):
         lowest = {key: getattr(each, "low", None) for key, each in self.distributions.items()}
         return [*words_of({key: each[0] if each else lowest[key] for key, each in found.items()}), *study.fixed]
 
+    def _computes(self, study: Study) -> dict[str, str]:
+        """What an example of a trial trains and scores: option files and unnamed words may change it, too."""
+        example = composed(self.context, self.master, self._example(study), 0)[0]
+        with open_dict(example):
+            del example["hydra"]
+        plain: Any = OmegaConf.to_container(example, resolve=True)
+        followed = {f"then.{name}": words for name, words in plain["then"].items()}
+        return {key: str(value) for key, value in (computed(plain) | followed).items()}
+
     def _going_on(self, asked: Study, directory: Path) -> Study:
         """The study that the directory holds, with what its jobs have found since; UserError of another one."""
         there = read_study(directory)
@@ -140,6 +150,10 @@ class Search(Sweeper):
             study.head | {"fixed": sorted(word for word in study.fixed if not unnamed(word))}
             for study in (there, asked)
         )
+        if there.computes:
+            keys = sorted(key for key in {*there.computes, *asked.computes} if key not in self.distributions)
+            before |= {key: there.computes.get(key) for key in keys}
+            now |= {key: asked.computes.get(key) for key in keys}
         differing = [name for name in now if before[name] != now[name]]
         if differing:
             told = "; ".join(f"{name}: {before[name]} -> {now[name]}" for name in differing)

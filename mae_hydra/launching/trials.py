@@ -38,18 +38,22 @@ class Trial:
 
 @dataclass
 class Study:
-    """A search. `space`: what is searched, in the words that were typed; `fixed`: the words of every trial."""
+    """A search. `space`: what is searched, in the words that were typed; `fixed`: the words of every trial.
+
+    `computes`: what an example of a trial trains and scores, by key; empty in records from before it was kept.
+    """
 
     direction: str
     monitor: str
     space: dict[str, str]
     fixed: list[str]
     trials: list[Trial] = field(default_factory=list)
+    computes: dict[str, str] = field(default_factory=dict)
 
     @property
     def head(self) -> dict[str, Any]:
         """What must be the same where a search goes on: values of two of them could not be compared."""
-        return {name: value for name, value in asdict(self).items() if name != "trials"}
+        return {name: value for name, value in asdict(self).items() if name not in ("trials", "computes")}
 
     @property
     def best(self) -> Trial | None:
@@ -69,7 +73,9 @@ def read_study(directory: Path) -> Study | None:
     try:
         trials = [Trial(**trial) for trial in content.pop("trials")]
         study = Study(**content, trials=trials)
-        whole = all(map(_is_whole, trials)) and isinstance(study.space, dict) and isinstance(study.fixed, list)
+        whole = all(map(_is_whole, trials)) and all(
+            isinstance(part, kind) for part, kind in ((study.space, dict), (study.fixed, list), (study.computes, dict))
+        )
     except (TypeError, KeyError, AttributeError):
         whole = False
     if not whole:

@@ -224,3 +224,23 @@ def test_what_cannot_be_searched_is_one_sentence(jobs, search, capsys, words):
     assert search(2, *words) == 1
     assert capsys.readouterr().err.startswith("error: ")
     assert not jobs.ran
+
+
+@pytest.mark.parametrize(
+    ("word", "named"),
+    [('+then.more=["seed=1"]', "then.more"), ("+experiment=later", "optimizer.weight_decay: 0.05 -> 0.3")],
+)
+def test_a_search_whose_trials_would_train_something_else_by_a_file_or_by_what_follows_is_refused(
+    jobs, search, capsys, monkeypatch, word, named
+):
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", None)  # what is left there names the folder of this test
+    file = Path("own/experiment/later.yaml")
+    file.parent.mkdir(parents=True)
+    file.write_text("# @package _global_\noptimizer: {weight_decay: 0.05}\n")
+    more = ["hydra.sweeper.direction=minimize"] if word.startswith("+then") else [word]
+    words = [f"hydra.searchpath=[file://{Path('own').absolute()}]", *more]
+    assert search(1, *words) == 0
+    file.write_text("# @package _global_\noptimizer: {weight_decay: 0.3}\n")
+    assert search(2, *words, *([word] if word not in words else [])) == 1
+    assert named in capsys.readouterr().err
+    assert len(jobs.ran) == 1
