@@ -271,7 +271,10 @@ class Search(Sweeper):
                     made.add_trial(self._frozen(trial))
         for trial in unfinished:
             made.enqueue_trial(trial.params)
-        return made, list(zip(self._asked(made, len(unfinished)), unfinished, strict=True))
+        pairs = list(zip(self._asked(made, len(unfinished)), unfinished, strict=True))
+        if any(handle.params != trial.params for handle, trial in pairs):  # a storage that others use as well
+            raise UserError("the storage gave other trials than were asked for: another search uses it; start again")
+        return made, pairs
 
     def _replayed(self, study: Study) -> tuple[Any, list[tuple[Any, Trial]]] | None:
         made = self._study(study, seeds_on=0)
@@ -298,7 +301,7 @@ class Search(Sweeper):
             sampler["seed"] += seeds_on
         name = self.study_name or Path(str(self.master.hydra.sweep.dir)).name
         try:
-            return optuna.create_study(
+            made = optuna.create_study(
                 study_name=name,
                 storage=self.storage,
                 sampler=instantiate(sampler),
@@ -313,6 +316,9 @@ class Search(Sweeper):
                 f"{optuna.__version__} wants SQLAlchemy before 2.0 for a database. Without it the study is kept in the "
                 "sweep's directory"
             ) from error
+        if made.direction.name.lower() != study.direction:
+            raise UserError(f"the study {name} in {self.storage} goes the other way; give another study_name")
+        return made
 
     def _frozen(self, trial: Trial) -> Any:
         import optuna
