@@ -7,6 +7,7 @@ tells its value.
 import io
 import re
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 from xml.etree import ElementTree
 
@@ -164,6 +165,7 @@ def _variable(colour: str) -> str:
     return f"var(--ramp-{_level(colour)})"
 
 
+@cache  # asked for every cell of a matrix, of which few colours differ
 def _level(colour: str) -> int:
     """The step of the ramp that is nearest to a colour."""
     return int(((_steps(RAMP) - _rgb(colour)) ** 2).sum(1).argmin())
