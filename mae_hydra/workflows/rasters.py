@@ -168,17 +168,25 @@ def maps_of(inference: Any, model: Any, pixels: RasterPixels) -> Iterator[tuple[
 
 
 def write(file: Path, profile: dict[str, Any], maps: Iterator[tuple[Any, np.ndarray]], palette: np.ndarray) -> None:
-    """Class maps (H, W) of the windows (None: all), under the colours `palette`, uint8 (n, 3), of their numbers."""
+    """Class maps (H, W) of the windows (None: all), under the colours `palette`, uint8 (n, 3), of their numbers.
+
+    UserError where they cannot be written: GDAL does not say why in the words of the system.
+    """
     import rasterio
-    from rasterio.errors import NotGeoreferencedWarning
+    from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with rasterio.open(file, "w", **profile) as written:
-            for window, classes in maps:
-                written.write(classes.astype(profile["dtype"]), 1, window=window)
-            if len(palette) <= 256:
-                written.write_colormap(1, {number: tuple(colour) for number, colour in enumerate(palette.tolist())})
+        try:
+            with rasterio.open(file, "w", **profile) as written:
+                for window, classes in maps:
+                    written.write(classes.astype(profile["dtype"]), 1, window=window)
+                if len(palette) <= 256:
+                    written.write_colormap(1, {number: tuple(colour) for number, colour in enumerate(palette.tolist())})
+        except RasterioError as error:
+            raise UserError(
+                f"cannot write a map in {file.parent} ({short(error)}); make room, or give another --out"
+            ) from error
 
 
 def reduced(raster: Any, bands: list[int], side: int) -> np.ndarray:

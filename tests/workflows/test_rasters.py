@@ -1,6 +1,8 @@
 """Georeferenced rasters: their maps lie where they do, and of large ones are those of one piece."""
 
 import json
+import resource
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -147,6 +149,21 @@ def test_a_damaged_block_of_a_raster_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "a.tif").write_bytes(content)
     with rasters.opened(tmp_path / "a.tif") as raster, pytest.raises(UserError, match=r"cannot read the raster a\.tif"):
         rasters.RasterPixels(raster, 3, None, "a.tif").read(0, 512, 0, 512)
+
+
+def test_a_map_that_does_not_fit_on_the_disk_is_one_sentence(tmp_path: Path) -> None:
+    photograph(tmp_path / "a.tif", 3)
+    with rasters.opened(tmp_path / "a.tif") as raster:
+        profile = rasters.profile_of(raster, 3)
+    noise = np.random.default_rng(0).integers(0, 255, (512, 512)).astype(np.uint8)
+    before, ignored = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(UserError, match="cannot write a map in .*; make room, or give another --out"):
+            rasters.write(tmp_path / "full.tif", profile, iter([(None, noise)]), np.zeros((3, 3), np.uint8))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
 
 
 @pytest.mark.parametrize(("bands", "channels"), [(3, 1), (4, 1), (1, 3), (1, 1), (4, 3)])

@@ -19,7 +19,10 @@ from mae_hydra.data.shards.tables import Table, is_address
 from mae_hydra.errors import UserError
 
 MOST_BYTES = 2**30  # of row groups that a process holds
-_BEGINNINGS = {b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"RIFF": ".webp", b"GIF8": ".gif", b"BM": ".bmp"}
+_BEGINNINGS = {
+    b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"RIFF": ".webp", b"GIF8": ".gif", b"BM": ".bmp", b"II*\0": ".tif",
+    b"MM\0*": ".tif", b"\0\0\0\x0cjP  ": ".jp2",
+}  # fmt: skip
 LANES = 4  # each is in row groups of its own
 
 

@@ -21,6 +21,7 @@ from mae_hydra.data.looking import look
 from mae_hydra.data.looking.advice import advise
 from mae_hydra.data.shards import huggingface as reader
 from mae_hydra.data.shards import table_set
+from mae_hydra.data.shards.write import write_shards
 from mae_hydra.errors import UserError
 
 pa = pytest.importorskip("pyarrow")
@@ -308,6 +309,14 @@ def test_of_a_download_that_was_stopped_the_rest_is_fetched(
         hub, "snapshot_download", lambda *_, local_files_only, **__: tmp_path if local_files_only else tables
     )
     assert len(opened("org/name").train) == 20
+
+
+def test_a_row_of_no_known_format_is_not_left_out_of_shards(tables: Path, tmp_path: Path) -> None:
+    strange: Any = opened(tables).train
+    stored = strange.stored
+    strange.stored = lambda index: stored(index)._replace(name="row 7") if index == 7 else stored(index)
+    with pytest.raises(UserError, match="row 7 is of no format whose ending is known"):
+        write_shards({"train": strange}, tmp_path / "s", classes=None, samples_per_shard=20, num_workers=0)
 
 
 def test_the_class_of_a_row_is_told_without_its_image(tables: Path, monkeypatch: pytest.MonkeyPatch) -> None:
