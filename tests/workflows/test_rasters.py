@@ -159,7 +159,7 @@ def test_a_map_that_does_not_fit_on_the_disk_is_one_sentence(tmp_path: Path) -> 
     before, ignored = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
     try:
-        with pytest.raises(UserError, match="cannot write a map in .*; make room, or give another --out"):
+        with pytest.raises(UserError, match=r"cannot write a map in .*; make room, or give another --out"):
             rasters.write(tmp_path / "full.tif", profile, iter([(None, noise)]), np.zeros((3, 3), np.uint8))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
