@@ -175,7 +175,7 @@ def grey_of(pixels: np.ndarray) -> np.ndarray:
     """(H, W) of colors uint8 or uint16 (H, W, 3)."""
     if pixels.dtype == np.uint16:
         return np.asarray((pixels @ _GREY).round().astype(np.uint16))
-    return np.asarray(Image.fromarray(pixels).convert("L"))
+    return np.array(Image.fromarray(pixels).convert("L"))
 
 
 def _deep_numbers(encoded: bytes) -> np.ndarray:
