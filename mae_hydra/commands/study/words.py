@@ -66,6 +66,8 @@ def composed_labeled(words: Sequence[str]) -> DictConfig:
     config = composed(["+sweep=study", *words])
     if config.task not in ("segment", "classify"):
         raise UserError(f"a study is about labels, and {config.name} learns without any: name model=upernet_vitb, say")
+    if config.then:
+        raise UserError(f"a study judges its own runs, and {', '.join(config.then)} would follow each of them (then)")
     return config
 
 
