@@ -244,7 +244,11 @@ def same_pictures(page: Page, runs: Sequence[Run], label: Callable[[Run], str], 
                 break
             member = run.stages.get(stage) if stage else run
             path = None if member is None else member.directory / "figures" / "cells.png"
-            found = read_pixels(path) if path is not None and path.is_file() else None
+            try:
+                found = read_pixels(path) if path is not None and path.is_file() else None
+            except UserError as error:  # of one job: the others are shown all the same
+                parts.append(str(error))
+                continue
             if found is not None and (not same or found.shape == same[0][1].shape):
                 same.append((run, found))
         if len(same) < 2:
