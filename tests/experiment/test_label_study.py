@@ -121,7 +121,10 @@ def test_where_more_labels_are_worth_nothing_there_is_no_factor_and_that_is_said
     assert "4800 labeled images give 10.2, no better than the 14.4 of 48" in found.doubt
 
 
-@pytest.mark.parametrize("record", ['{"arms": {}}', '{"arms": {"../../elsewhere": []}}', '{"arms": 3}', "[]", "{"])
+@pytest.mark.parametrize(
+    "record",
+    ['{"arms": {}}', '{"arms": {"../../elsewhere": []}}', '{"arms": 3}', '{"arms": {"scratch": 3}}', "[]", "{"],
+)
 def test_a_record_that_is_none_is_one_sentence(tmp_path, record):
     (tmp_path / "study.json").write_text(record)
     with pytest.raises(UserError, match=r"study\.json"):

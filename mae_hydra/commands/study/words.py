@@ -169,7 +169,7 @@ def with_earlier(out: Path, record: Mapping[str, Any]) -> dict[str, Any]:
     pairs["the pre-training"] = (before.get("pretrain") or None, record["pretrain"] or None)
     pairs |= {f"the start {arm}": (before.get("arms", {}).get(arm), record["arms"].get(arm)) for arm in arms}
     for what, words in pairs.items():
-        old, new = ([each for each in part or () if not unnamed(str(each))] for part in words)
+        old, new = ([each for each in part or () if not unnamed(each)] for part in words)
         if None not in words and old != new:
             raise UserError(
                 f"{out} is a study with other words for {what} ({shlex.join(old)}, now {shlex.join(new)}); "
