@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 DEFAULT = Path("outputs")
 SORTS = ("started", "best", "last", "name", "state", "step", "size", "took")
 WIDE = 130  # letters of a line, from which on what was typed has a column of its own
-HEAD = ("task", "state", "metric", "step", "best", "last", "age", "size")
+HEAD = ("task", "state", "metric", "step", "best @step", "last @step", "age", "size")
 METRIC = HEAD.index("metric")  # where the console is narrow, it stands with what was typed
 
 
@@ -133,7 +133,8 @@ def show(rows: Sequence["Row"], sweeps: Sequence["Sweep"], left_out: int) -> Non
         print(f"typed for all: {clean(' '.join(shared))}")
     for sweep in sweeps:
         best = sweep.best
-        found = "" if best is None else f"; best {best.run.monitor} {best.last:.4g}: {clean(Path(best.name).name)}"
+        score = "" if best is None else f"; best {best.run.monitor} {_at(best.last, best.last_step)}"
+        found = "" if best is None else f"{score}: {clean(Path(best.name).name)}"
         print(f"sweep {clean(sweep.name)}: {sweep.states}{found}")
     if left_out:
         print(f"… and {left_out} more")
@@ -149,8 +150,12 @@ def _placed(line: Sequence[str], widths: Sequence[int]) -> list[str]:
 def _cells(row: "Row") -> tuple[str, ...]:
     from rich.filesize import decimal
 
-    numbers = (_number(row.step), _number(row.best), _number(row.last))
+    numbers = (_number(row.step), _at(row.best, row.best_step), _at(row.last, row.last_step))
     return clean(row.task), row.state, clean(row.metric.removeprefix("val/")), *numbers, ago(row.age), decimal(row.size)
+
+
+def _at(value: float | None, step: int | None) -> str:
+    return _number(value) if step is None else f"{_number(value)} @{step}"
 
 
 def _number(value: float | None) -> str:

@@ -51,6 +51,7 @@ def test_every_run_is_listed_once_also_what_followed_another_one(outputs: Path) 
     of = {row.name: row for row in rows}
     told = [(of[name].state, of[name].step, of[name].best, of[name].last) for name in sorted(names)[:3]]
     assert told == [("completed", 20, 0.5 - 5, 0.5), ("completed", 20, 31.0, 31.0), ("dead", 20, 0.25 - 5, 0.25)]
+    assert [(of[name].best_step, of[name].last_step) for name in sorted(names)[:3]] == [(10, 20), (20, 20), (10, 20)]
     [sweep] = sweeps_of(rows)
     assert (sweep.name, sweep.states) == ("sweeps/grid", "2 completed, 1 failed")
     assert sweep.best is not None
@@ -136,9 +137,9 @@ def test_the_table_is_text_json_and_csv(outputs: Path, capsys, monkeypatch) -> N
     monkeypatch.delenv("COLUMNS", raising=False)
     assert main(["runs", str(outputs), "seed=0", "name=sweeps*"]) == 0  # config.yaml has the seed of all: 0
     lines = capsys.readouterr().out.splitlines()
-    assert " ".join(lines[0].split()) == "run task state metric step best last age size typed for it alone"
+    assert " ".join(lines[0].split()) == "run task state metric step best @step last @step age size typed for it alone"
     assert lines[-2:] == ["typed for all: seed=1",
-                          "sweep sweeps/grid: 2 completed, 1 failed; best val/mIoU 40: ratio-0.75"]  # fmt: skip
+                          "sweep sweeps/grid: 2 completed, 1 failed; best val/mIoU 40 @20: ratio-0.75"]  # fmt: skip
     assert [line.split()[0] for line in lines[1:-2]] == [
         f"sweeps/grid/ratio-{ratio}" for ratio in ("0.9", "0.75", "0.5")
     ]

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,11 @@ from mae_hydra.types import Evaluation, Picture
 
 
 def lines(run_dir: Path) -> list[dict]:
-    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    """Without the time at which each was written, which lies between the start of the test and now."""
+    found = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    now = time.time()
+    assert all(now - 600 < line.pop("perf/time") < now + 1 for line in found)
+    return found
 
 
 def started(run_dir: Path, step: int = 0) -> LocalFiles:
