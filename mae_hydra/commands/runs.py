@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 DEFAULT = Path("outputs")
 SORTS = ("started", "best", "last", "name", "state", "step", "size", "took")
 WIDE = 130  # letters of a line, from which on what was typed has a column of its own
-HEAD = ("task", "state", "metric", "step", "best @step", "last @step", "age", "size")
+HEAD = ("task", "state", "metric", "step", "best", "last", "age", "size")
 METRIC = HEAD.index("metric")  # where the console is narrow, it stands with what was typed
 
 
@@ -116,7 +116,7 @@ def show(rows: Sequence["Row"], sweeps: Sequence["Sweep"], left_out: int) -> Non
     names = ["run", *(clean(row.name) for row in rows)]
     longest = max(map(len, names))
     if width is not None:
-        longest = min(longest, max(20, width - len(facts[0]) - 2 if not one_line else int(0.4 * width)))
+        longest = min(longest, max(12, width - len(facts[0]) - 2 if not one_line else int(0.4 * width)))
     left = width and max(10, width - longest - len(facts[0]) - 4 if one_line else width - 2)
     reasons = ["", *(clean(row.why) for row in rows)]
     typed_head = "typed for it alone" if shared else "typed"
@@ -150,11 +150,13 @@ def _placed(line: Sequence[str], widths: Sequence[int]) -> list[str]:
 def _cells(row: "Row") -> tuple[str, ...]:
     from rich.filesize import decimal
 
-    numbers = (_number(row.step), _at(row.best, row.best_step), _at(row.last, row.last_step))
+    scores = ((row.best, row.best_step), (row.last, row.last_step))
+    numbers = (_number(row.step), *(_at(value, None if step == row.step else step) for value, step in scores))
     return clean(row.task), row.state, clean(row.metric.removeprefix("val/")), *numbers, ago(row.age), decimal(row.size)
 
 
 def _at(value: float | None, step: int | None) -> str:
+    """A score and the step at which it was measured."""
     return _number(value) if step is None else f"{_number(value)} @{step}"
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from hydra import compose
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mae_hydra.configuration.check import check
@@ -82,6 +83,7 @@ def _check_composed(words: tuple[str, ...]) -> None:
             config = compose(name, overrides=overrides)
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(explain(error, words)) from error
+    OmegaConf.update(config, "paths.run_dir", ".")  # the one value that only a job has
     take_whole_nodes(config, overrides)
     check(config)
 

@@ -70,7 +70,7 @@ def test_a_stage_that_is_complete_is_not_repeated_and_gives_its_value(started: l
     [
         (["model=upernet_vitt", "head.chanels=16"], [], "unknown key 'head.chanels'; did you mean 'head.channels'?"),
         (["model=upernet_vitt", "head.channels=many"], [], "head.channels must be a whole number"),
-        (["model=upernet_vitt"], ["engine.devices=two", "model.mask_ratio=half"], "engine.devices must be"),
+        (["model=upernet_vitt"], ["logger=wandbb", "model.mask_ratio=half"], "did you mean logger=wandb?"),
         (["model=upernetvitt"], [], "did you mean model=upernet_vit"),
     ],
 )

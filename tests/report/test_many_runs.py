@@ -137,17 +137,19 @@ def test_the_table_is_text_json_and_csv(outputs: Path, capsys, monkeypatch) -> N
     monkeypatch.delenv("COLUMNS", raising=False)
     assert main(["runs", str(outputs), "seed=0", "name=sweeps*"]) == 0  # config.yaml has the seed of all: 0
     lines = capsys.readouterr().out.splitlines()
-    assert " ".join(lines[0].split()) == "run task state metric step best @step last @step age size typed for it alone"
+    assert " ".join(lines[0].split()) == "run task state metric step best last age size typed for it alone"
     assert lines[-2:] == ["typed for all: seed=1",
                           "sweep sweeps/grid: 2 completed, 1 failed; best val/mIoU 40 @20: ratio-0.75"]  # fmt: skip
     assert [line.split()[0] for line in lines[1:-2]] == [
         f"sweeps/grid/ratio-{ratio}" for ratio in ("0.9", "0.75", "0.5")
     ]
     monkeypatch.setenv("COLUMNS", "80")
-    assert main(["runs", str(outputs)]) == 0
+    assert main(["runs", str(outputs)]) == 0  # steps that are not the run's last one are named
     told = capsys.readouterr().out.splitlines()
     assert all(len(line) <= 80 for line in told)
     assert "  val/mIoU, model.mask_ratio=0.75 seed=1" in told
+    at = sorted(line.split()[3:6] for line in told if "pretrain" in line)
+    assert at == [["20", "-4.5", "@10"], ["20", "-4.75", "@10"]]
 
 
 def test_a_damaged_run_has_a_row_and_stops_no_other(tmp_path: Path) -> None:
