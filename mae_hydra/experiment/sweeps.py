@@ -73,7 +73,8 @@ def finish() -> bool:
     runs += [_never_begun(sweep_dir / name, outcome) for name, outcome in outcomes.items() if name not in there]
     if not runs:
         return failed
-    rows = table_of(runs)
+    grid = list(config.hydra.sweeper.params or ())
+    rows = table_of(runs, grid)
     for row in rows:
         outcome = outcomes.get(row["job"])
         if outcome is not None:
@@ -85,8 +86,7 @@ def finish() -> bool:
     except OSError as error:
         why = unwritable(error, "the table is only shown") or f"the table is only shown, not written: {error}"
         print(f"warning: {why}", file=sys.stderr)
-    swept = dict.fromkeys([*(config.hydra.sweeper.params or ()), *varying(runs)])
-    show(rows, sweep_dir, list(columns(runs)), list(swept))
+    show(rows, sweep_dir, list(columns(runs)), list(dict.fromkeys([*grid, *varying(runs)])))
     worse = {row["job"] for row in rows if "failed" in row["state"]}
     return failed or any(_ended(run) >= begun for run in runs if run.name in worse)
 

@@ -16,6 +16,7 @@ from mae_hydra.experiment.read_runs import (
     Run,
     columns,
     error_of,
+    grid_in,
     over_seeds,
     settings_of,
     state_of,
@@ -53,8 +54,9 @@ def sweep_page(page: Page, runs: Sequence[Run], directory: Path, link: Link) -> 
     """`directory`: where the table goes as results.json and results.csv; `link`: the address of a run's own page."""
     for name in ("results.json", "results.csv") if directory == page.owned.folder else ():
         page.owned.claim(directory / name)
-    write_table(table_of(runs), directory)
-    keys = varying(runs)
+    grid = grid_in(runs[0].directory.parent)
+    write_table(table_of(runs, grid), directory)
+    keys = varying(runs) or grid
     metrics = columns(runs)
     target = list(metrics)[-1]  # what the sweep is for: of several stages the last one's
     best = _best(runs, target, metrics[target])

@@ -16,7 +16,7 @@ from served import Served, serving, sha256
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.provenance import parent_of
 from mae_hydra.recorded.infer_configuration import overrides_of
-from mae_hydra.weights import read_checkpoint
+from mae_hydra.weights import read_checkpoint, transfer
 from mae_hydra.weights.named import KNOWN, cache, fetch, is_address, parse, web
 
 NOBODY = "http://127.0.0.1:9/model.pth"  # the port of a service that discards, which nobody offers
@@ -57,6 +57,9 @@ def test_what_is_read_from_an_address_tells_where_it_came_from(served, weights):
     checkpoint = read_checkpoint(f"{address}#sha256={sha256(weights)}", download=True)
     expected = make_mae().state_dict()
     assert checkpoint.tensors.keys() == expected.keys()
+    assert checkpoint.verified
+    assert "sha256 verified)" in transfer(make_mae(), checkpoint).source
+    assert not read_checkpoint(address, download=True).verified
     told = parent_of(checkpoint)
     assert told["name"] == address
     assert told["sha256"] == sha256(weights)

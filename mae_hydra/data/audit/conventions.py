@@ -226,7 +226,7 @@ def _open(seen: Sequence[Seen], reading: Reading, as_well: Sequence[Reading], va
     last = next(filter(_ignores_the_last, as_well), None)
     if reading.reduce_zero_label and last and likely_ignored(seen, top):
         sentence += (
-            f": {_share_with(seen, top):.0%} of them hold {top}, as they would hold what is not labelled; the picture "
+            f": {_share_with(seen, top):.0%} of them hold {top}, as they would hold what is not labeled; the picture "
             f"sheet of check-data shows which is right, then keep it or {choices([last], reading)}"
         )
         return Finding("warning", "zero label open", sentence)

@@ -184,7 +184,7 @@ def _absent(train: Sampled, reading: Reading, names: Sequence[str], *, said: boo
     if absent and train.whole and not said:
         shown = ", ".join(names[number] for number in absent[:6]) + (", …" if len(absent) > 6 else "")
         plural = "class has" if len(absent) == 1 else "classes have"
-        yield f"{len(absent)} of {reading.num_classes} {plural} no labelled pixel in training ({shown})"
+        yield f"{len(absent)} of {reading.num_classes} {plural} no labeled pixel in training ({shown})"
     if reading.ignore_index < reading.num_classes:
         name = names[reading.ignore_index]
         yield f"data.ignore_index={reading.ignore_index} is a class as well ({name}): it counts for nothing"

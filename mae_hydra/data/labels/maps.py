@@ -29,7 +29,7 @@ _PNG = b"\x89PNG"
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # of TIFF
 _FIRST_OF_EQUAL = {"RGB": 3, "RGBA": 3, "LA": 1, "La": 1, "PA": 1}  # channels that must agree; one more is opacity
 MOST_OF_16_BITS = 2**16 - 1
-_WAY_OUT = "a class map is an 8-bit PNG whose grey value or palette index is the class, so convert its colours"
+_WAY_OUT = "a class map is an 8-bit PNG whose gray value or palette index is the class, so convert its colors"
 
 
 class _Unclear(Exception):
@@ -103,13 +103,11 @@ def _colours(picture: Image.Image) -> np.ndarray:
     if is_deep(picture):
         raise _Unclear("holds more than 8 bits a channel; data.colours are of 8 bits, so write an 8-bit PNG")
     if picture.format in _LOSSY:
-        raise _Unclear(
-            f"holds {picture.format} pixels; {picture.format} changes colours, so write PNGs from the source"
-        )
+        raise _Unclear(f"holds {picture.format} pixels; {picture.format} changes colors, so write PNGs from the source")
     upright = ImageOps.exif_transpose(picture)
     values = np.array(upright.convert("RGBA"))
     if values[..., 3].min() != values[..., 3].max():
-        raise _Unclear("holds colours, some of them transparent; write opaque ones")
+        raise _Unclear("holds colors, some of them transparent; write opaque ones")
     return values[..., :3]
 
 
@@ -124,9 +122,9 @@ def _stored(picture: Image.Image, encoded: bytes, most: int, brightness: bool) -
     _refuse_pages(picture)
     tags: Any = getattr(picture, "tag_v2", {})
     if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
-        raise _Unclear("holds inverted grey levels (TIFF with white as zero); write them as an 8-bit PNG")
+        raise _Unclear("holds inverted gray levels (TIFF with white as zero); write them as an 8-bit PNG")
     if _is_of_15_bits(picture):
-        raise _Unclear(f"holds colours of 5 bits, which are spread over 0 to 255; {_WAY_OUT}")
+        raise _Unclear(f"holds colors of 5 bits, which are spread over 0 to 255; {_WAY_OUT}")
     deep = is_deep(picture)  # first: loading keeps the upper byte of colours alone
     highest = _highest_of_netpbm(picture)
     picture.load()

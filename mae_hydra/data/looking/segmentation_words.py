@@ -82,7 +82,7 @@ def label_words(labels: Labels, found: Found) -> list[tuple[dict[str, Any], str]
     if labels.colours and not labels.problem.startswith("holds JPEG") and len(labels.colours) <= MOST_COLOURS:
         colours = sorted(colour for colour, _ in labels.colours)
         keys = {" ".join(map(str, colour)): number for number, colour in enumerate(colours)}
-        return [({"num_classes": len(keys), "colours": keys}, f"{len(keys)} classes, a colour each")]
+        return [({"num_classes": len(keys), "colours": keys}, f"{len(keys)} classes, a color each")]
     if labels.problem.startswith("holds JPEG"):
         return [({"num_classes": 2, "values": dict(_BRIGHT)}, "2 classes, dark and bright (JPEG changes values)")]
     ways = []

@@ -57,8 +57,8 @@ def names_and_palette(told: ClassList, num_classes: int) -> tuple[tuple[str, ...
         )
     if told.palette is not None and len(told.palette) != num_classes:
         raise UserError(
-            f"there {_are(len(told.palette), 'colour')} for {num_classes} classes; give one each with data.palette, or "
-            "null for colours made up"
+            f"there {_are(len(told.palette), 'color')} for {num_classes} classes; give one each with data.palette, or "
+            "null for colors made up"
         )
     palette = distinct_colours(num_classes) if told.palette is None else told.palette
     return names or tuple(f"class {number}" for number in range(num_classes)), palette

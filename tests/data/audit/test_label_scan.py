@@ -114,7 +114,7 @@ DOUBT: dict[str, tuple[list[Any], dict[str, Any], str]] = {
         [[0, 1]] * 4, {"num_classes": 2, "validation": [[0, 255]] * 2},
         r"validation hold 0 and 255 only .*class 0 and nothing else .*while training has 2 classes.*coded alike",
     ),
-    "a class that never occurs": ([[0, 1]] * 4, {}, r"1 of 3 class has no labelled pixel in training \(class 2\)"),
+    "a class that never occurs": ([[0, 1]] * 4, {}, r"1 of 3 class has no labeled pixel in training \(class 2\)"),
     "hardly a label": ([[0, 1, 2, *[255] * 7]] * 4, {}, r"70% of the pixels of all 4 class maps of training are"),
     "a class that is ignored": (
         [[0, 1, 2]] * 4, {"ignore_index": 0}, r"data\.ignore_index=0 is a class as well \(class 0\): it counts for",
@@ -164,7 +164,7 @@ def test_a_broken_validation_map_is_found_before_training_and_a_broken_training_
 
 def test_a_limited_training_set_is_judged_by_what_it_holds(opened: Write) -> None:
     data = opened([[0, 1], [0, 1, 2], [0, 1], [0, 1, 2]], [[0, 1, 2]], train_limit=2)
-    assert ["no labelled pixel in training (class 2)" in line for line in check_labels(data)] == [True]
+    assert ["no labeled pixel in training (class 2)" in line for line in check_labels(data)] == [True]
 
 
 def test_an_evaluation_is_judged_by_its_own_maps_alone(opened: Write) -> None:
