@@ -29,6 +29,10 @@ LARGE = 4096**2  # pixels; above, a raster is not read whole
 CACHE = 256  # megabytes of blocks that GDAL keeps; by itself a twentieth of the machine's memory
 
 
+class Unwritable(UserError):
+    """A map cannot be written, and the next one could not either."""
+
+
 @contextmanager
 def opened(file: Path) -> Iterator[Any]:
     """The raster in `file`; None where it is none, or rasterio is not installed."""
@@ -170,7 +174,7 @@ def maps_of(inference: Any, model: Any, pixels: RasterPixels) -> Iterator[tuple[
 def write(file: Path, profile: dict[str, Any], maps: Iterator[tuple[Any, np.ndarray]], palette: np.ndarray) -> None:
     """Class maps (H, W) of the windows (None: all), under the colours `palette`, uint8 (n, 3), of their numbers.
 
-    UserError where they cannot be written: GDAL does not say why in the words of the system.
+    Unwritable where there is no room: GDAL does not say why in the words of the system.
     """
     import rasterio
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
@@ -184,7 +188,7 @@ def write(file: Path, profile: dict[str, Any], maps: Iterator[tuple[Any, np.ndar
                 if len(palette) <= 256:
                     written.write_colormap(1, {number: tuple(colour) for number, colour in enumerate(palette.tolist())})
         except RasterioError as error:
-            raise UserError(
+            raise Unwritable(
                 f"cannot write a map in {file.parent} ({short(error)}); make room, or give another --out"
             ) from error
 
