@@ -9,7 +9,7 @@ import yaml
 
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.many.label_study import Factor, Point, Study, label_factor, labels_needed, read_study, rows_of
-from mae_hydra.report.study_page import cells
+from mae_hydra.report.study_page import cells, headlines
 
 CURVE = [(10.0, 10.0), (100.0, 20.0), (1000.0, 25.0)]
 
@@ -155,3 +155,12 @@ def test_scores_of_a_loss_keep_their_digits():
     assert [cells(each)[0][3] for each in (low, Study({}, "val/mIoU", True, {"scratch": points(43.21)}, []))] == [
         "0.432", "43.2"
     ]  # fmt: skip
+
+
+def test_the_page_begins_with_the_factor_at_the_fewest_labels_and_with_the_greatest():
+    arms = {"scratch": points(10, 20, 25), "mae": points(15, 30, 35), "weights": points(30, 30, 30)}
+    assert headlines(Study({}, "val/mIoU", True, arms, [])) == {
+        "label factor of own MAE at 10 images": "3.2",
+        "label factor of own MAE at 100 images": "more than 10",
+        "label factor of weights at 10 images": "more than 100",
+    }

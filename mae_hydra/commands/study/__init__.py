@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
         from mae_hydra.benchmark.plan import plan
         from mae_hydra.commands.study import cost, words
     from mae_hydra.configuration.command_words import word
-    from mae_hydra.experiment.many.label_study import RECORD, SCRATCH
+    from mae_hydra.experiment.many.label_study import PRETRAIN, RECORD, SCRATCH
     from mae_hydra.experiment.status import write_json
 
     words.refuse(options.words)
@@ -80,7 +80,7 @@ def run(options: argparse.Namespace) -> int:
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / RECORD, record)
     if pretrain:
-        weights = out / "pretrain"
+        weights = out / PRETRAIN
         print(f"\nPre-training without labels -> {weights}", flush=True)
         if _failed([*pretrain, word("hydra.sweep.dir", weights)]):
             raise UserError(f"the pre-training failed, see {weights}; the same command goes on")

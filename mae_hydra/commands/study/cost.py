@@ -14,7 +14,7 @@ from mae_hydra.benchmark.timing import wait
 from mae_hydra.benchmark.verbs import training_step
 from mae_hydra.configuration.construct import build
 from mae_hydra.engine import Settings
-from mae_hydra.experiment.many.label_study import swept_of
+from mae_hydra.experiment.many.label_study import PRETRAIN, swept_of
 from mae_hydra.experiment.read_runs import Run, read_sweep, state_of
 from mae_hydra.recorded.configuration import composed
 from mae_hydra.report.page import duration
@@ -54,7 +54,7 @@ def say_cost(
     if before is not None:
         images = f"{before.global_batch} of {before.images[0]:,} images"
         lines.append(f"before them {before.name} without labels: {before.steps:,} steps of {images}")
-        left.append((pretrain[0], before, int(not _completed(out / "pretrain"))))
+        left.append((pretrain[0], before, int(not _completed(out / PRETRAIN))))
     if any(done):
         lines.append(f"{sum(done)} of the runs are complete, and are not repeated")
     flops = sum(made.total_flops * (1 + made.evaluation_share) * count for _, made, count in left)

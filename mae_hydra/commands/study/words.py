@@ -13,7 +13,7 @@ from mae_hydra.configuration.command_words import key_of, parsed, word
 from mae_hydra.configuration.job_names import unnamed
 from mae_hydra.configuration.key_meaning import Decides, meaning_of
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.many.label_study import NAME, RECORD, SCRATCH, TABLES
+from mae_hydra.experiment.many.label_study import NAME, PRETRAIN, RECORD, SCRATCH, TABLES
 from mae_hydra.recorded.configuration import composed
 from mae_hydra.recorded.tables import read_table
 
@@ -29,7 +29,7 @@ LABELED_ONLY = ("data.train_limit", "data.batch_size")  # but for these
 FREE = {  # keys of the data that do not say which images these are, beside those that say how it is run
     "train_limit", "batch_size", "label_fraction", "label_seed", "image_size", "max_bad_share", "mean", "std", "window",
 }  # fmt: skip
-TAKEN = ("pretrain", "mae", "report", SCRATCH, RECORD, *TABLES)
+TAKEN = (PRETRAIN, "mae", "report", SCRATCH, RECORD, *TABLES)
 
 
 def refuse(words: Sequence[str], *, allowed: Sequence[str] = ()) -> None:

@@ -21,7 +21,7 @@ from mae_hydra.errors import UserError
 from mae_hydra.experiment.read_runs import Run, read_sweep, state_of
 from mae_hydra.recorded.tables import read_table, table_or_none
 
-RECORD = "study.json"
+RECORD, PRETRAIN = "study.json", "pretrain"  # the second: where the own MAE is trained
 TABLES = ("results.json", "results.csv", "results.md")  # beside it
 SCRATCH = "scratch"
 NAME = r"\w[\w.-]*"  # of an arm, which is a directory
@@ -75,6 +75,11 @@ class Factor:
         if self.value == 0:
             return f"less than {_short(self.least)}"
         return f"more than {_short(self.most)}" if math.isinf(self.value) else _short(self.value)
+
+    @property
+    def at_least(self) -> float:
+        """As much as is known to be saved."""
+        return self.most if math.isinf(self.value) else self.value
 
     def _end(self, value: float) -> str:
         return (
