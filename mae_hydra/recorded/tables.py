@@ -78,7 +78,7 @@ KINDS: Mapping[str, Mapping[str, Kind]] = {
     "data.json": DATA,
     "parent.json": {"path": TEXT, "sha256": TEXT, "name": TEXT, "revision": TEXT},
     "fingerprint.json": {"fingerprint": TEXT, "data": TEXT},
-    "study.json": {"arms": TABLE, "words": is_texts, "pretrain": is_texts},
+    "study.json": {"out": TEXT, "arms": TABLE, "words": is_texts, "pretrain": is_texts},
 }  # fmt: skip
 
 

@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from mae_hydra import atomic
-from mae_hydra.experiment.many.label_study import SCRATCH, Factor, Study, rows_of
+from mae_hydra.experiment.many.label_study import SCRATCH, TABLES, Factor, Study, rows_of
 from mae_hydra.experiment.read_runs import read_sweep, state_of, values_of
 from mae_hydra.experiment.status import write_json
 from mae_hydra.figures import Arm, label_curves
 from mae_hydra.report.page import Page, code, duration, table
 
 NAMES = {SCRATCH: "from scratch", "mae": "own MAE"}
-TABLES = ("results.json", "results.csv", "results.md")
 HEAD = ("start", "labels", "labeled images", "score", "seeds", "label factor")
 RULE = (
     "The label factor says how many times more labels training from scratch needs for the same score: read off its "
@@ -39,11 +38,13 @@ def headlines(study: Study) -> dict[str, str]:
 def cells(study: Study) -> list[list[str]]:
     """The table of a study, in the columns of `HEAD`."""
     rows = []
+    means = [abs(point.mean) for points in study.arms.values() for point in points]
+    digits = 1 if max(means, default=0) >= 10 else 3  # percent, or what has its first digits behind the point
     for arm, points in study.arms.items():
         for point, factor in zip(points, study.factors(arm), strict=True):
-            spread = "" if point.deviation is None else f" ± {point.deviation:.1f}"
+            spread = "" if point.deviation is None else f" ± {point.deviation:.{digits}f}"
             share, images = f"{100 * point.fraction:g} %", f"{point.images:.0f}"
-            row = [name_of(arm), share, images, f"{point.mean:.1f}{spread}", str(len(point.scores))]
+            row = [name_of(arm), share, images, f"{point.mean:.{digits}f}{spread}", str(len(point.scores))]
             rows.append([*row, "" if factor is None else str(factor)])
     return rows
 

@@ -7,7 +7,7 @@ for are fetched.
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,9 @@ from typing import Any
 from mae_hydra.errors import UserError, short
 
 ENDINGS = (".parquet", ".arrow")
+NUMBERED = re.compile(
+    r"(.*-)(\d{5})-of-(\d{5})(\.\w+)", re.DOTALL
+)  # as Hugging Face's library calls the parts of a split
 SYNONYMS = {"train": ("training",), "validation": ("val", "valid", "dev"), "test": ("testing",)}
 
 
@@ -132,6 +135,14 @@ def tables_of(place: str, subset: str | None) -> list[Table]:
             "the name of a data set of the hub, org/name"
         )
     return [Table(found[name], name) for name in sorted(found)]
+
+
+def missing_of(names: Iterable[str]) -> list[str]:
+    """The files that the names of others tell of, `train-00001-of-00003.parquet`, and that are not among them."""
+    there = set(names)
+    told = {match.group(1, 3, 4) for name in there if (match := NUMBERED.fullmatch(name))}
+    every = (f"{begin}{n:0{len(of)}d}-of-{of}{end}" for begin, of, end in sorted(told) for n in range(int(of)))
+    return [name for name in every if name not in there]
 
 
 def by_side(tables: Sequence[Table], splits: Mapping[str, str | None]) -> dict[str, list[Table]]:

@@ -107,7 +107,7 @@ def _close_to(rows: Sequence[Row], key: str) -> str:
 
 def _value(key: str, text: str) -> Any:
     """A value as it is typed; ages and sizes with a unit: age<2d, size>1GB."""
-    match = re.fullmatch(r"([\d.]+)\s*([A-Za-z]+)", text)
+    match = re.fullmatch(r"(\d+\.?\d*|\.\d+)\s*([A-Za-z]+)", text)
     if key in ("age", "took", "size") and match is not None and match[2] in UNITS:
         return float(match[1]) * UNITS[match[2]]
     try:
