@@ -132,6 +132,11 @@ def test_the_table_of_a_sweep_tells_refused_from_failed_and_minutes_from_seconds
     assert ["optimizer.lr", "state", "val/loss", "minutes", "error"] in rows_of
     assert ["0.1", "completed", "0.25", "2.5", ""] in rows_of
     assert ["0.2", "refused", "", "1.0", "holds another run"] in rows_of
+    monkeypatch.setenv("COLUMNS", "80")
+    finished(tmp_path, monkeypatch, 900.0, {"optimizer.lr": "0.1,0.2"})
+    said = capsys.readouterr().out
+    assert "failed: ValueError: old\nfailed: died\n" in said  # below the table, which had no room for them
+    assert "error" not in said.lower().partition("failed: ")[0]
 
 
 def test_a_key_of_the_grid_has_its_column_where_one_value_is_left_of_it(
