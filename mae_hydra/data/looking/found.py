@@ -58,13 +58,15 @@ class Part:
 @dataclass(frozen=True)
 class Labels:
     """What some of `of` class maps hold. `maps`: pixels of each stored number, of each map, by side; or `colours`: the
-    share of each. `problem`: why one is no map of numbers that are read, "" where all are."""
+    share of each. `problem`: why one is no map of numbers that are read, "" where all are. `clash`: palettes that give
+    a number different colours, which are told as well."""
 
     read: int
     of: int
     maps: Mapping[str, tuple[Mapping[int, int], ...]] = field(default_factory=dict)
     colours: tuple[tuple[tuple[int, int, int], float], ...] = ()
     problem: str = ""
+    clash: bool = False
 
     def shares(self) -> dict[int, float]:
         """Of all pixels that were read, by the stored number."""

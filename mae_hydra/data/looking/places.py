@@ -149,8 +149,9 @@ def _by_suffix(files: Sequence[File]) -> dict[str, list[File]]:
     least = max(2, _LEAST_SHARE * len(files))
     found: dict[str, list[File]] = defaultdict(list)
     for file, those in zip(files, suffixes, strict=True):
-        kept = (each for each in those if counts[each] >= least or role_of(each) is not None)
-        found[next(kept, "")].append(file)
+        shared = (each for each in those if counts[each] >= least)
+        named = (each for each in those if role_of(each) is not None)  # of a file that is alone
+        found[next(shared, "") or next(named, "")].append(file)
     return found
 
 

@@ -1,7 +1,5 @@
 """What the classes of a set are called and how they are drawn: a list, a text file, `classes.json` or a CSV."""
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +9,7 @@ import numpy as np
 
 from mae_hydra.data.labels.coding import colour_of
 from mae_hydra.data.labels.palette import distinct_colours
+from mae_hydra.data.readers.text_cells import separator_of, split_cells, text_of
 from mae_hydra.errors import UserError
 
 CLASSES_FILE = "classes.json"
@@ -68,8 +67,8 @@ def _of_file(path: Path) -> ClassList:
     try:
         if path.stat().st_size > MOST_BYTES:
             raise UserError(f"{path} is larger than {MOST_BYTES >> 20} MiB; data.classes wants {_FORMS}")
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        text = text_of(path.read_bytes())
+    except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"cannot read the class names in {path} ({reason}); data.classes wants {_FORMS}") from error
     try:
@@ -77,7 +76,7 @@ def _of_file(path: Path) -> ClassList:
             return _of_json(text)
         if path.suffix.lower() == ".csv":
             return _of_csv(text)
-    except (ValueError, KeyError, TypeError, OverflowError, csv.Error) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise UserError(f"cannot read the class names in {path} ({error}); data.classes wants {_FORMS}") from error
     names = tuple(line.strip() for line in text.splitlines() if line.strip())
     if not names:
@@ -95,9 +94,8 @@ def _of_json(text: str) -> ClassList:
 
 
 def _of_csv(text: str) -> ClassList:
-    rows = [
-        [cell.strip() for cell in row] for row in csv.reader(io.StringIO(text)) if any(cell.strip() for cell in row)
-    ]
+    lines = [line for line in text.splitlines() if line.strip()]
+    rows = [row for row in split_cells(lines, separator_of(lines)) if any(row)]
     head = [cell.lower() for cell in rows[0]] if rows else []
     place = next((head.index(each) for each in _NAMES if each in head), None)
     colours = [next((head.index(each) for each in names if each in head), None) for names in _RGB]
