@@ -94,7 +94,7 @@ def check_labels(data: ImageData, *, training: bool = True, seconds: float = SEC
     lines += _strays(train, validation, best, data.max_bad_share)
     too_many = any(finding.kind == "number of classes" for finding in findings)
     lines += _absent(train, reading, data.class_names, said=too_many)
-    return [*lines, *_turned((train, validation)), *_recoded((train, validation), reading)]
+    return [*lines, *_turned((train, validation)), *_recoded((train, validation), reading, said=bool(lines))]
 
 
 def sample(train: ImageSet | Sequence[Any], validation: ImageSet, *, seconds: float) -> tuple[Sampled, Sampled]:
@@ -217,10 +217,13 @@ def _turned(parts: Sequence[Sampled]) -> Iterator[str]:
         yield found(level, "", files, says, way).sentence
 
 
-def _recoded(parts: Sequence[Sampled], reading: Reading) -> Iterator[str]:
-    """Maps of which some may be coded in another way than the others, though every value has a meaning."""
-    if reading.values is None and in_two_codings(
-        [np.flatnonzero(row).tolist() for part in parts for row in part.counts]
+def _recoded(parts: Sequence[Sampled], reading: Reading, *, said: bool) -> Iterator[str]:
+    """Maps of which some may be coded in another way than the others, though every value has a meaning (`said`: that
+    the values are doubtful has been)."""
+    if (
+        reading.values is None
+        and not said
+        and in_two_codings([np.flatnonzero(row).tolist() for part in parts for row in part.counts])
     ):
         yield (
             "some class maps hold 0 and 1, others 0 and 255, and none holds 1 and 255: 255 is ignored now; where it is "

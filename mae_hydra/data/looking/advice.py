@@ -213,6 +213,8 @@ def _with_classes(found: Found) -> Advice:
             f"data=imagenet_variant data.root={found.root / base} data.classes=<ImageNet>/val",
         )
     alone = [replace(way, means="the photos alone") for way in _photos(found)]
+    if keys["num_classes"] == 1 and alone:  # nothing to tell apart
+        return Advice(tuple(alone), tuple(_of_bands(part)))
     numbered = {re.sub(r"\d+", "", name) for name in folders}
     series = not sides and len(folders) > 1 and len(numbered) == 1 and numbered != {""}  # "day 1", "2026-11"
     return Advice((*alone, own) if series else (own, *alone), (*said, *_of_bands(part)))

@@ -10,6 +10,7 @@ from mae_hydra.data.dataset import spread
 from mae_hydra.data.headers import read_header
 from mae_hydra.data.labels.maps import first_clash
 from mae_hydra.data.listing import ARRAYS, EXTENSIONS, WITH_ARRAYS
+from mae_hydra.data.looking.class_files import class_file_of
 from mae_hydra.data.looking.foreign import foreign_labels
 from mae_hydra.data.looking.found import Found, Labels, Pairs, Part, Split, side_order
 from mae_hydra.data.looking.lists import class_lists_of, lines_of
@@ -44,6 +45,7 @@ def look_at_folder(root: Path, walked: Walked, sample: int = SAMPLE) -> Found:
         photos=tuple(_part(group, _looks(root, group, looks, budget)) for group in photos),
         maps=tuple(_part(group, looks[id(group)]) for group in maps),
         names=_names(root, walked.files),
+        class_file=class_file_of(root, others),
         lists=lines_of(root, others, pictures),
         class_lists=class_lists_of(root, others, pictures),
         passed_over=dict(Counter(PurePosixPath(path).suffix.lower() for path in others).most_common()),

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from mae_hydra.data.looking.class_files import ClassFile
+
 Kind = Literal["maps", "classes", "photos", "shards", "tables", "list", "nothing"]
 SIDES = ("train", "validation", "test", "")  # what a split is for; "": there is none
 
@@ -106,6 +108,7 @@ class Found:
     pairs: Pairs | None = None
     classes: Mapping[Split, tuple[str, ...]] = field(default_factory=dict)
     names: tuple[str, ...] = ()  # of classes, where a file tells them
+    class_file: ClassFile = field(default_factory=ClassFile)  # another one that may tell them
     num_classes: int = 0  # of shards: by their class ids
     map_ending: str = ""  # of the class maps in shards, or their column in tables; and what they hold
     map_labels: Labels | None = None

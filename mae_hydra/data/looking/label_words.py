@@ -1,6 +1,5 @@
 """What class maps may mean by what they hold: words of `data=segmentation`, the likeliest first."""
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +10,7 @@ from mae_hydra.data.looking.readings import meaning, readings_for, words_of
 MOST_COLOURS = 32
 _BRIGHT = {"0-127": 0, "128-255": 1}
 _END, _MIDDLE = 32, 0.1  # levels around 0 and 255 where a mask of both lies that JPEG changed, and the most between
-_ENDS, _BETWEEN = 0.8, 4  # pixels of 0 and 255 in such a mask that was resized, and values above and below the middle
+_BETWEEN = 4  # values between in such a mask that was resized
 _TWO_CODINGS = {0: 0, 1: 1, 255: 1}
 
 
@@ -22,6 +21,10 @@ def label_words(labels: Labels, found: Found) -> list[tuple[dict[str, Any], str]
     ways: list[tuple[dict[str, Any], str]] = []
     if labels.colours and len(labels.colours) <= MOST_COLOURS:
         colours = sorted(colour for colour, _ in labels.colours)
+        named = found.class_file
+        if set(colours) <= set(named.colours) and len(set(named.colours)) == len(named.colours):
+            keys = {" ".join(map(str, colour)): number for number, colour in enumerate(named.colours)}
+            return [({"num_classes": len(keys), "classes": named.name, "colours": keys}, f"as named in {named.name}")]
         keys = {" ".join(map(str, colour)): number for number, colour in enumerate(colours)}
         ways.append(({"num_classes": len(keys), "colours": keys}, f"{len(keys)} classes, a colour each"))
         if not labels.clash:
@@ -37,6 +40,10 @@ def label_words(labels: Labels, found: Found) -> list[tuple[dict[str, Any], str]
             words.pop("reduce_zero_label", None)
             words |= {"reduce_zero_label": True} if reading.reduce_zero_label else {}
         ways.append((words, meaning(reading)))
+    count, top = len(found.class_file.classes), max((value for value in labels.shares() if value != 255), default=0)
+    if ways and "values" not in ways[0][0] and 0 < top < min(count, 255):
+        words = {"num_classes": count, "classes": found.class_file.name}
+        ways = [(words, f"{count} classes as named in {found.class_file.name}"), *ways]
     return ways
 
 
@@ -46,11 +53,11 @@ def _bright(why: str) -> tuple[dict[str, Any], str]:
 
 def _levels(labels: Labels) -> dict[int, float]:
     """The share of each brightness; of colours that are none, -1."""
-    levels: Counter[int] = Counter()
-    levels.update(labels.shares())
+    levels = labels.shares()
     for colour, share in labels.colours:
-        levels[colour[0] if max(colour) - min(colour) <= _END else -1] += share
-    return dict(levels)
+        level = colour[0] if max(colour) - min(colour) <= _END else -1
+        levels[level] = levels.get(level, 0.0) + share
+    return levels
 
 
 def _is_of_two_tones(levels: Mapping[int, float]) -> bool:
@@ -61,8 +68,9 @@ def _is_of_two_tones(levels: Mapping[int, float]) -> bool:
 
 
 def _is_resized_mask(shares: Mapping[int, float]) -> bool:
-    """Whether it is 0 and 255, and a little of many values between them: no class is called 173."""
-    above = sum(128 <= value < 255 for value in shares)
-    below = sum(0 < value < 128 for value in shares)
-    ends = [shares.get(value, 0.0) for value in (0, 255)]
-    return min(ends) > 0 and sum(ends) >= _ENDS and min(above, below) >= _BETWEEN and max(shares) == 255
+    """Whether it is about 0 and about 255, and a little of many values between: classes end long before 250."""
+    bright = [value for value in shares if 255 - _END < value < 255]
+    between = [value for value in shares if _END < value < 255 - _END]
+    dark = sum(share for value, share in shares.items() if value <= _END)
+    of_between = sum(shares[value] for value in between)
+    return dark > 0 and len(bright) > 1 and len(between) >= _BETWEEN and of_between <= 2 * _MIDDLE

@@ -112,7 +112,15 @@ def _matches(photos: Sequence[Group], maps: Sequence[Group], plain: set[File]) -
     if not found:
         return []
     # Of all pairs those of one set of photos.
-    found.sort(key=lambda pair: (plain.issuperset(pair.maps.files), _rank(pair.maps), -pair.total, pair.images.folder))
+    found.sort(
+        key=lambda pair: (
+            plain.issuperset(pair.maps.files),
+            _rank(pair.maps),
+            -pair.total,
+            pair.images.hint() != "image",
+            pair.images.folder,
+        )
+    )
     best, *rest = (pair for pair in found if pair.images is found[0].images)
     used = set(best.maps.files)
     return [best, *(pair for pair in rest if used.isdisjoint(pair.maps.files))]

@@ -62,8 +62,8 @@ def said_of(found: Found, pairs: Pairs, keys: Node) -> Iterator[str]:
         )
     if pairs.labels.clash:
         yield (
-            "warning: the class maps are palette PNGs that give one number different colours: either every file numbers "
-            "its colours anew, and the colours are the classes, or the colours mean nothing; compare the pictures"
+            "warning: the class maps are palette PNGs that give one number different colours: either each numbers its "
+            "colours anew, and the colours are the classes, or the colours mean nothing; compare the pictures"
         )
     alone = sum(pairs.images_alone.values()), sum(pairs.maps_alone.values())
     if any(alone) and "lists" not in keys:
@@ -78,16 +78,18 @@ def lists_of(found: Found) -> dict[str, str]:
         split = split_of(PurePosixPath(file).stem)
         if split is not None and ("picture" in found.lists[file] or "photo" in found.lists[file]):
             chosen.setdefault(split[1].side, file)
+    both = [file for file in order if PurePosixPath(file).stem.lower() == "trainval"]
+    if both and not {"train", "validation"} & chosen.keys():
+        chosen["train"] = both[0]
     return {side: chosen[side] for side in SIDES if side in chosen} if "train" in chosen else {}
 
 
 def presets_for(found: Found, pairs: Pairs, presets: Mapping[str, Node]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Public sets that this is: a preset's name, and the words besides."""
     for name, node in presets.items():
-        named = _is_called(found.root, name)
-        if not named and not _has_own_names(node):
-            continue
         for root in _roots(found, pairs):
+            if not _is_called(root, name, node) and not _has_own_names(node):
+                continue
             keys = _read_by(root, node, pairs)
             if keys is not None and _fits(pairs.labels, {**node, **keys}):
                 yield name, {"root": root, **keys}
@@ -100,7 +102,7 @@ def classes_like(labels: Labels, presets: Mapping[str, Node], found: Found) -> t
 
     Black, white and the six pure colours are everybody's, and say no more than that it may be.
     """
-    called = [name for name in presets if _is_called(found.root, name)]
+    called = [name for name, node in presets.items() if _is_called(found.root, name, node)]
     for name in called:
         for keys in _codes(presets[name]):
             if _fits(labels, {**presets[name], **keys}):
@@ -178,16 +180,18 @@ def _roots(found: Found, pairs: Pairs) -> Iterator[Path]:
         yield found.root / "/".join(parts[:count])
 
 
-def _is_called(root: Path, name: str) -> bool:
-    """Whether the folder has the preset's name, as people write it ("CamVid", "VOC2012", "coco-stuff")."""
-    word = re.sub(r"[^a-z0-9]", "", name.lower())
+def _is_called(root: Path, name: str, node: Node) -> bool:
+    """Whether the folder has the preset's name, or that of its published folder, as people write them ("CamVid",
+    "VOC2012", "coco-stuff")."""
+    words = {re.sub(r"[^a-z0-9]", "", each.lower()) for each in (name, str(node.get("root")).rpartition("/")[2])}
     for part in root.absolute().parts[-2:]:
         tokens = re.split(r"[^a-z0-9]+", part.lower())
         whole = "".join(tokens)
-        if word == whole or word in tokens or (len(word) > DISTINCT and word in whole):
-            return True
-        if len(whole) > DISTINCT and whole in word:
-            return True
+        for word in words:
+            if word == whole or word in tokens or (len(word) > DISTINCT and word in whole):
+                return True
+            if len(whole) > DISTINCT and whole in word:
+                return True
     return False
 
 

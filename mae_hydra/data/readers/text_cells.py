@@ -31,15 +31,25 @@ def separator_of(lines: Sequence[str]) -> str:
 
 def rows_of(lines: Iterable[str]) -> list[list[str]]:
     """The cells of each line that is neither empty nor a comment."""
-    wanted = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    if wanted and wanted[0].strip().lower() in ("sep=;", "sep=,"):  # what Excel is told by some
-        wanted = wanted[1:]
+    wanted = _told([line for line in lines if not line.lstrip().startswith("#")])
     separator = separator_of(wanted)
     return [_cells_of(line, separator) for line in wanted]
 
 
-def split_cells(lines: Iterable[str], separator: str) -> list[list[str]]:
-    """Cells between separators alone, which may stand in quotes; ValueError where there is no end of one."""
+def table_rows(text: str) -> list[list[str]]:
+    """The cells of each line of a table, between separators alone; lines without any are left out."""
+    lines = _told(text.splitlines())
+    return [row for row in _split(lines, separator_of(lines)) if any(row)]
+
+
+def _told(lines: Iterable[str]) -> list[str]:
+    """Those that say something, without what Excel is told by some in the first."""
+    wanted = [line for line in lines if line.strip()]
+    return wanted[1:] if wanted and wanted[0].strip().lower() in ("sep=;", "sep=,") else wanted
+
+
+def _split(lines: Iterable[str], separator: str) -> list[list[str]]:
+    """Cells that may stand in quotes; ValueError where one has no end."""
     csv.field_size_limit(MOST_OF_A_CELL)
     try:
         return [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=separator, skipinitialspace=True)]
@@ -55,7 +65,7 @@ def is_pictured(cell: str) -> bool:
 def _cells_of(line: str, separator: str) -> list[str]:
     """Cut at separators, else at tabs, else at blanks that are in no picture's name."""
     if separator in line:
-        return split_cells([line], separator)[0]
+        return _split([line], separator)[0]
     if "\t" in line:
         return [cell.strip().strip('"') for cell in line.split("\t")]
     cells = [cell.strip('"') for cell in line.split()]

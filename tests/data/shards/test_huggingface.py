@@ -302,7 +302,10 @@ def test_a_number_or_text_that_is_no_class_is_said_before_a_row_is_read(tmp_path
             write(name, *cells)
         write(side, *cells[:3], wrong)
         classes = ["a", "b", "c"] if wrong == "e" else None
-        with pytest.raises(UserError, match=rf"{side}\.{ending} has {said}"):
+
+        def built(classes: list[str] | None = classes) -> None:
             data = opened(tmp_path, num_classes=3, classes=classes)
-            if side == "test":
-                data.test()  # type: ignore[misc]
+            data.test()  # type: ignore[misc]
+
+        with pytest.raises(UserError, match=rf"{side}\.{ending} has {said}"):
+            built()
