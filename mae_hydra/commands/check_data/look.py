@@ -222,4 +222,7 @@ def _way_out(found: Found) -> str:
             "there is nothing that can be trained on; give the folder of the pictures (.jpg .png .tif …), and unpack "
             "what is packed"
         )
-    return "no data option of today reads this as it lies there"
+    return (
+        "no data option reads this as it lies there; give a folder of photos alone, or write class maps: PNGs of class "
+        "numbers, called as their photos (docs/data.md)"
+    )

@@ -18,6 +18,7 @@ from mae_hydra.data.looking.readings import meaning, readings_for, why_none, wor
 from mae_hydra.data.looking.segmentation_words import (
     USUAL,
     Node,
+    called_as,
     classes_like,
     place_words,
     presets_for,
@@ -65,6 +66,8 @@ class Advice:
 def advise(found: Found, presets: Mapping[str, Node] | None = None) -> Advice:
     """What today's options make of it; `presets`: the data nodes of the public sets that are known by name."""
     advice = _advised(found, presets)
+    if not any(way.known or way.data == "ade20k" for way in advice.ways):
+        advice = replace(advice, said=(*advice.said, *called_as(found, presets or {})))
     part = found.pairs.images if found.pairs is not None else next(iter(found.photos), None)
     words = {} if part is None else band_words(part)
 

@@ -69,8 +69,8 @@ def _is_of_two_tones(levels: Mapping[int, float]) -> bool:
 
 def _is_resized_mask(shares: Mapping[int, float]) -> bool:
     """Whether it is about 0 and about 255, and a little of many values between: classes end long before 250."""
-    bright = [value for value in shares if 255 - _END < value < 255]
+    bright = any(255 - _END < value < 255 for value in shares)
     between = [value for value in shares if _END < value < 255 - _END]
     dark = sum(share for value, share in shares.items() if value <= _END)
     of_between = sum(shares[value] for value in between)
-    return dark > 0 and len(bright) > 1 and len(between) >= _BETWEEN and of_between <= 2 * _MIDDLE
+    return dark > 0 and bright and len(between) >= _BETWEEN and of_between <= 2 * _MIDDLE

@@ -19,7 +19,7 @@ _WORDS = "training|train|validation|valid|val|dev|testing|test"
 _GLUED = "annot|label|mask|gt|image|img"  # CamVid's trainannot
 _SPLIT = re.compile(rf"(?<![a-z])({_WORDS})(?![a-z])|^({_WORDS})(?=(?:{_GLUED})[a-z]*$)", re.IGNORECASE)
 _MAP = re.compile(
-    r"mask|label|annot|(?<![a-z])ann(?![a-z])|(?<![a-z])gts?(?![a-z])|gtfine|gtcoarse|ground.?truth|segm|"
+    r"mask|label|annot|(?<![a-z])ann(?![a-z])|(?<![a-z])gts?(?![a-z])|gtfine|gtcoarse|truth|segm|"
     r"(?<![a-z])seg(?![a-z])|manual|targets?(?![a-z])|colou?rmap|trainid|instance|(?<![a-z])maps?(?![a-z])"
 )
 _IMAGE = re.compile(

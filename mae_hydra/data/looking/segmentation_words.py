@@ -115,6 +115,17 @@ def classes_like(labels: Labels, presets: Mapping[str, Node], found: Found) -> t
     return None
 
 
+def called_as(found: Found, presets: Mapping[str, Node]) -> Iterator[str]:
+    """What to say of a folder that has a public set's name and does not lie as that is published."""
+    names = [name for name, node in presets.items() if _is_called(found.root, name, node)]
+    if names:
+        files = " and ".join(f"conf/data/{name}.yaml" for name in names[:2])
+        yield (
+            f"its name is that of the public set {' or '.join(names[:2])}, but it does not lie as that is read: the "
+            f"head of {files} says how it is published, and what must be converted"
+        )
+
+
 def _codes(node: Node) -> Iterator[dict[str, Any]]:
     """As the maps are published, and as mmsegmentation's converters leave those of colours: 0 is none, 1 class 0."""
     yield {}

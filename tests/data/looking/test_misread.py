@@ -13,6 +13,7 @@ from test_looking import label_map, labelled, photo
 from mae_hydra.commands.check_data.look import known_sets
 from mae_hydra.data.looking import look
 from mae_hydra.data.looking.advice import Advice, advise
+from mae_hydra.data.readers.class_list import class_list
 
 HEIGHT, WIDTH = 48, 64
 RED, BLUE, GREEN = (255, 0, 0), (0, 0, 255), (0, 255, 0)
@@ -152,3 +153,56 @@ def test_labels_in_other_forms_are_said_with_what_to_do(tmp_path, kind):
     [note] = [note for note in look(tmp_path).notes if "not read" in note]
     assert note.startswith(f"{file} holds ")
     assert re.search(said, note)
+
+
+def test_two_versions_of_maps_are_no_folders_of_one_kind(tmp_path):
+    for split in ("training", "validation"):
+        for number in range(3):
+            photo(tmp_path / f"mapillary/{split}/images/{split}{number}.jpg", number)
+            for place in ("v1.2/labels", "v1.2/instances", "v2.0/labels", "v2.0/instances"):
+                label_map(tmp_path / f"mapillary/{split}/{place}/{split}{number}.png", (0, 1, 2, 65), number)
+    ways = advice_of(tmp_path / "mapillary").ways
+    assert [way.data for way in ways[:3]] == ["mapillary", "mapillary_v2", "segmentation"]
+    assert ways[2].keys["maps"] == "{split}/v1.2/labels"
+
+
+def test_a_set_is_known_by_the_name_of_its_published_folder_or_of_one_in_it(tmp_path):
+    folder = tmp_path / "VOCdevkit/VOC2012"
+    for number in range(4):
+        photo(folder / f"JPEGImages/{number}.jpg", number)
+        label_map(folder / f"SegmentationClass/{number}.png", (0, 1, 20, 255), number)
+    (folder / "ImageSets/Segmentation").mkdir(parents=True)
+    (folder / "ImageSets/Segmentation/train.txt").write_text("0\n1\n2\n")
+    (folder / "ImageSets/Segmentation/val.txt").write_text("3\n")
+    best = advice_of(tmp_path / "VOCdevkit").ways[0]
+    assert (best.data, best.keys["root"]) == ("voc2012", folder)
+
+
+def test_a_set_that_does_not_lie_as_published_is_pointed_to_its_options(tmp_path):
+    photo(tmp_path / "STARE/im0001.png")
+    (tmp_path / "STARE/im0001.ah.ppm.gz").write_bytes(b"")
+    assert any("conf/data/stare.yaml says how it is published" in each for each in advice_of(tmp_path / "STARE").said)
+
+
+def test_names_and_colours_come_from_the_table_that_lies_beside(tmp_path):
+    write = levels(0, 1, 2)
+    (pairs(tmp_path / "numbers", write) / "_classes.csv").write_text(
+        "Pixel Value, Class\n1, car\n0, none\n2, a tree\n3, lake\n"
+    )
+    way = advice_of(tmp_path / "numbers").ways[0]
+    assert (way.keys["num_classes"], way.keys["classes"]) == (4, "_classes.csv")
+    assert class_list(tmp_path / "numbers", "_classes.csv", None).names == ("none", "car", "a tree", "lake")
+    colours = np.array([RED, BLUE], np.uint8)
+    root = pairs(tmp_path / "colours", lambda seed, path: Image.fromarray(colours[blocks(seed, 2)]).save(path))
+    (root / "class_dict.csv").write_text("name,r,g,b\nroad,255,0,0\nmoss,0,90,0\nlake,0,0,255\n")
+    keys = advice_of(root).ways[0].keys
+    assert (keys["num_classes"], keys["colours"]) == (3, {"255 0 0": 0, "0 90 0": 1, "0 0 255": 2})
+
+
+def test_masks_without_a_photo_of_their_name_are_not_taken_for_photos(tmp_path):
+    for number in range(4):
+        photo(tmp_path / f"images/{number}.jpg", number)
+        label_map(tmp_path / f"task-{number}-tag-car-0.png", (0, 255), number)
+    advice = advice_of(tmp_path)
+    assert [(way.data, way.keys["root"]) for way in advice.ways] == [("folder", tmp_path / "images")]
+    assert "4 class maps lie there that pair with no photo by their names" in advice.said
