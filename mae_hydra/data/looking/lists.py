@@ -52,8 +52,8 @@ def class_lists_of(root: Path, files: Iterable[str], pictures: Sequence[str]) ->
 
 
 def _repeats(cells: Sequence[str]) -> bool:
-    """Whether what stands in a column may be classes: each of several pictures."""
-    return 2 * len(set(cells)) <= len(cells)
+    """Whether what stands in a column may be classes: several, and each of several pictures."""
+    return 1 < len(set(cells)) <= len(cells) / 2
 
 
 def _first_lists(files: Iterable[str]) -> list[str]:
