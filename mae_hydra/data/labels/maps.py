@@ -6,7 +6,7 @@ those that were written; such files are refused by name rather than read as some
 Shape letters: H W pixels.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -86,6 +86,31 @@ def _read(encoded: bytes, name: str, values: Callable[[Any], np.ndarray], *, or_
         raise UserError(
             f"cannot read the class map {name}: {reason}; replace the file or remove it with its image"
         ) from error
+
+
+def palette_of(encoded: bytes | Path, values: Iterable[int]) -> dict[int, tuple[int, int, int]]:
+    """The colours that a PNG with a palette gives these stored values; nothing of another file."""
+    try:
+        with opened(encoded) as picture:
+            raw = getattr(picture.palette, "palette", b"") if (picture.mode, picture.format) == ("P", "PNG") else b""
+    except (OSError, ValueError):  # an array, or what Pillow does not read
+        return {}
+    known = [(raw[3 * value], raw[3 * value + 1], raw[3 * value + 2]) for value in range(len(raw) // 3)]
+    return {value: known[value] for value in values if value < len(known)}
+
+
+def first_clash(palettes: Iterable[Mapping[int, tuple[int, int, int]]]) -> tuple[int, int, int] | None:
+    """A value that has different colours in two palettes, and the places of these; None where there is none.
+
+    Who saves pictures of few colours as palettes numbers them anew in each file (`quantize`, optimizers of PNGs).
+    """
+    known: dict[int, tuple[tuple[int, int, int], int]] = {}
+    for place, palette in enumerate(palettes):
+        for value, colour in palette.items():
+            first = known.setdefault(value, (colour, place))
+            if first[0] != colour:
+                return value, first[1], place
+    return None
 
 
 def turned_apart(photo: Path, labels: Path) -> bool:

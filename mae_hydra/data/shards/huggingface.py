@@ -14,7 +14,14 @@ from mae_hydra.data.readers.class_list import class_list
 from mae_hydra.data.readers.folder import split_by_name
 from mae_hydra.data.readers.map_settings import MapSettings
 from mae_hydra.data.settings import data_factory
-from mae_hydra.data.shards.columns import check_alike, classes_of, image_column, label_column, named_column
+from mae_hydra.data.shards.columns import (
+    check_alike,
+    classes_of,
+    image_column,
+    label_column,
+    named_column,
+    refuse_others,
+)
 from mae_hydra.data.shards.table_set import LabelledTableSet, TableSet
 from mae_hydra.data.shards.tables import ENDINGS, Table, arrow, by_side, is_address, missing_of, tables_of
 from mae_hydra.errors import UserError, short
@@ -72,6 +79,7 @@ def huggingface(
         check_alike(every, beside, whole=True)
         told = class_list(root, settings.classes, None).names
         names, classes = classes_of(sides["train"], beside, told, settings.num_classes)
+        refuse_others(every, beside, classes)
         facts = {"class_names": names}
 
     def rows_of(tables: Sequence[Table], rows: np.ndarray | None = None) -> TableSet:
@@ -105,6 +113,8 @@ def huggingface(
             raise UserError(f"no table of data.path={path} is for testing; tell which: data.splits")
         for each in filter(None, (column, beside)):
             check_alike([first, *sides["test"]], each)
+        if classes and beside:
+            refuse_others(sides["test"], beside, classes)
         found = rows_of(sides["test"])
         found.pixel_range = settled.pixel_range
         return found

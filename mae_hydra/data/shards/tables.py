@@ -97,6 +97,20 @@ class Table:
         chunks = (metadata.row_group(group).column(places.index(column)) for group in range(metadata.num_row_groups))
         return sum((chunk.statistics.null_count or 0) for chunk in chunks if chunk.statistics is not None)
 
+    def bounds(self, column: str) -> tuple[Any, Any] | None:
+        """The lowest and the highest of a column, where the headers of all row groups tell them."""
+        if isinstance(self.file, list) or column not in self.schema.names:
+            return None
+        metadata = self.file.metadata
+        paths = [metadata.schema.column(place).path for place in range(metadata.num_columns)]
+        if column not in paths:
+            return None
+        groups = range(metadata.num_row_groups)
+        told = [metadata.row_group(group).column(paths.index(column)).statistics for group in groups]
+        if not told or any(each is None or not each.has_min_max for each in told):
+            return None
+        return min(each.min for each in told), max(each.max for each in told)
+
     def read(self, group: int, columns: Sequence[str]) -> Any:
         """A row group's columns; UserError where they cannot be read."""
         if isinstance(self.file, list):

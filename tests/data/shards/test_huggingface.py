@@ -323,3 +323,28 @@ def test_the_class_of_a_row_is_told_without_its_image(tables: Path, monkeypatch:
     train: Any = opened(tables, num_classes=3).train
     monkeypatch.setattr(table_set.TableSet, "_cells", None)
     assert [train.class_id(index) for index in range(5)] == [0, 1, 2, 0, 1]
+
+
+@pytest.mark.parametrize("side", ["train", "validation", "test"])
+@pytest.mark.parametrize("ending", ["parquet", "arrow"])
+def test_a_number_or_text_that_is_no_class_is_said_before_a_row_is_read(tmp_path: Path, side: str, ending: str) -> None:
+    def write(name: str, *cells: Any) -> None:
+        made = pa.table({"image": [encoded(smooth_picture(8, 12, n)) for n in range(4)], "label": [*cells]})
+        if ending == "parquet":
+            pa.parquet.write_table(made, tmp_path / f"{name}.parquet", row_group_size=2)
+            return
+        with pa.ipc.new_stream(str(tmp_path / f"{name}.arrow"), made.schema) as writer:
+            writer.write_table(made)
+
+    for cells, wrong, said in (([0, 1, 2, 1], 7, "7 .* set data.num_classes=8"), (["a", "b", "c", "a"], "e", "'e'")):
+        for name in USUAL:
+            write(name, *cells)
+        write(side, *cells[:3], wrong)
+        classes = ["a", "b", "c"] if wrong == "e" else None
+
+        def built(classes: list[str] | None = classes) -> None:
+            data = opened(tmp_path, num_classes=3, classes=classes)
+            data.test()  # type: ignore[misc]
+
+        with pytest.raises(UserError, match=rf"{side}\.{ending} has {said}"):
+            built()
