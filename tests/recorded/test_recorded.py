@@ -132,7 +132,8 @@ def test_other_files_are_looked_at_as_the_model_was_trained_and_what_is_typed_is
 
 def test_an_argument_of_which_option_files_do_not_agree_is_not_made_up(monkeypatch: pytest.MonkeyPatch) -> None:
     saved = without(checkpoint(*ADE), "evaluation.validation.boundary")
-    monkeypatch.setattr(newer, "stated", lambda target: {"boundary": [True, False]})
+    told = {"mae_hydra.evaluation.MeanIoU": {"boundary": [True, False]}}
+    monkeypatch.setattr(newer, "stated", lambda target: told.get(target, {}))
     found = recorded(saved, [], PARTS)
     assert ("boundary" in found.tree["evaluation"]["validation"], found.notes) == (False, [])
 
