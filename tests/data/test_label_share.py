@@ -137,6 +137,8 @@ def test_of_a_limited_set_it_is_a_share_of_what_is_left():
     share, _ = label_share(limited(made(), 50), 0.2, 0, "ab")
     assert len(share) == 10
     assert all(behind(share, index)[1] % 4 == 0 for index in range(10))
+    assert "image 148" in drawn(limited(made(rare=148), 50), 0.1)  # its classes are read, not those of number 37
+    assert len(drawn(made(100, rare=50), 0.29)) == 29  # 28.999…
 
 
 def test_scenes_have_every_class_in_their_smallest_share():

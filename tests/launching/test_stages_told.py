@@ -13,7 +13,7 @@ from mae_hydra.errors import UserError
 from mae_hydra.experiment import sweeps
 from mae_hydra.experiment.read_runs import grid_in
 from mae_hydra.experiment.sweeps import Outcome
-from mae_hydra.launching import stages
+from mae_hydra.launching import stages, sweep_jobs
 from mae_hydra.launching.stages import StageStopped, check_stages, run_stages
 from mae_hydra.launching.sweep_jobs import SweepJob
 
@@ -170,3 +170,31 @@ def test_the_value_of_a_job_is_that_of_a_complete_run(tmp_path: Path, monkeypatc
     status(tmp_path, state="completed", value=3.0)
     monkeypatch.setattr(sweeps, "outcomes", {tmp_path.name: Outcome("refused", "holds another run")})
     assert SweepJob(0, ["a=1"], tmp_path, OmegaConf.create()).found.return_value is None
+
+
+@pytest.mark.parametrize(
+    ("job", "probe", "words", "complete"),
+    [
+        ("completed", "completed", {}, True), ("completed", "failed", {}, False), ("completed", None, {}, False),
+        ("failed", "completed", {}, False), ("completed", "completed", {"resume": "never"}, False),
+        ("pruned", None, {}, True), ("pruned", None, {"callbacks": {"pruning": {"keep": 0.2}}}, False),
+    ],
+)  # fmt: skip
+def test_a_job_takes_no_device_where_it_and_all_that_follows_it_are_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, job: str, probe: str | None, words: dict[str, Any], complete: bool
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(sweep_jobs, "run_job", lambda **told: said.append("told"))
+    monkeypatch.setattr(sweep_jobs, "configure_log", lambda *told: None)
+    monkeypatch.setattr(sweep_jobs.HydraConfig, "instance", lambda: SimpleNamespace(set_config=lambda config: None))
+    callbacks = {"pruning": {"keep": 0.5}}
+    (status(tmp_path / "a", state=job, value=1.0) / "config.yaml").write_text(json.dumps({"callbacks": callbacks}))
+    if probe is not None:
+        status(tmp_path / "a" / "probe", state=probe)
+    config = OmegaConf.create({"then": {"probe": []}, "resume": "auto", "callbacks": callbacks})
+    config = OmegaConf.merge({key: value for key, value in config.items() if key not in words}, words)
+    of_hydra = OmegaConf.create({"hydra": {"hydra_logging": None, "verbose": False}})
+    launcher: Any = SimpleNamespace(context=None, task=None, config=of_hydra)
+    job_of_it = SweepJob(0, [], tmp_path / "a", config)
+    assert sweep_jobs.ProcessLauncher.tell_complete(launcher, job_of_it) is complete
+    assert said == ["told"] * complete

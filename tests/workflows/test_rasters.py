@@ -18,7 +18,7 @@ from mae_hydra.data.decoding.pixel_range import PixelRange
 from mae_hydra.errors import UserError
 from mae_hydra.inference import MultiscaleFlip, Slide, frame, strips
 from mae_hydra.weights import Checkpoint
-from mae_hydra.workflows import rasters
+from mae_hydra.workflows import predict_maps, rasters
 from mae_hydra.workflows.predict_labels import LabelFiles
 from mae_hydra.workflows.predict_maps import Segmentations
 from mae_hydra.workflows.predict_options import Options
@@ -191,3 +191,60 @@ def test_where_a_raster_is_transparent_its_map_has_no_data(tmp_path: Path) -> No
     with rasterio.open(files[1]) as found:
         assert found.nodata == 255
         np.testing.assert_array_equal(found.read(1) == 255, values[3] == 0)
+
+
+def test_a_large_raster_without_data_in_parts_has_none_in_its_map_and_colours_by_stored_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "a.tif", (40, 24), nodata=0)
+    monkeypatch.setattr(rasters, "LARGE", 100)
+    made = writer(tmp_path / "out")
+    made.labels.stored = np.array([7, 2, 5], np.uint8)
+    made.labels.colours = np.zeros((256, 3), np.uint8)
+    made.labels.colours[[7, 2, 5]] = made.palette
+    monkeypatch.setattr(
+        rasters,
+        "maps_of",
+        lambda *_: (
+            (rasterio.windows.Window(0, top, 24, 20), np.full((20, 24), top // 10, np.uint8)) for top in (0, 20)
+        ),
+    )
+    drawn: list[np.ndarray] = []
+    made._write_overlay = lambda file, rgb, classes, name: drawn.append(classes)
+    made.look_at([(tmp_path / "a.tif", "a")])
+    [labels, _] = made.write_large(tmp_path / "a.tif", "a", 2, RANGE)
+    with rasterio.open(labels) as found:
+        values = found.read(1)
+        assert [found.colormap(1)[number][:3] for number in (7, 2, 5)] == [(9, 0, 0), (0, 9, 0), (0, 0, 9)]
+    expected = np.repeat([255, 7, 5], [5, 15, 20])
+    assert (values == expected[:, None]).all()
+    assert (drawn[0][:, 0] == np.repeat([3, 0, 2], [5, 15, 20])).all()  # 3: what is no class
+
+
+def test_numbers_sizes_and_places_of_rasters_by_hand(tmp_path: Path) -> None:
+    raster = SimpleNamespace(nodata=None, height=100, width=50, crs=None, transform=rasterio.Affine.identity())
+    raster.mask_flag_enums = [[rasterio.enums.MaskFlags.all_valid]]
+    assert not rasters.is_placed(raster)
+    raster.transform = PLACE
+    assert rasters.is_placed(raster)
+    eight = np.array([[[0, 1, 255]]], np.uint8)
+    assert rasters.as_pixels(eight, raster, RANGE, "a").tolist() == [[[0, 257, 65535]]]
+    assert rasters.as_pixels(eight, raster, None, "a").tolist() == eight.tolist()
+    kinds = [(rasters.profile_of(raster, most)["dtype"], rasters.nowhere(most)) for most in (254, 255, 256)]
+    assert kinds == [("uint8", 255), ("uint16", 65535), ("uint16", 65535)]
+    raster.read = lambda bands, out_shape: np.zeros(out_shape)
+    shapes = [rasters.reduced(raster, [2, 1], side).shape for side in (20, 1000, 1)]
+    assert shapes == [(2, 20, 10), (2, 100, 50), (2, 1, 1)]
+
+
+def test_what_is_not_read_whole_is_looked_at_in_pixels_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    found = SimpleNamespace(config=SimpleNamespace(inference=None), origin=lambda part: "file")
+    monkeypatch.setattr(predict_maps, "recorded", lambda checkpoint, words, parts: (asked.append(words), found)[1])
+    monkeypatch.setattr(predict_maps, "build", lambda *_, **__: None)
+    made: Any = Segmentations.__new__(Segmentations)
+    made._checkpoint = None
+    for told in (None, "multiscale_flip"):
+        made.options = Options(Path("out"), inference=told)
+        made._at_its_own_size()
+    assert asked == [["inference=slide", "inference.short=null"], ["inference=multiscale_flip", "inference.short=null"]]
