@@ -1,7 +1,8 @@
 """Hydra's reading and merging of option files, done once for the same files: half of what a small run costs.
 
 A run composes twice, the second time to learn whether it is a sweep. What is remembered is found again by the files'
-places, sizes and times of change, and handed out as a copy; words on the command line are applied anew each time.
+places, sizes and times of change, and handed out as a copy; words on the command line are applied anew each time. So
+are words read, and configurations made of plain values, once for the same ones.
 """
 
 import copy
@@ -10,6 +11,7 @@ import os
 import pickle
 import re
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import omegaconf._utils
@@ -20,15 +22,17 @@ from hydra._internal.config_repository import ConfigRepository, IConfigRepositor
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.default_element import InputDefault, ResultDefault
 from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from mae_hydra.configuration.tree import config_dir
 
 OWN = str(config_dir())
 INSTALLED = ("hydra", "mae_hydra")
+LARGE = 8  # keys of a whole configuration; smaller ones are made as fast
 
 
 def remember() -> None:
@@ -37,6 +41,8 @@ def remember() -> None:
     file, package = (SourcesRegistry.instance().resolve(scheme) for scheme in ("file", "pkg"))
     for asked, kind in ((file, "is_config"), (package, "is_config"), (package, "is_group")):
         setattr(asked, kind, _once(getattr(asked, kind), _of_the_program))
+    OverridesParser.parse_rule = _read_once(OverridesParser.parse_rule)
+    OmegaConf._create_impl = staticmethod(_made_once(OmegaConf._create_impl))
     # Trees of `${...}`, which are only read.
     omegaconf.base.parse = omegaconf._utils.parse = functools.lru_cache(4096)(omegaconf.base.parse)
     defaults_list._create_interpolation_map = _where_asked(defaults_list._create_interpolation_map)
@@ -62,6 +68,43 @@ def _once(function: Callable[..., Any], key: Callable[..., Hashable]) -> Callabl
         return pickle.loads(found[known_by])  # several times as fast as copy.deepcopy
 
     return called
+
+
+def _read_once(parse: Callable[..., Any]) -> Callable[..., Any]:
+    """A word of a command line is read by each who looks for something in it."""
+    read = functools.lru_cache(4096)(parse)
+
+    @functools.wraps(parse)
+    def parsed(self: OverridesParser, s: str, rule_name: str) -> Any:
+        if "shuffle" in s:  # what that draws
+            return parse(self, s, rule_name)
+        return copy.copy(read(_PLAIN, s, rule_name))
+
+    return parsed
+
+
+_PLAIN = OverridesParser.create()
+
+
+def _made_once(create: Callable[..., Any]) -> Callable[..., Any]:
+    """A recorded configuration is made by each who looks at it, from the same plain values."""
+
+    @functools.lru_cache(64)
+    def made(values: bytes) -> bytes:
+        content, flags = pickle.loads(values)
+        return pickle.dumps(create(content, flags=flags))
+
+    @functools.wraps(create)
+    def created(obj: Any = _NOTHING, parent: Any = None, flags: Any = None) -> Any:
+        if parent is None and type(obj) is dict and len(obj) >= LARGE:
+            with suppress(RecursionError, TypeError, AttributeError, pickle.PicklingError):  # raised below, too
+                return pickle.loads(made(pickle.dumps((obj, flags))))
+        return create(parent=parent, flags=flags, **({} if obj is _NOTHING else {"obj": obj}))
+
+    return created
+
+
+_NOTHING = object()
 
 
 class _Defaults(list[InputDefault]):
