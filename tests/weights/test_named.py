@@ -5,7 +5,9 @@ import shutil
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -213,17 +215,19 @@ def test_a_redirect_leads_to_nowhere_less_safe(served, weights):
         fetch(f"{served.address}/far.pth", download=True)
 
 
-def test_two_at_once_download_once_and_both_have_it(served, weights, tmp_path):
+def test_two_at_once_download_once_and_both_have_it(served, weights, monkeypatch):
+    """Of threads, each of which opens the lock for itself; of another process by the next test."""
     served.files["/model.pth"] = weights
-    program = (
-        "import sys, hashlib; from mae_hydra.weights.named import fetch; "
-        "print(hashlib.sha256(fetch(sys.argv[1], download=True).path.read_bytes()).hexdigest())"
-    )
-    both = [
-        subprocess.Popen([sys.executable, "-c", program, f"{served.address}/model.pth"], stdout=subprocess.PIPE)
-        for _ in range(2)
-    ]
-    assert [process.communicate(timeout=120)[0].decode().strip() for process in both] == [sha256(weights)] * 2
+    both_there, look = threading.Barrier(2, timeout=60), cache.Entry.alone
+
+    def together(entry: Any) -> Any:
+        both_there.wait()
+        return look(entry)
+
+    monkeypatch.setattr(cache.Entry, "alone", together)
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(fetch, f"{served.address}/model.pth", download=True) for _ in range(2)]
+        assert [sha256(one.result().path.read_bytes()) for one in both] == [sha256(weights)] * 2
     assert len(served.bodies()) == 1
 
 
