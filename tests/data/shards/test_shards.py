@@ -1,6 +1,7 @@
 """Photos in tar files: where they lie, in which order they come, and shards that are elsewhere or broken."""
 
 import errno
+import gc
 import io
 import json
 import os
@@ -509,6 +510,7 @@ def test_threads_share_a_set_and_lose_no_descriptor(written: Path, monkeypatch: 
     monkeypatch.setattr(sys.modules[ShardSet.__module__], "OPEN_SHARDS", 2)
     here = pickle.loads(pickle.dumps(open_shards(written, num_classes=2).train))
     expected = [here.stored(index) for index in range(len(here))]
+    gc.collect()  # files of other tests, which would be closed meanwhile
     before = len(os.listdir("/proc/self/fd"))
     switching = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
