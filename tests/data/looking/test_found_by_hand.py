@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from mae_hydra.data.label_table import IGNORE
-from mae_hydra.data.looking import advice, folders, lists, pixels, roles, segmentation_words
+from mae_hydra.data.looking import advice, folders, label_words, lists, pixels, roles, segmentation_words
 from mae_hydra.data.looking.advice import Way, advise, band_words
 from mae_hydra.data.looking.classification_words import classification_words
 from mae_hydra.data.looking.found import Found, Labels, Pairs, Part, Pixels, Split
@@ -123,11 +123,12 @@ def test_classes_are_those_of_training_and_columns_are_told_where_they_are_unusu
 
 
 def test_what_class_maps_mean_is_told_value_by_value():
-    words = segmentation_words.label_words
+    words = label_words.label_words
     found = Found(Path("x"), "maps")
     colours = Labels(1, 1, colours=(((255, 0, 0), 0.6), ((0, 9, 0), 0.3), ((0, 0, 0), 0.1)))
     assert words(colours, found)[0][0]["colours"] == {"0 0 0": 0, "0 9 0": 1, "255 0 0": 2}
-    jpeg = words(Labels(1, 1, problem="holds JPEG pixels"), found)
+    tones = (((2, 2, 2), 0.5), ((250, 250, 250), 0.5))
+    jpeg = words(Labels(1, 1, colours=tones, problem="holds JPEG pixels"), found)
     assert [each["values"] for each, _ in jpeg] == [{"0-127": 0, "128-255": 1}]
     wide = readings_for(Labels(1, 1, {"train": ({0: 5, 1000: 5, 65535: 9},)}), found)
     assert [each.values for each in wide] == [{0: 0, 1000: 1, 65535: IGNORE}]
