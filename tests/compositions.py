@@ -43,6 +43,7 @@ def remember() -> None:
         setattr(asked, kind, _once(getattr(asked, kind), _of_the_program))
     OverridesParser.parse_rule = _read_once(OverridesParser.parse_rule)
     OmegaConf._create_impl = staticmethod(_made_once(OmegaConf._create_impl))
+    DictConfig.__deepcopy__ = _packed(DictConfig.__deepcopy__)
     # Trees of `${...}`, which are only read.
     omegaconf.base.parse = omegaconf._utils.parse = functools.lru_cache(4096)(omegaconf.base.parse)
     defaults_list._create_interpolation_map = _where_asked(defaults_list._create_interpolation_map)
@@ -65,7 +66,7 @@ def _once(function: Callable[..., Any], key: Callable[..., Hashable]) -> Callabl
             return function(self, *arguments, **named)
         if known_by not in found:
             found[known_by] = pickle.dumps(function(self, *arguments, **named))
-        return pickle.loads(found[known_by])  # several times as fast as copy.deepcopy
+        return pickle.loads(found[known_by])
 
     return called
 
@@ -105,6 +106,25 @@ def _made_once(create: Callable[..., Any]) -> Callable[..., Any]:
 
 
 _NOTHING = object()
+
+
+def _packed(deepcopy: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
+    """By pickling, several times as fast as node by node; as with those the parent stays the same."""
+
+    def copied(self: DictConfig, memo: Any) -> DictConfig:
+        parent = self.__dict__["_parent"]
+        try:
+            self.__dict__["_parent"] = None
+            made = pickle.loads(pickle.dumps(self))
+        except (RecursionError, TypeError, AttributeError, pickle.PicklingError):  # it holds something else
+            self.__dict__["_parent"] = parent
+            return deepcopy(self, memo)
+        finally:
+            self.__dict__["_parent"] = parent
+        made.__dict__["_parent"] = parent
+        return made
+
+    return copied
 
 
 class _Defaults(list[InputDefault]):
