@@ -24,7 +24,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from mae_hydra.benchmark.results import Measured
 
-SIZES = {"slide": (24, 100), "multiscale_flip": (24, 100), "probabilities": (1, 6), "predict": (25, 100)}  # megapixels
+SIZES = {"slide": (24, 100), "multiscale_flip": (24, 100), "probabilities": (1, 6), "predict": (17, 100)}  # megapixels
 BLOCK = 512
 SMALL = [  # a model that costs little, trained for a few steps
     "model=upernet_vitt", "data=segmentation", "data.root=set", "data.images=images", "data.maps=masks", "+debug=smoke",
