@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.many.label_study import Factor, Point, label_factor, labels_needed, read_study, rows_of
+from mae_hydra.experiment.many.label_study import Factor, Point, Study, label_factor, labels_needed, read_study, rows_of
+from mae_hydra.report.study_page import cells, headlines
 
 CURVE = [(10.0, 10.0), (100.0, 20.0), (1000.0, 25.0)]
 
@@ -157,7 +158,10 @@ def test_where_more_labels_are_worth_nothing_there_is_no_factor_and_that_is_said
     assert "4800 labeled images give 10.2, no better than the 14.4 of 48" in found.doubt
 
 
-@pytest.mark.parametrize("record", ['{"arms": {}}', '{"arms": {"../../elsewhere": []}}', '{"arms": 3}', "[]", "{"])
+@pytest.mark.parametrize(
+    "record",
+    ['{"arms": {}}', '{"arms": {"../../elsewhere": []}}', '{"arms": 3}', '{"arms": {"scratch": 3}}', "[]", "{"],
+)
 def test_a_record_that_is_none_is_one_sentence(tmp_path, record):
     (tmp_path / "study.json").write_text(record)
     with pytest.raises(UserError, match=r"study\.json"):
@@ -170,3 +174,30 @@ def test_scores_of_two_kinds_are_not_compared(tmp_path):
     run(tmp_path / "mae", 0.01, 0, 15.0, images=10, monitor="val/top1")
     with pytest.raises(UserError, match="judged by val/mIoU and val/top1, which do not compare"):
         read_study(tmp_path)
+
+
+def test_runs_of_other_settings_in_one_folder_are_not_mixed(tmp_path):
+    """As option files that were edited between two starts leave them."""
+    study(tmp_path, "scratch")
+    for seed, rate in ((0, 1e-3), (1, 1e-3), (2, 1e-4)):
+        run(tmp_path / "scratch", 0.1, seed, 10.0, images=10)
+        file = tmp_path / "scratch" / f"label_fraction-0.1_seed-{seed}" / "config.yaml"
+        file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"optimizer": {"lr": rate}}))
+    with pytest.raises(UserError, match=r"are not of one study \(optimizer\.lr: 0\.001 -> 0\.0001\)"):
+        read_study(tmp_path)
+
+
+def test_scores_of_a_loss_keep_their_digits():
+    low = Study({}, "val/loss", False, {"scratch": points(0.4321)}, [])
+    assert [cells(each)[0][3] for each in (low, Study({}, "val/mIoU", True, {"scratch": points(43.21)}, []))] == [
+        "0.432", "43.2"
+    ]  # fmt: skip
+
+
+def test_the_page_begins_with_the_factor_at_the_fewest_labels_and_with_the_greatest():
+    arms = {"scratch": points(10, 20, 25), "mae": points(15, 30, 35), "weights": points(30, 30, 30)}
+    assert headlines(Study({}, "val/mIoU", True, arms, [])) == {
+        "label factor of own MAE at 10 images": "3.2",
+        "label factor of own MAE at 100 images": "more than 10",
+        "label factor of weights at 10 images": "more than 100",
+    }

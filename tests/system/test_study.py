@@ -114,6 +114,25 @@ def test_it_goes_on_with_more_seeds_but_not_with_other_words(started, capsys):
     assert len(started) == 6
 
 
+def test_a_start_keeps_its_weights_and_its_curve(started, tmp_path, capsys):
+    """Runs of both would lie in one folder, and of each seed the better one would count."""
+    quick = ["study", "--quick", "--no-pretrain", "--from"]
+    assert main([*quick, "released=a.pth", "--out", "s"]) == 0
+    assert main([*quick, "released=b.pth", "--out", "s"]) == 1
+    assert "other words for the start released (init_from=a.pth, now init_from=b.pth)" in capsys.readouterr().err
+    assert main(["study", "--quick", "--scratch", "optimizer.lr=1e-3", "--out", "s"]) == 1
+    assert "other words for the start scratch" in capsys.readouterr().err
+    assert main(["study", "--quick", "--out", str(tmp_path / "s")]) == 0
+    assert list(read_study(Path("s")).arms) == ["scratch", "released", "mae"]
+    assert started[-1][-2:] == ["init_from=s/pretrain/job-1-0", "hydra.sweep.dir=s/mae"]  # as it was typed first
+
+
+def test_what_is_left_counts_the_shares_and_seeds_that_are_asked_for(started, capsys):
+    quick = ["study", "--quick", "--no-pretrain", "--from", "a=a.pth", "--out", "s"]
+    assert main([*quick, "--seeds", "0"]) == main([*quick, "--seeds", "1,2", "--plan"]) == 0
+    assert "of the runs are complete" not in capsys.readouterr().out
+
+
 def test_to_plan_starts_nothing(started, capsys):
     assert main(["study", "--plan"]) == 0
     assert "30 runs" in (said := capsys.readouterr().out)
@@ -136,6 +155,14 @@ def test_to_plan_starts_nothing(started, capsys):
         (["--from", "../x=x.pth"], "--from takes weights and a name for them"),
         (["--pretrain", "model=upernet_vitt"], "--pretrain names no pre-training (its task is segment)"),
         (["model=upernet_vitt", "backbone.embed_dim=96"], "no MAE is known for this encoder"),
+        (["--no-pretrain", "--pretrain", "model=mae_vits", "--from", "a=x.pth"], "which --no-pretrain leaves out"),
+        (["--scratch", "optimizer.lr=1e-4,1e-3"], "a study sweeps over labels and seeds alone; give one value"),
+        (["--scratch", "init_from=x.pth"], "use --from"),
+        (["--scratch", "a='b"], "--scratch takes words as train.py does"),
+        (["--pretrain", "schedule.total=10,20"], "a study sweeps over labels and seeds alone; give one value"),
+        (["--from", "results.json=x.pth"], "--from takes weights and a name for them"),
+        (["hydra/sweeper=optuna"], "a study says this itself"),
+        (["+experiment=upernet_vitb_ade20k", "paths.data_root=x"], "an experiment chose the data of the labeled runs"),
     ],
 )
 def test_what_cannot_be_is_one_sentence_before_anything_starts(started, typed, said, capsys):
