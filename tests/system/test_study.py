@@ -108,7 +108,7 @@ def test_it_goes_on_with_more_seeds_but_not_with_other_words(started, capsys):
     assert main(["study", "--out", "s", "--seeds", "0,1", "logger=tensorboard"]) == 0
     said = capsys.readouterr().out
     assert "10 of the runs are complete, and are not repeated" in said
-    assert "1e+13 operations" in said  # of ten that are left, and of no pre-training
+    assert "\n1e+13 operations" in said  # of ten that are left, and of no pre-training
     assert main(["study", "--out", "s", "head.channels=16"]) == 1
     assert "is a study with other words for the labeled runs" in capsys.readouterr().err
     assert len(started) == 6
