@@ -1,9 +1,8 @@
-"""Where the time of a training step goes, by kind of operation and by precision; of the CPU."""
+"""Where the time of a training step goes on the CPU, by kind of operation and by precision."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from statistics import median
 from typing import Any
 
 from rich.table import Table
@@ -20,6 +19,7 @@ from mae_hydra.errors import UserError
 PRECISIONS = ("fp32", "bf16", "bf16_params")
 PRODUCTS = ("matrix products", "convolution", "fused attention")
 CAST = "casts"
+Operation = tuple[str, float]  # its kind and the milliseconds that it took itself
 KINDS = {  # a piece of an operation's name -> its kind; the first that fits
     "convolution": ("conv",),
     "fused attention": ("scaled_dot_product", "flash_attention"),
@@ -37,50 +37,61 @@ KINDS = {  # a piece of an operation's name -> its kind; the first that fits
 
 
 def kinds(words: Sequence[str], rounds: int) -> Measured:
-    """Milliseconds of each kind in a step of the same model in each precision, medians of rounds in turn."""
+    """Milliseconds of each kind in a step of the same model in each precision, or in the one that `words` name.
+
+    The same operations follow one another in every round, and each counts with the least time of all rounds: what else
+    the machine does meets now the one, now the other.
+    """
     config = composed(words)
     settings: Settings = build(config.engine, "engine")
     if settings.torch_device.type != "cpu":
         raise UserError("kinds adds up times of the CPU; use engine=cpu")
     work, _, batch = training_step(config, settings)
-    found: dict[str, list[Counter[str]]] = {precision: [] for precision in PRECISIONS}
+    precisions = PRECISIONS if settings.precision == "auto" else (settings.precision,)
+    found: dict[str, list[list[Operation]]] = {precision: [] for precision in precisions}
     for number in range(rounds + 1):  # the first one makes what stays
         for precision, counted in found.items():
             work.settings = replace(settings, precision=precision)
-            counted += [_milliseconds(work)] if number else [Counter()] * (work() is not None)
-    medians = {
-        precision: {kind: median(each[kind] for each in counted) for kind in set().union(*counted)}
-        for precision, counted in found.items()
-    }
+            if number:
+                counted.append(_operations(work))
+            else:
+                work()
+    least = {precision: _least(counted) for precision, counted in found.items()}
     title = f"{config.name}: a training step of {len(batch) * work.accumulate} images, ms by kind of operation"
-    return Measured(_table(title, medians, rounds), {"model": config.name, "machine": describe_machine()} | medians)
+    return Measured(_table(title, least, rounds), {"model": config.name, "machine": describe_machine()} | least)
 
 
-def _table(title: str, medians: dict[str, dict[str, float]], rounds: int) -> Table:
+def _table(title: str, times: dict[str, dict[str, float]], rounds: int) -> Table:
     table = Table(title=title, title_justify="left", caption_justify="left")
-    for name in ("", *medians):
+    for name in ("", *times):
         table.add_column(name, justify="right" if name else "left")
 
     def row(name: str, of: Callable[[dict[str, float]], float], **style: Any) -> None:
-        table.add_row(name, *(f"{of(found):.1f}" for found in medians.values()), **style)
+        table.add_row(name, *(f"{of(found):.1f}" for found in times.values()), **style)
 
-    every = {kind: max(found.get(kind, 0.0) for found in medians.values()) for kind in set().union(*medians.values())}
+    every = {kind: max(found.get(kind, 0.0) for found in times.values()) for kind in set().union(*times.values())}
     order = sorted(every, key=lambda kind: (kind not in PRODUCTS, -every[kind]))
     for kind in order:
         row(kind, lambda found, kind=kind: found.get(kind, 0.0), end_section=kind == order[-1])  # type: ignore[misc]
     row("all but these three", lambda found: sum(found.values()) - sum(found.get(kind, 0.0) for kind in PRODUCTS))
     row("all", lambda found: sum(found.values()))
-    table.caption = f"{in_words(describe_machine())}; medians of {rounds} rounds in turn, by torch.profiler"
+    table.caption = (
+        f"{in_words(describe_machine())}; each operation's least of {rounds} rounds in turn, by torch.profiler"
+    )
     return table
 
 
-def _milliseconds(call: Callable[[], object]) -> Counter[str]:
+def _operations(call: Callable[[], object]) -> list[Operation]:
     with profile(activities=[ProfilerActivity.CPU]) as recorded:
         call()
+    return [(_kind(event), event.self_cpu_time_total / 1e3) for event in recorded.events() or ()]
+
+
+def _least(rounds: list[list[Operation]]) -> dict[str, float]:
     found: Counter[str] = Counter()
-    for event in recorded.events() or ():
-        found[_kind(event)] += event.self_cpu_time_total / 1e3
-    return found
+    for same in zip(*rounds, strict=True):
+        found[same[0][0]] += min(milliseconds for _, milliseconds in same)
+    return dict(found)
 
 
 def _kind(event: FunctionEvent) -> str:
