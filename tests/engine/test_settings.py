@@ -46,7 +46,7 @@ def test_only_fp16_scales_the_loss():
     ("change", "message"),
     [
         ({"device": "gpu"}, "device must be one of auto, cpu, cuda, got 'gpu'"),
-        ({"precision": "fp64"}, "precision must be one of auto, fp32, bf16, fp16, got 'fp64'"),
+        ({"precision": "fp64"}, "precision must be one of auto, fp32, bf16, bf16_params, fp16, got 'fp64'"),
         ({"devices": 0}, "devices must be a number of processes from 1, or auto, got 0"),
         ({"devices": "all"}, "devices must be a number of processes from 1, or auto, got 'all'"),
         ({"global_batch": 0}, "global_batch must be at least 1, got 0"),
