@@ -6,8 +6,8 @@ import math
 import pytest
 import yaml
 from conftest import TINY_MAE, TINY_UPERNET
+from forked import start
 from omegaconf import OmegaConf
-from test_interruption import start
 
 from mae_hydra.launching import launch
 
