@@ -130,7 +130,9 @@ def become(request: dict, descriptors: list[int], stand_in: str) -> Callable[[],
     os.environ.clear()
     os.environ.update(request["environment"])
     os.chdir(request["cwd"])
-    arguments = [word for word in request["arguments"] if word != "-u"]
+    arguments = request["arguments"]
+    while arguments[0].startswith("-") and arguments[0] not in ("-m", "-c"):  # of the interpreter
+        del arguments[: 2 if arguments[0] in ("-W", "-X") else 1]
     kind = arguments[0] if arguments[0] in ("-m", "-c") else ""
     program, *words = arguments[1:] if kind else arguments
     sys.executable = stand_in
