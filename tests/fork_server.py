@@ -25,11 +25,16 @@ from functools import partial
 
 from mae_hydra.launching.importing import importing
 
-# What a run imports sooner or later; the optimizers import the compiler.
+# What a run imports sooner or later, but for what is run by `-m`; the optimizers import the compiler.
 ROOMS = ("data", "engine", "evaluation", "figures", "inference", "models", "optim", "report", "tracking")
-MODULES = ["mae_hydra.launching.launch", "mae_hydra.launching.job", "mae_hydra.launching.worker", "mae_hydra.commands"]
+MODULES = ["mae_hydra.launching.launch", "mae_hydra.launching.job", "mae_hydra.commands"]
 MODULES += ["mae_hydra.workflows.evaluate", "mae_hydra.workflows.predict", "mae_hydra.report.report"]
-MODULES += ["multiprocessing.spawn", "torch._dynamo", "torch.distributed.run", "matplotlib.backends.backend_agg"]
+MODULES += [
+    "multiprocessing.spawn",
+    "torch._dynamo",
+    "torch.distributed.launcher.api",
+    "matplotlib.backends.backend_agg",
+]
 MODULES += [f"mae_hydra.{room}" for room in ROOMS]
 COMPOSED = (["model=mae_vitt"], ["model=upernet_vitt"])  # of the smallest runs
 LONGEST_REQUEST = 1 << 20
