@@ -22,7 +22,7 @@ WHAT = {
     "checkpoint": "writing and reading a run's state, beside plain torch: checkpoint model=mae_vitb",
     "start-up": "from the command line to an answer, and to the end of a smoke run",
     "growth": "cost per image against image size, batch, mask ratio, classes, processes: growth --out growth.json",
-    "large": "peak memory of the class maps of 24 and 100 megapixels, of probabilities: large",
+    "large": "peak memory and processor time of class maps of 24 and 100 megapixels: large [predict]",
     "scaling": "a pre-training run on 8, 64 and 512 devices and a billion images, on paper: scaling [+experiment=…]",
 }
 
@@ -64,9 +64,11 @@ def measured(options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
         if options.out is not None:
             save(figure, options.out.with_suffix(".png"))
     elif options.what == "large":
-        from large import large
+        from large import SIZES, large
 
-        found = large()
+        if unknown := set(options.words) - set(SIZES):
+            raise UserError(f"large measures {', '.join(SIZES)}, got {unknown.pop()}")
+        found = large({kind: SIZES[kind] for kind in options.words or SIZES})
     else:
         from scaling_report import report
 

@@ -6,10 +6,11 @@ rubbish in such a file. What is whole is never given up for that.
 
 import json
 import os
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+LARGEST = 1e300  # of a number; sums and the margins of plots stay below the largest float
 
 
 class Lines(NamedTuple):
@@ -49,8 +50,8 @@ def _parsed(line: bytes) -> Any:
 
 
 def is_number(value: Any) -> bool:
-    """Tell whether a value is a number that a run writes: finite, and no larger than a float can be."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    """Tell whether a value is a number that a run writes: finite, and so small that sums of many are finite too."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= LARGEST
 
 
 def of_a_step(row: dict[str, Any]) -> bool:

@@ -24,13 +24,29 @@ def plain_console(**options: Any) -> "Console":
 
 def say_error(sentence: str) -> None:
     """Print it as an error, in lines of whole words on a terminal, in one for a file or another program."""
-    text = f"error: {harmless(sentence)}"
-    if sys.stderr.isatty():
-        width = shutil.get_terminal_size().columns
-        whole: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
-        lines = [line if line[:1].isspace() else textwrap.fill(line, width, **whole) for line in text.split("\n")]
-        text = "\n".join(lines)
-    print(text, file=sys.stderr)
+    print(in_words(f"error: {harmless(sentence)}", sys.stderr), file=sys.stderr)
+
+
+def in_words(text: str, stream: Any) -> str:
+    """Break a text into lines of whole words where `stream` is a terminal; indented lines stay as they are."""
+    if not stream.isatty():
+        return text
+    width = shutil.get_terminal_size().columns
+    whole: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
+    lines = [line if line[:1].isspace() else textwrap.fill(line, width, **whole) for line in text.split("\n")]
+    return "\n".join(lines)
+
+
+def filled(line: str, width: int, between: str = " · ") -> str:
+    """Break a line between its parts where it is wider than the terminal; what follows is indented."""
+    first, *others = line.split(between)
+    lines = [first]
+    for part in others:
+        if len(lines[-1]) + len(between) + len(part) > width:
+            lines.append(f"  {part}")
+        else:
+            lines[-1] += between + part
+    return "\n".join(lines)
 
 
 def ago(seconds: float | None) -> str:

@@ -1,92 +1,32 @@
-"""Before anything is imported: one thread a process, and shapes in the models' signatures checked at every call.
-
-And every test begins as a process does, whichever tests ran before it in the same one.
+"""Before anything is imported: one thread a process. And every test begins as a process does (`beginning.py`),
+whichever tests ran before it in the same one.
 """
 
-import functools
 import gc
-import logging
 import os
-import random
-import runpy
 import signal
 import sys
 from collections.abc import Iterator
-from pathlib import Path
-from typing import IO, Any
+from itertools import pairwise
 
 # pytest runs two processes on two cores, and more threads than cores wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
-from jaxtyping import install_import_hook
-from PIL import Image, PngImagePlugin
 
-CURRENT = "PYTEST_CURRENT_TEST"  # pytest's own variable, another one at the end of a test
 LONG = ("test_no_value_of_a_recipe_or_a_model_changes_unseen_and_each_fits",)
-TYPECHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"  # an int will do for a float
 
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # tests that are started under nohup start runs that are not
-gc.disable()  # see mae_hydra.launching.importing
-# Before the hook: whatever a hooked module imports misses its cached bytecode, and PyTorch and timm are long.
-runpy.run_path(str(Path(__file__).parents[1] / "mae_hydra" / "models" / "lean_timm.py"))
-with install_import_hook("mae_hydra.models", TYPECHECKER):
-    import mae_hydra.models  # noqa: F401
-
-import compositions  # noqa: E402
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-
-from mae_hydra.configuration import hydras_own, resolvers  # noqa: E402
-from mae_hydra.experiment import provenance, resuming  # noqa: E402
-
-# Whatever composes does this first, and it cannot be taken back: without it here, the first test that composes decides.
-resolvers.register()
-hydras_own.guard()
-compositions.remember()
-
-
-def _quickly_packed(image: Image.Image, file: IO[bytes], name: str | bytes, **further: Any) -> None:
-    image.encoderinfo |= {"optimize": False, "compress_level": 1}
-    PngImagePlugin._save(image, file, name, **further)
-
-
-# The machine does not lose its power during a test, and pixels are the same however they were packed.
-os.fsync = lambda descriptor: None
-Image.init()
-Image.register_save("PNG", _quickly_packed)
-
-
-SOURCE, asked = provenance.SOURCE, provenance._git
-asked_once = functools.cache(asked)
-# Four processes of each run ask git the same of the program's own tree.
-provenance._git = lambda *words: (asked_once if provenance.SOURCE == SOURCE else asked)(*words)
-THREADS = torch.get_num_threads()
+# The process that hands the tests to others runs none, and they would wait for what it imports.
+hands_out = any(word == "-n" and number != "0" for word, number in pairwise(sys.argv))
+if "PYTEST_XDIST_WORKER" in os.environ or not hands_out:
+    import beginning
 
 
 @pytest.fixture(autouse=True)
 def as_a_process_begins() -> Iterator[None]:
-    """Undoes what a run in this process leaves: its log file, torch's switches, the words typed, the state of draws."""
-    for handler in [each for each in logging.root.handlers if type(each) is logging.FileHandler]:
-        logging.root.removeHandler(handler)
-        handler.close()
-    logging.root.setLevel(logging.WARNING)
-    logging.raiseExceptions = True
-    torch.use_deterministic_algorithms(False)
-    torch.backends.cudnn.benchmark = False
-    torch.set_num_threads(THREADS)
-    resuming.source, resuming.typed, resuming.own = None, (), None
-    random.seed(0)
-    np.random.seed(0)
-    torch.default_generator.manual_seed(0)  # torch.manual_seed would note the call for devices that may come, each time
-    environment, words, folder = dict(os.environ), list(sys.argv), os.getcwd()
-    yield
-    environment[CURRENT] = os.environ[CURRENT]
-    if dict(os.environ) != environment:
-        os.environ.clear()
-        os.environ.update(environment)
-    sys.argv = words
-    os.chdir(folder)
+    with beginning.as_a_process_begins():
+        yield
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -13,7 +13,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--validation", type=int, default=16, help="validation images (default: %(default)s)")
     parser.add_argument("--size", type=int, nargs="+", default=[128], help="one side, or height and width, in pixels")
     parser.add_argument("--seed", type=int, default=0, help="of the scenes (default: %(default)s)")
-    parser.add_argument("--indexed", action="store_true", help="ade20k: label maps that picture viewers show in colour")
+    parser.add_argument("--indexed", action="store_true", help="ade20k: label maps that picture viewers show in color")
     parser.add_argument("--overwrite", action="store_true", help="replace what an earlier make-data wrote there")
     parser.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
 

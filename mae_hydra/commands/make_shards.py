@@ -66,12 +66,18 @@ def _write(options: argparse.Namespace, bar: "Progress") -> int:
     from mae_hydra.configuration.compose import compose_config
     from mae_hydra.configuration.construct import build
     from mae_hydra.data import ImageData
+    from mae_hydra.data.decoding.bands import by_bands
     from mae_hydra.data.shards.maps import WithMaps
     from mae_hydra.data.shards.shrink import Shrunk
     from mae_hydra.data.shards.write import write_shards
     from mae_hydra.errors import UserError
 
     config = compose_config(options.overrides)
+    if options.short is not None and by_bands(tuple(config.data.get("bands") or ()) or config.data.channels):
+        raise UserError(
+            "--short writes gray and RGB images, and these are bands as they are stored (data.channels, data.bands); "
+            "leave it out, the files are written as they are"
+        )
     data: ImageData = build(config.data, "data")
     if not hasattr(data.train, "stored"):
         raise UserError(
@@ -87,7 +93,7 @@ def _write(options: argparse.Namespace, bar: "Progress") -> int:
             short=options.short,
             channels=data.channels,
             decoded=options.decoded,
-            pixel_range=data.pixel_range,
+            pixel_range=data.pixel_range and data.pixel_range._replace(bits=8),
         )
         sets = {split: shrink(of_split) for split, of_split in sets.items()}
     if data.target == "map":

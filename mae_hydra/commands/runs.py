@@ -116,7 +116,7 @@ def show(rows: Sequence["Row"], sweeps: Sequence["Sweep"], left_out: int) -> Non
     names = ["run", *(clean(row.name) for row in rows)]
     longest = max(map(len, names))
     if width is not None:
-        longest = min(longest, max(20, width - len(facts[0]) - 2 if not one_line else int(0.4 * width)))
+        longest = min(longest, max(12, width - len(facts[0]) - 2 if not one_line else int(0.4 * width)))
     left = width and max(10, width - longest - len(facts[0]) - 4 if one_line else width - 2)
     reasons = ["", *(clean(row.why) for row in rows)]
     typed_head = "typed for it alone" if shared else "typed"
@@ -133,7 +133,8 @@ def show(rows: Sequence["Row"], sweeps: Sequence["Sweep"], left_out: int) -> Non
         print(f"typed for all: {clean(' '.join(shared))}")
     for sweep in sweeps:
         best = sweep.best
-        found = "" if best is None else f"; best {best.run.monitor} {best.last:.4g}: {clean(Path(best.name).name)}"
+        score = "" if best is None else f"; best {best.run.monitor} {_at(best.last, best.last_step)}"
+        found = "" if best is None else f"{score}: {clean(Path(best.name).name)}"
         print(f"sweep {clean(sweep.name)}: {sweep.states}{found}")
     if left_out:
         print(f"… and {left_out} more")
@@ -149,8 +150,14 @@ def _placed(line: Sequence[str], widths: Sequence[int]) -> list[str]:
 def _cells(row: "Row") -> tuple[str, ...]:
     from rich.filesize import decimal
 
-    numbers = (_number(row.step), _number(row.best), _number(row.last))
+    scores = ((row.best, row.best_step), (row.last, row.last_step))
+    numbers = (_number(row.step), *(_at(value, None if step == row.step else step) for value, step in scores))
     return clean(row.task), row.state, clean(row.metric.removeprefix("val/")), *numbers, ago(row.age), decimal(row.size)
+
+
+def _at(value: float | None, step: int | None) -> str:
+    """A score and the step at which it was measured."""
+    return _number(value) if step is None else f"{_number(value)} @{step}"
 
 
 def _number(value: float | None) -> str:

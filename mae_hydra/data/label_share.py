@@ -9,7 +9,7 @@ import torch
 from mae_hydra.data.dataset import ImageSet, LabelledSet, behind, name_of, some_of
 from mae_hydra.errors import UserError
 
-LOOKED_AT = 4096  # samples whose classes are read, at most, until one of each class has been met
+LOOKED_AT = 4096  # samples that are read for their classes, at most, until one of each class has been met
 
 
 def label_share(
@@ -19,8 +19,9 @@ def label_share(
 
     The samples stand in an order that follows from `seed` (None: 0) and their names alone, in which those come first
     that a class is met in for the first time; the share is the beginning of it. So a smaller share lies within every
-    larger one of the same seed, and holds each class of `class_names` that any of the first `LOOKED_AT` samples has,
-    where need be with more samples than were asked for. ValueError where the fraction is none.
+    larger one of the same seed, and holds each class of `class_names` that any sample has, where need be with more
+    samples than were asked for; of a set whose samples must be read for that, any of the first `LOOKED_AT`. ValueError
+    where the fraction is none.
     """
     if fraction is None:
         return images, []
@@ -30,7 +31,8 @@ def label_share(
         return images, []
     digests = [_digest(name_of(images, index), seed or 0) for index in range(len(images))]
     order = sorted(range(len(images)), key=digests.__getitem__)
-    first, missing = _one_of_each(images, order[:LOOKED_AT], len(class_names))
+    looked = order if order and _tells_classes(behind(images, order[0])[0]) else order[:LOOKED_AT]
+    first, missing = _one_of_each(images, looked, len(class_names))
     wanted = max(round(fraction * len(images)), 1)
     taken = max(wanted, len(first))
     chosen = set(first)
@@ -42,9 +44,10 @@ def label_share(
             "that none of the classes is left out"
         )
     if missing:
-        looked = min(len(images), LOOKED_AT)
         some = ", ".join(class_names[number] for number in missing[:6]) + (", …" if len(missing) > 6 else "")
-        notes.append(f"note: none of {looked} training images has {some}, so data.label_fraction may leave them out")
+        notes.append(
+            f"note: none of {len(looked)} training images has {some}, so data.label_fraction may leave them out"
+        )
     return some_of(images, sorted(chosen)), notes
 
 
@@ -66,11 +69,18 @@ def _one_of_each(images: ImageSet, order: Sequence[int], num_classes: int) -> tu
     return first, sorted(missing)
 
 
+def _tells_classes(images: Any) -> bool:
+    """Whether the class of a sample is known without its file."""
+    return hasattr(images, "class_id") and not isinstance(images, LabelledSet)
+
+
 def _classes(images: Any, index: int) -> set[int]:
     """The classes of a sample, read without its pixels where that is offered; none of one that cannot be read."""
     images, index = behind(images, index)
     try:
-        if isinstance(images, LabelledSet):
+        if _tells_classes(images):
+            label = images.class_id(index)
+        elif isinstance(images, LabelledSet):
             label = images.labels(index)
         elif hasattr(images, "stored"):
             label = images.stored(index).class_id

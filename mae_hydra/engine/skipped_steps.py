@@ -77,5 +77,5 @@ class SkippedSteps:
             if math.isnan(metrics.get(name, 0.0)):
                 raise UserError(
                     f"the run ends with {name} = nan, which is no result; its last state is saved. "
-                    f"If the loss diverged, see {self.path}; if nothing was labelled: {UNLABELLED}"
+                    f"If the loss diverged, see {self.path}; if nothing was labeled: {UNLABELLED}"
                 )

@@ -113,7 +113,7 @@ class DenseProbe(BankProbe):
         bank = patch_bank(model, self.bank, self.patches, self.data.num_classes, self.data.ignore_index)
         if not 1 <= self.k <= len(bank.vectors):
             raise UserError(
-                f"k must lie in 1..{len(bank.vectors)}, the number of labelled patches in the bank, got {self.k}; "
+                f"k must lie in 1..{len(bank.vectors)}, the number of labeled patches in the bank, got {self.k}; "
                 "look for more of them with bank and patches"
             )
         probes = Probes(bank, self._linear(bank), self.k, self.temperature)

@@ -1,8 +1,10 @@
 """What a run says: on the screen and in train.log."""
 
 import logging
+import sys
 
 from mae_hydra.distributed import is_main
+from mae_hydra.terminal import in_words
 
 log = logging.getLogger("mae_hydra")
 
@@ -18,4 +20,4 @@ def warn(lines: list[str], word: str) -> None:
     """Print `lines` behind a `word` ("note", "warning"), and log them; the main process alone does."""
     for line in lines if is_main() else ():
         log.warning(line)
-        print(f"{word}: {line}", flush=True)
+        print(in_words(f"{word}: {line}", sys.stdout), flush=True)

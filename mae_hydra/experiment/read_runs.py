@@ -15,7 +15,7 @@ from mae_hydra.configuration.job_names import unnamed
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.status import read_status, write_json
 from mae_hydra.lines import Lines, of_a_step, read_lines
-from mae_hydra.recorded.tables import read_table
+from mae_hydra.recorded.tables import read_table, table_or_none
 
 METRICS = "metrics.jsonl"
 SEED = "seed"
@@ -136,6 +136,14 @@ def varying(runs: Sequence[Run]) -> list[str]:
     return [key for key in keys if len({repr(each.get(key)) for each in settings}) > 1]
 
 
+def grid_in(directory: Path) -> list[str]:
+    """The keys that the sweep file of a sweep goes over, also those of which a single value was typed."""
+    hydra = (table_or_none(directory / "multirun.yaml") or {}).get("hydra")
+    sweeper = hydra.get("sweeper") if isinstance(hydra, dict) else None
+    params = sweeper.get("params") if isinstance(sweeper, dict) else None
+    return list(map(str, params)) if isinstance(params, dict) else []
+
+
 def columns(runs: Sequence[Run]) -> dict[str, bool]:
     """The monitored metrics of the runs and of what followed them ("upernet: val/mIoU"): whether higher is better."""
     shown: dict[str, bool] = {}
@@ -188,9 +196,9 @@ def over_seeds(runs: Sequence[Run]) -> tuple[list[str], list[list[Any]]] | None:
     return [*swept, "seeds", *metrics], rows
 
 
-def table_of(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """One row a run, completed ones first."""
-    keys, metrics = varying(runs), columns(runs)
+def table_of(runs: Sequence[Run], grid: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """One row a run, completed ones first; `grid`: keys that have a column though their values may not differ."""
+    keys, metrics = dict.fromkeys([*grid, *varying(runs)]), columns(runs)
     rows: list[dict[str, Any]] = []
     for run in sorted(runs, key=lambda run: (state_of(run) != "completed", run.name)):
         settings, found = settings_of(run), values_of(run)

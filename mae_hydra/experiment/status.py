@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from mae_hydra import atomic
 from mae_hydra.configuration.key_meaning import Decides, deciding
 from mae_hydra.experiment.holder import is_held
+from mae_hydra.lines import of_a_step, read_lines
 from mae_hydra.recorded.tables import table_or_none
 
 DONE = ("completed", "pruned")  # states of a run that the same command does not take up again
@@ -70,12 +71,17 @@ def fingerprint(config: Mapping[str, Any]) -> str:
 
 
 def _seconds(run_dir: Path, status: Mapping[str, Any] | None) -> float:
-    """What the attempts took that `status` tells of; one that was killed, until its last line of metrics."""
+    """What the attempts took that `status` tells of; one that was killed, until its last line of metrics.
+
+    Lines of older versions tell no time: then it is the file's, which a copy may have changed.
+    """
     if status is None or status["start"] is None:
         return 0.0
     metrics, end = run_dir / "metrics.jsonl", status["end"]
     if end is None:
-        end = metrics.stat().st_mtime if metrics.is_file() else status["start"]
+        rows = read_lines(metrics, of_a_step).rows
+        written = metrics.stat().st_mtime if metrics.is_file() else status["start"]
+        end = min(time.time(), (rows[-1].get("perf/time") if rows else None) or written)
     return float(status["before"] + max(0.0, end - status["start"]))
 
 

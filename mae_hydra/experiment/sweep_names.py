@@ -7,16 +7,14 @@ in its environment, which every launcher hands on.
 import json
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from mae_hydra.configuration.command_words import key_of, parsed
+from mae_hydra.configuration.job_names import SWEPT, swept_keys
 from mae_hydra.names import clean, shortened
 from mae_hydra.recorded.tables import table_or_none
-
-SWEPT = "MAE_HYDRA_SWEPT"  # environment of a job: the keys that its sweep goes over
 
 
 def tell_jobs(config: DictConfig) -> None:
@@ -46,11 +44,8 @@ def name_job(config: DictConfig, run_dir: Path, words: Sequence[str]) -> None:
 
 
 def _label(words: Sequence[str]) -> str:
-    swept: list[str] = []
-    with suppress(ValueError):
-        swept = json.loads(os.environ.get(SWEPT, "[]"))
     values = {key_of(word): word.partition("=")[2] for word in words}
-    pairs = [(key_of(key), values[key_of(key)]) for key in swept if key_of(key) in values]
+    pairs = [(key_of(key), values[key_of(key)]) for key in swept_keys() if key_of(key) in values]
     return "_".join(f"{key.rpartition('.')[2]}-{value}" for key, value in pairs)
 
 

@@ -35,6 +35,7 @@ class Outcome:
 
 
 UNDER_WAY = ("waiting", "running")
+ROOM_FOR_ERRORS = 100  # columns of a terminal, from which on errors stand in the table
 outcomes: dict[str, Outcome] = {}  # job -> what is known, of the sweep that this process runs
 _current: list[tuple[DictConfig, float]] = []  # its configuration, as the callback saw it, and when it began
 
@@ -73,7 +74,8 @@ def finish() -> bool:
     runs += [_never_begun(sweep_dir / name, outcome) for name, outcome in outcomes.items() if name not in there]
     if not runs:
         return failed
-    rows = table_of(runs)
+    grid = list(config.hydra.sweeper.params or ())
+    rows = table_of(runs, grid)
     for row in rows:
         outcome = outcomes.get(row["job"])
         if outcome is not None:
@@ -85,8 +87,7 @@ def finish() -> bool:
     except OSError as error:
         why = unwritable(error, "the table is only shown") or f"the table is only shown, not written: {error}"
         print(f"warning: {why}", file=sys.stderr)
-    swept = dict.fromkeys([*(config.hydra.sweeper.params or ()), *varying(runs)])
-    show(rows, sweep_dir, list(columns(runs)), list(swept))
+    show(rows, sweep_dir, list(columns(runs)), list(dict.fromkeys([*grid, *varying(runs)])))
     worse = {row["job"] for row in rows if "failed" in row["state"]}
     return failed or any(_ended(run) >= begun for run in runs if run.name in worse)
 
@@ -105,21 +106,24 @@ def show(rows: Sequence[dict[str, Any]], sweep_dir: Path, metrics: Sequence[str]
     """The table on the console: what was swept, how it ended, and what it found."""
     from rich.table import Table
 
+    console = plain_console()
     table = Table(title=clean(sweep_dir), title_justify="left")
     for column in (*keys, "state"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for column in (*metrics, "minutes"):
         table.add_column(column, justify="right")
-    with_errors = any(row["error"] for row in rows)
-    if with_errors:
+    errors = dict.fromkeys(clean(row["error"]) for row in rows if row["error"])
+    beside = bool(errors) and console.width >= ROOM_FOR_ERRORS
+    if beside:
         table.add_column("error", overflow="fold")
     for row in rows:
         settings = [_shown(row.get(key)) for key in keys]
         values = ["" if row[metric] is None else f"{row[metric]:.4g}" for metric in metrics]
         minutes = "" if row["seconds"] is None else f"{row['seconds'] / 60:.1f}"
-        table.add_row(*settings, row["state"], *values, minutes, *([clean(row["error"] or "")] if with_errors else []))
-    console = plain_console()
+        table.add_row(*settings, row["state"], *values, minutes, *([clean(row["error"] or "")] if beside else []))
     console.print(table)
+    for error in () if beside else errors:
+        console.print(f"failed: {error}")
     console.print(f"curves, figures and pictures on one page: mae-hydra report {sweep_dir}", soft_wrap=True)
     if upload := upload_line(sweep_dir):
         console.print(f"to upload what W&B kept offline: {upload}", soft_wrap=True)

@@ -58,7 +58,7 @@ def confusion_matrix(
     for spine in axes.spines.values():
         spine.set_color(css(FRAME))
     axes.set_xlabel("predicted", fontsize=9, color=css(QUIET_INK))
-    axes.set_ylabel("labelled", fontsize=9, color=css(QUIET_INK))
+    axes.set_ylabel("labeled", fontsize=9, color=css(QUIET_INK))
     axes.set_title(title, loc="left", fontsize=12, fontweight="bold", color=css(INK), pad=12)
     bar = figure.colorbar(drawn, ax=axes, shrink=0.6, ticks=[0, 1, 5, 10, 25, 50, 100])
     bar.ax.tick_params(labelsize=8, length=0, colors=css(QUIET_INK))

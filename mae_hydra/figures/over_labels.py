@@ -37,7 +37,7 @@ def label_curves(arms: Sequence[Arm], *, metric: str) -> Figure:
         means = [sum(each) / len(each) for each in arm.scores]
         _draw(axes, arm, means, colour)
         if arm.reach is not None:
-            _bridge(axes, arm.images[0], means[0], *arm.reach, colour)
+            _bridge(axes, arm.images[0], means, *arm.reach, colour)
     ticks = sorted({round(count) for arm in arms for count in arm.images})
     apart = [each for place, each in enumerate(ticks) if place == 0 or each > 1.25 * ticks[place - 1]]
     axes.set_xticks(apart, [f"{each:,}" for each in apart])
@@ -71,11 +71,17 @@ def _draw(axes: Axes, arm: Arm, means: Sequence[float], colour: str) -> None:
     )
 
 
-def _bridge(axes: Axes, begin: float, height: float, end: float | None, text: str, colour: str) -> None:
-    """The way along an equal score from an arm's first point to the reference, with what that is worth."""
-    at, place = (begin, height), "left"
-    if end is not None:
+def _bridge(axes: Axes, begin: float, means: Sequence[float], end: float | None, text: str, colour: str) -> None:
+    """The way along an equal score from an arm's first point to the reference, with what that is worth.
+
+    The text ends where the way does, on the side to which the curves go: there is nothing else.
+    """
+    height, rises = means[0], means[-1] >= means[0]
+    if end is None:
+        at, shift, place = begin, (8, -7 if rises else 7), "left"
+        rises = not rises  # beside the first point: on the side from which the curves come
+    else:
         axes.plot([begin, end], [height, height], color=colour, linewidth=1, linestyle=(0, (3, 3)))
-        at, place = ((begin * end) ** 0.5, height), "center"
-    shift = (0, -5) if place == "center" else (8, -7)  # below: the curve climbs above
-    axes.annotate(text, at, shift, textcoords="offset points", ha=place, va="top", fontsize=8.5, color=colour)
+        at, shift, place = end, (-4, 2 if rises else -3), "right"
+    side = "bottom" if rises else "top"
+    axes.annotate(text, (at, height), shift, textcoords="offset points", ha=place, va=side, fontsize=8.5, color=colour)

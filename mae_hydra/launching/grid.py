@@ -35,7 +35,9 @@ class Grid(BasicSweeper):
         return list(self.split_overrides_to_chunks(jobs, max_batch_size))
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
-        check_jobs(self.hydra_context, self.config, batch)
+        """Look at the jobs of all batches before the first one."""
+        if self.batch_index == 1:
+            check_jobs(self.hydra_context, self.config, list(chain(*self.overrides or [batch])))
 
     def _zipped(self, axes: dict[str, list[Words]]) -> list[str]:
         """The keys whose values are taken together; UserError where there are not as many of each."""

@@ -101,7 +101,7 @@ def _run_job(config: DictConfig, held: ExitStack) -> float:
         name_job(config, run_dir, overrides)
         check(config)
         plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
-        check_stages(plain["then"])
+        check_stages(plain["then"], overrides, run_dir)
         finished = _look_back(run_dir, plain)
         if finished is not None:
             return _followed(plain, run_dir, finished, overrides)

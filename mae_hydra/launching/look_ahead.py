@@ -37,14 +37,15 @@ def check_jobs(context: HydraContext | None, config: DictConfig | None, jobs: Se
 def _check(context: HydraContext, master: DictConfig, words: list[str], jobs: int) -> None:
     from mae_hydra.launching.stages import check_stages  # and torch, which showing a configuration does without
 
-    job: Any = composed(context, master, words, 0)[0].copy()
+    composed_job, directory = composed(context, master, words, 0)
+    job: Any = composed_job.copy()
     with open_dict(job):
         del job["hydra"]
     try:
         take_whole_nodes(job, words)
         check(job)
         plain: Any = OmegaConf.to_container(job.then, resolve=True)
-        check_stages(plain)
+        check_stages(plain, words, directory)
     except UserError as error:
         where = f" (in the job {' '.join(words)})" if jobs > 1 else ""
         raise UserError(f"{error}{where}; no job was started") from error

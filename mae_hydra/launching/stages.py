@@ -11,15 +11,23 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from mae_hydra.configuration.command_words import key_of, word
+from hydra import compose
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from mae_hydra.configuration.check import check
+from mae_hydra.configuration.command_words import key_of, readable, split, word
 from mae_hydra.configuration.from_file import check_overrides, of_hydra
+from mae_hydra.configuration.hydra_errors import explain
 from mae_hydra.configuration.key_meaning import meaning_of
-from mae_hydra.configuration.own_options import words_for_another_process
+from mae_hydra.configuration.own_options import looking_where, words_for_another_process
+from mae_hydra.configuration.whole_nodes import addable, take_whole_nodes
 from mae_hydra.distributed import world_size
 from mae_hydra.errors import UserError
 from mae_hydra.experiment import resuming
@@ -37,8 +45,12 @@ class StageStopped(Exception):
         self.exit_code = exit_code
 
 
-def check_stages(stages: Mapping[str, Any]) -> None:
-    """Before the first run is trained: what cannot be followed should not be begun."""
+def check_stages(stages: Mapping[str, Any], typed: Sequence[str] = (), run_dir: Path | None = None) -> None:
+    """Before the first run is trained: what cannot be followed should not be begun.
+
+    Each stage is composed with what it inherits of the words `typed` for the run, and checked, unless `run_dir` holds
+    it complete. Words that a file recorded are not: the run that is gone on with was checked when they were typed.
+    """
     for name, overrides in stages.items():
         if not isinstance(overrides, Sequence) or isinstance(overrides, str):
             raise UserError(f"then.{name} must be a list of overrides, as they are typed, got {overrides!r}")
@@ -52,6 +64,33 @@ def check_stages(stages: Mapping[str, Any]) -> None:
             check_overrides([str(text) for text in overrides], f"{resuming.source}: then.{name}")
     if stages and world_size() > 1:
         raise UserError("what follows a run (then) starts processes of its own: use engine.devices instead of torchrun")
+    for name, overrides in stages.items() if resuming.source is None else ():
+        status = None if run_dir is None else read_status(run_dir / name)
+        if status is None or status["state"] != "completed":
+            try:
+                _check_composed((*words_for_another_process(), *_words_of(overrides, typed)))
+            except UserError as error:
+                raise UserError(f"then.{name}: {error}") from error
+
+
+@cache
+def _check_composed(words: tuple[str, ...]) -> None:
+    """UserError where a command line composes nothing that could be trained; one for many jobs is composed once."""
+    options, overrides = split(words)
+    overrides = addable(readable(overrides))
+    with looking_where(options) as name:
+        try:
+            config = compose(name, overrides=overrides)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise UserError(explain(error, words)) from error
+    OmegaConf.update(config, "paths.run_dir", ".")  # the one value that only a job has
+    take_whole_nodes(config, overrides)
+    check(config)
+
+
+def _words_of(overrides: Sequence[Any], typed: Sequence[str]) -> list[str]:
+    """The words of a stage: its own, and those typed for the run that hold for what follows, too."""
+    return [*map(str, overrides), *(word for word in typed if meaning_of(key_of(word)).inherited)]
 
 
 def run_stages(stages: Mapping[str, Any], run_dir: Path, value: float, typed: Sequence[str]) -> float:
@@ -64,8 +103,7 @@ def run_stages(stages: Mapping[str, Any], run_dir: Path, value: float, typed: Se
         directory = run_dir / name
         status = read_status(directory)
         if status is None or status["state"] != "completed":
-            inherited = [word for word in typed if meaning_of(key_of(word)).inherited]
-            _run(name, [*map(str, overrides), *inherited, word("init_from", run_dir.absolute())], directory)
+            _run(name, [*_words_of(overrides, typed), word("init_from", run_dir.absolute())], directory)
             status = read_status(directory)
         assert status is not None
         value = float("nan") if status["value"] is None else float(status["value"])

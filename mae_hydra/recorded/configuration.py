@@ -159,8 +159,9 @@ def names_weights(word: str) -> bool:
 
 def _judge(result: Recorded, parts: Sequence[str], path: Path) -> None:
     """UserError where the file names a target that is not built from a file; nothing is imported for it."""
+    config = result.config
     for part in parts:
-        for key, target in targets(result.config[part], part):
+        for key, target in targets(config[part], part):
             try:
                 judge(target, key, "person" if target in result.named else "file")
             except UserError as error:

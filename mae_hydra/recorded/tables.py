@@ -21,6 +21,11 @@ def is_texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
+def is_table_of_texts(value: Any) -> bool:
+    """Tell whether a value is a table of lists of texts."""
+    return isinstance(value, dict) and all(map(is_texts, value.values()))
+
+
 def is_precision(value: Any) -> bool:
     """Tell whether a value is None, or a precision that a run computes in."""
     from mae_hydra.precision import AUTOCAST  # and torch, which showing a configuration does without
@@ -78,7 +83,7 @@ KINDS: Mapping[str, Mapping[str, Kind]] = {
     "data.json": DATA,
     "parent.json": {"path": TEXT, "sha256": TEXT, "name": TEXT, "revision": TEXT},
     "fingerprint.json": {"fingerprint": TEXT, "data": TEXT},
-    "study.json": {"arms": TABLE, "words": is_texts, "pretrain": is_texts},
+    "study.json": {"out": TEXT, "arms": is_table_of_texts, "words": is_texts, "pretrain": is_texts},
 }  # fmt: skip
 
 

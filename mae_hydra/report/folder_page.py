@@ -87,7 +87,8 @@ def _list(rows: Sequence[Row], link: Link) -> Markup:
 
 
 def _line(row: Row, address: str | None, words: str) -> Markup:
-    numbers = [(row.step, shown(row.step)), (row.best, shown(row.best)), (row.last, shown(row.last))]
+    scores = [(row.best, row.best_step), (row.last, row.last_step)]
+    numbers = [(row.step, shown(row.step)), *((value, _at(value, step)) for value, step in scores)]
     times = [(row.age, ago(row.age)), (row.took, ago(row.took)), (row.size, decimal(row.size))]
     texts = (("run", link_of(row.name, address)), ("task", clean(row.task)), ("state", row.state))
     typed = Markup('<td class="words" data-name="typed" title="{0}"><div>{0}</div></td>').format(clean(words))
@@ -101,6 +102,10 @@ def _line(row: Row, address: str | None, words: str) -> Markup:
     return Markup('<tr data-id="{}" class="{}">{}</tr>').format(id_of(row), row.state, Markup("").join(cells))
 
 
+def _at(value: float | None, step: int | None) -> str:
+    return shown(value) if step is None else f"{shown(value)} at {step}"
+
+
 def _number(name: str, value: tuple[float | None, str]) -> Markup:
     number, text = value
     return Markup('<td class="number" data-name="{}" data-value="{}">{}</td>').format(
@@ -112,7 +117,7 @@ def _sweeps(sweeps: Iterable[Sweep], link: Link) -> Markup:
     rows = []
     for sweep in sweeps:
         best = sweep.best
-        value = "" if best is None else f"{best.run.monitor} {shown(best.last)}"
+        value = "" if best is None else f"{best.run.monitor} {_at(best.last, best.last_step)}"
         name = link_of(sweep.name, link(sweep.directory))
         rows.append([name, len(sweep.jobs), sweep.states, value, "" if best is None else Path(best.name).name])
     return table(("sweep", "jobs", "states", "best", "job"), rows)

@@ -55,6 +55,7 @@ class Page:
     script: str = ""
     data: Mapping[str, Any] | None = None
     refresh: int | None = None
+    pictures: int = field(default=0, init=False)  # so many, each with an address of its own in the page
 
     def add(self, title: str, *parts: Markup | str) -> None:
         """A section; strings are escaped and become paragraphs. Without parts there is none."""
@@ -77,10 +78,17 @@ class Page:
         return _figure(Markup('<div class="charts">{}</div>').format(shown), caption)
 
     def picture(self, pixels: np.ndarray, name: str, caption: str = "", *, sheet: bool = True) -> Markup:
-        """Pictures, whose colours stay; `sheet`: the paper between them is that of the page."""
+        """Pictures as wide as the page at most, whose colours stay; a click shows them at full size.
+
+        `sheet`: the paper between them is that of the page.
+        """
         save(pixels, self._file(f"{name}.png"))
         layers = split(pixels) if sheet else None
-        image = Markup('<img alt="{}" width="{}" height="{}" src="{}">').format(
+        self.pictures += 1
+        image = Markup(
+            '<a href="#full-{}" title="full size"><img alt="{}" width="{}" height="{}" src="{}"></a>'
+        ).format(
+            self.pictures,
             clean(caption or name.replace("_", " ")),
             *pixels.shape[1::-1],
             png(pixels if layers is None else layers[0]),
@@ -88,7 +96,8 @@ class Page:
         if layers is not None:
             image += Markup('<i style="mask-image: url({})"></i>').format(png(layers[1]))
         kind = "sheet" if sheet else "sheet white"
-        return _figure(Markup('<div class="{}">{}</div>').format(kind, image), caption)
+        shown = Markup('<div class="{0}" id="fit-{1}">{2}</div><a class="fit" href="#fit-{1}">fit to the page</a>')
+        return _figure(shown.format(kind, self.pictures, image), caption, f"full-{self.pictures}")
 
     def beside(self, pixels: np.ndarray, strips: Sequence[Markup], name: str, caption: str) -> Markup:
         """What `strip` made of rows of pictures; as one figure they are written to `name`.png."""
@@ -243,6 +252,7 @@ def _address(pixels: np.ndarray, form: str, **options: Any) -> str:
     return f"data:image/{form};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def _figure(shown: Markup, caption: str) -> Markup:
+def _figure(shown: Markup, caption: str, anchor: str = "") -> Markup:
     text = Markup("<figcaption>{}</figcaption>").format(clean(caption)) if caption else ""
-    return Markup("<figure>{}{}</figure>").format(shown, text)
+    start = Markup('<figure id="{}">').format(anchor) if anchor else Markup("<figure>")
+    return Markup("{}{}{}</figure>").format(start, shown, text)

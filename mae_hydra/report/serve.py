@@ -44,7 +44,7 @@ class Site:
         self.folder, self.every = folder, every
         self._pages = tempfile.TemporaryDirectory(prefix="mae_hydra-pages-")
         self._rows: dict[Path, tuple[Stamp, Row]] = {}
-        self._made: dict[Path, tuple[Stamp, Path]] = {}
+        self._made: dict[Path, tuple[tuple[Stamp, list[str]], Path]] = {}
         self._lock = threading.Lock()  # one page is made at a time: figures are no matter of threads
 
     def answer(self, path: str) -> str | None:
@@ -80,7 +80,8 @@ class Site:
         return page.rendered(title=self.folder.resolve().name, kind=f"folder of {len(rows)} runs")
 
     def _own_page(self, directory: Path) -> str:
-        stamp = _stamp(directory)
+        states = [row.state for place, (_, row) in self._rows.items() if directory in (place, *place.parents)]
+        stamp = _stamp(directory), states
         known = self._made.get(directory)
         if known is None or known[0] != stamp:
             known = stamp, write_report(directory, Path(self._pages.name) / id_of_path(directory), link=_address)

@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from mae_hydra import atomic
-from mae_hydra.experiment.many.label_study import SCRATCH, Factor, Study, rows_of
+from mae_hydra.experiment.many.label_study import PRETRAIN, SCRATCH, TABLES, Factor, Study, rows_of
 from mae_hydra.experiment.read_runs import read_sweep, state_of, values_of
 from mae_hydra.experiment.status import write_json
 from mae_hydra.figures import Arm, label_curves
 from mae_hydra.report.page import Page, code, duration, table
 
 NAMES = {SCRATCH: "from scratch", "mae": "own MAE"}
-TABLES = ("results.json", "results.csv", "results.md")
 HEAD = ("start", "labels", "labeled images", "score", "seeds", "label factor")
 RULE = (
     "The label factor says how many times more labels training from scratch needs for the same score: read off its "
@@ -27,23 +26,26 @@ def name_of(arm: str) -> str:
 
 
 def headlines(study: Study) -> dict[str, str]:
-    """The label factor of each arm where labels are fewest, by what the arm is called."""
-    firsts = {arm: study.factors(arm)[0] for arm in study.arms}
-    return {
-        f"label factor of {name_of(arm)} at {study.arms[arm][0].images:.0f} images": str(factor)
-        for arm, factor in firsts.items()
-        if factor is not None
-    }
+    """The label factor of each arm where labels are fewest, and where it is greatest."""
+    found = {}
+    for arm, points in study.arms.items():
+        known = [pair for pair in zip(points, study.factors(arm), strict=True) if pair[1] is not None]
+        greatest = sorted(known, key=lambda pair: -pair[1].at_least if pair[1] else 0)[:1]
+        for point, factor in known[:1] + greatest:
+            found[f"label factor of {name_of(arm)} at {point.images:.0f} images"] = str(factor)
+    return found
 
 
 def cells(study: Study) -> list[list[str]]:
     """The table of a study, in the columns of `HEAD`."""
     rows = []
+    means = [abs(point.mean) for points in study.arms.values() for point in points]
+    digits = 1 if max(means, default=0) >= 10 else 3  # percent, or what has its first digits behind the point
     for arm, points in study.arms.items():
         for point, factor in zip(points, study.factors(arm), strict=True):
-            spread = "" if point.deviation is None else f" ± {point.deviation:.1f}"
+            spread = "" if point.deviation is None else f" ± {point.deviation:.{digits}f}"
             share, images = f"{100 * point.fraction:g} %", f"{point.images:.0f}"
-            row = [name_of(arm), share, images, f"{point.mean:.1f}{spread}", str(len(point.scores))]
+            row = [name_of(arm), share, images, f"{point.mean:.{digits}f}{spread}", str(len(point.scores))]
             rows.append([*row, "" if factor is None else str(factor)])
     return rows
 
@@ -55,9 +57,10 @@ def study_page(page: Page, study: Study, directory: Path, place: Path) -> None:
             page.owned.claim(place / name)
     _write_tables(study, place)
     sweeps = {arm: read_sweep(directory / arm) for arm in study.record["arms"]}
+    before = read_sweep(directory / PRETRAIN) if (directory / PRETRAIN).is_dir() else []
     done = sum(len(point.scores) for points in study.arms.values() for point in points)
     page.facts += [("runs", f"{done} completed"), ("judged by", study.metric)]
-    page.facts += [("took", duration(sum(run.total_seconds for runs in sweeps.values() for run in runs)))]
+    page.facts += [("took", duration(sum(run.total_seconds for runs in (before, *sweeps.values()) for run in runs)))]
     page.facts += headlines(study).items()
     if study.arms:
         page.add(

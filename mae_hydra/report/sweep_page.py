@@ -16,6 +16,7 @@ from mae_hydra.experiment.read_runs import (
     Run,
     columns,
     error_of,
+    grid_in,
     over_seeds,
     settings_of,
     state_of,
@@ -53,8 +54,9 @@ def sweep_page(page: Page, runs: Sequence[Run], directory: Path, link: Link) -> 
     """`directory`: where the table goes as results.json and results.csv; `link`: the address of a run's own page."""
     for name in ("results.json", "results.csv") if directory == page.owned.folder else ():
         page.owned.claim(directory / name)
-    write_table(table_of(runs), directory)
-    keys = varying(runs)
+    grid = grid_in(runs[0].directory.parent)
+    write_table(table_of(runs, grid), directory)
+    keys = varying(runs) or grid
     metrics = columns(runs)
     target = list(metrics)[-1]  # what the sweep is for: of several stages the last one's
     best = _best(runs, target, metrics[target])
@@ -244,7 +246,11 @@ def same_pictures(page: Page, runs: Sequence[Run], label: Callable[[Run], str], 
                 break
             member = run.stages.get(stage) if stage else run
             path = None if member is None else member.directory / "figures" / "cells.png"
-            found = read_pixels(path) if path is not None and path.is_file() else None
+            try:
+                found = read_pixels(path) if path is not None and path.is_file() else None
+            except UserError as error:  # of one job: the others are shown all the same
+                parts.append(str(error))
+                continue
             if found is not None and (not same or found.shape == same[0][1].shape):
                 same.append((run, found))
         if len(same) < 2:

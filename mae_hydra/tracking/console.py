@@ -9,6 +9,7 @@ import rich.console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from mae_hydra.names import clean
+from mae_hydra.terminal import filled
 from mae_hydra.types import Evaluation
 
 ROOM_FOR_A_BAR = 110  # columns of a terminal
@@ -94,7 +95,8 @@ class Console:
         return f"step {_right(step, self.total_steps)}/{self.total_steps}"
 
     def _say(self, line: str) -> None:
-        self.console.print(clean(line), markup=False, emoji=False, highlight=False, soft_wrap=True)
+        shown = filled(clean(line), self.console.width) if self.console.is_terminal else clean(line)
+        self.console.print(shown, markup=False, emoji=False, highlight=False, soft_wrap=True)
         log.info(line)
 
     def _left(self, step: int) -> str:

@@ -5,6 +5,7 @@ import logging
 import math
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from io import BytesIO
 from numbers import Real
@@ -58,7 +59,11 @@ class LocalFiles:
             self._metrics = GrowingFile(path, lines[-1:], sum(map(len, lines[:-1])))
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """A new line, or more values in the last one where it is of the same step; on the disk when this returns."""
+        """A new line, or more values in the last one where it is of the same step; on the disk when this returns.
+
+        `perf/time` says when, in seconds since 1970: how long a killed run took follows from its last line.
+        """
+        values = {**values, "perf/time": round(time.time(), 1)}
         if self._line.get("step") == step:
             self._line |= values
             self._metrics.change_last(_encode(self._line))

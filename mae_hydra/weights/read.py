@@ -28,7 +28,8 @@ class Checkpoint:
     """`tensors` under this project's names, whatever the file called them.
 
     `layout`: how the file was laid out. `meta`: what else it tells, in plain values, see `mae_hydra.weights.metadata`.
-    `checked`: whether every number was compared with a checksum; safetensors and files from before torch 1.6 have none.
+    `checked`: whether every number was compared with a checksum: the file's own (safetensors and files from before
+    torch 1.6 have none) or that of the address it was fetched by; `verified`: whether with the latter.
     `part`: which of several models in the file was taken, "" where there is one. `unused`: names of tensors
     beside the model. `remarks`: what a person should know of them. `name`, `revision`: the address that the file was
     fetched from, where it was, and the commit of the repository. `as_found`: the tensors under the file's own names.
@@ -40,6 +41,7 @@ class Checkpoint:
     layout: str
     path: Path
     checked: bool = True
+    verified: bool = False
     part: str = ""
     unused: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
@@ -67,6 +69,8 @@ def read_checkpoint(
     if is_address(path):
         fetched = fetch(str(path), download=download)
         checkpoint = _read(fetched.path, fetched.part, of_any)
+        checked = checkpoint.checked or fetched.verified
+        checkpoint = replace(checkpoint, checked=checked, verified=fetched.verified)
         return replace(checkpoint, name=fetched.name, revision=fetched.revision)
     found, word = split_word(Path(path).expanduser())
     return _read(_find(found, prefer), word, of_any)

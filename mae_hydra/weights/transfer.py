@@ -71,8 +71,8 @@ def fitted_state(
     report += [
         Row(name, "unused") for name in (*(n for n in adaptation.tensors if n not in wanted), *checkpoint.unused)
     ]
-    unchecked = "" if checkpoint.checked else "a file without checksums"
-    details = ", ".join(filter(None, [checkpoint.layout, checkpoint.part, unchecked]))
+    trust = "sha256 verified" if checkpoint.verified else "" if checkpoint.checked else "a file without checksums"
+    details = ", ".join(filter(None, [checkpoint.layout, checkpoint.part, trust]))
     source = f"{checkpoint.name or checkpoint.path} ({details})"
     return wanted | fitted, TransferReport(source, tuple(report), tuple(_remarks(model, wanted, checkpoint)))
 

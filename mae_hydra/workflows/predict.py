@@ -28,6 +28,7 @@ from mae_hydra.workflows.predict_classes import Classes
 from mae_hydra.workflows.predict_maps import Segmentations
 from mae_hydra.workflows.predict_options import COMMAND, Options, Outcome, data_of, refuse_options, wanted_channels
 from mae_hydra.workflows.predict_panels import Reconstructions
+from mae_hydra.workflows.rasters import Unwritable
 
 
 def predict(path: str | Path, words: Sequence[str], options: Options) -> Outcome:
@@ -76,6 +77,8 @@ def predict(path: str | Path, words: Sequence[str], options: Options) -> Outcome
                         written += writer.write_large(file, name, wanted, settled.pixel_range)
                     else:
                         read.append((read_image(file, wanted, settled.pixel_range), name))
+                except Unwritable:
+                    raise
                 except UserError as error:
                     failed.append((file, str(error)))
             written += writer.write([image for image, _ in read], [name for _, name in read])

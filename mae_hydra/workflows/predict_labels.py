@@ -77,7 +77,7 @@ def _stored(checkpoint: Checkpoint, class_names: Sequence[str]) -> np.ndarray:
     reduced, ignored = bool(data.get("reduce_zero_label")), int(data.get("ignore_index", 255))
     if data.get("colours"):
         raise UserError(
-            "--as-stored: the data set of the training stores colours; leave it out, the maps have the colours of the "
+            "--as-stored: the data set of the training stores colors; leave it out, the maps have the colors of the "
             "classes as their palette"
         )
     told: dict[str, Any] = {"values": data.get("values"), "ignore_values": data.get("ignore_values") or ()}

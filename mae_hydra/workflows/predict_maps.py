@@ -102,19 +102,19 @@ class Segmentations:
         write_file(self.owned, files[0], lambda file: self.labels.picture(classes).save(file, format="PNG"))
         if name in self._placed:
             with rasters.opened(self._placed[name]) as raster:
-                self._write_raster(raster, files[1], iter([(None, classes)]))
+                self._write_raster(raster, self._placed[name], files[1], iter([(None, classes)]))
         self._write_overlay(files[-1], as_rgb(channels_last(image), self.shown), classes, name)
         return files
 
-    def _write_raster(self, raster: Any, file: Path, maps: Iterator[tuple[Any, np.ndarray]]) -> None:
+    def _write_raster(self, raster: Any, of: Path, file: Path, maps: Iterator[tuple[Any, np.ndarray]]) -> None:
         """Class maps of windows, as the numbers that are written; where the raster has no data, so does its map."""
         most = int(self.labels.stored.max())
 
         def stored() -> Iterator[tuple[Any, np.ndarray]]:
             for window, classes in maps:
                 values = self.labels.stored[classes]
-                if raster.nodata is not None:
-                    values = np.where(raster.dataset_mask(window=window) == 0, rasters.nowhere(most), values)
+                if rasters.may_lack_data(raster):
+                    values = np.where(rasters.has_data(raster, window, of), values, rasters.nowhere(most))
                 yield window, values
 
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -127,10 +127,9 @@ class Segmentations:
         files = self.files(name)
         inference = self._at_its_own_size()
         with rasters.opened(file) as raster:
-            bands = rasters.bands_of(raster, wanted, file)
-            pixels = rasters.RasterPixels(raster, bands, pixel_range, file)
-            self._write_raster(raster, files[0], rasters.maps_of(inference, self.model, pixels))
-            small = rasters.as_pixels(rasters.reduced(raster, bands, CELL), raster, pixel_range, file)
+            pixels = rasters.RasterPixels(raster, wanted, pixel_range, file)
+            self._write_raster(raster, file, files[0], rasters.maps_of(inference, self.model, pixels))
+            small = pixels.reduced(CELL)
         with rasters.opened(files[0]) as written:
             stored = rasters.reduced(written, [1], CELL)[0]
         number_of = np.full(2**16, len(self.class_names), np.uint16)

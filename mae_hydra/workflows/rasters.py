@@ -17,14 +17,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mae_hydra.data.decoding.bands import Channels, number_of, with_nan
+from mae_hydra.data.decoding.bands import Channels, by_bands, number_of, with_nan
+from mae_hydra.data.decoding.decode import grey_of
 from mae_hydra.data.decoding.pixel_range import PixelRange
-from mae_hydra.errors import UserError
+from mae_hydra.errors import UserError, short
 from mae_hydra.inference.segmenter import label_map
 
 ENDINGS = (".tif", ".tiff")
+MOST_OF_A_PICTURE = 4  # bands, of grey or colors and what is transparent; with more of them none is meant
 LARGE = 4096**2  # pixels; above, a raster is not read whole
 CACHE = 256  # megabytes of blocks that GDAL keeps; by itself a twentieth of the machine's memory
+
+
+class Unwritable(UserError):
+    """A map cannot be written, and the next one could not either."""
 
 
 @contextmanager
@@ -60,23 +66,67 @@ def is_large(raster: Any) -> bool:
 
 
 class RasterPixels:
-    """Bands of a raster as a `Readable`: nothing of it is in memory but what was asked for last."""
+    """A raster as a `Readable` of `channels`: nothing of it is in memory but what was asked for last."""
 
-    def __init__(self, raster: Any, bands: list[int], pixel_range: PixelRange | None, name: object) -> None:
+    def __init__(self, raster: Any, channels: Channels, pixel_range: PixelRange | None, name: object) -> None:
         self.size = (raster.height, raster.width)
-        self._raster, self._bands, self._range, self._name = raster, bands, pixel_range, name
+        self._raster, self._range, self._name = raster, pixel_range, name
+        self._bands = bands_of(raster, channels, name)
+        self._grey = channels == 1 and len(self._bands) == 3
 
     def read(self, top: int, bottom: int, left: int, right: int) -> Tensor:
         from rasterio.windows import Window
 
-        window = Window(left, top, right - left, bottom - top)
-        return as_pixels(self._raster.read(self._bands, window=window), self._raster, self._range, self._name)
+        with readable(self._name):
+            values = self._raster.read(self._bands, window=Window(left, top, right - left, bottom - top))
+        return self._pixels(values)
+
+    def reduced(self, side: int) -> Tensor:
+        """All of it at a longer side of at most `side` pixels."""
+        with readable(self._name):
+            values = reduced(self._raster, self._bands, side)
+        return self._pixels(values)
+
+    def _pixels(self, values: np.ndarray) -> Tensor:
+        pixels = as_pixels(values, self._raster, self._range, self._name)
+        return torch.from_numpy(grey_of(pixels.permute(1, 2, 0).numpy())[None]) if self._grey else pixels
+
+
+@contextmanager
+def readable(name: object) -> Iterator[None]:
+    """UserError where a block of the raster `name` is damaged or missing."""
+    from rasterio.errors import RasterioError
+
+    try:
+        yield
+    except RasterioError as error:
+        raise UserError(f"cannot read the raster {name}: {short(error)}; get it again") from error
+
+
+def may_lack_data(raster: Any) -> bool:
+    """Whether a raster says where it has no data: by a number that stands for it, a mask, or what is transparent."""
+    return "all_valid" not in {flag.name for flag in raster.mask_flag_enums[0]}
+
+
+def has_data(raster: Any, window: Any, name: object) -> np.ndarray:
+    """(H, W) of a window, or of all of it (None): whether the raster has data there."""
+    with readable(name):
+        return np.asarray(raster.dataset_mask(window=window) != 0)
 
 
 def bands_of(raster: Any, channels: Channels, name: object) -> list[int]:
-    """The numbers of the bands that are wanted; UserError where the raster lacks them."""
+    """The numbers of the bands that are read for `channels`; UserError where the raster lacks them.
+
+    As pictures are read that are not large: a grey one has its band in every channel, and of a colored one that is to
+    be grey all three count.
+    """
+    if isinstance(channels, int) and not by_bands(channels):
+        if raster.colorinterp[0].name == "palette":
+            raise UserError(f"{name} holds numbers of a palette; write their colors (gdal_translate -expand rgb)")
+        if raster.count <= MOST_OF_A_PICTURE:
+            return [1, 2, 3] if raster.count >= 3 else [1] * channels
     wanted = list(range(1, channels + 1)) if isinstance(channels, int) else list(channels)
-    if max(wanted) > raster.count or (isinstance(channels, int) and channels not in (raster.count, 1, 3)):
+    if max(wanted) > raster.count or (isinstance(channels, int) and channels != raster.count):
         raise UserError(f"{name} has {raster.count} bands, and the model takes {number_of(channels)}")
     return wanted
 
@@ -84,6 +134,8 @@ def bands_of(raster: Any, channels: Channels, name: object) -> list[int]:
 def as_pixels(values: np.ndarray, raster: Any, pixel_range: PixelRange | None, name: object) -> Tensor:
     """Numbers (B, H, W) of a raster as uint8 or uint16."""
     values = with_nan(values, raster.nodata)
+    if values.dtype.kind not in "uif":
+        raise UserError(f"the numbers of {name} are {values.dtype}; whole or floating-point numbers are read")
     if values.dtype != np.uint8:
         if pixel_range is None:
             raise UserError(f"{name} has more than 8 bits a channel; say what is black and white with --range")
@@ -98,7 +150,7 @@ def profile_of(raster: Any, most: int) -> dict[str, Any]:
     kind = "uint8" if most < 255 else "uint16"
     profile = {"driver": "GTiff", "height": raster.height, "width": raster.width, "count": 1, "dtype": kind}
     profile |= {"crs": raster.crs, "transform": raster.transform, "compress": "deflate", "BIGTIFF": "IF_SAFER"}
-    if raster.nodata is not None:
+    if may_lack_data(raster):
         profile["nodata"] = nowhere(most)
     if min(raster.height, raster.width) >= 256:
         profile |= {"tiled": True, "blockxsize": 256, "blockysize": 256}
@@ -120,17 +172,25 @@ def maps_of(inference: Any, model: Any, pixels: RasterPixels) -> Iterator[tuple[
 
 
 def write(file: Path, profile: dict[str, Any], maps: Iterator[tuple[Any, np.ndarray]], palette: np.ndarray) -> None:
-    """Class maps (H, W) of the windows (None: all), under the colours `palette`, uint8 (n, 3), of their numbers."""
+    """Class maps (H, W) of the windows (None: all), under the colours `palette`, uint8 (n, 3), of their numbers.
+
+    Unwritable where there is no room: GDAL does not say why in the words of the system.
+    """
     import rasterio
-    from rasterio.errors import NotGeoreferencedWarning
+    from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with rasterio.open(file, "w", **profile) as written:
-            for window, classes in maps:
-                written.write(classes.astype(profile["dtype"]), 1, window=window)
-            if len(palette) <= 256:
-                written.write_colormap(1, {number: tuple(colour) for number, colour in enumerate(palette.tolist())})
+        try:
+            with rasterio.open(file, "w", **profile) as written:
+                for window, classes in maps:
+                    written.write(classes.astype(profile["dtype"]), 1, window=window)
+                if len(palette) <= 256:
+                    written.write_colormap(1, {number: tuple(colour) for number, colour in enumerate(palette.tolist())})
+        except RasterioError as error:
+            raise Unwritable(
+                f"cannot write a map in {file.parent} ({short(error)}); make room, or give another --out"
+            ) from error
 
 
 def reduced(raster: Any, bands: list[int], side: int) -> np.ndarray:

@@ -179,6 +179,7 @@ def test_a_plan_of_a_small_run_is_what_a_hand_works_out(monkeypatch: pytest.Monk
         "checkpoint.every=4", "checkpoint.keep_last=1", "checkpoint.save_best=true",
     ]  # fmt: skip
     made = plan(words, devices=2, images=None)
+    monkeypatch.setattr(planning, "_flops", lambda *_: 1.0)  # the same again
     shared = plan([*words, "engine.ema_decay=0.9", "engine.parallel=fsdp"], devices=2, images=None)
     assert (made.name, made.images, made.assumed_images) == ("upernet_vitt", (70, 10), False)
     assert (made.steps, made.epochs, made.warmup_steps) == (12, 3.0, 4)  # 70 images are four whole steps

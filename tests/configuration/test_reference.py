@@ -102,6 +102,10 @@ def test_help_of_one_option_says_that_one_alone(capsys):
             ["mask_ratio", "mask_ratio_miniature", "mask_ratio_transfer"],
         ),
         ("python other.py mo", "_mae_hydra_python", []),
+        ("mae-hydra train +debug=sm", "_mae_hydra", ["smoke"]),
+        ("mae-hydra evaluate runs/a inference=sl", "_mae_hydra", ["slide"]),
+        ("mae-hydra train data=_ba", "_mae_hydra", []),  # what others build on
+        ("mae-hydra train see", "_mae_hydra", ["seed="]),
     ],
 )
 @pytest.mark.skipif(not shutil.which("bash"), reason="no bash here")

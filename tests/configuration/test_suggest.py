@@ -30,6 +30,7 @@ def refused(*words: str) -> str:
         (["size=64"], "did you mean 'data.image_size'? (augment.size follows it)"),
         (["num_classes=3", UPERNET], "did you mean 'data.num_classes'? (head.num_classes and model.auxiliary"),
         (["every=3"], "did you mean 'checkpoint.every' or 'evaluation.validation.every' (evaluation alone)?"),
+        (["stride_ration=1", UPERNET, "inference=slide"], "did you mean 'inference.stride_ratio'?"),
         (["depth=3"], "did you mean 'backbone.depth' or 'head.depth'?"),
         (["global_batch=8"], "did you mean 'engine.global_batch' (it follows data.batch_size)?"),
         (["head.depht=3"], "did you mean 'head.depth'?"),
@@ -52,6 +53,7 @@ def test_an_unknown_key_is_answered_with_all_that_can_be_meant(words, answer):
 
 def test_a_key_like_nothing_is_said_to_be_so():
     assert "none like it" in refused("qwerty=1")
+    assert "none like it" in refused("depthwise=1")
 
 
 def test_every_word_of_other_programs_leads_to_a_key_that_exists():

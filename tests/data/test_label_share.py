@@ -11,7 +11,7 @@ from PIL import Image
 
 from mae_hydra.data import imagenet, scenes, segmentation, shards
 from mae_hydra.data.dataset import Sample, behind, limited, name_of
-from mae_hydra.data.label_share import label_share
+from mae_hydra.data.label_share import LOOKED_AT, _digest, label_share
 from mae_hydra.data.shards.write import write_shards
 from mae_hydra.errors import UserError
 
@@ -46,6 +46,29 @@ class Made:
 def made(count: int = 200, rare: int = 150) -> Made:
     """All have class 0, every second one class 1, one alone class 2."""
     return Made({f"image {n:03d}": {0, *([1] if n % 2 else []), *([2] if n == rare else [])} for n in range(count)})
+
+
+class Told:
+    """Samples whose class is known without reading them: 0, but for one."""
+
+    def __len__(self) -> int:
+        return 3 * LOOKED_AT
+
+    def __getitem__(self, index: int) -> Sample:
+        raise AssertionError("nothing is read")
+
+    def class_id(self, index: int) -> int:
+        return int(index == self.rare)
+
+    rare = 0
+
+
+def test_of_classes_that_are_known_none_is_left_out_however_many_images_there_are(monkeypatch):
+    last = max(range(len(Told())), key=lambda index: _digest(str(index), 0))
+    monkeypatch.setattr(Told, "rare", last)
+    share, notes = label_share(Told(), 0.001, 0, "ab")
+    assert last in {behind(share, index)[1] for index in range(len(share))}
+    assert not notes
 
 
 def drawn(images: Any, fraction: float, seed: int | None = 0, classes: str = "abc") -> list[str]:
@@ -114,6 +137,8 @@ def test_of_a_limited_set_it_is_a_share_of_what_is_left():
     share, _ = label_share(limited(made(), 50), 0.2, 0, "ab")
     assert len(share) == 10
     assert all(behind(share, index)[1] % 4 == 0 for index in range(10))
+    assert "image 148" in drawn(limited(made(rare=148), 50), 0.1)  # its classes are read, not those of number 37
+    assert len(drawn(made(100, rare=50), 0.29)) == 29  # 28.999…
 
 
 def test_scenes_have_every_class_in_their_smallest_share():

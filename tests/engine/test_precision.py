@@ -1,5 +1,8 @@
 """What "auto" stands for: bf16 where a processor has units for it and a model is wide enough; and its record."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 from tiny_training import settings
@@ -8,6 +11,7 @@ from mae_hydra import precision
 from mae_hydra.configuration.from_file import wrong_kind
 from mae_hydra.precision import are_wide, has_matrix_units, note_of, resolved
 from mae_hydra.recorded.tables import DATA
+from mae_hydra.workflows import evaluation_plan
 
 WIDE, NARROW = [torch.empty(768, 512)], [torch.empty(192, 768)]
 KERNEL, POSITIONS = torch.empty(512, 57, 3, 3), torch.empty(1, 196, 9999)
@@ -58,6 +62,26 @@ def test_a_run_goes_on_in_the_precision_that_it_began_with(units: None) -> None:
     assert auto.settled(NARROW, "bf16").precision == "bf16"
     assert settings(device="cpu", precision="fp16").settled(WIDE, "fp32").precision == "fp16"
     assert auto.resolved_precision == "fp32"  # what runs had that recorded none
+
+
+@pytest.mark.parametrize(("told", "dtype"), [("fp32", None), ("bf16", torch.bfloat16), ("fp16", torch.float16)])
+def test_a_product_is_in_the_precision_that_is_told(told: str, dtype: torch.dtype | None) -> None:
+    with precision.computing(told, "cpu"):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == (dtype or torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("weights", "cuda", "written"), [(WIDE, False, "bf16"), (NARROW, False, "auto"), (WIDE, True, "auto")]
+)
+def test_an_evaluation_writes_down_what_the_device_alone_does_not_say(
+    units: None, monkeypatch: pytest.MonkeyPatch, weights: list[torch.Tensor], cuda: bool, written: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    found: Any = SimpleNamespace(tree={"engine": {"precision": "auto", "device": "auto"}})
+    checkpoint: Any = SimpleNamespace(tensors=dict(enumerate(weights)))
+    said = evaluation_plan._settle_precision(found, checkpoint)
+    assert found.tree["engine"]["precision"] == written
+    assert bool(said) is (written == "bf16")
 
 
 def test_no_record_holds_a_precision_that_there_is_not() -> None:

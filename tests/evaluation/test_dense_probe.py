@@ -170,7 +170,7 @@ def test_impossible_settings_and_data_without_maps_are_refused():
         dense(class_scenes())
     with pytest.raises(ValueError, match="patches must be at least 1"):
         dense(blocks(), patches=0)
-    with pytest.raises(UserError, match=r"k must lie in 1\.\.24, the number of labelled patches"):
+    with pytest.raises(UserError, match=r"k must lie in 1\.\.24, the number of labeled patches"):
         dense(blocks(), bank=3, k=25).run(Reader(), 0)
     with pytest.raises(UserError, match="takes images of 32x32"):
         dense(blocks()).check(tiny_mae())

@@ -143,7 +143,7 @@ def test_colours_tell_as_many_classes_and_a_rest():
     told = coding_of(num_classes=COUNT, names=None, ignore_index=COUNT, colours=colours | {"other": "ignore"})
     assert told.decode(tiff(drawn), "a").tolist() == [[0, 299, COUNT]]
     strict = coding_of(num_classes=COUNT, names=None, ignore_index=COUNT, colours=colours)
-    with pytest.raises(Exception, match=r"1 colour that data.colours does not have, 9 9 9 \(1 pixels\)"):
+    with pytest.raises(Exception, match=r"1 color that data.colours does not have, 9 9 9 \(1 pixels\)"):
         strict.decode(tiff(drawn), "a")
     assert told.facts != strict.facts
 

@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.many.label_study import Factor, Point, label_factor, labels_needed, read_study, rows_of
+from mae_hydra.experiment.many.label_study import Factor, Point, Study, label_factor, labels_needed, read_study, rows_of
+from mae_hydra.report.study_page import cells, headlines
 
 CURVE = [(10.0, 10.0), (100.0, 20.0), (1000.0, 25.0)]
 
@@ -67,13 +68,30 @@ def test_an_end_that_is_not_known_stays_so_in_the_interval():
     assert str(Factor(0, 0.1, 10, 0, 0.5)) == "less than 0.1 [<0.1, 0.5]"
 
 
-def run(folder: Path, share: float, seed: int, value: float | None, *, images: int, monitor: str = "val/mIoU") -> None:
+def test_the_interval_weighs_draws_by_how_often_they_come():
+    """Of four seeds at 12, 16, 20, 24 the mean is 12 in one draw of 256, 13 in four, 14 in ten; so from above too."""
+    curve = [Point(1.0, images, dict.fromkeys(range(4), score)) for images, score in ((10, 10.0), (1000, 30.0))]
+    found = label_factor(curve, Point(1.0, 10, {0: 12.0, 1: 16.0, 2: 20.0, 3: 24.0, 9: 18.0}))  # 9: of this arm alone
+    assert (found.low, found.value, found.high) == pytest.approx((10**0.4, 10**0.8, 10**1.2))
+
+
+def run(
+    folder: Path,
+    share: float | None,
+    seed: int,
+    value: float | None,
+    *,
+    images: int,
+    monitor: str = "val/mIoU",
+    mode: str = "max",
+    state: str = "",
+) -> None:
     directory = folder / f"label_fraction-{share}_seed-{seed}"
     directory.mkdir(parents=True)
-    state = "completed" if value is not None else "interrupted"
+    state = state or ("completed" if value is not None else "interrupted")
     status = {"state": state, "value": value, "start": 1.0, "end": 2.0, "error": None, "overrides": []}
     (directory / "status.json").write_text(json.dumps(status))
-    config = {"seed": seed, "data": {"label_fraction": share}, "checkpoint": {"monitor": monitor, "mode": "max"}}
+    config = {"seed": seed, "data": {"label_fraction": share}, "checkpoint": {"monitor": monitor, "mode": mode}}
     (directory / "config.yaml").write_text(yaml.safe_dump(config))
     (directory / "data.json").write_text(json.dumps({"train": {"images": images}}))
 
@@ -102,6 +120,26 @@ def test_a_study_under_way_tells_of_what_is_complete(tmp_path):
     assert rows[2]["seed_0"] == 15.0
 
 
+def test_of_a_loss_the_factor_goes_down_and_a_pruned_run_is_not_complete(tmp_path):
+    study(tmp_path, "scratch", "mae")
+    for share, images, losses in ((0.1, 10, (3.0, 2.0)), (None, 100, (1.0, 1.0))):  # null is all
+        for seed, loss in zip((4, 7), losses, strict=True):
+            run(tmp_path / "scratch", share, seed, loss, images=images, monitor="val/loss", mode="min")
+    run(tmp_path / "mae", 0.1, 4, 1.75, images=10, monitor="val/loss", mode="min")
+    run(tmp_path / "mae", 0.1, 7, 9.0, images=10, monitor="val/loss", mode="min", state="pruned")
+    found = read_study(tmp_path)
+    assert (found.doubt, found.higher_is_better, found.unfinished) == (
+        "",
+        False,
+        ["mae/label_fraction-0.1_seed-7: pruned"],
+    )
+    assert [(point.fraction, point.mean) for point in found.arms["scratch"]] == [(0.1, 2.5), (1.0, 1.0)]
+    few, _, mae = rows_of(found)
+    assert mae["factor_value"] == pytest.approx(10**0.5)  # half the way from 2.5 to 1
+    assert {key: value for key, value in few.items() if key.startswith("seed_")} == {"seed_4": 3.0, "seed_7": 2.0}
+    assert few["deviation"] == pytest.approx(0.5**0.5)
+
+
 def test_of_one_point_of_scratch_no_factor_is_made(tmp_path):
     study(tmp_path, "scratch", "mae")
     run(tmp_path / "scratch", 0.01, 0, 10.0, images=10)
@@ -120,7 +158,10 @@ def test_where_more_labels_are_worth_nothing_there_is_no_factor_and_that_is_said
     assert "4800 labeled images give 10.2, no better than the 14.4 of 48" in found.doubt
 
 
-@pytest.mark.parametrize("record", ['{"arms": {}}', '{"arms": {"../../elsewhere": []}}', '{"arms": 3}', "[]", "{"])
+@pytest.mark.parametrize(
+    "record",
+    ['{"arms": {}}', '{"arms": {"../../elsewhere": []}}', '{"arms": 3}', '{"arms": {"scratch": 3}}', "[]", "{"],
+)
 def test_a_record_that_is_none_is_one_sentence(tmp_path, record):
     (tmp_path / "study.json").write_text(record)
     with pytest.raises(UserError, match=r"study\.json"):
@@ -133,3 +174,30 @@ def test_scores_of_two_kinds_are_not_compared(tmp_path):
     run(tmp_path / "mae", 0.01, 0, 15.0, images=10, monitor="val/top1")
     with pytest.raises(UserError, match="judged by val/mIoU and val/top1, which do not compare"):
         read_study(tmp_path)
+
+
+def test_runs_of_other_settings_in_one_folder_are_not_mixed(tmp_path):
+    """As option files that were edited between two starts leave them."""
+    study(tmp_path, "scratch")
+    for seed, rate in ((0, 1e-3), (1, 1e-3), (2, 1e-4)):
+        run(tmp_path / "scratch", 0.1, seed, 10.0, images=10)
+        file = tmp_path / "scratch" / f"label_fraction-0.1_seed-{seed}" / "config.yaml"
+        file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"optimizer": {"lr": rate}}))
+    with pytest.raises(UserError, match=r"are not of one study \(optimizer\.lr: 0\.001 -> 0\.0001\)"):
+        read_study(tmp_path)
+
+
+def test_scores_of_a_loss_keep_their_digits():
+    low = Study({}, "val/loss", False, {"scratch": points(0.4321)}, [])
+    assert [cells(each)[0][3] for each in (low, Study({}, "val/mIoU", True, {"scratch": points(43.21)}, []))] == [
+        "0.432", "43.2"
+    ]  # fmt: skip
+
+
+def test_the_page_begins_with_the_factor_at_the_fewest_labels_and_with_the_greatest():
+    arms = {"scratch": points(10, 20, 25), "mae": points(15, 30, 35), "weights": points(30, 30, 30)}
+    assert headlines(Study({}, "val/mIoU", True, arms, [])) == {
+        "label factor of own MAE at 10 images": "3.2",
+        "label factor of own MAE at 100 images": "more than 10",
+        "label factor of weights at 10 images": "more than 100",
+    }

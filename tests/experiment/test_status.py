@@ -45,12 +45,17 @@ def test_what_a_run_computes_changes_its_fingerprint_and_is_named(key):
     assert difference.endswith(" -> 77")
 
 
-def test_job_names_do_not_depend_on_the_order_and_carry_no_grammar():
+def test_job_names_do_not_depend_on_the_order_and_carry_no_grammar(tmp_path, monkeypatch):
     first = slug(["model.mask_ratio=0.5", "seed=1", "+sweep=mask_ratio", "hydra.verbose=true", "logger=wandb"])
     assert first == slug(["seed=1", "model.mask_ratio=0.5"])
     assert first.startswith("mask_ratio-0.5_seed-1-")
     swept_first = slug(["a.first=1", "model.mask_ratio=0.5"], {"model.mask_ratio": "0.5,0.75"})
     assert swept_first.startswith("mask_ratio-0.5_first-")
+    monkeypatch.setenv("MAE_HYDRA_SWEPT", '["model.mask_ratio"]')  # typed with several values
+    typed = ["a.first=1", "model.mask_ratio=0.5"]
+    assert slug(typed, None, str(tmp_path)) == swept_first
+    (tmp_path / slug(typed)).mkdir()  # by an older version, which put what was swept anywhere
+    assert slug(typed, None, str(tmp_path)) == slug(typed) != swept_first
     assert not set("=,") & set(slug(["augment.scale=[0.2,1.0]", "init_from=a/b=c.pt"]))
     assert len(slug([f"model.key{i}=value{i}" for i in range(60)])) <= 107
 
@@ -72,15 +77,17 @@ def test_running_is_believed_only_while_somebody_holds_the_directory(tmp_path):
 
 
 def test_a_run_took_what_all_its_attempts_took_without_the_time_between_them(tmp_path):
-    """The first is interrupted after 60 seconds, the second killed after 10, the third completes in 5."""
+    """The first is interrupted after 60 seconds, the second killed after 10, the third completes in 5.
+
+    The file that tells of the kill has been copied since.
+    """
     attempts = [("interrupted", 1000.0, 1060.0), ("running", 5000.0, None), ("completed", 9000.0, 9005.0)]
     metrics = tmp_path / "metrics.jsonl"
     for (state, start, end), before in zip(attempts, (0.0, 60.0, 70.0), strict=True):
         status = Status(tmp_path, CONFIG, [])
         assert status.content["before"] == before
         write_json(status.path, status.content | {"state": state, "start": start, "end": end})
-        metrics.write_text('{"step": 1}\n')
-        os.utime(metrics, (start + 10, start + 10))
+        metrics.write_text(json.dumps({"step": 1, "perf/time": start + 10}) + "\n")
     run = read_run(tmp_path)
     assert run is not None
     assert (run.seconds, run.total_seconds) == (75.0, 75.0)
@@ -92,7 +99,11 @@ def test_the_record_of_an_older_version_tells_of_its_last_attempt(tmp_path):
     run = read_run(tmp_path)
     assert run is not None
     assert run.seconds == 60.0
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n')  # which has no times, so the file's own counts
+    os.utime(tmp_path / "metrics.jsonl", (1090, 1090))
     assert Status(tmp_path, CONFIG, []).content["before"] == 60.0
+    write_json(tmp_path / "status.json", {"state": "running", "start": 1000.0, "attempt": 1})
+    assert Status(tmp_path, CONFIG, []).content["before"] == 90.0
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"7", b'{"state": 3}', b"\xff\x00", b'{"state": "runn'])

@@ -35,6 +35,37 @@ def test_a_table_that_cannot_be_written_is_said_with_the_reason(
     assert "completed" in said.out
 
 
+@pytest.mark.parametrize(
+    ("state", "end", "stage_end", "failed"),
+    [
+        ("failed", 60.0, 40.0, True), ("failed", 40.0, 60.0, True), ("failed", 40.0, 40.0, False),
+        ("completed", 60.0, 60.0, False),
+    ],
+)  # fmt: skip
+def test_a_sweep_failed_where_a_job_or_what_follows_it_failed_since_it_began(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    state: str, end: float, stage_end: float, failed: bool,
+) -> None:  # fmt: skip
+    begun = 50.0
+    (tmp_path / "a" / "probe").mkdir(parents=True)
+    (tmp_path / "a" / "status.json").write_text(
+        json.dumps({"state": "completed", "value": 1.0, "start": 10.0, "end": end})
+    )
+    told = {"state": state, "value": 2.0, "start": stage_end - 30, "end": stage_end}
+    (tmp_path / "a" / "probe" / "status.json").write_text(json.dumps(told))
+    hydra = SimpleNamespace(sweep=SimpleNamespace(dir=str(tmp_path)), sweeper=SimpleNamespace(params=None))
+    monkeypatch.setattr(sweeps, "_current", [(SimpleNamespace(hydra=hydra), begun)])
+    monkeypatch.setattr(sweeps, "outcomes", {})
+    assert sweeps.finish() is failed
+    minutes = (end - 10 + 30) / 60
+    assert f"{minutes:.1f}" in capsys.readouterr().out
+
+
+def test_a_job_that_waits_or_runs_has_not_failed_and_any_other_has() -> None:
+    states = ("waiting", "running", "refused", "cancelled", "timed out", "lost")
+    assert [state for state in states if not sweeps.Outcome(state).failed] == ["waiting", "running"]
+
+
 def test_room_is_asked_for_where_there_is_none_and_nowhere_else() -> None:
     assert isinstance(_unwritable(Path("run"), OSError(errno.EACCES, "Permission denied")), UserError)
     told = [

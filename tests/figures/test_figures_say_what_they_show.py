@@ -26,7 +26,7 @@ from mae_hydra.figures.sweep_plots import SPREAD
 def test_a_confusion_matrix_says_which_side_is_which_and_writes_each_share_into_its_cell() -> None:
     counts = np.array([[6, 2, 0], [0, 10, 0], [1, 0, 1]])
     [axes, *_] = confusion_matrix(counts, ["a", "b", "c"], title="who", largest=["a → b"]).axes
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "labelled")
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "labeled")
     assert axes.get_title(loc="left") == "who"
     for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
         assert [label.get_text() for label in labels] == ["a", "b", "c"]

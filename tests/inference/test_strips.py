@@ -126,9 +126,19 @@ def test_a_band_holds_what_it_may_and_at_least_a_window(monkeypatch):
         assert len(found) == bands
         assert [first for first, _ in found] == [0, *(last for _, last in found[:-1])]
         assert found[-1][1] == 300
+        widths = [last - first for first, last in found]
+        assert max(widths) - widths[-1] < 8 * len(found)  # of one width: none is as wide as may be, and one a rest
         narrow = slide.picture(model, wide).narrowed(found[0])
         for each, corner in narrow.windows():
             each.add(corner, model(each.window(corner)[None])[0])
             columns = each._right - each._left - 8 - 1  # whole multiples of BAND, and the neighbor to interpolate with
             assert 4 * each.held * 3 * columns <= max(held, 4 * 3 * 18 * 16)
             list(narrow.strips())
+
+
+def test_a_band_is_as_wide_as_a_window_that_is_wider_than_high(monkeypatch):
+    monkeypatch.setattr(strips, "BAND", 8)
+    monkeypatch.setattr(strips, "HELD_BYTES", 1)
+    slide = Slide(crop=[16, 40], stride_ratio=0.6667, short=None, long_ratio=None, window_batch=1)
+    found = slide.picture(WindowSegmenter((16, 40)), picture(40, 300)).bands(3)
+    assert found == [(first, min(first + 40, 300)) for first in range(0, 300, 40)]

@@ -31,6 +31,12 @@ def test_zipped_values_are_taken_together_and_crossed_with_the_others(started, m
     assert sorted(swept) == sorted((*pair, f"seed={seed}") for pair in pairs for seed in (0, 1))
 
 
+def test_a_key_that_is_added_is_zipped_by_its_name(started, monkeypatch):
+    monkeypatch.setattr("mae_hydra.launching.grid.check_jobs", lambda *_: None)
+    assert start(["-m", "seed=1,0", "+model.more=5,6", "+sweep.zip=[model.more,seed]"]) == 0
+    assert started == [["+model.more=5", "seed=1"], ["+model.more=6", "seed=0"]]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -51,9 +57,23 @@ def test_a_value_that_fits_no_job_is_said_before_the_first_one_starts(started, c
     said = capsys.readouterr().err
     assert "model.mask_ratio" in said
     assert "(in the job model.mask_ratio=half seed=0); no job was started" in said
+    assert start(["-m", "model.mask_ratio=0.5,half", "hydra.sweeper.max_batch_size=1"]) == 1  # in the second batch
+    assert "(in the job model.mask_ratio=half); no job was started" in capsys.readouterr().err
+    assert start(["-m", "seed=0,1", "+then.u=['model=upernet_vitt','head.chanels=16']"]) == 1
+    assert "then.u: unknown key 'head.chanels'; did you mean 'head.channels'?" in capsys.readouterr().err
     assert start(["-m", "seed=0,1", "+model.mask_ration=0.5"]) == 1
     assert "mask_ration" in capsys.readouterr().err
     assert started == []
+
+
+def test_a_whole_part_is_looked_at_as_a_job_takes_it_and_stages_are_looked_at_too(started, capsys):
+    assert start(["-m", "seed=0", "optimizer={_target_: torch.optim.SGD, _partial_: true, lr: 0.1}"]) == 0
+    assert len(started) == 1
+    assert start(["-m", "seed=0,1", '+then.probe=["--help"]']) == 1
+    said = capsys.readouterr().err
+    assert "then.probe holds overrides of the configuration alone" in said
+    assert "(in the job " in said
+    assert len(started) == 1
 
 
 def test_of_many_jobs_those_are_looked_at_that_bring_a_new_word(monkeypatch):

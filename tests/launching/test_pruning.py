@@ -51,6 +51,22 @@ def test_what_is_worse_than_the_median_at_the_same_step_is_given_up_and_nothing_
     assert judged(job(sweep, "early", [0.1]), 20, 3.0) is None  # its own best counts, as the others' does
 
 
+def test_the_best_value_of_each_other_job_up_to_that_step_counts_by_hand(tmp_path: Path):
+    for name, values in (
+        ("a", [0.9, 0.5, 0.1]),
+        ("b", [0.4, 0.8, 0.8]),
+        ("c", [0.7, 0.6, 0.6]),
+        ("d", [0.3, 0.2, 0.2]),
+    ):
+        job(tmp_path, name, values)  # at step 20: 0.5, 0.4, 0.6 and 0.2
+    asked = judged(job(tmp_path, "own", [0.9, 0.55]), 20, 0.55, warmup_steps=20)
+    assert asked is not None
+    assert asked.stop == "val/loss 0.55 is worse than 0.5, what the best 50% of 4 others had"
+    assert judged(job(tmp_path, "better", [0.9, 0.45]), 20, 0.45) is None
+    assert judged(job(tmp_path, "done", [0.9, 0.9, 0.9]), 30, 0.9) is None  # at its last step, where all others are
+    assert judged(tmp_path / "own", 20, 0.55, warmup_steps=21) is None
+
+
 def test_what_is_to_be_large_is_given_up_where_it_is_small(sweep: Path):
     for name, values in (("d", [30.0]), ("e", [20.0]), ("f", [10.0])):
         job(sweep, name, values, "val/mIoU")

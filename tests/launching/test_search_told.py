@@ -1,39 +1,47 @@
 """A search asks for trials, is told what their directories hold, and goes on where it ended: without any training."""
 
 import json
+import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from mae_hydra.experiment import sweeps
 from mae_hydra.experiment.holder import holding
 from mae_hydra.experiment.status import write_json
+from mae_hydra.experiment.sweeps import Outcome
 from mae_hydra.launching import launch
 from mae_hydra.launching.launch import launch as start
+from mae_hydra.launching.search import Search
+from mae_hydra.launching.trials import FAILED, PRUNED, Trial
 
 pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
 FOLDER = Path("outputs/sweeps/lr")
 SEARCH = ["-m", "hydra/sweeper=optuna", "hydra.sweeper.study_name=lr", "hydra.sweeper.sampler.seed=0"]
 SEARCH += ["model.mask_ratio=interval(0.1,0.9)"]
-Outcome = float | str | BaseException
+Ending = float | str | BaseException
 
 
 class Jobs:
     """Stands for the jobs: `outcomes` by number, 0 where nothing is said; `ran`: what was started, in order."""
 
     def __init__(self) -> None:
-        self.outcomes: dict[int, Outcome] = {}
+        self.outcomes: dict[int, Ending] = {}
         self.ran: list[float] = []
+        self.typed: list[tuple[int, list[str]]] = []  # number and words of each
 
     def __call__(self, config: DictConfig) -> float | None:
         directory = Path(HydraConfig.get().runtime.output_dir)
         ratio = float(config.model.mask_ratio)
         outcome = self.outcomes.get(len(self.ran), round((ratio - 0.6) ** 2, 6))
         self.ran.append(ratio)
+        self.typed.append((HydraConfig.get().job.num, sorted(HydraConfig.get().overrides.task)))
         if isinstance(outcome, BaseException):
             raise outcome
         state = outcome if isinstance(outcome, str) else "completed"
@@ -42,6 +50,9 @@ class Jobs:
         write_json(directory / "status.json", status)
         (directory / "config.yaml").write_text("checkpoint: {monitor: val/loss, mode: min}\n")
         (directory / "metrics.jsonl").write_text(f'{{"step": 10, "val/loss": {0.9 if value is None else value}}}\n')
+        for number, name in enumerate(config.then):  # the last one's score is the better, the larger the ratio
+            (directory / name).mkdir()
+            write_json(directory / name / "status.json", {"state": "completed", "value": number * ratio})
         return None
 
 
@@ -121,8 +132,56 @@ def test_a_search_with_no_seed_or_another_one_goes_on_from_what_it_was_told(jobs
     assert jobs.ran[:4] == first
     assert len(set(jobs.ran)) == 6
     assert [trial["state"] for trial in trials()] == ["complete"] * 6
-    assert search(7, "hydra.sweeper.sampler.seed=null", "hydra.sweeper.n_jobs=2") == 0
-    assert len(set(jobs.ran)) == 7
+    assert search(8, "hydra.sweeper.sampler.seed=5") == 0  # of which the first two were drawn before
+    assert len(set(jobs.ran)) == 8
+    assert search(9, "hydra.sweeper.sampler.seed=null", "hydra.sweeper.n_jobs=2") == 0
+    assert len(set(jobs.ran)) == 9
+
+
+def test_each_trial_has_its_number_and_all_fixed_words_and_what_is_typed_wins_over_a_file(jobs, search):
+    words = ["schedule.total=7", "seed=3", "hydra.sweeper.n_jobs=2"]
+    assert search(3, *words, 'hydra.sweeper.params={model.mask_ratio: "interval(0.95,0.99)"}') == 0
+    ran = [(number, [f"model.mask_ratio={ratio}", *words[:2]]) for number, ratio in enumerate(jobs.ran)]
+    assert jobs.typed == ran
+    assert max(jobs.ran) < 0.9
+    assert [(trial["number"], trial["batch"]) for trial in trials()] == [(0, 0), (1, 0), (2, 1)]
+
+
+def test_the_best_goes_by_the_metric_or_by_what_follows_a_run(jobs, search, capsys):
+    assert search(3, "checkpoint.mode=max") == 0
+    best = yaml.safe_load((FOLDER / "optimization_results.yaml").read_text())
+    furthest = max(jobs.ran, key=lambda ratio: abs(ratio - 0.6))
+    assert (best["best_params"]["model.mask_ratio"], best["best_value"]) == (furthest, round((furthest - 0.6) ** 2, 6))
+    assert "best val/loss 0." in capsys.readouterr().out
+    FOLDER.rename("first")
+    jobs.ran.clear()
+    stages = ['+then.probe=["model=probe_vitt"]', '+then.upernet=["model=upernet_vitt"]']
+    assert search(2, *stages, "hydra.sweeper.direction=maximize") == 0  # though the run's own loss is to be small
+    largest = max(jobs.ran)
+    assert f"best value of upernet {largest:.4g} of 2 trials: model.mask_ratio={largest}" in capsys.readouterr().out
+    assert all(trial["steps"] == [] for trial in trials())
+
+
+def test_optuna_gets_the_last_value_of_a_pruned_trial_and_a_refused_job_has_none(jobs, tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its use of SQLAlchemy
+        from optuna.distributions import UniformDistribution
+    search: Any = Search.__new__(Search)
+    search.distributions, search.master = {"a": UniformDistribution(0.0, 1.0)}, OmegaConf.create({"then": {}})
+    made = Trial(0, 0, {"a": 0.5}, "job", PRUNED, None, [(10, 0.9), (20, 0.4)])
+    with pytest.warns(match="experimental"):
+        frozen, failed = search._frozen(made), search._frozen(replace(made, state=FAILED, value=0.1))
+    assert (frozen.value, frozen.state.name, frozen.intermediate_values) == (0.4, "PRUNED", {10: 0.9, 20: 0.4})
+    assert failed.value is None
+    (tmp_path / "job").mkdir()
+    write_json(tmp_path / "job" / "status.json", {"state": "completed", "value": 0.1})
+    for known, state in ((None, "complete"), (Outcome("refused"), FAILED)):  # the directory holds another run
+        sweeps.outcomes.clear()
+        if known is not None:
+            sweeps.outcomes["job"] = known
+        search._look(made, tmp_path)
+        assert (made.state, made.value) == (state, None if known else 0.1)
+    sweeps.outcomes.clear()
 
 
 def test_a_directory_that_is_gone_costs_a_complete_trial_nothing_and_a_failed_one_is_run_again(jobs, search):

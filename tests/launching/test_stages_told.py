@@ -11,9 +11,10 @@ from omegaconf import OmegaConf
 
 from mae_hydra.errors import UserError
 from mae_hydra.experiment import sweeps
+from mae_hydra.experiment.read_runs import grid_in
 from mae_hydra.experiment.sweeps import Outcome
-from mae_hydra.launching import stages
-from mae_hydra.launching.stages import StageStopped, run_stages
+from mae_hydra.launching import stages, sweep_jobs
+from mae_hydra.launching.stages import StageStopped, check_stages, run_stages
 from mae_hydra.launching.sweep_jobs import SweepJob
 
 
@@ -64,6 +65,25 @@ def test_a_stage_that_is_complete_is_not_repeated_and_gives_its_value(started: l
     assert run_stages({"probe": ["model=p"]}, tmp_path, 0.5, []) == 11.0
 
 
+@pytest.mark.parametrize(
+    ("stage", "typed", "said"),
+    [
+        (["model=upernet_vitt", "head.chanels=16"], [], "unknown key 'head.chanels'; did you mean 'head.channels'?"),
+        (["model=upernet_vitt", "head.channels=many"], [], "head.channels must be a whole number"),
+        (["model=upernet_vitt"], ["logger=wandbb", "model.mask_ratio=half"], "did you mean logger=wandb?"),
+        (["model=upernetvitt"], [], "did you mean model=upernet_vit"),
+    ],
+)
+def test_a_slip_in_what_follows_is_said_before_the_run_that_it_follows(
+    stage: list[str], typed: list[str], said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=r"^then\.upernet: ") as caught:
+        check_stages({"upernet": stage}, typed, tmp_path)
+    assert said in str(caught.value)
+    status(tmp_path / "upernet", value=7.0)  # it is there already, whatever would be composed today
+    check_stages({"upernet": stage}, typed, tmp_path)
+
+
 @pytest.mark.parametrize(("code", "kind"), [(75, KeyboardInterrupt), (130, KeyboardInterrupt), (1, UserError)])
 def test_a_stage_that_stops_stops_what_follows_with_its_own_exit_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, kind: type
@@ -112,6 +132,24 @@ def test_the_table_of_a_sweep_tells_refused_from_failed_and_minutes_from_seconds
     assert ["optimizer.lr", "state", "val/loss", "minutes", "error"] in rows_of
     assert ["0.1", "completed", "0.25", "2.5", ""] in rows_of
     assert ["0.2", "refused", "", "1.0", "holds another run"] in rows_of
+    monkeypatch.setenv("COLUMNS", "80")
+    finished(tmp_path, monkeypatch, 900.0, {"optimizer.lr": "0.1,0.2"})
+    said = capsys.readouterr().out
+    assert "failed: ValueError: old\nfailed: died\n" in said  # below the table, which had no room for them
+    assert "error" not in said.lower().partition("failed: ")[0]
+
+
+def test_a_key_of_the_grid_has_its_column_where_one_value_is_left_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status(tmp_path / "a", start=1000.0, end=1060.0, overrides=["optimizer.lr=0.125", "seed=1"], value=0.5)
+    (tmp_path / "multirun.yaml").write_text("hydra: {sweeper: {params: {optimizer.lr: '0.1,0.2'}}}")
+    assert not finished(tmp_path, monkeypatch, 900.0, {"optimizer.lr": "0.1,0.2"})
+    assert "0.125" in capsys.readouterr().out
+    [row] = json.loads((tmp_path / "results.json").read_text())
+    assert row["optimizer.lr"] == 0.125
+    assert grid_in(tmp_path) == ["optimizer.lr"]
+    assert grid_in(tmp_path / "a") == []
 
 
 def test_a_sweep_has_failed_where_a_job_failed_since_it_began(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,3 +170,31 @@ def test_the_value_of_a_job_is_that_of_a_complete_run(tmp_path: Path, monkeypatc
     status(tmp_path, state="completed", value=3.0)
     monkeypatch.setattr(sweeps, "outcomes", {tmp_path.name: Outcome("refused", "holds another run")})
     assert SweepJob(0, ["a=1"], tmp_path, OmegaConf.create()).found.return_value is None
+
+
+@pytest.mark.parametrize(
+    ("job", "probe", "words", "complete"),
+    [
+        ("completed", "completed", {}, True), ("completed", "failed", {}, False), ("completed", None, {}, False),
+        ("failed", "completed", {}, False), ("completed", "completed", {"resume": "never"}, False),
+        ("pruned", None, {}, True), ("pruned", None, {"callbacks": {"pruning": {"keep": 0.2}}}, False),
+    ],
+)  # fmt: skip
+def test_a_job_takes_no_device_where_it_and_all_that_follows_it_are_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, job: str, probe: str | None, words: dict[str, Any], complete: bool
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(sweep_jobs, "run_job", lambda **told: said.append("told"))
+    monkeypatch.setattr(sweep_jobs, "configure_log", lambda *told: None)
+    monkeypatch.setattr(sweep_jobs.HydraConfig, "instance", lambda: SimpleNamespace(set_config=lambda config: None))
+    callbacks = {"pruning": {"keep": 0.5}}
+    (status(tmp_path / "a", state=job, value=1.0) / "config.yaml").write_text(json.dumps({"callbacks": callbacks}))
+    if probe is not None:
+        status(tmp_path / "a" / "probe", state=probe)
+    config = OmegaConf.create({"then": {"probe": []}, "resume": "auto", "callbacks": callbacks})
+    config = OmegaConf.merge({key: value for key, value in config.items() if key not in words}, words)
+    of_hydra = OmegaConf.create({"hydra": {"hydra_logging": None, "verbose": False}})
+    launcher: Any = SimpleNamespace(context=None, task=None, config=of_hydra)
+    job_of_it = SweepJob(0, [], tmp_path / "a", config)
+    assert sweep_jobs.ProcessLauncher.tell_complete(launcher, job_of_it) is complete
+    assert said == ["told"] * complete

@@ -17,6 +17,7 @@ from mae_hydra.configuration.construct import build, nodes_of
 from mae_hydra.configuration.tree import config_dir
 from mae_hydra.data import EvalCrop
 from mae_hydra.errors import UserError
+from mae_hydra.recorded import newer
 from mae_hydra.recorded.configuration import composed, model_configuration, recorded
 from mae_hydra.weights import Checkpoint
 from mae_hydra.workflows.evaluation_plan import _takes_other_pictures
@@ -117,6 +118,26 @@ def test_other_files_have_their_own_labels_and_that_is_said() -> None:
     assert found.changes()["data.root"] == ("others", "photos")
 
 
+def test_other_files_are_looked_at_as_the_model_was_trained_and_what_is_typed_is_no_note() -> None:
+    own = ["data.mean=[0.1,0.2,0.3]", "data.std=[0.4,0.5,0.6]", "data.reduce_zero_label=false", "data.batch_size=3"]
+    saved = checkpoint(*ADE, *own, choices={"data": "ade20k"})
+    other = recorded(saved, ["data=folder", "data.root=others"], PARTS).tree["data"]
+    assert (other["mean"], other["std"], other["batch_size"]) == ([0.1, 0.2, 0.3], [0.4, 0.5, 0.6], 3)
+    typed = recorded(saved, ["data=ade20k", "data.num_classes=4", "data.reduce_zero_label=true"], PARTS)
+    assert typed.tree["data"]["reduce_zero_label"] is True
+    assert not any("reduce_zero_label" in note for note in typed.notes)
+    found = recorded(saved, ["inference=slide"], PARTS)
+    assert [found.origin(part) for part in PARTS] == ["file", "person", "file", "file"]
+
+
+def test_an_argument_of_which_option_files_do_not_agree_is_not_made_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    saved = without(checkpoint(*ADE), "evaluation.validation.boundary")
+    told = {"mae_hydra.evaluation.MeanIoU": {"boundary": [True, False]}}
+    monkeypatch.setattr(newer, "stated", lambda target: told.get(target, {}))
+    found = recorded(saved, [], PARTS)
+    assert ("boundary" in found.tree["evaluation"]["validation"], found.notes) == (False, [])
+
+
 def test_the_option_that_the_training_chose_is_no_change() -> None:
     saved = checkpoint(*ADE, "data.reduce_zero_label=false", choices={"data": "ade20k"})
     found = recorded(saved, ["data=ade20k", "data.num_classes=4"], PARTS)
@@ -197,7 +218,7 @@ def test_of_a_file_that_carries_a_model_alone_the_rest_is_told_by_its_weights() 
     model = build(OmegaConf.create(saved.meta["config"]).model, "model")
     alone = Checkpoint(model.state_dict(), {"config": {"model": saved.meta["config"]["model"]}}, "", Path("a.pt"))
     found = recorded(alone, [], PARTS)
-    assert (found.record, found.tree["data"]["image_size"]) == (None, [64, 64])
+    assert (found.record, found.tree["data"]["image_size"], found.tree["data"]["batch_size"]) == (None, [64, 64], 1)
     alone.meta["config"] |= dict.fromkeys(PARTS, "text")
     with pytest.raises(UserError, match="a data that is no configuration"):
         recorded(alone, [], PARTS)

@@ -25,13 +25,16 @@ def test_truth_is_no_number_and_null_is_no_table_but_of_a_run_without_a_parent(t
 
 
 def test_a_runs_file_tells_where_its_data_lie_and_nothing_else_of_them(tmp_path: Path):
-    told = {"root": "/new", "cache": "/quick", "image_size": 64}
+    told = {"root": "/new", "cache": "/quick", "image_size": 64, "ignore_index": 0, "batch_size": 2, "num_workers": 9}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump({"data": told}))
-    record = {"data": {"root": "/old", "cache": "/slow", "image_size": 224}, "seed": 1}
+    data = {"image_size": 224, "ignore_index": 255, "batch_size": 8, "num_workers": 1}
+    record = {"data": {"root": "/old", "cache": "/slow"} | data, "seed": 1}
     found, notes = with_places(record, tmp_path / "checkpoints/last.pt")
-    assert found == {"data": {"root": "/new", "cache": "/quick", "image_size": 224}, "seed": 1}
-    assert len(notes) == 1
-    assert "data.image_size 64" in notes[0]
+    assert found == {"data": {"root": "/new", "cache": "/quick"} | data, "seed": 1}
+    assert [note.partition(" has ")[2].partition(",")[0] for note in notes] == [
+        "data.image_size 64",
+        "data.ignore_index 0",
+    ]
     assert with_places(record, tmp_path / "elsewhere/last.pt") == (record, [])
 
 

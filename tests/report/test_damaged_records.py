@@ -164,3 +164,21 @@ def test_the_command_of_a_page_gives_a_shell_the_very_words(tmp_path):
     (run / "environment.json").write_text(json.dumps({"config_folders": ["/it's mine"]}))
     [found] = read_sweep(tmp_path)
     assert shlex.split(command_of(found)) == ["python", "train.py", "--config-dir", "/it's mine", *words]
+
+
+def test_one_damaged_picture_leaves_the_page_of_its_sweep(tmp_path):
+    for seed in (1, 2, 3):
+        made_run(tmp_path / f"job{seed}", [f"seed={seed}"])
+    (tmp_path / "job2/figures/cells.png").write_bytes(b"<html>")
+    page = write_report(tmp_path).read_text()
+    assert "job2/figures/cells.png is not the picture that a run writes" in page
+    assert (tmp_path / "report/strips_run.png").is_file()  # of the others
+
+
+def test_numbers_beyond_all_measure_are_left_out_of_curves(tmp_path):
+    """Of two of them not even the mean can be told."""
+    run = made_run(tmp_path / "run", ["seed=1"], cells=False)
+    with (run / "metrics.jsonl").open("a") as file:
+        file.writelines(f'\n{{"step": {step}, "train/loss": 1.797e308}}' for step in range(30, 500))
+    assert "Infinity" not in write_report(tmp_path).read_text()
+    assert "curves" in write_report(run).read_text()

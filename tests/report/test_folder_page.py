@@ -53,6 +53,7 @@ def test_the_page_lists_every_run_with_its_curves(folder: Path, tmp_path: Path) 
     listed = [row for row in found.rows if len(row) > 5]
     assert listed[0][0:4] == ["sweeps/grid/0.75", "segment", "completed", "20"]
     assert re.findall(r"<th scope=\"col\"><button type=\"button\">(\w+)<", text)[:4] == ["run", "task", "state", "step"]
+    assert listed[0][4:6] == ["30 at 20", "30 at 20"]
     told = data_of(text)
     assert len(told["runs"]) == len(HOSTILE) + 2
     facts = next(run for run in told["runs"] if run["facts"]["name"] == "sweeps/grid/0.75")

@@ -51,6 +51,7 @@ def test_every_run_is_listed_once_also_what_followed_another_one(outputs: Path) 
     of = {row.name: row for row in rows}
     told = [(of[name].state, of[name].step, of[name].best, of[name].last) for name in sorted(names)[:3]]
     assert told == [("completed", 20, 0.5 - 5, 0.5), ("completed", 20, 31.0, 31.0), ("dead", 20, 0.25 - 5, 0.25)]
+    assert [(of[name].best_step, of[name].last_step) for name in sorted(names)[:3]] == [(10, 20), (20, 20), (10, 20)]
     [sweep] = sweeps_of(rows)
     assert (sweep.name, sweep.states) == ("sweeps/grid", "2 completed, 1 failed")
     assert sweep.best is not None
@@ -138,15 +139,17 @@ def test_the_table_is_text_json_and_csv(outputs: Path, capsys, monkeypatch) -> N
     lines = capsys.readouterr().out.splitlines()
     assert " ".join(lines[0].split()) == "run task state metric step best last age size typed for it alone"
     assert lines[-2:] == ["typed for all: seed=1",
-                          "sweep sweeps/grid: 2 completed, 1 failed; best val/mIoU 40: ratio-0.75"]  # fmt: skip
+                          "sweep sweeps/grid: 2 completed, 1 failed; best val/mIoU 40 @20: ratio-0.75"]  # fmt: skip
     assert [line.split()[0] for line in lines[1:-2]] == [
         f"sweeps/grid/ratio-{ratio}" for ratio in ("0.9", "0.75", "0.5")
     ]
     monkeypatch.setenv("COLUMNS", "80")
-    assert main(["runs", str(outputs)]) == 0
+    assert main(["runs", str(outputs)]) == 0  # steps that are not the run's last one are named
     told = capsys.readouterr().out.splitlines()
     assert all(len(line) <= 80 for line in told)
     assert "  val/mIoU, model.mask_ratio=0.75 seed=1" in told
+    at = sorted(line.split()[3:6] for line in told if "pretrain" in line)
+    assert at == [["20", "-4.5", "@10"], ["20", "-4.75", "@10"]]
 
 
 def test_a_damaged_run_has_a_row_and_stops_no_other(tmp_path: Path) -> None:

@@ -60,5 +60,7 @@ def test_what_cannot_become_shards_is_said(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["make-shards", "shards"]) == 1
     assert "make-shards writes a whole set of image files" in capsys.readouterr().err
+    assert main(["make-shards", "shards", "data=folder", "data.channels=4", "--short", "8"]) == 1
+    assert "--short writes gray and RGB images" in capsys.readouterr().err  # it would keep the first band alone
     assert main(["make-shards", "nowhere", "--index"]) == 1
     assert "there is no shard (*.tar) in nowhere" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from conftest import TINY_UPERNET
 from forked import Forked
@@ -77,6 +79,7 @@ def test_its_sweeps_differ_by_the_start_alone(started, capsys):
     said = capsys.readouterr().out
     assert "scratch, mae, released x 1, 3, 10, 30, 100 % of 480 labeled images x seeds (2) = 30 runs" in said
     assert "of 30 steps of 16 images each, whatever the labels: 96 times all of 5, 1 times all of 480" in said
+    assert re.search(r"3\.1e\+13 operations: \S+ hours of a", said)  # of 31 runs, elsewhere
     assert "label factor of own MAE at 5 images: 10 [10, 10]" in said
     for name in (
         "results.json",
@@ -103,10 +106,31 @@ def test_without_words_it_is_of_embedded_scenes_and_quick_is_shorter(started):
 def test_it_goes_on_with_more_seeds_but_not_with_other_words(started, capsys):
     assert main(["study", "--out", "s", "--seeds", "0"]) == 0
     assert main(["study", "--out", "s", "--seeds", "0,1", "logger=tensorboard"]) == 0
-    assert "10 of the runs are complete, and are not repeated" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "10 of the runs are complete, and are not repeated" in said
+    assert "\n1e+13 operations" in said  # of ten that are left, and of no pre-training
     assert main(["study", "--out", "s", "head.channels=16"]) == 1
     assert "is a study with other words for the labeled runs" in capsys.readouterr().err
     assert len(started) == 6
+
+
+def test_a_start_keeps_its_weights_and_its_curve(started, tmp_path, capsys):
+    """Runs of both would lie in one folder, and of each seed the better one would count."""
+    quick = ["study", "--quick", "--no-pretrain", "--from"]
+    assert main([*quick, "released=a.pth", "--out", "s"]) == 0
+    assert main([*quick, "released=b.pth", "--out", "s"]) == 1
+    assert "other words for the start released (init_from=a.pth, now init_from=b.pth)" in capsys.readouterr().err
+    assert main(["study", "--quick", "--scratch", "optimizer.lr=1e-3", "--out", "s"]) == 1
+    assert "other words for the start scratch" in capsys.readouterr().err
+    assert main(["study", "--quick", "--out", str(tmp_path / "s")]) == 0
+    assert list(read_study(Path("s")).arms) == ["scratch", "released", "mae"]
+    assert started[-1][-2:] == ["init_from=s/pretrain/job-1-0", "hydra.sweep.dir=s/mae"]  # as it was typed first
+
+
+def test_what_is_left_counts_the_shares_and_seeds_that_are_asked_for(started, capsys):
+    quick = ["study", "--quick", "--no-pretrain", "--from", "a=a.pth", "--out", "s"]
+    assert main([*quick, "--seeds", "0"]) == main([*quick, "--seeds", "1,2", "--plan"]) == 0
+    assert "of the runs are complete" not in capsys.readouterr().out
 
 
 def test_to_plan_starts_nothing(started, capsys):
@@ -131,12 +155,38 @@ def test_to_plan_starts_nothing(started, capsys):
         (["--from", "../x=x.pth"], "--from takes weights and a name for them"),
         (["--pretrain", "model=upernet_vitt"], "--pretrain names no pre-training (its task is segment)"),
         (["model=upernet_vitt", "backbone.embed_dim=96"], "no MAE is known for this encoder"),
+        (["--no-pretrain", "--pretrain", "model=mae_vits", "--from", "a=x.pth"], "which --no-pretrain leaves out"),
+        (["--scratch", "optimizer.lr=1e-4,1e-3"], "a study sweeps over labels and seeds alone; give one value"),
+        (["--scratch", "init_from=x.pth"], "use --from"),
+        (["--scratch", "a='b"], "--scratch takes words as train.py does"),
+        (["--pretrain", "schedule.total=10,20"], "a study sweeps over labels and seeds alone; give one value"),
+        (["--from", "results.json=x.pth"], "--from takes weights and a name for them"),
+        (["hydra/sweeper=optuna"], "a study says this itself"),
+        (["+experiment=upernet_vitb_ade20k", "paths.data_root=x"], "an experiment chose the data of the labeled runs"),
     ],
 )
 def test_what_cannot_be_is_one_sentence_before_anything_starts(started, typed, said, capsys):
     assert main(["study", *typed]) == 1
     assert said in capsys.readouterr().err
     assert not started
+
+
+def test_the_time_is_that_of_all_steps_and_of_their_evaluations(monkeypatch):
+    clock = iter([3.0, 7.0])  # the second step takes 4 s
+    monkeypatch.setattr(cost.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(cost, "composed", lambda words: SimpleNamespace(engine=None))
+    settings = SimpleNamespace(torch_device=torch.device("cpu"), apply=lambda: None)
+    monkeypatch.setattr(cost, "build", lambda node, key: settings)
+    monkeypatch.setattr(cost, "training_step", lambda config, settings: (lambda: None,))
+    made: Any = SimpleNamespace(flops_per_image=1.0, global_batch=2, devices=2, steps=100, evaluation_share=0.5)
+    assert cost._seconds([([], made, 3)]) == 3 * (12 + 100 * 4 / 2 * 1.5)
+    made.flops_per_image = 1e12
+    assert cost._seconds([([], made, 3)]) is None
+    hours = 2 * 3600 * cost.GPU.low * 1e12 * 0.4
+    assert (
+        cost._time([(["hydra/launcher=slurm"], made, 1)], hours) == f"2 hours of a {cost.GPU.name} at 40 % of its peak"
+    )
+    assert words.numbers("--seeds", "2,0,2", int) == [0, 2]
 
 
 def test_epochs_become_steps_so_that_few_labels_train_as_long():

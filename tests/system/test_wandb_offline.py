@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import wandb
 import yaml
 from conftest import TINY, TINY_MAE, TINY_UPERNET, WITH_FIGURES
 
@@ -60,6 +59,8 @@ def texts(node: object) -> list[str]:
 
 
 def written(run: str) -> list[Any]:
+    import wandb  # which takes a second of every process that collects tests
+
     wandb.teardown()  # its own process writes the files, and has time until then
     [path] = Path(run).rglob("run-*.wandb")
     return list(records(path))

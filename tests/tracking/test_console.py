@@ -48,6 +48,15 @@ def test_results_of_an_evaluation_are_one_line():
     assert "step 100/100 · segmentation: mIoU 31.52 · aAcc 80.00\n" in shown(terminal=False, every_seconds=1000.0)
 
 
+def test_a_line_that_a_terminal_has_no_room_for_is_broken_between_its_parts():
+    out = io.StringIO()
+    console = Console(total_steps=12, console=RichConsole(file=out, force_terminal=True, width=60))
+    console.start(None, {}, 0)
+    console.evaluation(12, "validation", Evaluation({"mIoU": 8.281, "mAcc": 17.37, "aAcc": 27.61, "mDice": 12.44}))
+    console.finish("completed", {})
+    assert "step 12/12 · validation: mIoU 8.281 · mAcc 17.37\n  aAcc 27.61 · mDice 12.44\n" in out.getvalue()
+
+
 def test_values_that_are_not_there_are_left_out():
     out = io.StringIO()
     console = Console(total_steps=10, console=RichConsole(file=out, width=200))

@@ -5,6 +5,7 @@ import json
 import os
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,8 +15,15 @@ from mae_hydra.tracking import LocalFiles, local
 from mae_hydra.types import Evaluation, Picture
 
 
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "time", SimpleNamespace(time=lambda: 1000.04))
+
+
 def lines(run_dir: Path) -> list[dict]:
-    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    """Without the time at which each was written."""
+    found = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name != "perf/time"} for line in found]
 
 
 def started(run_dir: Path, step: int = 0) -> LocalFiles:
@@ -29,6 +37,7 @@ def test_every_line_is_on_the_disk_at_once(tmp_path):
     files = started(tmp_path)
     files.scalars(10, {"train/loss": 0.5})
     assert lines(tmp_path) == [{"step": 10, "train/loss": 0.5}]
+    assert '"perf/time": 1000.0}' in (tmp_path / "metrics.jsonl").read_text()
     files.scalars(20, {"train/loss": 0.25})
     assert lines(tmp_path) == [{"step": 10, "train/loss": 0.5}, {"step": 20, "train/loss": 0.25}]
 

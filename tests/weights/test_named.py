@@ -5,7 +5,9 @@ import shutil
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +18,7 @@ from served import Served, serving, sha256
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.provenance import parent_of
 from mae_hydra.recorded.infer_configuration import overrides_of
-from mae_hydra.weights import read_checkpoint
+from mae_hydra.weights import read_checkpoint, transfer
 from mae_hydra.weights.named import KNOWN, cache, fetch, is_address, parse, web
 
 NOBODY = "http://127.0.0.1:9/model.pth"  # the port of a service that discards, which nobody offers
@@ -57,6 +59,9 @@ def test_what_is_read_from_an_address_tells_where_it_came_from(served, weights):
     checkpoint = read_checkpoint(f"{address}#sha256={sha256(weights)}", download=True)
     expected = make_mae().state_dict()
     assert checkpoint.tensors.keys() == expected.keys()
+    assert checkpoint.verified
+    assert "sha256 verified)" in transfer(make_mae(), checkpoint).source
+    assert not read_checkpoint(address, download=True).verified
     told = parent_of(checkpoint)
     assert told["name"] == address
     assert told["sha256"] == sha256(weights)
@@ -210,17 +215,19 @@ def test_a_redirect_leads_to_nowhere_less_safe(served, weights):
         fetch(f"{served.address}/far.pth", download=True)
 
 
-def test_two_at_once_download_once_and_both_have_it(served, weights, tmp_path):
+def test_two_at_once_download_once_and_both_have_it(served, weights, monkeypatch):
+    """Of threads, each of which opens the lock for itself; of another process by the next test."""
     served.files["/model.pth"] = weights
-    program = (
-        "import sys, hashlib; from mae_hydra.weights.named import fetch; "
-        "print(hashlib.sha256(fetch(sys.argv[1], download=True).path.read_bytes()).hexdigest())"
-    )
-    both = [
-        subprocess.Popen([sys.executable, "-c", program, f"{served.address}/model.pth"], stdout=subprocess.PIPE)
-        for _ in range(2)
-    ]
-    assert [process.communicate(timeout=120)[0].decode().strip() for process in both] == [sha256(weights)] * 2
+    both_there, look = threading.Barrier(2, timeout=60), cache.Entry.alone
+
+    def together(entry: Any) -> Any:
+        both_there.wait()
+        return look(entry)
+
+    monkeypatch.setattr(cache.Entry, "alone", together)
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(fetch, f"{served.address}/model.pth", download=True) for _ in range(2)]
+        assert [sha256(one.result().path.read_bytes()) for one in both] == [sha256(weights)] * 2
     assert len(served.bodies()) == 1
 
 

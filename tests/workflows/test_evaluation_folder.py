@@ -3,17 +3,20 @@
 import hashlib
 import json
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.provenance import sha256_of
 from mae_hydra.weights.parts import OWN_AVERAGE
+from mae_hydra.workflows import evaluate, evaluation_folder
 from mae_hydra.workflows.evaluation_folder import Work, look_back
-from mae_hydra.workflows.evaluation_plan import Plan, _fingerprint
+from mae_hydra.workflows.evaluation_plan import Plan, _fingerprint, of_split
 
 DATA: Any = SimpleNamespace(class_names=("sky", "tree"))
 
@@ -89,12 +92,12 @@ def test_a_fingerprint_changes_with_whatever_decides_the_numbers(tmp_path: Path)
         "engine": {"precision": "fp32", "devices": 1},
     }
 
-    def found(part: str = "", weights: str = "abc", **changes: Any) -> str:
+    def found(part: str = "", weights: str = "abc", split: Any = "validation", **changes: Any) -> str:
         made = {group: dict(node) for group, node in tree.items()}
         for key, value in changes.items():
             group, _, name = key.partition("__")
             made[group][name] = value
-        return _fingerprint(made, weights, part)
+        return _fingerprint(made, weights, part, split)
 
     evaluator = tree["evaluation"]["validation"]
     same = [
@@ -103,8 +106,41 @@ def test_a_fingerprint_changes_with_whatever_decides_the_numbers(tmp_path: Path)
     ]  # fmt: skip
     assert len(set(same)) == 1
     others = [
-        found("ema"), found("other"), found(weights="abd"), found(data__root=str(tmp_path / "x")),
+        found("ema"), found("other"), found(split="test"), found(split="train"), found(weights="abd"),
+        found(data__root=str(tmp_path / "x")),
         found(data__mean=[0.6]), found(inference__crop=32), found(engine__precision="bf16"),
         found(evaluation__validation=evaluator | {"limit": 4}), found(evaluation__more=evaluator),
     ]  # fmt: skip
     assert len({*same, *others}) == 1 + len(others)
+
+
+def test_of_another_split_nothing_holds_that_was_known_of_the_validation() -> None:
+    @dataclass(frozen=True)
+    class Data:
+        train: str = "of training"
+        validation: str = "of validation"
+        test: Any = None
+        present_classes: Any = (0, 1)
+        grouped: bool = True
+
+    def of(split: str, data: Data) -> Any:
+        config = OmegaConf.create({"data": {"_target_": "mae_hydra.data.ade20k"}})
+        return of_split(data, SimpleNamespace(split=split, config=config))  # type: ignore[arg-type]
+
+    data = Data(test=lambda: "of test")
+    assert of("validation", data) is data
+    for split in ("train", "test"):
+        found = of(split, data)
+        words = f"of {'training' if split == 'train' else 'test'}"
+        assert (found.validation, found.present_classes, found.grouped) == (words, None, False)
+    with pytest.raises(UserError, match="split=test: ade20k has no test split"):
+        of("test", Data())
+
+
+def test_stamps_are_of_all_images_and_a_limit_is_told_where_it_left_some_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation_folder, "stamp_of", lambda images, index: f"{images}{index}")
+    data: Any = SimpleNamespace(train="ab", validation="cde")
+    assert evaluation_folder._all_stamps(data) == ["ab0", "ab1", "cde0", "cde1", "cde2"]
+    told: Any = SimpleNamespace(notes=["first"], lifted={"evaluation.a.limit": 2, "evaluation.b.limit": 3})
+    said = evaluate._notes(told, data)
+    assert said == ["first", "all 3 images are evaluated; evaluation.a.limit=2 was the training's"]

@@ -63,3 +63,28 @@ def test_a_file_that_differs_from_its_model_is_refused(monkeypatch: pytest.Monke
                 export.compare(tmp_path / "a.pt2", function, LABELS)
         else:
             assert export.compare(tmp_path / "a.pt2", function, LABELS)["logits"] == pytest.approx(error, rel=0.05)
+
+
+def test_the_largest_difference_of_all_batches_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    function: Any = Exported.__new__(Exported)
+    torch.nn.Module.__init__(function)
+    function.output, function.image_shape = "logits", (3, 2, 2)
+    function.forward = lambda images: images.float().mean((2, 3))
+    errors = {1: 8e-6, 3: 2e-6}  # by the images of a batch, in which order they are tried
+    monkeypatch.setattr(
+        export, "_torch_runner", lambda out: lambda images: [function.forward(images) * (1 + errors[len(images)])]
+    )
+    assert export.compare(tmp_path / "a.pt2", function, LABELS)["logits"] == pytest.approx(8e-6, rel=0.05)
+
+
+def test_labels_are_bytes_for_maps_and_whole_numbers_for_pictures_and_a_palette_is_of_all_classes() -> None:
+    for kind, dtype in (("pixels", torch.uint8), ("images", torch.int64)):
+        told: Any = torch.nn.Module()
+        told.num_classes, told.answers, told.mean, told.std = 3, kind, torch.zeros(3), torch.ones(3)
+        told.forward = lambda images: images[:, :, :1, :1].flatten(1).float()
+        found = Exported(told, "labels", with_normalisation=False)(torch.tensor([[[[1]], [[5]], [[2]]]]))
+        assert (found.tolist(), found.dtype) == ([1], dtype)
+        palettes = [[[0, 0, 0]] * count for count in (3, 4)]
+        described = [export.describe(told, {"palette": palette}, "logits", LABELS) for palette in palettes]
+        assert [facts.get("palette") for facts in described] == [palettes[0], None]
+        assert described[0]["class_names"] == ["class 0", "class 1", "class 2"]

@@ -13,11 +13,12 @@ from mae_hydra.errors import UserError
 from mae_hydra.inference import MultiscaleFlip, Slide
 from mae_hydra.inference.segmenter import Piece
 from mae_hydra.weights import Checkpoint
-from mae_hydra.workflows import predict, predict_panels
+from mae_hydra.workflows import predict, predict_labels, predict_maps, predict_panels
 from mae_hydra.workflows.predict import _settled, named
 from mae_hydra.workflows.predict_classes import Classes
+from mae_hydra.workflows.predict_labels import LabelFiles
 from mae_hydra.workflows.predict_maps import Segmentations
-from mae_hydra.workflows.predict_options import Options
+from mae_hydra.workflows.predict_options import Options, shown_of
 from mae_hydra.workflows.predict_panels import Reconstructions, centred
 
 CHECKPOINT = Checkpoint({}, {}, "", Path("a.pt"))
@@ -155,3 +156,52 @@ def test_an_option_of_another_kind_of_model_is_named_with_its_owner(tmp_path: Pa
         said = f"--{name.replace('_', '-')} is of a segmentation model, and run holds a masked"
         with pytest.raises(UserError, match=said):
             Reconstructions(model, Path("run"), Options(tmp_path, **{name: value}), CHECKPOINT)
+
+
+def test_maps_have_the_numbers_and_colours_that_stand_for_each_class(tmp_path: Path) -> None:
+    palette = np.array([[1, 0, 0], [2, 0, 0], [3, 0, 0]], np.uint8)
+    data = {"reduce_zero_label": True, "ignore_index": 255}
+    checkpoint = Checkpoint({}, {"config": {"data": data}}, "", Path("a.pt"))
+    made = LabelFiles(checkpoint, ("a", "b", "c"), palette, as_stored=True)
+    assert made.stored.tolist() == [1, 2, 3]
+    picture = made.picture(np.array([[0, 2]]))
+    assert np.asarray(picture).tolist() == [[1, 3]]
+    assert np.asarray(picture.convert("RGB"))[0, :, 0].tolist() == [1, 3]
+    assert predict_labels._of_spans([((300, 400), 1), ((10, 20), 1), ((5, 5), 0)], 2).tolist() == [5, 10]
+    with pytest.raises(ValueError, match="no stored value means class 1"):
+        predict_labels._of_spans([((5, 5), 0)], 2)
+
+
+def test_a_palette_of_another_number_of_classes_is_not_the_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = SimpleNamespace(
+        notes=[], changes=dict, config=SimpleNamespace(inference=None), origin=lambda part: "file", record=None
+    )
+    monkeypatch.setattr(predict_maps, "recorded", lambda *_: found)
+    monkeypatch.setattr(predict_maps, "build", lambda *_, **__: SimpleNamespace(predict=None))
+    model: Any = SimpleNamespace(num_classes=2)
+    for palette, taken in (([[9, 8, 7], [1, 2, 3]], True), ([[9, 8, 7]] * 3, False), (None, False)):
+        checkpoint = Checkpoint({}, {"palette": palette}, "", Path("a.pt"))
+        made = Segmentations(model, checkpoint, "a.pt", Options(tmp_path))
+        assert (made.palette.tolist() == palette, len(made.palette)) == (taken, 2)
+
+
+def test_bands_that_are_shown_are_channels_of_the_picture() -> None:
+    def shown(**data: Any) -> tuple[int, ...]:
+        return shown_of(Checkpoint({}, {"config": {"data": data}}, "", Path("a.pt")))
+
+    assert shown(channels=4, bands=[8, 4, 3, 2], shown_bands=[4, 3, 2]) == (1, 2, 3)
+    assert shown(channels=4, shown_bands=[4, 3, 2]) == (3, 2, 1)
+    assert shown(channels=3) == ()
+
+
+def test_a_picture_of_which_a_file_is_missing_is_predicted_again(tmp_path: Path) -> None:
+    writer = SimpleNamespace(files=lambda name: [tmp_path / f"{name}.png", tmp_path / f"{name}.npz"])
+    for name in ("a.png", "a.npz", "b.png"):
+        (tmp_path / name).touch()
+    pictures = [(Path(f"{name}.jpg"), name) for name in "abc"]
+    options = Options(tmp_path, skip_existing=True)
+    assert [name for _, name in predict._missing(writer, pictures, options)] == ["b", "c"]
+    with pytest.raises(UserError, match=r"a\.png is there already"):
+        predict._missing(writer, pictures, Options(tmp_path))

@@ -1,6 +1,8 @@
 """Georeferenced rasters: their maps lie where they do, and of large ones are those of one piece."""
 
 import json
+import resource
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,11 +13,12 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from mae_hydra.data import read_image
 from mae_hydra.data.decoding.pixel_range import PixelRange
 from mae_hydra.errors import UserError
 from mae_hydra.inference import MultiscaleFlip, Slide, frame, strips
 from mae_hydra.weights import Checkpoint
-from mae_hydra.workflows import rasters
+from mae_hydra.workflows import predict_maps, rasters
 from mae_hydra.workflows.predict_labels import LabelFiles
 from mae_hydra.workflows.predict_maps import Segmentations
 from mae_hydra.workflows.predict_options import Options
@@ -127,3 +130,121 @@ def test_what_cannot_be_had_of_a_large_raster_is_said_before(tmp_path: Path, mon
             rasters.bands_of(raster, 6, "a.tif")
         with pytest.raises(UserError, match="more than 8 bits a channel; say what is black and white with --range"):
             rasters.as_pixels(raster.read(), raster, None, "a.tif")
+
+
+def photograph(file: Path, bands: int, **facts: Any) -> np.ndarray:
+    values = np.random.default_rng(1).integers(0, 255, (bands, 512, 512)).astype(np.uint8)
+    form: dict[str, Any] = {"driver": "GTiff", "count": bands, "dtype": "uint8", "height": 512, "width": 512}
+    form |= {"tiled": True, "blockxsize": 256, "blockysize": 256, "crs": "EPSG:32614", "transform": PLACE}
+    with rasterio.open(file, "w", **form | facts) as raster:
+        raster.write(values)
+    return values
+
+
+def test_a_damaged_block_of_a_raster_is_one_sentence(tmp_path: Path) -> None:
+    """Not a traceback, which would keep all other pictures from being predicted."""
+    photograph(tmp_path / "a.tif", 3, compress="deflate")
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 20000] = bytes(20000)
+    (tmp_path / "a.tif").write_bytes(content)
+    with rasters.opened(tmp_path / "a.tif") as raster, pytest.raises(UserError, match=r"cannot read the raster a\.tif"):
+        rasters.RasterPixels(raster, 3, None, "a.tif").read(0, 512, 0, 512)
+
+
+def test_a_map_that_does_not_fit_on_the_disk_is_one_sentence(tmp_path: Path) -> None:
+    photograph(tmp_path / "a.tif", 3)
+    with rasters.opened(tmp_path / "a.tif") as raster:
+        profile = rasters.profile_of(raster, 3)
+    noise = np.random.default_rng(0).integers(0, 255, (512, 512)).astype(np.uint8)
+    before, ignored = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(UserError, match=r"cannot write a map in .*; make room, or give another --out"):
+            rasters.write(tmp_path / "full.tif", profile, iter([(None, noise)]), np.zeros((3, 3), np.uint8))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+
+
+@pytest.mark.parametrize(("bands", "channels"), [(3, 1), (4, 1), (1, 3), (1, 1), (4, 3)])
+def test_a_large_photograph_has_the_pixels_of_a_small_one(tmp_path: Path, bands: int, channels: int) -> None:
+    facts = {"photometric": "RGB"} if bands > 1 else {}
+    photograph(tmp_path / "a.tif", bands, **facts)
+    with rasters.opened(tmp_path / "a.tif") as raster:
+        found = rasters.RasterPixels(raster, channels, None, "a.tif").read(0, 512, 0, 512)
+    np.testing.assert_array_equal(found, read_image(tmp_path / "a.tif", channels))
+
+
+def test_bands_that_are_no_photograph_are_not_taken_for_one(tmp_path: Path) -> None:
+    photograph(tmp_path / "a.tif", 6)
+    photograph(tmp_path / "b.tif", 1, photometric="palette")
+    for name, said in (("a.tif", "a.tif has 6 bands, and the model takes 3"), ("b.tif", "b.tif holds numbers of a")):
+        with rasters.opened(tmp_path / name) as raster, pytest.raises(UserError, match=said):
+            rasters.bands_of(raster, 3, name)
+
+
+def test_where_a_raster_is_transparent_its_map_has_no_data(tmp_path: Path) -> None:
+    values = photograph(tmp_path / "a.tif", 4, photometric="RGB", alpha="yes")
+    made = writer(tmp_path / "out")
+    made.look_at([(tmp_path / "a.tif", "a")])
+    files = made._write_pictures(torch.zeros(3, 512, 512, dtype=torch.uint8), "a", np.zeros((512, 512), np.uint8))
+    with rasterio.open(files[1]) as found:
+        assert found.nodata == 255
+        np.testing.assert_array_equal(found.read(1) == 255, values[3] == 0)
+
+
+def test_a_large_raster_without_data_in_parts_has_none_in_its_map_and_colours_by_stored_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "a.tif", (40, 24), nodata=0)
+    monkeypatch.setattr(rasters, "LARGE", 100)
+    made = writer(tmp_path / "out")
+    made.labels.stored = np.array([7, 2, 5], np.uint8)
+    made.labels.colours = np.zeros((256, 3), np.uint8)
+    made.labels.colours[[7, 2, 5]] = made.palette
+    monkeypatch.setattr(
+        rasters,
+        "maps_of",
+        lambda *_: (
+            (rasterio.windows.Window(0, top, 24, 20), np.full((20, 24), top // 10, np.uint8)) for top in (0, 20)
+        ),
+    )
+    drawn: list[np.ndarray] = []
+    made._write_overlay = lambda file, rgb, classes, name: drawn.append(classes)
+    made.look_at([(tmp_path / "a.tif", "a")])
+    [labels, _] = made.write_large(tmp_path / "a.tif", "a", 2, RANGE)
+    with rasterio.open(labels) as found:
+        values = found.read(1)
+        assert [found.colormap(1)[number][:3] for number in (7, 2, 5)] == [(9, 0, 0), (0, 9, 0), (0, 0, 9)]
+    expected = np.repeat([255, 7, 5], [5, 15, 20])
+    assert (values == expected[:, None]).all()
+    assert (drawn[0][:, 0] == np.repeat([3, 0, 2], [5, 15, 20])).all()  # 3: what is no class
+
+
+def test_numbers_sizes_and_places_of_rasters_by_hand(tmp_path: Path) -> None:
+    raster = SimpleNamespace(nodata=None, height=100, width=50, crs=None, transform=rasterio.Affine.identity())
+    raster.mask_flag_enums = [[rasterio.enums.MaskFlags.all_valid]]
+    assert not rasters.is_placed(raster)
+    raster.transform = PLACE
+    assert rasters.is_placed(raster)
+    eight = np.array([[[0, 1, 255]]], np.uint8)
+    assert rasters.as_pixels(eight, raster, RANGE, "a").tolist() == [[[0, 257, 65535]]]
+    assert rasters.as_pixels(eight, raster, None, "a").tolist() == eight.tolist()
+    kinds = [(rasters.profile_of(raster, most)["dtype"], rasters.nowhere(most)) for most in (254, 255, 256)]
+    assert kinds == [("uint8", 255), ("uint16", 65535), ("uint16", 65535)]
+    raster.read = lambda bands, out_shape: np.zeros(out_shape)
+    shapes = [rasters.reduced(raster, [2, 1], side).shape for side in (20, 1000, 1)]
+    assert shapes == [(2, 20, 10), (2, 100, 50), (2, 1, 1)]
+
+
+def test_what_is_not_read_whole_is_looked_at_in_pixels_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    found = SimpleNamespace(config=SimpleNamespace(inference=None), origin=lambda part: "file")
+    monkeypatch.setattr(predict_maps, "recorded", lambda checkpoint, words, parts: (asked.append(words), found)[1])
+    monkeypatch.setattr(predict_maps, "build", lambda *_, **__: None)
+    made: Any = Segmentations.__new__(Segmentations)
+    made._checkpoint = None
+    for told in (None, "multiscale_flip"):
+        made.options = Options(Path("out"), inference=told)
+        made._at_its_own_size()
+    assert asked == [["inference=slide", "inference.short=null"], ["inference=multiscale_flip", "inference.short=null"]]

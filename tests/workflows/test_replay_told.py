@@ -12,7 +12,8 @@ import torch
 from omegaconf import OmegaConf
 
 from mae_hydra.errors import UserError
-from mae_hydra.workflows import replay_report
+from mae_hydra.types import Batch
+from mae_hydra.workflows import replay_report, replay_step
 from mae_hydra.workflows.replay import _asked, _beginning, _changed
 from mae_hydra.workflows.replay_report import batch_sheet, by_depth, write_and_show
 from mae_hydra.workflows.replayed import Found, Shown
@@ -146,3 +147,29 @@ def test_the_words_of_a_replay_name_one_step_and_change_nothing_that_is_trained(
     record = {"seed": 0, "optimizer": {"lr": 1.0}, "data": {"root": "a"}}
     with pytest.raises(UserError, match=r"optimizer\.lr decides what is trained"):
         _changed(record, ["optimizer.lr=2"], Path("run"))
+
+
+def test_pixels_are_those_before_normalization_and_what_was_seen_is_told_patch_by_patch() -> None:
+    data: Any = SimpleNamespace(mean=(0.5, 0.25, 0.1), std=(0.2, 0.5, 0.3))
+    picture = torch.tensor([10, 100, 250], dtype=torch.uint8).view(3, 1, 1).expand(3, 2, 4)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (data.mean, data.std))
+    for given in (picture, (picture / 255 - mean) / std):
+        assert replay_step._pixels(given, data).tolist() == [[[10, 100, 250]] * 4] * 2
+    hidden = torch.tensor([[False, True, True, False, True, False, True, True]])
+    encoder = SimpleNamespace(image_size=(8, 16), grid=(2, 4))
+    output = SimpleNamespace(keep=torch.tensor([[0, 3, 5]]), hidden=hidden)
+
+    class Model:
+        predicted_share = 1.0
+
+        def __call__(self, images: torch.Tensor) -> Any:
+            return output
+
+    model: Any = Model()
+    model.encoder = encoder
+    each = replay_step.Seen(Batch(torch.zeros(1, 3, 8, 16)), replay_step._generators())
+    keep, visible = replay_step._what_was_seen(each, model, "pretrain")
+    assert keep is output.keep
+    assert visible[0, ::4, ::4].tolist() == [[True, False, False, True], [False, True, False, False]]
+    assert visible.shape == (1, 8, 16)
+    assert replay_step._what_was_seen(each, model, "segment") == (None, None)

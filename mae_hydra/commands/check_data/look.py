@@ -172,17 +172,18 @@ def _start(found: Found, way: Way, views: list[View] | None, measured: dict[str,
             data = build(config.data, "data")
             if way.measured:
                 measured["mean"], measured["std"] = statistics(data.train, MEASURED)
-            doubts = check_labels(data)
+            doubts = [*(note for note in data.notes if note.startswith("warning")), *check_labels(data)]
             if len(data.validation) <= MOST_HEADERS:
                 look_ahead(data.validation, None, seconds=SECONDS)
             if views is not None and (samples := some_of(data.train)):
                 views.append(View(way.means, samples, data))
-            return doubts
+            return [_with_its_root(doubt, keys, way) for doubt in doubts]
         except UserError as error:
-            said = str(error)
-            if "root" in keys:
-                said = said.replace(str(keys["root"]), str(way.keys["root"]))
-            raise UserError(said) from error
+            raise UserError(_with_its_root(str(error), keys, way)) from error
+
+
+def _with_its_root(said: str, keys: dict[str, Any], way: Way) -> str:
+    return said.replace(str(keys["root"]), str(way.keys["root"])) if "root" in keys else said
 
 
 def _drawn(found: Found, views: Sequence[View], out: Path | None, console: Any) -> Path | None:
@@ -221,4 +222,7 @@ def _way_out(found: Found) -> str:
             "there is nothing that can be trained on; give the folder of the pictures (.jpg .png .tif …), and unpack "
             "what is packed"
         )
-    return "no data option of today reads this as it lies there"
+    return (
+        "no data option reads this as it lies there; give a folder of photos alone, or write class maps: PNGs of class "
+        "numbers, called as their photos (docs/data.md)"
+    )

@@ -126,7 +126,7 @@ def _labels_table(labels: Labels) -> tuple[str, Table] | None:
     rows += [(" ".join(map(str, colour)), share) for colour, share in labels.colours]
     if not rows:
         return None
-    what = "stored values" if shares else "colours (red green blue)"
+    what = "stored values" if shares else "colors (red green blue)"
     title = f"{len(rows)} {what} of {labels.read} of {labels.of} class maps, and their share of the pixels"
     table = Table(show_header=False)
     shown = rows[:MOST_ROWS]

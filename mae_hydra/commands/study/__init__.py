@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
         from mae_hydra.benchmark.plan import plan
         from mae_hydra.commands.study import cost, words
     from mae_hydra.configuration.command_words import word
-    from mae_hydra.experiment.many.label_study import RECORD, SCRATCH
+    from mae_hydra.experiment.many.label_study import PRETRAIN, RECORD, SCRATCH
     from mae_hydra.experiment.status import write_json
 
     words.refuse(options.words)
@@ -58,26 +58,29 @@ def run(options: argparse.Namespace) -> int:
     if planned.assumed_images:
         raise UserError(f"a study needs the labeled images, and data.root={config.data.root} is not there")
     pretrain: list[str] = []
+    if options.no_pretrain and options.pretrain:
+        raise UserError("--pretrain is about the own MAE, which --no-pretrain leaves out; give one of them")
     if not options.no_pretrain:
         pretrain = words.pretraining(labeled, options.pretrain, config, QUICK_PRETRAIN if options.quick else {})
     arms = words.arms_of(options.scratch, config, own=bool(pretrain), given=options.given)
     before = plan(pretrain, devices=None, images=None) if pretrain else None
     default = Path(str(config.paths.output_root)) / "studies" / f"{config.name}{'_quick' if options.quick else ''}"
-    out = options.out or default
+    out = words.as_before(options.out or default)
     record = {
+        "out": str(out),
         "command": shlex.join(["mae-hydra", *sys.argv[1:]]),
         "words": labeled,
         "pretrain": pretrain,
         "arms": arms,
     }
-    words.refuse_another(out, record)
-    cost.say_cost(out, list(arms), fractions, len(seeds), (labeled, planned), (pretrain, before), config)
+    record = words.with_earlier(out, record)
+    cost.say_cost(out, list(arms), fractions, seeds, (labeled, planned), (pretrain, before), config)
     if options.plan:
         return 0
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / RECORD, record)
     if pretrain:
-        weights = out / "pretrain"
+        weights = out / PRETRAIN
         print(f"\nPre-training without labels -> {weights}", flush=True)
         if _failed([*pretrain, word("hydra.sweep.dir", weights)]):
             raise UserError(f"the pre-training failed, see {weights}; the same command goes on")
@@ -111,6 +114,8 @@ def _complete(folder: Path) -> Path:
     from mae_hydra.experiment.read_runs import read_sweep, state_of
 
     found = [run.directory for run in read_sweep(folder) if state_of(run) == "completed"]
+    if not found:  # nobody waited for it
+        raise UserError(f"the pre-training in {folder} has not ended; the same command goes on once it has")
     if len(found) != 1:
         raise UserError(f"{folder} holds {len(found)} complete pre-trainings, not one; give another folder with --out")
     return found[0]

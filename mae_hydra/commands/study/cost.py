@@ -1,9 +1,11 @@
 """What a study will take, said before it starts."""
 
+import gc
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from omegaconf import DictConfig
 
 from mae_hydra.accelerators import ACCELERATORS
@@ -12,7 +14,8 @@ from mae_hydra.benchmark.timing import wait
 from mae_hydra.benchmark.verbs import training_step
 from mae_hydra.configuration.construct import build
 from mae_hydra.engine import Settings
-from mae_hydra.experiment.read_runs import read_sweep, state_of
+from mae_hydra.experiment.many.label_study import PRETRAIN, swept_of
+from mae_hydra.experiment.read_runs import Run, read_sweep, state_of
 from mae_hydra.recorded.configuration import composed
 from mae_hydra.report.page import duration
 
@@ -25,7 +28,7 @@ def say_cost(
     out: Path,
     arms: Sequence[str],
     fractions: Sequence[float],
-    num_seeds: int,
+    seeds: Sequence[int],
     labeled: tuple[list[str], Plan],
     pretrain: tuple[list[str], Plan | None],
     config: DictConfig,
@@ -37,20 +40,21 @@ def say_cost(
     plan, before = labeled[1], pretrain[1]
     all_images, seen = plan.images[0], plan.steps * plan.global_batch
     fewest = max(round(min(fractions) * all_images), 1)
-    each = len(fractions) * num_seeds
-    done = [_completed(out / arm) for arm in arms]
+    wanted = {(fraction, seed) for fraction in fractions for seed in seeds}
+    each = len(wanted)
+    done = [len(wanted & {swept_of(run) for run in _completed(out / arm)}) for arm in arms]
     shares = ", ".join(f"{100 * fraction:g}" for fraction in fractions)
     lines = [
         f"{config.name}, judged by {config.checkpoint.monitor}: {', '.join(arms)} x {shares} % of {all_images:,} "
-        f"labeled images x seeds ({num_seeds}) = {len(arms) * each} runs",
+        f"labeled images x seeds ({len(seeds)}) = {len(arms) * each} runs",
         f"of {plan.steps:,} steps of {plan.global_batch} images each, whatever the labels: "
         f"{seen / fewest:.3g} times all of {fewest:,}, {seen / all_images:.3g} times all of {all_images:,}",
     ]
-    left = [(*labeled, sum(max(each - count, 0) for count in done))]
+    left = [(*labeled, sum(each - count for count in done))]
     if before is not None:
         images = f"{before.global_batch} of {before.images[0]:,} images"
         lines.append(f"before them {before.name} without labels: {before.steps:,} steps of {images}")
-        left.append((pretrain[0], before, 0 if _completed(out / "pretrain") else 1))
+        left.append((pretrain[0], before, int(not _completed(out / PRETRAIN))))
     if any(done):
         lines.append(f"{sum(done)} of the runs are complete, and are not repeated")
     flops = sum(made.total_flops * (1 + made.evaluation_share) * count for _, made, count in left)
@@ -58,8 +62,8 @@ def say_cost(
     print("\n".join(lines), flush=True)
 
 
-def _completed(sweep: Path) -> int:
-    return sum(state_of(run) == "completed" for run in read_sweep(sweep))
+def _completed(sweep: Path) -> list[Run]:
+    return [run for run in read_sweep(sweep) if state_of(run) == "completed"]
 
 
 def _time(left: Sequence[tuple[list[str], Plan, int]], flops: float) -> str:
@@ -74,6 +78,8 @@ def _seconds(left: Sequence[tuple[list[str], Plan, int]]) -> float | None:
     """How long these runs take on this machine, by a step of each; None where a step alone takes long."""
     total = 0.0
     for words, made, count in left:
+        if not count:
+            continue
         config = composed(words)
         settings: Settings = build(config.engine, "engine")
         if settings.torch_device.type == "cpu" and made.flops_per_image * made.global_batch > MEASURABLE:
@@ -87,4 +93,8 @@ def _seconds(left: Sequence[tuple[list[str], Plan, int]]) -> float | None:
         wait(settings.torch_device)
         taken = (time.perf_counter() - began) / made.devices
         total += count * (START + made.steps * taken * (1 + made.evaluation_share))
+        del step
+    if torch.cuda.is_initialized():  # the runs are processes of their own, and want all of it
+        gc.collect()
+        torch.cuda.empty_cache()
     return total

@@ -30,7 +30,7 @@ def median_frequency_weights(data: ImageData) -> tuple[list[float], str]:
     reading = data.reading or Reading(data.num_classes, data.ignore_index, None)
     weights = _weights(_by_class(counts, reading))
     if weights is None:
-        raise UserError("class_weights=auto found no labelled pixel in the training images; give a list of numbers")
+        raise UserError("class_weights=auto found no labeled pixel in the training images; give a list of numbers")
     return weights, _told(weights, data.class_names, len(counts), len(data.train))
 
 

@@ -4,7 +4,7 @@ A set read by the wrong convention trains without an error wherever its values f
 one, with the unlabelled pixels as a class, or with nothing to learn at all.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -78,6 +78,14 @@ def alternatives(seen: Sequence[Seen], reading: Reading) -> list[Reading]:
         found.sort(key=_ignores_the_last)  # behind the others
     counts = [misfits(seen, other.table()) for other in found]
     return [other for other, count in zip(found, counts, strict=True) if count == min(counts)]
+
+
+def in_two_codings(maps: Sequence[Collection[int]]) -> bool:
+    """Whether some class maps hold 0 and 1, others 0 and 255, and none both: of one tool in bits, of another in bytes;
+    so 255 may be what 1 is rather than ignored."""
+    held = [sum(value in stored for stored in maps) for value in (1, 255)]
+    there = {value for stored in maps for value in stored}
+    return there == {0, 1, 255} and min(held) > 1 and not any(1 in stored and 255 in stored for stored in maps)
 
 
 def _ignores_the_last(reading: Reading) -> bool:
@@ -226,7 +234,7 @@ def _open(seen: Sequence[Seen], reading: Reading, as_well: Sequence[Reading], va
     last = next(filter(_ignores_the_last, as_well), None)
     if reading.reduce_zero_label and last and likely_ignored(seen, top):
         sentence += (
-            f": {_share_with(seen, top):.0%} of them hold {top}, as they would hold what is not labelled; the picture "
+            f": {_share_with(seen, top):.0%} of them hold {top}, as they would hold what is not labeled; the picture "
             f"sheet of check-data shows which is right, then keep it or {choices([last], reading)}"
         )
         return Finding("warning", "zero label open", sentence)

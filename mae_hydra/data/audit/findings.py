@@ -29,7 +29,7 @@ _PROBLEMS: dict[str, tuple[Level, str, str, str]] = {
     "labels in colours": (
         "error",
         "without class numbers",
-        "write 8-bit PNGs whose grey value or palette index is the class",
+        "write 8-bit PNGs whose gray value or palette index is the class",
         "class map",
     ),
     "labels without a class": (
@@ -42,18 +42,18 @@ _PROBLEMS: dict[str, tuple[Level, str, str, str]] = {
     "damaged image": (
         "warning",
         "that are damaged and only partly decoded",
-        "parts may be grey or shifted, so look, and replace or remove",
+        "parts may be gray or shifted, so look, and replace or remove",
         "image",
     ),
 }
 # trait -> (level, says, what follows from it)
 _TRAITS: dict[str, tuple[Level, str, str]] = {
-    "blank": ("warning", "of a single colour", "probably in place of a lost picture; remove"),
+    "blank": ("warning", "of a single color", "probably in place of a lost picture; remove"),
     "several pages": ("warning", "with several pages or pictures", "only the first is read; split"),
-    "grey": ("note", "without colour", "read with three equal channels"),
-    "CMYK": ("note", "in CMYK", "converted to RGB without a colour profile, which shifts colours"),
+    "grey": ("note", "without color", "read with three equal channels"),
+    "CMYK": ("note", "in CMYK", "converted to RGB without a color profile, which shifts colors"),
     "16 bits": ("note", "with more than 8 bits a channel", "scaled to 8 as data.range says"),
-    "alpha": ("note", "with an alpha channel", "dropped when read, and what was transparent shows its hidden colour"),
+    "alpha": ("note", "with an alpha channel", "dropped when read, and what was transparent shows its hidden color"),
     "palette": ("note", "with a palette", "read as RGB"),
     APART: TURNED_APART,
     TURNED: ("note", "turned by the EXIF orientation", "read upright"),

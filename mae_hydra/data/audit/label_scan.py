@@ -8,22 +8,23 @@ Shape letters: S class maps looked at.
 
 import os
 import time
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import zip_longest
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
 
-from mae_hydra.data.audit.conventions import ENOUGH, judged, looked_at
+from mae_hydra.data.audit.conventions import ENOUGH, in_two_codings, judged, looked_at
 from mae_hydra.data.audit.findings import TURNED_APART
 from mae_hydra.data.audit.labels import MOST_IGNORED, stray_findings
 from mae_hydra.data.audit.listing import Finding, found
 from mae_hydra.data.dataset import ImageData, ImageSet, Listed, behind
 from mae_hydra.data.label_table import Reading
-from mae_hydra.data.labels.maps import turned_apart
+from mae_hydra.data.labels.maps import first_clash, turned_apart
 from mae_hydra.data.loading.unreadable import FEW
 from mae_hydra.errors import UserError
 
@@ -35,13 +36,14 @@ GOLDEN = 0.618  # share of the set between one sample and the next: any first pa
 @dataclass
 class Sampled:
     """Some class maps of a split (`Seen`). `broken`: why one could not be read. `turned`: photos that EXIF turns while
-    their map has no orientation of its own."""
+    their map has no orientation of its own. `palettes`: of files, the colours of their values."""
 
     images: ImageSet | Sequence[Any]
     positions: list[int] = field(default_factory=list)
     counts: list[np.ndarray] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
     turned: list[str] = field(default_factory=list)
+    palettes: dict[str, Mapping[int, tuple[int, int, int]]] = field(default_factory=dict)
     values: int = 256
 
     @property
@@ -92,7 +94,7 @@ def check_labels(data: ImageData, *, training: bool = True, seconds: float = SEC
     lines += _strays(train, validation, best, data.max_bad_share)
     too_many = any(finding.kind == "number of classes" for finding in findings)
     lines += _absent(train, reading, data.class_names, said=too_many)
-    return [*lines, *_turned((train, validation))]
+    return [*lines, *_turned((train, validation)), *_recoded((train, validation), reading, said=bool(lines))]
 
 
 def sample(train: ImageSet | Sequence[Any], validation: ImageSet, *, seconds: float) -> tuple[Sampled, Sampled]:
@@ -125,8 +127,18 @@ def spread(images: Sized) -> list[int]:
     return [number * step % size for number in range(size)]
 
 
-def look(images: Any, index: int) -> tuple[np.ndarray, str] | UserError:
-    """Pixels of each stored value, int64 (256,), and the photo that EXIF turns and its map not ("": none)."""
+class Look(NamedTuple):
+    """A class map: pixels of each stored value, int64 (256,); the photo, where EXIF turns it and its map not; the file,
+    and the colours of its values where it has a palette."""
+
+    counts: np.ndarray
+    turned: str = ""
+    file: str = ""
+    palette: Mapping[int, tuple[int, int, int]] = MappingProxyType({})
+
+
+def look(images: Any, index: int) -> Look | UserError:
+    """Read a class map; UserError is given back."""
     images, index = behind(images, index)
     own = getattr(images, "stored_labels", None)
     try:
@@ -138,18 +150,23 @@ def look(images: Any, index: int) -> tuple[np.ndarray, str] | UserError:
     except UserError as error:
         return error
     paths = images.paths(index) if hasattr(images, "paths") else None
-    doubtful = paths is not None and turned_apart(*paths)
-    return np.bincount(stored.ravel(), minlength=256), str(paths[0]) if paths and doubtful else ""
+    counts = np.bincount(stored.ravel(), minlength=256)
+    if paths is None:
+        return Look(counts)
+    palette = images.palette(index, np.flatnonzero(counts).tolist()) if hasattr(images, "palette") else {}
+    return Look(counts, str(paths[0]) if turned_apart(*paths) else "", str(paths[1]), palette)
 
 
-def _note(sampled: Sampled, index: int, look: tuple[np.ndarray, str] | UserError) -> None:
+def _note(sampled: Sampled, index: int, look: Look | UserError) -> None:
     if isinstance(look, UserError):
         sampled.broken.append(str(look))
         return
     sampled.positions.append(index)
-    sampled.counts.append(look[0])
-    if look[1]:
-        sampled.turned.append(look[1])
+    sampled.counts.append(look.counts)
+    if look.turned:
+        sampled.turned.append(look.turned)
+    if look.palette:
+        sampled.palettes[look.file] = look.palette
 
 
 def _say(finding: Finding) -> str:
@@ -184,7 +201,7 @@ def _absent(train: Sampled, reading: Reading, names: Sequence[str], *, said: boo
     if absent and train.whole and not said:
         shown = ", ".join(names[number] for number in absent[:6]) + (", …" if len(absent) > 6 else "")
         plural = "class has" if len(absent) == 1 else "classes have"
-        yield f"{len(absent)} of {reading.num_classes} {plural} no labelled pixel in training ({shown})"
+        yield f"{len(absent)} of {reading.num_classes} {plural} no labeled pixel in training ({shown})"
     if reading.ignore_index < reading.num_classes:
         name = names[reading.ignore_index]
         yield f"data.ignore_index={reading.ignore_index} is a class as well ({name}): it counts for nothing"
@@ -198,6 +215,30 @@ def _turned(parts: Sequence[Sampled]) -> Iterator[str]:
     if files:
         level, says, way = TURNED_APART
         yield found(level, "", files, says, way).sentence
+
+
+def _recoded(parts: Sequence[Sampled], reading: Reading, *, said: bool) -> Iterator[str]:
+    """Maps of which some may be coded in another way than the others, though every value has a meaning (`said`: that
+    the values are doubtful has been)."""
+    if (
+        reading.values is None
+        and not said
+        and in_two_codings([np.flatnonzero(row).tolist() for part in parts for row in part.counts])
+    ):
+        yield (
+            "some class maps hold 0 and 1, others 0 and 255, and none holds 1 and 255: 255 is ignored now; where it is "
+            "what 1 is, give 'data.values={0:0,1:1,255:1}'"
+        )
+    files = [each for part in parts for each in part.palettes.items()]
+    clash = first_clash(palette for _, palette in files)
+    if clash is not None:
+        value, *places = clash
+        (one, known), (other, own) = (files[place] for place in places)
+        yield (
+            f"the palettes of class maps differ: {value} is the color {' '.join(map(str, known[value]))} in {one} and "
+            f"{' '.join(map(str, own[value]))} in {other}; if every file numbers its colors anew, its numbers are no "
+            "classes: give data.colours"
+        )
 
 
 def _of_files(images: ImageSet) -> bool:

@@ -66,7 +66,7 @@ def absence_findings(train: Tally, validation: Tally, reading: Reading, class_na
             findings.append(Finding(level, f"classes absent in {which}", sentence))
     files = [tally.labels_name(row) for tally in (train, validation) for row in _unlabelled(tally, reading).tolist()]
     if files:
-        way, says = "label or leave out", "without a labelled pixel"
+        way, says = "label or leave out", "without a labeled pixel"
         findings.append(found("warning", "nothing labelled", files, says, way, noun="class map"))
     share = ignored_share(train, reading)
     if share is not None and share > MOST_IGNORED:

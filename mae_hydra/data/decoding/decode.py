@@ -163,13 +163,19 @@ def _scaled(values: np.ndarray, channels: int, pixel_range: Range) -> np.ndarray
     if pixel_range is None:
         raise ValueError(NO_RANGE)
     pixels = (measured([values]) if pixel_range == "own" else pixel_range).scaled(values, channels)
+    if pixels.shape[2] == 3 and channels == 1:
+        return grey_of(pixels)
     if pixels.dtype == np.uint16:
-        grey = pixels.shape[2] == 3 and channels == 1
-        return (
-            (pixels @ _GREY).round().astype(np.uint16) if grey else pixels.repeat(channels // pixels.shape[2], axis=2)
-        )
+        return pixels.repeat(channels // pixels.shape[2], axis=2)
     shown = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
     return np.array(shown.convert(PILLOW_MODES[channels]))
+
+
+def grey_of(pixels: np.ndarray) -> np.ndarray:
+    """(H, W) of colors uint8 or uint16 (H, W, 3)."""
+    if pixels.dtype == np.uint16:
+        return np.asarray((pixels @ _GREY).round().astype(np.uint16))
+    return np.array(Image.fromarray(pixels).convert("L"))
 
 
 def _deep_numbers(encoded: bytes) -> np.ndarray:

@@ -82,7 +82,7 @@ def settle(
     if levels < FEWEST_LEVELS:
         holds = f"they hold about {measured(pictures, each=own)}, which data.range should be"
         way = holds if fixed else "if one value stretches the range, set data.range to what the others hold"
-        said = f"warning: only {levels} of 256 grey levels are used with data.range={found}, of {looked} looked at"
+        said = f"warning: only {levels} of 256 gray levels are used with data.range={found}, of {looked} looked at"
         notes.append(f"{said}; {way}")
     return Settled(found, tuple(notes))
 

@@ -173,7 +173,7 @@ def colour_of(text: object, where: str) -> tuple[int, int, int]:
     """ "255 0 0", "#ff0000" or [255, 0, 0] as three numbers; ValueError where it is none of them."""
     boxes = _spans(text)
     if boxes is None or any(low != high for low, high in boxes):
-        raise ValueError(f"{where}: {text} is no colour; write 255 0 0 or #ff0000")
+        raise ValueError(f"{where}: {text} is no color; write 255 0 0 or #ff0000")
     return boxes[0][0], boxes[1][0], boxes[2][0]
 
 
@@ -181,7 +181,7 @@ def _box(text: object) -> Box:
     """A colour, or with ranges in it a part of all colours ("0-127 128-255 0")."""
     spans = _spans(text)
     if spans is None:
-        raise ValueError(f"data.colours: {text} is no colour; write 255 0 0, #ff0000, or ranges 0-127 0-127 255")
+        raise ValueError(f"data.colours: {text} is no color; write 255 0 0, #ff0000, or ranges 0-127 0-127 255")
     return spans
 
 
@@ -220,7 +220,7 @@ def _refuse_overlaps(table: Sequence[tuple[Box, int]], keys: Sequence[object]) -
     for (one, (box, number)), (other, (second, meaning)) in itertools.combinations(enumerate(table), 2):
         meet = all(low <= upper and lower <= high for (low, high), (lower, upper) in zip(box, second, strict=True))
         if meet and number != meaning:
-            raise ValueError(f"data.colours says two things: {keys[one]} and {keys[other]} are one colour")
+            raise ValueError(f"data.colours says two things: {keys[one]} and {keys[other]} are one color")
 
 
 @lru_cache(maxsize=2)
@@ -250,7 +250,7 @@ def _classes_of(values: np.ndarray, known: tuple[Any, int | None, bool], name: s
         )
         more = ", …" if len(found) > SHOWN else ""
         raise UserError(
-            f"the class map {name} holds {len(found)} colour{'' if len(found) == 1 else 's'} that data.colours does "
+            f"the class map {name} holds {len(found)} color{'' if len(found) == 1 else 's'} that data.colours does "
             f"not have, {shown}{more}; add them there, as a class or as {IGNORE} (+data.colours={{r g b: {IGNORE}}})"
         )
     return classes

@@ -6,7 +6,7 @@ those that were written; such files are refused by name rather than read as some
 Shape letters: H W pixels.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ _PNG = b"\x89PNG"
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # of TIFF
 _FIRST_OF_EQUAL = {"RGB": 3, "RGBA": 3, "LA": 1, "La": 1, "PA": 1}  # channels that must agree; one more is opacity
 MOST_OF_16_BITS = 2**16 - 1
-_WAY_OUT = "a class map is an 8-bit PNG whose grey value or palette index is the class, so convert its colours"
+_WAY_OUT = "a class map is an 8-bit PNG whose gray value or palette index is the class, so convert its colors"
 
 
 class _Unclear(Exception):
@@ -88,6 +88,31 @@ def _read(encoded: bytes, name: str, values: Callable[[Any], np.ndarray], *, or_
         ) from error
 
 
+def palette_of(encoded: bytes | Path, values: Iterable[int]) -> dict[int, tuple[int, int, int]]:
+    """The colours that a PNG with a palette gives these stored values; nothing of another file."""
+    try:
+        with opened(encoded) as picture:
+            raw = getattr(picture.palette, "palette", b"") if (picture.mode, picture.format) == ("P", "PNG") else b""
+    except (OSError, ValueError):  # an array, or what Pillow does not read
+        return {}
+    known = [(raw[3 * value], raw[3 * value + 1], raw[3 * value + 2]) for value in range(len(raw) // 3)]
+    return {value: known[value] for value in values if value < len(known)}
+
+
+def first_clash(palettes: Iterable[Mapping[int, tuple[int, int, int]]]) -> tuple[int, int, int] | None:
+    """A value that has different colours in two palettes, and the places of these; None where there is none.
+
+    Who saves pictures of few colours as palettes numbers them anew in each file (`quantize`, optimizers of PNGs).
+    """
+    known: dict[int, tuple[tuple[int, int, int], int]] = {}
+    for place, palette in enumerate(palettes):
+        for value, colour in palette.items():
+            first = known.setdefault(value, (colour, place))
+            if first[0] != colour:
+                return value, first[1], place
+    return None
+
+
 def turned_apart(photo: Path, labels: Path) -> bool:
     """Whether EXIF turns the photo and not its map, and their sizes do not tell on which of the two it was drawn."""
     try:
@@ -103,13 +128,11 @@ def _colours(picture: Image.Image) -> np.ndarray:
     if is_deep(picture):
         raise _Unclear("holds more than 8 bits a channel; data.colours are of 8 bits, so write an 8-bit PNG")
     if picture.format in _LOSSY:
-        raise _Unclear(
-            f"holds {picture.format} pixels; {picture.format} changes colours, so write PNGs from the source"
-        )
+        raise _Unclear(f"holds {picture.format} pixels; {picture.format} changes colors, so write PNGs from the source")
     upright = ImageOps.exif_transpose(picture)
     values = np.array(upright.convert("RGBA"))
     if values[..., 3].min() != values[..., 3].max():
-        raise _Unclear("holds colours, some of them transparent; write opaque ones")
+        raise _Unclear("holds colors, some of them transparent; write opaque ones")
     return values[..., :3]
 
 
@@ -124,9 +147,9 @@ def _stored(picture: Image.Image, encoded: bytes, most: int, brightness: bool) -
     _refuse_pages(picture)
     tags: Any = getattr(picture, "tag_v2", {})
     if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
-        raise _Unclear("holds inverted grey levels (TIFF with white as zero); write them as an 8-bit PNG")
+        raise _Unclear("holds inverted gray levels (TIFF with white as zero); write them as an 8-bit PNG")
     if _is_of_15_bits(picture):
-        raise _Unclear(f"holds colours of 5 bits, which are spread over 0 to 255; {_WAY_OUT}")
+        raise _Unclear(f"holds colors of 5 bits, which are spread over 0 to 255; {_WAY_OUT}")
     deep = is_deep(picture)  # first: loading keeps the upper byte of colours alone
     highest = _highest_of_netpbm(picture)
     picture.load()

@@ -39,8 +39,8 @@ def label_like_note(root: Path, names: Sequence[str]) -> list[str]:
         return []
     beside = _photo_beside(found[0], names)
     return [
-        f"warning: about {about} of {len(names)} pictures in {root} look like label maps, with few grey levels or "
-        f"colours: {found[0]}{f' beside {beside}' if beside else ''} for one; give the photos' folder alone with "
+        f"warning: about {about} of {len(names)} pictures in {root} look like label maps, with few gray levels or "
+        f"colors: {found[0]}{f' beside {beside}' if beside else ''} for one; give the photos' folder alone with "
         f"data.root=<folder>, or take what `mae-hydra check-data {shlex.quote(str(root))}` says for the photos alone"
     ]
 

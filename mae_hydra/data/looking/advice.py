@@ -13,15 +13,17 @@ from mae_hydra.data.decoding.bands import PHOTOGRAPHS
 from mae_hydra.data.listing import ARRAYS
 from mae_hydra.data.looking.classification_words import classification_words
 from mae_hydra.data.looking.found import Found, Pairs, Part, Split
+from mae_hydra.data.looking.label_words import label_words
 from mae_hydra.data.looking.readings import meaning, readings_for, why_none, words_of
 from mae_hydra.data.looking.segmentation_words import (
     USUAL,
     Node,
+    called_as,
     classes_like,
-    label_words,
     place_words,
     presets_for,
     said_of,
+    splits_of,
 )
 
 MOST_OF_8_BITS = 255
@@ -64,6 +66,8 @@ class Advice:
 def advise(found: Found, presets: Mapping[str, Node] | None = None) -> Advice:
     """What today's options make of it; `presets`: the data nodes of the public sets that are known by name."""
     advice = _advised(found, presets)
+    if not any(way.known or way.data == "ade20k" for way in advice.ways):
+        advice = replace(advice, said=(*advice.said, *called_as(found, presets or {})))
     part = found.pairs.images if found.pairs is not None else next(iter(found.photos), None)
     words = {} if part is None else band_words(part)
 
@@ -145,16 +149,19 @@ def _maps(found: Found, pairs: Pairs, presets: Mapping[str, Node]) -> Advice:
         said = [] if own else [why_none(pairs.labels)]
         return Advice((*own, *known) or tuple(_photos(found)), tuple(said))
     place = place_words(found, pairs)
+    maybe: list[Way] = []
     if not known and (like := classes_like(pairs.labels, presets, found)) is not None:
-        name, codes = like
+        name, codes, sure = like
         keys = {"root": found.root, **_over(place, presets[name]), **codes, "image_size": size}
-        known = [Way(model, name, keys, f"the classes of the public set {name}", words, known=True)]
+        (known if sure else maybe).append(
+            Way(model, name, keys, f"the classes of the public set {name}", words, known=True)
+        )
     own = [
         Way(model, "segmentation", {"root": found.root, **place, **keys, "image_size": size}, means, words)
         for keys, means in meanings
     ]
     said = list(said_of(found, pairs, place)) if own else [why_none(pairs.labels)]
-    return Advice((*known, *own) or tuple(_photos(found)), tuple(said))
+    return Advice((*known, *own, *maybe) or tuple(_photos(found)), tuple(said))
 
 
 def _over(place: Mapping[str, Any], preset: Node) -> dict[str, Any]:
@@ -209,6 +216,8 @@ def _with_classes(found: Found) -> Advice:
             f"data=imagenet_variant data.root={found.root / base} data.classes=<ImageNet>/val",
         )
     alone = [replace(way, means="the photos alone") for way in _photos(found)]
+    if keys["num_classes"] == 1 and alone:  # nothing to tell apart
+        return Advice(tuple(alone), tuple(_of_bands(part)))
     numbered = {re.sub(r"\d+", "", name) for name in folders}
     series = not sides and len(folders) > 1 and len(numbered) == 1 and numbered != {""}  # "day 1", "2026-11"
     return Advice((*alone, own) if series else (own, *alone), (*said, *_of_bands(part)))
@@ -286,6 +295,19 @@ def _photos(found: Found) -> Iterator[Way]:
         if not any(_lies_in(each, folder) for each in found.maps):
             yield Way(_PRETRAINED, "folder", {"root": found.root / folder, "image_size": _crop(part, _USUAL)})
             return
+    beside = {ending for each in found.maps if each.folder == part.folder for ending in each.endings}
+    if beside.isdisjoint(part.endings) or part.suffix:
+        yield _by_the_general_reader(found.root, part)
+
+
+def _by_the_general_reader(root: Path, part: Part) -> Way:
+    """Photos that lie among others."""
+    suffix = part.suffix or (part.endings[0] if len(part.endings) == 1 else None)
+    named = {split.side: split.name for split in part.counts if split.side}
+    keys: dict[str, Any] = {"root": root, "images": part.folder or ".", "maps": None}
+    keys |= {"image_suffix": suffix} if suffix else {}
+    keys |= {"splits": splits_of(named)} if named and splits_of(named) != USUAL else {}
+    return Way(_PRETRAINED, "segmentation", {**keys, "image_size": _crop(part, _USUAL)})
 
 
 def _lies_in(part: Part, folder: str) -> bool:

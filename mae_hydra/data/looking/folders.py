@@ -8,7 +8,10 @@ from pathlib import Path, PurePosixPath
 
 from mae_hydra.data.dataset import spread
 from mae_hydra.data.headers import read_header
+from mae_hydra.data.labels.maps import first_clash
 from mae_hydra.data.listing import ARRAYS, EXTENSIONS, WITH_ARRAYS
+from mae_hydra.data.looking.class_files import class_file_of
+from mae_hydra.data.looking.foreign import foreign_labels
 from mae_hydra.data.looking.found import Found, Labels, Pairs, Part, Split, side_order
 from mae_hydra.data.looking.lists import class_lists_of, lines_of
 from mae_hydra.data.looking.pairing import Match
@@ -42,6 +45,7 @@ def look_at_folder(root: Path, walked: Walked, sample: int = SAMPLE) -> Found:
         photos=tuple(_part(group, _looks(root, group, looks, budget)) for group in photos),
         maps=tuple(_part(group, looks[id(group)]) for group in maps),
         names=_names(root, walked.files),
+        class_file=class_file_of(root, others),
         lists=lines_of(root, others, pictures),
         class_lists=class_lists_of(root, others, pictures),
         passed_over=dict(Counter(PurePosixPath(path).suffix.lower() for path in others).most_common()),
@@ -51,6 +55,7 @@ def look_at_folder(root: Path, walked: Walked, sample: int = SAMPLE) -> Found:
     if matches:
         pairs = _pairs(root, matches, budget, sample)
         return replace(found, kind="maps", pairs=pairs, notes=(*found.notes, *_beside(groups, matches)))
+    found = replace(found, notes=(*found.notes, *foreign_labels(root, others)))
     classes = _classes(photos)
     return replace(found, kind="classes", classes=classes) if classes else found
 
@@ -156,10 +161,23 @@ def _labels(root: Path, maps: Group, budget: Budget, sample: int) -> tuple[Label
                 values.setdefault(side, []).append(look.values)
             elif look.colours is not None:
                 colours.update(look.colours)
+    clash = first_clash(look.palette for look in every) is not None
+    if clash:
+        colours = _coloured(every)
     total = sum(colours.values()) or 1
     shares = tuple((colour, count / total) for colour, count in colours.most_common())
     of_sides = {side: tuple(counts) for side, counts in values.items()}
-    return Labels(len(every), len(maps.files), of_sides, shares, problem), every
+    return Labels(len(every), len(maps.files), of_sides, shares, problem, clash), every
+
+
+def _coloured(looks: Sequence[Look]) -> Counter[tuple[int, int, int]]:
+    """Pixels of each colour of palettes."""
+    colours: Counter[tuple[int, int, int]] = Counter()
+    for look in looks:
+        for value, count in (look.values or {}).items():
+            if value in look.palette:
+                colours[look.palette[value]] += count
+    return colours
 
 
 def _classes(photos: Sequence[Group]) -> dict[Split, tuple[str, ...]]:

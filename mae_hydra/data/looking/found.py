@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from mae_hydra.data.looking.class_files import ClassFile
+
 Kind = Literal["maps", "classes", "photos", "shards", "tables", "list", "nothing"]
 SIDES = ("train", "validation", "test", "")  # what a split is for; "": there is none
 
@@ -58,13 +60,15 @@ class Part:
 @dataclass(frozen=True)
 class Labels:
     """What some of `of` class maps hold. `maps`: pixels of each stored number, of each map, by side; or `colours`: the
-    share of each. `problem`: why one is no map of numbers that are read, "" where all are."""
+    share of each. `problem`: why one is no map of numbers that are read, "" where all are. `clash`: palettes that give
+    a number different colours, which are told as well."""
 
     read: int
     of: int
     maps: Mapping[str, tuple[Mapping[int, int], ...]] = field(default_factory=dict)
     colours: tuple[tuple[tuple[int, int, int], float], ...] = ()
     problem: str = ""
+    clash: bool = False
 
     def shares(self) -> dict[int, float]:
         """Of all pixels that were read, by the stored number."""
@@ -104,6 +108,7 @@ class Found:
     pairs: Pairs | None = None
     classes: Mapping[Split, tuple[str, ...]] = field(default_factory=dict)
     names: tuple[str, ...] = ()  # of classes, where a file tells them
+    class_file: ClassFile = field(default_factory=ClassFile)  # another one that may tell them
     num_classes: int = 0  # of shards: by their class ids
     map_ending: str = ""  # of the class maps in shards, or their column in tables; and what they hold
     map_labels: Labels | None = None

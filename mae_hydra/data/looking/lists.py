@@ -7,7 +7,8 @@ from pathlib import Path, PurePosixPath
 from mae_hydra.data.listing import WITH_ARRAYS
 from mae_hydra.data.looking.found import Found
 from mae_hydra.data.looking.walk import walk
-from mae_hydra.data.readers.split_lists import ENDINGS, cells_of
+from mae_hydra.data.readers.split_lists import ENDINGS
+from mae_hydra.data.readers.text_cells import is_pictured, rows_of, text_of
 from mae_hydra.errors import UserError
 
 CLASS_HEADS = ("class", "label", "category", "target", "class_name", "classname", "label_name", "class_id", "wnid")
@@ -38,7 +39,7 @@ def class_lists_of(root: Path, files: Iterable[str], pictures: Sequence[str]) ->
         width = min((len(row) for row in rows), default=0)
         known = [sum(PurePosixPath(row[place]).name in names for row in rows) for place in range(width)]
         named = [place for place, count in enumerate(known) if 2 * count > len(rows)]
-        if width < 2 or not named or sum(_pictured(rows[-1][place]) for place in named) > 1:
+        if width < 2 or not named or sum(is_pictured(rows[-1][place]) for place in named) > 1:
             continue
         image = max(named, key=lambda place: len({row[place] for row in rows}))
         headed = len(rows) > 1 and PurePosixPath(rows[0][image]).name not in names
@@ -51,8 +52,8 @@ def class_lists_of(root: Path, files: Iterable[str], pictures: Sequence[str]) ->
 
 
 def _repeats(cells: Sequence[str]) -> bool:
-    """Whether what stands in a column may be classes: each of several pictures."""
-    return 2 * len(set(cells)) <= len(cells)
+    """Whether what stands in a column may be classes: several, and each of several pictures."""
+    return 1 < len(set(cells)) <= len(cells) / 2
 
 
 def _first_lists(files: Iterable[str]) -> list[str]:
@@ -71,7 +72,7 @@ def look_at_list(path: Path) -> Found:
     kind = _kind(rows, {PurePosixPath(name).name for name in pictures}, {PurePosixPath(name).stem for name in pictures})
     notes = []
     if kind:
-        wanted = [cell for row in rows for cell in row if _pictured(cell)]
+        wanted = [cell for row in rows for cell in row if is_pictured(cell)]
         gone = [cell for cell in wanted if not (path.parent / cell).is_file()]
         if gone:
             notes.append(
@@ -81,19 +82,19 @@ def look_at_list(path: Path) -> Found:
 
 
 def _rows(path: Path) -> list[list[str]] | None:
-    """The first lines in cells; None where it is no text."""
+    """The first lines in cells; None where it is no text. What is not in UTF-8 is said by who reads all of it."""
     try:
         with path.open("rb") as file:
             head = file.read(MOST_BYTES)
-        text = head.decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError):
+        try:
+            text = text_of(head, cut=len(head) == MOST_BYTES)
+        except ValueError:
+            text = head.decode("cp1252")
+        return [
+            [cell.replace("\\", "/").lstrip("/") for cell in row] for row in rows_of(text.splitlines()[:MOST_LINES])
+        ]
+    except (OSError, ValueError):
         return None
-    lines = [line for line in text.splitlines()[:MOST_LINES] if line.strip() and not line.startswith("#")]
-    return [[cell.lstrip("/") for cell in cells_of(line)] for line in lines]
-
-
-def _pictured(cell: str) -> bool:
-    return cell.lower().endswith(WITH_ARRAYS)
 
 
 def _kind(rows: list[list[str]] | None, names: set[str], stems: set[str]) -> str:

@@ -7,7 +7,7 @@ import io
 import time
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from mae_hydra.data.decoding.bands import band_header, every_band
 from mae_hydra.data.decoding.decode import is_jpeg, orientation, reason_of, upright_size
 from mae_hydra.data.decoding.deep import bands_of_tiff, full_depth, is_deep
 from mae_hydra.data.decoding.opening import opened
-from mae_hydra.data.labels.maps import decode_labels
+from mae_hydra.data.labels.maps import decode_labels, palette_of
 from mae_hydra.data.looking.found import Pixels
 from mae_hydra.errors import UserError
 
@@ -59,6 +59,7 @@ class Look:
     flat: float = 0.0
     problem: str = ""
     map_problem: str = ""
+    palette: dict[int, tuple[int, int, int]] = field(default_factory=dict)  # colors of those values, of a palette PNG
 
     def is_map_like(self) -> bool:
         """Few values or colours, or regions of one value each."""
@@ -103,6 +104,8 @@ def _of_bands(encoded: bytes, look: Look, budget: Budget) -> bool:
     except Exception:  # who reads it as a picture has a sentence for it
         return False
     look.size, look.bands, look.bits, look.mode = header[0], values.shape[2], header[1].itemsize * 8, "bands"
+    if look.bands > 1:
+        look.map_problem = f"has {look.bands} bands; a class map has one, the number of the class (of scores: arg max)"
     budget.pixels -= values.size
     if look.bands == 1 and (values == np.floor(values)).all():
         numbers, counts = np.unique(values, return_counts=True)
@@ -156,6 +159,7 @@ def _of_pixels(encoded: bytes, name: str, look: Look) -> None:
         numbers, counts = np.unique(stored, return_counts=True)
         look.values = dict(zip(numbers.tolist(), counts.tolist(), strict=True))
         look.flat = _flat(stored)
+        look.palette = palette_of(encoded, look.values)
         return
     except UserError as error:
         if error.__cause__ is not None:

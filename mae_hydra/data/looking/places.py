@@ -19,7 +19,7 @@ _WORDS = "training|train|validation|valid|val|dev|testing|test"
 _GLUED = "annot|label|mask|gt|image|img"  # CamVid's trainannot
 _SPLIT = re.compile(rf"(?<![a-z])({_WORDS})(?![a-z])|^({_WORDS})(?=(?:{_GLUED})[a-z]*$)", re.IGNORECASE)
 _MAP = re.compile(
-    r"mask|label|annot|(?<![a-z])ann(?![a-z])|(?<![a-z])gts?(?![a-z])|gtfine|gtcoarse|ground.?truth|segm|"
+    r"mask|label|annot|(?<![a-z])ann(?![a-z])|(?<![a-z])gts?(?![a-z])|gtfine|gtcoarse|truth|segm|"
     r"(?<![a-z])seg(?![a-z])|manual|targets?(?![a-z])|colou?rmap|trainid|instance|(?<![a-z])maps?(?![a-z])"
 )
 _IMAGE = re.compile(
@@ -110,12 +110,18 @@ def _merged(stems: Mapping[Path_, set[str]]) -> dict[Path_, Path_]:
 
     def alternatives(above: Path_, places: Sequence[Sequence[Path_]]) -> bool:
         """Whether these are several forms of the same pictures (two seasons, two sets of classes)."""
-        if not has_maps or not any(role_of(name) for name in above):
+        if not has_maps or not (any(role_of(name) for name in above) or _are_maps(places)):
             return False
         sets = [frozenset(stem for place in each for stem in stems[place]) for each in places]
         return all(2 * len(sets[0] & other) > len(sets[0] | other) for other in sets[1:])
 
     return _merge(list(stems), (), alternatives)
+
+
+def _are_maps(places: Sequence[Sequence[Path_]]) -> bool:
+    """Whether maps lie in each of some folders, and photos in none (Mapillary's v1.2/labels and v2.0/labels)."""
+    roles = [{role_of(name) for place in each for name in place} for each in places]
+    return all("map" in each and "image" not in each for each in roles)
 
 
 def _merge(
@@ -149,8 +155,9 @@ def _by_suffix(files: Sequence[File]) -> dict[str, list[File]]:
     least = max(2, _LEAST_SHARE * len(files))
     found: dict[str, list[File]] = defaultdict(list)
     for file, those in zip(files, suffixes, strict=True):
-        kept = (each for each in those if counts[each] >= least or role_of(each) is not None)
-        found[next(kept, "")].append(file)
+        shared = (each for each in those if counts[each] >= least)
+        named = (each for each in those if role_of(each) and not re.search(r"\d", each))  # of a file that is alone
+        found[next(shared, "") or next(named, "")].append(file)
     return found
 
 

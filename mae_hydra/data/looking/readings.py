@@ -100,9 +100,11 @@ def meaning(reading: Reading) -> str:
 
 
 def why_none(labels: Labels) -> str:
+    if labels.problem.startswith("holds JPEG"):
+        return f"a class map {labels.problem}; of two tones alone it could be told which is which"
     if labels.colours:
         count = len(labels.colours)
-        return f"the class maps hold {count}{' or more' if count > MOST_COLOURS else ''} colours, too many for classes"
+        return f"the class maps hold {count}{' or more' if count > MOST_COLOURS else ''} colors, too many for classes"
     values = labels.shares()
     if values and max(values) > 255:
         return (

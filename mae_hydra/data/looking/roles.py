@@ -16,8 +16,8 @@ _LAST = ("colo", "instance", "depth")
 def told_apart(
     groups: Sequence[Group], looks: Mapping[int, list[Look]]
 ) -> tuple[list[Group], list[Group], list[Match]]:
-    """Photos, class maps, and how these pair. What only looks like class maps and pairs with nothing is photos:
-    digits and drawings have few values too."""
+    """Photos, class maps, and how these pair. What only looks like class maps and pairs with nothing is photos, where
+    it lies among such or alone: digits and drawings have few values too."""
     maps = [group for group in groups if id(group) in looks and _is_map(group, looks[id(group)])]
     unnamed = [group for group in maps if group.hint() != "map"]
     if unnamed and len(maps) == len(groups) > 1:  # too small or too plain to tell by themselves
@@ -26,7 +26,12 @@ def told_apart(
     plain = {file for group in maps if _is_plain(looks[id(group)]) for file in group.files}
     matches = _matches(_but(groups, maps), maps, plain)
     paired = {file for pair in matches for file in pair.maps.files}
-    maps = [group for group in maps if group.hint() == "map" or paired.intersection(group.files)]
+    places = {group.folder for group in _but(groups, maps)}
+    maps = [
+        group
+        for group in maps
+        if group.hint() == "map" or paired.intersection(group.files) or (places and group.folder not in places)
+    ]
     return _joined(_but(groups, maps)), maps, matches
 
 
@@ -112,14 +117,24 @@ def _matches(photos: Sequence[Group], maps: Sequence[Group], plain: set[File]) -
     if not found:
         return []
     # Of all pairs those of one set of photos.
-    found.sort(key=lambda pair: (plain.issuperset(pair.maps.files), _rank(pair.maps), -pair.total, pair.images.folder))
+    found.sort(
+        key=lambda pair: (
+            plain.issuperset(pair.maps.files),
+            2 * pair.total < len(pair.images.files),
+            _rank(pair.maps),
+            -pair.total,
+            pair.images.hint() != "image",
+            pair.images.folder,
+        )
+    )
     best, *rest = (pair for pair in found if pair.images is found[0].images)
     used = set(best.maps.files)
     return [best, *(pair for pair in rest if used.isdisjoint(pair.maps.files))]
 
 
 def _rank(maps: Group) -> int:
-    text = "/".join((*maps.folder, maps.suffix)).lower()
-    if any(word in text for word in _LAST):
-        return len(_RANKS)
-    return next(number for number, word in enumerate(_RANKS) if word in text)
+    """How likely maps are those of classes; what a folder is called counts before what files are."""
+    places = "/".join(maps.folder).lower(), maps.suffix.lower()
+    if last := [place for place in places if any(word in place for word in _LAST)]:
+        return len(_RANKS) + (last[0] is places[0])
+    return next(number for number, word in enumerate(_RANKS) if word in "/".join(places))

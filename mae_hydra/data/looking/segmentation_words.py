@@ -8,7 +8,6 @@ from typing import Any
 from mae_hydra.data.labels.coding import Box, coding_of
 from mae_hydra.data.looking.found import Found, Labels, Pairs
 from mae_hydra.data.looking.places import split_of
-from mae_hydra.data.looking.readings import meaning, readings_for, words_of
 from mae_hydra.data.readers.layout import SIDES
 from mae_hydra.data.readers.pairs import parts_of
 from mae_hydra.data.readers.segmentation import layout_of, refuse_defects
@@ -18,10 +17,10 @@ Node = Mapping[str, Any]  # a data node, as a configuration has it
 USUAL = {"train": "train", "validation": "val", "test": "test"}  # data.splits of conf/data/segmentation.yaml
 DISTINCT = 6  # letters of a suffix that no two sets share by chance
 ENOUGH_COLOURS = 3
-MOST_COLOURS = 32
+SLIGHT = 16  # by which a color may differ from a pure one
+LONG = 17  # letters of a folder of maps that no two sets share by chance; VOC's form (SegmentationClass) has 17
 _PLACES = ("images", "maps", "image_suffix", "map_suffix", "splits", "validation_fraction", "lists")
 _CONVERTED = "labelTrainIds"  # of cityscapesScripts and mmsegmentation: the classes themselves
-_BRIGHT = {"0-127": 0, "128-255": 1}
 
 
 def place_words(found: Found, pairs: Pairs) -> dict[str, Any]:
@@ -61,6 +60,11 @@ def said_of(found: Found, pairs: Pairs, keys: Node) -> Iterator[str]:
             f"of the splits training and validation there is {there}: a share of the photos, chosen by their names, is "
             "for validation (data.validation_fraction)"
         )
+    if pairs.labels.clash:
+        yield (
+            "warning: the class maps are palette PNGs that give one number different colours: either each numbers its "
+            "colours anew, and the colours are the classes, or the colours mean nothing; compare the pictures"
+        )
     alone = sum(pairs.images_alone.values()), sum(pairs.maps_alone.values())
     if any(alone) and "lists" not in keys:
         yield f"{alone[0]} photos have no class map and {alone[1]} class maps no photo: they are left out"
@@ -74,51 +78,52 @@ def lists_of(found: Found) -> dict[str, str]:
         split = split_of(PurePosixPath(file).stem)
         if split is not None and ("picture" in found.lists[file] or "photo" in found.lists[file]):
             chosen.setdefault(split[1].side, file)
+    both = [file for file in order if PurePosixPath(file).stem.lower() == "trainval"]
+    if both and not {"train", "validation"} & chosen.keys():
+        chosen["train"] = both[0]
     return {side: chosen[side] for side in SIDES if side in chosen} if "train" in chosen else {}
-
-
-def label_words(labels: Labels, found: Found) -> list[tuple[dict[str, Any], str]]:
-    """What the maps may mean, the likeliest first: words, and what they say; none where nothing can be told."""
-    if labels.colours and not labels.problem.startswith("holds JPEG") and len(labels.colours) <= MOST_COLOURS:
-        colours = sorted(colour for colour, _ in labels.colours)
-        keys = {" ".join(map(str, colour)): number for number, colour in enumerate(colours)}
-        return [({"num_classes": len(keys), "colours": keys}, f"{len(keys)} classes, a colour each")]
-    if labels.problem.startswith("holds JPEG"):
-        return [({"num_classes": 2, "values": dict(_BRIGHT)}, "2 classes, dark and bright (JPEG changes values)")]
-    ways = []
-    for reading in readings_for(labels, found):
-        keys = words_of(reading)
-        if reading.values is None:
-            keys.pop("reduce_zero_label", None)
-            keys |= {"reduce_zero_label": True} if reading.reduce_zero_label else {}
-        ways.append((keys, meaning(reading)))
-    return ways
 
 
 def presets_for(found: Found, pairs: Pairs, presets: Mapping[str, Node]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Public sets that this is: a preset's name, and the words besides."""
     for name, node in presets.items():
-        named = _is_called(found.root, name)
-        if not named and not _has_own_suffix(node):
-            continue
         for root in _roots(found, pairs):
+            if not _is_called(root, name, node) and not _has_own_names(node):
+                continue
             keys = _read_by(root, node, pairs)
             if keys is not None and _fits(pairs.labels, {**node, **keys}):
                 yield name, {"root": root, **keys}
                 break
 
 
-def classes_like(labels: Labels, presets: Mapping[str, Node], found: Found) -> tuple[str, dict[str, Any]] | None:
-    """A preset whose classes the maps have, wherever their files lie, and the words by which: the one by whose name the
-    folder is called, or the first that knows all of several colours."""
-    called = [name for name in presets if _is_called(found.root, name)]
+def classes_like(labels: Labels, presets: Mapping[str, Node], found: Found) -> tuple[str, dict[str, Any], bool] | None:
+    """A preset whose classes the maps have, wherever their files lie, the words by which, and whether that is sure: the
+    one by whose name the folder is called, or the first that knows all of several colours.
+
+    Black, white and the six pure colours are everybody's, and say no more than that it may be.
+    """
+    called = [name for name, node in presets.items() if _is_called(found.root, name, node)]
     for name in called:
         for keys in _codes(presets[name]):
             if _fits(labels, {**presets[name], **keys}):
-                return name, keys
+                return name, keys, True
     if len(labels.colours) >= ENOUGH_COLOURS:
-        return next(((name, {}) for name, node in presets.items() if node.get("colours") and _fits(labels, node)), None)
+        pure = all(min(part, 255 - part) <= SLIGHT for colour, _ in labels.colours for part in colour)
+        of_colours = {name: node for name, node in presets.items() if node.get("colours") and _fits(labels, node)}
+        exact = [name for name, node in of_colours.items() if pure or not any("-" in key for key in node["colours"])]
+        return next(((name, {}, not pure) for name in exact), None)
     return None
+
+
+def called_as(found: Found, presets: Mapping[str, Node]) -> Iterator[str]:
+    """What to say of a folder that has a public set's name and does not lie as that is published."""
+    names = [name for name, node in presets.items() if _is_called(found.root, name, node)]
+    if names:
+        files = " and ".join(f"conf/data/{name}.yaml" for name in names[:2])
+        yield (
+            f"its name is that of the public set {' or '.join(names[:2])}, but it does not lie as that is read: the "
+            f"head of {files} says how it is published, and what must be converted"
+        )
 
 
 def _codes(node: Node) -> Iterator[dict[str, Any]]:
@@ -186,18 +191,23 @@ def _roots(found: Found, pairs: Pairs) -> Iterator[Path]:
         yield found.root / "/".join(parts[:count])
 
 
-def _is_called(root: Path, name: str) -> bool:
-    """Whether the folder has the preset's name, as people write it ("CamVid", "VOC2012", "coco-stuff")."""
-    word = re.sub(r"[^a-z0-9]", "", name.lower())
+def _is_called(root: Path, name: str, node: Node) -> bool:
+    """Whether the folder has the preset's name, or that of its published folder, as people write them ("CamVid",
+    "VOC2012", "coco-stuff")."""
+    words = {re.sub(r"[^a-z0-9]", "", each.lower()) for each in (name, str(node.get("root")).rpartition("/")[2])}
     for part in root.absolute().parts[-2:]:
         tokens = re.split(r"[^a-z0-9]+", part.lower())
         whole = "".join(tokens)
-        if word == whole or word in tokens or (len(word) > DISTINCT and word in whole):
-            return True
-        if len(whole) > DISTINCT and whole in word:
-            return True
+        for word in words:
+            if word == whole or word in tokens or (len(word) > DISTINCT and word in whole):
+                return True
+            if len(whole) > DISTINCT and whole in word:
+                return True
     return False
 
 
-def _has_own_suffix(node: Node) -> bool:
-    return any(len(str(node.get(key) or "")) > DISTINCT + 4 for key in ("image_suffix", "map_suffix"))
+def _has_own_names(node: Node) -> bool:
+    """Whether suffixes or the folder of the maps are called as no other set's."""
+    suffixes = (str(node.get(key) or "") for key in ("image_suffix", "map_suffix"))
+    folders = (part for part in str(node.get("maps") or "").split("/") if "{" not in part)
+    return any(len(each) > DISTINCT + 4 for each in suffixes) or any(len(each) > LONG for each in folders)

@@ -128,7 +128,7 @@ def read_classes(root: Path, num_classes: int) -> tuple[tuple[str, ...], np.ndar
             f"set data.num_classes={len(names)}"
         )
     if palette.shape != (num_classes, 3):
-        raise UserError(f"{path} must give one colour [r, g, b] for each of {num_classes} names, got {palette.shape}")
+        raise UserError(f"{path} must give one color [r, g, b] for each of {num_classes} names, got {palette.shape}")
     return names, palette
 
 

@@ -1,7 +1,5 @@
 """What the classes of a set are called and how they are drawn: a list, a text file, `classes.json` or a CSV."""
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,12 +9,14 @@ import numpy as np
 
 from mae_hydra.data.labels.coding import colour_of
 from mae_hydra.data.labels.palette import distinct_colours
+from mae_hydra.data.readers.text_cells import table_rows, text_of
 from mae_hydra.errors import UserError
 
 CLASSES_FILE = "classes.json"
 MOST_BYTES = 2**24
 _RGB = (("r", "red"), ("g", "green"), ("b", "blue"))
 _NAMES = ("name", "class", "class_name", "label", "classname")
+_NUMBERS = ("id", "index", "value", "pixel value", "class_id", "train_id", "trainid")  # by which they are in order
 _FORMS = (
     'a text file with a name a line, {"names": [...], "palette": [[r, g, b], ...]} in a .json, or a .csv with the '
     "columns name, r, g, b"
@@ -57,8 +57,8 @@ def names_and_palette(told: ClassList, num_classes: int) -> tuple[tuple[str, ...
         )
     if told.palette is not None and len(told.palette) != num_classes:
         raise UserError(
-            f"there {_are(len(told.palette), 'colour')} for {num_classes} classes; give one each with data.palette, or "
-            "null for colours made up"
+            f"there {_are(len(told.palette), 'color')} for {num_classes} classes; give one each with data.palette, or "
+            "null for colors made up"
         )
     palette = distinct_colours(num_classes) if told.palette is None else told.palette
     return names or tuple(f"class {number}" for number in range(num_classes)), palette
@@ -68,8 +68,8 @@ def _of_file(path: Path) -> ClassList:
     try:
         if path.stat().st_size > MOST_BYTES:
             raise UserError(f"{path} is larger than {MOST_BYTES >> 20} MiB; data.classes wants {_FORMS}")
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        text = text_of(path.read_bytes())
+    except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"cannot read the class names in {path} ({reason}); data.classes wants {_FORMS}") from error
     try:
@@ -77,7 +77,7 @@ def _of_file(path: Path) -> ClassList:
             return _of_json(text)
         if path.suffix.lower() == ".csv":
             return _of_csv(text)
-    except (ValueError, KeyError, TypeError, OverflowError, csv.Error) as error:
+    except (ValueError, LookupError, TypeError, OverflowError) as error:
         raise UserError(f"cannot read the class names in {path} ({error}); data.classes wants {_FORMS}") from error
     names = tuple(line.strip() for line in text.splitlines() if line.strip())
     if not names:
@@ -95,9 +95,7 @@ def _of_json(text: str) -> ClassList:
 
 
 def _of_csv(text: str) -> ClassList:
-    rows = [
-        [cell.strip() for cell in row] for row in csv.reader(io.StringIO(text)) if any(cell.strip() for cell in row)
-    ]
+    rows = table_rows(text)
     head = [cell.lower() for cell in rows[0]] if rows else []
     place = next((head.index(each) for each in _NAMES if each in head), None)
     colours = [next((head.index(each) for each in names if each in head), None) for names in _RGB]
@@ -107,6 +105,9 @@ def _of_csv(text: str) -> ClassList:
         place = 0  # no line of headings
     else:
         rows = rows[1:]
+        numbers = next((head.index(each) for each in _NUMBERS if each in head), None)
+        if numbers is not None and all(row[numbers].isdecimal() for row in rows):
+            rows = sorted(rows, key=lambda row: int(row[numbers]))
     names = tuple(row[place] for row in rows)
     if any(each is None for each in colours):
         return ClassList(names)

@@ -44,8 +44,11 @@ class Photos:
 
     def __getitem__(self, index: int) -> Sample:
         name = self._names[index]
-        label = None if self._class_ids is None else int(self._class_ids[index])
-        return Sample(read_image(self._root / name, self._channels, self._range), label, name)
+        return Sample(read_image(self._root / name, self._channels, self._range), self.class_id(index), name)
+
+    def class_id(self, index: int) -> int | None:
+        """Of a sample, without its file; None where there are no classes."""
+        return None if self._class_ids is None else int(self._class_ids[index])
 
     def undecoded(self, index: int) -> Sample | Unread:
         return undecoded(self.stored(index), self._channels, str(self._root / self._names[index]), self._range)
@@ -63,8 +66,7 @@ class Photos:
         return self._names[index]
 
     def stamp(self, index: int) -> str:
-        class_id = None if self._class_ids is None else int(self._class_ids[index])
-        return f"{self._names[index]} {file_stamp(self._root / self._names[index])} {class_id}"
+        return f"{self._names[index]} {file_stamp(self._root / self._names[index])} {self.class_id(index)}"
 
     def contents(self) -> str:
         return contents_of(self._names.digest(), len(self), lambda index: [self._root / self._names[index]])
@@ -72,8 +74,7 @@ class Photos:
     def stored(self, index: int) -> Stored:
         """The file itself, and its class id where there are classes."""
         name = self._names[index]
-        class_id = None if self._class_ids is None else int(self._class_ids[index])
-        return Stored(name, read_bytes(self._root / name), class_id)
+        return Stored(name, read_bytes(self._root / name), self.class_id(index))
 
 
 @data_factory

@@ -15,6 +15,7 @@ from mae_hydra.data.decoding.decode import read_bytes, read_image
 from mae_hydra.data.decoding.pixel_range import PixelRange
 from mae_hydra.data.headers import digest_of, image_header, read_header
 from mae_hydra.data.labels.coding import Coding
+from mae_hydra.data.labels.maps import palette_of
 from mae_hydra.data.listing import Names, file_stamp
 from mae_hydra.data.readers.contents import contents_of
 from mae_hydra.errors import UserError
@@ -96,6 +97,11 @@ class LabelledPhotos:
         """The class map as it is stored, uint8 (H, W); of colours and of numbers above 255 the classes."""
         path = self.paths(index)[1]
         return self._coding.decode(read_bytes(path), str(path)).numpy()
+
+    def palette(self, index: int, values: Sequence[int]) -> dict[int, tuple[int, int, int]]:
+        """The colours of these stored values, where the map's file has a palette and its numbers are read."""
+        as_numbers = not (self._coding.colours or self._coding.brightness)
+        return palette_of(self.paths(index)[1], values) if as_numbers else {}
 
     def paths(self, index: int) -> tuple[Path, Path]:
         """The files of the image and of its class map."""

@@ -3,7 +3,6 @@
 Names are stems or paths, with or without suffix and ending; paths may begin on another machine.
 """
 
-import csv
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import NamedTuple
 from unicodedata import normalize
 
 from mae_hydra.data.listing import WITH_ARRAYS
+from mae_hydra.data.readers.text_cells import is_pictured, rows_of, text_of
 from mae_hydra.errors import UserError
 
 ENDINGS = (".txt", ".csv", ".lst", ".list", ".tsv")
@@ -40,17 +40,16 @@ def entries_of(root: Path, told: str, split: str, columns: Columns = USUAL) -> l
     try:
         if path.stat().st_size > MOST_BYTES:
             raise UserError(f"the list {path} is larger than {MOST_BYTES >> 20} MiB; is it one?")
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        rows = rows_of(text_of(path.read_bytes()).splitlines())
+    except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(
             f"cannot read the list {path}: {reason}; lists lie below data.root, data.lists says where"
         ) from error
-    rows = [cells_of(line) for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     image, other = (_place(column, rows, path) for column in columns)
     headed = name.lower().endswith((".csv", ".tsv")) and len(rows) > 1
     if any(isinstance(column, str) for column in columns) or (
-        headed and not _pictured(_at(rows[0], image)) and _pictured(_at(rows[1], image))
+        headed and not is_pictured(_at(rows[0], image)) and is_pictured(_at(rows[1], image))
     ):
         rows = rows[1:]  # a line of headings
     if not rows:
@@ -79,7 +78,7 @@ def _at(row: Sequence[str], place: int) -> str:
 
 
 def _entry(image: str, other: str) -> Entry:
-    return Entry(image, other) if _pictured(image) and _pictured(other) else Entry(image, label=other)
+    return Entry(image, other) if is_pictured(image) and is_pictured(other) else Entry(image, label=other)
 
 
 def chosen(wanted: Sequence[str], keys: Sequence[str], suffix: str) -> list[str | None]:
@@ -109,21 +108,3 @@ def _stem(name: str, suffix: str) -> str:
     ending = next((each for each in WITH_ARRAYS if suffix.lower().endswith(each)), "")
     of_stem = suffix[: len(suffix) - len(ending)]
     return text.removesuffix(of_stem) if of_stem else text
-
-
-def cells_of(line: str) -> list[str]:
-    """What stands on a line: cut at commas, else at tabs, else at blanks that are in no picture's name."""
-    if "," in line:
-        return [cell.strip() for cell in next(csv.reader([line], skipinitialspace=True))]
-    if "\t" in line:
-        return [cell.strip().strip('"') for cell in line.split("\t")]
-    cells = [cell.strip('"') for cell in line.split()]
-    pictured = [place for place, cell in enumerate(cells) if _pictured(cell)]
-    if len(pictured) == 1:  # a name may have blanks in it
-        last = pictured[0] + 1
-        return [" ".join(line.split()[:last]).strip('"') if last < len(cells) else line.strip(), *cells[last:]]
-    return cells
-
-
-def _pictured(cell: str) -> bool:
-    return cell.lower().endswith(WITH_ARRAYS)

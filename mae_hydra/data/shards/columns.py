@@ -1,6 +1,6 @@
 """Which columns of tables hold images, classes and class maps, and what stands in them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mae_hydra.data.shards.tables import Table, arrow, features_of
@@ -134,6 +134,20 @@ def classes_of(
     if num_classes is not None and len(names) != num_classes:
         raise UserError(f"the tables are of {len(names)} classes; set data.num_classes={len(names)}")
     return tuple(map(str, names)), values
+
+
+def refuse_others(tables: Sequence[Table], column: str, classes: Mapping[Any, int]) -> None:
+    """UserError where a table has something else in the column than `classes`; of whole numbers its headers tell."""
+    numbers = _kind(tables[0], column) == NUMBERS
+    for table in tables:
+        found = table.bounds(column) if numbers else None
+        others = [each for each in found or sorted(_found([table], column)) if each not in classes]
+        if others:
+            more = numbers and others[-1] >= len(classes)
+            raise UserError(
+                f"{table.name} has {others[-1]!r} in the column {column}, which is none of the {len(classes)} classes; "
+                f"correct the table or data.label{f', or set data.num_classes={others[-1] + 1}' if more else ''}"
+            )
 
 
 def _found(tables: Sequence[Table], column: str) -> set[Any]:

@@ -14,9 +14,16 @@ from mae_hydra.data.readers.class_list import class_list
 from mae_hydra.data.readers.folder import split_by_name
 from mae_hydra.data.readers.map_settings import MapSettings
 from mae_hydra.data.settings import data_factory
-from mae_hydra.data.shards.columns import check_alike, classes_of, image_column, label_column, named_column
+from mae_hydra.data.shards.columns import (
+    check_alike,
+    classes_of,
+    image_column,
+    label_column,
+    named_column,
+    refuse_others,
+)
 from mae_hydra.data.shards.table_set import LabelledTableSet, TableSet
-from mae_hydra.data.shards.tables import Table, arrow, by_side, is_address, tables_of
+from mae_hydra.data.shards.tables import ENDINGS, Table, arrow, by_side, is_address, missing_of, tables_of
 from mae_hydra.errors import UserError, short
 
 CONVERTED = "refs/convert/parquet"  # where the hub keeps tables of sets that have none themselves
@@ -49,7 +56,8 @@ def huggingface(
         raise ValueError(f"data.window must be at least 1 sample, got {window}")
     arrow()
     place = _place(path, revision, streaming)
-    sides = by_side(tables_of(place, subset), dict(splits))
+    tables = tables_of(place, subset)
+    sides = by_side(tables, dict(splits))
     if "train" not in sides:
         raise UserError(f"no table of data.path={path} is for training ({', '.join(sides)}); tell which: data.splits")
     first = sides["train"][0]
@@ -71,6 +79,7 @@ def huggingface(
         check_alike(every, beside, whole=True)
         told = class_list(root, settings.classes, None).names
         names, classes = classes_of(sides["train"], beside, told, settings.num_classes)
+        refuse_others(every, beside, classes)
         facts = {"class_names": names}
 
     def rows_of(tables: Sequence[Table], rows: np.ndarray | None = None) -> TableSet:
@@ -104,6 +113,8 @@ def huggingface(
             raise UserError(f"no table of data.path={path} is for testing; tell which: data.splits")
         for each in filter(None, (column, beside)):
             check_alike([first, *sides["test"]], each)
+        if classes and beside:
+            refuse_others(sides["test"], beside, classes)
         found = rows_of(sides["test"])
         found.pixel_range = settled.pixel_range
         return found
@@ -115,8 +126,20 @@ def huggingface(
         test=test,
         **facts,
         pixel_range=settled.pixel_range,
-        notes=settled.notes,
+        notes=(*_gap_notes(place, tables), *settled.notes),
     )
+
+
+def _gap_notes(place: str, tables: Sequence[Table]) -> list[str]:
+    """What to say where tables are missing that the names of the others tell of."""
+    missing = [] if place.lower().endswith(ENDINGS) else missing_of(table.name for table in tables)  # one may be meant
+    if not missing:
+        return []
+    those = "1 table is" if len(missing) == 1 else f"{len(missing)} tables are"
+    return [
+        f"warning: by the names of the others {those} missing, {missing[0]} for one, and what is there is taken for "
+        "the whole; get the set again if that was not meant"
+    ]
 
 
 def _place(path: str | None, revision: str | None, streaming: bool) -> str:
@@ -134,6 +157,7 @@ def _place(path: str | None, revision: str | None, streaming: bool) -> str:
 
     wanted: dict[str, Any] = {"repo_type": "dataset", "allow_patterns": ["*.parquet", "**/*.parquet"]}
     reason: Exception | None = None
+    partial: str | None = None
     for offline in (True, False):  # what has been fetched is not looked for again
         for branch in [revision] if revision else [None, CONVERTED]:
             try:
@@ -141,7 +165,11 @@ def _place(path: str | None, revision: str | None, streaming: bool) -> str:
             except Exception as error:  # of the network, the hub, the disk
                 reason = error
                 continue
-            if any(Path(found).rglob("*.parquet")):
+            names = [file.relative_to(found).as_posix() for file in Path(found).rglob("*.parquet")]
+            if names and not (offline and missing_of(names)):  # of a download that was stopped the rest is fetched
                 return str(found)
+            partial = found if names else partial
+    if partial is not None:
+        return str(partial)
     why = f" ({short(reason)})" if reason else ""
     raise UserError(f"data.path={path} is not there, and the hub gives no tables of that name{why}")

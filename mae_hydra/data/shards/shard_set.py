@@ -6,6 +6,7 @@ import queue
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from mae_hydra.errors import UserError
 log = logging.getLogger("mae_hydra")
 
 OPEN_SHARDS = 128  # of a process at a time
+DROPPED = 3  # times that a copy may go before it is open
 
 
 class _OpenShard:
@@ -142,7 +144,17 @@ class ShardSet(Encoded):
 
     def _open_shard(self, number: int) -> _OpenShard:
         shard = self._shards[number]
-        path = self._cache.local(shard.place, shard.size) if is_address(shard.place) else Path(shard.place)
+        if not is_address(shard.place):
+            return self._opened_at(Path(shard.place), shard)
+        for _ in range(DROPPED):
+            path = self._cache.local(shard.place, shard.size)
+            with suppress(FileNotFoundError, UserError):  # another process dropped it for room in between
+                return self._opened_at(path, shard)
+            if path.exists():
+                break
+        return self._opened_at(self._cache.local(shard.place, shard.size), shard)
+
+    def _opened_at(self, path: Path, shard: Shard) -> _OpenShard:
         table = read_index(path, self._endings)
         if len(table) != shard.samples:
             raise UserError(f"the shard {shard.place} holds {len(table)} samples, its list says {shard.samples}")
@@ -189,7 +201,7 @@ class ShardsHere(ShardSet):
 
     def digest(self) -> str:
         return digest_of(
-            (Path(shard.place) for shard in self._shards), self.listing(), self._endings.image, self.pixel_range
+            (Path(shard.place) for shard in self._shards), self.listing(), tuple(self._endings), self.pixel_range
         )
 
 

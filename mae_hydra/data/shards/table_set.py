@@ -19,7 +19,10 @@ from mae_hydra.data.shards.tables import Table, is_address
 from mae_hydra.errors import UserError
 
 MOST_BYTES = 2**30  # of row groups that a process holds
-_BEGINNINGS = {b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"RIFF": ".webp", b"GIF8": ".gif", b"BM": ".bmp"}
+_BEGINNINGS = {
+    b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"RIFF": ".webp", b"GIF8": ".gif", b"BM": ".bmp", b"II*\0": ".tif",
+    b"MM\0*": ".tif", b"\0\0\0\x0cjP  ": ".jp2",
+}  # fmt: skip
 LANES = 4  # each is in row groups of its own
 
 
@@ -49,6 +52,7 @@ class TableSet(Encoded):
             [len(table.sizes) for table in self._tables],
         )
         self._rows = np.arange(self._first[-1]) if rows is None else rows
+        self._told: dict[int, list[Any]] = {}  # what stands in the column of the classes, by row group
         self._held: OrderedDict[int, Any] = OrderedDict()
         self._reading = threading.Lock()  # look-ahead asks for samples in several threads
 
@@ -66,6 +70,16 @@ class TableSet(Encoded):
                 f"{name} has {value!r} in the column {self._label}, which is none of the {len(self._classes)} classes"
             )
         return Stored(name, encoded, self._classes[value])
+
+    def class_id(self, index: int) -> int | None:
+        """Of a row, without its image; None where there are no classes, or its value is none of them."""
+        if self._classes is None or self._label is None:
+            return None
+        group = self._group(index)
+        if group not in self._told:
+            table, number = self._groups[group]
+            self._told[group] = table.read(number, [self._label]).column(self._label).to_pylist()
+        return self._classes.get(self._told[group][int(self._rows[index] - self._first[group])])
 
     def names(self) -> list[str]:
         return [self.name(index) for index in range(len(self))]
@@ -97,10 +111,10 @@ class TableSet(Encoded):
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what belongs to this process."""
-        return {name: value for name, value in self.__dict__.items() if name not in ("_held", "_reading")}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_told", "_held", "_reading")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__ |= state | {"_held": OrderedDict(), "_reading": threading.Lock()}
+        self.__dict__ |= state | {"_told": {}, "_held": OrderedDict(), "_reading": threading.Lock()}
 
     def _group(self, index: int) -> int:
         return int(np.searchsorted(self._first, self._rows[index], side="right")) - 1

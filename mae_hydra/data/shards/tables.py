@@ -7,7 +7,7 @@ for are fetched.
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,9 @@ from typing import Any
 from mae_hydra.errors import UserError, short
 
 ENDINGS = (".parquet", ".arrow")
+NUMBERED = re.compile(
+    r"(.*-)(\d{5})-of-(\d{5})(\.\w+)", re.DOTALL
+)  # as Hugging Face's library calls the parts of a split
 SYNONYMS = {"train": ("training",), "validation": ("val", "valid", "dev"), "test": ("testing",)}
 
 
@@ -94,6 +97,20 @@ class Table:
         chunks = (metadata.row_group(group).column(places.index(column)) for group in range(metadata.num_row_groups))
         return sum((chunk.statistics.null_count or 0) for chunk in chunks if chunk.statistics is not None)
 
+    def bounds(self, column: str) -> tuple[Any, Any] | None:
+        """The lowest and the highest of a column, where the headers of all row groups tell them."""
+        if isinstance(self.file, list) or column not in self.schema.names:
+            return None
+        metadata = self.file.metadata
+        paths = [metadata.schema.column(place).path for place in range(metadata.num_columns)]
+        if column not in paths:
+            return None
+        groups = range(metadata.num_row_groups)
+        told = [metadata.row_group(group).column(paths.index(column)).statistics for group in groups]
+        if not told or any(each is None or not each.has_min_max for each in told):
+            return None
+        return min(each.min for each in told), max(each.max for each in told)
+
     def read(self, group: int, columns: Sequence[str]) -> Any:
         """A row group's columns; UserError where they cannot be read."""
         if isinstance(self.file, list):
@@ -132,6 +149,14 @@ def tables_of(place: str, subset: str | None) -> list[Table]:
             "the name of a data set of the hub, org/name"
         )
     return [Table(found[name], name) for name in sorted(found)]
+
+
+def missing_of(names: Iterable[str]) -> list[str]:
+    """The files that the names of others tell of, `train-00001-of-00003.parquet`, and that are not among them."""
+    there = set(names)
+    told = {match.group(1, 3, 4) for name in there if (match := NUMBERED.fullmatch(name))}
+    every = (f"{begin}{n:0{len(of)}d}-of-{of}{end}" for begin, of, end in sorted(told) for n in range(int(of)))
+    return [name for name in every if name not in there]
 
 
 def by_side(tables: Sequence[Table], splits: Mapping[str, str | None]) -> dict[str, list[Table]]:

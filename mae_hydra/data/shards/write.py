@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 
 from mae_hydra import atomic
+from mae_hydra.data.listing import EXTENSIONS
 from mae_hydra.data.shards.files import MANIFEST, passed_over_line, split_of
-from mae_hydra.data.shards.index import ANY, CLASS, Endings, index_path, read_index, scan, write_index
+from mae_hydra.data.shards.index import ANY, CLASS, DECODED, Endings, index_path, read_index, scan, write_index
 from mae_hydra.data.shards.maps import MAP, WithMaps
 from mae_hydra.data.shards.shrink import StoredSet
 from mae_hydra.errors import UserError
@@ -185,6 +186,11 @@ def _write(task: _Task, of_split: StoredSet) -> int:
         for number, position in enumerate(task.samples):
             name, encoded, class_id = of_split.stored(int(position))
             stem, _, ending = name.rpartition(".")
+            if f".{ending.lower()}" not in (*EXTENSIONS, DECODED):  # whoever reads the shard goes by it
+                raise UserError(
+                    f"{name} is of no format whose ending is known, and would not be found in a shard; convert it, to "
+                    "PNG say"
+                )
             readable = re.sub(r"[^\w-]", "_", stem, flags=re.ASCII)[-70:]
             key = f"{number:06d}-{readable}"  # the same name twice would be one sample
             _add(archive, f"{key}.{ending.lower()}", encoded)

@@ -25,7 +25,9 @@ COLUMNS: dict[str, Callable[[Row], Any]] = {
     "step": lambda row: row.step,
     "monitor": lambda row: row.run.monitor,
     "best": lambda row: row.best,
+    "best_step": lambda row: row.best_step,
     "last": lambda row: row.last,
+    "last_step": lambda row: row.last_step,
     "age": lambda row: row.age,
     "took": lambda row: row.took,
     "size": lambda row: row.size,
@@ -105,7 +107,7 @@ def _close_to(rows: Sequence[Row], key: str) -> str:
 
 def _value(key: str, text: str) -> Any:
     """A value as it is typed; ages and sizes with a unit: age<2d, size>1GB."""
-    match = re.fullmatch(r"([\d.]+)\s*([A-Za-z]+)", text)
+    match = re.fullmatch(r"(\d+\.?\d*|\.\d+)\s*([A-Za-z]+)", text)
     if key in ("age", "took", "size") and match is not None and match[2] in UNITS:
         return float(match[1]) * UNITS[match[2]]
     try:

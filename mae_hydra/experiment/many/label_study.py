@@ -16,13 +16,16 @@ from typing import Any
 
 import numpy as np
 
+from mae_hydra.configuration.key_meaning import Decides, differences, told
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.read_runs import read_sweep, state_of
+from mae_hydra.experiment.read_runs import Run, read_sweep, state_of
 from mae_hydra.recorded.tables import read_table, table_or_none
 
-RECORD = "study.json"
+RECORD, PRETRAIN = "study.json", "pretrain"  # the second: where the own MAE is trained
+TABLES = ("results.json", "results.csv", "results.md")  # beside it
 SCRATCH = "scratch"
 NAME = r"\w[\w.-]*"  # of an arm, which is a directory
+SWEPT = ("seed", "data.label_fraction", "data.label_seed")
 DRAWS, INTERVAL = 2000, 0.95  # of the bootstrap over seeds
 Curve = Sequence[tuple[float, float]]  # (labeled images, score), by images
 
@@ -72,6 +75,11 @@ class Factor:
         if self.value == 0:
             return f"less than {_short(self.least)}"
         return f"more than {_short(self.most)}" if math.isinf(self.value) else _short(self.value)
+
+    @property
+    def at_least(self) -> float:
+        """As much as is known to be saved."""
+        return self.most if math.isinf(self.value) else self.value
 
     def _end(self, value: float) -> str:
         return (
@@ -136,20 +144,40 @@ def read_study(directory: Path) -> Study:
     unfinished = []
     for arm in arms:
         by_share: dict[float, list[tuple[int, int, float]]] = {}
+        complete = []
         for run in read_sweep(directory / arm):
             images = ((table_or_none(run.directory / "data.json") or {}).get("train") or {}).get("images")
-            if state_of(run) != "completed" or run.value is None or not isinstance(images, int):
+            if state_of(run) != "completed" or run.value is None or not isinstance(images, int) or not run.config:
                 unfinished.append(f"{arm}/{run.name}: {state_of(run)}")
                 continue
+            complete.append(run)
             monitors.setdefault(run.monitor, run.higher_is_better)
-            share = float(run.config["data"].get("label_fraction") or 1)
-            by_share.setdefault(share, []).append((images, int(run.config["seed"]), run.value))
+            share, seed = swept_of(run)
+            by_share.setdefault(share, []).append((images, seed, run.value))
+        _refuse_others(complete)
         if by_share:
             found[arm] = [_point(share, runs) for share, runs in sorted(by_share.items())]
     if len(monitors) > 1:
         raise UserError(f"the runs of {directory} are judged by {' and '.join(monitors)}, which do not compare")
     metric, higher = next(iter(monitors.items()), ("score", True))
     return Study(record, metric, higher, found, unfinished)
+
+
+def swept_of(run: Run) -> tuple[float, int]:
+    """The share of the labels, and the seed."""
+    return float((run.config.get("data") or {}).get("label_fraction") or 1), int(run.config.get("seed") or 0)
+
+
+def _refuse_others(runs: Sequence[Run]) -> None:
+    """UserError where the complete runs of an arm differ in more than what is swept: their scores are of two things."""
+    for run in runs[1:]:
+        changed = differences(runs[0].config, run.config, Decides.WEIGHTS, Decides.SCORES)
+        changed = {key: values for key, values in changed.items() if key not in SWEPT}
+        if changed:
+            raise UserError(
+                f"{runs[0].directory} and {run.directory} are not of one study ({told(changed)}); move those away that "
+                "are not meant, or start a study of its own with --out"
+            )
 
 
 def _point(share: float, runs: Sequence[tuple[int, int, float]]) -> Point:

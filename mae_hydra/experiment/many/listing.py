@@ -25,8 +25,8 @@ NOTHING: dict[str, Any] = {"state": "unreadable", "value": None, "start": None, 
 class Row:
     """A run in a list. `name`: its path below the folder that was listed. `size`: bytes, a linked file once.
 
-    `best`: of the monitored metric over all evaluations; `step`: the last one logged, or saved. None where there is
-    none yet.
+    `best`: of the monitored metric over all evaluations; `step`: the last one logged, or saved; `best_step` and
+    `last_step`: those of the best and of the last evaluation. None where there is none yet.
     """
 
     run: Run
@@ -34,6 +34,8 @@ class Row:
     size: int
     best: float | None
     step: int | None
+    best_step: int | None = None
+    last_step: int | None = None
     looked: float = field(default_factory=time.time)  # when
 
     @property
@@ -99,7 +101,9 @@ class Row:
             "step": self.step,
             "monitor": self.run.monitor,
             "best": self.best,
+            "best_step": self.best_step,
             "last": self.last,
+            "last_step": self.last_step,
             "typed": self.words,
             "started": None if started is None else time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(started)),
             "age_s": _rounded(self.age),
@@ -144,10 +148,11 @@ def read_row(directory: Path, folder: Path) -> Row:
         return Row(run, name, size_of(directory), None, None)
     rows = read_marked(directory / METRICS, b'"val/', of_a_step)
     run = Run(directory, status, config or {}, latest(rows))
-    values = [row[run.monitor] for row in rows if row.get(run.monitor) is not None]
-    best = (max if run.higher_is_better else min)(values) if values else None
+    points = [(row[run.monitor], int(row["step"])) for row in rows if row.get(run.monitor) is not None]
+    best = (max if run.higher_is_better else min)(points, key=lambda point: point[0], default=(None, None))
     logged = [int(rows[-1]["step"])] if rows else []
-    return Row(run, name, size_of(directory), best, max([*logged, *_saved_steps(directory)], default=None))
+    step = max([*logged, *_saved_steps(directory)], default=None)
+    return Row(run, name, size_of(directory), best[0], step, best[1], points[-1][1] if points else None)
 
 
 def _saved_steps(directory: Path) -> list[int]:

@@ -44,7 +44,8 @@ class PlainAttention(Attention):
     """timm's attention, with the kernel that `attention` chooses."""
 
     def forward(self, x: Tensor, *masked: Any, **more: Any) -> Tensor:
-        if masked or more:
+        # timm's block hands on its own defaults, attn_mask=None and is_causal=False.
+        if any(each is not None and each is not False for each in (*masked, *more.values())):
             return super().forward(x, *masked, **more)
         q, k, v = self.qkv(x).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         return self.proj(attention(q, k, v).transpose(1, 2).flatten(2))

@@ -17,12 +17,14 @@ class Fetched(NamedTuple):
     """`path`: the file, or the folder of a repository whose weights are in several. `name`: the address that was typed.
 
     `revision`: the commit of a repository, "" where it is not known. `part`: which state dict of the file is meant.
+    `verified`: whether it has the SHA-256 that the address says.
     """
 
     path: Path
     name: str
     revision: str
     part: str
+    verified: bool
 
 
 def fetch(text: str, *, download: bool) -> Fetched:
@@ -52,7 +54,7 @@ def fetch(text: str, *, download: bool) -> Fetched:
     several = main.endswith(hub.INDEX)
     path = (entry.folder / main).parent if several else entry.folder / main
     revision = entry.record.get("revision")
-    return Fetched(path, said.text, revision if isinstance(revision, str) else "", address.part)
+    return Fetched(path, said.text, revision if isinstance(revision, str) else "", address.part, bool(address.sha256))
 
 
 def place_of(address: Address) -> Path:

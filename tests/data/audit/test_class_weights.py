@@ -49,7 +49,7 @@ def test_they_are_the_same_at_every_start():
 
 def test_data_without_label_maps_have_none(tmp_path):
     data = opened(tmp_path, [[0] * 20])
-    with pytest.raises(UserError, match="found no labelled pixel"):
+    with pytest.raises(UserError, match="found no labeled pixel"):
         median_frequency_weights(data)
     with pytest.raises(UserError, match="needs label maps"):
         median_frequency_weights(replace(data, target="class"))

@@ -114,7 +114,11 @@ DOUBT: dict[str, tuple[list[Any], dict[str, Any], str]] = {
         [[0, 1]] * 4, {"num_classes": 2, "validation": [[0, 255]] * 2},
         r"validation hold 0 and 255 only .*class 0 and nothing else .*while training has 2 classes.*coded alike",
     ),
-    "a class that never occurs": ([[0, 1]] * 4, {}, r"1 of 3 class has no labelled pixel in training \(class 2\)"),
+    "bits beside bytes": (
+        [[0, 1], [0, 255], [0, 1], [0, 255]], {"num_classes": 2},
+        r"some class maps hold 0 and 1, others 0 and 255, .*255 is ignored now; .*'data\.values=\{0:0,1:1,255:1\}'",
+    ),
+    "a class that never occurs": ([[0, 1]] * 4, {}, r"1 of 3 class has no labeled pixel in training \(class 2\)"),
     "hardly a label": ([[0, 1, 2, *[255] * 7]] * 4, {}, r"70% of the pixels of all 4 class maps of training are"),
     "a class that is ignored": (
         [[0, 1, 2]] * 4, {"ignore_index": 0}, r"data\.ignore_index=0 is a class as well \(class 0\): it counts for",
@@ -132,6 +136,18 @@ def test_doubt_is_one_line(opened: Write, kind: str) -> None:
     others = {key: value for key, value in settings.items() if key != "validation"}
     [line] = check_labels(opened(training, validation, **others))
     assert re.search(message, line), line
+
+
+def test_palettes_that_number_their_colours_in_two_ways_are_told(opened: Write, tmp_path: Path) -> None:
+    data = opened([[0, 1, 2]] * 4, [[0, 1, 2]] * 2)
+    for number, colours in enumerate(([9, 9, 9, 255, 0, 0, 0, 0, 255], [9, 9, 9, 0, 0, 255, 255, 0, 0])):
+        path = tmp_path / f"annotations/training/{number:03}.png"
+        with Image.open(path) as grey:
+            coloured = Image.frombytes("P", grey.size, grey.tobytes())
+        coloured.putpalette(colours)
+        coloured.save(path)
+    [line] = check_labels(data)
+    assert re.search(r"1 is the color 255 0 0 in .*000\.png and 0 0 255 in .*001\.png; .*give data\.colours", line)
 
 
 def test_photos_that_exif_turns_beside_maps_without_a_word_of_it_are_told(opened: Write, tmp_path: Path) -> None:
@@ -164,7 +180,7 @@ def test_a_broken_validation_map_is_found_before_training_and_a_broken_training_
 
 def test_a_limited_training_set_is_judged_by_what_it_holds(opened: Write) -> None:
     data = opened([[0, 1], [0, 1, 2], [0, 1], [0, 1, 2]], [[0, 1, 2]], train_limit=2)
-    assert ["no labelled pixel in training (class 2)" in line for line in check_labels(data)] == [True]
+    assert ["no labeled pixel in training (class 2)" in line for line in check_labels(data)] == [True]
 
 
 def test_an_evaluation_is_judged_by_its_own_maps_alone(opened: Write) -> None:

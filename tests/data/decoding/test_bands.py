@@ -15,7 +15,7 @@ from PIL import Image
 from mae_hydra.data import FileSettings, decode_image, folder
 from mae_hydra.data.augment.crops import resize_bicubic, resize_bilinear
 from mae_hydra.data.augment.photometric import Distortion, distort
-from mae_hydra.data.decoding.bands import band_header, read_bands
+from mae_hydra.data.decoding.bands import array_of, band_header, read_bands
 from mae_hydra.data.decoding.measure_range import settle
 from mae_hydra.data.decoding.pixel_range import PixelRange
 from mae_hydra.data.headers import read_header
@@ -278,3 +278,12 @@ def test_bands_that_another_library_does_not_read_are_read_without_a_word(capfd)
     decode_image(tiff(numbers("uint16", 13)), 13, "a")
     read_header(tiff(numbers("uint16", 13)), "a")
     assert capfd.readouterr().err == ""
+
+
+def test_an_array_that_is_stored_by_columns_is_read_as_it_was_and_one_that_is_cut_short_is_refused():
+    values = np.asfortranarray(np.arange(12).reshape(3, 4))
+    file = io.BytesIO()
+    np.save(file, values)
+    np.testing.assert_array_equal(array_of(file.getvalue()), values)
+    with pytest.raises(ValueError, match="it is cut short: 88 of 96 bytes are there"):
+        array_of(file.getvalue()[:-8])

@@ -196,7 +196,7 @@ def test_one_hot_pixel_takes_no_grey_levels_from_the_others(tmp_path: Path) -> N
 def test_fewer_than_32_grey_levels_are_a_warning_with_the_way_out(tmp_path: Path) -> None:
     data = photos(write_twelve_bits(tmp_path), range=[0, 65535])
     warning = next(note for note in data.notes if note.startswith("warning:"))
-    assert "only 17 of 256 grey levels are used with data.range=[0, 65535]" in warning
+    assert "only 17 of 256 gray levels are used with data.range=[0, 65535]" in warning
     assert "they hold about [" in warning
     assert not [note for note in photos(tmp_path, range=[0, 4095]).notes if note.startswith("warning:")]
 

@@ -137,7 +137,7 @@ def test_a_bitmap_of_15_bits_is_refused_because_its_levels_are_spread(tmp_path: 
     header = struct.pack("<IiiHHIIiiII", 40, 4, 1, 1, 16, 0, len(pixels), 0, 0, 0, 0)
     path = tmp_path / "map.bmp"
     path.write_bytes(b"BM" + struct.pack("<IHHI", 54 + len(pixels), 0, 0, 54) + header + pixels)
-    with pytest.raises(UserError, match=r"the class map .*map\.bmp holds colours of 5 bits"):
+    with pytest.raises(UserError, match=r"the class map .*map\.bmp holds colors of 5 bits"):
         read_labels(path)
 
 
@@ -163,7 +163,7 @@ REFUSED = {
         {"format": "TIFF", "save_all": True, "append_images": [Image.fromarray(ROWS)]},
         r"holds 2 pages; keep the one with the class numbers",
     ),
-    "inverted": (Image.fromarray(ROWS), {"format": "TIFF", "tiffinfo": {262: 0}}, r"holds inverted grey levels"),
+    "inverted": (Image.fromarray(ROWS), {"format": "TIFF", "tiffinfo": {262: 0}}, r"holds inverted gray levels"),
     "CMYK": (Image.new("CMYK", (2, 2)), {"format": "TIFF"}, r"holds CMYK pixels; a class map is an 8-bit PNG"),
 }
 

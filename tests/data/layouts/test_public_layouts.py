@@ -97,7 +97,7 @@ def test_a_colour_that_nobody_told_is_named(tmp_path):
     SETS["potsdam"].write(tmp_path)
     words = "data.colours={255 255 255: 0, 0 0 255: 1}"  # merged with the preset's
     assert data_of("potsdam", tmp_path, f"'{words}'".strip("'")).num_classes == 6
-    with pytest.raises(UserError, match=r"holds \d colours? that data.colours does not have, .*255 255 0"):
+    with pytest.raises(UserError, match=r"holds \d colors? that data.colours does not have, .*255 255 0"):
         check_labels(data_of("segmentation", tmp_path, "data.images=2_Ortho_RGB", "data.image_suffix=_RGB",
                              "data.maps=5_Labels_all_noBoundary", "data.map_suffix=_label_noBoundary",
                              "data.num_classes=2", words))  # fmt: skip

@@ -96,7 +96,7 @@ def test_a_broken_class_file_is_named(root: Path, content: str) -> None:
 
 def test_too_few_colours_are_refused(root: Path) -> None:
     (root / "classes.json").write_text('{"names": ["a", "b"], "palette": [[1, 2, 3]]}')
-    with pytest.raises(UserError, match=r"must give one colour \[r, g, b\] for each of 2 names, got \(1, 3\)"):
+    with pytest.raises(UserError, match=r"must give one color \[r, g, b\] for each of 2 names, got \(1, 3\)"):
         open_ade20k(root, num_classes=2)
 
 

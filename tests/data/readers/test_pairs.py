@@ -9,6 +9,7 @@ from mae_hydra.data.readers.class_list import class_list
 from mae_hydra.data.readers.layout import Layout, Part
 from mae_hydra.data.readers.pairs import parts_of
 from mae_hydra.data.readers.split_lists import Entry, chosen, entries_of
+from mae_hydra.errors import UserError
 
 
 def found(root: Path, files: str, side: str = "train", **changes) -> Part:
@@ -84,6 +85,32 @@ def test_a_list_is_read_whatever_its_editor_put_before_it(tmp_path):
     assert entries_of(tmp_path, "a.txt", "") == [Entry("x.png", "y.png"), Entry("with a blank.png"), Entry("plain")]
     (tmp_path / "val.csv").write_text("image,map\na.png,b.png\n", encoding="utf-8-sig")
     assert entries_of(tmp_path, "{split}.csv", "val") == [Entry("a.png", "b.png")]
+
+
+TABLES = {  # two photos and their classes, as spreadsheets write them
+    "commas": b'image,label\r\n"a, b.png",sea\r\nc.png,"dry, flat"\r\n',
+    "semicolons": b"\xef\xbb\xbfimage;label\r\na, b.png;sea\r\nc.png;dry, flat\r\n",
+    "told semicolons": b'sep=;\nimage;label\n"a, b.png";"sea"\nc.png;dry, flat\n',
+    "tabs": b'image\tlabel\na, b.png\tsea\n"c.png"\tdry, flat\n',
+    "unicode text": "image\tlabel\na, b.png\tsea\nc.png\tdry, flat\n".encode("utf-16"),
+    "a long cell": b'codes,image,label\n1,"a, b.png",sea\n' + b"7 9 " * 50_000 + b',c.png,"dry, flat"\n',
+}
+
+
+@pytest.mark.parametrize("form", TABLES)
+def test_a_table_of_classes_is_read_as_spreadsheets_write_it(tmp_path, form):
+    (tmp_path / "a.csv").write_bytes(TABLES[form])
+    wanted = [Entry("a, b.png", label="sea"), Entry("c.png", label="dry, flat")]
+    assert entries_of(tmp_path, "a.csv", "", ("image", "label")) == wanted
+    (tmp_path / "names.csv").write_bytes(TABLES[form])
+    assert class_list(tmp_path, "names.csv", None).names == ("sea", "dry, flat")
+
+
+def test_a_table_in_another_encoding_is_said_with_what_to_do(tmp_path):
+    (tmp_path / "a.csv").write_bytes("image;label\nstraße.png;1\n".encode("cp1252"))
+    for read in (lambda: entries_of(tmp_path, "a.csv", ""), lambda: class_list(tmp_path, "a.csv", None)):
+        with pytest.raises(UserError, match=r"line 2 is not in UTF-8: save it so \(in Excel as CSV UTF-8\)"):
+            read()
 
 
 def test_a_listed_name_that_fits_several_pictures_is_none_of_them():

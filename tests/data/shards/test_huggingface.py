@@ -21,6 +21,7 @@ from mae_hydra.data.looking import look
 from mae_hydra.data.looking.advice import advise
 from mae_hydra.data.shards import huggingface as reader
 from mae_hydra.data.shards import table_set
+from mae_hydra.data.shards.write import write_shards
 from mae_hydra.errors import UserError
 
 pa = pytest.importorskip("pyarrow")
@@ -284,3 +285,66 @@ def test_tables_that_number_their_classes_differently_are_refused(tmp_path: Path
     pa.parquet.write_table(table(range(3)).replace_schema_metadata(features), tmp_path / "validation.parquet")
     with pytest.raises(UserError, match=r"1 is dog in train\.parquet and eel in validation\.parquet"):
         opened(tmp_path, num_classes=3)
+
+
+def test_tables_that_others_tell_of_and_that_are_missing_are_said(tables: Path, tmp_path: Path) -> None:
+    """As a copy or a download leaves them that was stopped."""
+    (tmp_path / "data").mkdir()
+    for file in tables.glob("data/*"):
+        (tmp_path / "data" / file.name).symlink_to(file)
+    assert opened(tmp_path).notes == ()
+    (tmp_path / "data/train-00001-of-00002.parquet").unlink()
+    (note,) = opened(tmp_path).notes
+    assert "1 table is missing, data/train-00001-of-00002.parquet for one" in note
+    assert opened(tmp_path / "data/train-00000-of-00002.parquet").notes == ()
+
+
+def test_of_a_download_that_was_stopped_the_rest_is_fetched(
+    tables: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = pytest.importorskip("huggingface_hub")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/train-00000-of-00002.parquet").symlink_to(tables / "data/train-00000-of-00002.parquet")
+    monkeypatch.setattr(
+        hub, "snapshot_download", lambda *_, local_files_only, **__: tmp_path if local_files_only else tables
+    )
+    assert len(opened("org/name").train) == 20
+
+
+def test_a_row_of_no_known_format_is_not_left_out_of_shards(tables: Path, tmp_path: Path) -> None:
+    strange: Any = opened(tables).train
+    stored = strange.stored
+    strange.stored = lambda index: stored(index)._replace(name="row 7") if index == 7 else stored(index)
+    with pytest.raises(UserError, match="row 7 is of no format whose ending is known"):
+        write_shards({"train": strange}, tmp_path / "s", classes=None, samples_per_shard=20, num_workers=0)
+
+
+def test_the_class_of_a_row_is_told_without_its_image(tables: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train: Any = opened(tables, num_classes=3).train
+    monkeypatch.setattr(table_set.TableSet, "_cells", None)
+    assert [train.class_id(index) for index in range(5)] == [0, 1, 2, 0, 1]
+
+
+@pytest.mark.parametrize("side", ["train", "validation", "test"])
+@pytest.mark.parametrize("ending", ["parquet", "arrow"])
+def test_a_number_or_text_that_is_no_class_is_said_before_a_row_is_read(tmp_path: Path, side: str, ending: str) -> None:
+    def write(name: str, *cells: Any) -> None:
+        made = pa.table({"image": [encoded(smooth_picture(8, 12, n)) for n in range(4)], "label": [*cells]})
+        if ending == "parquet":
+            pa.parquet.write_table(made, tmp_path / f"{name}.parquet", row_group_size=2)
+            return
+        with pa.ipc.new_stream(str(tmp_path / f"{name}.arrow"), made.schema) as writer:
+            writer.write_table(made)
+
+    for cells, wrong, said in (([0, 1, 2, 1], 7, "7 .* set data.num_classes=8"), (["a", "b", "c", "a"], "e", "'e'")):
+        for name in USUAL:
+            write(name, *cells)
+        write(side, *cells[:3], wrong)
+        classes = ["a", "b", "c"] if wrong == "e" else None
+
+        def built(classes: list[str] | None = classes) -> None:
+            data = opened(tmp_path, num_classes=3, classes=classes)
+            data.test()  # type: ignore[misc]
+
+        with pytest.raises(UserError, match=rf"{side}\.{ending} has {said}"):
+            built()

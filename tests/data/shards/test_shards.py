@@ -1,6 +1,7 @@
 """Photos in tar files: where they lie, in which order they come, and shards that are elsewhere or broken."""
 
 import errno
+import gc
 import io
 import json
 import os
@@ -378,6 +379,23 @@ def test_shards_elsewhere_are_fetched_once_and_tried_again(address: str, photos:
     assert sorted(asked) == sorted([*(f"/{path.name}" for path in written.glob("*.tar")), *["/train-000002.tar"] * 2])
 
 
+def test_a_copy_that_goes_before_it_is_open_is_fetched_again(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process of the machine made room for a shard of its own."""
+    local, dropped = ShardCache.local, []
+
+    def fetched(cache: ShardCache, place: str, size: int | None = None) -> Path:
+        path = local(cache, place, size)
+        if not dropped:
+            path.unlink()
+            dropped.append(path)
+        return path
+
+    data = open_shards(address)
+    monkeypatch.setattr(ShardCache, "local", fetched)
+    assert data.train[0].image.dtype == torch.uint8
+    assert Counting.asked.count("/train-000000.tar") == 2
+
+
 def test_shards_elsewhere_are_not_fetched_to_look_ahead(address: str, written: Path) -> None:
     data = open_shards(address)
     assert some_headers(data.train) == []
@@ -497,6 +515,7 @@ def test_threads_share_a_set_and_lose_no_descriptor(written: Path, monkeypatch: 
     monkeypatch.setattr(sys.modules[ShardSet.__module__], "OPEN_SHARDS", 2)
     here = pickle.loads(pickle.dumps(open_shards(written, num_classes=2).train))
     expected = [here.stored(index) for index in range(len(here))]
+    gc.collect()  # files of other tests, which would be closed meanwhile
     before = len(os.listdir("/proc/self/fd"))
     switching = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)

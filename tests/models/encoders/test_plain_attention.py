@@ -39,12 +39,14 @@ def test_in_bf16_they_are_near_the_truth() -> None:
 
 
 @pytest.mark.parametrize(
-    "case", ["products", "fp32", "no gradient", "no grad mode", "many tokens", "fused alone", "compiling"]
+    "case", ["products", "fp32", "no gradient", "no grad mode", "many tokens", "many keys", "fused alone", "compiling"]
 )
 def test_they_are_taken_where_they_are_faster(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[bool] = []
     monkeypatch.setattr(module, "_products", lambda q, k, v: (taken.append(True), q)[1])
     given = arguments(torch.float32 if case == "fp32" else torch.bfloat16, 513 if case == "many tokens" else 50)
+    if case == "many keys":
+        given[1:] = arguments(torch.bfloat16, 513)[1:]
     if case == "no gradient":
         given = [each.detach() for each in given]
     if case == "compiling":
@@ -55,6 +57,14 @@ def test_they_are_taken_where_they_are_faster(case: str, monkeypatch: pytest.Mon
     assert taken == ([True] if case == "products" else [])
 
 
+def test_a_block_in_training_takes_the_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[bool] = []
+    monkeypatch.setattr(module, "_products", lambda q, k, v: (taken.append(True), v)[1])
+    with torch.autocast("cpu", torch.bfloat16):
+        plain_block(32, 2, 4)(torch.randn(2, 5, 32))
+    assert taken == [True]
+
+
 def test_a_block_is_timms_of_the_same_seed() -> None:
     torch.manual_seed(0)
     ours = plain_block(32, 2, 4)
@@ -62,5 +72,8 @@ def test_a_block_is_timms_of_the_same_seed() -> None:
     theirs = Block(32, 2, 4, qkv_bias=True, norm_layer=LayerNorm)
     tokens = torch.randn(2, 5, 32)
     assert torch.equal(ours(tokens), theirs(tokens))
+    keep = torch.zeros(5, 5).masked_fill(torch.rand(5, 5).triu(1) > 0.3, -torch.inf)
+    assert torch.equal(ours.attn(tokens, attn_mask=keep), theirs.attn(tokens, attn_mask=keep))
+    assert not torch.equal(ours.attn(tokens, attn_mask=keep), ours.attn(tokens))
     with torch.autocast("cpu", torch.bfloat16):
         assert (ours(tokens) - theirs(tokens)).abs().max() < 0.02

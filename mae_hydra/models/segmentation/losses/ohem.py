@@ -22,7 +22,7 @@ class OhemCrossEntropy(EnlargedLoss):
         if thresh is not None and not 0 < thresh <= 1:
             raise ValueError(f"thresh must lie in (0, 1], or be null, got {thresh}")
         if not 0 < min_kept <= 1:
-            raise ValueError(f"min_kept must be a share of the labelled pixels, in (0, 1], got {min_kept}")
+            raise ValueError(f"min_kept must be a share of the labeled pixels, in (0, 1], got {min_kept}")
         self.thresh, self.min_kept = thresh, min_kept
 
     def total(self, logits: Float[Tensor, "b classes h w"], labels: Integer[Tensor, "b h w"]) -> Float[Tensor, ""]:

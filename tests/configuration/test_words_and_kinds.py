@@ -1,0 +1,161 @@
+"""Small functions that everything typed or recorded goes through: words, kinds of values, and what has changed."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+from mae_hydra.configuration import option_files, own_options, reference, resolvers
+from mae_hydra.configuration.changes import changes
+from mae_hydra.configuration.check import check
+from mae_hydra.configuration.command_words import key_of, quoted, readable, values, word
+from mae_hydra.configuration.compose import compose_config
+from mae_hydra.configuration.construct import build, targets
+from mae_hydra.configuration.from_file import check_addresses, wrong_kind
+from mae_hydra.configuration.job_names import slug
+from mae_hydra.configuration.key_meaning import TABLE, Decides
+from mae_hydra.errors import UserError
+
+
+def test_a_word_says_its_key_and_its_value_as_it_is_typed() -> None:
+    assert [key_of(each) for each in ("++a.b=1", "~a.b", "g@p=x", "a/b=c")] == ["a.b", "a.b", "g", "a.b"]
+    assert values(["-cd", "one", "--config-dir=two", "seed=1", "-cd", "three"], "--config-dir", "-cd") == [
+        "one", "two", "three",
+    ]  # fmt: skip
+    for text in ("it's", "a\\", "a\\'b", "x, y=[1]", "${seed}", "plain/path-1.pt"):
+        assert OverridesParser.create().parse_override(word("notes", text)).value() == text
+    assert quoted("a'b") == r"'a\'b'"
+    assert readable(["seed=1", "_wandb={a: 1}", "--_wandb=x", "data.images={split}/x"]) == [
+        "seed=1",
+        "data.images='{split}/x'",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["data.batch_size=true"], "data.batch_size must be a whole number, got True"),
+        (["data.mean=[0.5,x,0.5]"], "data.mean must be a list of numbers"),
+        (["model.norm_pix=1"], "model.norm_pix must be true or false, got 1"),
+    ],
+)
+def test_truth_is_no_number_and_every_element_of_a_list_counts(words: list[str], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        check(compose_config(words))
+    check(compose_config(["data.mean=[0,1,0.5]"]))  # whole numbers will do
+    assert wrong_kind({"attempt": True}, {"attempt": (int,)}) == "its attempt is True"
+    assert wrong_kind({"attempt": 1, "a": {"b": 2}}, {"attempt": (int,), "a.b": (str,)}) == "its a.b is 2"
+
+
+def test_every_target_has_its_key_and_what_a_part_refuses_is_a_sentence() -> None:
+    node = {"_target_": "a", "parts": [{"_target_": "b"}, 1], 0: {"_target_": "c"}}
+    assert list(targets(node, "")) == [("", "a"), ("parts[0]", "b"), ("0", "c")]
+    assert list(targets(node, "model"))[1:] == [("model.parts[0]", "b"), ("model.0", "c")]
+    with pytest.raises(UserError, match=r"^model: .*out_channels"):
+        build(OmegaConf.create({"_target_": "torch.nn.Conv2d", "in_channels": 1, "stride": 1}), "model")
+
+
+def test_an_address_is_said_as_a_whole_or_as_what_lies_below_it() -> None:
+    config = OmegaConf.create({"data": {"root": "s3://mine/set", "lists": ["a"]}})
+    for typed in ("data.root=s3://mine", "data.root=s3://mine/", "data.root=s3://mine/set"):
+        check_addresses(config, [typed], "run")
+    for typed in ("data.root=s3://min", "data.root=s3://mine/se", "data.root=s3://mine/set/more", "seed=1"):
+        with pytest.raises(UserError, match=r"run reads data\.root = s3://mine/set"):
+            check_addresses(config, [typed], "run")
+
+
+def test_what_a_later_evaluation_does_otherwise_is_told_but_for_limits_and_other_evaluators() -> None:
+    before: dict[str, Any] = {
+        "data": {"_target_": "d", "root": "a", "mean": [0.5], "num_workers": 1},
+        "inference": {"_target_": "i", "crop": 64, "short": 32},
+        "evaluation": {"val": {"_target_": "e", "limit": 8, "every": 1, "boundary": False}},
+        "engine": {"precision": "fp32", "devices": 2},
+    }
+    now: dict[str, Any] = {
+        "data": before["data"] | {"num_workers": 4, "root": "b"},
+        "inference": {"_target_": "i", "crop": 64},
+        "evaluation": {
+            "val": {"_target_": "e", "limit": None, "every": 5, "boundary": True},
+            "more": {"_target_": "m"},
+        },
+        "engine": {"precision": "bf16", "devices": 1},
+    }
+    found = {key: str(change) for key, change in changes(now, before).items()}
+    assert found == {
+        "data.root": "b (training: a)", "inference.short": "absent (training: 32)",
+        "evaluation.val.boundary": "true (training: false)", "engine.precision": "bf16 (training: fp32)",
+    }  # fmt: skip
+    other = now | {
+        "inference": {"_target_": "j", "crop": 64},
+        "evaluation": {"val": {"_target_": "f", "boundary": True}},
+    }
+    assert set(changes(other, before)) == {"data.root", "inference._target_", "engine.precision"}
+
+
+def test_what_a_run_may_change_what_follows_inherits_and_what_names_no_job() -> None:
+    """Everything else decides the weights, names a job, and holds for its run alone."""
+    engine = {
+        row.partition(".")[2] for row in TABLE if row.startswith("engine.") and TABLE[row].decides is Decides.RUNNING
+    }
+    assert engine == {"devices", "parallel", "nonfinite_limit", "recompute", "log_every", "stop_after", "profile_steps"}
+    data = {
+        row.partition(".")[2] for row in TABLE if row.startswith("data.") and TABLE[row].decides is not Decides.WEIGHTS
+    }
+    assert data == {"root", "path", "streaming", "num_workers", "prefetch", "cache", "cache_gb"}
+    assert {row for row, meaning in TABLE.items() if meaning.inherited} == {
+        "engine", "engine.device", "engine.precision", "engine.devices", "logger", "paths.data_root", "debug",
+    }  # fmt: skip
+    assert {row for row, meaning in TABLE.items() if not meaning.names_job} == {
+        "group", "resume", "resume_data", "tags", "notes", "fail_fast", "then", "logger", "paths", "paths.data_root",
+        "sweep", "local", "hydra",
+    }  # fmt: skip
+
+
+def test_the_name_of_a_job_begins_with_what_is_swept_and_follows_from_all_of_it() -> None:
+    words = ["z.last=1", "a.first=2", "m.swept=3"]
+    assert slug(words, {"m.swept"}).startswith("swept-3_first-2_last-1-")
+    assert slug(words, {"m.swept"}) == slug(reversed(words), {"m.swept"})
+    assert slug(["a.k=x/y"]) != slug(["a.k=x:y"])  # which read alike
+
+
+def test_widths_of_the_decode_head_and_directories_of_an_agents_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [resolvers.fused_width(each) for each in (192, [64, 64], [64, 128, 256])] == [192, 64, 512]
+    for name, value in (("SWEEP", "s1"), ("RUN", "r1")):
+        monkeypatch.setenv(f"WANDB_{name}_ID", value)
+    assert resolvers.run_dir("auto", "fresh", "out") == "out/sweeps/s1/r1"
+    assert compose_config([], "runs/x").paths.run_dir == "runs/x"
+
+
+def test_an_option_file_wins_over_what_it_builds_on_and_machines_own_files_are_no_options(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "local").mkdir()
+    (tmp_path / "local" / "default.yaml").write_text("a: 1\n")
+    (tmp_path / "_shared.yaml").write_text("lr: 1\nbeta: 2\n")
+    (tmp_path / "mine.yaml").write_text("defaults: [_shared, _self_]\nlr: 3\n")
+    found = option_files._content(tmp_path / "mine.yaml")
+    assert (found["lr"], found["beta"]) == (3, 2)
+    assert "local" not in reference.options([tmp_path])
+    made: list[Any] = []
+    monkeypatch.setattr(
+        own_options.Hydra, "create_main_hydra2", lambda config_search_path, **_: made.append(config_search_path)
+    )
+    with own_options.looking_where(["-cd", str(tmp_path), "--config-name", "x"]) as name:
+        paths = [str(entry.path) for entry in made[0].get_path()]
+    assert name == "x"
+    places = [index for index, path in enumerate(paths) if path == f"file://{tmp_path}"]
+    assert places == [len(paths) - 2]  # behind the primary place, before Hydra's own schema
+
+
+def test_of_several_packages_each_is_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mae_hydra.configuration.trust import TRUST, _may_be_built, trusted_packages
+
+    monkeypatch.setenv(TRUST, "one, two ,,three")
+    assert trusted_packages() == ("one", "two", "three")
+    linear = SimpleNamespace(__module__="torch.nn.modules.linear")
+    assert not _may_be_built(linear, "model", "model", "person")  # of that home, but no class
+    stranger = type("Stranger", (), {"__module__": "torch.nn.modules.linear"})
+    assert not _may_be_built(stranger, "model.head", "model", "person")  # a class, and no layer

@@ -1,0 +1,58 @@
+"""The page of a study: each number of its table, its first lines, and its curves, by hand."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mae_hydra.experiment.many.label_study import Point, Study
+from mae_hydra.owned import Owned
+from mae_hydra.report import study_page
+from mae_hydra.report.page import Page
+
+SCRATCH = [Point(0.1, 10.0, {0: 9.0, 1: 11.0}), Point(1.0, 100.0, {0: 20.0, 1: 20.0})]
+MAE = [Point(0.1, 10.0, {0: 15.0, 1: 15.0}), Point(1.0, 100.0, {0: 25.0})]
+STUDY = Study({"arms": {"scratch": [], "mae": []}}, "val/mIoU", True, {"scratch": SCRATCH, "mae": MAE}, [])
+ROWS = [
+    ["from scratch", "10 %", "10", "10.0 ± 1.4", "2", ""],
+    ["from scratch", "100 %", "100", "20.0 ± 0.0", "2", ""],
+    ["own MAE", "10 %", "10", "15.0 ± 0.0", "2", "3.2 [2.8, 3.5]"],
+    ["own MAE", "100 %", "100", "25.0", "1", "more than 1"],
+]
+
+
+def test_a_study_is_a_table_two_files_and_a_line_where_labels_are_fewest(tmp_path: Path) -> None:
+    page = Page(Owned(tmp_path, "report"))
+    study_page.study_page(page, STUDY, tmp_path, tmp_path)
+    assert study_page.cells(STUDY) == ROWS
+    facts = dict(page.facts)
+    assert (facts["runs"], facts["judged by"]) == ("7 completed", "val/mIoU")
+    assert facts["label factor of own MAE at 10 images"] == ROWS[2][-1]
+    assert [name for name in facts if name.startswith("label factor")] == ["label factor of own MAE at 10 images"]
+    lines = (tmp_path / "results.md").read_text().splitlines()
+    assert [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]] == ROWS
+    rows = json.loads((tmp_path / "results.json").read_text())
+    with open(tmp_path / "results.csv") as file:
+        written = list(csv.DictReader(file))
+    for row, line in zip(rows, written, strict=True):
+        told = {name: value for name, value in line.items() if value != "inf"}  # which JSON does not have
+        assert told == {name: "" if row.get(name) is None else str(row[name]) for name in told}
+    assert [row["labeled_images"] for row in rows] == [10.0, 100.0, 10.0, 100.0]
+
+
+def test_the_curves_are_those_of_the_arms_and_the_factor_reaches_to_where_scratch_has_the_score(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn: list[Any] = []
+    monkeypatch.setattr(study_page, "label_curves", lambda arms, metric: drawn.extend(arms))
+    study_page.figure_of(STUDY)
+    scratch, mae = drawn
+    assert (scratch.name, scratch.images, scratch.scores) == (
+        "from scratch",
+        [10.0, 100.0],
+        [[9.0, 11.0], [20.0, 20.0]],
+    )
+    assert (scratch.reach, mae.reach[1]) == (None, "label factor 3.2")
+    assert mae.reach[0] == pytest.approx(10 * 10**0.5)
