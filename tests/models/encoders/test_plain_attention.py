@@ -57,14 +57,6 @@ def test_they_are_taken_where_they_are_faster(case: str, monkeypatch: pytest.Mon
     assert taken == ([True] if case == "products" else [])
 
 
-def test_a_block_in_training_takes_the_products(monkeypatch: pytest.MonkeyPatch) -> None:
-    taken: list[bool] = []
-    monkeypatch.setattr(module, "_products", lambda q, k, v: (taken.append(True), v)[1])
-    with torch.autocast("cpu", torch.bfloat16):
-        plain_block(32, 2, 4)(torch.randn(2, 5, 32))
-    assert taken == [True]
-
-
 def test_a_block_is_timms_of_the_same_seed() -> None:
     torch.manual_seed(0)
     ours = plain_block(32, 2, 4)
