@@ -58,9 +58,9 @@ class Settings:
                 hint = f"; did you mean {ELSEWHERE[got]}?" if ELSEWHERE.get(got) in get_args(kinds) else ""
                 raise ValueError(f"{name} must be one of {', '.join(get_args(kinds))}, got {got!r}{hint}")
         if (self.precision, self.parallel) == ("bf16_params", "fsdp"):
-            raise ValueError("precision=bf16_params is for a model that each process has whole; use precision=bf16")
+            raise ValueError("precision=bf16_params is for models that are not sharded; use engine.precision=bf16")
         if self.device == "cuda" and not torch.cuda.is_available():
-            raise ValueError("device is cuda, but torch finds no CUDA device; use device=auto or device=cpu")
+            raise ValueError("device is cuda, but torch finds no CUDA device; use engine.device=auto or cpu")
         if self.devices != "auto" and (not isinstance(self.devices, int) or self.devices < 1):
             raise ValueError(f"devices must be a number of processes from 1, or auto, got {self.devices!r}")
         if self.clip_grad is not None and not self.clip_grad > 0:
