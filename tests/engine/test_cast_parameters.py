@@ -133,7 +133,7 @@ def test_a_resumed_run_equals_an_unbroken_one(tmp_path: Path) -> None:
 
 
 def test_shards_of_a_model_are_refused() -> None:
-    with pytest.raises(ValueError, match="models that are not sharded; use engine.precision=bf16"):
+    with pytest.raises(ValueError, match=r"models that are not sharded; use engine\.precision=bf16"):
         settings(precision=PARAMS, parallel="fsdp")
 
 

@@ -19,7 +19,7 @@ def test_auto_is_fp32_on_the_cpu_where_there_is_no_accelerator():
 
 @NO_CUDA
 def test_cuda_without_a_cuda_device_is_refused():
-    with pytest.raises(ValueError, match="torch finds no CUDA device; use engine.device=auto or cpu"):
+    with pytest.raises(ValueError, match=r"torch finds no CUDA device; use engine\.device=auto or cpu"):
         settings(device="cuda")
 
 
