@@ -2,6 +2,7 @@
 
 import pytest
 
+from mae_hydra.configuration.from_file import calls
 from mae_hydra.configuration.trust import is_below, judge
 from mae_hydra.errors import UserError
 
@@ -12,6 +13,17 @@ from mae_hydra.errors import UserError
 )
 def test_a_name_is_below_a_module_where_a_dot_says_so(name, below):
     assert is_below(name, ["torch.nn"]) is below
+
+
+@pytest.mark.parametrize(
+    ("text", "is_a_call"),
+    [
+        ("${oc.env:HOME}", True), ("${${a}:HOME}", True), ("${x${a}${b}:HOME}", True), ("${a${b${c}}:HOME}", True),
+        ("${model.name}", False), ("${a}/${b}: c", False), ("${a${b}}: ${c}:", False), ("a: b", False),
+    ],
+)  # fmt: skip
+def test_a_text_calls_where_a_colon_stands_within_its_braces(text, is_a_call):
+    assert calls(text) is is_a_call
 
 
 @pytest.mark.parametrize("origin", ["file", "model", "person"])

@@ -146,6 +146,9 @@ def test_to_plan_starts_nothing(started, capsys):
     [
         (["seed=1"], "a study says this itself; use --seeds"),
         (["init_from=x.pth"], "use --from"),
+        (["data.label_fraction=0.1"], "use --fractions"),
+        (["data.label_seed=1"], "use --seeds"),
+        (["resume=must"], "use the same command, which goes on"),
         (["data.batch_size=4,8"], "a study sweeps over labels and seeds alone; give one value"),
         (["model=mae_vitt"], "a study is about labels, and mae_vitt learns without any"),
         (["--fractions", "0,1"], "--fractions takes shares in (0, 1], got 0,1"),

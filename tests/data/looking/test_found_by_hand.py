@@ -15,7 +15,7 @@ from mae_hydra.data.looking.advice import Way, advise, band_words
 from mae_hydra.data.looking.classification_words import classification_words
 from mae_hydra.data.looking.found import Found, Labels, Pairs, Part, Pixels, Split
 from mae_hydra.data.looking.pairing import match
-from mae_hydra.data.looking.places import File, Group, groups_of
+from mae_hydra.data.looking.places import File, Group, groups_of, split_of
 from mae_hydra.data.looking.readings import readings_for
 from mae_hydra.data.looking.tars import look_at_tars
 from mae_hydra.errors import UserError
@@ -171,6 +171,37 @@ def test_of_two_sets_of_photos_that_with_more_pairs_is_taken():
     assert (best.images.folder, best.total) == (("y",), 3)
 
 
+def test_maps_of_one_value_come_behind_others_whatever_they_are_called():
+    photos = Group(("photos",), "", (".jpg",), files("a", "b", "c", folder="photos"))
+    of_one_value, others = (
+        Group((name,), "", (".png",), files("a", "b", "c", folder=name)) for name in ("trainids", "x")
+    )
+    found = [
+        [pair.maps.folder[0] for pair in roles._matches([photos], [of_one_value, others], set(plain))]
+        for plain in (of_one_value.files, others.files[:2], ())
+    ]
+    assert found == [["x", "trainids"], ["trainids", "x"], ["trainids", "x"]]
+
+
+@pytest.mark.parametrize(
+    ("colors", "flat", "like"),
+    [(40, 0.0, True), (41, 0.79, False), (41, 0.8, True), (1024, 1.0, True), (1025, 1.0, False)],
+)
+def test_few_colors_are_a_map_and_more_where_neighbors_are_equal(colors, flat, like):
+    many = {(n % 256, n // 256, 0): 1 for n in range(colors)}
+    assert pixels.Look(colours=many, flat=flat).is_map_like() is like
+    assert pixels.Look(values=dict.fromkeys(range(colors), 1), flat=flat).is_map_like() is like
+    assert not pixels.Look(flat=flat).is_map_like()
+
+
+def test_a_split_keeps_the_word_that_names_it():
+    words = ("imgs_val", "Testing", "trainannot", "dev", "trail")
+    assert [split_of(word) for word in words] == [
+        ("imgs_{split}", Split("validation", "val")), ("{split}", Split("test", "Testing")),
+        ("{split}annot", Split("train", "train")), ("{split}", Split("validation", "dev")), None,
+    ]  # fmt: skip
+
+
 def test_half_of_the_maps_may_be_without_a_photo_and_a_suffix_is_found_by_its_neighbors():
     numbers = [f"p{n:02d}" for n in range(10)]
     maps = Group(("masks",), "", (".png",), files(*numbers))
@@ -225,6 +256,7 @@ def test_a_budget_ends_by_its_time_or_by_its_pixels():
             (1, 3),
         ),  # what repeats, first behind the picture
         (["id,label,file", "1,x,a.jpg", "2,y,b.jpg", "3,z,c.jpg"], ("file", "label")),
+        (["a,a.jpg", "a,b.jpg", "b,c.jpg", "b,d.jpg"], (1, 0)),  # classes that are called as two of the pictures
         (["a.jpg,x", "gone.jpg,y", "lost.jpg,x", "left.jpg,y"], None),
     ],
 )
