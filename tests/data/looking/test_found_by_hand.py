@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mae_hydra.data.label_table import IGNORE
+from mae_hydra.data.label_table import IGNORE, Reading
 from mae_hydra.data.looking import advice, folders, label_words, lists, pixels, roles, segmentation_words
 from mae_hydra.data.looking.advice import Way, advise, band_words
 from mae_hydra.data.looking.classification_words import classification_words
 from mae_hydra.data.looking.found import Found, Labels, Pairs, Part, Pixels, Split
 from mae_hydra.data.looking.pairing import match
 from mae_hydra.data.looking.places import File, Group, groups_of, split_of
-from mae_hydra.data.looking.readings import readings_for
+from mae_hydra.data.looking.readings import readings_for, words_of
 from mae_hydra.data.looking.tars import look_at_tars
 from mae_hydra.errors import UserError
 
@@ -56,6 +56,29 @@ def test_bands_are_wanted_as_they_are_stored_where_no_photograph_has_them(bands,
 def test_a_crop_has_room_in_the_usual_picture_and_a_side_that_patches_divide():
     sides = [((64, 64), (300, 200), (900, 900)), ((8, 8), (700, 500), (900, 900)), ((8, 8), (20, 99), (99, 99)), ()]
     assert [advice._crop(part(sizes=each), 256) for each in sides] == [192, 256, 32, 256]
+
+
+def test_the_crop_follows_from_the_photos_and_not_from_maps_of_another_size():
+    maps = part("annotations/{split}", sizes=((64, 64), (64, 64), (64, 64)))
+    ways = advise(Found(Path("x"), "maps", pairs=pairs(maps=maps))).ways
+    assert {way.keys["image_size"] for way in ways} == {192}  # the usual photo has a short side of 200
+
+
+def test_a_convention_is_told_by_the_words_that_differ_from_the_usual_one():
+    found = [words_of(Reading(3, *each)) for each in ((255, True), (255, False), (3, False), (0, True))]
+    assert found == [
+        {"num_classes": 3}, {"num_classes": 3, "reduce_zero_label": False},
+        {"num_classes": 3, "reduce_zero_label": False, "ignore_index": 3}, {"num_classes": 3, "ignore_index": 0},
+    ]  # fmt: skip
+    assert words_of(Reading(2, 255, None, {0: 0, 7: 1})) == {"num_classes": 2, "values": {0: 0, 7: 1}}
+
+
+def test_classes_are_the_folders_of_each_split_as_they_are_spelled():
+    names = [f"train/{name}/{n}.jpg" for name in ("Cat", "dog", "cow") for n in range(2)]
+    groups = groups_of([*names, *(f"val/{name}/{n}.jpg" for name in ("Cat", "dog") for n in range(2))])
+    assert folders._classes(groups) == {TRAIN: ("Cat", "cow", "dog"), VALIDATION: ("Cat", "dog")}
+    deeper = groups_of(f"{name}/train/{n}.jpg" for name in ("Cat", "dog") for n in range(2))
+    assert folders._classes(deeper) == {TRAIN: ("Cat", "dog")}
 
 
 def test_the_test_split_validates_only_where_there_is_no_other():
