@@ -1,8 +1,9 @@
 """Which dotted names are below which, and what is judged by its name alone."""
 
 import pytest
+from omegaconf import OmegaConf
 
-from mae_hydra.configuration.from_file import calls
+from mae_hydra.configuration.from_file import calls, literal
 from mae_hydra.configuration.trust import is_below, judge
 from mae_hydra.errors import UserError
 
@@ -24,6 +25,12 @@ def test_a_name_is_below_a_module_where_a_dot_says_so(name, below):
 )  # fmt: skip
 def test_a_text_calls_where_a_colon_stands_within_its_braces(text, is_a_call):
     assert calls(text) is is_a_call
+
+
+@pytest.mark.parametrize("text", ["${a}", "\\${a}", "\\\\${a}", "x\\\\\\${oc.env:HOME}", "a\\", "\\", "$a", "{a}"])
+def test_a_recorded_text_is_what_it_was_whatever_it_looks_like(text):
+    found = OmegaConf.to_container(literal({"a": {"text": text, text: [text]}}), resolve=True)
+    assert found == {"a": {"text": text, text: [text]}}
 
 
 @pytest.mark.parametrize("origin", ["file", "model", "person"])
