@@ -1,6 +1,8 @@
 """What is said of what was found, and what single pictures, names and lists are, one function at a time."""
 
+import io
 import json
+import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from mae_hydra.data.looking.found import Found, Labels, Pairs, Part, Pixels, Spl
 from mae_hydra.data.looking.pairing import match
 from mae_hydra.data.looking.places import File, Group, groups_of, split_of
 from mae_hydra.data.looking.readings import readings_for, words_of
+from mae_hydra.data.looking.tables import look_at_tables
 from mae_hydra.data.looking.tars import look_at_tars
 from mae_hydra.errors import UserError
 
@@ -155,6 +158,12 @@ def test_what_class_maps_mean_is_told_value_by_value():
     assert [each["values"] for each, _ in jpeg] == [{"0-127": 0, "128-255": 1}]
     wide = readings_for(Labels(1, 1, {"train": ({0: 5, 1000: 5, 65535: 9},)}), found)
     assert [each.values for each in wide] == [{0: 0, 1000: 1, 65535: IGNORE}]
+    dense = readings_for(Labels(1, 1, {"train": (dict.fromkeys(range(1, 301), 9),)}), found)
+    assert dense[0] == Reading(301, 301, False)
+    maps = (dict.fromkeys(range(5), 9),) * 4  # everywhere is everything: 4 may be a class like any other
+    assert readings_for(Labels(4, 4, {"train": maps}), found)[0].ignore_index != 4
+    some = tuple({0: 5, number: 5, 4: 5} for number in (1, 2, 3, 1))
+    assert readings_for(Labels(4, 4, {"train": some}), found)[0] == Reading(4, 4, False)
     few = readings_for(Labels(1, 1, {"train": ({0: 5, 1: 5, 2: 9},)}), Found(Path("ADE_of_ours"), "maps"))
     assert 150 not in {each.num_classes for each in few}
     assert list(segmentation_words._codes({"colours": {"0 0 0": 0}})) == [
@@ -230,10 +239,33 @@ def test_half_of_the_maps_may_be_without_a_photo_and_a_suffix_is_found_by_its_ne
     maps = Group(("masks",), "", (".png",), files(*numbers))
     assert match(Group(("i",), "", (".jpg",), files(*numbers[:6])), maps).total == 6
     assert match(Group(("i",), "", (".jpg",), files(*numbers[:4])), maps) is None
-    named = Group(("i",), "", (".jpg",), files(*(f"{name} new-photo" for name in numbers)))
+    named = Group(("i",), "", (".jpg",), files("a new-photo", *(f"{name} new-photo" for name in numbers)))
     other = Group(("masks",), "", (".png",), files(*(f"{name} labelled" for name in numbers)))
     found = match(named, other)
     assert (found.image_suffix, found.map_suffix, found.total) == (" new-photo", " labelled", 10)
+
+
+def test_what_is_alone_is_counted_on_its_own_side_and_what_maps_hold_by_the_pixel():
+    photos = Group(("i",), "", (".jpg",), files(*"abcdef"))
+    assert (found := match(photos, Group(("m",), "", (".png",), files(*"cdefxyzu")))) is not None
+    none = Split("", "")
+    assert (found.both, found.images_alone, found.maps_alone) == ({none: 4}, {none: 2}, {none: 4})
+    maps = {"train": ({0: 6, 7: 2}, {7: 4}), "validation": ({255: 4},)}
+    assert Labels(3, 3, maps).shares() == {0: 0.375, 7: 0.375, 255: 0.25}
+    assert Labels(0, 3).shares() == {}
+
+
+@pytest.mark.parametrize(
+    ("images", "maps", "root"),
+    [("images", "masks", "images"), ("set/images", "set/masks", "set/images"), ("", "masks", None), ("x", "x/m", None)],
+)
+def test_photos_alone_are_a_folder_in_which_no_maps_lie(images, maps, root):
+    of_maps = part(maps, counts={Split("", ""): 4})
+    found = Found(Path("r"), "photos", photos=(part(images, counts={Split("", ""): 4}),), maps=(of_maps,))
+    ways = list(advice._photos(found))
+    assert [(way.data, way.keys["root"]) for way in ways][:1] == [
+        ("segmentation", Path("r")) if root is None else ("folder", Path("r") / root)
+    ]
 
 
 def test_the_inner_folder_says_what_files_are_and_a_rare_ending_is_a_part_of_the_name():
@@ -301,11 +333,16 @@ def test_a_stem_may_lack_what_follows_a_word_and_an_empty_list_is_none(tmp_path)
 def test_class_maps_are_read_from_all_over_a_set_and_names_from_its_one_file(tmp_path, monkeypatch):
     seen: list[str] = []
     shares = iter([{(9, 9, 9): 1}, {(0, 0, 0): 5, (9, 9, 9): 2}])
+    problems = iter(["first", "second"])
     monkeypatch.setattr(
-        folders, "look_at", lambda path, name, *_, **__: (seen.append(name), pixels.Look(colours=next(shares)))[1]
+        folders,
+        "look_at",
+        lambda path, name, *_, **__: (seen.append(name), pixels.Look(colours=next(shares), map_problem=next(problems)))[
+            1
+        ],
     )
     found, _ = folders._labels(tmp_path, Group((), "", (".png",), files(*"abcdefgh")), pixels.Budget(), 2)
-    assert (seen, found.read, found.of) == (["a.png", "e.png"], 2, 8)
+    assert (seen, found.read, found.of, found.problem) == (["a.png", "e.png"], 2, 8, "first")
     assert found.colours == (((0, 0, 0), 5 / 8), ((9, 9, 9), 3 / 8))
     for folder in ("x", "y"):
         (tmp_path / folder).mkdir()
@@ -332,9 +369,6 @@ def test_the_largest_groups_are_looked_into_and_a_table_of_numbers_is_no_picture
 
 
 def test_samples_of_a_tar_are_counted_once_and_class_ids_need_not_all_be_seen(tmp_path):
-    import io
-    import tarfile
-
     picture = io.BytesIO()
     Image.new("RGB", (9, 9), (1, 2, 3)).save(picture, format="PNG")
     with tarfile.open(tmp_path / "train-0.tar", "w") as archive:
@@ -344,10 +378,33 @@ def test_samples_of_a_tar_are_counted_once_and_class_ids_need_not_all_be_seen(tm
             ("1.jpg", picture),
             ("1.png", picture),
             ("1.cls", b"1"),
+            ("b/1.png", picture),  # another sample
+            ("b/1.cls", b"2"),
         ):
             data = content if isinstance(content, bytes) else content.getvalue()
             member = tarfile.TarInfo(name)
             member.size = len(data)
             archive.addfile(member, io.BytesIO(data))
     found = look_at_tars(tmp_path, [tmp_path / "train-0.tar"])
-    assert (found.num_classes, list(found.photos[0].counts.values())) == (6, [2])
+    assert (found.num_classes, list(found.photos[0].counts.values())) == (6, [3])
+
+
+def test_tables_are_counted_by_the_row_and_all_of_their_first_maps_are_read(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    pytest.importorskip("pyarrow.parquet")
+
+    def encoded(values: Any) -> dict[str, bytes]:
+        Image.fromarray(np.asarray(values, np.uint8)).save(file := io.BytesIO(), format="PNG")
+        return {"bytes": file.getvalue()}
+
+    noise = np.random.default_rng(0).integers(0, 256, (3, 40, 40, 3))
+    maps = [np.full((40, 40), number) for number in (0, 1, 2)]
+    for split, rows in (("train", 3), ("validation", 2)):
+        columns = {"image": list(map(encoded, noise[:rows])), "mask": list(map(encoded, maps[:rows]))}
+        pa.parquet.write_table(pa.table(columns), tmp_path / f"{split}-0.parquet", row_group_size=3)
+    found = look_at_tables(tmp_path)
+    assert {split.side: count for split, count in found.photos[0].counts.items()} == {"train": 3, "validation": 2}
+    assert found.map_ending == "mask"
+    assert found.map_labels is not None
+    assert (found.map_labels.read, found.map_labels.of) == (3, 3)
+    assert found.map_labels.shares() == {0: 1 / 3, 1: 1 / 3, 2: 1 / 3}
