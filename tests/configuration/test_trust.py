@@ -1,7 +1,9 @@
 """Which dotted names are below which, and what is judged by its name alone."""
 
 import pytest
+from omegaconf import OmegaConf
 
+from mae_hydra.configuration.from_file import calls, literal
 from mae_hydra.configuration.trust import is_below, judge
 from mae_hydra.errors import UserError
 
@@ -12,6 +14,23 @@ from mae_hydra.errors import UserError
 )
 def test_a_name_is_below_a_module_where_a_dot_says_so(name, below):
     assert is_below(name, ["torch.nn"]) is below
+
+
+@pytest.mark.parametrize(
+    ("text", "is_a_call"),
+    [
+        ("${oc.env:HOME}", True), ("${${a}:HOME}", True), ("${x${a}${b}:HOME}", True), ("${a${b${c}}:HOME}", True),
+        ("${model.name}", False), ("${a}/${b}: c", False), ("${a${b}}: ${c}:", False), ("a: b", False),
+    ],
+)  # fmt: skip
+def test_a_text_calls_where_a_colon_stands_within_its_braces(text, is_a_call):
+    assert calls(text) is is_a_call
+
+
+@pytest.mark.parametrize("text", ["${a}", "\\${a}", "\\\\${a}", "x\\\\\\${oc.env:HOME}", "a\\", "\\", "$a", "{a}"])
+def test_a_recorded_text_is_what_it_was_whatever_it_looks_like(text):
+    found = OmegaConf.to_container(literal({"a": {"text": text, text: [text]}}), resolve=True)
+    assert found == {"a": {"text": text, text: [text]}}
 
 
 @pytest.mark.parametrize("origin", ["file", "model", "person"])

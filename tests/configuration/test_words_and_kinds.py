@@ -11,10 +11,11 @@ from omegaconf import OmegaConf
 from mae_hydra.configuration import option_files, own_options, reference, resolvers
 from mae_hydra.configuration.changes import changes
 from mae_hydra.configuration.check import check
-from mae_hydra.configuration.command_words import key_of, quoted, readable, values, word
+from mae_hydra.configuration.command_words import key_of, quoted, readable, split, values, word
 from mae_hydra.configuration.compose import compose_config
 from mae_hydra.configuration.construct import build, targets
 from mae_hydra.configuration.from_file import check_addresses, wrong_kind
+from mae_hydra.configuration.interpolations import restore
 from mae_hydra.configuration.job_names import slug
 from mae_hydra.configuration.key_meaning import TABLE, Decides
 from mae_hydra.errors import UserError
@@ -32,6 +33,30 @@ def test_a_word_says_its_key_and_its_value_as_it_is_typed() -> None:
         "seed=1",
         "data.images='{split}/x'",
     ]
+
+
+def test_a_word_behind_an_option_is_its_value_where_it_takes_one_that_has_not_been_said() -> None:
+    options, overrides = split(
+        ["-c", "job", "seed=1", "--cfg=job", "plain", "--info", "all", "b=2", "--info", "~c", "-cd", "a=b", "d=3"]
+    )
+    assert options == ["-c", "job", "--cfg=job", "--info", "all", "--info", "-cd", "a=b"]
+    assert overrides == ["seed=1", "plain", "b=2", "~c", "d=3"]
+
+
+def test_what_a_target_lacks_is_told_by_its_key() -> None:
+    node = {"head": {"_target_": "torch.nn.Linear", "in_features": 2}}
+    with pytest.raises(UserError, match=r"^head\.out_features is missing: Linear needs it$"):
+        check(OmegaConf.create(node))
+
+
+def test_what_option_files_state_are_values_and_an_encoder_alone_stays_the_model() -> None:
+    stated = [option_files.stated(f"mae_hydra.data.{name}") for name in ("segmentation", "ade20k", "folder")]
+    assert all(stated)
+    assert not any(option_files.UNSET in values for each in stated for values in each.values())
+    config = OmegaConf.create({"model": {"depth": 1}, "backbone": {"depth": 1}})
+    restore(config, with_paths=False)
+    config.backbone.depth = 2
+    assert config.model.depth == 2
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,26 @@ def test_a_sweep_failed_where_a_job_or_what_follows_it_failed_since_it_began(
     assert f"{minutes:.1f}" in capsys.readouterr().out
 
 
+def test_the_row_of_a_refused_job_has_no_numbers_of_what_lies_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("a", 1.0), ("b", 2.0)):
+        (tmp_path / name).mkdir()
+        told = {"state": "completed", "value": value, "start": 10.0, "end": 20.0}
+        (tmp_path / name / "status.json").write_text(json.dumps(told))
+    hydra = SimpleNamespace(sweep=SimpleNamespace(dir=str(tmp_path)), sweeper=SimpleNamespace(params=None))
+    monkeypatch.setattr(sweeps, "_current", [(SimpleNamespace(hydra=hydra), 0.0)])
+    monkeypatch.setattr(sweeps, "outcomes", {"a": sweeps.Outcome("refused", "is another run's")})
+    tables: list[Any] = []
+    monkeypatch.setattr(sweeps, "write_table", lambda rows, folder: tables.append(rows))
+    sweeps.finish()
+    [rows] = tables
+    assert [(row["job"], row["state"], row["value"], row["error"]) for row in rows] == [
+        ("a", "refused", None, "is another run's"), ("b", "completed", 2.0, rows[1]["error"]),
+    ]  # fmt: skip
+    assert rows[1]["error"] != "is another run's"
+
+
 def test_a_job_that_waits_or_runs_has_not_failed_and_any_other_has() -> None:
     states = ("waiting", "running", "refused", "cancelled", "timed out", "lost")
     assert [state for state in states if not sweeps.Outcome(state).failed] == ["waiting", "running"]

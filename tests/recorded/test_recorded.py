@@ -58,6 +58,12 @@ def test_nothing_is_other_than_recorded_where_nothing_is_typed() -> None:
     assert found.notes == []
 
 
+def test_data_stay_where_they_were_unless_their_place_is_typed() -> None:
+    saved = checkpoint("model=upernet_vitt", "data=ade20k", "paths.data_root=there")
+    assert recorded(saved, ["data.batch_size=4"], PARTS).tree["data"]["root"] == "there/ADEChallengeData2016"
+    assert recorded(saved, ["paths.data_root=here"], PARTS).tree["data"]["root"] == "here/ADEChallengeData2016"
+
+
 def test_option_files_that_were_edited_since_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saved = checkpoint(*ADE, "data.reduce_zero_label=false", choices={"data": "ade20k", "inference": "whole"})
     edited = tmp_path / "conf"

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from served import serving
 
 import mae_hydra
 from mae_hydra.commands import main
-from mae_hydra.workflows.publish import without_places
+from mae_hydra.workflows.publish import _config, without_places
 
 CLASSIFIER = [*TINY, "backbone.out_indices=[1]"]
 
@@ -48,6 +49,19 @@ def test_what_is_published_gives_the_same_numbers(runs, tmp_path, monkeypatch):
             with torch.no_grad():
                 fetched = mae_hydra.load(f"hf-hub:org/{name}")
                 assert torch.equal(answer(original, images, noise), answer(fetched, images, noise)), name
+
+
+def test_what_other_programs_read_is_what_the_model_declares():
+    model = SimpleNamespace(answers="pixels", image_size=(32, 48), in_chans=5, parameters=lambda: [torch.zeros(7, 3)])
+    checkpoint = SimpleNamespace(kind="other")
+    meta = {"config": {"model": {"mean": [0.5] * 5}}, "class_names": ["sky", "sea"], "palette": [[1, 2, 3], [4, 5, 6]]}
+    found = _config(checkpoint, model, meta)
+    expected = {"image_size": (32, 48), "num_channels": 5, "parameters": 21, "num_labels": 2}
+    assert {name: found[name] for name in expected} == expected
+    assert found["pipeline_tag"] == "image-segmentation"
+    assert (found["id2label"], found["label2id"]) == ({"0": "sky", "1": "sea"}, {"sky": 0, "sea": 1})
+    assert (found["image_mean"], found["palette"]) == ([0.5] * 5, meta["palette"])
+    assert not {"image_std", "step"} & set(found)  # of which nothing is known
 
 
 @pytest.mark.slow

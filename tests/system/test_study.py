@@ -146,6 +146,9 @@ def test_to_plan_starts_nothing(started, capsys):
     [
         (["seed=1"], "a study says this itself; use --seeds"),
         (["init_from=x.pth"], "use --from"),
+        (["data.label_fraction=0.1"], "use --fractions"),
+        (["data.label_seed=1"], "use --seeds"),
+        (["resume=must"], "use the same command, which goes on"),
         (["data.batch_size=4,8"], "a study sweeps over labels and seeds alone; give one value"),
         (["model=mae_vitt"], "a study is about labels, and mae_vitt learns without any"),
         (["--fractions", "0,1"], "--fractions takes shares in (0, 1], got 0,1"),
@@ -187,6 +190,19 @@ def test_the_time_is_that_of_all_steps_and_of_their_evaluations(monkeypatch):
         cost._time([(["hydra/launcher=slurm"], made, 1)], hours) == f"2 hours of a {cost.GPU.name} at 40 % of its peak"
     )
     assert words.numbers("--seeds", "2,0,2", int) == [0, 2]
+
+
+def test_the_runs_are_told_with_how_often_they_see_each_image(tmp_path, capsys):
+    made: Any = SimpleNamespace(
+        images=(400, 50), steps=100, global_batch=8, total_flops=1e12, evaluation_share=0.5, name="m"
+    )
+    config = compose_config(["model=upernet_vitt"])
+    launched = ["hydra/launcher=slurm"]
+    cost.say_cost(tmp_path, ["scratch", "mae"], [0.01, 1.0], [0, 1, 2], (launched, made), ([], None), config)
+    said = capsys.readouterr().out
+    assert "1, 100 % of 400 labeled images x seeds (3) = 12 runs" in said
+    assert "of 100 steps of 8 images each, whatever the labels: 200 times all of 4, 2 times all of 400" in said
+    assert "1.8e+13 operations" in said  # 12 runs of 1e12 and half as much for evaluations
 
 
 def test_epochs_become_steps_so_that_few_labels_train_as_long():

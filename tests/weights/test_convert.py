@@ -86,6 +86,10 @@ def test_hugging_face_opens_what_is_written_for_it_and_computes_the_same(folder)
 def test_an_epsilon_of_hugging_face_is_kept_where_it_can_be_and_said_where_not(folder, capsys):
     assert main(["convert", "full.pth", "hf", "--to", "huggingface", "--norm-pix", "true", *MAE_HEADS]) == 0
     told = json.loads((folder / "hf" / "config.json").read_text())
+    (folder / "hf" / "config.json").write_text(json.dumps(told | {"layer_norm_eps": 1e-6}))
+    capsys.readouterr()
+    assert main(["convert", "hf", "usual.pth", "--to", "official"]) == 0
+    assert "to the variance" not in capsys.readouterr().out
     (folder / "hf" / "config.json").write_text(json.dumps(told | {"layer_norm_eps": 1e-5}))
     assert main(["convert", "hf", "ours.pt"]) == 0
     assert main(["convert", "ours.pt", "back", "--to", "huggingface"]) == 0

@@ -16,7 +16,7 @@ from mae_hydra.experiment.provenance import sha256_of
 from mae_hydra.weights.parts import OWN_AVERAGE
 from mae_hydra.workflows import evaluate, evaluation_folder
 from mae_hydra.workflows.evaluation_folder import Work, look_back
-from mae_hydra.workflows.evaluation_plan import Plan, _fingerprint, of_split
+from mae_hydra.workflows.evaluation_plan import Plan, _fingerprint, default_folder, of_split
 
 DATA: Any = SimpleNamespace(class_names=("sky", "tree"))
 
@@ -135,6 +135,17 @@ def test_of_another_split_nothing_holds_that_was_known_of_the_validation() -> No
         assert (found.validation, found.present_classes, found.grouped) == (words, None, False)
     with pytest.raises(UserError, match="split=test: ade20k has no test split"):
         of("test", Data())
+
+
+def test_results_lie_beside_the_run_or_below_the_output_root() -> None:
+    config = OmegaConf.create({"paths": {"output_root": "out"}})
+
+    def of(path: str) -> Path:
+        checkpoint: Any = SimpleNamespace(path=Path(path))
+        return default_folder(Plan(checkpoint, config, "", "abc", "slide-abc"))
+
+    assert of("runs/mine/checkpoints/best.pt") == Path("runs/mine/evaluations/slide-abc")
+    assert of("weights/vit.pth") == Path("out/evaluations/vit-slide-abc")
 
 
 def test_stamps_are_of_all_images_and_a_limit_is_told_where_it_left_some_out(monkeypatch: pytest.MonkeyPatch) -> None:

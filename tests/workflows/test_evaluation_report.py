@@ -45,10 +45,10 @@ def test_confusions_are_counted_from_label_to_prediction_as_a_share_of_the_label
 def counted(folder: Path, *, boundaries: bool = False) -> EvaluationReport:
     """Of two images, beside one that is no longer in the set."""
     tally = Tally(folder, 0, 3)
-    edges = torch.tensor([[1, 2, 3], [4, 4, 4], [4, 4, 4]]) if boundaries else None
-    tally.add(Entry("b", "second", torch.tensor([[4, 0, 0], [0, 4, 0], [0, 0, 0]]), edges))
-    tally.add(Entry("gone", "left the set", torch.full((3, 3), 1000), edges))
-    tally.add(Entry("a", "first", torch.tensor([[2, 2, 0], [0, 0, 0], [0, 0, 0]]), edges))
+    edges = [torch.tensor([[1, 2, 3], [4, 4, 4], [4, 4, 4]]) + more if boundaries else None for more in (1, 9, 0)]
+    tally.add(Entry("b", "second", torch.tensor([[4, 0, 0], [0, 4, 0], [0, 0, 0]]), edges[0]))
+    tally.add(Entry("gone", "left the set", torch.full((3, 3), 1000), edges[1]))
+    tally.add(Entry("a", "first", torch.tensor([[2, 2, 0], [0, 0, 0], [0, 0, 0]]), edges[2]))
     tally.finish()
     return EvaluationReport.of_tally(tally, DATA, {"a": 0, "b": 1, "c": 2})
 
@@ -61,7 +61,7 @@ def test_a_report_is_of_the_images_that_are_in_the_set_now(tmp_path: Path) -> No
     assert found.scalars["aAcc"] == pytest.approx(100 * 10 / 12)
     assert found.scalars["mIoU"] == pytest.approx(100 * (6 / 8 + 4 / 6) / 2)
     edges = counted(tmp_path / "edges", boundaries=True)
-    assert edges.scalars["mBIoU"] == pytest.approx(100 * (2 / 14 + 4 / 12 + 6 / 10) / 3)  # of 8 and 8 each
+    assert edges.scalars["mBIoU"] == pytest.approx(100 * (3 / 15 + 5 / 13 + 7 / 11) / 3)  # of 9 and 9 each
 
 
 def test_the_files_of_an_evaluation_hold_its_numbers_and_the_best_and_the_worst_images(

@@ -167,6 +167,8 @@ def test_maps_have_the_numbers_and_colours_that_stand_for_each_class(tmp_path: P
     picture = made.picture(np.array([[0, 2]]))
     assert np.asarray(picture).tolist() == [[1, 3]]
     assert np.asarray(picture.convert("RGB"))[0, :, 0].tolist() == [1, 3]
+    many = LabelFiles(checkpoint, ["c"] * 300, np.zeros((300, 3), np.uint8), as_stored=False).picture(np.array([[299]]))
+    assert (many.mode, np.asarray(many).tolist()) == ("I;16", [[299]])
     assert predict_labels._of_spans([((300, 400), 1), ((10, 20), 1), ((5, 5), 0)], 2).tolist() == [5, 10]
     with pytest.raises(ValueError, match="no stored value means class 1"):
         predict_labels._of_spans([((5, 5), 0)], 2)

@@ -15,7 +15,8 @@ from PIL import Image
 from mae_hydra.data import FileSettings, decode_image, folder
 from mae_hydra.data.augment.crops import resize_bicubic, resize_bilinear
 from mae_hydra.data.augment.photometric import Distortion, distort
-from mae_hydra.data.decoding.bands import array_of, band_header, read_bands
+from mae_hydra.data.decoding import opening
+from mae_hydra.data.decoding.bands import array_of, band_header, every_band, read_bands
 from mae_hydra.data.decoding.measure_range import settle
 from mae_hydra.data.decoding.pixel_range import PixelRange
 from mae_hydra.data.headers import read_header
@@ -241,6 +242,19 @@ def test_what_a_header_claims_is_refused_before_room_is_taken_for_it(encoded: by
         decode_image(encoded, 5, "a")
     assert tracemalloc.get_traced_memory()[1] < 2**20
     tracemalloc.stop()
+
+
+def test_an_array_has_no_more_pixels_and_numbers_than_are_read(monkeypatch):
+    file = io.BytesIO()
+    np.save(file, np.zeros((4, 6, 3), np.uint8))
+    monkeypatch.setattr(opening, "MOST_PIXELS", 24)
+    assert every_band(file.getvalue()).shape == (4, 6, 3)
+    monkeypatch.setattr(opening, "MOST_NUMBERS", 71)
+    with pytest.raises(ValueError, match="6x4 pixels of 3 bands, more than the 71 numbers"):
+        every_band(file.getvalue())
+    monkeypatch.setattr(opening, "MOST_PIXELS", 23)
+    with pytest.raises(ValueError, match="6x4 pixels, more than the 23"):
+        every_band(file.getvalue())
 
 
 @pytest.mark.parametrize(("kind", "missing"), [("int16", -9999), ("uint16", 65535), ("float32", -9999), ("uint32", 0)])

@@ -1,6 +1,8 @@
 """What is said of what was found, and what single pictures, names and lists are, one function at a time."""
 
+import io
 import json
+import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,14 +11,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mae_hydra.data.label_table import IGNORE
+from mae_hydra.data.label_table import IGNORE, Reading
 from mae_hydra.data.looking import advice, folders, label_words, lists, pixels, roles, segmentation_words
 from mae_hydra.data.looking.advice import Way, advise, band_words
 from mae_hydra.data.looking.classification_words import classification_words
 from mae_hydra.data.looking.found import Found, Labels, Pairs, Part, Pixels, Split
 from mae_hydra.data.looking.pairing import match
-from mae_hydra.data.looking.places import File, Group, groups_of
-from mae_hydra.data.looking.readings import readings_for
+from mae_hydra.data.looking.places import File, Group, groups_of, split_of
+from mae_hydra.data.looking.readings import readings_for, words_of
+from mae_hydra.data.looking.tables import look_at_tables
 from mae_hydra.data.looking.tars import look_at_tars
 from mae_hydra.errors import UserError
 
@@ -56,6 +59,29 @@ def test_bands_are_wanted_as_they_are_stored_where_no_photograph_has_them(bands,
 def test_a_crop_has_room_in_the_usual_picture_and_a_side_that_patches_divide():
     sides = [((64, 64), (300, 200), (900, 900)), ((8, 8), (700, 500), (900, 900)), ((8, 8), (20, 99), (99, 99)), ()]
     assert [advice._crop(part(sizes=each), 256) for each in sides] == [192, 256, 32, 256]
+
+
+def test_the_crop_follows_from_the_photos_and_not_from_maps_of_another_size():
+    maps = part("annotations/{split}", sizes=((64, 64), (64, 64), (64, 64)))
+    ways = advise(Found(Path("x"), "maps", pairs=pairs(maps=maps))).ways
+    assert {way.keys["image_size"] for way in ways} == {192}  # the usual photo has a short side of 200
+
+
+def test_a_convention_is_told_by_the_words_that_differ_from_the_usual_one():
+    found = [words_of(Reading(3, *each)) for each in ((255, True), (255, False), (3, False), (0, True))]
+    assert found == [
+        {"num_classes": 3}, {"num_classes": 3, "reduce_zero_label": False},
+        {"num_classes": 3, "reduce_zero_label": False, "ignore_index": 3}, {"num_classes": 3, "ignore_index": 0},
+    ]  # fmt: skip
+    assert words_of(Reading(2, 255, None, {0: 0, 7: 1})) == {"num_classes": 2, "values": {0: 0, 7: 1}}
+
+
+def test_classes_are_the_folders_of_each_split_as_they_are_spelled():
+    names = [f"train/{name}/{n}.jpg" for name in ("Cat", "dog", "cow") for n in range(2)]
+    groups = groups_of([*names, *(f"val/{name}/{n}.jpg" for name in ("Cat", "dog") for n in range(2))])
+    assert folders._classes(groups) == {TRAIN: ("Cat", "cow", "dog"), VALIDATION: ("Cat", "dog")}
+    deeper = groups_of(f"{name}/train/{n}.jpg" for name in ("Cat", "dog") for n in range(2))
+    assert folders._classes(deeper) == {TRAIN: ("Cat", "dog")}
 
 
 def test_the_test_split_validates_only_where_there_is_no_other():
@@ -132,6 +158,12 @@ def test_what_class_maps_mean_is_told_value_by_value():
     assert [each["values"] for each, _ in jpeg] == [{"0-127": 0, "128-255": 1}]
     wide = readings_for(Labels(1, 1, {"train": ({0: 5, 1000: 5, 65535: 9},)}), found)
     assert [each.values for each in wide] == [{0: 0, 1000: 1, 65535: IGNORE}]
+    dense = readings_for(Labels(1, 1, {"train": (dict.fromkeys(range(1, 301), 9),)}), found)
+    assert dense[0] == Reading(301, 301, False)
+    maps = (dict.fromkeys(range(5), 9),) * 4  # everywhere is everything: 4 may be a class like any other
+    assert readings_for(Labels(4, 4, {"train": maps}), found)[0].ignore_index != 4
+    some = tuple({0: 5, number: 5, 4: 5} for number in (1, 2, 3, 1))
+    assert readings_for(Labels(4, 4, {"train": some}), found)[0] == Reading(4, 4, False)
     few = readings_for(Labels(1, 1, {"train": ({0: 5, 1: 5, 2: 9},)}), Found(Path("ADE_of_ours"), "maps"))
     assert 150 not in {each.num_classes for each in few}
     assert list(segmentation_words._codes({"colours": {"0 0 0": 0}})) == [
@@ -171,15 +203,69 @@ def test_of_two_sets_of_photos_that_with_more_pairs_is_taken():
     assert (best.images.folder, best.total) == (("y",), 3)
 
 
+def test_maps_of_one_value_come_behind_others_whatever_they_are_called():
+    photos = Group(("photos",), "", (".jpg",), files("a", "b", "c", folder="photos"))
+    of_one_value, others = (
+        Group((name,), "", (".png",), files("a", "b", "c", folder=name)) for name in ("trainids", "x")
+    )
+    found = [
+        [pair.maps.folder[0] for pair in roles._matches([photos], [of_one_value, others], set(plain))]
+        for plain in (of_one_value.files, others.files[:2], ())
+    ]
+    assert found == [["x", "trainids"], ["trainids", "x"], ["trainids", "x"]]
+
+
+@pytest.mark.parametrize(
+    ("colors", "flat", "like"),
+    [(40, 0.0, True), (41, 0.79, False), (41, 0.8, True), (1024, 1.0, True), (1025, 1.0, False)],
+)
+def test_few_colors_are_a_map_and_more_where_neighbors_are_equal(colors, flat, like):
+    many = {(n % 256, n // 256, 0): 1 for n in range(colors)}
+    assert pixels.Look(colours=many, flat=flat).is_map_like() is like
+    assert pixels.Look(values=dict.fromkeys(range(colors), 1), flat=flat).is_map_like() is like
+    assert not pixels.Look(flat=flat).is_map_like()
+
+
+def test_a_split_keeps_the_word_that_names_it():
+    words = ("imgs_val", "Testing", "trainannot", "dev", "trail")
+    assert [split_of(word) for word in words] == [
+        ("imgs_{split}", Split("validation", "val")), ("{split}", Split("test", "Testing")),
+        ("{split}annot", Split("train", "train")), ("{split}", Split("validation", "dev")), None,
+    ]  # fmt: skip
+
+
 def test_half_of_the_maps_may_be_without_a_photo_and_a_suffix_is_found_by_its_neighbors():
     numbers = [f"p{n:02d}" for n in range(10)]
     maps = Group(("masks",), "", (".png",), files(*numbers))
     assert match(Group(("i",), "", (".jpg",), files(*numbers[:6])), maps).total == 6
     assert match(Group(("i",), "", (".jpg",), files(*numbers[:4])), maps) is None
-    named = Group(("i",), "", (".jpg",), files(*(f"{name} new-photo" for name in numbers)))
+    named = Group(("i",), "", (".jpg",), files("a new-photo", *(f"{name} new-photo" for name in numbers)))
     other = Group(("masks",), "", (".png",), files(*(f"{name} labelled" for name in numbers)))
     found = match(named, other)
     assert (found.image_suffix, found.map_suffix, found.total) == (" new-photo", " labelled", 10)
+
+
+def test_what_is_alone_is_counted_on_its_own_side_and_what_maps_hold_by_the_pixel():
+    photos = Group(("i",), "", (".jpg",), files(*"abcdef"))
+    assert (found := match(photos, Group(("m",), "", (".png",), files(*"cdefxyzu")))) is not None
+    none = Split("", "")
+    assert (found.both, found.images_alone, found.maps_alone) == ({none: 4}, {none: 2}, {none: 4})
+    maps = {"train": ({0: 6, 7: 2}, {7: 4}), "validation": ({255: 4},)}
+    assert Labels(3, 3, maps).shares() == {0: 0.375, 7: 0.375, 255: 0.25}
+    assert Labels(0, 3).shares() == {}
+
+
+@pytest.mark.parametrize(
+    ("images", "maps", "root"),
+    [("images", "masks", "images"), ("set/images", "set/masks", "set/images"), ("", "masks", None), ("x", "x/m", None)],
+)
+def test_photos_alone_are_a_folder_in_which_no_maps_lie(images, maps, root):
+    of_maps = part(maps, counts={Split("", ""): 4})
+    found = Found(Path("r"), "photos", photos=(part(images, counts={Split("", ""): 4}),), maps=(of_maps,))
+    ways = list(advice._photos(found))
+    assert [(way.data, way.keys["root"]) for way in ways][:1] == [
+        ("segmentation", Path("r")) if root is None else ("folder", Path("r") / root)
+    ]
 
 
 def test_the_inner_folder_says_what_files_are_and_a_rare_ending_is_a_part_of_the_name():
@@ -225,6 +311,7 @@ def test_a_budget_ends_by_its_time_or_by_its_pixels():
             (1, 3),
         ),  # what repeats, first behind the picture
         (["id,label,file", "1,x,a.jpg", "2,y,b.jpg", "3,z,c.jpg"], ("file", "label")),
+        (["a,a.jpg", "a,b.jpg", "b,c.jpg", "b,d.jpg"], (1, 0)),  # classes that are called as two of the pictures
         (["a.jpg,x", "gone.jpg,y", "lost.jpg,x", "left.jpg,y"], None),
     ],
 )
@@ -246,11 +333,16 @@ def test_a_stem_may_lack_what_follows_a_word_and_an_empty_list_is_none(tmp_path)
 def test_class_maps_are_read_from_all_over_a_set_and_names_from_its_one_file(tmp_path, monkeypatch):
     seen: list[str] = []
     shares = iter([{(9, 9, 9): 1}, {(0, 0, 0): 5, (9, 9, 9): 2}])
+    problems = iter(["first", "second"])
     monkeypatch.setattr(
-        folders, "look_at", lambda path, name, *_, **__: (seen.append(name), pixels.Look(colours=next(shares)))[1]
+        folders,
+        "look_at",
+        lambda path, name, *_, **__: (seen.append(name), pixels.Look(colours=next(shares), map_problem=next(problems)))[
+            1
+        ],
     )
     found, _ = folders._labels(tmp_path, Group((), "", (".png",), files(*"abcdefgh")), pixels.Budget(), 2)
-    assert (seen, found.read, found.of) == (["a.png", "e.png"], 2, 8)
+    assert (seen, found.read, found.of, found.problem) == (["a.png", "e.png"], 2, 8, "first")
     assert found.colours == (((0, 0, 0), 5 / 8), ((9, 9, 9), 3 / 8))
     for folder in ("x", "y"):
         (tmp_path / folder).mkdir()
@@ -277,9 +369,6 @@ def test_the_largest_groups_are_looked_into_and_a_table_of_numbers_is_no_picture
 
 
 def test_samples_of_a_tar_are_counted_once_and_class_ids_need_not_all_be_seen(tmp_path):
-    import io
-    import tarfile
-
     picture = io.BytesIO()
     Image.new("RGB", (9, 9), (1, 2, 3)).save(picture, format="PNG")
     with tarfile.open(tmp_path / "train-0.tar", "w") as archive:
@@ -289,10 +378,33 @@ def test_samples_of_a_tar_are_counted_once_and_class_ids_need_not_all_be_seen(tm
             ("1.jpg", picture),
             ("1.png", picture),
             ("1.cls", b"1"),
+            ("b/1.png", picture),  # another sample
+            ("b/1.cls", b"2"),
         ):
             data = content if isinstance(content, bytes) else content.getvalue()
             member = tarfile.TarInfo(name)
             member.size = len(data)
             archive.addfile(member, io.BytesIO(data))
     found = look_at_tars(tmp_path, [tmp_path / "train-0.tar"])
-    assert (found.num_classes, list(found.photos[0].counts.values())) == (6, [2])
+    assert (found.num_classes, list(found.photos[0].counts.values())) == (6, [3])
+
+
+def test_tables_are_counted_by_the_row_and_all_of_their_first_maps_are_read(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    pytest.importorskip("pyarrow.parquet")
+
+    def encoded(values: Any) -> dict[str, bytes]:
+        Image.fromarray(np.asarray(values, np.uint8)).save(file := io.BytesIO(), format="PNG")
+        return {"bytes": file.getvalue()}
+
+    noise = np.random.default_rng(0).integers(0, 256, (3, 40, 40, 3))
+    maps = [np.full((40, 40), number) for number in (0, 1, 2)]
+    for split, rows in (("train", 3), ("validation", 2)):
+        columns = {"image": list(map(encoded, noise[:rows])), "mask": list(map(encoded, maps[:rows]))}
+        pa.parquet.write_table(pa.table(columns), tmp_path / f"{split}-0.parquet", row_group_size=3)
+    found = look_at_tables(tmp_path)
+    assert {split.side: count for split, count in found.photos[0].counts.items()} == {"train": 3, "validation": 2}
+    assert found.map_ending == "mask"
+    assert found.map_labels is not None
+    assert (found.map_labels.read, found.map_labels.of) == (3, 3)
+    assert found.map_labels.shares() == {0: 1 / 3, 1: 1 / 3, 2: 1 / 3}

@@ -295,6 +295,14 @@ def test_a_budget_of_files_ends_the_walk_and_is_said(tmp_path):
     assert any("the first 10 files" in note for note in found.notes)
 
 
+def test_a_link_to_any_folder_above_is_walked_once(tmp_path):
+    (tmp_path / "a/b/c").mkdir(parents=True)
+    (tmp_path / "a/b/c/x.jpg").touch()
+    (tmp_path / "a/b/c/back").symlink_to(tmp_path / "a")
+    walked = walk(tmp_path)
+    assert (walked.files, walked.loops, walked.unlisted) == (["a/b/c/x.jpg"], 1, [])
+
+
 def test_a_budget_of_time_ends_the_walk(tmp_path):
     for number in range(30):
         (tmp_path / f"{number:02d}").mkdir()

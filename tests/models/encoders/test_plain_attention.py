@@ -28,6 +28,17 @@ def test_the_products_are_scaled_dot_product_attention() -> None:
     torch.testing.assert_close(result_and_gradients(module._products, given), expected)
 
 
+def test_what_lies_in_memory_before_does_not_count() -> None:
+    given = arguments(torch.float32)
+    expected = torch.nn.functional.scaled_dot_product_attention(*given)
+    torch.use_deterministic_algorithms(True)  # fills new memory with NaN
+    try:
+        assert given[0].new_empty(1, 1, 1).isnan().all()
+        torch.testing.assert_close(module._products(*given), expected)
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
 def test_in_bf16_they_are_near_the_truth() -> None:
     """Scores are rounded to bf16 before their softmax, as wherever attention is written out under autocast."""
     given = arguments(torch.bfloat16, tokens=197)
