@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from mae_hydra.errors import unwritable
 from mae_hydra.experiment import sweep_names
-from mae_hydra.experiment.read_runs import Run, columns, read_sweep, table_of, varying, write_table
+from mae_hydra.experiment.read_runs import Run, columns, grid_of, read_sweep, table_of, varying, write_table
 from mae_hydra.names import clean
 from mae_hydra.terminal import plain_console, upload_line
 
@@ -74,7 +74,7 @@ def finish() -> bool:
     runs += [_never_begun(sweep_dir / name, outcome) for name, outcome in outcomes.items() if name not in there]
     if not runs:
         return failed
-    grid = list(config.hydra.sweeper.params or ())
+    grid = grid_of(config.hydra.sweeper.params or ())
     rows = table_of(runs, grid)
     for row in rows:
         outcome = outcomes.get(row["job"])

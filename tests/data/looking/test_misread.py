@@ -119,6 +119,14 @@ def test_lists_of_windows_are_known(tmp_path):
     assert advice_of(tmp_path).ways[0].keys["lists"] == {"train": "train.txt", "validation": "val.txt"}
 
 
+def test_a_line_that_is_cut_says_nothing_of_a_long_list(tmp_path):
+    for number in range(4):
+        photo(tmp_path / f"{number}.jpg", number)
+    cell = "x" * 900
+    (tmp_path / "list.csv").write_text("".join(f"{number % 4}.jpg;{number % 2};{cell}\n" for number in range(100)))
+    assert look(tmp_path).class_lists == {"list.csv": (0, 1)}
+
+
 def test_photos_beside_masks_of_objects_are_told_apart(tmp_path):
     for name in ("a1", "b2", "c3"):
         photo(tmp_path / f"stage1_train/{name}/images/{name}.png")
