@@ -20,6 +20,7 @@ from mae_hydra.errors import UserError
 from mae_hydra.recorded import newer
 from mae_hydra.recorded.configuration import composed, model_configuration, recorded
 from mae_hydra.weights import Checkpoint
+from mae_hydra.workflows import evaluation_plan
 from mae_hydra.workflows.evaluation_plan import _takes_other_pictures
 from mae_hydra.workflows.predict_classes import Classes
 
@@ -62,6 +63,22 @@ def test_data_stay_where_they_were_unless_their_place_is_typed() -> None:
     saved = checkpoint("model=upernet_vitt", "data=ade20k", "paths.data_root=there")
     assert recorded(saved, ["data.batch_size=4"], PARTS).tree["data"]["root"] == "there/ADEChallengeData2016"
     assert recorded(saved, ["paths.data_root=here"], PARTS).tree["data"]["root"] == "here/ADEChallengeData2016"
+
+
+def test_a_plan_tells_what_is_no_longer_as_in_training_and_keeps_a_range_that_is_typed(monkeypatch) -> None:
+    saved = checkpoint(*ADE, "data.bits=16")
+    saved.meta["origin"] = {"data": {"range": [[10, 200]] * 3}}
+    monkeypatch.setattr(evaluation_plan, "read_checkpoint", lambda *_, **__: saved)
+    monkeypatch.setattr(evaluation_plan, "sha256_of", lambda path: "abc")
+    measured = evaluation_plan.plan_evaluation("a.pt", [], "best")
+    assert list(measured.config.data.range) == [[10, 200]] * 3
+    typed = evaluation_plan.plan_evaluation("a.pt", ["data.range=auto", "inference.short=48", "split=test"], "best")
+    assert typed.config.data.range == "auto"
+    changed = {"inference.short": "48 (training: null)"}
+    assert {key: str(change) for key, change in typed.changes.items() if key in changed} == changed
+    assert (measured.name, typed.name) == (
+        f"ade20k-whole-{measured.fingerprint[:6]}", f"ade20k-whole-test-{typed.fingerprint[:6]}",
+    )  # fmt: skip
 
 
 def test_option_files_that_were_edited_since_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,9 +9,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 
 from mae_hydra.errors import UserError
+from mae_hydra.evaluation.mean_iou import Counts
+from mae_hydra.evaluation.resumable_counts import Tally
 from mae_hydra.experiment.provenance import sha256_of
 from mae_hydra.weights.parts import OWN_AVERAGE
 from mae_hydra.workflows import evaluate, evaluation_folder
@@ -135,6 +138,25 @@ def test_of_another_split_nothing_holds_that_was_known_of_the_validation() -> No
         assert (found.validation, found.present_classes, found.grouped) == (words, None, False)
     with pytest.raises(UserError, match="split=test: ade20k has no test split"):
         of("test", Data())
+
+
+def test_images_that_were_counted_are_not_counted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[list[int], int]] = []
+
+    def predicted(stream: Any, evaluator: Any, model: Any, share: int) -> Any:
+        asked.append((list(stream.indices), share))
+        return ((index, SimpleNamespace(name=f"{index}.png"), index) for index in stream.indices)
+
+    monkeypatch.setattr(evaluate, "EvalStream", lambda images, _, **told: SimpleNamespace(**told))
+    monkeypatch.setattr(evaluate, "_predicted", predicted)
+    counts = SimpleNamespace(count=lambda prediction, sample: Counts(torch.full((2, 2), prediction), None))
+    node: Any = SimpleNamespace(batch_size=1, num_workers=0)
+    data: Any = SimpleNamespace(num_classes=2, validation=())
+    for numbers, missing in (({"x": 3, "y": 5}, [3, 5]), ({"x": 3, "y": 5, "z": 7}, [7]), ({"x": 3}, [])):
+        assert evaluate._count_images(node, data, counts, None, numbers, tmp_path) == len(missing)
+        assert asked.pop() == (missing, len(missing))
+    entries = [(each.stamp, each.name, each.confusions[0, 0].item()) for each in Tally(tmp_path, 0, 2).entries()]
+    assert sorted(entries) == [("x", "3.png", 3), ("y", "5.png", 5), ("z", "7.png", 7)]
 
 
 def test_results_lie_beside_the_run_or_below_the_output_root() -> None:

@@ -42,6 +42,11 @@ def test_confusions_are_counted_from_label_to_prediction_as_a_share_of_the_label
     ]
 
 
+def test_of_classes_of_other_sizes_each_share_is_of_its_own_label() -> None:
+    pairs = confused_pairs(torch.tensor([[3, 1], [5, 3]]), ("a", "b"))
+    assert [(pair["labelled"], pair["percent"]) for pair in pairs] == [("b", 62.5), ("a", 25.0)]
+
+
 def counted(folder: Path, *, boundaries: bool = False) -> EvaluationReport:
     """Of two images, beside one that is no longer in the set."""
     tally = Tally(folder, 0, 3)

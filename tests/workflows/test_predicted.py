@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from mae_hydra.errors import UserError
 from mae_hydra.inference import MultiscaleFlip, Slide
@@ -207,3 +208,31 @@ def test_a_picture_of_which_a_file_is_missing_is_predicted_again(tmp_path: Path)
     assert [name for _, name in predict._missing(writer, pictures, options)] == ["b", "c"]
     with pytest.raises(UserError, match=r"a\.png is there already"):
         predict._missing(writer, pictures, Options(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("data", "channels", "seen"),
+    [
+        ({"bands": [3, 2, 1]}, 3, [30, 20, 10]), ({"bands": [2, 1, 3]}, 3, [20, 10, 30]), ({}, 3, [10, 20, 30]),
+        ({"channels": 3}, 1, [18]),  # the model counts, 0.299*10 + 0.587*20 + 0.114*30 the luma (ITU-R 601)
+    ],
+)  # fmt: skip
+def test_bands_come_as_in_training_and_pictures_that_fail_or_are_there_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: dict[str, Any], channels: int, seen: list[int]
+) -> None:
+    for name in ("a", "c", "d"):
+        Image.new("RGB", (8, 8), (10, 20, 30)).save(tmp_path / f"{name}.png")
+    (tmp_path / "b.png").write_bytes(b"broken")
+    for name in ("c", "d"):
+        (tmp_path / "out/classes").mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"out/classes/{name}.json").touch()
+    model: Any = Ramp()
+    model.answers, model.encoder.in_chans = "images", channels
+    monkeypatch.setattr(predict.entry, "model_from", lambda checkpoint: model)
+    checkpoint = Checkpoint({}, {"config": {"data": data}}, "", Path("a.pt"))
+    monkeypatch.setattr(predict, "read_checkpoint", lambda *_, **__: checkpoint)
+    options = Options(tmp_path / "out", skip_existing=True, device="cpu")
+    found = predict.predict("a.pt", [str(tmp_path / f"{name}.png") for name in "abcd"], options)
+    assert [image[:, 0, 0].tolist() for batch in model.seen for image in batch] == [seen]
+    assert (found.written, found.skipped) == ([tmp_path / "out/classes/a.json"], 2)
+    assert [file for file, _ in found.failed] == [tmp_path / "b.png"]
