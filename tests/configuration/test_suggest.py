@@ -44,6 +44,9 @@ def refused(*words: str) -> str:
         (["wandb=true"], "did you mean 'logger=wandb'?"),
         (["root=photos"], "data=scenes is rendered and reads no files; add data=folder"),
         (["root=photos", "data=folder"], "did you mean 'data.root'?"),
+        (["+experimnt=x"], "unknown key 'experimnt'; did you mean '+experiment=…'?"),
+        (["experimnt=x"], "unknown key 'experimnt'; did you mean '+experiment=…'?"),
+        (["+qwerty=x"], "paths, experiment, sweep, debug"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
