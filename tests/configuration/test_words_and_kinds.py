@@ -137,6 +137,13 @@ def test_what_a_later_evaluation_does_otherwise_is_told_but_for_limits_and_other
     assert set(changes(other, before)) == {"data.root", "inference._target_", "engine.precision"}
 
 
+@pytest.mark.parametrize(("own", "told"), [(0.75, {}), (0.5, {"inference.mask_ratio": "0.75 (training: null)"})])
+def test_the_models_own_mask_ratio_is_no_change(own: float, told: dict[str, str]) -> None:
+    before = {"model": {"mask_ratio": own}, "inference": {"_target_": "i", "mask_ratio": None}}
+    now = before | {"inference": {"_target_": "i", "mask_ratio": 0.75}}
+    assert {key: str(change) for key, change in changes(now, before).items()} == told
+
+
 def test_what_a_run_may_change_what_follows_inherits_and_what_names_no_job() -> None:
     """Everything else decides the weights, names a job, and holds for its run alone."""
     engine = {
