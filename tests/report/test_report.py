@@ -241,4 +241,4 @@ def test_a_damaged_line_is_left_out_and_said(tmp_path: Path) -> None:
     found = read_sweep(tmp_path)[0]
     assert [row["step"] for row in found.rows()] == [10, 20]
     assert found.metrics["val/mIoU"] == 30.0
-    assert "1 of metrics.jsonl, left out" in write_report(run).read_text()
+    assert "1 of metrics.<wbr>jsonl, left out" in write_report(run).read_text()
