@@ -63,8 +63,9 @@ def study_page(page: Page, study: Study, directory: Path, place: Path) -> None:
     page.facts += [("took", duration(sum(run.total_seconds for runs in (before, *sweeps.values()) for run in runs)))]
     page.facts += headlines(study).items()
     if study.arms:
-        curves, warned = page.chart(figure_of(study), "labels", RULE), study.doubt or study.caution
-        page.add("Labels and scores", curves, warned, table(HEAD, cells(study)))
+        page.add(
+            "Labels and scores", page.chart(figure_of(study), "labels", RULE), study.doubt, table(HEAD, cells(study))
+        )
     for arm, runs in sweeps.items():
         rows = [
             [run.name, state_of(run), values_of(run).get(study.metric), duration(run.total_seconds)] for run in runs

@@ -156,18 +156,6 @@ def test_where_more_labels_are_worth_nothing_there_is_no_factor_and_that_is_said
     found = read_study(tmp_path)
     assert found.factors("mae") == [None] * 3
     assert "4800 labeled images give 10.2, no better than the 14.4 of 48" in found.doubt
-    assert found.caution == ""
-
-
-def test_a_factor_of_one_seed_may_be_chance_and_an_arm_that_has_not_begun_is_missing(tmp_path):
-    study(tmp_path, "scratch", "mae")
-    for share, score in ((0.1, 10.5), (1.0, 10.59)):
-        run(tmp_path / "scratch", share, 0, score, images=round(160 * share))
-    found = read_study(tmp_path)
-    assert found.caution.startswith("from scratch 0.09 lie between fewest and most labels, from one seed: ")
-    assert found.unfinished == ["mae: no run has begun"]
-    run(tmp_path / "scratch", 0.1, 1, 10.6, images=16)
-    assert read_study(tmp_path).caution == ""
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def _short(value: float) -> str:
 class Study:
     """What a study has found so far. `arms`: points by share of the labels, of each arm that has some.
 
-    `unfinished`: the jobs that are not complete, as "arm/job: state", and the arms of which none has begun.
+    `unfinished`: the jobs that are not complete, as "arm/job: state".
     """
 
     record: Mapping[str, Any]
@@ -125,17 +125,6 @@ class Study:
         )
 
     @property
-    def caution(self) -> str:
-        """What is to be known of the label factors, empty where there are none or their interval says it."""
-        scratch = self.arms.get(SCRATCH, ())
-        if len(scratch) < 2 or self.doubt or any(len(point.scores) > 1 for point in scratch):
-            return ""
-        return (
-            f"from scratch {abs(scratch[-1].mean - scratch[0].mean):.2g} lie between fewest and most labels, from one "
-            "seed: how far seeds lie apart is not known, and a label factor may be chance; add seeds (--seeds 0,1,2)"
-        )
-
-    @property
     def _sign(self) -> int:
         return 1 if self.higher_is_better else -1
 
@@ -155,10 +144,8 @@ def read_study(directory: Path) -> Study:
     unfinished = []
     for arm in arms:
         by_share: dict[float, list[tuple[int, int, float]]] = {}
-        complete, runs = [], read_sweep(directory / arm)
-        if not runs:
-            unfinished.append(f"{arm}: no run has begun")
-        for run in runs:
+        complete = []
+        for run in read_sweep(directory / arm):
             images = ((table_or_none(run.directory / "data.json") or {}).get("train") or {}).get("images")
             if state_of(run) != "completed" or run.value is None or not isinstance(images, int) or not run.config:
                 unfinished.append(f"{arm}/{run.name}: {state_of(run)}")
