@@ -1,8 +1,8 @@
 """All figures of an accelerator in one go, within eight minutes: `python benchmarks/gpu.py --out gpu.json`.
 
-Pre-training steps of ViT-B and ViT-L, eager and with compiled blocks, beside plain timm and Hugging Face; a training
-step of UPerNet and its sliding windows beside the plain forms; the confusion matrix. What fails or comes too late is
-said, and the rest goes on.
+Pre-training steps of ViT-B and ViT-L, eager and with compiled blocks, beside plain timm and Hugging Face, and of ViT-H
+with FSDP; pre-training from JPEG shards, loading included; a training step of UPerNet and its sliding windows beside
+the plain forms; the confusion matrix. What fails or comes too late is said, and the rest goes on.
 """
 
 import argparse
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from gpu_rows import compiled_head, from_shards, sharded
 from measure import metrics
 from rich.console import Console
 
@@ -22,6 +23,7 @@ from mae_hydra.benchmark.results import Measured
 from mae_hydra.experiment.status import write_json
 
 ADE20K = ("model=upernet_vitb", "data=ade20k")
+COMPILED = "compiled"  # at the end of a row's name: not on the CPU
 TINY_UPERNET = ("model=upernet_vitt", "data.batch_size=2")
 
 
@@ -31,23 +33,35 @@ def parts(device: str, rounds: int, *, smoke: bool) -> dict[str, Callable[[], Me
     # Micro-batches that fill the device; the recipes' global batch of 4096 would only repeat them.
     base = ("model=mae_vitt",) if smoke else ("model=mae_vitb", "data=imagenet", "data.batch_size=512")
     large = ("model=mae_vitt",) if smoke else ("model=mae_vitl", "data=imagenet", "data.batch_size=256")
+    huge = ("model=mae_vitt",) if smoke else ("model=mae_vith", "data=imagenet", "data.batch_size=64")
     pixio = ("model=pixio_vitt",) if smoke else ("model=pixio_vitb", "data=imagenet", "data.batch_size=256")
     upernet = TINY_UPERNET if smoke else (*ADE20K, "data.batch_size=16")
     size = (64, 80) if smoke else (512, 683)
-    compiled = "engine.compile=true"
+    compiled, backend = "engine.compile=true", "eager" if smoke else "inductor"
     slide = partial(pictures.inference, None, size=size, rounds=rounds, alone=False)
-    found = {
+    photos = {"photos": 8, "times": 2, "workers": 0} if smoke else {"photos": 512, "times": 8}
+    shards = [word for word in base if word != "data=imagenet"] + ["data.batch_size=4"] * smoke
+    bf16 = "engine.precision=bf16"
+    return {
         "ViT-B pre-training": partial(verbs.step, [*base, *engine], rounds),
-        "ViT-B pre-training, compiled": partial(verbs.step, [*base, *engine, compiled], rounds, alone=True),
+        f"ViT-B pre-training, {COMPILED}": partial(verbs.step, [*base, *engine, compiled], rounds, alone=True),
         "UPerNet training": partial(verbs.step, [*upernet, *engine], rounds),
-        "UPerNet training, compiled": partial(verbs.step, [*upernet, *engine, compiled], rounds, alone=True),
+        f"UPerNet training, {COMPILED}": partial(verbs.step, [*upernet, *engine, compiled], rounds, alone=True),
         "sliding windows": partial(slide, [*upernet, *engine, *half(device)], shares=True),
-        "ViT-L pre-training, compiled": partial(verbs.step, [*large, *engine, compiled], rounds),
+        "pre-training from JPEG shards": partial(from_shards, [*shards, *engine], rounds, **photos),
+        f"ViT-L pre-training, {COMPILED}": partial(verbs.step, [*large, *engine, compiled], rounds),
+        "ViT-H pre-training, FSDP": partial(sharded, [*huge, *engine], rounds),
         "Pixio-B pre-training": partial(verbs.step, [*pixio, *engine], rounds, alone=True),
-        "sliding windows, bf16": partial(slide, [*upernet, *engine, "engine.precision=bf16"], shares=False),
+        "sliding windows, head in one graph": partial(
+            compiled_head, [*upernet, *engine, *half(device)], size, rounds, backend=backend
+        ),
+        "sliding windows, bf16": partial(slide, [*upernet, *engine, bf16], shares=False),
+        "sliding windows, bf16, head in one graph": partial(
+            compiled_head, [*upernet, *engine, bf16], size, rounds, backend=backend
+        ),
         "metrics": partial(metrics, [*upernet, *engine], size, 4 * rounds),
+        "ViT-B pre-training, bf16_params": partial(verbs.step, [*base, *engine, f"{bf16}_params"], rounds, alone=True),
     }
-    return {name: part for name, part in found.items() if not (smoke and "compiled" in name)}
 
 
 def half(device: str) -> list[str]:
@@ -83,6 +97,9 @@ def main() -> None:
     console, began = Console(), time.perf_counter()
     found: dict[str, Any] = {"date": date.today().isoformat(), "machine": describe_machine()}
     for name, part in parts(device, options.rounds, smoke=options.smoke).items():
+        if options.smoke and name.endswith(COMPILED):
+            console.print(f"{name}: left out, on the CPU compiling takes minutes")
+            continue
         if time.perf_counter() - began > 60 * options.minutes:
             console.print(f"{name}: left out, {options.minutes:g} minutes are over")
             continue

@@ -22,6 +22,7 @@ WHAT = {
     "checkpoint": "writing and reading a run's state, beside plain torch: checkpoint model=mae_vitb",
     "start-up": "from the command line to an answer, and to the end of a smoke run",
     "growth": "cost per image against image size, batch, mask ratio, classes, processes: growth --out growth.json",
+    "kinds": "where a training step's time goes on the CPU, by precision: kinds model=mae_vitb data=imagenet",
     "large": "peak memory and processor time of class maps of 24 and 100 megapixels: large [predict]",
     "scaling": "a pre-training run on 8, 64 and 512 devices and a billion images, on paper: scaling [+experiment=…]",
 }
@@ -63,6 +64,10 @@ def measured(options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
         found, figure = growths(options.rounds, options.words)
         if options.out is not None:
             save(figure, options.out.with_suffix(".png"))
+    elif options.what == "kinds":
+        from kinds import kinds
+
+        found = kinds(options.words, options.rounds)
     elif options.what == "large":
         from large import SIZES, large
 

@@ -1,13 +1,21 @@
 """In which precision models compute, and what "auto" stands for on a device and with a model."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd
 
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
-AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+Precision = Literal["auto", "fp32", "bf16", "bf16_params", "fp16"]
+AUTOCAST = {"bf16": torch.bfloat16, "bf16_params": torch.bfloat16, "fp16": torch.float16}
+PRECISIONS_ELSEWHERE = {
+    "float32": "fp32", "no": "fp32", "float16": "fp16", "bfloat16": "bf16", "bf16-mixed": "bf16",
+    "bf16-true": "bf16_params",
+}  # fmt: skip
+NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
 WIDE = 512  # rows and columns of a matrix
 MOSTLY = 0.75
 
@@ -23,6 +31,39 @@ def resolved(precision: str, device_type: str, weights: Iterable[Tensor] = ()) -
 def computing(precision: str, device_type: str) -> torch.autocast:
     """The context in which models compute in a resolved precision; parameters and their gradients stay in fp32."""
     return torch.autocast(device_type, dtype=AUTOCAST.get(precision), enabled=precision in AUTOCAST)
+
+
+@contextmanager
+def cast_parameters(model: nn.Module, precision: str) -> Iterator[None]:
+    """Let the modules of `model` read their parameters in bf16 where `precision` is "bf16_params".
+
+    The parameters themselves stay in fp32: gradients flow through the cast and are added up there (the "master weights"
+    of arXiv 1710.03740). Under autocast alone a token that was added to an fp32 position stays in fp32, and every norm,
+    sum and cast of the residual stream moves twice the bytes; with this all of it is bf16. Parameters of normalization
+    layers stay as they are (kernels take them in fp32 beside bf16 inputs), and so do tables that are looked up, whose
+    gradients are sums of many small numbers. Both passes belong inside: recomputed blocks read parameters backwards.
+    """
+    if precision != "bf16_params":
+        yield
+        return
+    casts: dict[int, Tensor] = {}  # by parameter, for it may belong to several modules
+    before: list[tuple[dict[str, nn.Parameter | None], str, nn.Parameter]] = []
+    try:
+        for module in model.modules():
+            for name, parameter in module._parameters.items():
+                if parameter is not None and _is_cast(module, parameter):
+                    cast = casts.setdefault(id(parameter), parameter.to(torch.bfloat16))
+                    before.append((module._parameters, name, parameter))
+                    module._parameters[name] = cast  # type: ignore[assignment]  # as torch.func.functional_call does
+        yield
+    finally:
+        for parameters, name, parameter in before:
+            parameters[name] = parameter
+
+
+def _is_cast(module: nn.Module, parameter: Tensor) -> bool:
+    is_table = parameter.dim() == 2 and not isinstance(module, nn.Linear | _ConvNd)
+    return parameter.dtype == torch.float32 and not isinstance(module, NORMS) and not is_table
 
 
 def has_matrix_units() -> bool:

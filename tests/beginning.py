@@ -3,7 +3,6 @@
 Shapes in the models' signatures are checked at every call, and what only costs time is done once or not at all.
 """
 
-import functools
 import gc
 import logging
 import os
@@ -13,10 +12,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
 
 from jaxtyping import install_import_hook
-from PIL import Image, PngImagePlugin
 
 CURRENT = "PYTEST_CURRENT_TEST"  # pytest's own variable, another one at the end of a test
 TYPECHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"  # an int will do for a float
@@ -27,33 +24,13 @@ runpy.run_path(str(Path(__file__).parents[1] / "mae_hydra" / "models" / "lean_ti
 with install_import_hook("mae_hydra.models", TYPECHECKER):
     import mae_hydra.models  # noqa: F401
 
-import compositions  # noqa: E402
+import cheaply  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
-from mae_hydra.configuration import hydras_own, resolvers  # noqa: E402
-from mae_hydra.experiment import provenance, resuming  # noqa: E402
+from mae_hydra.experiment import resuming  # noqa: E402
 
-# Whatever composes does this first, and it cannot be taken back: without it here, the first test that composes decides.
-resolvers.register()
-hydras_own.guard()
-compositions.remember()
-
-
-def _quickly_packed(image: Image.Image, file: IO[bytes], name: str | bytes, **further: Any) -> None:
-    image.encoderinfo |= {"optimize": False, "compress_level": 1}
-    PngImagePlugin._save(image, file, name, **further)
-
-
-# The machine does not lose its power during a test, and pixels are the same however they were packed.
-os.fsync = lambda descriptor: None
-Image.init()
-Image.register_save("PNG", _quickly_packed)
-
-SOURCE, asked = provenance.SOURCE, provenance._git
-asked_once = functools.cache(asked)
-# Four processes of each run ask git the same of the program's own tree.
-provenance._git = lambda *words: (asked_once if provenance.SOURCE == SOURCE else asked)(*words)
+cheaply.begin()
 THREADS = torch.get_num_threads()
 
 

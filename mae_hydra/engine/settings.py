@@ -9,12 +9,12 @@ import torch
 
 from mae_hydra.distributed import local_rank, world_size
 from mae_hydra.errors import UserError
-from mae_hydra.precision import Precision, computing, resolved
+from mae_hydra.precision import PRECISIONS_ELSEWHERE, Precision, computing, resolved
 
 Device = Literal["auto", "cpu", "cuda"]
 Parallel = Literal["ddp", "fsdp"]
 BatchNorm = Literal["micro", "step"]
-ELSEWHERE = {"gpu": "cuda", "float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "no": "fp32"}  # their words
+ELSEWHERE = {"gpu": "cuda"} | PRECISIONS_ELSEWHERE  # their words
 AT_LEAST_ONE = ("global_batch", "nonfinite_limit", "log_every", "profile_steps", "stop_after")
 
 
@@ -57,8 +57,10 @@ class Settings:
                 got = getattr(self, name)
                 hint = f"; did you mean {ELSEWHERE[got]}?" if ELSEWHERE.get(got) in get_args(kinds) else ""
                 raise ValueError(f"{name} must be one of {', '.join(get_args(kinds))}, got {got!r}{hint}")
+        if (self.precision, self.parallel) == ("bf16_params", "fsdp"):
+            raise ValueError("precision=bf16_params is for models that are not sharded; use engine.precision=bf16")
         if self.device == "cuda" and not torch.cuda.is_available():
-            raise ValueError("device is cuda, but torch finds no CUDA device; use device=auto or device=cpu")
+            raise ValueError("device is cuda, but torch finds no CUDA device; use engine.device=auto or cpu")
         if self.devices != "auto" and (not isinstance(self.devices, int) or self.devices < 1):
             raise ValueError(f"devices must be a number of processes from 1, or auto, got {self.devices!r}")
         if self.clip_grad is not None and not self.clip_grad > 0:

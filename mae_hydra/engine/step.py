@@ -18,6 +18,7 @@ from mae_hydra.engine.log_window import StepResult
 from mae_hydra.engine.settings import Settings
 from mae_hydra.engine.sharding import full_tensor
 from mae_hydra.engine.state import State
+from mae_hydra.precision import cast_parameters
 from mae_hydra.profiling import stage
 from mae_hydra.types import Batch, Loss
 
@@ -77,7 +78,7 @@ def _gradient(
             images.append(batch.index)
             with stage("host to device"):
                 taken.append(batch.to(settings.torch_device))
-        with _exchange(forward, gradients=index == calls - 1):
+        with _exchange(forward, gradients=index == calls - 1), cast_parameters(state.model, settings.precision):
             with stage("forward"), settings.autocast():
                 loss = forward(*taken)
             if index == 0:

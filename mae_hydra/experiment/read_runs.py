@@ -1,7 +1,7 @@
 """What the runs of a sweep found, read from their directories: at any time, also while they train."""
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -123,10 +123,11 @@ def _read_or_told(directory: Path, *, stages: bool = False) -> Run:
     return run
 
 
-def settings_of(run: Run) -> dict[str, Any]:
-    """What was typed for it, as values: {"model.mask_ratio": 0.75}; without what says where it happens only."""
-    pairs = (override.lstrip("+").partition("=") for override in run.overrides if not unnamed(override))
-    return {key: _value(value) for key, _, value in pairs}
+def settings_of(run: Run, also: Collection[str] = ()) -> dict[str, Any]:
+    """What was typed for it, as values: {"model.mask_ratio": 0.75}; without what says where it happens only, but for
+    the keys `also`."""
+    pairs = [(override, *override.lstrip("+").partition("=")) for override in run.overrides]
+    return {key: _value(value) for override, key, _, value in pairs if key in also or not unnamed(override)}
 
 
 def varying(runs: Sequence[Run]) -> list[str]:
@@ -141,7 +142,12 @@ def grid_in(directory: Path) -> list[str]:
     hydra = (table_or_none(directory / "multirun.yaml") or {}).get("hydra")
     sweeper = hydra.get("sweeper") if isinstance(hydra, dict) else None
     params = sweeper.get("params") if isinstance(sweeper, dict) else None
-    return list(map(str, params)) if isinstance(params, dict) else []
+    return grid_of(params) if isinstance(params, dict) else []
+
+
+def grid_of(params: Iterable[Any]) -> list[str]:
+    """The keys of a sweep file, as tables call them."""
+    return [str(key).lstrip("+") for key in params]
 
 
 def columns(runs: Sequence[Run]) -> dict[str, bool]:
@@ -201,7 +207,7 @@ def table_of(runs: Sequence[Run], grid: Sequence[str] = ()) -> list[dict[str, An
     keys, metrics = dict.fromkeys([*grid, *varying(runs)]), columns(runs)
     rows: list[dict[str, Any]] = []
     for run in sorted(runs, key=lambda run: (state_of(run) != "completed", run.name)):
-        settings, found = settings_of(run), values_of(run)
+        settings, found = settings_of(run, grid), values_of(run)
         rows.append(
             {"job": run.name, "state": state_of(run)}
             | {key: settings.get(key) for key in keys}

@@ -86,7 +86,9 @@ def _durations(steps_per_epoch: float, unit: str, total: float, warmup: float) -
     if unit == "step" and (int(total) != total or int(warmup) != warmup):
         raise ValueError(f"total and warmup must be whole numbers of steps, got {total} and {warmup}")
     if not 0 <= warmup <= total:
-        raise ValueError(f"warmup must lie between 0 and total ({total} {unit}s), got {warmup}")
+        raise ValueError(
+            f"warmup must lie between 0 and total ({total} {unit}s), got {warmup}; a tenth is usual: {total / 10:g}"
+        )
     factor = steps_per_epoch if unit == "epoch" else 1
     steps = math.ceil(total * factor - 1e-6)  # the last, partial step is run; 1e-6: 3 * 0.1 is no reason for one more
     if steps < 1:

@@ -25,6 +25,7 @@ from mae_hydra.engine.step import set_learning_rates
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.assemble import Assembled, assemble
 from mae_hydra.experiment.same_run import differ, facts_of
+from mae_hydra.precision import cast_parameters
 from mae_hydra.seeds import seed_device
 from mae_hydra.types import Batch, Loss
 from mae_hydra.workflows.replay_report import write_and_show
@@ -175,7 +176,7 @@ def _images(
     most = max(PICTURES // world_size(), 1)
     for each in seen:
         batch = each.batch
-        with settings.autocast():
+        with settings.autocast(), cast_parameters(model, settings.precision):
             keep, visible = _what_was_seen(each, model, config.task)
             for place in range(min(len(batch.images), most - len(shown))):
                 index = None if batch.index is None else int(batch.index[place])

@@ -1,8 +1,11 @@
 """Every benchmark runs, on little, and its numbers hang together."""
 
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import growth
+import kinds
 import large
 import measure
 import pytest
@@ -93,6 +96,25 @@ def test_operations_of_a_step_grow_with_what_is_seen() -> None:
 
     assert flops("model.mask_ratio=0.25") > 1.2 * flops("model.mask_ratio=0.75")
     assert flops("data.batch_size=4") == flops("data.batch_size=8")
+
+
+@pytest.mark.slow
+def test_the_kinds_of_a_step_are_told_apart() -> None:
+    """Attention is a kernel in fp32 and products in bf16; with parameters in bf16 fewer tensors are cast."""
+    config = verbs.composed(["model=mae_vitt", "data.batch_size=2", "engine=cpu"])
+    work, _, _ = verbs.training_step(config, verbs.build(config.engine, "engine"))
+    counted = {}
+    for precision in kinds.PRECISIONS:
+        work.settings = replace(work.settings, precision=precision)
+        counted[precision] = Counter(kind for kind, _ in kinds._operations(work))
+    assert [found["fused attention"] > 0 for found in counted.values()] == [True, False, False]
+    assert [found["softmax"] > 0 for found in counted.values()] == [False, True, True]
+    assert counted["fp32"]["casts"] < counted["bf16_params"]["casts"] < counted["bf16"]["casts"]
+
+
+def test_each_operation_counts_with_its_least_time() -> None:
+    rounds = [[("casts", 1.0), ("casts", 9.0), ("softmax", 2.0)], [("casts", 5.0), ("casts", 2.0), ("softmax", 3.0)]]
+    assert kinds._least(rounds) == {"casts": 3.0, "softmax": 2.0}
 
 
 @pytest.mark.slow

@@ -96,7 +96,7 @@ def test_other_mistakes_are_answered_in_the_words_that_were_typed(words, answer)
         (
             "engine",
             ["engine.precision=float16"],
-            "engine.precision must be one of auto, fp32, bf16, fp16, got 'float16'",
+            "engine.precision must be one of auto, fp32, bf16, bf16_params, fp16, got 'float16'",
         ),
         ("engine", ["engine.batch_norm=sync"], "engine.batch_norm must be one of micro, step, got 'sync'"),
         ("augment", [UPERNET, "augment.ratio_range=[3,1]"], "augment.ratio_range must be [low, high]"),

@@ -55,6 +55,7 @@ SHRUNK = {  # where a configuration has the key
     "head.num_heads": 2,
     "head.channels": 16,
     "model.auxiliary.channels": 16,
+    "evaluation.validation.num_pictures": 0,
     "evaluation.probe.limit": 4,
     "evaluation.probe.bank": 8,
     "evaluation.probe.k": 2,

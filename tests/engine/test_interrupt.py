@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import pytest
 import torch
 
@@ -20,8 +21,8 @@ CPU = torch.device("cpu")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_a_training_process_with_its_state_saved(tmp_path, number):
     script = Path(__file__).with_name("tiny_training.py")
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, script, tmp_path]
+    environment = forked.ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [forked.python(), script, tmp_path]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "training\n"
     process.send_signal(number)

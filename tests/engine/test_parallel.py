@@ -2,11 +2,11 @@
 
 import itertools
 import os
-import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
+import forked
 import pytest
 import torch
 from normalised_models import batch_of, model_of, step_of
@@ -65,9 +65,8 @@ def share(process: int, processes: int, accumulate: int) -> list[Batch]:
 def two_ranks(tmp_path_factory) -> Path:
     """What two processes over Gloo have found; see the end of this file."""
     found = tmp_path_factory.mktemp("ranks")
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0", "--standalone"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    subprocess.run([*command, __file__, found], check=True, env=environment, timeout=120)
+    torchrun = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0", "--standalone"]
+    forked.run(found, *torchrun, __file__, str(found), PYTHONPATH=os.pathsep.join(sys.path)).check_returncode()
     return found
 
 
@@ -178,7 +177,7 @@ def test_compiled_blocks_are_compiled_once_and_not_again_over_steps(tmp_path, wo
         [saved] = __import__("pathlib").Path("{tmp_path}").rglob("last.pt")
         assert not any("_orig_mod" in name for name in torch.load(saved, weights_only=True)["model"])
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=False)
+    done = forked.run(tmp_path, "-c", textwrap.dedent(script))
     assert done.returncode == 0, done.stderr[-3000:]
 
 

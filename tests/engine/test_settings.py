@@ -19,7 +19,7 @@ def test_auto_is_fp32_on_the_cpu_where_there_is_no_accelerator():
 
 @NO_CUDA
 def test_cuda_without_a_cuda_device_is_refused():
-    with pytest.raises(ValueError, match="torch finds no CUDA device; use device=auto or device=cpu"):
+    with pytest.raises(ValueError, match=r"torch finds no CUDA device; use engine\.device=auto or cpu"):
         settings(device="cuda")
 
 
@@ -46,7 +46,7 @@ def test_only_fp16_scales_the_loss():
     ("change", "message"),
     [
         ({"device": "gpu"}, "device must be one of auto, cpu, cuda, got 'gpu'"),
-        ({"precision": "fp64"}, "precision must be one of auto, fp32, bf16, fp16, got 'fp64'"),
+        ({"precision": "fp64"}, "precision must be one of auto, fp32, bf16, bf16_params, fp16, got 'fp64'"),
         ({"devices": 0}, "devices must be a number of processes from 1, or auto, got 0"),
         ({"devices": "all"}, "devices must be a number of processes from 1, or auto, got 'all'"),
         ({"global_batch": 0}, "global_batch must be at least 1, got 0"),

@@ -4,6 +4,7 @@ import os
 import socket
 from pathlib import Path
 
+import forked
 import pytest
 import torch
 import torch.multiprocessing as multiprocessing
@@ -56,7 +57,10 @@ def one_rank(rank: int, port: int, folder: str) -> None:
 
 
 @pytest.mark.slow
-def test_two_ranks_find_what_one_finds_and_only_the_first_draws(tmp_path: Path) -> None:
+def test_two_ranks_find_what_one_finds_and_only_the_first_draws(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forked.children(monkeypatch)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

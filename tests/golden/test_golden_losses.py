@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from mae_hydra.configuration.tree import config_dir
+from mae_hydra.engine import Checkpoints
 from mae_hydra.launching.launch import launch
 
 GOLDEN = Path(__file__).with_name("losses.json")
@@ -69,6 +70,7 @@ def losses(model: str, folder: Path, changes: Sequence[str]) -> list[float]:
 @pytest.mark.parametrize("model", MODELS)
 def test_the_first_losses_are_what_they_were(model, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["train.py"])
+    monkeypatch.setattr(Checkpoints, "save", lambda *_, **__: None)  # up to a gigabyte behind the last loss
     golden = json.loads(GOLDEN.read_text())[model]
     # Other processors and versions add up in another order; a step later that is amplified.
     assert losses(model, tmp_path, shrunk(model)) == pytest.approx(golden, rel=2e-4)

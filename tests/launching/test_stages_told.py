@@ -142,13 +142,19 @@ def test_the_table_of_a_sweep_tells_refused_from_failed_and_minutes_from_seconds
 def test_a_key_of_the_grid_has_its_column_where_one_value_is_left_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    status(tmp_path / "a", start=1000.0, end=1060.0, overrides=["optimizer.lr=0.125", "seed=1"], value=0.5)
-    (tmp_path / "multirun.yaml").write_text("hydra: {sweeper: {params: {optimizer.lr: '0.1,0.2'}}}")
-    assert not finished(tmp_path, monkeypatch, 900.0, {"optimizer.lr": "0.1,0.2"})
+    status(
+        tmp_path / "a",
+        start=1000.0,
+        end=1060.0,
+        overrides=["optimizer.lr=0.125", "+loss.gain=2", "logger=none"],
+        value=0.5,
+    )
+    (tmp_path / "multirun.yaml").write_text("hydra: {sweeper: {params: {optimizer.lr: '0.1,0.2', +loss.gain: '1,2'}}}")
+    assert not finished(tmp_path, monkeypatch, 900.0, {"optimizer.lr": "0.1,0.2", "+loss.gain": "1,2", "logger": "a,b"})
     assert "0.125" in capsys.readouterr().out
     [row] = json.loads((tmp_path / "results.json").read_text())
-    assert row["optimizer.lr"] == 0.125
-    assert grid_in(tmp_path) == ["optimizer.lr"]
+    assert (row["optimizer.lr"], row["loss.gain"], row["logger"]) == (0.125, 2, "none")
+    assert grid_in(tmp_path) == ["optimizer.lr", "loss.gain"]
     assert grid_in(tmp_path / "a") == []
 
 

@@ -1,12 +1,10 @@
 """`mae-hydra new` writes a package that runs as it is."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
+import forked
 import pytest
-from page import PROJECT, ROOT
+from page import PROJECT
 
 from mae_hydra.commands import main
 
@@ -50,8 +48,6 @@ def test_nothing_is_written_over(tmp_path, monkeypatch, capsys):
 def test_what_it_writes_passes_its_own_tests(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["new", "our_lab"]) == 0
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    said = subprocess.run(command, cwd=tmp_path / "our_lab", env=environment, capture_output=True, text=True)
+    said = forked.run(tmp_path / "our_lab", "-m", "pytest", "-q", "-p", "no:cacheprovider")
     assert said.returncode == 0, said.stdout
     assert "6 passed" in said.stdout

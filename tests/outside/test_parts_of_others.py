@@ -2,12 +2,13 @@
 
 import csv
 import json
+import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
+import forked
 import pytest
 import torch
 from page import PROJECT, ROOT
@@ -176,7 +177,8 @@ def test_a_classifier_of_the_encoder(trained, tmp_path):  # noqa: F811
 
 
 @pytest.mark.slow
-def test_two_devices_that_share_the_weights_train_as_one_does(tmp_path):
+def test_two_devices_that_share_the_weights_train_as_one_does(tmp_path, monkeypatch):
+    forked.children(monkeypatch)
     whole = [*ALL, "engine.ema_decay=0.9"]
     halves = [*whole, "engine.devices=2", "engine.parallel=fsdp", "data.batch_size=1", "engine.global_batch=2"]
     assert train(tmp_path, *whole, "hydra.run.dir=whole") == 0
@@ -216,9 +218,10 @@ def test_a_killed_run_goes_on_and_ends_bit_for_bit_like_an_unbroken_one(tmp_path
         "callbacks.good_enough.target=0",
     ]
     words += ["evaluation.validation.every=3", "callbacks.good_enough.times=99"]
-    command = [sys.executable, str(ROOT / "train.py"), *words, "hydra.run.dir=killed"]
+    command = [forked.python(), str(ROOT / "train.py"), *words, "hydra.run.dir=killed"]
     with open(tmp_path / "said.txt", "w") as said:
-        process = subprocess.Popen(command, cwd=tmp_path, stdout=said, stderr=said)
+        environment = os.environ | {"FORK_SERVER": forked.NAME}
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=said, stderr=said, env=environment)
         metrics, deadline = tmp_path / "killed" / "metrics.jsonl", time.monotonic() + 240
         while not metrics.exists() or len(metrics.read_text().splitlines()) < 9:
             assert process.poll() is None, (tmp_path / "said.txt").read_text()

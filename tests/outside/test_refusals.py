@@ -1,11 +1,10 @@
 """A part that owes something is refused before training, in one sentence."""
 
 import os
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
+import forked
 import pytest
 from page import ROOT
 from visit import ALL, CONF, OWN, train, visiting  # noqa: F401
@@ -109,9 +108,9 @@ def test_what_owes_something_is_one_sentence_before_the_first_step(faulty, capfd
 @pytest.mark.parametrize("part", sorted(SEEN_BY_THE_HOOK))
 def test_and_so_it_is_in_a_process_whose_signatures_nobody_checks(faulty, part):
     key, name = part.split("=")
-    command = [sys.executable, str(ROOT / "train.py"), *ALL, f"{key}._target_=faulty.{name}"]
-    environment = os.environ | {"PYTHONPATH": f"{os.environ['PYTHONPATH']}{os.pathsep}{faulty}"}
-    said = subprocess.run(command, cwd=faulty, env=environment, capture_output=True, text=True)
+    path = f"{os.environ['PYTHONPATH']}{os.pathsep}{faulty}"
+    trusted = {"PYTHONPATH": path, "MAE_HYDRA_TRUST": os.environ["MAE_HYDRA_TRUST"]}
+    said = forked.run(faulty, str(ROOT / "train.py"), *ALL, f"{key}._target_=faulty.{name}", **trusted)
     assert said.returncode == 1
     [sentence] = [line for line in said.stderr.splitlines() if line.startswith("error: ")]
     assert all(words in sentence for words in CASES[part]), sentence

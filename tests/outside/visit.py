@@ -12,7 +12,8 @@ from mae_hydra.launching.launch import launch
 
 CONF = PROJECT / "mylab" / "conf"
 OWN = ["--config-dir", str(CONF)]
-SMOKE = ["+debug=smoke", "engine=cpu", "data.num_train=16", "data.num_validation=4", "paths.output_root=outputs"]
+SMOKE = ["+debug=smoke", "engine=cpu", "data.num_train=16", "data.num_validation=4"]
+SMOKE += ["evaluation.validation.num_pictures=0", "paths.output_root=outputs"]
 ENCODER = ["backbone.embed_dim=32", "backbone.depth=4", "backbone.num_heads=2"]
 ALL = [*OWN, "+experiment=mylab", *SMOKE, *ENCODER, "head.channels=16", "logger=mylab"]
 DECODER = ["head.embed_dim=16", "head.depth=1", "head.num_heads=2"]

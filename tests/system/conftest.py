@@ -22,7 +22,10 @@ TINY = [
     "data.num_workers=0",
 ]
 TINY_MAE = [*TINY, "backbone.out_indices=[1]", "head.embed_dim=16", "head.depth=1", "head.num_heads=2"]
+# Without figures of each evaluation, most of what it costs; `trained_upernet` has them, and so has who looks at them.
 TINY_UPERNET = [*TINY, "backbone.depth=4", "backbone.out_indices=[0,1,2,3]", "head.channels=16"]
+TINY_UPERNET += ["evaluation.validation.num_pictures=0"]
+WITH_FIGURES = "evaluation.validation.num_pictures=4"
 
 
 @pytest.fixture
@@ -41,7 +44,7 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]
 @pytest.fixture(scope="session")
 def trained_upernet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run of a trained UPerNet, made once: tests work on a copy."""
-    return _trained(tmp_path_factory, "model=upernet_vitt", *TINY_UPERNET)
+    return _trained(tmp_path_factory, "model=upernet_vitt", *TINY_UPERNET, WITH_FIGURES)
 
 
 @pytest.fixture(scope="session")
@@ -68,8 +71,7 @@ def _trained(factory: pytest.TempPathFactory, *words: str) -> Path:
 @pytest.fixture
 def forked_children(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a run in this process starts is forked from a server, without the seconds of imports."""
-    monkeypatch.setattr(sys, "executable", forked.python())
-    monkeypatch.setenv("FORK_SERVER", forked.NAME)
+    forked.children(monkeypatch)
 
 
 @pytest.fixture
@@ -83,6 +85,12 @@ def demo_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(sys, "argv", ["train.py"])
     monkeypatch.setattr("mae_hydra.launching.stages.run_apart", run)
+
+
+@pytest.fixture
+def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An evaluation without its files of tables and figures, which take longer than everything else."""
+    monkeypatch.setattr("mae_hydra.workflows.evaluate.write_report", lambda *told: None)
 
 
 def only_run(outputs: Path) -> Path:

@@ -120,6 +120,7 @@ def test_pictures_are_resized_for_the_model_and_judged_at_their_own_size(run):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_figures")
 def test_batches_do_not_change_the_scores_and_a_complete_evaluation_is_not_repeated(run, capsys):
     for batch in (1, 3):
         assert main(["evaluate", "run", *ADE, f"data.batch_size={batch}", "--out", f"batch{batch}"]) == 0
@@ -132,6 +133,7 @@ def test_batches_do_not_change_the_scores_and_a_complete_evaluation_is_not_repea
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_figures")
 def test_what_a_kill_has_torn_is_counted_again_and_nothing_twice(run):
     assert main(["evaluate", "run", *ADE, "--out", "whole"]) == 0
     assert main(["evaluate", "run", *ADE, "--out", "cut"]) == 0
@@ -145,6 +147,7 @@ def test_what_a_kill_has_torn_is_counted_again_and_nothing_twice(run):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_figures")
 def test_by_default_it_stands_in_the_run_under_a_name_of_its_protocol(run):
     assert main(["evaluate", "run"]) == 0
     assert main(["evaluate", "run", "inference=slide", "evaluation.validation.boundary=true"]) == 0
@@ -155,6 +158,7 @@ def test_by_default_it_stands_in_the_run_under_a_name_of_its_protocol(run):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_figures")
 def test_a_released_layout_evaluates_without_a_run(run):
     assert main(["convert", "run", "theirs.pth", "--to", "mmseg"]) == 0
     assert main(["evaluate", "theirs.pth", *ADE, "data.mean=[0.493,0.484,0.469]", "data.std=[0.215,0.207,0.222]"]) == 0
@@ -193,6 +197,7 @@ def test_a_mistake_is_one_sentence(run, capsys, words, message):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_figures")
 def test_another_data_set_in_the_same_layout_is_another_evaluation(run):
     assert main(["make-data", "other", "--train", "1", "--validation", "2", "--size", "64", "--workers", "0"]) == 0
     assert main(["evaluate", "run", *ADE]) == 0
@@ -202,8 +207,10 @@ def test_another_data_set_in_the_same_layout_is_another_evaluation(run):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_figures")
 def test_a_run_that_was_trained_without_evaluation_can_be_evaluated(train):
-    short = [word for word in TINY_UPERNET if word != "+debug=smoke"]  # which sets up an evaluation of its own
+    # Without `+debug=smoke`, which sets up an evaluation of its own.
+    short = [word for word in TINY_UPERNET if not word.startswith(("+debug", "evaluation"))]
     short += ["schedule.total=2", "schedule.warmup=0", "data.batch_size=2", "evaluation=none"]
     assert train("model=upernet_vitt", *short, "hydra.run.dir=run") == 0
     assert main(["evaluate", "run", "--out", "found"]) == 0
@@ -217,6 +224,7 @@ def test_classes_that_do_not_fit_are_one_sentence(run, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_figures")
 def test_another_checkpoint_does_not_go_on_in_the_same_folder(run, capsys):
     assert main(["evaluate", "run", "--out", "found"]) == 0
     content = torch.load("run/checkpoints/best.pt", weights_only=True)

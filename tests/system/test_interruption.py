@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import forked
 import pytest
 import torch
 from conftest import TINY_MAE
@@ -20,6 +21,7 @@ LONG = [*TINY_MAE, "schedule.total=40", "checkpoint.every=1000", "evaluation.val
 
 
 def start(cwd: Path, *overrides: str) -> subprocess.Popen:
+    """As a shell does, with all that is imported."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, str(ROOT / "train.py"), *overrides, "paths.output_root=outputs"]
     return subprocess.Popen(
@@ -27,12 +29,12 @@ def start(cwd: Path, *overrides: str) -> subprocess.Popen:
     )
 
 
-def finish(process: subprocess.Popen) -> None:
+def finish(process: subprocess.Popen | forked.Forked) -> None:
     _, said = process.communicate(timeout=300)
     assert process.returncode == 0, said
 
 
-def wait_for_step(run: Path, step: int, process: subprocess.Popen) -> None:
+def wait_for_step(run: Path, step: int, process: subprocess.Popen | forked.Forked) -> None:
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
         lines = (run / "metrics.jsonl").read_text().splitlines() if (run / "metrics.jsonl").exists() else []
@@ -50,13 +52,14 @@ def state_of(run: Path) -> dict:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that nothing happened to."""
     root = tmp_path_factory.mktemp("whole")
-    finish(start(root, *LONG, f"hydra.run.dir={root / 'whole'}"))
+    finish(forked.start(root, *LONG, f"hydra.run.dir={root / 'whole'}"))
     return root / "whole"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
-def test_an_interrupted_run_goes_on_from_its_last_step_and_ends_like_an_unbroken_one(tmp_path, whole, number):
+@pytest.mark.parametrize(("number", "start"), [(signal.SIGINT, start), (signal.SIGTERM, forked.start)])
+def test_an_interrupted_run_goes_on_from_its_last_step_and_ends_like_an_unbroken_one(tmp_path, whole, number, start):
+    """Ctrl-C reaches one that was typed, SIGTERM one that was forked."""
     broken = tmp_path / "outputs/broken"
     process = start(tmp_path, *LONG, f"hydra.run.dir={broken}")
     wait_for_step(broken, 3, process)
@@ -68,7 +71,7 @@ def test_an_interrupted_run_goes_on_from_its_last_step_and_ends_like_an_unbroken
     assert read_status(broken)["state"] == "interrupted"
     assert 3 <= state_of(broken)["step"] < 40
 
-    finish(start(tmp_path, f"resume={broken}"))  # it knows its own words
+    finish(forked.start(tmp_path, f"resume={broken}"))  # it knows its own words
     status = read_status(broken)
     assert (status["state"], status["attempt"]) == ("completed", 2)
     for name, tensor in state_of(whole)["model"].items():
@@ -87,7 +90,7 @@ def test_an_interrupted_run_goes_on_from_its_last_step_and_ends_like_an_unbroken
 def test_an_interrupted_sweep_goes_on_with_the_same_command(tmp_path):
     command = ["-m", "+sweep=mask_ratio", "model.mask_ratio=0.5,0.75", *LONG]
     sweep = tmp_path / "outputs/sweeps/mask_ratio"
-    process = start(tmp_path, *command)
+    process = forked.start(tmp_path, *command)
     deadline = time.monotonic() + 120
     while not list(sweep.glob("*/metrics.jsonl")) and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -98,7 +101,7 @@ def test_an_interrupted_sweep_goes_on_with_the_same_command(tmp_path):
     assert process.returncode == Interrupted.exit_code, said
     assert len(list(sweep.glob("*/status.json"))) == 1  # the second job has not begun
 
-    finish(start(tmp_path, *command))
+    finish(forked.start(tmp_path, *command))
     attempts = {path.parent.name: read_status(path.parent)["attempt"] for path in sweep.glob("*/status.json")}
     assert sorted(attempts.values()) == [1, 2]
     assert attempts[first.name] == 2

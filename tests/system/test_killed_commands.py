@@ -15,7 +15,7 @@ import pytest
 from forked import Forked
 from PIL import Image
 
-KILLS = 10
+KILLS = 7
 
 # Run in one forked process, which forks another for every call of the command: records the moments of an unbroken call,
 # is killed at KILLS of them, one after the other in the same folder, and ends with a whole call.

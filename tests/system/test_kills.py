@@ -13,7 +13,7 @@ from forked import start
 from test_interruption import finish
 from torch.utils._pytree import tree_leaves
 
-KILLS = int(os.environ.get("KILLS", "10"))  # of each task; the long form: KILLS=50
+KILLS = int(os.environ.get("KILLS", "5"))  # of each task; the long form: KILLS=50. test_kill_points.py has chosen ones
 STEPS = 15 * KILLS
 EVERYTHING = [
     "data.num_workers=2",
@@ -67,7 +67,7 @@ def test_a_run_killed_again_and_again_ends_like_an_unbroken_one(tmp_path, task):
         assert process.returncode == -9, f"finished before it was killed {KILLS} times, or failed: {said}"
         kills += 1
         steps.add(torch.load(broken / "checkpoints/last.pt", weights_only=True)["step"])
-    assert len(steps) > 3, "the kills must lie all over the run"
+    assert len(steps) >= 3, "the kills must lie all over the run"
 
     finish(start(tmp_path, *command, f"hydra.run.dir={broken}"))
     files = [torch.load(run / "checkpoints/last.pt", weights_only=True) for run in (whole, broken)]

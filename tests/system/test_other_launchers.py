@@ -6,22 +6,24 @@ import math
 import pytest
 import yaml
 from conftest import TINY_MAE, TINY_UPERNET
+from forked import start
 from omegaconf import OmegaConf
-from test_interruption import start
+from test_interruption import start as typed
 
 from mae_hydra.launching import launch
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("words", "jobs"),
+    ("start", "words", "jobs"),
     [
-        (["+sweep=optuna", "hydra.sweeper.n_trials=3", *TINY_UPERNET], 3),
-        (["+sweep=mask_ratio", "model.mask_ratio=0.5,0.75", "hydra/launcher=joblib", *TINY_MAE], 2),
+        (start, ["+sweep=optuna", "hydra.sweeper.n_trials=3", *TINY_UPERNET], 3),
+        # It pickles Hydra's plugins, which a forked process has not imported by itself.
+        (typed, ["+sweep=mask_ratio", "model.mask_ratio=0.5,0.75", "hydra/launcher=joblib", *TINY_MAE], 2),
     ],
     ids=["optuna", "joblib"],
 )
-def test_the_sweep_ends_in_its_table(tmp_path, words, jobs):
+def test_the_sweep_ends_in_its_table(tmp_path, start, words, jobs):
     process = start(tmp_path, "-m", *words)
     said, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors

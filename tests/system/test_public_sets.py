@@ -19,7 +19,7 @@ sys.path.append(str(Path(__file__).parents[1] / "data/layouts"))
 from published import SETS
 
 TINY = ["+debug=smoke", "engine=cpu", "data.num_workers=0", "data.image_size=32", "inference=slide"]
-TINY += ["backbone.embed_dim=32", "backbone.depth=4", "backbone.num_heads=2"]
+TINY += ["backbone.embed_dim=32", "backbone.depth=4", "backbone.num_heads=2", "evaluation.validation.num_pictures=0"]
 HEAD = ["backbone.out_indices=[0,1,2,3]", "head.channels=16"]
 
 
@@ -46,6 +46,7 @@ TO_EVALUATE = ("dark_zurich", "night_driving")
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_figures")
 @pytest.mark.parametrize(("preset", "split"), WHOLE_STORY.items())
 def test_a_preset_trains_and_evaluates_to_an_independent_count(tmp_path, train, preset, split, capsys):
     side = {"val": "validation"}.get(split, split)
@@ -74,7 +75,7 @@ def test_every_other_preset_trains_and_its_last_score_is_an_independent_count(tm
     published = SETS[preset]
     wanted = published.write(tmp_path / "set")
     words = ["model=upernet_vitt", f"data={preset}", f"data.root={tmp_path / 'set'}", *TINY, *HEAD]
-    words += ["evaluation.validation.limit=null", "evaluation.validation.num_pictures=0", "schedule.total=1"]
+    words += ["evaluation.validation.limit=null", "schedule.total=1"]
     assert train(*words, "hydra.run.dir=run") == 0
     lines = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
     score = [line["val/mIoU"] for line in lines if "val/mIoU" in line][-1]
@@ -92,6 +93,7 @@ def test_every_other_preset_trains_and_its_last_score_is_an_independent_count(tm
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_figures")
 def test_a_set_without_training_photos_scores_a_run_of_its_classes(tmp_path, train):
     SETS["bdd100k"].write(tmp_path / "set")
     words = ["model=upernet_vitt", "data=bdd100k", f"data.root={tmp_path / 'set'}", *TINY, *HEAD, "schedule.total=1"]

@@ -19,6 +19,8 @@ import mae_hydra
 from mae_hydra.commands import main
 from mae_hydra.experiment.read_runs import read_run
 
+pytestmark = pytest.mark.usefixtures("without_figures")  # other tests look at them
+
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory) -> Path:
@@ -31,12 +33,6 @@ def scenes(tmp_path_factory) -> Path:
 def run(train, trained_upernet, scenes) -> Path:
     shutil.copytree(scenes, "ade")
     return Path(shutil.copytree(trained_upernet, "run"))
-
-
-@pytest.fixture(autouse=True)
-def without_figures(monkeypatch) -> None:
-    """They take longer than everything else, and other tests look at them."""
-    monkeypatch.setattr("mae_hydra.workflows.evaluate.write_report", lambda *told: None)
 
 
 def protocol(folder: str) -> dict:

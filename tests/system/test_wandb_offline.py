@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import TINY, TINY_MAE, TINY_UPERNET
+from conftest import TINY, TINY_MAE, TINY_UPERNET, WITH_FIGURES
 
 from mae_hydra.tracking import dashboards
 from mae_hydra.tracking.offline_records import records
@@ -28,7 +28,7 @@ def test_every_job_of_a_sweep_gets_a_wandb_run_of_its_own(train, tmp_path):
 
 @pytest.mark.slow
 def test_a_segmentation_run_keeps_its_masks_and_its_configuration(train, tmp_path):
-    overrides = [*TINY_UPERNET, "schedule.total=2", "logger=wandb_offline", "hydra.run.dir=outputs/seg"]
+    overrides = [*TINY_UPERNET, WITH_FIGURES, "schedule.total=2", "logger=wandb_offline", "hydra.run.dir=outputs/seg"]
     assert train("model=upernet_vitt", *overrides) == 0
     run = Path("outputs/seg")
     assert list(run.rglob("media/images/mask/**/*.png"))
@@ -45,7 +45,7 @@ OF_SOME_RUNS = {"perf/mfu", "train/nonfinite_steps"}  # on devices of a known pe
 OF_SOME_RUNS |= set().union(*(keys for _, keys in PROBES.values()))
 KINDS = {
     "pretrain": ("model=mae_vitt", TINY_MAE, "val/loss", "min"),
-    "segment": ("model=upernet_vitt", TINY_UPERNET, "val/mIoU", "max"),
+    "segment": ("model=upernet_vitt", [*TINY_UPERNET, WITH_FIGURES], "val/mIoU", "max"),
     "classify": ("model=classifier_vitt", [*TINY, "backbone.out_indices=[1]"], "val/top1", "max"),
 }
 

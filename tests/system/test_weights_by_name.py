@@ -150,6 +150,7 @@ def test_known_addresses_are_lines_that_a_program_can_cut(capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked_children")
 def test_processes_of_one_run_download_once(train, served, address):
     served.files["/two.pt"] = served.files["/mae.pt"]
     assert train(*CLASSIFIER, f"init_from={served.address}/two.pt", "hydra.run.dir=tuned", "engine.devices=2") == 0

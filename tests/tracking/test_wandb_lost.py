@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import pytest
 from test_wandb_run import CONFIG, SETTINGS, offline_runs
 
@@ -33,7 +34,8 @@ KEY = "a" * 40
 def track(run_dir: Path, ending: str = "completed", **changes: object) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
     environment |= {"HOME": str(run_dir / "home"), "WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": KEY}
-    command = [sys.executable, "-c", SCRIPT, json.dumps(SETTINGS | changes), json.dumps(CONFIG), str(run_dir), ending]
+    environment |= {"FORK_SERVER": forked.NAME}
+    command = [forked.python(), "-c", SCRIPT, json.dumps(SETTINGS | changes), json.dumps(CONFIG), str(run_dir), ending]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
 
 
@@ -93,6 +95,7 @@ KILLED = """
 import json, os, signal, sys
 from pathlib import Path
 from mae_hydra.tracking import LocalFiles, Trackers, Wandb
+os.setsid()
 settings, config, run_dir = *map(json.loads, sys.argv[1:3]), Path(sys.argv[3])
 first, last, ending = map(int, sys.argv[4:])
 tracker = Trackers([LocalFiles(), Wandb(**settings)])
@@ -113,10 +116,9 @@ def test_what_a_killed_part_lacks_is_sent_by_the_next(tmp_path):
         environment = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
         environment |= {"HOME": str(tmp_path / "home"), "WANDB_BASE_URL": "http://127.0.0.1:9"}
         words = [json.dumps(SETTINGS), json.dumps(CONFIG), str(tmp_path), str(first), str(last), str(int(killed))]
-        command = [sys.executable, "-c", KILLED, *words]
-        return subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=120, start_new_session=True
-        )
+        environment |= {"FORK_SERVER": forked.NAME}
+        command = [forked.python(), "-c", KILLED, *words]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
 
     assert part(0, 8, killed=True).returncode == -signal.SIGKILL
     written = steps_in(offline_runs(tmp_path))

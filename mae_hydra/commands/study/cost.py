@@ -1,7 +1,7 @@
 """What a study will take, said before it starts."""
 
 import gc
-import time
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from mae_hydra.accelerators import ACCELERATORS
 from mae_hydra.benchmark.plan import Plan
-from mae_hydra.benchmark.timing import wait
+from mae_hydra.benchmark.timing import alternate
 from mae_hydra.benchmark.verbs import training_step
 from mae_hydra.configuration.construct import build
 from mae_hydra.engine import Settings
@@ -71,7 +71,8 @@ def _time(left: Sequence[tuple[list[str], Plan, int]], flops: float) -> str:
     seconds = None if launched else _seconds(left)
     if seconds is None:
         return f"{flops / (GPU.low * 1e12 * MFU) / 3600:.3g} hours of a {GPU.name} at {100 * MFU:.0f} % of its peak"
-    return f"about {duration(seconds)} here, one run after the other and without waiting for data"
+    busy = ", as busy as the machine is now" if os.getloadavg()[0] > 1.5 * (os.cpu_count() or 1) else ""
+    return f"about {duration(seconds)} here, one run after the other and without waiting for data{busy}"
 
 
 def _seconds(left: Sequence[tuple[list[str], Plan, int]]) -> float | None:
@@ -86,12 +87,8 @@ def _seconds(left: Sequence[tuple[list[str], Plan, int]]) -> float | None:
             return None
         settings.apply()
         step = training_step(config, settings)[0]
-        step()  # the first one makes room
-        wait(settings.torch_device)
-        began = time.perf_counter()
-        step()
-        wait(settings.torch_device)
-        taken = (time.perf_counter() - began) / made.devices
+        timed = alternate({"step": step}, rounds=3, warmup=1, device=settings.torch_device)["step"]
+        taken = min(timed.seconds) / made.devices
         total += count * (START + made.steps * taken * (1 + made.evaluation_share))
         del step
     if torch.cuda.is_initialized():  # the runs are processes of their own, and want all of it

@@ -79,10 +79,15 @@ class Sampled:
 
 
 def check_labels(data: ImageData, *, training: bool = True, seconds: float = SECONDS) -> list[str]:
-    """Doubts about the class maps of `data`, a line each; UserError where they cannot mean what is configured.
+    """Doubts about the class maps of `data`, a line each; UserError where they cannot mean what is configured, or where
+    class ids in shards are none of the classes.
 
     Embedded data are not looked at: they are what they are. `training`: False for an evaluation, which needs no others.
     """
+    for images in (data.train, data.validation) if training and not data.max_bad_share else ():
+        whole = behind(images, 0)[0]
+        if hasattr(whole, "check_classes"):
+            whole.check_classes()
     if data.target != "map" or not _of_files(data.validation):
         return []
     train, validation = sample(data.train if training else [], data.validation, seconds=seconds)

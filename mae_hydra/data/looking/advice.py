@@ -27,6 +27,7 @@ from mae_hydra.data.looking.segmentation_words import (
 )
 
 MOST_OF_8_BITS = 255
+SEEN = 2  # ways before that of another reading, which is named with them
 LARGEST = 256  # crops of the small model that is proposed
 STEP = 32  # of the sides of crops
 _USUAL = 224
@@ -66,6 +67,9 @@ class Advice:
 def advise(found: Found, presets: Mapping[str, Node] | None = None) -> Advice:
     """What today's options make of it; `presets`: the data nodes of the public sets that are known by name."""
     advice = _advised(found, presets)
+    if found.otherwise is not None:
+        ways, other = advice.ways, _advised(found.otherwise, presets).ways[:1]
+        advice = replace(advice, ways=(*ways[:SEEN], *other, *ways[SEEN:]))
     if not any(way.known or way.data == "ade20k" for way in advice.ways):
         advice = replace(advice, said=(*advice.said, *called_as(found, presets or {})))
     part = found.pairs.images if found.pairs is not None else next(iter(found.photos), None)
@@ -203,7 +207,7 @@ def _with_classes(found: Found) -> Advice:
     if sides == _CLASSES and base.rpartition("/")[2] == "{split}" and part.folder == f"{base}/*":
         root = found.root / base.removesuffix("{split}")
         keys = {"root": root, "num_classes": len(_of_training(found)), "image_size": size}
-        return Advice((Way("classifier_vitt", "imagenet", keys),))
+        return Advice((Way("classifier_vitt", "imagenet", keys, "photos of classes"),))
     keys, said = classification_words(found, base)
     folders = _of_training(found)
     own = Way(

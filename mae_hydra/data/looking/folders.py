@@ -17,7 +17,7 @@ from mae_hydra.data.looking.lists import class_lists_of, lines_of
 from mae_hydra.data.looking.pairing import Match
 from mae_hydra.data.looking.pixels import Budget, Look, look_at, summary
 from mae_hydra.data.looking.places import File, Group, groups_of
-from mae_hydra.data.looking.roles import first_looks, read, told_apart, union
+from mae_hydra.data.looking.roles import are_plainly_apart, first_looks, read, told_apart, union
 from mae_hydra.data.looking.walk import Walked
 from mae_hydra.data.readers.ade20k import CLASSES_FILE
 from mae_hydra.errors import UserError
@@ -26,6 +26,7 @@ SAMPLE = 400  # class maps that are read, and twice as many headers at most
 MOST_BYTES = 2**24  # of a file of names
 FEW, LEAST_SIDE = 4, 8  # arrays that are looked at for their form; pixels of a side of what is no table of numbers
 MOST_GROUPS = 48  # that are looked into; others are photos by their number
+MOST_KINDS = 8  # folders of one kind that may be photos and what belongs to them, rather than classes
 _PLAIN = Split("", "")
 
 
@@ -57,7 +58,29 @@ def look_at_folder(root: Path, walked: Walked, sample: int = SAMPLE) -> Found:
         return replace(found, kind="maps", pairs=pairs, notes=(*found.notes, *_beside(groups, matches)))
     found = replace(found, notes=(*found.notes, *foreign_labels(root, others)))
     classes = _classes(photos)
-    return replace(found, kind="classes", classes=classes) if classes else found
+    if not classes:
+        return found
+    found = replace(found, kind="classes", classes=classes)
+    paired = _as_pairs(root, pictures, found, budget, sample)
+    return found if paired is None else replace(paired, otherwise=found)
+
+
+def _as_pairs(root: Path, pictures: Sequence[str], found: Found, budget: Budget, sample: int) -> Found | None:
+    """Folders of one kind (`X`, `y`) read as photos and class maps, where that is what is in them."""
+    if max(map(len, found.classes.values())) > MOST_KINDS:
+        return None
+    groups = groups_of(pictures, apart=True)
+    if len(groups) > MOST_GROUPS or any("*" in group.folder for group in groups):
+        return None
+    looks = {id(group): first_looks(root, group, budget) for group in groups}
+    if not are_plainly_apart(groups, looks):
+        return None
+    photos, maps, matches = told_apart(groups, looks)
+    if not matches:
+        return None
+    parts = (tuple(_part(group, looks[id(group)]) for group in each) for each in (photos, maps))
+    pairs = _pairs(root, matches, budget, sample)
+    return replace(found, kind="maps", photos=next(parts), maps=next(parts), classes={}, pairs=pairs)
 
 
 def pictures_in(root: Path, files: Sequence[str]) -> list[str]:

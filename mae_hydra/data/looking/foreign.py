@@ -65,7 +65,7 @@ def _of_json(path: Path) -> str:
 def _of_text(path: Path) -> str:
     """YOLO's lines: a class and numbers between 0 and 1."""
     lines = [line.split() for line in _beginning(path).splitlines()[:_LINES] if line.strip()]
-    number = re.compile(r"[01]?\.?\d*")
+    number = re.compile(r"0|1|[01]?\.\d+")
     fits = [len(line) >= 5 and line[0].isdecimal() and all(map(number.fullmatch, line[1:])) for line in lines]
     return "boxes or outlines of objects (YOLO's lines)" if fits and all(fits) else ""
 

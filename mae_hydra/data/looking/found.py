@@ -106,6 +106,7 @@ class Found:
     photos: tuple[Part, ...] = ()
     maps: tuple[Part, ...] = ()
     pairs: Pairs | None = None
+    otherwise: "Found | None" = None  # what else it may be, the less likely
     classes: Mapping[Split, tuple[str, ...]] = field(default_factory=dict)
     names: tuple[str, ...] = ()  # of classes, where a file tells them
     class_file: ClassFile = field(default_factory=ClassFile)  # another one that may tell them

@@ -90,9 +90,10 @@ def _rows(path: Path) -> list[list[str]] | None:
             text = text_of(head, cut=len(head) == MOST_BYTES)
         except ValueError:
             text = head.decode("cp1252")
-        return [
-            [cell.replace("\\", "/").lstrip("/") for cell in row] for row in rows_of(text.splitlines()[:MOST_LINES])
-        ]
+        lines = text.splitlines()
+        if len(head) == MOST_BYTES and len(lines) > 1:
+            lines.pop()  # cut anywhere
+        return [[cell.replace("\\", "/").lstrip("/") for cell in row] for row in rows_of(lines[:MOST_LINES])]
     except (OSError, ValueError):
         return None
 

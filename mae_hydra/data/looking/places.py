@@ -70,8 +70,9 @@ def split_of(name: str) -> tuple[str, Split] | None:
     return f"{name[: found.start()]}{{split}}{name[found.end() :]}", Split(side, word)
 
 
-def groups_of(paths: Iterable[str]) -> list[Group]:
-    """The files in groups; each ending apart."""
+def groups_of(paths: Iterable[str], *, apart: bool = False) -> list[Group]:
+    """The files in groups; each ending apart. `apart`: folders whose files have the same names are no classes, whatever
+    they are called."""
     placed: dict[str, list[str]] = defaultdict(list)  # names by folder: millions of files lie in few folders
     for path in paths:
         folder, _, name = path.rpartition("/")
@@ -80,7 +81,7 @@ def groups_of(paths: Iterable[str]) -> list[Group]:
     stems: dict[Path_, set[str]] = defaultdict(set)
     for folder, names in placed.items():
         stems[known[folder][0]] |= {name.rpartition(".")[0] for name in names}
-    merged = _merged(stems)
+    merged = _merged(stems, apart)
     by_ending: dict[tuple[Path_, str], list[File]] = defaultdict(list)
     for folder, names in placed.items():
         place, split = known[folder]
@@ -104,13 +105,13 @@ def _with_split(folders: Sequence[str]) -> tuple[Path_, Split | None]:
     return tuple(folders), None
 
 
-def _merged(stems: Mapping[Path_, set[str]]) -> dict[Path_, Path_]:
+def _merged(stems: Mapping[Path_, set[str]], apart: bool) -> dict[Path_, Path_]:
     """Each folder, with `*` where several folders of one kind lie beside one another."""
     has_maps = any(role_of(name) == "map" for place in stems for name in place)
 
     def alternatives(above: Path_, places: Sequence[Sequence[Path_]]) -> bool:
         """Whether these are several forms of the same pictures (two seasons, two sets of classes)."""
-        if not has_maps or not (any(role_of(name) for name in above) or _are_maps(places)):
+        if not apart and (not has_maps or not (any(role_of(name) for name in above) or _are_maps(places))):
             return False
         sets = [frozenset(stem for place in each for stem in stems[place]) for each in places]
         return all(2 * len(sets[0] & other) > len(sets[0] | other) for other in sets[1:])

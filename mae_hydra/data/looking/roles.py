@@ -35,6 +35,15 @@ def told_apart(
     return _joined(_but(groups, maps)), maps, matches
 
 
+def are_plainly_apart(groups: Sequence[Group], looks: Mapping[int, list[Look]]) -> bool:
+    """Whether some groups are class maps and the others photos by what is in them alone, all of the same sizes."""
+    every = [looks.get(id(group), []) for group in groups]
+    maps = [those for those in every if all(look.is_map_like() for look in those)]
+    photos = [those for those in every if not any(look.is_map_like() for look in those)]
+    sizes = [{look.size for those in part for look in those} for part in (maps, photos)]
+    return all(every) and bool(maps and photos) and len(maps) + len(photos) == len(every) and sizes[0] == sizes[1]
+
+
 def _but(groups: Sequence[Group], others: Sequence[Group]) -> list[Group]:
     left_out = set(map(id, others))
     return [group for group in groups if id(group) not in left_out]

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mae_hydra.data.labels.coding import Box, coding_of
+from mae_hydra.data.labels.coding import Box, Coding, coding_of
 from mae_hydra.data.looking.found import Found, Labels, Pairs
 from mae_hydra.data.looking.places import split_of
 from mae_hydra.data.readers.layout import SIDES
@@ -17,6 +17,7 @@ Node = Mapping[str, Any]  # a data node, as a configuration has it
 USUAL = {"train": "train", "validation": "val", "test": "test"}  # data.splits of conf/data/segmentation.yaml
 DISTINCT = 6  # letters of a suffix that no two sets share by chance
 ENOUGH_COLOURS = 3
+CHANCE = 0.001  # that numbers drawn at random miss all gaps of a preset
 SLIGHT = 16  # by which a color may differ from a pure one
 LONG = 17  # letters of a folder of maps that no two sets share by chance; VOC's form (SegmentationClass) has 17
 _PLACES = ("images", "maps", "image_suffix", "map_suffix", "splits", "validation_fraction", "lists")
@@ -98,7 +99,8 @@ def presets_for(found: Found, pairs: Pairs, presets: Mapping[str, Node]) -> Iter
 
 def classes_like(labels: Labels, presets: Mapping[str, Node], found: Found) -> tuple[str, dict[str, Any], bool] | None:
     """A preset whose classes the maps have, wherever their files lie, the words by which, and whether that is sure: the
-    one by whose name the folder is called, or the first that knows all of several colours.
+    one by whose name the folder is called, the first whose numbers have the gaps that the maps have, or the first that
+    knows all of several colours.
 
     Black, white and the six pure colours are everybody's, and say no more than that it may be.
     """
@@ -107,6 +109,9 @@ def classes_like(labels: Labels, presets: Mapping[str, Node], found: Found) -> t
         for keys in _codes(presets[name]):
             if _fits(labels, {**presets[name], **keys}):
                 return name, keys, True
+    for name, node in presets.items():
+        if _fits(labels, node) and _has_its_gaps(labels, node):
+            return name, {}, True
     if len(labels.colours) >= ENOUGH_COLOURS:
         pure = all(min(part, 255 - part) <= SLIGHT for colour, _ in labels.colours for part in colour)
         of_colours = {name: node for name, node in presets.items() if node.get("colours") and _fits(labels, node)}
@@ -133,18 +138,37 @@ def _codes(node: Node) -> Iterator[dict[str, Any]]:
         yield {"colours": None, "reduce_zero_label": True}
 
 
+def _has_its_gaps(labels: Labels, node: Node) -> bool:
+    """Whether maps in which the preset's numbers have a meaning hold so many that none in its gaps is no chance."""
+    told = node.get("values")
+    if not told or labels.colours:
+        return False
+    accepted = _coding(node).reading.table().accepted
+    seen = {
+        value for value in labels.shares() if value not in (node["ignore_index"], *(node.get("ignore_values") or ()))
+    }
+    top = max(seen, default=0)
+    gaps = [value for value in range(top) if not accepted[value]]
+    return bool(gaps) and bool((1 - len(seen) / (top + 1)) ** len(gaps) < CHANCE)
+
+
+def _coding(node: Node) -> Coding:
+    """ValueError where it makes no sense."""
+    return coding_of(
+        num_classes=node["num_classes"],
+        names=node.get("classes") if not isinstance(node.get("classes"), str) else None,
+        ignore_index=node["ignore_index"],
+        ignore_values=node.get("ignore_values") or (),
+        reduce_zero_label=bool(node.get("reduce_zero_label")),
+        values=node.get("values"),
+        colours=node.get("colours"),
+    )
+
+
 def _fits(labels: Labels, node: Node) -> bool:
     """Whether what the maps hold has a meaning in the preset."""
     try:
-        coding = coding_of(
-            num_classes=node["num_classes"],
-            names=node.get("classes") if not isinstance(node.get("classes"), str) else None,
-            ignore_index=node["ignore_index"],
-            ignore_values=node.get("ignore_values") or (),
-            reduce_zero_label=bool(node.get("reduce_zero_label")),
-            values=node.get("values"),
-            colours=node.get("colours"),
-        )
+        coding = _coding(node)
     except ValueError:
         return False
     if coding.colours:

@@ -79,24 +79,34 @@ class ShardSet(Encoded):
     def stored(self, index: int) -> Stored:
         """The file itself, and its class id where there are classes."""
         name, encoded, label = self.files(index)
-        if not self._num_classes or self._endings.map:
-            return Stored(name, encoded, None)
-        if not label:
-            wanted = f"{name.rpartition('.')[0]}.cls"
-            raise UserError(
-                f"{name} has no class id ({wanted}, right before or behind it); use data.num_classes=0 without classes"
-            )
-        return Stored(name, encoded, self._class_id(label, name))
+        known = self._num_classes and not self._endings.map
+        return Stored(name, encoded, self._class_id(label, name) if known else None)
+
+    def check_classes(self) -> None:
+        """UserError where one of some samples has a class id that is none of the classes; images are not read."""
+        for index in self.sample_of_images(each=64) if self._num_classes and not self._endings.map else ():
+            shard, (begin, _, label_begin, label_length) = self._placed(index)
+            self._class_id(os.pread(shard.file, label_length, label_begin), self._name(index, shard, begin))
 
     def files(self, index: int) -> tuple[str, bytes, bytes]:
         """A sample's name, its image, and its class id or class map, empty where it has none."""
-        index = range(len(self))[index]
-        number = int(np.searchsorted(self._first, index, side="right")) - 1
-        shard = self._opened(number)
-        begin, length, label_begin, label_length = map(int, shard.table[index - self._first[number]])
-        name = f"{self._shards[number].name}:{name_before(shard.file, begin)}"
+        shard, (begin, length, label_begin, label_length) = self._placed(index)
+        name = self._name(index, shard, begin)
         label = os.pread(shard.file, label_length, label_begin) if self._num_classes else b""
         return name, os.pread(shard.file, length, begin), label
+
+    def _placed(self, index: int) -> tuple[_OpenShard, list[int]]:
+        """Its shard, and the first byte and the length of its image and of its label there."""
+        index = range(len(self))[index]
+        number = self._number(index)
+        shard = self._opened(number)
+        return shard, shard.table[index - self._first[number]].tolist()
+
+    def _number(self, index: int) -> int:
+        return int(np.searchsorted(self._first, range(len(self))[index], side="right")) - 1
+
+    def _name(self, index: int, shard: _OpenShard, begin: int) -> str:
+        return f"{self._shards[self._number(index)].name}:{name_before(shard.file, begin)}"
 
     def listing(self) -> str:
         """Of the shards: their names and sizes."""
@@ -161,6 +171,11 @@ class ShardSet(Encoded):
         return _OpenShard(path, table)
 
     def _class_id(self, text: bytes, name: str) -> int:
+        if not text:
+            wanted = f"{name.rpartition('.')[0]}.cls"
+            raise UserError(
+                f"{name} has no class id ({wanted}, right before or behind it); use data.num_classes=0 without classes"
+            )
         number = int(text) if text.strip().isdigit() else -1
         if not 0 <= number < self._num_classes:
             said = text.decode(errors="replace").strip()[:20]

@@ -164,7 +164,10 @@ class MAE(nn.Module):
         name = _name(images.shape[2:])
         if name not in self._grids:
             return self.encoder.grid, None, None
-        encoder, decoder = (self.get_buffer(f"{kind}_positions_{name}") for kind in ("encoder", "decoder"))
+        parts: list[tuple[str, Any]] = [("encoder", self.encoder), ("decoder", self.decoder)]
+        encoder, decoder = (
+            self.get_buffer(f"{kind}_positions_{name}").to(part.pos_embed.dtype) for kind, part in parts
+        )
         return self._grids[name], encoder, decoder
 
     def _choose(self, images: Tensor, noise: Tensor | None, keep: Tensor | None, grid: strategies.Grid) -> Tensor:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from mae_hydra.errors import UserError
 from mae_hydra.models.encoders.contract import check_encoder
+from mae_hydra.types import Loss
 
 UNSAID = object()
 
@@ -23,6 +24,16 @@ def check_loss(loss: Any) -> None:
             f"{type(loss).__name__} is no loss of class maps (it has no ignore_index): docs/extending.md says what one "
             "owes"
         )
+
+
+def check_sum(loss: Any, result: Any) -> Loss:
+    """`result` itself; UserError where a loss of one's own gave a mean, as a tensor."""
+    if not isinstance(result, Loss):
+        raise UserError(
+            f"{type(loss).__name__} gives a {type(result).__name__}; it must give a mae_hydra.types.Loss, the sum over "
+            "labeled pixels and how many there are: docs/extending.md"
+        )
+    return result
 
 
 def check_fit(encoder: Any, pyramid: Any, head: Any, auxiliary: Any, auxiliary_level: int) -> None:

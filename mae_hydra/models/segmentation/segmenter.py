@@ -14,7 +14,7 @@ from mae_hydra.batch_norm import check_enough
 from mae_hydra.models.encoders.freezing import freeze, keep_frozen
 from mae_hydra.models.pixels import channel_statistics, normalise
 from mae_hydra.models.segmentation.fast_upernet import Derived, FastUPerNet, Shortcuts
-from mae_hydra.models.segmentation.fit import check_fit, check_loss, check_maps, check_weights, takes_one_map
+from mae_hydra.models.segmentation.fit import check_fit, check_loss, check_maps, check_sum, check_weights, takes_one_map
 from mae_hydra.models.segmentation.losses.binary import two_logits
 from mae_hydra.models.segmentation.losses.cross_entropy import PixelCrossEntropy
 from mae_hydra.models.segmentation.pyramid import FeaturePyramid
@@ -122,7 +122,7 @@ class Segmenter(nn.Module):
         assert batch.labels is not None
         labels = batch.labels.long()
         levels = self._levels(list(features))
-        decode = self.criterion(self._decode(levels), labels)
+        decode = check_sum(self.criterion, self.criterion(self._decode(levels), labels))
         if self.auxiliary is None:
             return decode
         auxiliary = self.criterion(two_logits(self.auxiliary(levels[min(AUXILIARY_LEVEL, len(levels) - 1)])), labels)

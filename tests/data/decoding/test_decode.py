@@ -1,10 +1,10 @@
 import io
-import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import forked
 import numpy as np
 import pytest
 import torch
@@ -114,7 +114,7 @@ def test_a_damaged_png_is_an_error_and_not_the_end_of_the_process(tmp_path: Path
     path = tmp_path / "photo.png"
     path.write_bytes(damaged)
     code = f"from pathlib import Path; from mae_hydra.data import read_image; read_image(Path({str(path)!r}), 3)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = forked.run(tmp_path, "-c", code)
     assert done.returncode == 1, done.returncode  # a negative one would be a signal
     assert "UserError: cannot read the image" in done.stderr
 

@@ -119,6 +119,14 @@ def test_lists_of_windows_are_known(tmp_path):
     assert advice_of(tmp_path).ways[0].keys["lists"] == {"train": "train.txt", "validation": "val.txt"}
 
 
+def test_a_line_that_is_cut_says_nothing_of_a_long_list(tmp_path):
+    for number in range(4):
+        photo(tmp_path / f"{number}.jpg", number)
+    cell = "x" * 900
+    (tmp_path / "list.csv").write_text("".join(f"{number % 4}.jpg;{number % 2};{cell}\n" for number in range(100)))
+    assert look(tmp_path).class_lists == {"list.csv": (0, 1)}
+
+
 def test_photos_beside_masks_of_objects_are_told_apart(tmp_path):
     for name in ("a1", "b2", "c3"):
         photo(tmp_path / f"stage1_train/{name}/images/{name}.png")
@@ -153,6 +161,45 @@ def test_labels_in_other_forms_are_said_with_what_to_do(tmp_path, kind):
     [note] = [note for note in look(tmp_path).notes if "not read" in note]
     assert note.startswith(f"{file} holds ")
     assert re.search(said, note)
+
+
+def test_numbers_in_rows_are_not_outlines(tmp_path):
+    photo(tmp_path / "images/1.jpg")
+    (tmp_path / "poses.txt").write_text("5 128 64 128 255\n7 128 64 128 255\n")
+    assert not look(tmp_path).notes
+
+
+@pytest.mark.parametrize(("images", "maps", "plain"), [("X", "y", "classification"), ("{}/b", "{}/a", "imagenet")])
+def test_photos_and_maps_in_folders_that_say_nothing_are_pairs_or_else_classes(tmp_path, images, maps, plain):
+    for split in ("train", "val"):
+        for number in range(3):
+            photo(tmp_path / f"{images.format(split)}/{split}{number}.png", number)
+            label_map(tmp_path / f"{maps.format(split)}/{split}{number}.png", seed=number)
+    ways = advice_of(tmp_path).ways
+    assert [way.data for way in ways[:3]] == ["segmentation", "segmentation", plain]
+    assert (ways[0].keys["images"], ways[0].keys["maps"]) == (images.format("{split}"), maps.format("{split}"))
+
+
+@pytest.mark.parametrize("write", [photo, lambda path, seed: label_map(path, (0, 255), seed)])
+def test_classes_whose_files_have_the_same_names_stay_classes(tmp_path, write):
+    for folder in ("cat", "dog"):
+        for number in range(3):
+            write(tmp_path / folder / f"{number}.png", number + len(folder))
+    assert advice_of(tmp_path).ways[0].data == "classification"
+
+
+def test_the_gaps_in_the_numbers_of_a_public_set_tell_it_wherever_it_lies(tmp_path):
+    gaps = (11, 25, 28, 29, 44, 65, 67, 68, 70, 82, 90)  # of COCO's ids that are not used, less 1
+    known = [value for value in range(182) if value not in gaps]
+    for number in range(8):
+        split = "train2017" if number < 6 else "val2017"
+        photo(tmp_path / split / f"{number}.jpg", number)
+        label_map(tmp_path / f"stuffthingmaps_trainval2017/{split}/{number}.png", [*known[number::8], 255], number)
+    best, other = advice_of(tmp_path).ways[:2]
+    assert (best.data, best.keys["maps"]) == ("coco_stuff164k", "stuffthingmaps_trainval2017/{split}2017")
+    assert other.keys["num_classes"] == 182
+    label_map(tmp_path / "stuffthingmaps_trainval2017/train2017/0.png", (0, 11, 181))
+    assert advice_of(tmp_path).ways[0].data == "segmentation"
 
 
 def test_two_versions_of_maps_are_no_folders_of_one_kind(tmp_path):

@@ -4,6 +4,7 @@ import multiprocessing
 import pickle
 import sys
 
+import forked
 import numpy as np
 import pytest
 import torch
@@ -37,7 +38,8 @@ def same(one: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray
 
 
 @pytest.mark.slow
-def test_a_scene_is_the_same_whatever_was_rendered_before_and_in_another_process():
+def test_a_scene_is_the_same_whatever_was_rendered_before_and_in_another_process(monkeypatch):
+    forked.children(monkeypatch)
     expected = render(7, "train", 5, (64, 64))
     render(1, "validation", 2, (64, 64))
     render(7, "train", 6, (48, 80))

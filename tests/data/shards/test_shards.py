@@ -8,7 +8,6 @@ import os
 import pickle
 import shutil
 import signal
-import subprocess
 import sys
 import tarfile
 import threading
@@ -20,6 +19,7 @@ from itertools import combinations, islice
 from pathlib import Path
 from typing import Any, ClassVar
 
+import forked
 import numpy as np
 import pytest
 import torch
@@ -99,7 +99,10 @@ def test_shards_hold_the_files_as_they_were(photos: ImageData, written: Path) ->
 
 @pytest.mark.slow
 @pytest.mark.parametrize("decoded", [False, True])
-def test_shrunk_shards_hold_smaller_images(photos: ImageData, tmp_path: Path, decoded: bool) -> None:
+def test_shrunk_shards_hold_smaller_images(
+    photos: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decoded: bool
+) -> None:
+    forked.children(monkeypatch)
     root = tmp_path / "small"
     splits: Any = {"train": photos.train, "validation": photos.validation}
     sets: Any = {name: Shrunk(of_split, 5, 3, decoded=decoded) for name, of_split in splits.items()}
@@ -129,7 +132,10 @@ def test_pixels_of_another_kind_are_refused(photos: ImageData) -> None:
 
 
 @pytest.mark.slow
-def test_classes_are_mixed_over_shards_and_the_bytes_are_always_the_same(photos: ImageData, tmp_path: Path) -> None:
+def test_classes_are_mixed_over_shards_and_the_bytes_are_always_the_same(
+    photos: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forked.children(monkeypatch)
     for name, workers in (("one", 0), ("two", 2)):
         write(photos, tmp_path / name, num_workers=workers)
     for path in sorted((tmp_path / "one").iterdir()):
@@ -482,8 +488,7 @@ def test_a_fetch_that_was_killed_leaves_nothing_that_stays(tmp_path: Path) -> No
         "shard_cache.fetch = fetch\n"
         "shard_cache.ShardCache(Path(sys.argv[1]) / 'cache', 2500).local(f'file://{sys.argv[1]}/a', 1000)"
     )
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    assert subprocess.run([sys.executable, "-c", killed, tmp_path], env=environment).returncode == -signal.SIGKILL
+    assert forked.run(tmp_path, "-c", killed, str(tmp_path)).returncode == -signal.SIGKILL
     cache = ShardCache(tmp_path / "cache", 2500)
     assert [path.suffix for path in cache.folder.iterdir() if path.suffix != ".lock"] == [".partial"]
     atomic._cleared.clear()

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from test_shards import jpeg, open_shards
 
-from mae_hydra.data import decode_image
+from mae_hydra.data import check_labels, decode_image
 from mae_hydra.data.audit.listing import list_samples
 from mae_hydra.data.shards.files import split_of
 from mae_hydra.data.shards.index import Endings, index_path, num_passed_over, read_index, write_index
@@ -238,3 +238,17 @@ def test_one_shard_for_both_splits_is_said(tmp_path: Path) -> None:
     make(tmp_path / "one/a.tar", {"1.jpg": jpeg(1)})
     data = open_shards(tmp_path / "one")
     assert data.notes == ("note: there is one shard, which is trained on and validated with",)
+
+
+@pytest.mark.parametrize(("last", "said"), [(b"2", r"'2'; class ids are 0\.\.1"), (b"", "has no class id")])
+def test_class_ids_that_are_none_of_the_classes_are_said_at_the_start(tmp_path: Path, last: bytes, said: str) -> None:
+    for split, ids in (("train", (b"0", b"1", last)), ("val", (b"0", b"1"))):
+        files: dict[str, bytes] = {}
+        for number, each in enumerate(ids):
+            files |= {f"{number}.jpg": jpeg(number)} | ({f"{number}.cls": each} if each else {})
+        make(tmp_path / f"{split}.tar", files)
+    data = open_shards(tmp_path, num_classes=2)
+    with pytest.raises(UserError, match=rf"train\.tar:2\.jpg .*{said}|train\.tar:2\.jpg {said}"):
+        check_labels(data)
+    assert check_labels(open_shards(tmp_path, num_classes=2, max_bad_share=0.5)) == []
+    assert check_labels(open_shards(tmp_path)) == []

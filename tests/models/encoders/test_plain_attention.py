@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mae_hydra.models.encoders import plain_attention as module
-from mae_hydra.models.encoders.blocks import LayerNorm, plain_block
+from mae_hydra.models.encoders.blocks import LayerNorm, ScaledBlock, plain_block
 from mae_hydra.models.encoders.plain_attention import attention
 
 
@@ -68,14 +68,6 @@ def test_they_are_taken_where_they_are_faster(case: str, monkeypatch: pytest.Mon
     assert taken == ([True] if case == "products" else [])
 
 
-def test_a_block_in_training_takes_the_products(monkeypatch: pytest.MonkeyPatch) -> None:
-    taken: list[bool] = []
-    monkeypatch.setattr(module, "_products", lambda q, k, v: (taken.append(True), v)[1])
-    with torch.autocast("cpu", torch.bfloat16):
-        plain_block(32, 2, 4)(torch.randn(2, 5, 32))
-    assert taken == [True]
-
-
 def test_a_block_is_timms_of_the_same_seed() -> None:
     torch.manual_seed(0)
     ours = plain_block(32, 2, 4)
@@ -88,3 +80,23 @@ def test_a_block_is_timms_of_the_same_seed() -> None:
     assert not torch.equal(ours.attn(tokens, attn_mask=keep), ours.attn(tokens))
     with torch.autocast("cpu", torch.bfloat16):
         assert (ours(tokens) - theirs(tokens)).abs().max() < 0.02
+
+
+@pytest.mark.parametrize("block", [plain_block(32, 2, 4), ScaledBlock(32, 2, 4, None, None, 1.0)])
+def test_blocks_take_them_in_training(block: torch.nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    """timm's block hands over that there is no mask, by keywords."""
+    taken: list[int] = []
+    products = module._products
+    monkeypatch.setattr(module, "_products", lambda q, k, v: (taken.append(q.shape[2]), products(q, k, v))[1])
+    tokens = torch.randn(2, 5, 32)
+    with torch.autocast("cpu", torch.bfloat16):
+        block(tokens)
+    assert taken == [5]
+
+
+def test_a_mask_is_not_left_out() -> None:
+    attention, tokens = plain_block(32, 2, 4).attn, torch.randn(2, 5, 32)
+    first = torch.zeros(5, 5, dtype=torch.bool)
+    first[:, 0] = True
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not torch.equal(attention(tokens, attn_mask=first), attention(tokens, attn_mask=None))

@@ -198,6 +198,39 @@ def test_a_few_images_at_a_time_give_the_same(name, images, monkeypatch):
 
 
 @every_loss
+@pytest.mark.parametrize(("size", "rows"), [((16, 16), 1), ((13, 22), 3), ((3, 5), 2)])  # the last are smaller
+def test_a_few_rows_at_a_time_give_the_same(name, size, rows, monkeypatch):
+    logits, labels = random(size=5)
+    logits.requires_grad_()
+    labels = labels[:, : size[0], : size[1]]
+    loss = LOSSES[name]()
+    whole = loss(logits, labels)
+    (gradient,) = torch.autograd.grad(3 * whole.total, logits)
+    strips = []
+    apply = enlarged._InStrips.apply
+    monkeypatch.setattr(enlarged._InStrips, "apply", lambda *given: (strips.append(given), apply(*given))[1])
+    monkeypatch.setattr(enlarged, "STRIP_BYTES", rows * 5 * size[1] * 8)
+    with torch.autocast("cpu", torch.bfloat16):  # under which an interpolation is none less exact
+        found = loss(logits, labels)
+    assert bool(strips) == (name not in ("dice", "lovasz", "ohem", "hardest") and size[0] > 2 * rows)
+    torch.testing.assert_close(found.total, whole.total, rtol=1e-12, atol=0)
+    torch.testing.assert_close(torch.autograd.grad(3 * found.total, logits)[0], gradient, rtol=1e-10, atol=1e-13)
+    with torch.no_grad():
+        torch.testing.assert_close(loss(logits, labels).total, whole.total.detach(), rtol=1e-12, atol=0)
+
+
+def test_strips_are_the_interpolation_in_single_precision(monkeypatch):
+    logits, labels = random(images=3, dtype=torch.float32)
+    results = []
+    for memory in (0, 5 * 16 * 4):  # 0 switches them off
+        monkeypatch.setattr(enlarged, "STRIP_BYTES", memory)
+        given = logits.clone().requires_grad_()
+        total = PixelCrossEntropy(ignore_index=255)(given, labels).total
+        results.append((total, *torch.autograd.grad(total, given)))
+    torch.testing.assert_close(results[1], results[0], rtol=1e-5, atol=1e-6)
+
+
+@every_loss
 def test_ignored_pixels_change_nothing(name):
     labels = torch.randint(0, 5, (3, 8, 8), generator=torch.Generator().manual_seed(1))
     labels[:, :, :3] = 255

@@ -219,6 +219,21 @@ def test_labels_are_asked_for():
         upernet().loss(Batch(torch.zeros(2, 3, 32, 32)))
 
 
+@pytest.mark.parametrize("auxiliary", [True, False])
+def test_a_loss_that_gives_a_mean_is_refused(auxiliary):
+    """As those of torch do; the engine divides by the pixels of all processes itself."""
+
+    class Mean(torch.nn.CrossEntropyLoss):
+        def forward(self, logits, labels):
+            return super().forward(F.interpolate(logits, labels.shape[1:]), labels)
+
+    model = upernet().train()
+    model.criterion = Mean(ignore_index=255)
+    model.auxiliary = model.auxiliary if auxiliary else None
+    with pytest.raises(UserError, match=r"Mean gives a Tensor; it must give a mae_hydra\.types\.Loss, the sum"):
+        model.loss(Batch(torch.zeros(2, 3, 32, 32), labels_of((2, 32, 32))))
+
+
 def test_parts_that_do_not_fit_are_refused_by_name():
     cases = [
         ({"encoder": relative_encoder(out_indices=[0, 1, 2])}, r"4 out_indices that end with block 3, got \[0, 1, 2\]"),

@@ -15,6 +15,8 @@ class BinaryCrossEntropy(EnlargedLoss):
     model's first logit is always 0 (`two_logits`). `pos_weight`: what a pixel of class 1 counts.
     """
 
+    adds_pixels = True
+
     def __init__(self, *, ignore_index: int, num_classes: int, pos_weight: float = 1.0) -> None:
         super().__init__(ignore_index=ignore_index)
         if num_classes != 2:

@@ -27,6 +27,7 @@ class PixelCrossEntropy(EnlargedLoss):
     it; the first two do not ask which classes the images of a batch hold.
     """
 
+    adds_pixels = True
     weight: Tensor | None
 
     def __init__(
@@ -62,7 +63,7 @@ class PixelCrossEntropy(EnlargedLoss):
     def forward(self, logits: Float[Tensor, "b classes _ _"], labels: Integer[Tensor, "b h w"]) -> Loss:
         if self.wants_class_weights and self.weight is None:
             raise UserError("class_weights=auto is worked out when a training begins; here they must be a list")
-        return Loss(in_parts(self.total, logits, labels), self.count(labels))
+        return Loss(in_parts(self.total, logits, labels, by_rows=self.adds_pixels), self.count(labels))
 
     def total(self, logits: Float[Tensor, "b classes h w"], labels: Integer[Tensor, "b h w"]) -> Float[Tensor, ""]:
         weight = None if self.weight is None else self.weight.to(logits)

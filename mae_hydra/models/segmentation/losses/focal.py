@@ -18,6 +18,8 @@ class FocalLoss(EnlargedLoss):
     None for `alpha`: no weight.
     """
 
+    adds_pixels = True
+
     def __init__(
         self, *, ignore_index: int, gamma: float = 2.0, alpha: float | None = None, form: str = "softmax"
     ) -> None:

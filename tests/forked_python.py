@@ -9,12 +9,12 @@ import signal
 import socket
 import sys
 
-# A few lines of code are sooner done than asked for; submitit's local controller names its job after its process.
-ITSELF = ("-c", "submitit.local._local")
+NAMES_ITS_JOB = "submitit.local._local"  # a controller that names it after its process
+OWN = "resource_tracker import main"  # of multiprocessing: a few lines are sooner done than asked for
 
 
 def main() -> None:
-    if any(word in ITSELF for word in sys.argv[1:3]):
+    if any(word == NAMES_ITS_JOB or OWN in word for word in sys.argv[1:4]):
         os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
     handed = [int(name) for name in os.listdir("/proc/self/fd")]  # what it was started with, besides the usual three
     handed = [number for number in handed if number > 2 and os.path.exists(f"/proc/self/fd/{number}")]

@@ -1,7 +1,7 @@
 """Runs forked from a process that has imported the program: real processes, without the seconds of imports.
 
-For tests of what becomes of a run that is killed or goes on elsewhere; `test_interruption.start` starts one as a shell
-does.
+For tests of what becomes of a run that is killed or goes on elsewhere, and of whatever else needs a process and not its
+start; `test_interruption.start` starts one as a shell does.
 """
 
 import atexit
@@ -17,8 +17,10 @@ import threading
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
+ROOT = HERE.parent
 NAME = f"mae_hydra-tests-{os.getpid()}"  # the server's address, in Linux's abstract namespace
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "FORK_SERVER": NAME}
 
@@ -45,6 +47,13 @@ def _server() -> tuple[subprocess.Popen, str]:
 def python() -> str:
     """An executable that takes what Python takes and is forked; it needs FORK_SERVER in its environment."""
     return _server()[1]
+
+
+def children(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What this process starts as Python is forked, also by multiprocessing."""
+    monkeypatch.setattr(sys, "executable", python())
+    monkeypatch.setattr("multiprocessing.spawn._python_exe", os.fsencode(python()))
+    monkeypatch.setenv("FORK_SERVER", NAME)
 
 
 class Forked:
@@ -95,6 +104,12 @@ class Forked:
             if thread.is_alive():
                 raise subprocess.TimeoutExpired(str(self.pid), timeout)
         return self._said[0], self._said[1]
+
+
+def run(cwd: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """`python arguments`, forked, in an environment with `more` in it; to its end."""
+    command, environment = [python(), *arguments], ENVIRONMENT | more
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
 
 
 def start(cwd: Path, *overrides: str, program: Path = ROOT / "train.py") -> Forked:

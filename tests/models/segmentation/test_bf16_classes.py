@@ -1,0 +1,53 @@
+"""The classes of a trained UPerNet in bf16 on the CPU are those of fp32, but where two of them are all but equal."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from mae_hydra.configuration.compose import compose_config
+from mae_hydra.configuration.construct import build
+from mae_hydra.precision import computing
+from mae_hydra.seeds import seed_device
+from mae_hydra.types import Batch
+
+WORDS = ["model=upernet_vitt", "data=scenes", "data.num_train=32", "data.num_validation=16"]
+WORDS += ["backbone.depth=4", "backbone.out_indices=[0,1,2,3]"]
+STEPS = 60
+
+
+@pytest.fixture(scope="module")
+def trained() -> tuple[Any, torch.Tensor]:
+    """A model that has seen a few scenes often, and others."""
+    config = compose_config(WORDS)
+    data = build(config.data, "data")
+    seed_device(0, "init")
+    model = build(config.model, "model").train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    samples = [data.train[index] for index in range(len(data.train))]
+    images, labels = (torch.stack([sample[part] for sample in samples]) for part in (0, 1))
+    for step in range(STEPS):
+        some = slice(8 * step % 32, 8 * step % 32 + 8)
+        loss = model.loss(Batch(images[some], labels[some]))
+        optimizer.zero_grad()
+        (loss.total / loss.count).backward()
+        optimizer.step()
+    assert loss.extras["decode"] / loss.count < 1.7
+    return model.eval(), torch.stack([data.validation[index].image for index in range(16)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["as trained", "fast"])
+def test_classes_are_those_of_fp32(trained: tuple[Any, torch.Tensor], form: str) -> None:
+    model, images = trained
+    called = model.fast() if form == "fast" else model
+    with torch.no_grad():
+        exact = called(images)
+        with computing("bf16", "cpu"):
+            found = called(images).float()
+    best, second = exact.topk(2, dim=1).values.unbind(1)
+    margin = (best - second) / exact.std()
+    same = found.argmax(1) == exact.argmax(1)
+    assert (margin > 1).double().mean() > 0.3  # it has learned something
+    assert same.double().mean() >= 0.995
+    assert same[margin > 0.05].all()
