@@ -30,8 +30,16 @@ def changes(now: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Chan
         same = ours.get("_target_") == theirs.get("_target_")
         if same or not part.startswith("evaluation"):
             differing |= _of_part(part, ours, theirs, same)
+    if _mask_ratio(now) == _mask_ratio(record):
+        differing.pop("inference.mask_ratio", None)
     precision = Change(at(now, "engine").get("precision"), at(record, "engine").get("precision"))
     return differing if precision.now == precision.training else differing | {"engine.precision": precision}
+
+
+def _mask_ratio(config: Mapping[str, Any]) -> Any:
+    """The ratio at which a MAE is judged: null is the model's own."""
+    judged = at(config, "inference").get("mask_ratio")
+    return at(config, "model").get("mask_ratio") if judged is None else judged
 
 
 def at(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:

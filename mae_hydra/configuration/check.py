@@ -14,7 +14,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mae_hydra.configuration.suggest import known_keys, meant_by, typed
+from mae_hydra.configuration.suggest import ADDED, known_keys, meant_by, typed
 from mae_hydra.configuration.trust import Origin, judge
 from mae_hydra.errors import UserError, short
 
@@ -78,7 +78,7 @@ def _root_complaints(config: DictConfig) -> Iterator[str]:
             yield from _wrong_type(name, ROOT_KEYS[name], config[name])
         elif name not in GROUPS:
             known = {key: followed for key, followed in known_keys(config).items() if key != name}
-            meant = meant_by(name, known) or f"groups: {', '.join(GROUPS)}"
+            meant = meant_by(name, known) or f"groups: {', '.join((*GROUPS, *ADDED))}"
             yield f"unknown key '{name}'; {meant}"
 
 

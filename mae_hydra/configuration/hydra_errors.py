@@ -35,6 +35,9 @@ def explain(error: BaseException, words: Sequence[str], known: Mapping[str, str 
         name = group[1] if group else "the group"
         return f"{name} is not in the defaults; add it with a plus: +{name}=<option>"
     if "missing EQUAL" in text:
+        apart = re.search(r"(\S+?)(?: = |= | =)([^\s=]+)(?= |$)", " ".join(words))
+        if apart:
+            return f"no spaces stand around =; type {apart[1]}={apart[2]}"
         return "every override is key=value or group=option; " + text.splitlines()[0].replace(
             "Error parsing", "cannot read"
         )

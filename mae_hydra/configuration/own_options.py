@@ -7,18 +7,41 @@ from contextlib import contextmanager
 from typing import Any
 
 from hydra._internal.hydra import Hydra
-from hydra._internal.utils import create_config_search_path
+from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.config_search_path import SearchPathElement
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.initialize import get_gh_backup, restore_gh_from_backup
 
-from mae_hydra.configuration.command_words import searching, values
+from mae_hydra.configuration.command_words import searching, split, values
+from mae_hydra.configuration.suggest import CLOSE, closest
 from mae_hydra.configuration.tree import config_dir
+from mae_hydra.errors import UserError
 
 OURS = ("hydra", "schema")  # providers of sources that are always there
 TYPED = "hydra.searchpath in command-line"
 NAME_FLAGS = ("--config-name", "-cn")
+
+
+def options_first(words: Sequence[str]) -> list[str]:
+    """The words with the program's options before the others: argparse reads no override behind an option that stands
+    between two. UserError at an option that there is none of."""
+    options, overrides = split(words)
+    known = list(get_args_parser()._option_string_actions)
+    letters = tuple(name for name in known if not name.startswith("--"))
+    for number, word in enumerate(words):
+        flag, equals, value = word.partition("=")
+        if not flag.startswith("-") or any(name.startswith(flag) for name in known):
+            continue  # argparse takes the beginning of a name, too
+        if not equals and not flag.startswith("--") and flag.startswith(letters):
+            continue  # and a value behind a letter: -cjob
+        close = closest(flag, known, CLOSE) if flag.startswith("--") else None
+        if close is not None:
+            raise UserError(f"unknown option {flag}; did you mean {close}?")
+        following = [*words[number + 1 : number + 2], "-"][0]
+        given = value if equals else "…" if following.startswith("-") or "=" in following else following
+        raise UserError(f"unknown option {flag}; keys are typed without dashes: {flag.lstrip('-')}={given}")
+    return [*options, *overrides]
 
 
 def own_sources() -> list[Any]:

@@ -52,6 +52,7 @@ ELSEWHERE = {
 SYNONYMS = {word: meant for meant, words in ELSEWHERE.items() for word in words.split()}
 FIRST = ("model", "data")  # of several candidates these are meant
 JUDGING = ("inference", "evaluation")  # groups that change nothing of the training
+ADDED = ("experiment", "sweep", "debug")  # groups of no node of their own, which are added with a plus
 CLOSE = 0.8
 
 
@@ -61,6 +62,9 @@ def meant_by(key: str, known: Mapping[str, str | None]) -> str | None:
     Keys of the same name are all named, those of the model and the data first. One that only follows another of them is
     named behind it: to set it alone would part the two.
     """
+    added = closest(key, ADDED, CLOSE)
+    if added is not None:
+        return f"did you mean '+{added}=…'?"
     last = key.rpartition(".")[2]
     other = SYNONYMS.get(last)
     candidates = [name for name in known if name.rpartition(".")[2] == last]

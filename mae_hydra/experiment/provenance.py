@@ -23,12 +23,12 @@ VARIABLES = ("MAE_HYDRA_", "CUDA_VISIBLE", "CUBLAS_", "OMP_", "MKL_", "NCCL_", "
 SECRET = re.compile("KEY|TOKEN|SECRET|PASS|CREDENTIAL", re.IGNORECASE)
 PACKAGES = ("mae-hydra", "torch", "torchvision", "timm", "hydra-core", "omegaconf", "torchmetrics", "wandb", "numpy")
 SOURCE = Path(__file__).resolve().parents[2]
+NEW = ("mae_hydra/*.py", "mae_hydra/*.yaml", "conf/*.yaml")  # files that count before git knows them; * reads / too
 
 
 def provenance() -> tuple[dict[str, str], dict[str, Any]]:
     """`git.diff`, a text, and `git.json` and `environment.json`, tables: what is known before anything is built."""
-    state = git_state()
-    difference = _git("diff", "HEAD") or "" if state["commit"] else ""
+    state, difference = git_state(), _difference() or ""
     return {"git.diff": difference}, {"environment.json": environment() | composition(), "git.json": state}
 
 
@@ -41,7 +41,7 @@ def changed_code(run_dir: Path) -> str | None:
         return f"commit {then[:9]} then, {now[:9]} now"
     diff = run_dir / "git.diff"
     before = diff.read_text(errors="replace") if diff.is_file() else ""
-    return None if before == (_git("diff", "HEAD") or "") else "uncommitted changes then and now differ"
+    return None if before == (_difference() or "") else "uncommitted changes then and now differ"
 
 
 def origin_of(run_dir: Path, data: ImageData, seed: int) -> dict[str, Any]:
@@ -93,13 +93,24 @@ def sha256_of(path: Path) -> str:
 
 
 def git_state() -> dict[str, Any]:
-    """Commit, branch and whether the tree differs from it; nulls where the code does not lie in a repository."""
-    changed = _git("status", "--porcelain")
+    """Commit, branch and whether the code differs from it; nulls where the code does not lie in a repository."""
+    difference = _difference()
     return {
         "commit": _git("rev-parse", "HEAD"),
         "branch": _git("rev-parse", "--abbrev-ref", "HEAD"),
-        "dirty": None if changed is None else bool(changed),
+        "dirty": None if difference is None else bool(difference),
     }
+
+
+def _difference() -> str | None:
+    """What differs from the commit, as `git diff` writes it: of tracked files, and of new files of the package and its
+    configuration. Data, outputs and notes that lie beside them are no change. None where there is no commit."""
+    tracked = _git("diff", "HEAD")
+    if tracked is None:
+        return None
+    new = (_git("ls-files", "-z", "--others", "--exclude-standard", "--", *NEW) or "").split("\0")
+    added = [_git("diff", "--no-index", "--", os.devnull, name) for name in new if name]
+    return "\n".join(filter(None, [tracked, *added]))
 
 
 def _git(*arguments: str) -> str | None:
@@ -111,7 +122,8 @@ def _git(*arguments: str) -> str | None:
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return answer.stdout.rstrip("\n") if answer.returncode == 0 else None
+    good = (0, 1) if "--no-index" in arguments else (0,)  # 1: the two files differ
+    return answer.stdout.rstrip("\n") if answer.returncode in good else None
 
 
 def environment() -> dict[str, Any]:

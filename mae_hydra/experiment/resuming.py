@@ -29,6 +29,7 @@ from mae_hydra.errors import UserError
 from mae_hydra.recorded.options import names_places, own_option_files, refuse_acting
 
 NO_DIRECTORY = ("auto", "never")  # what `resume` may be besides a directory
+OF_A_RUN = ("status.json", "overrides.yaml", "checkpoints")  # at least one of them is in the directory of a run
 HOW_TO_BEGIN = ("resume", "resume_data")  # of one start, not of the run
 PATHS = ("init_from", "data.root", "data.validation", "data.classes", "data.cache", "paths.data_root")
 FOLLOWING = "_MAE_HYDRA_FOLLOWING"  # environment of what follows a run: whose words it gets, and which were typed
@@ -52,6 +53,7 @@ def expanded(words: Sequence[str]) -> list[str]:
     run_dir = directory_of(overrides)
     if run_dir is None or {"-m", "--multirun"} & set(options):
         return list(words)
+    _refuse_what_is_no_run(run_dir)
     source = run_dir
     file = run_dir / "overrides.yaml"
     recorded = [word for word in _recorded(file) if key_of(word) not in HOW_TO_BEGIN]
@@ -69,6 +71,25 @@ def expanded(words: Sequence[str]) -> list[str]:
         refuse_acting(whole, overrides, run_dir)
     own = (*flags, *options, *search, *(moved.get(word, word) for word in recorded if word in moved or _taken(word)))
     return whole
+
+
+def _refuse_what_is_no_run(folder: Path) -> None:
+    """UserError where no run has been in a folder, before Hydra and the run write anything into it."""
+    if any((folder / name).exists() for name in OF_A_RUN):
+        return
+    if (folder / "multirun.yaml").is_file():  # Hydra's, of a sweep
+        again = f"python train.py -m … {shlex.quote(word('hydra.sweep.dir', folder))}"
+        raise UserError(
+            f"resume={folder} is a sweep: its command goes on with it ({again}); or resume one of its jobs, "
+            f"resume={folder}/<job>"
+        )
+    runs = sorted(status.parent for status in folder.glob("*/status.json"))
+    if runs:
+        raise UserError(f"resume={folder} holds runs and is none; resume one of them, resume={runs[-1]}, say")
+    raise UserError(
+        f"resume={folder}: no checkpoints/last.pt there; give the directory of an interrupted run, "
+        "or init_from= to start a new run from a checkpoint file"
+    )
 
 
 def _taken(word: str) -> bool:

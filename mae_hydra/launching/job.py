@@ -169,7 +169,7 @@ def _followed(config: dict[str, Any], run_dir: Path, ending: Ending, overrides: 
 
 def _refuse_foreign(run_dir: Path) -> None:
     """Refused where the directory holds files under the names of ours that no run has written."""
-    if any((run_dir / name).exists() for name in ("status.json", "overrides.yaml", "checkpoints")):
+    if any((run_dir / name).exists() for name in resuming.OF_A_RUN):
         return
     for name in WRITTEN:
         if (run_dir / name).exists():

@@ -21,6 +21,7 @@ from mae_hydra.configuration import hydras_own, reference, resolvers
 from mae_hydra.configuration.command_words import readable, values
 from mae_hydra.configuration.hydra_errors import explain
 from mae_hydra.configuration.job_names import unnamed
+from mae_hydra.configuration.own_options import options_first
 from mae_hydra.configuration.tree import config_dir
 from mae_hydra.configuration.whole_nodes import addable
 from mae_hydra.errors import UserError, unwritable
@@ -68,7 +69,7 @@ def _launch(arguments: Sequence[str] | None) -> int:
     overrides: list[str] = []
     try:
         scheduler.heed()
-        sys.argv[1:] = addable(resuming.expanded(readable(sys.argv[1:])))
+        sys.argv[1:] = addable(resuming.expanded(options_first(readable(sys.argv[1:]))))
         overrides = [argument for argument in sys.argv[1:] if "=" in argument and not argument.startswith("-")]
         if {"-m", "--multirun"} & set(sys.argv):
             _refuse_unnamed_sweeps(overrides)

@@ -28,7 +28,7 @@ from mae_hydra.configuration.from_file import literal
 from mae_hydra.configuration.hydra_errors import explain
 from mae_hydra.configuration.interpolations import resolved, restore
 from mae_hydra.configuration.option_files import Tree, groups, option, paths
-from mae_hydra.configuration.suggest import known_keys
+from mae_hydra.configuration.suggest import ADDED, known_keys
 from mae_hydra.configuration.trust import Origin, judge
 from mae_hydra.errors import UserError
 from mae_hydra.recorded.choose import choose
@@ -40,7 +40,6 @@ from mae_hydra.weights import Checkpoint, is_address, read_checkpoint
 MODEL_PARTS = ("backbone", "head", "model")
 ALL_PARTS = tuple(group for group in GROUPS if group not in ("callbacks", "logger", "paths"))
 BUILT = ("data", "engine")  # of every run; a classifier has no inference
-OF_A_TRAINING = ("experiment", "sweep", "debug")
 
 
 @dataclass(frozen=True)
@@ -224,7 +223,7 @@ def _read(words: Sequence[str], more: Sequence[Path]) -> tuple[dict[str, str], l
         key, line = str(override.key_or_group), override.input_line
         if override.is_sweep_override():
             raise UserError(f"{line} is a sweep or a list; write '{key}=[a,b]' for a list")
-        if key in OF_A_TRAINING:
+        if key in ADDED:
             raise UserError(f"{line} is for a training; give the keys that are to differ, such as data.root=…")
         if key in known and not override.is_delete() and isinstance(override.value(), str):
             chosen[key] = str(override.value())

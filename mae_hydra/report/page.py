@@ -4,6 +4,7 @@ import base64
 import hashlib
 import io
 import json
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -119,7 +120,7 @@ class Page:
         return environment.from_string(template).render(
             title=clean(title),
             kind=kind,
-            facts=[(clean(name), clean(value)) for name, value in self.facts if value],
+            facts=[(_breakable(clean(name)), _breakable(clean(value))) for name, value in self.facts if value],
             sections=self.sections,
             made=time.strftime("%Y-%m-%d %H:%M:%S"),
             script=Markup(self.script),
@@ -128,6 +129,11 @@ class Page:
             refresh=self.refresh,
             colours=variables(),
         )
+
+
+def _breakable(text: str) -> Markup:
+    """A text whose keys a narrow tile breaks behind a dot or an underscore, and not within a word."""
+    return Markup("<wbr>").join(map(escape, re.split(r"(?<=[^\W\d][._])(?=[^\W\d])", text)))
 
 
 def as_json(content: Mapping[str, Any]) -> Markup:

@@ -44,6 +44,9 @@ def refused(*words: str) -> str:
         (["wandb=true"], "did you mean 'logger=wandb'?"),
         (["root=photos"], "data=scenes is rendered and reads no files; add data=folder"),
         (["root=photos", "data=folder"], "did you mean 'data.root'?"),
+        (["+experimnt=x"], "unknown key 'experimnt'; did you mean '+experiment=…'?"),
+        (["experimnt=x"], "unknown key 'experimnt'; did you mean '+experiment=…'?"),
+        (["+qwerty=x"], "paths, experiment, sweep, debug"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -70,6 +73,8 @@ def test_every_word_of_other_programs_leads_to_a_key_that_exists():
     [
         (["seed=1,2"], "seed=1,2: to sweep over the values add -m; for a list write 'seed=[1,2]'"),
         (["optimizer=adam"], "optimizer=adam does not exist; options: adamw_layer_decay"),
+        (["model.mask_ratio", "=", "0.5"], "no spaces stand around =; type model.mask_ratio=0.5"),
+        (["seed=1", "model.mask_ratio=", "0.5"], "no spaces stand around =; type model.mask_ratio=0.5"),
         (["model=upernet_vitx"], "model=upernet_vitx does not exist; did you mean model=upernet_vitt? ("),
         (["+model.mask_ratio=0.5"], "model.mask_ratio is there already; leave out the plus"),
         # What is refused is named as it was typed, not as what follows it.

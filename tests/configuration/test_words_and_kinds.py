@@ -43,6 +43,23 @@ def test_a_word_behind_an_option_is_its_value_where_it_takes_one_that_has_not_be
     assert overrides == ["seed=1", "plain", "b=2", "~c", "d=3"]
 
 
+def test_options_stand_anywhere_and_keys_have_no_dashes() -> None:
+    words = ["model=mae_vitt", "-m", "seed=0,1", "--config-dir", "my conf", "-cjob", "b=2", "--multi"]
+    assert own_options.options_first(words) == [
+        "-m", "--config-dir", "my conf", "-cjob", "--multi", "model=mae_vitt", "seed=0,1", "b=2",
+    ]  # fmt: skip
+    for typed, answer in (
+        ("--model.mask_ratio 0.5", "--model.mask_ratio; keys are typed without dashes: model.mask_ratio=0.5"),
+        ("a=1 --seed=3 b=1", "--seed; keys are typed without dashes: seed=3"),
+        ("-lr 0.1", "-lr; keys are typed without dashes: lr=0.1"),
+        ("--amp b=1", "--amp; keys are typed without dashes: amp=…"),
+        ("--mutlirun seed=0,1", "--mutlirun; did you mean --multirun?"),
+    ):
+        with pytest.raises(UserError) as caught:
+            own_options.options_first(typed.split())
+        assert str(caught.value) == f"unknown option {answer}"
+
+
 def test_what_a_target_lacks_is_told_by_its_key() -> None:
     node = {"head": {"_target_": "torch.nn.Linear", "in_features": 2}}
     with pytest.raises(UserError, match=r"^head\.out_features is missing: Linear needs it$"):
@@ -122,6 +139,13 @@ def test_what_a_later_evaluation_does_otherwise_is_told_but_for_limits_and_other
         "evaluation": {"val": {"_target_": "f", "boundary": True}},
     }
     assert set(changes(other, before)) == {"data.root", "inference._target_", "engine.precision"}
+
+
+@pytest.mark.parametrize(("own", "told"), [(0.75, {}), (0.5, {"inference.mask_ratio": "0.75 (training: null)"})])
+def test_the_models_own_mask_ratio_is_no_change(own: float, told: dict[str, str]) -> None:
+    before = {"model": {"mask_ratio": own}, "inference": {"_target_": "i", "mask_ratio": None}}
+    now = before | {"inference": {"_target_": "i", "mask_ratio": 0.75}}
+    assert {key: str(change) for key, change in changes(now, before).items()} == told
 
 
 def test_what_a_run_may_change_what_follows_inherits_and_what_names_no_job() -> None:

@@ -49,6 +49,23 @@ def test_what_differs_from_the_commit_is_kept_with_the_run(source: Path, tmp_pat
     assert "-depth = 12\n+depth = 24" in (changed / "git.diff").read_text()
 
 
+def test_new_files_count_where_they_are_code_or_configuration(source: Path, tmp_path: Path) -> None:
+    for name in ("CamVid/train/a.png", "notes.py", "mae_hydra/plot.png"):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_text("new\n")
+    assert provenance.git_state()["dirty"] is False
+    run = run_in(tmp_path / "run")
+    assert (run / "git.diff").read_text() == ""
+    for name in ("mae_hydra/models/mine.py", "conf/model/mine.yaml"):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_text(f"of = '{name}'\n")
+    assert provenance.git_state()["dirty"] is True
+    assert provenance.changed_code(run) == "uncommitted changes then and now differ"
+    text = (run_in(tmp_path / "other") / "git.diff").read_text()
+    assert "+of = 'mae_hydra/models/mine.py'" in text
+    assert "+++ b/conf/model/mine.yaml" in text
+
+
 def test_a_complete_run_knows_whether_the_code_has_changed_since(source: Path, tmp_path: Path) -> None:
     run = run_in(tmp_path / "run")
     assert provenance.changed_code(run) is None

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from mae_hydra.configuration.option_files import option
 from mae_hydra.errors import UserError
 from mae_hydra.experiment import resuming
 from mae_hydra.experiment.resuming import expanded, lasting, moved, refuse_foreign, to_go_on
+from mae_hydra.launching.launch import launch
 from mae_hydra.recorded.options import composed
 
 
@@ -58,6 +60,26 @@ def test_a_group_that_is_chosen_anew_takes_the_words_for_it_along(run):
 def test_without_a_directory_a_command_line_stays_as_it_is(run, words):
     assert expanded(words) == words
     assert resuming.source is None
+
+
+@pytest.mark.parametrize(
+    ("made", "answer"),
+    [
+        ("photo.jpg", "no checkpoints/last.pt there; give the directory of an interrupted run"),
+        ("config.yaml", "no checkpoints/last.pt there"),
+        ("one/status.json", "holds runs and is none; resume one of them, resume={0}/one, say"),
+        ("multirun.yaml", "its command goes on with it (python train.py -m … hydra.sweep.dir={0}); or resume one of "),
+    ],
+)
+def test_a_folder_that_is_no_run_stays_as_it_is(tmp_path, capsys, monkeypatch, made, answer):
+    folder = tmp_path / "folder"
+    (folder / made).parent.mkdir(parents=True)
+    (folder / made).write_text("mine")
+    before = sorted(folder.rglob("*"))
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+    assert launch([f"resume={folder}"]) == 1
+    assert answer.format(folder) in capsys.readouterr().err
+    assert sorted(folder.rglob("*")) == before
 
 
 def test_a_sweep_takes_no_words_of_a_run(run):
