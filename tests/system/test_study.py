@@ -175,7 +175,7 @@ def test_what_cannot_be_is_one_sentence_before_anything_starts(started, typed, s
 
 
 def test_the_time_is_that_of_all_steps_and_of_their_evaluations(monkeypatch):
-    times = iter([0.0, 9.0, 20.0, 25.0, 30.0, 34.0, 40.0, 46.0])  # after the first one, steps take 5, 4 and 6 s
+    times = iter([0.0, 9.0, 14.0, 20.0, 24.0, 30.0, 36.0])  # after the first one, steps take 5, 4 and 6 s
     monkeypatch.setattr("time.perf_counter", lambda: next(times))
     monkeypatch.setattr(cost, "composed", lambda words: SimpleNamespace(engine=None))
     settings = SimpleNamespace(torch_device=torch.device("cpu"), apply=lambda: None)
