@@ -92,7 +92,7 @@ def _main(words: list[str]) -> int:
                 told = "a folder with option files of your own"
                 sub.add_argument("--config-dir", type=Path, action="append", default=[], help=told)
     options, rest = parser.parse_known_args(words)
-    _take_overrides(parser, options, rest)
+    _take_overrides(chosen, options, rest)
     try:
         if options.verb in COMPOSING and options.config_dir:
             _search(options)
@@ -137,6 +137,7 @@ def _take_overrides(parser: argparse.ArgumentParser, options: argparse.Namespace
     """argparse takes a list of words once; overrides may stand before and behind an option all the same."""
     lists = [name for name in ("overrides", "words") if isinstance(getattr(options, name, None), list)]
     if rest and (not lists or any(word.startswith("-") for word in rest)):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        hint = "; keys are typed without dashes: seed=1" if lists else ""
+        parser.error(f"unrecognized arguments: {' '.join(rest)}{hint}")
     for name in lists:
         getattr(options, name).extend(rest)

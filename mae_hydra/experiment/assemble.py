@@ -89,7 +89,6 @@ def assemble(
     augment: Augment = build(config.augment, "augment")
     if is_main():
         say(*data.notes)
-        say(*_notes_on_sizes(data, augment))
     if config.task == "segment":
         say_doubts(data)
     example = check_sample_fits_task(config, data, augment)
@@ -144,6 +143,8 @@ def assemble(
         evaluator.check(model)
     for size in seen.sizes if seen is not None and config.task == "segment" else ():
         inference.check(model, size)
+    if is_main():
+        say(*_notes_on_sizes(data, augment))  # how training shows pictures, which are none that evaluation refuses
     peak = peak_tflops(settings.torch_device, settings.resolved_precision)
     one_size = not config.augment.get("smaller")  # else a step's operations change on the way
     flops = training_flops(model, example) if peak is not None and one_size else None

@@ -46,7 +46,9 @@ def test_overrides_may_stand_on_both_sides_of_an_option(capsys):
         with pytest.raises(SystemExit) as caught:
             main(["benchmark", "parts", "model=mae_vitt", *words])
         assert caught.value.code == 2
-    assert "unrecognized arguments: --nonsense" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "usage: mae-hydra benchmark [" in said
+    assert "unrecognized arguments: --nonsense; keys are typed without dashes: seed=1\n" in said
 
 
 def test_a_part_of_the_demo_that_fails_is_said(tmp_path, monkeypatch, capfd):

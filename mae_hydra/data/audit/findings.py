@@ -90,7 +90,7 @@ def size_findings(tallies: Sequence[Tally], crop: tuple[int, int], short: int | 
         _, _, height, width = large[0]
         says = f"more than {MOST_REDUCTION:g} times as large as the {short} pixels of a side that training shows"
         way = (
-            "most of their detail is gone then: augment.short=<pixels> keeps more for segmentation (inference.short "
+            "most of their detail is gone then: augment.short=<pixels> keeps more for segmentation (inference=slide "
             "follows it), a lower augment.scale for pre-training, and a larger data.image_size for both"
         )
         names = [tally.name(row) for tally, row, _, _ in large]

@@ -51,7 +51,7 @@ def reduction_notes(sizes: Sizes, short: int) -> list[str]:
     most = max(min(size) for size in large) / short
     return [
         f"note: {_of(large, sizes)} are reduced to a shorter side of {short} pixels, up to {most:.0f} times; "
-        "augment.short=<pixels> keeps more, or all with augment.short=null (inference.short follows it)"
+        "augment.short=<pixels> keeps more, or all with augment.short=null (inference=slide follows it)"
     ]
 
 
