@@ -25,6 +25,6 @@ def run(options: argparse.Namespace) -> int:
         serve(options.directory, options.port, max(1, options.every))
         return 0
     path = write_report(options.directory, options.out, with_pages=options.pages)
-    size = max(0.1, path.stat().st_size / 1e6)  # MB
+    size = max(path.stat().st_size / 1e6, 0.1)
     print(f"{path} ({size:.1f} MB): one file, to look at or to mail; its figures lie beside it")
     return 0

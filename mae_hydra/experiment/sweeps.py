@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from mae_hydra.errors import unwritable
 from mae_hydra.experiment import sweep_names
+from mae_hydra.experiment.comparable import unlike
 from mae_hydra.experiment.read_runs import Run, columns, grid_of, read_sweep, table_of, varying, write_table
 from mae_hydra.names import clean
 from mae_hydra.terminal import plain_console, upload_line
@@ -87,7 +88,10 @@ def finish() -> bool:
     except OSError as error:
         why = unwritable(error, "the table is only shown") or f"the table is only shown, not written: {error}"
         print(f"warning: {why}", file=sys.stderr)
-    show(rows, sweep_dir, list(columns(runs)), list(dict.fromkeys([*grid, *varying(runs)])))
+    swept = list(dict.fromkeys([*grid, *varying(runs)]))
+    show(
+        rows, sweep_dir, list(columns(runs)), swept, next((unlike(run.config, swept) for run in runs if run.config), "")
+    )
     worse = {row["job"] for row in rows if "failed" in row["state"]}
     return failed or any(_ended(run) >= begun for run in runs if run.name in worse)
 
@@ -102,7 +106,9 @@ def _ended(run: Run) -> float:
     return max(part.status["end"] or 0.0 for part in (run, *run.stages.values()))
 
 
-def show(rows: Sequence[dict[str, Any]], sweep_dir: Path, metrics: Sequence[str], keys: Sequence[str]) -> None:
+def show(
+    rows: Sequence[dict[str, Any]], sweep_dir: Path, metrics: Sequence[str], keys: Sequence[str], note: str = ""
+) -> None:
     """The table on the console: what was swept, how it ended, and what it found."""
     from rich.table import Table
 
@@ -124,6 +130,8 @@ def show(rows: Sequence[dict[str, Any]], sweep_dir: Path, metrics: Sequence[str]
     console.print(table)
     for error in () if beside else errors:
         console.print(f"failed: {error}")
+    if note:
+        console.print(f"note: {note}", soft_wrap=True)
     console.print(f"curves, figures and pictures on one page: mae-hydra report {sweep_dir}", soft_wrap=True)
     if upload := upload_line(sweep_dir):
         console.print(f"to upload what W&B kept offline: {upload}", soft_wrap=True)

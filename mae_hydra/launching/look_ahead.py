@@ -1,5 +1,6 @@
 """A look at the configurations of a sweep's jobs before the first of them starts."""
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from mae_hydra.configuration.check import check
 from mae_hydra.configuration.whole_nodes import take_whole_nodes
 from mae_hydra.errors import UserError
+from mae_hydra.experiment.comparable import unlike
 from mae_hydra.launching.importing import importing
 from mae_hydra.launching.sweep_jobs import composed
 
@@ -31,10 +33,18 @@ def check_jobs(context: HydraContext | None, config: DictConfig | None, jobs: Se
         (others if seen.issuperset(words) else bringing).append(words)
         seen.update(words)
     for words in [*bringing, *others[: max(0, MOST - len(bringing))]]:
-        _check(context, config, list(words), len(jobs))
+        job = _check(context, config, list(words), len(jobs))
+    if note := unlike(job, _differing(jobs)):
+        print(f"note: {note}", file=sys.stderr)
 
 
-def _check(context: HydraContext, master: DictConfig, words: list[str], jobs: int) -> None:
+def _differing(jobs: Sequence[Sequence[str]]) -> list[str]:
+    """The keys of words that not all jobs have."""
+    common = set.intersection(*map(set, jobs))
+    return list(dict.fromkeys(each.partition("=")[0] for words in jobs for each in words if each not in common))
+
+
+def _check(context: HydraContext, master: DictConfig, words: list[str], jobs: int) -> DictConfig:
     from mae_hydra.launching.stages import check_stages  # and torch, which showing a configuration does without
 
     composed_job, directory = composed(context, master, words, 0)
@@ -49,3 +59,4 @@ def _check(context: HydraContext, master: DictConfig, words: list[str], jobs: in
     except UserError as error:
         where = f" (in the job {' '.join(words)})" if jobs > 1 else ""
         raise UserError(f"{error}{where}; no job was started") from error
+    return job

@@ -6,6 +6,7 @@ configuration and its reading of `interval(…)` and `choice(…)` are used here
 """
 
 import logging
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from mae_hydra.configuration.job_names import unnamed
 from mae_hydra.errors import UserError, short
 from mae_hydra.experiment import sweeps
+from mae_hydra.experiment.comparable import unlike
 from mae_hydra.experiment.holder import holding
 from mae_hydra.experiment.status import computed, read_status
 from mae_hydra.launching.look_ahead import check_jobs
@@ -81,6 +83,8 @@ class Search(Sweeper):
         directory = Path(str(self.master.hydra.sweep.dir))
         study, self.distributions = self._asked_for(arguments)
         check_jobs(self.context, self.master, [self._example(study)])
+        if note := unlike(self.master, self.distributions):
+            print(f"note: {note}", file=sys.stderr)
         study.computes = self._computes(study)
         directory.mkdir(parents=True, exist_ok=True)
         with holding(directory):  # of two searches in one directory the second is refused

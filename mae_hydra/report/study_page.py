@@ -64,7 +64,10 @@ def study_page(page: Page, study: Study, directory: Path, place: Path) -> None:
     page.facts += headlines(study).items()
     if study.arms:
         page.add(
-            "Labels and scores", page.chart(figure_of(study), "labels", RULE), study.doubt, table(HEAD, cells(study))
+            "Labels and scores",
+            page.chart(figure_of(study), "labels", RULE),
+            study.doubt or study.caution,
+            table(HEAD, cells(study)),
         )
     for arm, runs in sweeps.items():
         rows = [

@@ -11,6 +11,7 @@ import numpy as np
 from markupsafe import Markup
 
 from mae_hydra.errors import UserError
+from mae_hydra.experiment.comparable import unlike
 from mae_hydra.experiment.read_runs import (
     SEED,
     Run,
@@ -64,7 +65,9 @@ def sweep_page(page: Page, runs: Sequence[Run], directory: Path, link: Link) -> 
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(sorted(states)))
     page.facts += [("jobs", counts), ("swept", ", ".join(keys) or "nothing")]
     page.facts += [("judged by", target), ("took", duration(sum(run.total_seconds for run in runs)))]
-    if best is not None:
+    note = next((unlike(run.config, keys) for run in runs if run.config), "") if target == "val/loss" else ""
+    page.add("Losses that do not compare", note)
+    if best is not None and not note:
         page.facts.append((f"best {target}", shown(values_of(best)[target])))
         judged = best.stages.get(target.partition(": ")[0], best)
         told = [pairs(dict(scores_of(best))), *pictures(page, judged, "best_"), code(command_of(best))]
@@ -77,7 +80,7 @@ def sweep_page(page: Page, runs: Sequence[Run], directory: Path, link: Link) -> 
     seeds = over_seeds(_in_order(runs, swept))
     page.add("Over seeds", table(*seeds) if seeds else "")
     hint = "" if any(link(run.directory) for run in runs) else WITH_PAGES
-    page.add("All jobs", _jobs(runs, keys, metrics, best, link), hint)
+    page.add("All jobs", _jobs(runs, keys, metrics, None if note else best, link), hint)
     ordered = _in_order(runs, keys)
     page.add("Curves", *overlaid_curves(page, ordered, partial(_label, keys=keys), link))
     page.add("The same pictures", *same_pictures(page, ordered, partial(_label, keys=keys), link))

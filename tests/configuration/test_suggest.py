@@ -5,7 +5,7 @@ import pytest
 from mae_hydra.configuration.check import check
 from mae_hydra.configuration.compose import compose_config
 from mae_hydra.configuration.construct import build, complete
-from mae_hydra.configuration.suggest import ELSEWHERE, SYNONYMS, known_keys
+from mae_hydra.configuration.suggest import ELSEWHERE, SYNONYMS, known_keys, meant_by
 from mae_hydra.errors import UserError
 
 UPERNET = "model=upernet_vitt"
@@ -128,6 +128,14 @@ def test_the_key_of_a_crop_is_the_evaluators():
     data = build(compose_config(["data=scene_classes", "data.num_train=4", "data.num_validation=4"]).data, "data")
     with pytest.raises(UserError, match=r"^evaluation\.validation\.crop_ratio must lie in \(0, 1\], got 2"):
         complete("evaluation.validation", build(node, "evaluation.validation"), data=data, inference=None)
+
+
+def test_of_keys_of_one_name_the_models_is_named_first_then_the_datas_and_last_what_only_judges():
+    known = dict.fromkeys(["inference.size", "data.size", "optimizer.size", "model.size"])
+    said = "did you mean 'model.size' or 'data.size' or 'optimizer.size' or 'inference.size' (evaluation alone)?"
+    assert meant_by("size", known) == said
+    known["data.size"] = "model.size"
+    assert meant_by("size", known) == said.replace(" or 'data.size'", "") + " (data.size follows it)"
 
 
 def test_a_map_of_numbers_in_the_configuration_has_keys_too():

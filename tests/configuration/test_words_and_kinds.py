@@ -64,6 +64,10 @@ def test_what_a_target_lacks_is_told_by_its_key() -> None:
     node = {"head": {"_target_": "torch.nn.Linear", "in_features": 2}}
     with pytest.raises(UserError, match=r"^head\.out_features is missing: Linear needs it$"):
         check(OmegaConf.create(node))
+    whole = {"_target_": "torch.nn.Linear", "in_features": 2, "out_features": 3}
+    with pytest.raises(UserError, match=r"^head\.parts\[1\]\.out_features is missing"):
+        check(OmegaConf.create({"head": {"parts": [whole, node["head"]]}}))
+    check(OmegaConf.create({"head": {"parts": [whole, whole]}}))
 
 
 def test_what_option_files_state_are_values_and_an_encoder_alone_stays_the_model() -> None:

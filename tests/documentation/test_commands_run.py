@@ -127,7 +127,7 @@ def _training(command: Command, made: dict[tuple[str, ...], str]) -> list[str]:
     typed = [word for word in command.words if word != "-m"] if words else command.overrides
     if typed[:1] and typed[0].startswith("resume="):
         return [f"resume={_run(made, 'model=mae_vitt')}"]
-    typed = [_place(word, typed) for word in typed if word != "+debug=smoke"]
+    typed = [_few_steps(_place(word, typed)) for word in typed if word != "+debug=smoke"]
     shrunk = [*typed, *_shrunk([word for word in typed if not word.startswith(("init_from", "hydra."))])]
     config = compose_config([_first(word) for word in shrunk if not word.startswith(("init_from", "hydra."))])
     if any(word.startswith("init_from=") for word in typed):
@@ -143,6 +143,15 @@ def _place(word: str, words: list[str]) -> str:
     if word.startswith("data.root="):
         return next((f"data.root={place}" for data, place in PLACES.items() if data in words), word)
     return word
+
+
+def _few_steps(word: str) -> str:
+    """`schedule.total=500,5000` takes two and three steps."""
+    key, _, value = word.partition("=")
+    if key == "schedule.warmup":
+        return "schedule.warmup=1"
+    many = key == "schedule.total" and max(map(float, value.split(","))) > 3
+    return f"{key}={','.join(str(2 + n) for n, _ in enumerate(value.split(',')))}" if many else word
 
 
 PLACES = {"data=ade20k": "ADEChallengeData2016", "data=imagenet": "imagenet", "data=folder": "photos"}

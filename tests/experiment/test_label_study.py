@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -201,3 +202,29 @@ def test_the_page_begins_with_the_factor_at_the_fewest_labels_and_with_the_great
         "label factor of own MAE at 100 images": "more than 10",
         "label factor of weights at 10 images": "more than 100",
     }
+
+
+@pytest.mark.parametrize(
+    ("means", "seeds", "said"),
+    [
+        (
+            (10.5, 10.6),
+            (-0.5, 0.0, 0.5),
+            r"there is no label factor: .* within what seeds differ by \(0\.5\) of the 10\.5",
+        ),
+        ((10.6, 10.5), (0.0,), "no better than the 10.6"),
+        ((10.5, 11.6), (-0.5, 0.0, 0.5), ""),
+    ],
+)
+def test_a_curve_that_rises_by_less_than_seeds_differ_has_no_factor(means, seeds, said):
+    study = Study(
+        {}, "val/mIoU", True, {"scratch": points(*means, seeds=seeds), "mae": points(11, 11, seeds=seeds)}, []
+    )
+    assert re.search(said, study.doubt)
+    assert bool(said) == bool(study.doubt)
+    assert (study.factors("mae")[0] is None) == bool(said)
+
+
+def test_one_seed_is_said():
+    assert "of one seed" in Study({}, "val/mIoU", True, {"scratch": points(10, 20)}, []).caution
+    assert Study({}, "val/mIoU", True, {"scratch": points(10, 20, seeds=(0.0, 1.0))}, []).caution == ""

@@ -8,9 +8,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
 from mae_hydra.errors import UserError
-from mae_hydra.experiment import sweeps
+from mae_hydra.experiment import sweep_names, sweeps
 from mae_hydra.experiment.holder import _unwritable
 
 
@@ -79,6 +80,18 @@ def test_the_row_of_a_refused_job_has_no_numbers_of_what_lies_in_its_place(
         ("a", "refused", None, "is another run's"), ("b", "completed", 2.0, rows[1]["error"]),
     ]  # fmt: skip
     assert rows[1]["error"] != "is another run's"
+
+
+@pytest.mark.parametrize(("own", "group"), [(None, "sweep"), ("mine", "mine")])
+def test_a_job_is_in_the_group_of_its_sweep_unless_another_was_given(
+    monkeypatch: pytest.MonkeyPatch, own: str | None, group: str
+) -> None:
+    monkeypatch.setenv(sweep_names.SWEPT, json.dumps(["model.mask_ratio", "seed"]))
+    loggers = {"wandb": {"name": "mae"}, "mlflow": {"name": "my own"}, "csv": {}}
+    config = OmegaConf.create({"name": "mae", "group": own, "logger": loggers})
+    sweep_names.name_job(config, Path("out/sweep/job"), ["seed=1", "data.root=x", "model.mask_ratio=0.5"])
+    assert config.group == group
+    assert config.logger == {"wandb": {"name": "mask_ratio-0.5_seed-1"}, "mlflow": {"name": "my own"}, "csv": {}}
 
 
 def test_a_job_that_waits_or_runs_has_not_failed_and_any_other_has() -> None:

@@ -76,9 +76,17 @@ def test_a_whole_part_is_looked_at_as_a_job_takes_it_and_stages_are_looked_at_to
     assert len(started) == 1
 
 
+def test_a_grid_whose_losses_do_not_compare_says_so_before_it_starts(started, capsys):
+    words = ["-m", "model=mae_vitt", "model.mask_ratio=0.5,0.75"]
+    assert start(words) == 0
+    assert "note: val/loss is measured at each job's own model.mask_ratio" in capsys.readouterr().err
+    assert start([*words, "inference.mask_ratio=0.75"]) == 0
+    assert "note:" not in capsys.readouterr().err
+
+
 def test_of_many_jobs_those_are_looked_at_that_bring_a_new_word(monkeypatch):
     looked: list[list[str]] = []
-    monkeypatch.setattr(look_ahead, "_check", lambda context, master, words, jobs: looked.append(words))
+    monkeypatch.setattr(look_ahead, "_check", lambda context, master, words, jobs: looked.append(words) or {})
     monkeypatch.setattr(look_ahead, "MOST", 12)
     jobs = [[f"a={a}", f"b={b}", f"c={c}"] for a in range(10) for b in range(10) for c in range(10)]
     look_ahead.check_jobs(object(), object(), jobs)  # type: ignore[arg-type]

@@ -383,6 +383,21 @@ def test_the_best_run_shows_its_pictures_and_each_row_leads_to_the_page_of_its_j
     assert '<a href="/0.75/">mask_ratio 0.75</a>' in page.body("Curves")
 
 
+def test_of_losses_that_do_not_compare_none_is_the_best(tmp_path: Path) -> None:
+    for ratio, value in ((0.5, 0.4), (0.75, 0.6)):
+        job = tmp_path / "sweep" / str(ratio)
+        made_run(job, [f"model.mask_ratio={ratio}"], monitor="val/loss", mode="min", value=value, cells=False)
+        checkpoint = {"monitor": "val/loss", "mode": "min"}
+        config = {"task": "pretrain", "checkpoint": checkpoint, "inference": {"mask_ratio": None}}
+        (job / "config.yaml").write_text(yaml.safe_dump(config))
+    page = Drawn(tmp_path / "page")
+    (tmp_path / "page").mkdir()
+    sweep_page(page, read_sweep(tmp_path / "sweep"), tmp_path / "page", nowhere)
+    assert "each job's own model.mask_ratio" in page.body("Losses that do not compare").replace("&#39;", "'")
+    assert "The best run" not in [section.title for section in page.sections]
+    assert "best val/loss" not in dict(page.facts)
+
+
 def test_best_and_last_are_told_with_their_steps(tmp_path: Path) -> None:
     run = made_run(tmp_path / "run", ["seed=1"], cells=False)
     rows = [{"step": step, "val/mIoU": value} for step, value in ((1, 4.0), (2, 9.0), (3, 8.0))]

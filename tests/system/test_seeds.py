@@ -8,6 +8,7 @@ import pytest
 import torch
 from conftest import TINY_MAE
 
+import mae_hydra
 from mae_hydra.engine import loop
 from mae_hydra.experiment import assemble
 
@@ -31,6 +32,8 @@ def test_the_seed_decides_the_first_weights(train: Callable[..., int]) -> None:
     drawn = [key for key in one if one[key].ndim > 1 and "pos_embed" not in key]
     assert len(drawn) > 10
     assert not any(torch.equal(one[key], two[key]) for key in drawn)
+    built = mae_hydra.build(*STILL, "seed=1").state_dict()  # the model that was trained, before its training
+    assert all(torch.equal(one[key], built[key]) for key in drawn)
 
 
 def test_the_seed_decides_the_order_of_the_data_and_every_step(

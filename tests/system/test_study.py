@@ -175,8 +175,8 @@ def test_what_cannot_be_is_one_sentence_before_anything_starts(started, typed, s
 
 
 def test_the_time_is_that_of_all_steps_and_of_their_evaluations(monkeypatch):
-    clock = iter([3.0, 7.0])  # the second step takes 4 s
-    monkeypatch.setattr(cost.time, "perf_counter", lambda: next(clock))
+    times = iter([0.0, 9.0, 14.0, 20.0, 24.0, 30.0, 36.0])  # after the first one, steps take 5, 4 and 6 s
+    monkeypatch.setattr("time.perf_counter", lambda: next(times))
     monkeypatch.setattr(cost, "composed", lambda words: SimpleNamespace(engine=None))
     settings = SimpleNamespace(torch_device=torch.device("cpu"), apply=lambda: None)
     monkeypatch.setattr(cost, "build", lambda node, key: settings)
@@ -192,17 +192,21 @@ def test_the_time_is_that_of_all_steps_and_of_their_evaluations(monkeypatch):
     assert words.numbers("--seeds", "2,0,2", int) == [0, 2]
 
 
-def test_the_runs_are_told_with_how_often_they_see_each_image(tmp_path, capsys):
+def test_the_runs_are_told_with_how_often_they_see_each_image(tmp_path, capsys, monkeypatch):
     made: Any = SimpleNamespace(
         images=(400, 50), steps=100, global_batch=8, total_flops=1e12, evaluation_share=0.5, name="m"
     )
     config = compose_config(["model=upernet_vitt"])
     launched = ["hydra/launcher=slurm"]
+    done = [(0.01, 1), (0.01, 7), (0.5, 1)]  # share and seed; the first is among those that are asked for
+    runs = [SimpleNamespace(config={"data": {"label_fraction": share}, "seed": seed}) for share, seed in done]
+    monkeypatch.setattr(cost, "_completed", lambda sweep: runs if sweep.name == "mae" else [])
     cost.say_cost(tmp_path, ["scratch", "mae"], [0.01, 1.0], [0, 1, 2], (launched, made), ([], None), config)
     said = capsys.readouterr().out
     assert "1, 100 % of 400 labeled images x seeds (3) = 12 runs" in said
     assert "of 100 steps of 8 images each, whatever the labels: 200 times all of 4, 2 times all of 400" in said
-    assert "1.8e+13 operations" in said  # 12 runs of 1e12 and half as much for evaluations
+    assert "\n1 of the runs are complete" in said
+    assert "1.65e+13 operations" in said  # 11 runs of 1e12 and half as much for evaluations
 
 
 def test_epochs_become_steps_so_that_few_labels_train_as_long():

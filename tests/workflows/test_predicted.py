@@ -220,10 +220,10 @@ def test_a_picture_of_which_a_file_is_missing_is_predicted_again(tmp_path: Path)
 def test_bands_come_as_in_training_and_pictures_that_fail_or_are_there_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: dict[str, Any], channels: int, seen: list[int]
 ) -> None:
-    for name in ("a", "c", "d"):
+    for name in ("a", "c", "d", "e"):
         Image.new("RGB", (8, 8), (10, 20, 30)).save(tmp_path / f"{name}.png")
     (tmp_path / "b.png").write_bytes(b"broken")
-    for name in ("c", "d"):
+    for name in ("c", "d", "e"):
         (tmp_path / "out/classes").mkdir(parents=True, exist_ok=True)
         (tmp_path / f"out/classes/{name}.json").touch()
     model: Any = Ramp()
@@ -232,7 +232,7 @@ def test_bands_come_as_in_training_and_pictures_that_fail_or_are_there_are_told(
     checkpoint = Checkpoint({}, {"config": {"data": data}}, "", Path("a.pt"))
     monkeypatch.setattr(predict, "read_checkpoint", lambda *_, **__: checkpoint)
     options = Options(tmp_path / "out", skip_existing=True, device="cpu")
-    found = predict.predict("a.pt", [str(tmp_path / f"{name}.png") for name in "abcd"], options)
+    found = predict.predict("a.pt", [str(tmp_path / f"{name}.png") for name in "abcde"], options)
     assert [image[:, 0, 0].tolist() for batch in model.seen for image in batch] == [seen]
-    assert (found.written, found.skipped) == ([tmp_path / "out/classes/a.json"], 2)
+    assert (found.written, found.skipped) == ([tmp_path / "out/classes/a.json"], 3)
     assert [file for file, _ in found.failed] == [tmp_path / "b.png"]

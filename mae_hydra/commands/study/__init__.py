@@ -140,8 +140,8 @@ def _show(out: Path) -> None:
     console.print(table)
     for name, told in headlines(study).items():
         console.print(f"{name}: {told}", soft_wrap=True)
-    if study.doubt:
-        console.print(study.doubt, soft_wrap=True)
+    if study.doubt or study.caution:
+        console.print(study.doubt or study.caution, soft_wrap=True)
     if study.unfinished:
         console.print(f"{len(study.unfinished)} runs are missing; the same command goes on", soft_wrap=True)
     console.print(f"the curves: {page}", soft_wrap=True)

@@ -140,10 +140,10 @@ def _codes(node: Node) -> Iterator[dict[str, Any]]:
 
 def _has_its_gaps(labels: Labels, node: Node) -> bool:
     """Whether maps in which the preset's numbers have a meaning hold so many that none in its gaps is no chance."""
-    told = node.get("values")
-    if not told or labels.colours:
+    coding = _coding(node) if node.get("values") and not labels.colours else None
+    if coding is None or coding.brightness or coding.wide:  # of two tones, or of numbers above 255
         return False
-    accepted = _coding(node).reading.table().accepted
+    accepted = coding.reading.table().accepted
     seen = {
         value for value in labels.shares() if value not in (node["ignore_index"], *(node.get("ignore_values") or ()))
     }

@@ -116,13 +116,23 @@ class Study:
     def doubt(self) -> str:
         """Why no label factor can be told, though scratch has a curve; empty where nothing speaks against it."""
         scratch = self.arms.get(SCRATCH, ())
-        if len(scratch) < 2 or self._sign * (scratch[-1].mean - scratch[0].mean) > 0:
+        if len(scratch) < 2:
             return ""
         few, many = scratch[0], scratch[-1]
+        rise, spread = self._sign * (many.mean - few.mean), max(few.deviation or 0.0, many.deviation or 0.0)
+        if rise > spread:
+            return ""
+        than = "no better than" if rise <= 0 else f"within what seeds differ by ({spread:.2g}) of"
         return (
-            f"there is no label factor: from scratch {many.images:.0f} labeled images give {many.mean:.3g}, no better "
-            f"than the {few.mean:.3g} of {few.images:.0f}; runs of more steps (schedule.total) may make labels count"
+            f"there is no label factor: from scratch {many.images:.0f} labeled images give {many.mean:.3g}, {than} "
+            f"the {few.mean:.3g} of {few.images:.0f}; runs of more steps (schedule.total) may make labels count"
         )
+
+    @property
+    def caution(self) -> str:
+        """What a label factor leaves open; empty where several seeds tell its interval."""
+        alone = all(len(point.scores) == 1 for points in self.arms.values() for point in points)
+        return "of one seed nothing says how much is chance; --seeds 0,1,2 adds two" if alone and self.arms else ""
 
     @property
     def _sign(self) -> int:
@@ -143,6 +153,8 @@ def read_study(directory: Path) -> Study:
     monitors: dict[str, bool] = {}
     unfinished = []
     for arm in arms:
+        if not (directory / arm).is_dir():
+            unfinished.append(f"{arm}: not begun")
         by_share: dict[float, list[tuple[int, int, float]]] = {}
         complete = []
         for run in read_sweep(directory / arm):

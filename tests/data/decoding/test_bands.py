@@ -16,7 +16,7 @@ from mae_hydra.data import FileSettings, decode_image, folder
 from mae_hydra.data.augment.crops import resize_bicubic, resize_bilinear
 from mae_hydra.data.augment.photometric import Distortion, distort
 from mae_hydra.data.decoding import opening
-from mae_hydra.data.decoding.bands import array_of, band_header, every_band, read_bands
+from mae_hydra.data.decoding.bands import array_of, band_header, every_band, read_bands, with_nan
 from mae_hydra.data.decoding.measure_range import settle
 from mae_hydra.data.decoding.pixel_range import PixelRange
 from mae_hydra.data.headers import read_header
@@ -242,6 +242,24 @@ def test_what_a_header_claims_is_refused_before_room_is_taken_for_it(encoded: by
         decode_image(encoded, 5, "a")
     assert tracemalloc.get_traced_memory()[1] < 2**20
     tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("shape", "read"), [((3, 4, 5), (4, 5, 3)), ((4, 4, 6), (4, 4, 6)), ((5, 4, 4), (5, 4, 4)), ((2, 2, 2), (2, 2, 2))]
+)
+@pytest.mark.parametrize("kind", [">u2", "<u2", ">f4", "|u1"])
+def test_only_a_first_axis_that_is_shorter_than_both_others_is_that_of_the_bands(shape, read, kind):
+    values = np.arange(np.prod(shape)).reshape(shape).astype(kind)
+    np.save(file := io.BytesIO(), values)
+    found = every_band(file.getvalue())
+    assert (found.shape, found.dtype.isnative) == (read, True)
+    np.testing.assert_array_equal(found, values if read == shape else np.moveaxis(values, 0, -1))
+
+
+@pytest.mark.parametrize(("kind", "large"), [("uint32", 2**24 + 1), ("int32", -(2**31)), ("uint16", 2**16 - 1)])
+def test_numbers_beside_those_that_are_missing_stay_exact(kind, large):
+    found = with_nan(np.array([[large, 7]], kind), 7)
+    assert (float(found[0, 0]), np.isnan(found[0, 1])) == (large, True)
 
 
 def test_an_array_has_no_more_pixels_and_numbers_than_are_read(monkeypatch):

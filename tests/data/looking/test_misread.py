@@ -202,6 +202,12 @@ def test_the_gaps_in_the_numbers_of_a_public_set_tell_it_wherever_it_lies(tmp_pa
     assert advice_of(tmp_path).ways[0].data == "segmentation"
 
 
+def test_numbers_of_16_bits_have_no_gaps_of_a_public_set(tmp_path):
+    known = np.arange(0, 5000, 1000, dtype=np.uint16)
+    root = pairs(tmp_path, lambda seed, path: Image.fromarray(known[blocks(seed, 5)]).save(path))
+    assert [way.keys["num_classes"] for way in advice_of(root).ways] == [5]
+
+
 def test_two_versions_of_maps_are_no_folders_of_one_kind(tmp_path):
     for split in ("training", "validation"):
         for number in range(3):
