@@ -90,12 +90,14 @@ def _course(plan: "Plan") -> "Table":
     cut = f"{plan.devices} x {plan.accumulate} micro-batches of {plan.micro_batch}"
     low, high = plan.lr_range
     rates = f"{high:.3g}" if low == high else f"{high:.3g}, down to {low:.3g} by layer decay"
+    share = 100 * plan.evaluation_share  # of the training's operations, in percent
+    told = f", at least {share:.1f} % of training" if share >= 0.1 else ""
     rows = {
         "training images": f"{plan.images[0]:,}{assumed}",
         "images a step": f"{plan.global_batch} = {cut}",
         "steps": f"{plan.steps:,} ({_number(plan.epochs, 1)} epochs), of which warm-up {plan.warmup_steps:,}",
         "learning rate": rates,
-        "evaluations": f"{plan.evaluations}, at least {_number(100 * plan.evaluation_share, 1)} % of training",
+        "evaluations": f"{plan.evaluations}{told}",
         "operations": f"{plan.total_flops:.3g} FLOP",
         "a checkpoint": f"{_number(plan.checkpoint / 1e9, 3)} GB",
         "disk at the end": f"{_number(plan.disk / 1e9, 2)} GB",

@@ -106,6 +106,7 @@ def test_the_tables_of_a_plan_have_each_number_in_its_place():
     ]  # fmt: skip
     assert cells(_course(replace(made, lr_range=(1e-3, 1e-3), assumed_images=True)))[0][1].startswith("1,000 (not here")
     assert cells(_course(replace(made, lr_range=(1e-3, 1e-3))))[3][1] == "0.001"
+    assert cells(_course(replace(made, evaluation_share=0.0009)))[4][1] == "4"
     memory = {"bf16": MADE.memory["bf16"], "fp32": Activations(per_image=100_000_000, fixed=0)}
     table = _memory(replace(made, memory=memory, micro_batch=3), DEVICE)
     assert [str(column.header) for column in table.columns] == ["images at a time", "bf16", "fp32"]
