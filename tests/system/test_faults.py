@@ -90,7 +90,7 @@ def fill(disk: Path) -> Path:
 @pytest.mark.slow
 @NEEDS_ROOT
 def test_a_disk_that_is_full_for_a_while_costs_a_run_nothing(tmp_path, small_disk):
-    words = [*LONG, "schedule.total=300"]
+    words = [*LONG, "schedule.total=1000"]
     whole = start(tmp_path, *words, f"hydra.run.dir={tmp_path / 'whole'}")
     broken = start(tmp_path, *words, f"hydra.run.dir={small_disk / 'run'}")
     wait_for_step(small_disk / "run", 21, broken)

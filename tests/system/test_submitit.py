@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import TINY_MAE
-from forked import start
-from test_interruption import finish, state_of
+from test_interruption import finish, start, state_of  # not forked: submitit pickles what Hydra imported
 
 from mae_hydra.experiment.status import read_status
 
