@@ -73,7 +73,7 @@ CASES = {
     "backbone=Nothing": ["got a Nothing without depth_of, feature_maps", "choose a backbone="],
     "head=Nothing": ["got a Nothing without num_classes", "choose a head="],
     "loss=NoIgnored": ["NoIgnored is no loss of class maps", OWES],
-    "loss=Mean": ["the loss of Segmenter gives a Tensor", "a sum and a count"],
+    "loss=Mean": ["Mean gives a Tensor", "the sum over labeled pixels"],
     "augment=Narrow": ["augment.size must be data.image_size (64x64), got 32x64"],
     "data=images": ["data gives a list, which has no train", OWES],
     "optimizer=optimizer": ["_target_ must give a torch.optim.Optimizer, got a NoneType"],
