@@ -5,7 +5,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +137,6 @@ def compiled_head(words: Sequence[str], size: tuple[int, int], rounds: int, *, b
     plain: Callable[..., Any] = Derived.logits
     Derived.logits = torch.compile(plain, backend=backend)  # type: ignore[method-assign]
     try:
-        return partial(pictures.inference, None, words, size, rounds)(alone=True, shares=False)
+        return pictures.inference(None, words, size, rounds, alone=True, shares=False)
     finally:
         Derived.logits = plain  # type: ignore[method-assign]

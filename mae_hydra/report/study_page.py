@@ -29,9 +29,9 @@ def headlines(study: Study) -> dict[str, str]:
     """The label factor of each arm where labels are fewest, and where it is greatest."""
     found = {}
     for arm, points in study.arms.items():
-        known = [pair for pair in zip(points, study.factors(arm), strict=True) if pair[1] is not None]
-        greatest = sorted(known, key=lambda pair: -pair[1].at_least if pair[1] else 0)[:1]
-        for point, factor in known[:1] + greatest:
+        factors = zip(points, study.factors(arm), strict=True)
+        known = [(point, factor) for point, factor in factors if factor is not None]
+        for point, factor in known and (known[0], max(known, key=lambda pair: pair[1].at_least)):
             found[f"label factor of {name_of(arm)} at {point.images:.0f} images"] = str(factor)
     return found
 

@@ -85,28 +85,24 @@ class ShardSet(Encoded):
     def check_classes(self) -> None:
         """UserError where one of some samples has a class id that is none of the classes; images are not read."""
         for index in self.sample_of_images(each=64) if self._num_classes and not self._endings.map else ():
-            shard, (begin, _, label_begin, label_length) = self._placed(index)
-            self._class_id(os.pread(shard.file, label_length, label_begin), self._name(index, shard, begin))
+            shard, within, (begin, _, label_begin, label_length) = self._placed(index)
+            self._class_id(
+                os.pread(shard.file, label_length, label_begin), f"{within}:{name_before(shard.file, begin)}"
+            )
 
     def files(self, index: int) -> tuple[str, bytes, bytes]:
         """A sample's name, its image, and its class id or class map, empty where it has none."""
-        shard, (begin, length, label_begin, label_length) = self._placed(index)
-        name = self._name(index, shard, begin)
+        shard, within, (begin, length, label_begin, label_length) = self._placed(index)
         label = os.pread(shard.file, label_length, label_begin) if self._num_classes else b""
-        return name, os.pread(shard.file, length, begin), label
+        return f"{within}:{name_before(shard.file, begin)}", os.pread(shard.file, length, begin), label
 
-    def _placed(self, index: int) -> tuple[_OpenShard, list[int]]:
-        """Its shard, and the first byte and the length of its image and of its label there."""
+    def _placed(self, index: int) -> tuple[_OpenShard, str, list[int]]:
+        """Its shard, which is open as long as it is held, its name, and where its image and its label begin and how
+        long they are."""
         index = range(len(self))[index]
-        number = self._number(index)
+        number = int(np.searchsorted(self._first, index, side="right")) - 1
         shard = self._opened(number)
-        return shard, shard.table[index - self._first[number]].tolist()
-
-    def _number(self, index: int) -> int:
-        return int(np.searchsorted(self._first, range(len(self))[index], side="right")) - 1
-
-    def _name(self, index: int, shard: _OpenShard, begin: int) -> str:
-        return f"{self._shards[self._number(index)].name}:{name_before(shard.file, begin)}"
+        return shard, self._shards[number].name, shard.table[index - self._first[number]].tolist()
 
     def listing(self) -> str:
         """Of the shards: their names and sizes."""
