@@ -42,6 +42,17 @@ def test_a_study_is_a_table_two_files_and_a_line_where_labels_are_fewest(tmp_pat
     assert [row["labeled_images"] for row in rows] == [10.0, 100.0, 10.0, 100.0]
 
 
+def test_what_a_study_took_includes_the_pre_training(tmp_path: Path) -> None:
+    for arm, minutes in (("pretrain", 40), ("scratch", 2), ("mae", 3)):
+        (tmp_path / arm / "job").mkdir(parents=True)
+        status = {"state": "completed", "value": 1.0, "start": 1000.0, "end": 1000.0 + 60 * minutes}
+        (tmp_path / arm / "job" / "status.json").write_text(json.dumps(status))
+    page = Page(Owned(tmp_path / "page", "report", trusted=True))
+    empty = Study(STUDY.record, "val/mIoU", True, {}, [])
+    study_page.study_page(page, empty, tmp_path, tmp_path)
+    assert dict(page.facts)["took"] == "45 min"
+
+
 def test_the_curves_are_those_of_the_arms_and_the_factor_reaches_to_where_scratch_has_the_score(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
