@@ -144,9 +144,7 @@ class Checkpoints:
                 average.load_state_dict(shard_tensors(content["average"]["model"], average.state_dict()))
                 state.average.n_averaged.fill_(content["average"]["updates"])
             self.best = self._best_on_disk = content["best"]
-            before = {
-                "engine.stop_after": {"since_best": content.get("since_best", 0)}
-            }  # where earlier versions had it
+            before = {"engine.stop_after": {"since_best": content.get("since_best", 0)}}  # as of earlier versions
             state.callbacks.load_state_dict(content.get("callbacks", before))
         except (KeyError, RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
             reason = short((str(error).splitlines() or [""])[0])
