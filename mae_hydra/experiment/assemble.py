@@ -28,7 +28,7 @@ from mae_hydra.engine import (
 )
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.class_weights import give_class_weights
-from mae_hydra.experiment.doubts import doubtful_statistics, warn_of_random_encoder
+from mae_hydra.experiment.doubts import check_partners, doubtful_statistics, warn_of_random_encoder
 from mae_hydra.experiment.first_look import check_sample_fits_task, look_at_validation, unseen_note
 from mae_hydra.experiment.labels import say_doubts
 from mae_hydra.experiment.messages import say
@@ -137,6 +137,7 @@ def assemble(
     settings = settings.settled(model.parameters(), precision)
     settings = replace(settings, precision=broadcast_object(settings.precision))  # processors of machines may differ
     doubt = doubtful_statistics(model, cut, settings.batch_norm)
+    check_partners(model, cut)
     weights = give_class_weights(model, data, class_weights)
     if given is not None:
         transfer(model, given, config.init_adapt, data.class_names).show()
