@@ -224,7 +224,7 @@ class Checkpoints:
 
 def _check_names(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -> None:
     """torch matches the optimizer's state by position only: another order would be loaded without a word."""
-    ours = [group.get("names") for group in optimizer.param_groups]
-    theirs = [group.get("names") for group in saved["param_groups"]]
+    of_both = optimizer.param_groups, saved["param_groups"]
+    ours, theirs = ([group.get("names") for group in groups] for groups in of_both)
     if ours != theirs:
         raise ValueError("its optimizer holds other parameter groups")
