@@ -65,7 +65,7 @@ def sweep_page(page: Page, runs: Sequence[Run], directory: Path, link: Link) -> 
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(sorted(states)))
     page.facts += [("jobs", counts), ("swept", ", ".join(keys) or "nothing")]
     page.facts += [("judged by", target), ("took", duration(sum(run.total_seconds for run in runs)))]
-    note = next((unlike(run.config, keys) for run in runs if run.config), "") if target == "val/loss" else ""
+    note = unlike(run.config for run in runs) if target == "val/loss" else ""
     page.add("Losses that do not compare", note)
     if best is not None and not note:
         page.facts.append((f"best {target}", shown(values_of(best)[target])))

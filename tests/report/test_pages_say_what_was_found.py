@@ -388,7 +388,8 @@ def test_of_losses_that_do_not_compare_none_is_the_best(tmp_path: Path) -> None:
         job = tmp_path / "sweep" / str(ratio)
         made_run(job, [f"model.mask_ratio={ratio}"], monitor="val/loss", mode="min", value=value, cells=False)
         checkpoint = {"monitor": "val/loss", "mode": "min"}
-        config = {"task": "pretrain", "checkpoint": checkpoint, "inference": {"mask_ratio": None}}
+        parts = {"model": {"mask_ratio": ratio}, "inference": {"mask_ratio": None}}
+        config = {"task": "pretrain", "checkpoint": checkpoint} | parts
         (job / "config.yaml").write_text(yaml.safe_dump(config))
     page = Drawn(tmp_path / "page")
     (tmp_path / "page").mkdir()
