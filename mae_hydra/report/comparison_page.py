@@ -42,7 +42,7 @@ def _best(runs: Sequence[Run], label: Callable[[Run], str]) -> list[tuple[str, s
         return []
     values = {run.directory: run.value or 0.0 for run in done}
     best = (max if done[0].higher_is_better else min)(done, key=lambda run: values[run.directory])
-    return [(f"best {best.monitor}", f"{with_unit(best.monitor, values[best.directory])}, {label(best)}")]
+    return [(f"best final {best.monitor}", f"{with_unit(best.monitor, values[best.directory])}, {label(best)}")]
 
 
 def names_of(directories: Sequence[Path]) -> list[str]:

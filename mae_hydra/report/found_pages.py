@@ -49,7 +49,8 @@ def _evaluation(page: Page, directory: Path, results: Mapping[str, Any]) -> None
     there = protocol.get("validation_images")
     counted = shown(results.get("images"))
     page.facts.append(("images", counted if there in (None, results.get("images")) else f"{counted} of {there}"))
-    page.facts += [("of split", shown(protocol.get("split"))), *_weights(protocol)]
+    root = Path(str((protocol.get("data") or {}).get("root") or "")).name
+    page.facts += [("data", f"{root}, split {protocol.get('split')}".removeprefix(", ")), *_weights(protocol)]
     changed = protocol.get("differs_from_training") or {}
     told = [(key, *map(_short, (each.get("training"), each.get("now")))) for key, each in changed.items()]
     page.add("What differs from training", table(("key", "training", "here"), told))
@@ -89,7 +90,7 @@ def _confusions(page: Page, place: Path) -> Markup:
 def _audit(page: Page, directory: Path, audit: Mapping[str, Any]) -> None:
     findings, splits = audit["findings"], audit["splits"]
     levels = [each["level"] for each in findings]
-    page.facts.append(("data", str(audit["settings"].get("root") or "")))
+    page.facts.append(("data", Path(str(audit["settings"].get("root") or "")).name))
     page.facts += [(f"{level}s", str(levels.count(level))) for level in ("error", "warning", "note")]
     page.facts += [(f"{split} images", shown(facts["images"])) for split, facts in splits.items()]
     page.facts.append(("took", duration(audit["seconds"])))

@@ -164,7 +164,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, marked: int 
         for number, row in enumerate(rows)
     )
     return Markup('<table class="{}"><thead><tr>{}</tr></thead><tbody>{}</tbody></table>').format(
-        "cards" if len(names) > 3 else "", head, body
+        "cards" if len(names) > 2 else "", head, body
     )
 
 

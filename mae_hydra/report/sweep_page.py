@@ -75,7 +75,7 @@ def sweep_page(page: Page, runs: Sequence[Run], directory: Path, link: Link) -> 
     if best is None or note:
         page.facts.append(("judged by", target))
     else:
-        page.facts.append((f"best {target}", with_unit(target, values_of(best)[target])))
+        page.facts.append((f"best final {target}", with_unit(target, values_of(best)[target])))
         judged = best.stages.get(target.partition(": ")[0], best)
         told = [pairs(dict(scores_of(best))), ONE_SEED if most == 1 and len(seeds) > 1 else ""]
         told += [*pictures(page, judged, "best_"), code(command_of(best))]

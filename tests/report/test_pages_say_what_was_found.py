@@ -243,7 +243,7 @@ def compared(sweep: Path, tmp_path: Path) -> Drawn:
 def test_the_head_of_a_sweep_counts_its_jobs_and_judges_by_its_last_stage(compared: Drawn) -> None:
     assert compared.facts == [
         ("jobs", "8 completed, 1 failed, 1 upernet interrupted"), ("swept", "model.mask_ratio, head.kind, seed"),
-        ("best upernet: val/mIoU", "31.00 %"), ("runs of a setting", "2"), ("took", "25 min"),
+        ("best final upernet: val/mIoU", "31.00 %"), ("runs of a setting", "2"), ("took", "25 min"),
     ]  # fmt: skip
     assert "model.mask_ratio = 0.75, head.kind = a, seed = 1" in compared.body("The best run")
     assert compared.code("What did not complete") == ["bad\nValueError: no"]
@@ -415,7 +415,7 @@ def test_of_losses_that_do_not_compare_none_is_the_best(tmp_path: Path) -> None:
     sweep_page(page, read_sweep(tmp_path / "sweep"), tmp_path / "page", nowhere)
     assert "each job's own model.mask_ratio" in page.body("Losses that do not compare").replace("&#39;", "'")
     assert "The best run" not in [section.title for section in page.sections]
-    assert "best val/loss" not in dict(page.facts)
+    assert "best final val/loss" not in dict(page.facts)
 
 
 def test_best_and_last_are_told_with_their_steps(tmp_path: Path) -> None:
@@ -463,7 +463,7 @@ def test_confusions_of_a_run_are_drawn_from_their_shares(tmp_path: Path) -> None
 def test_the_folders_of_an_evaluation_an_audit_and_the_demo_have_a_page_each(tmp_path: Path) -> None:
     evaluation = tmp_path / "evaluation"
     evaluation.mkdir()
-    protocol = {"checkpoint": "/runs/a/checkpoints/best.pt", "step": 30, "split": "test", "inference": {"stride": 8}}
+    protocol = {"checkpoint": "/runs/a/checkpoints/best.pt", "step": 30, "split": "test", "data": {"root": "/x/photos"}}
     protocol |= {"validation_images": 9, "differs_from_training": {"data.root": {"now": "/b", "training": "/a"}}}
     classes = [{"name": "sky", "IoU": 50.0, "Acc": 75.0}, {"name": "sea", "IoU": None, "Acc": None}]
     written(evaluation, results={"mIoU": 40.0, "images": 5, "protocol": protocol}, per_class=classes)
@@ -471,7 +471,7 @@ def test_the_folders_of_an_evaluation_an_audit_and_the_demo_have_a_page_each(tmp
     page = Drawn(tmp_path / "page")
     assert found_page(page, evaluation, nowhere) == "evaluation"
     weights = ("weights", "a, best.pt, step 30")
-    assert page.facts == [("mIoU", "40.00 %"), ("images", "5 of 9"), ("of split", "test"), weights]
+    assert page.facts == [("mIoU", "40.00 %"), ("images", "5 of 9"), ("data", "photos, split test"), weights]
     assert page.rows("What differs from training")[1:] == [["data.root", "/a", "/b"]]
     assert [text.get_text() for text in page.figures["confusions"].axes[0].texts] == ["75", "25"]
     assert ["split", "test"] in page.rows("Protocol")
@@ -485,7 +485,7 @@ def test_the_folders_of_an_evaluation_an_audit_and_the_demo_have_a_page_each(tmp
                            "seconds": 5.0})  # fmt: skip
     page = Drawn(tmp_path / "page")
     assert found_page(page, audit, nowhere) == "data set"
-    assert page.facts[:2] == [("data", "/x"), ("errors", "1")]
+    assert page.facts[:2] == [("data", "x"), ("errors", "1")]
     assert page.rows("Findings")[1:] == [["error", "2 files are <broken>", "2"]]
     assert page.rows("Splits")[1:] == [["images", "9"], ["width", "min 3 / max 4"], ["height", "3"],
                                          ["ignored share", "12.50 %"]]  # fmt: skip
