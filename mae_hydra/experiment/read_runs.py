@@ -19,6 +19,9 @@ from mae_hydra.recorded.tables import read_table, table_or_none
 
 METRICS = "metrics.jsonl"
 SEED = "seed"
+# The scores of this package that are percent. Those of other evaluators and metrics (a kappa, a loss) have no unit.
+PERCENT = {"mIoU", "mAcc", "aAcc", "mDice", "mPrecision", "mBIoU", "top1", "top5", "mean_error", "mCE"}
+PERCENT |= {"knn", "linear", "knn_mIoU", "linear_mIoU"}
 
 
 @dataclass(frozen=True)
@@ -148,6 +151,16 @@ def grid_in(directory: Path) -> list[str]:
 def grid_of(params: Iterable[Any]) -> list[str]:
     """The keys of a sweep file, as tables call them."""
     return [str(key).lstrip("+") for key in params]
+
+
+def is_percent(name: str) -> bool:
+    """Whether a score is percent, by its name, also that of a stage: upernet: val/mIoU."""
+    return name.rpartition("/")[2] in PERCENT
+
+
+def with_unit(name: str, value: float) -> str:
+    """Write a score: 35.70 %, of a loss 0.5494."""
+    return f"{value:.2f} %" if is_percent(name) else f"{value:.4g}"
 
 
 def columns(runs: Sequence[Run]) -> dict[str, bool]:

@@ -126,6 +126,8 @@ def _vectors(axes: Axes) -> None:
     for collection in axes.collections:  # that of a colour bar is one
         collection.set_rasterized(False)
         collection.set_antialiased(False)  # no seams between its cells
+        if axes.get_label() == "<colorbar>":
+            collection.set(edgecolor="face", linewidth=1)  # a browser leaves gaps between cells of half a pixel
 
 
 def _tips(line: matplotlib.lines.Line2D, axes: Axes) -> tuple[str, list[str]]:
