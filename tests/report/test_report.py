@@ -146,7 +146,8 @@ def test_a_value_that_was_not_typed_for_a_job_is_that_of_its_configuration(tmp_p
     names = ["upernet: val/mIoU", "finetune: val/top1", "probe: val/top1"]
     sweeps.show([row | dict.fromkeys(names, 1.0) for row in table], tmp_path, names, [*grid, "seed"])
     header = capsys.readouterr().out.split("completed")[0]
-    assert "depth" in header and "head" not in header
+    assert "depth" in header
+    assert "head" not in header
 
 
 @pytest.mark.slow
