@@ -89,9 +89,7 @@ def finish() -> bool:
         why = unwritable(error, "the table is only shown") or f"the table is only shown, not written: {error}"
         print(f"warning: {why}", file=sys.stderr)
     swept = list(dict.fromkeys([*grid, *varying(runs)]))
-    show(
-        rows, sweep_dir, list(columns(runs)), swept, next((unlike(run.config, swept) for run in runs if run.config), "")
-    )
+    show(rows, sweep_dir, list(columns(runs)), swept, unlike(run.config for run in runs))
     worse = {row["job"] for row in rows if "failed" in row["state"]}
     return failed or any(_ended(run) >= begun for run in runs if run.name in worse)
 

@@ -69,7 +69,7 @@ def sweep_page(page: Page, runs: Sequence[Run], directory: Path, link: Link) -> 
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(sorted(states)))
     seeds = Counter(str({k: v for k, v in settings_of(run).items() if k != SEED}) for run in _complete(runs))
     most = max(seeds.values(), default=1)
-    note = next((unlike(run.config, keys) for run in runs if run.config), "") if target == "val/loss" else ""
+    note = unlike(run.config for run in runs) if target == "val/loss" else ""
     page.add("Losses that do not compare", note)
     page.facts += [("jobs", counts), ("swept", ", ".join(keys) or "nothing")]
     if best is None or note:

@@ -87,7 +87,8 @@ def test_a_run_took_what_all_its_attempts_took_without_the_time_between_them(tmp
         status = Status(tmp_path, CONFIG, [])
         assert status.content["before"] == before
         write_json(status.path, status.content | {"state": state, "start": start, "end": end})
-        metrics.write_text(json.dumps({"step": 1, "perf/time": start + 10}) + "\n")
+        lines = [{"step": step, "perf/time": start + 9 + step} for step in (0, 1)]  # of which the last one tells
+        metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
     run = read_run(tmp_path)
     assert run is not None
     assert (run.seconds, run.total_seconds) == (75.0, 75.0)

@@ -1,6 +1,7 @@
 """Every fact, row, curve and picture of a page is the one that the runs left behind, in its place."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +174,10 @@ def test_a_chart_is_part_of_the_page_and_a_sheet_lies_on_its_paper(tmp_path: Pat
     assert 'alt="photo" width="64" height="10"' in photo
     assert "mask-image" not in photo
     paper = np.full((40, 64, 3), 255, np.uint8)
-    assert "mask-image: url(data:image/png" in str(page.picture(paper, "sheet"))
+    sheet = str(page.picture(paper, "sheet"))
+    assert "mask-image: url(data:image/png" in sheet
+    places = [set(re.findall(r"(?:full|fit)-(\d+)", each)) for each in (photo, sheet)]
+    assert places == [{"1"}, {"2"}]  # a click enlarges the picture itself and no other
     assert "mask-image" not in str(page.picture(paper, "matrix", sheet=False))
     panels = [Panel(name, [Series("run", (1.0, 2.0), (3.0, 4.0))]) for name in ("loss", "mIoU")]
     chart = str(page.chart(curves(panels), "c", "caption"))
@@ -408,7 +412,8 @@ def test_of_losses_that_do_not_compare_none_is_the_best(tmp_path: Path) -> None:
         job = tmp_path / "sweep" / str(ratio)
         made_run(job, [f"model.mask_ratio={ratio}"], monitor="val/loss", mode="min", value=value, cells=False)
         checkpoint = {"monitor": "val/loss", "mode": "min"}
-        config = {"task": "pretrain", "checkpoint": checkpoint, "inference": {"mask_ratio": None}}
+        parts = {"model": {"mask_ratio": ratio}, "inference": {"mask_ratio": None}}
+        config = {"task": "pretrain", "checkpoint": checkpoint} | parts
         (job / "config.yaml").write_text(yaml.safe_dump(config))
     page = Drawn(tmp_path / "page")
     (tmp_path / "page").mkdir()
@@ -416,6 +421,7 @@ def test_of_losses_that_do_not_compare_none_is_the_best(tmp_path: Path) -> None:
     assert "each job's own model.mask_ratio" in page.body("Losses that do not compare").replace("&#39;", "'")
     assert "The best run" not in [section.title for section in page.sections]
     assert "best final val/loss" not in dict(page.facts)
+    assert "class=best" not in page.body("All jobs")
 
 
 def test_best_and_last_are_told_with_their_steps(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from PIL import Image
 from mae_hydra.data.label_table import IGNORE, Reading
 from mae_hydra.data.looking import advice, folders, label_words, lists, pixels, roles, segmentation_words
 from mae_hydra.data.looking.advice import Way, advise, band_words
+from mae_hydra.data.looking.class_files import ClassFile, class_file_of
 from mae_hydra.data.looking.classification_words import classification_words
 from mae_hydra.data.looking.found import Found, Labels, Pairs, Part, Pixels, Split
 from mae_hydra.data.looking.pairing import match
@@ -172,6 +173,21 @@ def test_what_class_maps_mean_is_told_value_by_value():
     ]
 
 
+def test_a_file_of_names_tells_the_classes_of_maps_that_hold_no_more_than_it_names(tmp_path):
+    for top, classes in ((2, 3), (3, None)):
+        labels = Labels(1, 1, {"train": (dict.fromkeys(range(top + 1), 9),)})
+        named = ClassFile("classes.txt", ("sea", "land", "sky"))
+        words = label_words.label_words(labels, Found(Path("x"), "maps", class_file=named))[0][0]
+        assert (words.get("classes"), words["num_classes"]) == (classes and "classes.txt", classes or top + 1)
+    (tmp_path / "inner").mkdir()
+    for name, text in (("inner/classes.txt", "sea\nland\n"), ("label_names.txt", "sea\nland\n")):
+        (tmp_path / name).write_text(text)
+    both = ["inner/classes.txt", "label_names.txt"]  # which say the same
+    assert class_file_of(tmp_path, both) == ClassFile("label_names.txt", ("sea", "land"))
+    (tmp_path / "label_names.txt").write_text("land\nsea\n")
+    assert class_file_of(tmp_path, both) == ClassFile()
+
+
 def test_splits_and_lists_are_told_by_what_they_are_called():
     splits_of, lists_of = segmentation_words.splits_of, segmentation_words.lists_of
     assert splits_of({"test": "t"}) == {"train": "t", "validation": None, "test": None}
@@ -201,6 +217,20 @@ def test_of_two_sets_of_photos_that_with_more_pairs_is_taken():
     )
     [best] = roles._matches([some, all_], [maps], set())
     assert (best.images.folder, best.total) == (("y",), 3)
+
+
+def test_folders_that_say_nothing_are_photos_and_maps_by_what_is_in_them_and_of_the_same_sizes():
+    groups = [Group((name,), "", (".png",), files("a", folder=name)) for name in ("X", "y")]
+    photo, few = dict.fromkeys(range(200), 9), {0: 9, 1: 9}
+
+    def are_apart(*looks: tuple[dict[int, int], tuple[int, int]]) -> bool:
+        told = [[pixels.Look(values=values, size=size)] for values, size in looks]
+        return roles.are_plainly_apart(groups, dict(zip(map(id, groups), told, strict=False)))
+
+    assert are_apart((photo, (8, 9)), (few, (8, 9)))
+    assert are_apart((few, (8, 9)), (photo, (8, 9)))
+    for looks in (((photo, (8, 9)), (few, (9, 8))), ((photo, (8, 9)),) * 2, ((few, (8, 9)),) * 2, ((photo, (8, 9)),)):
+        assert not are_apart(*looks)
 
 
 def test_maps_of_one_value_come_behind_others_whatever_they_are_called():

@@ -1,5 +1,6 @@
 """Which photo belongs to which map, list and class: what `data=segmentation` is told, without building a set."""
 
+import codecs
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from mae_hydra.data.readers.class_list import class_list
 from mae_hydra.data.readers.layout import Layout, Part
 from mae_hydra.data.readers.pairs import parts_of
 from mae_hydra.data.readers.split_lists import Entry, chosen, entries_of
+from mae_hydra.data.readers.text_cells import text_of
 from mae_hydra.errors import UserError
 
 
@@ -113,6 +115,13 @@ def test_a_table_in_another_encoding_is_said_with_what_to_do(tmp_path):
             read()
 
 
+def test_the_beginning_of_a_file_may_end_within_a_letter():
+    for whole in ("a,é".encode(), codecs.BOM_UTF16_LE + "a,é".encode("utf-16-le")):
+        assert text_of(whole[:-1], cut=True) == "a,"
+        with pytest.raises(ValueError, match="not in UTF-8"):
+            text_of(whole[:-1])
+
+
 def test_a_listed_name_that_fits_several_pictures_is_none_of_them():
     keys = ["a/1", "b/1", "b/2", "c/3"]
     assert chosen(["3", "b/1.png", "1", "2"], keys, "") == ["c/3", "b/1", None, "b/2"]
@@ -131,3 +140,5 @@ def test_columns_of_a_table_of_classes_are_found_by_their_names(tmp_path, head):
     (tmp_path / "classes.csv").write_text(f"{head}\n1,2,3,sea\n")
     told = class_list(tmp_path, "classes.csv", None)
     assert (told.names, told.palette.tolist()) == (("sea",), [[1, 2, 3]])
+    (tmp_path / "classes.csv").write_text("id,name\n10,sky\n9,sea\n2,land\n")  # in the order of their numbers
+    assert class_list(tmp_path, "classes.csv", None).names == ("land", "sea", "sky")
