@@ -20,12 +20,13 @@ import omegaconf.base
 from hydra._internal import config_loader_impl, defaults_list
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository, IConfigRepository
-from hydra._internal.sources_registry import SourcesRegistry
 from hydra._internal.defaults_list import DefaultsList
+from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.default_element import InputDefault, ResultDefault
 from hydra.core.object_type import ObjectType
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser import overrides_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.types import RunMode
@@ -44,6 +45,7 @@ def remember() -> None:
     file, package = (SourcesRegistry.instance().resolve(scheme) for scheme in ("file", "pkg"))
     for asked, kind in ((file, "is_config"), (package, "is_config"), (package, "is_group")):
         setattr(asked, kind, _once(getattr(asked, kind), _of_the_program))
+    overrides_parser.create_functions = functools.cache(overrides_parser.create_functions)
     OverridesParser.parse_rule = _read_once(OverridesParser.parse_rule)
     OmegaConf._create_impl = staticmethod(_made_once(OmegaConf._create_impl))
     DictConfig.__deepcopy__ = _packed(DictConfig.__deepcopy__)
@@ -189,7 +191,9 @@ def _listed_once(create: Callable[..., DefaultsList]) -> Callable[..., DefaultsL
         if several or not all(_installed(source) or source.scheme() == "structured" for source in repo.get_sources()):
             return create(overrides_list=overrides_list, **told)
         values = [
-            each for each in overrides_list if isinstance(each.value(), dict) or not repo.group_exists(each.key_or_group)
+            each
+            for each in overrides_list
+            if isinstance(each.value(), dict) or not repo.group_exists(each.key_or_group)
         ]
         options = tuple(each.input_line for each in overrides_list if each not in values)
         known_by = (config_name, prepend_hydra, skip_missing, sources, options)
