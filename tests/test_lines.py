@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mae_hydra import lines
-from mae_hydra.lines import GrowingFile, of_a_step, read_lines
+from mae_hydra.lines import GrowingFile, of_a_step, read_lines, read_marked
 
 GOOD = [{"step": 10, "x": 0.5}, {"step": 30, "x": 0.25}]
 
@@ -38,6 +38,14 @@ def test_a_damaged_line_costs_itself_alone(tmp_path, damage):
     for content in (damage + first + last, first + damage + last, first + last + damage):
         (tmp_path / "file").write_bytes(content)
         assert read_lines(tmp_path / "file", of_a_step) == (GOOD, 1)
+
+
+@pytest.mark.parametrize("end", [b"", b'{"x": 1}\n', b'{"step": "40"}\n', b"[1]\n", b'{"step": 4'])
+def test_the_last_whole_line_of_a_step_comes_with_the_marked_ones(tmp_path, end):
+    rows = [{"step": 10, "val/x": 1}, {"step": 20, "x": 2}, {"step": 30, "x": 3}]
+    for count, found in ((3, [rows[0], rows[2]]), (1, rows[:1]), (0, [])):
+        (tmp_path / "file").write_bytes(b"".join(json.dumps(row).encode() + b"\n" for row in rows[:count]) + end)
+        assert read_marked(tmp_path / "file", b'"val/', of_a_step) == found
 
 
 def test_a_line_behind_nulls_counts_and_a_half_one_at_the_end_is_no_damage(tmp_path):

@@ -30,6 +30,12 @@ def test_a_step_of_every_model_can_be_measured(model):
     assert work.state.step == 1
 
 
+def test_a_step_in_parts_is_of_the_global_batch():
+    config = composed([*words_of("mae_vitt"), "data.batch_size=4", "engine.global_batch=6"])
+    work, _, batch = training_step(config, build(config.engine, "engine"))
+    assert (len(batch), work.accumulate) == (3, 2)  # as few equal parts as possible
+
+
 def test_labels_are_of_the_kind_and_in_the_range_that_the_model_learns():
     for model, ndim in (("upernet_vitt", 3), ("segprobe_vitt", 3), ("classifier_vitt", 1), ("mae_vitt", None)):
         built = build(composed(words_of(model)).model, "model")

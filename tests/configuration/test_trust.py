@@ -40,6 +40,16 @@ def test_of_a_room_only_its_public_names_are_looked_for(name, origin):
         judge(f"mae_hydra.{name}", "model", origin)
 
 
+@pytest.mark.parametrize(
+    ("target", "shown"),
+    [("a.b", "a.b"), ("a.b c", "'a.b c'"), ("a.b\nc", r"'a.b\nc'"), ("ab", "'ab'"), (3, "3"), (None, "None")],
+)
+def test_what_is_no_dotted_name_is_shown_as_the_text_that_it_is(target, shown):
+    with pytest.raises(UserError) as raised:
+        judge(target, "model", "person")
+    assert str(raised.value).startswith(f"model._target_ = {shown} is not built")
+
+
 F1 = "torchmetrics.classification.MulticlassF1Score"
 
 

@@ -182,6 +182,20 @@ def test_widths_of_the_decode_head_and_directories_of_an_agents_runs(monkeypatch
     assert compose_config([], "runs/x").paths.run_dir == "runs/x"
 
 
+@pytest.mark.parametrize(("own", "data"), [(None, "data"), ("paths: {data: /mine}", "/mine")])
+def test_the_places_of_a_machine_are_those_of_its_own_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str | None, data: str
+) -> None:
+    for folder in ("paths", "local"):  # which may hold something else
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "notes.md").touch()
+    (tmp_path / "paths/default.yaml").write_text('data: data\ncache: "${.data}/cache"\nrun_dir: ???\n')
+    if own is not None:
+        (tmp_path / "local/default.yaml").write_text(f"# @package _global_\n{own}\n")
+    monkeypatch.setattr(option_files, "config_dir", lambda: tmp_path)
+    assert option_files.paths() == {"data": data, "cache": f"{data}/cache", "run_dir": "."}
+
+
 def test_an_option_file_wins_over_what_it_builds_on_and_machines_own_files_are_no_options(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

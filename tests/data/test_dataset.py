@@ -2,10 +2,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from pictures import ListSet
 
-from mae_hydra.data import ImageData
-from mae_hydra.data.dataset import height_width
+from mae_hydra.data import ImageData, Sample
+from mae_hydra.data.dataset import behind, height_width, some_of
 
 
 def image_data(**changes: Any) -> ImageData:
@@ -38,6 +39,34 @@ def test_facts_that_contradict_each_other_are_refused(changes: dict[str, Any], m
 def test_a_thousand_image_classes_need_no_room_in_a_class_map() -> None:
     names = tuple(map(str, range(1000)))
     assert image_data(target="class", num_classes=1000, class_names=names, palette=np.zeros((1000, 3), np.uint8))
+
+
+@pytest.mark.parametrize("outer", [[0, 1], [1, 0]])
+def test_some_samples_of_a_set_are_told_by_their_positions_in_it(outer: list[int]) -> None:
+    """Everything that is told of one sample; positions in any order, and some of some."""
+
+    class Told(ListSet):
+        def undecoded(self, index: int) -> Any:
+            return f"bytes {index}"
+
+        def stamp(self, index: int) -> str:
+            return f"stamp {index}"
+
+        def name(self, index: int) -> str:
+            return f"name {index}"
+
+        def header(self, index: int) -> Any:
+            return f"header {index}"
+
+        def digest(self) -> str:
+            return "digest"
+
+    whole = Told([Sample(torch.zeros(3, 1, 1), None, str(number)) for number in range(5)])
+    some: Any = some_of(some_of(whole, [4, 2]), outer)
+    for place, position in enumerate([4, 2][outer[0] :: -1 if outer[0] else 1]):
+        told = some[place].name, some.undecoded(place), some.stamp(place), some.name(place), some.header(place)
+        assert told == (str(position), *(f"{word} {position}" for word in ("bytes", "stamp", "name", "header")))
+        assert behind(some, place) == (whole, position)
 
 
 def test_an_image_size_is_a_side_or_height_and_width() -> None:

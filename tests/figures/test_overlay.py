@@ -28,7 +28,9 @@ def test_full_opacity_shows_the_classes_and_none_shows_the_grey_image() -> None:
 
 
 def test_boundaries_lie_between_two_classes_and_not_along_ignored_pixels() -> None:
-    assert find_boundaries(LABELS, 3).astype(int).tolist() == [[0, 1, 0, 0], [1, 1, 1, 0], [0, 0, 0, 0]]
+    for ignored in (3, 255):  # the first number that is no class, and the usual one
+        labels = np.where(LABELS == 255, np.uint8(ignored), LABELS)
+        assert find_boundaries(labels, 3).astype(int).tolist() == [[0, 1, 0, 0], [1, 1, 1, 0], [0, 0, 0, 0]]
 
 
 def test_boundaries_are_drawn_darker_and_nothing_else_changes() -> None:

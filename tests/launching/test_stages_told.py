@@ -220,3 +220,24 @@ def test_a_sweep_that_is_named_by_its_time_goes_on_by_its_directory() -> None:
         sweep = Path(str(OmegaConf.create(known).hydra.sweep.dir))
         again = f"the same command with hydra.sweep.dir='{sweep}'" if timed else "the same command"
         assert _same_command(sweep) == again
+
+
+@pytest.mark.parametrize(
+    ("contents", "said"),
+    [
+        ([b"one\ntwo\n\n  \n", b"other"], "two"),
+        ([None, b" other \n"], "other"),
+        ([b"\n \n", b"other"], "other"),
+        ([b"caf\xe9 is no UTF-8"], "caf\ufffd is no UTF-8"),
+        ([b"10 %\r100 %\n"], "100 %"),
+        ([None, b""], ""),
+    ],
+)
+def test_the_last_words_of_a_job_are_those_of_the_first_file_that_says_any(
+    tmp_path: Path, contents: list[bytes | None], said: str
+) -> None:
+    files = [tmp_path / str(number) for number in range(len(contents))]
+    for file, content in zip(files, contents, strict=True):
+        if content is not None:
+            file.write_bytes(content)
+    assert sweep_jobs.last_line(*files) == said

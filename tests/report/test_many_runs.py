@@ -12,6 +12,7 @@ import yaml
 from made_runs import made_run
 
 from mae_hydra.commands import main
+from mae_hydra.commands.runs import _cells
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.holder import holding
 from mae_hydra.experiment.many.filters import Filter, chosen
@@ -118,6 +119,18 @@ def test_a_filter_that_cannot_be_meant_is_one_sentence(
     said = capsys.readouterr()
     assert told in said.err
     assert not said.out
+
+
+def test_zero_is_a_number_and_what_is_not_known_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value, end in (("a", 0.0, 1.0), ("b", None, None)):
+        run = made_run(tmp_path / name, [], value=value, state="failed", monitor="val/loss", mode="max", cells=False)
+        changed(run, "status.json", start=1.0, end=end)
+    (tmp_path / "a/metrics.jsonl").write_text('{"step": 0, "val/loss": 0.0}\n')
+    zero, unknown = sorted(list_runs(tmp_path), key=lambda row: row.name)
+    told = ("step", "best", "last", "took_s")
+    assert [zero.facts()[name] for name in told] == [0, 0.0, 0.0, 0.0]
+    assert [unknown.facts()[name] for name in told] == [None] * 4
+    assert (_cells(zero)[3:6], _cells(unknown)[3:6]) == (("0", "0", "0"), ("", "", ""))
 
 
 def test_where_there_is_no_run_it_is_said(tmp_path: Path, capsys, monkeypatch) -> None:

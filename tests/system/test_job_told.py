@@ -94,6 +94,17 @@ def test_a_run_that_fails_says_with_what(train, runs, capsys):
     assert not Path("run/error.txt").exists()
 
 
+def test_a_run_stays_complete_whatever_becomes_of_what_follows_it(train, runs, monkeypatch):
+    def fail(*told: Any) -> float:
+        raise ValueError("the probe")
+
+    monkeypatch.setattr(job, "run_stages", fail)
+    with pytest.raises(ValueError, match="the probe"):
+        train(*TINY_MAE, "hydra.run.dir=run")
+    assert [status("run")[name] for name in ("state", "value", "error")] == ["completed", 0.25, None]
+    assert not Path("run/error.txt").exists()
+
+
 @pytest.mark.parametrize(("fail_fast", "started"), [("true", 2), ("false", 3)])
 def test_a_job_that_fails_ends_a_sweep_where_that_was_asked_for(train, runs, capsys, fail_fast, started):
     runs.answers += [0.5, ValueError("the second"), 0.75]

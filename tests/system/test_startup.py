@@ -1,5 +1,7 @@
 """What is imported, and when: `--cfg job` answers without torch, and wandb is only touched where it is asked for."""
 
+import builtins
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -49,3 +51,21 @@ def test_a_complete_composition_is_shown(tmp_path):
         assert expected in shown
     assert "${" not in shown
     assert not list(tmp_path.iterdir())  # looking leaves no trace
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_wandb_is_hidden_from_timm_alone(monkeypatch, there):
+    """What somebody has imported before stays the module that they have."""
+    seen, theirs, importing = [], object(), builtins.__import__
+    monkeypatch.delitem(sys.modules, "wandb", raising=False)
+    monkeypatch.delitem(sys.modules, "timm", raising=False)
+    if there:
+        monkeypatch.setitem(sys.modules, "wandb", theirs)
+
+    def watched(name, *more):
+        return seen.append(sys.modules["wandb"]) if name == "timm" else importing(name, *more)
+
+    monkeypatch.setattr(builtins, "__import__", watched)
+    runpy.run_path(str(ROOT / "mae_hydra/models/lean_timm.py"))
+    assert seen == ([] if there else [None])
+    assert sys.modules.get("wandb") is (theirs if there else None)

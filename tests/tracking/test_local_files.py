@@ -92,13 +92,14 @@ def test_pictures_and_tables_are_the_latest_of_their_name(tmp_path):
     files = started(tmp_path)
     for shade in (10, 200):
         picture = Picture(np.full((4, 6, 3), shade, np.uint8))
-        files.evaluation(
-            shade, "seg", Evaluation({}, {"a/b": picture}, {"classes": [{"name": "wall", "IoU": float("nan")}]})
-        )
+        rows = [{"name": "wall", "IoU": float("nan")}, {"name": "sky", "IoU": shade}]
+        files.evaluation(shade, "seg", Evaluation({}, {"a/b": picture}, {"classes": rows, "a/classes": rows[1:]}))
     with Image.open(tmp_path / "figures" / "a_b.png") as image:
         assert (image.size, image.mode) == ((6, 4), "RGB")
         assert np.asarray(image).min() == 200
-    assert json.loads((tmp_path / "tables" / "classes.json").read_text()) == [{"name": "wall", "IoU": None}]
+    last = {"name": "sky", "IoU": 200}
+    tables = {path.name: json.loads(path.read_text()) for path in (tmp_path / "tables").iterdir()}
+    assert tables == {"classes.json": [{"name": "wall", "IoU": None}, last], "a_classes.json": [last]}
     assert not list(tmp_path.rglob("*.partial"))
 
 

@@ -78,3 +78,21 @@ def test_an_encoder_that_has_diverged_says_so() -> None:
 def test_a_grid_that_is_only_likely_is_told_as_such(monkeypatch: pytest.MonkeyPatch, known: bool, remark: str) -> None:
     monkeypatch.setattr(inspect_checkpoint, "known_grid", lambda *given: (4, 4) if known else None)
     assert told(make_mae())["positions"] == f"4x4 patches, images of 32x32{remark}"
+
+
+@pytest.mark.parametrize("diverged", [False, True])
+def test_a_model_of_a_part_of_ones_own_is_told_with_what_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, diverged: bool
+) -> None:
+    for name in ("sketch_of", "check_exact"):
+        monkeypatch.setattr(inspect_checkpoint, name, lambda *given: None)
+    model = torch.nn.ModuleDict({"encoder": torch.nn.Linear(2, 3, bias=False), "head": torch.nn.Linear(3, 1)})
+    if diverged:
+        model["head"].weight.data.fill_(float("inf"))
+    config = {"model": {"_target_": "mae_hydra.models.Segmenter", "encoder": {"_target_": "mylab.Net"}}}
+    found = told(model, {"config": config, "step": 12})
+    assert found["parameters"] == "10 in 3 tensors, float32"
+    assert (found["model"], found["model.encoder"]) == ("mae_hydra.models.Segmenter", "mylab.Net")
+    assert found["trained"] == "step 12"
+    assert found["fits"] == "mae_hydra.load, evaluate, init_from= of a model with an encoder like it"
+    assert ("NaN or infinite" in found.get("problem", "")) is diverged

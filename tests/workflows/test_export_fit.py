@@ -1,5 +1,6 @@
 """What an export can hold is said before anything is traced."""
 
+import importlib.util
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from mae_hydra.commands import main
 from mae_hydra.errors import UserError
 from mae_hydra.workflows import export
 from mae_hydra.workflows.export import CLASSES, Exported, Options, _check_fit, _difference
@@ -39,6 +41,29 @@ def test_a_model_beyond_what_onnx_holds_is_refused_for_onnx_alone(monkeypatch: p
                 _check_fit(Path("run"), model(2), ("logits",), "logits", onnx)
         else:
             _check_fit(Path("run"), model(2), ("logits",), "logits", onnx)
+
+
+@pytest.mark.parametrize(
+    ("missing", "words", "said"),
+    [
+        ("onnx", (), "this needs onnx; pip install 'mae-hydra[export]'"),
+        ("onnxscript", (), "this needs onnxscript; pip install"),
+        ("onnxruntime", ("--check",), "this needs onnxruntime; pip install"),
+        ("onnxruntime", (), "no-such-file.pt"),  # which alone compares
+    ],
+)
+def test_each_package_that_onnx_needs_is_named_before_any_work(
+    missing: str, words: tuple[str, ...], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *_: None if name == missing else name)
+    assert main(["export", "no-such-file.pt", str(tmp_path / "a.onnx"), *words]) == 1
+    assert said in capsys.readouterr().err
+
+
+def test_the_runner_names_what_it_lacks_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *_: None)
+    with pytest.raises(UserError, match="this needs onnxruntime"):
+        export._onnx_runner(Path("a.onnx"))
 
 
 def test_a_difference_is_a_share_of_the_largest_value_or_of_the_pixels() -> None:

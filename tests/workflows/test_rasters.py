@@ -119,6 +119,12 @@ def test_a_small_raster_has_a_map_beside_its_picture(tmp_path: Path) -> None:
         assert (found.read(1)[:5] == 255).all()  # where the raster has no data
 
 
+def test_a_raster_is_large_by_its_pixels_whatever_its_bands() -> None:
+    side = 4096
+    assert not rasters.is_large(SimpleNamespace(height=side, width=side, count=12))
+    assert rasters.is_large(SimpleNamespace(height=side + 1, width=side, count=1))
+
+
 def test_what_cannot_be_had_of_a_large_raster_is_said_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "a.tif", (20, 24))
     monkeypatch.setattr(rasters, "LARGE", 100)

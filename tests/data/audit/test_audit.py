@@ -12,7 +12,7 @@ from PIL import Image
 
 from mae_hydra.data.audit.duplicates import equal_groups, near_pairs
 from mae_hydra.data.audit.labels import class_counts, ignored_share, label_findings
-from mae_hydra.data.audit.listing import list_ade20k
+from mae_hydra.data.audit.listing import list_ade20k, list_imagenet
 from mae_hydra.data.audit.look import FileSplit, Labels, Look, measure
 from mae_hydra.data.audit.tally import Tally
 from mae_hydra.data.label_table import Reading
@@ -214,3 +214,32 @@ def test_two_images_for_one_map_are_named(tmp_path: Path) -> None:
     [finding] = list_ade20k(tmp_path, channels=3, num_classes=2).findings
     assert (finding.level, finding.kind) == ("error", "one name twice")
     assert finding.files == ("images/training/a.jpg", "images/training/a.png")
+
+
+def test_each_defect_of_a_set_has_its_weight(tmp_path: Path) -> None:
+    """An error is what a run cannot start with, or would learn wrong numbers from; it fails the command."""
+    for split in ("training", "validation"):
+        save(smooth_picture(8, 8), tmp_path / f"images/{split}/a.jpg")
+        save(Image.new("L", (8, 8)), tmp_path / f"annotations/{split}/a.png")
+    images, maps = tmp_path / "images/training", tmp_path / "annotations/training"
+    for path in (images / "alone.jpg", images / "drawn.svg", images / "read.me", maps / "nobody.png", maps / "a.tif"):
+        path.touch()
+    found = {(each.level, each.kind, each.files) for each in list_ade20k(tmp_path, channels=3, num_classes=2).findings}
+    assert found == {
+        ("error", "image without class map", ("images/training/alone.jpg",)),
+        ("error", "class map without image", ("annotations/training/nobody.png",)),
+        ("error", "one name twice", ("annotations/training/a.png", "annotations/training/a.tif")),
+        ("warning", "unread pictures", ("images/training/drawn.svg",)),
+        ("note", "ignored files", ("images/training/read.me",)),
+    }
+    for kind in ("cat", "dog", "eel"):
+        save(smooth_picture(8, 8), tmp_path / f"classes/train/{kind}/a.jpg")
+    save(smooth_picture(8, 8), tmp_path / "classes/val/cat/a.jpg")
+    save(smooth_picture(8, 8), tmp_path / "classes/val/fox/a.jpg")
+    save(smooth_picture(8, 8), tmp_path / "classes/train/b.jpg")
+    (tmp_path / "classes/val/dog").mkdir()
+    classes = list_imagenet(tmp_path / "classes", channels=3, num_classes=4).findings
+    assert {(each.level, each.kind) for each in classes} == {
+        ("error", "number of classes"), ("error", "no class folder"), ("error", "unknown class"),
+        ("warning", "empty class folder"),
+    }  # fmt: skip

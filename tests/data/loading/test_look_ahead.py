@@ -265,3 +265,9 @@ def test_files_are_opened_at_the_same_time_and_the_limit_of_pillow_comes_back(
 def test_some_headers_are_of_a_limited_set_as_well(root: Path) -> None:
     data = ade20k(**COMMON | {"root": str(root), "num_classes": 3, "reduce_zero_label": False, "train_limit": 1})
     assert [header.size for header in some_headers(data.train)] == [(20, 30)]
+
+
+def test_some_headers_are_without_those_that_cannot_be_read(root: Path) -> None:
+    (root / "images/training/000.jpg").write_bytes(b"no picture")
+    data = ade20k(**COMMON | {"root": str(root), "num_classes": 3, "reduce_zero_label": False})
+    assert [header.size for header in some_headers(data.train)] == [(20, 30)]

@@ -4,15 +4,18 @@ import os
 import tarfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from pictures import save, smooth_picture
 from PIL import Image
 
-from mae_hydra.data.looking import Found, look
+from mae_hydra.data.looking import Found, folders, look
 from mae_hydra.data.looking.advice import advise
 from mae_hydra.data.looking.folders import look_at_folder
+from mae_hydra.data.looking.places import Group
 from mae_hydra.data.looking.walk import walk
 from mae_hydra.errors import UserError
 
@@ -235,6 +238,21 @@ def test_suffixes_that_both_have_are_a_part_of_the_stem(tmp_path):
     assert named_counts(found) == {"": 9}
     assert found.pairs is not None
     assert not found.pairs.others
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [
+        (0, []),
+        (1, ["2 other pictures lie beside them (a); look at a folder by itself"]),
+        (4, ["8 other pictures lie beside them (a, b, c, d); look at a folder by itself"]),
+        (5, ["10 other pictures lie beside them (a, b, c, d, …); look at a folder by itself"]),
+    ],
+)
+def test_what_is_no_part_of_the_pairs_is_counted_and_its_folders_are_named(count, words):
+    photos, maps, *others = (Group((name,), "", (".png",), (f"{name}/1", f"{name}/2")) for name in "xyabcde")  # type: ignore[arg-type]
+    pairs: Any = [SimpleNamespace(images=photos, maps=maps)]
+    assert list(folders._beside([photos, maps, *others[:count]], pairs)) == words
 
 
 def test_two_sets_of_maps_beside_their_photos(tmp_path):

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image, ImageDraw
 from test_looking import label_map, labelled, photo
 
-from mae_hydra.commands.check_data.look import known_sets
+from mae_hydra.commands.check_data.look import _with_its_root, known_sets
 from mae_hydra.data.looking import look
 from mae_hydra.data.looking.advice import Advice, advise
 from mae_hydra.data.readers.class_list import class_list
@@ -259,3 +260,10 @@ def test_masks_without_a_photo_of_their_name_are_not_taken_for_photos(tmp_path):
     advice = advice_of(tmp_path)
     assert [(way.data, way.keys["root"]) for way in advice.ways] == [("folder", tmp_path / "images")]
     assert "4 class maps lie there that pair with no photo by their names" in advice.said
+
+
+def test_what_is_said_of_links_to_shards_names_the_shards_themselves() -> None:
+    way: Any = SimpleNamespace(keys={"root": "/my/set"})
+    said = "/tmp/x/a.tar is broken, /tmp/x/b.tar too"
+    assert _with_its_root(said, {"root": "/tmp/x"}, way) == "/my/set/a.tar is broken, /my/set/b.tar too"
+    assert _with_its_root(said, {}, way) == said

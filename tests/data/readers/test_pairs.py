@@ -109,7 +109,7 @@ def test_a_table_of_classes_is_read_as_spreadsheets_write_it(tmp_path, form):
 
 
 def test_a_name_with_blanks_is_one_cell_where_it_is_the_only_picture():
-    lines = ["my photo.png 3", "7 a.png b.png", "a.png\tthe map.png", "# a remark", ""]
+    lines = ["my photo.png 3", "7 a.png b.png", "a.png\tthe map.png", "# a remark", "  # another", ""]
     assert rows_of(lines) == [["my photo.png", "3"], ["7", "a.png", "b.png"], ["a.png", "the map.png"]]
 
 

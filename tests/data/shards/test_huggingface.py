@@ -237,6 +237,18 @@ LABELS: dict[str, tuple[Any, Any]] = {  # what stands in the column -> the class
 }
 
 
+@pytest.mark.parametrize("ending", ["PARQUET", "Arrow"])
+def test_the_ending_of_a_table_may_be_in_any_letters(tmp_path: Path, ending: str) -> None:
+    made = table(range(5))
+    for name in ("train", "validation"):
+        if ending == "PARQUET":
+            pa.parquet.write_table(made, tmp_path / f"{name}.{ending}")
+        else:
+            with pa.ipc.new_file(str(tmp_path / f"{name}.{ending}"), made.schema) as writer:  # and not as a stream
+                writer.write_table(made)
+    assert [len(opened(place, num_classes=3).train) for place in (tmp_path, tmp_path / f"train.{ending}")] == [5, 4]
+
+
 @pytest.mark.parametrize("kind", LABELS)
 @pytest.mark.parametrize("ending", ["parquet", "arrow"])
 def test_classes_are_whole_numbers_or_texts_in_every_row(tmp_path: Path, kind: str, ending: str) -> None:

@@ -32,9 +32,10 @@ from mae_hydra.data.augment import crops
 from mae_hydra.data.loading.look_ahead import Seen, look_ahead, some_headers
 from mae_hydra.data.shards import cache as shard_cache
 from mae_hydra.data.shards.cache import ShardCache
-from mae_hydra.data.shards.files import expand
+from mae_hydra.data.shards.files import Shard, expand
 from mae_hydra.data.shards.index import index_path, read_index, scan
 from mae_hydra.data.shards.order import ShardOrder
+from mae_hydra.data.shards.reader import _apart
 from mae_hydra.data.shards.shard_set import ShardSet
 from mae_hydra.data.shards.shrink import Shrunk
 from mae_hydra.data.shards.write import index_shards, write_shards
@@ -252,6 +253,15 @@ def test_broken_missing_and_strange_shards_are_named_before_training(written: Pa
     (written / "shards.json").write_text("{}")
     with pytest.raises(UserError, match=r"cannot read .*shards.json \(KeyError"):
         open_shards(written)
+
+
+def test_what_is_validated_or_tested_with_is_not_trained_on() -> None:
+    at = [Shard(f"/set/{name}.tar", 1, 1) for name in ("a", "b", "c", "test-0", "test-1")]
+    notes: list[str] = []
+    assert _apart(at, [Shard("/set/../set/b.tar", 1, 1)], notes)[0] == [at[0], at[2]]
+    assert notes == ["note: 1 shards of data.validation are in data.root too: not trained on"]
+    assert _apart(at[:1], at[1:2], notes) == (at[:1], at[1:2])
+    assert len(notes) == 1
 
 
 def test_braces_are_expanded_as_webdataset_does() -> None:
