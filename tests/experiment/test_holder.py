@@ -275,3 +275,20 @@ def test_a_process_that_stood_still_before_it_took_a_number_gives_way_to_a_highe
     with pytest.raises(Refused), holding(tmp_path):
         pass
     assert not (tmp_path / ".heartbeat-1").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "refused"), [(holder.FREE + b"  \n", False), (None, False), (b'{"host": "nodeA"}', True)]
+)
+def test_a_holder_that_lets_go_while_it_is_watched_is_followed_and_one_that_stirs_is_not(
+    tmp_path, monkeypatch, content, refused
+):
+    last, looks = holder._Beat(1, b'{"host": "nodeA", "n": 1}'), []
+    found = None if content is None else holder._Beat(1, content)
+    monkeypatch.setattr(holder, "_newest", lambda directory: looks.append(directory) or found)
+    if refused:
+        with pytest.raises(Refused, match="nodeA"):
+            holder._watch(tmp_path, last)
+    else:
+        holder._watch(tmp_path, last)
+    assert looks == [tmp_path]  # and not until patience ends

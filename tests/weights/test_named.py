@@ -128,13 +128,14 @@ def test_the_next_command_goes_on_with_what_an_earlier_one_left(served, weights,
     assert not left_over(tmp_path)
 
 
-def test_a_server_that_is_busy_costs_nothing_of_what_has_come(served, weights):
+@pytest.mark.parametrize("answer", [429, 500, 503])
+def test_a_server_that_is_busy_costs_nothing_of_what_has_come(served, weights, answer):
     served.files["/model.pth"] = weights
     served.break_after = [100, 200, 300]
     for _ in range(2):
         with pytest.raises(UserError, match="the same command goes on"):
             fetch(f"{served.address}/model.pth", download=True)
-        served.fails_with = [503]
+        served.fails_with = [answer]
     served.fails_with = []
     assert fetch(f"{served.address}/model.pth", download=True).path.read_bytes() == weights
     assert served.asked[-1][2] == "bytes=600-"

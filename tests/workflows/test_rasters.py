@@ -125,6 +125,22 @@ def test_a_raster_is_large_by_its_pixels_whatever_its_bands() -> None:
     assert rasters.is_large(SimpleNamespace(height=side + 1, width=side, count=1))
 
 
+@pytest.mark.parametrize("count", [2, 256, 257])
+def test_a_map_has_its_colours_as_far_as_a_table_of_them_goes(tmp_path: Path, count: int) -> None:
+    palette = np.stack([np.arange(count) % 256, np.arange(count) // 2 % 256, np.full(count, 7)], 1).astype(np.uint8)
+    classes = np.array([[0, count - 1]])
+    profile: dict[str, Any] = {"driver": "GTiff", "height": 1, "width": 2, "count": 1}
+    profile |= {"dtype": "uint16" if count > 256 else "uint8", "transform": PLACE}
+    rasters.write(tmp_path / "a.tif", profile, iter([(None, classes)]), palette)
+    with rasterio.open(tmp_path / "a.tif") as found:
+        np.testing.assert_array_equal(found.read(1), classes)
+        if count > 256:
+            with pytest.raises(ValueError, match="color table"):
+                found.colormap(1)
+        else:
+            assert [found.colormap(1)[number][:3] for number in range(count)] == list(map(tuple, palette.tolist()))
+
+
 def test_what_cannot_be_had_of_a_large_raster_is_said_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "a.tif", (20, 24))
     monkeypatch.setattr(rasters, "LARGE", 100)

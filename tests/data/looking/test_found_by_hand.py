@@ -5,6 +5,7 @@ import json
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -277,6 +278,24 @@ def test_half_of_the_maps_may_be_without_a_photo_and_a_suffix_is_found_by_its_ne
     assert (found.image_suffix, found.map_suffix, found.total) == (" new-photo", " labelled", 10)
 
 
+@pytest.mark.parametrize("alone", ["photos", "maps"])
+def test_a_split_that_one_of_the_two_has_alone_parts_no_pair(alone: str) -> None:
+    """As maps in train/ and val/ of photos in one folder; where both have splits, they tell equal names apart."""
+    sides = {"train": Split("train", "train"), "val": Split("validation", "val")}
+    apart = tuple(
+        File(f"{name}/{n}.png", sides[name], (), n) for name, n in (("train", "1"), ("train", "2"), ("val", "3"))
+    )
+    together = files("1", "2", "3")
+    photos, maps = (apart, together) if alone == "photos" else (together, apart)
+    found = match(Group(("i",), "", (".jpg",), photos), Group(("m",), "", (".png",), maps))
+    assert found is not None
+    assert found.both == {sides["train"]: 2, sides["val"]: 1}
+    other = tuple(File(f"{name}/1.png", split, (), "1") for name, split in sides.items())
+    both = match(Group(("i",), "", (".jpg",), other), Group(("m",), "", (".png",), other[:1]))
+    assert both is not None
+    assert (both.both, both.images_alone) == ({sides["train"]: 1}, {sides["val"]: 1})
+
+
 def test_what_is_alone_is_counted_on_its_own_side_and_what_maps_hold_by_the_pixel():
     photos = Group(("i",), "", (".jpg",), files(*"abcdef"))
     assert (found := match(photos, Group(("m",), "", (".png",), files(*"cdefxyzu")))) is not None
@@ -444,3 +463,14 @@ def test_tables_are_counted_by_the_row_and_all_of_their_first_maps_are_read(tmp_
     assert found.map_labels is not None
     assert (found.map_labels.read, found.map_labels.of) == (3, 3)
     assert found.map_labels.shares() == {0: 1 / 3, 1: 1 / 3, 2: 1 / 3}
+
+
+@pytest.mark.parametrize(
+    ("folder", "deepest"),
+    [("", 0), ("{split}", 0), ("a/{split}/images", 1), ("a/b/img_{split}", 2), ("a/*/images", 1), ("a/b", 2)],
+)
+def test_a_known_set_may_lie_in_any_folder_above_its_splits(folder: str, deepest: int) -> None:
+    found: Any = SimpleNamespace(root=Path("set"))
+    pairs: Any = SimpleNamespace(images=SimpleNamespace(folder=folder))
+    above = [Path("set"), Path("set/a"), Path("set/a/b")]
+    assert list(segmentation_words._roots(found, pairs)) == above[: deepest + 1]
