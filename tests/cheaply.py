@@ -4,10 +4,14 @@ For every process in which tests run the program: pytest's own, and the server t
 """
 
 import functools
+import gc
 import os
+import pickle
+from collections.abc import Callable
 from typing import IO, Any
 
 import compositions
+import yaml
 from PIL import Image, PngImagePlugin
 
 from mae_hydra.configuration import hydras_own, resolvers
@@ -16,11 +20,14 @@ from mae_hydra.experiment import provenance
 
 def begin() -> None:
     """From now on, in this process and in those that are forked from it."""
+    # By default all that was made since the imports is looked through again for every 70,000 objects more.
+    gc.set_threshold(50_000, 5, 10)
     # Whatever composes does this first, and it cannot be taken back: without it here, the first test that composes
     # decides.
     resolvers.register()
     hydras_own.guard()
     compositions.remember()
+    yaml.safe_load = _read_once(yaml.safe_load)
     # The machine does not lose its power during a test, and pixels are the same however they were packed.
     os.fsync = lambda descriptor: None
     Image.init()
@@ -33,3 +40,9 @@ def begin() -> None:
 def _quickly_packed(image: Image.Image, file: IO[bytes], name: str | bytes, **further: Any) -> None:
     image.encoderinfo |= {"optimize": False, "compress_level": 1}
     PngImagePlugin._save(image, file, name, **further)
+
+
+def _read_once(load: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Option files, recorded words: the same texts, read by each who looks at them."""
+    read = functools.lru_cache(1024)(lambda text: pickle.dumps(load(text)))
+    return lambda stream: pickle.loads(read(stream)) if isinstance(stream, str) else load(stream)

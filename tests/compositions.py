@@ -12,17 +12,21 @@ import pickle
 import re
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import omegaconf._utils
 import omegaconf.base
-from hydra._internal import defaults_list
+from hydra._internal import config_loader_impl, defaults_list
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository, IConfigRepository
+from hydra._internal.defaults_list import DefaultsList
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.default_element import InputDefault, ResultDefault
 from hydra.core.object_type import ObjectType
+from hydra.core.override_parser import overrides_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.types import RunMode
@@ -41,6 +45,7 @@ def remember() -> None:
     file, package = (SourcesRegistry.instance().resolve(scheme) for scheme in ("file", "pkg"))
     for asked, kind in ((file, "is_config"), (package, "is_config"), (package, "is_group")):
         setattr(asked, kind, _once(getattr(asked, kind), _of_the_program))
+    overrides_parser.create_functions = functools.cache(overrides_parser.create_functions)
     OverridesParser.parse_rule = _read_once(OverridesParser.parse_rule)
     OmegaConf._create_impl = staticmethod(_made_once(OmegaConf._create_impl))
     DictConfig.__deepcopy__ = _packed(DictConfig.__deepcopy__)
@@ -50,6 +55,7 @@ def remember() -> None:
     ConfigRepository.load_config = _shared(ConfigRepository.load_config)
     ConfigRepository.__deepcopy__ = lambda self, _: copy.copy(self)  # Hydra's own copies the ConfigStore with it
     loader = ConfigLoaderImpl
+    config_loader_impl.create_defaults_list = _listed_once(config_loader_impl.create_defaults_list)
     loader._load_single_config = _unless_merged(_once(_from_copies(loader._load_single_config), _of_a_default))
     whole = loader._compose_config_from_defaults_list
     loader._compose_config_from_defaults_list = _once(_begun(whole), _of_a_list)
@@ -90,16 +96,24 @@ _PLAIN = OverridesParser.create()
 def _made_once(create: Callable[..., Any]) -> Callable[..., Any]:
     """A recorded configuration is made by each who looks at it, from the same plain values."""
 
-    @functools.lru_cache(64)
-    def made(values: bytes) -> bytes:
-        content, flags = pickle.loads(values)
-        return pickle.dumps(create(content, flags=flags))
+    @functools.lru_cache(4096)
+    def part(values: bytes) -> bytes:
+        return pickle.dumps(create(pickle.loads(values)))
+
+    def in_parts(content: dict[str, Any]) -> DictConfig:
+        whole = create({key: {} if type(value) is dict else value for key, value in content.items()})
+        for key, value in content.items():
+            if type(value) is dict and value:
+                node = pickle.loads(part(pickle.dumps(value)))
+                node._metadata.key, node.__dict__["_parent"] = key, whole
+                whole.__dict__["_content"][key] = node
+        return whole
 
     @functools.wraps(create)
     def created(obj: Any = _NOTHING, parent: Any = None, flags: Any = None) -> Any:
-        if parent is None and type(obj) is dict and len(obj) >= LARGE:
-            with suppress(RecursionError, TypeError, AttributeError, pickle.PicklingError):  # raised below, too
-                return pickle.loads(made(pickle.dumps((obj, flags))))
+        if parent is None and not flags and type(obj) is dict and len(obj) >= LARGE:
+            with suppress(Exception):  # raised below, with the whole key
+                return in_parts(obj)
         return create(parent=parent, flags=flags, **({} if obj is _NOTHING else {"obj": obj}))
 
     return created
@@ -163,6 +177,35 @@ def _from_copies(load: Callable[..., ConfigResult]) -> Callable[..., ConfigResul
     return loaded
 
 
+def _listed_once(create: Callable[..., DefaultsList]) -> Callable[..., DefaultsList]:
+    """Which files are merged follows from the options that are chosen, whatever values are typed beside them."""
+    found: dict[Hashable, tuple[bytes, DefaultsList]] = {}
+
+    @functools.wraps(create)
+    def created(
+        *, repo: Any, config_name: str, overrides_list: Sequence[Override], prepend_hydra: bool, skip_missing: bool
+    ) -> DefaultsList:
+        told = {"repo": repo, "config_name": config_name, "prepend_hydra": prepend_hydra, "skip_missing": skip_missing}
+        sources = tuple((source.path, source.provider) for source in repo.get_sources())
+        several = any(override.is_sweep_override() for override in overrides_list)
+        if several or not all(_installed(source) or source.scheme() == "structured" for source in repo.get_sources()):
+            return create(overrides_list=overrides_list, **told)
+        values = [
+            each
+            for each in overrides_list
+            if isinstance(each.value(), dict) or not repo.group_exists(each.key_or_group)
+        ]
+        options = tuple(each.input_line for each in overrides_list if each not in values)
+        known_by = (config_name, prepend_hydra, skip_missing, sources, options)
+        if known_by not in found:
+            made = create(overrides_list=overrides_list, **told)
+            found[known_by] = pickle.dumps(made.defaults), made
+        defaults, made = found[known_by]
+        return replace(made, defaults=pickle.loads(defaults), config_overrides=values)
+
+    return created
+
+
 class _Merged(ResultDefault):
     """Stands for files that are merged already."""
 
@@ -211,8 +254,11 @@ def _twice(load: Callable[..., Any]) -> Callable[..., Any]:
 
 def _of_the_program(source: ConfigSource, config_path: str) -> Hashable:
     """What came with the program, and with Hydra, stays as it is for as long as a process of tests runs."""
-    installed = source.path == OWN or (source.scheme() == "pkg" and source.path.partition(".")[0] in INSTALLED)
-    return (source.path, source.provider, config_path) if installed else None
+    return (source.path, source.provider, config_path) if _installed(source) else None
+
+
+def _installed(source: ConfigSource) -> bool:
+    return source.path == OWN or (source.scheme() == "pkg" and source.path.partition(".")[0] in INSTALLED)
 
 
 def _of_a_file(source: ConfigSource, config_path: str) -> Hashable:

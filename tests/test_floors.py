@@ -1,6 +1,7 @@
 """Imports go only downward, and rooms on one floor do not know each other (docs/architecture.md)."""
 
 import ast
+import functools
 import graphlib
 import re
 import tomllib
@@ -77,12 +78,17 @@ def imports(source: str, module: str, is_package: bool = False) -> Iterator[str]
             for alias in node.names:
                 name = f"{base}.{alias.name}"
                 yield name if name in MODULES else base
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
+        elif isinstance(node, ast.Call) and _called(node.func) in ("import_module", "__import__"):
             yield from (
                 each.value for each in node.args if isinstance(each, ast.Constant) and isinstance(each.value, str)
             )
 
 
+def _called(function: ast.expr) -> str:
+    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+
+
+@functools.cache
 def imported_by(module: str) -> set[str]:
     path = MODULES[module]
     return set(imports(path.read_text(), module, path.name == "__init__.py"))

@@ -8,11 +8,11 @@ import difflib
 import inspect
 import re
 import types
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig, ListConfig
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from mae_hydra.configuration.suggest import ADDED, known_keys, meant_by, typed
 from mae_hydra.configuration.trust import Origin, judge
@@ -40,6 +40,7 @@ GROUPS = (
     "optimizer", "engine", "checkpoint", "callbacks", "logger", "paths",
 )  # fmt: skip
 SCALARS = (bool, int, float, str, type(None))
+Values = dict[int, dict[Any, Any]]  # of each node by its id: what it holds, by key or position
 
 
 def check(config: DictConfig, origin: Origin = "person") -> None:
@@ -48,10 +49,11 @@ def check(config: DictConfig, origin: Origin = "person") -> None:
     `config` is a whole configuration or a part of one; `origin`: who says what is in it (see `trust`).
     """
     try:
-        missing = sorted(OmegaConf.missing_keys(config))
+        values: Values = {}
+        missing = sorted(_read(config, values))
         if missing:
             raise UserError(f"{', '.join(missing)} must be given a value, e.g. {missing[0]}=…")
-        for complaint in (*_root_complaints(config), *complaints(config, "", origin)):
+        for complaint in (*_root_complaints(config), *_complaints(config, "", origin, values)):
             raise UserError(complaint)
     except OmegaConfBaseException as error:
         raise UserError(_unresolved(str(error).splitlines()[0], str(error.full_key or "another option"))) from error
@@ -82,26 +84,44 @@ def _root_complaints(config: DictConfig) -> Iterator[str]:
             yield f"unknown key '{name}'; {meant}"
 
 
-def complaints(node: Any, key: str, origin: Origin) -> Iterator[str]:
+def _read(node: Any, values: Values) -> set[str]:
+    """Read what is in a node and below it, which resolves each interpolation once; returns the keys that hold `???`."""
+    missing: set[str] = set()
+    if not isinstance(node, (DictConfig, ListConfig)) or id(node) in values:
+        return missing
+    own = values[id(node)] = {}
+    keys: Iterable[Any] = range(len(node)) if isinstance(node, ListConfig) else node
+    for key in keys:
+        try:
+            own[key] = node[key]
+        except MissingMandatoryValue:
+            missing.add(node._get_full_key(key))
+        else:
+            missing |= _read(own[key], values)
+    return missing
+
+
+def _complaints(node: Any, key: str, origin: Origin, values: Values) -> Iterator[str]:
     """One sentence for each argument that a target does not take, lacks, or cannot accept."""
     if isinstance(node, ListConfig):
-        for position, child in enumerate(node):
-            yield from complaints(child, f"{key}[{position}]", origin)
+        for position, child in values[id(node)].items():
+            yield from _complaints(child, f"{key}[{position}]", origin, values)
     if not isinstance(node, DictConfig):
         return
-    if "_target_" in node:
-        yield from _signature_complaints(node, key, origin)
+    own = values[id(node)]
+    if "_target_" in own:
+        yield from _signature_complaints(node, key, origin, own)
     # The model first: a part that does not fit it explains more than the arguments which that part does not take.
-    for name in sorted(node, key=lambda name: name != "model"):
-        yield from complaints(node[name], f"{key}.{name}" if key else str(name), origin)
+    for name in sorted(own, key=lambda name: name != "model"):
+        yield from _complaints(own[name], f"{key}.{name}" if key else str(name), origin, values)
 
 
-def _signature_complaints(node: DictConfig, key: str, origin: Origin) -> Iterator[str]:
-    target = judge(node["_target_"], key, origin)
+def _signature_complaints(node: DictConfig, key: str, origin: Origin, own: Mapping[Any, Any]) -> Iterator[str]:
+    target = judge(own["_target_"], key, origin)
     parameters = _parameters(target)
     if parameters is None:
         return
-    given = {str(name) for name in node} - HYDRA_KEYS
+    given = {str(name) for name in own} - HYDRA_KEYS
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     for name in () if takes_any else sorted(given - set(parameters)):
         close = difflib.get_close_matches(str(name), list(parameters), n=1)
@@ -109,16 +129,16 @@ def _signature_complaints(node: DictConfig, key: str, origin: Origin) -> Iterato
         takes = f"it takes {', '.join(parameters)} (~{given_at} removes it)"
         hint = f"did you mean '{close[0]}'?" if close else takes
         yield f"{given_at} is not an argument of {target.__name__}; {hint}"
-    if key == "optimizer" and not node.get("_partial_", False):
+    if key == "optimizer" and not own.get("_partial_", False):
         yield "optimizer needs _partial_: true: it is built when there is a model"
-    elif not node.get("_partial_", False) and "_args_" not in node:
+    elif not own.get("_partial_", False) and "_args_" not in own:
         variadic = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
         required = {n for n, p in parameters.items() if p.default is p.empty and p.kind not in variadic}
         for name in sorted(required - given):
             yield f"{key}.{name} is missing: {target.__name__} needs it"
     hints = _hints(target)
     for name in sorted(given & set(hints)):
-        part = node[name]
+        part = own[name]
         if not _accepts(hints[name], part):
             given_at = typed(known_keys(node._get_root()), f"{key}.{name}")
             whose = f" for {target.__name__}" if isinstance(part, ListConfig) and given_at != f"{key}.{name}" else ""

@@ -60,10 +60,10 @@ def key_of(word: str) -> str:
 
 def parsed(words: Sequence[str]) -> list[Override]:
     """The overrides among the words; what is none is left out, Hydra itself says so."""
-    read = []
+    read, parser = [], OverridesParser.create()
     for word in split(words)[1]:
         try:
-            read.append(OverridesParser.create().parse_override(word))
+            read.append(parser.parse_override(word))
         except HydraException:
             continue
     return read

@@ -79,9 +79,11 @@ def _named(node: Any, key: str) -> Iterator[tuple[str, str]]:
     """(key, dotted name) of all that Hydra or logging would import."""
     node = _followed(node)
     if isinstance(node, (DictConfig, ListConfig)):
-        names = range(len(node)) if isinstance(node, ListConfig) else list(node)
-        for name in names if not (node._is_none() or node._is_interpolation()) else ():
-            yield from _named(node._get_node(name), f"{key}.{name}")
+        held: Any = node._content  # a text or nothing where it is no container
+        for name, child in (
+            held.items() if isinstance(held, dict) else enumerate(held if isinstance(held, list) else ())
+        ):
+            yield from _named(child, f"{key}.{name}")
     elif node is not None:
         value, last = str(node._value()), key.rpartition(".")[2]
         if (
@@ -94,7 +96,9 @@ def _named(node: Any, key: str) -> Iterator[tuple[str, str]]:
 
 def _followed(node: Any) -> Any:
     """What an interpolation leads to, which may be a whole node from elsewhere; itself where that is not known yet."""
+    if node is None or not node._is_interpolation():
+        return node
     try:
-        return node._maybe_dereference_node(throw_on_resolution_failure=True) if node is not None else None
+        return node._maybe_dereference_node(throw_on_resolution_failure=True)
     except OmegaConfBaseException:
         return node

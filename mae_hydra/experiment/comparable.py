@@ -22,7 +22,9 @@ def unlike(configs: Iterable[Mapping[Any, Any]]) -> str:
 
     What they measure counts, not what was typed: an option of `model=` may bring another size of patches.
     """
-    measured = [{key: _at(config, key) for key in (OWN, *MEASURES)} for config in configs if _is_judged_by_loss(config)]
+    measured = [
+        {key: value_at(config, key) for key in (OWN, *MEASURES)} for config in configs if _is_judged_by_loss(config)
+    ]
     ways_out = "+sweep=mask_ratio_transfer judges by fine-tuning, evaluation=pretrain_probe by features"
     own = all(each[GIVEN] is None for each in measured)
     for each in measured:
@@ -38,10 +40,10 @@ def unlike(configs: Iterable[Mapping[Any, Any]]) -> str:
 
 
 def _is_judged_by_loss(config: Mapping[Any, Any]) -> bool:
-    return config.get("task") == "pretrain" and _at(config, "checkpoint.monitor") == "val/loss"
+    return config.get("task") == "pretrain" and value_at(config, "checkpoint.monitor") == "val/loss"
 
 
-def _at(config: Any, key: str) -> Any:
+def value_at(config: Any, key: str) -> Any:
     """The value at a dotted key of a record, which may lack it."""
     for name in key.split("."):
         config = config.get(name) if isinstance(config, Mapping) else None

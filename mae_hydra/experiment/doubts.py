@@ -76,11 +76,12 @@ class MissingMonitor:
             return
         self._unheard.remove(name)
         self._given |= {f"val/{scalar}" for scalar in evaluation.scalars}
-        if not self._unheard and self._monitor not in self._given and self._monitor.startswith("val/"):
+        if not self._unheard and self._monitor not in self._given:
             given = ", ".join(sorted(self._given)) or "no scalars"
+            compared = "" if self._monitor.startswith("train/") else ", and no score by which runs are compared"
             message = (
-                f"no evaluation gives checkpoint.monitor={self._monitor}, so there is no best.pt, and no score by "
-                f"which runs are compared; the evaluations give {given}"
+                f"no evaluation gives checkpoint.monitor={self._monitor}, so there is no best.pt{compared}; "
+                f"the evaluations give {given}"
             )
             warn([message], "warning")
 

@@ -112,10 +112,13 @@ def show(
 
     console = plain_console()
     table = Table(title=clean(sweep_dir), title_justify="left")
-    for column in (*keys, "state"):
+    tails = [key.rpartition(".")[2] for key in keys]
+    fits = len(" | ".join([*keys, "completed", *metrics, "minutes"])) + 4 <= console.width
+    for column in keys if fits or len(set(tails)) < len(tails) else tails:
         table.add_column(column, overflow="fold")
+    table.add_column("state", no_wrap=True)
     for column in (*metrics, "minutes"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", overflow="fold")
     errors = dict.fromkeys(clean(row["error"]) for row in rows if row["error"])
     beside = bool(errors) and console.width >= ROOM_FOR_ERRORS
     if beside:

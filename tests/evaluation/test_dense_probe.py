@@ -121,13 +121,6 @@ def test_features_that_are_no_numbers_are_no_score():
         dense(blocks()).run(Diverged(), 3)
 
 
-def test_images_of_the_bank_are_not_asked_about():
-    data = blocks()
-    with pytest.raises(UserError, match="each of these would be its own nearest one; use split=validation"):
-        dense(dataclasses.replace(data, validation=data.train)).check(Reader())
-    dense(data).check(Reader())
-
-
 def test_the_pixels_of_a_patch_are_counted_by_class():
     torch.manual_seed(0)
     labels = torch.randint(0, 3, (7, 9)).byte()

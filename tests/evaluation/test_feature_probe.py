@@ -99,14 +99,6 @@ def test_an_encoder_that_is_asked_about_its_own_images_knows_them(pool):
     assert found.pictures["neighbours"].pixels.shape[2] == 3
 
 
-def test_where_no_neighbors_are_asked_the_images_may_be_those_of_the_bank():
-    data = class_scenes()
-    data = dataclasses.replace(data, validation=data.train)
-    probe(data, k=None).check(tiny_mae())
-    with pytest.raises(UserError, match="each of these would be its own nearest one"):
-        probe(data).check(tiny_mae())
-
-
 def test_features_that_are_no_numbers_are_no_score():
     model = tiny_mae()
     model.encoder.norm.weight.data[3] = math.nan

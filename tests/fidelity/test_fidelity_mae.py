@@ -88,7 +88,7 @@ def test_forward_losses_and_gradients_equal_the_reference(size, agree):
 @pytest.mark.parametrize("ratio", RATIOS)
 @pytest.mark.parametrize("dtype", [torch.float64, pytest.param(torch.float32, marks=pytest.mark.slow)])
 def test_every_mask_ratio_of_the_sweep_gives_the_loss_of_the_reference(ratio, dtype, agree):
-    model = masked_autoencoder(48, 3, 16, grid=14, mask_ratio=ratio).to(dtype)
+    model = masked_autoencoder(48, 3, 16, depth=1, decoder_depth=1, grid=14, mask_ratio=ratio).to(dtype)
     images, noise = given(model)
     state = {name: value.double() for name, value in model.state_dict().items()}
     expected = reference.mae(images.double(), state, noise.double(), int(196 * (1 - ratio)), 16, (3, 16))
@@ -149,9 +149,8 @@ def huggingface(model: MAE, eps: float) -> ViTMAEForPreTraining:
     return ViTMAEForPreTraining(config).to(model.mean.dtype).eval()
 
 
-@pytest.mark.parametrize("norm_pix", [True, False])
-def test_hugging_face_gives_our_numbers_from_our_weights(norm_pix, agree, tmp_path):
-    model = masked_autoencoder(768, 12, 16, norm_pix=norm_pix).double()
+def test_hugging_face_gives_our_numbers_from_our_weights(agree, tmp_path):
+    model = masked_autoencoder(768, 12, 16).double()
     scramble(model)
     images, noise = given(model)
     peer = huggingface(model, eps=1e-6)
@@ -161,12 +160,15 @@ def test_hugging_face_gives_our_numbers_from_our_weights(norm_pix, agree, tmp_pa
     save_file(to_layout(model.state_dict(), "huggingface").tensors, tmp_path / "model.safetensors", {"format": "pt"})
     peer, told = ViTMAEForPreTraining.from_pretrained(tmp_path, dtype=torch.float64, output_loading_info=True)
     assert not any(told.values())
-    with torch.no_grad():
-        theirs, ours = peer(images, noise=noise), model(images, noise=noise)
-        loss = model.loss(Batch(images), noise=noise)
-    agree("Hugging Face ViTMAE with our weights, prediction, float64", ours.prediction, theirs.logits, FLOAT64)
-    agree("Hugging Face ViTMAE with our weights, loss, float64", loss.total / loss.count, theirs.loss, FLOAT64)
-    assert torch.equal(ours.hidden, theirs.mask.bool())
+    assert peer.config.norm_pix_loss is True
+    for norm_pix in (True, False):
+        model.norm_pix = peer.config.norm_pix_loss = norm_pix
+        with torch.no_grad():
+            theirs, ours = peer(images, noise=noise), model(images, noise=noise)
+            loss = model.loss(Batch(images), noise=noise)
+        agree("Hugging Face ViTMAE with our weights, prediction, float64", ours.prediction, theirs.logits, FLOAT64)
+        agree("Hugging Face ViTMAE with our weights, loss, float64", loss.total / loss.count, theirs.loss, FLOAT64)
+        assert torch.equal(ours.hidden, theirs.mask.bool())
 
 
 def test_hugging_faces_default_epsilon_gives_other_numbers(tmp_path):

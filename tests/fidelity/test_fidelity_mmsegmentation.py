@@ -36,7 +36,7 @@ from mae_hydra.weights.layouts.mmseg import UPERNET
 from mae_hydra.weights.layouts.names import from_native
 
 SIZES = {"width": 48, "depth": 4, "heads": 4, "patch": 16, "grid": 8, "mlp": 192, "channels": 32, "auxiliary": 16}
-CLASSES, SIDE = 150, 128
+CLASSES, SIDE = 21, 128
 
 
 @pytest.fixture(scope="module")

@@ -55,7 +55,7 @@ def compare(ours, folder, name, most, agree):
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("dtype", [torch.float64, pytest.param(torch.float32, marks=pytest.mark.slow)])
 def test_tokens_equal_those_of_transformers_pixio(size, dtype, agree, tmp_path):
     compare(pixio(*SIZES[size], depth=2 if size == "base" else 1, size=32).to(dtype), tmp_path, *limit(dtype), agree)
 

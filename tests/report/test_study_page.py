@@ -66,6 +66,17 @@ def test_of_labels_that_do_not_count_the_page_says_so_first_and_has_no_column_fo
     ]
 
 
+def test_what_a_study_took_includes_the_pre_training(tmp_path: Path) -> None:
+    for arm, minutes in (("pretrain", 40), ("scratch", 2), ("mae", 3)):
+        (tmp_path / arm / "job").mkdir(parents=True)
+        status = {"state": "completed", "value": 1.0, "start": 1000.0, "end": 1000.0 + 60 * minutes}
+        (tmp_path / arm / "job" / "status.json").write_text(json.dumps(status))
+    page = Page(Owned(tmp_path / "page", "report", trusted=True))
+    empty = Study(STUDY.record, "val/mIoU", True, {}, [])
+    study_page.study_page(page, empty, tmp_path, tmp_path, lambda run: None)
+    assert dict(page.facts)["took"] == "45 min"
+
+
 def test_the_curves_are_those_of_the_arms_and_the_factor_reaches_to_where_scratch_has_the_score(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -22,6 +22,7 @@ TINY = [
     "data.num_workers=0",
 ]
 TINY_MAE = [*TINY, "backbone.out_indices=[1]", "head.embed_dim=16", "head.depth=1", "head.num_heads=2"]
+TINY_MAE += ["evaluation.validation.num_pictures=1"]  # a picture takes as long as a step
 # Without figures of each evaluation, most of what it costs; `trained_upernet` has them, and so has who looks at them.
 TINY_UPERNET = [*TINY, "backbone.depth=4", "backbone.out_indices=[0,1,2,3]", "head.channels=16"]
 TINY_UPERNET += ["evaluation.validation.num_pictures=0"]

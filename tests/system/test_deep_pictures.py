@@ -21,6 +21,7 @@ def write(root: Path, highest: int, count: int = 6) -> None:
         Image.fromarray(values.astype(np.uint16)).save(root / f"{number}.png")
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_the_range_of_training_is_recorded_and_used_by_whatever_comes_after(train, tmp_path, capfd):
     write(tmp_path / "photos", 4095)
     write(tmp_path / "darker", 1000)

@@ -274,10 +274,10 @@ def test_the_same_photos_elsewhere_are_the_same_run(train, stopped, finished, ca
 
 
 def test_what_does_not_touch_training_may_change_and_is_said(train, stopped, finished, capfd):
-    changed = ["data.num_workers=1", "evaluation.validation.num_pictures=1", "checkpoint.keep_last=3"]
+    changed = ["data.num_workers=1", "evaluation.validation.num_pictures=2", "checkpoint.keep_last=3"]
     assert train("resume=outputs/run", *changed) == 0
     said = capfd.readouterr().out
-    assert "checkpoint.keep_last: 9 -> 3; data.num_workers: 0 -> 1; evaluation.validation.num_pictures: 4 -> 1" in said
+    assert "checkpoint.keep_last: 9 -> 3; data.num_workers: 0 -> 1; evaluation.validation.num_pictures: 1 -> 2" in said
     assert "best.pt" not in said
     assert same(stopped, finished / "outputs/run")
 
@@ -297,7 +297,7 @@ def test_a_complete_run_stays_complete_when_only_pictures_are_counted_otherwise(
     monkeypatch.chdir(finished)
     assert train(*WORDS, "evaluation.validation.num_pictures=2") == 0
     assert "already complete" in (said := capfd.readouterr().out)
-    assert "evaluation.validation.num_pictures: 4 -> 2" in said
+    assert "evaluation.validation.num_pictures: 1 -> 2" in said
     assert train("resume=outputs/run", "schedule.total=3") == 1
     assert "schedule.total: 2 -> 3" in capfd.readouterr().err
 

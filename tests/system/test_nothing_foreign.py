@@ -127,9 +127,10 @@ def around(target: Any, model: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def test_a_checkpoints_configuration_builds_nothing_but_a_model_and_imports_nothing_else(place, whole, kind):
     content = torch.load(whole / "checkpoints" / "last.pt", weights_only=True)
     file = place / f"hostile.{kind}"
-    places = [*around("", {})] if kind == "pt" else ["as a part of it"]
-    for number, target in enumerate(TARGETS):
-        for where in places[number % len(places) :][:2]:
+    places = [*around("", {})]
+    # What a target is judged by does not depend on the file that holds it: of the other two some stand for all.
+    for number, target in enumerate(TARGETS if kind == "pt" else TARGETS[::6]):
+        for where in places[number % len(places) :][: 2 if kind == "pt" else 1]:
             model = around(target, content["config"]["model"])[where]
             config = content["config"] | {"model": model}
             if kind == "safetensors":
@@ -369,7 +370,7 @@ def test_a_folder_of_weights_reads_no_file_but_its_own_and_builds_nothing(place,
         (folder / "config.json").write_text(config)
         with watched() as happened:
             try:
-                mae_hydra.load(folder, *TINY_MAE[2:5], *TINY_MAE[8:])
+                mae_hydra.load(folder, *(word for word in TINY_MAE if word.startswith(("backbone.", "head."))))
             except UserError as error:
                 sentences.append(str(error))
         assert happened == []

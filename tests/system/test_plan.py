@@ -1,6 +1,7 @@
 """`mae-hydra plan` against what runs really do and what is known of the recipes."""
 
 import json
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from conftest import TINY_MAE, TINY_UPERNET
 from torch import nn
 
 from mae_hydra.batch_norm import loss_of_a_step
-from mae_hydra.benchmark.estimate import activations, activations_of_a_step, example_batch
+from mae_hydra.benchmark.estimate import Activations, activations, activations_of_a_step, example_batch
 from mae_hydra.benchmark.memory import kept_bytes
 from mae_hydra.commands import main
 from mae_hydra.configuration.compose import compose_config
@@ -68,9 +69,17 @@ def test_the_segmentation_recipe_and_the_largest_model_are_planned_without_memor
     assert planned("+experiment=mae_vith_imagenet_1600e")["trainable"] > 600e6
 
 
-@pytest.mark.parametrize("words", [TINY_MAE, ["model=upernet_vitt", *TINY_UPERNET]], ids=["pretrain", "segment"])
-def test_memory_for_the_backward_pass_is_what_autograd_really_keeps(words):
+@cache
+def model_and_activations(name: str) -> tuple[nn.Module, Activations]:
+    """Built and traced once."""
+    words = {"mae": TINY_MAE, "upernet": ["model=upernet_vitt", *TINY_UPERNET]}[name]
     model = build(compose_config(words).model, "model").train()
+    return model, activations(model, "fp32")
+
+
+@pytest.mark.parametrize("name", ["mae", "upernet"])
+def test_memory_for_the_backward_pass_is_what_autograd_really_keeps(name):
+    model, planned = model_and_activations(name)
     own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
 
     def kept(images: int) -> int:
@@ -87,7 +96,7 @@ def test_memory_for_the_backward_pass_is_what_autograd_really_keeps(words):
             model.loss(Batch(torch.zeros(images, 3, 64, 64, dtype=torch.uint8), labels))
         return sum(storage.nbytes() for storage in found.values())
 
-    assert activations(model, "fp32").per_image == pytest.approx((kept(8) - kept(4)) / 4, rel=0.02)
+    assert planned.per_image == pytest.approx((kept(8) - kept(4)) / 4, rel=0.02)
     # The model is what it was.
     assert all(isinstance(p, nn.Parameter) and p.isfinite().all() for p in model.parameters())
 
@@ -132,13 +141,13 @@ def test_statistics_of_a_step_cost_the_encoders_forward_pass_once_more(train):
 
 
 def test_memory_of_a_step_is_what_autograd_really_keeps_of_all_its_images():
-    model = build(compose_config(MICRO_BATCHES).model, "model").train()
+    model, planned = model_and_activations("upernet")
     found = activations_of_a_step(model, "fp32", 8)
     parts = [example_batch(model, 2) for _ in range(4)]
     features = sum(part.nbytes for part in model.features(example_batch(model, 8)))
     head = found.of_step + features
     assert head == pytest.approx(kept_bytes(lambda: loss_of_a_step(model, parts)), rel=0.05)
-    assert found.per_image + head / 8 == pytest.approx(activations(model, "fp32").per_image, rel=0.01)
+    assert found.per_image + head / 8 == pytest.approx(planned.per_image, rel=0.01)
     assert found.of(2) == found.fixed + max(2 * found.per_image, found.of_step)
 
 

@@ -128,6 +128,7 @@ def test_the_card_has_the_data_the_recipe_and_the_scores_of_these_weights(runs):
     assert "License: not chosen yet" in card
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_a_later_evaluation_of_these_weights_is_told_and_one_of_others_is_not(runs):
     assert main(["evaluate", "upernet"]) == 0
     assert main(["evaluate", "upernet", "--last", "inference=slide"]) == 0

@@ -32,7 +32,7 @@ def test_without_evaluations_it_is_refused(train, capsys):
 @pytest.mark.parametrize(("blocks", "learn"), [("0", set()), ("2", {"blocks.2", "blocks.3"})])
 def test_upernet_learns_on_frozen_blocks(train, blocks, learn):
     words = ["model=upernet_vitt", *TINY_UPERNET, "schedule.total=3", "schedule.warmup=0", "optimizer.lr=0.01"]
-    kept = ["checkpoint.every=1", "checkpoint.keep_last=9", "hydra.run.dir=run"]
+    kept = ["evaluation=none", "checkpoint.every=1", "checkpoint.keep_last=9", "hydra.run.dir=run"]
     assert train(*words, f"model.trainable_blocks={blocks}", *kept) == 0
     before, after = (
         torch.load(f"run/checkpoints/step-0000000{step}.pt", weights_only=True)["model"] for step in (1, 3)

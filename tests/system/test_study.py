@@ -62,6 +62,12 @@ def leave_run(directory: Path, share: float, seed: int, value: float) -> None:
     (directory / "data.json").write_text(json.dumps({"train": {"images": round(480 * share)}}))
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A study without its page, which takes longer than all else where nothing is trained."""
+    monkeypatch.setattr("mae_hydra.report.write_report", lambda out: out)
+
+
 def test_its_sweeps_differ_by_the_start_alone(started, capsys):
     typed = ["model=upernet_vitt", "data=scenes", "data.num_train=64", "data.train_limit=48", "data.batch_size=4"]
     typed += ["hydra/launcher=gpus", "head.channels=16"]
@@ -96,6 +102,7 @@ def test_its_sweeps_differ_by_the_start_alone(started, capsys):
     assert (config.data.label_fraction, config.data.label_seed, config.group) == (0.1, 1, "study")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_without_words_it_is_of_embedded_scenes_and_quick_is_shorter(started):
     assert main(["study", "--quick"]) == 0
     pretrain, scratch, _ = started
@@ -104,6 +111,7 @@ def test_without_words_it_is_of_embedded_scenes_and_quick_is_shorter(started):
     assert "hydra.sweep.dir=outputs/studies/demo_study_quick/scratch" in scratch
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_it_goes_on_with_more_seeds_but_not_with_other_words(started, capsys):
     assert main(["study", "--out", "s", "--seeds", "0"]) == 0
     assert main(["study", "--out", "s", "--seeds", "0,1", "logger=tensorboard"]) == 0
@@ -115,6 +123,7 @@ def test_it_goes_on_with_more_seeds_but_not_with_other_words(started, capsys):
     assert len(started) == 6
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_start_keeps_its_weights_and_its_curve(started, tmp_path, capsys):
     """Runs of both would lie in one folder, and of each seed the better one would count."""
     quick = ["study", "--quick", "--no-pretrain", "--from"]
@@ -128,6 +137,7 @@ def test_a_start_keeps_its_weights_and_its_curve(started, tmp_path, capsys):
     assert started[-1][-2:] == ["init_from=s/pretrain/job-1-0", "hydra.sweep.dir=s/mae"]  # as it was typed first
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_is_left_counts_the_shares_and_seeds_that_are_asked_for(started, capsys):
     quick = ["study", "--quick", "--no-pretrain", "--from", "a=a.pth", "--out", "s"]
     assert main([*quick, "--seeds", "0"]) == main([*quick, "--seeds", "1,2", "--plan"]) == 0

@@ -67,6 +67,7 @@ def test_another_digest_stops_the_training_before_its_model_is_built(train, serv
     assert not Path("tuned/checkpoints").exists()
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_a_run_goes_on_is_replayed_and_evaluated_without_its_address(train, served, address, capsys):
     every = ["checkpoint.every=2", "checkpoint.keep_last=9"]
     assert train(*CLASSIFIER, *every, f"init_from={address}", "hydra.run.dir=tuned") == 0
@@ -105,6 +106,7 @@ def test_a_recorded_address_is_opened_where_it_is_typed_and_not_otherwise(train,
     assert len(served.bodies()) == 1
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_an_address_that_only_a_record_tells_is_opened_by_no_command(train, served, address, trained_mae, monkeypatch):
     monkeypatch.setattr(planning, "activations", lambda *told, **more: Activations(1, 1))  # they need no weights
     run = Path(shutil.copytree(trained_mae, "run"))

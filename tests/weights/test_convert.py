@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import shutil
 from functools import partial
 
 import pytest
@@ -21,17 +22,24 @@ from mae_hydra.weights import read_checkpoint, transfer
 MAE_HEADS = ["--set", "backbone.num_heads=2", "head.num_heads=2"]
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """A folder with a file of every kind, in which the commands run."""
-    monkeypatch.chdir(tmp_path)
-    torch.save({"model": official(**TINY_OFFICIAL)}, "full.pth")
-    torch.save({"model": official(**TINY)}, "encoder.pth")
-    torch.save({"model": official(**TINY, head="classifier")}, "classifier.pth")
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A folder with a file of every kind."""
+    folder = tmp_path_factory.mktemp("files")
+    torch.save({"model": official(**TINY_OFFICIAL)}, folder / "full.pth")
+    torch.save({"model": official(**TINY)}, folder / "encoder.pth")
+    torch.save({"model": official(**TINY, head="classifier")}, folder / "classifier.pth")
     meta = {"CLASSES": tuple("abcde"), "PALETTE": [[n, n, n] for n in range(5)], "iter": 160000}
-    torch.save({"meta": meta, "state_dict": mmseg_upernet(**TINY_MMSEG)}, "upernet.pth")
-    torch.save(beit2mmseg(official(**TINY)), "beit2mmseg.pth")
-    return tmp_path
+    torch.save({"meta": meta, "state_dict": mmseg_upernet(**TINY_MMSEG)}, folder / "upernet.pth")
+    torch.save(beit2mmseg(official(**TINY)), folder / "beit2mmseg.pth")
+    return folder
+
+
+@pytest.fixture
+def folder(files, tmp_path, monkeypatch):
+    """A copy of it, in which the commands run."""
+    monkeypatch.chdir(tmp_path)
+    return shutil.copytree(files, tmp_path, dirs_exist_ok=True)
 
 
 def test_a_released_upernet_becomes_a_checkpoint_of_ours_and_loads_either_way(folder, capsys):

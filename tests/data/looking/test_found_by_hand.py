@@ -243,6 +243,8 @@ def test_maps_of_one_value_come_behind_others_whatever_they_are_called():
         for plain in (of_one_value.files, others.files[:2], ())
     ]
     assert found == [["x", "trainids"], ["trainids", "x"], ["trainids", "x"]]
+    some = Group(("trainids",), "", (".png",), files("a", folder="trainids"))  # of less than half of the photos
+    assert [pair.maps.folder[0] for pair in roles._matches([photos], [some, others], set())] == ["x", "trainids"]
 
 
 @pytest.mark.parametrize(
@@ -316,6 +318,10 @@ def test_a_picture_is_told_with_its_bits_its_regions_and_its_commonest_colours(t
     np.save(tmp_path / "d.npy", np.zeros((9, 11, 4), np.uint16))
     found = pixels.look_at(tmp_path / "d.npy", "d", pixels.Budget())
     assert (found.bits, found.bands, found.size) == (16, 4, (9, 11))
+    for bands in (1, 2):
+        np.save(tmp_path / "d.npy", np.zeros((9, 11, bands), np.float64))
+        problem = pixels.look_at(tmp_path / "d.npy", "d", pixels.Budget()).map_problem
+        assert problem.partition(";")[0] == ("" if bands == 1 else "has 2 bands")
     assert pixels._flat(np.array([[1, 1, 1, 2]] * 3)) == pytest.approx(2 / 3)
     noise = np.arange(60 * 60, dtype=np.uint32).view(np.uint8).reshape(60, 60, 4)[..., :3].copy()
     noise[:, :30] = 7, 8, 9

@@ -10,7 +10,7 @@ from mae_hydra.data.readers.class_list import class_list
 from mae_hydra.data.readers.layout import Layout, Part
 from mae_hydra.data.readers.pairs import parts_of
 from mae_hydra.data.readers.split_lists import Entry, chosen, entries_of
-from mae_hydra.data.readers.text_cells import text_of
+from mae_hydra.data.readers.text_cells import rows_of, text_of
 from mae_hydra.errors import UserError
 
 
@@ -106,6 +106,11 @@ def test_a_table_of_classes_is_read_as_spreadsheets_write_it(tmp_path, form):
     assert entries_of(tmp_path, "a.csv", "", ("image", "label")) == wanted
     (tmp_path / "names.csv").write_bytes(TABLES[form])
     assert class_list(tmp_path, "names.csv", None).names == ("sea", "dry, flat")
+
+
+def test_a_name_with_blanks_is_one_cell_where_it_is_the_only_picture():
+    lines = ["my photo.png 3", "7 a.png b.png", "a.png\tthe map.png", "# a remark", ""]
+    assert rows_of(lines) == [["my photo.png", "3"], ["7", "a.png", "b.png"], ["a.png", "the map.png"]]
 
 
 def test_a_table_in_another_encoding_is_said_with_what_to_do(tmp_path):

@@ -1,5 +1,8 @@
 """timm's models as encoders: their maps are timm's own, and their description is what they give."""
 
+import copy
+import functools
+
 import pytest
 import timm
 import torch
@@ -32,6 +35,14 @@ STATISTICS = {"mean": [0.5] * 3, "std": [0.25] * 3}
 
 
 def encoder(name: str, size: int, **changes) -> TimmEncoder:
+    """A copy of its own: to draw the first weights takes most of the time."""
+    if torch.get_default_device().type == "meta":
+        return made_encoder.__wrapped__(name, size, **changes)
+    return copy.deepcopy(made_encoder(name, size, **changes))
+
+
+@functools.cache
+def made_encoder(name: str, size: int, **changes) -> TimmEncoder:
     torch.manual_seed(0)
     return TimmEncoder(model_name=name, image_size=size, in_chans=3, embed_dim=widths_of(name), **changes)
 
