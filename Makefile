@@ -9,7 +9,7 @@ PEERS  := $(VENV)/.peers
 .PHONY: help setup demo check lint test test-slurm test-browser test-lowest mutants docs clean
 
 help:
-	@echo "make demo         environment, then the whole story on embedded data (6 to 7 minutes on 2 cores)"
+	@echo "make demo         environment, then the whole story on embedded data (7 minutes on 2 cores)"
 	@echo "make test         environment, then every check (14 to 15 minutes on 2 cores)"
 	@echo "make check        style, types and the quick tests (about 3 minutes on 2 cores)"
 	@echo "make test-slurm   sweeps and scripts on a real Slurm of this machine, which it starts (1 to 4 minutes; SLOW=1: preemption and time limits too, 8 more)"

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
+from mae_hydra.errors import UserError
+
 Precision = Literal["auto", "fp32", "bf16", "bf16_params", "fp16"]
 AUTOCAST = {"bf16": torch.bfloat16, "bf16_params": torch.bfloat16, "fp16": torch.float16}
 PRECISIONS_ELSEWHERE = {
@@ -64,6 +66,18 @@ def cast_parameters(model: nn.Module, precision: str) -> Iterator[None]:
 def _is_cast(module: nn.Module, parameter: Tensor) -> bool:
     is_table = parameter.dim() == 2 and not isinstance(module, nn.Linear | _ConvNd)
     return parameter.dtype == torch.float32 and not isinstance(module, NORMS) and not is_table
+
+
+def check_numbers(values: Tensor, what: str) -> None:
+    """UserError where one of `values` is no number (NaN); waits for the device.
+
+    The largest of scores that are none is the first class: a score that looks like any other.
+    """
+    if values.numel() and values.amax().isnan():  # one number, not as many as there are values
+        raise UserError(
+            f"{what} are no numbers (NaN): fp16 overflows where activations are large, so use engine.precision=fp32 or "
+            "bf16; where that is no help the training has diverged"
+        )
 
 
 def has_matrix_units() -> bool:

@@ -27,6 +27,8 @@ GOOD = [{"step": 10, "x": 0.5}, {"step": 30, "x": 0.25}]
         b'{"x": 1}\n',
         b'{"step": "20"}\n',
         b'{"step": 20, "x": "much"}\n',
+        b'{"step": 20, "x": 1e301}\n',
+        b'{"step": 20, "x": -1e301}\n',
         b"\n",
     ],
     ids=lambda damage: repr(damage[:30]),

@@ -40,12 +40,30 @@ def activations(model: nn.Module, precision: str, *, recompute: bool = False) ->
     return Activations(per_image, max(two - 2 * per_image, 0))
 
 
-def state_bytes(model: nn.Module, *, average: bool) -> tuple[int, int]:
-    """Bytes in memory while training (weights, gradients, two moments, the average) and in a checkpoint, in fp32."""
+def moments_of(optimizer: torch.optim.Optimizer) -> int:
+    """How many numbers an optimizer on the meta device keeps of its parameters: of AdamW two each, of Lion one.
+
+    One that asks for values, as torch's Adafactor does, is counted like AdamW.
+    """
+    trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for parameter in trained:
+        parameter.grad = torch.zeros_like(parameter)
+    try:
+        optimizer.step()
+    except RuntimeError:
+        return 2 * sum(parameter.numel() for parameter in trained)
+    finally:
+        optimizer.zero_grad()
+    kept = [value for state in optimizer.state.values() for value in state.values()]
+    return sum(value.numel() for value in kept if isinstance(value, torch.Tensor) and value.ndim)
+
+
+def state_bytes(model: nn.Module, moments: int, *, average: bool) -> tuple[int, int]:
+    """Bytes in memory while training (weights, gradients, moments, the average) and in a checkpoint, in fp32."""
     every = sum(p.numel() for p in model.parameters()) + sum(b.numel() for b in model.buffers())
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     copies = 2 if average else 1
-    return 4 * (copies * every + 3 * trained), 4 * (copies * _saved(model) + 2 * trained)
+    return 4 * (copies * every + trained + moments), 4 * (copies * _saved(model) + moments)
 
 
 def _saved(model: nn.Module) -> int:

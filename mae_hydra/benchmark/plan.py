@@ -16,6 +16,7 @@ from mae_hydra.benchmark.estimate import (
     activations,
     activations_of_a_step,
     example_batch,
+    moments_of,
     state_bytes,
 )
 from mae_hydra.benchmark.parts import count_parts
@@ -25,6 +26,7 @@ from mae_hydra.data.dataset import height_width
 from mae_hydra.engine import cut_batch
 from mae_hydra.engine.parallel import recompute_blocks
 from mae_hydra.errors import UserError
+from mae_hydra.evaluation import Clock
 from mae_hydra.experiment.doubts import doubtful_statistics
 from mae_hydra.flops import training_flops
 from mae_hydra.recorded.configuration import composed
@@ -96,7 +98,7 @@ def plan(words: Sequence[str], *, devices: int | None, images: int | None) -> Pl
     steps_per_epoch = (whole or counts[0]) / config.engine.global_batch
     schedule = complete("schedule", build(config.schedule, "schedule"), steps_per_epoch)
     rates = [group["initial_lr"] for group in optimizer.param_groups]
-    state, checkpoint = state_bytes(model, average=config.engine.ema_decay is not None)
+    state, checkpoint = state_bytes(model, moments_of(optimizer), average=config.engine.ema_decay is not None)
     recompute = config.engine.recompute
     doubt = doubtful_statistics(model, cut, config.engine.batch_norm)
     together = config.engine.batch_norm == "step" and cut.accumulate > 1 and bool(learned_statistics(model))
@@ -183,8 +185,7 @@ def _evaluations(config: DictConfig, validation: int, steps: int) -> tuple[int, 
     """Count the evaluations, and the images that they look at together."""
     count = images = 0
     for node in nodes_of(config, "evaluation").values():
-        every = node.get("every")
-        times = 1 if every is None else math.ceil(1 / every) if isinstance(every, float) else math.ceil(steps / every)
+        times = Clock(node.get("every")).times(steps)
         count += times
         images += times * min(node.get("limit") or validation, validation)
     return count, images

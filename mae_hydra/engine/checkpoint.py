@@ -144,9 +144,7 @@ class Checkpoints:
                 average.load_state_dict(shard_tensors(content["average"]["model"], average.state_dict()))
                 state.average.n_averaged.fill_(content["average"]["updates"])
             self.best = self._best_on_disk = content["best"]
-            before = {
-                "engine.stop_after": {"since_best": content.get("since_best", 0)}
-            }  # where earlier versions had it
+            before = {"engine.stop_after": {"since_best": content.get("since_best", 0)}}  # as of earlier versions
             state.callbacks.load_state_dict(content.get("callbacks", before))
         except (KeyError, RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
             reason = short((str(error).splitlines() or [""])[0])
@@ -226,7 +224,7 @@ class Checkpoints:
 
 def _check_names(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -> None:
     """torch matches the optimizer's state by position only: another order would be loaded without a word."""
-    ours = [group.get("names") for group in optimizer.param_groups]
-    theirs = [group.get("names") for group in saved["param_groups"]]
+    of_both = optimizer.param_groups, saved["param_groups"]
+    ours, theirs = ([group.get("names") for group in groups] for groups in of_both)
     if ours != theirs:
         raise ValueError("its optimizer holds other parameter groups")

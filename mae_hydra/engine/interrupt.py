@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from mae_hydra.distributed import any_rank, world_size
+from mae_hydra.distributed import any_rank, is_main, world_size
 from mae_hydra.signals import heeded
 
 
@@ -74,8 +74,8 @@ class Interruption:
                 raise KeyboardInterrupt
             return
         self._flag, self.signal = True, number
+        said = b"\nStopping: the step is finished and the state saved. Ctrl-C again leaves without saving.\n"
         with suppress(OSError):  # the terminal may be what has gone
-            # Not print: the signal may have come in the middle of one.
-            os.write(2, b"\nStopping: the step is finished and the state saved. Ctrl-C again leaves without saving.\n")
+            os.write(2, said if is_main() else b"")  # not print: the signal may have come in the middle of one
         if self._abandonable:
             raise _Abandon

@@ -75,9 +75,12 @@ def wrap(model: nn.Module, settings: Settings, average: AveragedModel | None = N
 def recompute_blocks(model: nn.Module) -> None:
     """Have every block keep its input only, in place: the same gradients to the last bit, the same keys.
 
-    What is drawn in a block (drop path) is drawn alike both times.
+    What is drawn in a block (drop path) is drawn alike both times; batch statistics would count twice.
     """
     for block in _blocks(model, "recompute"):
+        if learned_statistics(block):
+            what = "engine.recompute computes blocks twice, and the batch normalization in these would count each image"
+            raise UserError(f"{what} twice; use engine.recompute=false")
         block.forward = partial(checkpoint, block.forward, use_reentrant=False)
 
 

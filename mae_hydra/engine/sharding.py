@@ -50,10 +50,7 @@ def local_shard(tensor: Tensor) -> Tensor:
 
 
 def gather_full(content: Any) -> Any:
-    """Make every sharded tensor in `content` full, on the CPU. All processes must call this, with the same structure.
-
-    one tensor at a time is full on the device.
-    """
+    """Make every sharded tensor in `content` full, one at a time, on the CPU; all processes call it alike."""
     return tree_map_only(DTensor, lambda tensor: tensor.full_tensor().cpu(), content)
 
 

@@ -70,8 +70,7 @@ def moving_average(model: nn.Module, decay: float | None) -> AveragedModel | Non
     """
     if decay is None:
         return None
-    average = AveragedModel(model, multi_avg_fn=_of_own_shares(decay), use_buffers=True)
-    return average.requires_grad_(False).eval()
+    return AveragedModel(model, multi_avg_fn=_of_own_shares(decay), use_buffers=True).requires_grad_(False).eval()
 
 
 def _of_own_shares(decay: float) -> Any:

@@ -83,7 +83,7 @@ def _gradient(
                 loss = forward(*taken)
             if index == 0:
                 # All processes must divide by the same number, because their gradients are added up.
-                estimate = all_reduce_sum(loss.count.detach().double()).clamp(min=1) * calls
+                estimate = _divisor(all_reduce_sum(loss.count.detach().double())) * calls
             share = loss.total * (world_size() / estimate)  # DDP averages over processes where a sum is wanted
             with stage("backward"):
                 scaler.scale(share).backward()
@@ -95,11 +95,15 @@ def _gradient(
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     if calls > 1:  # else the estimate was exact
-        torch._foreach_mul_(gradients, (estimate / count.clamp(min=1)).to(gradients[0].dtype))
+        torch._foreach_mul_(gradients, (estimate / _divisor(count)).to(gradients[0].dtype))
     grad_norm = full_tensor(get_total_norm(gradients))
     if settings.clip_grad is not None:
         clip_grads_with_norm_(parameters, settings.clip_grad, grad_norm)
     return StepResult(sums, count, grad_norm, images)
+
+
+def _divisor(count: Tensor) -> Tensor:
+    return count.where(count > 0, 1.0)  # which may lie below 1, where it is a sum of class weights
 
 
 def _update(optimizer: torch.optim.Optimizer, finite: Tensor) -> None:

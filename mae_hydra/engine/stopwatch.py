@@ -1,5 +1,4 @@
-"""How fast training runs and what it takes: images per second, the share of time spent waiting for data, peak
-memory."""
+"""How fast training runs and what it takes: images per second, the share of time waited for data, peak memory."""
 
 import resource
 import sys

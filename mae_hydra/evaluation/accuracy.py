@@ -16,10 +16,11 @@ from mae_hydra.evaluation.corruptions import Corruptions
 from mae_hydra.evaluation.extra_metrics import ExtraMetrics
 from mae_hydra.evaluation.held_out import HeldOut
 from mae_hydra.evaluation.interval import Clock
-from mae_hydra.evaluation.kinds import expect, expect_size
+from mae_hydra.evaluation.kinds import expect, expect_classes, expect_size
 from mae_hydra.evaluation.metrics import count_confusions
 from mae_hydra.evaluation.pictures import as_rgb, channels_last
 from mae_hydra.figures.gallery import gallery
+from mae_hydra.precision import check_numbers
 from mae_hydra.types import Answer, Evaluation, Picture
 
 TOP = 5
@@ -73,9 +74,7 @@ class Accuracy:
     def check(self, model: Any) -> None:
         """Raise a UserError where the model knows other classes or takes images of another size."""
         expect(model, self.judges, "accuracy")
-        known = getattr(model, "num_classes", None)
-        if known != self.data.num_classes:
-            raise UserError(f"the model knows {known or 'no'} classes, the data have {self.data.num_classes}")
+        expect_classes(model, self.data)
         expect_size(model, self.data)
         self.extra.check(self.data.num_classes, scored=True)
 
@@ -107,6 +106,7 @@ class Accuracy:
         all_reduce_sum(confusions)
         images = int(confusions.sum())
         loss, among_five = (all_reduce_sum(sums) / images).tolist()
+        check_numbers(sums[0], "the model's logits")  # once: the loss is none where one of them is none
         scalars = {"top1": 100 * float(confusions.diag().sum()) / images, "top5": 100 * among_five, "loss": loss}
         scalars |= self.extra.compute()
         tables = {"per_class": _per_class(confusions, self.data.class_names)}

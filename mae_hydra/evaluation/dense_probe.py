@@ -13,6 +13,7 @@ from mae_hydra.distributed import all_reduce_sum, broadcast_object, is_main
 from mae_hydra.errors import UserError
 from mae_hydra.evaluation.bank_probe import BankProbe, check_probe
 from mae_hydra.evaluation.features import with_normalization
+from mae_hydra.evaluation.kinds import check_labels
 from mae_hydra.evaluation.linear_classifier import LinearClassifier, fit_linear
 from mae_hydra.evaluation.metrics import count_confusions, segmentation_scores
 from mae_hydra.evaluation.neighbours import nearest, weighted
@@ -136,6 +137,8 @@ class DenseProbe(BankProbe):
         counts = {way: torch.zeros(classes, classes, dtype=torch.int64, device=device) for way in probes.ways}
         for samples in self.held_out.batches():
             maps = patch_maps(model, torch.stack([sample.image for _, sample in samples]).to(device))
+            for _, sample in samples:
+                check_labels(sample, classes, self.data.ignore_index)
             labels = [torch.as_tensor(sample.label).to(device) for _, sample in samples]
             for truth, predictions in zip(labels, probes.class_maps(maps, self.data.image_size), strict=True):
                 for way, prediction in predictions.items():

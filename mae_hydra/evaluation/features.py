@@ -13,6 +13,7 @@ from mae_hydra.distributed import all_reduce_sum
 from mae_hydra.evaluation.held_out import HeldOut
 from mae_hydra.models.pixels import channel_statistics, normalise
 from mae_hydra.models.pooling import pool_tokens, pooled_width
+from mae_hydra.precision import check_numbers
 
 
 class Features(NamedTuple):
@@ -62,7 +63,9 @@ def extract(model: Any, images: HeldOut, pool: str) -> Features:
         vectors[own] = pooled(model, torch.stack([sample.image for _, sample in samples]).to(device), pool)
         classes = [sample.label if isinstance(sample.label, int) else 0 for _, sample in samples]
         labels[own] = torch.tensor(classes, device=device)
-    return Features(all_reduce_sum(vectors), all_reduce_sum(labels), images.indices)  # the others' rows are zero here
+    vectors, labels = all_reduce_sum(vectors), all_reduce_sum(labels)  # the others' rows are zero here
+    check_numbers(vectors, "the encoder's features")
+    return Features(vectors, labels, images.indices)
 
 
 def _width(encoder: Any, pool: str) -> int:

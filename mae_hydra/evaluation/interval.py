@@ -1,5 +1,7 @@
 """When an evaluation is due."""
 
+import math
+
 
 class Clock:
     """`every`: a number of steps, or a share of the run in (0, 1); null: only at the end; 0: never.
@@ -20,9 +22,14 @@ class Clock:
         """Whether to evaluate after `step` finished steps of `total_steps`."""
         if self.every == 0:
             return False
-        if step == total_steps:
-            return True
+        return step == total_steps or (step > 0 and step % self._interval(total_steps) == 0)
+
+    def times(self, total_steps: int) -> int:
+        """How often it is due in `total_steps` steps."""
+        return 0 if self.every == 0 else math.ceil(total_steps / self._interval(total_steps))
+
+    def _interval(self, total_steps: int) -> int:
+        """Steps between two evaluations; the last one may come sooner."""
         if self.every is None:
-            return False
-        interval = self.every if isinstance(self.every, int) else max(1, round(self.every * total_steps))
-        return step > 0 and step % interval == 0
+            return total_steps
+        return self.every if isinstance(self.every, int) else max(1, round(self.every * total_steps))

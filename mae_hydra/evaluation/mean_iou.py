@@ -12,10 +12,9 @@ from mae_hydra.evaluation.boundary import count_boundaries
 from mae_hydra.evaluation.extra_metrics import ExtraMetrics
 from mae_hydra.evaluation.held_out import HeldOut
 from mae_hydra.evaluation.interval import Clock
-from mae_hydra.evaluation.kinds import expect
+from mae_hydra.evaluation.kinds import check_labels, expect, expect_classes
 from mae_hydra.evaluation.metrics import (
     boundary_scores,
-    check_classes,
     count_confusions,
     mean_of_defined,
     segmentation_scores,
@@ -72,8 +71,10 @@ class MeanIoU:
         )
 
     def check(self, model: Any) -> None:
-        """Raise a UserError where the inference cannot put the first image through this model."""
+        """Raise a UserError where the model knows other classes, or the inference cannot show it the first image."""
         expect(model, self.judges, "mean IoU")
+        if hasattr(model, "num_classes"):
+            expect_classes(model, self.data)
         self.inference.check(model, self.held_out.example_size())
         self.extra.check(self.data.num_classes, scored=False)
 
@@ -123,12 +124,12 @@ class MeanIoU:
                 f"{sample.name}: the picture has {'x'.join(map(str, prediction.shape))} pixels, "
                 f"its label map {'x'.join(map(str, labels.shape))}"
             )
+        check_labels(sample, num_classes, ignore_index)
+        labels = labels.to(prediction.device)
         try:
-            check_classes("labels", labels, num_classes, ignore_index)  # on the host, where they are
-            labels = labels.to(prediction.device)
             confusions = count_confusions(prediction, labels, num_classes, ignore_index)
         except ValueError as error:
-            raise UserError(f"{sample.name}: {error}, besides {ignore_index} for pixels to ignore") from error
+            raise UserError(f"{sample.name}: {error}") from error
         boundaries = count_boundaries(prediction, labels, num_classes, ignore_index) if self.boundary else None
         return Counts(confusions, boundaries)
 

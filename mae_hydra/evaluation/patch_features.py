@@ -11,6 +11,8 @@ from torch import Tensor
 
 from mae_hydra.distributed import all_reduce_sum
 from mae_hydra.evaluation.held_out import HeldOut
+from mae_hydra.evaluation.kinds import check_labels
+from mae_hydra.precision import check_numbers
 
 
 class PatchBank(NamedTuple):
@@ -30,6 +32,7 @@ def patch_maps(model: Any, images: Tensor) -> Tensor:
     images = model.prepare(images)
     final = getattr(model.encoder, "final_map", None)
     maps: Tensor = model.encoder.feature_maps(images)[-1] if final is None else final(images)
+    check_numbers(maps, "the encoder's features")
     return maps.float()
 
 
@@ -59,6 +62,7 @@ def patch_bank(model: Any, images: HeldOut, patches: int, num_classes: int, igno
         for (index, sample), features in zip(samples, maps, strict=True):
             assert isinstance(sample.label, Tensor)
             grid = (features.shape[1], features.shape[2])
+            check_labels(sample, num_classes, ignore_index)
             counts = class_pixels(sample.label, grid, num_classes, ignore_index)
             chosen = torch.from_numpy(np.random.default_rng(index).permutation(len(counts)))
             chosen = chosen[counts[chosen].sum(1) > 0][:patches]

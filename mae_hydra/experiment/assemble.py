@@ -1,9 +1,10 @@
 """From a configuration to the objects that a step needs, the cheap ones first."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 from omegaconf import DictConfig
 from torch import nn
 
@@ -27,7 +28,7 @@ from mae_hydra.engine import (
 )
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.class_weights import give_class_weights
-from mae_hydra.experiment.doubts import doubtful_statistics, warn_of_random_encoder
+from mae_hydra.experiment.doubts import check_partners, doubtful_statistics, warn_of_random_encoder
 from mae_hydra.experiment.first_look import check_sample_fits_task, look_at_validation, unseen_note
 from mae_hydra.experiment.labels import say_doubts
 from mae_hydra.experiment.messages import say
@@ -36,7 +37,9 @@ from mae_hydra.recorded.pixel_range import recorded_range
 from mae_hydra.seeds import seed_device
 from mae_hydra.types import Callback, Evaluator, Schedule
 from mae_hydra.weights import Checkpoint, read_checkpoint, transfer
+from mae_hydra.weights.metadata import normalization
 
+ALIKE = 1e-3  # of means and deviations: they are told with three digits
 OWED = {  # what parts of anybody's are asked for here; mae_hydra.types has it in full
     "data": ("train", "validation", "image_size", "target"),
     "model": ("loss", "depth_of", "num_depths", "state_dict"),
@@ -127,13 +130,14 @@ def assemble(
     begins = config.init_from and not started
     given = read_checkpoint(config.init_from, download=download, of_any=True) if begins else None
     if given is not None and is_main():
-        _compare_ranges(given, data)
+        say(*_notes_on_pixels(given, data))
 
     seed_device(config.seed, "init")
     model: nn.Module = expect("model", build(config.model, "model"), OWED["model"])
     settings = settings.settled(model.parameters(), precision)
     settings = replace(settings, precision=broadcast_object(settings.precision))  # processors of machines may differ
     doubt = doubtful_statistics(model, cut, settings.batch_norm)
+    check_partners(model, cut)
     weights = give_class_weights(model, data, class_weights)
     if given is not None:
         transfer(model, given, config.init_adapt, data.class_names).show()
@@ -193,10 +197,21 @@ def _notes_on_sizes(data: ImageData, augment: Augment) -> list[str]:
     return [] if notes_on is None else notes_on([header.size for header in headers])
 
 
-def _compare_ranges(given: Checkpoint, data: ImageData) -> None:
-    before = recorded_range(given.meta)
+def _notes_on_pixels(given: Checkpoint, data: ImageData) -> Iterator[str]:
+    """What the weights of init_from took for black, white and the mean color, where that is another here."""
+    before, normalized = recorded_range(given.meta), normalization(given.meta)
     if before is not None and data.pixel_range is not None and before.pairs() != data.pixel_range.pairs():
-        say(
+        yield (
             f"note: the weights of init_from were trained with data.range={before}, this run has {data.pixel_range}; "
             "where the files hold the same quantity set data.range to the former"
         )
+    now = list(data.mean), list(data.std)
+    if normalized is not None and len(normalized[0]) == len(now[0]) and not np.allclose(normalized, now, 0, ALIKE):
+        yield (
+            f"note: the weights of init_from were trained with {_typed(*normalized)}, this run has {_typed(*now)}; "
+            "where little of the encoder learns anew, set the former"
+        )
+
+
+def _typed(mean: Sequence[float], std: Sequence[float]) -> str:
+    return " ".join(f"data.{name}={list(of)}".replace(", ", ",") for name, of in (("mean", mean), ("std", std)))

@@ -8,6 +8,7 @@ from torch import nn
 from mae_hydra.batch_norm import check_enough, learned_statistics
 from mae_hydra.distributed import is_main
 from mae_hydra.engine import Cut
+from mae_hydra.errors import UserError
 from mae_hydra.experiment.messages import warn
 from mae_hydra.types import Evaluation
 
@@ -30,6 +31,15 @@ def doubtful_statistics(model: nn.Module, cut: Cut, batch_norm: str) -> str | No
         f"engine.batch_norm=step takes its statistics from all {whole}, for one more forward pass of the encoder, and "
         f"so does data.batch_size={of_process}, where memory allows (engine.recompute=true needs less)"
     )
+
+
+def check_partners(model: nn.Module, cut: Cut) -> None:
+    """UserError where images are to be mixed with others of their micro-batch, and there are none."""
+    if getattr(model, "mixing", None) is not None and cut.micro_batch == 1:
+        raise UserError(
+            "mixup and CutMix mix the images of a micro-batch, and a single one would stay as it is; use "
+            "data.batch_size=2 or more, or model.mixing=null"
+        )
 
 
 def warn_of_random_encoder(model: nn.Module, name: str) -> None:
@@ -66,11 +76,12 @@ class MissingMonitor:
             return
         self._unheard.remove(name)
         self._given |= {f"val/{scalar}" for scalar in evaluation.scalars}
-        if not self._unheard and self._monitor not in self._given and self._monitor.startswith("val/"):
+        if not self._unheard and self._monitor not in self._given:
             given = ", ".join(sorted(self._given)) or "no scalars"
+            compared = "" if self._monitor.startswith("train/") else ", and no score by which runs are compared"
             message = (
-                f"no evaluation gives checkpoint.monitor={self._monitor}, so there is no best.pt, and no score by "
-                f"which runs are compared; the evaluations give {given}"
+                f"no evaluation gives checkpoint.monitor={self._monitor}, so there is no best.pt{compared}; "
+                f"the evaluations give {given}"
             )
             warn([message], "warning")
 

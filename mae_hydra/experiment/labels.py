@@ -11,6 +11,7 @@ from mae_hydra.errors import UserError
 from mae_hydra.experiment.messages import warn
 from mae_hydra.weights import MAPPED, Checkpoint, have_names, names_of, order_of
 from mae_hydra.weights.adapt_shapes import CLASSIFIERS
+from mae_hydra.weights.class_order import in_order
 
 
 def say_doubts(data: ImageData, *, training: bool = True) -> None:
@@ -77,7 +78,5 @@ def match_classes(model: Any, checkpoint: Checkpoint, data: ImageData) -> None:
         )
     for name in CLASSIFIERS:
         if name in weights and name in checkpoint.tensors:
-            rows = checkpoint.tensors[name]
-            # One row is the logit of the second of two classes, which have changed places.
-            weights[name].copy_(-rows if len(rows) == 1 else rows[order])
+            weights[name].copy_(in_order(checkpoint.tensors[name], order))
     warn([f"model and data name {MAPPED}"], "note")

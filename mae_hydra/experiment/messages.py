@@ -13,7 +13,7 @@ def say(*lines: str) -> None:
     """Print `lines`, and have them in train.log."""
     for line in lines:
         log.info(line)
-        print(line, flush=True)
+        print(in_words(line, sys.stdout), flush=True)
 
 
 def warn(lines: list[str], word: str) -> None:

@@ -13,19 +13,24 @@ import yaml
 from mae_hydra import atomic
 from mae_hydra.configuration.job_names import unnamed
 from mae_hydra.errors import UserError
+from mae_hydra.experiment.comparable import value_at
 from mae_hydra.experiment.status import read_status, write_json
 from mae_hydra.lines import Lines, of_a_step, read_lines
 from mae_hydra.recorded.tables import read_table, table_or_none
 
 METRICS = "metrics.jsonl"
 SEED = "seed"
+# The scores of this package that are percent. Those of other evaluators and metrics (a kappa, a loss) have no unit.
+PERCENT = {"mIoU", "mAcc", "aAcc", "mDice", "mPrecision", "mBIoU", "top1", "top5", "mean_error", "mCE"}
+PERCENT |= {"knn", "linear", "knn_mIoU", "linear_mIoU"}
 
 
 @dataclass(frozen=True)
 class Run:
     """One run directory. `metrics`: the latest scalars. `monitor`, `higher_is_better`: what it is judged by.
 
-    `stages`: the runs that followed it from its weights, by name.
+    `stages`: the runs that followed it from its weights, by name. `untyped`: values of its configuration at keys that
+    were typed for others of its sweep only.
     """
 
     directory: Path
@@ -33,6 +38,7 @@ class Run:
     config: dict[str, Any]
     metrics: dict[str, float]
     stages: dict[str, "Run"] = field(default_factory=dict)
+    untyped: dict[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -105,7 +111,13 @@ def read_run(directory: Path, *, stages: bool = True) -> Run | None:
 
 def read_sweep(directory: Path) -> list[Run]:
     """The runs below `directory`, by name."""
-    return [_read_or_told(path.parent, stages=True) for path in _statuses(directory)]
+    runs = [_read_or_told(path.parent, stages=True) for path in _statuses(directory)]
+    for key in varying(runs):
+        for run in runs:
+            value = value_at(run.config, key)
+            if key not in settings_of(run) and isinstance(value, (str, int, float)):
+                run.untyped[key] = value
+    return runs
 
 
 def _statuses(directory: Path) -> list[Path]:
@@ -124,10 +136,12 @@ def _read_or_told(directory: Path, *, stages: bool = False) -> Run:
 
 
 def settings_of(run: Run, also: Collection[str] = ()) -> dict[str, Any]:
-    """What was typed for it, as values: {"model.mask_ratio": 0.75}; without what says where it happens only, but for
-    the keys `also`."""
+    """What was typed for it or for others of its sweep, as values: {"model.mask_ratio": 0.75}; without what says where
+    it happens only, but for the keys `also`."""
     pairs = [(override, *override.lstrip("+").partition("=")) for override in run.overrides]
-    return {key: _value(value) for override, key, _, value in pairs if key in also or not unnamed(override)}
+    return run.untyped | {
+        key: _value(value) for override, key, _, value in pairs if key in also or not unnamed(override)
+    }
 
 
 def varying(runs: Sequence[Run]) -> list[str]:
@@ -148,6 +162,16 @@ def grid_in(directory: Path) -> list[str]:
 def grid_of(params: Iterable[Any]) -> list[str]:
     """The keys of a sweep file, as tables call them."""
     return [str(key).lstrip("+") for key in params]
+
+
+def is_percent(name: str) -> bool:
+    """Whether a score is percent, by its name, also that of a stage: upernet: val/mIoU."""
+    return name.rpartition("/")[2] in PERCENT
+
+
+def with_unit(name: str, value: float) -> str:
+    """Write a score: 35.70 %, of a loss 0.5494."""
+    return f"{value:.2f} %" if is_percent(name) else f"{value:.4g}"
 
 
 def columns(runs: Sequence[Run]) -> dict[str, bool]:
@@ -203,10 +227,16 @@ def over_seeds(runs: Sequence[Run]) -> tuple[list[str], list[list[Any]]] | None:
 
 
 def table_of(runs: Sequence[Run], grid: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """One row a run, completed ones first; `grid`: keys that have a column though their values may not differ."""
+    """One row a run, completed ones first, by the values of what was swept; `grid`: keys that have a column though
+    their values may not differ."""
     keys, metrics = dict.fromkeys([*grid, *varying(runs)]), columns(runs)
+
+    def place(run: Run) -> Any:
+        settings = settings_of(run, grid)
+        return state_of(run) != "completed", [_place(settings.get(key)) for key in keys], run.name
+
     rows: list[dict[str, Any]] = []
-    for run in sorted(runs, key=lambda run: (state_of(run) != "completed", run.name)):
+    for run in sorted(runs, key=place):
         settings, found = settings_of(run, grid), values_of(run)
         rows.append(
             {"job": run.name, "state": state_of(run)}
@@ -216,6 +246,12 @@ def table_of(runs: Sequence[Run], grid: Sequence[str] = ()) -> list[dict[str, An
             | {"overrides": run.overrides, "error": error_of(run) or None}
         )
     return rows
+
+
+def _place(value: Any) -> tuple[int, float, str]:
+    """Where a value stands among others: numbers by their size, before words."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
+    return (0, value, "") if is_number else (1, 0.0, str(value))
 
 
 def write_table(rows: Sequence[dict[str, Any]], directory: Path) -> None:

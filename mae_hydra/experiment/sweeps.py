@@ -89,9 +89,7 @@ def finish() -> bool:
         why = unwritable(error, "the table is only shown") or f"the table is only shown, not written: {error}"
         print(f"warning: {why}", file=sys.stderr)
     swept = list(dict.fromkeys([*grid, *varying(runs)]))
-    show(
-        rows, sweep_dir, list(columns(runs)), swept, next((unlike(run.config, swept) for run in runs if run.config), "")
-    )
+    show(rows, sweep_dir, list(columns(runs)), swept, unlike(run.config for run in runs))
     worse = {row["job"] for row in rows if "failed" in row["state"]}
     return failed or any(_ended(run) >= begun for run in runs if run.name in worse)
 
@@ -114,10 +112,13 @@ def show(
 
     console = plain_console()
     table = Table(title=clean(sweep_dir), title_justify="left")
-    for column in (*keys, "state"):
+    tails = [key.rpartition(".")[2] for key in keys]
+    fits = len(" | ".join([*keys, "completed", *metrics, "minutes"])) + 4 <= console.width
+    for column in keys if fits or len(set(tails)) < len(tails) else tails:
         table.add_column(column, overflow="fold")
+    table.add_column("state", no_wrap=True)
     for column in (*metrics, "minutes"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", overflow="fold")
     errors = dict.fromkeys(clean(row["error"]) for row in rows if row["error"])
     beside = bool(errors) and console.width >= ROOM_FOR_ERRORS
     if beside:

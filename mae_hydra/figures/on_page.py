@@ -126,6 +126,8 @@ def _vectors(axes: Axes) -> None:
     for collection in axes.collections:  # that of a colour bar is one
         collection.set_rasterized(False)
         collection.set_antialiased(False)  # no seams between its cells
+        if axes.get_label() == "<colorbar>":
+            collection.set(edgecolor="face", linewidth=1)  # a browser leaves gaps between cells of half a pixel
 
 
 def _tips(line: matplotlib.lines.Line2D, axes: Axes) -> tuple[str, list[str]]:
@@ -143,9 +145,9 @@ def _tips(line: matplotlib.lines.Line2D, axes: Axes) -> tuple[str, list[str]]:
     named = {}
     if isinstance(axes.xaxis.get_major_locator(), FixedLocator):
         named = dict(zip(axes.get_xticks(), (label.get_text() for label in axes.get_xticklabels()), strict=False))
-    begin = f"{name}, " if name else ""
+    begin, unit = f"{name}, " if name else "", " %" if axes.get_title(loc="left").endswith(", %") else ""
     pairs = zip(x[::every], y[::every], strict=True)
-    return name, [f"{begin}{axes.get_xlabel()} {named.get(a) or f'{a:g}'}: {b:.4g}" for a, b in pairs]
+    return name, [f"{begin}{axes.get_xlabel()} {named.get(a) or f'{a:g}'}: {b:.4g}{unit}" for a, b in pairs]
 
 
 def _tell(group: ElementTree.Element, whole: str, points: list[str]) -> None:

@@ -1,8 +1,8 @@
 """Multi-scale inference with flipping: sliding windows at several sizes and mirrored, the mean of their probabilities.
 
 The protocol behind the published "ms+flip" numbers (mmsegmentation 0.x with min_size): for each ratio r the short
-side becomes max(int(short * r), crop), ratio kept, so that small ratios meet in the same size. Equal passes are
-computed once and weighted.
+side becomes max(int(short * r), crop), ratio kept, so that small ratios meet in the same size; of a crop that is no
+square the least short side with which the picture covers it. Equal passes are computed once and weighted.
 """
 
 from collections import Counter
@@ -54,9 +54,9 @@ class MultiscaleFlip(SegmentationInference):
     def passes(self, size: Size) -> dict[Size, int]:
         """The sizes at which a picture of `size` is looked at, and how many of the ratios each stands for."""
         short = min(size) if self.short is None else self.short
-        return Counter(
-            resized_size(size, max(int(short * ratio), *self.windows.crop), self.long_ratio) for ratio in self.ratios
-        )
+        least = (-(-min(size) * crop // side) for crop, side in zip(self.windows.crop, size, strict=True))  # rounded up
+        covering = max(least)
+        return Counter(resized_size(size, max(int(short * ratio), covering), self.long_ratio) for ratio in self.ratios)
 
     def picture(self, model: SegmentationModel, image: Tensor | Readable) -> Picture:
         crop, stride = self.windows.crop, self.windows.stride

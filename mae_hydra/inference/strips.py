@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mae_hydra.inference.passes import Pass
 from mae_hydra.inference.windows import Size
+from mae_hydra.precision import check_numbers
 
 HELD_BYTES = 2**30  # of logits that windows are summed up in; a wider picture is looked at band by band
 BAND = 256  # a band is that many columns wide, or twice, and so on: as the blocks of a map that is written
@@ -92,6 +93,7 @@ def run(
 
     def run_batch() -> Iterator[tuple[int, Tensor]]:
         found = logits_of(torch.stack([each.window(corner) for _, _, each, corner in batch]))
+        check_numbers(found, "the model's logits")
         for (number, picture, each, corner), logits in zip(batch, found, strict=True):
             each.add(corner, logits)
             # Before the next window: what is handed on now leaves room for it.
@@ -100,6 +102,8 @@ def run(
 
     for number, picture in enumerate(pictures):
         for each, corner in picture.windows():
+            if batch and batch[0][2].crop != each.crop:  # pictures of several sizes, looked at whole
+                yield from run_batch()
             batch.append((number, picture, each, corner))
             if len(batch) == window_batch:
                 yield from run_batch()

@@ -32,16 +32,9 @@ def check_jobs(context: HydraContext | None, config: DictConfig | None, jobs: Se
     for words in jobs:
         (others if seen.issuperset(words) else bringing).append(words)
         seen.update(words)
-    for words in [*bringing, *others[: max(0, MOST - len(bringing))]]:
-        job = _check(context, config, list(words), len(jobs))
-    if note := unlike(job, _differing(jobs)):
+    looked_at = [*bringing, *others[: max(0, MOST - len(bringing))]]
+    if note := unlike([_check(context, config, list(words), len(jobs)) for words in looked_at]):
         print(f"note: {note}", file=sys.stderr)
-
-
-def _differing(jobs: Sequence[Sequence[str]]) -> list[str]:
-    """The keys of words that not all jobs have."""
-    common = set.intersection(*map(set, jobs))
-    return list(dict.fromkeys(each.partition("=")[0] for words in jobs for each in words if each not in common))
 
 
 def _check(context: HydraContext, master: DictConfig, words: list[str], jobs: int) -> DictConfig:

@@ -6,7 +6,6 @@ configuration and its reading of `interval(…)` and `choice(…)` are used here
 """
 
 import logging
-import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,7 +21,6 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from mae_hydra.configuration.job_names import unnamed
 from mae_hydra.errors import UserError, short
 from mae_hydra.experiment import sweeps
-from mae_hydra.experiment.comparable import unlike
 from mae_hydra.experiment.holder import holding
 from mae_hydra.experiment.status import computed, read_status
 from mae_hydra.launching.look_ahead import check_jobs
@@ -82,9 +80,7 @@ class Search(Sweeper):
             raise UserError("hydra.sweeper.n_jobs and hydra.sweeper.n_trials are numbers from 1")
         directory = Path(str(self.master.hydra.sweep.dir))
         study, self.distributions = self._asked_for(arguments)
-        check_jobs(self.context, self.master, [self._example(study)])
-        if note := unlike(self.master, self.distributions):
-            print(f"note: {note}", file=sys.stderr)
+        check_jobs(self.context, self.master, self._examples(study))
         study.computes = self._computes(study)
         directory.mkdir(parents=True, exist_ok=True)
         with holding(directory):  # of two searches in one directory the second is refused
@@ -130,15 +126,18 @@ class Search(Sweeper):
             )
         return str(said or own)
 
-    def _example(self, study: Study) -> list[str]:
-        """The words of some trial: what is wrong with them is wrong with all."""
-        found = {key: getattr(each, "choices", None) for key, each in self.distributions.items()}
-        lowest = {key: getattr(each, "low", None) for key, each in self.distributions.items()}
-        return [*words_of({key: each[0] if each else lowest[key] for key, each in found.items()}), *study.fixed]
+    def _examples(self, study: Study) -> list[list[str]]:
+        """The words of some trials, in which every choice and both ends of every interval occur."""
+        values = {
+            key: getattr(each, "choices", None) or (each.low, each.high) for key, each in self.distributions.items()
+        }
+        first = {key: each[0] for key, each in values.items()}
+        others = [first | {key: value} for key, each in values.items() for value in each[1:]]
+        return [[*words_of(params), *study.fixed] for params in (first, *others)]
 
     def _computes(self, study: Study) -> dict[str, str]:
         """What an example of a trial trains and scores: option files and unnamed words may change it, too."""
-        example = composed(self.context, self.master, self._example(study), 0)[0]
+        example = composed(self.context, self.master, self._examples(study)[0], 0)[0]
         with open_dict(example):
             del example["hydra"]
         plain: Any = OmegaConf.to_container(example, resolve=True)

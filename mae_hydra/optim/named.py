@@ -41,6 +41,8 @@ def named(
     factory = _factory(name)
     known, options = inspect.signature(factory).parameters, dict(options or {})
     takes_any = any(argument.kind is argument.VAR_KEYWORD for argument in known.values())
+    for key in options.keys() & {"lr", "weight_decay"}:
+        raise ValueError(f"options.{key} would say again what {key} says; leave it out and set {key}")
     unknown = sorted(options.keys() - known.keys())
     if unknown and not takes_any:
         names = ", ".join(key for key in known if key not in ("params", "lr", "weight_decay"))

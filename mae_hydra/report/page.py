@@ -30,6 +30,7 @@ POLICY = (
     "form-action 'none'; script-src {}"
 )
 Link = Callable[[Path], str | None]  # the address of the page of a run or a sweep, None where there is none
+UNIT = ", %"
 LONG = 40  # letters of a table's cell, from which on it is broken into lines
 
 
@@ -118,7 +119,7 @@ class Page:
         environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
         template = resources.files("mae_hydra.report").joinpath("page.html").read_text(encoding="utf-8")
         return environment.from_string(template).render(
-            title=clean(title),
+            title=_breakable(clean(title)),
             kind=kind,
             facts=[(_breakable(clean(name)), _breakable(clean(value))) for name, value in self.facts if value],
             sections=self.sections,
@@ -150,7 +151,10 @@ def _source(script: str) -> str:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, marked: int | None = None) -> Markup:
-    """Numbers stand right and rounded, Markup as it is; the row `marked` stands out. On a phone a row is a card."""
+    """Numbers stand right and rounded, Markup as it is; the row `marked` stands out. On a phone a row is a card.
+
+    Columns that `in_percent` has named have two digits behind the point.
+    """
     if not rows:
         return Markup("")
     names = [clean(column) for column in columns]
@@ -160,15 +164,22 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, marked: int 
         for number, row in enumerate(rows)
     )
     return Markup('<table class="{}"><thead><tr>{}</tr></thead><tbody>{}</tbody></table>').format(
-        "cards" if len(names) > 3 else "", head, body
+        "cards" if len(names) > 2 else "", head, body
     )
 
 
 def _cells(names: Sequence[str], row: Sequence[Any]) -> Markup:
     return Markup("").join(
-        Markup('<td class="{}" data-name="{}">{}</td>').format(_kind(value), name, _cell(value))
+        Markup('<td class="{}" data-name="{}">{}</td>').format(
+            _kind(value), name, f"{value:.2f}" if name.endswith(UNIT) and isinstance(value, float) else _cell(value)
+        )
         for name, value in zip(names, row, strict=True)
     )
+
+
+def in_percent(name: str, percent: bool = True) -> str:
+    """The name of a column or an axis, with its unit where that is percent."""
+    return f"{name}{UNIT}" if percent else name
 
 
 def _cell(value: Any) -> Markup | str:
@@ -232,6 +243,11 @@ def shown(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def sentence(text: str) -> str:
+    """A remark of the console as a sentence of its own."""
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}." if text else ""
 
 
 def duration(seconds: float | None) -> str:

@@ -46,21 +46,24 @@ def write_report(
     if run is not None:
         run_page(page, run)
         return page.write(title=str(run.config.get("name", run.name)), kind="run")
+    found = list(run_directories(directory)) if directory.is_dir() else []
     if is_study(directory):
-        study_page(page, read_study(directory), directory, directory if out is None else out)
+        if with_pages:
+            _write_pages(found)
+        study_page(page, read_study(directory), directory, directory if out is None else out, link)
         return page.write(title=directory.resolve().name, kind="study")
     kind = found_page(page, directory, link)
     if kind is not None:
         return page.write(title=directory.resolve().name, kind=kind)
     runs = read_sweep(directory)
-    if runs:
+    jobs = {run.directory for run in runs}
+    if runs and all(each in jobs or each.parent in jobs for each in found):  # with more below it is no sweep
         if with_pages:
             _write_pages([run.directory for run in runs])
         sweep_page(page, runs, directory if out is None else out, link)
         return page.write(title=directory.resolve().name, kind="sweep")
     if not directory.exists():
         raise UserError(f"{directory} is not there: {EXPECTED}")
-    found = list(run_directories(directory))
     if not found:
         raise UserError(f"{directory} is neither a run nor a sweep, and none lies below it: {EXPECTED}")
     rows = newest_first(read_row(each, directory) for each in found)

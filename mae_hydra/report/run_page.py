@@ -13,14 +13,15 @@ from PIL import Image
 from mae_hydra.configuration.from_file import read_rows
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.compare import typed
-from mae_hydra.experiment.read_runs import Run, error_of, state_of
+from mae_hydra.experiment.read_runs import Run, error_of, is_percent, state_of, with_unit
 from mae_hydra.figures import Panel, class_bars, confusion_matrix, curves, series_of
-from mae_hydra.recorded.tables import read_table
-from mae_hydra.report.page import Page, code, duration, pairs, shown, table
+from mae_hydra.recorded.tables import read_table, table_or_none
+from mae_hydra.report.page import Page, code, duration, in_percent, pairs, shown, table
 
 MOST_BARS = 150  # classes in one figure
 NO_SHEETS = ("cells", "confusion_shares", "confusions")  # figures of a run that a page takes apart or draws anew
 OF_CLASSES, SCORES = "per_class.json", ("IoU", "accuracy")
+OF_A_CLASS = {"IoU", "BIoU", "Acc", "Dice", "Precision", "accuracy"}  # these are percent
 CURVES = {
     "train/loss": "Training loss",
     "train/grad_norm": "Norm of the gradient",
@@ -35,22 +36,23 @@ def run_page(page: Page, run: Run) -> None:
     page.facts += [
         ("state", state_of(run)),
         *scores_of(run),
+        *what_of(run),
         ("steps", shown(rows[-1]["step"]) if rows else "0"),
         *([("damaged lines", f"{damaged} of metrics.jsonl, left out")] if damaged else []),
         ("took", duration(run.seconds)),
         ("seed", shown(run.config.get("seed"))),
     ]
     page.add("What was typed", code(command_of(run)), error_of(run), *_way_on(run))
-    page.add("Curves", _curves(page, run))
+    page.add("Curves", _curves(page, run), _scored_once(run))
     page.add("Pictures", *pictures(page, run), _confusions(page, run))
     page.add("Classes", *class_charts(page, run.directory / "tables" / OF_CLASSES))
     for path in sorted((run.directory / "tables").glob("*.json")):
         if path.name != OF_CLASSES and (found := read_rows(path)):
-            page.add(f"Table {path.stem}", _table(found))
+            page.add(f"Table: {path.stem.replace('_', ' ')}", _table(found))
     for name, stage in run.stages.items():
-        facts = {stage.monitor: stage.value, "state": stage.state, "took": duration(stage.seconds)}
-        curves_and_pictures = _curves(page, stage, f"{name}_"), *pictures(page, stage, f"{name}_")
-        page.add(f"Then: {name}", pairs(facts), *curves_and_pictures, code(command_of(stage)))
+        facts = dict(scores_of(stage)) | {"state": stage.state, "took": duration(stage.seconds)}
+        drawn = _curves(page, stage, f"{name}_"), *pictures(page, stage, f"{name}_")
+        page.add(f"Then: {name}", pairs(facts), *drawn, code(command_of(stage)))
     page.add("Where it came from", *provenance(run))
 
 
@@ -72,12 +74,34 @@ def scores_of(run: Run) -> list[tuple[str, str]]:
     if points:
         best, last = (max if run.higher_is_better else min)(points, key=lambda point: point[0]), points[-1]
         told = {"best": best, "last": last} if best[1] != last[1] else {"best and last": last}
-        found += [(f"{which} {name}", f"{shown(value)} at step {step}") for which, (value, step) in told.items()]
+        found += [(f"{which} {name}", _at(name, *point)) for which, point in told.items()]
     elif run.value is not None:
-        found.append((name, shown(run.value)))
+        found.append((name, with_unit(name, run.value)))
     for stage, run_after in run.stages.items():
         found += [(f"{stage}: {each}", value) for each, value in scores_of(run_after)]
     return found
+
+
+def _at(name: str, value: float, step: int) -> str:
+    return f"{with_unit(name, value)} at step {step}"
+
+
+def what_of(run: Run) -> list[tuple[str, str]]:
+    """Which model learned on which data, and from which weights, as far as that was recorded."""
+    records = (table_or_none(run.directory / f"{name}.json") or {} for name in ("environment", "data", "parent"))
+    environment, data, parent = records
+    choices, size = environment.get("choices") or {}, (run.config.get("data") or {}).get("image_size")
+    images, sides = (data.get("train") or {}).get("images"), size if isinstance(size, list) else [size, size]
+    told = [choices.get("data"), f"{images} images" if images else "", "x".join(map(str, sides)) if size else ""]
+    path = Path(str(parent.get("path", "")))
+    start = path.parents[1].name if path.parent.name == "checkpoints" else path.name
+    step = f", step {parent['step']}" if parent.get("step") is not None else ""
+    facts = {
+        "model": choices.get("model"),
+        "data": ", ".join(str(each) for each in told if each),
+        "began from": start and start + step,
+    }
+    return [(name, str(value)) for name, value in facts.items() if value]
 
 
 def command_of(run: Run) -> str:
@@ -94,9 +118,10 @@ def provenance(run: Run) -> list[Markup]:
     environment, git, data, parent = (read_table(run.directory / name) or {} for name in names)
     facts = {name: environment.get(name) for name in ("host", "platform", "python", "cpus")}
     facts |= {"accelerators": ", ".join(map(str, environment.get("accelerators", []))) or "none"}
-    facts |= {"commit": git.get("commit"), "branch": git.get("branch"), "changed since the commit": git.get("dirty")}
+    facts |= {"commit": git.get("commit"), "branch": git.get("branch")}
+    facts |= {"changed since the commit": None if git.get("dirty") is None else "yes" if git["dirty"] else "no"}
     for split, known in ((split, data[split]) for split in ("train", "validation") if split in data):
-        facts[f"{split} images"] = f"{known.get('images')}, listing {known.get('listing')}"
+        facts[f"{split} images"] = f"{known.get('images')} (digest of their names: {known.get('listing')})"
     facts["began from"] = _one_line(parent)
     facts |= {"command": typed(environment), "started in": environment.get("folder")}
     facts |= {"own option files": ", ".join(map(str, environment.get("config_folders") or [])) or None}
@@ -149,9 +174,27 @@ def _curves(page: Page, run: Run, prefix: str = "") -> Markup:
         for key, title in CURVES.items()
         if any(row.get(key) is not None for row in rows)
     ]
-    scores = dict.fromkeys(key for row in rows for key in row if key.startswith("val/") and row[key] is not None)
-    found[1:1] = [Panel(key, [series_of(rows, key, "")]) for key in scores]
+    found[1:1] = [
+        Panel(in_percent(key, is_percent(key)), [series_of(rows, key, "")])
+        for key, points in _scores(run).items()
+        if len(points) > 1
+    ]
     return page.chart(curves(found, columns=3), f"{prefix}curves") if found else Markup("")
+
+
+def _scored_once(run: Run) -> Markup:
+    """Scores of a single evaluation, which are no curve."""
+    once = {name: points[0] for name, points in _scores(run).items() if len(points) == 1}
+    return pairs({name: _at(name, *point) for name, point in once.items()})
+
+
+def _scores(run: Run) -> dict[str, list[tuple[float, int]]]:
+    """All that was found on validation images, with the steps."""
+    found: dict[str, list[tuple[float, int]]] = {}
+    for row in run.rows():
+        for name in (name for name in row if name.startswith("val/") and row[name] is not None):
+            found.setdefault(name, []).append((row[name], row["step"]))
+    return found
 
 
 def class_charts(page: Page, path: Path) -> list[Markup]:
@@ -176,7 +219,8 @@ def class_charts(page: Page, path: Path) -> list[Markup]:
 def _table(rows: Sequence[Mapping[str, Any]]) -> Markup:
     """Rows of a file; what a column lacks in one of them stays empty."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    return table(columns, [[row.get(name) for name in columns] for row in rows])
+    heads = [in_percent(name, name.rpartition(" ")[2] in OF_A_CLASS) for name in columns]
+    return table(heads, [[row.get(name) for name in columns] for row in rows])
 
 
 def _one_line(values: Mapping[str, Any]) -> str | None:

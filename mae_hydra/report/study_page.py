@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from mae_hydra import atomic
-from mae_hydra.experiment.many.label_study import PRETRAIN, SCRATCH, TABLES, Factor, Study, rows_of
-from mae_hydra.experiment.read_runs import read_sweep, state_of, values_of
+from mae_hydra.experiment.many.label_study import PRETRAIN, SCRATCH, TABLES, Factor, Study, rows_of, swept_of
+from mae_hydra.experiment.read_runs import is_percent, read_sweep, state_of, values_of
 from mae_hydra.experiment.status import write_json
 from mae_hydra.figures import Arm, label_curves
-from mae_hydra.report.page import Page, code, duration, table
+from mae_hydra.report.page import Link, Page, code, duration, in_percent, link_of, sentence, table
 
 NAMES = {SCRATCH: "from scratch", "mae": "own MAE"}
 HEAD = ("start", "labels", "labeled images", "score", "seeds", "label factor")
@@ -50,8 +50,8 @@ def cells(study: Study) -> list[list[str]]:
     return rows
 
 
-def study_page(page: Page, study: Study, directory: Path, place: Path) -> None:
-    """`place`: where the table goes, as results.json, results.csv and results.md."""
+def study_page(page: Page, study: Study, directory: Path, place: Path, link: Link) -> None:
+    """`place`: where the table goes, as results.json, results.csv and results.md; `link`: the address of a run."""
     if place == page.owned.folder:
         for name in TABLES:
             page.owned.claim(place / name)
@@ -59,23 +59,38 @@ def study_page(page: Page, study: Study, directory: Path, place: Path) -> None:
     sweeps = {arm: read_sweep(directory / arm) for arm in study.record["arms"]}
     before = read_sweep(directory / PRETRAIN) if (directory / PRETRAIN).is_dir() else []
     done = sum(len(point.scores) for points in study.arms.values() for point in points)
-    page.facts += [("runs", f"{done} completed"), ("judged by", study.metric)]
+    seeds = max((len(point.scores) for points in study.arms.values() for point in points), default=0)
+    page.facts += [*headlines(study).items(), ("runs", f"{done} completed"), ("seeds", str(seeds))]
+    page.facts.append(("judged by", study.metric))
     page.facts += [("took", duration(sum(run.total_seconds for runs in (before, *sweeps.values()) for run in runs)))]
-    page.facts += headlines(study).items()
     if study.arms:
+        width = len(HEAD) - bool(study.doubt)  # a column without a factor says nothing
         page.add(
             "Labels and scores",
-            page.chart(figure_of(study), "labels", RULE),
-            study.doubt or study.caution,
-            table(HEAD, cells(study)),
+            sentence(study.doubt or study.caution),
+            page.chart(figure_of(study), "labels", "" if study.doubt else RULE),
+            table(_heads(study)[:width], [row[:width] for row in cells(study)]),
         )
     for arm, runs in sweeps.items():
         rows = [
-            [run.name, state_of(run), values_of(run).get(study.metric), duration(run.total_seconds)] for run in runs
+            [
+                link_of(f"{100 * share:g} %", link(run.directory)),
+                seed,
+                state_of(run),
+                values_of(run).get(study.metric),
+                duration(run.total_seconds),
+            ]
+            for run, (share, seed) in sorted(((run, swept_of(run)) for run in runs), key=lambda pair: pair[1])
         ]
-        page.add(f"Jobs: {name_of(arm)}", table(("job", "state", study.metric, "took"), rows))
+        head = ("labels", "seed", "state", in_percent(study.metric, is_percent(study.metric)), "took")
+        page.add(f"Jobs: {name_of(arm)}", table(head, rows))
     page.add("What is missing", *([code("\n".join(study.unfinished))] if study.unfinished else []))
     page.add("The command", *([code(str(study.record["command"]))] if study.record.get("command") else []))
+
+
+def _heads(study: Study) -> list[str]:
+    """`HEAD`, in which the score has its name and its unit."""
+    return [in_percent(study.metric, is_percent(study.metric)) if name == "score" else name for name in HEAD]
 
 
 def _write_tables(study: Study, place: Path) -> None:
@@ -97,7 +112,7 @@ def figure_of(study: Study) -> Any:
         reach = None if factor is None else (_end(factor, points[0].images), f"label factor {factor.told}")
         scores = [list(point.scores.values()) for point in points]
         arms.append(Arm(name_of(arm), [point.images for point in points], scores, reach))
-    return label_curves(arms, metric=study.metric)
+    return label_curves(arms, metric=in_percent(study.metric, is_percent(study.metric)))
 
 
 def _end(factor: Factor, images: float) -> float | None:

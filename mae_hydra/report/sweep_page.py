@@ -1,6 +1,7 @@
 """The page of a sweep: which setting was best, how each key matters, and the same pictures across all of them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -18,12 +19,14 @@ from mae_hydra.experiment.read_runs import (
     columns,
     error_of,
     grid_in,
+    is_percent,
     over_seeds,
     settings_of,
     state_of,
     table_of,
     values_of,
     varying,
+    with_unit,
     write_table,
 )
 from mae_hydra.figures import (
@@ -41,13 +44,14 @@ from mae_hydra.figures import (
 )
 from mae_hydra.launching.trials import COMPLETE, RUNNING, read_study
 from mae_hydra.recorded.tables import table_or_none
-from mae_hydra.report.page import Link, Page, code, duration, legend, link_of, pairs, shown, strip, table
-from mae_hydra.report.run_page import command_of, pictures, provenance, read_pixels, scores_of
+from mae_hydra.report.page import Link, Page, code, duration, in_percent, legend, link_of, pairs, shown, strip, table
+from mae_hydra.report.run_page import command_of, pictures, provenance, read_pixels, scores_of, what_of
 
 MOST_CURVES = 24
 MOST_STRIPS = 12
 MOST_ROWS = 6  # pictures of each
-WITH_PAGES = "mae-hydra report <this sweep> --pages writes a page for each job, to which its row leads then."
+WITH_PAGES = "mae-hydra report <this sweep> --pages writes a page for each job; its row then leads there."
+ONE_SEED = "One run of each setting cannot tell how much of a difference is chance; seed=0,1,2 in the sweep does."
 CELL = 224  # of the cells.png that evaluators leave behind
 
 
@@ -63,29 +67,46 @@ def sweep_page(page: Page, runs: Sequence[Run], directory: Path, link: Link) -> 
     best = _best(runs, target, metrics[target])
     states = [state_of(run) for run in runs]
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(sorted(states)))
-    page.facts += [("jobs", counts), ("swept", ", ".join(keys) or "nothing")]
-    page.facts += [("judged by", target), ("took", duration(sum(run.total_seconds for run in runs)))]
-    note = next((unlike(run.config, keys) for run in runs if run.config), "") if target == "val/loss" else ""
+    seeds = Counter(str({k: v for k, v in settings_of(run).items() if k != SEED}) for run in _complete(runs))
+    most = max(seeds.values(), default=1)
+    note = unlike(run.config for run in runs) if target == "val/loss" else ""
     page.add("Losses that do not compare", note)
-    if best is not None and not note:
-        page.facts.append((f"best {target}", shown(values_of(best)[target])))
+    page.facts += [("jobs", counts), ("swept", ", ".join(keys) or "nothing")]
+    if best is None or note:
+        page.facts.append(("judged by", target))
+    else:
+        page.facts.append((f"best final {target}", with_unit(target, values_of(best)[target])))
         judged = best.stages.get(target.partition(": ")[0], best)
-        told = [pairs(dict(scores_of(best))), *pictures(page, judged, "best_"), code(command_of(best))]
+        told = [pairs(dict(scores_of(best))), ONE_SEED if most == 1 and len(seeds) > 1 else ""]
+        told += [*pictures(page, judged, "best_"), code(command_of(best))]
         page.add("The best run", link_of(_named(best, keys), link(best.directory)), *told)
+    page.facts += [("runs of a setting", str(most)), *_shared(runs)]
+    page.facts.append(("took", duration(sum(run.total_seconds for run in runs))))
     swept = [key for key in keys if key != SEED]
     searched = _search(page, runs[0].directory.parent, target)
     page.add("The search", *searched)
     page.add("What each setting is worth", *_marginals(page, runs, swept if not searched else [], metrics))
     page.add("Pairs of settings", *_pairs(page, runs, swept, target, metrics[target]))
-    seeds = over_seeds(_in_order(runs, swept))
-    page.add("Over seeds", table(*seeds) if seeds else "")
+    means = over_seeds(_in_order(runs, swept))
+    page.add("Over seeds", table(_headed(means[0]), means[1]) if means else "")
     hint = "" if any(link(run.directory) for run in runs) else WITH_PAGES
     page.add("All jobs", _jobs(runs, keys, metrics, None if note else best, link), hint)
     ordered = _in_order(runs, keys)
     page.add("Curves", *overlaid_curves(page, ordered, partial(_label, keys=keys), link))
     page.add("The same pictures", *same_pictures(page, ordered, partial(_label, keys=keys), link))
-    page.add("What failed", *(code(f"{run.name}\n{error_of(run)}") for run in runs if error_of(run)))
+    page.add("What did not complete", *(code(f"{run.name}\n{error_of(run)}") for run in runs if error_of(run)))
     page.add("Where it came from", *_provenance(runs))
+
+
+def _shared(runs: Sequence[Run]) -> list[tuple[str, str]]:
+    """What all jobs have in common of their model, their data and the weights that they began from."""
+    first, *others = map(what_of, [run for run in runs if run.config] or runs)
+    return [fact for fact in first if all(fact in other for other in others)]
+
+
+def _headed(names: Iterable[str]) -> list[str]:
+    """Names of columns, with the unit of those that are percent."""
+    return [in_percent(name, is_percent(name)) for name in names]
 
 
 def _complete(runs: Sequence[Run]) -> list[Run]:
@@ -130,7 +151,7 @@ def _points(runs: Sequence[Run], key: str, metric: str) -> dict[Any, list[float]
 
 def _marginals(page: Page, runs: Sequence[Run], keys: Sequence[str], metrics: Mapping[str, bool]) -> list[Markup | str]:
     panels = [
-        Marginal(key, metric, points, higher)
+        Marginal(key, in_percent(metric, is_percent(metric)), points, higher)
         for key in keys
         for metric, higher in metrics.items()
         if len(points := _points(runs, key, metric)) > 1
@@ -157,7 +178,8 @@ def _search(page: Page, directory: Path, metric: str) -> list[Markup | str]:
     ]
     logarithmic = [key for key, words in study.space.items() if "log" in words]
     higher = study.direction == "maximize"
-    figure = search_figure(trials, metric=metric, higher_is_better=higher, logarithmic=logarithmic)
+    axis = in_percent(metric, is_percent(metric))
+    figure = search_figure(trials, metric=axis, higher_is_better=higher, logarithmic=logarithmic)
     states = [trial.state for trial in study.trials]
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     return [
@@ -175,7 +197,9 @@ def _last(steps: Sequence[Sequence[float]]) -> float | None:
 
 
 def _pairs(page: Page, runs: Sequence[Run], keys: Sequence[str], metric: str, higher: bool) -> list[Markup | str]:
+    maps: list[Markup] = []
     parts: list[Markup | str] = []
+    axis = in_percent(metric, is_percent(metric))
     for first, second in combinations(keys[:4], 2):
         found: dict[tuple[Any, Any], list[float]] = {}
         for run in _complete(runs):
@@ -184,14 +208,16 @@ def _pairs(page: Page, runs: Sequence[Run], keys: Sequence[str], metric: str, hi
                 found.setdefault((settings[first], settings[second]), []).append(value)
         if len({a for a, _ in found}) > 1 and len({b for _, b in found}) > 1:
             means = {pair: fmean(values) for pair, values in found.items()}
-            figure = heat_map(means, keys=(first, second), metric=metric, higher_is_better=higher)
-            parts.append(page.chart(figure, f"heat_map_{_plain(first)}_{_plain(second)}"))
+            figure = heat_map(means, keys=(first, second), metric=axis, higher_is_better=higher)
+            maps.append(page.chart(figure, f"heat_map_{_plain(first)}_{_plain(second)}"))
+    if maps:
+        parts.append(Markup('<div class="charts">{}</div>').format(Markup("").join(maps)))
     if len(keys) > 1:
         done = [run for run in _complete(runs) if metric in values_of(run)]
-        rows = [settings_of(run) | {metric: values_of(run)[metric]} for run in done]
+        rows = [settings_of(run) | {axis: values_of(run)[metric]} for run in done]
         rows = [row for row in rows if all(key in row for key in keys)]
         if len(rows) > 2:
-            figure = parallel_coordinates(rows, keys=keys, metric=metric, higher_is_better=higher)
+            figure = parallel_coordinates(rows, keys=keys, metric=axis, higher_is_better=higher)
             parts.append(page.chart(figure, "parallel", "A line for each job; the stronger, the better."))
     return parts
 
@@ -207,7 +233,7 @@ def _jobs(
         rows.append([link_of(str(number), link(run.directory)), *map(settings.get, keys), state_of(run)])
         rows[-1] += [*map(values.get, metrics), duration(run.total_seconds)]
     marked = ordered.index(best) if best in ordered else None
-    return table(["job", *keys, "state", *metrics, "took"], rows, marked=marked)
+    return table(["job", *keys, "state", *_headed(metrics), "took"], rows, marked=marked)
 
 
 def overlaid_curves(page: Page, runs: Sequence[Run], label: Callable[[Run], str], link: Link) -> list[Markup | str]:
@@ -230,7 +256,8 @@ def overlaid_curves(page: Page, runs: Sequence[Run], label: Callable[[Run], str]
             for task, found in groups.items():
                 title = f"{stage}: {metric}" if stage else metric
                 title += f" ({task})" if len(groups) > 1 else ""
-                panels.append(Panel(title, found, smooth=metric == "train/loss"))
+                if any(len(series.x) > 1 for series in found):  # one value each is no curve: the table has it
+                    panels.append(Panel(in_percent(title, is_percent(title)), found, smooth=metric == "train/loss"))
     left_out = f"The first {MOST_CURVES} of {len(runs)}." if len(runs) > MOST_CURVES else ""
     if not panels:
         return []

@@ -89,7 +89,8 @@ class Console:
     def finish(self, state: str, summary: Mapping[str, Any]) -> None:
         if self._progress is not None:
             self._progress.stop()
-        self._say(f"{state} after {_duration(time.monotonic() - self._began)}")
+        word = "stopped" if state == "interrupted" else state  # the job says that, with the step and the way on
+        self._say(f"{word} after {_duration(time.monotonic() - self._began)}")
 
     def _at(self, step: int) -> str:
         return f"step {_right(step, self.total_steps)}/{self.total_steps}"

@@ -98,7 +98,12 @@ def rows_by_name(
         return Rows(tensors, {}, dict.fromkeys(shared, "other classes"))
     if order is None:
         return Rows(tensors, {}, {})
-    return Rows(tensors | {name: tensors[name][order] for name in shared}, dict.fromkeys(shared, MAPPED), {})
+    return Rows(tensors | {n: in_order(tensors[n], order) for n in shared}, dict.fromkeys(shared, MAPPED), {})
+
+
+def in_order(rows: Tensor, order: Sequence[int]) -> Tensor:
+    """The rows of a last layer in another order of the classes; one row is the logit of the second of two."""
+    return -rows if len(rows) == 1 else rows[list(order)]
 
 
 def have_names(names: Sequence[str]) -> bool:

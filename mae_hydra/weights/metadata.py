@@ -49,6 +49,14 @@ def norm_eps(meta: Mapping[str, Any]) -> float | None:
     return None
 
 
+def normalization(meta: Mapping[str, Any]) -> tuple[list[float], list[float]] | None:
+    """Mean and deviation by channel of the pixels that these weights were trained on; None where it is not told."""
+    config = meta.get("config")
+    data = config.get("data") if isinstance(config, Mapping) else None
+    mean, std = ((data if isinstance(data, Mapping) else meta).get(name) for name in ("mean", "std"))
+    return (mean, std) if _is_channels(mean) and _is_channels(std) else None
+
+
 def _mapping(value: Any) -> Mapping[str, Any]:
     value = plain(value)
     return value if isinstance(value, Mapping) else {}

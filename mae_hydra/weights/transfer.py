@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from mae_hydra.errors import UserError
 from mae_hydra.weights.adapt_shapes import ADAPTABLE, adapted
 from mae_hydra.weights.class_order import rows_by_name
+from mae_hydra.weights.describe import HEADS
 from mae_hydra.weights.fit_grid import by, fit_grid, with_positions
-from mae_hydra.weights.grids import known_grid, likely_grid
+from mae_hydra.weights.grids import POSITIONS, RELATIVE_TABLE, known_grid, likely_grid
 from mae_hydra.weights.layouts import num_cls_tokens
 from mae_hydra.weights.metadata import encoder_settings, norm_eps
 from mae_hydra.weights.read import Checkpoint, check_values
@@ -98,12 +99,25 @@ def _remarks(model: nn.Module, wanted: Collection[str], checkpoint: Checkpoint) 
     yield from checkpoint.remarks
     if NORM in wanted and NORM not in checkpoint.tensors:
         yield "this encoder was trained without a final norm: encoder.norm starts as one that scales and shifts nothing"
+    heads, usual = getattr(getattr(model, "encoder", None), "num_heads", None), _usual_heads(checkpoint)
+    if None not in (heads, usual) and heads != usual:
+        yield (
+            f"the file does not tell its attention heads: {usual} are usual at its width, and the model has {heads}; "
+            "with others the weights compute something else (backbone.num_heads)"
+        )
     eps, own = norm_eps(checkpoint.meta), getattr(getattr(model, "encoder", None), "norm_eps", None)
     if eps is not None and own is not None and eps != own:
         yield (
             f"LayerNorms of the file add {eps:g} to the variance, the model's {own:g}: the same image gives slightly "
             f"other features (+backbone.norm_eps={eps:g} takes the file's)"
         )
+
+
+def _usual_heads(checkpoint: Checkpoint) -> int | None:
+    """Heads of an encoder of this width, where the file does not tell its own; None where there are no usual ones."""
+    positions = checkpoint.tensors.get(POSITIONS)
+    told = "num_heads" in encoder_settings(checkpoint.meta) or RELATIVE_TABLE in checkpoint.tensors  # shaped by heads
+    return None if told or positions is None else HEADS.get(positions.shape[-1])
 
 
 def load_exact(model: nn.Module, checkpoint: Checkpoint) -> None:

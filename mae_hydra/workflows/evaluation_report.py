@@ -17,6 +17,7 @@ from mae_hydra.evaluation.mean_iou import Counts, score
 from mae_hydra.evaluation.metrics import segmentation_scores
 from mae_hydra.evaluation.pictures import channels_last, segmentation_sheet
 from mae_hydra.evaluation.resumable_counts import Tally
+from mae_hydra.experiment.read_runs import with_unit
 from mae_hydra.experiment.status import write_json
 from mae_hydra.figures import class_bars, confusion_matrix, save
 from mae_hydra.names import clean
@@ -27,9 +28,6 @@ LISTED = 30  # pairs of classes beside a large confusion matrix
 SHOWN = 6  # best and worst pictures each
 ROWS_OF_A_COLUMN = 50  # of the table on the screen
 WORST = 20  # classes of a classifier on the screen
-# The scores of this package that are percent. Those of other evaluators and metrics (a kappa, a loss) have no unit.
-PERCENT = {"mIoU", "mAcc", "aAcc", "mDice", "mPrecision", "mBIoU", "top1", "top5", "mean_error", "mCE"}
-PERCENT |= {"knn", "linear", "knn_mIoU", "linear_mIoU"}
 
 
 class ImageScore(NamedTuple):
@@ -151,10 +149,7 @@ def show(results: Mapping[str, Any], folder: Path) -> None:
         rows = read_rows(place / "per_class.json", ("accuracy", "IoU"))
         if rows and {"accuracy", "IoU"} & rows[0].keys():
             console.print(accuracy_table(rows) if "accuracy" in rows[0] else class_table(rows))
-    line = "   ".join(
-        f"{name} {value:.2f} %" if name.rpartition("/")[2] in PERCENT else f"{name} {value:.4g}"
-        for name, value in numbers.items()
-    )
+    line = "   ".join(f"{name} {with_unit(name, value)}" for name, value in numbers.items())
     images, there = results["images"], results.get("protocol", {}).get("validation_images", results["images"])
     console.print(f"{line}   ({images if images == there else f'{images} of {there}'} images)", highlight=False)
     console.print(f"tables, figures and the protocol: {folder}", soft_wrap=True, highlight=False)

@@ -12,6 +12,7 @@ from mae_hydra.configuration.changes import at
 from mae_hydra.data import EvalCrop, Sample
 from mae_hydra.names import names_or_numbers
 from mae_hydra.owned import Owned
+from mae_hydra.precision import check_numbers
 from mae_hydra.types import DEFAULT_SIZE, image_size_of
 from mae_hydra.weights import Checkpoint
 from mae_hydra.workflows.predict_options import COMMAND, MOST_LIKELY, write_file
@@ -34,7 +35,9 @@ class Classes:
         if not images:
             return []
         cut = torch.stack([self.transform(Sample(image, None, "")).image for image in images])
-        shares = self.model(cut.to(self.model.mean.device)).float().softmax(1).cpu()
+        logits = self.model(cut.to(self.model.mean.device)).float()
+        check_numbers(logits, "the model's logits")
+        shares = logits.softmax(1).cpu()
         best = shares.topk(min(MOST_LIKELY, self.model.num_classes), dim=1)
         written = []
         for name, places, values in zip(names, best.indices.tolist(), best.values.tolist(), strict=True):

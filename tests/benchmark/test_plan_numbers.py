@@ -1,13 +1,16 @@
 """The arithmetic and the advice of a plan, on numbers that a hand can check."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import pytest
+import torch
 from rich.table import Table
 
 from mae_hydra.accelerators import Accelerator
 from mae_hydra.benchmark import plan as planning
-from mae_hydra.benchmark.estimate import Activations
+from mae_hydra.benchmark.estimate import Activations, moments_of
 from mae_hydra.benchmark.plan import Plan, _evaluations, _files, _images, _warnings, plan
 from mae_hydra.commands.plan import _course, _memory, _memory_warnings, _model, _time
 from mae_hydra.configuration.compose import compose_config
@@ -126,6 +129,8 @@ def test_the_tables_of_a_plan_have_each_number_in_its_place():
         (["evaluation.validation.every=0.3", "evaluation.validation.limit=80"], 1000, 40, (4, 160)),
         (["evaluation.validation.every=null", "evaluation.validation.limit=null"], 1000, 40, (1, 40)),
         (["evaluation=none"], 1000, 40, (0, 0)),
+        (["evaluation.validation.every=0"], 1000, 40, (0, 0)),
+        (["evaluation.validation.every=0.05", "evaluation.validation.limit=8"], 4, 40, (4, 32)),
     ],
 )
 def test_evaluations_are_counted_as_their_clock_will(words: list[str], steps: int, images: int, found: tuple[int, int]):
@@ -199,3 +204,19 @@ def test_a_plan_of_a_small_run_is_what_a_hand_works_out(monkeypatch: pytest.Monk
     assert shared.checkpoint - made.checkpoint == 4 * saved
     assert shared.state == -(-4 * (2 * every + 3 * weights) // 2)
     assert made.numbers()["total_flops"] == made.flops_per_image * 12 * 16
+
+
+@pytest.mark.parametrize(
+    ("make", "moments"),
+    [
+        (torch.optim.AdamW, 2 * 35),
+        (torch.optim.SGD, 0),
+        (partial(torch.optim.SGD, momentum=0.9), 35),
+        (partial(torch.optim.Adam, amsgrad=True), 3 * 35),
+        (torch.optim.Adafactor, 2 * 35),  # asks for values, which are not there: taken for AdamW
+    ],
+)
+def test_what_an_optimizer_keeps_of_the_weights_is_counted(make: Callable[..., torch.optim.Optimizer], moments: int):
+    model = torch.nn.Linear(6, 5, device="meta")
+    assert moments_of(make(model.parameters(), lr=0.1)) == moments
+    assert all(parameter.grad is None for parameter in model.parameters())

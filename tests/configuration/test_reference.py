@@ -139,7 +139,9 @@ def test_an_error_is_broken_at_the_width_of_a_terminal_and_nowhere_else(monkeypa
     assert capsys.readouterr().err == f"error: {sentence}\n"
     monkeypatch.setenv("COLUMNS", "60")
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    say_error(sentence)
-    lines = capsys.readouterr().err.splitlines()
-    assert [len(line) <= 60 for line in lines[:-1]] == [True] * (len(lines) - 1)
-    assert lines[-1] == f"a_very_long_path/{'x' * 60}/file.pt"
+    command = f"  mae-hydra report {'folder ' * 12}".rstrip()
+    say_error(f"{sentence}\n{command}")
+    *lines, path, last = capsys.readouterr().err.splitlines()
+    assert max(map(len, lines)) <= 60
+    assert path == f"a_very_long_path/{'x' * 60}/file.pt"
+    assert last == command  # indented: to be copied as a whole

@@ -76,6 +76,13 @@ def drawn(images: Any, fraction: float, seed: int | None = 0, classes: str = "ab
     return [name_of(share, index) for index in range(len(share))]
 
 
+def test_of_samples_with_a_map_of_labels_the_map_tells_the_classes(monkeypatch):
+    monkeypatch.setattr(Made, "class_id", lambda self, index: None, raising=False)  # as samples of shards have both
+    share, notes = label_share(made(), 0.005, 0, "abc")
+    assert "image 150" in {name_of(share, index) for index in range(len(share))}
+    assert not any("may leave them out" in note for note in notes)
+
+
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_smaller_share_lies_within_every_larger_one(seed):
     shares = [set(drawn(made(), fraction, seed)) for fraction in (0.01, 0.03, 0.1, 0.3, 1.0)]

@@ -59,6 +59,15 @@ def test_several_processes_stop_at_one_step_or_not_at_all(monkeypatch):
     assert asked == [False, True]
 
 
+@pytest.mark.parametrize(("rank", "times"), [("0", 1), ("1", 0)])
+def test_of_several_processes_one_says_that_it_stops(monkeypatch, capfd, rank, times):
+    monkeypatch.setenv("RANK", rank)
+    with Interruption() as interruption:
+        signal.raise_signal(signal.SIGINT)
+        assert interruption.requested(CPU, together=True)
+    assert capfd.readouterr().err.count("Stopping: the step is finished and the state saved.") == times
+
+
 def test_the_handlers_of_before_come_back():
     before = [signal.getsignal(number) for number in SIGNALS]
     with Interruption():

@@ -30,6 +30,7 @@ from mae_hydra.distributed import (
 from mae_hydra.engine import State, train_step, wrap
 from mae_hydra.engine.parallel import recompute_blocks
 from mae_hydra.engine.sharding import full_tensor
+from mae_hydra.errors import UserError
 from mae_hydra.seeds import seed_device
 from mae_hydra.types import Batch
 
@@ -230,6 +231,15 @@ if __name__ == "__main__":
             content = {"loss": result.sums["loss"].item()} | {key: full_tensor(value) for key, value in found.items()}
             torch.save(content, Path(sys.argv[1]) / f"{name}-{cut}-{rank()}.pt")
         barrier()
+
+
+def test_batch_statistics_are_not_counted_twice():
+    """A running mean would move by 1 - 0.9^2 of the way, where evaluation then sees another network."""
+    model = nn.Module()
+    model.blocks = nn.ModuleList([nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3))])
+    with pytest.raises(UserError, match=r"the batch normalization in these would count each image twice; use engine\."):
+        recompute_blocks(model)
+    recompute_blocks(model.eval())  # frozen, it counts nothing
 
 
 def test_of_a_model_without_blocks_it_is_said_that_nothing_is_computed_again(capsys):

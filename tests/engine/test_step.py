@@ -48,6 +48,24 @@ def test_a_step_does_not_depend_on_how_the_batch_is_cut(micro_batch):
         torch.testing.assert_close(ours.double(), theirs, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("micro_batch", [8, 2])
+def test_a_count_below_one_divides_too(micro_batch, monkeypatch):
+    """Class weights may be so small that their sum is: the gradient is that of the loss which the log has."""
+    loss, gradient = reference(cut(8))
+    counted = TinySegmenter.loss
+
+    def small(self, batch):
+        found = counted(self, batch)
+        return found._replace(total=found.total * 1e-6, count=found.count * 1e-6)
+
+    monkeypatch.setattr(TinySegmenter, "loss", small)
+    result, change, _ = sgd_step(cut(micro_batch))
+    assert result.count < 1
+    assert (result.sums["loss"] / result.count).item() == pytest.approx(loss, rel=1e-6)
+    for ours, theirs in zip(change, gradient, strict=True):
+        torch.testing.assert_close(ours.double(), theirs, rtol=1e-4, atol=1e-6)
+
+
 def test_the_mean_of_the_means_would_be_something_else():
     """The images of these tests can tell a sum divided once from the usual loss.mean() / accumulate."""
     loss, _ = reference(cut(8))

@@ -7,7 +7,8 @@ import torch
 from tiny_training import Remembers, Run, settings, stop_at
 
 from mae_hydra.engine import Interrupted
-from mae_hydra.types import Evaluation
+from mae_hydra.engine.callbacks import EarlyStopping
+from mae_hydra.types import Evaluation, Progress, Request
 
 VALUES = [5.0, 4.0, math.nan, 4.5, 4.0, 3.0, 9.0, 9.0, 9.0, 1.0]  # of steps 2, 4, 6 …
 KEYS = ("step", "best", "callbacks", "evaluated")
@@ -41,6 +42,14 @@ def test_training_ends_after_so_many_evaluations_that_were_no_better(tmp_path, s
     assert tracker.told[-1] == ("finish", "completed")
     assert content(tmp_path)["step"] == ends
     assert content(tmp_path)["best"] == ({"value": 4.0, "step": 4} if ends < 12 else {"value": 1.0, "step": 20})
+
+
+def test_why_it_ended_is_said_in_numbers(tmp_path):
+    for patience, many in ((1, "1 evaluation"), (2, "2 evaluations")):
+        stopping, found = EarlyStopping(monitor="val/loss", patience=patience), {"value": 0.5, "step": 2}
+        asked = [stopping.on_progress(Progress(s, 20, {"val/loss": 0.7}, {}, found, tmp_path)) for s in (2, 4, 6)]
+        assert asked[patience] == Request(stop=f"{many} without a better val/loss than 0.5 of step 2")
+        assert asked[:patience] == [None] * patience
 
 
 @pytest.mark.parametrize("cut", [5, 7, 9])

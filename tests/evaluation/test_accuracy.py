@@ -1,5 +1,6 @@
 """Top-1, top-5 and the mean corruption error, against counts made by hand."""
 
+import math
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -118,6 +119,13 @@ def test_an_evaluation_of_another_number_of_classes_says_the_way_out():
     work = {name: SimpleNamespace(evaluator=evaluator) for name in ("accuracy", "again")}
     with pytest.raises(UserError, match="knows 5 classes, the data have 7; use the data set it was trained on"):
         _evaluate(plan, evaluator.data, Table(torch.zeros(1, 5)), work, SimpleNamespace(), Path())
+
+
+def test_logits_that_are_no_numbers_are_no_accuracy():
+    logits = torch.eye(7)[:3]
+    logits[1, 4] = math.nan
+    with pytest.raises(UserError, match=r"the model's logits are no numbers \(NaN\)"):
+        accuracy(data([0, 1, 2])).run(Table(logits), 0)
 
 
 def test_models_and_data_that_do_not_fit_are_refused():

@@ -98,6 +98,29 @@ def test_features_that_know_the_class_of_every_patch_score_as_their_enlarged_gri
     assert found.scalars["rankme"] > 3
 
 
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_a_label_that_is_no_class_is_named(split):
+    """Counted with the others it would be the first class of the next patch."""
+
+    class Spoilt(Blocks):
+        def __getitem__(self, index):
+            sample = super().__getitem__(index)
+            return sample._replace(label=sample.label.clamp(min=NUM_CLASSES if index == 2 else 0))
+
+    data = dataclasses.replace(blocks(), **{split: Spoilt(5, 1)})
+    with pytest.raises(UserError, match=r"blocks_2: labels must be classes 0\.\.3, got 4, besides 255"):
+        dense(data).run(Reader(), 3)
+
+
+def test_features_that_are_no_numbers_are_no_score():
+    class Diverged(Reader):
+        def feature_maps(self, images):
+            return [maps / 0 * 0 for maps in super().feature_maps(images)]
+
+    with pytest.raises(UserError, match=r"the encoder's features are no numbers \(NaN\)"):
+        dense(blocks()).run(Diverged(), 3)
+
+
 def test_the_pixels_of_a_patch_are_counted_by_class():
     torch.manual_seed(0)
     labels = torch.randint(0, 3, (7, 9)).byte()

@@ -17,11 +17,13 @@ from mae_hydra.evaluation import Clock
         (0.25, 100, [25, 50, 75, 100]),
         (0.3, 10, [3, 6, 9, 10]),
         (0.001, 3, [1, 2, 3]),
+        (0.4, 9, [4, 8, 9]),  # 3.6 steps are 4
     ],
 )
 def test_an_evaluation_is_due_on_its_clock_and_at_the_end(every: float | None, total: int, steps: list[int]) -> None:
     clock = Clock(every)
     assert [step for step in range(total + 1) if clock.due(step, total)] == steps
+    assert clock.times(total) == len(steps)
 
 
 @pytest.mark.parametrize("every", [-1, 1.5, -0.1, 1.0])

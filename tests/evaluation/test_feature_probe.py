@@ -99,6 +99,13 @@ def test_an_encoder_that_is_asked_about_its_own_images_knows_them(pool):
     assert found.pictures["neighbours"].pixels.shape[2] == 3
 
 
+def test_features_that_are_no_numbers_are_no_score():
+    model = tiny_mae()
+    model.encoder.norm.weight.data[3] = math.nan
+    with pytest.raises(UserError, match=r"the encoder's features are no numbers \(NaN\)"):
+        probe(class_scenes()).run(model, 0)
+
+
 def test_an_evaluation_leaves_the_model_and_its_generators_alone():
     model = tiny_mae().train()
     before = {name: value.clone() for name, value in model.state_dict().items()}

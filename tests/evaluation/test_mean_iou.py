@@ -153,6 +153,13 @@ def test_a_class_map_that_does_not_fit_is_reported_with_its_name() -> None:
         evaluator(wrong_class).run(RedReader(), 1)
 
 
+def test_a_model_of_other_classes_is_refused_before_the_first_step() -> None:
+    model = RedReader()
+    model.num_classes = 5  # what it gave the fifth class would be counted nowhere
+    with pytest.raises(UserError, match="the model knows 5 classes, the data have 4"):
+        evaluator().check(model)
+
+
 def test_a_model_that_cannot_prepare_its_pictures_is_told_so_before_the_first_step() -> None:
     class OfPixels(torch.nn.Module):
         answers = "pixels"

@@ -5,7 +5,8 @@ from torch import nn
 
 from mae_hydra.engine import Cut
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.doubts import doubtful_statistics
+from mae_hydra.experiment.doubts import check_partners, doubtful_statistics
+from mae_hydra.models import Mixing
 
 NORMALISED = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
 
@@ -42,3 +43,12 @@ def test_statistics_of_one_image_are_refused_before_training():
         with pytest.raises(UserError, match=r"at least 2 images at a time; use engine\." + way_out):
             doubtful_statistics(NORMALISED, Cut(1, 1, 1), choice)
     assert doubtful_statistics(NORMALISED, Cut(1, 8, 1), "step") is None
+
+
+def test_an_image_without_a_partner_is_not_mixed_without_a_word():
+    model = nn.Linear(3, 3)
+    check_partners(model, Cut(1, 8, 1))
+    model.mixing = Mixing(mixup=0.8, cutmix=0.0, probability=1.0, switch=0.5)
+    check_partners(model, Cut(2, 4, 1))
+    with pytest.raises(UserError, match=r"a single one would stay as it is; use data\.batch_size=2"):
+        check_partners(model, Cut(1, 8, 1))

@@ -228,3 +228,5 @@ def test_a_curve_that_rises_by_less_than_seeds_differ_has_no_factor(means, seeds
 def test_one_seed_is_said():
     assert "of one seed" in Study({}, "val/mIoU", True, {"scratch": points(10, 20)}, []).caution
     assert Study({}, "val/mIoU", True, {"scratch": points(10, 20, seeds=(0.0, 1.0))}, []).caution == ""
+    under_way = {"scratch": points(10, 20, seeds=(0.0, 1.0)), "mae": points(11)}  # whose second seed is to come
+    assert Study({}, "val/mIoU", True, under_way, []).caution == ""

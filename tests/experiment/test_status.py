@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from mae_hydra.configuration.key_meaning import Decides, differences, told
 from mae_hydra.configuration.resolvers import run_dir
 from mae_hydra.experiment.holder import holding
 from mae_hydra.experiment.read_runs import read_run
+from mae_hydra.experiment.start import discard_unbegun
 from mae_hydra.experiment.status import Status, fingerprint, read_status, write_json
 
 CONFIG = {
@@ -87,7 +89,8 @@ def test_a_run_took_what_all_its_attempts_took_without_the_time_between_them(tmp
         status = Status(tmp_path, CONFIG, [])
         assert status.content["before"] == before
         write_json(status.path, status.content | {"state": state, "start": start, "end": end})
-        metrics.write_text(json.dumps({"step": 1, "perf/time": start + 10}) + "\n")
+        lines = [{"step": step, "perf/time": start + 9 + step} for step in (0, 1)]  # of which the last one tells
+        metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
     run = read_run(tmp_path)
     assert run is not None
     assert (run.seconds, run.total_seconds) == (75.0, 75.0)
@@ -104,6 +107,23 @@ def test_the_record_of_an_older_version_tells_of_its_last_attempt(tmp_path):
     assert Status(tmp_path, CONFIG, []).content["before"] == 60.0
     write_json(tmp_path / "status.json", {"state": "running", "start": 1000.0, "attempt": 1})
     assert Status(tmp_path, CONFIG, []).content["before"] == 90.0
+
+
+@pytest.mark.parametrize(("root", "left"), [("a/b", []), ("a", []), ("{here}/a/b", ["a"])])
+def test_of_a_start_that_was_a_mistake_no_empty_folder_is_left(tmp_path, monkeypatch, root, left):
+    """But what is above an absolute place: that was there for other reasons."""
+    monkeypatch.chdir(tmp_path)
+    place = Path(root.format(here=tmp_path))
+    run = place / "runs/mae/one"
+    run.mkdir(parents=True)
+    Status(run, CONFIG, []).finish("failed", error="no such data")
+    discard_unbegun(run, place)
+    assert [path.name for path in tmp_path.iterdir()] == left
+    for name in ("one", "two"):
+        (place / "runs/mae" / name).mkdir(parents=True)
+    Status(run, CONFIG, []).finish("failed", error="no such data")
+    discard_unbegun(run, place)
+    assert [path.name for path in (place / "runs/mae").iterdir()] == ["two"]
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"7", b'{"state": 3}', b"\xff\x00", b'{"state": "runn'])

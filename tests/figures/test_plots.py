@@ -21,6 +21,7 @@ from mae_hydra.figures import (
     to_pixels,
 )
 from mae_hydra.figures.lines import running_mean
+from mae_hydra.figures.over_labels import Arm, label_curves
 from mae_hydra.figures.search_plots import importances
 
 ROWS = [
@@ -74,6 +75,19 @@ def test_bars_are_sorted_by_the_first_run_and_absent_values_are_written_out() ->
     assert widths == [[70.0, 20.0, 0.0], [0.0, 30.0, 5.0]]
     texts = [text.get_text() for text in axes.texts]
     assert texts == ["70.0", "20.0", "absent", "absent", "30.0", "5.0"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["new", "old"]
+    assert class_bars({"IoU": {"sky": 20.0}}, title="IoU").axes[0].get_legend() is None
+
+
+@pytest.mark.parametrize(
+    ("scores", "end", "side"),
+    [((1, 2), None, "top"), ((1, 2), 50, "bottom"), ((2, 1), None, "bottom"), ((2, 1), 50, "top")],
+)
+def test_what_labels_are_worth_stands_beside_the_curve(scores, end, side) -> None:
+    arm = Arm("mae", (10.0, 100.0), [[float(score)] for score in scores], (end, "label factor 5"))
+    [text] = label_curves([arm], metric="val/mIoU").axes[0].texts
+    assert (text.get_text(), text.xy, text.get_va()) == ("label factor 5", (end or 10, scores[0]), side)
+    assert (text.xyann[1] < 0) == (side == "top")
 
 
 def test_figures_are_written_whole_and_equal_numbers_give_equal_files(tmp_path: Path) -> None:

@@ -124,10 +124,19 @@ def test_windows_that_the_model_does_not_take_are_refused_beforehand() -> None:
         multiscale(crop=8).check(WindowSegmenter((16, 16)), (16, 16))
 
 
-def test_the_short_side_is_no_shorter_than_the_longer_side_of_a_rectangular_crop() -> None:
+@pytest.mark.parametrize(
+    ("size", "crop", "expected"),
+    [
+        ((64, 128), [16, 24], {(16, 32): 2, (32, 64): 1, (64, 128): 1}),
+        ((128, 64), [16, 24], {(48, 24): 2, (64, 32): 1, (128, 64): 1}),
+        ((64, 128), [16, 60], {(30, 60): 2, (32, 64): 1, (64, 128): 1}),
+        ((64, 128), [16, 61], {(31, 62): 2, (32, 64): 1, (64, 128): 1}),  # 30.5
+    ],
+)
+def test_a_picture_covers_a_rectangular_crop_and_is_no_larger_than_that_asks(size, crop, expected) -> None:
+    """Of Cityscapes (1024x2048, crop 512x1024) ratios below 1 are ratios below 1."""
     settings = {"flip": False, "stride_ratio": 0.6667, "short": 32, "long_ratio": None, "window_batch": 1}
-    inference = MultiscaleFlip(ratios=[0.25, 0.5, 1.0, 2.0], crop=[16, 24], **settings)
-    assert inference.passes((64, 128)) == {(24, 48): 2, (32, 64): 1, (64, 128): 1}
+    assert MultiscaleFlip(ratios=[0.25, 0.5, 1.0, 2.0], crop=crop, **settings).passes(size) == expected
 
 
 def test_the_long_side_of_every_pass_is_capped_where_a_ratio_says_so() -> None:

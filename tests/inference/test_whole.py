@@ -5,7 +5,9 @@ import torch
 from window_segmenter import WindowSegmenter, picture
 
 from mae_hydra.errors import UserError
-from mae_hydra.inference import Whole
+from mae_hydra.inference import MultiscaleFlip, Slide, Whole
+
+SLIDE = {"stride_ratio": 0.5, "short": None, "long_ratio": None, "window_batch": 2}
 
 
 def test_a_picture_of_the_right_size_gets_the_models_own_logits() -> None:
@@ -24,6 +26,30 @@ def test_pictures_of_different_sizes_go_through_in_one_batch_each_as_if_alone() 
         padded = torch.zeros(1, 3, 16, 24)  # zero is the mean colour
         padded[0, :, :height, :width] = model.prepare(image[None])[0]
         assert torch.equal(labels, model(padded)[0, :, :height, :width].argmax(0).byte())
+
+
+def test_a_model_of_any_size_is_shown_each_picture_at_its_own() -> None:
+    class AnySize(WindowSegmenter):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            self.batches.append(len(images))
+            return torch.conv2d(images, self.mix, padding=1)
+
+    model, whole = AnySize((16, 24)), Whole(short=None, long_ratio=None)
+    model.encoder.image_size = None
+    pictures = [picture(16, 24), picture(16, 24, seed=1), picture(24, 16, seed=2), picture(9, 24, seed=3)]
+    found = whole.predict(model, pictures)
+    assert model.batches == [2, 1, 1]
+    for image, labels in zip(pictures, found, strict=True):
+        assert torch.equal(labels, model(model.prepare(image[None]))[0].argmax(0).byte())
+
+
+def test_logits_that_are_no_numbers_are_no_class() -> None:
+    model = WindowSegmenter((16, 24))
+    model.position.data[1, 2, 3] = float("nan")
+    flipped = MultiscaleFlip(crop=[16, 24], ratios=[1.0], flip=True, **SLIDE)
+    for inference in (Whole(short=None, long_ratio=None), Slide(crop=[16, 24], **SLIDE), flipped):
+        with pytest.raises(UserError, match=r"the model's logits are no numbers \(NaN\): .* engine\.precision=fp32"):
+            inference.predict(model, [picture(16, 24)])
 
 
 def test_a_larger_picture_is_refused_with_the_way_out() -> None:

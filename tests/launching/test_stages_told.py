@@ -7,13 +7,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
+from hydra.core.utils import setup_globals
 from omegaconf import OmegaConf
 
+from mae_hydra.configuration import resolvers
+from mae_hydra.configuration.tree import config_dir
 from mae_hydra.errors import UserError
 from mae_hydra.experiment import sweeps
 from mae_hydra.experiment.read_runs import grid_in
 from mae_hydra.experiment.sweeps import Outcome
 from mae_hydra.launching import stages, sweep_jobs
+from mae_hydra.launching.job import _same_command
 from mae_hydra.launching.stages import StageStopped, check_stages, run_stages
 from mae_hydra.launching.sweep_jobs import SweepJob
 
@@ -204,3 +209,14 @@ def test_a_job_takes_no_device_where_it_and_all_that_follows_it_are_done(
     job_of_it = SweepJob(0, [], tmp_path / "a", config)
     assert sweep_jobs.ProcessLauncher.tell_complete(launcher, job_of_it) is complete
     assert said == ["told"] * complete
+
+
+def test_a_sweep_that_is_named_by_its_time_goes_on_by_its_directory() -> None:
+    conf = yaml.safe_load((config_dir() / "config.yaml").read_text())["hydra"]["sweep"]["dir"]
+    setup_globals()
+    resolvers.register()
+    for name, timed in ((None, True), ("my lr", False)):
+        known = {"paths": {"output_root": "o p"}, "hydra": {"sweeper": {"study_name": name}, "sweep": {"dir": conf}}}
+        sweep = Path(str(OmegaConf.create(known).hydra.sweep.dir))
+        again = f"the same command with hydra.sweep.dir='{sweep}'" if timed else "the same command"
+        assert _same_command(sweep) == again

@@ -90,6 +90,11 @@ def test_what_a_name_builds_is_that_class_with_its_options():
         ({"name": "kron"}, "draws numbers"),
         ({"name": "Rprop"}, "weight_decay must be 0 for Rprop"),
         ({"name": "SGD", "options": {"momentun": 0.9}}, "options.momentun is not an argument of SGD"),
+        (
+            {"name": "lion", "options": {"weight_decay": 0.1}},
+            "options.weight_decay would say again what weight_decay says",
+        ),
+        ({"name": "SGD", "options": {"lr": 0.1}}, "options.lr would say again what lr says"),
         ({"name": "SGD", "lr": None}, "lr and base_lr are both null"),
     ],
 )

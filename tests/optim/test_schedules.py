@@ -78,7 +78,7 @@ def test_steps_are_whole_although_an_epoch_is_none():
     ("change", "message"),
     [
         ({"total": 0, "warmup": 0}, "total must come to at least one step, got 0 steps"),
-        ({"warmup": 11}, r"warmup must lie between 0 and total \(10 steps\), got 11"),
+        ({"warmup": 11}, r"warmup must lie between 0 and total \(10 steps\), got 11; a tenth is usual: 1$"),
         ({"warmup": -1}, r"warmup must lie between 0 and total \(10 steps\), got -1"),
         ({"total": 2.5}, "whole numbers of steps, got 2.5 and 1"),
         ({"unit": "iteration"}, "unit must be one of step, epoch, got 'iteration'"),

@@ -19,6 +19,7 @@ from mae_hydra.data import EvalCrop
 from mae_hydra.errors import UserError
 from mae_hydra.recorded import newer
 from mae_hydra.recorded.configuration import composed, model_configuration, recorded
+from mae_hydra.recorded.sketch import sketch_of
 from mae_hydra.weights import Checkpoint
 from mae_hydra.workflows import evaluation_plan
 from mae_hydra.workflows.evaluation_plan import _takes_other_pictures
@@ -166,6 +167,8 @@ def test_the_option_that_the_training_chose_is_no_change() -> None:
     found = recorded(saved, ["data=ade20k", "data.num_classes=4"], PARTS)
     assert found.tree["data"] == saved.meta["config"]["data"]
     assert "data.reduce_zero_label is false (data=ade20k says true)" in found.notes[0]
+    renamed = checkpoint(*ADE, "inference=slide", choices={"inference": "whole"})  # which was of this name then
+    assert recorded(renamed, ["inference=whole"], PARTS).tree["inference"]["_target_"] == "mae_hydra.inference.Whole"
     other = recorded(saved, ["data=ade20k", "data.root=others"], PARTS)  # typed: of the same convention, elsewhere
     assert other.tree["data"] == saved.meta["config"]["data"] | {"root": "others"}
 
@@ -353,3 +356,12 @@ def test_what_a_run_would_take_is_planned_from_its_record(tmp_path: Path) -> Non
     config = composed([str(tmp_path / "run"), "engine.global_batch=128"])
     assert (config.backbone.depth, config.model.encoder.depth, config.schedule.total) == (3, 3, 77)
     assert config.optimizer.global_batch == 128
+
+
+def test_a_model_of_more_parts_than_the_file_has_tensors_is_not_built() -> None:
+    saved = checkpoint("model=mae_vitt")
+    config = saved.meta["config"]
+    whole = build(OmegaConf.create(config).model, "model").state_dict()
+    assert next(sketch_of(replace(saved, tensors=whole), config).parameters()).is_meta
+    with pytest.raises(UserError, match=r"somewhere\.pt: its configuration describes a larger model than its 1 tensor"):
+        sketch_of(saved, config)

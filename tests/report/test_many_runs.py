@@ -66,12 +66,13 @@ def test_a_link_to_itself_hides_no_run(tmp_path: Path) -> None:
 
 def test_a_run_that_somebody_holds_is_running(tmp_path: Path) -> None:
     run = made_run(tmp_path / "run", ["seed=1"], state="running", cells=False)
-    changed(run, "status.json", end=None)
+    changed(run, "status.json", end=None, before=600.0)
     assert [row.state for row in list_runs(tmp_path)] == ["dead"]
     with holding(run):
         [row] = list_runs(tmp_path)
     assert row.state == "running"
-    assert row.took == row.age
+    assert row.age is not None
+    assert row.took == 600 + row.age
 
 
 @pytest.mark.parametrize(
@@ -87,6 +88,7 @@ def test_a_run_that_somebody_holds_is_running(tmp_path: Path) -> None:
         (["augment.flip=true", "step>=20", "last=20"], ["ratio-0.5"]),
         (["age<1h", "size<1MB", "task=pretrain"], ["one", "two"]),
         (["age>1d"], []),
+        (["age>.02h", "age<1.5h", "task=pretrain"], ["one", "two"]),
         (["monitor=val/loss", "best<0"], ["one", "two"]),
     ],
 )
@@ -150,6 +152,7 @@ def test_the_table_is_text_json_and_csv(outputs: Path, capsys, monkeypatch) -> N
     assert "  val/mIoU, model.mask_ratio=0.75 seed=1" in told
     at = sorted(line.split()[3:6] for line in told if "pretrain" in line)
     assert at == [["20", "-4.5", "@10"], ["20", "-4.75", "@10"]]
+    assert not any("@20" in line for line in told if not line.startswith("sweep"))
 
 
 def test_a_damaged_run_has_a_row_and_stops_no_other(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Every fact, row, curve and picture of a page is the one that the runs left behind, in its place."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ ENVIRONMENT = {
     "command": ["python", "train.py", "seed=7"], "folder": "/started/here", "python": "3.12.1", "platform": "Linux-6",
     "host": "box", "cpus": 64, "threads": 3, "accelerators": ["H100", "H200"], "config_folders": ["/mine"],
     "packages": {"torch": "2.11", "wandb": None}, "variables": {"OMP_NUM_THREADS": "4"},
+    "choices": {"model": "mae_vitt", "data": "camvid"},
 }  # fmt: skip
 DATA = {
     "train": {"images": 120, "listing": "aaa", "contents": "ccc"},
@@ -55,7 +57,8 @@ def told(tmp_path: Path) -> Drawn:
     """The page of a run that is followed by a probe and left every record there is."""
     run = made_run(tmp_path / "run", ["seed=7"])
     (run / "config.yaml").write_text(yaml.safe_dump(
-        {"name": "made", "seed": 7, "checkpoint": {"monitor": "val/mIoU", "mode": "max"}}
+        {"name": "made", "seed": 7, "checkpoint": {"monitor": "val/mIoU", "mode": "max"},
+         "data": {"image_size": [96, 128]}}
     ))  # fmt: skip
     steps = range(1, 31)
     lines = [
@@ -63,9 +66,9 @@ def told(tmp_path: Path) -> Drawn:
          "perf/images_per_second": 50.0 + n, "perf/memory_gb": 3.0} for n in steps
     ]  # fmt: skip
     lines[9] |= {"val/mIoU": 20.0}
-    lines[29] |= {"val/mIoU": 30.0, "val/aAcc": None}
+    lines[29] |= {"val/mIoU": 30.0, "val/aAcc": None, "val/rankme": 8.5}
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    parent = {"path": "/weights.pt", "sha256": "e0e0", "step": 99}
+    parent = {"path": "/runs/first/checkpoints/last.pt", "sha256": "e0e0", "step": 99}
     written(run, environment=ENVIRONMENT, git={"commit": "abc", "branch": "trunk", "dirty": True}, data=DATA,
             parent=parent)  # fmt: skip
     timed(run, 7200)
@@ -79,8 +82,10 @@ def told(tmp_path: Path) -> Drawn:
 
 def test_the_head_of_a_page_has_the_state_the_scores_the_steps_the_time_and_the_seed(told: Drawn) -> None:
     assert told.facts == [
-        ("state", "completed"), ("best and last val/mIoU", "30 at step 30"),
-        ("probe: best and last val/top1", "12.5 at step 20"), ("steps", "30"), ("took", "2.0 h"), ("seed", "7"),
+        ("state", "completed"), ("best and last val/mIoU", "30.00 % at step 30"),
+        ("probe: best and last val/top1", "12.50 % at step 20"), ("model", "mae_vitt"),
+        ("data", "camvid, 120 images, 96x128"), ("began from", "first, step 99"), ("steps", "30"), ("took", "2.0 h"),
+        ("seed", "7"),
     ]  # fmt: skip
     assert told.code("What was typed") == ["python train.py --config-dir /mine seed=7"]
 
@@ -88,9 +93,11 @@ def test_the_head_of_a_page_has_the_state_the_scores_the_steps_the_time_and_the_
 def test_where_a_run_came_from_is_told_fact_by_fact(told: Drawn) -> None:
     assert told.rows("Where it came from") == [
         ["host", "box"], ["platform", "Linux-6"], ["python", "3.12.1"], ["cpus", "64"], ["accelerators", "H100, H200"],
-        ["commit", "abc"], ["branch", "trunk"], ["changed since the commit", "true"],
-        ["train images", "120, listing aaa"], ["validation images", "30, listing bbb"],
-        ["began from", "path /weights.pt, sha256 e0e0, step 99"], ["command", "python train.py seed=7"],
+        ["commit", "abc"], ["branch", "trunk"], ["changed since the commit", "yes"],
+        ["train images", "120 (digest of their names: aaa)"],
+        ["validation images", "30 (digest of their names: bbb)"],
+        ["began from", "path /runs/first/checkpoints/last.pt, sha256 e0e0, step 99"],
+        ["command", "python train.py seed=7"],
         ["started in", "/started/here"], ["own option files", "/mine"], ["$OMP_NUM_THREADS", "4"], ["torch", "2.11"],
     ]  # fmt: skip
     configuration, diff = told.code("Where it came from")
@@ -101,17 +108,19 @@ def test_where_a_run_came_from_is_told_fact_by_fact(told: Drawn) -> None:
 def test_the_curves_of_a_run_are_its_own_and_those_of_a_stage_the_stages(told: Drawn) -> None:
     steps = [float(n) for n in range(1, 31)]
     found = curves_of(told.figures["curves"])
-    assert list(found) == ["Training loss", "val/mIoU", "Norm of the gradient", "Learning rate", "Images a second"]
+    assert list(found) == ["Training loss", "val/mIoU, %", "Norm of the gradient", "Learning rate", "Images a second"]
     assert [line[1:] for line in found["Norm of the gradient"]] == [(steps, [2.0 * n for n in steps])]
     assert [line[1:] for line in found["Learning rate"]] == [(steps, [n / 100 for n in steps])]
     assert [line[1:] for line in found["Images a second"]] == [(steps, [50.0 + n for n in steps])]
-    assert [line[1:] for line in found["val/mIoU"]] == [([10.0, 30.0], [20.0, 30.0])]
+    assert [line[1:] for line in found["val/mIoU, %"]] == [([10.0, 30.0], [20.0, 30.0])]
+    assert told.rows("Curves") == [["val/rankme", "8.5 at step 30"]]  # found once, so it is no curve
     raw, smooth = found["Training loss"]  # the only noisy one
     assert raw[2] == [1 / n for n in steps]
     assert smooth[2] != raw[2]
     of_the_stage = curves_of(told.figures["probe_curves"])
-    assert [line[1:] for line in of_the_stage["val/top1"]] == [([10.0, 20.0], [7.5, 12.5])]
-    assert told.rows("Then: probe") == [["val/top1", "12.5"], ["state", "completed"], ["took", "60 min"]]
+    assert [line[1:] for line in of_the_stage["val/top1, %"]] == [([10.0, 20.0], [7.5, 12.5])]
+    found_by_it = ["best and last val/top1", "12.50 % at step 20"]
+    assert told.rows("Then: probe") == [found_by_it, ["state", "completed"], ["took", "60 min"]]
     assert told.code("Then: probe") == ["python train.py model=probe"]
     assert list(told.pictures) == ["segmentation", "probe_segmentation"]  # cells are for sweeps
 
@@ -165,7 +174,10 @@ def test_a_chart_is_part_of_the_page_and_a_sheet_lies_on_its_paper(tmp_path: Pat
     assert 'alt="photo" width="64" height="10"' in photo
     assert "mask-image" not in photo
     paper = np.full((40, 64, 3), 255, np.uint8)
-    assert "mask-image: url(data:image/png" in str(page.picture(paper, "sheet"))
+    sheet = str(page.picture(paper, "sheet"))
+    assert "mask-image: url(data:image/png" in sheet
+    places = [set(re.findall(r"(?:full|fit)-(\d+)", each)) for each in (photo, sheet)]
+    assert places == [{"1"}, {"2"}]  # a click enlarges the picture itself and no other
     assert "mask-image" not in str(page.picture(paper, "matrix", sheet=False))
     panels = [Panel(name, [Series("run", (1.0, 2.0), (3.0, 4.0))]) for name in ("loss", "mIoU")]
     chart = str(page.chart(curves(panels), "c", "caption"))
@@ -191,6 +203,8 @@ def test_a_folder_lists_the_newest_runs_first_and_a_sweep_is_called_one(tmp_path
     text = write_report(tmp_path / "runs" / "x").read_text()
     assert '<div class="quiet made">sweep ·' in text
     assert "<h1>x</h1>" in text
+    made_run(tmp_path / "runs" / "x" / "sweep" / "job", ["seed=2"], cells=False)  # of the run that is missing above it
+    assert '<div class="quiet made">folder of 5 runs ·' in write_report(tmp_path / "runs" / "x").read_text()
 
 
 SWEPT = [(0.5, "a", 0.60, 10.0), (0.5, "b", 0.50, 20.0), (0.75, "a", 0.55, 30.0), (0.75, "b", 0.45, 25.0)]
@@ -233,10 +247,10 @@ def compared(sweep: Path, tmp_path: Path) -> Drawn:
 def test_the_head_of_a_sweep_counts_its_jobs_and_judges_by_its_last_stage(compared: Drawn) -> None:
     assert compared.facts == [
         ("jobs", "8 completed, 1 failed, 1 upernet interrupted"), ("swept", "model.mask_ratio, head.kind, seed"),
-        ("judged by", "upernet: val/mIoU"), ("took", "25 min"), ("best upernet: val/mIoU", "31"),
+        ("best final upernet: val/mIoU", "31.00 %"), ("runs of a setting", "2"), ("took", "25 min"),
     ]  # fmt: skip
     assert "model.mask_ratio = 0.75, head.kind = a, seed = 1" in compared.body("The best run")
-    assert compared.code("What failed") == ["bad\nValueError: no"]
+    assert compared.code("What did not complete") == ["bad\nValueError: no"]
     assert "Jobs were trained with 2 states of the code: [&#39;abc&#39;, &#39;def&#39;]." in compared.body(
         "Where it came from"
     )
@@ -244,8 +258,17 @@ def test_the_head_of_a_sweep_counts_its_jobs_and_judges_by_its_last_stage(compar
 
 def test_every_job_of_a_sweep_has_a_row_with_its_whole_time(compared: Drawn) -> None:
     rows = compared.rows("All jobs")
-    assert rows[0] == ["job", "model.mask_ratio", "head.kind", "seed", "state", "val/loss", "upernet: val/mIoU", "took"]
-    assert rows[1] == ["1", "0.5", "a", "0", "completed", "0.6", "10", "3 min"]  # a minute, and two of its stage
+    assert rows[0] == [
+        "job",
+        "model.mask_ratio",
+        "head.kind",
+        "seed",
+        "state",
+        "val/loss",
+        "upernet: val/mIoU, %",
+        "took",
+    ]
+    assert rows[1] == ["1", "0.5", "a", "0", "completed", "0.6", "10.00", "3 min"]  # a minute, and two of its stage
     assert [row[4] for row in rows[1:]].count("completed") == 8
     marked = compared.body("All jobs").partition("<tr class=best>")[2].partition("</tr>")[0]
     assert [">0.75<" in marked, ">a<" in marked, ">1<" in marked] == [True] * 3
@@ -254,7 +277,7 @@ def test_every_job_of_a_sweep_has_a_row_with_its_whole_time(compared: Drawn) -> 
 def test_what_a_setting_is_worth_is_told_of_complete_jobs_and_not_of_seeds(compared: Drawn) -> None:
     axes = compared.figures["marginals"].axes
     assert [(each.get_xlabel(), each.get_title(loc="left")) for each in axes] == [
-        (key, metric) for key in ("model.mask_ratio", "head.kind") for metric in ("val/loss", "upernet: val/mIoU")
+        (key, metric) for key in ("model.mask_ratio", "head.kind") for metric in ("val/loss", "upernet: val/mIoU, %")
     ]
     drawn = [each.containers[0].lines[0].get_ydata().tolist() for each in axes]
     assert drawn == [pytest.approx(means) for means in ([0.55, 0.5], [15.5, 28], [0.575, 0.475], [20.5, 23])]
@@ -266,22 +289,22 @@ def test_what_a_setting_is_worth_is_told_of_complete_jobs_and_not_of_seeds(compa
 def test_pairs_of_settings_are_told_of_complete_jobs_by_the_last_stage(compared: Drawn) -> None:
     [axes] = compared.figures["heat_map_model_mask_ratio_head_kind"].axes
     assert (axes.get_ylabel(), axes.get_xlabel()) == ("model.mask_ratio", "head.kind")
-    assert axes.get_title(loc="left") == "upernet: val/mIoU"
+    assert axes.get_title(loc="left") == "upernet: val/mIoU, %"
     assert {text.get_position(): text.get_text() for text in axes.texts} == {
         (0, 0): "10.5", (1, 0): "20.5", (0, 1): "30.5", (1, 1): "25.5"
     }  # fmt: skip
     assert [text.get_text() for text in axes.texts if text.get_fontweight() == "bold"] == ["30.5"]
     [axes] = compared.figures["parallel"].axes
     assert [label.get_text() for label in axes.get_xticklabels()] == [
-        "model.mask_ratio", "head.kind", "upernet: val/mIoU"
+        "model.mask_ratio", "head.kind", "upernet: val/mIoU, %"
     ]  # fmt: skip
 
 
 def test_the_curves_of_a_sweep_are_of_every_job_and_every_stage(compared: Drawn) -> None:
     found = curves_of(compared.figures["curves"])
-    assert list(found) == ["train/loss", "val/loss", "upernet: train/loss", "upernet: val/mIoU"]
+    assert list(found) == ["train/loss", "val/loss", "upernet: train/loss", "upernet: val/mIoU, %"]
     assert [len(lines) for lines in found.values()] == [9, 9, 9, 9]  # the one that failed has nothing
-    by_name = {name: y for name, _, y in found["upernet: val/mIoU"]}
+    by_name = {name: y for name, _, y in found["upernet: val/mIoU, %"]}
     assert by_name["mask_ratio 0.75 kind a seed 1"] == [26.0, 31.0]
 
 
@@ -310,8 +333,8 @@ def test_the_same_pictures_stand_once_and_what_each_job_made_beside_them(
 
 def test_the_table_of_a_sweep_has_complete_jobs_first_with_their_whole_time(sweep: Path) -> None:
     rows = table_of(read_sweep(sweep))
-    assert [row["job"] for row in rows][-2:] == ["bad", "z"]
-    assert [row["state"] for row in rows] == ["completed"] * 8 + ["failed", "upernet interrupted"]
+    assert [row["job"] for row in rows][-2:] == ["z", "bad"]  # of which nothing is known
+    assert [row["state"] for row in rows] == ["completed"] * 8 + ["upernet interrupted", "failed"]
     assert rows[0] == {
         "job": "0.5-a-0", "state": "completed", "model.mask_ratio": 0.5, "head.kind": "a", "seed": 0, "val/loss": 0.6,
         "upernet: val/mIoU": 10.0, "value": 0.6, "seconds": 180.0,
@@ -364,7 +387,7 @@ def test_losses_of_different_tasks_have_an_axis_each_and_scores_share_theirs(tmp
     found = {title: [name for name, *_ in lines] for title, lines in curves_of(page.figures["curves"]).items()}
     assert found == {
         "train/loss (segment, dice)": ["model a"], "train/loss (segment, cross_entropy)": ["model b"],
-        "train/loss (pretrain)": ["model c"], "val/mIoU": ["model a", "model b", "model c"],
+        "train/loss (pretrain)": ["model c"], "val/mIoU, %": ["model a", "model b", "model c"],
     }  # fmt: skip
 
 
@@ -374,7 +397,8 @@ def test_the_best_run_shows_its_pictures_and_each_row_leads_to_the_page_of_its_j
     page = Drawn(tmp_path / "page")
     (tmp_path / "page").mkdir()
     sweep_page(page, read_sweep(tmp_path / "sweep"), tmp_path / "page", lambda directory: f"/{directory.name}/")
-    assert page.rows("The best run") == [["best and last val/mIoU", "30 at step 20"]]
+    assert page.rows("The best run") == [["best and last val/mIoU", "30.00 % at step 20"]]
+    assert "how much of a difference is chance" in page.body("The best run")  # of one seed
     assert [row[0] for row in page.rows("All jobs")] == ["job", '<a href="/0.5/">1</a>', '<a href="/0.75/">2</a>']
     assert "--pages" not in page.body("All jobs")
     assert list(page.pictures) == ["best_segmentation", "strips_run"]
@@ -388,14 +412,16 @@ def test_of_losses_that_do_not_compare_none_is_the_best(tmp_path: Path) -> None:
         job = tmp_path / "sweep" / str(ratio)
         made_run(job, [f"model.mask_ratio={ratio}"], monitor="val/loss", mode="min", value=value, cells=False)
         checkpoint = {"monitor": "val/loss", "mode": "min"}
-        config = {"task": "pretrain", "checkpoint": checkpoint, "inference": {"mask_ratio": None}}
+        parts = {"model": {"mask_ratio": ratio}, "inference": {"mask_ratio": None}}
+        config = {"task": "pretrain", "checkpoint": checkpoint} | parts
         (job / "config.yaml").write_text(yaml.safe_dump(config))
     page = Drawn(tmp_path / "page")
     (tmp_path / "page").mkdir()
     sweep_page(page, read_sweep(tmp_path / "sweep"), tmp_path / "page", nowhere)
     assert "each job's own model.mask_ratio" in page.body("Losses that do not compare").replace("&#39;", "'")
     assert "The best run" not in [section.title for section in page.sections]
-    assert "best val/loss" not in dict(page.facts)
+    assert "best final val/loss" not in dict(page.facts)
+    assert "class=best" not in page.body("All jobs")
 
 
 def test_best_and_last_are_told_with_their_steps(tmp_path: Path) -> None:
@@ -404,7 +430,7 @@ def test_best_and_last_are_told_with_their_steps(tmp_path: Path) -> None:
     (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     found = read_run(run)
     assert found is not None
-    assert scores_of(found) == [("best val/mIoU", "9 at step 2"), ("last val/mIoU", "8 at step 3")]
+    assert scores_of(found) == [("best val/mIoU", "9.00 % at step 2"), ("last val/mIoU", "8.00 % at step 3")]
 
 
 def test_the_page_of_an_interrupted_run_says_how_it_goes_on(tmp_path: Path) -> None:
@@ -443,27 +469,32 @@ def test_confusions_of_a_run_are_drawn_from_their_shares(tmp_path: Path) -> None
 def test_the_folders_of_an_evaluation_an_audit_and_the_demo_have_a_page_each(tmp_path: Path) -> None:
     evaluation = tmp_path / "evaluation"
     evaluation.mkdir()
-    protocol = {"checkpoint": "/runs/a/best.pt", "step": 30, "split": "validation", "inference": {"stride": 8}}
+    protocol = {"checkpoint": "/runs/a/checkpoints/best.pt", "step": 30, "split": "test", "data": {"root": "/x/photos"}}
+    protocol |= {"validation_images": 9, "differs_from_training": {"data.root": {"now": "/b", "training": "/a"}}}
     classes = [{"name": "sky", "IoU": 50.0, "Acc": 75.0}, {"name": "sea", "IoU": None, "Acc": None}]
     written(evaluation, results={"mIoU": 40.0, "images": 5, "protocol": protocol}, per_class=classes)
     (evaluation / "confusions.csv").write_text("labelled,predicted,pixels,percent\nsky,sea,5,25.0\n")
     page = Drawn(tmp_path / "page")
     assert found_page(page, evaluation, nowhere) == "evaluation"
-    assert page.facts == [("mIoU", "40"), ("images", "5"), ("checkpoint", "best.pt"), ("step", "30")]
+    weights = ("weights", "a, best.pt, step 30")
+    assert page.facts == [("mIoU", "40.00 %"), ("images", "5 of 9"), ("data", "photos, split test"), weights]
+    assert page.rows("What differs from training")[1:] == [["data.root", "/a", "/b"]]
     assert [text.get_text() for text in page.figures["confusions"].axes[0].texts] == ["75", "25"]
-    assert ["split", "validation"] in page.rows("Protocol")
+    assert ["split", "test"] in page.rows("Protocol")
 
     audit = tmp_path / "audit"
     audit.mkdir()
     finding = {"level": "error", "kind": "broken", "sentence": "2 files are <broken>", "count": 2, "files": []}
-    written(audit, report={"findings": [finding], "splits": {"training": {"images": 9, "width": {"min": 3, "max": 4}}},
+    written(audit, report={"findings": [finding], "splits": {"training": {"images": 9, "width": {"min": 3, "max": 4},
+                           "height": {"min": 3, "max": 3}, "ignored_share": 0.125, "traits": {}}},
                            "classes": [{"class": 0, "name": "sky", "training_pixels": 7}], "settings": {"root": "/x"},
                            "seconds": 5.0})  # fmt: skip
     page = Drawn(tmp_path / "page")
     assert found_page(page, audit, nowhere) == "data set"
-    assert page.facts[:1] == [("errors", "1")]
+    assert page.facts[:2] == [("data", "x"), ("errors", "1")]
     assert page.rows("Findings")[1:] == [["error", "2 files are <broken>", "2"]]
-    assert page.rows("Splits")[1:] == [["images", "9"], ["width", "min 3 / max 4"]]
+    assert page.rows("Splits")[1:] == [["images", "9"], ["width", "min 3 / max 4"], ["height", "3"],
+                                         ["ignored share", "12.50 %"]]  # fmt: skip
 
     demo = tmp_path / "demo"
     for name in ("pretrain", "pretrained", "scratch"):
@@ -476,8 +507,10 @@ def test_the_folders_of_an_evaluation_an_audit_and_the_demo_have_a_page_each(tmp
     page = Drawn(tmp_path / "page")
     assert found_page(page, demo, nowhere) == "demo"
     told = page.rows("Few labels, the same budget: what pre-training is worth")
-    assert told[1:] == [["pre-trained", "0", "35"], ["from scratch", "0", "26"]]
-    [(_, lines)] = [each for each in curves_of(page.figures["curves"]).items() if each[0] == "val/mIoU"]
+    assert told == [["start", "seed", "val/mIoU, %"], ["pre-trained", "0", "35.00"], ["from scratch", "0", "26.00"]]
+    assert page.facts[:2] == [("val/mIoU, pre-trained", "35.0 %"), ("val/mIoU, from scratch", "26.0 %")]
+    assert page.rows("Runs")[1][1:4] == ["completed", "val/mIoU", "30.00 % at step 20"]
+    [(_, lines)] = [each for each in curves_of(page.figures["curves"]).items() if each[0] == "val/mIoU, %"]
     assert [name for name, *_ in lines] == ["masked autoencoder", "pre-trained", "from scratch"]
 
     (evaluation / "results.json").write_text('{"protocol": 3}')

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+import yaml
 from made_runs import made_run
 
 from mae_hydra.commands import main
@@ -77,7 +78,7 @@ def test_a_sweep_is_told_on_one_page(sweep: Path) -> None:
         "Curves",
     ):
         assert heading in found.headings
-    assert {"The same pictures", "What failed", "Where it came from"} <= set(found.headings)
+    assert {"The same pictures", "What did not complete", "Where it came from"} <= set(found.headings)
     text = page.read_text()
     assert "<script>alert" not in text
     assert "&lt;script&gt;alert(1)" in text
@@ -129,6 +130,26 @@ def test_settings_are_values_and_what_does_not_compute_is_left_out(sweep: Path) 
     assert varying(runs) == ["model.mask_ratio", "head.depth", "seed"]
 
 
+def test_a_value_that_was_not_typed_for_a_job_is_that_of_its_configuration(tmp_path: Path, capsys) -> None:
+    """Seeds 1 and 2 are added to a sweep that trained seed 0 without typing it."""
+    grid = ["head.depth"]
+    for depth, words in ((2, []), (2, ["seed=1"]), (32, ["seed=1"]), (8, [])):
+        name = "-".join([str(depth), *words])
+        job = made_run(tmp_path / name, [f"head.depth={depth}", *words], monitor="val/loss", mode="min", value=0.5)
+        config = yaml.safe_load((job / "config.yaml").read_text()) | {"seed": len(words), "head": {"depth": depth}}
+        (job / "config.yaml").write_text(yaml.safe_dump(config))
+    runs = read_sweep(tmp_path)
+    table = table_of(runs, grid)
+    assert [(row["head.depth"], row["seed"]) for row in table] == [(2, 0), (2, 1), (8, 0), (32, 1)]
+    sweeps.show(table, tmp_path, ["val/loss"], [*grid, "seed"])
+    assert "head.depth" in capsys.readouterr().out
+    names = ["upernet: val/mIoU", "finetune: val/top1", "probe: val/top1"]
+    sweeps.show([row | dict.fromkeys(names, 1.0) for row in table], tmp_path, names, [*grid, "seed"])
+    header = capsys.readouterr().out.split("completed")[0]
+    assert "depth" in header
+    assert "head" not in header
+
+
 @pytest.mark.slow
 def test_a_run_is_told_on_one_page(tmp_path: Path) -> None:
     run = made_run(tmp_path / "run", ["model=upernet_vitt", "tags=[a,b]"])
@@ -142,7 +163,7 @@ def test_a_run_is_told_on_one_page(tmp_path: Path) -> None:
     assert {"Curves", "Pictures", "Classes", "Then: probe", "Where it came from"} <= set(found.headings)
     assert "python train.py model=upernet_vitt &#39;tags=[a,b]&#39;" in text
     assert "- a &lt; b" in text
-    assert ["val/mIoU", "12.5"] in found.rows
+    assert ["best and last val/mIoU", "12.50 % at step 20"] in found.rows
 
 
 @pytest.mark.slow

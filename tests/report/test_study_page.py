@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from drawn import Drawn
+from made_runs import made_run
 
 from mae_hydra.experiment.many.label_study import Point, Study
 from mae_hydra.owned import Owned
@@ -25,7 +28,7 @@ ROWS = [
 
 def test_a_study_is_a_table_two_files_and_a_line_where_labels_are_fewest(tmp_path: Path) -> None:
     page = Page(Owned(tmp_path, "report"))
-    study_page.study_page(page, STUDY, tmp_path, tmp_path)
+    study_page.study_page(page, STUDY, tmp_path, tmp_path, lambda run: None)
     assert study_page.cells(STUDY) == ROWS
     facts = dict(page.facts)
     assert (facts["runs"], facts["judged by"]) == ("7 completed", "val/mIoU")
@@ -40,6 +43,38 @@ def test_a_study_is_a_table_two_files_and_a_line_where_labels_are_fewest(tmp_pat
         told = {name: value for name, value in line.items() if value != "inf"}  # which JSON does not have
         assert told == {name: "" if row.get(name) is None else str(row[name]) for name in told}
     assert [row["labeled_images"] for row in rows] == [10.0, 100.0, 10.0, 100.0]
+
+
+def test_of_labels_that_do_not_count_the_page_says_so_first_and_has_no_column_for_a_factor(tmp_path: Path) -> None:
+    arms = {"scratch": [Point(0.1, 10.0, {0: 20.0}), Point(1.0, 100.0, {0: 10.0})], "mae": MAE}
+    for arm, fraction in (("scratch", 1.0), ("scratch", 0.1), ("mae", 1.0)):
+        run = made_run(tmp_path / arm / str(fraction), [f"data.label_fraction={fraction}"], cells=False)
+        config = yaml.safe_load((run / "config.yaml").read_text()) | {"data": {"label_fraction": fraction}}
+        (run / "config.yaml").write_text(yaml.safe_dump(config))
+    page = Drawn(tmp_path)
+    study = Study(STUDY.record, "val/mIoU", True, arms, [])
+    study_page.study_page(page, study, tmp_path, tmp_path, lambda run: f"/{run.parent.name}/{run.name}/")
+    assert page.body("Labels and scores").startswith("<p>There is no label factor: from scratch 100 labeled images")
+    assert page.captions["labels"] == ""
+    assert page.rows("Labels and scores")[:2] == [
+        ["start", "labels", "labeled images", "val/mIoU, %", "seeds"],
+        ["from scratch", "10 %", "10", "20.0", "1"],
+    ]
+    assert page.rows("Jobs: from scratch")[1:] == [
+        ['<a href="/scratch/0.1/">10 %</a>', "0", "completed", "30.00", "60 s"],
+        ['<a href="/scratch/1.0/">100 %</a>', "0", "completed", "30.00", "60 s"],
+    ]
+
+
+def test_what_a_study_took_includes_the_pre_training(tmp_path: Path) -> None:
+    for arm, minutes in (("pretrain", 40), ("scratch", 2), ("mae", 3)):
+        (tmp_path / arm / "job").mkdir(parents=True)
+        status = {"state": "completed", "value": 1.0, "start": 1000.0, "end": 1000.0 + 60 * minutes}
+        (tmp_path / arm / "job" / "status.json").write_text(json.dumps(status))
+    page = Page(Owned(tmp_path / "page", "report", trusted=True))
+    empty = Study(STUDY.record, "val/mIoU", True, {}, [])
+    study_page.study_page(page, empty, tmp_path, tmp_path, lambda run: None)
+    assert dict(page.facts)["took"] == "45 min"
 
 
 def test_the_curves_are_those_of_the_arms_and_the_factor_reaches_to_where_scratch_has_the_score(

@@ -5,6 +5,7 @@ import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,8 @@ from served import serving
 
 import mae_hydra
 from mae_hydra.commands import main
-from mae_hydra.workflows.publish import _config, without_places
+from mae_hydra.workflows.model_card import scores_of
+from mae_hydra.workflows.publish import _config, _for_everybody, without_places
 
 CLASSIFIER = [*TINY, "backbone.out_indices=[1]"]
 
@@ -62,6 +64,24 @@ def test_what_other_programs_read_is_what_the_model_declares():
     assert (found["id2label"], found["label2id"]) == ({"0": "sky", "1": "sea"}, {"sky": 0, "sea": 1})
     assert (found["image_mean"], found["palette"]) == ([0.5] * 5, meta["palette"])
     assert not {"image_std", "step"} & set(found)  # of which nothing is known
+
+
+def test_scores_are_those_of_the_step_of_the_weights(tmp_path):
+    """results.json is of the last step, and best.pt of an earlier one."""
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints/best.pt").write_bytes(b"weights")
+    rows = [{"step": 2, "train/loss": 1.0}, {"step": 4, "train/loss": 0.5}, {"step": 6, "val/mIoU": 30.0}]
+    (tmp_path / "results.json").write_text('{"val/mIoU": 31.0}')
+    for step, last, told in ((2, 4, []), (4, 4, [31.0]), (6, 6, [30.0]), (None, 4, [])):
+        lines = [json.dumps(row) + "\n" for row in rows if row["step"] <= last]
+        (tmp_path / "metrics.jsonl").write_text("".join(lines))
+        weights: Any = SimpleNamespace(path=tmp_path / "checkpoints/best.pt", meta={"step": step})
+        assert [found.values["val/mIoU"] for found in scores_of(weights)] == told, step
+
+
+def test_what_is_of_no_use_to_others_is_left_out():
+    meta = {"config": {"notes": "mine", "seed": 3}, "ignored": ["mylab.Secret"], "step": 7}
+    assert _for_everybody(meta) == {"config": {"notes": None, "seed": 3}, "step": 7}
 
 
 @pytest.mark.slow

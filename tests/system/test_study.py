@@ -20,6 +20,7 @@ from mae_hydra.benchmark import plan as plan_module
 from mae_hydra.commands import main
 from mae_hydra.commands.study import cost, words
 from mae_hydra.configuration.compose import compose_config
+from mae_hydra.errors import UserError
 from mae_hydra.experiment.many.label_study import read_study
 from mae_hydra.experiment.read_runs import read_sweep
 from mae_hydra.launching import stages
@@ -200,6 +201,34 @@ def test_the_time_is_that_of_all_steps_and_of_their_evaluations(monkeypatch):
         cost._time([(["hydra/launcher=slurm"], made, 1)], hours) == f"2 hours of a {cost.GPU.name} at 40 % of its peak"
     )
     assert words.numbers("--seeds", "2,0,2", int) == [0, 2]
+
+
+@pytest.mark.parametrize(("load", "busy"), [(4.0, False), (5.9, False), (6.1, True)])
+def test_that_others_use_the_machine_is_said_by_its_processors(monkeypatch, load, busy):
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 9.0))
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(cost, "_seconds", lambda left: 60.0)
+    said = "about 60 s here, one run after the other and without waiting for data"
+    assert cost._time([([], PLANNED, 0)], 1e12) == said + (", as busy as the machine is now" if busy else "")
+
+
+def test_a_study_that_was_moved_is_where_it_is_now(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("s", "moved"):
+        Path(folder).mkdir()
+        Path(folder, "study.json").write_text('{"out": "s", "arms": {}}')
+    places = [Path("s"), tmp_path / "s", Path("moved"), Path("new")]
+    assert list(map(words.as_before, places)) == [Path("s"), Path("s"), Path("moved"), Path("new")]
+
+
+def test_what_an_experiment_says_of_the_data_alone_is_refused_unless_it_is_typed():
+    typed = ["model=upernet_vitt", "data=scenes"]
+    config = compose_config([*typed, "data.num_train=7", "data.batch_size=3", "data.num_workers=1"])  # by an experiment
+    with pytest.raises(UserError, match=r"differ in data\.num_train, which an experiment or option says of the former"):
+        words.pretraining(typed, "", config, {})
+    own = words.pretraining(typed, "data.num_train=7", config, {})
+    assert own == ["model=mae_vitt", "data=scenes", "data.num_train=7", "seed=0"]
+    assert "data=scenes" in words.pretraining(typed, "data=scenes", config, {})
 
 
 def test_the_runs_are_told_with_how_often_they_see_each_image(tmp_path, capsys, monkeypatch):

@@ -6,6 +6,7 @@ from checkpoint_files import make_classifier, make_mae, make_patch_segmenter, ma
 
 from mae_hydra.errors import UserError
 from mae_hydra.weights import Checkpoint, have_names, order_of, transfer
+from mae_hydra.weights.class_order import rows_by_name
 
 NAMES = ["sky", "wall", "tree", "sea", "road"]
 OTHER = ["road", "sky", "sea", "wall", "tree"]
@@ -88,6 +89,17 @@ def test_the_rows_of_last_layers_follow_the_names(tmp_path, make, layers):
     for name, value in second.state_dict().items():
         expected = first.state_dict()[name]
         assert torch.equal(value, expected.roll(-1, 0) if name in mapped else expected)
+
+
+def test_the_one_row_of_two_classes_that_have_changed_places_changes_its_sign(tmp_path):
+    """It is the logit of the second one."""
+    head = {"head.classify.weight": torch.randn(1, 4, 1, 1), "head.classify.bias": torch.randn(1)}
+    checkpoint = Checkpoint(head, {"class_names": ["ground", "house"]}, "test", tmp_path)
+    same, swapped = (rows_by_name(checkpoint, head, names, ()) for names in (["ground", "house"], ["house", "ground"]))
+    for name, value in head.items():
+        assert torch.equal(same.tensors[name], value)
+        assert torch.equal(swapped.tensors[name], -value)
+    assert set(swapped.notes) == set(head)
 
 
 def test_names_that_agree_are_loaded_as_they_are(tmp_path):

@@ -36,6 +36,8 @@ def test_a_masked_autoencoder_of_unknown_making_is_one_of_the_paper() -> None:
     assert told["model.norm_pix"] == "false"
     more = words_of(holding(make_mae(in_chans=4)))
     assert (more["data.mean"], more["data.std"]) == ("[0.5,0.5,0.5,0.5]", "[0.25,0.25,0.25,0.25]")
+    told = words_of(holding(make_mae(in_chans=4), mean=[0.1] * 3, std=[0.2] * 4))  # a mean of other pictures
+    assert (told["data.mean"], told["data.std"]) == ("[0.5,0.5,0.5,0.5]", "[0.2,0.2,0.2,0.2]")
 
 
 def test_a_segmentation_model_of_ade20k_reads_its_labels_reduced() -> None:

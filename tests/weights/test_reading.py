@@ -146,6 +146,7 @@ def test_a_folder_of_runs_is_answered_with_the_newest(tmp_path):
             read_checkpoint(folder)
     for name in ("a", "c"):
         shutil.rmtree(tmp_path / "mae_vitt" / name)
+    (tmp_path / "mae_vitt/b/checkpoints/best.pt").touch()  # two files of one run
     with pytest.raises(UserError, match=r"; the run below it is \S*/mae_vitt/b$"):
         read_checkpoint(tmp_path)
 

@@ -267,3 +267,14 @@ def test_a_classifier_of_other_classes_starts_its_last_layer_anew_when_asked(tmp
 def test_a_fine_tuned_classifier_starts_a_upernet(pool):
     report = transfer(make_upernet(), checkpoint_of(randomise(make_classifier(pool))))
     assert all(name.startswith(("head.", "encoder.norm")) for name in report.names("unused"))
+
+
+def test_heads_that_no_file_tells_are_those_of_the_width_or_are_said():
+    """They leave no trace in the shapes, and with others the same weights compute something else."""
+    usual, other = (make_mae(embed_dim=192, num_heads=heads, depth=1, out_indices=[0]) for heads in (3, 4))
+    given = checkpoint_of(usual)
+    assert not transfer(usual, given).remarks
+    [remark] = transfer(other, given).remarks
+    assert remark.startswith(
+        "the file does not tell its attention heads: 3 are usual at its width, and the model has 4"
+    )

@@ -170,3 +170,5 @@ def test_scores_are_percentages_and_a_loss_is_none(
     assert said == ["mIoU 12.35 %   loss 0.1235   (7 of 9 images)", f"tables, figures and the protocol: {tmp_path}"]
     show(found | {"protocol": {"validation_images": 7}}, tmp_path)
     assert "(7 images)" in capsys.readouterr().out
+    show({"knn": 61.0, "linear_mIoU": 7.25, "linear_loss": 2.5, "images": 7}, tmp_path)
+    assert capsys.readouterr().out.startswith("knn 61.00 %   linear_mIoU 7.25 %   linear_loss 2.5   (7 images)")

@@ -32,6 +32,7 @@ from mae_hydra.data.scenes.layout import (
 )
 from mae_hydra.data.scenes.light import draw_light, photograph
 from mae_hydra.data.scenes.objects import paint_building, paint_rock, paint_tree, paint_vehicle
+from mae_hydra.data.scenes.shared_records import SharedRecords
 from mae_hydra.data.settings import Settings, data_factory
 from mae_hydra.seeds import fold
 
@@ -116,16 +117,16 @@ def paint_objects(canvas: Canvas, land: tuple[int, ...], road: Road | None) -> N
 class Scenes:
     """The first `length` scenes of one split, rendered when first asked for; implements `ImageSet`.
 
-    `target`: "map", or "class" for the scene's place. What has been rendered is kept, up to `CACHE_BYTES` per process,
-    because training reads small sets many times over.
+    `target`: "map", or "class" for the scene's place. What has been rendered is kept, up to `CACHE_BYTES`, for this
+    process and those forked from it: training reads small sets many times over, with several loading processes, and
+    each evaluation starts its own.
     """
 
     def __init__(
         self, *, seed: int, split: Split, length: int, image_size: tuple[int, int], target: Target = "map"
     ) -> None:
         self.seed, self.split, self.length, self.image_size, self.target = seed, split, length, image_size, target
-        self._kept: dict[int, Scene] = {}
-        self._room = CACHE_BYTES // (4 * image_size[0] * image_size[1])
+        self._kept = SharedRecords(length, 4 * image_size[0] * image_size[1] + 1, CACHE_BYTES)
 
     def __len__(self) -> int:
         return self.length
@@ -133,13 +134,13 @@ class Scenes:
     def __getitem__(self, index: int) -> Sample:
         if not 0 <= index < self.length:
             raise IndexError(f"scene {index} of {self.length}")
-        scene = self._kept.get(index)
-        if scene is None:
-            scene = render(self.seed, self.split, index, self.image_size)
-            if len(self._kept) < self._room:
-                self._kept[index] = scene
-        image, labels = (torch.from_numpy(part.copy()) for part in scene[:2])  # a caller may write to what it gets
-        return Sample(image, labels if self.target == "map" else scene.place, f"{self.split}-{index:06d}")
+        record = self._kept.get(index)
+        if record is None:
+            image, labels, place = render(self.seed, self.split, index, self.image_size)
+            record = bytearray(image.tobytes() + labels.tobytes() + bytes([place]))
+            self._kept.put(index, record)
+        pixels = torch.frombuffer(record, dtype=torch.uint8, count=len(record) - 1).view(4, *self.image_size)
+        return Sample(pixels[:3], pixels[3] if self.target == "map" else record[-1], f"{self.split}-{index:06d}")
 
 
 @data_factory

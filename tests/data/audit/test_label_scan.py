@@ -47,6 +47,8 @@ GOOD = {
     "CamVid": ([[0, 1, 2, 3]] * 4, {"ignore_index": 3}),
     "binary": ([[0, 1]] * 4, {"num_classes": 2}),
     "binary of 0 and 255": ([[0, 255]] * 4, {"num_classes": 2, "values": {0: 0, 255: 1}}),
+    "bits beside bytes, told": ([[0, 1], [0, 255]] * 2, {"num_classes": 2, "values": {0: 0, 1: 1, 255: 1}}),
+    "one map without the class": ([*[[0, 1]] * 5, [0, 255]], {"num_classes": 2}),
 }
 
 

@@ -240,3 +240,13 @@ def test_a_deep_picture_is_turned_upright_and_becomes_grey_where_one_channel_is_
     expected = (values / 65535 * 255) @ [0.299, 0.587, 0.114]
     assert np.abs(grey[0].numpy() - expected).max() <= 1
     assert grey.dtype == torch.uint8
+
+
+def test_a_deep_picture_keeps_its_16_bits_as_many_times_as_there_are_channels() -> None:
+    values = numbers(3)
+    whole = PixelRange((0.0,), (65535.0,), bits=16)
+    for bands, channels in ((3, 3), (1, 3), (1, 1)):
+        stored = values[:, :, :bands]
+        found = decode_image(png(stored), channels, "", whole)
+        expected = np.broadcast_to(stored, (*values.shape[:2], channels)).transpose(2, 0, 1)
+        assert (found.dtype, found.tolist()) == (torch.uint16, expected.tolist())

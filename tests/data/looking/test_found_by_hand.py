@@ -14,6 +14,7 @@ from PIL import Image
 from mae_hydra.data.label_table import IGNORE, Reading
 from mae_hydra.data.looking import advice, folders, label_words, lists, pixels, roles, segmentation_words
 from mae_hydra.data.looking.advice import Way, advise, band_words
+from mae_hydra.data.looking.class_files import ClassFile, class_file_of
 from mae_hydra.data.looking.classification_words import classification_words
 from mae_hydra.data.looking.found import Found, Labels, Pairs, Part, Pixels, Split
 from mae_hydra.data.looking.pairing import match
@@ -172,6 +173,21 @@ def test_what_class_maps_mean_is_told_value_by_value():
     ]
 
 
+def test_a_file_of_names_tells_the_classes_of_maps_that_hold_no_more_than_it_names(tmp_path):
+    for top, classes in ((2, 3), (3, None)):
+        labels = Labels(1, 1, {"train": (dict.fromkeys(range(top + 1), 9),)})
+        named = ClassFile("classes.txt", ("sea", "land", "sky"))
+        words = label_words.label_words(labels, Found(Path("x"), "maps", class_file=named))[0][0]
+        assert (words.get("classes"), words["num_classes"]) == (classes and "classes.txt", classes or top + 1)
+    (tmp_path / "inner").mkdir()
+    for name, text in (("inner/classes.txt", "sea\nland\n"), ("label_names.txt", "sea\nland\n")):
+        (tmp_path / name).write_text(text)
+    both = ["inner/classes.txt", "label_names.txt"]  # which say the same
+    assert class_file_of(tmp_path, both) == ClassFile("label_names.txt", ("sea", "land"))
+    (tmp_path / "label_names.txt").write_text("land\nsea\n")
+    assert class_file_of(tmp_path, both) == ClassFile()
+
+
 def test_splits_and_lists_are_told_by_what_they_are_called():
     splits_of, lists_of = segmentation_words.splits_of, segmentation_words.lists_of
     assert splits_of({"test": "t"}) == {"train": "t", "validation": None, "test": None}
@@ -203,6 +219,20 @@ def test_of_two_sets_of_photos_that_with_more_pairs_is_taken():
     assert (best.images.folder, best.total) == (("y",), 3)
 
 
+def test_folders_that_say_nothing_are_photos_and_maps_by_what_is_in_them_and_of_the_same_sizes():
+    groups = [Group((name,), "", (".png",), files("a", folder=name)) for name in ("X", "y")]
+    photo, few = dict.fromkeys(range(200), 9), {0: 9, 1: 9}
+
+    def are_apart(*looks: tuple[dict[int, int], tuple[int, int]]) -> bool:
+        told = [[pixels.Look(values=values, size=size)] for values, size in looks]
+        return roles.are_plainly_apart(groups, dict(zip(map(id, groups), told, strict=False)))
+
+    assert are_apart((photo, (8, 9)), (few, (8, 9)))
+    assert are_apart((few, (8, 9)), (photo, (8, 9)))
+    for looks in (((photo, (8, 9)), (few, (9, 8))), ((photo, (8, 9)),) * 2, ((few, (8, 9)),) * 2, ((photo, (8, 9)),)):
+        assert not are_apart(*looks)
+
+
 def test_maps_of_one_value_come_behind_others_whatever_they_are_called():
     photos = Group(("photos",), "", (".jpg",), files("a", "b", "c", folder="photos"))
     of_one_value, others = (
@@ -213,6 +243,8 @@ def test_maps_of_one_value_come_behind_others_whatever_they_are_called():
         for plain in (of_one_value.files, others.files[:2], ())
     ]
     assert found == [["x", "trainids"], ["trainids", "x"], ["trainids", "x"]]
+    some = Group(("trainids",), "", (".png",), files("a", folder="trainids"))  # of less than half of the photos
+    assert [pair.maps.folder[0] for pair in roles._matches([photos], [some, others], set())] == ["x", "trainids"]
 
 
 @pytest.mark.parametrize(
@@ -286,6 +318,10 @@ def test_a_picture_is_told_with_its_bits_its_regions_and_its_commonest_colours(t
     np.save(tmp_path / "d.npy", np.zeros((9, 11, 4), np.uint16))
     found = pixels.look_at(tmp_path / "d.npy", "d", pixels.Budget())
     assert (found.bits, found.bands, found.size) == (16, 4, (9, 11))
+    for bands in (1, 2):
+        np.save(tmp_path / "d.npy", np.zeros((9, 11, bands), np.float64))
+        problem = pixels.look_at(tmp_path / "d.npy", "d", pixels.Budget()).map_problem
+        assert problem.partition(";")[0] == ("" if bands == 1 else "has 2 bands")
     assert pixels._flat(np.array([[1, 1, 1, 2]] * 3)) == pytest.approx(2 / 3)
     noise = np.arange(60 * 60, dtype=np.uint32).view(np.uint8).reshape(60, 60, 4)[..., :3].copy()
     noise[:, :30] = 7, 8, 9

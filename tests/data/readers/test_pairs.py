@@ -1,5 +1,6 @@
 """Which photo belongs to which map, list and class: what `data=segmentation` is told, without building a set."""
 
+import codecs
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from mae_hydra.data.readers.class_list import class_list
 from mae_hydra.data.readers.layout import Layout, Part
 from mae_hydra.data.readers.pairs import parts_of
 from mae_hydra.data.readers.split_lists import Entry, chosen, entries_of
+from mae_hydra.data.readers.text_cells import rows_of, text_of
 from mae_hydra.errors import UserError
 
 
@@ -106,11 +108,23 @@ def test_a_table_of_classes_is_read_as_spreadsheets_write_it(tmp_path, form):
     assert class_list(tmp_path, "names.csv", None).names == ("sea", "dry, flat")
 
 
+def test_a_name_with_blanks_is_one_cell_where_it_is_the_only_picture():
+    lines = ["my photo.png 3", "7 a.png b.png", "a.png\tthe map.png", "# a remark", ""]
+    assert rows_of(lines) == [["my photo.png", "3"], ["7", "a.png", "b.png"], ["a.png", "the map.png"]]
+
+
 def test_a_table_in_another_encoding_is_said_with_what_to_do(tmp_path):
     (tmp_path / "a.csv").write_bytes("image;label\nstraße.png;1\n".encode("cp1252"))
     for read in (lambda: entries_of(tmp_path, "a.csv", ""), lambda: class_list(tmp_path, "a.csv", None)):
         with pytest.raises(UserError, match=r"line 2 is not in UTF-8: save it so \(in Excel as CSV UTF-8\)"):
             read()
+
+
+def test_the_beginning_of_a_file_may_end_within_a_letter():
+    for whole in ("a,é".encode(), codecs.BOM_UTF16_LE + "a,é".encode("utf-16-le")):
+        assert text_of(whole[:-1], cut=True) == "a,"
+        with pytest.raises(ValueError, match="not in UTF-8"):
+            text_of(whole[:-1])
 
 
 def test_a_listed_name_that_fits_several_pictures_is_none_of_them():
@@ -131,3 +145,5 @@ def test_columns_of_a_table_of_classes_are_found_by_their_names(tmp_path, head):
     (tmp_path / "classes.csv").write_text(f"{head}\n1,2,3,sea\n")
     told = class_list(tmp_path, "classes.csv", None)
     assert (told.names, told.palette.tolist()) == (("sea",), [[1, 2, 3]])
+    (tmp_path / "classes.csv").write_text("id,name\n10,sky\n9,sea\n2,land\n")  # in the order of their numbers
+    assert class_list(tmp_path, "classes.csv", None).names == ("land", "sea", "sky")

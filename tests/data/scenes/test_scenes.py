@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from mae_hydra.data import ImageData, scenes
+from mae_hydra.data.loading.stream import EvalStream
 from mae_hydra.data.scenes.dataset import CLASS_NAMES, PALETTE, Scenes, render
 
 IGNORE = 255
@@ -132,10 +133,31 @@ def test_writing_to_a_sample_changes_no_later_one():
 
 def test_a_full_cache_changes_nothing(monkeypatch):
     module = sys.modules["mae_hydra.data.scenes.dataset"]
-    monkeypatch.setattr(module, "CACHE_BYTES", 4 * 64 * 64)  # room for one
+    monkeypatch.setattr(module, "CACHE_BYTES", 5 * 64 * 64)  # room for one
     tight, roomy = build().train, Scenes(seed=0, split="train", length=20, image_size=(64, 64))
     for index in (0, 1, 1, 0):
         assert torch.equal(tight[index].image, roomy[index].image)
+
+
+def test_what_one_loading_process_has_drawn_no_other_one_draws(monkeypatch):
+    """The next evaluation has new ones."""
+    images, drawn = build().validation, multiprocessing.get_context("fork").Value("i", 0)
+
+    def counting(*arguments: object) -> object:
+        with drawn.get_lock():
+            drawn.value += 1
+        return render(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(sys.modules["mae_hydra.data.scenes.dataset"], "render", counting)
+    options = {"batch_size": 2, "num_workers": 2, "rank": 0, "world_size": 1}
+    first, second = (
+        [sample for batch in EvalStream(images, None, **options) for _, sample in batch]  # type: ignore[arg-type]
+        for _ in range(2)
+    )
+    assert drawn.value == len(images) == len(first) == len(second)
+    for one, other in zip(first, second, strict=True):
+        assert torch.equal(one.image, other.image)
+        assert torch.equal(one.label, other.label)
 
 
 def test_a_data_set_can_be_sent_to_a_worker_and_ends():

@@ -336,7 +336,11 @@ def test_a_number_or_text_that_is_no_class_is_said_before_a_row_is_read(tmp_path
         with pa.ipc.new_stream(str(tmp_path / f"{name}.arrow"), made.schema) as writer:
             writer.write_table(made)
 
-    for cells, wrong, said in (([0, 1, 2, 1], 7, "7 .* set data.num_classes=8"), (["a", "b", "c", "a"], "e", "'e'")):
+    for cells, wrong, said in (
+        ([0, 1, 2, 1], 7, "7 .* set data.num_classes=8"),
+        ([0, 1, 2, 1], 3, "3 .* set data.num_classes=4"),
+        (["a", "b", "c", "a"], "e", "'e'"),
+    ):
         for name in USUAL:
             write(name, *cells)
         write(side, *cells[:3], wrong)

@@ -9,6 +9,7 @@ from tiny_models import decoder, encoder, mae, scramble
 
 from mae_hydra.models import CrossDecoder
 from mae_hydra.models.positions import sincos_positions
+from mae_hydra.precision import cast_parameters
 from mae_hydra.types import Batch
 
 
@@ -51,6 +52,13 @@ def test_the_loss_of_smaller_images_equals_an_independent_computation(size):
     loss = model.loss(Batch(images), noise=noise)
     assert loss.count == expected["hidden"].sum()
     torch.testing.assert_close(loss.total / loss.count, expected["loss"], rtol=1e-7, atol=0)
+
+
+def test_their_positions_are_in_the_precision_of_the_models_own():
+    model = mae(32, smaller=[16])
+    with cast_parameters(model, "bf16_params"):  # beside fp32 positions the tokens would be in fp32 again
+        _, *found = model._positions(torch.zeros(1, 3, 16, 16))
+    assert {each.dtype for each in found} == {torch.bfloat16}
 
 
 @pytest.mark.parametrize("masking", ["random", "block", "grid"])

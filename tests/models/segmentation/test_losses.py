@@ -123,6 +123,19 @@ def test_two_classes_by_one_number_are_two_by_two():
     assert found.count == expected.count
 
 
+@pytest.mark.parametrize("name", [*LOSSES, "binary"])
+def test_a_label_that_is_no_class_is_never_learned(name):
+    """A sigmoid's cross-entropy would take the number itself for its target."""
+    classes = 2 if name == "binary" else 5
+    loss = BinaryCrossEntropy(ignore_index=255, num_classes=2) if name == "binary" else LOSSES[name]()
+    logits, labels = random()
+    labels = labels.where(labels == 255, labels % classes)
+    loss(logits[:, :classes], labels)
+    labels[0, 0, 0] = classes
+    with pytest.raises((IndexError, RuntimeError)):
+        loss(logits[:, :classes], labels)
+
+
 def test_the_softmax_focal_loss_is_its_formula():
     logits, labels = fixed()
     expected = 0.0

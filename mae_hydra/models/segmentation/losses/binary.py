@@ -26,14 +26,9 @@ class BinaryCrossEntropy(EnlargedLoss):
         self.pos_weight = pos_weight
 
     def total(self, logits: Float[Tensor, "b 2 h w"], labels: Integer[Tensor, "b h w"]) -> Float[Tensor, ""]:
-        logit, counted = logits[:, 1] - logits[:, 0], labels != self.ignore_index
-        return F.binary_cross_entropy_with_logits(
-            logit,
-            labels.where(counted, 0).to(logit.dtype),
-            weight=counted.to(logit.dtype),
-            pos_weight=logit.new_tensor(self.pos_weight),
-            reduction="sum",
-        )
+        # Of the two logits softmax gives what the sigmoid gives of their difference, and refuses a label above 1.
+        weight = logits.new_tensor([1.0, self.pos_weight])
+        return F.cross_entropy(logits, labels, weight=weight, ignore_index=self.ignore_index, reduction="sum")
 
 
 def two_logits(logits: Float[Tensor, "b _ h w"]) -> Float[Tensor, "b _ h w"]:
