@@ -1,5 +1,6 @@
 """`engine.precision=bf16_params`: modules read bf16, everything that is kept is fp32, whatever a step is made of."""
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,10 @@ from torch import Tensor, nn
 
 from mae_hydra.batch_norm import running_statistics
 from mae_hydra.engine.interrupt import Interrupted
+from mae_hydra.models import LinearSegHead, Segmenter, TimmEncoder
+from mae_hydra.models.encoders.timm_encoder import widths_of
 from mae_hydra.precision import cast_parameters
+from mae_hydra.types import Batch
 
 PARAMS = "bf16_params"
 BF16, FP32 = torch.bfloat16, torch.float32
@@ -116,6 +120,26 @@ def test_recomputed_blocks_read_the_same_casts(changes: dict[str, Any]) -> None:
     _, expected = step_of(made("upernet"), batches, precision=PARAMS, **rest)
     _, found = step_of(model, batches, precision=PARAMS, **changes)
     assert all(torch.equal(values, expected[key]) for key, values in found.items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "vit_small_patch16_dinov3"])
+def test_models_of_timm_read_bf16_too(name: str) -> None:
+    torch.manual_seed(0)
+    encoder = TimmEncoder(model_name=name, image_size=32, in_chans=3, embed_dim=widths_of(name))
+    head = LinearSegHead(in_dim=encoder.widths[-1], num_classes=5)
+    model = Segmenter(encoder=encoder, head=head, mean=[0.5] * 3, std=[0.25] * 3)
+    batch = Batch(torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8), torch.randint(0, 5, (2, 32, 32)))
+    kinds: set[torch.dtype] = set()
+    gradients = {}
+    for precision in ("fp32", "bf16", PARAMS):
+        _, found = step_of(deepcopy(model), [batch], precision=precision)
+        kinds |= {values.dtype for values in found.values() if values.is_floating_point()}
+        gradients[precision] = flat(found)
+    exact = gradients["fp32"]
+    errors = {key: ((each - exact).norm() / exact.norm()).item() for key, each in gradients.items()}
+    assert kinds == {FP32}
+    assert 0 < errors[PARAMS] < max(3 * errors["bf16"], 0.02)
 
 
 def test_a_resumed_run_equals_an_unbroken_one(tmp_path: Path) -> None:

@@ -121,6 +121,21 @@ def test_batch_normalisation_of_two_ranks_is_that_of_one(two_ranks, name, cut):
             torch.testing.assert_close(theirs[key], value, rtol=1e-9, atol=1e-11, msg=lambda m, key=key: f"{key}: {m}")
 
 
+@pytest.mark.slow
+def test_modules_of_two_ranks_that_read_bf16_give_nearly_the_step_of_one(two_ranks):
+    """Each rank rounds the gradients of its own images, so not to the last bit."""
+    model = model_of("upernet").float()
+    _, expected = step_of(model, [batch_of(model)], precision="bf16_params")
+    gradients = [torch.load(two_ranks / f"bf16-{process}.pt", weights_only=True) for process in range(2)]
+    whole = torch.cat([value.flatten() for name, value in expected.items() if not name.startswith("statistic")])
+    flat = [
+        torch.cat([each[name].flatten() for name in expected if not name.startswith("statistic")]) for each in gradients
+    ]
+    assert torch.equal(*flat)
+    assert flat[0].dtype == torch.float32
+    assert (flat[0] - whole).norm() < 0.02 * whole.norm()
+
+
 class Blocks(nn.Module):
     num_depths = 1
 
@@ -230,6 +245,9 @@ if __name__ == "__main__":
             result, found = step_of(model_of(name), batches, **changes)
             content = {"loss": result.sums["loss"].item()} | {key: full_tensor(value) for key, value in found.items()}
             torch.save(content, Path(sys.argv[1]) / f"{name}-{cut}-{rank()}.pt")
+        batches, _ = normalised_share("upernet", "4 in each process", rank())
+        _, found = step_of(model_of("upernet").float(), batches, precision="bf16_params")
+        torch.save(found, Path(sys.argv[1]) / f"bf16-{rank()}.pt")
         barrier()
 
 

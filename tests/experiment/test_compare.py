@@ -124,6 +124,9 @@ def test_several_runs_are_compared_on_one_page(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     runs = [str(made(Path(name), seed=n, loss=n + 0.5)) for n, name in enumerate("abc")]
+    for run in runs:  # a single value is no curve
+        rows = (Path(run) / "metrics.jsonl").read_text()
+        (Path(run) / "metrics.jsonl").write_text(json.dumps({"step": 0, "val/loss": 9.0}) + "\n" + rows)
     assert main(["compare", *runs]) == 0
     told = capsys.readouterr().out
     assert ["best", "val/loss", "0.5", "1.5", "2.5"] in [line.split() for line in told.splitlines()]

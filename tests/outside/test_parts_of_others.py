@@ -107,7 +107,7 @@ def test_predicting_exporting_reporting_and_looking(trained, tmp_path, capsys): 
     assert main(["convert", "--inspect", str(run)]) == 0
     assert "mylab.encoder.DINOv3" in capsys.readouterr().out
     assert main(["report", str(run), "--out", str(tmp_path / "page")]) == 0
-    assert "Table shapes" in (tmp_path / "page" / "index.html").read_text()
+    assert "Table: shapes" in (tmp_path / "page" / "index.html").read_text()
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import pytest
 FIRST = """
 with importing():
     assert not gc.isenabled()
+    assert os.environ["THP_MEM_ALLOC_ENABLE"] == "1"
     import json
 assert gc.isenabled() and gc.get_freeze_count() > frozen + 10_000
 """
@@ -28,5 +29,5 @@ assert gc.isenabled() and gc.get_freeze_count() == frozen
 
 @pytest.mark.parametrize("code", [FIRST, FAILED, LATER], ids=["first", "failed", "later job of a sweep"])
 def test_what_is_imported_is_collected_neither_then_nor_later(code):
-    head = "import gc, sys\nfrom mae_hydra.launching.importing import importing\nfrozen = gc.get_freeze_count()\n"
+    head = "import gc, os, sys\nfrom mae_hydra.launching.importing import importing\nfrozen = gc.get_freeze_count()\n"
     subprocess.run([sys.executable, "-c", head + code], check=True)

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mae_hydra.models.segmentation.convolution import ConvNormReLU, classifier
+from mae_hydra.models.segmentation.convolution import ConvNormReLU, Enlarging, classifier
 
 
 class DPTHead(nn.Module):
@@ -29,8 +29,8 @@ class DPTHead(nn.Module):
         self.project = nn.ModuleList(nn.Conv2d(in_dim, width, 1) for width in widths)
         self.resize = nn.ModuleList(
             [
-                nn.ConvTranspose2d(widths[0], widths[0], 4, stride=4),
-                nn.ConvTranspose2d(widths[1], widths[1], 2, stride=2),
+                Enlarging(widths[0], widths[0], 4),
+                Enlarging(widths[1], widths[1], 2),
                 nn.Identity(),
                 nn.Conv2d(widths[3], widths[3], 3, stride=2, padding=1),
             ]

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mae_hydra.models.segmentation.convolution import Enlarging
+
 
 class FeaturePyramid(nn.Module):
     """Four maps of one size -> four of 4x, 2x, 1x and 1/2 that size, by transposed convolutions and a max-pool.
@@ -21,12 +23,12 @@ class FeaturePyramid(nn.Module):
         if isinstance(self.dim, int):
             inner = self.dim
             self.up4 = nn.Sequential(
-                nn.ConvTranspose2d(inner, inner, 2, 2),
+                Enlarging(inner, inner, 2),
                 nn.BatchNorm2d(inner),
                 nn.GELU(),
-                nn.ConvTranspose2d(inner, inner, 2, 2),
+                Enlarging(inner, inner, 2),
             )
-            self.up2 = nn.ConvTranspose2d(inner, inner, 2, 2)
+            self.up2 = Enlarging(inner, inner, 2)
             self.down2 = nn.MaxPool2d(2, 2)
 
     def forward(self, maps: list[Float[Tensor, "b _ _ _"]]) -> list[Float[Tensor, "b _ _ _"]]:

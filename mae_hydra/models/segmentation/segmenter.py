@@ -21,6 +21,7 @@ from mae_hydra.models.segmentation.pyramid import FeaturePyramid
 from mae_hydra.models.segmentation.upernet_head import resize
 from mae_hydra.types import Batch, Encoder, Head, Loss, PixelLoss
 
+WIDE = 256  # channels
 AUXILIARY_LEVEL = 2  # the third of four maps: a pyramid's at the backbone's own size
 
 
@@ -143,9 +144,9 @@ class Segmenter(nn.Module):
         maps = self.encoder.feature_maps(images)
         check_maps(self.encoder, maps)
         if torch.is_grad_enabled() and images.device.type == "cpu":
-            # They lie as tokens do, channels last: what tensor cores want, and where the processor's convolutions take
-            # twice as long for their gradients.
-            maps = [level.contiguous() for level in maps]
+            # They lie as tokens do, channels last: what tensor cores want, and narrow convolutions of a processor; for
+            # the gradients of wide ones it takes up to twice as long.
+            maps = [level.contiguous() if level.shape[1] >= WIDE else level for level in maps]
         return maps
 
     def _levels(self, maps: list[Tensor]) -> list[Tensor]:

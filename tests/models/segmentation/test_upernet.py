@@ -6,6 +6,8 @@ from tiny_models import encoder, full_upernet, relative_encoder, scramble, upern
 
 from mae_hydra.errors import UserError
 from mae_hydra.models import FCNHead, FeaturePyramid, UPerHead
+from mae_hydra.models.segmentation import segmenter
+from mae_hydra.models.segmentation.convolution import Enlarging
 from mae_hydra.models.segmentation.losses import enlarged
 from mae_hydra.models.segmentation.losses.cross_entropy import PixelCrossEntropy
 from mae_hydra.types import Batch
@@ -139,7 +141,8 @@ def test_the_loss_is_float32_under_autocast():
     torch.testing.assert_close(loss.total, exact.total, rtol=0.02, atol=0)
 
 
-def test_a_step_is_the_same_with_convolutions_before_the_enlarging_or_after_it():
+@pytest.mark.parametrize("wide", [0, 10**6], ids=["turned around", "channels last"])
+def test_a_step_is_the_same_with_convolutions_before_the_enlarging_or_after_it_in_either_layout(monkeypatch, wide):
     images = torch.randint(0, 256, (3, 3, 64, 32), dtype=torch.uint8)
     batch = Batch(images, labels_of((3, 64, 32)))
     results = []
@@ -147,6 +150,7 @@ def test_a_step_is_the_same_with_convolutions_before_the_enlarging_or_after_it()
         model = upernet(image_size=(64, 32)).double().train()
         scramble(model)
         model.head.low_resolution_first = first
+        monkeypatch.setattr(segmenter, "WIDE", wide if first else 0)
         torch.manual_seed(0)
         loss = model.loss(batch)
         loss.total.backward()
@@ -263,3 +267,22 @@ def test_parts_that_do_not_fit_are_refused_by_name():
         UPerHead(in_dim=24, channels=8, num_classes=0, pool_scales=[1], dropout=0.0)
     with pytest.raises(ValueError, match="pool_scales must be positive sizes"):
         UPerHead(in_dim=24, channels=8, num_classes=2, pool_scales=[], dropout=0.0)
+
+
+@pytest.mark.parametrize("stride", [2, 4])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_enlarging_by_a_matrix_product_is_the_transposed_convolution(stride, layout):
+    """With its gradients, in the layout in which the maps come; torch's own where no gradient is wanted."""
+    torch.manual_seed(0)
+    layer = Enlarging(6, 5, stride).double()
+    maps = torch.randn(2, 6, 3, 4, dtype=torch.float64).contiguous(memory_format=layout).requires_grad_()
+    found = layer(maps)
+    with torch.no_grad():
+        expected = layer(maps)
+    assert found.is_contiguous(memory_format=layout)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-14)
+    inputs = (maps, *layer.parameters())
+    along = torch.randn_like(found)
+    own = torch.autograd.grad(F.conv_transpose2d(maps, layer.weight, layer.bias, stride), inputs, along)
+    for gradient, other in zip(torch.autograd.grad(found, inputs, along), own, strict=True):
+        torch.testing.assert_close(gradient, other, rtol=0, atol=1e-13)
