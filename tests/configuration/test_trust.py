@@ -50,6 +50,13 @@ def test_what_is_no_dotted_name_is_shown_as_the_text_that_it_is(target, shown):
     assert str(raised.value).startswith(f"model._target_ = {shown} is not built")
 
 
+@pytest.mark.parametrize("key", ["data", "data.part", "augment", "augment.part", "evaluation.part", "mine"])
+@pytest.mark.parametrize("name", ["write_ade20k", "read_image", "decode_image", "stack", "median_frequency_weights"])
+def test_a_function_is_no_part_because_it_returns_some_class(name, key):
+    with pytest.raises(UserError, match="is not built"):
+        judge(f"mae_hydra.data.{name}", key, "person")
+
+
 F1 = "torchmetrics.classification.MulticlassF1Score"
 
 

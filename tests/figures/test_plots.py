@@ -76,6 +76,8 @@ def test_bars_are_sorted_by_the_first_run_and_absent_values_are_written_out() ->
     texts = [text.get_text() for text in axes.texts]
     assert texts == ["70.0", "20.0", "absent", "absent", "30.0", "5.0"]
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["new", "old"]
+    last = class_bars({"IoU": {"tree": None, "sky": 0.0}}, title="IoU").axes[0]
+    assert [label.get_text() for label in last.get_yticklabels()] == ["sky", "tree"]  # 0 is more than absent
     assert class_bars({"IoU": {"sky": 20.0}}, title="IoU").axes[0].get_legend() is None
 
 

@@ -474,3 +474,15 @@ def test_a_known_set_may_lie_in_any_folder_above_its_splits(folder: str, deepest
     pairs: Any = SimpleNamespace(images=SimpleNamespace(folder=folder))
     above = [Path("set"), Path("set/a"), Path("set/a/b")]
     assert list(segmentation_words._roots(found, pairs)) == above[: deepest + 1]
+
+
+@pytest.mark.parametrize(
+    ("place", "folder", "below"),
+    [
+        ("maps", "maps", True), ("maps/train", "maps", True), ("maps/train", "maps/", True), ("mapsx", "maps", False),
+        ("maps", "maps/train", False), ("maps/{split}", "maps", True), ("{split}/maps", "train", False),
+        ("x", "", True),
+    ],
+)  # fmt: skip
+def test_a_part_lies_in_a_folder_of_its_whole_name(place: str, folder: str, below: bool) -> None:
+    assert advice._lies_in(Part(place, "", (".png",), {}), folder) is below
