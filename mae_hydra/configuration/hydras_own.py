@@ -79,10 +79,9 @@ def _named(node: Any, key: str) -> Iterator[tuple[str, str]]:
     """(key, dotted name) of all that Hydra or logging would import."""
     node = _followed(node)
     if isinstance(node, (DictConfig, ListConfig)):
-        held: Any = node._content  # a text or nothing where it is no container
-        for name, child in (
-            held.items() if isinstance(held, dict) else enumerate(held if isinstance(held, list) else ())
-        ):
+        held: Any = node._content  # a text, or nothing, where it holds none
+        children = held.items() if isinstance(held, dict) else enumerate(held) if isinstance(held, list) else ()
+        for name, child in children:
             yield from _named(child, f"{key}.{name}")
     elif node is not None:
         value, last = str(node._value()), key.rpartition(".")[2]

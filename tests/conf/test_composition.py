@@ -89,6 +89,7 @@ def test_a_slip_on_the_command_line_is_named_with_the_way_out(overrides, sentenc
         (["head=upernet"], "model.decoder must be a MAEDecoder, got a UPerHead"),
         (["model=upernet_vitt", "head=mae_decoder"], "model.head must be a Head, got a MAEDecoder without num_classes"),
         (["name=???"], "name must be given a value"),
+        (["model.mask_ratio=???"], "^model.mask_ratio must be given a value, e.g. model.mask_ratio="),
         (["~model.norm_pix"], "model.norm_pix is missing: MAE needs it"),
         (["data._target_=mae_hydra.data.nothing"], "cannot be found"),
     ],
