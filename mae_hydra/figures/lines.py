@@ -14,7 +14,9 @@ from mae_hydra.figures.chart import dress, new_figure
 from mae_hydra.figures.style import INK, colours_of, css
 
 FEW_POINTS = 25  # up to here every point is marked, from here on a noisy curve is smoothed
+PANEL = 5.4, 3.3  # inches, width and height
 MOST_ROWS = 8  # of a legend, in the height of a panel
+LETTER = 0.062  # inches of a legend's small print
 
 
 @dataclass(frozen=True)
@@ -52,10 +54,33 @@ def curves(panels: Sequence[Panel], *, title: str = "", columns: int = 2) -> Fig
     """All panels in one figure, at most `columns` side by side; a run has the same colour in every panel."""
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
-    figure = new_figure(5.4 * columns, 3.3 * rows + (0.45 if title else 0.1))
+    width, height = PANEL[0] * columns, PANEL[1] * rows + (0.45 if title else 0.1)
     colours = colours_of(series.name for panel in panels for series in panel.series)
+    entry = 0.6 + LETTER * max(map(len, colours), default=0)
+    below = any(len(panel.series) > 1 and _columns(panel) * entry > PANEL[0] - 1 for panel in panels)
+    side_by_side = max(1, int((width - 0.3) / entry))
+    figure = new_figure(width, height + below * (0.1 + 0.17 * math.ceil(len(colours) / side_by_side)))
     for index, panel in enumerate(panels):
-        _draw(figure.add_subplot(rows, columns, index + 1), panel, colours)
+        axes = figure.add_subplot(rows, columns, index + 1)
+        _draw(axes, panel, colours)
+        if len(panel.series) > 1 and not below:
+            axes.legend(
+                frameon=False,
+                fontsize=9 if _columns(panel) == 1 else 7,
+                ncols=_columns(panel),
+                labelcolor=css(INK),
+            )
+    if below:  # once for all panels, where it would cover the curves
+        lines = {line.get_label(): line for axes in figure.axes for line in axes.lines}
+        figure.legend(
+            [lines[name] for name in colours if name in lines],
+            [name for name in colours if name in lines],
+            loc="outside lower left",
+            frameon=False,
+            fontsize=7,
+            ncols=side_by_side,
+            labelcolor=css(INK),
+        )
     if title:
         figure.suptitle(title, x=0.012, ha="left", fontsize=13, fontweight="bold", color=css(INK))
     return figure
@@ -83,9 +108,11 @@ def _draw(axes: Axes, panel: Panel, colours: Mapping[str, str]) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=True))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.margins(x=0.02)
-    if len(panel.series) > 1:
-        columns = math.ceil(len(panel.series) / MOST_ROWS)  # a legend taller than the panel would leave it no room
-        axes.legend(frameon=False, fontsize=9 if columns == 1 else 7, ncols=columns, labelcolor=css(INK))
+
+
+def _columns(panel: Panel) -> int:
+    """Of a legend, which taller than its panel would leave no room for the curves."""
+    return math.ceil(len(panel.series) / MOST_ROWS)
 
 
 def running_mean(values: np.ndarray) -> np.ndarray:

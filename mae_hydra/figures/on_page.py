@@ -56,6 +56,9 @@ def to_svgs(figure: Figure, *, name: str, legend: bool = True) -> list[str]:
     tips = {f"tip{number}": _tips(line, axes) for number, (line, axes) in enumerate(_lines(figure))}
     for gid, (line, _) in zip(tips, _lines(figure), strict=True):
         line.set_gid(gid)
+    if not legend:
+        for below in figure.legends:
+            below.remove()
     with drawing(figure):
         figure.draw_without_rendering()
     figure.set_layout_engine("none")  # it stands as it stood among the others

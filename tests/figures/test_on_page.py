@@ -17,6 +17,7 @@ from mae_hydra.figures import (
     to_svgs,
     variables,
 )
+from mae_hydra.figures.chart import drawing
 from mae_hydra.figures.style import MEANT, SERIES_COLOURS, colours_of
 
 RUNS = [Series("one", (10.0, 20.0), (1.0, 0.5)), Series("<b>", tuple(map(float, range(200))), (0.25,) * 200)]
@@ -89,6 +90,24 @@ def test_pre_trained_and_from_scratch_have_their_colours_everywhere() -> None:
     assert [bar.get_facecolor()[:3] for bar in bars] == [
         tuple(int(MEANT[name][at : at + 2], 16) / 255 for at in (1, 3, 5)) for name in names
     ]
+
+
+def test_many_long_names_stand_below_the_curves_once_and_leave_them_their_room() -> None:
+    names = [f"seed {seed} depth {depth} mask_block 4 num_cls_tokens 8" for seed in range(4) for depth in range(9)]
+    panels = [Panel(title, [Series(name, (0, 1), (1, 0)) for name in names]) for title in ("loss", "mIoU")]
+    figure = curves(panels)
+    with drawing(figure):
+        figure.draw_without_rendering()
+    assert [axes.get_legend() for axes in figure.axes] == [None, None]
+    [legend] = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == names
+    assert all(axes.get_position().width > 0.35 for axes in figure.axes)
+    assert legend.get_window_extent().x1 <= figure.bbox.x1
+    assert legend.get_window_extent().y1 <= min(axes.get_tightbbox().y0 for axes in figure.axes)
+    short = curves([Panel("loss", [Series(name, (0, 1), (1, 0)) for name in "abc"])])
+    assert not short.legends
+    assert short.axes[0].get_legend() is not None
+    assert not re.findall("<text[^>]*>seed ", "".join(to_svgs(curves(panels), name="many", legend=False)))
 
 
 def test_every_axes_is_an_element_of_its_own_that_keeps_its_colours_and_may_lose_its_legend() -> None:

@@ -48,6 +48,6 @@ def test_classes_are_those_of_fp32(trained: tuple[Any, torch.Tensor], form: str)
     best, second = exact.topk(2, dim=1).values.unbind(1)
     margin = (best - second) / exact.std()
     same = found.argmax(1) == exact.argmax(1)
-    assert (margin > 1).double().mean() > 0.3  # it has learned something
+    assert (margin > 1).double().mean() > 0.2  # it has learned something
     assert same.double().mean() >= 0.995
     assert same[margin > 0.05].all()
