@@ -80,7 +80,8 @@ def sweep_page(page: Page, runs: Sequence[Run], directory: Path, link: Link) -> 
         told = [pairs(dict(scores_of(best))), ONE_SEED if most == 1 and len(seeds) > 1 else ""]
         told += [*pictures(page, judged, "best_"), code(command_of(best))]
         page.add("The best run", link_of(_named(best, keys), link(best.directory)), *told)
-    page.facts += [("runs of a setting", str(most)), *_shared(runs)]
+    least = min(seeds.values(), default=1)
+    page.facts += [("runs of a setting", str(most) if least == most else f"{least} to {most}"), *_shared(runs)]
     page.facts.append(("took", duration(sum(run.total_seconds for run in runs))))
     swept = [key for key in keys if key != SEED]
     searched = _search(page, runs[0].directory.parent, target)
