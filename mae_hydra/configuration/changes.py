@@ -44,10 +44,15 @@ def _mask_ratio(config: Mapping[str, Any]) -> Any:
 
 def at(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     """The node at a dotted key; an empty one where there is none."""
-    node: Any = config
-    for name in key.split("."):
-        node = node.get(name) if isinstance(node, Mapping) else None
+    node = value_at(config, key)
     return node if isinstance(node, Mapping) else {}
+
+
+def value_at(config: Any, key: str) -> Any:
+    """The value at a dotted key of a record, which may lack it."""
+    for name in key.split("."):
+        config = config.get(name) if isinstance(config, Mapping) else None
+    return config
 
 
 def shown(value: Any) -> str:

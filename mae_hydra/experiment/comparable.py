@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from mae_hydra.configuration.changes import value_at
+
 OWN, GIVEN = "model.mask_ratio", "inference.mask_ratio"
 MEASURES = {  # what a reconstruction is compared with, by key
     GIVEN: "other shares of masked patches",
@@ -41,10 +43,3 @@ def unlike(configs: Iterable[Mapping[Any, Any]]) -> str:
 
 def _is_judged_by_loss(config: Mapping[Any, Any]) -> bool:
     return config.get("task") == "pretrain" and value_at(config, "checkpoint.monitor") == "val/loss"
-
-
-def value_at(config: Any, key: str) -> Any:
-    """The value at a dotted key of a record, which may lack it."""
-    for name in key.split("."):
-        config = config.get(name) if isinstance(config, Mapping) else None
-    return config

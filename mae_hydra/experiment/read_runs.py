@@ -11,9 +11,9 @@ from typing import Any
 import yaml
 
 from mae_hydra import atomic
+from mae_hydra.configuration.changes import value_at
 from mae_hydra.configuration.job_names import unnamed
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.comparable import value_at
 from mae_hydra.experiment.status import read_status, write_json
 from mae_hydra.lines import Lines, of_a_step, read_lines
 from mae_hydra.recorded.tables import read_table, table_or_none
@@ -112,11 +112,10 @@ def read_run(directory: Path, *, stages: bool = True) -> Run | None:
 def read_sweep(directory: Path) -> list[Run]:
     """The runs below `directory`, by name."""
     runs = [_read_or_told(path.parent, stages=True) for path in _statuses(directory)]
-    for key in varying(runs):
-        for run in runs:
-            value = value_at(run.config, key)
-            if key not in settings_of(run) and isinstance(value, (str, int, float)):
-                run.untyped[key] = value
+    keys = varying(runs)
+    for run, typed in zip(runs, map(settings_of, runs), strict=True):
+        found = {key: value_at(run.config, key) for key in keys if key not in typed}
+        run.untyped.update({key: value for key, value in found.items() if isinstance(value, (str, int, float))})
     return runs
 
 
@@ -230,13 +229,8 @@ def table_of(runs: Sequence[Run], grid: Sequence[str] = ()) -> list[dict[str, An
     """One row a run, completed ones first, by the values of what was swept; `grid`: keys that have a column though
     their values may not differ."""
     keys, metrics = dict.fromkeys([*grid, *varying(runs)]), columns(runs)
-
-    def place(run: Run) -> Any:
-        settings = settings_of(run, grid)
-        return state_of(run) != "completed", [_place(settings.get(key)) for key in keys], run.name
-
     rows: list[dict[str, Any]] = []
-    for run in sorted(runs, key=place):
+    for run in runs:
         settings, found = settings_of(run, grid), values_of(run)
         rows.append(
             {"job": run.name, "state": state_of(run)}
@@ -245,7 +239,7 @@ def table_of(runs: Sequence[Run], grid: Sequence[str] = ()) -> list[dict[str, An
             | {"value": run.status["value"], "seconds": run.total_seconds}
             | {"overrides": run.overrides, "error": error_of(run) or None}
         )
-    return rows
+    return sorted(rows, key=lambda row: (row["state"] != "completed", [_place(row[key]) for key in keys], row["job"]))
 
 
 def _place(value: Any) -> tuple[int, float, str]:

@@ -17,6 +17,7 @@ FEW_POINTS = 25  # up to here every point is marked, from here on a noisy curve 
 PANEL = 5.4, 3.3  # inches, width and height
 MOST_ROWS = 8  # of a legend, in the height of a panel
 LETTER = 0.062  # inches of a legend's small print
+PLAIN: Any = {"frameon": False, "labelcolor": css(INK)}
 
 
 @dataclass(frozen=True)
@@ -64,23 +65,12 @@ def curves(panels: Sequence[Panel], *, title: str = "", columns: int = 2) -> Fig
         axes = figure.add_subplot(rows, columns, index + 1)
         _draw(axes, panel, colours)
         if len(panel.series) > 1 and not below:
-            axes.legend(
-                frameon=False,
-                fontsize=9 if _columns(panel) == 1 else 7,
-                ncols=_columns(panel),
-                labelcolor=css(INK),
-            )
+            axes.legend(fontsize=9 if _columns(panel) == 1 else 7, ncols=_columns(panel), **PLAIN)
     if below:  # once for all panels, where it would cover the curves
-        lines = {line.get_label(): line for axes in figure.axes for line in axes.lines}
-        figure.legend(
-            [lines[name] for name in colours if name in lines],
-            [name for name in colours if name in lines],
-            loc="outside lower left",
-            frameon=False,
-            fontsize=7,
-            ncols=side_by_side,
-            labelcolor=css(INK),
-        )
+        lines = {str(line.get_label()): line for axes in figure.axes for line in axes.lines}
+        named = [name for name in colours if name in lines]
+        place: Any = {"loc": "outside lower left", "ncols": side_by_side}
+        figure.legend([lines[name] for name in named], named, fontsize=7, **place, **PLAIN)
     if title:
         figure.suptitle(title, x=0.012, ha="left", fontsize=13, fontweight="bold", color=css(INK))
     return figure

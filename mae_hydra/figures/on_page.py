@@ -57,7 +57,7 @@ def to_svgs(figure: Figure, *, name: str, legend: bool = True) -> list[str]:
     for gid, (line, _) in zip(tips, _lines(figure), strict=True):
         line.set_gid(gid)
     if not legend:
-        for below in figure.legends:
+        for below in [*figure.legends]:  # what is removed leaves the list
             below.remove()
     with drawing(figure):
         figure.draw_without_rendering()

@@ -118,7 +118,7 @@ class Scenes:
     """The first `length` scenes of one split, rendered when first asked for; implements `ImageSet`.
 
     `target`: "map", or "class" for the scene's place. What has been rendered is kept, up to `CACHE_BYTES`, for this
-    process and those forked from it: training reads small sets many times over, with several loading processes, and
+    process and those forked from it: training reads small sets many times over, with several DataLoader workers, and
     each evaluation starts its own.
     """
 

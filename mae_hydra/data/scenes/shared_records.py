@@ -22,13 +22,13 @@ class SharedRecords:
         self._arguments = count, size, most
         self._size = size
         self._room = min(count, most // (HEADER.size + size))
-        self._memory = mmap.mmap(-1, self._room * (HEADER.size + size)) if self._room else None
+        self._memory = mmap.mmap(-1, max(1, self._room * (HEADER.size + size)))  # of no bytes there is none
 
     def get(self, index: int) -> bytearray | None:
         """A copy of the record; None where there is none."""
         for place, held, checksum in self._places(index):
             if held == index + 1:
-                with memoryview(self._memory) as view:  # type: ignore[arg-type]
+                with memoryview(self._memory) as view:
                     record = bytearray(view[place : place + self._size])
                 return record if zlib.crc32(record, index) == checksum else None
         return None
@@ -37,7 +37,6 @@ class SharedRecords:
         """Keep the record if there is room."""
         for place, held, _ in self._places(index):
             if held in (0, index + 1):  # its own where two wrote at once
-                assert self._memory is not None
                 self._memory[place : place + self._size] = record
                 HEADER.pack_into(self._memory, place - HEADER.size, index + 1, zlib.crc32(record, index))
                 return
@@ -46,7 +45,7 @@ class SharedRecords:
         """Where the record may lie, and what the header before it says."""
         for step in range(min(TRIES, self._room)):
             start = (index + step) % self._room * (HEADER.size + self._size)
-            yield start + HEADER.size, *HEADER.unpack_from(self._memory, start)  # type: ignore[arg-type]
+            yield start + HEADER.size, *HEADER.unpack_from(self._memory, start)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return SharedRecords, self._arguments
