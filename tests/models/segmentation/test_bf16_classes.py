@@ -11,28 +11,32 @@ from mae_hydra.precision import computing
 from mae_hydra.seeds import seed_device
 from mae_hydra.types import Batch
 
-WORDS = ["model=upernet_vitt", "data=scenes", "data.num_train=32", "data.num_validation=16"]
+WORDS = ["data=scenes", "data.num_train=32", "data.num_validation=16"]
 WORDS += ["backbone.depth=4", "backbone.out_indices=[0,1,2,3]"]
-STEPS = 60
+MODELS = {
+    "ViT-Tiny": (60, 1e-3, 1.7, ["model=upernet_vitt"]),
+    "as wide as ViT-B": (20, 2e-4, 2.2, ["model=upernet_vitb", "data.image_size=64", "head.channels=128"]),
+}
 
 
-@pytest.fixture(scope="module")
-def trained() -> tuple[Any, torch.Tensor]:
+@pytest.fixture(scope="module", params=MODELS)
+def trained(request: pytest.FixtureRequest) -> tuple[Any, torch.Tensor]:
     """A model that has seen a few scenes often, and others."""
-    config = compose_config(WORDS)
+    steps, lr, reached, words = MODELS[request.param]
+    config = compose_config([*words, *WORDS])
     data = build(config.data, "data")
     seed_device(0, "init")
     model = build(config.model, "model").train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
     samples = [data.train[index] for index in range(len(data.train))]
     images, labels = (torch.stack([sample[part] for sample in samples]) for part in (0, 1))
-    for step in range(STEPS):
+    for step in range(steps):
         some = slice(8 * step % 32, 8 * step % 32 + 8)
         loss = model.loss(Batch(images[some], labels[some]))
         optimizer.zero_grad()
         (loss.total / loss.count).backward()
         optimizer.step()
-    assert loss.extras["decode"] / loss.count < 1.7
+    assert loss.extras["decode"] / loss.count < reached
     return model.eval(), torch.stack([data.validation[index].image for index in range(16)])
 
 
