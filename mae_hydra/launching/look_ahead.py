@@ -13,6 +13,7 @@ from mae_hydra.errors import UserError
 from mae_hydra.experiment.comparable import unlike
 from mae_hydra.launching.importing import importing
 from mae_hydra.launching.sweep_jobs import composed
+from mae_hydra.terminal import watched
 
 MOST = 64  # jobs that are composed: a tenth of a second each
 
@@ -26,6 +27,8 @@ def check_jobs(context: HydraContext | None, config: DictConfig | None, jobs: Se
     assert context is not None
     assert config is not None
     with importing():
+        from rich.progress import track
+
         import mae_hydra.models  # noqa: F401  # which the check asks for
     seen: set[str] = set()
     bringing, others = list[Sequence[str]](), list[Sequence[str]]()
@@ -33,7 +36,8 @@ def check_jobs(context: HydraContext | None, config: DictConfig | None, jobs: Se
         (others if seen.issuperset(words) else bringing).append(words)
         seen.update(words)
     looked_at = [*bringing, *others[: max(0, MOST - len(bringing))]]
-    if note := unlike([_check(context, config, list(words), len(jobs)) for words in looked_at]):
+    bar = track(looked_at, "looking at the jobs", transient=True, disable=not (watched() and len(looked_at) > MOST))
+    if note := unlike([_check(context, config, list(words), len(jobs)) for words in bar]):
         print(f"note: {note}", file=sys.stderr)
 
 
