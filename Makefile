@@ -69,7 +69,7 @@ test-browser: setup $(AXE)
 test-lowest:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v in ((3, 11), (3, 12)) else "some of the oldest versions are for Python 3.11 and 3.12 only; choose one: make PYTHON=python3.12 ...")'
 	@$(MAKE) --no-print-directory setup VENV=.venv-lowest PINNED=constraints-lowest.txt
-	.venv-lowest/bin/python -m pytest -q -n 2 --dist worksteal -m "not slow" -W default --ignore=tests/slurm
+	SCREENS=ignore .venv-lowest/bin/python -m pytest -q -n 2 --dist worksteal -m "not slow" -W default --ignore=tests/slurm
 
 ROOM    ?= optim
 MUTANTS ?= 40

@@ -36,8 +36,10 @@ THREADS = torch.get_num_threads()
 
 @contextmanager
 def as_a_process_begins() -> Iterator[None]:
-    """Undoes what a run in this process leaves: its log file, torch's switches, the words typed, the state of draws."""
-    for handler in [each for each in logging.root.handlers if type(each) is logging.FileHandler]:
+    """Undoes what a run in this process leaves: its logs, torch's switches, the words typed, the state of draws."""
+    for handler in [
+        each for each in logging.root.handlers if type(each) in (logging.FileHandler, logging.StreamHandler)
+    ]:
         logging.root.removeHandler(handler)
         handler.close()
     logging.root.setLevel(logging.WARNING)

@@ -8,11 +8,13 @@ import signal
 import sys
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
 # pytest runs two processes on two cores, and more threads than cores wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+import screens
 
 LONG = ("test_no_value_of_a_recipe_or_a_model_changes_unseen_and_each_fits",)
 
@@ -27,6 +29,11 @@ if "PYTEST_XDIST_WORKER" in os.environ or not hands_out:
 def as_a_process_begins() -> Iterator[None]:
     with beginning.as_a_process_begins():
         yield
+
+
+@pytest.fixture
+def capsys(capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest) -> Iterator[Any]:
+    yield from screens.kept(capsys, request)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

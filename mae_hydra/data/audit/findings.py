@@ -41,7 +41,7 @@ _PROBLEMS: dict[str, tuple[Level, str, str, str]] = {
     "size": ("error", "whose class map is of another size", "make image and map one size", "image"),
     "damaged image": (
         "warning",
-        "that are damaged and only partly decoded",
+        "with damage that hides a part of the pixels",
         "parts may be gray or shifted, so look, and replace or remove",
         "image",
     ),
