@@ -14,7 +14,7 @@ import compositions
 import yaml
 from PIL import Image, PngImagePlugin
 
-from mae_hydra.configuration import hydras_own, resolvers
+from mae_hydra.configuration import check, hydras_own, resolvers
 from mae_hydra.experiment import provenance
 
 
@@ -27,6 +27,8 @@ def begin() -> None:
     resolvers.register()
     hydras_own.guard()
     compositions.remember()
+    for reading in ("_parameters", "_hints", "_mentioned"):  # of classes, which stay as they are written
+        setattr(check, reading, functools.cache(getattr(check, reading)))
     yaml.safe_load = _read_once(yaml.safe_load)
     # The machine does not lose its power during a test, and pixels are the same however they were packed.
     os.fsync = lambda descriptor: None
