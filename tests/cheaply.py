@@ -21,7 +21,7 @@ from mae_hydra.experiment import provenance
 def begin() -> None:
     """From now on, in this process and in those that are forked from it."""
     # By default all that was made since the imports is looked through again for every 70,000 objects more.
-    gc.set_threshold(50_000, 5, 10)
+    gc.set_threshold(50_000, 20, 50)
     # Whatever composes does this first, and it cannot be taken back: without it here, the first test that composes
     # decides.
     resolvers.register()
