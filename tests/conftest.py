@@ -13,6 +13,7 @@ from itertools import pairwise
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+from markupsafe import Markup
 
 LONG = ("test_no_value_of_a_recipe_or_a_model_changes_unseen_and_each_fits",)
 
@@ -27,6 +28,12 @@ if "PYTEST_XDIST_WORKER" in os.environ or not hands_out:
 def as_a_process_begins() -> Iterator[None]:
     with beginning.as_a_process_begins():
         yield
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Charts of a page are made and not drawn, which is most of what a page costs; `test_report` looks at drawn ones."""
+    monkeypatch.setattr("mae_hydra.report.page.Page.chart", lambda *told, **more: Markup("<figure></figure>"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
