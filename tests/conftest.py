@@ -32,7 +32,7 @@ def as_a_process_begins() -> Iterator[None]:
 
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Charts of a page are made and not drawn, which is most of what a page costs; `test_report` looks at drawn ones."""
+    """Charts of a page are made, not drawn, which is most of what a page costs; `test_report` looks at drawn ones."""
     monkeypatch.setattr("mae_hydra.report.page.Page.chart", lambda *told, **more: Markup("<figure></figure>"))
 
 
