@@ -14,19 +14,21 @@ import compositions
 import yaml
 from PIL import Image, PngImagePlugin
 
-from mae_hydra.configuration import hydras_own, resolvers
+from mae_hydra.configuration import check, hydras_own, resolvers
 from mae_hydra.experiment import provenance
 
 
 def begin() -> None:
     """From now on, in this process and in those that are forked from it."""
     # By default all that was made since the imports is looked through again for every 70,000 objects more.
-    gc.set_threshold(50_000, 5, 10)
+    gc.set_threshold(50_000, 20, 50)
     # Whatever composes does this first, and it cannot be taken back: without it here, the first test that composes
     # decides.
     resolvers.register()
     hydras_own.guard()
     compositions.remember()
+    for reading in ("_parameters", "_hints", "_mentioned"):  # of classes, which stay as they are written
+        setattr(check, reading, functools.cache(getattr(check, reading)))
     yaml.safe_load = _read_once(yaml.safe_load)
     # The machine does not lose its power during a test, and pixels are the same however they were packed.
     os.fsync = lambda descriptor: None

@@ -15,6 +15,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import screens
+from markupsafe import Markup
 
 LONG = ("test_no_value_of_a_recipe_or_a_model_changes_unseen_and_each_fits",)
 
@@ -34,6 +35,12 @@ def as_a_process_begins() -> Iterator[None]:
 @pytest.fixture
 def capsys(capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest) -> Iterator[Any]:
     yield from screens.kept(capsys, request)
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Charts of a page are made, not drawn, which is most of what a page costs; `test_report` looks at drawn ones."""
+    monkeypatch.setattr("mae_hydra.report.page.Page.chart", lambda *told, **more: Markup("<figure></figure>"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -26,7 +26,7 @@ def literal(config: Mapping[str, Any]) -> DictConfig:
 
     What was recorded has been resolved, so whatever looks like an interpolation was put there by somebody else.
     """
-    made = OmegaConf.create(_escaped({name: value for name, value in config.items() if name != "hydra"}, 0, [0]))
+    made = OmegaConf.create(bounded({name: value for name, value in config.items() if name != "hydra"}))
     assert isinstance(made, DictConfig)
     return made
 
@@ -39,7 +39,7 @@ def read_recorded(file: Path) -> Any:
         if size > MOST_BYTES:
             raise UserError(f"{file} has {size:,} bytes, which no record of a run has; {again}")
         content = _loaded(_regular(file).read_text(encoding="utf-8"))
-        _escaped(content, 0, [0])
+        bounded(content)
         return content
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{file} cannot be read ({short(' '.join(str(error).split()))}); {again}") from error
@@ -177,8 +177,12 @@ def _texts(value: Any, key: str) -> Iterator[tuple[str, str]]:
             yield from _texts(each, f"{key}[{position}]")
 
 
-def _escaped(value: Any, depth: int, count: list[int]) -> Any:
+def bounded(value: Any) -> Any:
     """A copy in which OmegaConf sees no interpolation; ValueError where it is too deep or too much."""
+    return _escaped(value, 0, [0])
+
+
+def _escaped(value: Any, depth: int, count: list[int]) -> Any:
     count[0] += 1
     if depth > DEEPEST or count[0] > MOST_VALUES:
         raise ValueError(f"more than {DEEPEST} levels or {MOST_VALUES:,} values")

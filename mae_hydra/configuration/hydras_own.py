@@ -77,6 +77,9 @@ def _is_of_logging(key: str) -> bool:
 
 def _named(node: Any, key: str) -> Iterator[tuple[str, str]]:
     """(key, dotted name) of all that Hydra or logging would import."""
+    last = key.rpartition(".")[2]
+    if last != "_target_" and not _is_of_logging(key) and _is_text(node):
+        return
     node = _followed(node)
     if isinstance(node, (DictConfig, ListConfig)):
         held: Any = node._content  # a text, or nothing, where it holds none
@@ -84,13 +87,19 @@ def _named(node: Any, key: str) -> Iterator[tuple[str, str]]:
         for name, child in children:
             yield from _named(child, f"{key}.{name}")
     elif node is not None:
-        value, last = str(node._value()), key.rpartition(".")[2]
+        value = str(node._value())
         if (
             last == "_target_"
             or (_is_of_logging(key) and last in CALLED_BY_LOGGING)
             or (_is_of_logging(key) and "ext://" in value and value not in STREAMS)
         ):
             yield key, value
+
+
+def _is_text(node: Any) -> bool:
+    """Whether a value is a text with interpolations in it, and not one alone, which may lead to a whole node."""
+    value = node._value() if node is not None and node._is_interpolation() else None
+    return isinstance(value, str) and not (value.startswith("${") and value.endswith("}"))
 
 
 def _followed(node: Any) -> Any:

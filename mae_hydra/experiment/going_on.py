@@ -16,20 +16,21 @@ from mae_hydra.configuration.from_file import literal
 from mae_hydra.configuration.interpolations import resolved
 from mae_hydra.configuration.key_meaning import flatten
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.same_run import same_weights, what_was_trained
+from mae_hydra.experiment.same_run import Trained, same_weights
 from mae_hydra.recorded.options import composed
 
 OF_THIS_START = ("paths", "resume", "resume_data", "fail_fast")
 NOTHING = object()
 
 
-def as_recorded(config: DictConfig, run_dir: Path, without: Sequence[str]) -> tuple[DictConfig, str]:
+def as_recorded(
+    config: DictConfig, run_dir: Path, without: Sequence[str], trained: Trained | None
+) -> tuple[DictConfig, str]:
     """`config`, composed to go on in `run_dir`, with its recorded values where no typed word reaches; and in words what
     today's option files would have had, empty where they agree.
 
-    `without`: the command line without the typed words.
+    `without`: the command line without the typed words; `trained`: what was trained in `run_dir`.
     """
-    trained = what_was_trained(run_dir)
     try:
         now = resolved(config)
     except OmegaConfBaseException:  # the check of the configuration says what does not resolve

@@ -13,7 +13,7 @@ import torch
 from omegaconf import DictConfig
 
 from mae_hydra.configuration.check import GROUPS
-from mae_hydra.configuration.from_file import literal, read_recorded, wrong_kind
+from mae_hydra.configuration.from_file import bounded, literal, read_recorded, wrong_kind
 from mae_hydra.configuration.interpolations import resolved
 from mae_hydra.configuration.key_meaning import Decides, differences, told
 from mae_hydra.data import Comparable, ImageData, ImageSet
@@ -91,7 +91,7 @@ def recorded_config(run_dir: Path) -> Mapping[str, Any] | None:
 def _bounded(config: Any) -> Mapping[str, Any] | None:
     """A configuration, or None for what none of a run is like: too deep, too large, empty."""
     try:
-        return config if isinstance(config, dict) and config and literal(config) else None
+        return config if isinstance(config, dict) and config and bounded(config) else None
     except ValueError:
         return None
 

@@ -88,10 +88,11 @@ def _run_job(config: DictConfig, held: ExitStack) -> float:
         if is_main():  # of several processes the first one keeps the directory
             _refuse_foreign(run_dir)
             lock = held.enter_context(holding(run_dir))
+        trained = what_was_trained(run_dir)
         if resuming.own is not None:
             # A hostile word is refused, also where the checkpoint's value would be taken in place of its own.
             resuming.refuse_foreign(config, run_dir, resuming.typed)
-            config, otherwise = as_recorded(config, run_dir, resuming.own)
+            config, otherwise = as_recorded(config, run_dir, resuming.own, trained)
             if otherwise and is_main():
                 say(f"goes on with its own configuration, which today's option files have otherwise: {otherwise}")
         if resuming.source is not None:
@@ -102,7 +103,7 @@ def _run_job(config: DictConfig, held: ExitStack) -> float:
         check(config)
         plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
         check_stages(plain["then"], overrides, run_dir)
-        finished = _look_back(run_dir, plain)
+        finished = _look_back(run_dir, plain, trained)
         if finished is not None:
             return _followed(plain, run_dir, finished, overrides)
         if not is_main():
@@ -191,14 +192,14 @@ def _finish(
             print(f"warning: {status.path} does not say that this run is {state} ({refused.strerror})", file=sys.stderr)
 
 
-def _look_back(run_dir: Path, config: dict[str, Any]) -> Ending | None:
-    """Compare with an earlier attempt in the same directory: how it ended if it is done, None if there is work."""
+def _look_back(run_dir: Path, config: dict[str, Any], trained: Trained | None) -> Ending | None:
+    """Compare with an earlier attempt there, `trained`: how it ended if it is done, None if there is work."""
     resume = config["resume"]
     if resume not in BEGINNING:
         _check_is_run(Path(resume), run_dir)
     if resume == "never":
         return None
-    previous, trained = read_status(run_dir), what_was_trained(run_dir)
+    previous = read_status(run_dir)
     completed = previous is not None and previous["state"] in DONE
     if trained is None and completed:
         trained = Trained(recorded_config(run_dir), None)

@@ -31,7 +31,7 @@ def with_newer_arguments(
     """
     tree: Any = OmegaConf.to_container(config, resolve=False)
     notes = [said for part in parts for said in _below(config, tree.get(part), part, typed)]
-    return OmegaConf.create(tree), notes
+    return OmegaConf.create(tree) if notes else config, notes
 
 
 def _below(config: DictConfig, node: Any, key: str, typed: Collection[str]) -> Iterator[str]:

@@ -63,8 +63,9 @@ def composed(*overrides: str) -> DictConfig:
     return config
 
 
+@functools.cache
 def values_of(*overrides: str) -> dict[str, Any]:
-    """The resolved configuration of a command line by dotted keys."""
+    """The resolved configuration of a command line by dotted keys, resolved once; not to be changed."""
     resolved = OmegaConf.to_container(composed(*overrides), resolve=True, throw_on_missing=True)
     assert isinstance(resolved, dict)
     return {key: value for key, value in flatten(resolved).items() if not key.startswith(LEFT_OUT)}

@@ -82,6 +82,7 @@ def test_an_odd_status_is_named_by_report_and_diff_and_does_not_stop_the_others_
 
 
 @pytest.mark.parametrize("name", list(RECORDS))
+@pytest.mark.usefixtures("undrawn")
 def test_a_damaged_record_is_named_by_report_and_diff(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     for run in "ab":
@@ -166,6 +167,7 @@ def test_the_command_of_a_page_gives_a_shell_the_very_words(tmp_path):
     assert shlex.split(command_of(found)) == ["python", "train.py", "--config-dir", "/it's mine", *words]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_one_damaged_picture_leaves_the_page_of_its_sweep(tmp_path):
     for seed in (1, 2, 3):
         made_run(tmp_path / f"job{seed}", [f"seed={seed}"])

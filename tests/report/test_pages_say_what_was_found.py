@@ -191,6 +191,7 @@ def test_a_chart_is_part_of_the_page_and_a_sheet_lies_on_its_paper(tmp_path: Pat
     assert '<div class="quiet made">sweep ·' in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_folder_lists_the_newest_runs_first_and_a_sweep_is_called_one(tmp_path: Path) -> None:
     for place in range(4):
         run = made_run(tmp_path / "runs" / "x" / str(place), ["seed=1"], cells=False)

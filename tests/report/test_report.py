@@ -93,6 +93,7 @@ def test_a_sweep_is_told_on_one_page(sweep: Path) -> None:
     assert rows[0]["upernet: val/mIoU"] > 20
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_only_complete_jobs_are_ranked_and_every_value_stands_in_its_column(tmp_path: Path) -> None:
     """The job that still trains has the lowest loss so far."""
     for ratio, seed, loss, state in (
@@ -255,6 +256,7 @@ def test_a_report_replaces_no_file_that_it_has_not_written(tmp_path: Path, capsy
         assert main(["report", str(run), "--out", str(tmp_path / "page")]) == 0
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_damaged_line_is_left_out_and_said(tmp_path: Path) -> None:
     run = made_run(tmp_path / "run", ["seed=1"])
     file = run / "metrics.jsonl"

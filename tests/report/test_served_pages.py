@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pytest
 from made_runs import made_run
 
 from mae_hydra.experiment.holder import holding
@@ -10,6 +11,7 @@ from mae_hydra.report.folder_page import id_of_path
 from mae_hydra.report.serve import Site
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_page_of_a_run_that_died_does_not_go_on_saying_that_it_runs(tmp_path: Path) -> None:
     """No file of it changes then."""
     run = made_run(tmp_path / "run", ["seed=1"], state="running", cells=False)

@@ -1,5 +1,6 @@
 """What a piece of the program imports, starts, opens and writes, as Python's own audit events tell."""
 
+import functools
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,12 @@ CHANGES = ("os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.link", "os.syml
 _watching: list[list[str]] = []
 
 
+@functools.cache
+def _begin() -> None:
+    """Once, and not before it is asked for: a hook cannot be taken back, and Python calls it for every `id(…)`."""
+    sys.addaudithook(_note)
+
+
 def _note(event: str, arguments: tuple) -> None:
     if not _watching:
         return
@@ -40,13 +47,11 @@ def _note(event: str, arguments: tuple) -> None:
         _watching[-1].append(f"{event} {arguments[:1]}")
 
 
-sys.addaudithook(_note)
-
-
 @contextmanager
 def watched() -> Iterator[list[str]]:
     """What happens meanwhile that nothing read from a file may make happen."""
     found: list[str] = []
+    _begin()
     _watching.append(found)
     try:
         yield found
