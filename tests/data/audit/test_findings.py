@@ -1,4 +1,4 @@
-"""From looks to sentences: what a split is summed up to, and which samples a finding names, on both sides of each bound."""
+"""From looks to sentences: what a split is summed up to, and which samples a finding names, at each bound."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path

@@ -238,9 +238,11 @@ def test_what_any_layout_says_wrong_of_classes_or_folders_leaves_the_rest_to_be_
     assert {name: len(split) for name, split in found.splits.items()} == {"training": 0, "validation": 0}
     photos = list_segmentation(tmp_path, channels=3, **SEGMENTATION | {"maps": None, "splits": {"train": "b"}})
     assert names_of(photos)["training"] == [("photos/b/4.jpg", "")]
-    with pytest.raises(UserError, match="^data: data.values: 0 is said to be 9"):
+    with pytest.raises(UserError, match=r"^data: data\.values: 0 is said to be 9"):
         list_segmentation(tmp_path, channels=3, **SEGMENTATION | {"values": {0: 9}})
-    assert list_files(segmentation, SETTINGS | SEGMENTATION | {"root": str(tmp_path), "classes": ["x", "y", "z"]}).named  # type: ignore[union-attr]
+    named = list_files(segmentation, SETTINGS | SEGMENTATION | {"root": str(tmp_path), "classes": ["x", "y", "z"]})
+    assert named is not None
+    assert named.class_names == ("x", "y", "z")
 
 
 TRAITS: dict[str, tuple[Image.Image, str, dict[str, Any], tuple[str, ...]]] = {
