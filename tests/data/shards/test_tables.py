@@ -81,7 +81,7 @@ def test_the_column_of_classes_is_the_declared_one_or_one_that_is_called_so(tmp_
     ]
     assert named == ["kind", *["Target"] * 5]
     for unclear in ({"kind": [0]}, {"label": [0], "class": [1]}):
-        with pytest.raises(UserError, match="which column of t.parquet holds the classes is not clear"):
+        with pytest.raises(UserError, match=r"which column of t\.parquet holds the classes is not clear"):
             label_column(written(tmp_path / "t.parquet", unclear), None)
     assert features_of(written(tmp_path / "t.parquet", {"x": [0]}, features='{"info": {"features": [1]}}')) == {}
 
