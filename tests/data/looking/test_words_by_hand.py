@@ -147,6 +147,7 @@ def test_classes_of_a_public_set_that_are_sure_come_first_and_others_last(public
     assert [way.known for way in told.ways] == [True, False, False, False]
     assert told.ways[0].keys == {
         "root": public, "images": "images/{split}", "maps": "annotations/{split}", "image_size": 192,
+        "splits": {"train": "train", "validation": "val", "test": None},
     }  # fmt: skip
     colors = Labels(1, 1, colours=(((250, 3, 9), 0.5), ((9, 200, 3), 0.4), ((0, 0, 0), 0.1)))
     assert ways(advise(found(root=tmp_path, pairs=pairs(labels=colors)), NAMED))[0] == ("upernet_vitt", "painted")
