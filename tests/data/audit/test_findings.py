@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mae_hydra.data.audit.conventions import alternatives, choices, in_two_codings, judged, looked_at
+from mae_hydra.data.audit.duplicates import near_pairs
 from mae_hydra.data.audit.findings import (
     Duplicate,
     duplicate_findings,
@@ -70,7 +71,7 @@ def test_a_split_is_summed_up_over_the_pictures_that_could_be_read() -> None:
     assert [found.name(1), found.labels_name(2)] == ["train/h.jpg", "train/e.png"]
     assert (found.readable.tolist(), found.mapped.tolist(), found.whole) == ([0, 2, 3, 4, 5], [], False)
     assert of_sizes(None).facts((9, 9)) == {"images": 1, "looked_at": 1, "readable": 0, "traits": {}}
-    assert of_sizes(None).statistics() is None
+    assert (of_sizes(None).statistics(), of_sizes(None).whole) == (None, True)
 
 
 def test_class_maps_are_summed_up_by_value_and_by_image() -> None:
@@ -178,6 +179,23 @@ def test_copies_are_paired_with_the_first_one_and_told_by_where_they_lie() -> No
     assert duplicate_findings(tally([Look()]), tally([Look()])) == ([], [])
 
 
+def test_pictures_are_nearly_the_same_beyond_a_correlation_and_in_shapes_that_hardly_differ() -> None:
+    rng = np.random.default_rng(0)
+    base = rng.integers(40, 200, (8, 9))
+    noise = rng.normal(0, 1, (2, 8, 9)) * [[[8]], [[14]]]
+    noise[:, :2] = 0  # the first of four quarters stays
+    thumbs = np.stack([np.full((8, 9), 128), base, *(base + noise)]).astype(np.uint8)
+    correlations = [np.corrcoef(base.ravel(), other.ravel())[0, 1] for other in thumbs[2:]]
+    assert correlations[0] > 0.98 > correlations[1] > 0.94
+    square = np.full((4, 2), 100)
+    assert near_pairs(thumbs, square).tolist() == [[1, 2]]
+    for width, alike in ((104, True), (106, False), (96, True), (94, False)):
+        sizes = np.array([[100, 300], [100, 100], [100, width], [100, 100]])
+        assert near_pairs(thumbs, sizes).tolist() == [[1, 2]] * alike, width
+    pale = (128 + (base - base.mean()) / base.std() * np.array([[[6.5]], [[5.5]]])).round().astype(np.uint8)
+    assert [len(near_pairs(np.stack([each, each]), square[:2])) for each in pale] == [1, 0]
+
+
 def test_classes_that_never_occur_are_told_by_split_and_matter_in_training_where_they_are_measured() -> None:
     train, validation = of_maps([0, 0, 255], [1, 255, 255]), of_maps([2], [255], [1], split="val")
     reading = Reading(4, 255, False)
@@ -191,6 +209,8 @@ def test_classes_that_never_occur_are_told_by_split_and_matter_in_training_where
     ]  # fmt: skip
     [in_training, *_] = absence_findings(train, of_maps([0], [1], split="val"), reading, "wxyz")
     assert in_training.level == "note"  # of which nothing is measured either
+    [six] = absence_findings(of_maps([0]), tally([]), Reading(7, 255, False), "abcdefg")
+    assert "6 of 7 classes do not occur in training (b, c, d, e, f, g)" in six.sentence
     [many] = absence_findings(of_maps([0]), tally([]), Reading(8, 255, False), "abcdefgh")
     assert "7 of 8 classes do not occur in training (b, c, d, e, f, g, …)" in many.sentence
     ids = tally([Look(class_id=0), Look(class_id=2), Look(class_id=2), Look()])

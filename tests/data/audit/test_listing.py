@@ -1,5 +1,6 @@
 """What a set consists of by its names, each reader's, and what a look at a sample and an audit of the whole find."""
 
+import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -69,16 +70,18 @@ def audited(root: Path, **changes: Any) -> tuple[Audit, list[tuple[int, int]]]:
 
 
 def test_an_audit_tells_all_of_both_splits_errors_first(pairs: Path) -> None:
+    (pairs / "images/training/f.jpg").write_bytes(b"")
     found, calls = audited(pairs)
     assert [(each.level, each.kind, each.files) for each in found.findings if each.level == "error"] == [
         ("error", "class map without image", ("annotations/training/b.png",)),
         ("error", "image without class map", ("images/validation/c.jpg",)),
+        ("error", "unreadable image", ("images/training/f.jpg",)),
         ("error", "size", ("images/validation/g.jpg",)),
         ("error", "label out of range", ("annotations/validation/g.png",)),
     ]
     levels = [each.level for each in found.findings]
     assert levels == sorted(levels, key=["error", "warning", "note"].index)
-    assert (found.num_errors, found.num_looked_at, len(levels) > 4) == (4, 6, True)
+    assert (found.num_errors, found.num_looked_at, len(levels) > 5) == (5, 6, True)
     assert calls == [(number, 6) for number in range(1, 7)]
     assert {name: (each["images"], each["ignored_share"]) for name, each in found.facts.items()} == {
         "training": (3, 0), "validation": (3, pytest.approx(106 / 576)),
@@ -95,15 +98,47 @@ def test_an_audit_of_a_few_spreads_them_and_tells_a_refusal_that_no_error_explai
     (pairs / "annotations/training/b.png").unlink()
     (pairs / "images/validation/c.jpg").unlink()
     label_map(pairs / "annotations/validation/g.png", 0, 1, 2)
+    photo(pairs / "images/training/x.jpg", 20, 24)
+    label_map(pairs / "annotations/training/x.png", 0, 1, 2, size=(20, 24))
+    photo(pairs / "images/training/f.jpg", 16, 18)
+    label_map(pairs / "annotations/training/f.png", 0, 1, 2, size=(16, 18))
     found, calls = audited(pairs, limit=2)
+    assert found.tallies["training"].sizes.tolist() == [[16, 16], [16, 18]]
     assert {name: list(map(tally.name, range(len(tally)))) for name, tally in found.tallies.items()} == {
-        "training": ["images/training/a.jpg", "images/training/d.jpg"],
+        "training": ["images/training/a.jpg", "images/training/f.jpg"],
         "validation": ["images/validation/a.jpg", "images/validation/g.jpg"],
     }
     assert calls[-1] == (4, 4)
     assert [(each.kind, each.sentence) for each in found.findings if each.level == "error"] == [("refused", "no")]
     assert "refused" not in [each.kind for each in audited(pairs, refusal=None)[0].findings]
     assert "warning" in {each.level for each in found.findings}  # which does not explain it
+
+
+def test_an_audit_judges_by_both_splits_and_by_whether_the_set_names_its_classes(pairs: Path) -> None:
+    label_map(pairs / "annotations/validation/g.png", 0, 1, 3)
+    assert audited(pairs)[0].alternatives == [Reading(3, 255, True), Reading(3, 3, False)]  # by the 3 of validation
+    kinds = {}
+    for names in (None, "abcdefg"):
+        if names:
+            (pairs / "classes.json").write_text(json.dumps({"names": [*names]}))
+        settings = SETTINGS | {"root": str(pairs), "num_classes": 9}
+        listing = list_files(ade20k, settings | {"num_classes": len(names) if names else 9})
+        assert listing is not None
+        own: dict[str, Any] = {"limit": None, "num_workers": 0, "refusal": None, "advance": lambda *call: None}
+        kinds[names] = {each.kind for each in audit(listing, settings, **own).findings}
+    assert ["number of classes" in kinds[names] for names in (None, "abcdefg")] == [True, False]
+    evaluated = list_segmentation(pairs, channels=3, num_classes=2, ignore_index=255, validation_fraction=0.5,
+                                  images="images/{split}", maps="annotations/{split}",
+                                  splits={"validation": "validation"})  # fmt: skip
+    found = audit(evaluated, SETTINGS, **own)
+    assert "label out of range" in {each.kind for each in found.findings}
+
+
+def test_a_class_of_number_0_alone_is_a_label(tmp_path: Path) -> None:
+    photo(tmp_path / "train/cat/a.jpg")
+    listing = list_imagenet(tmp_path, channels=3, num_classes=1)
+    found = audit(listing, SETTINGS, limit=None, num_workers=0, refusal=None, advance=lambda *call: None)
+    assert found.classes == [{"class": 0, "name": "cat", "train_images": 1, "val_images": 0}]
 
 
 def test_the_side_that_training_shows_is_the_shorter_one_of_the_crop(tmp_path: Path) -> None:
@@ -117,13 +152,13 @@ def test_the_side_that_training_shows_is_the_shorter_one_of_the_crop(tmp_path: P
 
 @pytest.mark.parametrize(("reader", "key"), [(ade20k, "images/training"), (imagenet, "train/x"), (folder, "x")])
 def test_every_reader_is_told_which_range_the_pictures_have(tmp_path: Path, reader: Any, key: str) -> None:
-    values = np.linspace(0, 4095, 400).astype(np.uint16).reshape(20, 20)
+    values = np.linspace(0, 4000, 400).astype(np.uint16).reshape(20, 20)
     save(Image.fromarray(values), tmp_path / key / "a.png")
-    settings = SETTINGS | {"root": str(tmp_path), "range": [0, 4095], "validation_fraction": 0.5}
+    settings = SETTINGS | {"root": str(tmp_path), "range": [0, 10_200], "validation_fraction": 0.5}
     listing = list_files(reader, settings)
     assert listing is not None
     image, _ = next(iter(listing.splits.values())).sample(0)
-    assert (image.min(), image.max()) in ((0, 255), (0, 65535))
+    assert (image.min(), image.max()) == (0, 100)
     assert list_files(scenes, settings) is None
 
 
