@@ -127,10 +127,13 @@ def test_an_audit_judges_by_both_splits_and_by_whether_the_set_names_its_classes
         own: dict[str, Any] = {"limit": None, "num_workers": 0, "refusal": None, "advance": lambda *call: None}
         kinds[names] = {each.kind for each in audit(listing, settings, **own).findings}
     assert ["number of classes" in kinds[names] for names in (None, "abcdefg")] == [True, False]
-    evaluated = list_segmentation(pairs, channels=3, num_classes=2, ignore_index=255, validation_fraction=0.5,
-                                  images="images/{split}", maps="annotations/{split}",
-                                  splits={"validation": "validation"})  # fmt: skip
-    found = audit(evaluated, SETTINGS, **own)
+
+
+def test_an_audit_judges_a_set_that_is_only_evaluated_on(pairs: Path) -> None:
+    told: dict[str, Any] = {"images": "images/{split}", "maps": "annotations/{split}", "ignore_index": 255}
+    told |= {"splits": {"validation": "validation"}, "num_classes": 2, "validation_fraction": 0.5}
+    listing = list_segmentation(pairs, channels=3, **told)
+    found = audit(listing, SETTINGS, limit=None, num_workers=0, refusal=None, advance=lambda *call: None)
     assert "label out of range" in {each.kind for each in found.findings}
 
 
