@@ -118,7 +118,7 @@ def test_an_audit_judges_by_both_splits_and_by_whether_the_set_names_its_classes
     label_map(pairs / "annotations/validation/g.png", 0, 1, 3)
     assert audited(pairs)[0].alternatives == [Reading(3, 255, True), Reading(3, 3, False)]  # by the 3 of validation
     kinds = {}
-    for names in (None, "abcdefg"):
+    for names in (None, "abcdefghi"):
         if names:
             (pairs / "classes.json").write_text(json.dumps({"names": [*names]}))
         settings = SETTINGS | {"root": str(pairs), "num_classes": 9}
@@ -126,7 +126,7 @@ def test_an_audit_judges_by_both_splits_and_by_whether_the_set_names_its_classes
         assert listing is not None
         own: dict[str, Any] = {"limit": None, "num_workers": 0, "refusal": None, "advance": lambda *call: None}
         kinds[names] = {each.kind for each in audit(listing, settings, **own).findings}
-    assert ["number of classes" in kinds[names] for names in (None, "abcdefg")] == [True, False]
+    assert ["number of classes" in kinds[names] for names in (None, "abcdefghi")] == [True, False]
 
 
 def test_an_audit_judges_a_set_that_is_only_evaluated_on(pairs: Path) -> None:
