@@ -73,8 +73,8 @@ def test_a_folder_is_told_whole_with_its_other_maps_and_what_lies_beside(tmp_pat
     assert [(part.folder, part.suffix, part.endings, dict(part.counts)) for part in parts] == [
         ("photos/{split}", "", (".jpg",), {TRAIN: 3, VALIDATION: 2}),
         ("labels/{split}", "_x", (".png",), {TRAIN: 4, VALIDATION: 1}),
-        ("instances/{split}", "_x", (".png",), {TRAIN: 3, VALIDATION: 1}),
         ("colors/{split}", "_x", (".png",), {TRAIN: 3, VALIDATION: 1}),
+        ("instances/{split}", "_x", (".png",), {TRAIN: 3, VALIDATION: 1}),
     ]
     assert (pairs.counts, pairs.images_alone, pairs.maps_alone) == (
         {TRAIN: 3, VALIDATION: 1}, {VALIDATION: 1}, {TRAIN: 1},
@@ -137,7 +137,8 @@ def test_classes_are_the_folders_of_one_kind_that_photos_lie_in() -> None:
 def test_names_of_classes_are_those_of_a_file_that_holds_some(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "classes.json"
     for text, names in (
-        ('{"names": ["a", 2]}', ("a", "2")), ("{", ()), ('{"name": []}', ()), ("[1]", ()), ("[" * 99_999, ()), ("\0", ()),
+        ('{"names": ["a", 2]}', ("a", "2")), ("{", ()), ('{"name": []}', ()), ("[1]", ()), ("[" * 99_999, ()),
+        ("\0", ()),
     ):  # fmt: skip
         path.write_text(text)
         assert folders._names(tmp_path, ["classes.json", "xclasses.json"]) == names
@@ -333,7 +334,8 @@ def test_splits_are_known_in_any_letters_and_the_rest_of_the_place_stays() -> No
     found = groups_of(["a/Val/images/left/1.jpg", "a/train/images/left/2.jpg"])
     assert placed(found) == [("a/{split}/images/left", "", 2)]
     assert {file.split for file in found[0].files} == {Split("validation", "Val"), TRAIN}
-    assert [places.role_of(name) for name in ("image_masks", "leftImg8bit", "gtFine", "RGB", "targets", "map", "x")] == [
+    names = "image_masks", "leftImg8bit", "gtFine", "RGB", "targets", "map", "x"
+    assert [places.role_of(name) for name in names] == [
         "map", "image", "map", "image", "map", "map", None,
     ]  # fmt: skip
 
@@ -408,8 +410,8 @@ def test_a_map_is_told_by_what_is_in_it_and_its_name_decides_what_that_leaves_op
 
 
 def test_files_of_one_place_are_joined_but_for_suffixes_that_say_what_they_are() -> None:
-    groups = [group("a", "1"), group("a", "2_left", suffix="_left", ending=".jpg"), group("a", "3_mask", suffix="_mask"),
-              group("b", "4")]  # fmt: skip
+    left = group("a", "2_left", suffix="_left", ending=".jpg")
+    groups = [group("a", "1"), left, group("a", "3_mask", suffix="_mask"), group("b", "4")]
     joined = roles._joined(groups)
     assert placed(joined) == [("a", "", 2), ("a", "_mask", 1), ("b", "", 1)]
     assert joined[0].endings == (".jpg", ".png")
@@ -485,7 +487,9 @@ def test_bits_and_bands_are_those_of_the_file(tmp_path: Path) -> None:
     found = look_at(tmp_path / "a.png", "a.png", Budget())
     assert (found.bits, found.mode, found.palette) == (1, "P", {0: (5, 6, 7)})
     for bands, kind in ((4, np.uint16), (1, np.uint32), (6, np.float64)):
-        tifffile.imwrite(tmp_path / "a.tif", np.ones((8, 9, bands), kind).squeeze(), photometric="minisblack")
+        form = {"planarconfig": "contig"} if bands > 1 else {}
+        values = np.ones((8, 9, bands), kind).squeeze()
+        tifffile.imwrite(tmp_path / "a.tif", values, photometric="minisblack", **form)
         found = look_at(tmp_path / "a.tif", "a.tif", Budget(), as_map=None)
         assert (found.size, found.bands, found.bits) == ((8, 9), bands, np.dtype(kind).itemsize * 8)
 
