@@ -34,6 +34,7 @@ from mae_hydra.data.shards.files import Shard, ShardList, expand, list_shards, s
 from mae_hydra.data.shards.index import ANY, Endings, index_path, name_before, num_passed_over, read_index, scan
 from mae_hydra.data.shards.maps import WithMaps
 from mae_hydra.data.shards.order import ShardOrder
+from mae_hydra.data.shards.reader import _set_of
 from mae_hydra.data.shards.shard_set import LabelledShardsHere, ShardSet, ShardsHere
 from mae_hydra.data.shards.shrink import Shrunk
 from mae_hydra.data.shards.write import index_shards, write_shards
@@ -42,7 +43,9 @@ from mae_hydra.errors import UserError
 # --- copies of what lies elsewhere
 
 
-def test_copies_are_told_apart_by_their_whole_address_and_are_of_the_length_that_is_wanted(tmp_path: Path) -> None:
+def test_copies_are_told_apart_by_their_whole_address_and_are_of_the_length_that_is_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cache, addresses = ShardCache(tmp_path / "cache", 10_000), {}
     for folder in ("x", "y"):
         (tmp_path / folder).mkdir()
@@ -57,6 +60,10 @@ def test_copies_are_told_apart_by_their_whole_address_and_are_of_the_length_that
     (tmp_path / "x/a.tar").write_bytes(b"now")
     assert cache.local(addresses["x"], 1000).read_bytes() == b"x" * 1000
     assert cache.anew(addresses["x"]).read_bytes() == b"now"
+    checked: list[tuple[Path, str]] = []
+    monkeypatch.setattr(shard_cache.atomic, "check_writable", lambda *told: checked.append(told))
+    cache.anew(addresses["y"])
+    assert checked == [(cache.folder, "name another folder with data.cache")]
     (tmp_path / ("n" * 245)).touch()
     assert cache.local(f"file://{tmp_path}/{'n' * 245}").name.endswith("n" * 80)
 
@@ -189,6 +196,7 @@ def test_the_list_of_an_address_is_beside_its_shards_and_names_all_that_a_patter
     manifest(tmp_path / "s")
     address = f"file://{tmp_path}/s"
     assert names(listed(f"{address}/", tmp_path / "c")) == names(listed(tmp_path / "s", tmp_path))
+    assert listed(f"{address}/", tmp_path / "c").splits["train"][0].place == f"{address}/train-0.tar"
     assert listed(address, tmp_path / "c").splits["train"][1].place == f"{address}/train-1.tar"
     assert names(listed(f"{address}/train-{{1..1}}.tar", tmp_path / "c")) == {"train": [("train-1.tar", 2)]}
     with pytest.raises(UserError, match=r"how many samples file:.*train-2\.tar holds is not known"):
@@ -670,17 +678,57 @@ def test_the_names_of_classes_that_are_told_go_before_those_of_the_list(tmp_path
 
 def test_settings_reach_the_sets_of_both_splits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    Image.fromarray(np.linspace(0, 999, 12).astype(np.uint16).reshape(3, 4)).save(file := io.BytesIO(), "PNG")
-    for split in ("train", "val"):
-        make(tmp_path / f"s/{split}.tar", {f"{n}.png": file.getvalue() for n in range(2)})
-    data = open_shards("~/s", window=5, cache="~/copies", cache_gb=0.5, channels=1, mean=[0.5], std=[0.2],
-                       range=[0, 999], validation="~/s/val.tar")  # fmt: skip
+    for split, value in (("train", 1000), ("val", 500)):
+        Image.fromarray(np.array([[0, value]], np.uint16)).save(file := io.BytesIO(), "PNG")
+        make(tmp_path / f"s/{split}.tar", {f"{n}.PNG": file.getvalue() for n in range(2)})
+    grey: dict[str, Any] = {"channels": 1, "mean": [0.5], "std": [0.2]}
+    data = open_shards("~/s", window=5, cache="~/copies", cache_gb=0.5, validation="~/s/val.tar", **grey)
     train: Any = data.train
-    assert [(each.pixel_range.low, each.pixel_range.high) for each in (train, data.validation, data)] == [  # type: ignore
-        ((0,), (999,))
-    ] * 3
-    assert train[0].image.max() == data.validation[0].image.max()
+    validation: Any = data.validation
+    assert train.pixel_range == validation.pixel_range == data.pixel_range
+    assert [int(each[0].image.max()) for each in (train, validation)] == [255, 128]
+    assert any("1000" in note for note in data.notes)
     assert (train._window, train._cache.most_bytes) == (5, 500_000_000)
     assert train._cache.folder.parent == tmp_path / "copies"
-    with pytest.raises(ValueError, match="must be positive, got 0"):
-        open_shards("~/s", cache_gb=0)
+    assert open_shards("~/s", bits=16, **grey).train[0].image.int().max() == 65535
+    with pytest.raises(ValueError, match=r"data\.cache_gb must be positive, got 0"):
+        open_shards("~/s", cache_gb=0, **grey)
+
+
+def test_validation_shards_that_are_told_or_listed_are_not_trained_on(tmp_path: Path) -> None:
+    for name in ("train-0", "train-1", "val-0", "test-0"):
+        tar(tmp_path / f"s/{name}.tar", f"{name}.jpg")
+    (tmp_path / "link.tar").symlink_to(tmp_path / "s/train-1.tar")
+
+    def sides(root: str, **told: Any) -> list[list[str]]:
+        data = open_shards(tmp_path / root, **told)
+        return [[side[n].name.split(":")[0] for n in range(len(side))] for side in (data.train, data.validation)]
+
+    assert sides("s") == [["train-0.tar", "train-1.tar"], ["val-0.tar"]]
+    assert sides("s", validation=str(tmp_path / "s")) == [["train-0.tar", "train-1.tar"], ["val-0.tar"]]
+    assert sides("s", validation=str(tmp_path / "link.tar")) == [["train-0.tar"], ["link.tar"]]
+    assert sides("s/{val,test}-0.tar", validation=f"{tmp_path}/s/train-*.tar")[1] == ["train-0.tar", "train-1.tar"]
+    (tmp_path / "s/val-0.tar").unlink()
+    left = sides("s", validation_fraction=0.5)
+    assert sorted(left[0] + left[1]) == ["train-0.tar", "train-1.tar"]  # and not that for tests
+
+
+def test_one_shard_elsewhere_makes_a_set_of_which_nothing_is_fetched_to_look_ahead(tmp_path: Path) -> None:
+    shards = manifest(tmp_path / "s") and listed(tmp_path / "s", tmp_path).splits["train"]
+    own: dict[str, Any] = {"cache": None, "channels": 3, "num_classes": 0, "window": 1}
+    kinds = [type(_set_of(those, None, **own)) for those in (shards, [*shards, Shard("x://a.tar", 1, 9)])]
+    assert kinds == [ShardsHere, ShardSet]
+
+
+def test_what_a_list_says_of_classes_and_colors_holds_for_maps_whose_names_are_not_told(tmp_path: Path) -> None:
+    files = {"1.jpg": jpeg(1), "1.map.png": mask(1), "2.jpg": jpeg(2), "2.map.png": mask(0)}
+    for split in ("train", "val"):
+        make(tmp_path / f"{split}.tar", files)
+    index_shards(tmp_path, endings=Endings("jpg", "map.png"))
+    path = tmp_path / "shards.json"
+    content = json.loads(path.read_text()) | {"classes": ["a", "b"], "palette": [[1, 2, 3], [4, 5, 6]]}
+    path.write_text(json.dumps(content))
+    data = open_shards(tmp_path, num_classes=2)
+    assert (data.class_names, data.palette.tolist(), data.target) == (("a", "b"), [[1, 2, 3], [4, 5, 6]], "map")
+    upper = open_shards(tmp_path, num_classes=2, image_suffix=".JPG", map_ending="MAP.png")
+    assert [upper.train[n].label.unique().tolist() for n in range(2)] == [[1], [0]]  # type: ignore[union-attr]

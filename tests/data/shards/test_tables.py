@@ -125,6 +125,7 @@ def test_classes_are_numbered_as_they_are_told_declared_or_found_in_all_tables(t
     assert classes(tmp_path, ["b", "a"], told=["b", "a"]) == (("b", "a"), {"b": 0, "a": 1})
     assert classes(tmp_path, [0, 5, 0, 1], [3]) == (tuple("012345"), {n: n for n in range(6)})
     assert classes(tmp_path, [0, 1], num=3) == (("0", "1", "2"), {0: 0, 1: 1, 2: 2})
+    assert classes(tmp_path, [0.0, 1.0], num=3) == (("0", "1", "2"), {0: 0, 1: 1, 2: 2})
     assert classes(tmp_path, [0.0, 2.0]) == (("0", "1", "2"), {0: 0, 1: 1, 2: 2})
     features = declared(label=["x", "y"])
     assert classes(tmp_path, [0], features=features)[0] == ("x", "y")
@@ -150,7 +151,7 @@ def test_what_is_no_class_is_found_in_any_row_group_of_any_table(tmp_path: Path,
     for wrong, said in (
         ([0, 0, 7], r"has 7 in the column label, .*none of the 2 classes; .*, or set data\.num_classes=8"),
         ([7, 0, 0, 1], r"has 7 in"), ([0, -3, 1], r"has -3 in .* classes; correct the table or data\.label$"),
-        ([0, 1, -2, 7], "has 7 in"), ([0, 1, -2], "has -2 in"),
+        ([0, 1, -2, 7], r"has 7 in .* set data\.num_classes=8"), ([0, 1, -2], "has -2 in"),
     ):  # fmt: skip
         with pytest.raises(UserError, match=rf"2\.{ending} {said}"):
             refuse([0, 1], [1, 0], wrong, known=known)
