@@ -14,6 +14,7 @@ from mae_hydra.data.dataset import Header
 from mae_hydra.data.decoding.pixel_range import PixelRange
 from mae_hydra.data.label_table import Reading
 from mae_hydra.data.labels.coding import coding_of
+from mae_hydra.data.shards import table_set
 from mae_hydra.data.shards.columns import (
     check_alike,
     classes_of,
@@ -244,6 +245,9 @@ def test_what_tells_a_set_of_rows_changes_with_all_that_it_is_made_of(two: list[
     assert len({*digests, rows(two).digest()}) == len(digests)
     sets = rows(two, range(8)), rows(two, [*range(7), 8]), whole, rows([two[1], two[0]])
     assert len({each.listing() for each in sets}) == 4
+    regrouped = Path(two[0].place).parent / "regrouped/a.parquet"
+    again = written(regrouped, {"image": [picture(10 + n) for n in range(5)], "label": [0] * 5}, each=3)
+    assert rows([again, two[1]]).listing() != whole.listing()
     before = [whole.stamp(0), whole.stamp(7), whole.contents(), whole.digest()]
     os.utime(two[1].place, ns=(1, 10**9))
     again = rows(two)
@@ -263,6 +267,17 @@ def test_an_epoch_of_rows_goes_by_row_groups_of_what_was_chosen(two: list[Table]
     ]
     long = rows(two).order(0, 8)
     assert (long.lanes, rows(two).order(0, 2).lanes) == (4, 2)
+
+
+def test_of_row_groups_that_are_held_the_longest_unused_one_goes(two: list[Table], monkeypatch: Any) -> None:
+    found = rows(two, label=None)
+    found.stored(0)
+    monkeypatch.setattr(table_set, "MOST_BYTES", int(2.5 * found._held[0].nbytes))
+    held = []
+    for index in (2, 0, 5, 0, 2):
+        found.stored(index)
+        held.append(list(found._held))
+    assert held == [[0, 1], [1, 0], [0, 3], [3, 0], [0, 1]]
 
 
 def labelled(tables: Sequence[Table], **changes: Any) -> Any:

@@ -137,6 +137,8 @@ def test_the_hub_is_asked_for_one_branch_where_it_is_told_and_what_is_partly_the
     assert (reader._place("o/n", "v1", False), asked) == (str(tmp_path / "whole"), [("v1", True), ("v1", False)])
     answers("none", "part")  # as the hub itself has it
     assert (reader._place("o/n", "v1", False), asked[-1]) == (str(tmp_path / "part"), ("v1", False))
+    answers("none", "part")
+    assert (reader._place("o/n", None, False), asked[2:]) == (str(tmp_path / "part"), [(None, False)])
     answers("part", None)
     assert (reader._place("o/n", None, False), len(asked)) == (str(tmp_path / "part"), 4)
     answers("none", None)
