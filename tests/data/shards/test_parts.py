@@ -612,7 +612,42 @@ def test_writing_goes_on_only_with_the_same_samples_and_only_what_is_not_whole(
     assert (root / "train-000000.tar").read_bytes() == (tmp_path / "one").read_bytes()
 
 
-def test_splits_are_dealt_out_apart_and_a_sample_in_the_middle_tells_sets_apart(tmp_path: Path) -> None:
+def test_a_set_is_another_one_by_any_sample_that_is_looked_at_or_by_its_length(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other, more = ((f"{name}.jpg", bytes(9), None) for name in "abc")
+    writing._begin(tmp_path / "s", {"train": Kept(one, other, more)}, 2)
+    writing._begin(tmp_path / "s", {"train": Kept(one, other, more)}, 2)
+    for wrong in ((one, other, one), (other, other, more), (one, one, more)):
+        with pytest.raises(UserError, match="others of this one"):
+            writing._begin(tmp_path / "s", {"train": Kept(*wrong)}, 2)
+    monkeypatch.setattr(writing, "PROBES", 2)
+    writing._begin(tmp_path / "t", {"train": Kept(one, other, more)}, 2)
+    with pytest.raises(UserError, match="others of this one"):
+        writing._begin(tmp_path / "t", {"train": Kept(one, other, other, more)}, 2)
+
+
+def test_room_is_wanted_for_what_is_missing_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(samples: int) -> None:
+        raise KeyboardInterrupt
+
+    how: dict[str, Any] = {"classes": None, "samples_per_shard": 2, "num_workers": 0}
+    with pytest.raises(KeyboardInterrupt):
+        write_shards({"train": kept(4)}, tmp_path / "s", done=stop, **how)
+    monkeypatch.setattr(writing.shutil, "disk_usage", lambda root: SimpleNamespace(free=2 * (100 + 1536)))
+    assert begun(tmp_path / "s", kept(4)) == [2, 2]
+
+
+def test_maps_are_told_only_where_every_split_has_them(tmp_path: Path) -> None:
+    palette = np.zeros((3, 3), np.uint8)
+    mapped = WithMaps(kept(2), 255, palette)
+    for name, splits, ending in (("one", (mapped, kept(1)), None), ("both", (mapped, mapped), "map.png")):
+        sets: Any = dict(zip(("train", "validation"), splits, strict=True))
+        write_shards(sets, tmp_path / name, classes=None, samples_per_shard=2, num_workers=0)
+        assert json.loads((tmp_path / name / "shards.json").read_text())["map_ending"] == ending
+
+
+def test_splits_are_dealt_out_apart_and_in_no_order_of_theirs(tmp_path: Path) -> None:
     tasks = [writing._deal(tmp_path, split, 50, 50, ANY)[0].samples.tolist() for split in ("train", "validation")]
     assert [sorted(each) for each in tasks] == [list(range(50))] * 2
     assert tasks[0] != tasks[1]

@@ -189,6 +189,15 @@ def test_a_side_is_told_by_the_innermost_word_of_a_name_and_numbers_tell_what_is
     assert missing_of(there) == ["a/train-00002-of-00003.parquet", "b/t-00000-of-00002.arrow"]
 
 
+def test_bounds_are_those_of_all_row_groups_or_are_not_told(tmp_path: Path) -> None:
+    whole = written(tmp_path / "a.parquet", {"label": [3, 5, 1, 9], "text": [*"bdac"]})
+    assert [whole.bounds(name) for name in ("label", "text", "gone")] == [(1, 9), ("a", "d"), None]
+    assert written(tmp_path / "b.parquet", {"label": [0, 1, None, None]}).bounds("label") is None
+    assert written(tmp_path / "c.arrow", {"label": [0, 1]}).bounds("label") is None
+    whole.__dict__["_opened"] = (os.getpid() + 1, "of the process that this one was forked from")
+    assert whole.sizes == [2, 2]
+
+
 @pytest.fixture
 def two(tmp_path: Path) -> list[Table]:
     """5 and 4 rows in row groups of 2, whose pictures are 10, 11 … and whose classes 0, 1, 2, 0 …"""
