@@ -1,9 +1,8 @@
-"""What files are by their names and contents: roles, pairs, groups, lists, pixels, tars; each part by itself."""
+"""What a folder, a list or a tar is found to be, and labels in other forms, each part by itself."""
 
 import io
 import json
 import os
-import struct
 import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,16 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tifffile
-from pictures import smooth_picture
 from PIL import Image
 from test_found_by_hand import TRAIN, VALIDATION
 
-from mae_hydra.data.looking import folders, lists, look, pixels, places, roles, tars
+from mae_hydra.data.looking import folders, lists, look, tars
 from mae_hydra.data.looking.foreign import foreign_labels
 from mae_hydra.data.looking.found import Labels, Split
-from mae_hydra.data.looking.pairing import match
-from mae_hydra.data.looking.pixels import Budget, Look, look_at, summary
+from mae_hydra.data.looking.pixels import Budget, Look
 from mae_hydra.data.looking.places import File, Group, groups_of
 from mae_hydra.data.looking.walk import Walked, walk
 from mae_hydra.errors import UserError
@@ -38,19 +34,6 @@ def photo(path: Path, seed: int = 0, size: tuple[int, int] = (16, 24)) -> None:
 def label_map(path: Path, *values: int, size: tuple[int, int] = (16, 24)) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.sort(np.resize(np.array(values, np.uint8), size))).save(path)
-
-
-def group(folder: str, *stems: str, suffix: str = "", ending: str = ".png", split: Split | None = None,
-          wild: tuple[str, ...] = ()) -> Group:  # fmt: skip
-    place = tuple(folder.split("/")) if folder else ()
-    return Group(place, suffix, (ending,), tuple(File(f"{folder}/{s}{ending}", split, wild, s) for s in stems))
-
-
-def placed(groups: Sequence[Group]) -> list[tuple[str, str, int]]:
-    return [("/".join(each.folder), each.suffix, len(each.files)) for each in groups]
-
-
-# --- folders
 
 
 def test_a_folder_is_told_whole_with_its_other_maps_and_what_lies_beside(tmp_path: Path) -> None:
@@ -183,9 +166,6 @@ def test_class_maps_are_read_in_equal_parts_of_each_side_and_colors_of_palettes_
     assert folders._labels(tmp_path, maps, Budget(seconds=-1), 8)[0].read == 1  # at least one, however long it takes
 
 
-# --- labels in other forms
-
-
 def notes_of(tmp_path: Path, **texts: str) -> list[str]:
     names = {name.replace("__", "/").replace("_", "."): text for name, text in texts.items()}
     for name, text in names.items():
@@ -227,9 +207,6 @@ def test_lines_of_yolo_are_a_number_and_four_or_more_shares(tmp_path: Path, text
 @pytest.mark.parametrize("head", ["id,rle", "Image,EncodedPixels", "a;ENCODED_PIXELS", "x,segmentation", "x,pixels"])
 def test_tables_of_run_lengths_are_known_by_their_heading(tmp_path: Path, head: str) -> None:
     assert bool(notes_of(tmp_path, a_csv=f"{head}\n1,2\n")) is ("pixels" not in head.split(",")[-1:])
-
-
-# --- lists
 
 
 def kind_of(tmp_path: Path, *lines: str, pictures: Sequence[str] = ("p/a.jpg", "p/b.jpg", "m/a.png", "m/b.png")) -> str:
@@ -291,228 +268,6 @@ def test_the_class_of_a_picture_stands_in_the_column_that_is_called_so_or_repeat
     (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
     found = lists.class_lists_of(tmp_path, ["t.csv"], [f"p/{name}.jpg" for name in "abcd"])
     assert found == ({"t.csv": columns} if columns else {})
-
-
-# --- pairs
-
-
-def test_pairs_are_those_of_most_files_with_the_suffix_that_most_have() -> None:
-    half = match(group("i", *"abcd"), group("m", *"cdef"))
-    assert half is not None
-    assert (half.total, half.images_alone, half.maps_alone) == (2, {NONE: 2}, {NONE: 2})
-    assert match(group("i", *"abcde"), group("m", "e", "f", "g")) is None
-    suffixes = match(group("i", "a_l", "b_l", "c_l", suffix="_l"), group("m", "a_m", "b_m", "c", suffix="_m"))
-    assert suffixes is None  # a map without the suffix
-    photos = match(group("i", "a_l", "b_l", "c", suffix="_l"), group("m", "a", "b", "c"))
-    assert photos is not None
-    assert (photos.image_suffix, photos.total) == ("_l", 2)
-    assert match(group("i", "a_l", "b_l", "c", "d", suffix="_l"), group("m", "a", "b")) is None  # half have another
-    words = match(group("i", *(f"{n}. photo" for n in "abc")), group("m", *(f"{n}. map of it" for n in "abc")))
-    assert words is not None
-    assert (words.image_suffix, words.map_suffix, words.total) == (" photo", " map of it", 3)
-
-
-def test_a_split_is_that_of_the_photo_and_equal_names_are_told_apart_by_folder() -> None:
-    sides = match(group("i", "a", split=TRAIN), group("m", "a", split=Split("train", "training")))
-    assert sides is not None
-    assert sides.both == {TRAIN: 1}
-    wild = [Group(("*",), "", (".png",), tuple(File(f"{w}/{s}.png", None, (w,), s) for w, s in each)) for each in
-            ((("x", "1"), ("y", "1"), ("y", "2")), (("x", "1"), ("y", "1"), ("z", "2")))]  # fmt: skip
-    found = match(*wild)
-    assert found is not None
-    assert (found.total, found.images_alone, found.maps_alone) == (2, {NONE: 1}, {NONE: 1})
-
-
-# --- places
-
-
-def test_splits_are_known_in_any_letters_and_the_rest_of_the_place_stays() -> None:
-    assert [places.split_of(name) for name in ("VAL", "set_Test_2", "Train2017", "validate")] == [
-        ("{split}", Split("validation", "VAL")), ("set_{split}_2", Split("test", "Test")),
-        ("{split}2017", Split("train", "Train")), None,
-    ]  # fmt: skip
-    found = groups_of(["a/Val/images/left/1.jpg", "a/train/images/left/2.jpg"])
-    assert placed(found) == [("a/{split}/images/left", "", 2)]
-    assert {file.split for file in found[0].files} == {Split("validation", "Val"), TRAIN}
-    names = "image_masks", "leftImg8bit", "gtFine", "RGB", "targets", "map", "x"
-    assert [places.role_of(name) for name in names] == [
-        "map", "image", "map", "image", "map", "map", None,
-    ]  # fmt: skip
-
-
-def test_suffixes_are_words_that_a_tenth_of_the_names_share_or_that_say_what_a_file_is() -> None:
-    assert places._last_words("tile_07_big_label") == ["_big_label", "_label"]
-    assert (places._last_words("label"), places._last_words("_label"), places._last_words("a_1")) == ([], [], [])
-    some = [f"d/p{n}{'_east' if n < 2 else ''}.png" for n in range(20)]
-    assert placed(groups_of(some)) == [("d", "", 18), ("d", "_east", 2)]
-    assert placed(groups_of([*some, "d/p20.png"])) == [("d", "", 21)]
-    assert placed(groups_of(["d/a_east.png", "d/b.png"])) == [("d", "", 2)]
-    assert placed(groups_of(["d/a_mask.png", "d/b.png", "d/c_mask2.png"])) == [("d", "", 2), ("d", "_mask", 1)]
-
-
-def test_folders_of_one_kind_are_one_star_but_not_forms_of_the_same_pictures() -> None:
-    def merged(*names: str, apart: bool = False) -> list[str]:
-        return sorted({"/".join(each.folder) for each in groups_of(names, apart=apart)})
-
-    assert merged("x/1.png", "y/2.png") == ["*"]
-    assert merged("x/1.png", "y/1.png", apart=True) == ["x", "y"]
-    assert merged("x/1.png", "y/1.png", "z/2.png", apart=True) == ["*"]  # of which one has others
-    assert merged("masks/x/1.png", "masks/y/1.png", "photos/1.jpg") == ["masks/x", "masks/y", "photos"]
-    assert merged("masks/x/1.png", "masks/y/2.png", "photos/1.jpg") == ["masks/*", "photos"]
-    assert merged("train/1.png", "more/2.png") == ["more", "{split}"]
-    both = [f"{v}/{kind}/{n}.png" for v in ("v1", "v2") for kind in ("labels", "images") for n in "ab"]
-    assert merged(*both) == ["*/images", "*/labels"]
-    maps = [name for name in both if "labels" in name]
-    assert merged(*maps, "photos/a.jpg", "photos/b.jpg") == ["photos", "v1/labels", "v2/labels"]
-
-
-# --- roles
-
-
-def apart(*told: tuple[Group, Look]) -> tuple[list[str], list[str], list[str]]:
-    """Folders of the photos, of the maps, and of those that pair."""
-    groups = [each for each, _ in told]
-    photos, maps, matches = roles.told_apart(groups, {id(each): [seen] for each, seen in told})
-    parts = photos, maps, [pair.maps for pair in matches]
-    return tuple(["/".join(each.folder) for each in part] for part in parts)  # type: ignore[return-value]
-
-
-def test_what_looks_like_maps_and_pairs_with_nothing_is_photos_where_it_lies_among_such() -> None:
-    few, many = Look(values=FEW), Look(values=MANY)
-    assert apart((group("a", "1"), many), (group("b", "1"), few)) == (["a"], ["b"], ["b"])
-    assert apart((group("a", "1"), many), (group("b", "2"), few)) == (["a"], ["b"], [])  # in a folder of its own
-    assert apart((group("a", "1"), many), (group("a", "2", ending=".bmp"), few)) == (["a"], [], [])
-    assert apart((group("b", "2"), few)) == (["b"], [], [])  # digits and drawings
-    assert apart((group("masks", "2"), few)) == ([], ["masks"], [])
-    colors = (
-        Look(colours={(0, 0, 0): 1, (255, 0, 255): 1, (255, 255, 255): 1}),
-        Look(colours={(9, 9, 9): 1, (0, 0, 0): 1}),
-    )
-    assert apart((group("a", "1"), colors[0]), (group("b", "1"), colors[1])) == (["b"], ["a"], ["a"])
-    assert apart((group("a", "1"), few), (group("b", "1"), Look(values={0: 1, 1: 1, 2: 1}))) == (["b"], ["a"], ["a"])
-
-
-@pytest.mark.parametrize(
-    ("folder", "ending", "looks", "is_map"),
-    [
-        ("masks", ".png", [Look(values=FEW), Look(values=MANY)], True),
-        ("masks", ".png", [Look(values=FEW), Look(values=MANY), Look(values=MANY)], False),
-        ("masks", ".jpg", [Look(values=MANY)], True), ("masks", ".png", [Look(problem="x")], True),
-        ("x", ".png", [Look(values=FEW), Look(values=MANY)], False),
-        ("x", ".png", [Look(values=FEW), Look(values=FEW), Look(values=MANY)], True),
-        ("images", ".png", [Look(values=FEW)], False),
-    ],
-)  # fmt: skip
-def test_a_map_is_told_by_what_is_in_it_and_its_name_decides_what_that_leaves_open(
-    folder: str, ending: str, looks: list[Look], is_map: bool
-) -> None:
-    assert roles._is_map(group(folder, "1", ending=ending), looks) is is_map
-
-
-def test_files_of_one_place_are_joined_but_for_suffixes_that_say_what_they_are() -> None:
-    left = group("a", "2_left", suffix="_left", ending=".jpg")
-    groups = [group("a", "1"), left, group("a", "3_mask", suffix="_mask"), group("b", "4")]
-    joined = roles._joined(groups)
-    assert placed(joined) == [("a", "", 2), ("a", "_mask", 1), ("b", "", 1)]
-    assert joined[0].endings == (".jpg", ".png")
-
-
-def test_the_likeliest_maps_are_those_of_the_best_names_and_depths_and_colors_the_last() -> None:
-    names = ["colors", "gt_instances", "depth", "labels", "annotations", "gt", "manual", "trainids", "segs", "x"]
-    ranked = sorted(names, key=lambda name: roles._rank(group(name, "1")))
-    assert ranked[:7] == ["trainids", "manual", "gt", "labels", "annotations", "segs", "x"]
-    assert roles._rank(group("labels", "1", suffix="_color")) < roles._rank(group("colors", "1"))
-    photos = [group("pics", *"abc"), group("images", *"abc"), group("more", *"abcd")]
-    best = roles._matches(photos, [group("gt", *"abc"), group("labels", *"abc")], set())
-    assert [(pair.images.folder[0], pair.maps.folder[0]) for pair in best] == [("images", "gt"), ("images", "labels")]
-    more = roles._matches([group("images", *"abcd")], [group("x", *"ab"), group("y", *"abc")], set())
-    assert [pair.maps.folder[0] for pair in more] == ["y", "x"]
-    twice = group("gt", "a_m", "b_m", suffix="_m")
-    pairs = roles._matches([group("images", *"ab")], [twice, group("gt", "a_n", "b_n", suffix="_n")], set())
-    assert [pair.map_suffix for pair in pairs] == ["_m", "_n"]  # not once more as one
-
-
-# --- pixels
-
-
-def test_a_picture_is_told_by_its_header_or_by_its_pixels_as_is_wanted(tmp_path: Path, monkeypatch: Any) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    photo(tmp_path / "a.png")
-    smooth_picture(16, 24).save(tmp_path / "a.jpg", exif=exif.tobytes())
-    budget = Budget()
-    assert look_at(tmp_path / "a.jpg", "a", budget) == Look((24, 16), "RGB", 8, 3)
-    assert (budget.pixels, look_at(tmp_path / "a.png", "a", budget, as_map=False)) == (
-        2**29,
-        Look((16, 24), "RGB", 8, 3),
-    )
-    as_map = look_at(tmp_path / "a.jpg", "a.jpg", budget, as_map=True)
-    assert (as_map.map_problem.partition(";")[0], as_map.colours is None) == ("holds JPEG pixels", False)
-    assert budget.pixels == 2**29 - 24 * 16
-    monkeypatch.setattr(pixels, "MOST_PIXELS", 16 * 24 - 1)
-    assert look_at(tmp_path / "a.png", "a", budget).colours is None
-    monkeypatch.setattr(pixels, "MOST_PIXELS", 16 * 24)
-    assert look_at(tmp_path / "a.png", "a", budget).colours is not None
-    monkeypatch.setattr(pixels, "MOST_BYTES", 10)
-    assert look_at(tmp_path / "a.png", "a", budget).colours is None
-    assert look_at(tmp_path / "gone.png", "a", budget).problem == "No such file or directory"
-
-
-def test_values_are_counted_of_whole_numbers_alone_and_colors_in_their_order(tmp_path: Path) -> None:
-    deep = np.repeat(np.array([[0, 300, 300, 70_000]]), 3, 0)
-    for kind, expected in ((np.uint16, {0: 3, 300: 6, 4464: 3}), (np.float32, {0: 3, 300: 6, 70_000: 3})):
-        tifffile.imwrite(tmp_path / "a.tif", deep.astype(np.int64).astype(kind))
-        found = look_at(tmp_path / "a.tif", "a.tif", Budget())
-        assert (found.values, found.flat, found.bits, found.bands) == (
-            expected, pytest.approx(1 / 3), np.dtype(kind).itemsize * 8, 1,
-        )  # fmt: skip
-    tifffile.imwrite(tmp_path / "a.tif", deep.astype(np.float32) + 0.5)
-    assert look_at(tmp_path / "a.tif", "a.tif", Budget()).values is None
-    budget = Budget()
-    for values, seen in ((deep, {0: 3, 300: 6, 70_000: 3}), (deep + 0.5, None)):
-        np.save(tmp_path / "a.npy", values.astype(np.float64))
-        assert look_at(tmp_path / "a.npy", "a.npy", budget).values == seen
-    assert budget.pixels == 2**29 - 24
-    colored = np.array([[[200, 100, 7]] * 3 + [[1, 2, 3]]], np.uint8)
-    Image.fromarray(colored).save(tmp_path / "c.png")
-    found = look_at(tmp_path / "c.png", "c.png", Budget())
-    assert (found.colours, found.flat) == ({(200, 100, 7): 3, (1, 2, 3): 1}, pytest.approx(2 / 3))
-    assert pixels._flat(np.zeros((5, 1))) == 1.0
-
-
-def test_bits_and_bands_are_those_of_the_file(tmp_path: Path) -> None:
-    palette = Image.new("P", (9, 8))
-    palette.putpalette([5, 6, 7, 8, 9, 10])
-    palette.save(tmp_path / "a.png")
-    found = look_at(tmp_path / "a.png", "a.png", Budget())
-    assert (found.bits, found.mode, found.palette) == (1, "P", {0: (5, 6, 7)})
-    for bands, kind in ((4, np.uint16), (1, np.uint32), (6, np.float64)):
-        form = {"planarconfig": "contig"} if bands > 1 else {}
-        values = np.ones((8, 9, bands), kind).squeeze()
-        tifffile.imwrite(tmp_path / "a.tif", values, photometric="minisblack", **form)
-        found = look_at(tmp_path / "a.tif", "a.tif", Budget(), as_map=None)
-        assert (found.size, found.bands, found.bits) == ((8, 9), bands, np.dtype(kind).itemsize * 8)
-
-
-def test_a_tiff_that_nothing_reads_is_told_with_its_size_and_bands() -> None:
-    entries = [(256, 4, 1, 30), (257, 4, 1, 20), (258, 3, 1, 12), (259, 3, 1, 9999), (262, 3, 1, 1), (277, 3, 1, 5)]
-    body = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHII", *each) for each in entries) + b"\0" * 4
-    found = look_at(b"II*\0\x08\0\0\0" + body, "a.tif", Budget())
-    assert (found.size, found.bands, found.bits, found.mode) == ((20, 30), 5, 12, "")
-    assert found.problem
-
-
-def test_a_summary_is_of_all_that_could_be_read_and_says_the_first_failure() -> None:
-    looks = [Look((0, 0), problem="cut"), Look((4, 5), "RGB", 8, 3), Look((9, 9), "L", 16, 1), Look(problem="empty"),
-             Look((2, 2), "RGB", 8, 3), Look((3, 3), "RGB", 8, 3)]  # fmt: skip
-    found = summary(looks)
-    assert (found.read, found.sizes, found.modes) == (6, ((2, 2), (4, 5), (9, 9)), (("RGB", 3), ("L", 1)))
-    assert (found.bits, found.bands, found.failed, found.readable) == ((8, 16), (1, 3), "cut", True)
-    assert summary(looks[1:3] + looks[:1]).failed == "cut"
-    assert (summary(looks[:1]).readable, summary([]).readable) == (False, False)
-
-
-# --- walks and tars
 
 
 def test_a_walk_counts_what_it_leaves_out_and_lists_folders_in_order(tmp_path: Path, monkeypatch: Any) -> None:
@@ -613,6 +368,15 @@ def test_a_folder_that_was_packed_is_told_unless_it_holds_classes(tmp_path: Path
     assert found.notes == ("folders such as images/ are packed in it: unpack it (tar -xf), and look at that",)
     found = tars.look_at_tars(tmp_path, [tar(tmp_path / "a.tar", files | {"masks/1.cls": b"2"})])
     assert (found.notes, found.num_classes) == ((), 3)
+
+
+def test_tables_without_pictures_are_tables_where_no_pictures_lie_beside_them(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    pytest.importorskip("pyarrow.parquet")
+    pa.parquet.write_table(pa.table({"x": [1]}), tmp_path / "a.parquet")
+    assert look(tmp_path).kind == "tables"
+    photo(tmp_path / "1.png")
+    assert look(tmp_path).kind == "photos"
 
 
 def test_tars_are_what_a_folder_holds_where_it_holds_no_pictures(tmp_path: Path) -> None:

@@ -114,10 +114,15 @@ def test_photos_alone_are_told_by_the_words_of_the_best_way() -> None:
     assert advice._photos_alone(found(pairs=of_large), of_large, Way("mae_vitt", "folder", {})) is None
 
 
-def test_a_layout_of_ade20k_holds_maps_of_8_bits_and_its_readings_come_first() -> None:
+def test_a_layout_of_ade20k_holds_maps_of_8_bits_and_its_readings_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
     counts = {TRAINING: 4, HELD_OUT: 2}
     told = advise(found(pairs=pairs(counts=counts, labels=labels({0: 5, 1: 5, 255: 9}))))
     assert ways(told, "root", "num_classes", "image_size") == [("upernet_vitt", "ade20k", ROOT, 2, 192)]
+    monkeypatch.setattr(advice, "presets_for", lambda *_: [("public", {"root": ROOT})])
+    assert ways(advise(found(pairs=pairs(counts=counts)))) == [
+        *[("upernet_vitt", "ade20k")] * 3, ("upernet_vitt", "public"),
+    ]  # fmt: skip
+    monkeypatch.undo()
     wide = advise(found(pairs=pairs(counts=counts, labels=labels(dict.fromkeys(range(300), 9)))))
     assert ways(wide, "num_classes")[:2] == [("upernet_vitt", "segmentation", count) for count in (300, 299)]
     none = advise(found(pairs=pairs(counts=counts, labels=labels({0: 9}))))

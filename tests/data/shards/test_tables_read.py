@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from test_huggingface import PICTURE, encoded, opened
-from test_tables import picture
+from test_table_rows import picture
 
 from mae_hydra.data.shards import huggingface as reader
 from mae_hydra.errors import UserError
