@@ -15,7 +15,7 @@ from test_found_by_hand import TRAIN, VALIDATION
 
 from mae_hydra.data.looking import folders, lists, look, tars
 from mae_hydra.data.looking.foreign import foreign_labels
-from mae_hydra.data.looking.found import Labels, Split
+from mae_hydra.data.looking.found import Labels, Part, Split
 from mae_hydra.data.looking.pixels import Budget, Look
 from mae_hydra.data.looking.places import File, Group, groups_of
 from mae_hydra.data.looking.walk import Walked, walk
@@ -40,15 +40,15 @@ def test_a_folder_is_told_whole_with_its_other_maps_and_what_lies_beside(tmp_pat
     """Photos and maps in folders of one name at the end of both, of which some are alone."""
     for split, names in (("train", "abc"), ("val", "d")):
         for number, name in enumerate(names):
-            photo(tmp_path / f"photos/{split}/left/{name}.jpg", number)
+            photo(tmp_path / f"photos/{split}/left/cam/{name}.jpg", number)
             for kind in ("labels", "instances", "colors"):
-                label_map(tmp_path / f"{kind}/{split}/left/{name}_x.png", 0, number + 1)
-    photo(tmp_path / "photos/val/left/alone.jpg")
-    label_map(tmp_path / "labels/train/left/orphan_x.png", 7)
+                label_map(tmp_path / f"{kind}/{split}/left/cam/{name}_x.png", 0, number + 1)
+    photo(tmp_path / "photos/val/left/cam/alone.jpg")
+    label_map(tmp_path / "labels/train/left/cam/orphan_x.png", 7)
     photo(tmp_path / "other/1.bmp")
     photo(tmp_path / "other/2.bmp")
     (tmp_path / "notes.md").touch()
-    (tmp_path / "train.txt").write_text("photos/train/left/a.jpg\nphotos/train/left/b.jpg\n")
+    (tmp_path / "train.txt").write_text("photos/train/left/cam/a.jpg\nphotos/train/left/cam/b.jpg\n")
     found = look(tmp_path)
     assert found.pairs is not None
     pairs = found.pairs
@@ -78,16 +78,34 @@ def test_photos_of_every_ending_are_looked_at_where_only_some_were(tmp_path: Pat
     [part] = look(tmp_path).photos
     assert (part.total, part.endings, part.pixels.read) == (9, (".bmp", ".png"), 9)
     assert part.pixels.sizes == ((8, 9), (8, 13), (8, 17))
+    for number in range(9):
+        photo(tmp_path / f"one/{number}.png", number)
+    assert look(tmp_path / "one").photos[0].pixels.read == 9
+
+
+def test_a_suffix_is_that_by_which_photos_and_maps_pair(tmp_path: Path) -> None:
+    for number, name in enumerate("abc"):
+        photo(tmp_path / f"p/{name} as taken.jpg", number)
+        label_map(tmp_path / f"masks/{name} as drawn.png", 0, 1)
+    pairs = look(tmp_path).pairs
+    assert pairs is not None
+    assert [(part.suffix, part.pattern()) for part in (pairs.images, pairs.maps)] == [
+        (" as taken", "p/* as taken.jpg"), (" as drawn", "masks/* as drawn.png"),
+    ]  # fmt: skip
+    assert Part("", "_x", (".jpg", ".png"), {}).pattern() == "*_x.jpg|.png"
+    maps = {"train": ({5: 1, 2: 1},), "validation": ({0: 2},)}
+    assert list(Labels(2, 2, maps).shares().items()) == [(0, 0.5), (2, 0.25), (5, 0.25)]
 
 
 @pytest.mark.parametrize(("names", "kind"), [(9, "classes"), (8, "maps")])
 def test_many_folders_of_one_kind_are_classes_whatever_is_in_them(tmp_path: Path, names: int, kind: str) -> None:
-    for number in range(names):
-        folder = tmp_path / chr(ord("p") + number)
-        if number:
-            photo(folder / "1.png", number)
-        else:
-            label_map(folder / "1.png", 0, 1, 2)
+    for split, count in (("train", names), ("val", 2)):
+        for number in range(count):
+            folder = tmp_path / split / chr(ord("p") + number)
+            if number:
+                photo(folder / "1.png", number)
+            else:
+                label_map(folder / "1.png", 0, 1, 2)
     assert look(tmp_path).kind == kind
 
 
@@ -114,6 +132,7 @@ def test_classes_are_the_folders_of_one_kind_that_photos_lie_in() -> None:
     assert classes("cat/images/1.jpg", "dog/images/2.jpg") == {}
     assert classes(*(f"{a}/{b}/1.jpg" for a in "xy" for b in ("cat", "dog"))) == {}
     assert classes("a.jpg") == {}
+    assert classes(*(f"train/{a}/{b}/{a}{b}.jpg" for a in "xy" for b in ("cat", "dog"))) == {}
     assert classes(*two, "more/red/1.jpg", "more/blue/1.jpg") == {}
 
 
