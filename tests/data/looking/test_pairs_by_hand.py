@@ -62,8 +62,14 @@ def test_a_split_is_that_of_the_photo_and_equal_names_are_told_apart_by_folder()
     others = tuple(file._replace(wild=(f"of {file.wild[0]}",)) for file in wild[1].files)
     doubled = tuple(file._replace(stem="1") for file in others)
     assert match(wild[0], replace(wild[1], files=doubled)) is None  # which of several is not clear
-    words = [group("i", "a", split=Split("train", "tr")).files + group("i", "a", split=Split("test", "te")).files,
-             group("m", "a", split=Split("train", "training")).files + group("m", "a", split=Split("test", "test")).files]  # fmt: skip
+    called = {"i": ("tr", "te"), "m": ("training", "test")}
+    words = [
+        tuple(
+            File(f"{name}/{word}/a.png", Split(side, word), (), "a")
+            for side, word in zip(("train", "test"), those, strict=True)
+        )
+        for name, those in called.items()
+    ]
     sides = match(*(Group((name,), "", (".png",), those) for name, those in zip("im", words, strict=True)))
     assert sides is not None
     assert sides.both == {Split("train", "tr"): 1, Split("test", "te"): 1}
@@ -195,7 +201,7 @@ def test_a_picture_is_told_by_its_header_or_by_its_pixels_as_is_wanted(tmp_path:
     assert look_at(tmp_path / "gone.png", "a", budget).problem == "No such file or directory"
 
 
-def test_values_are_counted_of_whole_numbers_alone_and_colors_in_their_order(tmp_path: Path) -> None:
+def test_values_are_counted_of_whole_numbers_alone_and_colors_in_their_order(tmp_path: Path, monkeypatch: Any) -> None:
     deep = np.repeat(np.array([[0, 300, 300, 70_000]]), 3, 0)
     for kind, expected in ((np.uint16, {0: 3, 300: 6, 4464: 3}), (np.float32, {0: 3, 300: 6, 70_000: 3})):
         tifffile.imwrite(tmp_path / "a.tif", deep.astype(np.int64).astype(kind))
@@ -210,6 +216,10 @@ def test_values_are_counted_of_whole_numbers_alone_and_colors_in_their_order(tmp
         np.save(tmp_path / "a.npy", values.astype(np.float64))
         assert look_at(tmp_path / "a.npy", "a.npy", budget).values == seen
     assert budget.pixels == 2**29 - 24
+    np.save(tmp_path / "a.npy", deep.astype(np.float64))
+    for most, seen in ((11, False), (12, True)):
+        monkeypatch.setattr(pixels, "MOST_PIXELS", most)
+        assert (look_at(tmp_path / "a.npy", "a.npy", budget).values is not None) is seen
     colored = np.array([[[200, 100, 7]] * 3 + [[1, 2, 3]]], np.uint8)
     Image.fromarray(colored).save(tmp_path / "c.png")
     found = look_at(tmp_path / "c.png", "c.png", Budget())
