@@ -92,6 +92,12 @@ def test_a_suffix_is_that_by_which_photos_and_maps_pair(tmp_path: Path) -> None:
     assert [(part.suffix, part.pattern()) for part in (pairs.images, pairs.maps)] == [
         (" as taken", "p/* as taken.jpg"), (" as drawn", "masks/* as drawn.png"),
     ]  # fmt: skip
+    for number in range(3):
+        photo(tmp_path / f"same/p/{number}_left.jpg", number)
+        label_map(tmp_path / f"same/masks/{number}_left.png", 0, 1)
+    pairs = look(tmp_path / "same").pairs
+    assert pairs is not None
+    assert (pairs.images.suffix, pairs.maps.suffix) == ("", "")  # which is a part of the stem in both
     assert Part("", "_x", (".jpg", ".png"), {}).pattern() == "*_x.jpg|.png"
     maps = {"train": ({5: 1, 2: 1},), "validation": ({0: 2},)}
     assert list(Labels(2, 2, maps).shares().items()) == [(0, 0.5), (2, 0.25), (5, 0.25)]
