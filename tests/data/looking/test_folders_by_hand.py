@@ -387,6 +387,23 @@ def test_the_image_of_two_pictures_is_the_jpeg_and_more_tars_give_more_looks(tmp
     assert tars.labels_of(colors, 9) == Labels(3, 9, {"train": (FEW,)}, (((1, 1, 1), 0.5), ((2, 2, 2), 0.5)), "x")
 
 
+def test_of_several_pictures_beside_the_image_none_is_taken_for_its_map(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("L", (24, 24), 3).save(flat := io.BytesIO(), "JPEG")
+    for files in ({"1.png": noise(), "1.jpg": flat.getvalue()},
+                  {"1.jpg": noise(0, "JPEG"), "1.a.png": png(0, 1), "1.b.png": png(0, 2)}):  # fmt: skip
+        path = tar(tmp_path / "a.tar", files)
+        found = tars.look_at_tars(path, [path])
+        assert (found.image_suffix, found.map_ending) == ("jpg", "")
+    clock = iter(range(9))
+    monkeypatch.setattr(tars.time, "monotonic", lambda: next(clock, 99))
+    one = tar(tmp_path / "b.tar", {"1.txt": b""} | {"1.png": b"x"})
+    late = tars.look_at_tars(tmp_path, [one, one], seconds=3.5)  # the first one takes 3
+    assert (late.photos[0].total, late.complete) == (1, False)
+    assert "there is more than was looked at: numbers are of the part that was read" in late.notes
+
+
 def test_a_folder_that_was_packed_is_told_unless_it_holds_classes(tmp_path: Path) -> None:
     files = {"images/1.png": noise(), "masks/1.png": png(0, 1)}
     found = tars.look_at_tars(tmp_path, [tar(tmp_path / "a.tar", files)])

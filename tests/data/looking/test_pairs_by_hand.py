@@ -127,6 +127,7 @@ def test_what_looks_like_maps_and_pairs_with_nothing_is_photos_where_it_lies_amo
     assert apart((group("a", "1"), many), (group("b", "1"), few)) == (["a"], ["b"], ["b"])
     assert apart((group("a", "1"), many), (group("b", "2"), few)) == (["a"], ["b"], [])  # in a folder of its own
     assert apart((group("a", "1"), many), (group("a", "2", ending=".bmp"), few)) == (["a"], [], [])
+    assert apart((group("a", "1"), many), (group("a", "1_x", suffix="_x"), few)) == (["a"], ["a"], ["a"])
     assert apart((group("b", "2"), few)) == (["b"], [], [])  # digits and drawings
     assert apart((group("masks", "2"), few)) == ([], ["masks"], [])
     colors = (
@@ -174,7 +175,20 @@ def test_the_likeliest_maps_are_those_of_the_best_names_and_depths_and_colors_th
     assert [pair.maps.folder[0] for pair in more] == ["y", "x"]
     twice = group("gt", "a_m", "b_m", suffix="_m")
     pairs = roles._matches([group("images", *"ab")], [twice, group("gt", "a_n", "b_n", suffix="_n")], set())
-    assert [pair.map_suffix for pair in pairs] == ["_m", "_n"]  # not once more as one
+    assert [pair.map_suffix for pair in pairs] == ["_m", "_n"]
+    parts = [group("gt", "a"), group("gt", "b", ending=".bmp")]
+    [whole] = roles._matches([group("images", *"ab")], parts, set())  # and not once more each by itself
+    assert whole.total == 2
+
+
+def test_jpegs_that_are_called_maps_are_decoded_and_one_picture_is_read_however_late_it_is(tmp_path: Path) -> None:
+    for folder in ("masks", "photos"):
+        photo(tmp_path / folder / "1.jpg")
+        photo(tmp_path / folder / "2.jpg")
+    groups = [group(folder, "1", "2", ending=".jpg") for folder in ("masks", "photos")]
+    looks = [roles.first_looks(tmp_path, each, Budget()) for each in groups]
+    assert [[look.colours is not None for look in each] for each in looks] == [[True, True], [False, False]]
+    assert len(roles.first_looks(tmp_path, groups[0], Budget(seconds=-1))) == 1
 
 
 def test_a_picture_is_told_by_its_header_or_by_its_pixels_as_is_wanted(tmp_path: Path, monkeypatch: Any) -> None:

@@ -51,6 +51,10 @@ def test_a_part_of_the_maps_refutes_no_reading_by_chance() -> None:
     one = labels([1, 2], validation=[[1]])
     assert read(one) == read(labels([1, 2], validation=[[1]], of=9)) == [(2, 255, True)]
     assert read(labels([0, 255], [0, 255])) == [(2, 255, None)]
+    assert read(labels([0, 1], [0, 1]), names=("a",)) == []  # one class and what is ignored
+    assert read(labels([0, 1], [0, 1], of=9), names=("a",)) == [(1, 255, True), (1, 1, False)]
+    ignored = labels([1, 2], [1, 2], validation=[[0], [0]])
+    assert (2, 255, True) not in read(ignored)  # by which nothing were measured
 
 
 def test_the_number_of_names_decides_where_all_that_is_stored_fits_it() -> None:
@@ -264,6 +268,8 @@ def test_gaps_tell_a_set_where_numbers_drawn_at_random_would_fall_into_one() -> 
     assert not seg._has_its_gaps(labels(twenty), node(num_classes=25))  # which lists no values
     beyond = labels([*twenty, 200])
     assert seg._has_its_gaps(beyond, preset | {"ignore_values": [200]})
+    ten = node(num_classes=10, values={n: n for n in range(10)}, ignore_values=[200])
+    assert not seg._has_its_gaps(labels([*range(10), 200]), ten)
     assert seg._has_its_gaps(labels([*twenty, 255]), preset | {"values": twenty | {255: "ignore"}})
     assert not seg._has_its_gaps(labels([0, 200]), node(num_classes=2, values={"0-127": 0, "128-255": 1}))
     assert not seg._has_its_gaps(labels(range(0, 300, 2)), node(values={0: 0, 1000: 1, "2000-2999": 2}))
