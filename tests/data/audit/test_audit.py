@@ -1,6 +1,7 @@
 """The parts of an audit: what counts as one picture, which reading stored values support, and files of any kind."""
 
 import io
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from mae_hydra.data.label_table import Reading
 from mae_hydra.data.scenes.dataset import render
 
 
+@cache
 def scene(number: int, size: int = 192) -> Image.Image:
     return Image.fromarray(render(0, "train", number, (size, size))[0].transpose(1, 2, 0).copy())
 
