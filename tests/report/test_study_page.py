@@ -28,11 +28,11 @@ ROWS = [
 
 
 def test_a_study_is_a_table_two_files_and_a_line_where_labels_are_fewest(tmp_path: Path) -> None:
-    page = Page(Owned(tmp_path, "report"))
+    page = Drawn(tmp_path)
     study_page.study_page(page, STUDY, tmp_path, tmp_path, lambda run: None)
     assert study_page.cells(STUDY) == ROWS
     facts = dict(page.facts)
-    assert (facts["runs"], facts["judged by"]) == ("7 completed", "val/mIoU")
+    assert (facts["runs"], facts["seeds"], facts["judged by"]) == ("7 completed", "2", "val/mIoU")
     assert facts["label factor of own MAE at 10 images"] == ROWS[2][-1]
     assert [name for name in facts if name.startswith("label factor")] == ["label factor of own MAE at 10 images"]
     lines = (tmp_path / "results.md").read_text().splitlines()

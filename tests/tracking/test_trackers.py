@@ -68,6 +68,17 @@ def test_the_runs_own_trackers_are_told_everything_to_the_end(capsys, method):
     assert capsys.readouterr().err.count("warning: Remembers failed (the server is gone); it is told what follows") == 1
 
 
+def test_each_of_several_that_fail_is_warned_of_and_one_tracker_more_is_told_all_the_same(capsys):
+    owns, others = ([Remembers(fails_in="scalars") for _ in range(2)] for _ in range(2))
+    sound = Remembers()
+    trackers = Trackers([*others, sound], own=owns)
+    tell_everything(trackers)
+    trackers.scalars(7, {})
+    assert sound.told == [*EVERYTHING, ("scalars", 7, {})]
+    said = capsys.readouterr().err
+    assert (said.count("it is told what follows all the same"), said.count("goes on without it")) == (2, 2)
+
+
 def test_a_keyboard_interrupt_is_not_the_trackers():
     class Interrupted(Remembers):
         def scalars(self, *_):
