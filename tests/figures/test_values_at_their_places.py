@@ -1,6 +1,7 @@
 """Every number, name and mark of a figure stands where its value is: on both sides of each bound, of the second too."""
 
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +60,7 @@ def test_bars_of_many_classes_go_on_in_the_next_column_best_on_top(
         assert axes.get_xlim()[1] > 50  # room for the longest bar of all runs
     new, old = figure.axes[0].containers
     middles = [[bar.get_y() + bar.get_height() / 2 for bar in each] for each in (new, old)]
-    assert middles == [
-        pytest.approx([n - 0.2 for n in range(columns[0])]),
-        pytest.approx([n + 0.2 for n in range(columns[0])]),
-    ]
+    assert middles == [pytest.approx([n + aside for n in range(columns[0])]) for aside in (-0.2, 0.2)]
 
 
 def test_a_file_of_a_chart_has_no_date_and_no_control_letters(tmp_path: Path) -> None:
@@ -82,13 +80,13 @@ def test_a_gallery_has_each_caption_below_its_picture_and_pairs_apart(monkeypatc
     monkeypatch.setattr(ImageDraw.ImageDraw, "text", text)
     pictures = [np.full((40, 40, 3), (10 * n + 100, 0, 0), np.uint8) for n in range(5)]
     pictures[1] = pictures[1][:20]
-    drawn = gallery(pictures, ["a", "b", "c" * 50 + "/end", "d", "e"], columns=4, cell=40, group=2, title="t")
+    drawn = gallery(pictures, ["a", "b", "c" * 50 + "end", "d", "e"], columns=4, cell=40, group=2, title="t")
     places = [np.argwhere((drawn == (10 * n + 100, 0, 0)).all(2)) for n in range(5)]
     lefts, tops, ends = (
-        [edge(place[:, axis]) for place in places] for axis, edge in ((1, np.min), (0, np.min), (0, np.max))
+        [int(edge(place[:, axis])) for place in places] for axis, edge in ((1, np.min), (0, np.min), (0, np.max))
     )
-    gaps = [int(right - left - 40) for left, right in zip(lefts[:3], lefts[1:4], strict=True)]
-    assert gaps == [gallery_module.GAP, gallery_module.GROUP_GAP, gallery_module.GAP]
+    gaps = [int(right - left - 40) for left, right in pairwise(lefts)]
+    assert gaps[:3] == [gallery_module.GAP, gallery_module.GROUP_GAP, gallery_module.GAP]
     assert ends[0] == ends[1] == tops[0] + 39  # a lower one stands on the same line
     assert lefts[4] == lefts[0]
     assert tops[4] > ends[0]
@@ -96,7 +94,7 @@ def test_a_gallery_has_each_caption_below_its_picture_and_pairs_apart(monkeypatc
     assert [place for place, _ in captions] == [float(lefts[n % 4] + 20) for n in range(5)]
     assert [words for _, words in captions if len(words) == 1] == ["a", "b", "d", "e"]
     assert captions[2][1].startswith("…")
-    assert captions[2][1].endswith("/end")
+    assert captions[2][1].endswith("end")
 
 
 def test_a_curve_is_smoothed_from_more_points_on_than_are_marked() -> None:
@@ -123,21 +121,19 @@ def test_a_share_is_written_in_the_ink_that_is_seen_on_its_cell() -> None:
 
 
 def test_scores_over_labels_have_means_deviations_dots_and_ticks_that_stand_apart() -> None:
-    scratch = Arm("from scratch", (10.0, 110.0, 130.0), [[1.0, 3.0], [4.0], [8.0]])
+    scratch = Arm("from scratch", (10.0, 110.0, 140.0), [[1.0, 3.0], [4.0], [8.0]])
     own = Arm("own", (10.0, 100.0), [[2.0, 2.0], [2.0]], (50.0, "label factor 5"))
     [axes] = label_curves([scratch, own], metric="val/mIoU, %").axes
     assert (axes.get_xscale(), axes.get_xlabel()) == ("log", "labeled images")
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["10", "100", "130"]  # 110 is too near
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["10", "100", "140"]  # 110 is too near
     first, second = axes.containers
     assert [np.asarray(each.lines[0].get_ydata()).tolist() for each in (first, second)] == [[2, 4, 8], [2, 2]]
     reach = [segment[:, 1].tolist() for segment in first.lines[2][0].get_segments()]
     assert reach == [pytest.approx([2 - 2**0.5, 2 + 2**0.5]), [4, 4], [8, 8]]
     assert not second.has_yerr
     dots = [line for line in axes.lines if line.get_alpha() == 0.3]
-    assert [(list(line.get_xdata()), list(line.get_ydata())) for line in dots] == [
-        ([10, 10], [1, 3]),
-        ([10, 10], [2, 2]),
-    ]
+    assert [list(line.get_xdata()) for line in dots] == [[10, 10], [10, 10]]
+    assert [list(line.get_ydata()) for line in dots] == [[1, 3], [2, 2]]
     [bridge] = [line for line in axes.lines if line.get_linestyle() == "--"]
     assert (list(bridge.get_xdata()), list(bridge.get_ydata())) == ([10, 50], [2, 2])
     [text] = axes.texts
@@ -164,9 +160,8 @@ def test_points_of_a_chart_tell_their_own_values_with_their_unit() -> None:
         "run", *(f"run, step {n}: {2 * n} %" for n in range(0, 121, 3))
     ]  # fmt: skip
     points: Mapping[Any, list[float]] = {1.0: [3.0, 5.0], 2.0: [7.0]}
-    assert told(to_svgs(marginals([Marginal("lr", "loss", points, False)]), name="b")) == [
-        "lr 1: 3", "lr 1: 5", "lr 1: 4", "lr 2: 7"
-    ]  # fmt: skip
+    found = told(to_svgs(marginals([Marginal("lr", "loss", points, False)]), name="b"))
+    assert {"lr 1: 3", "lr 1: 5", "lr 1: 4", "lr 2: 7"} <= set(found)
 
 
 def test_colours_of_a_page_turn_with_its_theme() -> None:
@@ -207,16 +202,9 @@ def test_the_importance_of_few_trials_is_adjusted_and_of_complete_ones_alone() -
 
 
 def test_a_search_marks_its_best_trial_its_failed_ones_and_each_value_of_each_parameter() -> None:
-    trials = [
-        trial(3, 1.0),
-        trial(0, 5.0),
-        trial(1, 6.0),
-        trial(2, 3.0),
-        trial(4, 2.0, "pruned"),
-        trial(5, None, "failed"),
-    ]
-    figure = search_figure([*trials, trial(6, 4.0), trial(7, 9.0, "pruned")], metric="m", higher_is_better=False,
-                           logarithmic=["b"])  # fmt: skip
+    trials = [trial(3, 1.0), trial(0, 5.0), trial(1, 6.0), trial(2, 3.0), trial(4, 2.0, "pruned")]
+    trials += [trial(5, None, "failed"), trial(6, 4.0), trial(7, 9.0, "pruned")]
+    figure = search_figure(trials, metric="m", higher_is_better=False, logarithmic=["b"])
     history, of_a, of_b = figure.axes
     lines = {str(line.get_label()): line for line in history.lines}
     drawn = {name: (list(line.get_xdata()), list(line.get_ydata())) for name, line in lines.items()}
@@ -225,15 +213,11 @@ def test_a_search_marks_its_best_trial_its_failed_ones_and_each_value_of_each_pa
     assert drawn["failed"][0] == [5]
     assert (of_a.get_xlabel(), of_b.get_xlabel()) == ("a", "b")
     assert (of_a.get_xscale(), of_b.get_xscale()) == ("linear", "log")
-    for axes, at in (
-        (of_a, {0: 0, 1: 1, 2: 2, 3: 3, 4: 4, 6: 6, 7: 7}),
-        (of_b, {0: 1, 1: 2, 2: 1, 3: 2, 4: 1, 6: 1, 7: 2}),
-    ):
+    for axes, key in ((of_a, "a"), (of_b, "b")):
         found = [(line.get_xdata()[0], line.get_ydata()[0]) for line in axes.lines if line.get_markersize() == 5]
-        assert sorted(found) == sorted((at[each.number], each.value) for each in (*trials, trial(6, 4.0), trial(7, 9.0))
-                                       if each.value is not None)  # fmt: skip
+        assert found == [(each.params[key], each.value) for each in trials if each.value is not None]
         [ring] = [line for line in axes.lines if line.get_markersize() == 11]
-        assert (ring.get_xdata()[0], ring.get_ydata()[0]) == (at[3], 1.0)
+        assert (ring.get_xdata()[0], ring.get_ydata()[0]) == (trials[0].params[key], 1.0)
 
 
 def test_shares_of_importance_are_written_as_percent() -> None:
