@@ -103,6 +103,18 @@ def test_pictures_and_tables_are_the_latest_of_their_name(tmp_path):
     assert not list(tmp_path.rglob("*.partial"))
 
 
+def test_a_picture_below_overlays_is_no_file_and_one_for_the_page_of_a_sweep_is(tmp_path):
+    """The sheet shows what the first one does; without the other no page could put runs side by side."""
+    pixels = np.zeros((4, 6, 3), np.uint8)
+    pictures = {
+        "sheet": Picture(pixels),
+        "sheet_0": Picture(pixels, maps={"labels": np.zeros((4, 6), np.uint8)}),
+        "cells": Picture(pixels, for_report=True),
+    }
+    started(tmp_path).evaluation(1, "seg", Evaluation({}, pictures))
+    assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == ["cells.png", "sheet.png"]
+
+
 @pytest.mark.parametrize(
     ("value", "written"), [(np.float32(0.5), 0.5), (np.int64(3), 3), (1, 1), (np.float32("nan"), None)]
 )
