@@ -118,7 +118,7 @@ def test_every_number_of_the_list_stands_in_its_column_as_a_text_and_as_a_value(
 
 
 def test_a_filter_may_ask_what_was_typed_and_curves_are_of_all_that_any_run_is_judged_by(
-    listed: tuple[Path, Drawn],
+    listed: tuple[Path, Drawn], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = listed[1].data
     assert data is not None
@@ -128,6 +128,12 @@ def test_a_filter_may_ask_what_was_typed_and_curves_are_of_all_that_any_run_is_j
     assert list(data["curves"]) == [each["id"] for each in data["runs"]]
     assert data["curves"][first["id"]] == {"train/loss": [[10, 20], [2.0, 1.0]], "val/loss": [[10, 20], [-5.0, 0.0]]}
     assert data["curves"][probe["id"]] == {"val/top1": [[0], [0.0]]}
+    assert all(re.fullmatch("[0-9a-f]{12}", each["id"]) for each in data["runs"])
+    assert folder_page_module.MOST_CURVES >= 200  # as many as a browser draws at once, see below
+    monkeypatch.setattr(folder_page_module, "MOST_CURVES", 1)
+    folder_page(page := Drawn(listed[0] / "page"), list_runs(listed[0]), lambda directory: None)
+    assert page.data is not None
+    assert list(page.data["curves"]) == [first["id"]]  # the newest
 
 
 def thumbs(page: Drawn) -> list[Image.Image]:

@@ -11,6 +11,7 @@ import torch
 import yaml
 from drawn import Drawn, curves_of
 from made_runs import made_run
+from markupsafe import Markup
 from PIL import Image
 
 from mae_hydra.errors import UserError
@@ -237,9 +238,11 @@ def test_a_chart_is_part_of_the_page_and_a_sheet_lies_on_its_paper(tmp_path: Pat
     assert "<figcaption>caption</figcaption>" in chart
     assert {path.name for path in tmp_path.glob("c.*")} == {"c.png", "c.svg"}
     page.facts = [("state", "completed"), ("of model.drop_2", "0.125"), ("nothing", "")]
-    page.add("The title", "text")
+    page.add("Nothing", "", Markup(""))
+    page.add("The title", "text", "")
     text = page.write(title="t", kind="sweep").read_text()
     assert re.findall("<dt>(.*?)</dt><dd>(.*?)</dd>", text)[1:] == [("of model.<wbr>drop_2", "0.125")]
+    assert [(each.anchor, str(each.body)) for each in page.sections] == [("the-title", "<p>text</p>")]
     assert '<section id="the-title">' in text
     assert "<dt>state</dt><dd>completed</dd>" in text
     assert '<div class="quiet made">sweep ·' in text
@@ -486,6 +489,12 @@ def test_best_and_last_are_told_with_their_steps(tmp_path: Path) -> None:
         found = read_run(run)
         assert found is not None
         assert scores_of(found) == [("best val/mIoU", "9.00 % at step 2"), ("last val/mIoU", f"{last:.2f} % at step 3")]
+    run = made_run(tmp_path / "loss", ["seed=1"], monitor="val/loss", mode="min", cells=False)
+    rows = [{"step": step, "val/loss": value} for step, value in ((1, 4.0), (2, 0.5), (3, 8.0))]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = read_run(run)
+    assert found is not None
+    assert scores_of(found) == [("best val/loss", "0.5 at step 2"), ("last val/loss", "8 at step 3")]
 
 
 @pytest.mark.parametrize("state", ["interrupted", "failed"])
