@@ -75,6 +75,8 @@ def told(tmp_path: Path) -> Drawn:
             parent=parent)  # fmt: skip
     timed(run, 7200)
     timed(made_run(run / "probe", ["model=probe"], monitor="val/top1", value=12.5), 3600)
+    second = made_run(run / "second", ["model=s"], monitor="val/top1", value=2.0, error="no room", cells=False)
+    timed(second, 60, state="failed")
     found = read_run(run)
     assert found is not None
     page = Drawn(tmp_path / "page")
@@ -84,12 +86,14 @@ def told(tmp_path: Path) -> Drawn:
 
 def test_the_head_of_a_page_has_the_state_the_scores_the_steps_the_time_and_the_seed(told: Drawn) -> None:
     assert told.facts == [
-        ("state", "completed"), ("best and last val/mIoU", "30.00 % at step 30"),
-        ("probe: best and last val/top1", "12.50 % at step 20"), ("model", "mae_vitt"),
+        ("state", "second failed"), ("best and last val/mIoU", "30.00 % at step 30"),
+        ("probe: best and last val/top1", "12.50 % at step 20"),
+        ("second: best and last val/top1", "2.00 % at step 20"), ("model", "mae_vitt"),
         ("data", "camvid, 120 images, 96x128"), ("began from", "first, step 99"), ("steps", "30"), ("took", "2.0 h"),
         ("seed", "7"),
     ]  # fmt: skip
     assert told.code("What was typed") == ["python train.py --config-dir /mine seed=7"]
+    assert "<p>no room</p>" in told.body("What was typed")
 
 
 def test_where_a_run_came_from_is_told_fact_by_fact(told: Drawn) -> None:
@@ -124,6 +128,9 @@ def test_the_curves_of_a_run_are_its_own_and_those_of_a_stage_the_stages(told: D
     found_by_it = ["best and last val/top1", "12.50 % at step 20"]
     assert told.rows("Then: probe") == [found_by_it, ["state", "completed"], ["took", "60 min"]]
     assert told.code("Then: probe") == ["python train.py model=probe"]
+    found_by_it = ["best and last val/top1", "2.00 % at step 20"]
+    assert told.rows("Then: second") == [found_by_it, ["state", "failed"], ["took", "60 s"]]
+    assert told.code("Then: second") == ["python train.py model=s"]
     assert list(told.pictures) == ["segmentation", "probe_segmentation"]  # cells are for sweeps
 
 

@@ -44,7 +44,7 @@ def without(page: Drawn, title: str) -> bool:
 
 def test_settings_have_the_seeds_they_have_and_only_what_all_jobs_share_is_told_once(tmp_path: Path) -> None:
     """Of a job that never began nothing is known: it shares what the others do, and its code is no other code."""
-    for name, words, value, data in (("a", ["lr=1", "seed=0"], 20.0, "d"), ("b", ["lr=1", "seed=1"], 25.0, "d"),
+    for name, words, value, data in (("a", ["lr=0", "seed=0"], 20.0, "d"), ("b", ["lr=0", "seed=1"], 25.0, "d"),
                                      ("c", ["lr=2", "seed=0"], 30.0, "e")):  # fmt: skip
         choices = {"choices": {"model": "m", "data": data}}
         (job(tmp_path, name, words, value) / "environment.json").write_text(json.dumps(choices))
@@ -57,15 +57,15 @@ def test_settings_have_the_seeds_they_have_and_only_what_all_jobs_share_is_told_
         ("runs of a setting", "1 to 2"), ("model", "m"), ("took", "4 min"),
     ]  # fmt: skip
     assert "how much of a difference is chance" not in page.body("The best run")  # there are two of a setting
-    assert page.rows("Over seeds") == [["lr", "seeds", "val/mIoU, %"], ["1", "2", "22.5 ± 3.5"], ["2", "1", "30"]]
+    assert page.rows("Over seeds") == [["lr", "seeds", "val/mIoU, %"], ["0", "2", "22.5 ± 3.5"], ["2", "1", "30"]]
     assert "--pages" not in page.body("All jobs")  # one has a page
     assert [row[:3] for row in page.rows("All jobs")[1:]] == [
-        ["1", "1", "0"], ["2", "1", "1"], ['<a href="/c/">3</a>', "2", "0"], ["4", "3", "0"]
+        ["1", "0", "0"], ["2", "0", "1"], ['<a href="/c/">3</a>', "2", "0"], ["4", "3", "0"]
     ]  # fmt: skip
     assert "states of the code" not in page.body("Where it came from")
     panels, *_ = page.figures["marginals"]  # type: ignore[misc]
     assert [(each.key, each.metric, each.points) for each in panels] == [
-        ("lr", "val/mIoU, %", {1: [20.0, 25.0], 2: [30.0]})
+        ("lr", "val/mIoU, %", {0: [20.0, 25.0], 2: [30.0]})
     ]
 
 
@@ -79,6 +79,14 @@ def test_one_run_alone_is_warned_of_nothing_and_the_pictures_of_the_best_are_tho
     assert "chance" not in page.body("The best run")
     assert list(page.pictures) == ["best_segmentation"]
     assert "--pages" in page.body("All jobs")
+
+
+def test_a_job_whose_stage_failed_is_told_with_the_error_of_the_stage(tmp_path: Path) -> None:
+    for name, error in (("a", None), ("b", "no room in the stage")):
+        job(tmp_path, name, [f"lr={name}"], 0.5)
+        state = "failed" if error else "completed"
+        made_run(tmp_path / name / "probe", [], value=30.0, state=state, error=error, cells=False)
+    assert told(tmp_path).code("What did not complete") == ["b\nno room in the stage"]
 
 
 def test_every_pair_of_the_first_four_keys_has_a_map_and_jobs_without_a_key_are_in_none(tmp_path: Path) -> None:
