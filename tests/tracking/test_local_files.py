@@ -111,8 +111,12 @@ def test_a_picture_below_overlays_is_no_file_and_one_for_the_page_of_a_sweep_is(
         "sheet_0": Picture(pixels, maps={"labels": np.zeros((4, 6), np.uint8)}),
         "cells": Picture(pixels, for_report=True),
     }
-    started(tmp_path).evaluation(1, "seg", Evaluation({}, pictures))
+    files = started(tmp_path)
+    files.evaluation(1, "seg", Evaluation({}, pictures))
     assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == ["cells.png", "sheet.png"]
+    (tmp_path / "figures/sheet.png").write_bytes(b"looked at and edited")
+    files.scalars(2, {})
+    assert (tmp_path / "figures/sheet.png").read_bytes() == b"looked at and edited"  # it was written once
 
 
 @pytest.mark.parametrize(

@@ -157,7 +157,7 @@ def test_a_record_that_ends_in_the_middle_is_read_as_far_as_it_is_whole(tmp_path
     for tail in (b"", head, head + content[:3], b"\0" * 40, struct.pack("<IHB", 0, 4, 1) + b"\xff" * 4):
         (tmp_path / "x.wandb").write_bytes(b":W&B\0\0\0" + head + content + tail)
         assert steps_in([tmp_path / "x.wandb"]) == {3}
-    (tmp_path / "x.wandb").write_bytes(b"something else")
+    (tmp_path / "x.wandb").write_bytes(b":XYZ\0\0\0" + head + content)
     assert steps_in([tmp_path / "x.wandb"]) == set()
 
 
