@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from mae_hydra import atomic
+from mae_hydra.errors import UserError
 
 
 @pytest.fixture(autouse=True)
@@ -68,9 +69,23 @@ def test_what_a_living_process_writes_stays(tmp_path):
     process.join()
     assert process.exitcode == 0
     assert contents(tmp_path) == {"ours": "ours", "theirs": "slow", elsewhere.name: "of another machine"}
-    os.utime(elsewhere, (0, 0))  # nobody has written to it for years
-    atomic.clear_leftovers(tmp_path)
-    assert not elsewhere.exists()
+    for days, there in ((6.9, True), (7.1, False)):
+        os.utime(elsewhere, (0, time.time() - days * 86_400))
+        atomic.clear_leftovers(tmp_path)
+        assert elsewhere.exists() is there
+
+
+def test_what_a_process_of_somebody_else_writes_stays(tmp_path, monkeypatch):
+    leftover = tmp_path / f".file.01234567.{atomic._machine()}-{os.getppid()}.partial"
+    leftover.write_text("theirs")
+    for error, there in ((PermissionError, True), (ProcessLookupError, False)):
+
+        def refused(process, number, error=error):
+            raise error
+
+        monkeypatch.setattr(os, "kill", refused)
+        atomic.clear_leftovers(tmp_path)
+        assert leftover.exists() is there
 
 
 @pytest.mark.parametrize("ahead", [-400 * 24 * 3600, 400 * 24 * 3600])
@@ -173,3 +188,64 @@ def test_a_parent_that_is_killed_leaves_no_folder_that_stays(tmp_path, monkeypat
         assert {path.name for path in tmp_path.iterdir()} == {folder.name, other.name}
         assert folder.stat().st_mode & 0o777 == 0o700
     assert not os.listdir(tmp_path)
+
+
+def test_every_file_and_the_name_are_on_the_disk_before_the_write_is_done(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(atomic, "sync", lambda path: synced.append((path, (tmp_path / "out").exists())))
+    with atomic.writing(tmp_path / "out") as temporary:
+        (temporary / "deep").mkdir(parents=True)
+        (temporary / "deep" / "a").touch()
+    assert synced == [(temporary, False), (temporary / "deep", False), (temporary / "deep" / "a", False),
+                      (tmp_path, True)]  # fmt: skip
+
+
+def test_an_error_of_the_disk_names_the_file_and_not_its_temporary_name(tmp_path, monkeypatch):
+    def full(path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(atomic, "sync", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        atomic.write_text(tmp_path / "file", "new")
+    assert caught.value.filename == str(tmp_path / "file")
+    assert not os.listdir(tmp_path)
+
+
+def test_a_file_system_without_hard_links_gets_a_copy(tmp_path, monkeypatch):
+    (tmp_path / "a").write_text("content")
+    atomic.link(tmp_path / "a", tmp_path / "b")
+    assert (tmp_path / "b").samefile(tmp_path / "a")
+
+    def refused(*_):
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refused)
+    atomic.link(tmp_path / "a", tmp_path / "b")
+    assert not (tmp_path / "b").samefile(tmp_path / "a")
+    assert contents(tmp_path) == {"a": "content", "b": "content"}
+
+
+def test_without_an_exchange_in_one_step_a_folder_is_replaced_in_three(tmp_path, monkeypatch):
+    def absent(name):
+        raise AttributeError("renameat2")
+
+    write_folder(tmp_path / "out", "abc")
+    monkeypatch.setattr(atomic.ctypes, "CDLL", absent)
+    write_folder(tmp_path / "out", "abc")
+    assert os.listdir(tmp_path) == ["out"]
+    assert contents(tmp_path) == {f"out/{name}": "new" for name in "abc"}
+
+
+def test_a_place_that_takes_nothing_is_said_before_any_work_is_done(tmp_path, monkeypatch):
+    """Asked is the folder that is there: that of a file, or the nearest one above what is to be made."""
+    (tmp_path / "file").touch()
+    refused = os.W_OK
+    monkeypatch.setattr(os, "access", lambda path, mode: not (Path(path) == tmp_path and mode & refused))
+    for name in ("file", "new", "new/deep/file", "."):
+        with pytest.raises(UserError, match=f"cannot write to .*: {tmp_path} may not be written to; go elsewhere"):
+            atomic.check_writable(tmp_path / name, "go elsewhere")
+    (tmp_path / "sub").mkdir()
+    atomic.check_writable(tmp_path / "sub", "go elsewhere")
+    refused = os.X_OK
+    with pytest.raises(UserError):
+        atomic.check_writable(tmp_path / "file", "go elsewhere")

@@ -51,6 +51,19 @@ def test_an_old_python_is_named_with_what_is_needed(monkeypatch: pytest.MonkeyPa
         installed.require()
 
 
+def test_a_python_that_is_just_new_enough_lacks_what_is_not_there_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(installed, "OLDEST_PYTHON", sys.version_info)
+    missing = [f"no_such_package_{n}" for n in range(5)]
+    for count, named in ((1, "has no {0};"), (3, "has no {0}, {1}, {2};"), (5, "has no {0}, {1}, {2} and 2 more;")):
+        monkeypatch.setattr(installed, "NEEDED", ("torch", *missing[:count]))
+        with pytest.raises(SystemExit, match=named.format(*missing)):
+            installed.require()
+    monkeypatch.setattr(installed, "NEEDED", ("torch",))
+    installed.require()
+
+
 def test_what_is_looked_for_are_the_dependencies() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     needed = {re.match(r"[\w-]+", requirement)[0].lower() for requirement in project["dependencies"]}

@@ -29,6 +29,7 @@ GOOD = [{"step": 10, "x": 0.5}, {"step": 30, "x": 0.25}]
         b'{"step": 20, "x": "much"}\n',
         b'{"step": 20, "x": 1e301}\n',
         b'{"step": 20, "x": -1e301}\n',
+        b'{"step": true}\n',
         b"\n",
     ],
     ids=lambda damage: repr(damage[:30]),
@@ -110,3 +111,31 @@ def test_a_folder_that_is_gone_is_an_error_to_be_told_and_none_to_be_raised(tmp_
     file.add(b"two\n")
     assert file.error is None
     assert (tmp_path / "gone" / "file").read_bytes() == b"one\ntwo\n"
+
+
+def test_a_file_that_somebody_has_emptied_is_gone_on_with_from_there(tmp_path: Path):
+    file = GrowingFile(tmp_path / "file")
+    for line in (b"one\n", b"two\n", b"three\n"):
+        file.add(line)
+    (tmp_path / "file").write_bytes(b"")
+    file.add(b"four\n")
+    assert (tmp_path / "file").read_bytes() == b"three\nfour\n"  # the last one may still have changed
+
+
+def test_what_is_not_on_the_disk_is_known_and_so_is_the_whole(tmp_path: Path, monkeypatch):
+    file = GrowingFile(tmp_path / "file")
+    file.add(b"one\n")
+    file.add(b"two\n")
+    assert (file.unwritten, file.whole()) == ([], b"one\ntwo\n")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "open", full)
+    file.change_last(b"two, changed\n")
+    file.add(b"three\n")
+    monkeypatch.undo()
+    with (tmp_path / "file").open("ab") as half:
+        half.write(b"thr")  # what the write that failed has left
+    assert file.unwritten == [b"two, changed\n", b"three\n"]
+    assert file.whole() == b"one\ntwo, changed\nthree\n"

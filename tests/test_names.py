@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from mae_hydra.data import ade20k
-from mae_hydra.names import class_names, clean, file_part, harmless
+from mae_hydra.names import class_names, clean, encodable, file_part, harmless, names_or_numbers, shortened
 from mae_hydra.weights import read_checkpoint
 
 HOSTILE = [
@@ -69,6 +69,21 @@ def test_no_two_classes_are_shown_alike_and_none_without_a_name():
         assert 0 < len(name) <= 120
         assert all(unicodedata.category(letter) not in ("Cc", "Cs", "Zl", "Zp") for letter in name)
         name.encode()
+
+
+def test_a_long_text_keeps_its_ends():
+    assert [shortened("abcdefgh", most) for most in (8, 7, 6, 3)] == ["abcdefgh", "abc…fgh", "abc…gh", "a…h"]
+
+
+def test_names_count_where_there_are_as_many_as_classes():
+    assert names_or_numbers(["a", 5], 2) == ("a", "5")
+    for odd in (["a", "b", "c"], ["a"], "ab", ("a", "b"), None):
+        assert names_or_numbers(odd, 2) == ("class 0", "class 1")
+
+
+def test_halves_of_letters_are_shown_and_all_else_stays():
+    assert encodable("a\udcff\ud800\x1b\u202eä") == "a\\xff\N{REPLACEMENT CHARACTER}\x1b\u202eä"
+    assert encodable("a\x1b\u202eä") == "a\x1b\u202eä"
 
 
 @pytest.mark.parametrize("name", ["a" * 300, "ä" * 300, "道" * 100, "\udcff" * 250, "short"])

@@ -21,6 +21,9 @@ def test_a_command_replaces_its_own_files_and_refuses_others(tmp_path):
     written(tmp_path, "a", "folder/b\n\udcff")
     written(tmp_path, "a", "folder/b\n\udcff")
     (tmp_path / "c").write_text("mine")
+    (tmp_path / "link").symlink_to("nowhere")  # what is written there would lie elsewhere
+    with pytest.raises(UserError, match="link is there, and it was not mae-hydra test"):
+        Owned(tmp_path, "test").check(tmp_path / "link")
     with pytest.raises(
         UserError, match=r"c is there, and it was not mae-hydra test that wrote it; give another folder"
     ):
@@ -84,6 +87,15 @@ def test_a_list_that_somebody_else_wrote_removes_nothing_outside_of_its_folder(t
     owned.clear()
     assert tree(precious) == before
     assert tree(folder) == {".mae-hydra-test": b""}
+
+
+def test_a_name_that_climbs_is_not_the_commands_even_where_it_comes_back(tmp_path):
+    """What lies on its way may be a link by the time that it is used."""
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "a").write_text("mine")
+    (tmp_path / ".mae-hydra-test").write_bytes(b'"deep/../a"\n')
+    Owned(tmp_path, "test").clear()
+    assert (tmp_path / "a").read_text() == "mine"
 
 
 def test_a_folder_that_a_person_made_where_a_file_was_stays(tmp_path):

@@ -1,8 +1,11 @@
 """The arithmetic and the advice of a plan, on numbers that a hand can check."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,7 +15,8 @@ from mae_hydra.accelerators import Accelerator
 from mae_hydra.benchmark import plan as planning
 from mae_hydra.benchmark.estimate import Activations, moments_of
 from mae_hydra.benchmark.plan import Plan, _evaluations, _files, _images, _warnings, plan
-from mae_hydra.commands.plan import _course, _memory, _memory_warnings, _model, _time
+from mae_hydra.commands import main
+from mae_hydra.commands.plan import _course, _memory, _memory_warnings, _model, _number, _time, _time_of
 from mae_hydra.configuration.compose import compose_config
 from mae_hydra.configuration.construct import build
 
@@ -220,3 +224,60 @@ def test_what_an_optimizer_keeps_of_the_weights_is_counted(make: Callable[..., t
     model = torch.nn.Linear(6, 5, device="meta")
     assert moments_of(make(model.parameters(), lr=0.1)) == moments
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_a_plan_is_asked_for_what_was_typed_and_a_measured_step_takes_the_place_of_what_is_assumed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    asked: list[tuple] = []
+
+    def planned(words: list[str], **more: int | None) -> Plan:
+        asked.append((words, more))
+        return replace(MADE, warnings=["look here"])
+
+    def step(words: list[str], **more: object) -> SimpleNamespace:
+        asked.append((words, more))
+        return SimpleNamespace(numbers={"timings": {"mae_hydra": {"median": 0.5}}, "images": 8})
+
+    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setattr(planning, "plan", planned)
+    monkeypatch.setattr("mae_hydra.benchmark.verbs.step", step)
+    out = tmp_path / "made" / "plan.json"
+    words = ["plan", "a=1", "--devices", "3", "--images", "7", "--gpu", "rtx4090", "--mfu", "1"]
+    assert main([*words, "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "NVIDIA GeForce RTX 4090 in bf16 at 100 % of its peak" in said
+    assert "warning: look here" in said
+    assert said.count("warning: ") == 1  # 18.5 GB fit into nine tenths of 24
+    assert "measured_seconds_per_step" not in json.loads(out.read_text())
+    assert main([*words, "--gpu", "v100", "--measure", "--out", str(out)]) == 0
+    told = "measured here: 0.500 s a step of 8 images, 48 GFLOP/s; the run takes 0.17 hours on one such device"
+    said = capsys.readouterr().out
+    assert told in said
+    assert said.count("warning: ") == 1
+    assert "Memory of a device" not in said
+    assert json.loads(out.read_text())["measured_seconds_per_step"] == 0.5
+    given = (["a=1"], {"devices": 3, "images": 7})
+    assert asked == [given, given, (["a=1"], {"rounds": 3, "alone": True})]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--mfu", "0"], "--mfu is a share of the peak in (0, 1], got 0.0"),
+        (["--devices", "0"], "--devices must be at least 1, got 0"),
+        (["--images", "0"], "--images must be at least 1, got 0"),
+    ],
+)
+def test_what_cannot_be_planned_is_refused(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", *words]) == 1
+    assert told in capsys.readouterr().err
+
+
+def test_a_time_has_the_unit_in_which_it_is_read() -> None:
+    hours = (0.1, 0.0999, 1 / 60, 0.016, 0.0001)
+    assert [_time_of(each) for each in hours] == [
+        "0.10 hours", "6.0 minutes", "1.0 minutes", "58 seconds", "0.36 seconds"
+    ]  # fmt: skip
+    assert _time_of(2.0, "device ") == "2.00 device hours"
+    assert [_number(each, 2) for each in (0.1, 0.0999, 0.0, 12.345)] == ["0.10", "0.1", "0.00", "12.35"]

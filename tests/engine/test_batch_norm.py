@@ -1,5 +1,6 @@
 """What batch normalisation sees: with `batch_norm=step` a step of the real models does not depend on how it is cut."""
 
+import random
 from weakref import WeakSet
 
 import pytest
@@ -168,6 +169,40 @@ def test_a_step_that_fails_leaves_the_running_statistics():
     with pytest.raises(IndexError, match="out of bounds"):
         step_of(model, cut(batch, 2), batch_norm="step")
     assert all(torch.equal(old, now) for old, now in zip(before, running_statistics(model), strict=True))
+
+
+def test_images_of_all_processes_count_for_what_statistics_are_taken_from(monkeypatch):
+    for processes, images, enough in (("1", 1, False), ("1", 2, True), ("2", 1, True)):
+        monkeypatch.setenv("WORLD_SIZE", processes)
+        if enough:
+            batch_norm.check_enough(images)
+        else:
+            with pytest.raises(UserError, match=r"at least 2 images at a time; use data\.batch_size=2 or more"):
+                batch_norm.check_enough(images)
+
+
+def test_a_layer_without_momentum_averages_all_its_batches_and_a_frozen_one_is_not_among_those_that_learn():
+    ours, theirs = nn.Sequential(nn.BatchNorm1d(2, momentum=None)), nn.BatchNorm1d(2, momentum=None)
+    batch_norm.synchronise(ours, torch.device("cpu"))
+    for number in range(3):
+        batch = torch.randn(5, 2, generator=torch.Generator().manual_seed(number)) + number
+        ours(batch), theirs(batch)
+    torch.testing.assert_close(ours[0].running_mean, theirs.running_mean)
+    torch.testing.assert_close(ours[0].running_var, theirs.running_var)
+    assert batch_norm.learned_statistics(ours) == [ours[0]]
+    assert batch_norm.learned_statistics(ours.eval()) == []
+
+
+def test_draws_of_the_host_go_on_after_a_second_pass_where_they_were():
+    """A pass that is computed again draws as the first did; what comes behind it draws on."""
+    first, second = batch_norm._same_draws()
+    with first:
+        drawn = random.random()
+    random.random()  # of something else between the passes
+    state = random.getstate()
+    with second:
+        assert random.random() == drawn
+    assert random.getstate() == state
 
 
 def test_one_image_at_a_time_is_enough_where_a_step_has_two():

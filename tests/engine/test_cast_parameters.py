@@ -28,7 +28,7 @@ class Parts(nn.Module):
         super().__init__()
         self.token, self.table = nn.Parameter(torch.randn(1, 1, 4)), nn.Parameter(torch.randn(9, 4))
         self.linear, self.conv, self.embedding = nn.Linear(4, 4), nn.Conv2d(4, 4, 1), nn.Embedding(3, 4)
-        self.layer_norm, self.batch_norm = nn.LayerNorm(4), nn.BatchNorm2d(4)
+        self.layer_norm, self.batch_norm, self.group_norm = nn.LayerNorm(4), nn.BatchNorm2d(4), nn.GroupNorm(2, 4)
         self.tied = nn.Linear(4, 4)
         self.tied.weight = self.linear.weight
         self.frozen = nn.Parameter(torch.randn(4), requires_grad=False)
@@ -43,7 +43,7 @@ def test_what_is_multiplied_or_added_is_cast_and_norms_and_tables_are_not() -> N
         assert model.tied.weight is model.linear.weight
         assert model.linear.weight.requires_grad
         assert not model.frozen.requires_grad
-    kept = ("table", "embedding", "layer_norm", "batch_norm")
+    kept = ("table", "embedding", "layer_norm", "batch_norm", "group_norm")
     expected = {name: FP32 if name.startswith(kept) else BF16 for name in kinds} | {"wide": torch.float64}
     assert kinds == expected
     after = dict(model.named_parameters(remove_duplicate=False))

@@ -26,7 +26,7 @@ def units(monkeypatch: pytest.MonkeyPatch) -> None:
     ("weights", "wide"),
     [(WIDE, True), (NARROW, False), ([], False), ([torch.empty(10**6)], False), ([KERNEL], True),
      ([KERNEL[:, :56]], False), ([POSITIONS], False), ([*WIDE, torch.empty(511, 256)], True),
-     ([*WIDE, torch.empty(513, 256)], False)],
+     ([*WIDE, torch.empty(513, 256)], False), ([*WIDE, torch.empty(512, 256)], True)],
 )  # fmt: skip
 def test_most_weights_are_in_wide_matrices(weights: list[torch.Tensor], wide: bool) -> None:
     assert are_wide(weights) is wide

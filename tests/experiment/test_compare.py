@@ -118,6 +118,85 @@ def test_nothing_is_told_twice(tmp_path: Path) -> None:
     ]
 
 
+LONG = "a_key_that_is_longer_than_24_letters"
+
+
+def test_what_runs_found_stands_beside_each_other_and_below_each_other_where_there_is_no_room(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pages: list[tuple] = []
+
+    def write(runs: list[Path], out: Path, *, trusted: bool) -> Path:
+        pages.append((list(map(str, runs)), str(out), trusted))
+        return Path("the/page")
+
+    def told(*words: str) -> list[str]:
+        assert main([*words, "a", "b"]) == 0
+        return capsys.readouterr().out.splitlines()
+
+    monkeypatch.setattr("mae_hydra.report.write_comparison", write)
+    for number, (name, seconds, state) in enumerate((("a", 90, "completed"), ("b", 7200, "failed"))):
+        run = made(Path(name), seed=number, loss=0.5 - number / 8)
+        status = {"state": state, "start": 1000.0, "end": 1000.0 + seconds, "overrides": [f"seed={number}", "x=1"]}
+        (run / "status.json").write_text(json.dumps(json.loads((run / "status.json").read_text()) | status))
+        lines = ({"step": 1, "val/loss": 0.0625}, {"step": 20 + number, "val/loss": 0.5 - number / 8})
+        (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        config = {
+            "model": {LONG: number},
+            "extra": {LONG: number},
+            "checkpoint": {"monitor": "val/loss", "mode": "min"},
+        }
+        (run / "config.yaml").write_text(yaml.safe_dump(config | {"seed": number}))
+    monkeypatch.setenv("COLUMNS", "200")
+    wide = told("compare")
+    found = wide.index("found" + " " * (len(f"extra.{LONG}") - 5) + "  a          b")
+    assert wide[:5] == ["a: a", "    seed=0", "b: b", "    seed=1", ""]
+    assert [line.split() for line in wide[5:found]] == [
+        ["configuration", "a", "b"], [f"extra.{LONG}", "0", "1"], ["seed", "0", "1"], [],
+        ["results", "a", "b"], ["step", "20", "21"], ["val/loss", "0.5", "0.375"], [],
+    ]  # fmt: skip
+    assert [line.split("  ")[0] + "|" + "|".join(line.split()[-2:]) for line in wide[found + 1 : found + 4]] == [
+        "state|completed|failed", "steps|20|21", "best val/loss|0.0625|0.0625"
+    ]  # fmt: skip
+    assert wide[found + 4].split() == ["last", "val/loss", "0.5", "0.375"]
+    assert wide[found + 5].split() == ["wall", "time", "90", "s", "2", "h"]
+    assert wide[-3:] == [
+        "and 1 keys that follow from these, or that only some of the runs have: --all", "",
+        "curves in one plot, pictures and these tables: the/page",
+    ]  # fmt: skip
+    assert not any("--all" in line for line in told("compare", "--all", "--out", "mine"))
+    assert pages == [(["a", "b"], "outputs/comparison", True), (["a", "b"], "mine", False)]
+    monkeypatch.setenv("COLUMNS", "40")
+    narrow = told("diff", "--all")
+    place = narrow.index(f"model.{LONG}")
+    assert narrow[place + 1 : place + 3] == ["    a: 0", "    b: 1"]
+    assert narrow[place + 3].split() == ["seed", "0", "1"]
+    assert not any("state" in line for line in narrow)  # of what they found only what differs
+    (Path("b") / "config.yaml").write_text(yaml.safe_dump({"checkpoint": {"monitor": "val/x"}}))
+    monkeypatch.setenv("COLUMNS", "200")
+    judged = [line for line in told("compare") if line.startswith(("best", "last"))]
+    assert [line.split() for line in judged] == [
+        ["best", "0.0625", "val/loss", "-", "val/x"], ["last", "0.5", "val/loss", "-", "val/x"]
+    ]  # fmt: skip
+
+
+def test_runs_that_differ_in_nothing_are_told_with_what_they_found_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mae_hydra.report.write_comparison", lambda *runs, **more: Path("page"))
+    runs = [str(made(tmp_path / name)) for name in "ab"]
+    assert main(["diff", *runs]) == 0
+    assert capsys.readouterr().out == "nothing differs but where and when they ran\n"
+    assert main(["compare", *runs]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"nothing differs but where and when they ran\na: {runs[0]}\n")
+    assert "val/loss" in said
+    assert "--all" not in said
+    assert main(["compare", runs[0]]) == 1
+    assert "it takes two runs at least" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_several_runs_are_compared_on_one_page(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -1,6 +1,7 @@
 import numpy as np
 
 from mae_hydra.figures.gallery import gallery
+from mae_hydra.figures.sheet import MARGIN
 
 
 def test_a_gallery_shows_every_picture_at_its_shape_with_room_for_its_caption():
@@ -11,6 +12,7 @@ def test_a_gallery_shows_every_picture_at_its_shape_with_room_for_its_caption():
     assert (drawn == (0, 0, 200)).all(2).sum() == 40 * 80
     one_row = gallery([red, wide], ["a", "b"], columns=2, title="Pictures", cell=80)
     assert drawn.shape[0] > one_row.shape[0]
+    assert gallery([red], ["a"], columns=2, cell=80).shape[1] == 80 + 2 * MARGIN  # no room for what is not there
     assert drawn.shape[1] == one_row.shape[1]  # a long caption is cut, not given room
 
 

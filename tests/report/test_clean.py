@@ -99,8 +99,40 @@ def test_a_run_that_came_alive_after_the_proposal_stays(tmp_path: Path, capsys, 
         assert not clean.remove(proposal)
         monkeypatch.setattr(clean, "proposals", lambda *told: [proposal])
         assert main(["clean", str(tmp_path), "--yes"]) == 0
-    assert "it stays, a process holds the run by now" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "it stays, a process holds the run by now" in said
+    assert said.splitlines()[-1] == "0 bytes are free"
     assert (smoke / "status.json").exists()
+
+
+def test_what_is_told_is_what_goes_and_what_cannot_go_fails_alone(tmp_path: Path, capsys, monkeypatch) -> None:
+    from mae_hydra.experiment.many import clean
+
+    made_run(tmp_path / "done", ["seed=1"], cells=False)
+    assert main(["clean", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == f"nothing of the 1 runs at or below {tmp_path} can go\n"
+    run = trained(tmp_path / "done", 10_000, 20_000, 30_000)
+    names = ["step-00010000.pt", "step-00020000.pt"]
+    sizes = [(run / "checkpoints" / name).stat().st_size for name in names]
+    free = f"{sum(sizes) / 1000:.1f} kB"
+    assert main(["clean", str(tmp_path)]) == 0
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert [line.rpartition("/")[2] for line in lines] == names
+    assert [line.split(" kB")[0].strip() for line in lines] == [f"{size / 1000:.1f}" for size in sizes]
+    assert last == f"{free} in 2 places can go; nothing was deleted: the same command with --yes does it"
+    remove = clean.remove
+
+    def broken(place: clean.Proposal) -> bool:
+        if place.path.name == names[0]:
+            raise PermissionError(13, "Permission denied")
+        return remove(place)
+
+    monkeypatch.setattr(clean, "remove", broken)
+    assert main(["clean", str(tmp_path), "--yes"]) == 1
+    said = capsys.readouterr()
+    assert f"{names[0]}: it stays (Permission denied)" in said.err
+    assert said.out.splitlines()[-1] == f"{sizes[1] / 1000:.1f} kB are free"
+    assert sorted(path.name for path in (run / "checkpoints").glob("step*")) == [names[0], "step-00030000.pt"]
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "parent.json", "environment.json"])

@@ -1,7 +1,11 @@
 """The page of any folder of runs, and the same served while they train: read-only, safe whatever they are called."""
 
+import base64
+import hashlib
 import html
+import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -10,10 +14,14 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from drawn import Drawn
 from made_runs import made_run
+from PIL import Image
 from test_many_runs import changed
 from test_report import Reader
 
@@ -21,8 +29,9 @@ from mae_hydra.commands import main
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.holder import holding
 from mae_hydra.experiment.many.listing import list_runs
+from mae_hydra.report import folder_page as folder_page_module
 from mae_hydra.report import write_report
-from mae_hydra.report.folder_page import POINTS, curves_of, id_of
+from mae_hydra.report.folder_page import POINTS, curves_of, folder_page, id_of
 from mae_hydra.report.serve import Site, server_of
 
 HOSTILE = ["<img src=x onerror=alert(1)>", '"><script>alert(2)', "a&b'`{{7*7}}", "\u202egnp.exe", "x\ny", "\udcff"]
@@ -64,6 +73,106 @@ def test_the_page_lists_every_run_with_its_curves(folder: Path, tmp_path: Path) 
     assert not [asked for asked in found.asked if asked and not asked.startswith(("data:", "#"))]  # no run has a page
 
 
+@pytest.fixture
+def listed(tmp_path: Path) -> tuple[Path, Drawn]:
+    """A sweep of three jobs judged by a loss, whose best value so far is not its last; one failed, one was killed."""
+    for number, (state, end, more) in enumerate((("completed", 7200, {}), ("failed", 60, {"error": "no room"}),
+                                                ("running", None, {"error": "killed", "value": None}))):  # fmt: skip
+        words = ["+debug=smoke", f"seed={number}"]
+        job = made_run(tmp_path / f"sweeps/grid/{number}", words, monitor="val/loss", mode="min", value=float(number))
+        start = 1e9 - number
+        changed(job, "status.json", state=state, start=start, end=end and start + end, **more)
+    probe = made_run(tmp_path / "probe", ["+debug=smoke"], monitor="val/top1", value=12.5, cells=False)
+    changed(probe, "status.json", start=1e8, end=1e8, task="classify")
+    (probe / "metrics.jsonl").write_text('{"step": 0, "val/top1": 0.0}\n')
+    rows = [replace(row, looked=1e9 + 3 * 86400, size=10**n) for n, row in enumerate(list_runs(tmp_path))]
+    page = Drawn(tmp_path / "page")
+    folder_page(page, rows, lambda directory: f"/{directory.name}/" if directory.name != "2" else None)
+    return tmp_path, page
+
+
+def test_every_number_of_the_list_stands_in_its_column_as_a_text_and_as_a_value(listed: tuple[Path, Drawn]) -> None:
+    page = listed[1]
+    assert page.facts == [("runs", "4"), ("states", "2 completed, 1 dead, 1 failed"), ("size", "1.1 kB")]
+    _, *rows = page.rows("All runs")
+    name = '<a href="/{0}/">sweeps/grid/{0}</a>'.format
+    assert [row[1:] for row in rows] == [
+        [name(0), "segment", "completed", "20", "-5 at 10", "0 at 20", "<div>seed=0</div>", "3 d", "2 h", "1 byte"],
+        [name(1), "segment", "failed", "20", "-4 at 10", "1 at 20", "<div>seed=1</div>", "3 d", "60 s", "10 bytes"],
+        ["sweeps/grid/2", "segment", "dead", "20", "-3 at 10", "2 at 20", "<div>seed=2</div>", "3 d", "", "100 bytes"],
+        ['<a href="/probe/">probe</a>', "classify", "completed", "0", "0 at 0", "0 at 0", "", "10420 d", "0 s",
+         "1.0 kB"],
+    ]  # fmt: skip
+    assert "<p>Typed for all: +debug=smoke</p>" in page.body("All runs")
+    values = re.findall(r'data-name="(\w+)" data-value="([^"]*)"', page.body("All runs"))
+    assert [name for name, _ in values] == ["step", "best", "last", "age", "took", "size"] * 4
+    assert [value for _, value in values] == [
+        "20", "-5.0", "0.0", "259200.0", "7200.0", "1", "20", "-4.0", "1.0", "259201.0", "60.0", "10",
+        "20", "-3.0", "2.0", "259202.0", "", "100", "0", "0.0", "0.0", "900259200.0", "0.0", "1000",
+    ]  # fmt: skip
+    assert page.rows("Sweeps") == [
+        ["sweep", "jobs", "states", "best", "job"],
+        ['<a href="/grid/">sweeps/grid</a>', "3", "1 completed, 1 dead, 1 failed", "val/loss 0 at 20", "0"],
+    ]
+    assert page.code("What failed") == ["sweeps/grid/1\nno room", "sweeps/grid/2\nkilled"]
+
+
+def test_a_filter_may_ask_what_was_typed_and_curves_are_of_all_that_any_run_is_judged_by(
+    listed: tuple[Path, Drawn], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = listed[1].data
+    assert data is not None
+    first, *_, probe = data["runs"]
+    assert first["facts"].items() >= {"debug": "smoke", "seed": "0", "val/loss": 0.0, "took": 7200.0}.items()
+    assert (first["measures"], probe["measures"]) == ("segment", "classify")
+    assert list(data["curves"]) == [each["id"] for each in data["runs"]]
+    assert data["curves"][first["id"]] == {"train/loss": [[10, 20], [2.0, 1.0]], "val/loss": [[10, 20], [-5.0, 0.0]]}
+    assert data["curves"][probe["id"]] == {"val/top1": [[0], [0.0]]}
+    assert all(re.fullmatch("[0-9a-f]{12}", each["id"]) for each in data["runs"])
+    assert folder_page_module.MOST_CURVES >= 200  # as many as a browser draws at once, see below
+    monkeypatch.setattr(folder_page_module, "MOST_CURVES", 1)
+    folder_page(page := Drawn(listed[0] / "page"), list_runs(listed[0]), lambda directory: None)
+    assert page.data is not None
+    assert list(page.data["curves"]) == [first["id"]]  # the newest
+
+
+def thumbs(page: Drawn) -> list[Image.Image]:
+    found = re.findall(r"data:image/jpeg;base64,([^\"]*)", page.body("Pictures"))
+    return [Image.open(io.BytesIO(base64.b64decode(each))) for each in found]
+
+
+def test_the_newest_runs_have_a_picture_of_today_and_the_newest_errors_are_told(
+    listed: tuple[Path, Drawn], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of many pictures the upper two rows; of a run that has no cells the sheet; a damaged one is left out."""
+    folder, jobs = listed[0], [listed[0] / f"sweeps/grid/{number}/figures" for number in range(3)]
+    Image.fromarray(np.zeros((3 * 224, 2 * 224, 3), np.uint8)).save(jobs[0] / "cells.png")
+    (jobs[1] / "cells.png").write_bytes(b"<html>")
+    (jobs[2] / "cells.png").unlink()
+    for most, sizes, failed, left_out in (
+        (2, [(360, 360), (80, 50)], 2, ""),
+        (1, [(360, 360)], 1, "The newest 1 of 2"),
+    ):
+        monkeypatch.setattr(folder_page_module, "MOST_PICTURES", most)
+        monkeypatch.setattr(folder_page_module, "MOST_FAILED", most)
+        page = Drawn(folder / "page")
+        folder_page(page, list_runs(folder), lambda directory: None)
+        assert [thumb.size for thumb in thumbs(page)] == sizes
+        assert page.code("What failed") == ["sweeps/grid/1\nno room", "sweeps/grid/2\nkilled"][:failed]
+        assert left_out in page.body("What failed")
+        assert ("newest" in page.body("What failed")) is bool(left_out)
+    dark = (jobs[0] / "cells.png").stat()
+    Image.fromarray(np.full((3 * 224, 2 * 224, 3), 255, np.uint8)).save(jobs[0] / "cells.png")
+    metrics = jobs[0].parent / "metrics.jsonl"
+    metrics.write_text(metrics.read_text().replace("2.0", "3.0"))
+    for file, about in ((jobs[0] / "cells.png", dark), (metrics, metrics.stat())):
+        os.utime(file, ns=(about.st_atime_ns, about.st_mtime_ns + 1))
+    folder_page(page := Drawn(folder / "page"), list_runs(folder), lambda directory: None)
+    assert np.asarray(thumbs(page)[0]).min() > 250
+    assert page.data is not None
+    assert next(iter(page.data["curves"].values()))["train/loss"][1] == [3.0, 1.0]
+
+
 def test_no_name_is_anything_but_text(folder: Path, tmp_path: Path) -> None:
     text = write_report(folder, tmp_path / "page").read_text(encoding="utf-8")
     [script] = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
@@ -74,32 +183,67 @@ def test_no_name_is_anything_but_text(folder: Path, tmp_path: Path) -> None:
     assert "\\u003cimg src=x" in text
     [policy] = re.findall(r'Security-Policy" content="([^"]*)"', text)
     assert "default-src &#39;none&#39;" in policy
-    assert "unsafe" not in policy.partition("script-src")[2]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy.partition("script-src ")[2] == f"&#39;sha256-{digest}&#39;"
 
 
-def test_pages_of_the_runs_are_linked_where_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[Path] = []
+def test_pages_of_the_runs_are_linked_where_they_are_and_made_anew_where_they_are_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those of sweeps too, whatever has changed in any job; one that cannot be made is said and stops no other."""
+    made: list[str] = []
 
     def fake(page: object, run: object, *more: object) -> None:
-        made.append(run.directory if hasattr(run, "directory") else more[0])  # type: ignore[attr-defined, arg-type]
+        made.append(str((run.directory if hasattr(run, "directory") else more[0]).name))  # type: ignore[attr-defined]
+        if made[-1] == "bad":
+            raise UserError("a picture is broken")
+
+    def made_by(*words: str) -> list[str]:
+        before = len(made)
+        assert main(["report", *words]) == 0
+        return sorted(made[before:])
 
     monkeypatch.setattr("mae_hydra.report.report.run_page", fake)
     monkeypatch.setattr("mae_hydra.report.report.sweep_page", fake)
-    made_run(tmp_path / "runs/a b", ["seed=1"], cells=False)
-    made_run(tmp_path / "sweeps/grid/job", ["seed=1"], cells=False)
-    assert main(["report", str(tmp_path)]) == 0
-    assert not made
-    assert main(["report", str(tmp_path), "--pages"]) == 0
-    assert sorted(path.name for path in made) == ["a b", "grid", "job"]
+    root, jobs = str(tmp_path), [tmp_path / "sweeps/grid" / name for name in ("job", "job2")]
+    changed(made_run(tmp_path / "runs/bad", [], cells=False), "status.json", start=2e9)  # the newest
+    for place in (tmp_path / "runs/a b", *jobs, jobs[1] / "stage"):
+        made_run(place, ["seed=1"], cells=False)
+    assert made_by(root) == []
+    assert made_by(root, "--pages") == ["a b", "bad", "grid", "job", "job2", "stage"]
+    assert "no page: a picture is broken" in capsys.readouterr().err
     asked = [each for each in Reader(tmp_path / "report/index.html").asked if each.endswith("index.html")]
-    assert sorted(set(asked)) == ["../runs/a%20b/report/index.html", "../sweeps/grid/job/report/index.html",
-                                  "../sweeps/grid/report/index.html"]  # fmt: skip
-    assert main(["report", str(tmp_path), "--pages"]) == 0
-    assert len(made) == 3  # nothing has changed since
+    places = ("runs/a%20b", *(f"sweeps/grid{job}" for job in ("", "/job", "/job2", "/job2/stage")))
+    assert set(asked) == {f"../{place}/report/index.html" for place in places}
+    assert made_by(root, "--pages") == ["bad"]  # nothing has changed since
     (tmp_path / "runs/a b/metrics.jsonl").touch()
-    changed(tmp_path / "runs/a b", "status.json", state="failed")
-    assert main(["report", str(tmp_path), "--pages"]) == 0
-    assert [path.name for path in made[3:]] == ["a b"]
+    assert made_by(root, "--pages") == ["a b", "bad"]
+    for name in ("metrics.jsonl", "status.json"):
+        (jobs[1] / name).touch()
+        assert made_by(root, "--pages") == ["bad", "grid", "job2"]
+    for job in jobs:
+        (job / "status.json").touch()
+    assert made_by(str(jobs[0].parent), "--pages") == ["grid", "job", "job2"]
+
+
+@pytest.mark.parametrize("kind", ["sweep", "study"])
+def test_tables_go_where_the_page_goes_and_a_folder_of_a_persons_is_not_the_reports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    told: list[tuple[Path, bool]] = []
+    module = "mae_hydra.report.report"
+    monkeypatch.setattr(f"{module}.{kind}_page", lambda page, *more: told.append((more[-2], page.owned.trusted)))
+    monkeypatch.setattr(f"{module}.run_page", lambda *arguments: None)
+    monkeypatch.setattr(f"{module}.is_study", lambda directory: kind == "study")
+    monkeypatch.setattr(f"{module}.read_study", lambda directory: None)
+    job = made_run(tmp_path / "all/job", [], cells=False)
+    for out in (None, tmp_path / "out"):
+        page = write_report(tmp_path / "all", out)
+        assert "<h1>all</h1>" in page.read_text()
+        assert told[-1] == (out or tmp_path / "all", out is None)
+        assert not (job / "report").exists()
+    write_report(tmp_path / "all", with_pages=True)
+    assert "<h1>made</h1>" in (job / "report/index.html").read_text()  # a run is called by its name
 
 
 def test_a_long_curve_is_thinned_to_means(tmp_path: Path) -> None:

@@ -6,13 +6,15 @@ import json
 import os
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import yaml
 from made_runs import made_run
 
 from mae_hydra.commands import main
-from mae_hydra.commands.runs import _cells
+from mae_hydra.commands.runs import SORTS, _cells, sort
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.holder import holding
 from mae_hydra.experiment.many.filters import Filter, chosen
@@ -131,6 +133,36 @@ def test_zero_is_a_number_and_what_is_not_known_is_none(tmp_path: Path, monkeypa
     assert [zero.facts()[name] for name in told] == [0, 0.0, 0.0, 0.0]
     assert [unknown.facts()[name] for name in told] == [None] * 4
     assert (_cells(zero)[3:6], _cells(unknown)[3:6]) == (("0", "0", "0"), ("", "", ""))
+
+
+def test_rows_are_sorted_by_a_column_the_better_and_the_larger_first_and_those_without_last() -> None:
+    def row(name: str, number: float | None, metric: str = "m", higher: bool = True) -> Any:
+        numbers = dict.fromkeys(("best", "last", "step", "size", "took"), number)
+        run = SimpleNamespace(monitor=metric, higher_is_better=higher)
+        return SimpleNamespace(name=name, state=name[::-1], run=run, **numbers)
+
+    rows = [row("a", 1.0), row("b", None), row("c", 3.0), row("d", 0.0), row("e", 5.0, "loss", False),
+            row("f", 2.0, "loss", False)]  # fmt: skip
+    order = {by: "".join(each.name for each in sort(rows, by, False)) for by in SORTS}
+    assert order == {
+        "started": "abcdef", "best": "fecadb", "last": "fecadb", "name": "abcdef", "state": "abcdef",
+        "step": "ecfadb", "size": "ecfadb", "took": "ecfadb",
+    }  # fmt: skip
+    assert [each.name for each in sort(rows, "step", True)] == list("bdafce")
+    assert [each.name for each in sort(rows, "started", True)] == list("fedcba")
+
+
+@pytest.mark.parametrize(("width", "lines"), [("130", 1), ("129", 2)])
+def test_the_first_of_many_rows_are_shown_with_how_many_more_there_are_and_every_sweep(
+    outputs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: str, lines: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", width)
+    assert main(["runs", str(outputs), "--sort", "name", "--most", "1"]) == 0
+    head, *told = capsys.readouterr().out.splitlines()
+    assert told[-2:] == ["sweep sweeps/grid: 2 completed, 1 failed; best val/mIoU 40 @20: ratio-0.75", "… and 5 more"]
+    assert len(told) == lines + 2
+    end = head.index("last") + len("last")
+    assert (head[end : end + 1], told[0][end - 3 : end]) == (" ", "0.5")  # numbers stand right, below their name
 
 
 def test_where_there_is_no_run_it_is_said(tmp_path: Path, capsys, monkeypatch) -> None:

@@ -11,6 +11,7 @@ import torch
 import yaml
 from drawn import Drawn, curves_of
 from made_runs import made_run
+from markupsafe import Markup
 from PIL import Image
 
 from mae_hydra.errors import UserError
@@ -18,11 +19,12 @@ from mae_hydra.evaluation.pictures import shares_of
 from mae_hydra.experiment.read_runs import read_run, read_sweep, table_of, write_table
 from mae_hydra.figures import Panel, Series, curves
 from mae_hydra.owned import Owned
+from mae_hydra.report import run_page as run_page_module
 from mae_hydra.report import sweep_page as sweep_page_module
 from mae_hydra.report.found_pages import found_page
-from mae_hydra.report.page import Page, duration, shown, table
+from mae_hydra.report.page import Page, duration, legend, sentence, shown, table
 from mae_hydra.report.report import write_report
-from mae_hydra.report.run_page import command_of, run_page, scores_of
+from mae_hydra.report.run_page import class_charts, command_of, provenance, run_page, scores_of, what_of
 from mae_hydra.report.sweep_page import CELL, sweep_page
 
 ENVIRONMENT = {
@@ -73,6 +75,8 @@ def told(tmp_path: Path) -> Drawn:
             parent=parent)  # fmt: skip
     timed(run, 7200)
     timed(made_run(run / "probe", ["model=probe"], monitor="val/top1", value=12.5), 3600)
+    second = made_run(run / "second", ["model=s"], monitor="val/top1", value=2.0, error="no room", cells=False)
+    timed(second, 60, state="failed")
     found = read_run(run)
     assert found is not None
     page = Drawn(tmp_path / "page")
@@ -82,12 +86,14 @@ def told(tmp_path: Path) -> Drawn:
 
 def test_the_head_of_a_page_has_the_state_the_scores_the_steps_the_time_and_the_seed(told: Drawn) -> None:
     assert told.facts == [
-        ("state", "completed"), ("best and last val/mIoU", "30.00 % at step 30"),
-        ("probe: best and last val/top1", "12.50 % at step 20"), ("model", "mae_vitt"),
+        ("state", "second failed"), ("best and last val/mIoU", "30.00 % at step 30"),
+        ("probe: best and last val/top1", "12.50 % at step 20"),
+        ("second: best and last val/top1", "2.00 % at step 20"), ("model", "mae_vitt"),
         ("data", "camvid, 120 images, 96x128"), ("began from", "first, step 99"), ("steps", "30"), ("took", "2.0 h"),
         ("seed", "7"),
     ]  # fmt: skip
     assert told.code("What was typed") == ["python train.py --config-dir /mine seed=7"]
+    assert "<p>no room</p>" in told.body("What was typed")
 
 
 def test_where_a_run_came_from_is_told_fact_by_fact(told: Drawn) -> None:
@@ -122,29 +128,75 @@ def test_the_curves_of_a_run_are_its_own_and_those_of_a_stage_the_stages(told: D
     found_by_it = ["best and last val/top1", "12.50 % at step 20"]
     assert told.rows("Then: probe") == [found_by_it, ["state", "completed"], ["took", "60 min"]]
     assert told.code("Then: probe") == ["python train.py model=probe"]
+    found_by_it = ["best and last val/top1", "2.00 % at step 20"]
+    assert told.rows("Then: second") == [found_by_it, ["state", "failed"], ["took", "60 s"]]
+    assert told.code("Then: second") == ["python train.py model=s"]
     assert list(told.pictures) == ["segmentation", "probe_segmentation"]  # cells are for sweeps
 
 
-def test_of_many_classes_the_worst_are_drawn_and_all_are_listed(tmp_path: Path) -> None:
-    run = made_run(tmp_path / "run", ["seed=1"], cells=False)
+@pytest.mark.parametrize(("score", "word"), [("IoU", "IoU"), ("accuracy", "Accuracy")])
+def test_of_many_classes_the_worst_are_drawn_and_all_are_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, score: str, word: str
+) -> None:
+    drawn: list[tuple[dict, str, str]] = []
+    monkeypatch.setattr(
+        run_page_module, "class_bars", lambda runs, title, x_label: drawn.append((runs, title, x_label))
+    )
+    rows = [{"name": f"c{n}", score: None if n == 7 else (37 * n % 200) / 2} for n in range(200)]
+    known = sorted((row[score], row["name"]) for row in rows if row[score] is not None)
+    for count, names, title in (
+        (200, [name for _, name in known[:150]], f"{score} of the 150 worst of 200 classes"),
+        (150, [row["name"] for row in rows[:150]], f"{word} of every class"),
+    ):
+        written(tmp_path, per_class=rows[:count])
+        listing = class_charts(page := Drawn(tmp_path / "page"), tmp_path / "per_class.json")
+        assert drawn.pop() == ({score: {row["name"]: row[score] for row in rows if row["name"] in names}}, title,
+                               f"{score}, %")  # fmt: skip
+        page.add("Classes", *listing)
+        assert [cells[0] for cells in page.rows("Classes")[1:]] == [row["name"] for row in rows[:count]]
+
+
+def test_tables_have_a_column_for_all_that_any_row_has_and_units_for_what_is_percent(tmp_path: Path) -> None:
+    run = made_run(tmp_path / "run", [], cells=False)
     (run / "tables").mkdir()
-    rows = [{"name": f"c{n}", "IoU": None if n == 7 else (37 * n % 200) / 2} for n in range(200)]
-    (run / "tables" / "per_class.json").write_text(json.dumps(rows))
-    found = read_run(run)
+    parts = [{"name": "x", "Precision": 12.5}, {"name": "y", "old IoU": 7.0}, {"name": "z", "mAcc": 1.0}]
+    classes = [{"name": "cat", "accuracy": 50.0}, {"name": "dog", "accuracy": None, "images": 3}]
+    written(run / "tables", per_class=classes, of_parts=parts)
+    found, page = read_run(run), Drawn(tmp_path / "page")
     assert found is not None
-    page = Drawn(tmp_path / "page")
     run_page(page, found)
-    drawn = [label.get_text() for axes in page.figures["classes"].axes for label in axes.get_yticklabels()]
-    known = sorted((row["IoU"], row["name"]) for row in rows if row["IoU"] is not None)
-    assert sorted(drawn) == sorted(name for _, name in known[:150])
-    assert "IoU of the 150 worst of 200 classes" in page.figures["classes"].axes[0].get_title(loc="left")
-    assert [cells[0] for cells in page.rows("Classes")[1:]] == [row["name"] for row in rows]
+    assert page.rows("Classes") == [["name", "accuracy, %", "images"], ["cat", "50.00", ""], ["dog", "", "3"]]
+    assert page.rows("Table: of parts") == [
+        ["name", "Precision, %", "old IoU, %", "mAcc"],
+        ["x", "12.50", "", ""], ["y", "", "7.00", ""], ["z", "", "", "1"],
+    ]  # fmt: skip
+    assert dict(page.facts)["steps"] == "20"  # of two lines
+
+
+def test_a_run_that_began_from_a_file_tells_the_file_its_clean_code_and_every_folder_of_options(tmp_path: Path) -> None:
+    run = timed(made_run(tmp_path / "run", ["sweep=lr"], value=None, cells=False), 60, value=0.0)
+    settings = {"checkpoint": {"monitor": "val/mIoU", "mode": "max"}, "data": {"image_size": 64}}
+    (run / "config.yaml").write_text(yaml.safe_dump(settings))
+    environment = {"accelerators": [], "config_folders": ["/a", "/b"], "choices": {"model": "m", "data": "d"}}
+    written(run, environment=environment, git={"dirty": False}, data={"validation": DATA["validation"]},
+            parent={"path": "/models/timm/vit.pth", "step": 0})  # fmt: skip
+    found, page = read_run(run), Drawn(tmp_path / "page")
+    assert found is not None
+    assert what_of(found) == [("model", "m"), ("data", "d, 64x64"), ("began from", "vit.pth, step 0")]
+    assert scores_of(found) == [("val/mIoU", "0.00 %")]  # of a run without lines what its status says
+    assert command_of(found) == "python train.py -m --config-dir /a --config-dir /b sweep=lr"
+    page.add("From", *provenance(found))
+    assert page.rows("From") == [
+        ["accelerators", "none"], ["changed since the commit", "no"],
+        ["validation images", "30 (digest of their names: bbb)"],
+        ["began from", "path /models/timm/vit.pth, step 0"], ["own option files", "/a, /b"],
+    ]  # fmt: skip
 
 
 def test_a_job_of_a_sweep_file_is_started_again_as_a_sweep(tmp_path: Path) -> None:
     for name, words, begin in (
         ("a", ["+sweep=lr", "seed=1"], "python train.py -m "),
-        ("b", ["seed=1"], "python train.py seed"),
+        ("b", ["seed=1", "x=sweep=lr"], "python train.py seed"),
     ):
         found = read_run(made_run(tmp_path / name, words))
         assert found is not None
@@ -166,6 +218,11 @@ def test_numbers_durations_and_marks_are_written_as_a_person_reads_them() -> Non
     cells = [f'<td class="{kind}" data-name="{name}">{text}<' for kind, name, text in kinds]
     assert all(made.count(each) == 2 for each in cells)
     assert made.index("<tr class=best>") > made.index("<tr><td")
+    assert 'class="cards"' in made
+    assert '<table class="">' in table(["n", "yes"], [[1, 2]])  # two columns need no cards on a phone
+    assert [sentence(text) for text in ("", "one seed. two", "there.")] == ["", "One seed. two.", "There."]
+    colours = re.findall(r"--series-(\d)", legend({"own": None, "from scratch": None, "pre-trained": None}))
+    assert colours == ["2", "1", "0"]  # what has its colour everywhere has it here
 
 
 def test_a_chart_is_part_of_the_page_and_a_sheet_lies_on_its_paper(tmp_path: Path) -> None:
@@ -178,15 +235,22 @@ def test_a_chart_is_part_of_the_page_and_a_sheet_lies_on_its_paper(tmp_path: Pat
     assert "mask-image: url(data:image/png" in sheet
     places = [set(re.findall(r"(?:full|fit)-(\d+)", each)) for each in (photo, sheet)]
     assert places == [{"1"}, {"2"}]  # a click enlarges the picture itself and no other
-    assert "mask-image" not in str(page.picture(paper, "matrix", sheet=False))
+    assert [each.count('class="sheet white"') for each in (photo, sheet)] == [0, 0]
+    plain = str(page.picture(paper, "matrix", sheet=False))
+    assert "mask-image" not in plain
+    assert 'class="sheet white"' in plain
     panels = [Panel(name, [Series("run", (1.0, 2.0), (3.0, 4.0))]) for name in ("loss", "mIoU")]
     chart = str(page.chart(curves(panels), "c", "caption"))
     assert chart.count("<svg") == 2  # which stand below each other on a phone
     assert "<figcaption>caption</figcaption>" in chart
     assert {path.name for path in tmp_path.glob("c.*")} == {"c.png", "c.svg"}
-    page.facts = [("state", "completed")]
-    page.add("Title", "text")
+    page.facts = [("state", "completed"), ("of model.drop_2", "0.125"), ("nothing", "")]
+    page.add("Nothing", "", Markup(""))
+    page.add("The title", "text", "")
     text = page.write(title="t", kind="sweep").read_text()
+    assert re.findall("<dt>(.*?)</dt><dd>(.*?)</dd>", text)[1:] == [("of model.<wbr>drop_2", "0.125")]
+    assert [(each.anchor, str(each.body)) for each in page.sections] == [("the-title", "<p>text</p>")]
+    assert '<section id="the-title">' in text
     assert "<dt>state</dt><dd>completed</dd>" in text
     assert '<div class="quiet made">sweep ·' in text
 
@@ -427,15 +491,23 @@ def test_of_losses_that_do_not_compare_none_is_the_best(tmp_path: Path) -> None:
 
 def test_best_and_last_are_told_with_their_steps(tmp_path: Path) -> None:
     run = made_run(tmp_path / "run", ["seed=1"], cells=False)
-    rows = [{"step": step, "val/mIoU": value} for step, value in ((1, 4.0), (2, 9.0), (3, 8.0))]
+    for last in (8.0, 9.0):
+        rows = [{"step": step, "val/mIoU": value} for step, value in ((1, 4.0), (2, 9.0), (3, last))]
+        (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        found = read_run(run)
+        assert found is not None
+        assert scores_of(found) == [("best val/mIoU", "9.00 % at step 2"), ("last val/mIoU", f"{last:.2f} % at step 3")]
+    run = made_run(tmp_path / "loss", ["seed=1"], monitor="val/loss", mode="min", cells=False)
+    rows = [{"step": step, "val/loss": value} for step, value in ((1, 4.0), (2, 0.5), (3, 8.0))]
     (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     found = read_run(run)
     assert found is not None
-    assert scores_of(found) == [("best val/mIoU", "9.00 % at step 2"), ("last val/mIoU", "8.00 % at step 3")]
+    assert scores_of(found) == [("best val/loss", "0.5 at step 2"), ("last val/loss", "8 at step 3")]
 
 
-def test_the_page_of_an_interrupted_run_says_how_it_goes_on(tmp_path: Path) -> None:
-    run = made_run(tmp_path / "a run", ["seed=1"], state="interrupted", cells=False)
+@pytest.mark.parametrize("state", ["interrupted", "failed"])
+def test_the_page_of_a_run_that_has_not_ended_says_how_it_goes_on(tmp_path: Path, state: str) -> None:
+    run = made_run(tmp_path / "a run", ["seed=1"], state=state, cells=False)
     timed(run, 60, end=None)
     for saved in (False, True):
         if saved:
@@ -450,7 +522,7 @@ def test_the_page_of_an_interrupted_run_says_how_it_goes_on(tmp_path: Path) -> N
 
 
 def test_confusions_of_a_run_are_drawn_from_their_shares(tmp_path: Path) -> None:
-    run = made_run(tmp_path / "run", ["seed=1"], cells=False)
+    run = made_run(tmp_path / "run", ["seed=1"], value=None, cells=False)
     counts = torch.tensor([[3, 1, 0], [0, 2, 2], [0, 0, 0]])
     Image.fromarray(shares_of(counts)).save(run / "figures" / "confusion_shares.png")
     Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(run / "figures" / "confusions.png")  # for who looks by hand
@@ -465,9 +537,17 @@ def test_confusions_of_a_run_are_drawn_from_their_shares(tmp_path: Path) -> None
     assert {text.get_position(): text.get_text() for text in axes.texts} == {
         (0, 0): "75", (1, 0): "25", (1, 1): "50", (2, 1): "50"
     }  # fmt: skip
+    Image.fromarray(shares_of(counts)[:, :2]).save(run / "figures" / "confusion_shares.png")  # of other classes
+    run_page(page := Drawn(tmp_path / "page"), found)
+    assert "confusions" not in {*page.pictures, *page.figures}
+    (run / "figures" / "confusion_shares.png").unlink()
+    run_page(page := Drawn(tmp_path / "page"), found)
+    assert page.pictures["confusions"].shape == (4, 4, 3)  # of an older run, as it was drawn
 
 
-def test_the_folders_of_an_evaluation_an_audit_and_the_demo_have_a_page_each(tmp_path: Path) -> None:
+def test_the_page_of_an_evaluation_tells_its_scores_what_differs_and_the_confusions_of_every_evaluator(
+    tmp_path: Path,
+) -> None:
     evaluation = tmp_path / "evaluation"
     evaluation.mkdir()
     protocol = {"checkpoint": "/runs/a/checkpoints/best.pt", "step": 30, "split": "test", "data": {"root": "/x/photos"}}
@@ -475,46 +555,86 @@ def test_the_folders_of_an_evaluation_an_audit_and_the_demo_have_a_page_each(tmp
     classes = [{"name": "sky", "IoU": 50.0, "Acc": 75.0}, {"name": "sea", "IoU": None, "Acc": None}]
     written(evaluation, results={"mIoU": 40.0, "images": 5, "protocol": protocol}, per_class=classes)
     (evaluation / "confusions.csv").write_text("labelled,predicted,pixels,percent\nsky,sea,5,25.0\n")
+    second = evaluation / "far"
+    (second / "figures").mkdir(parents=True)
+    for name in ("sheet", "confusion_matrix", "classes"):  # the last two are drawn anew
+        Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(second / "figures" / f"{name}.png")
+    written(second, per_class=[classes[0] | {"Acc": 100.0}])
     page = Drawn(tmp_path / "page")
     assert found_page(page, evaluation, nowhere) == "evaluation"
     weights = ("weights", "a, best.pt, step 30")
     assert page.facts == [("mIoU", "40.00 %"), ("images", "5 of 9"), ("data", "photos, split test"), weights]
     assert page.rows("What differs from training")[1:] == [["data.root", "/a", "/b"]]
-    assert [text.get_text() for text in page.figures["confusions"].axes[0].texts] == ["75", "25"]
+    assert {text.get_position(): text.get_text() for text in page.figures["confusions"].axes[0].texts} == {
+        (0, 0): "75", (1, 0): "25"
+    }  # fmt: skip
     assert ["split", "test"] in page.rows("Protocol")
+    assert list(page.pictures) == ["sheet"]
+    titles = [section.title for section in page.sections]
+    assert titles[1:] == ["Confusions", "Classes", "Pictures of far", "Classes of far", "Protocol"]
 
-    audit = tmp_path / "audit"
-    audit.mkdir()
-    finding = {"level": "error", "kind": "broken", "sentence": "2 files are <broken>", "count": 2, "files": []}
-    written(audit, report={"findings": [finding], "splits": {"training": {"images": 9, "width": {"min": 3, "max": 4},
-                           "height": {"min": 3, "max": 3}, "ignored_share": 0.125, "traits": {}}},
-                           "classes": [{"class": 0, "name": "sky", "training_pixels": 7}], "settings": {"root": "/x"},
-                           "seconds": 5.0})  # fmt: skip
-    page = Drawn(tmp_path / "page")
-    assert found_page(page, audit, nowhere) == "data set"
-    assert page.facts[:2] == [("data", "x"), ("errors", "1")]
-    assert page.rows("Findings")[1:] == [["error", "2 files are <broken>", "2"]]
-    assert page.rows("Splits")[1:] == [["images", "9"], ["width", "min 3 / max 4"], ["height", "3"],
-                                         ["ignored share", "12.50 %"]]  # fmt: skip
-
-    demo = tmp_path / "demo"
-    for name in ("pretrain", "pretrained", "scratch"):
-        made_run(demo / name, [f"name={name}"])
-    rows = [
-        {"seed": 0, "start": start, "val/mIoU": value}
-        for start, value in (("pre-trained", 35.0), ("from scratch", 26.0))
-    ]
-    written(demo, results={"seconds": 100.0, "runs": rows})
-    page = Drawn(tmp_path / "page")
-    assert found_page(page, demo, nowhere) == "demo"
-    told = page.rows("Few labels, the same budget: what pre-training is worth")
-    assert told == [["start", "seed", "val/mIoU, %"], ["pre-trained", "0", "35.00"], ["from scratch", "0", "26.00"]]
-    assert page.facts[:2] == [("val/mIoU, pre-trained", "35.0 %"), ("val/mIoU, from scratch", "26.0 %")]
-    assert page.rows("Runs")[1][1:4] == ["completed", "val/mIoU", "30.00 % at step 20"]
-    [(_, lines)] = [each for each in curves_of(page.figures["curves"]).items() if each[0] == "val/mIoU, %"]
-    assert [name for name, *_ in lines] == ["masked autoencoder", "pre-trained", "from scratch"]
+    there = {"checkpoint": "/models/timm/vit.pth", "step": 0, "split": "train", "validation_images": 5}
+    written(evaluation, results={"top1": 40.0, "images": 5, "protocol": there})
+    found_page(page := Drawn(tmp_path / "page"), evaluation, nowhere)
+    assert page.facts == [("top1", "40.00 %"), ("images", "5"), ("data", "split train"), ("weights", "vit.pth, step 0")]
 
     (evaluation / "results.json").write_text('{"protocol": 3}')
     with pytest.raises(UserError, match="is not as evaluate, check-data or demo leave it"):
         found_page(page, evaluation, nowhere)
     assert found_page(page, tmp_path, nowhere) is None
+
+
+def test_the_page_of_an_audit_has_every_fact_of_every_split(tmp_path: Path) -> None:
+    findings = [{"level": level, "sentence": f"{count} files are <broken>", "count": count}
+                for level, count in (("error", 2), ("note", 1), ("note", 3))]  # fmt: skip
+    splits = {
+        "training": {"images": 9, "width": {"min": 3, "max": 4}, "height": {"min": 3, "max": 3}, "traits": {}},
+        "validation": {"images": 2, "ignored_share": 0.125},
+    }
+    written(tmp_path, report={"findings": findings, "splits": splits, "settings": {"root": "/x"}, "seconds": 100.0,
+                              "classes": [{"class": 0, "name": "sky", "training_pixels": 7}]})  # fmt: skip
+    page = Drawn(tmp_path / "page")
+    assert found_page(page, tmp_path, nowhere) == "data set"
+    assert page.facts == [("data", "x"), ("errors", "1"), ("warnings", "0"), ("notes", "2"), ("training images", "9"),
+                          ("validation images", "2"), ("took", "2 min")]  # fmt: skip
+    assert page.rows("Findings")[1:] == [
+        ["error", "2 files are <broken>", "2"], ["note", "1 files are <broken>", "1"],
+        ["note", "3 files are <broken>", "3"],
+    ]  # fmt: skip
+    assert page.rows("Splits") == [
+        ["what", "training", "validation"], ["images", "9", "2"], ["width", "min 3 / max 4", ""], ["height", "3", ""],
+        ["ignored share", "", "12.50 %"],
+    ]  # fmt: skip
+    assert page.rows("Classes") == [["class", "name", "training pixels"], ["0", "sky", "7"]]
+
+
+def test_the_page_of_a_demo_compares_its_starts_over_seeds(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        for name in ("pretrain", "pretrained", "scratch", "other"):
+            made_run(tmp_path / f"seed{seed}" / name, [f"name={name}"], value=30.0 - seed)
+    rows = [
+        {"seed": seed, "start": start, "val/mIoU": value + 2 * seed, "val/aAcc": value + 50}
+        for seed in (0, 1)
+        for start, value in (("pre-trained", 35.0), ("from scratch", 26.0))
+    ]
+    alone = "One seed cannot tell how much is chance"
+    title = "Few labels, the same budget: what pre-training is worth"
+    for count, facts in (
+        (4, ["36.0 ± 1.4 %", "27.0 ± 1.4 %", "2", "2 min"]),
+        (2, ["35.0 %", "26.0 %", "1", "2 min"]),
+    ):
+        written(tmp_path, results={"seconds": 100.4, "runs": rows[:count]})
+        page = Drawn(tmp_path / "page")
+        assert found_page(page, tmp_path, nowhere) == "demo"
+        names = ["val/mIoU, pre-trained", "val/mIoU, from scratch", "seeds", "took"]
+        assert page.facts == list(zip(names, facts, strict=True))
+        assert page.rows(title) == [
+            ["start", "seed", "val/mIoU, %", "val/aAcc, %"],
+            ["pre-trained", "0", "35.00", "85.00"], ["from scratch", "0", "26.00", "76.00"],
+            ["pre-trained", "1", "37.00", "85.00"], ["from scratch", "1", "28.00", "76.00"],
+        ][: count + 1]  # fmt: skip
+        assert (alone in page.body(title)) is (count == 2)
+    found = [[name, "completed", "val/mIoU", "30.00 % at step 20", "60 s"]
+             for name in ("masked autoencoder", "pre-trained", "from scratch")]  # fmt: skip
+    assert page.rows("Runs") == [["run", "state", "judged by", "best", "took"], *found]
+    assert [name for name, *_ in curves_of(page.figures["curves"])["val/mIoU, %"]] == [name for name, *_ in found]

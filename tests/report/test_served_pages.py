@@ -1,26 +1,114 @@
 """The pages of single runs while they are served."""
 
+import http.client
 import json
+import os
+import signal
+import threading
 from pathlib import Path
 
 import pytest
 from made_runs import made_run
 
+from mae_hydra.errors import UserError
 from mae_hydra.experiment.holder import holding
+from mae_hydra.report import serve as module
 from mae_hydra.report.folder_page import id_of_path
-from mae_hydra.report.serve import Site
+from mae_hydra.report.serve import HEADERS, Site, serve, server_of
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_the_page_of_a_run_that_died_does_not_go_on_saying_that_it_runs(tmp_path: Path) -> None:
-    """No file of it changes then."""
-    run = made_run(tmp_path / "run", ["seed=1"], state="running", cells=False)
-    status = json.loads((run / "status.json").read_text())
-    (run / "status.json").write_text(json.dumps(status | {"end": None, "value": None}))
+def test_a_served_sweep_has_a_page_that_is_made_anew_only_when_one_of_its_jobs_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Path] = []
+
+    def write(directory: Path, out: Path, link: object) -> Path:
+        made.append(directory)
+        out.mkdir(exist_ok=True)
+        (out / "index.html").write_text(str(len(made)))
+        return out / "index.html"
+
+    monkeypatch.setattr(module, "write_report", write)
+    grid = tmp_path / "sweeps" / "grid"
+    job, other = (made_run(grid / name, [], cells=False, state=state) for name, state in
+                  (("a", "completed"), ("b", "running")))  # fmt: skip
+    (job / "tables").mkdir()
+    status = json.loads((other / "status.json").read_text())
+    (other / "status.json").write_text(json.dumps(status | {"end": None, "value": None}))
     site = Site(tmp_path, 1)
-    with holding(run):
-        alive = site.answer(f"/{id_of_path(run)}/")
-    dead = site.answer(f"/{id_of_path(run)}/")
+
+    def asked(directory: Path) -> str | None:
+        return site.answer(f"/{id_of_path(directory)}/")
+
+    assert [asked(place) for place in (grid, job, grid, job)] == ["1", "2", "1", "2"]
+    for number, file in enumerate((job / "metrics.jsonl", job / "status.json"), 3):
+        at = file.stat()
+        os.utime(file, ns=(at.st_atime_ns, at.st_mtime_ns + 1))  # as large as before
+        assert asked(grid) == str(number)
+    assert asked(job) == "5"
+    for number, file in enumerate(("config.yaml", "figures/new.png"), 6):
+        (job / file).write_text("checkpoint: {monitor: val/x}")
+        assert [asked(grid), asked(job)] == ["4", str(number)]
+    assert asked(other) == "8"
+    with holding(other):  # no file of the sweep changes, but one of its jobs lives
+        assert [asked(grid), asked(other)] == ["9", "10"]
+    assert asked(other) == "11"  # it died, which is in no file either
+    lines = (job / "metrics.jsonl").read_text().partition("\n")[0]
+    (job / "metrics.jsonl").write_text(lines.replace("10", "55") + "\n")
+    assert '"step":55' in str(site.answer("/"))  # of one that is complete, too
     site.close()
-    assert "running" in str(alive)
-    assert "interrupted" in str(dead)
+
+
+def test_a_server_answers_for_a_browser_of_this_machine_alone_and_gives_nothing_to_keep_or_to_frame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = Site(tmp_path, 1)
+
+    def answer(path: str) -> str | None:
+        if path == "/broken/":
+            raise UserError("a picture is broken")
+        return "ä page" if path == "/" else None
+
+    monkeypatch.setattr(site, "answer", answer)
+    with server_of(site, 0) as server:
+        assert server.server_address[0] == "127.0.0.1"
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        found = {}
+        for method, path in (("GET", "/?x=1"), ("HEAD", "/"), ("GET", "/no/"), ("GET", "/broken/")):
+            connection = http.client.HTTPConnection(*server.server_address[:2])
+            connection.request(method, path)
+            told = connection.getresponse()
+            assert {name: told.headers[name] for name in HEADERS if name != "Content-Type"} == {
+                "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY",
+                "Referrer-Policy": "no-referrer",
+            }  # fmt: skip
+            found[method, path] = told.status, told.headers["Content-Type"].split(";")[0], told.read().decode()
+            connection.close()
+        server.shutdown()
+    site.close()
+    assert list(found.values()) == [
+        (200, "text/html", "ä page"), (200, "text/html", ""), (404, "text/plain", "there is no such page"),
+        (500, "text/plain", "a picture is broken"),
+    ]  # fmt: skip
+
+
+def test_a_served_folder_leaves_nothing_behind_when_it_is_asked_to_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "pages"))
+    (tmp_path / "pages").mkdir()
+    left: list[int] = []
+
+    def stopped(server: object) -> None:
+        left.append(len(list((tmp_path / "pages").iterdir())))
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(module.ThreadingHTTPServer, "serve_forever", stopped)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        serve(tmp_path, 0, 1)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert left == [1]
+    assert not list((tmp_path / "pages").iterdir())
+    assert "read-only, for this machine" in capsys.readouterr().out

@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console as RichConsole
 
 from mae_hydra.tracking import Console
+from mae_hydra.tracking.console import _duration, _short
 from mae_hydra.types import Evaluation
 
 VALUES = {"train/loss": 0.71234, "train/lr": 1.5e-4, "perf/images_per_second": 812.3, "perf/memory_gb": 1.234}
@@ -118,3 +119,41 @@ def test_an_evaluation_says_how_far_it_is(terminal: bool) -> None:
     console.finish("completed", {})
     for text in ("validation: 2/5 images", "validation: 4/5 images", "validation: 5/5 images"):
         assert text in out.getvalue()
+
+
+@pytest.mark.parametrize(("width", "bar"), [(110, True), (109, False)])
+def test_a_run_that_goes_on_begins_its_bar_where_it_is_and_an_evaluation_takes_its_own_away(width, bar) -> None:
+    out = io.StringIO()
+    console = Console(total_steps=100, console=RichConsole(file=out, force_terminal=True, width=width))
+    console.start(None, {}, 50)
+    assert ("━" in out.getvalue()) is bar
+    progress = console._progress
+    assert progress is not None
+    assert [(task.completed, task.total) for task in progress.tasks] == [(50, 100)]
+    watching = console.watched("validation")([[1, 2], [3]], 3)
+    next(watching)
+    assert [(task.completed, task.total) for task in progress.tasks] == [(50, 100), (0, 3)]
+    watching.close()  # an evaluation that ends in an error, too
+    assert [task.total for task in progress.tasks] == [100]
+    console.finish("completed", {})
+
+
+def test_a_file_is_told_of_an_evaluation_as_seldom_as_of_steps(monkeypatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("mae_hydra.tracking.console.time.monotonic", lambda: now[0])
+    out = io.StringIO()
+    console = Console(total_steps=10, every_seconds=15.0, console=RichConsole(file=out, width=200))
+    console.start(None, {}, 0)
+    for _ in console.watched("validation")([[1, 2]] * 10, 20):
+        now[0] += 4.0
+    console.scalars(3, {})
+    now[0] += 3605.0
+    console.finish("interrupted", {})
+    assert out.getvalue().splitlines() == [
+        "validation: 8/20 images", "validation: 16/20 images", "step 3/10 · 1:33 left", "stopped after 1:00:45"
+    ]  # fmt: skip
+
+
+def test_what_is_said_is_rounded_to_four_digits_and_seconds_have_two() -> None:
+    assert [_short(value) for value in (12345.6, 1.0, 0.00123456)] == ["1.235e+04", "1.000", "0.001235"]
+    assert [_duration(seconds) for seconds in (0.4, 59.6, 3599, 3600)] == ["0:00", "1:00", "59:59", "1:00:00"]

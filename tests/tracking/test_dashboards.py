@@ -73,6 +73,37 @@ def test_the_panels_of_a_sweep_draw_each_key_against_the_best_value(metric, mode
     assert under(found, "targetKey") == [f"{mode}/{metric}"]
 
 
+@pytest.mark.parametrize(
+    ("metric", "judged"),
+    [
+        ("val/mIoU", ["max/val/mIoU", "val/mIoU", "val/mAcc", "val/aAcc"]),
+        ("val/top1", ["max/val/top1", "val/top1", "val/top5"]),
+        ("val/loss", ["train/loss", "val/loss"]),
+    ],
+)
+def test_a_report_is_of_the_runs_of_its_sweep_with_three_panels_beside_each_other(metric, judged):
+    from mae_hydra.tracking import dashboards
+
+    for group in ("g", None):
+        made = dashboards.report(group=group, metric=metric, mode="max", **SWEPT)
+        assert made.title == f"{group or 'p'}: {metric}"
+        grids = [block for block in made.blocks if hasattr(block, "panels")]
+        assert [(runs.name, runs.filters) for grid in grids for runs in grid.runsets] == [
+            (group or "all runs", "Metric('Group') == 'g'" if group else "")
+        ] * 3
+        _, scores, course = ([(p.layout.x, p.layout.y, p.layout.w, p.layout.h) for p in grid.panels] for grid in grids)
+        assert course == [(8 * (n % 3), 6 * (n // 3), 8, 6) for n in range(6)]
+        assert scores == course[: len(scores)]
+        shown = [
+            name for panel in grids[1].panels for name in ([panel.metric] if hasattr(panel, "metric") else panel.y)
+        ]
+        assert [getattr(name, "name", name) for name in shown] == judged
+        assert [panel.log_y for panel in grids[2].panels] == [False, True, False, False, False, False]
+    space = dashboards.workspace("segment", group=None, metric=metric, mode="max", **SWEPT)
+    assert (space.settings.x_axis, space.settings.smoothing_type) == ("step", "none")
+    assert strings(dashboards.described(space)).count("validation/per_class") == 1
+
+
 def test_every_workspace_shows_the_runs_of_its_task_and_what_they_log():
     from mae_hydra.tracking import dashboards
 
@@ -149,8 +180,39 @@ def test_a_sweep_tells_its_keys_metric_and_group_itself(sweep, tmp_path, monkeyp
         "| 0.5 | 2 | 31 ± 1.4 |",
         "| 0.75 | 1 | 40 |",
     ]
-    assert main(["dashboard", str(sweep), "--metric", "val/aAcc", "--keys", "seed", "--group", "g"]) == 0
-    assert "seed, judged by val/aAcc (max), group g" in capsys.readouterr().out
+    assert made["pretrain"]["spec"]["section"]["runSets"][0]["filters"]["filters"][0]["value"] == "pretrain"
+    for words, said in (
+        (["--metric", "val/aAcc", "--keys", "seed,,x", "--group", "g"], "seed, x, judged by val/aAcc (max), group g"),
+        (["--metric", "val/loss"], "judged by val/loss (min), group my|sweep"),  # the recorded mode is of another
+        (["--mode", "min"], "judged by val/mIoU (min)"),
+        (["--metric", "val/loss", "--mode", "max"], "judged by val/loss (max)"),
+    ):
+        assert main(["dashboard", str(sweep), *words]) == 0
+        assert said in capsys.readouterr().out
+    monkeypatch.chdir(sweep)
+    for job in sweep.iterdir():
+        config = json.loads((job / "config.yaml").read_text())
+        (job / "config.yaml").write_text(json.dumps(config | {"group": None}))
+    words = ["--entity", "me", "--project", "ours", "--out", str(tmp_path / "out")]
+    assert main(["dashboard", ".", *words]) == 0
+    assert "group my|sweep" in capsys.readouterr().out  # where it was given no name its folder's
+    board = json.loads((tmp_path / "out/sweep.json").read_text())
+    assert (board["entity"], board["project"]) == ("me", "ours")
+
+
+def test_a_job_that_never_began_tells_nothing_of_its_sweep_and_others_files_stay(sweep, tmp_path, monkeypatch, capsys):
+    for name, content in (("a-never", None), ("b-empty", {})):
+        (sweep / name).mkdir()
+        (sweep / name / "status.json").write_text(json.dumps({"state": "failed", "value": None, "overrides": []}))
+        if content is not None:
+            (sweep / name / "config.yaml").write_text(json.dumps(content))
+    out = tmp_path / "out"
+    out.mkdir()
+    assert main(["dashboard", str(sweep), "--out", str(out)]) == 0
+    assert "judged by val/mIoU (max), group my|sweep" in capsys.readouterr().out
+    (out / ".mae-hydra-dashboard").unlink()
+    assert main(["dashboard", str(sweep), "--out", str(out)]) == 1
+    assert "it was not mae-hydra dashboard that wrote it" in capsys.readouterr().err
 
 
 def test_whose_project_it_is_has_to_be_known(tmp_path, monkeypatch, capsys):

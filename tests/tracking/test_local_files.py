@@ -103,6 +103,22 @@ def test_pictures_and_tables_are_the_latest_of_their_name(tmp_path):
     assert not list(tmp_path.rglob("*.partial"))
 
 
+def test_a_picture_below_overlays_is_no_file_and_one_for_the_page_of_a_sweep_is(tmp_path):
+    """The sheet shows what the first one does; without the other no page could put runs side by side."""
+    pixels = np.zeros((4, 6, 3), np.uint8)
+    pictures = {
+        "sheet": Picture(pixels),
+        "sheet_0": Picture(pixels, maps={"labels": np.zeros((4, 6), np.uint8)}),
+        "cells": Picture(pixels, for_report=True),
+    }
+    files = started(tmp_path)
+    files.evaluation(1, "seg", Evaluation({}, pictures))
+    assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == ["cells.png", "sheet.png"]
+    (tmp_path / "figures/sheet.png").write_bytes(b"looked at and edited")
+    files.scalars(2, {})
+    assert (tmp_path / "figures/sheet.png").read_bytes() == b"looked at and edited"  # it was written once
+
+
 @pytest.mark.parametrize(
     ("value", "written"), [(np.float32(0.5), 0.5), (np.int64(3), 3), (1, 1), (np.float32("nan"), None)]
 )
@@ -173,6 +189,43 @@ def test_what_the_disk_never_took_is_said_and_kept_elsewhere(tmp_path, monkeypat
     assert files.missing in capsys.readouterr().err
     [kept] = (tmp_path / "elsewhere").iterdir()
     assert contents(tmp_path / "broken_run") | contents(kept) == contents(tmp_path / "whole_run")
+
+
+def test_a_disk_that_has_no_room_for_a_second_record_has_the_lines_written_over_the_old_ones(tmp_path, monkeypatch):
+    rows = [{"step": step, "train/loss": step / 100} for step in (10, 20, 30)]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    disk = Disk(monkeypatch)
+    whole, disk.full = local.GrowingFile.write, True
+    monkeypatch.setattr(local.GrowingFile, "write", lambda file: (setattr(disk, "full", False), whole(file)))
+    files = started(tmp_path, step=20)
+    assert lines(tmp_path) == rows[:2]
+    files.scalars(20, {"val/mIoU": 5.0})
+    files.scalars(30, {"train/loss": float("inf")})
+    assert lines(tmp_path) == [rows[0], rows[1] | {"val/mIoU": 5.0}, {"step": 30, "train/loss": None}]
+
+
+def test_a_picture_alone_that_the_disk_never_took_is_kept_elsewhere_or_said_to_be_lost(tmp_path, monkeypatch, capsys):
+    elsewhere = tmp_path / "elsewhere"
+    monkeypatch.setattr(tempfile, "tempdir", str(elsewhere))
+    evaluation = Evaluation({"mIoU": 1.0}, {"a.b": Picture(np.zeros((2, 2, 3), np.uint8))})
+    for there in (True, False):
+        if there:
+            elsewhere.mkdir()
+        files = started(tmp_path / str(there))
+        with monkeypatch.context() as full:
+            full.setattr(local, "_write_whole", lambda path, content: os.open(tmp_path / "nowhere/x", os.O_WRONLY))
+            files.evaluation(5, "seg", evaluation)
+            files.finish("failed", {})
+        told = f"{tmp_path / str(there)} lacks figures/a.b.png (No such file or directory); "
+        assert lines(tmp_path / str(there)) == [{"step": 5, "val/mIoU": 1.0}]
+        if there:
+            [kept] = elsewhere.iterdir()
+            assert files.missing == f"{told}it is kept in {kept}: copy the files from there once there is room"
+            assert sorted(contents(kept)) == ["figures/a.b.png"]
+            elsewhere.rename(tmp_path / "gone")
+        else:
+            lost = "it could be written nowhere else either (No such file or directory) and is lost"
+            assert files.missing == told + lost
 
 
 def test_a_picture_that_cannot_be_drawn_costs_no_score(tmp_path, capsys):

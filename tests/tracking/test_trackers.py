@@ -27,14 +27,14 @@ def tell_everything(trackers: Trackers) -> None:
     trackers.start("dir", {"a": 1}, 5)
     trackers.scalars(6, {"loss": 1.0})
     trackers.evaluation(6, "tiny", Evaluation({"mIoU": 2.0}))
-    trackers.finish("completed", {"loss": 1.0})
+    trackers.finish("failed", {"loss": 1.0})
 
 
 EVERYTHING = [
     ("start", "dir", {"a": 1}, 5),
     ("scalars", 6, {"loss": 1.0}),
     ("evaluation", 6, "tiny", Evaluation({"mIoU": 2.0})),
-    ("finish", "completed", {"loss": 1.0}),
+    ("finish", "failed", {"loss": 1.0}),
 ]
 
 
@@ -66,6 +66,27 @@ def test_the_runs_own_trackers_are_told_everything_to_the_end(capsys, method):
     assert other.told == told
     assert own.told == [each for each in told if each[0] != method]
     assert capsys.readouterr().err.count("warning: Remembers failed (the server is gone); it is told what follows") == 1
+
+
+def test_the_runs_own_are_told_first():
+    """Others read what these have written."""
+    order = []
+    trackers = [Remembers(), Remembers()]
+    for name, tracker in zip(("other", "own"), trackers, strict=True):
+        tracker.start = lambda *told, name=name: order.append(name)
+    Trackers(trackers[:1], own=trackers[1:]).start("dir", {}, 0)
+    assert order == ["own", "other"]
+
+
+def test_each_of_several_that_fail_is_warned_of_and_one_tracker_more_is_told_all_the_same(capsys):
+    owns, others = ([Remembers(fails_in="scalars") for _ in range(2)] for _ in range(2))
+    sound = Remembers()
+    trackers = Trackers([*others, sound], own=owns)
+    tell_everything(trackers)
+    trackers.scalars(7, {})
+    assert sound.told == [*EVERYTHING, ("scalars", 7, {})]
+    said = capsys.readouterr().err
+    assert (said.count("it is told what follows all the same"), said.count("goes on without it")) == (2, 2)
 
 
 def test_a_keyboard_interrupt_is_not_the_trackers():

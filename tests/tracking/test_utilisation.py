@@ -2,12 +2,13 @@
 
 import pytest
 import torch
+from torch import nn
 
 from mae_hydra import accelerators
 from mae_hydra.accelerators import peak_tflops
 from mae_hydra.flops import training_flops
 from mae_hydra.tracking import Utilisation
-from mae_hydra.types import Batch, Evaluation
+from mae_hydra.types import Batch, Evaluation, Loss
 from mae_hydra.workflows import entry
 
 
@@ -34,6 +35,33 @@ def test_images_per_second_become_a_share_of_the_peak_of_one_device():
     assert values["perf/mfu"] == pytest.approx(0.6)
 
 
+def test_memory_is_what_makers_state():
+    memory = {name: device.memory for name, device in accelerators.ACCELERATORS.items()}
+    assert memory == {"h200": 141, "h100": 80, "a100": 80, "l40s": 48, "v100": 32, "rtx4090": 24}
+
+
+class Two(nn.Module):
+    """4 -> 3 -> 2."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 3, bias=False), nn.Linear(3, 2, bias=False)
+
+    def loss(self, batch):
+        assert self.training
+        return Loss(self.second(self.first(batch.images)).sum(), torch.tensor(len(batch)))
+
+
+@pytest.mark.parametrize(("frozen", "products"), [(False, 12 + 6 + 6 + 6 + 12), (True, 12 + 6 + 6)])
+def test_operations_are_those_of_one_image_forward_and_backward(frozen, products):
+    """Backward each product twice, but the first layer's input and a frozen layer's weights have no gradient."""
+    model = Two().eval()
+    model.first.requires_grad_(not frozen)
+    weight = model.first.weight
+    assert training_flops(model, Batch(torch.zeros(5, 4))) == 2 * products
+    assert model.first.weight is weight
+
+
 @pytest.mark.slow
 def test_a_pretraining_of_vit_b_takes_the_published_operations():
     """58.7 GFLOP an image: three times the forward pass, of which the hidden positions' prediction alone is done."""
@@ -49,7 +77,13 @@ def test_a_pretraining_of_vit_b_takes_the_published_operations():
     [
         ("NVIDIA H100 80GB HBM3", "bf16", 989),
         ("NVIDIA H200", "fp32", 67),
+        ("NVIDIA A100-SXM4-80GB", "bf16", 312),
+        ("NVIDIA A100-SXM4-80GB", "fp32", 19.5),
+        ("NVIDIA L40S", "bf16", 362),
+        ("NVIDIA L40S", "fp32", 91.6),
         ("Tesla V100-SXM2-32GB", "fp16", 125),
+        ("Tesla V100-SXM2-32GB", "fp32", 15.7),
+        ("NVIDIA GeForce RTX 4090", "fp16", 165),
         ("x", "bf16", None),
     ],
 )

@@ -13,7 +13,7 @@ import pytest
 from test_wandb_run import CONFIG, SETTINGS, offline_runs
 
 from mae_hydra.terminal import upload_line
-from mae_hydra.tracking.offline_records import records, steps_in
+from mae_hydra.tracking.offline_records import BLOCK, records, steps_in
 
 # In a process of its own: wandb keeps a service and its settings for as long as a process lives.
 SCRIPT = """
@@ -157,5 +157,41 @@ def test_a_record_that_ends_in_the_middle_is_read_as_far_as_it_is_whole(tmp_path
     for tail in (b"", head, head + content[:3], b"\0" * 40, struct.pack("<IHB", 0, 4, 1) + b"\xff" * 4):
         (tmp_path / "x.wandb").write_bytes(b":W&B\0\0\0" + head + content + tail)
         assert steps_in([tmp_path / "x.wandb"]) == {3}
-    (tmp_path / "x.wandb").write_bytes(b"something else")
+    (tmp_path / "x.wandb").write_bytes(b":XYZ\0\0\0" + head + content)
     assert steps_in([tmp_path / "x.wandb"]) == set()
+
+
+@pytest.mark.parametrize("short", range(9))
+def test_records_are_read_over_the_ends_of_blocks(tmp_path, short):
+    """A header that does not fit into the rest of a block begins the next one; a record may take several blocks."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    def record(step: int, filler: int, *, nested: bool = False) -> bytes:
+        made = Record()
+        item = made.history.item.add()
+        if nested:
+            item.nested_key.append("step")
+        else:
+            item.key = "step"
+        item.value_json = str(step)
+        other = made.history.item.add()
+        other.key, other.value_json = "x", "1" * filler
+        return made.SerializeToString()
+
+    data = b":W&B\0\0\0"
+    rest = BLOCK - len(data) - 7 - short  # so that so many bytes of the first block are left behind the first record
+    first = record(1, rest - (len(record(1, rest)) - rest))
+    assert len(first) == rest
+    for content in (first, record(2, 5), record(3, 3 * BLOCK, nested=True), record(4, 5)):
+        left, begun = content, False
+        while left or not begun:
+            room = BLOCK - len(data) % BLOCK
+            if room < 7:
+                data += b"\0" * room
+                continue
+            piece, left = left[: room - 7], left[room - 7 :]
+            kind = (4 if begun else 1) if not left else 3 if begun else 2
+            data += struct.pack("<IHB", 0, len(piece), kind) + piece
+            begun = True
+    (tmp_path / "x.wandb").write_bytes(data)
+    assert steps_in([tmp_path / "x.wandb"]) == {1, 2, 3, 4}

@@ -302,6 +302,7 @@ def test_what_the_run_is_called_and_how_long_a_server_is_waited_for_reaches_wand
         **SETTINGS, "entity": "team", "dir": str(tmp_path), "config": CONFIG, "resume": "allow"
     }  # fmt: skip
     assert asked["settings"].init_timeout == 7.0
+    assert (asked["settings"].finish_timeout, asked["settings"].finish_timeout_raises) == (300.0, True)
     assert asked["id"] == (tmp_path / "wandb_id.txt").read_text()
 
 
@@ -341,3 +342,178 @@ def test_the_checkpoints_of_a_complete_run_go_up_with_what_explains_them(tmp_pat
         assert (artifact.name, artifact.type, artifact.metadata) == ("run-01234567-model", "model", {"val/mIoU": 5.0})
         held = {name: Path(entry.local_path).read_text() for name, entry in artifact.manifest.entries.items()}
         assert held == {name.rpartition("/")[2]: name for name in names if name != "status.json"}
+
+
+class Told:
+    """What the server's part of a run is asked, and what it answers."""
+
+    id, url, starting_step = "01234567", "http://wandb/run", 2
+
+    def __init__(self, run_dir: Path, *, silent: bool = False) -> None:
+        self.dir, self.silent = str(run_dir / "wandb/run-1/files"), silent
+        self.summary: dict = {}
+        self.rows: list = []
+        self.asked: list = []
+        self.config = self
+
+    def log(self, values, step):
+        self.rows.append((step, values))
+
+    def update(self, values, **more):
+        self.asked.append(("parent", values["parent"]["step"]))
+
+    def define_metric(self, name, **more):
+        self.asked.append((name, *more.values()))
+
+    def use_artifact(self, name):
+        self.asked.append(("use_artifact", name))
+
+    def alert(self, title, text, wait_duration):
+        self.asked.append(("alert", title, text))
+
+    def mark_preempting(self):
+        self.asked.append("preempting")
+
+    def finish(self, exit_code):
+        if self.silent:
+            raise TimeoutError
+        self.asked.append(("finish", exit_code))
+
+
+def started(run_dir: Path, monkeypatch, run: Told, step: int, **settings) -> Wandb:
+    import wandb
+
+    monkeypatch.setattr(wandb, "init", lambda **told: run)
+    tracker = Wandb(**SETTINGS | settings)
+    tracker.start(run_dir, CONFIG, step)
+    return tracker
+
+
+LINES = [{"step": 1, "a": 1.0}, {"step": 2, "a": 2.0, "b": None}, {"step": 3, "a": 3.0}, {"step": 4, "a": 4.0}]
+
+
+@pytest.mark.parametrize(("step", "sent"), [(0, []), (2, [2]), (3, [2, 3])])
+def test_the_server_is_sent_the_lines_that_it_has_not_got_up_to_where_the_run_goes_on(
+    tmp_path, monkeypatch, step, sent
+):
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in LINES))
+    run = Told(tmp_path)
+    started(tmp_path, monkeypatch, run, step, mode="online")
+    assert run.rows == [(each, {"step": each, "a": float(each)}) for each in sent]
+    assert run.asked == [
+        ("step",), ("train/*", "step"), ("perf/*", "step"), ("val/*", "step", "min,max,last")
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("mode", "artifacts", "used"), [("online", True, True), ("online", False, False), ("offline", True, False)]
+)
+def test_a_run_names_the_weights_that_it_began_from_where_they_were_uploaded(
+    tmp_path, monkeypatch, mode, artifacts, used
+):
+    parent = tmp_path / "parent/checkpoints/best.pt"
+    parent.parent.mkdir(parents=True)
+    (tmp_path / "parent/wandb_id.txt").write_text("89abcdef\n")
+    (tmp_path / "parent.json").write_text(json.dumps({"path": str(parent), "step": 9}))
+    run = Told(tmp_path)
+    started(tmp_path, monkeypatch, run, 0, mode=mode, artifacts=artifacts)
+    assert run.asked[0] == ("parent", 9)
+    assert (("use_artifact", "run-89abcdef-model:latest") in run.asked) is used
+
+
+@pytest.mark.parametrize(
+    ("state", "mode", "asked"),
+    [
+        ("completed", "online", [("finish", 0)]),
+        ("failed", "online", [("alert", "tiny failed", "see {}/error.txt"), ("finish", 1)]),
+        ("failed", "offline", [("finish", 1)]),
+        ("interrupted", "online", ["preempting", ("finish", 1)]),
+    ],
+)
+def test_who_waits_for_a_run_hears_that_it_failed_and_an_agent_that_it_may_go_on(
+    tmp_path, monkeypatch, state, mode, asked
+):
+    lines = [{"step": 1, "val/x": 3.0, "a": 1.0}, {"step": 2, "val/x": None}, {"step": 3, "val/x": 2.0}]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    run = Told(tmp_path)
+    tracker = started(tmp_path, monkeypatch, run, 0, mode=mode)
+    run.asked.clear()
+    tracker.finish(state, {})
+    expected = [each if isinstance(each, str) else tuple(str(part).format(tmp_path) for part in each) for each in asked]
+    assert [each if isinstance(each, str) else tuple(map(str, each)) for each in run.asked] == expected
+    assert run.summary == {"state": state, "min/val/x": 2.0, "max/val/x": 3.0}
+    tracker.finish(state, {})  # it has ended
+    assert len(run.asked) == len(asked)
+
+
+def test_a_server_that_does_not_take_the_end_leaves_the_files_with_the_way_to_upload_them(
+    tmp_path, monkeypatch, capsys
+):
+    tracker = started(tmp_path, monkeypatch, Told(tmp_path, silent=True), 0)
+    tracker.finish("completed", {})
+    assert capsys.readouterr().out.splitlines() == [
+        "warning: W&B has not taken the end of this run in 5 minutes; its files are kept",
+        f"to upload it later: wandb sync {tmp_path}/wandb/run-1",
+    ]
+
+
+def test_a_server_out_of_reach_is_asked_once_and_the_run_is_then_kept_offline(tmp_path, monkeypatch, capsys):
+    import wandb
+
+    modes = []
+
+    def init(**told):
+        modes.append(told["mode"])
+        if told["mode"] == "online":
+            raise wandb.errors.CommError("no login server\nat all")
+        return Told(tmp_path)
+
+    monkeypatch.setattr(wandb, "init", init)
+    monkeypatch.setattr(wandb, "teardown", lambda: modes.append("teardown"))
+    tracker = Wandb(**SETTINGS | {"mode": "online"})
+    tracker.start(tmp_path, CONFIG, 0)
+    assert (modes, tracker.mode) == (["online", "teardown", "offline"], "offline")
+    said = capsys.readouterr()
+    assert said.err == "warning: W&B cannot be reached (no login server); this run is kept offline\n"
+    assert "http" not in said.out
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "told"),
+    [
+        ("AuthenticationError", "", "not logged in to W&B (AuthenticationError; or set WANDB_API_KEY)"),
+        ("UsageError", "No API key configured.", "not logged in to W&B (No API key configured; or set WANDB_API_KEY)"),
+        ("UsageError", "bad project", "W&B cannot be reached (bad project)"),
+        ("CommError", "the login server", "W&B cannot be reached (the login server)"),
+    ],
+)
+def test_who_is_not_logged_in_is_told_apart_from_a_server_that_is_away(kind, text, told):
+    import wandb
+
+    from mae_hydra.tracking.wandb import _why_offline
+
+    assert _why_offline(getattr(wandb.errors, kind)(text)) == told
+
+
+def test_a_run_of_an_agent_has_its_id_and_what_follows_it_one_of_its_own(tmp_path, monkeypatch):
+    from mae_hydra.tracking.wandb import _run_id
+
+    run, stage = tmp_path / "run", tmp_path / "run/probe"
+    stage.mkdir(parents=True)
+    own = _run_id(run, 0)
+    assert _run_id(run, 5) == own  # it goes on
+    assert _run_id(run, 0) != own  # and begins anew
+    (run / "status.json").touch()
+    for name, value in (("WANDB_SWEEP_ID", "sweep"), ("WANDB_RUN_ID", "agents")):
+        monkeypatch.setenv(name, value)
+    assert (_run_id(run, 0), _run_id(run, 5)) == ("agents", "agents")
+    assert _run_id(stage, 0) != "agents"
+    monkeypatch.delenv("WANDB_SWEEP_ID")
+    assert _run_id(tmp_path / "run", 0) != "agents"  # somebody's own setting
+
+
+def test_a_table_has_a_column_for_all_that_any_row_has():
+    from mae_hydra.tracking.wandb import _table
+
+    made = _table([{"name": "sky", "IoU": 1.0}, {"name": "sea", "images": 3}])
+    assert (made.columns, made.data) == (["name", "IoU", "images"], [["sky", 1.0, None], ["sea", None, 3]])

@@ -1,6 +1,8 @@
 """What `convert --inspect` says of a file, row by row."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -78,6 +80,27 @@ def test_an_encoder_that_has_diverged_says_so() -> None:
 def test_a_grid_that_is_only_likely_is_told_as_such(monkeypatch: pytest.MonkeyPatch, known: bool, remark: str) -> None:
     monkeypatch.setattr(inspect_checkpoint, "known_grid", lambda *given: (4, 4) if known else None)
     assert told(make_mae())["positions"] == f"4x4 patches, images of 32x32{remark}"
+
+
+def test_height_comes_before_width_and_a_grid_that_nobody_knows_is_said() -> None:
+    model: Any = SimpleNamespace(grid=(2, 4), image_size=(16, 32), num_positions=8)
+    assert inspect_checkpoint._positions(model, True) == "2x4 patches, images of 16x32"
+    model.grid = None
+    assert inspect_checkpoint._positions(model, True).startswith("8 patches, in no square grid")
+
+
+def test_several_cls_tokens_eight_classes_and_a_file_that_fits_nothing_are_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(inspect_checkpoint, "fits", lambda checkpoint: iter([("load", "a"), ("evaluate", "b")]))
+    names = [f"c{n}" for n in range(8)]
+    checkpoint = Checkpoint(make_mae(num_cls_tokens=2).state_dict(), {"class_names": names}, "l", Path("a.pt"))
+    found = list(rows(checkpoint))
+    assert ("encoder", "width 16, depth 4, heads unknown, with 2 cls tokens, final norm") in found
+    assert ("classes", f"8: {', '.join(names)}") in found
+    assert [each for each in found if "fit" in each[0]] == [
+        ("fits", "nothing"), ("does not fit", "load: a"), ("does not fit", "evaluate: b")
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("diverged", [False, True])

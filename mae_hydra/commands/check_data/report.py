@@ -159,7 +159,8 @@ def _some_of(tally: Tally, count: int) -> list[tuple[Tally, int]]:
     broken = {row for rows in tally.problems.values() for row, _ in rows}
     labelled = tally.mapped if len(tally.mapped) else tally.readable
     good = [int(row) for row in labelled if int(row) not in broken]
-    return [(tally, good[number * len(good) // count]) for number in range(min(count, len(good)))]
+    count = min(count, len(good))
+    return [(tally, good[number * len(good) // count]) for number in range(count)]
 
 
 def _overlays(found: Audit, chosen: Sequence[tuple[Tally, int]]) -> np.ndarray:

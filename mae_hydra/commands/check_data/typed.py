@@ -55,8 +55,6 @@ def words_of(keys: Mapping[str, Any]) -> list[str]:
             said.append(f"data.{key}={str(value).lower()}")
         elif isinstance(value, str) and "{split}" in value and not set(value) & set("'\"[],: "):
             said.append(f"data.{key}={value}")  # a pattern, which is quoted where words are read
-        elif isinstance(value, list) and all(isinstance(each, (int, float)) for each in value):
-            said.append(f"data.{key}=[{','.join(map(str, value))}]")
         else:
             said.append(word(f"data.{key}", value))
     return said

@@ -1,0 +1,198 @@
+"""The page of a sweep, part by part: what is compared, in which order, and what is left out. Nothing is drawn."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from drawn import Drawn
+from made_runs import made_run
+from PIL import Image
+
+from mae_hydra.experiment.read_runs import read_sweep
+from mae_hydra.figures import TrialPoint
+from mae_hydra.launching.trials import FILE, Study, Trial
+from mae_hydra.report import sweep_page as module
+from mae_hydra.report.sweep_page import CELL, overlaid_curves, same_pictures, sweep_page, task_of
+
+FIGURES = ("curves", "marginals", "heat_map", "parallel_coordinates", "search_figure")
+
+
+@pytest.fixture(autouse=True)
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A figure is what it would be drawn from."""
+    for name in FIGURES:
+        monkeypatch.setattr(module, name, lambda *given, **more: (*given, more))
+
+
+def job(folder: Path, name: str, words: list[str], value: float | None, **more: Any) -> Path:
+    return made_run(folder / name, words, value=value, cells=False, **more)
+
+
+def told(folder: Path, *linked: str) -> Drawn:
+    page = Drawn(folder / "page")
+    (folder / "page").mkdir()
+    sweep_page(page, read_sweep(folder), folder / "page", lambda run: f"/{run.name}/" if run.name in linked else None)
+    return page
+
+
+def without(page: Drawn, title: str) -> bool:
+    return title not in [section.title for section in page.sections]
+
+
+def test_settings_have_the_seeds_they_have_and_only_what_all_jobs_share_is_told_once(tmp_path: Path) -> None:
+    """Of a job that never began nothing is known: it shares what the others do, and its code is no other code."""
+    for name, words, value, data in (("a", ["lr=0", "seed=0"], 20.0, "d"), ("b", ["lr=0", "seed=1"], 25.0, "d"),
+                                     ("c", ["lr=2", "seed=0"], 30.0, "e")):  # fmt: skip
+        choices = {"choices": {"model": "m", "data": data}}
+        (job(tmp_path, name, words, value) / "environment.json").write_text(json.dumps(choices))
+    never = job(tmp_path, "d", ["lr=3", "seed=0"], None, state="failed", error="no room")
+    for name in ("config.yaml", "environment.json", "git.json"):
+        (never / name).unlink()
+    page = told(tmp_path, "c")
+    assert page.facts == [
+        ("jobs", "3 completed, 1 failed"), ("swept", "lr, seed"), ("best final val/mIoU", "30.00 %"),
+        ("runs of a setting", "1 to 2"), ("model", "m"), ("took", "4 min"),
+    ]  # fmt: skip
+    assert "how much of a difference is chance" not in page.body("The best run")  # there are two of a setting
+    assert page.rows("Over seeds") == [["lr", "seeds", "val/mIoU, %"], ["0", "2", "22.5 ± 3.5"], ["2", "1", "30"]]
+    assert "--pages" not in page.body("All jobs")  # one has a page
+    assert [row[:3] for row in page.rows("All jobs")[1:]] == [
+        ["1", "0", "0"], ["2", "0", "1"], ['<a href="/c/">3</a>', "2", "0"], ["4", "3", "0"]
+    ]  # fmt: skip
+    assert "states of the code" not in page.body("Where it came from")
+    panels, *_ = page.figures["marginals"]  # type: ignore[misc]
+    assert [(each.key, each.metric, each.points) for each in panels] == [
+        ("lr", "val/mIoU, %", {0: [20.0, 25.0], 2: [30.0]})
+    ]
+
+
+def test_one_run_alone_is_warned_of_nothing_and_the_pictures_of_the_best_are_those_of_its_last_stage(
+    tmp_path: Path,
+) -> None:
+    first = job(tmp_path, "a", ["lr=1"], 0.5, monitor="val/loss", mode="min")
+    made_run(first / "upernet", [], value=30.0)
+    Image.fromarray(np.zeros((3, 3, 3), np.uint8)).save(first / "figures" / "reconstructions.png")
+    page = told(tmp_path)
+    assert "chance" not in page.body("The best run")
+    assert list(page.pictures) == ["best_segmentation"]
+    assert "--pages" in page.body("All jobs")
+
+
+def test_a_job_whose_stage_failed_is_told_with_the_error_of_the_stage(tmp_path: Path) -> None:
+    for name, error in (("a", None), ("b", "no room in the stage")):
+        job(tmp_path, name, [f"lr={name}"], 0.5)
+        state = "failed" if error else "completed"
+        made_run(tmp_path / name / "probe", [], value=30.0, state=state, error=error, cells=False)
+    assert told(tmp_path).code("What did not complete") == ["b\nno room in the stage"]
+
+
+def test_every_pair_of_the_first_four_keys_has_a_map_and_jobs_without_a_key_are_in_none(tmp_path: Path) -> None:
+    for number, (a, b, c) in enumerate(((1, 1, 1), (1, 2, 2), (2, 1, 2))):
+        job(tmp_path, f"j{number}", [f"a.x={a}", f"b={b}", f"c={c}"], 10.0 * number)
+    job(tmp_path, "odd", ["a.x=2"], 99.0)
+    page = told(tmp_path)
+    maps = {name: figure for name, figure in page.figures.items() if name.startswith("heat_map")}
+    assert list(maps) == ["heat_map_a_x_b", "heat_map_a_x_c", "heat_map_b_c"]
+    values, more = maps["heat_map_a_x_c"]  # type: ignore[misc]
+    assert values == {(1, 1): 0.0, (1, 2): 10.0, (2, 2): 20.0}
+    assert more == {"keys": ("a.x", "c"), "metric": "val/mIoU, %", "higher_is_better": True}
+    rows, more = page.figures["parallel"]  # type: ignore[misc]
+    assert [row["val/mIoU, %"] for row in rows] == [0.0, 10.0, 20.0]
+    assert more["keys"] == ["a.x", "b", "c"]
+    assert [row[0] for row in page.rows("All jobs")[1:]] == ["1", "2", "3", "4"]  # in no order, as there is none
+
+
+def test_numbers_come_before_words_in_their_order(tmp_path: Path) -> None:
+    for number, rate in enumerate(("constant", 10, 9)):
+        job(tmp_path, f"j{number}", [f"lr={rate}"], 1.0)
+    assert [row[1] for row in told(tmp_path).rows("All jobs")[1:]] == ["9", "10", "constant"]
+
+
+def test_a_search_is_told_trial_by_trial_in_place_of_means_over_other_settings(tmp_path: Path) -> None:
+    for number, rate in enumerate((0.1, 0.2)):
+        job(tmp_path, f"j{number}", [f"lr={rate}"], 30.0 + number)
+    trials = [
+        Trial(0, 0, {"lr": 0.1}, "j0", "complete", 30.0, [(1, 9.0)]), Trial(1, 0, {"lr": 0.2}, "j1", "complete", 31.0),
+        Trial(2, 1, {"lr": 0.3}, "j2", "pruned", None, [(1, 5.0), (2, 6.0)]), Trial(3, 1, {"lr": 0.4}, "j3", "failed"),
+        Trial(4, 1, {"lr": 0.5}, "j4"),
+    ]  # fmt: skip
+    space = {"lr": "tag(log, interval(0.1, 1))", "depth": "range(1, 4)"}
+    Study("maximize", "val/mIoU", space, [], trials).write(tmp_path)
+    page = told(tmp_path)
+    assert page.figures["search"] == (  # the one that runs has nothing yet
+        [TrialPoint(0, {"lr": 0.1}, "complete", 30.0), TrialPoint(1, {"lr": 0.2}, "complete", 31.0),
+         TrialPoint(2, {"lr": 0.3}, "pruned", 6.0), TrialPoint(3, {"lr": 0.4}, "failed", None)],
+        {"metric": "val/mIoU, %", "higher_is_better": True, "logarithmic": ["lr"]},
+    )  # fmt: skip
+    assert page.captions["search"].startswith("5 trials: 2 complete, 1 pruned, 1 failed, 1 running. ")
+    assert without(page, "What each setting is worth")
+
+
+@pytest.mark.parametrize(("content", "said"), [(None, ""), ("[", f"{FILE} cannot be read"), ("running", "")])
+def test_a_search_that_has_not_ended_a_trial_or_cannot_be_read_leaves_the_means(
+    tmp_path: Path, content: str | None, said: str
+) -> None:
+    for number in (1, 2):
+        job(tmp_path, f"j{number}", [f"lr={number}"], 30.0)
+    if content == "running":
+        Study("minimize", "val/mIoU", {}, [], [Trial(0, 0, {"lr": 1}, "j1")]).write(tmp_path)
+    elif content is not None:
+        (tmp_path / FILE).write_text(content)
+    page = told(tmp_path)
+    assert without(page, "The search") is not bool(said)
+    assert not said or said in page.body("The search")
+    assert without(page, "What each setting is worth") is bool(said)
+
+
+def test_the_first_of_many_jobs_have_curves_and_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in (1, 2):
+        job(tmp_path, f"j{number}", [f"lr={number}"], 30.0)
+    runs = read_sweep(tmp_path)
+    for most, names, said in ((2, ["j1", "j2"], ""), (1, ["j1"], "The first 1 of 2.")):
+        monkeypatch.setattr(module, "MOST_CURVES", most)
+        _, legend = overlaid_curves(page := Drawn(tmp_path), runs, lambda run: run.name, lambda directory: None)
+        panels, _ = page.figures["curves"]  # type: ignore[misc]
+        assert [(each.title, each.smooth, [line.name for line in each.series]) for each in panels] == [
+            ("train/loss", True, names), ("val/mIoU, %", False, names)
+        ]  # fmt: skip
+        assert page.captions["curves"] == said
+        assert legend.count("<li>") == most
+
+
+def test_a_row_of_pictures_is_of_one_image_and_names_whose_each_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job with another number of pictures is left out; of many images the first ones are shown."""
+    for name, tall in (("a", 2), ("b", 2), ("c", 1)):
+        cells = np.zeros((tall * CELL, 2 * CELL, 3), np.uint8)
+        for row in range(tall):
+            cells[row * CELL : (row + 1) * CELL] = 100 * row
+        Image.fromarray(cells).save(job(tmp_path, name, [f"lr={ord(name)}"], 1.0) / "figures" / "cells.png")
+    strips: list[Any] = []
+    monkeypatch.setattr(
+        module, "strip", lambda pictures, *told: strips.append(([int(p.mean()) for p in pictures], *told))
+    )
+    monkeypatch.setattr(module, "sheet", lambda rows, **more: np.array([len(rows)]))
+    names, addresses = ["image", "a", "b"], [None, "/a/", "/b/"]
+    for most in (2, 1):
+        monkeypatch.setattr(module, "MOST_ROWS", most)
+        page = Drawn(tmp_path)
+        same_pictures(page, read_sweep(tmp_path), lambda run: run.name, lambda directory: f"/{directory.name}/")
+        assert strips == [([0] * 3, names, addresses), ([100] * 3, names, addresses)][:most]
+        assert page.pictures["strips_run"].tolist() == [most]
+        strips.clear()
+
+
+def test_losses_compare_within_a_task_and_a_loss_that_was_chosen(tmp_path: Path) -> None:
+    run = job(tmp_path, "a", [], 1.0)
+    kinds = [("segment", "x", "dice", "segment, dice"), ("segment", "x", "none", "segment"), ("", "mae", None, "mae")]
+    for status, config, choice, task in kinds:
+        content = json.loads((run / "status.json").read_text())
+        (run / "status.json").write_text(json.dumps(content | {"task": status}))
+        (run / "config.yaml").write_text(yaml.safe_dump({"task": config}))
+        (run / "environment.json").write_text(json.dumps({"choices": {"loss": choice}}))
+        [found] = read_sweep(tmp_path)
+        assert task_of(found) == task
