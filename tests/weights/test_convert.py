@@ -60,7 +60,7 @@ def test_a_released_upernet_becomes_a_checkpoint_of_ours_and_loads_either_way(fo
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
-def test_a_masked_autoencoder_goes_to_every_layout_and_comes_back(folder, suffix):
+def test_a_masked_autoencoder_goes_to_every_layout_and_comes_back(folder, suffix, capsys):
     start = official(**TINY_OFFICIAL)
     for target, output in (
         ("native", f"a{suffix}"),
@@ -69,6 +69,8 @@ def test_a_masked_autoencoder_goes_to_every_layout_and_comes_back(folder, suffix
         ("official", "d.pth"),
     ):
         assert main(["convert", "full.pth", output, "--to", target, *MAE_HEADS]) == 0
+        could_tell = target in ("native", "huggingface")
+        assert ("whether the targets were normalized" in capsys.readouterr().out) is could_tell
         back = read_checkpoint(output)
         assert back.kind == "mae"
         assert torch.equal(back.tensors["decoder.blocks.0.attn.qkv.weight"], start["decoder_blocks.0.attn.qkv.weight"])

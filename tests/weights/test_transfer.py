@@ -1,4 +1,5 @@
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,8 @@ from mae_hydra.errors import UserError
 from mae_hydra.weights import Checkpoint, load_exact, read_checkpoint, transfer
 from mae_hydra.weights.report import Row, TransferReport, collapse
 from mae_hydra.weights.resize import resize_positions, resize_relative_table
+
+LAST = "auxiliary.classify.bias"
 
 
 def checkpoint_of(model, **changes):
@@ -185,6 +188,7 @@ def test_loading_exactly_fills_the_same_model_and_refuses_any_other(tmp_path):
         (checkpoint_of(model, extra=torch.zeros(1)), "it also has 1 tensor: extra"),
         (checkpoint_of(make_upernet(image_size=64)), r"encoder\.pos_embed is 1x65x16 in file\.pt"),
         (checkpoint_of(model, **{"encoder.cls_token": torch.full((1, 1, 16), float("nan"))}), "has NaN"),
+        (checkpoint_of(model, **{LAST: torch.full((5,), float("-inf"))}), rf"{LAST} in file\.pt has NaN or infinite"),
     ):
         with pytest.raises(UserError, match=message):
             load_exact(other, wrong)
@@ -271,10 +275,21 @@ def test_a_fine_tuned_classifier_starts_a_upernet(pool):
 
 def test_heads_that_no_file_tells_are_those_of_the_width_or_are_said():
     """They leave no trace in the shapes, and with others the same weights compute something else."""
-    usual, other = (make_mae(embed_dim=192, num_heads=heads, depth=1, out_indices=[0]) for heads in (3, 4))
+    size = {"embed_dim": 192, "depth": 1, "out_indices": [0]}
+    usual, more, fewer = (make_mae(num_heads=heads, **size) for heads in (3, 4, 2))
     given = checkpoint_of(usual)
     assert not transfer(usual, given).remarks
-    [remark] = transfer(other, given).remarks
-    assert remark.startswith(
-        "the file does not tell its attention heads: 3 are usual at its width, and the model has 4"
-    )
+    for model in (more, fewer):
+        [remark] = transfer(model, given).remarks
+        said = "the file does not tell its attention heads: 3 are usual at its width, and the model has"
+        assert remark.startswith(f"{said} {model.encoder.num_heads}")
+    assert not transfer(fewer, replace(given, meta={"encoder": {"num_heads": 2}})).remarks
+    told = make_upernet(num_heads=4, embed_dim=192)  # by the shape of its table
+    assert not transfer(told, checkpoint_of(told)).remarks
+
+
+def test_an_epsilon_that_is_larger_or_smaller_than_the_models_is_said():
+    given = checkpoint_of(make_mae())
+    for eps, said in ((1e-12, True), (1e-6, False), (1e-5, True)):
+        remarks = transfer(make_mae(), replace(given, meta={"layer_norm_eps": eps})).remarks
+        assert [f"add {eps:g} to the variance, the model's 1e-06" in remark for remark in remarks] == [True] * said

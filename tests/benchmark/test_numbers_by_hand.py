@@ -1,0 +1,259 @@
+"""The numbers of benchmarks where a hand can work them out: what is divided by what, and which row has it."""
+
+import os
+from itertools import count
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from checkpoint_files import make_mae
+from rich.table import Table
+
+from mae_hydra.benchmark import estimate, loading, loading_processes, peers, pictures, verbs
+from mae_hydra.benchmark.estimate import Activations, activations_of_a_step
+from mae_hydra.benchmark.machine import describe_machine, in_words
+from mae_hydra.benchmark.photos import Files, photo_files
+from mae_hydra.benchmark.results import timing_numbers
+from mae_hydra.benchmark.timing import Timing
+from mae_hydra.errors import UserError
+from mae_hydra.inference import MultiscaleFlip, Slide, Whole
+from mae_hydra.types import Batch
+
+CPU = torch.device("cpu")
+
+
+def cells(table: Table) -> list[list[str]]:
+    columns = [list(map(str, column.cells)) for column in table.columns]
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def settings(**changes: Any) -> Any:
+    """Settings of an engine that computes in fp32 here."""
+    given = {"torch_device": CPU, "resolved_precision": "fp32", "settled": lambda parameters: settings()}
+    return SimpleNamespace(**given | changes)
+
+
+def test_what_batch_statistics_of_a_step_keep_is_counted_by_image_and_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Model(torch.nn.Module):
+        answers, image_size = "pixels", (4, 4)
+        encoder = SimpleNamespace(in_chans=3, image_size=(4, 4))
+
+        def features(self, batch: Batch) -> list[torch.Tensor]:
+            return [torch.zeros(len(batch), 3), torch.zeros(len(batch), 2)]
+
+    monkeypatch.setattr(estimate, "activations", lambda *told, **more: Activations(100, 7))
+    monkeypatch.setattr(estimate, "_kept", lambda model, precision, images, recompute: 5 + 60 * images)
+    # Of 100 bytes of an image 60 are kept behind the encoder, of all images at once; their features are 5 numbers.
+    assert activations_of_a_step(Model(), "fp32", 8) == Activations(40, 7 + 20 * 8, (60 - 20) * 8)
+    assert [Activations(40, 7, 320).of(images) for images in (4, 8, 9)] == [327, 327, 367]
+
+
+def test_a_machine_is_told_by_all_its_accelerators_or_by_its_processor() -> None:
+    told = {"accelerators": ["A", "B"], "threads": 3, "processor": "P", "torch": "2.9"}
+    assert in_words(told) == "A, B, torch 2.9"
+    assert in_words(told | {"accelerators": []}) == "3 threads of P, torch 2.9"
+    pages = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert describe_machine()["memory_gb"] == pytest.approx(pages / 1e9, abs=0.1)
+    found = timing_numbers("m", {"a": Timing((1.0, 4.0, 2.0))})
+    assert (found["model"], found["timings"]) == ("m", {"a": {"median": 2.0, "seconds": [1.0, 4.0, 2.0]}})
+    assert "floor" not in found
+
+
+def test_decoders_are_told_in_photos_a_second_and_by_the_share_of_pillows_pixels(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    files = photo_files((24, 32), 2)
+    found = loading_processes.decoders()
+    pictures = {name: decoder(files[0]) for name, decoder in found.items()}
+    assert {"Pillow", "torchvision"} <= found.keys()
+    assert {tuple(each.shape) for each in pictures.values()} == {(3, 24, 32)}
+    assert all(torch.equal(each, Files(files)[0].image) for each in pictures.values())
+    white = torch.full((3, 24, 32), 255, dtype=torch.uint8)
+    half = lambda encoded: torch.where(torch.arange(32) < 8, found["Pillow"](encoded), white + 0)  # noqa: E731
+    monkeypatch.setattr(loading_processes, "decoders", lambda: {"Pillow": found["Pillow"], "other": half})
+    monkeypatch.setattr(loading_processes, "alternate", lambda calls, **_: {n: Timing((0.25,)) for n in calls})
+    table, numbers = loading_processes.decoding_table(files, 3)
+    whites = sum(float((found["Pillow"](file)[..., 8:] == 255).sum()) for file in files)
+    assert numbers["other"] == {"images_a_second": 8.0, "same_pixels": (2 * 3 * 24 * 8 + whites) / (2 * 3 * 24 * 32)}
+    assert numbers["Pillow"] == {"images_a_second": 8.0, "same_pixels": 1.0}
+    assert [row[:2] for row in cells(table)] == [["Pillow", "8"], ["other", "8"]]
+
+
+def test_loading_processes_are_told_in_photos_a_second_from_the_second_batch_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, taken = count(), []
+    monkeypatch.setattr(loading_processes.time, "perf_counter", lambda: float(next(clock)))
+
+    def batches() -> Any:
+        for number in range(9):
+            taken.append(number)
+            yield number
+
+    assert loading_processes._seconds(batches(), 4) == 1 / 4  # one tick of the clock for four batches
+    assert taken == [0, 1, 2, 3, 4]
+    files = photo_files((24, 32), 2)
+    monkeypatch.setattr(loading_processes, "decoders", lambda: {"Pillow": loading_processes.decoders})
+    asked: list[Any] = []
+
+    def seconds(made: Any, number: int) -> float:
+        asked.append(number)
+        return {6: 0.5, 12: 0.25}[number]
+
+    monkeypatch.setattr(loading_processes, "_seconds", seconds)
+    table, numbers = loading_processes.processes_table(files, 3, 8, loading.CROP, (1, 2))
+    assert asked == [6, 12, 6, 12] * 3  # both in turns
+    ours, theirs = "mae_hydra (decode=reduced)", "DataLoader: Pillow + torchvision"
+    assert numbers == {ours: {"1": 32.0, "2": 64.0}, theirs: {"1": 32.0, "2": 64.0}}
+    assert cells(table) == [[ours, "32", "64"], [theirs, "32", "64"]]
+
+
+def test_batches_of_photos_are_crops_of_ours_and_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = photo_files((60, 80), 3)
+    plain = loading._plain(files)
+    assert plain.shape == (3, 3, 224, 224)
+    assert -2.2 < plain.min() < 0 < plain.max() < 2.7  # normalized by ImageNet's statistics
+    batch: Any = loading._ours(files, decode="whole")()
+    assert (batch.images.shape, batch.images.dtype) == ((3, 3, 224, 224), torch.uint8)
+    looked: list[Any] = []
+    monkeypatch.setattr(
+        loading, "encoded_image",
+        lambda file, channels, name: SimpleNamespace(
+            shape=(1, 80, 160), cropped=lambda *told: looked.append((channels, *told))
+        ),
+    )  # fmt: skip
+    loading._entropy(files)
+    assert looked == [(1, (0, 0, 80, 160), (10, 20), "reduced")] * 3
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    with loading.one_thread():
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(before)
+    stored = Files([b"a", b"b"]).stored(1)
+    assert (stored.name, stored.encoded) == ("1.jpg", b"b")
+
+
+def test_a_measurement_of_loading_has_each_number_under_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    medians = {"mae_hydra (decode=reduced)": 0.5, "": 0.125}
+    monkeypatch.setattr(
+        loading, "alternate", lambda calls, **_: {name: Timing((medians.get(name, 2.0),)) for name in calls}
+    )
+    asked: list[int] = []
+    for name in ("decoding_table", "processes_table"):
+        monkeypatch.setattr(loading, name, lambda files, rounds, *_: (asked.append(rounds), (Table(), {}))[1])
+    found = loading.loading((60, 80), images=4, rounds=5)
+    files = photo_files((60, 80), 4)
+    assert (found.numbers["size"], found.numbers["images"]) == ([60, 80], 4)
+    assert found.numbers["bytes"] == sum(map(len, files)) / 4
+    assert found.numbers["floor"] == {"name": "entropy decoding", "seconds": 0.125}
+    assert asked == [5, 2]
+    rows = cells(found.table)
+    assert rows[0] == ["mae_hydra (decode=reduced)", "0.500", "0.500", "8.00", "1.00"]
+    assert rows[-2:] == [
+        ["PIL + torchvision", "2.000", "2.000", "2.00", "4.00"],
+        ["floor: entropy decoding", "0.125", "", "32.00", "0.25"],
+    ]
+
+
+def test_hugging_faces_peer_has_the_sizes_and_the_positions_of_the_model() -> None:
+    model = make_mae(num_heads=4)
+    model.mask_ratio, model.norm_pix = 0.5, False
+    made: dict[str, Any] = {}
+    batch = Batch(torch.zeros(2, 3, 32, 32, dtype=torch.uint8))
+    engine = settings(autocast=torch.enable_grad)
+    with pytest.MonkeyPatch.context() as patch:
+        copied = peers._copy_positions
+        patch.setattr(peers, "_copy_positions", lambda peer, tensors: (made.update(peer=peer), copied(peer, tensors)))
+        step = peers.huggingface_step(model, engine, batch, lr=0.0)
+        assert step is not None
+        step()
+    told = made["peer"].config.to_dict()
+    expected = {
+        "hidden_size": 16, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 32,
+        "layer_norm_eps": 1e-6, "image_size": 32, "patch_size": 8, "num_channels": 3, "decoder_hidden_size": 8,
+        "decoder_num_hidden_layers": 1, "decoder_num_attention_heads": 2, "decoder_intermediate_size": 16,
+        "mask_ratio": 0.5, "norm_pix_loss": False,
+    }  # fmt: skip
+    assert {name: told[name] for name in expected} == expected
+    state = made["peer"].state_dict()
+    assert torch.equal(state["vit.embeddings.position_embeddings"], model.encoder.pos_embed)
+    assert torch.equal(state["decoder.decoder_pos_embed"], model.decoder.pos_embed)
+    several = make_mae(num_cls_tokens=2)
+    assert peers.huggingface_step(several, engine, batch, lr=0.0) is None
+
+
+def test_the_plain_loops_of_a_picture_have_the_windows_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    peer = torch.nn.Linear(1, 1)
+    model: Any = SimpleNamespace(encoder=SimpleNamespace(image_size=(60, 60)))
+    picture = torch.zeros(3, 90, 60)
+
+    def loops(method: Any) -> dict[str, Any]:
+        return pictures._loops(method, model, picture, settings())
+
+    windows = {"crop": 60, "stride": 40, "short": 60}
+    several = MultiscaleFlip.__new__(MultiscaleFlip)
+    several.ratios, several.flip = [0.5, 1.0], False
+    [(name, call)] = loops(several).items()
+    assert (name, call.keywords) == ("window at a time", windows | {"ratios": [0.5, 1.0], "flip": False})
+    assert loops(Whole.__new__(Whole)) == {}
+    for found, names in ((None, ["window at a time"]), (peer, ["window at a time", "mmsegmentation"])):
+        monkeypatch.setattr(pictures, "segmentor", lambda model, found=found: found)
+        made = loops(Slide.__new__(Slide))
+        assert list(made) == names
+        assert made["window at a time"].keywords == windows
+    assert made["mmsegmentation"].args[-1] == 60
+
+
+def test_the_results_row_has_each_number_in_its_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    data = SimpleNamespace(validation=[SimpleNamespace(image=number) for number in range(9)])
+    method = SimpleNamespace(predict=lambda model, images: seen.extend(images))
+    config = SimpleNamespace(name="mine", data=data, inference=method)
+    model = SimpleNamespace(encoder=SimpleNamespace(image_size=(32, 48)), parameters=list)
+    engine = settings(autocast=torch.enable_grad)
+    engine.settled = lambda parameters: engine
+    words: list[Any] = []
+    monkeypatch.setattr(pictures, "_configured", lambda path, given: (words.append(given), (config, None, engine))[1])
+    monkeypatch.setattr(pictures, "_training_peak", lambda *_: (7_250_000_000, 2))
+    monkeypatch.setattr(pictures, "_segmenter", lambda *_: model)
+    monkeypatch.setattr(pictures, "build", lambda node, key: node)
+
+    def evaluated(path: str, given: list[str], out: None) -> dict[str, float]:
+        words.append(given)
+        return {"mIoU": {"inference=slide": 41.256, "inference=multiscale_flip": 43.5}[given[-1]]}
+
+    def alternate(calls: Any, rounds: int, **_: Any) -> dict[str, Timing]:
+        for _ in range(rounds):
+            calls["picture"]()
+        return {"picture": Timing((0.25, 0.25, 1.5))}
+
+    monkeypatch.setattr(pictures, "evaluate", evaluated)
+    monkeypatch.setattr(pictures, "alternate", alternate)
+    found = pictures.results_row("run", ["data.root=x"], images=3)
+    assert words == [
+        ["data.root=x", name] for name in ("inference=slide", "inference=slide", "inference=multiscale_flip")
+    ]
+    assert seen == [0, 1, 2, 3, 4, 5, 6, 7]  # five that do not count, then three
+    assert cells(found.table) == [["mine", "32x48", "7.25", "1.50", "41.26", "43.50"]]
+    numbers = {name: found.numbers[name] for name in ("fps", "mIoU", "mIoU(ms+flip)", "training_images")}
+    assert numbers == {"fps": 1.5, "mIoU": 41.256, "mIoU(ms+flip)": 43.5, "training_images": 2}
+    assert found.numbers["training_peak_memory_bytes"] == 7_250_000_000
+    assert "training at 2 images; fps over 3 pictures, 250 ms median, 1375 ms 95 %" in str(found.table.caption)
+
+
+def test_a_benchmark_of_pictures_refuses_what_segments_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "composed", lambda words: SimpleNamespace(task="pretrain", name="mine"))
+    with pytest.raises(UserError, match="this benchmark takes a UPerNet, got mine"):
+        pictures._configured(None, [])
+
+
+def test_a_step_stands_beside_the_peers_of_its_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("plain_mae_step", "huggingface_step", "plain_upernet_step", "mmsegmentation_step"):
+        monkeypatch.setattr(verbs, name, lambda *_, name=name, **more: None if name == "mmsegmentation_step" else name)
+    nothing: Any = None
+    assert verbs._peers(make_mae(), nothing, nothing) == {
+        "plain timm": "plain_mae_step", "Hugging Face ViTMAE": "huggingface_step",
+    }  # fmt: skip
+    assert verbs._peers(torch.nn.Linear(1, 1), nothing, nothing) == {}
