@@ -163,6 +163,7 @@ def test_an_average_is_noticed_chosen_by_a_word_and_named_in_the_report(tmp_path
     assert torch.equal(average.tensors["encoder.cls_token"], token + 1)
     assert without.part
     assert without.part in transfer(make_upernet(), without).source
+    assert not average.remarks  # who has chosen knows of the others
     if program != "our run":
         [remark] = transfer(make_upernet(), without).remarks
         assert repr(without.part) in remark

@@ -267,10 +267,19 @@ def test_a_classifier_of_other_classes_starts_its_last_layer_anew_when_asked(tmp
     assert set(report.names("new")) == {"head.linear.weight", "head.linear.bias"}
 
 
-@pytest.mark.parametrize("pool", ["mean", "cls"])
-def test_a_fine_tuned_classifier_starts_a_upernet(pool):
-    report = transfer(make_upernet(), checkpoint_of(randomise(make_classifier(pool))))
+@pytest.mark.parametrize(("pool", "batch_norm"), [("mean", False), ("cls", False), ("cls", True)])
+def test_a_fine_tuned_classifier_or_a_probe_starts_a_upernet(pool, batch_norm):
+    report = transfer(make_upernet(), checkpoint_of(randomise(make_classifier(pool, batch_norm))))
     assert all(name.startswith(("head.", "encoder.norm")) for name in report.names("unused"))
+    assert {name.partition(".")[0] for name in report.names("new") if "gamma" not in name and "table" not in name} == {
+        "pyramid", "head", "auxiliary",
+    }  # fmt: skip
+
+
+def test_a_norm_that_the_model_reads_is_not_made_up():
+    without = {f"encoder.norm.{kind}": None for kind in ("weight", "bias")}
+    with pytest.raises(UserError, match=r"it lacks 2 tensors: encoder\.norm"):
+        transfer(make_classifier("cls"), checkpoint_of(make_mae(), **without))
 
 
 def test_heads_that_no_file_tells_are_those_of_the_width_or_are_said():
