@@ -75,6 +75,8 @@ def test_positions_and_relative_tables_of_another_grid_are_resized():
     tables = [f"encoder.blocks.{index}.attn.relative_position_bias_table" for index in range(4)]
     assert set(report.names("resized")) == {"encoder.pos_embed", *tables}
     source, target = small.state_dict(), large.state_dict()
+    with pytest.raises(UserError, match=r"table in file\.pt has \(50, 2\) values, which fit no 4x4 grid"):
+        transfer(large, checkpoint_of(small, **{tables[2]: torch.zeros(50, 2)}))
     expected = resize_positions(source["encoder.pos_embed"], (4, 4), (6, 8))
     assert torch.equal(target["encoder.pos_embed"], expected)
     for name in tables:

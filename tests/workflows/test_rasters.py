@@ -123,6 +123,7 @@ def test_a_raster_is_large_by_its_pixels_whatever_its_bands() -> None:
     side = 4096
     assert not rasters.is_large(SimpleNamespace(height=side, width=side, count=12))
     assert rasters.is_large(SimpleNamespace(height=side + 1, width=side, count=1))
+    assert not rasters.is_large(SimpleNamespace(height=4 * side, width=side // 4, count=1))
 
 
 @pytest.mark.parametrize("count", [2, 256, 257])
@@ -254,6 +255,11 @@ def test_numbers_sizes_and_places_of_rasters_by_hand(tmp_path: Path) -> None:
     assert rasters.as_pixels(eight, raster, None, "a").tolist() == eight.tolist()
     kinds = [(rasters.profile_of(raster, most)["dtype"], rasters.nowhere(most)) for most in (254, 255, 256)]
     assert kinds == [("uint8", 255), ("uint16", 65535), ("uint16", 65535)]
+    for raster.height, raster.width, tiled in ((256, 256, True), (255, 256, False), (256, 255, False)):
+        assert ("tiled" in rasters.profile_of(raster, 1)) is tiled
+    raster.height, raster.width = 100, 50
+    with pytest.raises(UserError, match="the numbers of a are complex64"):
+        rasters.as_pixels(np.zeros((1, 2, 2), np.complex64), raster, None, "a")
     raster.read = lambda bands, out_shape: np.zeros(out_shape)
     shapes = [rasters.reduced(raster, [2, 1], side).shape for side in (20, 1000, 1)]
     assert shapes == [(2, 20, 10), (2, 100, 50), (2, 1, 1)]
