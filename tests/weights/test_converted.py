@@ -1,5 +1,6 @@
 """What a conversion refuses before it writes, and what it says of what it wrote: every line of it."""
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from test_strange_files import MODEL
 from mae_hydra.errors import UserError
 from mae_hydra.weights import Checkpoint, read_checkpoint
 from mae_hydra.workflows.convert import _differences, convert
+from mae_hydra.workflows.entry import model_from
 
 NORM = "encoder.blocks.2.norm1.weight"
 
@@ -31,7 +33,7 @@ def test_each_tensor_of_a_model_is_there_with_its_shape_and_no_other_is() -> Non
     assert next(_differences(wanted, wanted | {"x": (1,), "y": (1,)})) == "it also has {x, y}"
 
 
-def test_a_conversion_tells_what_it_took_left_out_and_assumed(tmp_path: Path) -> None:
+def test_a_conversion_tells_what_it_took_left_out_and_assumed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     found = replace(
         carried(layer_norm_eps=1e-12, ignored=["a.B", "c.D"]), unused=("pooler.bias", "loss"), remarks=("one", "two")
     )
@@ -55,4 +57,7 @@ def test_a_conversion_tells_what_it_took_left_out_and_assumed(tmp_path: Path) ->
         *beside,
     ]
     assert convert(found, output, "native") == [read, f"wrote {output}: mae_hydra, {count} tensors", *beside]
+    with caplog.at_level(logging.WARNING, logger="mae_hydra"):
+        model_from(found)
+    assert [record.getMessage() for record in caplog.records] == ["one", "two"]
     assert read_checkpoint(output).meta["config"]["model"]["decoder"]["num_heads"] == 2
