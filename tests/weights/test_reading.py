@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 from mae_hydra.errors import UserError
 from mae_hydra.weights import read_checkpoint, to_layout
+from mae_hydra.weights.containers import _unwrapped
 
 
 def same(found, expected):
@@ -207,7 +208,27 @@ def test_an_incomplete_folder_is_one_sentence(tmp_path, change, message):
         read_checkpoint(tmp_path / "hf")
 
 
+def test_parts_are_checked_where_all_of_them_are(tmp_path):
+    for unchecked in (None, 1, 2):
+        folder = tmp_path / f"hf-{unchecked}"
+        hugging_face_folder(folder, "bin in parts")
+        assert read_checkpoint(folder).checked
+        if unchecked:
+            part = folder / f"part-{unchecked}-of-2"
+            save_file(torch.load(part, weights_only=True), part)  # which has no checksums
+            assert not read_checkpoint(folder).checked
+
+
+def test_what_a_run_carries_counts_before_a_config_json_beside_it(tmp_path):
+    run = write_run(tmp_path, make_mae())
+    (run / "checkpoints" / "config.json").write_text('{"model_type": "vit_mae", "mask_ratio": 0.5}')
+    assert "mask_ratio" not in read_checkpoint(run).meta
+
+
 def test_prefixes_of_wrappers_are_taken_off(tmp_path):
+    wrapped = {"module.a": 1, "_orig_mod.b": 2}
+    assert _unwrapped(wrapped) == wrapped  # which is no prefix of all
+    assert _unwrapped({"_orig_mod.module.a": 1, "_orig_mod.module.module.b": 2}) == {"a": 1, "module.b": 2}
     state = {f"module._orig_mod.{name}": value for name, value in make_mae().state_dict().items()}
     torch.save({"model": state}, tmp_path / "wrapped.pt")
     assert read_checkpoint(tmp_path / "wrapped.pt").tensors.keys() == make_mae().state_dict().keys()
