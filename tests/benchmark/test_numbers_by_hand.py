@@ -49,6 +49,33 @@ def test_what_batch_statistics_of_a_step_keep_is_counted_by_image_and_by_step(mo
     assert [Activations(40, 7, 320).of(images) for images in (4, 8, 9)] == [327, 327, 367]
 
 
+def test_blocks_that_are_computed_again_keep_their_inputs_and_the_largest_of_them_what_is_in_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Model(torch.nn.Module):
+        answers, image_size = "reconstruction", (4, 4)
+        encoder = SimpleNamespace(in_chans=3, image_size=(4, 4))
+
+        def __init__(self) -> None:
+            super().__init__()
+            one = [torch.nn.Linear(6, 6), torch.nn.Sigmoid()]
+            self.blocks = torch.nn.ModuleList([torch.nn.Sequential(*one), torch.nn.Sequential(*one, *one)])
+
+        def loss(self, batch: Batch) -> torch.Tensor:
+            values = torch.ones(len(batch), 6)
+            for block in self.blocks:
+                values = block(values)
+            return values.sum()
+
+    monkeypatch.setattr(estimate, "blocks_of", lambda model: model.blocks)
+    # Of an image 6 numbers of 4 bytes each: the input, and what each of three sigmoids gives; or the inputs of both
+    # blocks, beside the input and the two results of the larger one.
+    assert estimate.activations(Model(), "fp32") == Activations(24 * 4, 0)
+    assert estimate.activations(Model(), "fp32", recompute=True) == Activations(24 * (2 + 3), 0)
+    monkeypatch.setattr(estimate, "_kept", lambda model, precision, images, recompute: 5 + 60 * images)
+    assert estimate.activations(Model(), "fp32") == Activations(60, 5)
+
+
 def test_a_machine_is_told_by_all_its_accelerators_or_by_its_processor() -> None:
     told = {"accelerators": ["A", "B"], "threads": 3, "processor": "P", "torch": "2.9"}
     assert in_words(told) == "A, B, torch 2.9"

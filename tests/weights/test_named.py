@@ -388,6 +388,15 @@ def test_weights_in_several_files_are_read_as_one(served, tmp_path):
     checkpoint = read_checkpoint("hf-hub:org/name", download=True)
     assert len(checkpoint.tensors) == len(state)
     assert read_checkpoint("hf-hub:org/name").tensors.keys() == checkpoint.tensors.keys()
+    with pytest.raises(UserError, match="holds its weights in several files, and #sha256= is of one"):
+        fetch(f"hf-hub:org/name@v1#sha256={'0' * 64}", download=True)
+    served.told_sha256 = "0" * 64  # of the parts: an index is too small to have one
+    with pytest.raises(UserError, match=r"model-00001-of-00002.* has another sha256 than the hub says"):
+        fetch("hf-hub:org/name@v1", download=True)
+    served.told_sha256 = None
+    del served.repositories["org/name"]["model-00002-of-00002.safetensors"]
+    with pytest.raises(UserError, match=r"lists model-00002-of-00002\.safetensors in .* and does not hold it"):
+        fetch("hf-hub:org/name@v1", download=True)
     index["weight_map"][names[0]] = "../elsewhere"
     served.repositories["org/bad"] = {"model.safetensors.index.json": json.dumps(index).encode()}
     with pytest.raises(UserError, match="names files elsewhere"):

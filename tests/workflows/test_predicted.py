@@ -170,6 +170,53 @@ def test_a_limit_counts_pictures_and_equal_names_are_numbered(tmp_path: Path) ->
     assert list(named(iter(called), 2)) == [(files[0], "x"), (files[1], "x_2")]
 
 
+def test_words_are_files_folders_and_patterns_and_a_word_that_finds_nothing_is_refused(tmp_path: Path) -> None:
+    for name in ("b/2.png", "b/1.jpg", "b/notes.txt", "a.png", "c.npy"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "empty").mkdir()
+    notes: list[str] = []
+
+    def found(*words: str, endings: tuple[str, ...] = (".png", ".jpg")) -> list[tuple[str, str]]:
+        files = predict.listed([str(tmp_path / word) for word in words], notes, endings)
+        return [(file.relative_to(tmp_path).as_posix(), str(called)) for file, called in files]
+
+    assert found("a.png", "b", "*.png", "**/*.jpg") == [
+        ("a.png", "a.png"), ("b/1.jpg", "1.jpg"), ("b/2.png", "2.png"), ("a.png", "a.png"), ("b/1.jpg", "1.jpg"),
+    ]  # fmt: skip
+    assert found("c.npy") == [("c.npy", "c.npy")]  # who names a file means it
+    for word in ("empty", "none.png", "*.gif"):
+        with pytest.raises(UserError, match="there is no picture"):
+            found("a.png", word)
+
+
+@pytest.mark.parametrize(("batch", "groups"), [(1, [1, 1, 1]), (2, [2, 1]), (3, [3])])
+def test_pictures_are_looked_at_in_batches_to_the_last_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int, groups: list[int]
+) -> None:
+    for name in "abc":
+        Image.new("RGB", (8, 8), (10, 20, 30)).save(tmp_path / f"{name}.png")
+    model: Any = Ramp()
+    model.answers, model.encoder.in_chans = "images", 3
+    monkeypatch.setattr(predict.entry, "model_from", lambda checkpoint: model)
+    monkeypatch.setattr(predict, "read_checkpoint", lambda *_, **__: CHECKPOINT)
+    entered: list[Any] = []
+    computing = predict.computing
+    monkeypatch.setattr(predict, "computing", lambda *told: (entered.append(told), computing(*told))[1])
+    options = Options(tmp_path / "out", batch=batch, device="cpu", precision="bf16")
+    found = predict.predict("a.pt", [str(tmp_path)], options)
+    assert [len(images) for images in model.seen] == groups
+    assert [file.name for file in found.written] == ["a.json", "b.json", "c.json"]
+    assert entered == [("bf16", "cpu")]
+    for name in ("inference", "probabilities", "as_stored", "mask_ratios", "seeds"):
+        value: Any = {"inference": "slide", "mask_ratios": (0.5,), "seeds": (1,)}.get(name, True)
+        with pytest.raises(UserError, match=f"--{name.replace('_', '-')} is of a .* and a.pt holds a classifier"):
+            predict.predict("a.pt", [str(tmp_path)], Options(tmp_path / "out", **{name: value}))
+    model.answers = "mine"
+    with pytest.raises(UserError, match=r"a\.pt holds a Ramp, which declares no answers"):
+        predict.predict("a.pt", [str(tmp_path)], options)
+
+
 def test_an_option_of_another_kind_of_model_is_named_with_its_owner(tmp_path: Path) -> None:
     model: Any = SimpleNamespace()
     for name, value in (("inference", "slide"), ("as_stored", True)):
