@@ -1,7 +1,6 @@
 """The numbers of benchmarks where a hand can work them out: what is divided by what, and which row has it."""
 
 import os
-from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,11 +9,10 @@ import torch
 from checkpoint_files import make_mae
 from rich.table import Table
 
-from mae_hydra.benchmark import estimate, loading, loading_processes, peers, pictures, verbs
+from mae_hydra.benchmark import estimate, peers, pictures, verbs
 from mae_hydra.benchmark.estimate import Activations, activations_of_a_step
 from mae_hydra.benchmark.machine import describe_machine, in_words
-from mae_hydra.benchmark.photos import Files, photo_files
-from mae_hydra.benchmark.results import timing_numbers
+from mae_hydra.benchmark.results import Floor, timing_numbers
 from mae_hydra.benchmark.timing import Timing
 from mae_hydra.errors import UserError
 from mae_hydra.inference import MultiscaleFlip, Slide, Whole
@@ -85,103 +83,6 @@ def test_a_machine_is_told_by_all_its_accelerators_or_by_its_processor() -> None
     found = timing_numbers("m", {"a": Timing((1.0, 4.0, 2.0))})
     assert (found["model"], found["timings"]) == ("m", {"a": {"median": 2.0, "seconds": [1.0, 4.0, 2.0]}})
     assert "floor" not in found
-
-
-def test_decoders_are_told_in_photos_a_second_and_by_the_share_of_pillows_pixels(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    files = photo_files((24, 32), 2)
-    found = loading_processes.decoders()
-    pictures = {name: decoder(files[0]) for name, decoder in found.items()}
-    assert {"Pillow", "torchvision"} <= found.keys()
-    assert {tuple(each.shape) for each in pictures.values()} == {(3, 24, 32)}
-    assert all(torch.equal(each, Files(files)[0].image) for each in pictures.values())
-    white = torch.full((3, 24, 32), 255, dtype=torch.uint8)
-    half = lambda encoded: torch.where(torch.arange(32) < 8, found["Pillow"](encoded), white + 0)  # noqa: E731
-    monkeypatch.setattr(loading_processes, "decoders", lambda: {"Pillow": found["Pillow"], "other": half})
-    monkeypatch.setattr(loading_processes, "alternate", lambda calls, **_: {n: Timing((0.25,)) for n in calls})
-    table, numbers = loading_processes.decoding_table(files, 3)
-    whites = sum(float((found["Pillow"](file)[..., 8:] == 255).sum()) for file in files)
-    assert numbers["other"] == {"images_a_second": 8.0, "same_pixels": (2 * 3 * 24 * 8 + whites) / (2 * 3 * 24 * 32)}
-    assert numbers["Pillow"] == {"images_a_second": 8.0, "same_pixels": 1.0}
-    assert [row[:2] for row in cells(table)] == [["Pillow", "8"], ["other", "8"]]
-
-
-def test_loading_processes_are_told_in_photos_a_second_from_the_second_batch_on(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    clock, taken = count(), []
-    monkeypatch.setattr(loading_processes.time, "perf_counter", lambda: float(next(clock)))
-
-    def batches() -> Any:
-        for number in range(9):
-            taken.append(number)
-            yield number
-
-    assert loading_processes._seconds(batches(), 4) == 1 / 4  # one tick of the clock for four batches
-    assert taken == [0, 1, 2, 3, 4]
-    files = photo_files((24, 32), 2)
-    monkeypatch.setattr(loading_processes, "decoders", lambda: {"Pillow": loading_processes.decoders})
-    asked: list[Any] = []
-
-    def seconds(made: Any, number: int) -> float:
-        asked.append(number)
-        return {6: 0.5, 12: 0.25}[number]
-
-    monkeypatch.setattr(loading_processes, "_seconds", seconds)
-    table, numbers = loading_processes.processes_table(files, 3, 8, loading.CROP, (1, 2))
-    assert asked == [6, 12, 6, 12] * 3  # both in turns
-    ours, theirs = "mae_hydra (decode=reduced)", "DataLoader: Pillow + torchvision"
-    assert numbers == {ours: {"1": 32.0, "2": 64.0}, theirs: {"1": 32.0, "2": 64.0}}
-    assert cells(table) == [[ours, "32", "64"], [theirs, "32", "64"]]
-
-
-def test_batches_of_photos_are_crops_of_ours_and_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    files = photo_files((60, 80), 3)
-    plain = loading._plain(files)
-    assert plain.shape == (3, 3, 224, 224)
-    assert -2.2 < plain.min() < 0 < plain.max() < 2.7  # normalized by ImageNet's statistics
-    batch: Any = loading._ours(files, decode="whole")()
-    assert (batch.images.shape, batch.images.dtype) == ((3, 3, 224, 224), torch.uint8)
-    looked: list[Any] = []
-    monkeypatch.setattr(
-        loading, "encoded_image",
-        lambda file, channels, name: SimpleNamespace(
-            shape=(1, 80, 160), cropped=lambda *told: looked.append((channels, *told))
-        ),
-    )  # fmt: skip
-    loading._entropy(files)
-    assert looked == [(1, (0, 0, 80, 160), (10, 20), "reduced")] * 3
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    with loading.one_thread():
-        assert torch.get_num_threads() == 1
-    assert torch.get_num_threads() == 2
-    torch.set_num_threads(before)
-    stored = Files([b"a", b"b"]).stored(1)
-    assert (stored.name, stored.encoded) == ("1.jpg", b"b")
-
-
-def test_a_measurement_of_loading_has_each_number_under_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    medians = {"mae_hydra (decode=reduced)": 0.5, "": 0.125}
-    monkeypatch.setattr(
-        loading, "alternate", lambda calls, **_: {name: Timing((medians.get(name, 2.0),)) for name in calls}
-    )
-    asked: list[int] = []
-    for name in ("decoding_table", "processes_table"):
-        monkeypatch.setattr(loading, name, lambda files, rounds, *_: (asked.append(rounds), (Table(), {}))[1])
-    found = loading.loading((60, 80), images=4, rounds=5)
-    files = photo_files((60, 80), 4)
-    assert (found.numbers["size"], found.numbers["images"]) == ([60, 80], 4)
-    assert found.numbers["bytes"] == sum(map(len, files)) / 4
-    assert found.numbers["floor"] == {"name": "entropy decoding", "seconds": 0.125}
-    assert asked == [5, 2]
-    rows = cells(found.table)
-    assert rows[0] == ["mae_hydra (decode=reduced)", "0.500", "0.500", "8.00", "1.00"]
-    assert rows[-2:] == [
-        ["PIL + torchvision", "2.000", "2.000", "2.00", "4.00"],
-        ["floor: entropy decoding", "0.125", "", "32.00", "0.25"],
-    ]
 
 
 def test_hugging_faces_peer_has_the_sizes_and_the_positions_of_the_model() -> None:
@@ -284,3 +185,75 @@ def test_a_step_stands_beside_the_peers_of_its_kind(monkeypatch: pytest.MonkeyPa
         "plain timm": "plain_mae_step", "Hugging Face ViTMAE": "huggingface_step",
     }  # fmt: skip
     assert verbs._peers(torch.nn.Linear(1, 1), nothing, nothing) == {}
+
+
+def test_a_step_is_measured_by_its_images_its_floor_and_its_share_of_the_peak(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    batch = Batch(torch.zeros(4, 3, 2, 2))
+
+    class Work:
+        accumulate, settings = 3, settings()
+
+        def __call__(self) -> None:
+            calls.append("ours")
+
+    config = SimpleNamespace(name="mine", engine=SimpleNamespace(apply=lambda: calls.append("applied")))
+    config.engine.torch_device = CPU
+    medians = {"mae_hydra": 0.5, "peer": 2.0}
+    for what, stub in {
+        "composed": lambda words: config, "build": lambda node, key: node,
+        "training_step": lambda config, settings: (Work(), "model", batch), "training_flops": lambda model, batch: 1e9,
+        "_peers": lambda model, settings, batch: {"peer": lambda: calls.append("peer")},
+        "matrix_floor": lambda flops, settings: Floor("products", flops / 1.2e11),
+        "alternate": lambda calls, **_: {name: Timing((medians[name],)) for name in calls},
+        "peak_tflops": lambda device, precision: 0.048 if precision == "fp32" else None,
+        "_taken": lambda call, device: {"ours": 10**9}.get(call() or calls[-1]),
+    }.items():  # fmt: skip
+        monkeypatch.setattr(verbs, what, stub)
+    found = verbs.step(["a=1"], 5)
+    assert calls[0] == "applied"
+    assert [row[:5] for row in cells(found.table)] == [
+        ["mae_hydra", "0.500", "0.500", "24.00", "1.00"], ["peer", "2.000", "2.000", "6.00", "4.00"],
+        ["floor: products", "0.100", "", "120.00", "0.20"],
+    ]  # fmt: skip
+    told = {name: found.numbers[name] for name in ("images", "precision", "taken_bytes", "model")}
+    assert told == {
+        "images": 12, "precision": "fp32", "taken_bytes": {"mae_hydra": 10**9, "peer": None}, "model": "mine",
+    }  # fmt: skip
+    assert found.numbers["mfu"] == {"mae_hydra": pytest.approx(0.5), "peer": pytest.approx(0.125)}
+    assert "MFU mae_hydra 50.0 %, peer 12.5 %" in str(found.table.caption)
+    assert "kept, GB" in [str(column.header) for column in found.table.columns]
+    assert list(verbs.step([], 5, alone=True).numbers["timings"]) == ["mae_hydra"]
+
+
+def test_what_a_step_takes_is_that_of_its_second_call() -> None:
+    sizes = [torch.zeros(100, requires_grad=True), torch.zeros(3, requires_grad=True)]
+    kept = verbs._taken(lambda: sizes.pop(0).exp().sum().backward(), CPU)
+    assert kept == 3 * 4
+    assert sizes == []
+
+
+def test_a_picture_is_measured_beside_loops_that_agree_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = settings(autocast=torch.enable_grad)
+    engine.settled = lambda parameters: engine
+    words: list[Any] = []
+    ours = torch.tensor([[0, 1], [2, 3]])
+    method = SimpleNamespace(predict=lambda model, images: [ours], check=lambda model, size: words.append(size))
+    config = SimpleNamespace(name="mine", inference=SimpleNamespace(shortcuts=["a", "b"]))
+    model = SimpleNamespace(encoder=SimpleNamespace(in_chans=5), parameters=list)
+    for what, stub in {
+        "_configured": lambda path, given: (words.append(given), (config, None, engine))[1],
+        "_segmenter": lambda *_: model, "build": lambda node, key: method,
+        "_loops": lambda *_: {pictures.PLAIN: lambda: torch.tensor([[0, 1], [2, 0]])},
+        "_floor_of": lambda call, settings: Floor("products", 0.1), "_without": lambda config, name: method,
+        "alternate": lambda calls, **_: {name: Timing((0.5,)) for name in calls},
+    }.items():  # fmt: skip
+        monkeypatch.setattr(pictures, what, stub)
+    found = pictures.inference(None, ["a=1"], (6, 8), 3, alone=False, shares=True)
+    assert words == [["a=1", "inference=slide"], (6, 8)]
+    assert list(found.numbers["timings"]) == ["SimpleNamespace", pictures.PLAIN, "without a", "without b"]
+    assert (found.numbers["size"], found.numbers["agreeing_pixels"]) == ([6, 8], 0.75)
+    assert "75.0000 % of the pixels as window at a time" in str(found.table.caption)
+    alone = pictures.inference("run", ["inference=whole"], (6, 8), 3, alone=True, shares=False)
+    assert words[2] == ["inference=whole"]
+    assert (list(alone.numbers["timings"]), alone.numbers["agreeing_pixels"]) == (["SimpleNamespace"], None)

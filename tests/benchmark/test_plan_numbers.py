@@ -186,7 +186,9 @@ def test_a_plan_of_a_small_run_is_what_a_hand_works_out(monkeypatch: pytest.Monk
     ]  # fmt: skip
     made = plan(words, devices=2, images=None)
     monkeypatch.setattr(planning, "_flops", lambda *_: 1.0)  # the same again
-    shared = plan([*words, "engine.ema_decay=0.9", "engine.parallel=fsdp"], devices=2, images=None)
+    shared = plan(
+        [*words, "engine.ema_decay=0.9", "engine.parallel=fsdp", "engine.devices=2"], devices=None, images=None
+    )
     assert (made.name, made.images, made.assumed_images) == ("upernet_vitt", (70, 10), False)
     assert (made.steps, made.epochs, made.warmup_steps) == (12, 3.0, 4)  # 70 images are four whole steps
     assert (made.global_batch, made.micro_batch, made.accumulate, made.devices) == (16, 2, 4, 2)
