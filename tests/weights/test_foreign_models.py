@@ -236,6 +236,7 @@ def with_changes(encoder):
     return {
         "a ViT with registers.*4 register tokens": {**encoder, "reg_token": torch.zeros(1, 4, 16)},
         "a ViT with LayerScale": {**encoder, "blocks.0.ls1.gamma": torch.ones(16)},
+        "a distilled DeiT": {**encoder, "dist_token": torch.zeros(1, 1, 16)},
         "through time": {**encoder, "patch_embed.proj.weight": torch.zeros(16, 3, 2, 8, 8)},
         "SatMAE": {n: v for n, v in encoder.items() if "patch_embed" not in n} | channels,
         "BEiT, as it is pre-trained": {**encoder, "rel_pos_bias.relative_position_bias_table": torch.zeros(52, 2)},

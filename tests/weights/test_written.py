@@ -160,6 +160,15 @@ def test_a_report_counts_and_names_what_became_of_each_tensor() -> None:
         "2 loaded (taken from the file)",
         "1 resized (taken from the file and resized)",
     ]
+    blocks = [Row(f"encoder.blocks.{number}.norm1.{kind}", "loaded") for number in range(2) for kind in "wb"]
+    table = TransferReport(
+        "f", (*blocks, Row("head.a.w", "new", "why"), Row("head.b.w", "new"), Row("lone", "unused"))
+    ).table()
+    columns = [list(column.cells) for column in table.columns]
+    assert [list(row) for row in zip(*columns, strict=True)] == [
+        ["loaded", "encoder.blocks", "0-1.norm1.{w, b}", "4"], ["new", "head", "a.w  (why)", "1"],
+        ["new", "head", "b.w", "1"], ["unused", "", "lone", "1"],
+    ]  # fmt: skip
     console = Console(record=True, width=100, file=open("/dev/null", "w"))  # noqa: SIM115
     with console.file:
         report.show(console)
