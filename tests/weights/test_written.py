@@ -124,6 +124,10 @@ def test_a_layout_has_a_place_for_what_computes_the_same() -> None:
     biased = {**alone, "encoder.blocks.0.attn.qkv.bias": torch.arange(48.0), "encoder.blocks.1.attn.qkv.bias":
               torch.cat([torch.ones(16), torch.zeros(16), torch.ones(16)])}  # fmt: skip
     assert to_layout(biased, "timm").left_out == ("encoder.blocks.0.attn.qkv.bias (key part)",)
+    several = dict(alone) | {"encoder.cls_token": torch.zeros(1, 3, 16), "encoder.pos_embed": torch.zeros(1, 19, 16)}
+    export = to_layout(several, "timm")  # of which timm has no BEiT
+    assert (export.layout.name, export.left_out) == ("timm ViT with reg_tokens", left)
+    assert export.tensors["reg_token"].shape == (1, 2, 16)
     with pytest.raises(UserError, match="there is no layout 'keras'"):
         to_layout(alone, "keras")
 
