@@ -26,6 +26,8 @@ class Whole:
         self.judges, self.value = judges, value
         self.asked: list[Any] = []
 
+        self.held_out = SimpleNamespace(indices=[4, 6], watch=None)
+
     def check(self, model: Any) -> None:
         self.asked.append("check")
 
@@ -38,7 +40,6 @@ class Singly(Whole):
     """An evaluator that counts image by image."""
 
     counts_confusions = True
-    held_out = SimpleNamespace(indices=[4, 6])
 
 
 @pytest.fixture
@@ -90,7 +91,10 @@ def test_one_evaluation_has_its_numbers_by_their_own_names(done: dict[str, list[
             tmp_path / f"b{limit}", SimpleNamespace(answers="images"), {"val": whole}, val={"limit": limit}
         )
         assert (found["score"], found["images"], found["protocol"], whole.asked) == (2.0, images, images, ["check", 7])
+        assert whole.held_out.watch is evaluate._with_a_bar
     assert done["doubts"] == [False]  # of class maps alone
+    batches: list[Any] = [[1, 2], [3]]
+    assert list(evaluate._with_a_bar(batches, 3)) == batches
 
 
 def test_several_evaluations_have_their_names_before_their_numbers(done: dict[str, list[Any]], tmp_path: Path) -> None:

@@ -142,15 +142,17 @@ def test_of_another_split_nothing_holds_that_was_known_of_the_validation() -> No
 
 def test_images_that_were_counted_are_not_counted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[list[int], int]] = []
+    streams: list[tuple[int, ...]] = []
 
     def predicted(stream: Any, evaluator: Any, model: Any, share: int) -> Any:
         asked.append((list(stream.indices), share))
+        streams.append((stream.rank, stream.world_size, stream.batch_size, stream.num_workers))
         return ((index, SimpleNamespace(name=f"{index}.png"), index) for index in stream.indices)
 
     monkeypatch.setattr(evaluate, "EvalStream", lambda images, _, **told: SimpleNamespace(**told))
     monkeypatch.setattr(evaluate, "_predicted", predicted)
     counts = SimpleNamespace(count=lambda prediction, sample: Counts(torch.full((2, 2), prediction), None))
-    node: Any = SimpleNamespace(batch_size=1, num_workers=0)
+    node: Any = SimpleNamespace(batch_size=3, num_workers=4)
     data: Any = SimpleNamespace(num_classes=2, validation=())
     for numbers, missing in (({"x": 3, "y": 5}, [3, 5]), ({"x": 3, "y": 5, "z": 7}, [7]), ({"x": 3}, [])):
         assert evaluate._count_images(node, data, counts, None, numbers, tmp_path) == len(missing)
@@ -161,6 +163,7 @@ def test_images_that_were_counted_are_not_counted_again(tmp_path: Path, monkeypa
         evaluate._count_images(node, data, counts, None, dict(zip("abcde", range(5), strict=True)), tmp_path / "o") == 5
     )
     assert asked.pop() == ([0, 1, 2, 3, 4], 2)  # the bar goes to the share of this process
+    assert (streams[0], streams[-1]) == ((0, 1, 3, 4), (1, 2, 3, 4))
     entries = [(each.stamp, each.name, each.confusions[0, 0].item()) for each in Tally(tmp_path, 0, 2).entries()]
     assert sorted(entries) == [("x", "3.png", 3), ("y", "5.png", 5), ("z", "7.png", 7)]
 
