@@ -52,6 +52,7 @@ def _stays(
         f"{group}.{key} is {shown(before[key])} ({group}={name} says {shown(value)})"
         for key, value in flatten(said).items()
         if key in before
+        and key != "_target_"  # which is the option's, where they differ
         and before[key] != value
         and meaning_of(f"{group}.{key}").scores
         and f"{group}.{key}" not in typed

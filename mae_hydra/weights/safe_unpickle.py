@@ -24,7 +24,7 @@ MOST_NAMES = 64  # a file that asks for more is no checkpoint
 ACTIVE = re.compile(
     r"(builtins|__builtin__)\.(eval|exec|open|compile|input|breakpoint|__import__|globals|vars|setattr|delattr)\Z"
     r"|(_?io|os|posix|nt|sys|subprocess|commands|shutil|socket|runpy|importlib|pty|ctypes|webbrowser|code|pickle|marshal|torch\.hub"
-    r"|torch\.serialization|urllib\d?|https?|httplib|multiprocessing|asyncio|signal|tempfile|pathlib\._)\b.*"
+    r"|torch\.serialization|urllib\d?|https?|httplib|multiprocessing|asyncio|signal|tempfile)\b.*"
 )
 
 

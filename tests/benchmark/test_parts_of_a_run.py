@@ -28,10 +28,13 @@ def test_a_table_compares_with_the_first_row() -> None:
     found = {"ours": Timing((2.0, 2.0, 4.0)), "theirs": Timing((6.0, 6.0, 6.0))}
     table = timing_table("a", found, 8, "img/s", Floor("copying", 0.5), ("kept", {"ours": 10**9}))
     columns = {str(column.header): list(column.cells) for column in table.columns}
-    assert columns[""] == ["ours", "theirs", "floor: copying"]
-    assert columns["img/s"] == ["4.00", "1.33", "16.00"]
-    assert columns["ratio"] == ["1.00", "3.00", "0.25"]
-    assert columns["kept, GB"][:2] == ["1.00", "unknown"]
+    assert columns == {
+        "": ["ours", "theirs", "floor: copying"], "median s": ["2.000", "6.000", "0.500"],
+        "95 % s": ["3.800", "6.000", ""], "img/s": ["4.00", "1.33", "16.00"], "ratio": ["1.00", "3.00", "0.25"],
+        "kept, GB": ["1.00", "unknown", ""],
+    }  # fmt: skip
+    quick = timing_table("a", {"ours": Timing((0.1,)), "theirs": Timing((0.0999,))}, 1, "img/s")
+    assert list(quick.columns[1].cells) == ["0.100", "0.09990"]
 
 
 @pytest.mark.slow

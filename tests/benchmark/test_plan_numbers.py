@@ -189,8 +189,10 @@ def test_a_plan_of_a_small_run_is_what_a_hand_works_out(monkeypatch: pytest.Monk
         "checkpoint.every=4", "checkpoint.keep_last=1", "checkpoint.save_best=true",
     ]  # fmt: skip
     made = plan(words, devices=2, images=None)
-    monkeypatch.setattr(planning, "_flops", lambda *_: 1.0)  # the same again
-    shared = plan([*words, "engine.ema_decay=0.9", "engine.parallel=fsdp"], devices=2, images=None)
+    monkeypatch.setattr(planning, "training_flops", lambda *_: 1.0)  # the same again
+    monkeypatch.setattr(planning, "activations_of_a_step", lambda model, precision, images, **_: Activations(images, 0))
+    more = ["engine.ema_decay=0.9", "engine.parallel=fsdp", "engine.devices=2", "engine.batch_norm=step"]
+    shared = plan([*words, *more], devices=None, images=None)
     assert (made.name, made.images, made.assumed_images) == ("upernet_vitt", (70, 10), False)
     assert (made.steps, made.epochs, made.warmup_steps) == (12, 3.0, 4)  # 70 images are four whole steps
     assert (made.global_batch, made.micro_batch, made.accumulate, made.devices) == (16, 2, 4, 2)
@@ -207,6 +209,7 @@ def test_a_plan_of_a_small_run_is_what_a_hand_works_out(monkeypatch: pytest.Monk
     assert made.checkpoint == 4 * (saved + 2 * weights)
     assert shared.checkpoint - made.checkpoint == 4 * saved
     assert shared.state == -(-4 * (2 * every + 3 * weights) // 2)
+    assert shared.memory == dict.fromkeys(("bf16", "fp32"), Activations(2 * 4, 0))  # all images of a process
     assert made.numbers()["total_flops"] == made.flops_per_image * 12 * 16
 
 
@@ -281,3 +284,13 @@ def test_a_time_has_the_unit_in_which_it_is_read() -> None:
     ]  # fmt: skip
     assert _time_of(2.0, "device ") == "2.00 device hours"
     assert [_number(each, 2) for each in (0.1, 0.0999, 0.0, 12.345)] == ["0.10", "0.1", "0.00", "12.35"]
+
+
+def test_operations_of_images_that_grow_are_the_mean_over_the_run(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(planning, "example_batch", lambda model, images, size=(64, 64): size)
+    monkeypatch.setattr(planning, "training_flops", lambda model, size: float(size[0]))
+    config = compose_config(["augment.smaller=[32,48]", "augment.smaller_until=[10,20]"])
+    assert planning._flops(None, config, 40.0) == (10 * 32 + 10 * 48 + 20 * 64) / 40
+    assert planning._flops(None, config, 15.0) == (10 * 32 + 5 * 48) / 15
+    assert planning._flops(None, config, 4.0) == 32
+    assert planning._flops(None, compose_config([]), 4.0) == 64

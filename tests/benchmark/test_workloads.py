@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from mae_hydra.benchmark.estimate import example_batch
 from mae_hydra.benchmark.verbs import composed, training_step
@@ -42,7 +43,8 @@ def test_labels_are_of_the_kind_and_in_the_range_that_the_model_learns():
         labels = example_batch(built, 8, noise=True).labels
         assert (None if labels is None else labels.ndim) == ndim
         if labels is not None:
-            assert 0 < labels.max() < built.num_classes
+            assert 1 < labels.max() < built.num_classes
+            assert labels.dtype == (torch.uint8 if ndim == 3 else torch.int64)
 
 
 @pytest.mark.parametrize("what", WHAT)

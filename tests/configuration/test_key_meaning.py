@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,8 @@ from mae_hydra.configuration.tree import config_dir
 CHOICES = {"debug", "experiment", "sweep", "local", "hydra"}  # words of a command line that are no keys
 
 
-def all_keys() -> set[str]:
+@cache
+def all_keys() -> frozenset[str]:
     """Every key that some option of some group has, as a run would hold it."""
     keys = set(flatten(OmegaConf.to_container(compose_config([]), resolve=False)))
     for file in config_dir().glob("*/*.yaml"):
@@ -26,7 +28,7 @@ def all_keys() -> set[str]:
         content.pop("defaults", None)
         whole = file.read_text().startswith("# @package _global_")
         keys |= set(flatten(content if whole else {file.parent.name: content}))
-    return keys
+    return frozenset(keys)
 
 
 def test_every_key_of_the_root_and_every_group_has_a_row():

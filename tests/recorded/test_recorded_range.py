@@ -31,7 +31,19 @@ def test_a_checkpoint_that_knows_of_no_deep_picture_has_none(meta: dict[str, Any
     assert data.range == "auto"
 
 
-DAMAGED = [[[0]], [[1, 1]], [["a", "b"]], [], [[1, 0]], [[0, float("nan")]], "auto", 3, [None], [[True, 2]]]
+DAMAGED = [
+    [[0]],
+    [[1, 1]],
+    [["a", "b"]],
+    [],
+    [[1, 0]],
+    [[0, float("nan")]],
+    "auto",
+    3,
+    [None],
+    [[True, 2]],
+    [[0, 1], [1, 1]],
+]
 
 
 @pytest.mark.parametrize("record", DAMAGED, ids=str)

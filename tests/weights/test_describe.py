@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 from checkpoint_files import make_mae, make_upernet, write_run
@@ -5,7 +7,7 @@ from foreign_files import TINY, TINY_MMSEG, TINY_OFFICIAL, mmseg_upernet, offici
 from safetensors.torch import save_file
 
 from mae_hydra.errors import UserError
-from mae_hydra.weights import describe, read_checkpoint, to_layout
+from mae_hydra.weights import Checkpoint, describe, read_checkpoint, to_layout
 
 
 def described(tmp_path, state, name="file.pt"):
@@ -32,17 +34,56 @@ def test_a_relative_table_tells_the_heads_and_a_head_its_classes(tmp_path):
     assert (found.pools, found.auxiliary_width, found.layer_scale, found.final_norm) == (4, 8, True, False)
 
 
-@pytest.mark.parametrize(
-    ("width", "depth", "patch", "heads", "name"),
-    [(768, 12, 16, 12, "ViT-B/16"), (1024, 24, 16, 16, "ViT-L/16"), (1280, 32, 14, 16, "ViT-H/14")],
-)
-def test_the_usual_sizes_are_named_and_their_heads_known(tmp_path, width, depth, patch, heads, name):
-    state = official(width=width, depth=1, patch=patch, grid=2, mlp=8)
-    blocks = {
-        key.replace("blocks.0", f"blocks.{i}"): state[key] for i in range(depth) for key in state if "blocks" in key
-    }
-    found = described(tmp_path, {**state, **blocks})
-    assert (found.size_name, found.encoder.heads) == (name, heads)
+def test_every_size_has_its_name_and_the_usual_heads_of_its_width():
+    """Sizes as of ViT, MAE and Pixio; a size that is nobody's is told by its numbers."""
+
+    def found(width, depth):
+        one = torch.zeros(()).expand
+        tensors = {"encoder.cls_token": one(1, 1, width), "encoder.pos_embed": one(1, 5, width)}
+        tensors |= {f"encoder.blocks.{number}.mlp.fc1.weight": one(4 * width, width) for number in range(depth)}
+        tensors["encoder.patch_embed.proj.weight"] = one(width, 3, 16, 16)
+        told = describe(Checkpoint(tensors, {}, "", Path("a.pt")))
+        return told.size_name, told.encoder.heads
+
+    sizes = [(192, 12), (384, 12), (768, 12), (1024, 24), (1280, 32), (1536, 48), (3072, 48), (1280, 24), (100, 2)]
+    assert [found(*size) for size in sizes] == [
+        ("ViT-Ti/16", 3), ("ViT-S/16", 6), ("ViT-B/16", 12), ("ViT-L/16", 16), ("ViT-H/16", 16), ("ViT-1B/16", 24),
+        ("ViT-5B/16", 32), ("ViT of 24 blocks of width 1280", 16), ("ViT of 2 blocks of width 100", None),
+    ]  # fmt: skip
+
+
+def test_what_a_file_tells_beside_its_tensors_is_taken_where_it_is_of_its_kind():
+    def told(**meta):
+        return describe(Checkpoint(dict(make_mae().state_dict()), meta, "", Path("a.pt")))
+
+    for meta, expected in (
+        ({"mask_ratio": 0.6, "norm_pix": False, "layer_norm_eps": 1e-5}, (0.6, False, 1e-5)),
+        ({"mask_ratio": 1, "norm_pix": 1, "layer_norm_eps": 0.0}, (None, None, None)),
+        (
+            {"norm_pix": "no", "config": {"model": {"norm_pix": True, "encoder": {"norm_eps": 1e-4}}}},
+            (None, True, 1e-4),
+        ),
+    ):
+        found = told(**meta)
+        assert (found.mask_ratio, found.norm_pix, found.norm_eps) == expected
+    heads = [{"num_heads": "2"}, {"num_heads": 4}]
+    configs = [{"model": {"decoder": node}} for node in heads]
+    decoders = [told(decoder=heads[0], config=config).decoder for config in configs]
+    assert [decoder.heads for decoder in decoders] == [None, 4]
+
+
+def test_buffers_are_no_parameters_and_blocks_that_are_read_are_counted():
+    model = make_upernet()
+    found = describe(Checkpoint(dict(model.state_dict()), {}, "", Path("a.pt")))
+    assert found.parameters == sum(parameter.numel() for parameter in model.parameters())
+    whole = dict(make_mae().state_dict())
+    crossed = whole | {"decoder.blocks.0.attn.q.weight": torch.zeros(1), "decoder.block_weights": torch.zeros(2, 5)}
+    alone = {name: value for name, value in crossed.items() if name != "decoder.embed.weight"}
+    odd = crossed | {"decoder.block_weights": torch.zeros(5)}
+    found = [describe(Checkpoint(tensors, {}, "", Path("a.pt"))) for tensors in (whole, crossed, alone, odd)]
+    assert [(each.decoder_form, each.encoder_blocks_read) for each in found] == [
+        ("plain", 1), ("cross", 5), ("crossmae", 4), ("cross", 1),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("head", "kind"), [("classifier", "classifier"), ("probe", "probe")])
@@ -67,6 +108,7 @@ def test_half_precision_is_named(tmp_path):
     ("change", "message"),
     [
         ({"patch_embed.proj.weight": torch.zeros(16, 3, 8, 4)}, "patches of 8x4 pixels; they must be square"),
+        ({"patch_embed.proj.weight": torch.zeros(16, 3, 4, 8)}, "patches of 4x8 pixels; they must be square"),
         ({"pos_embed": torch.zeros(17, 16)}, r"encoder\.pos_embed in .* has shape \(17, 16\); it should have 3"),
         ({"pos_embed": None}, r"has no encoder\.pos_embed"),
         ({"blocks.0.mlp.fc1.weight": None}, r"has no encoder\.blocks\.0\.mlp\.fc1\.weight"),

@@ -13,7 +13,7 @@ import torch
 from foreign_files import TINY_MMSEG, TINY_OFFICIAL, mmseg_upernet, official
 
 from mae_hydra.errors import UserError
-from mae_hydra.weights import read_checkpoint
+from mae_hydra.weights import read_checkpoint, safe_unpickle
 
 
 def tell_tale(evidence):
@@ -176,18 +176,20 @@ def test_a_bare_pickle_and_a_program_are_refused(tmp_path):
     assert not evidence.exists()
 
 
-def test_a_name_that_torch_cannot_stand_in_for_is_no_endless_loop(tmp_path):
-    """More foreign names than any trainer has."""
+def test_a_file_asks_for_as_many_strange_names_as_a_trainer_has_and_no_more(tmp_path, monkeypatch):
+    """Each is read again for."""
+    assert safe_unpickle.MOST_NAMES == 64
+    monkeypatch.setattr(safe_unpickle, "MOST_NAMES", 3)
     module = types.ModuleType("many")
     made = []
-    for number in range(80):
+    for number in range(4):
         cls = type(f"C{number}", (), {"__module__": "many"})
         setattr(module, cls.__name__, cls)
         made.append(cls())
-    sys.modules["many"] = module
-    try:
-        torch.save({"model": official(**TINY_OFFICIAL), "objects": made}, tmp_path / "file.pt")
-    finally:
-        del sys.modules["many"]
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "many", module)
+        for count in (3, 4):
+            torch.save({"model": official(**TINY_OFFICIAL), "objects": made[:count]}, tmp_path / f"{count}.pt")
+    assert read_checkpoint(tmp_path / "3.pt").meta["ignored"] == ["many.C0", "many.C1", "many.C2"]
     with pytest.raises(UserError, match="damaged or no checkpoint"):
-        read_checkpoint(tmp_path / "file.pt")
+        read_checkpoint(tmp_path / "4.pt")

@@ -163,6 +163,7 @@ def test_an_average_is_noticed_chosen_by_a_word_and_named_in_the_report(tmp_path
     assert torch.equal(average.tensors["encoder.cls_token"], token + 1)
     assert without.part
     assert without.part in transfer(make_upernet(), without).source
+    assert not average.remarks  # who has chosen knows of the others
     if program != "our run":
         [remark] = transfer(make_upernet(), without).remarks
         assert repr(without.part) in remark
@@ -235,6 +236,7 @@ def with_changes(encoder):
     return {
         "a ViT with registers.*4 register tokens": {**encoder, "reg_token": torch.zeros(1, 4, 16)},
         "a ViT with LayerScale": {**encoder, "blocks.0.ls1.gamma": torch.ones(16)},
+        "a distilled DeiT": {**encoder, "dist_token": torch.zeros(1, 1, 16)},
         "through time": {**encoder, "patch_embed.proj.weight": torch.zeros(16, 3, 2, 8, 8)},
         "SatMAE": {n: v for n, v in encoder.items() if "patch_embed" not in n} | channels,
         "BEiT, as it is pre-trained": {**encoder, "rel_pos_bias.relative_position_bias_table": torch.zeros(52, 2)},

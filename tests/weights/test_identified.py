@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkpoint_files import make_encoder, make_mae, make_upernet
+from checkpoint_files import make_classifier, make_encoder, make_mae, make_patch_segmenter, make_upernet
 
 from mae_hydra.errors import UserError
 from mae_hydra.recorded.infer_configuration import _taps, configuration_of, encoder_overrides, overrides_of
@@ -49,6 +49,44 @@ def test_a_segmentation_model_of_ade20k_reads_its_labels_reduced() -> None:
         assert (found["backbone.num_heads"], found["backbone.layer_scale"]) == ("2", "1.0")
     with pytest.raises(UserError, match=r"does not tell the scales at which its head pools; add head\.pool_scales=…"):
         overrides_of(holding(make_upernet()))
+
+
+def test_classifiers_and_probes_are_told_by_their_last_layers() -> None:
+    one = ["backbone.num_heads=2"]
+    for model, expected in (
+        (make_classifier(), ("classifier_vitb", "5", "mean", "true", "false", "false")),
+        (make_classifier("cls"), ("classifier_vitb", "5", "cls", "false", "false", "true")),
+        (make_classifier("cls", batch_norm=True), ("probe_vitb", "5", "cls", "false", "true", "true")),
+    ):
+        found = dict(word.split("=", 1) for word in overrides_of(holding(model), one))
+        keys = ("model", "data.num_classes", "model.pool", "head.norm", "head.batch_norm", "backbone.final_norm")
+        assert tuple(found[key] for key in keys) == expected
+        assert found["data"] == "imagenet"
+    with pytest.raises(UserError, match=r"a\.pt holds a segmentation of patches and no configuration"):
+        overrides_of(holding(make_patch_segmenter()), one)
+
+
+def test_decoders_are_told_by_their_names_and_an_epsilon_is_of_both_parts() -> None:
+    whole = dict(make_mae().state_dict())
+    crossed = whole | {"decoder.blocks.0.attn.q.weight": torch.zeros(1), "decoder.block_weights": torch.zeros(2, 4)}
+    alone = {name: value for name, value in crossed.items() if name != "decoder.embed.weight"}
+    for tensors, head, blocks in (
+        (whole, None, None),
+        (crossed, "mae_cross_decoder", "4"),
+        (alone, "crossmae_decoder", "3"),
+    ):
+        words = overrides_of(Checkpoint(tensors, {"layer_norm_eps": 1e-5}, "", Path("a.pt")), HEADS)
+        found = dict(word.split("=", 1) for word in words)
+        assert (found.get("head"), found.get("head.num_encoder_blocks")) == (head, blocks)
+        assert (found["++backbone.norm_eps"], found["++head.norm_eps"]) == ("1e-05", "1e-05")
+    usual = words_of(holding(make_mae(), layer_norm_eps=1e-6))
+    assert not {"++backbone.norm_eps", "++head.norm_eps"} & usual.keys()
+    whole = dict(make_upernet().state_dict())
+    bare = {name: value for name, value in whole.items() if not name.startswith("auxiliary.")}
+    words = overrides_of(Checkpoint(bare, {}, "", Path("a.pt")), ["seed=1", "head.pool_scales=[1,2]"])
+    assert "model.auxiliary=null" in words
+    four = {**bare, **{f"head.pools.{n}.1.conv.weight": torch.zeros(1) for n in range(4)}}
+    assert "head.pool_scales=[1,2,3,6]" in overrides_of(Checkpoint(four, {}, "", Path("a.pt")))
 
 
 def test_maps_are_tapped_at_thirds_and_the_half_as_published() -> None:

@@ -20,6 +20,7 @@ from mae_hydra.experiment.provenance import parent_of
 from mae_hydra.recorded.infer_configuration import overrides_of
 from mae_hydra.weights import read_checkpoint, transfer
 from mae_hydra.weights.named import KNOWN, cache, fetch, is_address, parse, web
+from mae_hydra.weights.named.fetch import place_of
 
 NOBODY = "http://127.0.0.1:9/model.pth"  # the port of a service that discards, which nobody offers
 
@@ -236,12 +237,12 @@ def test_two_at_once_download_once_and_both_have_it(served, weights, monkeypatch
 def test_who_waits_for_a_download_goes_on_when_the_one_that_had_the_lock_is_gone(served, weights):
     served.files["/model.pth"] = weights
     address = f"{served.address}/model.pth"
-    holder = (
-        "import sys, time; from mae_hydra.weights.named import cache, fetch, parse; "
-        "from mae_hydra.weights.named.fetch import place_of\n"
-        "with cache.Entry(place_of(parse(sys.argv[1]))).alone():\n    print('held', flush=True); time.sleep(600)"
-    )
-    process = subprocess.Popen([sys.executable, "-c", holder, address], stdout=subprocess.PIPE)
+    entry = cache.Entry(place_of(parse(address)))
+    lock = entry.folder.with_name(f".{entry.folder.name}.lock")
+    lock.parent.mkdir(parents=True)
+    holder = "import fcntl, sys, time; file = open(sys.argv[1], 'w'); fcntl.flock(file, fcntl.LOCK_EX)"
+    holder += "; print('held', flush=True); time.sleep(600)"
+    process = subprocess.Popen([sys.executable, "-S", "-c", holder, str(lock)], stdout=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stdout.readline() == b"held\n"
     waiting = threading.Thread(target=fetch, args=(address,), kwargs={"download": True})
@@ -292,8 +293,6 @@ def test_a_digest_may_be_typed_in_any_letters_and_the_cache_lies_where_the_syste
     monkeypatch.delenv("MAE_HYDRA_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache.root() == tmp_path / "mae_hydra"
-    from mae_hydra.weights.named.fetch import place_of
-
     places = {place_of(parse(f"https://a.b{rest}")) for rest in ("/c.pth", "/c.pth?version=2", ":8443/c.pth")}
     assert len(places) == 3
 
@@ -388,6 +387,15 @@ def test_weights_in_several_files_are_read_as_one(served, tmp_path):
     checkpoint = read_checkpoint("hf-hub:org/name", download=True)
     assert len(checkpoint.tensors) == len(state)
     assert read_checkpoint("hf-hub:org/name").tensors.keys() == checkpoint.tensors.keys()
+    with pytest.raises(UserError, match="holds its weights in several files, and #sha256= is of one"):
+        fetch(f"hf-hub:org/name@v1#sha256={'0' * 64}", download=True)
+    served.told_sha256 = "0" * 64  # of the parts: an index is too small to have one
+    with pytest.raises(UserError, match=r"model-00001-of-00002.* has another sha256 than the hub says"):
+        fetch("hf-hub:org/name@v1", download=True)
+    served.told_sha256 = None
+    del served.repositories["org/name"]["model-00002-of-00002.safetensors"]
+    with pytest.raises(UserError, match=r"lists model-00002-of-00002\.safetensors in .* and does not hold it"):
+        fetch("hf-hub:org/name@v1", download=True)
     index["weight_map"][names[0]] = "../elsewhere"
     served.repositories["org/bad"] = {"model.safetensors.index.json": json.dumps(index).encode()}
     with pytest.raises(UserError, match="names files elsewhere"):

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 from mae_hydra.errors import UserError
 from mae_hydra.weights import read_checkpoint, to_layout
+from mae_hydra.weights.containers import _unwrapped
 
 
 def same(found, expected):
@@ -21,6 +22,8 @@ def test_a_run_directory_gives_the_last_checkpoint_and_the_best_on_request(tmp_p
     write_run(tmp_path, last, "last", step=7)
     assert read_checkpoint(tmp_path, prefer="best").meta["step"] == 7  # there is no best yet
     write_run(tmp_path, best, "best", step=5)
+    write_run(tmp_path / "alone", best, "best", step=5)
+    assert read_checkpoint(tmp_path / "alone", prefer="last").meta["step"] == 5
     for path, prefer, model, step in (
         (tmp_path, "last", last, 7),
         (tmp_path, "best", best, 5),
@@ -50,6 +53,7 @@ def test_official_names_are_recognised_by_content_in_every_container(tmp_path, w
     torch.save(wrap(official_names(model)), file, _use_new_zipfile_serialization=zipped)
     checkpoint = read_checkpoint(file)
     assert checkpoint.layout == "official MAE, encoder and decoder"
+    assert (checkpoint.part, checkpoint.unused, checkpoint.remarks) == ("", (), ())
     assert same(checkpoint.tensors, model.state_dict())
 
 
@@ -136,17 +140,18 @@ def test_a_path_that_leads_nowhere_is_refused_with_the_way_out(tmp_path):
 
 
 def test_a_folder_of_runs_is_answered_with_the_newest(tmp_path):
+    runs = tmp_path / "more" / "mae_vitt"
     for age, name in enumerate(["b", "a", "c"]):
-        file = tmp_path / "mae_vitt" / name / "checkpoints" / "last.pt"
+        file = runs / name / "checkpoints" / "last.pt"
         file.parent.mkdir(parents=True)
         file.touch()
         os.utime(file, (1000 - age, 1000 - age))
-    for folder in (tmp_path, tmp_path / "mae_vitt"):
+    (runs / "b/checkpoints/best.pt").touch()  # two files of one run
+    for folder in (tmp_path, runs.parent, runs):
         with pytest.raises(UserError, match=r"folder of 3 runs, of which the newest is \S*/mae_vitt/b$"):
             read_checkpoint(folder)
     for name in ("a", "c"):
-        shutil.rmtree(tmp_path / "mae_vitt" / name)
-    (tmp_path / "mae_vitt/b/checkpoints/best.pt").touch()  # two files of one run
+        shutil.rmtree(runs / name)
     with pytest.raises(UserError, match=r"; the run below it is \S*/mae_vitt/b$"):
         read_checkpoint(tmp_path)
 
@@ -203,7 +208,27 @@ def test_an_incomplete_folder_is_one_sentence(tmp_path, change, message):
         read_checkpoint(tmp_path / "hf")
 
 
+def test_parts_are_checked_where_all_of_them_are(tmp_path):
+    for unchecked in (None, 1, 2):
+        folder = tmp_path / f"hf-{unchecked}"
+        hugging_face_folder(folder, "bin in parts")
+        assert read_checkpoint(folder).checked
+        if unchecked:
+            part = folder / f"part-{unchecked}-of-2"
+            save_file(torch.load(part, weights_only=True), part)  # which has no checksums
+            assert not read_checkpoint(folder).checked
+
+
+def test_what_a_run_carries_counts_before_a_config_json_beside_it(tmp_path):
+    run = write_run(tmp_path, make_mae())
+    (run / "checkpoints" / "config.json").write_text('{"model_type": "vit_mae", "mask_ratio": 0.5}')
+    assert "mask_ratio" not in read_checkpoint(run).meta
+
+
 def test_prefixes_of_wrappers_are_taken_off(tmp_path):
+    wrapped = {"module.a": 1, "_orig_mod.b": 2}
+    assert _unwrapped(wrapped) == wrapped  # which is no prefix of all
+    assert _unwrapped({"_orig_mod.module.a": 1, "_orig_mod.module.module.b": 2}) == {"a": 1, "module.b": 2}
     state = {f"module._orig_mod.{name}": value for name, value in make_mae().state_dict().items()}
     torch.save({"model": state}, tmp_path / "wrapped.pt")
     assert read_checkpoint(tmp_path / "wrapped.pt").tensors.keys() == make_mae().state_dict().keys()

@@ -128,3 +128,11 @@ def test_a_configuration_that_contradicts_the_table_or_is_none_at_all_is_not_bel
         assert (known_grid(named(table), meta), likely_grid(named(table), meta)) == (None, (4, 4))
     for table, likely in ((torch.zeros(1, 17, 8), (4, 4)), (torch.randn(1, 19, 8), None)):
         assert (known_grid(named(table), {}), likely_grid(named(table), {})) == (None, likely)
+
+
+def test_a_half_that_repeats_at_no_divisor_of_its_rows_is_no_grid():
+    rows = torch.randn(8, 8)
+    rows[:, :4] = rows[torch.arange(8) % 3, :4]
+    assert known_grid(named(torch.cat([torch.zeros(1, 8), rows])[None]), {}) is None
+    rows[:, :4] = rows[torch.arange(8) % 2, :4]
+    assert known_grid(named(torch.cat([torch.zeros(1, 8), rows])[None]), {}) == (4, 2)

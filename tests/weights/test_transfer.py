@@ -1,4 +1,5 @@
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,8 @@ from mae_hydra.errors import UserError
 from mae_hydra.weights import Checkpoint, load_exact, read_checkpoint, transfer
 from mae_hydra.weights.report import Row, TransferReport, collapse
 from mae_hydra.weights.resize import resize_positions, resize_relative_table
+
+LAST = "auxiliary.classify.bias"
 
 
 def checkpoint_of(model, **changes):
@@ -72,6 +75,8 @@ def test_positions_and_relative_tables_of_another_grid_are_resized():
     tables = [f"encoder.blocks.{index}.attn.relative_position_bias_table" for index in range(4)]
     assert set(report.names("resized")) == {"encoder.pos_embed", *tables}
     source, target = small.state_dict(), large.state_dict()
+    with pytest.raises(UserError, match=r"table in file\.pt has \(50, 2\) values, which fit no 4x4 grid"):
+        transfer(large, checkpoint_of(small, **{tables[2]: torch.zeros(50, 2)}))
     expected = resize_positions(source["encoder.pos_embed"], (4, 4), (6, 8))
     assert torch.equal(target["encoder.pos_embed"], expected)
     for name in tables:
@@ -185,6 +190,7 @@ def test_loading_exactly_fills_the_same_model_and_refuses_any_other(tmp_path):
         (checkpoint_of(model, extra=torch.zeros(1)), "it also has 1 tensor: extra"),
         (checkpoint_of(make_upernet(image_size=64)), r"encoder\.pos_embed is 1x65x16 in file\.pt"),
         (checkpoint_of(model, **{"encoder.cls_token": torch.full((1, 1, 16), float("nan"))}), "has NaN"),
+        (checkpoint_of(model, **{LAST: torch.full((5,), float("-inf"))}), rf"{LAST} in file\.pt has NaN or infinite"),
     ):
         with pytest.raises(UserError, match=message):
             load_exact(other, wrong)
@@ -263,18 +269,38 @@ def test_a_classifier_of_other_classes_starts_its_last_layer_anew_when_asked(tmp
     assert set(report.names("new")) == {"head.linear.weight", "head.linear.bias"}
 
 
-@pytest.mark.parametrize("pool", ["mean", "cls"])
-def test_a_fine_tuned_classifier_starts_a_upernet(pool):
-    report = transfer(make_upernet(), checkpoint_of(randomise(make_classifier(pool))))
+@pytest.mark.parametrize(("pool", "batch_norm"), [("mean", False), ("cls", False), ("cls", True)])
+def test_a_fine_tuned_classifier_or_a_probe_starts_a_upernet(pool, batch_norm):
+    report = transfer(make_upernet(), checkpoint_of(randomise(make_classifier(pool, batch_norm))))
     assert all(name.startswith(("head.", "encoder.norm")) for name in report.names("unused"))
+    assert {name.partition(".")[0] for name in report.names("new") if "gamma" not in name and "table" not in name} == {
+        "pyramid", "head", "auxiliary",
+    }  # fmt: skip
+
+
+def test_a_norm_that_the_model_reads_is_not_made_up():
+    without = {f"encoder.norm.{kind}": None for kind in ("weight", "bias")}
+    with pytest.raises(UserError, match=r"it lacks 2 tensors: encoder\.norm"):
+        transfer(make_classifier("cls"), checkpoint_of(make_mae(), **without))
 
 
 def test_heads_that_no_file_tells_are_those_of_the_width_or_are_said():
     """They leave no trace in the shapes, and with others the same weights compute something else."""
-    usual, other = (make_mae(embed_dim=192, num_heads=heads, depth=1, out_indices=[0]) for heads in (3, 4))
+    size = {"embed_dim": 192, "depth": 1, "out_indices": [0]}
+    usual, more, fewer = (make_mae(num_heads=heads, **size) for heads in (3, 4, 2))
     given = checkpoint_of(usual)
     assert not transfer(usual, given).remarks
-    [remark] = transfer(other, given).remarks
-    assert remark.startswith(
-        "the file does not tell its attention heads: 3 are usual at its width, and the model has 4"
-    )
+    for model in (more, fewer):
+        [remark] = transfer(model, given).remarks
+        said = "the file does not tell its attention heads: 3 are usual at its width, and the model has"
+        assert remark.startswith(f"{said} {model.encoder.num_heads}")
+    assert not transfer(fewer, replace(given, meta={"encoder": {"num_heads": 2}})).remarks
+    told = make_upernet(num_heads=4, embed_dim=192)  # by the shape of its table
+    assert not transfer(told, checkpoint_of(told)).remarks
+
+
+def test_an_epsilon_that_is_larger_or_smaller_than_the_models_is_said():
+    given = checkpoint_of(make_mae())
+    for eps, said in ((1e-12, True), (1e-6, False), (1e-5, True)):
+        remarks = transfer(make_mae(), replace(given, meta={"layer_norm_eps": eps})).remarks
+        assert [f"add {eps:g} to the variance, the model's 1e-06" in remark for remark in remarks] == [True] * said

@@ -142,19 +142,28 @@ def test_of_another_split_nothing_holds_that_was_known_of_the_validation() -> No
 
 def test_images_that_were_counted_are_not_counted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[list[int], int]] = []
+    streams: list[tuple[int, ...]] = []
 
     def predicted(stream: Any, evaluator: Any, model: Any, share: int) -> Any:
         asked.append((list(stream.indices), share))
+        streams.append((stream.rank, stream.world_size, stream.batch_size, stream.num_workers))
         return ((index, SimpleNamespace(name=f"{index}.png"), index) for index in stream.indices)
 
     monkeypatch.setattr(evaluate, "EvalStream", lambda images, _, **told: SimpleNamespace(**told))
     monkeypatch.setattr(evaluate, "_predicted", predicted)
     counts = SimpleNamespace(count=lambda prediction, sample: Counts(torch.full((2, 2), prediction), None))
-    node: Any = SimpleNamespace(batch_size=1, num_workers=0)
+    node: Any = SimpleNamespace(batch_size=3, num_workers=4)
     data: Any = SimpleNamespace(num_classes=2, validation=())
     for numbers, missing in (({"x": 3, "y": 5}, [3, 5]), ({"x": 3, "y": 5, "z": 7}, [7]), ({"x": 3}, [])):
         assert evaluate._count_images(node, data, counts, None, numbers, tmp_path) == len(missing)
         assert asked.pop() == (missing, len(missing))
+    monkeypatch.setattr(evaluate, "rank", lambda: 1)
+    monkeypatch.setattr(evaluate, "world_size", lambda: 2)
+    assert (
+        evaluate._count_images(node, data, counts, None, dict(zip("abcde", range(5), strict=True)), tmp_path / "o") == 5
+    )
+    assert asked.pop() == ([0, 1, 2, 3, 4], 2)  # the bar goes to the share of this process
+    assert (streams[0], streams[-1]) == ((0, 1, 3, 4), (1, 2, 3, 4))
     entries = [(each.stamp, each.name, each.confusions[0, 0].item()) for each in Tally(tmp_path, 0, 2).entries()]
     assert sorted(entries) == [("x", "3.png", 3), ("y", "5.png", 5), ("z", "7.png", 7)]
 
@@ -177,3 +186,49 @@ def test_stamps_are_of_all_images_and_a_limit_is_told_where_it_left_some_out(mon
     told: Any = SimpleNamespace(notes=["first"], lifted={"evaluation.a.limit": 2, "evaluation.b.limit": 3})
     said = evaluate._notes(told, data)
     assert said == ["first", "all 3 images are evaluated; evaluation.a.limit=2 was the training's"]
+
+
+def test_the_protocol_has_memory_in_bytes_and_each_fact_under_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    used = SimpleNamespace(ru_maxrss=7)
+    monkeypatch.setattr(evaluate, "resource", SimpleNamespace(getrusage=lambda who: used, RUSAGE_SELF=0))
+    monkeypatch.setattr(evaluate, "environment", lambda: "here")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    config = OmegaConf.create({name: {"a": name} for name in ("inference", "data", "evaluation")})
+    checkpoint: Any = SimpleNamespace(path=Path("none.pt"), name="", revision="", layout="ours", meta={"step": 4})
+    plan = Plan(checkpoint, config, "123", "abc", "", notes=["one"], split="test")
+    data: Any = SimpleNamespace(class_names=("a",), validation=range(9))
+    settings: Any = SimpleNamespace(resolved_precision="bf16")
+    found = evaluate._protocol(plan, data, seen("x 1"), settings, 2.0, 6)
+    assert found == {
+        "checkpoint": "none.pt", "sha256": "123", "sha256_of": "the file", "layout": "ours", "step": 4,
+        "fingerprint": "abc", "differs_from_training": {}, "notes": ["one"], "inference": {"a": "inference"},
+        "data": {"a": "data"}, "data_sha256": evaluation_folder.data_digest(seen("x 1"), data), "split": "test",
+        "validation_images": 9, "evaluation": {"a": "evaluation"}, "precision": "bf16", "processes": 1,
+        "images_counted": 6, "seconds": 2.0, "images_per_second": 3.0,
+        "peak_memory_bytes": {"host": 7 * 1024, "accelerator": None}, "environment": "here",
+    }  # fmt: skip
+    checkpoint.name, checkpoint.revision, checkpoint.path = "hf-hub:a/b", "c1", Path()
+    more = evaluate._protocol(plan, data, seen("x 1"), settings, 0.0, 6)
+    assert (more["name"], more["revision"], more["images_per_second"]) == ("hf-hub:a/b", "c1", None)
+    assert more["sha256_of"].startswith("(cd checkpoint; sha256sum")
+
+
+def test_each_evaluator_stands_on_its_own_files_and_the_training_images_are_judged_by_none_that_compares_with_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class OfFiles:
+        def stamps(self) -> list[str]:
+            return ["of its own"]
+
+    made: dict[str, Any] = {"evaluation.a": OfFiles(), "evaluation.b": SimpleNamespace(bank=1), "inference": "way"}
+    monkeypatch.setattr(evaluation_folder, "_all_stamps", lambda data: ["of all"])
+    monkeypatch.setattr(evaluation_folder, "nodes_of", lambda config, group: dict.fromkeys("ab"))
+    monkeypatch.setattr(evaluation_folder, "complete", lambda key, built, *, data, inference: built)
+    for split in ("validation", "test", "train"):
+        plan: Any = SimpleNamespace(config=None, split=split, build=made.__getitem__)
+        if split == "train":
+            with pytest.raises(UserError, match=r"split=train: evaluation\.b compares other images with those"):
+                evaluation_folder.work_on(plan, DATA)
+        else:
+            work = evaluation_folder.work_on(plan, DATA)
+            assert {name: each.stamps for name, each in work.items()} == {"a": ["of its own"], "b": ["of all"]}

@@ -114,11 +114,14 @@ def test_a_report_without_maps_has_its_tables_and_pictures(tmp_path: Path, monke
     drawn: dict[str, Any] = {}
     monkeypatch.setattr(evaluation_report, "save", lambda figure, path: drawn.update({path.name: figure}))
     picture: Any = SimpleNamespace(pixels="pixels")
-    report = EvaluationReport({"top1": 5.0}, pictures={"sheet": picture}, tables={"per_class": [{"name": "a", "n": 1}]})
+    rows = [{"name": "a", "n": 1}, {"name": "b\ud800", "n": 2}]  # which no file can hold as it is
+    report = EvaluationReport({"top1": 5.0}, pictures={"sheet": picture}, tables={"per_class": rows, "none": []})
     write_report(report, DATA, None, None, tmp_path)
     assert drawn == {"sheet.png": "pixels"}
-    assert json.loads((tmp_path / "per_class.json").read_text()) == [{"name": "a", "n": 1}]
-    assert (tmp_path / "per_class.csv").read_text().split() == ["name,n", "a,1"]
+    assert json.loads((tmp_path / "per_class.json").read_text()) == rows
+    assert (tmp_path / "per_class.csv").read_text().split() == ["name,n", "a,1", "b\\ud800,2"]
+    assert json.loads((tmp_path / "none.json").read_text()) == []
+    assert not (tmp_path / "per_image.csv").exists()
 
 
 def test_many_classes_stand_side_by_side_column_after_column() -> None:
@@ -130,6 +133,10 @@ def test_many_classes_stand_side_by_side_column_after_column() -> None:
     assert found[1][:3] == ["c1", "–", "1.5"]
     assert found[33][:6] == ["c33", "33.0", "33.5", "c67", "67.0", "67.5"]
     assert len(class_table(rows[:50]).columns) == 3
+    scores = {"Precision": 1.0, "BIoU": 2.0, "Dice": 3.0, "Acc": 4.0, "IoU": 5.0, "pixels": 6.0}
+    whole = class_table([{"name": "a", **scores}])
+    assert [str(column.header) for column in whole.columns] == ["class", "IoU", "Acc", "Dice", "Precision", "BIoU"]
+    assert cells(whole) == [["a", "5.0", "4.0", "3.0", "1.0", "2.0"]]
 
 
 def test_of_a_classifier_the_worst_classes_that_occur_come_first() -> None:

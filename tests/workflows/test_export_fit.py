@@ -1,6 +1,8 @@
 """What an export can hold is said before anything is traced."""
 
 import importlib.util
+import math
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+import mae_hydra
 from mae_hydra.commands import main
 from mae_hydra.errors import UserError
 from mae_hydra.workflows import export
@@ -70,6 +73,8 @@ def test_a_difference_is_a_share_of_the_largest_value_or_of_the_pixels() -> None
     ours, theirs = torch.tensor([1.0, -8.0]), torch.tensor([1.5, -8.0])
     assert _difference(ours, theirs) == 0.5 / 8
     assert _difference(torch.tensor([1, 2, 3, 4]), torch.tensor([1, 2, 0, 4])) == 0.25
+    assert _difference(torch.zeros(2), torch.tensor([0.0, 1e-7])) == pytest.approx(1e-7)
+    assert math.isnan(_difference(torch.tensor([1.0, math.nan]), torch.ones(2)))
 
 
 def test_a_file_that_differs_from_its_model_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -95,11 +100,72 @@ def test_the_largest_difference_of_all_batches_counts(monkeypatch: pytest.Monkey
     torch.nn.Module.__init__(function)
     function.output, function.image_shape = "logits", (3, 2, 2)
     function.forward = lambda images: images.float().mean((2, 3))
-    errors = {1: 8e-6, 3: 2e-6}  # by the images of a batch, in which order they are tried
-    monkeypatch.setattr(
-        export, "_torch_runner", lambda out: lambda images: [function.forward(images) * (1 + errors[len(images)])]
-    )
-    assert export.compare(tmp_path / "a.pt2", function, LABELS)["logits"] == pytest.approx(8e-6, rel=0.05)
+    asked: list[int] = []
+    for errors in (
+        {1: 8e-6, 3: 2e-6},
+        {1: 2e-6, 3: 8e-6},
+        {1: 0.0, 3: math.nan},
+        {1: math.nan, 3: 0.0},
+    ):  # by the images of a batch
+
+        def runner(out: Path, errors: dict[int, float] = errors) -> Any:
+            return lambda images: [function.forward(images) * (1 + (asked.append(len(images)) or errors[len(images)]))]
+
+        monkeypatch.setattr(export, "_torch_runner", runner)
+        if math.nan not in errors.values():
+            assert export.compare(tmp_path / "a.pt2", function, LABELS)["logits"] == pytest.approx(8e-6, rel=0.05)
+        else:
+            with pytest.raises(UserError, match=r"differ from the model's by nan"):
+                export.compare(tmp_path / "a.pt2", function, LABELS)
+    assert asked == [1, 3] * 4
+    with pytest.raises(KeyError):  # a program of one size is tried at that size alone
+        export.compare(tmp_path / "a.pt2", function, replace(LABELS, batch=2))
+    assert asked[8:] == [2]
+
+
+def test_of_labels_one_pixel_in_ten_thousand_may_differ(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    function: Any = Exported.__new__(Exported)
+    torch.nn.Module.__init__(function)
+    function.output, function.image_shape = "labels", (1, 100, 100)
+    function.forward = lambda images: torch.zeros(len(images), 100, 100, dtype=torch.uint8)
+    for wrong, refused in ((1, False), (2, True)):
+        theirs = torch.zeros(1, 100, 100, dtype=torch.uint8)
+        theirs.flatten()[:wrong] = 1
+        monkeypatch.setattr(export, "_torch_runner", lambda out, theirs=theirs: lambda images: [theirs])
+        if refused:
+            with pytest.raises(UserError, match=r"its labels differ from the model's by 2\.0e-04 \(allowed: 1e-04\)"):
+                export.compare(tmp_path / "a.pt2", function, replace(LABELS, batch=1))
+        else:
+            assert export.compare(tmp_path / "a.pt2", function, replace(LABELS, batch=1)) == {"labels": 1e-4}
+    assert export._output_names("maps", 2) == ["map_0", "map_1"]
+
+
+def test_whoever_has_nothing_but_the_file_is_told_what_goes_in_and_what_comes_out() -> None:
+    told: Any = SimpleNamespace(
+        answers="pixels", num_classes=2, mean=torch.tensor([0.1, 0.2]), std=torch.tensor([0.5, 1.0]),
+        encoder=SimpleNamespace(image_size=(32, 48), in_chans=2, patch_size=16),
+    )  # fmt: skip
+    meta = {"class_names": ["sky", "sea"], "palette": [[1, 2, 3], [4, 5, 6]]}
+    found = export.describe(told, meta, "labels", LABELS)
+    assert found.pop("program") == f"mae_hydra {mae_hydra.__version__}"
+    assert found == {
+        "input": "images: uint8, 0..255, normalized inside; (batch, 2, 32, 48), channels first", "output": "labels",
+        "image_size": [32, 48], "patch_size": 16, "mean": [0.1, 0.2], "std": [0.5, 1.0],
+        "class_names": ["sky", "sea"], "palette": [[1, 2, 3], [4, 5, 6]],
+    }  # fmt: skip
+    told.encoder.in_chans = 3
+    floats = export.describe(told, {}, "maps", Options("torch", "maps", "float", 4))
+    assert floats["input"] == "images: float32, normalized already; (4, 3, 32, 48), RGB"
+    assert "class_names" not in floats
+    alone = SimpleNamespace(tokens=1, feature_maps=1, state_dict=dict)
+    assert export._possible(alone) == ("tokens", "maps")
+    with pytest.raises(UserError, match="run holds an encoder alone, without the mean"):
+        _check_fit(Path("run"), alone, ("tokens",), "tokens", LABELS)
+    _check_fit(Path("run"), alone, ("tokens",), "tokens", replace(LABELS, input="float"))
+    with pytest.raises(
+        UserError, match=r"run holds an encoder alone, which has no logits; --output can be tokens or m"
+    ):
+        _check_fit(Path("run"), alone, ("tokens", "maps"), "logits", LABELS)
 
 
 def test_labels_are_bytes_for_maps_and_whole_numbers_for_pictures_and_a_palette_is_of_all_classes() -> None:

@@ -1,6 +1,7 @@
 """How a prediction looks at its pictures, and what of it is written where."""
 
 import json
+import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +20,7 @@ from mae_hydra.workflows.predict import _settled, named
 from mae_hydra.workflows.predict_classes import Classes
 from mae_hydra.workflows.predict_labels import LabelFiles
 from mae_hydra.workflows.predict_maps import Segmentations
-from mae_hydra.workflows.predict_options import Options, shown_of
+from mae_hydra.workflows.predict_options import Options, shown_of, wanted_channels
 from mae_hydra.workflows.predict_panels import Reconstructions, centred
 
 CHECKPOINT = Checkpoint({}, {}, "", Path("a.pt"))
@@ -43,7 +44,8 @@ class Ramp(torch.nn.Module):
 
 
 def test_the_classes_of_a_picture_are_ranked_with_their_numbers_and_shares(tmp_path: Path) -> None:
-    meta = {"class_names": [f"c{n}" for n in range(7)], "config": {"evaluation": {"validation": {"crop_ratio": 0.5}}}}
+    evaluators = {"probe": {"every": 1}, "validation": {"crop_ratio": 0.5}}
+    meta = {"class_names": [f"c{n}" for n in range(7)], "config": {"evaluation": evaluators}}
     model: Any = Ramp()
     writer = Classes(model, Checkpoint({}, meta, "", Path("a.pt")), tmp_path)
     picture = torch.full((3, 16, 16), 200, dtype=torch.uint8)
@@ -59,6 +61,9 @@ def test_the_classes_of_a_picture_are_ranked_with_their_numbers_and_shares(tmp_p
     assert (
         Classes(model, Checkpoint({}, {"class_names": ["a"]}, "", Path("a.pt")), tmp_path).class_names[3] == "class 3"
     )
+    model.forward = lambda images: torch.tensor([[0.0] * 6 + [math.nan]])
+    with pytest.raises(UserError, match="the model's logits"):
+        writer.write([picture], ["a/b"])
 
 
 def test_a_picture_of_another_shape_fills_the_models_size_and_keeps_its_centre() -> None:
@@ -110,6 +115,17 @@ def test_a_row_of_a_panel_is_of_one_seed_and_a_pair_of_its_cells_of_one_ratio(
     assert (plain.mask_ratios, plain.seeds) == ((0.5, 0.75, 0.9), (0,))
 
 
+def test_of_many_classes_the_numbers_are_of_sixteen_bits() -> None:
+    for count, kind in ((256, np.uint8), (257, np.uint16)):
+        writer = Segmentations.__new__(Segmentations)
+        inference: Any = Slide.__new__(Slide)
+        scores = torch.arange(float(count)).view(count, 1, 1)
+        inference.pieces = lambda model, images, scores=scores: [Piece(0, 0, 0, scores)]
+        writer.model, writer.inference = SimpleNamespace(num_classes=count), inference
+        classes, kept, _ = writer._probabilities(torch.zeros(3, 1, 1))
+        assert (classes.dtype, kept.dtype, int(classes[0, 0]), int(kept[4, 0, 0])) == (kind, kind, count - 1, count - 5)
+
+
 @pytest.mark.parametrize("averaged", [True, False])
 def test_probabilities_are_those_of_logits_or_of_the_mean_that_was_made(averaged: bool) -> None:
     scores = torch.tensor([3.0, 1.0, 0.5, 2.0, 0.25, 0.125]).view(6, 1, 1)
@@ -132,13 +148,16 @@ def test_probabilities_are_those_of_logits_or_of_the_mean_that_was_made(averaged
 
 def test_the_range_that_is_told_counts_before_that_of_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
-    monkeypatch.setattr(predict, "settle_files", lambda told, *more, told_by, bits: asked.append((told, told_by)))
+    monkeypatch.setattr(predict, "settle_files", lambda told, *more, told_by, bits: asked.append((told, told_by, bits)))
     recorded = Checkpoint({}, {"origin": {"data": {"range": [[5, 90]]}}}, "", Path("a.pt"))
     nothing = Checkpoint({}, {}, "", Path("a.pt"))
     for checkpoint, given in ((recorded, (1.0, 2.0)), (recorded, None), (nothing, None), (nothing, (1.0, 2.0))):
         _settled(Options(Path("o"), range=given), checkpoint, 1, [])
-    assert asked == [((1.0, 2.0), "--range"), ([[5.0, 90.0]], "as in training"), ("auto", "as in training"),
-                     ((1.0, 2.0), "--range")]  # fmt: skip
+    assert asked == [((1.0, 2.0), "--range", None), ([[5.0, 90.0]], "as in training", None),
+                     ("auto", "as in training", None), ((1.0, 2.0), "--range", None)]  # fmt: skip
+    for bits in (8, 16, 12, "8"):
+        _settled(Options(Path("o")), Checkpoint({}, {"config": {"data": {"bits": bits}}}, "", Path("a.pt")), 1, [])
+    assert [found[2] for found in asked[4:]] == [8, 16, None, None]
 
 
 def test_a_limit_counts_pictures_and_equal_names_are_numbered(tmp_path: Path) -> None:
@@ -149,6 +168,53 @@ def test_a_limit_counts_pictures_and_equal_names_are_numbered(tmp_path: Path) ->
     called = [(file, file.relative_to(tmp_path)) for file in (files[0], files[0], *files[1:])]
     assert [name for _, name in named(iter(called), None)] == ["x", "x_2", "X_3", "more/x"]
     assert list(named(iter(called), 2)) == [(files[0], "x"), (files[1], "x_2")]
+
+
+def test_words_are_files_folders_and_patterns_and_a_word_that_finds_nothing_is_refused(tmp_path: Path) -> None:
+    for name in ("b/2.png", "b/1.jpg", "b/notes.txt", "a.png", "c.npy"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "empty").mkdir()
+    notes: list[str] = []
+
+    def found(*words: str, endings: tuple[str, ...] = (".png", ".jpg")) -> list[tuple[str, str]]:
+        files = predict.listed([str(tmp_path / word) for word in words], notes, endings)
+        return [(file.relative_to(tmp_path).as_posix(), str(called)) for file, called in files]
+
+    assert found("a.png", "b", "*.png", "**/*.jpg") == [
+        ("a.png", "a.png"), ("b/1.jpg", "1.jpg"), ("b/2.png", "2.png"), ("a.png", "a.png"), ("b/1.jpg", "1.jpg"),
+    ]  # fmt: skip
+    assert found("c.npy") == [("c.npy", "c.npy")]  # who names a file means it
+    for word in ("empty", "none.png", "*.gif"):
+        with pytest.raises(UserError, match="there is no picture"):
+            found("a.png", word)
+
+
+@pytest.mark.parametrize(("batch", "groups"), [(1, [1, 1, 1]), (2, [2, 1]), (3, [3])])
+def test_pictures_are_looked_at_in_batches_to_the_last_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int, groups: list[int]
+) -> None:
+    for name in "abc":
+        Image.new("RGB", (8, 8), (10, 20, 30)).save(tmp_path / f"{name}.png")
+    model: Any = Ramp()
+    model.answers, model.encoder.in_chans = "images", 3
+    monkeypatch.setattr(predict.entry, "model_from", lambda checkpoint: model)
+    monkeypatch.setattr(predict, "read_checkpoint", lambda *_, **__: CHECKPOINT)
+    entered: list[Any] = []
+    computing = predict.computing
+    monkeypatch.setattr(predict, "computing", lambda *told: (entered.append(told), computing(*told))[1])
+    options = Options(tmp_path / "out", batch=batch, device="cpu", precision="bf16")
+    found = predict.predict("a.pt", [str(tmp_path)], options)
+    assert [len(images) for images in model.seen] == groups
+    assert [file.name for file in found.written] == ["a.json", "b.json", "c.json"]
+    assert entered == [("bf16", "cpu")]
+    for name in ("inference", "probabilities", "as_stored", "mask_ratios", "seeds"):
+        value: Any = {"inference": "slide", "mask_ratios": (0.5,), "seeds": (1,)}.get(name, True)
+        with pytest.raises(UserError, match=f"--{name.replace('_', '-')} is of a .* and a.pt holds a classifier"):
+            predict.predict("a.pt", [str(tmp_path)], Options(tmp_path / "out", **{name: value}))
+    model.answers = "mine"
+    with pytest.raises(UserError, match=r"a\.pt holds a Ramp, which declares no answers"):
+        predict.predict("a.pt", [str(tmp_path)], options)
 
 
 def test_an_option_of_another_kind_of_model_is_named_with_its_owner(tmp_path: Path) -> None:
@@ -168,11 +234,45 @@ def test_maps_have_the_numbers_and_colours_that_stand_for_each_class(tmp_path: P
     picture = made.picture(np.array([[0, 2]]))
     assert np.asarray(picture).tolist() == [[1, 3]]
     assert np.asarray(picture.convert("RGB"))[0, :, 0].tolist() == [1, 3]
-    many = LabelFiles(checkpoint, ["c"] * 300, np.zeros((300, 3), np.uint8), as_stored=False).picture(np.array([[299]]))
-    assert (many.mode, np.asarray(many).tolist()) == ("I;16", [[299]])
+    for count, mode in ((256, "P"), (257, "I;16")):
+        many = LabelFiles(checkpoint, ["c"] * count, np.zeros((count, 3), np.uint8), as_stored=False)
+        drawn = many.picture(np.array([[count - 1, 0]]))
+        assert (drawn.mode, np.asarray(drawn).tolist()) == (mode, [[count - 1, 0]])
+    made.check(tmp_path)
+    made.write_table(tmp_path, SimpleNamespace(claim=lambda file: file))  # type: ignore[arg-type]
+    made.check(tmp_path)
+    other = LabelFiles(checkpoint, ("a", "b", "x"), palette, as_stored=True)  # of as many letters
+    with pytest.raises(UserError, match=r"classes\.json tells of other classes or other numbers"):
+        other.check(tmp_path)
     assert predict_labels._of_spans([((300, 400), 1), ((10, 20), 1), ((5, 5), 0)], 2).tolist() == [5, 10]
     with pytest.raises(ValueError, match="no stored value means class 1"):
         predict_labels._of_spans([((5, 5), 0)], 2)
+
+
+def test_stored_numbers_are_those_that_the_data_set_has_for_each_class() -> None:
+    def stored(**data: Any) -> list[int]:
+        checkpoint = Checkpoint({}, {"config": {"data": data}}, "", Path("a.pt"))
+        return LabelFiles(checkpoint, ("a", "b"), np.zeros((2, 3), np.uint8), as_stored=True).stored.tolist()
+
+    assert stored() == [0, 1]
+    assert stored(values={7: "a", 4: "b"}) == [7, 4]
+    assert stored(values={"0": "a", "3-5": "b"}, ignore_values=[3]) == [0, 4]
+    wrong = ({"values": {7: "a"}}, {"ignore_values": [1]}, {"ignore_index": 256})  # a class has no number, or none is
+    for data, said in (({"colours": {"a": [1, 2, 3]}}, "stores colors"), *((each, "leave it out") for each in wrong)):
+        with pytest.raises(UserError, match=f"--as-stored: .*{said}"):
+            stored(**data)
+    with pytest.raises(UserError, match=r"--as-stored: a\.pt does not tell how"):
+        LabelFiles(CHECKPOINT, ("a",), np.zeros((1, 3), np.uint8), as_stored=True)
+
+
+def test_bands_are_numbers_from_one_and_a_model_that_says_nothing_sees_colors() -> None:
+    def wanted(**data: Any) -> Any:
+        return wanted_channels(Checkpoint({}, {"config": {"data": data}}, "", Path("a.pt")))
+
+    told = [{"bands": [4, 1], "channels": 2}, {"bands": [1, 0], "channels": 2}, {"bands": [1, True], "channels": 2}]
+    told += [{"bands": [1, "a"], "channels": 5}, {"bands": [], "channels": 4}, {"channels": "4"}, {}]
+    assert [wanted(**data) for data in told] == [(4, 1), 2, 2, 5, 4, 3, 3]
+    assert wanted_channels(CHECKPOINT) == 3
 
 
 def test_a_palette_of_another_number_of_classes_is_not_the_models(
@@ -208,6 +308,9 @@ def test_a_picture_of_which_a_file_is_missing_is_predicted_again(tmp_path: Path)
     assert [name for _, name in predict._missing(writer, pictures, options)] == ["b", "c"]
     with pytest.raises(UserError, match=r"a\.png is there already"):
         predict._missing(writer, pictures, Options(tmp_path))
+    assert predict._missing(writer, pictures[2:], Options(tmp_path)) == pictures[2:]
+    with pytest.raises(UserError, match=r"b\.png"):  # and nobody else's is replaced
+        predict._missing(writer, [pictures[2], pictures[1]], Options(tmp_path, overwrite=True))
 
 
 @pytest.mark.parametrize(

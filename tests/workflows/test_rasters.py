@@ -80,7 +80,7 @@ def writer(out: Path, **options: Any) -> Any:
 
 @pytest.mark.parametrize("kind", ["slide", "multiscale_flip"])
 def test_a_raster_in_parts_has_the_map_of_one_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    values = write(tmp_path / "a.tif", (67, 49))
+    values = write(tmp_path / "a.tif", (45, 37))
     monkeypatch.setattr(rasters, "LARGE", 100)
     made = writer(tmp_path / "out", inference=kind)
     whole = torch.from_numpy(RANGE.scaled(values.transpose(1, 2, 0), 2).transpose(2, 0, 1).copy())
@@ -102,7 +102,7 @@ def test_a_raster_in_parts_has_the_map_of_one_piece(tmp_path: Path, monkeypatch:
     most = CROP if kind == "slide" else 2 * CROP + 2  # a window at half the size
     assert all(bottom - top <= most and right - left <= most for top, bottom, left, right in looked)
     with Image.open(files[1]) as drawn:
-        assert drawn.size[0] > 49
+        assert drawn.size[0] > 37
     assert json.loads((tmp_path / "out/labels/classes.json").read_text())["names"] == ["a", "b", "c"]
 
 
@@ -123,6 +123,7 @@ def test_a_raster_is_large_by_its_pixels_whatever_its_bands() -> None:
     side = 4096
     assert not rasters.is_large(SimpleNamespace(height=side, width=side, count=12))
     assert rasters.is_large(SimpleNamespace(height=side + 1, width=side, count=1))
+    assert not rasters.is_large(SimpleNamespace(height=4 * side, width=side // 4, count=1))
 
 
 @pytest.mark.parametrize("count", [2, 256, 257])
@@ -254,6 +255,11 @@ def test_numbers_sizes_and_places_of_rasters_by_hand(tmp_path: Path) -> None:
     assert rasters.as_pixels(eight, raster, None, "a").tolist() == eight.tolist()
     kinds = [(rasters.profile_of(raster, most)["dtype"], rasters.nowhere(most)) for most in (254, 255, 256)]
     assert kinds == [("uint8", 255), ("uint16", 65535), ("uint16", 65535)]
+    for raster.height, raster.width, tiled in ((256, 256, True), (255, 256, False), (256, 255, False)):
+        assert ("tiled" in rasters.profile_of(raster, 1)) is tiled
+    raster.height, raster.width = 100, 50
+    with pytest.raises(UserError, match="the numbers of a are complex64"):
+        rasters.as_pixels(np.zeros((1, 2, 2), np.complex64), raster, None, "a")
     raster.read = lambda bands, out_shape: np.zeros(out_shape)
     shapes = [rasters.reduced(raster, [2, 1], side).shape for side in (20, 1000, 1)]
     assert shapes == [(2, 20, 10), (2, 100, 50), (2, 1, 1)]

@@ -32,13 +32,13 @@ def main_file(names: Sequence[str], wanted: str = "") -> str | None:
     """Find the file of a repository that holds its weights, by the names; None where that cannot be told."""
     if wanted:
         return wanted if wanted in names else None
-    usual = [name for name in USUAL if name in names]
+    usual = next((name for name in USUAL if name in names), None)
+    if usual is not None:
+        return usual
     for endings in (SAFE, OTHERS):
         matching = [name for name in names if name.endswith(endings)]
-        if len(matching) == 1 and not (usual and usual[0].endswith((*endings, INDEX))):
-            usual.append(matching[0])
-        if usual:
-            return usual[0]
+        if len(matching) == 1:
+            return matching[0]
     return None
 
 

@@ -1,0 +1,213 @@
+"""Each word, each value and each element of what a file says is looked at, and what is no harm is let through."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from mae_hydra.configuration import from_file, hydras_own
+from mae_hydra.configuration.check import ROOT_KEYS, _accepts, _group, _misfit, check
+from mae_hydra.configuration.construct import build, complete, expect, nodes_of
+from mae_hydra.configuration.from_file import (
+    check_addresses,
+    check_overrides,
+    literal,
+    of_hydra,
+    read_json,
+    read_recorded,
+    read_rows,
+)
+from mae_hydra.configuration.trust import ROOMS, TRUST, judge
+from mae_hydra.errors import UserError
+
+REFUSED = [
+    "-m", "--config-dir=/tmp", "hydra.run.dir=x", "+hydra.x=1", "~hydra", "hydra/launcher=gpus", "hydra={a: 1}",
+    "+a@hydra.callbacks=b", "++hydra.job={a: 1}", "name=${oc.env:HOME}", r"name=$\{oc.env\:HOME\}",
+    "tags=[a,'${oc.env:HOME}']", "+a={b: {'${oc.env:HOME}': 1}}", "data=../x", "+experiment=a/../../x", "data=[a,b/..]",
+]  # fmt: skip
+TAKEN = [
+    "seed=1", "+data=mine", "~logger.wandb", "data.root=../photos", "init_from=../mae.pth", "name=hydra", "myhydra.a=1",
+    "model.hydraulic=1", "name=${model.name}", "data=a..b", "tags=[a,b]", "notes='a: b'", "augment={a: {b: c}}",
+]  # fmt: skip
+
+
+def refuses(act: Any, *given: Any) -> bool:
+    try:
+        act(*given)
+    except UserError:
+        return True
+    return False
+
+
+def test_each_word_of_a_file_is_looked_at() -> None:
+    assert [word for word in REFUSED if not refuses(check_overrides, ["seed=1", word], "run")] == []
+    assert [word for word in TAKEN if refuses(check_overrides, ["seed=1", word], "run")] == []
+    with pytest.raises(UserError, match=r"^run: ~hydra is not taken from a file"):
+        check_overrides([*TAKEN, "~hydra"], "run")
+    assert [of_hydra(word) for word in ("a.hydra.b=1", "a=hydra", "hydras=1", "x/hydra=1")] == [
+        True,
+        False,
+        False,
+        True,
+    ]
+
+
+def test_each_address_of_the_data_is_typed_wherever_it_stands() -> None:
+    for data in ({"root": "s3://a"}, {"lists": ["a", "s3://a/b"]}, {"more": {"x": [["s3://a/b"]]}}):
+        config = OmegaConf.create({"data": data, "notes": "s3://other"})
+        check_addresses(config, ["x=1", "data.root=s3://a"], "run")
+        for words in ([], ["data.root=a"], ["data.root=s3://b"]):
+            with pytest.raises(UserError, match=r"run reads data\.\S+ = s3://a"):
+                check_addresses(config, words, "run")
+
+
+def test_what_is_recorded_is_literal_and_has_no_words_for_hydra(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = literal({"hydra": {"run": 1}, "a": {"hydra": 2, 3: (1, "${b}")}})
+    assert OmegaConf.to_container(config, resolve=True) == {"a": {"hydra": 2, 3: [1, "${b}"]}}
+    with pytest.raises(ValueError, match="a value of the kind bytes"):
+        literal({"a": [1, b"x"]})
+    deep: Any = 1
+    for _ in range(32):
+        deep = [deep]
+    literal({"a": deep[0]})
+    monkeypatch.setattr(from_file, "MOST_VALUES", 50)
+    literal({"a": [0] * 48})  # beside the table and the list
+    for wrong in ([deep], [0] * 49):
+        with pytest.raises(ValueError, match="more than 32 levels or 50 values"):
+            literal({"a": wrong})
+
+
+def test_a_record_is_as_large_as_a_record_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(from_file, "MOST_BYTES", 10)
+    monkeypatch.setattr(from_file, "MOST_JSON", 10)
+    for text, fits in (("a: 345678\n", True), ("a: 3456789\n", False)):
+        (tmp_path / "a.yaml").write_text(text)
+        assert refuses(read_recorded, tmp_path / "a.yaml") is not fits
+    for text, fits in (("[12345678]", True), ("[123456789]", False)):
+        (tmp_path / "a.json").write_text(text)
+        assert refuses(read_json, tmp_path / "a.json") is not fits
+    assert read_json(tmp_path / "none.json") is read_json(tmp_path / "a.json" / "b.json") is None
+
+
+@pytest.mark.parametrize(
+    ("rows", "refused"),
+    [
+        ('[{"name": "a", "IoU": 1.5}, {"name": "b", "IoU": null}]', False),
+        ('[{"name": "a"}, {"name": "b", "IoU": 2}]', True),
+        ('[{"name": "a", "IoU": 1}, {"name": "b", "IoU": "x"}]', True),
+        ('[{"name": "a", "other": "x"}, {"name": "b", "other": 1}]', False),
+        ('[{"name": "a"}, {"name": 3}]', True),
+        ('[{"name": "a"}, "b"]', True),
+        ('[{"name": "a"}, {"name": "b", "other": [1]}]', True),
+        ('{"name": "a"}', True),
+    ],
+)
+def test_each_row_of_a_table_has_a_name_and_numbers_for_scores(tmp_path: Path, rows: str, refused: bool) -> None:
+    (tmp_path / "rows.json").write_text(rows)
+    assert refuses(read_rows, tmp_path / "rows.json", ("IoU",)) is refused
+    assert read_rows(tmp_path / "none.json", ("IoU",)) == []
+
+
+@pytest.mark.parametrize(
+    ("target", "key", "origin", "built"),
+    [
+        ("mae_hydra.data.scenes", "data", "person", True),
+        ("mae_hydra.data.scenes", "data", "model", False),
+        ("mae_hydra.data.PretrainAugment", "data", "person", False),  # of the room, and not what stands there
+        ("mae_hydra.data.PretrainAugment", "augment", "person", True),
+        ("mae_hydra.data.PretrainAugment", "data.part", "file", True),
+        ("mae_hydra.models.MAE", "model", "model", True),
+        ("mae_hydra.models.MAE", "optimizer", "person", False),
+        ("mae_hydra.models.MAE", "mine", "person", True),  # a key of no group: any part of the package
+        ("mae_hydra.models.MAE", "mine", "model", True),
+        ("mae_hydra.tracking.Wandb", "logger.wandb", "file", True),
+        ("mae_hydra.tracking.Wandb", "callbacks[0]", "file", False),
+        ("mae_hydra.optim.CosineSchedule", "optimizer", "person", False),
+        ("mae_hydra.engine.EarlyStopping", "callbacks[1]", "file", True),
+        ("mae_hydra.engine.Settings", "callbacks", "person", False),
+        ("torch.nn.Linear", "head", "person", True),
+        ("torch.optim.SGD", "optimizer[0].part", "file", True),
+    ],
+)
+def test_a_target_is_built_in_its_group_and_for_whom_it_is_meant(
+    target: str, key: str, origin: Any, built: bool
+) -> None:
+    assert refuses(judge, target, key, origin) is not built
+
+
+def test_a_package_is_trusted_by_its_whole_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TRUST, "no_such.lab")
+    for target in ("no_such.labs.X", "no_such.la.X", "no_such.X", "other.no_such.lab.X"):
+        with pytest.raises(UserError, match="is not built; "):
+            judge(target, "model", "person")
+    for origin in ("person", "file", "model"):
+        with pytest.raises(UserError, match="cannot be found"):
+            judge("no_such.lab.X", "model", origin)  # type: ignore[arg-type]
+    assert "mae_hydra.launching" not in ROOMS
+
+
+def test_what_hydra_or_logging_would_import_is_found_wherever_it_stands() -> None:
+    def named(**node: Any) -> list[str]:
+        made = OmegaConf.create({"hydra": node, "elsewhere": {"_target_": "b.B"}})
+        return [f"{key} = {name}" for key, name in hydras_own._named(made._get_node("hydra"), "hydra")]
+
+    assert named(callbacks=[{"_target_": "a.A"}, [{"x": {"_target_": "a.C"}}], "${elsewhere}"]) == [
+        "hydra.callbacks.0._target_ = a.A", "hydra.callbacks.1.0.x._target_ = a.C",
+        "hydra.callbacks.2._target_ = b.B",
+    ]  # fmt: skip
+    handler = {"class": "a.H", "()": "a.F", "stream": "ext://sys.stdout", "more": ["ext://sys.stderr", "x ext://a.b"]}
+    logging = {"handlers": {"x": handler}, "y": {"queue": "a.Q", "listener": "a.L"}, "level": "INFO", "names": None}
+    found = ["handlers.x.class = a.H", "handlers.x.() = a.F", "handlers.x.more.1 = x ext://a.b", "y.queue = a.Q",
+             "y.listener = a.L"]  # fmt: skip
+    for key in ("job_logging", "hydra_logging"):
+        assert named(**{key: logging}) == [f"hydra.{key}.{each}" for each in found]
+    assert named(job={"class": "a.H", "stream": "ext://a.b"}) == []
+
+
+def test_a_value_is_of_the_kind_that_its_key_says() -> None:
+    assert {name for name, kind in ROOT_KEYS.items() if kind is int} == {"seed"}
+    for name, wrong in (("seed", 1.0), ("seed", True), ("fail_fast", 1), ("resume_data", "other"), ("tags", "a"),
+                        ("group", 3), ("name", None)):  # fmt: skip
+        with pytest.raises(UserError, match=rf"^{name} must be "):
+            check(OmegaConf.create({name: wrong}))
+    check(OmegaConf.create({"seed": 1, "fail_fast": True, "resume_data": "changed", "tags": ["a"], "group": None}))
+    assert [_accepts(float | str | None, value) for value in (1, 0.5, "a", None, True, [1])] == [True] * 4 + [False] * 2
+    assert [_group(key) for key in ("model.encoder", "model.decoder", "model.auxiliary", "model.loss")] == [
+        "backbone", "head", "head", "loss",
+    ]  # fmt: skip
+    assert [len(list(_misfit("a", int | str, kind))) for kind in (int, str, float)] == [0, 0, 1]
+
+
+def test_a_part_has_all_that_it_owes_and_each_node_of_a_group_is_one() -> None:
+    made = complex(1)
+    assert expect("a", made, ["real", "imag"]) is made
+    with pytest.raises(UserError, match=r"^a gives a complex, which has no x, y; docs/extending\.md"):
+        expect("a", made, ["real", "x", "y"])
+    one, bare = {"_target_": "a.A"}, {"every": 1}
+    for group in ("evaluation", "callbacks", "logger"):
+        config = OmegaConf.create({group: {"a": one, "b": one | {"x": 1}}})
+        assert list(nodes_of(config, group)) == ["a", "b"]
+        for other, said in ((bare, "has no _target_"), (3, "is 3, and no ")):
+            with pytest.raises(UserError, match=rf"^{group}\.b {said}"):
+                nodes_of(OmegaConf.create({group: {"a": one, "b": other}}), group)
+    assert nodes_of(OmegaConf.create({"evaluation": {"b": bare}}), "evaluation") == {}  # evaluation=none
+    with pytest.raises(UserError, match=r"^logger\.b has no _target_, which says what the tracker is"):
+        nodes_of(OmegaConf.create({"logger": {"b": bare}}), "logger")
+
+
+def test_what_is_built_for_later_keeps_its_arguments_and_a_refusal_names_its_key() -> None:
+    node = {"_target_": "torch.nn.Linear", "_partial_": True, "_args_": [2], "out_features": 3}
+    layer = build(OmegaConf.create(node), "head")()
+    assert (layer.in_features, layer.out_features) == (2, 3)
+
+    def factory(*, depth: int) -> None:
+        raise (ValueError if depth > 1 else TypeError)("depth must be one")
+
+    for depth in (1, 2):
+        with pytest.raises(UserError, match=r"^head: depth must be one$"):
+            complete("head", factory, depth=depth)
+    for where in ({"name": "${a}"}, {"names": ["x", "\\${a}"]}, {"more": {"x": [{"y": "\\${a}"}]}}):
+        given = OmegaConf.create({"a": "\\${b}", "head": {"_target_": "torch.nn.Identity", **where}})
+        with pytest.raises(UserError, match=r"holds an interpolation that would be resolved later"):
+            build(given.head, "head")

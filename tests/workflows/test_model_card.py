@@ -1,0 +1,160 @@
+"""What is published of a model, and what its card says: the record for everybody, row by row."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+
+from mae_hydra.errors import UserError
+from mae_hydra.experiment.provenance import sha256_of
+from mae_hydra.workflows import publish
+from mae_hydra.workflows.model_card import Facts, Scores, card, is_edited, scores_of
+from mae_hydra.workflows.publish import CARD, WEIGHTS, _checked, _for_everybody, _words
+
+META: dict[str, Any] = {
+    "config": {
+        "name": "mine_one", "seed": 3, "logger": {"wandb": {"entity": "me"}}, "group": "g", "resume": "never",
+        "data": {"_target_": "mae_hydra.data.ade20k", "root": "/home/me/ADE", "lists": ["/a/b.txt", ["/c/d.txt"]],
+                 "reduce_zero_label": False, "ignore_index": 255, "values": None},
+        "optimizer": {"_target_": "torch.optim.AdamW", "_partial_": True, "lr": 0.0, "betas": [0.9, 0.95], "x": None,
+                      "long": "y" * 60, "short": "y" * 59, "more": {"a": 1}},
+        "engine": {"global_batch": 16},
+    },
+    "step": 40, "ignored": ["a.B"],
+    "origin": {
+        "seed": 3, "command": "secret", "data": {"train": {"images": 7}, "validation": {"images": 5}},
+        "git": {"commit": "abc", "dirty": True, "remote": "git@host:me"},
+        "environment": {"packages": {"torch": "2.9", "timm": "1.0"}, "choices": {"data": "ade20k"},
+                        "variables": {"HOME": "/home/me"}, "host": "box"},
+        "parent": {"path": "/home/me/mae.pth", "sha256": "123", "name": ""},
+    },
+}  # fmt: skip
+PUBLIC: dict[str, Any] = _for_everybody(META)
+
+
+def test_of_a_record_everybody_gets_what_is_of_use_and_no_place() -> None:
+    config = META["config"]
+    expected = {
+        "config": {
+            **config, "logger": {}, "group": None, "resume": "auto",
+            "data": {**config["data"], "root": "ADE", "lists": ["b.txt", ["d.txt"]]},
+        },
+        "step": 40,
+        "origin": {
+            "seed": 3, "data": META["origin"]["data"], "git": {"commit": "abc", "dirty": True},
+            "environment": {"packages": {"torch": "2.9", "timm": "1.0"}, "choices": {"data": "ade20k"}},
+            "parent": {"path": "mae.pth", "sha256": "123", "name": ""},
+        },
+    }  # fmt: skip
+    assert _for_everybody(META) == expected
+    assert _for_everybody({"config": {}, "origin": {}})["origin"] == {
+        "seed": None, "data": None, "git": {"commit": None, "dirty": None}, "parent": None,
+        "environment": {"packages": {}, "choices": {}},
+    }  # fmt: skip
+
+
+def lines(
+    meta: dict[str, Any] = PUBLIC, words: tuple[str, ...] = (), scores: tuple[Scores, ...] = (), **more: Any
+) -> str:
+    config = {"pipeline_tag": "image-segmentation", "model_type": "mae_hydra_segmentation", "num_channels": 3} | more
+    return card(Facts("a UPerNet", meta, config, words, scores))
+
+
+def test_a_card_has_each_fact_in_its_row() -> None:
+    said = lines(
+        words=("model=upernet_vitb", "notes=a b"),
+        scores=(Scores("one", {"mIoU": 41.23456}), Scores("other|way", {"a_b": 0.5, "c": 12345.6})),
+        image_size=(32, 48), image_mean=[0.5, 0.25], image_std=[1.0, 0.2], id2label={"0": "sky", "1": "a|b"},
+    ).splitlines()  # fmt: skip
+    assert said[:12] == [
+        "---", "library_name: mae_hydra", "pipeline_tag: image-segmentation", "license: other", "tags:", "- mae_hydra",
+        "- masked-autoencoder", "- mae_hydra_segmentation", "---", "", r"# mine\_one", "",
+    ]  # fmt: skip
+    assert "A UPerNet." in said
+    assert "Images are uint8 (B, 3, H, W), trained at 32x48 pixels." in said
+    assert "The model itself divides them by 255 and normalizes: mean 0.5, 0.25; standard deviation 1, 0.2." in said
+    assert "python train.py model=upernet_vitb 'notes=a b'" in said
+    short = "y" * 59
+    assert [line for line in said if line.startswith("| ") and line != "| | |"] == [
+        "| set | ade20k; ADE |", "| train images | 7 |", "| validation images | 5 |",
+        r"| labels: reduce\_zero\_label | False |", r"| labels: ignore\_index | 255 |", r"| classes | sky, a\|b |",
+        rf"| optimizer | AdamW; lr 0.0, betas \[0.9, 0.95\], short {short} |",
+        "| images a step | 16 |", "| steps of these weights | 40 |", "| seed | 3 |",
+        "| began from | mae.pth (sha256 123) |", "| packages | torch 2.9, timm 1.0 |", "| commit | abc |",
+        "| mIoU | 41.23 |", r"| a\_b | 0.5 |", "| c | 1.235e+04 |",
+    ]  # fmt: skip
+    assert [line for line in said if line.startswith("By ")] == ["By one:", r"By other\|way:"]
+    bare = lines({"config": {}})
+    assert "None is on record of these weights." in bare
+    assert "| began from | random initialization |" in bare
+    assert "## Data" not in bare
+    for count, more in ((40, False), (41, True)):
+        names = {str(number): "n" for number in range(count)}
+        assert (f"({count} in all, see config.json)" in lines(id2label=names)) is more
+
+
+def test_a_card_is_known_again_until_somebody_edits_it(tmp_path: Path) -> None:
+    file = tmp_path / CARD
+    assert not is_edited(file)
+    file.write_text(lines())
+    assert not is_edited(file)
+    file.write_text(lines().replace("license: other", "license: mit"))
+    assert is_edited(file)
+    file.write_text(lines() + "more\n")
+    assert is_edited(file)
+
+
+def test_scores_are_of_the_same_weights_and_of_evaluations_alone(tmp_path: Path) -> None:
+    weights = tmp_path / "checkpoints/best.pt"
+    weights.parent.mkdir()
+    weights.write_bytes(b"weights")
+    row = {"step": 4, "train/loss": 1.0, "perf/images": 9.0, "val/mIoU": 30.0, "lr": 0.1}
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(each) + "\n" for each in (row | {"step": 2}, row)))
+    for name, digest in (("a", sha256_of(weights)), ("b", "0" * 64), ("c", sha256_of(weights))):
+        (tmp_path / "evaluations" / name).mkdir(parents=True)
+        data = {"_target_": f"mae_hydra.data.{name}"}
+        protocol = {"sha256": digest, "inference": {"_target_": "mae_hydra.inference.Slide"}, "data": data}
+        told = {"mIoU": 40.0, "images": 5, "folder": "x", "protocol": protocol}
+        (tmp_path / f"evaluations/{name}/results.json").write_text(json.dumps(told))
+    checkpoint: Any = SimpleNamespace(path=weights, meta={"step": 4})
+    assert scores_of(checkpoint) == [
+        Scores("the training's own evaluation, at step 4", {"val/mIoU": 30.0}),
+        Scores("mae-hydra evaluate, a, Slide, 5 images", {"mIoU": 40.0}),
+        Scores("mae-hydra evaluate, c, Slide, 5 images", {"mIoU": 40.0}),
+    ]
+    checkpoint.path = tmp_path / "best.pt"  # a file of no run
+    assert scores_of(checkpoint) == []
+
+
+def test_the_words_are_those_of_the_run_or_of_its_recorded_command(tmp_path: Path) -> None:
+    def of(place: str, command: Any) -> list[str]:
+        checkpoint: Any = SimpleNamespace(path=tmp_path / place, meta={"origin": {"environment": {"command": command}}})
+        return list(_words(checkpoint))
+
+    command = ["python", "train.py", "train", "seed=1", 3, "a=\x1b[2Jb"]
+    assert of("checkpoints/best.pt", command) == ["seed=1", "a=b"] == of("elsewhere/best.pt", command)
+    (tmp_path / "overrides.yaml").write_text(yaml.safe_dump(["seed=2"]))
+    assert (of("checkpoints/best.pt", command), of("elsewhere/best.pt", "text")) == (["seed=2"], [])
+    (tmp_path / "overrides.yaml").write_text(yaml.safe_dump(["seed=2", 3]))
+    assert of("checkpoints/best.pt", command) == []
+
+
+def test_a_folder_is_published_in_where_nothing_of_others_lies(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="is a file; give a folder to publish in"):
+        _checked(tmp_path / "file")
+    for name in ("notes.txt", WEIGHTS):
+        folder = tmp_path / f"of {name}"
+        folder.mkdir()
+        (folder / name).touch()
+        with pytest.raises(UserError, match=name):
+            _checked(folder)
+    (tmp_path / "clone/.git").mkdir(parents=True)
+    owned = _checked(tmp_path / "clone")
+    owned.claim(tmp_path / "clone" / WEIGHTS).touch()
+    (tmp_path / "clone/notes.txt").touch()  # beside what was published before
+    _checked(tmp_path / "clone")
+    assert publish.COMMAND == "publish"
