@@ -9,9 +9,12 @@ from pictures import save, smooth_picture
 from PIL import Image
 
 from mae_hydra.data import ImageData, ade20k
+from mae_hydra.data.decoding.pixel_range import PixelRange
 from mae_hydra.data.label_table import LabelTable
 from mae_hydra.data.readers.ade20k_names import ADE20K_NAMES
 from mae_hydra.errors import UserError
+
+TOPS = {"training": 1000, "validation": 4000}
 
 
 def open_ade20k(root: Path | str | None, **changes: Any) -> ImageData:
@@ -94,14 +97,37 @@ def test_a_broken_class_file_is_named(root: Path, content: str) -> None:
         open_ade20k(root, num_classes=2)
 
 
-def test_too_few_colours_are_refused(root: Path) -> None:
-    (root / "classes.json").write_text('{"names": ["a", "b"], "palette": [[1, 2, 3]]}')
-    with pytest.raises(UserError, match=r"must give one color \[r, g, b\] for each of 2 names, got \(1, 3\)"):
+@pytest.mark.parametrize(("palette", "shape"), [("[[1, 2, 3]]", r"\(1, 3\)"), ("[[1, 2], [3, 4]]", r"\(2, 2\)")])
+def test_too_few_colours_are_refused(root: Path, palette: str, shape: str) -> None:
+    (root / "classes.json").write_text(f'{{"names": ["a", "b"], "palette": {palette}}}')
+    with pytest.raises(UserError, match=rf"must give one color \[r, g, b\] for each of 2 names, got {shape}"):
         open_ade20k(root, num_classes=2)
 
 
 def test_other_class_counts_get_numbers_for_names(root: Path) -> None:
     assert open_ade20k(root, num_classes=160).class_names[-1] == "class 159"
+
+
+def test_the_range_is_that_of_training_pictures_and_each_split_tells_what_it_passes_over(tmp_path: Path) -> None:
+    stored = {split: np.linspace(0, top, 48).reshape(6, 8).astype(np.uint16) for split, top in TOPS.items()}
+    for split, values in stored.items():
+        for name in ("a.1", "a.2"):
+            write_pair(tmp_path, split, name, np.ones((6, 8)))
+            (tmp_path / f"images/{split}/{name}.jpg").unlink()
+            save(Image.fromarray(values), tmp_path / f"images/{split}/{name}.png")
+        (tmp_path / f"images/{split}/list{TOPS[split]}.txt").touch()
+    (tmp_path / "images/validation/more.md").touch()
+    data = open_ade20k(tmp_path, num_classes=3)
+    assert data.pixel_range == PixelRange((0.0,), (1000.0,))
+    for images, values in ((data.train, stored["training"]), (data.validation, stored["validation"])):
+        assert images[1].name == "a.2"
+        wanted = np.rint(values.astype(float) * 255 / 1000).clip(0, 255)
+        assert np.abs(images[1].image[0].numpy() - wanted).max() <= 1  # of rounding
+    assert data.notes[:2] == (
+        f"note: 1 file in {tmp_path}/images/training passed over: 1 .txt",
+        f"note: 2 files in {tmp_path}/images/validation passed over: 1 .txt, 1 .md",
+    )
+    assert data.notes[2].startswith("note: pictures of more than 8 bits a channel: [0, 1000] becomes 0 to 255")
 
 
 @pytest.mark.parametrize("name", [None, "nowhere", ""])

@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from pictures import save, smooth_picture
 from PIL import Image
 
 from mae_hydra.data import ImageData, folder, imagenet
+from mae_hydra.data.decoding.pixel_range import PixelRange
 from mae_hydra.data.listing import Names, find_images
-from mae_hydra.data.readers.folder import split_by_name
+from mae_hydra.data.readers.folder import Photos, split_by_name
 from mae_hydra.errors import UserError
 
 COMMON: dict[str, Any] = {
@@ -188,6 +190,7 @@ def test_an_empty_folder_says_what_is_read(tmp_path: Path) -> None:
         ({"shown_bands": [1, 2, 9]}, "data.shown_bands must be three of the bands 1, 2, 3, or one"),
         ({"num_classes": 5}, "data.num_classes must be 0 for data=folder"),
         ({"validation_fraction": 1.0}, r"data.validation_fraction must lie in \(0, 1\), got 1.0"),
+        ({"validation_fraction": 0}, r"data.validation_fraction must lie in \(0, 1\), got 0"),
         ({"mean": [0.5]}, r"data.mean must hold one value per channel \(3\), got \[0.5\]"),
         ({"std": [0.2, 0.0, 0.2]}, "data.std must be positive"),
         ({"image_size": [32]}, "data.image_size must be one side or"),
@@ -201,7 +204,7 @@ def test_a_bad_value_is_named_with_what_is_accepted(tmp_path: Path, changes: dic
 
 
 def write_classes(root: Path) -> None:
-    write_photos(root / "train", "dog/1.jpg", "dog/2.jpg", "cat/3.jpg")
+    write_photos(root / "train", "dog/1.jpg", "dog/deep/2.jpg", "cat/3.jpg")
     write_photos(root / "val", "cat/4.jpg", "dog/5.jpg")
 
 
@@ -210,9 +213,32 @@ def test_class_folders_give_ids_in_the_order_of_their_names(tmp_path: Path) -> N
     data = open_imagenet(tmp_path)
     assert (data.target, data.class_names, data.palette.shape) == ("class", ("cat", "dog"), (2, 3))
     assert [(sample.name, sample.label) for sample in (data.train[i] for i in range(3))] == [
-        ("cat/3.jpg", 0), ("dog/1.jpg", 1), ("dog/2.jpg", 1),
+        ("cat/3.jpg", 0), ("dog/1.jpg", 1), ("dog/deep/2.jpg", 1),
     ]  # fmt: skip
     assert [data.validation[index].label for index in range(2)] == [0, 1]
+
+
+def deep(path: Path, top: int) -> None:
+    save(Image.fromarray(np.linspace(0, top, 140).reshape(10, 14).astype(np.uint16)), path)
+
+
+def test_the_range_is_that_of_training_photos_and_holds_for_all(tmp_path: Path) -> None:
+    names = [f"{number}.png" for number in range(4)]
+    train, [held] = split_by_name(names, 0.2)
+    for name in names:
+        deep(tmp_path / "photos" / name, 4000 if name == held else 1000)
+        deep(tmp_path / f"classes/{'val' if name == held else 'train'}/a/{name}", 4000 if name == held else 1000)
+    for data in (open_folder(tmp_path / "photos"), open_imagenet(tmp_path / "classes", num_classes=1)):
+        assert data.pixel_range == PixelRange((0.0,), (1000.0,))
+        assert data.notes[0].startswith("note: pictures of more than 8 bits a channel: [0, 1000] becomes 0 to 255")
+        beyond = data.validation[0].image[0, 3:]  # what of validation is brighter is white
+        assert (beyond.min(), data.validation[0].image[0, 0, 1]) == (255, 7)
+        assert len(data.train) == len(train) == 3
+        assert data.validation.header(0).deep  # type: ignore[attr-defined]
+        assert torch.equal(data.validation.undecoded(0).image, data.validation[0].image)  # type: ignore[attr-defined]
+    ranges = [PixelRange((0.0,), (top,)) for top in (1000.0, 2000.0)]
+    digests = {Photos(tmp_path / "photos", names, 3, pixel_range=each).digest() for each in (*ranges, None)}
+    assert len(digests) == 3
 
 
 def test_a_wrong_number_of_classes_says_both_and_what_to_set(tmp_path: Path) -> None:
