@@ -1,6 +1,7 @@
 """Folders of photos, with classes and without: `data=folder` and `data=imagenet`."""
 
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from PIL import Image
 
 from mae_hydra.data import ImageData, folder, imagenet
 from mae_hydra.data.decoding.pixel_range import PixelRange
-from mae_hydra.data.listing import Names, find_images
+from mae_hydra.data.listing import Names, existing_folder, file_stamp, find_images, passed_over_note
 from mae_hydra.data.readers.folder import Photos, split_by_name
 from mae_hydra.errors import UserError
 
@@ -126,6 +127,37 @@ def test_packed_names_behave_as_the_list_they_hold() -> None:
     assert (packed[-1], packed[1:3]) == (names[-1], names[1:3])
     with pytest.raises(IndexError):
         packed[5]
+
+
+def test_names_cut_elsewhere_are_other_names_and_times_count_to_the_nanosecond(tmp_path: Path) -> None:
+    assert Names(["ab", "c"]).digest() == Names(["ab", "c"]).digest() != Names(["a", "bc"]).digest()
+    file = tmp_path / "a"
+    file.write_bytes(b"123")
+    os.utime(file, ns=(1, 2_000_000_001))
+    assert file_stamp(file) == "3 2000000001"
+    for look in (lambda: file_stamp(tmp_path / "gone"), lambda: find_images(tmp_path / "gone")):
+        with pytest.raises(UserError, match=r"cannot (read|list the folder) .*gone: No such file"):
+            look()
+
+
+def test_eight_kinds_of_files_are_named_and_pictures_among_them_are_a_warning() -> None:
+    kinds = Counter({f".{letter}": 9 - place for place, letter in enumerate("abcdefgh")})
+    named = ", ".join(f"{count} {ending}" for ending, count in kinds.items())
+    assert passed_over_note("x", kinds) == [f"note: 44 files in x passed over: {named}"]
+    assert passed_over_note("x", kinds | Counter({".dcm": 1})) == [
+        f"warning: 45 files in x passed over: {named}, ...; convert the pictures among them, of which only some formats "
+        "are read"
+    ]
+    assert passed_over_note("x", Counter()) == []
+
+
+def test_a_root_may_lie_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "set").mkdir()
+    assert existing_folder("~/set", "") == tmp_path / "set"
+    for unset in (None, ""):
+        with pytest.raises(UserError, match=r"data\.root is not set; give it"):
+            existing_folder(unset, "give it")
 
 
 def test_a_folder_gives_every_photo_once_and_the_same_split_each_time(tmp_path: Path) -> None:
