@@ -153,7 +153,8 @@ def test_samples_that_tell_their_class_with_their_pixels_alone_are_read():
     share, notes = label_share(images, 0.05, 0, "ab")
     assert {share[index].label for index in range(len(share))} == {0, 1}
     assert notes == [
-        "note: data.label_fraction=0.05 is 1 of 20 training images; 2 are taken, so that none of the classes is left out"
+        "note: data.label_fraction=0.05 is 1 of 20 training images; 2 are taken, so that none of the "
+        "classes is left out"
     ]
 
 

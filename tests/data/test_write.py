@@ -37,8 +37,7 @@ def write_folders(root: Path, train: ListSet, val: ListSet, **changes: Any) -> l
     return write_imagenet({"train": train, "val": val}, root, class_names=NAMES, **values | changes)
 
 
-@pytest.mark.parametrize("indexed", [False, True])
-@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize(("indexed", "num_workers"), [(False, 0), (True, 0), (False, 2)])
 def test_what_is_written_as_ade20k_is_read_back(tmp_path: Path, indexed: bool, num_workers: int) -> None:
     write_maps(tmp_path / "small", indexed=indexed, num_workers=num_workers)
     data = read_maps(tmp_path / "small")

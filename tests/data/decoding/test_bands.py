@@ -15,8 +15,19 @@ from PIL import Image
 from mae_hydra.data import FileSettings, decode_image, folder
 from mae_hydra.data.augment.crops import resize_bicubic, resize_bilinear
 from mae_hydra.data.augment.photometric import Distortion, distort
+from mae_hydra.data.dataset import Header
 from mae_hydra.data.decoding import opening
-from mae_hydra.data.decoding.bands import array_of, band_header, every_band, read_bands, with_nan
+from mae_hydra.data.decoding.bands import (
+    array_of,
+    band_header,
+    by_bands,
+    endings_of,
+    every_band,
+    number_of,
+    one_band,
+    read_bands,
+    with_nan,
+)
 from mae_hydra.data.decoding.measure_range import settle
 from mae_hydra.data.decoding.pixel_range import PixelRange
 from mae_hydra.data.headers import read_header
@@ -81,6 +92,41 @@ def test_pictures_of_one_band_in_one_file_are_bands():
         for band in range(3):
             writer.write(values[:, :, band], photometric="minisblack", metadata=None)
     np.testing.assert_array_equal(read_bands(file.getvalue(), (3, 1)), values[:, :, [2, 0]])
+
+
+def test_bands_are_wanted_of_all_but_gray_and_color_pictures():
+    assert [by_bands(each) for each in (1, 2, 3, 4, (1,), (3, 2, 1))] == [False, True, False, True, True, True]
+    assert [number_of(each) for each in (5, (7,), (3, 2, 1))] == [5, 1, 3]
+    assert [".npy" in endings_of(each) for each in (1, 3, 2, (1,))] == [False, False, True, True]
+
+
+def test_truth_is_black_and_white_in_a_picture_and_0_and_1_in_a_map():
+    truth = np.array([[False, True]])
+    assert every_band(npy(truth)).tolist() == [[[0], [255]]]
+    assert one_band(npy(truth)).tolist() == [[0, 1]]
+    for wrong in (npy(np.zeros((4, 4), "M8[s]")), npy(np.zeros((4, 4), [("a", "u1")]))):
+        with pytest.raises(ValueError, match="whole or floating-point numbers are read"):
+            every_band(wrong)
+    with pytest.raises(ValueError, match="an array of records"):
+        array_of(b"\x93NUMPY\x03\x00" + npy(truth)[8:])
+
+
+def test_pages_of_other_kinds_or_sizes_are_no_bands():
+    for other in (numbers("uint8", 1), numbers("uint16", 1, (6, 8))):
+        file = io.BytesIO()
+        with tifffile.TiffWriter(file) as writer:
+            for page in (numbers("uint16", 1), other):
+                writer.write(page[:, :, 0], photometric="minisblack", metadata=None)
+        np.testing.assert_array_equal(every_band(file.getvalue()), numbers("uint16", 1))
+
+
+@pytest.mark.parametrize(("kind", "deep"), [("uint8", False), ("uint16", True), ("float32", True)])
+def test_a_header_of_bands_tells_their_size_and_depth(tmp_path: Path, kind: str, deep: bool):
+    for content in (npy(numbers(kind, 5)), tiff(numbers(kind, 5))):
+        (tmp_path / "a.npy").write_bytes(content)
+        for source in (tmp_path / "a.npy", content):
+            assert read_header(source, "a") == Header((12, 16), "bands", deep, 1)
+    assert band_header(b"nothing") is band_header(tiff(numbers(kind, 5))[:20]) is None
 
 
 def test_bands_of_a_photograph_can_be_named_too():

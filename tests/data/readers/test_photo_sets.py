@@ -145,8 +145,8 @@ def test_eight_kinds_of_files_are_named_and_pictures_among_them_are_a_warning() 
     named = ", ".join(f"{count} {ending}" for ending, count in kinds.items())
     assert passed_over_note("x", kinds) == [f"note: 44 files in x passed over: {named}"]
     assert passed_over_note("x", kinds | Counter({".dcm": 1})) == [
-        f"warning: 45 files in x passed over: {named}, ...; convert the pictures among them, of which only some formats "
-        "are read"
+        f"warning: 45 files in x passed over: {named}, ...; convert the pictures among them, of which only some "
+        "formats are read"
     ]
     assert passed_over_note("x", Counter()) == []
 
