@@ -12,6 +12,7 @@ from mae_hydra.data.augment.encoded import EncodedImage, Unread, encoded_image, 
 from mae_hydra.data.dataset import Stored, limited, read_undecoded
 from mae_hydra.data.decoding import turbojpeg
 from mae_hydra.data.decoding.decode import decode_image
+from mae_hydra.data.decoding.pixel_range import PixelRange
 from mae_hydra.data.readers.folder import Photos
 from mae_hydra.errors import UserError
 from mae_hydra.seeds import generator
@@ -114,6 +115,23 @@ def test_what_is_not_an_upright_jpeg_is_decoded_whole() -> None:
     file = io.BytesIO()
     smooth_picture(30, 40).save(file, "PNG")
     assert encoded_image(file.getvalue(), 3, "") is None
+
+
+@pytest.mark.usefixtures("backend")
+def test_a_jpeg_waits_to_be_decoded_unless_it_is_wanted_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = jpeg(30, 40)
+    for told in ("own", None, PixelRange((0.0,), (9.0,))):
+        waiting = undecoded(Stored("a", content, 4), 3, "p/a", told)
+        assert isinstance(waiting, Unread)
+        assert (waiting.image.shape, waiting.label, waiting.name) == ((3, 30, 40), 4, "a")
+    wide = undecoded(Stored("a", content, 4), 3, "p/a", PixelRange((0.0,), (9.0,), bits=16))
+    assert isinstance(wide, Sample)
+    assert (wide.image.dtype, wide.label) == (torch.uint16, 4)
+    assert encoded_image(content, 4, "") is encoded_image(content, (1, 2, 3), "") is None
+    monkeypatch.setattr(encoded, "MOST_PIXELS", 1200)
+    assert encoded_image(content, 3, "") is not None
+    monkeypatch.setattr(encoded, "MOST_PIXELS", 1199)
+    assert encoded_image(content, 3, "") is None
 
 
 @pytest.mark.usefixtures("backend")
