@@ -145,6 +145,12 @@ def test_distortions_stay_within_their_ranges() -> None:
     assert 0.22 < unchanged < 0.30  # neither brightness nor contrast: a quarter, and a few that round to 100
 
 
+def test_hues_turn_in_both_directions_around_the_circle() -> None:
+    hues = torch.tensor([[0, 5, 170, 179]], dtype=torch.uint8)
+    for steps, wanted in ((-18, [162, 167, 152, 161]), (17, [17, 22, 7, 16])):
+        assert turn(hues, steps).tolist() == turn(hues, torch.tensor([[float(steps)]])).tolist() == [wanted]
+
+
 def test_every_factor_and_offset_is_drawn_from_its_own_range() -> None:
     asked: list[tuple[float, float]] = []
 

@@ -82,7 +82,7 @@ def test_the_benchmark_has_150_different_class_names() -> None:
 def test_names_and_colours_come_from_the_file_beside_the_data(root: Path) -> None:
     (root / "classes.json").write_text(json.dumps({"names": ["mud", "ice"], "palette": [[1, 2, 3], [4, 5, 6]]}))
     data = open_ade20k(root, num_classes=2)
-    assert data.class_names == ("mud", "ice")
+    assert (data.class_names, data.assumed_names) == (("mud", "ice"), False)
     assert data.palette.tolist() == [[1, 2, 3], [4, 5, 6]]
     with pytest.raises(UserError, match=r"names 2 classes and data.num_classes is 150; set data.num_classes=2"):
         open_ade20k(root)
@@ -105,7 +105,8 @@ def test_too_few_colours_are_refused(root: Path, palette: str, shape: str) -> No
 
 
 def test_other_class_counts_get_numbers_for_names(root: Path) -> None:
-    assert open_ade20k(root, num_classes=160).class_names[-1] == "class 159"
+    data = open_ade20k(root, num_classes=160)
+    assert (data.class_names[-1], data.assumed_names) == ("class 159", True)
 
 
 def test_the_range_is_that_of_training_pictures_and_each_split_tells_what_it_passes_over(tmp_path: Path) -> None:
@@ -142,8 +143,10 @@ def test_a_missing_data_set_names_the_layout_and_the_ways_out(name: str | None) 
 def test_a_folder_without_the_layout_names_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"there is no folder .*images/training; expected is the layout of ADE"):
         open_ade20k(tmp_path)
-    for kind in ("images", "annotations"):
-        (tmp_path / kind / "training").mkdir(parents=True)
+    (tmp_path / "images/training").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"there is no folder .*annotations/training; expected is the layout of ADE"):
+        open_ade20k(tmp_path)
+    (tmp_path / "annotations/training").mkdir(parents=True)
     with pytest.raises(UserError, match=r"there is no image in .*images/training; expected is the layout"):
         open_ade20k(tmp_path)
 

@@ -21,6 +21,9 @@ def plain(told: ClassList) -> tuple[Any, Any]:
     [
         ("a.csv", "id,blue,green,red,name\n10,1,2,3,sky\n9,4,5,6,sea\n", (("sea", "sky"), [[6, 5, 4], [3, 2, 1]])),
         ("a.CSV", "value,index,label\n1,1,b\n2,0,a\n", (("a", "b"), None)),
+        ("a.csv", "classname,label,class,name\n4,3,2,1\n", (("1",), None)),  # by the plainest of its headings
+        ("a.csv", "train_id,id,name\n0,2,b\n1,1,a\n", (("a", "b"), None)),
+        ("a.csv", "id,name\n2,b\nx,a\n", (("b", "a"), None)),
         ("a.csv", "id,name\nx,sky\n1,sea\n", (("sky", "sea"), None)),  # no numbers to sort by
         ("a.csv", "name,r,g\nsky,1,2\n", (("sky",), None)),  # no color without blue
         ("a.csv", "sky,1\nsea,0\n", (("sky", "sea"), None)),  # no headings
@@ -81,6 +84,9 @@ def test_names_and_colors_are_as_many_as_the_classes() -> None:
     gray = np.array([[1, 1, 1], [2, 2, 2]], np.uint8)
     names, palette = names_and_palette(ClassList(("a", "b"), gray), 2)
     assert (names, palette.tolist()) == (("a", "b"), gray.tolist())
+    assert names_and_palette(ClassList(("a", "b")), 2)[1].tolist() == distinct_colours(2).tolist()
+    names, palette = names_and_palette(ClassList(None, gray), 2)
+    assert (names, palette.tolist()) == (("class 0", "class 1"), gray.tolist())
     names, palette = names_and_palette(ClassList(), 3)
     assert (names, palette.tolist()) == (("class 0", "class 1", "class 2"), distinct_colours(3).tolist())
     for told, said in (

@@ -119,6 +119,11 @@ def test_names_that_are_numbers_are_names(tmp_path: Path) -> None:
     data = opened(tmp_path, classes=["1", "0"], validation_fraction=0.5)
     found = classes_of(data.train, data) | classes_of(data.validation, data)
     assert found == {"1/a.jpg": "1", "0/b.jpg": "0", "0/c.jpg": "0"}
+    photos(tmp_path, "b/d.jpg", "c/e.jpg")
+    (tmp_path / "c/list.txt").touch()
+    mixed = opened(tmp_path, validation_fraction=0.8, num_classes=4)
+    assert (mixed.class_names, len(mixed.validation)) == (("0", "1", "b", "c"), 4)  # numbers first
+    assert mixed.notes == (f"note: 1 file in {tmp_path} (train) passed over: 1 .txt",)
 
 
 def test_classes_of_held_out_photos_count_and_those_of_a_split_of_its_own_must_be_known(tmp_path: Path) -> None:

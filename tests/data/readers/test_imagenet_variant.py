@@ -46,7 +46,7 @@ def test_a_folder_of_class_folders_is_a_list_of_classes(tmp_path):
     assert data.present_classes is None
 
 
-def test_names_keep_their_order_and_a_folder_above_any_class_is_a_group(tmp_path):
+def test_names_keep_their_order_and_a_folder_above_any_class_is_a_group(tmp_path, monkeypatch):
     make(tmp_path / "v", ["n01/x.png", "fog/n02/y.png"])
     (tmp_path / "v/list.txt").touch()
     (tmp_path / "names.txt").write_text("n02 goldfish\nn01 tench\n")
@@ -60,7 +60,8 @@ def test_names_keep_their_order_and_a_folder_above_any_class_is_a_group(tmp_path
     ]  # fmt: skip
     assert (data.grouped, data.present_classes, data.class_names) == (True, None, ("n02", "n01"))
     assert data.notes == (f"note: 1 file in {tmp_path / 'v'} passed over: 1 .txt",)
-    data = imagenet_variant(root=str(tmp_path / "v"), classes=str(tmp_path / "val"), **settings)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    data = imagenet_variant(root=str(tmp_path / "v"), classes="~/val", **settings)
     assert (data.class_names, data.validation[0].label) == (("n01", "n02"), 1)
     for name in ("v/n01/x.png", "v/fog/n02/y.png"):
         Image.fromarray(np.arange(0, 4000, 40, np.uint16).reshape(10, 10)).save(tmp_path / name)

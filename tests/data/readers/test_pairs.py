@@ -75,6 +75,21 @@ def test_folders_are_named_by_stars_and_question_marks_and_told_apart_in_keys(tm
     assert part == Part(["s1/img/a.png", "s2/img/a.png"], ["s1/ann/a.png", "s2/ann/a.png"], ["s1/a", "s2/a"])
 
 
+def test_a_file_that_a_pattern_fits_is_no_folder_and_paths_are_told_from_the_root(tmp_path):
+    found(tmp_path, "img1/a.png", images=("img*",), maps=())
+    (tmp_path / "img2.txt").touch()
+    assert found(tmp_path, "", images=("img*",), maps=()) == Part(["img1/a.png"], [], ["img1/a"])
+    for root in ("", ".", "./"):
+        assert found(tmp_path, "", images=(root,), maps=()).images == ["img1/a.png"]
+
+
+def test_one_photo_and_map_of_a_key_show_that_folders_count(tmp_path):
+    part = found(tmp_path, "img/x/1.png img/y/2.png ann/x/1.png ann/z/2.png")
+    assert (part.images, part.alone, part.orphans) == (["img/x/1.png"], ["img/y/2.png"], ["ann/z/2.png"])
+    part = found(tmp_path / "upper", "img/1_L.png ann/1_GT.png", image_suffix="_L.PNG", map_suffix="_GT.PNG")
+    assert part == Part(["img/1_L.png"], ["ann/1_GT.png"], ["1"])
+
+
 def test_a_picture_goes_before_an_array_of_its_name_and_two_pictures_are_told(tmp_path):
     (tmp_path / "ann").mkdir()
     np.save(tmp_path / "ann/a.npy", np.zeros((1, 1), np.uint8))
@@ -113,6 +128,10 @@ def test_what_is_held_out_is_of_the_same_photos_and_training_keeps_what_is_wrong
 
     train, held = split_by_name(["a", "b", "c"], 0.5)
     assert parts_of(plain) == {"train": part(train, **wrong), "validation": part(held)}
+    unknown = parts_of(replace(plain, lists={"train": ("c", "b", "y", "a")}))
+    assert (unknown["train"].unknown, unknown["validation"].unknown) == (["y"], [])
+    whole = Part(["1", "2", "3"], [], ["a", "b", "c"], labels={"a": "x", "c": "z"})
+    assert whole.some(["c", "b"]) == Part(["3", "2"], [], ["c", "b"], labels={"c": "z"})
     listed = parts_of(replace(plain, lists={"validation": ("b",), "test": ("a",)}))
     assert listed["train"] == part("c", **wrong)
     assert (listed["validation"].images, listed["validation"].maps) == (["img/b.png"], ["ann/b.png"])

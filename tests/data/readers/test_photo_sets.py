@@ -28,6 +28,8 @@ COMMON: dict[str, Any] = {
     "train_limit": None,
 }
 
+HELD_OUT = ["92.jpg", "100.jpg", "309.jpg", "544.jpg", "705.jpg"]
+
 
 def open_folder(root: Path | str | None, **changes: Any) -> ImageData:
     return folder(**{"root": root, "validation_fraction": 0.2, "num_classes": 0} | COMMON | changes)
@@ -181,6 +183,8 @@ def test_the_split_reaches_the_fraction_exactly_and_leaves_neither_side_empty() 
         assert set(train) | set(validation) == set(names)
     assert [len(side) for side in split_by_name(["a", "b"], 0.01)] == [1, 1]
     assert split_by_name(["only.jpg"], 0.5) == (["only.jpg"], ["only.jpg"])
+    # Runs go on with the split that they began with.
+    assert split_by_name(names, 0.005)[1] == HELD_OUT
 
 
 def test_few_photos_change_sides_when_one_is_added() -> None:
@@ -268,6 +272,10 @@ def test_the_range_is_that_of_training_photos_and_holds_for_all(tmp_path: Path) 
         assert len(data.train) == len(train) == 3
         assert data.validation.header(0).deep  # type: ignore[attr-defined]
         assert torch.equal(data.validation.undecoded(0).image, data.validation[0].image)  # type: ignore[attr-defined]
+    for changed in (names[:3], [*names, "4.png"], ["x.png", *names[1:]]):
+        assert Photos(tmp_path, changed, 3).listing() != Photos(tmp_path, names, 3).listing()
+    stored = Photos(tmp_path / "photos", names, 3, np.array([7, 8, 9, 6])).stored(1)
+    assert stored == (names[1], (tmp_path / "photos" / names[1]).read_bytes(), 8)
     ranges = [PixelRange((0.0,), (top,)) for top in (1000.0, 2000.0)]
     digests = {Photos(tmp_path / "photos", names, 3, pixel_range=each).digest() for each in (*ranges, None)}
     assert len(digests) == 3

@@ -393,5 +393,13 @@ def test_a_set_of_labelled_photos_is_another_by_its_range_and_shows_the_colors_o
     assert plain.digest() != first
     assert (plain.header(0).mode, plain.name(0), plain[0].name) == ("P", "a.jpg", "A")
     assert plain.palette(0, [1, 0, 300]) == {1: (6, 5, 4), 0: (9, 8, 7)}
+    assert plain.stored(0) == ("a.jpg", (tmp_path / "img/a.jpg").read_bytes(), None)
+    box = (((0, 9), (0, 9), (0, 9)), 0)
+    digests = {
+        made(Coding(Reading(2, 255, None), **facts)).digest()
+        for facts in ({"colours": (box,)}, {"colours": (box,), "other": 0}, {"wide": (((0, 300), 0),)},
+                      {"wide": (((0, 301), 0),)}, {"brightness": True}, {})
+    }  # fmt: skip
+    assert len(digests) == 6
     for other in ({"brightness": True}, {"colours": ((((0, 9), (0, 9), (0, 9)), 0),)}):
         assert made(Coding(Reading(2, 255, None), **other)).palette(0, [0, 1]) == {}
