@@ -1,5 +1,7 @@
 import io
+from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -171,6 +173,43 @@ def test_training_on_files_gives_the_same_crops_however_they_are_decoded(tmp_pat
         assert torch.equal(found, plain(photos[index], generator(index))[0])
     assert isinstance(read_undecoded(some, 0), Unread)
     assert read_undecoded(some, 1).name == some[1].name
+
+
+@pytest.mark.usefixtures("backend")
+def test_a_damaged_picture_is_named_however_much_of_it_is_wanted() -> None:
+    image = encoded_or_fail(jpeg(400, 600))
+    image._encoded = image._encoded[:-2000]  # the end of its pixels
+    with pytest.raises(UserError, match="cannot read the image photo"):
+        image.cropped((0, 0, 400, 600), (50, 50), "reduced")
+
+
+def test_the_library_declines_what_is_no_jpeg_and_goes_on() -> None:
+    decoder = turbojpeg.region_decoder()
+    if decoder is None:
+        pytest.skip("no TurboJPEG 3 here; pip install 'mae-hydra[fast]'")
+    content = jpeg(40, 50)
+    assert (decoder.decode(b"nothing", 3, (0, 0, 4, 4), 1), decoder.size(b"nothing")) == (None, None)
+    found = decoder.decode(content, 3, (33, 40, 7, 10), 1)
+    assert found is not None
+    assert torch.equal(found, decode_image(content, 3, "")[:, 33:, 40:])
+
+
+def test_the_library_is_looked_for_in_the_system_and_in_a_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
+    def file(name: str) -> SimpleNamespace:
+        return SimpleNamespace(name=name, locate=lambda: f"/wheel/{name}")
+
+    def gone(name: str) -> None:
+        raise metadata.PackageNotFoundError(name)
+
+    usual = ["libturbojpeg.so.0", "/opt/homebrew/lib/libturbojpeg.dylib"]
+    for found, files, wanted in (
+        ("system", gone, ["system", *usual]),
+        (None, lambda name: None, usual),
+        (None, lambda name: [file("turbojpeg.py"), file("libturbojpeg.so")], [*usual, "/wheel/libturbojpeg.so"]),
+    ):
+        monkeypatch.setattr(turbojpeg.ctypes.util, "find_library", lambda name, found=found: found)
+        monkeypatch.setattr(metadata, "files", files)
+        assert list(turbojpeg._libraries()) == wanted
 
 
 def test_an_unknown_way_of_decoding_is_refused() -> None:

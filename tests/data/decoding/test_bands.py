@@ -249,6 +249,26 @@ def test_the_settings_say_what_is_read_of_a_file():
     assert FileSettings(**told, bands=[8, 4, 3, 2]).wanted == (8, 4, 3, 2)
 
 
+def test_what_a_file_says_of_missing_data_without_a_number_is_nothing():
+    values = numbers("int16", 5)
+    for told in ("none", "", "nan"):
+        found = read_bands(tiff(values, extratags=[(42113, "s", 0, told, True)]), 5)
+        assert (found.dtype, np.array_equal(found, values)) == (np.dtype("int16"), True)
+
+
+def test_cmyk_of_16_bits_is_refused():
+    encoded = tiff(numbers("uint16", 4), photometric="separated")
+    with pytest.raises(UserError, match="it is CMYK of 16 bits; convert it to RGB"):
+        decode_image(encoded, 3, "a")
+
+
+def test_a_map_that_another_library_reads_is_a_map():
+    values = numbers("float64", 1) % 7
+    assert decode_labels(tiff(values), "a").tolist() == values[:, :, 0].tolist()
+    with pytest.raises(UserError, match="it has 2 bands, and a class map has one"):
+        decode_labels(tiff(numbers("float64", 2)), "a")
+
+
 def test_without_rasterio_a_compression_is_named_with_what_reads_it(monkeypatch):
     monkeypatch.setattr(tifffile.TiffPage, "asarray", lambda self: (_ for _ in ()).throw(ValueError("LZW requires it")))
     monkeypatch.setitem(__import__("sys").modules, "rasterio.io", None)

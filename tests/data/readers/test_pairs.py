@@ -178,6 +178,8 @@ def test_of_a_file_that_is_photo_and_map_the_longer_suffix_decides_before_the_in
         image_suffix="_{split}", map_suffix="_gt_long", splits={"train": ("long",)},
     )  # fmt: skip
     assert (part.images, part.maps) == (["all/1_long.png"], ["all/1_gt_long.png"])
+    part = found(tmp_path / "five", "all/a_rgb.png all/a.png", images=("all",), maps=("all",), image_suffix="_rgb")
+    assert (part.images, part.maps, part.orphans) == (["all/a_rgb.png"], ["all/a.png"], [])
     part = found(tmp_path / "four", "all/a.png all/ann/a.png", images=("all",), maps=("all/ann",))
     assert (part.images, part.maps) == (["all/a.png"], ["all/ann/a.png"])
 

@@ -298,6 +298,10 @@ def test_the_values_of_many_maps_tell_how_many_classes_there_may_be(tmp_path):
         with pytest.raises(UserError, match=rf"data\.num_classes is 0, and with data\.maps .*{said}"):
             opened(tmp_path, **split, num_classes=0, **told)
     assert len(opened(tmp_path, **split, num_classes=4).train) == 0  # a set to evaluate on
+    for name in "vwxyz":
+        photo(tmp_path / f"img/val/{name}.jpg")
+    with pytest.raises(UserError, match=r"5 of 9 photos of validation have no class map, img/val/v\.jpg for one"):
+        opened(tmp_path, **split, num_classes=4)
 
 
 def test_one_range_is_that_of_training_photos_with_maps_and_without(tmp_path):
@@ -342,6 +346,20 @@ def test_testing_is_refused_for_what_its_list_lacks_and_one_photo_may_serve_all(
     (tmp_path / "train.txt").write_text("img/a.jpg ann/a.png\n")
     lists = {"train": "train.txt", "validation": "train.txt"}
     assert opened(tmp_path, images=".", maps=".", lists=lists).train[0].name == "img/a"
+
+
+def test_sides_have_three_names_and_photos(tmp_path):
+    two(tmp_path, (0, 1))
+    for key in ("splits", "lists"):
+        with pytest.raises(ValueError, match=rf"data\.{key} has the sides train, validation, test, got val"):
+            opened(tmp_path, **{key: {"train": "a", "val": "b"}})
+        with pytest.raises(ValueError, match=rf"data\.{key} has the sides train, validation, test, got a"):
+            opened(tmp_path, **{key: {"val": "b", "a": "b"}})
+    with pytest.raises(UserError, match=r"no photo of train that ends in _x in img, ann below .*; correct"):
+        opened(tmp_path, images=["img", "ann"], maps=None, image_suffix="_x", num_classes=0)
+    photo(tmp_path / "img/a.png")
+    with pytest.raises(UserError, match=r"img/a\.jpg and img/a\.png in .* are told apart by their ending alone"):
+        opened(tmp_path, lists={"train": ["b"], "validation": ["a"]})
 
 
 @pytest.mark.parametrize("share", [0, 1, 1.5])

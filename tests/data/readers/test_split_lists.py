@@ -6,7 +6,7 @@ from unicodedata import normalize
 
 import pytest
 
-from mae_hydra.data.readers import split_lists
+from mae_hydra.data.readers import split_lists, text_cells
 from mae_hydra.data.readers.split_lists import Entry, chosen, entries_of
 from mae_hydra.data.readers.text_cells import rows_of, separator_of, table_rows, text_of
 from mae_hydra.errors import UserError
@@ -46,6 +46,18 @@ def test_a_line_is_cut_where_its_cells_end(lines, rows):
 def test_rows_of_a_table_keep_empty_cells_and_empty_rows_are_none():
     assert table_rows("a,b\n,\n\n1,\n,2\n") == [["a", "b"], ["1", ""], ["", "2"]]
     assert table_rows("# a;b\n1;2\n") == [["# a", "b"], ["1", "2"]]  # a heading may begin so
+
+
+def test_a_cell_has_its_limit(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(text_cells, "MOST_OF_A_CELL", 3)
+    assert table_rows("abc,d") == [["abc", "d"]]
+    with pytest.raises(ValueError, match="field larger than field limit"):
+        table_rows("abcd,e")
+    (tmp_path / "a.csv").write_text("abcd,e\n")
+    with pytest.raises(UserError, match=r"cannot read the list .*a\.csv: field larger"):
+        entries_of(tmp_path, "a.csv", "")
+    monkeypatch.undo()
+    assert table_rows("a,b")  # which sets the limit of all again
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16-le", "utf-16-be"])
