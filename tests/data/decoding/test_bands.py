@@ -269,6 +269,15 @@ def test_a_map_that_another_library_reads_is_a_map():
         decode_labels(tiff(numbers("float64", 2)), "a")
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Dataset has no geotransform")
+def test_with_rasterio_a_compression_is_read_in_the_order_of_the_file(monkeypatch):
+    pytest.importorskip("rasterio")
+    monkeypatch.setattr(tifffile.TiffPage, "asarray", lambda self: (_ for _ in ()).throw(ValueError("LZW requires it")))
+    values = numbers("uint16", 4)
+    np.testing.assert_array_equal(every_band(tiff(values)), values)
+
+
 def test_without_rasterio_a_compression_is_named_with_what_reads_it(monkeypatch):
     monkeypatch.setattr(tifffile.TiffPage, "asarray", lambda self: (_ for _ in ()).throw(ValueError("LZW requires it")))
     monkeypatch.setitem(__import__("sys").modules, "rasterio.io", None)

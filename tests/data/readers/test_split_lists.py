@@ -32,7 +32,8 @@ def test_a_separator_is_what_every_line_has(lines, separator):
     [
         (["sep=,", "a,b", "", " # no", "c,d"], [["a", "b"], ["c", "d"]]),
         (["SEP=;", "a;b"], [["a", "b"]]),
-        (['a, "b, c"', "d,  e"], [["a", "b, c"], ["d", "e"]]),
+        (['a, "b, c"', "d ,  e "], [["a", "b, c"], ["d", "e"]]),
+        (["a b.PNG 1"], [["a b.PNG", "1"]]),
         (['"a b.png"\t"x"'], [["a b.png", "x"]]),
         (['"a.png" "b.png" 1'], [["a.png", "b.png", "1"]]),
         (["my photo.png", '"the one.png" x y'], [["my photo.png"], ["the one.png", "x", "y"]]),
