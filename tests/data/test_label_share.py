@@ -133,9 +133,9 @@ def test_no_more_is_read_than_it_takes():
 def test_only_the_first_are_read_for_a_class_that_nobody_has(monkeypatch):
     monkeypatch.setattr(module, "LOOKED_AT", 10)
     images = made(rare=999)
-    _, notes = label_share(images, 0.1, 0, "abc")
-    assert (images.read, notes) == (
-        10, ["note: none of 10 training images has c, so data.label_fraction may leave them out"],
+    share, notes = label_share(images, 0.1, 0, "abc")
+    assert (len(share), images.read, notes) == (
+        20, 10, ["note: none of 10 training images has c, so data.label_fraction may leave them out"],
     )  # fmt: skip
     broken = Made(images.classes, broken=tuple(images.names))
     assert label_share(broken, 0.1, 0, "abc")[1] == [notes[0].replace("has c", "has a, b, c")]
