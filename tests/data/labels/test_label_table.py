@@ -55,9 +55,8 @@ def test_more_classes_than_a_byte_holds_have_a_table_of_their_size() -> None:
     for wrong in (300, 399, 401):
         with pytest.raises(UserError, match=f"holds the value {wrong}, 1 pixels"):
             found.classes(np.array([[0, wrong]], np.uint16), Path("map.png"))
-    assert table(num_classes=255, values={254: 254, 0: 0}, reduce_zero_label=True).classes(
-        np.array([[254]], np.uint8), Path()
-    ) == [[254]]
+    listed = table(num_classes=255, values={254: 254, 0: 0}, reduce_zero_label=True)
+    assert listed.classes(np.array([[254]], np.uint8), Path()) == [[254]]
     assert table(num_classes=254, reduce_zero_label=True).classes(np.array([[254]], np.uint8), Path()) == [[253]]
 
 
@@ -191,6 +190,13 @@ def test_readings_differ_where_a_value_means_another_class() -> None:
     assert plain.differs_on(values, Reading(3, 3, False))
     values[[3, 255]] = False
     assert not plain.differs_on(values, Reading(3, 3, False))
+
+
+def test_a_reading_fits_where_a_map_can_hold_it() -> None:
+    assert Reading(300, 300, None).fits()
+    assert Reading(255, 255, None, {0: 0}).fits()
+    for too_many in (Reading(256, 255, None, {0: 0}), Reading(255, 255, True), Reading(256, 255, False)):
+        assert not too_many.fits()
 
 
 def test_a_class_without_a_stored_value_is_said() -> None:
