@@ -88,6 +88,7 @@ def test_what_a_set_tells_of_itself_stands_beside_what_is_told_of_it():
         )
 
     found = made(label_seed=0)
+    assert (found.mean, found.std, found.channels, found.ignore_index) == ((0.5,) * 3, (0.2,) * 3, 3, 255)
     assert (found.image_size, found.prefetch, found.class_names, len(found.validation)) == (
         (8, 16),
         5,

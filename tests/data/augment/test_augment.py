@@ -407,6 +407,11 @@ def test_up_to_224_pixels_the_evaluation_crop_leaves_an_eighth_out(size, resized
     assert torch.equal(found, image[:, border : border + size, border : border + size])
 
 
+def test_the_shorter_side_of_a_rectangle_decides_over_the_margin() -> None:
+    covers = [EvalCrop(size=size, crop_ratio=None).cover for size in ([224, 448], [448, 224], [225, 448], [100, 50])]
+    assert covers == [(256, 512), (512, 256), (225, 448), (114, 57)]
+
+
 @pytest.mark.parametrize("size", [[16, 48], [48, 16]])
 def test_a_rectangular_evaluation_crop_covers_the_image_and_takes_the_labels_along(size: Sequence[int]) -> None:
     sample = EvalCrop(size=size, crop_ratio=1.0)(blocks(64, 64))

@@ -126,7 +126,9 @@ def test_packed_names_behave_as_the_list_they_hold() -> None:
     names = ["", "a", "über/straße.jpg", os.fsdecode(b"not-utf8-\xff.jpg"), "z" * 300]
     packed = Names(names)
     assert list(packed) == names
-    assert (packed[-1], packed[1:3]) == (names[-1], names[1:3])
+    assert (packed[-1], packed[0]) == (names[-1], names[0])
+    for part in (slice(1, 3), slice(None), slice(-2, None), slice(None, None, -2)):
+        assert packed[part] == names[part]
     with pytest.raises(IndexError):
         packed[5]
 
