@@ -52,14 +52,19 @@ def test_a_tree_of_photos_is_listed_sorted_without_hidden_and_other_files(tmp_pa
 
 def test_every_format_that_pillow_reads_is_read_whatever_the_case_of_its_ending(tmp_path: Path) -> None:
     names = [
-        "a.BMP", "b.gif", "c.avif", "d.jp2", "e.JPE", "f.jfif", "g.ppm", "h.Tif", "i.Jpeg", "j.webp", "k.PNG", "l.pgm"
+        "a.BMP", "b.gif", "c.avif", "d.jp2", "e.JPE", "f.jfif", "g.ppm", "h.Tif", "i.Jpeg", "j.webp", "k.PNG", "l.pgm",
+        "m.pbm", "n.pnm",
     ]  # fmt: skip
     if ".avif" not in Image.registered_extensions():  # before Pillow 11.3
         names.remove("c.avif")
     for name in names:
-        kind = {".jpe": "JPEG", ".jfif": "JPEG", ".pgm": "PPM"}.get(Path(name).suffix.lower())
+        kind = {".jpe": "JPEG", ".jfif": "JPEG", ".pgm": "PPM", ".pbm": "PPM"}.get(Path(name).suffix.lower())
         picture = smooth_picture(20, 20)
-        save(picture.convert("L") if name == "l.pgm" else picture, tmp_path / name, **{"format": kind} if kind else {})
+        save(
+            picture.convert({"l.pgm": "L", "m.pbm": "1"}.get(name, "RGB")),
+            tmp_path / name,
+            **{"format": kind} if kind else {},
+        )
     data = open_folder(tmp_path)
     found = [of[index] for of in (data.train, data.validation) for index in range(len(of))]
     assert sorted(sample.name for sample in found) == names
