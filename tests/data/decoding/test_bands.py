@@ -154,6 +154,7 @@ def test_a_value_that_stands_for_no_data_is_no_number():
         (tiff(numbers("uint16", 6)), 4, r"has 6 bands and data.channels is 4; set data.channels=6, or name those"),
         (tiff(numbers("uint16", 6)), (1, 7), "has 6 bands, and data.bands asks for band 7"),
         (npy(np.zeros((2, 3, 4, 5))), 4, r"its shape is \(2, 3, 4, 5\)"),
+        (npy(np.zeros((4, 0, 4))), 4, r"its shape is \(4, 0, 4\)"),
         (npy(np.zeros((8, 8, 4), complex)), 4, "numbers are complex128"),
         (tiff(numbers("uint16", 6))[:100], 6, "cannot read the image a.tif"),
         (tiff(numbers("uint16", 6)), 6, "more than 8 bits a channel, and no training picture"),
@@ -335,6 +336,13 @@ def test_only_a_first_axis_that_is_shorter_than_both_others_is_that_of_the_bands
 def test_numbers_beside_those_that_are_missing_stay_exact(kind, large):
     found = with_nan(np.array([[large, 7]], kind), 7)
     assert (float(found[0, 0]), np.isnan(found[0, 1])) == (large, True)
+
+
+def test_a_missing_number_is_met_as_its_kind_holds_it():
+    assert np.isnan(with_nan(np.array([[-9999.9, 1]], np.float32), -9999.9)).tolist() == [[True, False]]
+    for kept in (None, float("nan"), 7.0):
+        values = np.array([[1, 2]], np.uint16)
+        assert with_nan(values, kept) is values
 
 
 def test_an_array_has_no_more_pixels_and_numbers_than_are_read(monkeypatch):

@@ -58,14 +58,14 @@ def test_every_format_gives_the_pixels_that_pillow_gives(name: str, channels: in
 def test_torchcodec_comes_first_then_torchvision_then_pillow_with_the_same_pixels(
     monkeypatch: pytest.MonkeyPatch, channels: int
 ) -> None:
-    asked: list[str] = []
+    asked: list[Any] = []
     vision, codec = decode_module.vision_decoder(channels), decode_module.jpeg_codec()
     assert vision is not None
     made = (lambda encoded, mode: vision(encoded)) if codec is None else codec  # where it is not installed
 
     def decoded(name: str, native: object) -> torch.Tensor:
         def choose(channels: int) -> object:
-            return lambda *encoded, **words: (asked.append(name), native(*encoded, **words))[1]  # type: ignore[operator]
+            return lambda *encoded, **words: (asked.append((name, words)), native(*encoded, **words))[1]  # type: ignore[operator]
 
         monkeypatch.setattr(decode_module, "jpeg_codec", lambda: choose(channels) if name == "torchcodec" else None)
         monkeypatch.setattr(decode_module, "vision_decoder", lambda count: choose(count) if name != "Pillow" else None)
@@ -74,7 +74,7 @@ def test_torchcodec_comes_first_then_torchvision_then_pillow_with_the_same_pixel
 
     found = [decoded(name, each) for name, each in (("torchcodec", made), ("torchvision", vision), ("Pillow", None))]
     decode_module._native_decoder.cache_clear()
-    assert asked == ["torchcodec", "torchvision"]
+    assert asked == [("torchcodec", {"mode": {1: "GRAY", 3: "RGB"}[channels]}), ("torchvision", {})]
     assert torch.equal(found[0], found[1])
     assert (found[0].int() - found[2].int()).abs().max() <= (0 if channels == 3 else 8)
 
