@@ -15,6 +15,7 @@ from mae_hydra.data.augment.photometric import (
     hsv_to_rgb,
     rgb_to_hsv,
     scale,
+    turn,
 )
 from mae_hydra.seeds import generator
 
