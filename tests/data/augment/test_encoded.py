@@ -189,6 +189,9 @@ def test_the_library_declines_what_is_no_jpeg_and_goes_on() -> None:
         pytest.skip("no TurboJPEG 3 here; pip install 'mae-hydra[fast]'")
     content = jpeg(40, 50)
     assert (decoder.decode(b"nothing", 3, (0, 0, 4, 4), 1), decoder.size(b"nothing")) == (None, None)
+    last = decoder.decode(jpeg(41, 51), 3, (0, 0, 6, 7), 8)  # what is left over counts as a pixel
+    assert last is not None
+    assert last.shape == (3, 6, 7)
     found = decoder.decode(content, 3, (33, 40, 7, 10), 1)
     assert found is not None
     assert torch.equal(found, decode_image(content, 3, "")[:, 33:, 40:])

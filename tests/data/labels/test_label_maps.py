@@ -13,7 +13,7 @@ import torch
 from pictures import save
 from PIL import Image
 
-from mae_hydra.data import read_labels
+from mae_hydra.data import read_image, read_labels
 from mae_hydra.data.labels.maps import decode_colours, decode_labels, decode_numbers, first_clash, palette_of
 from mae_hydra.errors import UserError
 
@@ -99,10 +99,12 @@ def test_a_gif_in_colours_is_refused_because_its_writers_number_them_anew(tmp_pa
 
 
 def test_a_map_with_an_orientation_of_its_own_is_turned_as_its_picture_is(tmp_path: Path) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    path = save(Image.fromarray(FOUR), tmp_path / "map.png", exif=exif.tobytes())
-    assert read_labels(path).tolist() == np.rot90(FOUR, -1).tolist()
+    for turn in range(2, 9):
+        exif = Image.Exif()
+        exif[0x0112] = turn
+        path = save(Image.fromarray(FOUR * 20), tmp_path / "map.png", exif=exif.tobytes())
+        assert torch.equal(read_labels(path), read_image(path, 1)[0]), turn
+    assert read_labels(path).tolist() == np.rot90(FOUR * 20).tolist()
 
 
 @pytest.mark.parametrize("channels", [2, 3, 4])

@@ -83,6 +83,13 @@ def test_all_bad_files_are_counted(root: Path) -> None:
         look(root)
 
 
+def test_all_bad_maps_are_counted(root: Path) -> None:
+    for number in (1, 4):
+        write_pair(root, "validation", number, np.full((20, 30), 9, np.uint8))
+    with pytest.raises(UserError, match=r"2 of 6 validation samples cannot be used.*001\.png holds the value 9"):
+        look(root)
+
+
 def test_what_was_good_is_remembered_until_a_file_or_its_meaning_changes(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

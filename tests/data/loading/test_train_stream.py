@@ -18,7 +18,7 @@ from pictures import ListSet, labelled_set, save, smooth_picture
 
 from mae_hydra.data import PretrainAugment, Sample, SegmentAugment, TrainStream, epoch_order, folder
 from mae_hydra.data.loading import serving
-from mae_hydra.data.loading.stream import EvalStream, _AugmentedSamples, _Key
+from mae_hydra.data.loading.stream import EvalStream, _AugmentedSamples, _Item, _Key, _stack
 from mae_hydra.data.loading.unreadable import TRIES, Unreadable, replacements
 from mae_hydra.errors import UserError
 from mae_hydra.models import normalise
@@ -394,6 +394,14 @@ def test_an_image_and_those_that_cannot_replace_it_are_told_in_order():
             assert found.index == second
             named = [3, *(index for index in order[: order.index(second)])]
             assert found.lost == tuple(f"cannot read the image {index}.jpg: it is truncated" for index in named)
+
+
+def test_a_batch_tells_all_that_was_lost_for_it_and_its_first_error():
+    items = [_Item(PHOTOS[place].image, None, place, lost) for place, lost in ((4, ("a",)), (7, ("b", "c")), (1, ()))]
+    batch, lost = _stack([*items])
+    assert (batch.index.tolist(), lost) == ([4, 7, 1], ["a", "b", "c"])
+    errors = [UserError("first"), UserError("second")]
+    assert _stack([items[0], *errors]) is errors[0]
 
 
 def test_the_share_of_bad_files_is_of_all_images_seen_and_each_counts_once(capsys, caplog):
