@@ -35,6 +35,7 @@ def test_a_separator_is_what_every_line_has(lines, separator):
         (['a, "b, c"', "d ,  e "], [["a", "b, c"], ["d", "e"]]),
         (["a b.PNG 1"], [["a b.PNG", "1"]]),
         (['"a b.png"\t"x"'], [["a b.png", "x"]]),
+        (['"a b.png"\t "x"', "c.png"], [["a b.png", "x"], ["c.png"]]),
         (['"a.png" "b.png" 1'], [["a.png", "b.png", "1"]]),
         (["my photo.png", '"the one.png" x y'], [["my photo.png"], ["the one.png", "x", "y"]]),
         (["one two three"], [["one", "two", "three"]]),
