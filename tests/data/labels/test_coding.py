@@ -71,9 +71,9 @@ def test_what_makes_no_sense_is_named(told, sentence):
 
 
 def test_colors_without_a_class_are_counted_and_named_unless_all_others_have_one():
-    pixels = [[[1, 0, 0], [0, 2, 0], [0, 2, 0], [0, 0, 3], [9, 9, 9]]]
+    pixels = [[[1, 0, 0], [9, 9, 9], [0, 2, 0], [0, 0, 3], [9, 9, 9]]]
     told = {"1 0 0": 0, "0 0 3": "ignore"}
-    with pytest.raises(UserError, match=r"holds 2 colors .* have, 0 2 0 \(2 pixels\), 9 9 9 \(1 pixels\); add them"):
+    with pytest.raises(UserError, match=r"holds 2 colors .* have, 9 9 9 \(2 pixels\), 0 2 0 \(1 pixels\); add them"):
         coded(colours=told).decode(png(pixels), "map")
     other = coded(colours=told | {"other": 1})
     assert other.decode(png(pixels), "map").tolist() == [[0, 1, 1, 255, 1]]

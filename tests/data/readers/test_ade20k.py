@@ -215,9 +215,11 @@ def test_endings_are_read_in_any_spelling_and_maps_in_every_lossless_form(
 
 
 def test_two_class_maps_of_one_name_are_refused(root: Path) -> None:
-    save(Image.new("L", (8, 6)), root / "annotations/training/ADE_train_1.tif")
-    with pytest.raises(UserError, match=r"two class maps of one name .*ADE_train_1\.png and ADE_train_1\.tif"):
-        open_ade20k(root)
+    for ending in (".tif", ".tiff", ".bmp", ".gif"):
+        other = save(Image.new("L", (8, 6)), root / f"annotations/training/ADE_train_1{ending}")
+        with pytest.raises(UserError, match=r"two class maps of one name .*ADE_train_1\..* and ADE_train_1\."):
+            open_ade20k(root)
+        other.unlink()
 
 
 def test_a_class_map_that_is_a_jpeg_is_refused_for_what_it_is(root: Path) -> None:
