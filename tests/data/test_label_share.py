@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pictures import ListSet
 from PIL import Image
 
 from mae_hydra.data import imagenet, scenes, segmentation, shards
+from mae_hydra.data import label_share as module
 from mae_hydra.data.dataset import Sample, behind, limited, name_of
 from mae_hydra.data.label_share import LOOKED_AT, _digest, label_share
 from mae_hydra.data.shards.write import write_shards
@@ -126,6 +128,34 @@ def test_no_more_is_read_than_it_takes():
     images = Made({str(number): {0, 1, 2} for number in range(5000)})
     label_share(images, 0.01, 0, "abc")
     assert images.read == 1
+
+
+def test_only_the_first_are_read_for_a_class_that_nobody_has(monkeypatch):
+    monkeypatch.setattr(module, "LOOKED_AT", 10)
+    images = made(rare=999)
+    share, notes = label_share(images, 0.1, 0, "abc")
+    assert (len(share), images.read, notes) == (
+        20, 10, ["note: none of 10 training images has c, so data.label_fraction may leave them out"],
+    )  # fmt: skip
+    broken = Made(images.classes, broken=tuple(images.names))
+    assert label_share(broken, 0.1, 0, "abc")[1] == [notes[0].replace("has c", "has a, b, c")]
+
+
+@pytest.mark.parametrize(("missing", "named"), [(6, "b, c, d, e, f, g"), (7, "b, c, d, e, f, g, …")])
+def test_of_many_missing_classes_six_are_named(missing, named):
+    images = Made({str(number): {0} for number in range(20)})
+    _, [note] = label_share(images, 0.5, 0, "abcdefgh"[: missing + 1])
+    assert f"has {named}, so" in note
+
+
+def test_samples_that_tell_their_class_with_their_pixels_alone_are_read():
+    images = ListSet([Sample(torch.zeros(1), int(number == 7), str(number)) for number in range(20)])
+    share, notes = label_share(images, 0.05, 0, "ab")
+    assert {share[index].label for index in range(len(share))} == {0, 1}
+    assert notes == [
+        "note: data.label_fraction=0.05 is 1 of 20 training images; 2 are taken, so that none of the "
+        "classes is left out"
+    ]
 
 
 def test_all_is_all():

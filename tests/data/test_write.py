@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from pictures import ListSet, labelled_set
-from PIL import Image
+from PIL import Image, JpegImagePlugin
 
 from mae_hydra.data import ImageData, Sample, ade20k, distinct_colours, imagenet, scenes, write_ade20k, write_imagenet
 from mae_hydra.data.write import image_class
@@ -37,8 +37,7 @@ def write_folders(root: Path, train: ListSet, val: ListSet, **changes: Any) -> l
     return write_imagenet({"train": train, "val": val}, root, class_names=NAMES, **values | changes)
 
 
-@pytest.mark.parametrize("indexed", [False, True])
-@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize(("indexed", "num_workers"), [(False, 0), (True, 0), (False, 2)])
 def test_what_is_written_as_ade20k_is_read_back(tmp_path: Path, indexed: bool, num_workers: int) -> None:
     write_maps(tmp_path / "small", indexed=indexed, num_workers=num_workers)
     data = read_maps(tmp_path / "small")
@@ -62,6 +61,13 @@ def test_stored_maps_follow_ade20ks_convention_and_show_the_palette(tmp_path: Pa
     assert np.array_equal(np.array(picture), expected)
     colours = np.array([[0, 0, 0], *distinct_colours(3)])
     assert np.array_equal(np.array(picture.convert("RGB")), colours[expected])
+    write_maps(tmp_path / "gray")
+    gray = Image.open(tmp_path / "gray/annotations/training/picture_000.png")
+    assert (picture.mode, gray.mode) == ("P", "L")
+    assert np.array_equal(np.array(gray), expected)
+    with Image.open(tmp_path / "gray/images/training/picture_000.jpg") as photo:
+        assert JpegImagePlugin.get_sampling(photo) == 0  # colors as fine as brightness
+        assert max(photo.quantization[0]) <= 12  # of quality 95
 
 
 def test_scenes_survive_the_way_through_files(tmp_path: Path) -> None:
@@ -147,6 +153,22 @@ def test_only_subjects_become_classes(tmp_path: Path) -> None:
     assert write_folders(tmp_path / "small", sets, sets, subjects=[1, 2]) == ["1_wet_sand", "2_rock_stone"]
     assert len(list((tmp_path / "small/train").rglob("*.jpg"))) == 2
     assert json.loads((tmp_path / "small/classes.json").read_text())["names"] == NAMES
+
+
+def test_names_of_files_and_folders_are_safe_and_in_order(tmp_path: Path) -> None:
+    def written(count: int, *names: str, **changes: Any) -> list[str]:
+        sets = ListSet([filled((count - 1, 1.0))._replace(name=name) for name in names])
+        values = {"palette": PALETTE, "subjects": None, "overwrite": False, "num_workers": 0} | changes
+        classes = [f"c {number}" for number in range(count)]
+        return write_imagenet({"train": sets, "val": sets}, tmp_path / str(count), class_names=classes, **values)
+
+    assert written(10, "x") == ["9_c_9"]
+    assert written(11, "a/my photo.v2.png", "b/my photo.v2.png", subjects=[10, 2]) == ["10_c_10"]
+    names = sorted(path.name for path in (tmp_path / "11/val/10_c_10").iterdir())
+    assert names == ["a_my_photo.v2.jpg", "b_my_photo.v2.jpg"]
+    few = named([filled((0, 1.0)), filled((1, 1.0))])
+    folders = write_folders(tmp_path / "few", few, named([filled((1, 1.0))]))  # of training, whatever validation has
+    assert folders == ["0_sky", "1_wet_sand"]
 
 
 def test_photos_without_maps_cannot_be_written_with_them(tmp_path: Path) -> None:

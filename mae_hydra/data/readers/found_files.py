@@ -43,7 +43,7 @@ def files_by_key(
                 continue
             key = normalize("NFC", "/".join((*wild, stem.removesuffix(wanted) if wanted else stem)))
             path = f"{folder}/{each}".removeprefix("./").removeprefix("/")
-            alike = key in found and found[key].rpartition(".")[0] == path.rpartition(".")[0] != path
+            alike = found.get(key, path) != path and found[key].rpartition(".")[0] == path.rpartition(".")[0]
             if alike and not (arrays_last and each.lower().endswith(ARRAYS)):
                 twice.append((found[key], path))
             found.setdefault(key, path)

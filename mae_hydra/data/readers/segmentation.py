@@ -71,7 +71,7 @@ def segmentation(
     coding: Coding | None = None
     facts: dict[str, Any] = {"num_classes": 0, "class_names": (), "palette": np.zeros((0, 3), np.uint8)}
     if layout.maps:
-        count = settings.num_classes or _number_of_classes(parts["train"], layout, settings)
+        count = settings.num_classes or _number_of_classes(measured, layout, settings)
         maps_read = settings.maps(path, count)
         coding, facts = maps_read.coding, maps_read.facts
     train = samples_of(layout, parts["train"], channels, coding, settled.pixel_range)

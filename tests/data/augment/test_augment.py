@@ -10,6 +10,7 @@ from torchvision.transforms import v2
 
 from mae_hydra.data import EvalCrop, PretrainAugment, Sample, SegmentAugment
 from mae_hydra.data.augment import crops
+from mae_hydra.data.augment.crop_notes import crop_notes, reduction_notes
 from mae_hydra.seeds import generator
 
 RATIO = (3 / 4, 4 / 3)
@@ -74,7 +75,7 @@ def test_an_image_too_long_for_the_ratio_gives_its_largest_part_of_the_drawn_sha
     height: int, width: int
 ) -> None:
     rng = generator("fallback")
-    boxes = np.array([crops.random_resized_box(height, width, (0.999, 1.0), RATIO, rng) for _ in range(2000)])
+    boxes = np.array([crops.random_resized_box(height, width, (0.999, 1.0), RATIO, rng) for _ in range(800)])
     top, left, tall, wide = boxes.T
     assert ((tall == height) | (wide == width)).all()
     assert (top + tall <= height).all()
@@ -135,13 +136,91 @@ def test_pictures_of_a_shape_that_crops_cannot_have_and_very_large_ones_are_said
     assert not segment(size=512, short=None).notes_on([(6000, 6000)])
 
 
+def test_of_several_pictures_the_largest_is_named_and_the_worst_is_told() -> None:
+    sizes, scale = [(100, 900), (64, 2048), (100, 100)], (0.4, 1.0)
+    said = "note: no crop of 0.4 of the area in the shape of 128x64 fits into 2 of 3 pictures looked at (2048x64); "
+    assert crop_notes(sizes, (64, 128), scale, RATIO, clamp=False) == [
+        f"{said}the largest is taken, at a random place; lower augment.scale, or set data.image_size to their shape"
+    ]
+    worst = crops.most_stretched(64, 2048, scale, RATIO, aspect=2.0)
+    assert worst > crops.most_stretched(100, 900, scale, RATIO, aspect=2.0)
+    assert crop_notes(sizes, (64, 128), scale, RATIO, clamp=True) == [
+        f"{said}such crops are cut to the picture and stretched up to {worst:.1f} times; augment.clamp=false keeps "
+        "their shape, or set data.image_size to that of the pictures"
+    ]
+    # A quarter of 512x512 pixels is reduced four times for 64x64, which is not much yet.
+    [note] = crop_notes([(512, 512), (520, 520), (1280, 1280)], (64, 64), (0.25, 1.0), RATIO, clamp=False)
+    assert note.startswith(
+        "note: even the smallest crops are reduced 10 times for 2 of 3 pictures looked at (1280x1280)"
+    )
+    assert reduction_notes([(400, 9999), (9999, 400)], 100) == []
+    [note] = reduction_notes([(401, 2000), (800, 900), (400, 500)], 100)
+    assert note.startswith(
+        "note: 2 of 3 pictures looked at (2000x401) are reduced to a shorter side of 100 pixels, up to 8"
+    )
+    notes = segment(size=[32, 96]).notes_on([(129, 400), (400, 128)])
+    assert [note[:14] for note in notes] == ["note: 1 of 2 p"]
+
+
+def test_ten_draws_that_do_not_fit_are_made() -> None:
+    rng, reference = generator("ten"), generator("ten")
+    assert crops.random_resized_box(80, 100, (1.01, 1.02), RATIO, rng) == (0, 0, 80, 100)
+    for _ in range(20):
+        reference.uniform(0, 1)
+    assert rng.random() == reference.random()
+
+
+def test_a_picture_that_the_smallest_share_fits_is_not_too_long() -> None:
+    """Of a 100 x 400 picture, a third fits at the shape 4 / 3: 100 x 133 pixels."""
+    assert [crops.never_fits(100, 400, (low, 1.0), RATIO) for low in (0.33, 0.34)] == [False, True]
+    assert [crops.never_fits(400, 100, (low, 1.0), RATIO) for low in (0.33, 0.34)] == [False, True]
+    assert [crops.never_fits(100, 400, (low, 1.0), RATIO, aspect=4) for low in (0.99, 1.0)] == [False, False]
+
+
+def test_numbers_of_16_bits_are_rounded_and_stay_within_them() -> None:
+    values = torch.tensor([-5.0, 0.4, 65534.5, 65534.6, 70000.0])
+    assert crops.rounded(values).to(torch.int32).tolist() == [0, 0, 65534, 65535, 65535]
+    edge = torch.tensor([[[0, 65535, 0], [0, 65535, 0]]], dtype=torch.int32).to(torch.uint16)
+    assert crops.resize_bilinear(edge, (1, 3)).to(torch.int32).tolist() == [[[0, 65535, 0]]]
+    assert crops.resize_bilinear(edge, (2, 6)).shape == (1, 2, 6)
+
+
+def test_what_is_ignored_is_no_class_of_a_crop_and_its_number_is_the_sets_own() -> None:
+    mixed = segment(ignore_index=300)._is_mixed
+
+    def labels(*counts: tuple[int, int]) -> torch.Tensor:
+        return torch.cat([torch.full((count,), number) for number, count in counts])[None].to(torch.uint16)
+
+    found = [mixed(labels(*each)) for each in (
+        [(0, 3), (1, 1)], [(0, 74), (255, 26)], [(0, 75), (255, 25)], [(0, 1), (300, 99)], [(0, 2), (1, 1), (300, 9)],
+    )]  # fmt: skip
+    assert found == [False, True, False, False, True]
+    sample = Sample(torch.full((5, 8, 8), 1000, dtype=torch.uint16), torch.ones(8, 8, dtype=torch.uint16), "bands")
+    fill = [0.0, 0.25, 0.5, 0.75, 1.0]
+    image, padded = segment(
+        ignore_index=300, fill=fill, size=[4, 12], ratio_range=[1.0, 1.0], photometric=True, photometric_on="device",
+        cat_max_ratio=1.0,
+    )(sample, generator(1))  # fmt: skip
+    assert isinstance(image, torch.Tensor)  # of bands nothing is left to the device
+    assert image.to(torch.int32)[:, 0, -1].tolist() == [0, 16384, 32768, 49151, 65535]
+    assert padded.to(torch.int32)[0].tolist() == [1] * 4 + [300] * 8
+    assert segment(size=[4, 12], short="size").short == (4, 12)
+
+
+def test_labels_are_cut_where_their_image_is() -> None:
+    rows = torch.arange(64, dtype=torch.uint8)[:, None].expand(64, 48)
+    sample = EvalCrop(size=[16, 32], crop_ratio=0.5)(Sample(rows.expand(3, -1, -1), rows, "rows"))
+    assert sample.image.shape == (3, 16, 32)
+    assert sample.label[:, 0].tolist() == [(34 + row) * 64 // 85 for row in range(16)]  # 64 x 48 becomes 85 x 64
+
+
 @pytest.mark.parametrize("size", [(64, 64), (32, 96)])
 def test_no_clamped_box_is_stretched_more_than_is_said(size: tuple[int, int]) -> None:
     scale, aspect = (0.3, 1.0), size[1] / size[0]
     for height, width in ((600, 100), (100, 600), (100, 2000)):
         boxes = [
             crops.random_resized_box(height, width, scale, RATIO, generator("c", n), clamp=True, aspect=aspect)
-            for n in range(3000)
+            for n in range(1000)
         ]
         shapes = np.array([wide / tall / aspect for _, _, tall, wide in boxes])
         most = crops.most_stretched(height, width, scale, RATIO, aspect=aspect)
@@ -328,6 +407,11 @@ def test_up_to_224_pixels_the_evaluation_crop_leaves_an_eighth_out(size, resized
     assert torch.equal(found, image[:, border : border + size, border : border + size])
 
 
+def test_the_shorter_side_of_a_rectangle_decides_over_the_margin() -> None:
+    covers = [EvalCrop(size=size, crop_ratio=None).cover for size in ([224, 448], [448, 224], [225, 448], [100, 50])]
+    assert covers == [(256, 512), (512, 256), (225, 448), (114, 57)]
+
+
 @pytest.mark.parametrize("size", [[16, 48], [48, 16]])
 def test_a_rectangular_evaluation_crop_covers_the_image_and_takes_the_labels_along(size: Sequence[int]) -> None:
     sample = EvalCrop(size=size, crop_ratio=1.0)(blocks(64, 64))
@@ -344,6 +428,20 @@ def test_a_rectangular_evaluation_crop_covers_the_image_and_takes_the_labels_alo
         (pretrain, {"flip": 1.5}, r"augment.flip must be a probability in \[0, 1\], got 1.5"),
         (segment, {"ratio_range": [0.0, 2.0]}, r"augment.ratio_range must be \[low, high\]"),
         (segment, {"cat_max_ratio": 0.0}, r"augment.cat_max_ratio must lie in \(0, 1\], got 0.0"),
+        (pretrain, {"scale": [0.5]}, r"augment.scale must be \[low, high\]"),
+        (pretrain, {"flip": -0.1}, r"augment.flip must be a probability in \[0, 1\], got -0.1"),
+        (pretrain, {"crops_per_image": 0}, "augment.crops_per_image must be at least 1, got 0"),
+        (pretrain, {"smaller": [4], "smaller_until": [1, 2]}, "an epoch for each size of augment.smaller, got 2 for 1"),
+        (pretrain, {"smaller": [4, 5], "smaller_until": [1]}, "an epoch for each size of augment.smaller, got 1 for 2"),
+        (
+            pretrain,
+            {"smaller": [4], "smaller_until": [0]},
+            r"augment.smaller_until must ascend from above 0, got \[0\]",
+        ),
+        (pretrain, {"smaller": [4, 5], "smaller_until": [2, 2]}, "augment.smaller_until must ascend from above 0"),
+        (segment, {"cat_max_ratio": 1.01}, r"augment.cat_max_ratio must lie in \(0, 1\], got 1.01"),
+        (segment, {"fill": [0.5, 1.1, 0.5]}, r"augment.fill must hold values in \[0, 1\]"),
+        (EvalCrop, {"size": 24, "crop_ratio": 0.0}, r"crop_ratio must lie in \(0, 1\], got 0.0"),
         (segment, {"fill": [124, 116, 104]}, r"augment.fill must hold values in \[0, 1\], got \[124, 116, 104\]"),
         (EvalCrop, {"size": 24, "crop_ratio": 1.2}, r"crop_ratio must lie in \(0, 1\], got 1.2"),
     ],

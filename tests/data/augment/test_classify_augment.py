@@ -12,6 +12,7 @@ from mae_hydra.data import ClassifyAugment, PretrainAugment, Sample
 from mae_hydra.data.augment.crops import random_resized_box
 from mae_hydra.data.augment.randaugment import RandAugment
 from mae_hydra.data.dataset import limited
+from mae_hydra.errors import UserError
 from mae_hydra.seeds import generator
 
 MEAN = (0.485, 0.456, 0.406)
@@ -65,6 +66,27 @@ def test_without_a_policy_it_is_the_crop_and_flip_of_pretraining():
     for number in range(5):
         found = augment(Sample(image(), 1, "x"), generator(number))[0]
         assert torch.equal(found, plain(Sample(image(), 1, "x"), generator(number))[0])
+
+
+def test_its_crop_is_told_as_that_of_pretraining():
+    augment = ClassifyAugment(
+        size=[8, 16], scale=(0.4, 1), ratio=(0.75, 4 / 3), flip=0.5, randaugment=POLICY, fill=MEAN, decode="reduced"
+    )  # fmt: skip
+    assert augment.crop.decode == "reduced"
+    assert augment.notes_on([(128, 64)]) == augment.crop.notes_on([(128, 64)]) != []
+    for label in (None, 3):  # of photos without classes too
+        drawn = [augment(Sample(image(), label, "x"), generator(number)) for number in range(8)]
+        plain = [augment.crop(Sample(image(), label, "x"), generator(number)) for number in range(8)]
+        assert {found for _, found in drawn} == {label}
+        assert any(not torch.equal(one[0], other[0]) for one, other in zip(drawn, plain, strict=True))
+
+
+def test_it_changes_rgb_of_8_bits():
+    with pytest.raises(UserError, match=r"use augment\.randaugment=null, or data\.bits=8"):
+        RandAugment(POLICY, (8, 8), MEAN)(torch.zeros(3, 8, 8, dtype=torch.uint16), generator(0))
+    for fill in ([0.5], [0.5] * 4):
+        with pytest.raises(ValueError, match=rf"needs RGB images, but augment\.fill has {len(fill)} channels"):
+            RandAugment(POLICY, (8, 8), fill)
 
 
 @pytest.mark.parametrize("policy", ["augmix", "rand-x5"])

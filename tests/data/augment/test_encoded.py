@@ -1,5 +1,7 @@
 import io
+from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from mae_hydra.data.augment.encoded import EncodedImage, Unread, encoded_image, 
 from mae_hydra.data.dataset import Stored, limited, read_undecoded
 from mae_hydra.data.decoding import turbojpeg
 from mae_hydra.data.decoding.decode import decode_image
+from mae_hydra.data.decoding.pixel_range import PixelRange
 from mae_hydra.data.readers.folder import Photos
 from mae_hydra.errors import UserError
 from mae_hydra.seeds import generator
@@ -117,6 +120,23 @@ def test_what_is_not_an_upright_jpeg_is_decoded_whole() -> None:
 
 
 @pytest.mark.usefixtures("backend")
+def test_a_jpeg_waits_to_be_decoded_unless_it_is_wanted_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = jpeg(30, 40)
+    for told in ("own", None, PixelRange((0.0,), (9.0,))):
+        waiting = undecoded(Stored("a", content, 4), 3, "p/a", told)
+        assert isinstance(waiting, Unread)
+        assert (waiting.image.shape, waiting.label, waiting.name) == ((3, 30, 40), 4, "a")
+    wide = undecoded(Stored("a", content, 4), 3, "p/a", PixelRange((0.0,), (9.0,), bits=16))
+    assert isinstance(wide, Sample)
+    assert (wide.image.dtype, wide.label) == (torch.uint16, 4)
+    assert encoded_image(content, 4, "") is encoded_image(content, (1, 2, 3), "") is None
+    monkeypatch.setattr(encoded, "MOST_PIXELS", 1200)
+    assert encoded_image(content, 3, "") is not None
+    monkeypatch.setattr(encoded, "MOST_PIXELS", 1199)
+    assert encoded_image(content, 3, "") is None
+
+
+@pytest.mark.usefixtures("backend")
 def test_cmyk_is_read_by_what_can_read_it() -> None:
     content = jpeg(40, 50, mode="CMYK")
     box = (3, 5, 30, 40)
@@ -153,6 +173,46 @@ def test_training_on_files_gives_the_same_crops_however_they_are_decoded(tmp_pat
         assert torch.equal(found, plain(photos[index], generator(index))[0])
     assert isinstance(read_undecoded(some, 0), Unread)
     assert read_undecoded(some, 1).name == some[1].name
+
+
+@pytest.mark.usefixtures("backend")
+def test_a_damaged_picture_is_named_however_much_of_it_is_wanted() -> None:
+    image = encoded_or_fail(jpeg(400, 600))
+    image._encoded = image._encoded[:-2000]  # the end of its pixels
+    with pytest.raises(UserError, match="cannot read the image photo"):
+        image.cropped((0, 0, 400, 600), (50, 50), "reduced")
+
+
+def test_the_library_declines_what_is_no_jpeg_and_goes_on() -> None:
+    decoder = turbojpeg.region_decoder()
+    if decoder is None:
+        pytest.skip("no TurboJPEG 3 here; pip install 'mae-hydra[fast]'")
+    content = jpeg(40, 50)
+    assert (decoder.decode(b"nothing", 3, (0, 0, 4, 4), 1), decoder.size(b"nothing")) == (None, None)
+    last = decoder.decode(jpeg(41, 51), 3, (0, 0, 6, 7), 8)  # what is left over counts as a pixel
+    assert last is not None
+    assert last.shape == (3, 6, 7)
+    found = decoder.decode(content, 3, (33, 40, 7, 10), 1)
+    assert found is not None
+    assert torch.equal(found, decode_image(content, 3, "")[:, 33:, 40:])
+
+
+def test_the_library_is_looked_for_in_the_system_and_in_a_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
+    def file(name: str) -> SimpleNamespace:
+        return SimpleNamespace(name=name, locate=lambda: f"/wheel/{name}")
+
+    def gone(name: str) -> None:
+        raise metadata.PackageNotFoundError(name)
+
+    usual = ["libturbojpeg.so.0", "/opt/homebrew/lib/libturbojpeg.dylib"]
+    for found, files, wanted in (
+        ("system", gone, ["system", *usual]),
+        (None, lambda name: None, usual),
+        (None, lambda name: [file("turbojpeg.py"), file("libturbojpeg.so")], [*usual, "/wheel/libturbojpeg.so"]),
+    ):
+        monkeypatch.setattr(turbojpeg.ctypes.util, "find_library", lambda name, found=found: found)
+        monkeypatch.setattr(metadata, "files", files)
+        assert list(turbojpeg._libraries()) == wanted
 
 
 def test_an_unknown_way_of_decoding_is_refused() -> None:

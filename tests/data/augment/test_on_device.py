@@ -1,6 +1,7 @@
 """What workers leave to the device: the same pixels, whoever makes them."""
 
 from collections.abc import Iterator
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,10 @@ import torch
 from pictures import labelled_set, save, smooth_picture
 
 from mae_hydra.data import ClassifyAugment, PretrainAugment, SegmentAugment, TrainStream
+from mae_hydra.data.augment import on_device
+from mae_hydra.data.augment.on_device import Encoded, Finished, Undistorted
+from mae_hydra.data.augment.photometric import Distortion, distort
+from mae_hydra.data.decoding.decode import decode_image
 from mae_hydra.data.readers.folder import Photos
 from mae_hydra.errors import UserError
 from mae_hydra.types import Batch
@@ -74,6 +79,74 @@ def test_the_length_of_a_batch_is_known_before_it_is_decoded(photos) -> None:
     made = stream.batches(0)
     assert len(next(made)) == 4
     made.close()
+
+
+def jpeg(number: int) -> bytes:
+    smooth_picture(40, 30, number).save(file := BytesIO(), "JPEG", quality=95)
+    return file.getvalue()
+
+
+def test_a_batch_of_encoded_and_finished_pictures_keeps_their_places() -> None:
+    files, pixels = [jpeg(0), jpeg(1)], torch.full((3, 8, 6), 9, dtype=torch.uint8)
+    box, size = (10, 4, 8, 6), (8, 6)
+    drafts = [
+        Encoded(files[0], 3, "one", box, size, flip=False),
+        Finished(pixels),
+        Encoded(files[1], 3, "two", box, size, flip=True),
+        Finished(pixels + 1),
+    ]
+    batch = drafts[1].batch(drafts, torch.tensor([5, 6, 7, 8]), torch.tensor([1, 2, 3, 4]))
+    assert len(batch) == 4
+    assert batch.pin_memory() is batch
+    made = batch.to("cpu")
+    cut = [decode_image(file, 3, "")[:, 10:18, 4:10] for file in files]
+    assert torch.equal(made.images, torch.stack([cut[0], pixels, cut[1].flip(-1), pixels + 1]))
+    assert (made.labels.tolist(), made.index.tolist()) == ([5, 6, 7, 8], [1, 2, 3, 4])  # type: ignore[union-attr]
+    broken = Encoded(b"\xff\xd8\xff nothing", 3, "broken", box, size, flip=False)
+    with pytest.raises(UserError, match="cannot read the image broken"):
+        drafts[0].batch([drafts[0], broken], None, torch.tensor([0, 1])).to("cpu")
+    only = Finished(pixels).batch([Finished(pixels)], None, torch.tensor([3]))
+    assert (len(only), only.to("cpu").labels) == (1, None)
+    assert torch.equal(only.to("cpu").images, pixels[None])
+
+
+def test_an_accelerator_is_asked_for_the_files_colors_and_a_file_that_it_declines_is_named(monkeypatch) -> None:
+    asked: list[Any] = []
+
+    def codec(files: Any, *, mode: str, device: torch.device) -> Any:
+        asked.append((len(files), mode, device.type))
+        if mode == "GRAY":
+            raise RuntimeError("one of them")
+        return tuple(files)
+
+    monkeypatch.setattr(on_device, "jpeg_codec", lambda: codec)
+    files = [torch.zeros(3, dtype=torch.uint8), torch.ones(4, dtype=torch.uint8)]
+    colors, gray = (
+        [Encoded(b"", channels, name, (0, 0, 1, 1), (1, 1), flip=False) for name in ("first", "second")]
+        for channels in (3, 1)
+    )
+    assert on_device._decode(files, colors, torch.device("cuda")) == files
+    with pytest.raises(UserError, match="cannot read the image first"):
+        on_device._decode(files, gray, torch.device("cuda"))
+    assert asked == [(2, "RGB", "cuda"), (2, "GRAY", "cuda")]
+    assert on_device._decode([], [], torch.device("cuda")) == []
+
+
+def test_pinned_memory_keeps_what_is_left_to_do(monkeypatch) -> None:
+    monkeypatch.setattr(Batch, "pin_memory", lambda self: Batch(self.images.clone(), self.labels, self.index))
+    images = torch.randint(0, 256, (2, 3, 6, 8), dtype=torch.uint8)
+    drafts = [
+        Undistorted(images[0], Distortion(20.0, None, None, None, None), (4, 8)),
+        Undistorted(images[1], Distortion(None, None, 0.5, 3, None), (6, 5)),
+    ]
+    batch = drafts[0].batch(drafts, torch.tensor([5, 6]), torch.tensor([1, 2]))
+    expected = images.clone()
+    expected[0, :, :4] = distort(images[0], drafts[0].distortion)[:, :4]
+    expected[1, :, :, :5] = distort(images[1], drafts[1].distortion)[:, :, :5]
+    for each in (batch, batch.pin_memory()):
+        made = each.to("cpu")
+        assert torch.equal(made.images, expected)
+        assert (made.labels.tolist(), made.index.tolist()) == ([5, 6], [1, 2])  # type: ignore[union-attr]
 
 
 def test_damage_behind_the_header_names_the_file(photos, tmp_path) -> None:

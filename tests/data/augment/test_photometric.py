@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from mae_hydra.data.augment.photometric import distort, distort_batch, draw_distortion, hsv_to_rgb, rgb_to_hsv, scale
+from mae_hydra.data.augment.photometric import (
+    Distortion,
+    distort,
+    distort_batch,
+    draw_distortion,
+    hsv_to_rgb,
+    rgb_to_hsv,
+    scale,
+    turn,
+)
 from mae_hydra.seeds import generator
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (3, 1, 400), dtype=np.uint8)
@@ -135,6 +144,41 @@ def test_distortions_stay_within_their_ranges() -> None:
     assert results.max() > 185
     unchanged = (results[:, 0] == 100).mean()
     assert 0.22 < unchanged < 0.30  # neither brightness nor contrast: a quarter, and a few that round to 100
+
+
+def test_hues_turn_in_both_directions_around_the_circle() -> None:
+    hues = torch.tensor([[0, 5, 170, 179]], dtype=torch.uint8)
+    for steps, wanted in ((-18, [162, 167, 152, 161]), (17, [17, 22, 7, 16])):
+        assert turn(hues, steps).tolist() == turn(hues, torch.tensor([[float(steps)]])).tolist() == [wanted]
+
+
+def test_every_factor_and_offset_is_drawn_from_its_own_range() -> None:
+    asked: list[tuple[float, float]] = []
+
+    class Asked(Scripted):
+        def uniform(self, low: float, high: float) -> float:
+            asked.append((low, high))
+            return len(asked)
+
+        def integers(self, low: int, high: int) -> int:
+            asked.append((low, high))
+            return len(asked)
+
+    early = draw_distortion(Asked(iter([True] * 5)))  # type: ignore[arg-type]
+    assert asked == [(-32, 32), (0.5, 1.5), (0.5, 1.5), (-18, 18)]
+    assert early == Distortion(1, 2, 3, 4, None)
+    asked.clear()
+    late = draw_distortion(Asked(iter([True, False, True, True, True])))  # type: ignore[arg-type]
+    assert (asked, late) == ([(-32, 32), (0.5, 1.5), (-18, 18), (0.5, 1.5)], Distortion(1, None, 2, 3, 4))
+
+
+def test_bands_stay_within_their_levels_after_each_change() -> None:
+    for kind, level in ((torch.uint8, 1), (torch.uint16, 257)):
+        bands = (torch.tensor([0, 100, 250]) * level).to(torch.int32).to(kind).expand(5, 1, 3)
+        found = distort(bands, Distortion(20.0, 0.5, 9.0, 9, None)).to(torch.int32)
+        assert (found[4, 0] // level).tolist() == [10, 60, 127]
+        dark = distort(bands, Distortion(-20.0, None, None, None, 1.5)).to(torch.int32)
+        assert (dark[0, 0] // level).tolist() == [0, 120, 255]
 
 
 def test_a_batch_is_distorted_as_its_images_would_be() -> None:

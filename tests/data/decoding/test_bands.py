@@ -15,8 +15,19 @@ from PIL import Image
 from mae_hydra.data import FileSettings, decode_image, folder
 from mae_hydra.data.augment.crops import resize_bicubic, resize_bilinear
 from mae_hydra.data.augment.photometric import Distortion, distort
+from mae_hydra.data.dataset import Header
 from mae_hydra.data.decoding import opening
-from mae_hydra.data.decoding.bands import array_of, band_header, every_band, read_bands, with_nan
+from mae_hydra.data.decoding.bands import (
+    array_of,
+    band_header,
+    by_bands,
+    endings_of,
+    every_band,
+    number_of,
+    one_band,
+    read_bands,
+    with_nan,
+)
 from mae_hydra.data.decoding.measure_range import settle
 from mae_hydra.data.decoding.pixel_range import PixelRange
 from mae_hydra.data.headers import read_header
@@ -83,6 +94,41 @@ def test_pictures_of_one_band_in_one_file_are_bands():
     np.testing.assert_array_equal(read_bands(file.getvalue(), (3, 1)), values[:, :, [2, 0]])
 
 
+def test_bands_are_wanted_of_all_but_gray_and_color_pictures():
+    assert [by_bands(each) for each in (1, 2, 3, 4, (1,), (3, 2, 1))] == [False, True, False, True, True, True]
+    assert [number_of(each) for each in (5, (7,), (3, 2, 1))] == [5, 1, 3]
+    assert [".npy" in endings_of(each) for each in (1, 3, 2, (1,))] == [False, False, True, True]
+
+
+def test_truth_is_black_and_white_in_a_picture_and_0_and_1_in_a_map():
+    truth = np.array([[False, True]])
+    assert every_band(npy(truth)).tolist() == [[[0], [255]]]
+    assert one_band(npy(truth)).tolist() == [[0, 1]]
+    for wrong in (npy(np.zeros((4, 4), "M8[s]")), npy(np.zeros((4, 4), [("a", "u1")]))):
+        with pytest.raises(ValueError, match="whole or floating-point numbers are read"):
+            every_band(wrong)
+    with pytest.raises(ValueError, match="an array of records"):
+        array_of(b"\x93NUMPY\x03\x00" + npy(truth)[8:])
+
+
+def test_pages_of_other_kinds_or_sizes_are_no_bands():
+    for other in (numbers("uint8", 1), numbers("uint16", 1, (6, 8))):
+        file = io.BytesIO()
+        with tifffile.TiffWriter(file) as writer:
+            for page in (numbers("uint16", 1), other):
+                writer.write(page[:, :, 0], photometric="minisblack", metadata=None)
+        np.testing.assert_array_equal(every_band(file.getvalue()), numbers("uint16", 1))
+
+
+@pytest.mark.parametrize(("kind", "deep"), [("uint8", False), ("uint16", True), ("float32", True)])
+def test_a_header_of_bands_tells_their_size_and_depth(tmp_path: Path, kind: str, deep: bool):
+    for content in (npy(numbers(kind, 5)), tiff(numbers(kind, 5))):
+        (tmp_path / "a.npy").write_bytes(content)
+        for source in (tmp_path / "a.npy", content):
+            assert read_header(source, "a") == Header((12, 16), "bands", deep, 1)
+    assert band_header(b"nothing") is band_header(tiff(numbers(kind, 5))[:20]) is None
+
+
 def test_bands_of_a_photograph_can_be_named_too():
     values = numbers("uint8", 4)
     np.testing.assert_array_equal(read_bands(png(values), (4, 2)), values[:, :, [3, 1]])
@@ -108,6 +154,7 @@ def test_a_value_that_stands_for_no_data_is_no_number():
         (tiff(numbers("uint16", 6)), 4, r"has 6 bands and data.channels is 4; set data.channels=6, or name those"),
         (tiff(numbers("uint16", 6)), (1, 7), "has 6 bands, and data.bands asks for band 7"),
         (npy(np.zeros((2, 3, 4, 5))), 4, r"its shape is \(2, 3, 4, 5\)"),
+        (npy(np.zeros((4, 0, 4))), 4, r"its shape is \(4, 0, 4\)"),
         (npy(np.zeros((8, 8, 4), complex)), 4, "numbers are complex128"),
         (tiff(numbers("uint16", 6))[:100], 6, "cannot read the image a.tif"),
         (tiff(numbers("uint16", 6)), 6, "more than 8 bits a channel, and no training picture"),
@@ -203,6 +250,35 @@ def test_the_settings_say_what_is_read_of_a_file():
     assert FileSettings(**told, bands=[8, 4, 3, 2]).wanted == (8, 4, 3, 2)
 
 
+def test_what_a_file_says_of_missing_data_without_a_number_is_nothing():
+    values = numbers("int16", 5)
+    for told in ("none", "", "nan"):
+        found = read_bands(tiff(values, extratags=[(42113, "s", 0, told, True)]), 5)
+        assert (found.dtype, np.array_equal(found, values)) == (np.dtype("int16"), True)
+
+
+def test_cmyk_of_16_bits_is_refused():
+    encoded = tiff(numbers("uint16", 4), photometric="separated")
+    with pytest.raises(UserError, match="it is CMYK of 16 bits; convert it to RGB"):
+        decode_image(encoded, 3, "a")
+
+
+def test_a_map_that_another_library_reads_is_a_map():
+    values = numbers("float64", 1) % 7
+    assert decode_labels(tiff(values), "a").tolist() == values[:, :, 0].tolist()
+    with pytest.raises(UserError, match="it has 2 bands, and a class map has one"):
+        decode_labels(tiff(numbers("float64", 2)), "a")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Dataset has no geotransform")
+def test_with_rasterio_a_compression_is_read_in_the_order_of_the_file(monkeypatch):
+    pytest.importorskip("rasterio")
+    monkeypatch.setattr(tifffile.TiffPage, "asarray", lambda self: (_ for _ in ()).throw(ValueError("LZW requires it")))
+    values = numbers("uint16", 4)
+    np.testing.assert_array_equal(every_band(tiff(values)), values)
+
+
 def test_without_rasterio_a_compression_is_named_with_what_reads_it(monkeypatch):
     monkeypatch.setattr(tifffile.TiffPage, "asarray", lambda self: (_ for _ in ()).throw(ValueError("LZW requires it")))
     monkeypatch.setitem(__import__("sys").modules, "rasterio.io", None)
@@ -260,6 +336,13 @@ def test_only_a_first_axis_that_is_shorter_than_both_others_is_that_of_the_bands
 def test_numbers_beside_those_that_are_missing_stay_exact(kind, large):
     found = with_nan(np.array([[large, 7]], kind), 7)
     assert (float(found[0, 0]), np.isnan(found[0, 1])) == (large, True)
+
+
+def test_a_missing_number_is_met_as_its_kind_holds_it():
+    assert np.isnan(with_nan(np.array([[-9999.9, 1]], np.float32), -9999.9)).tolist() == [[True, False]]
+    for kept in (None, float("nan"), 7.0):
+        values = np.array([[1, 2]], np.uint16)
+        assert with_nan(values, kept) is values
 
 
 def test_an_array_has_no_more_pixels_and_numbers_than_are_read(monkeypatch):

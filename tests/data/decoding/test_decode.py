@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from pictures import pixels, smooth_picture
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from mae_hydra.data import decode_image, listing, read_image
 from mae_hydra.data.decoding import decode as decode_module
@@ -58,14 +58,14 @@ def test_every_format_gives_the_pixels_that_pillow_gives(name: str, channels: in
 def test_torchcodec_comes_first_then_torchvision_then_pillow_with_the_same_pixels(
     monkeypatch: pytest.MonkeyPatch, channels: int
 ) -> None:
-    asked: list[str] = []
+    asked: list[Any] = []
     vision, codec = decode_module.vision_decoder(channels), decode_module.jpeg_codec()
     assert vision is not None
     made = (lambda encoded, mode: vision(encoded)) if codec is None else codec  # where it is not installed
 
     def decoded(name: str, native: object) -> torch.Tensor:
         def choose(channels: int) -> object:
-            return lambda *encoded, **words: (asked.append(name), native(*encoded, **words))[1]  # type: ignore[operator]
+            return lambda *encoded, **words: (asked.append((name, words)), native(*encoded, **words))[1]  # type: ignore[operator]
 
         monkeypatch.setattr(decode_module, "jpeg_codec", lambda: choose(channels) if name == "torchcodec" else None)
         monkeypatch.setattr(decode_module, "vision_decoder", lambda count: choose(count) if name != "Pillow" else None)
@@ -74,7 +74,7 @@ def test_torchcodec_comes_first_then_torchvision_then_pillow_with_the_same_pixel
 
     found = [decoded(name, each) for name, each in (("torchcodec", made), ("torchvision", vision), ("Pillow", None))]
     decode_module._native_decoder.cache_clear()
-    assert asked == ["torchcodec", "torchvision"]
+    assert asked == [("torchcodec", {"mode": {1: "GRAY", 3: "RGB"}[channels]}), ("torchvision", {})]
     assert torch.equal(found[0], found[1])
     assert (found[0].int() - found[2].int()).abs().max() <= (0 if channels == 3 else 8)
 
@@ -94,6 +94,61 @@ def test_pictures_are_turned_upright(kind: str) -> None:
     turned = pixels(PICTURE.transpose(Image.Transpose.ROTATE_270))
     assert image.shape == turned.shape
     assert (image.int() - turned.int()).abs().max() <= 8
+
+
+def test_each_orientation_turns_the_picture_that_a_header_foretells() -> None:
+    """An image of two by three levels, as EXIF's eight orientations would have it seen."""
+    stored = np.array([[0, 50, 100], [150, 200, 250]], np.uint8)
+    flipped, upside = stored[:, ::-1], stored[::-1, ::-1]
+    seen = [
+        stored, stored, flipped, upside, stored[::-1], stored.T, np.rot90(stored, -1), np.rot90(stored.T, 2),
+        np.rot90(stored), stored,
+    ]  # fmt: skip
+    for turn, wanted in enumerate(seen):
+        exif = Image.Exif()
+        exif[0x0112] = turn
+        content = encoded(Image.fromarray(stored), "PNG", exif=exif.tobytes())
+        assert decode_image(content, 1, "a")[0].tolist() == wanted.tolist(), turn
+        assert decode_image(content, (1, 1), "a")[1].tolist() == wanted.tolist(), turn
+        header = read_header(content, "a")
+        assert (header.size, header.orientation) == (wanted.shape, turn if 2 <= turn <= 8 else 1)
+
+
+def test_a_palette_with_a_transparent_color_keeps_its_colors() -> None:
+    picture = Image.fromarray(np.array([[0, 1, 2]], np.uint8))
+    picture.putpalette([9, 8, 7, 60, 50, 40, 200, 100, 0])
+    found = decode_image(encoded(picture, "PNG", transparency=b"\0\x80\xff"), 3, "a")
+    assert found.permute(1, 2, 0).tolist() == [[[9, 8, 7], [60, 50, 40], [200, 100, 0]]]
+
+
+def test_an_array_of_pixels_is_taken_as_make_shards_writes_it() -> None:
+    def array(values: np.ndarray) -> bytes:
+        np.save(file := io.BytesIO(), values)
+        return file.getvalue()
+
+    values = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    assert decode_image(array(values), 3, "a").permute(1, 2, 0).tolist() == values.tolist()
+    for wrong in (values.astype(np.uint16), values[..., :1], values[..., 0]):
+        with pytest.raises(UserError, match=r"its pixels are uint.*, wanted are uint8 \(height, width, 3\)"):
+            decode_image(array(wrong), 3, "a")
+
+
+def test_gray_is_weighed_as_pillow_does_at_8_and_16_bits() -> None:
+    colors = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255], [10, 20, 30]]], np.uint8)
+    assert decode_module.grey_of(colors).tolist() == [[76, 150, 29, 18]]
+    wide = decode_module.grey_of(colors.astype(np.uint16) * 257)
+    assert wide.tolist() == [[19595, 38469, 7471, 4665]]
+    assert wide.dtype == np.uint16
+
+
+def test_numbers_are_those_of_pictures_of_more_than_8_bits_and_of_all_where_bands_are_wanted() -> None:
+    png, deep = FORMATS["png"], encoded(Image.fromarray(np.array([[7, 500]], np.uint16)), "PNG")
+    assert [decode_module.deep_values(content) for content in (png, FORMATS["jpeg"], b"nothing")] == [None] * 3
+    assert decode_module.deep_values(deep).tolist() == [[[7], [500]]]  # type: ignore[union-attr]
+    found = decode_module.deep_values(png, (3, 1))
+    assert np.array_equal(found, np.array(PICTURE)[..., [2, 0]])  # type: ignore[arg-type]
+    assert decode_module.deep_values(deep, (2,)) is None
+    assert [decode_module.reason_of(ValueError(text), png) for text in (" a\n  b ", "")] == ["a b", "ValueError"]
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
@@ -161,6 +216,9 @@ def test_pictures_of_telephones_are_read_upright_and_are_no_class_maps(turn: int
 
 
 def test_without_its_reader_a_picture_of_a_telephone_is_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    for brand in (b"heic", b"heix", b"mif1", b"msf1", b"hevc"):
+        reason = decode_module.reason_of(UnidentifiedImageError(), b"\0\0\0\x18ftyp" + brand + bytes(50))
+        assert reason == "it is HEIC, which pip install 'mae-hydra[heif]' reads"
     with pytest.raises(UserError, match=r"pip install 'mae-hydra\[heif\]' reads"):
         decode_image(b"\0\0\0\x18ftyphevc" + bytes(50), 3, "a")
     monkeypatch.setattr(listing, "READS_HEIF", False)

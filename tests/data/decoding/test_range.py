@@ -11,7 +11,10 @@ from pictures import save
 from PIL import Image
 
 from mae_hydra.data import ImageData, ade20k, decode_image, folder, imagenet, shards
+from mae_hydra.data.decoding import measure_range
 from mae_hydra.data.decoding.decode import deep_values
+from mae_hydra.data.decoding.measure_range import settle, settle_files
+from mae_hydra.data.decoding.opening import check_size
 from mae_hydra.data.decoding.pixel_range import PixelRange, checked, measured
 from mae_hydra.data.shards.write import write_shards
 from mae_hydra.errors import UserError
@@ -216,10 +219,78 @@ def test_a_measured_range_leaves_out_what_is_no_number_and_survives_a_single_val
         measured([np.full((4, 4, 1), np.nan, np.float32)])
 
 
-@pytest.mark.parametrize("told", ["own", [3, 3], [5, 2], [1, 2, 3], [[0, 1], [0, 1]], []])
+@pytest.mark.parametrize("told", ["own", [3, 3], [5, 2], [1, 2, 3], [[0, 1], [0, 1]], [[0, 1], [0, 1], [2, 2]], []])
 def test_a_range_that_is_none_is_named(told: Any) -> None:
     with pytest.raises(ValueError, match=r"data\.range must be auto, \[low, high\] with low < high"):
         checked(told, 3)
+
+
+def test_a_thousandth_on_either_side_is_cut_off_and_each_band_is_measured_by_itself() -> None:
+    values = np.arange(10_501, dtype=np.uint16).reshape(1, -1, 1)
+    assert measured([values]) == PixelRange((10.0,), (10490.0,))
+    both = [np.concatenate([values + 100, values * 2], axis=2), np.concatenate([values[:, :1], values[:, :1]], axis=2)]
+    assert measured(both, each=True) == PixelRange((109.0, 19.0), (10590.0, 20979.0))
+    assert measured([np.array([[[0.25], [0.75]]])]).high[0] < 0.75  # fractions stay
+
+
+def test_large_numbers_are_scaled_and_told_to_the_last_of_their_digits() -> None:
+    low = 2.0**31
+    stored = (np.array([[[0], [1], [2]]]) + int(low)).astype(np.uint32)
+    assert PixelRange((low,), (low + 2,)).scaled(stored, 1).ravel().tolist() == [0, 128, 255]
+    told = [str(PixelRange((0.0,), (high,))) for high in (999_999.0, 1_234_567.0)]
+    assert told == ["[0, 999999]", "[0.0, 1234567.0]"]
+    assert str(PixelRange((0.0, -1.5), (1.0, 2.0))) == "[[0, 1], [-1.5, 2]]"
+    assert PixelRange((0.0, -1.5), (1.0, 2.0)).pairs() == [[0.0, 1.0], [-1.5, 2.0]]
+
+
+def test_a_sample_of_a_set_is_spread_mixed_and_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def encoded(position: int) -> bytes:
+        asked.append(position)
+        if position % 4 == 2:
+            raise UserError("it cannot be read")
+        return png(np.arange(1000, dtype=np.uint16).reshape(10, 100, 1) + position)
+
+    note = settle("auto", 3, 128, encoded).notes[0]
+    assert sorted(asked) == list(range(0, 128, 2)) != asked
+    assert note.endswith("becomes 0 to 255 (measured from 32 pictures; set data.range for another range)")
+    monkeypatch.setattr(measure_range, "MOST_BYTES", 1)
+    settled = settle("auto", 3, 6, lambda position: encoded(4 * position))
+    assert "(measured from 4 pictures;" in settled.notes[0]
+
+
+def test_what_a_range_is_from_and_whether_it_fits_is_said(tmp_path: Path) -> None:
+    def notes(levels: int, told: Any = (0, 255), **more: Any) -> tuple[str, ...]:
+        values = np.arange(levels, dtype=np.uint16).reshape(1, -1, 1)
+        (tmp_path / "a.png").write_bytes(png(values))
+        return settle_files(told, 1, tmp_path, ["a.png", "b.JPG"], **more).notes
+
+    assert notes(32, told_by="the run") == (
+        "note: pictures of more than 8 bits a channel: [0, 255] becomes 0 to 255 (the run)",
+    )
+    assert notes(31)[1] == (
+        "warning: only 31 of 256 gray levels are used with data.range=[0, 255], of 1 picture looked at; they hold "
+        "about [0, 30], which data.range should be"
+    )
+    assert notes(9, "auto")[1].endswith("if one value stretches the range, set data.range to what the others hold")
+    assert notes(300, bits=16)[0].endswith("[0, 255] becomes 0 to 65535 (data.range)")
+
+
+def test_fractions_are_looked_for_in_all_parts_of_a_picture() -> None:
+    whole, odd = np.full((20, 20, 1), 4000, np.float32), np.full((20, 20, 1), 1, np.float32)
+    odd[16, 8] = 0.5
+    with pytest.raises(UserError, match=r"of 3 .* 2 hold fractions \(about 0\.\d+ to 1\) .* \(about 4000 to 4001\)"):
+        settle("auto", 3, 3, [tiff(whole), tiff(odd), tiff(odd)].__getitem__)
+
+
+@pytest.mark.parametrize(("size", "bands"), [((2**15, 2**15), 4), ((1, 2**30), 1)])
+def test_as_many_pixels_and_numbers_as_are_read_are_read(size: tuple[int, int], bands: int) -> None:
+    check_size(*size, bands)
+    with pytest.raises(ValueError, match=r"more than the 1073741824 that are read"):
+        check_size(size[0], size[1] + 1)
+    with pytest.raises(ValueError, match=r"of 5 bands, more than the 4294967296 numbers read"):
+        check_size(*size, 5)
 
 
 def test_a_range_for_each_channel_is_taken() -> None:

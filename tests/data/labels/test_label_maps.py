@@ -1,8 +1,10 @@
 """Class maps in every form whose numbers are clear give those numbers; every other form is refused by name."""
 
+import io
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import deep_pictures
 import numpy as np
@@ -11,7 +13,8 @@ import torch
 from pictures import save
 from PIL import Image
 
-from mae_hydra.data import read_labels
+from mae_hydra.data import read_image, read_labels
+from mae_hydra.data.labels.maps import decode_colours, decode_labels, decode_numbers, first_clash, palette_of
 from mae_hydra.errors import UserError
 
 ROWS = np.array([[0, 1, 1, 0, 1], [1, 0, 1, 1, 0]], np.uint8)  # 5 wide: rows of few bits end within a byte
@@ -96,10 +99,12 @@ def test_a_gif_in_colours_is_refused_because_its_writers_number_them_anew(tmp_pa
 
 
 def test_a_map_with_an_orientation_of_its_own_is_turned_as_its_picture_is(tmp_path: Path) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    path = save(Image.fromarray(FOUR), tmp_path / "map.png", exif=exif.tobytes())
-    assert read_labels(path).tolist() == np.rot90(FOUR, -1).tolist()
+    for turn in range(2, 9):
+        exif = Image.Exif()
+        exif[0x0112] = turn
+        path = save(Image.fromarray(FOUR * 20), tmp_path / "map.png", exif=exif.tobytes())
+        assert torch.equal(read_labels(path), read_image(path, 1)[0]), turn
+    assert read_labels(path).tolist() == np.rot90(FOUR * 20).tolist()
 
 
 @pytest.mark.parametrize("channels", [2, 3, 4])
@@ -163,6 +168,18 @@ REFUSED = {
         {"format": "TIFF", "save_all": True, "append_images": [Image.fromarray(ROWS)]},
         r"holds 2 pages; keep the one with the class numbers",
     ),
+    "other numbers": (Image.fromarray(np.array([[0, 255, 256]], np.uint16)), {}, r"holds the value 256; class maps"),
+    "transparent colours": (
+        Image.fromarray(np.array([[[1, 1, 1, 9], [1, 1, 1, 255]]], np.uint8)),
+        {},
+        r"holds RGBA pixels, some .* transpar",
+    ),
+    "blue": (Image.fromarray(np.array([[[1, 1, 2]]], np.uint8)), {}, r"holds RGB pixels, and its channels differ"),
+    "lossy of the web": (
+        Image.fromarray(ROWS),
+        {"format": "WEBP"},
+        r"holds WEBP pixels; WEBP changes values",
+    ),
     "inverted": (Image.fromarray(ROWS), {"format": "TIFF", "tiffinfo": {262: 0}}, r"holds inverted gray levels"),
     "CMYK": (Image.new("CMYK", (2, 2)), {"format": "TIFF"}, r"holds CMYK pixels; a class map is an 8-bit PNG"),
 }
@@ -175,6 +192,77 @@ def test_what_holds_no_class_numbers_is_refused_with_the_way_out(tmp_path: Path,
     with pytest.raises(UserError, match=rf"the class map .*map\.png {message}") as caught:
         read_labels(path)
     assert caught.value.__cause__ is None  # the file itself is whole
+
+
+def test_brightness_is_what_a_viewer_shows() -> None:
+    def encoded(picture: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+        picture.save(file := io.BytesIO(), kind, **options)
+        return file.getvalue()
+
+    def read(content: bytes) -> Any:
+        return decode_labels(content, "map", brightness=True).tolist()
+
+    assert read(encoded(FORMS["1 bit"])) == (ROWS * 255).tolist()
+    assert read(encoded(Image.fromarray(FOUR * 50))) == (FOUR * 50).tolist()
+    gray = Image.fromarray(FOUR)
+    gray.putpalette([level for number in range(4) for level in [7 * number] * 3])
+    assert read(encoded(gray)) == (FOUR * 7).tolist()
+    assert decode_labels(encoded(gray), "map").tolist() == FOUR.tolist()
+    flat = Image.new("RGB", (8, 8), (200, 200, 200))
+    assert set(np.ravel(read(encoded(flat, "JPEG", quality=100)))) == {200}
+    assert read(encoded(Image.fromarray(np.array([[0, 255]], np.uint16)))) == [[0, 255]]
+    gray.putpalette([1, 2, 3] * 4)
+    with pytest.raises(UserError, match="its channels differ"):
+        read(encoded(gray))
+    netpbm = b"P5 2 1 15\n" + bytes([1, 15])
+    assert (read(netpbm), decode_labels(netpbm, "map").tolist()) == ([[17, 255]], [[1, 15]])
+
+
+def test_numbers_above_255_are_read_where_they_are_wanted() -> None:
+    file = io.BytesIO()
+    Image.fromarray(np.array([[0, 300, 65535]], np.uint16)).save(file, "PNG")
+    found = decode_numbers(file.getvalue(), "map", most=65535, brightness=False)
+    assert (found.dtype, found.to(torch.int32).tolist()) == (torch.uint16, [[0, 300, 65535]])
+    with pytest.raises(UserError, match="holds the value 65535; class maps have whole numbers from 0 to 65534"):
+        decode_numbers(file.getvalue(), "map", most=65534, brightness=False)
+    np.save(array := io.BytesIO(), np.array([[2.0, 256.0]]))
+    assert decode_numbers(array.getvalue(), "map", most=256, brightness=False).to(torch.int32).tolist() == [[2, 256]]
+    with pytest.raises(UserError, match="holds the value 256; class maps"):
+        decode_labels(array.getvalue(), "map")
+
+
+def test_colors_are_8_bit_opaque_lossless_ones_of_a_single_page(tmp_path: Path) -> None:
+    colors = np.array([[[1, 2, 3], [4, 5, 6]]], np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = save(Image.fromarray(colors), tmp_path / "a.png", exif=exif.tobytes())
+    assert decode_colours(path.read_bytes(), "a").tolist() == [[[1, 2, 3]], [[4, 5, 6]]]
+    half = np.dstack([colors, [[9, 9]]]).astype(np.uint8)
+    assert decode_colours(save(Image.fromarray(half), tmp_path / "b.png").read_bytes(), "b").tolist() == colors.tolist()
+    half[0, 1, 3] = 255
+    film = {"format": "TIFF", "save_all": True, "append_images": [Image.fromarray(colors)]}
+    for name, content, said in (
+        ("deep", deep_pictures.png(colors.astype(np.uint16)), "holds more than 8 bits a channel"),
+        ("lossy", save(Image.fromarray(colors), tmp_path / "c.webp").read_bytes(), "holds WEBP pixels; WEBP changes c"),
+        ("clear", save(Image.fromarray(half), tmp_path / "d.png").read_bytes(), "some of them transparent"),
+        ("pages", save(Image.fromarray(colors), tmp_path / "e.tif", **film).read_bytes(), "holds 2 pages"),
+        ("none", b"nothing", "it is in no image format"),
+    ):
+        with pytest.raises(UserError, match=f"the class map {name}.*{said}"):
+            decode_colours(content, name)
+
+
+def test_palettes_are_those_of_pngs_and_clash_where_a_value_has_two_colors(tmp_path: Path) -> None:
+    picture = Image.fromarray(FOUR)
+    picture.putpalette([1, 2, 3, 4, 5, 6])
+    path = save(picture, tmp_path / "a.png")
+    assert palette_of(path, [1, 0]) == palette_of(path.read_bytes(), [1, 0]) == {1: (4, 5, 6), 0: (1, 2, 3)}
+    assert palette_of(path, [256, 1]) == {1: (4, 5, 6)}
+    others = [save(picture, tmp_path / "a.gif"), save(Image.fromarray(FOUR), tmp_path / "gray.png"), tmp_path / "gone"]
+    assert [palette_of(each, [0]) for each in others] == [{}] * 3
+    red, blue = (9, 0, 0), (0, 0, 9)
+    assert first_clash([{1: red}, {2: blue}, {2: blue, 1: red}]) is None
+    assert first_clash([{0: red}, {1: red}, {0: red, 1: blue}, {0: blue}]) == (1, 1, 2)
 
 
 def test_a_broken_class_map_is_named(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ def test_a_thousand_classes_get_different_colours_and_always_the_same() -> None:
     assert (colours.dtype, colours.shape) == (np.uint8, (1000, 3))
     assert len(np.unique(colours, axis=0)) == 1000
     assert np.array_equal(colours[:12], distinct_colours(12))
+    assert colours[:4].tolist() == [[230, 34, 34], [121, 156, 242], [96, 153, 15], [230, 34, 205]]  # as in old figures
+    assert len(np.unique(distinct_colours(2800), axis=0)) == 2800  # hues alone give fewer
 
 
 def test_the_first_dozen_can_be_told_apart() -> None:

@@ -1,5 +1,6 @@
 """Validation files are looked at before the first step: what is bad is named, what was good is remembered."""
 
+import json
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,8 @@ from deep_pictures import png, tiff
 from pictures import save, smooth_picture
 from PIL import Image
 
-from mae_hydra.data import ade20k, folder, imagenet, scenes
+from mae_hydra.data import ade20k, folder, headers, imagenet, scenes
+from mae_hydra.data.dataset import Header
 from mae_hydra.data.decoding.decode import decode_image
 from mae_hydra.data.headers import read_header
 from mae_hydra.data.loading import look_ahead
@@ -81,6 +83,13 @@ def test_all_bad_files_are_counted(root: Path) -> None:
         look(root)
 
 
+def test_all_bad_maps_are_counted(root: Path) -> None:
+    for number in (1, 4):
+        write_pair(root, "validation", number, np.full((20, 30), 9, np.uint8))
+    with pytest.raises(UserError, match=r"2 of 6 validation samples cannot be used.*001\.png holds the value 9"):
+        look(root)
+
+
 def test_what_was_good_is_remembered_until_a_file_or_its_meaning_changes(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,6 +150,66 @@ def test_one_map_of_each_kind_is_looked_at_first(root: Path, monkeypatch: pytest
     monkeypatch.setattr(look_ahead.time, "monotonic", lambda: next(clock))
     with pytest.raises(UserError, match=r"005\.png holds the value 9"):
         look(root, seconds=1)
+
+
+def test_what_is_looked_at_first_and_how_far_it_has_come_is_told(root: Path, tmp_path: Path, monkeypatch) -> None:
+    assert look_ahead._first_of_each(["P", "L", "P", "1", "L"]) == [0, 1, 3]
+    assert look_ahead._order([5, 0], 130) == [5, 0, *range(2, 130, 2), 1, 3, *range(7, 130, 2)]
+    assert look_ahead._order([], 3) == [0, 1, 2]
+    monkeypatch.setattr(look_ahead, "THREADS", 1)
+    told: list[Any] = []
+    data = ade20k(**COMMON | {"root": str(root), "num_classes": 3, "reduce_zero_label": False})
+    look_ahead.look_ahead(data.validation, tmp_path, lambda *words: told.append(words))
+    files = [(done, 6, "validation files") for done in range(1, 7)]
+    assert told == [*files, (4, 6, "validation maps"), (6, 6, "validation maps")]
+    [memory] = tmp_path.glob("*.json")
+    known = json.loads(memory.read_text())
+    assert known == {"sizes": [[20, 30]], "rare": [0], "labels": 6, "images": 6}
+    for wrong in ({"images": 5}, {"sizes": []}, {"labels": None}, {"rare": ...}):
+        changed = {key: value for key, value in (known | wrong).items() if value is not ...}
+        memory.write_text(json.dumps(changed))
+        assert look_ahead._remembered(memory, 6) is None, wrong
+    memory.write_text(json.dumps(known))
+    assert look_ahead._remembered(memory, 6) == {"sizes": [[20, 30]], "rare": [0], "labels": 6}
+
+
+def test_sixty_four_headers_are_read_from_everywhere_of_a_set() -> None:
+    asked: list[int] = []
+
+    class Many:
+        def __len__(self) -> int:
+            return 128
+
+        def header(self, index: int) -> Header:
+            asked.append(index)
+            return Header((index, 1), "L", False, 1)
+
+        def digest(self) -> str:
+            return ""
+
+    found = some_headers(Many())  # type: ignore[arg-type]
+    assert [header.size[0] for header in found] == asked == list(range(0, 128, 2))
+
+
+def test_only_a_png_with_a_mark_of_it_may_be_turned(tmp_path: Path) -> None:
+    path = save(smooth_picture(20, 30), tmp_path / "a.png")
+    content = path.read_bytes()
+    with Image.open(path) as picture, Image.open(save(smooth_picture(8, 8), tmp_path / "a.jpg")) as photo:
+        assert not headers._may_be_turned(picture, path)
+        for mark in (b"eXIf", b"tiff:Orientation", b"Raw profile type exif"):
+            assert headers._may_be_turned(picture, content + mark)
+        assert headers._may_be_turned(photo, b"")
+
+
+def test_a_digest_is_of_names_times_and_facts_and_of_files_that_are_gone_of_names(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("a", "b")]
+    digests = {headers.digest_of(files), headers.digest_of(files[:1]), headers.digest_of([files[0], tmp_path / "c"])}
+    digests |= {headers.digest_of(files, 1), headers.digest_of(files, 2), headers.digest_of(files, 1, 2)}
+    files[1].write_text("x")
+    digests.add(headers.digest_of(files))
+    os.utime(files[1], ns=(1, 1))
+    digests.add(headers.digest_of(files))
+    assert len(digests) == 8
 
 
 def test_a_folder_that_cannot_be_written_is_gone_without(root: Path, tmp_path: Path) -> None:

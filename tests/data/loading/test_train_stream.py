@@ -17,8 +17,12 @@ import torch
 from pictures import ListSet, labelled_set, save, smooth_picture
 
 from mae_hydra.data import PretrainAugment, Sample, SegmentAugment, TrainStream, epoch_order, folder
+from mae_hydra.data.loading import serving
+from mae_hydra.data.loading.stream import EvalStream, _AugmentedSamples, _Item, _Key, _stack
+from mae_hydra.data.loading.unreadable import TRIES, Unreadable, replacements
 from mae_hydra.errors import UserError
 from mae_hydra.models import normalise
+from mae_hydra.seeds import generator
 from mae_hydra.types import Batch
 
 CROP = PretrainAugment(size=8, scale=[0.2, 1.0], ratio=[0.75, 1.33], flip=0.5)
@@ -214,15 +218,14 @@ def test_a_corrupt_photo_among_good_ones_is_named_in_the_main_process(tmp_path: 
     assert no_workers_left()  # although the traceback is still held
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
-def test_workers_leave_signals_to_the_main_process(number: signal.Signals) -> None:
+def test_workers_leave_signals_to_the_main_process() -> None:
     batches = stream(num_workers=2).batches(0)
     plain = take(stream(), 20)
     first = [next(batches), next(batches)]  # one from each worker: both are ready
     workers = multiprocessing.active_children()
     assert len(workers) == 2
     for worker in workers:
-        os.kill(worker.pid, number)  # type: ignore[arg-type]
+        os.kill(worker.pid, signal.SIGTERM)  # type: ignore[arg-type]
     assert same([*first, *islice(batches, 18)], plain)
 
 
@@ -252,6 +255,8 @@ def test_streaming_leaves_the_global_generators_alone() -> None:
         ({"micro_batch": 3}, "engine.global_batch must be a multiple of ranks x micro-batch, 1 x 3, got 4"),
         ({"world_size": 4}, "engine.global_batch must be a multiple of ranks x micro-batch, 4 x 2, got 4"),
         ({"rank": 1}, r"rank must lie in 0\.\.0, got 1"),
+        ({"rank": -1}, r"rank must lie in 0\.\.0, got -1"),
+        ({"global_batch": 0}, "engine.global_batch must be a multiple of ranks x micro-batch, 1 x 2, got 0"),
     ],
 )
 def test_batches_that_do_not_divide_are_refused(changes: dict[str, int], message: str) -> None:
@@ -368,6 +373,119 @@ def test_few_unreadable_images_are_no_error_yet():
 def test_without_a_share_the_first_is_an_error():
     with pytest.raises(UserError, match=r"cannot read the image 3.jpg"):
         take(stream(spoiled(3)), 10)
+
+
+def test_an_image_and_those_that_cannot_replace_it_are_told_in_order():
+    order = list(replacements(7, 2, 3, 10))
+    assert len(order) == TRIES
+    assert order == generator(7, "replace", 2, 3).integers(10, size=10).tolist()
+    others = [list(replacements(*key, 10)) for key in ((8, 2, 3), (7, 3, 3), (7, 2, 4), (7, 3, 2))]
+    assert all(other != order for other in others)
+    second = next(index for index in order if index not in (3, order[0]))
+    for replacing, broken in ((True, {3, order[0]}), (True, set(range(10))), (False, {3})):
+        samples = _AugmentedSamples(spoiled(*broken), CROP, 7, replacing=replacing)
+        found = samples[_Key(epoch=2, index=3)]
+        if isinstance(found, UserError):
+            assert (str(found), replacing and len(broken) < 10) == (
+                "cannot read the image 3.jpg: it is truncated",
+                False,
+            )
+        else:
+            assert found.index == second
+            named = [3, *(index for index in order[: order.index(second)])]
+            assert found.lost == tuple(f"cannot read the image {index}.jpg: it is truncated" for index in named)
+
+
+def test_a_batch_tells_all_that_was_lost_for_it_and_its_first_error():
+    items = [_Item(PHOTOS[place].image, None, place, lost) for place, lost in ((4, ("a",)), (7, ("b", "c")), (1, ()))]
+    batch, lost = _stack([*items])
+    assert (batch.index.tolist(), lost) == ([4, 7, 1], ["a", "b", "c"])
+    errors = [UserError("first"), UserError("second")]
+    assert _stack([items[0], *errors]) is errors[0]
+
+
+def test_the_share_of_bad_files_is_of_all_images_seen_and_each_counts_once(capsys, caplog):
+    bad = [f"cannot read {number}" for number in range(6)]
+    found = Unreadable(0.5)
+    found.note([bad[0], bad[0], bad[1]], 3)
+    found.note([bad[1], bad[2], bad[3]], 4)  # four files of seven images are no sign yet
+    found.note([bad[4]], 3)  # five of ten are the half
+    found.note([], 2)
+    assert len(capsys.readouterr().out.splitlines()) == 1
+    assert [record.message.split(" (")[0] for record in caplog.records] == bad[:5]
+    assert "(2 such files so far" in caplog.records[1].message
+    few = Unreadable(0.5)
+    with pytest.raises(
+        UserError, match=r"5 files could not be used among the first 9 training images, more than the .* 0.5"
+    ):
+        few.note(bad[:5], 9)
+    with pytest.raises(UserError, match=r"the first: cannot read it\."):
+        Unreadable(0.0).note(["cannot read \x1bit", *bad[:4]], 9)  # what a terminal would obey is left out
+
+
+def test_what_serves_batches_is_told_how(monkeypatch):
+    told: list[dict[str, Any]] = []
+    monkeypatch.setattr(serving, "DataLoader", lambda samples, **words: told.append(words) or [])
+    for words in ({"num_workers": 3, "prefetch": 5, "device_is_cuda": True}, {"prefetch": 5}):
+        list(stream(**words).batches(0))
+    list(EvalStream(PHOTOS, None, batch_size=6, num_workers=8, rank=0, world_size=1))  # two batches
+    kept = [[words[key] for key in ("num_workers", "prefetch_factor", "pin_memory")] for words in told]
+    assert kept == [[3, 5, True], [0, None, False], [2, 2, False]]
+
+
+def test_an_order_of_its_own_is_asked_for_with_the_seed_and_the_whole_batch():
+    class Ordered(ListSet):
+        def order(self, seed: int, global_batch: int) -> Any:
+            return lambda epoch, place: (seed + 3 * global_batch + epoch + place) % 10
+
+    batches = take(stream(Ordered(PHOTOS.samples), seed=5, global_batch=4), 6)  # epochs of 8
+    assert indices(batches) == [(5 + 12 + place // 8 + place % 8) % 10 for place in range(12)]
+
+
+def test_a_batch_is_handed_over_in_shared_memory_or_said_to_have_no_room(monkeypatch):
+    made = (torch.zeros(2), [torch.zeros(2), "text"], Batch(torch.zeros(2), None, torch.zeros(2)))
+    tensors = [made[0], made[1][0], made[2].images, made[2].index]
+    assert all(a is b for a, b in zip(serving._tensors(made), tensors, strict=True))
+    over = serving._HandedOver(lambda items: made)
+    assert over([]) is made
+    assert not any(tensor.is_shared() for tensor in tensors)
+    monkeypatch.setattr(serving, "get_worker_info", lambda: "a worker's")
+    assert over([]) is made
+    assert all(tensor.is_shared() for tensor in tensors)
+
+    def full(tensor: torch.Tensor) -> None:
+        raise RuntimeError("no space left\non the device")
+
+    monkeypatch.setattr(torch.Tensor, "share_memory_", full)
+    said = over([])
+    assert isinstance(said, UserError)
+    assert "no room for a batch (no space left);" in str(said)
+
+
+def test_other_errors_of_a_program_stay_as_they_are_and_lost_connections_are_silent(monkeypatch):
+    class Wrong(ListSet):
+        def __getitem__(self, index: int) -> Sample:
+            raise RuntimeError("a mistake in the program")
+
+    with pytest.raises(RuntimeError, match="a mistake in the program"):
+        take(stream(Wrong(PHOTOS.samples)), 1)
+    reported: list[type] = []
+    monkeypatch.setattr(sys, "__excepthook__", lambda kind, error, trace: reported.append(kind))
+    for error in (ConnectionResetError(), EOFError(), ValueError(), KeyError()):
+        serving._report_all_but_lost_connections(type(error), error, None)
+    assert reported == [ValueError, KeyError]
+
+
+def test_a_loading_process_leaves_every_signal_and_ends_with_the_main_one(monkeypatch):
+    asked: list[Any] = []
+    monkeypatch.setattr(signal, "signal", lambda number, action: asked.append((number, action)))
+    monkeypatch.setattr(serving, "end_with", lambda main, number: asked.append((main, number)))
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    serving._obey_the_main_process_only(77, 0)
+    names = ("SIGHUP", "SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
+    wanted = {(getattr(signal, name), signal.SIG_IGN) for name in names} | {(77, signal.SIGKILL)}
+    assert set(asked) == wanted
+    assert sys.excepthook is serving._report_all_but_lost_connections
 
 
 class Deadly(ListSet):

@@ -9,9 +9,12 @@ from pictures import save, smooth_picture
 from PIL import Image
 
 from mae_hydra.data import ImageData, ade20k
+from mae_hydra.data.decoding.pixel_range import PixelRange
 from mae_hydra.data.label_table import LabelTable
 from mae_hydra.data.readers.ade20k_names import ADE20K_NAMES
 from mae_hydra.errors import UserError
+
+TOPS = {"training": 1000, "validation": 4000}
 
 
 def open_ade20k(root: Path | str | None, **changes: Any) -> ImageData:
@@ -79,7 +82,7 @@ def test_the_benchmark_has_150_different_class_names() -> None:
 def test_names_and_colours_come_from_the_file_beside_the_data(root: Path) -> None:
     (root / "classes.json").write_text(json.dumps({"names": ["mud", "ice"], "palette": [[1, 2, 3], [4, 5, 6]]}))
     data = open_ade20k(root, num_classes=2)
-    assert data.class_names == ("mud", "ice")
+    assert (data.class_names, data.assumed_names) == (("mud", "ice"), False)
     assert data.palette.tolist() == [[1, 2, 3], [4, 5, 6]]
     with pytest.raises(UserError, match=r"names 2 classes and data.num_classes is 150; set data.num_classes=2"):
         open_ade20k(root)
@@ -94,14 +97,38 @@ def test_a_broken_class_file_is_named(root: Path, content: str) -> None:
         open_ade20k(root, num_classes=2)
 
 
-def test_too_few_colours_are_refused(root: Path) -> None:
-    (root / "classes.json").write_text('{"names": ["a", "b"], "palette": [[1, 2, 3]]}')
-    with pytest.raises(UserError, match=r"must give one color \[r, g, b\] for each of 2 names, got \(1, 3\)"):
+@pytest.mark.parametrize(("palette", "shape"), [("[[1, 2, 3]]", r"\(1, 3\)"), ("[[1, 2], [3, 4]]", r"\(2, 2\)")])
+def test_too_few_colours_are_refused(root: Path, palette: str, shape: str) -> None:
+    (root / "classes.json").write_text(f'{{"names": ["a", "b"], "palette": {palette}}}')
+    with pytest.raises(UserError, match=rf"must give one color \[r, g, b\] for each of 2 names, got {shape}"):
         open_ade20k(root, num_classes=2)
 
 
 def test_other_class_counts_get_numbers_for_names(root: Path) -> None:
-    assert open_ade20k(root, num_classes=160).class_names[-1] == "class 159"
+    data = open_ade20k(root, num_classes=160)
+    assert (data.class_names[-1], data.assumed_names) == ("class 159", True)
+
+
+def test_the_range_is_that_of_training_pictures_and_each_split_tells_what_it_passes_over(tmp_path: Path) -> None:
+    stored = {split: np.linspace(0, top, 48).reshape(6, 8).astype(np.uint16) for split, top in TOPS.items()}
+    for split, values in stored.items():
+        for name in ("a.1", "a.2"):
+            write_pair(tmp_path, split, name, np.ones((6, 8)))
+            (tmp_path / f"images/{split}/{name}.jpg").unlink()
+            save(Image.fromarray(values), tmp_path / f"images/{split}/{name}.png")
+        (tmp_path / f"images/{split}/list{TOPS[split]}.txt").touch()
+    (tmp_path / "images/validation/more.md").touch()
+    data = open_ade20k(tmp_path, num_classes=3)
+    assert data.pixel_range == PixelRange((0.0,), (1000.0,))
+    for images, values in ((data.train, stored["training"]), (data.validation, stored["validation"])):
+        assert images[1].name == "a.2"
+        wanted = np.rint(values.astype(float) * 255 / 1000).clip(0, 255)
+        assert np.abs(images[1].image[0].numpy() - wanted).max() <= 1  # of rounding
+    assert data.notes[:2] == (
+        f"note: 1 file in {tmp_path}/images/training passed over: 1 .txt",
+        f"note: 2 files in {tmp_path}/images/validation passed over: 1 .txt, 1 .md",
+    )
+    assert data.notes[2].startswith("note: pictures of more than 8 bits a channel: [0, 1000] becomes 0 to 255")
 
 
 @pytest.mark.parametrize("name", [None, "nowhere", ""])
@@ -116,8 +143,10 @@ def test_a_missing_data_set_names_the_layout_and_the_ways_out(name: str | None) 
 def test_a_folder_without_the_layout_names_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"there is no folder .*images/training; expected is the layout of ADE"):
         open_ade20k(tmp_path)
-    for kind in ("images", "annotations"):
-        (tmp_path / kind / "training").mkdir(parents=True)
+    (tmp_path / "images/training").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"there is no folder .*annotations/training; expected is the layout of ADE"):
+        open_ade20k(tmp_path)
+    (tmp_path / "annotations/training").mkdir(parents=True)
     with pytest.raises(UserError, match=r"there is no image in .*images/training; expected is the layout"):
         open_ade20k(tmp_path)
 
@@ -186,9 +215,11 @@ def test_endings_are_read_in_any_spelling_and_maps_in_every_lossless_form(
 
 
 def test_two_class_maps_of_one_name_are_refused(root: Path) -> None:
-    save(Image.new("L", (8, 6)), root / "annotations/training/ADE_train_1.tif")
-    with pytest.raises(UserError, match=r"two class maps of one name .*ADE_train_1\.png and ADE_train_1\.tif"):
-        open_ade20k(root)
+    for ending in (".tif", ".tiff", ".bmp", ".gif"):
+        other = save(Image.new("L", (8, 6)), root / f"annotations/training/ADE_train_1{ending}")
+        with pytest.raises(UserError, match=r"two class maps of one name .*ADE_train_1\..* and ADE_train_1\."):
+            open_ade20k(root)
+        other.unlink()
 
 
 def test_a_class_map_that_is_a_jpeg_is_refused_for_what_it_is(root: Path) -> None:

@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from pictures import save, smooth_picture
 from test_photo_sets import COMMON
 
@@ -93,6 +95,55 @@ def test_lists_tell_classes(tmp_path: Path, kind: str) -> None:
     data = opened(tmp_path, images="p", lists="{split}.csv", splits=USUAL, **keys)
     assert classes_of(data.train, data) == expected
     assert classes_of(data.validation, data) == {"p/a/0.jpg": expected["p/a/0.jpg"]}
+
+
+def test_a_list_goes_before_folders_and_each_side_has_its_own_classes(tmp_path: Path) -> None:
+    photos(tmp_path, "a/0.jpg", "b/1.jpg", "b/2.jpg")
+    write(tmp_path / "train.txt", "a/0.jpg 10", "b/1.jpg 9")
+    write(tmp_path / "val.txt", "b/1.jpg 9")
+    write(tmp_path / "test.txt", "b/2.jpg 10")
+    data = opened(tmp_path, lists="{split}.txt")
+    assert data.class_names == ("9", "10")  # numbers in their order
+    assert classes_of(data.train, data) == {"a/0.jpg": "10", "b/1.jpg": "9"}
+    assert classes_of(data.validation, data) == {"b/1.jpg": "9"}
+    assert classes_of(data.test(), data) == {"b/2.jpg": "10"}  # type: ignore[misc]
+    [note] = data.notes
+    assert note.startswith("warning: 1 of 1 photos of validation are trained on too, b/1.jpg for one")
+    write(tmp_path / "test.txt", "b/2.jpg 10", "b/3.jpg 10")
+    with pytest.raises(UserError, match=r"the list of test names 1 pictures that are not in .*, b/3\.jpg for one"):
+        data.test()  # type: ignore[misc]
+
+
+def test_names_that_are_numbers_are_names(tmp_path: Path) -> None:
+    photos(tmp_path, "1/a.jpg", "0/b.jpg", "0/c.jpg")
+    data = opened(tmp_path, classes=["1", "0"], validation_fraction=0.5)
+    found = classes_of(data.train, data) | classes_of(data.validation, data)
+    assert found == {"1/a.jpg": "1", "0/b.jpg": "0", "0/c.jpg": "0"}
+    photos(tmp_path, "b/d.jpg", "c/e.jpg")
+    (tmp_path / "c/list.txt").touch()
+    mixed = opened(tmp_path, validation_fraction=0.8, num_classes=4)
+    assert (mixed.class_names, len(mixed.validation)) == (("0", "1", "b", "c"), 4)  # numbers first
+    assert mixed.notes == (f"note: 1 file in {tmp_path} (train) passed over: 1 .txt",)
+
+
+def test_classes_of_held_out_photos_count_and_those_of_a_split_of_its_own_must_be_known(tmp_path: Path) -> None:
+    photos(tmp_path, *(f"all/{name}/0.jpg" for name in "abcd"), "val/e/0.jpg")
+    assert opened(tmp_path, images="all", validation_fraction=0.5, num_classes=4).class_names == tuple("abcd")
+    photos(tmp_path, *(f"train/{name}/0.jpg" for name in "ab"))
+    with pytest.raises(UserError, match=r"val/e/0\.jpg of validation has the class e, which is none of 2 \(a, b\)"):
+        opened(tmp_path, images="{split}")
+
+
+def test_arrays_have_the_range_of_those_that_are_trained_on(tmp_path: Path) -> None:
+    for split, top in (("train", 100), ("val", 900)):
+        (tmp_path / split / "a").mkdir(parents=True)
+        values = np.linspace(0, top, 240).reshape(6, 8, 5).round()
+        np.save(tmp_path / split / "a/0.npy", values.astype(np.uint16))
+    bands: dict[str, Any] = {"channels": 5, "mean": [0.5] * 5, "std": [0.2] * 5}
+    data = opened(tmp_path, images="{split}", num_classes=1, **bands)
+    assert data.pixel_range is not None
+    assert (min(data.pixel_range.high), max(data.pixel_range.high)) == (98.0, 100.0)
+    assert int(data.validation[0].image.to(torch.int32).flatten()[-1]) == 65535
 
 
 def test_a_name_with_blanks_stands_before_its_class(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from mae_hydra.data.dataset import limited
 from mae_hydra.data.label_table import Reading
 from mae_hydra.data.labels.coding import Coding
 from mae_hydra.data.readers.ade20k import photos_of
+from mae_hydra.data.readers.contents import BYTES, contents_of
 from mae_hydra.data.readers.folder import Photos
 from mae_hydra.data.shards.write import write_shards
 
@@ -52,6 +53,24 @@ def test_one_more_a_name_a_size_or_a_picture_make_it_another(photos):
     noise(photos / "6.png", 6)
     seen.add(contents(photos))
     assert len(seen) == 5
+
+
+def test_the_beginnings_of_files_from_the_first_to_the_last_count(tmp_path):
+    files = [tmp_path / str(number) for number in range(40)]
+    for file in files:
+        file.write_bytes(bytes(BYTES + 1))
+
+    def digest(changed: int, place: int) -> str:
+        files[changed].write_bytes(bytes(place) + b"x" + bytes(BYTES - place))
+        found = contents_of("names", 40, lambda index: [files[index]])
+        files[changed].write_bytes(bytes(BYTES + 1))
+        return found
+
+    plain = contents_of("names", 40, lambda index: [files[index]])
+    assert len({plain, digest(0, BYTES - 1), digest(39, BYTES - 1), digest(0, 0), digest(39, 5)}) == 5
+    assert digest(0, BYTES) == plain
+    files[38].write_bytes(b"")  # sizes are of more of them
+    assert contents_of("names", 40, lambda index: [files[index]]) != plain
 
 
 def test_class_maps_count_as_well(tmp_path):

@@ -1,17 +1,20 @@
 """Folders of photos, with classes and without: `data=folder` and `data=imagenet`."""
 
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from pictures import save, smooth_picture
 from PIL import Image
 
 from mae_hydra.data import ImageData, folder, imagenet
-from mae_hydra.data.listing import Names, find_images
-from mae_hydra.data.readers.folder import split_by_name
+from mae_hydra.data.decoding.pixel_range import PixelRange
+from mae_hydra.data.listing import Names, existing_folder, file_stamp, find_images, passed_over_note
+from mae_hydra.data.readers.folder import Photos, split_by_name
 from mae_hydra.errors import UserError
 
 COMMON: dict[str, Any] = {
@@ -24,6 +27,8 @@ COMMON: dict[str, Any] = {
     "num_workers": 0,
     "train_limit": None,
 }
+
+HELD_OUT = ["92.jpg", "100.jpg", "309.jpg", "494.jpg", "544.jpg", "705.jpg"]
 
 
 def open_folder(root: Path | str | None, **changes: Any) -> ImageData:
@@ -47,14 +52,19 @@ def test_a_tree_of_photos_is_listed_sorted_without_hidden_and_other_files(tmp_pa
 
 def test_every_format_that_pillow_reads_is_read_whatever_the_case_of_its_ending(tmp_path: Path) -> None:
     names = [
-        "a.BMP", "b.gif", "c.avif", "d.jp2", "e.JPE", "f.jfif", "g.ppm", "h.Tif", "i.Jpeg", "j.webp", "k.PNG", "l.pgm"
+        "a.BMP", "b.gif", "c.avif", "d.jp2", "e.JPE", "f.jfif", "g.ppm", "h.Tif", "i.Jpeg", "j.webp", "k.PNG", "l.pgm",
+        "m.pbm", "n.pnm",
     ]  # fmt: skip
     if ".avif" not in Image.registered_extensions():  # before Pillow 11.3
         names.remove("c.avif")
     for name in names:
-        kind = {".jpe": "JPEG", ".jfif": "JPEG", ".pgm": "PPM"}.get(Path(name).suffix.lower())
+        kind = {".jpe": "JPEG", ".jfif": "JPEG", ".pgm": "PPM", ".pbm": "PPM"}.get(Path(name).suffix.lower())
         picture = smooth_picture(20, 20)
-        save(picture.convert("L") if name == "l.pgm" else picture, tmp_path / name, **{"format": kind} if kind else {})
+        save(
+            picture.convert({"l.pgm": "L", "m.pbm": "1"}.get(name, "RGB")),
+            tmp_path / name,
+            **{"format": kind} if kind else {},
+        )
     data = open_folder(tmp_path)
     found = [of[index] for of in (data.train, data.validation) for index in range(len(of))]
     assert sorted(sample.name for sample in found) == names
@@ -121,9 +131,42 @@ def test_packed_names_behave_as_the_list_they_hold() -> None:
     names = ["", "a", "über/straße.jpg", os.fsdecode(b"not-utf8-\xff.jpg"), "z" * 300]
     packed = Names(names)
     assert list(packed) == names
-    assert (packed[-1], packed[1:3]) == (names[-1], names[1:3])
+    assert (packed[-1], packed[0]) == (names[-1], names[0])
+    for part in (slice(1, 3), slice(None), slice(-2, None), slice(None, None, -2)):
+        assert packed[part] == names[part]
     with pytest.raises(IndexError):
         packed[5]
+
+
+def test_names_cut_elsewhere_are_other_names_and_times_count_to_the_nanosecond(tmp_path: Path) -> None:
+    assert Names(["ab", "c"]).digest() == Names(["ab", "c"]).digest() != Names(["a", "bc"]).digest()
+    file = tmp_path / "a"
+    file.write_bytes(b"123")
+    os.utime(file, ns=(1, 2_000_000_001))
+    assert file_stamp(file) == "3 2000000001"
+    for look in (lambda: file_stamp(tmp_path / "gone"), lambda: find_images(tmp_path / "gone")):
+        with pytest.raises(UserError, match=r"cannot (read|list the folder) .*gone: No such file"):
+            look()
+
+
+def test_eight_kinds_of_files_are_named_and_pictures_among_them_are_a_warning() -> None:
+    kinds = Counter({f".{letter}": 9 - place for place, letter in enumerate("abcdefgh")})
+    named = ", ".join(f"{count} {ending}" for ending, count in kinds.items())
+    assert passed_over_note("x", kinds) == [f"note: 44 files in x passed over: {named}"]
+    assert passed_over_note("x", kinds | Counter({".dcm": 1})) == [
+        f"warning: 45 files in x passed over: {named}, ...; convert the pictures among them, of which only some "
+        "formats are read"
+    ]
+    assert passed_over_note("x", Counter()) == []
+
+
+def test_a_root_may_lie_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "set").mkdir()
+    assert existing_folder("~/set", "") == tmp_path / "set"
+    for unset in (None, ""):
+        with pytest.raises(UserError, match=r"data\.root is not set; give it"):
+            existing_folder(unset, "give it")
 
 
 def test_a_folder_gives_every_photo_once_and_the_same_split_each_time(tmp_path: Path) -> None:
@@ -147,6 +190,8 @@ def test_the_split_reaches_the_fraction_exactly_and_leaves_neither_side_empty() 
         assert set(train) | set(validation) == set(names)
     assert [len(side) for side in split_by_name(["a", "b"], 0.01)] == [1, 1]
     assert split_by_name(["only.jpg"], 0.5) == (["only.jpg"], ["only.jpg"])
+    # Runs go on with the split that they began with.
+    assert split_by_name(names, 0.006)[1] == HELD_OUT
 
 
 def test_few_photos_change_sides_when_one_is_added() -> None:
@@ -188,6 +233,7 @@ def test_an_empty_folder_says_what_is_read(tmp_path: Path) -> None:
         ({"shown_bands": [1, 2, 9]}, "data.shown_bands must be three of the bands 1, 2, 3, or one"),
         ({"num_classes": 5}, "data.num_classes must be 0 for data=folder"),
         ({"validation_fraction": 1.0}, r"data.validation_fraction must lie in \(0, 1\), got 1.0"),
+        ({"validation_fraction": 0}, r"data.validation_fraction must lie in \(0, 1\), got 0"),
         ({"mean": [0.5]}, r"data.mean must hold one value per channel \(3\), got \[0.5\]"),
         ({"std": [0.2, 0.0, 0.2]}, "data.std must be positive"),
         ({"image_size": [32]}, "data.image_size must be one side or"),
@@ -201,7 +247,7 @@ def test_a_bad_value_is_named_with_what_is_accepted(tmp_path: Path, changes: dic
 
 
 def write_classes(root: Path) -> None:
-    write_photos(root / "train", "dog/1.jpg", "dog/2.jpg", "cat/3.jpg")
+    write_photos(root / "train", "dog/1.jpg", "dog/deep/2.jpg", "cat/3.jpg")
     write_photos(root / "val", "cat/4.jpg", "dog/5.jpg")
 
 
@@ -210,9 +256,36 @@ def test_class_folders_give_ids_in_the_order_of_their_names(tmp_path: Path) -> N
     data = open_imagenet(tmp_path)
     assert (data.target, data.class_names, data.palette.shape) == ("class", ("cat", "dog"), (2, 3))
     assert [(sample.name, sample.label) for sample in (data.train[i] for i in range(3))] == [
-        ("cat/3.jpg", 0), ("dog/1.jpg", 1), ("dog/2.jpg", 1),
+        ("cat/3.jpg", 0), ("dog/1.jpg", 1), ("dog/deep/2.jpg", 1),
     ]  # fmt: skip
     assert [data.validation[index].label for index in range(2)] == [0, 1]
+
+
+def deep(path: Path, top: int) -> None:
+    save(Image.fromarray(np.linspace(0, top, 140).reshape(10, 14).astype(np.uint16)), path)
+
+
+def test_the_range_is_that_of_training_photos_and_holds_for_all(tmp_path: Path) -> None:
+    names = [f"{number}.png" for number in range(4)]
+    train, [held] = split_by_name(names, 0.2)
+    for name in names:
+        deep(tmp_path / "photos" / name, 4000 if name == held else 1000)
+        deep(tmp_path / f"classes/{'val' if name == held else 'train'}/a/{name}", 4000 if name == held else 1000)
+    for data in (open_folder(tmp_path / "photos"), open_imagenet(tmp_path / "classes", num_classes=1)):
+        assert data.pixel_range == PixelRange((0.0,), (1000.0,))
+        assert data.notes[0].startswith("note: pictures of more than 8 bits a channel: [0, 1000] becomes 0 to 255")
+        beyond = data.validation[0].image[0, 3:]  # what of validation is brighter is white
+        assert (beyond.min(), data.validation[0].image[0, 0, 1]) == (255, 7)
+        assert len(data.train) == len(train) == 3
+        assert data.validation.header(0).deep  # type: ignore[attr-defined]
+        assert torch.equal(data.validation.undecoded(0).image, data.validation[0].image)  # type: ignore[attr-defined]
+    for changed in (names[:3], [*names, "4.png"], ["x.png", *names[1:]]):
+        assert Photos(tmp_path, changed, 3).listing() != Photos(tmp_path, names, 3).listing()
+    stored = Photos(tmp_path / "photos", names, 3, np.array([7, 8, 9, 6])).stored(1)
+    assert stored == (names[1], (tmp_path / "photos" / names[1]).read_bytes(), 8)
+    ranges = [PixelRange((0.0,), (top,)) for top in (1000.0, 2000.0)]
+    digests = {Photos(tmp_path / "photos", names, 3, pixel_range=each).digest() for each in (*ranges, None)}
+    assert len(digests) == 3
 
 
 def test_a_wrong_number_of_classes_says_both_and_what_to_set(tmp_path: Path) -> None:

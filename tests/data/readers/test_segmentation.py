@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 from unicodedata import normalize
 
 import numpy as np
@@ -11,10 +12,21 @@ from PIL import Image
 
 from mae_hydra.configuration.compose import compose_config
 from mae_hydra.configuration.construct import build
-from mae_hydra.data import ImageData
+from mae_hydra.data import ImageData, segmentation
+from mae_hydra.data.decoding.pixel_range import PixelRange
+from mae_hydra.data.label_table import Reading
+from mae_hydra.data.labels.coding import Coding
+from mae_hydra.data.readers.folder import split_by_name
+from mae_hydra.data.readers.labelled_photos import LabelledPhotos
+from mae_hydra.data.readers.map_settings import MapSettings
 from mae_hydra.errors import UserError
 
 SIZE = (4, 6)
+PLAIN: dict[str, Any] = {
+    "images": "img", "maps": "ann", "image_suffix": None, "map_suffix": None, "splits": None, "lists": None,
+    "validation_fraction": 0.5, "image_size": 8, "channels": 3, "mean": [0.5] * 3, "std": [0.2] * 3,
+    "ignore_index": 255, "batch_size": 1, "num_workers": 0, "num_classes": 2,
+}  # fmt: skip
 
 
 def photo(path: Path) -> Path:
@@ -266,3 +278,146 @@ def test_names_pair_in_either_normal_form(tmp_path):
     photo(tmp_path / f"img/{normalize('NFC', 'é')}.jpg")
     stored(tmp_path / f"ann/{normalize('NFD', 'é')}.png", (1,))
     assert len(classes_in(read(tmp_path, "data.num_classes=3"))) == 3
+
+
+def opened(root: Path, **changes: Any) -> ImageData:
+    return segmentation(**{**PLAIN, "root": str(root), **changes})
+
+
+def test_the_values_of_many_maps_tell_how_many_classes_there_may_be(tmp_path):
+    for number in range(4):
+        photo(tmp_path / f"img/val/{number}.jpg")
+        stored(tmp_path / f"ann/val/{number}.png", (number,))
+    split = {"images": "img/{split}", "maps": "ann/{split}", "splits": {"validation": "val"}}
+    for told, said in (
+        ({}, r"hold 0 to 3: set data\.num_classes=4 data\.reduce_zero_label=false or data\.num_classes=3 data\.red"),
+        ({"classes": ["a", "b"]}, r"data\.classes names 2: set data\.num_classes=2"),
+        ({"values": {0: 0}}, r"set data\.num_classes to how many classes data\.values or data\.colours tell apart"),
+        ({"colours": {"0 0 0": 0}}, r"set data\.num_classes to how many classes data\.values or data\.colours"),
+    ):
+        with pytest.raises(UserError, match=rf"data\.num_classes is 0, and with data\.maps .*{said}"):
+            opened(tmp_path, **split, num_classes=0, **told)
+    assert len(opened(tmp_path, **split, num_classes=4).train) == 0  # a set to evaluate on
+    for name in "vwxyz":
+        photo(tmp_path / f"img/val/{name}.jpg")
+    with pytest.raises(UserError, match=r"5 of 9 photos of validation have no class map, img/val/v\.jpg for one"):
+        opened(tmp_path, **split, num_classes=4)
+
+
+def test_one_range_is_that_of_training_photos_with_maps_and_without(tmp_path):
+    names = ["a", "b", "c"]
+    train, [held] = split_by_name(names, 0.2)
+    for name in names:
+        values = np.linspace(0, 4000 if name == held else 1000, 24).reshape(SIZE).astype(np.uint16)
+        photo(tmp_path / f"img/{name}.png")
+        Image.fromarray(values).save(tmp_path / f"img/{name}.png")
+        stored(tmp_path / f"ann/{name}.png", (0, 1))
+    for maps, target in (("ann", "map"), (None, "none")):
+        data = opened(tmp_path, maps=maps, validation_fraction=0.2, num_classes=2 if maps else 0)
+        assert (data.target, data.pixel_range) == (target, PixelRange((0.0,), (1000.0,)))
+        assert data.validation[0].image.max() == 255
+        assert data.validation[0].image[0, 0, 1] == 44  # 173 of 1000
+        assert data.notes[0].startswith("note: pictures of more than 8 bits a channel: [0, 1000] becomes 0 to 255")
+        assert len(data.train) == len(train)
+
+
+def test_as_many_photos_as_have_a_map_may_lack_one_and_a_listed_one_may_not(tmp_path):
+    for name in "abcdef":
+        photo(tmp_path / f"img/{name}.jpg")
+        if name in "abcd":
+            stored(tmp_path / f"ann/{name}.png", (0, 1))
+    data = opened(tmp_path)
+    assert (len(data.train), len(data.validation)) == (2, 2)
+    assert data.notes == ("warning: 2 photos of train without a class map left out, img/e.jpg for one",)
+    with pytest.raises(UserError, match=r"1 of 2 photos of train have no class map, e for one"):
+        opened(tmp_path, lists={"train": ["a", "e"], "validation": ["b"]})
+    photo(tmp_path / "img/g.jpg")
+    with pytest.raises(UserError, match=r"3 of 5 photos of train have no class map, img/e\.jpg for one"):
+        opened(tmp_path)
+
+
+def test_testing_is_refused_for_what_its_list_lacks_and_one_photo_may_serve_all(tmp_path):
+    two(tmp_path, (0, 1))
+    data = opened(tmp_path, lists={"train": ["a"], "validation": ["a"], "test": ["b"]})
+    assert (data.notes, data.test()[0].name) == ((), "b")
+    data = opened(tmp_path, lists={"train": ["a"], "validation": ["a"], "test": ["b", "x"]})
+    with pytest.raises(UserError, match=r"the list of test names 1 pictures that are not in .*, x for one"):
+        data.test()
+    (tmp_path / "train.txt").write_text("img/a.jpg ann/a.png\n")
+    lists = {"train": "train.txt", "validation": "train.txt"}
+    assert opened(tmp_path, images=".", maps=".", lists=lists).train[0].name == "img/a"
+
+
+def test_sides_have_three_names_and_photos(tmp_path):
+    two(tmp_path, (0, 1))
+    for key in ("splits", "lists"):
+        with pytest.raises(ValueError, match=rf"data\.{key} has the sides train, validation, test, got val"):
+            opened(tmp_path, **{key: {"train": "a", "val": "b"}})
+        with pytest.raises(ValueError, match=rf"data\.{key} has the sides train, validation, test, got a"):
+            opened(tmp_path, **{key: {"val": "b", "a": "b"}})
+    with pytest.raises(UserError, match=r"no photo of train that ends in _x in img, ann below .*; correct"):
+        opened(tmp_path, images=["img", "ann"], maps=None, image_suffix="_x", num_classes=0)
+    photo(tmp_path / "img/a.png")
+    with pytest.raises(UserError, match=r"img/a\.jpg and img/a\.png in .* are told apart by their ending alone"):
+        opened(tmp_path, lists={"train": ["b"], "validation": ["a"]})
+
+
+@pytest.mark.parametrize("share", [0, 1, 1.5])
+def test_a_share_of_validation_lies_between_none_and_all(tmp_path, share):
+    with pytest.raises(ValueError, match=r"data\.validation_fraction must lie in \(0, 1\), got"):
+        opened(tmp_path, validation_fraction=share)
+
+
+def test_photos_of_more_bands_are_arrays(tmp_path):
+    for name in "ab":
+        stored(tmp_path / f"ann/{name}.png", (0, 1))
+        (tmp_path / "img").mkdir(exist_ok=True)
+        np.save(tmp_path / f"img/{name}.npy", np.full((*SIZE, 4), 9, np.uint8))
+    data = opened(tmp_path, channels=4, mean=[0.5] * 4, std=[0.2] * 4)
+    assert (data.train[0].image.shape, data.train[0].image.unique().tolist()) == ((4, *SIZE), [9])
+
+
+def test_what_is_known_of_a_set_gives_way_to_what_is_told(tmp_path):
+    common = {"channels": 3, "mean": [0.5] * 3, "std": [0.2] * 3, "ignore_index": 255}
+    common |= {"image_size": 8, "batch_size": 1, "num_workers": 0, "num_classes": 2}
+    known, colours = ("sky", "sea"), [[1, 1, 1], [2, 2, 2]]
+
+    def found(**told: Any) -> tuple[Any, ...]:
+        maps = MapSettings(**common, **told).maps(tmp_path, 2, known, colours)
+        return maps.names, maps.palette.tolist(), maps.named, maps.facts["assumed_names"]
+
+    assert found() == (known, colours, True, False)
+    assert found(classes=["a", "b"]) == (("a", "b"), colours, True, False)
+    assert found(palette="#030303 040404") == (known, [[3, 3, 3], [4, 4, 4]], True, False)
+    nothing = MapSettings(**common, ignore_values=[7], reduce_zero_label=True).maps(tmp_path, 2)
+    assert (nothing.names, nothing.named) == (("class 0", "class 1"), False)
+    assert nothing.coding.reading == Reading(2, 255, True, None, (7,))
+    assert MapSettings(**common).maps(tmp_path, 2, known, colours[:1]).palette.shape == (2, 3)
+
+
+def test_a_set_of_labelled_photos_is_another_by_its_range_and_shows_the_colors_of_its_numbers(tmp_path):
+    two(tmp_path, (0, 1))
+    map_file = tmp_path / "ann/a.png"
+    picture = Image.open(map_file).convert("P")
+    picture.putpalette([9, 8, 7, 6, 5, 4])
+    picture.save(map_file)
+
+    def made(coding: Coding) -> LabelledPhotos:
+        return LabelledPhotos(tmp_path / "img", ["a.jpg"], tmp_path / "ann", ["a.png"], ["A"], 3, coding)
+
+    plain = made(Coding(Reading(2, 255, False)))
+    first = plain.digest()
+    plain.pixel_range = PixelRange((0.0,), (9.0,))
+    assert plain.digest() != first
+    assert (plain.header(0).mode, plain.name(0), plain[0].name) == ("P", "a.jpg", "A")
+    assert plain.palette(0, [1, 0, 300]) == {1: (6, 5, 4), 0: (9, 8, 7)}
+    assert plain.stored(0) == ("a.jpg", (tmp_path / "img/a.jpg").read_bytes(), None)
+    box = (((0, 9), (0, 9), (0, 9)), 0)
+    digests = {
+        made(Coding(Reading(2, 255, None), **facts)).digest()
+        for facts in ({"colours": (box,)}, {"colours": (box,), "other": 0}, {"wide": (((0, 300), 0),)},
+                      {"wide": (((0, 301), 0),)}, {"brightness": True}, {})
+    }  # fmt: skip
+    assert len(digests) == 6
+    for other in ({"brightness": True}, {"colours": ((((0, 9), (0, 9), (0, 9)), 0),)}):
+        assert made(Coding(Reading(2, 255, None), **other)).palette(0, [0, 1]) == {}
