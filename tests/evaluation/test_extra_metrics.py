@@ -1,12 +1,19 @@
 """Objects of torchmetrics beside an evaluator's own scores, against the same objects called by hand."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from test_accuracy import CLASSES, Table, accuracy
 from test_accuracy import data as images
 from test_mean_iou import IGNORE, NUM_CLASSES
 from torchmetrics import SumMetric
-from torchmetrics.classification import MulticlassAUROC, MulticlassCohenKappa, MulticlassJaccardIndex
+from torchmetrics.classification import (
+    MulticlassAUROC,
+    MulticlassCohenKappa,
+    MulticlassJaccardIndex,
+    MulticlassPrecision,
+)
 from toy_data import RedReader, ToyImages, toy_data
 
 from mae_hydra.errors import UserError
@@ -28,18 +35,20 @@ def test_of_classes_they_see_probabilities_of_each_image_once():
 
 def test_of_maps_they_see_labelled_pixels_alone_and_no_counts_are_kept():
     data = toy_data(ToyImages([(16, 24)] * 5))
-    kappa = MulticlassCohenKappa(NUM_CLASSES)
-    evaluator = MeanIoU(data=data, inference=Whole(short=None, long_ratio=None), metrics={"kappa": kappa}, **SETTINGS)
-    assert not evaluator.counts_confusions
+    precision = MulticlassPrecision(NUM_CLASSES)
+    settings = SETTINGS | {"data": data, "inference": Whole(short=None, long_ratio=None)}
+    evaluator = MeanIoU(metrics={"precision": precision}, **settings)
+    assert (evaluator.counts_confusions, MeanIoU(**settings).counts_confusions) == (False, True)
     model = RedReader()
+    evaluator.run(model, 0)  # of which nothing is left over
     found = evaluator.run(model, 1).scalars
-    by_hand = MulticlassCohenKappa(NUM_CLASSES)
+    by_hand = MulticlassPrecision(NUM_CLASSES)
     for index in range(5):
         sample = data.validation[index]
         [prediction] = Whole(short=None, long_ratio=None).predict(model, [sample.image])
         counted = sample.label != IGNORE
         by_hand.update(prediction[counted].long(), sample.label[counted].long())
-    assert found["kappa"] == pytest.approx(float(by_hand.compute()))
+    assert found["precision"] == pytest.approx(float(by_hand.compute()))
     assert {"mIoU", "mAcc"} <= found.keys()
 
 
@@ -52,6 +61,8 @@ def test_of_maps_they_see_labelled_pixels_alone_and_no_counts_are_kept():
             "evaluation metric x gives no single number; average it",
         ),
         ({"x": MulticlassJaccardIndex(CLASSES + 1)}, "evaluation metric x does not take these"),
+        ({"x": MulticlassJaccardIndex(CLASSES - 1)}, "evaluation metric x does not take these"),
+        ({"x": SimpleNamespace(update=print, compute=print, reset=print)}, "x is a SimpleNamespace, not one of"),
         ({"x": SumMetric()}, "evaluation metric x does not take these"),
     ],
 )
@@ -67,5 +78,8 @@ def test_what_was_tried_before_training_counts_for_nothing():
     metrics = {"kappa": MulticlassCohenKappa(NUM_CLASSES), "auroc": MulticlassAUROC(NUM_CLASSES)}
     ExtraMetrics(metrics).check(NUM_CLASSES, scored=True)
     assert not any(metric.update_called for metric in metrics.values())
+    few = MulticlassCohenKappa(NUM_CLASSES - 1)  # the last class is one too many, as class ids too
+    with pytest.raises(UserError, match="few does not take these"):
+        ExtraMetrics({"few": few}).check(NUM_CLASSES, scored=False)
     with pytest.raises(UserError, match="kappa does not take these"):
         ExtraMetrics(metrics).check(NUM_CLASSES + 1, scored=False)

@@ -42,6 +42,9 @@ def test_counting_without_waiting_for_the_device_finds_the_same() -> None:
     assert torch.equal(
         count_without_waiting(prediction, labels, K, IGNORE), count_confusions(prediction, labels, K, IGNORE)
     )
+    inside = count_confusions(prediction, labels.where(labels != IGNORE, 2), K, 2)  # one of the classes is ignored
+    assert torch.equal(count_without_waiting(prediction, labels.where(labels != IGNORE, 2), K, 2), inside)
+    assert inside[2].sum() == 0 < inside[:, 2].sum()
     strange = torch.tensor([[0, 3, -1, 1]])
     assert count_without_waiting(strange, torch.tensor([[0, 0, 0, 7]]), 3, IGNORE).sum() == 1
 
@@ -121,6 +124,13 @@ def test_values_that_are_no_class_are_refused() -> None:
         count_confusions(zeros, torch.tensor([[0, 200]], dtype=torch.uint8), 3, IGNORE)
     with pytest.raises(ValueError, match=r"predictions must be classes 0\.\.2, got 3"):
         count_confusions(torch.tensor([[0, 3]], dtype=torch.uint8), zeros, 3, IGNORE)
+    large = torch.tensor([[0, 256]], dtype=torch.uint16)
+    with pytest.raises(ValueError, match=r"labels must be classes 0\.\.2, got 256"):
+        count_confusions(zeros, large, 3, IGNORE)
+    with pytest.raises(ValueError, match=r"predictions must be classes 0\.\.2, got 256"):
+        count_confusions(large, zeros, 3, IGNORE)
+    ignored = torch.tensor([[0, IGNORE]], dtype=torch.uint8)
+    assert count_confusions(large, ignored, 3, IGNORE).tolist() == [[1, 0, 0], [0, 0, 0], [0, 0, 0]]
     negative = torch.tensor([[0, -1]])
     with pytest.raises(ValueError, match=r"predictions must be classes 0\.\.2, got -1"):
         count_confusions(negative, zeros, 3, IGNORE)

@@ -195,7 +195,7 @@ def test_every_argument_of_muon_reaches_its_part():
     ids=["adamw", "lars", "muon", "named"],
 )
 def test_every_factory_hands_on_rate_decay_and_rule(factory):
-    """base_lr * 512 / 256, halved by the depth; the rule of fine-tuning spares a table, that of pre-training does not."""
+    """base_lr * 512 / 256, halved by the depth; fine-tuning spares a table of positions, pre-training does not."""
     model = Tiny()
     model.pos_embed = nn.Parameter(torch.zeros(1, 2, 6))
     settings = {"lr": None, "base_lr": 0.25, "global_batch": 512, "weight_decay": 0.1, "layer_decay": 0.5}
