@@ -7,7 +7,7 @@ import torch
 from test_accuracy import CLASSES, Table, accuracy
 from test_accuracy import data as images
 from test_mean_iou import IGNORE, NUM_CLASSES
-from torchmetrics import SumMetric
+from torchmetrics import Metric, SumMetric
 from torchmetrics.classification import (
     MulticlassAUROC,
     MulticlassCohenKappa,
@@ -62,7 +62,6 @@ def test_of_maps_they_see_labelled_pixels_alone_and_no_counts_are_kept():
         ),
         ({"x": MulticlassJaccardIndex(CLASSES + 1)}, "evaluation metric x does not take these"),
         ({"x": MulticlassJaccardIndex(CLASSES - 1)}, "evaluation metric x does not take these"),
-        ({"x": SimpleNamespace(update=print, compute=print, reset=print)}, "x is a SimpleNamespace, not one of"),
         ({"x": SumMetric()}, "evaluation metric x does not take these"),
     ],
 )
@@ -71,7 +70,29 @@ def test_what_gives_no_number_is_refused(metrics, answer):
     with pytest.raises(UserError, match=answer):
         accuracy(images([0, 1]), metrics=metrics).run(logits, 1)
     with pytest.raises(UserError, match=answer):  # and before the first step
-        ExtraMetrics(metrics).check(CLASSES, scored=True)
+        accuracy(images([0, 1]), metrics=metrics).check(logits)
+
+
+@pytest.mark.parametrize("method", ["update", "compute", "reset", "to"])
+def test_a_metric_has_each_method_of_torchmetrics(method):
+    metric = SimpleNamespace(update=print, compute=print, reset=print, to=print)
+    ExtraMetrics({"x": metric})
+    delattr(metric, method)
+    with pytest.raises(UserError, match="metric x is a SimpleNamespace, not one of torchmetrics"):
+        ExtraMetrics({"x": metric})
+
+
+def test_what_a_metric_sees_of_an_image_adds_up_to_one():
+    class Seen(Metric):  # most others turn logits into probabilities themselves
+        def update(self, predictions, targets):
+            self.sums = predictions.sum(1)
+
+        def compute(self):
+            return self.sums.sum()
+
+    logits = Table(torch.randn(3, CLASSES, generator=torch.Generator().manual_seed(0)))
+    found = accuracy(images([0, 1, 2]), metrics={"seen": Seen()}).run(logits, 1).scalars
+    assert found["seen"] == pytest.approx(3)
 
 
 def test_what_was_tried_before_training_counts_for_nothing():

@@ -172,6 +172,10 @@ def test_the_linear_classifier_learns_from_the_bank_as_it_is_told_and_is_asked_a
         assert told.pop() == (4, [0, 1, 1, 1], 3, {"l2": l2, "iterations": 37})
 
 
+def test_a_classifier_without_a_penalty_may_be_asked_for():
+    assert probe(points(), bank=4, l2=0.0).l2 == 0
+
+
 def test_images_are_cropped_as_for_an_accuracy():
     assert probe(class_scenes()).transform.cover == (36, 36)  # 0.875 of it
 
