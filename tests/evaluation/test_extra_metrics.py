@@ -99,6 +99,12 @@ def test_what_was_tried_before_training_counts_for_nothing():
     metrics = {"kappa": MulticlassCohenKappa(NUM_CLASSES), "auroc": MulticlassAUROC(NUM_CLASSES)}
     ExtraMetrics(metrics).check(NUM_CLASSES, scored=True)
     assert not any(metric.update_called for metric in metrics.values())
+    whole = Whole(short=None, long_ratio=None)
+    maps = MeanIoU(
+        data=toy_data(ToyImages([(16, 24)])), inference=whole, metrics={"auc": MulticlassAUROC(4)}, **SETTINGS
+    )
+    with pytest.raises(UserError, match="auc does not take these"):  # classes are no probabilities
+        maps.check(RedReader())
     few = MulticlassCohenKappa(NUM_CLASSES - 1)  # the last class is one too many, as class ids too
     with pytest.raises(UserError, match="few does not take these"):
         ExtraMetrics({"few": few}).check(NUM_CLASSES, scored=False)

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,11 +14,12 @@ from toy_data import toy_data
 from mae_hydra.data import ImageData, Sample, scenes
 from mae_hydra.errors import UserError
 from mae_hydra.evaluation import FeatureProbe, feature_probe, neighbours
+from mae_hydra.evaluation.features import extract, pooled
 from mae_hydra.evaluation.linear_classifier import fit_linear
 from mae_hydra.evaluation.neighbours import nearest, votes
 from mae_hydra.evaluation.rank import effective_rank
 from mae_hydra.models import MAE, MAEDecoder, VisionTransformer
-from mae_hydra.models.pooling import POOLS
+from mae_hydra.models.pooling import POOLS, pool_tokens
 
 
 def test_neighbours_and_votes_are_those_of_a_loop(monkeypatch):
@@ -57,6 +59,8 @@ def test_the_linear_classifier_is_at_the_optimum():
     assert np.abs(errors.T @ x + 1e-2 * weight).max() < 1e-4
     assert np.abs(errors.sum(0)).max() < 1e-4
     assert (found.logits(vectors).argmax(1) == labels).float().mean() > 0.8
+    first = fit_linear(vectors, labels, 3, l2=1e-2, iterations=1)
+    assert not torch.allclose(first.weight, found.weight, rtol=0.01)
 
 
 def tiny_mae() -> MAE:
@@ -174,6 +178,17 @@ def test_the_linear_classifier_learns_from_the_bank_as_it_is_told_and_is_asked_a
 
 def test_a_classifier_without_a_penalty_may_be_asked_for():
     assert probe(points(), bank=4, l2=0.0).l2 == 0
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_tokens_are_pooled_with_as_many_cls_tokens_as_the_encoder_has(pool):
+    tokens = torch.randn(2, 5, 3)
+    encoder = SimpleNamespace(tokens=lambda images: tokens, num_cls_tokens=2, widths=(3,))
+    model = SimpleNamespace(encoder=encoder, prepare=torch.Tensor.float, mean=torch.zeros(1))
+    expected = pool_tokens(tokens, pool, 2)
+    assert torch.equal(pooled(model, torch.zeros(2, 3, 8, 8), pool), expected)
+    held_out = probe(points(), bank=2, k=1).bank
+    assert torch.equal(extract(model, held_out, pool).vectors, expected)
 
 
 def test_images_are_cropped_as_for_an_accuracy():

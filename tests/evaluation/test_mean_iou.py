@@ -186,15 +186,15 @@ def test_without_pictures_or_on_another_rank_nothing_is_drawn(monkeypatch: pytes
     assert evaluator().run(RedReader(), 1).pictures == {}
 
 
-@pytest.mark.parametrize("channels", [1, 2, 5])
-def test_any_number_of_channels_can_be_shown(channels: int) -> None:
+def test_images_of_two_channels_can_be_shown() -> None:
+    """Of others see test_pictures."""
+
     class Recoloured(ToyImages):
         def __getitem__(self, index: int) -> Sample:
             image, labels, name = super().__getitem__(index)
-            return Sample(image[:1].expand(channels, -1, -1), labels, name)
+            return Sample(image[:1].expand(2, -1, -1), labels, name)
 
-    ones = (0.5,) * channels
-    data = toy_data(Recoloured(SIZES), channels=channels, mean=ones, std=ones)
+    data = toy_data(Recoloured(SIZES), channels=2, mean=(0.5, 0.5), std=(0.5, 0.5))
     found = evaluator(data=data).run(RedReader(), 1)
     assert found.pictures["segmentation_0"].pixels.shape == (16, 24, 3)
 

@@ -111,9 +111,9 @@ def test_no_parameter_is_left_out_of_training():
 
 def test_the_weights_of_blocks_start_with_variance_one_over_their_number():
     torch.manual_seed(0)
-    weights = cross(depth=200, num_encoder_blocks=9).block_weights.detach()
-    assert weights.std().item() == pytest.approx(1 / 3, rel=0.05)
-    assert weights.mean().item() == pytest.approx(0, abs=0.02)
+    weights = cross(depth=60, num_encoder_blocks=9).block_weights.detach()
+    assert weights.std().item() == pytest.approx(1 / 3, rel=0.1)
+    assert weights.mean().item() == pytest.approx(0, abs=0.05)
 
 
 @pytest.mark.parametrize("count", [1, 3])
