@@ -40,7 +40,9 @@ def test_of_maps_they_see_labelled_pixels_alone_and_no_counts_are_kept():
     evaluator = MeanIoU(metrics={"precision": precision}, **settings)
     assert (evaluator.counts_confusions, MeanIoU(**settings).counts_confusions) == (False, True)
     model = RedReader()
-    evaluator.run(model, 0)  # of which nothing is left over
+    wrong = RedReader()
+    wrong.weight.data.neg_()
+    evaluator.run(wrong, 0)  # of which nothing is left over
     found = evaluator.run(model, 1).scalars
     by_hand = MulticlassPrecision(NUM_CLASSES)
     for index in range(5):
