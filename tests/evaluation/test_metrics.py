@@ -11,7 +11,7 @@ from torchmetrics.classification import (
 )
 from torchmetrics.segmentation import DiceScore
 
-from mae_hydra.evaluation import count_confusions, segmentation_scores
+from mae_hydra.evaluation import count_confusions, metrics, segmentation_scores
 from mae_hydra.evaluation.metrics import count_without_waiting
 
 K, IGNORE = 7, 255
@@ -47,6 +47,15 @@ def test_counting_without_waiting_for_the_device_finds_the_same() -> None:
     assert inside[2].sum() == 0 < inside[:, 2].sum()
     strange = torch.tensor([[0, 3, -1, 1]])
     assert count_without_waiting(strange, torch.tensor([[0, 0, 0, 7]]), 3, IGNORE).sum() == 1
+
+
+def test_on_an_accelerator_pixels_are_counted_without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    prediction, labels = (torch.empty(2, 2, dtype=torch.uint8, device="meta") for _ in range(2))
+    told: list[tuple] = []
+    monkeypatch.setattr(metrics, "count_without_waiting", lambda *given: told.append(given))
+    count_confusions(prediction, labels, K, IGNORE)
+    [(first, second, *rest)] = told
+    assert (first is prediction, second is labels, rest) == (True, True, [K, IGNORE])
 
 
 def test_mean_iou_is_that_of_torchmetrics_in_percent() -> None:
