@@ -58,7 +58,8 @@ class Reader(nn.Module):
     def feature_maps(self, images: torch.Tensor) -> list[torch.Tensor]:
         red = nn.functional.avg_pool2d(images[:, 0], PATCH) / 60
         seen = red if self.knows else torch.zeros_like(red)
-        return [torch.stack([(seen - number).abs() < 0.5 for number in range(NUM_CLASSES)], 1).float() + 0.1]
+        last = torch.stack([(seen - number).abs() < 0.5 for number in range(NUM_CLASSES)], 1).float() + 0.1
+        return [torch.zeros_like(last), last]
 
 
 def dense(data, **changes) -> DenseProbe:

@@ -46,10 +46,16 @@ def test_an_evaluation_is_due_by_its_clock_of_the_images_that_its_limit_leaves(n
 
 
 @pytest.mark.parametrize(
-    ("name", "module"), [("accuracy", "accuracy"), ("features", "feature_probe"), ("dense", "dense_probe")]
+    ("name", "module"),
+    [
+        ("accuracy", "accuracy"),
+        ("features", "feature_probe"),
+        ("dense", "dense_probe"),
+        ("reconstruction", "reconstruction"),
+    ],
 )
 def test_only_the_first_process_draws_and_only_where_there_are_pictures(monkeypatch, name, module):
-    cheap = {"l2": None} if name != "accuracy" else {}
+    cheap = {"l2": None} if name in ("features", "dense") else {}
     model = MODELS[name]()
     assert EVERY[name](num_pictures=0, **cheap).run(model, 1).pictures == {}
     monkeypatch.setattr(f"mae_hydra.evaluation.{module}.is_main", lambda: False)
