@@ -22,16 +22,18 @@ from mae_hydra.models import MAE, MAEDecoder, VisionTransformer
 from mae_hydra.models.pooling import POOLS, pool_tokens
 
 
-def test_neighbours_and_votes_are_those_of_a_loop(monkeypatch):
+@pytest.mark.parametrize("size", [11, 9])
+def test_neighbours_and_votes_are_those_of_a_loop(monkeypatch, size):
+    """The last part of the bank has three vectors, or one."""
     monkeypatch.setattr(neighbours, "QUERIES", 3)
     monkeypatch.setattr(neighbours, "BANK", 4)
     torch.manual_seed(0)
-    queries, bank, labels = torch.randn(7, 5), torch.randn(11, 5), torch.arange(11) % 3
+    queries, bank, labels = torch.randn(7, 5), torch.randn(size, 5), torch.arange(size) % 3
     similar, places = nearest(queries, bank, 4)
     counted = votes(similar, labels[places], 3, temperature=0.1)
     for q in range(7):
         every = [
-            (float(queries[q] @ bank[n]) / (float(queries[q].norm()) * float(bank[n].norm())), n) for n in range(11)
+            (float(queries[q] @ bank[n]) / (float(queries[q].norm()) * float(bank[n].norm())), n) for n in range(size)
         ]
         closest = sorted(every, reverse=True)[:4]
         assert places[q].tolist() == [n for _, n in closest]

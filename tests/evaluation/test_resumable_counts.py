@@ -29,6 +29,8 @@ def test_entries_of_all_processes_come_back_once(tmp_path):
         for each in entries:
             tally.add(each)
         tally.finish()
+    files = sorted(file.name for file in (tmp_path / "counts").iterdir())
+    assert files == ["rank0.jsonl", "rank1.jsonl", "rank10.jsonl"]  # no two processes write into one
     found = list(Tally(tmp_path / "counts", 0, 2).entries())
     assert sorted(plain(found)) == plain([*told[0], told[1][1], *told[10]])
     assert found[0].confusions.dtype == torch.int64
