@@ -134,7 +134,7 @@ def test_what_is_asked_for_is_made():
             model_name="convnext_atto", image_size=64, in_chans=3, embed_dim=[80, 320], out_indices=[1, 3]
         )
         last = encoder("resnet18", 64)
-        without = TimmEncoder(model_name="vgg11", image_size=64, in_chans=3, embed_dim=[128, 256, 512, 512])
+        without = TimmEncoder(model_name="vgg11", image_size=64, in_chans=3, embed_dim=[256, 512, 512, 512])
     assert (tall.image_size, tuple(tall.model.patch_embed.grid_size)) == ((64, 32), (4, 2))
     assert not tall.model.pos_embed.requires_grad
     assert (some.out_indices, some.widths, some.strides) == ((1, 3), (80, 320), (8, 32))
