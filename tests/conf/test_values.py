@@ -9,12 +9,14 @@ import yaml
 from values import (
     ADDITIONS,
     OPTIONS,
+    REFERENCES,
     composed,
     file_lines,
     golden,
     in_company,
     option_lines,
     options,
+    reference_lines,
     values_of,
     whole_lines,
 )
@@ -32,6 +34,7 @@ def test_no_value_of_a_recipe_or_a_model_changes_unseen_and_each_fits():
     same(TABLE[""], whole_lines())
     for word in [*(f"+{recipe}" for recipe in options("experiment")), *options("model")]:
         check(composed(word))
+        assert composed(word).name == word.partition("=")[2]  # by which its runs are found
 
 
 @pytest.mark.parametrize("option", OPTIONS)
@@ -40,10 +43,11 @@ def test_no_value_of_an_option_changes_unseen_and_it_fits_its_target(option):
     check(composed(*in_company(option)))
 
 
-def test_no_value_of_a_sweep_or_a_shortened_run_changes_unseen():
+def test_no_value_of_a_sweep_or_a_shortened_run_changes_unseen_nor_what_a_value_follows():
     for addition, file in ADDITIONS.items():
         same(TABLE[addition], file_lines(file))
-    assert list(TABLE) == ["", *OPTIONS, *ADDITIONS]
+    same(TABLE[REFERENCES], reference_lines())
+    assert list(TABLE) == ["", *OPTIONS, *ADDITIONS, REFERENCES]
 
 
 def same(before: list[str], now: list[str]) -> None:

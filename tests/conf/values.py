@@ -1,7 +1,8 @@
 """What every experiment, model and option of `conf/` comes to, as text to compare and to read.
 
 One block for each key of a whole configuration: the value that most experiments and models have, then each other value
-with those that have it. Below it one block for each further option: the values of its own group.
+with those that have it. Below it one block for each further option: the values of its own group. Then files as they
+stand, and who takes its value from where.
 """
 
 import functools
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from mae_hydra.configuration import option_files
@@ -20,8 +22,8 @@ from mae_hydra.configuration.tree import config_dir
 
 GOLDEN = Path(__file__).with_name("values.txt")
 OTHER_GROUPS = [group for group in GROUPS if group not in ("model", "paths")]
-# What differs between machines, or only names the run.
-LEFT_OUT = ("paths.", "logger.wandb.", "name", "data.root")
+# What differs between machines, or only names the run; where it comes from is in the last block.
+LEFT_OUT = ("paths.", "logger.wandb.name", "name", "data.root")
 # Options that belong to other models than the newcomer's, with which all others are tried.
 COMPANY = {
     **dict.fromkeys(
@@ -49,10 +51,12 @@ def in_company(option: str) -> list[str]:
 
 
 OPTIONS = options(*OTHER_GROUPS)
+AS_THEY_STAND = ("sweep", "debug", "hydra/launcher", "hydra/sweeper", "paths")
 ADDITIONS = {
-    f"+{file.parent.name}={file.stem}": file
-    for file in sorted(path for group in ("sweep", "debug") for path in (config_dir() / group).glob("*.yaml"))
-}
+    f"{file.parent.relative_to(config_dir())}={file.stem}": file
+    for file in sorted(path for group in AS_THEY_STAND for path in (config_dir() / group).glob("*.yaml"))
+} | {"config": config_dir() / "config.yaml"}
+REFERENCES = "references"
 
 
 @functools.cache
@@ -76,7 +80,7 @@ def text() -> str:
     lines = whole_lines()
     for header, content in [*((option, option_lines(option)) for option in OPTIONS), *ADDITIONS.items()]:
         lines += ["", f"[{header}]", *(content if isinstance(content, list) else file_lines(content))]
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, "", f"[{REFERENCES}]", *reference_lines(), ""])
 
 
 def whole_lines() -> list[str]:
@@ -98,6 +102,17 @@ def file_lines(file: Path) -> list[str]:
     content = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
     assert isinstance(content, dict)
     return [f"{key} = {_shown(value)}" for key, value in sorted(flatten(content).items())]
+
+
+def reference_lines() -> list[str]:
+    """Each expression with the keys of all option files that have it: a value written out follows nothing."""
+    found: dict[str, list[str]] = {}
+    for file in sorted(config_dir().rglob("*.yaml")):
+        text = file.read_text()
+        for key, value in flatten(yaml.safe_load(text)).items() if "${" in text else ():
+            if isinstance(value, str) and "${" in value:
+                found.setdefault(value, []).append(f"{file.relative_to(config_dir()).with_suffix('')}:{key}")
+    return [f"{expression} = {' '.join(keys)}" for expression, keys in sorted(found.items())]
 
 
 def golden() -> dict[str, list[str]]:

@@ -13,6 +13,7 @@ from torch import nn
 from mae_hydra.data import ImageData, Sample
 from mae_hydra.errors import UserError
 from mae_hydra.evaluation import Accuracy
+from mae_hydra.evaluation.corruptions import Corruptions
 from mae_hydra.weights import Checkpoint
 from mae_hydra.workflows.evaluate import _evaluate
 
@@ -85,6 +86,45 @@ def test_every_image_counts_once_and_scores_are_those_of_a_count_by_hand():
     assert found.pictures["predictions"].pixels.ndim == 3
 
 
+def test_the_table_says_of_each_class_what_it_is_mostly_taken_for(monkeypatch):
+    """Ten images of three classes: a is right once of four, b always, c never."""
+    labels, predicted = [0, 0, 0, 0, 1, 1, 2, 2, 2, 0], [0, 2, 2, 1, 1, 1, 0, 0, 1, 2]
+    captions = []
+
+    def drawn(pictures, said, **words):
+        captions.extend(said)
+        return np.zeros((1, 1, 3), np.uint8)
+
+    monkeypatch.setattr("mae_hydra.evaluation.accuracy.gallery", drawn)
+    logits = 3.0 * F.one_hot(torch.tensor(predicted), 3)
+    few = data(labels, num_classes=3, class_names=tuple("abc"), palette=np.zeros((3, 3), np.uint8))
+    found = accuracy(few).run(Table(logits), 3)
+    assert found.tables["per_class"] == [
+        {"name": "a", "accuracy": 20.0, "images": 5, "mistaken_for": "c"},
+        {"name": "b", "accuracy": 100.0, "images": 2, "mistaken_for": None},
+        {"name": "c", "accuracy": 0.0, "images": 3, "mistaken_for": "a"},
+    ]
+    assert (found.scalars["top1"], found.scalars["top5"]) == (30.0, 100.0)  # of three classes each is among five
+    assert captions == ["a 91 % (right)", "b 91 % (right)"]  # of images 0 and 5
+    captions.clear()
+    accuracy(few, limit=5).run(Table(logits), 3)  # of 0, 2, 4, 6 and 8 the first and the third
+    assert captions == ["a 91 % (right)", "b 91 % (right)"]
+    captions.clear()
+    accuracy(few, limit=2, num_pictures=9).run(Table(logits.roll(1, 0)), 3)
+    assert captions == ["c 91 % (not a)", "b 91 % (right)"]
+
+
+def test_an_evaluation_changes_with_its_baseline(tmp_path):
+    file, counted = tmp_path / "b.txt", data([0, 1], grouped=True)
+    file.write_text("fog 100\n")
+    before = accuracy(counted, baseline=str(file)).stamps()
+    file.write_text("fog 50\n")
+    after = accuracy(counted, baseline=str(file)).stamps()
+    assert before[:2] == after[:2] == ["0", "1"]
+    assert before[2:] != after[2:]
+    assert len(after) == 3
+
+
 def test_of_a_subset_of_classes_the_prediction_is_the_best_of_these():
     logits = torch.tensor([[9.0, 1, 2, 0, 0, 0, 0], [9.0, 3, 2, 0, 0, 0, 0]])
     assert accuracy(data([2, 2])).run(Table(logits), 0).scalars["top1"] == 0
@@ -100,8 +140,37 @@ def test_corruptions_are_averaged_over_severities_and_divided_by_the_baseline(tm
     found = accuracy(data([1] * 8, names, grouped=True), baseline=str(baseline)).run(Table(logits), 0)
     assert found.scalars["mean_error"] == pytest.approx((25 + 75) / 2)
     assert found.scalars["mCE"] == pytest.approx(100 * (25 / 50 + 75 / 80) / 2)
-    assert [row["name"] for row in found.tables["per_group"]] == ["fog/1", "fog/2", "snow/1", "snow/2"]
-    assert [row["top1"] for row in found.tables["per_group"]] == [100, 50, 0, 50]
+    assert found.tables["per_group"] == [
+        {"name": name, "top1": top1, "images": 2}
+        for name, top1 in (("fog/1", 100), ("fog/2", 50), ("snow/1", 0), ("snow/2", 50))
+    ]
+
+
+def test_counts_of_groups_begin_anew_and_add_up_over_processes(monkeypatch):
+    """Names without a folder before that of the class are one group."""
+    counts = Corruptions(None)
+    counts.add(["c/1.jpg", "fog/3/c/2.jpg"], [True, False])
+    assert counts.scores()[1] == [
+        {"name": "all", "top1": 100.0, "images": 1},
+        {"name": "fog/3", "top1": 0.0, "images": 1},
+    ]
+    counts.add(["fog/3/c/2.jpg"] * 2, [True, False])
+    others = {"fog/3": (2, 2), "snow/1": (0, 4)}
+    monkeypatch.setattr("mae_hydra.evaluation.corruptions.gather_objects", lambda own: [own, others])
+    scalars, table = counts.scores()
+    assert table == [{"name": "fog/3", "top1": 75.0, "images": 4}, {"name": "snow/1", "top1": 0.0, "images": 4}]
+    assert scalars == {"mean_error": 62.5}
+
+
+@pytest.mark.parametrize(("text", "missing"), [("fog 100\n", "snow"), ("", "fog, snow")])
+def test_a_baseline_must_have_every_corruption(tmp_path, text, missing):
+    (tmp_path / "b.txt").write_text(text)
+    counts = Corruptions(str(tmp_path / "b.txt"))
+    counts.add(["snow/1/c/1.jpg", "fog/1/c/1.jpg"], [True, False])
+    with pytest.raises(UserError, match=f"the baseline has no error of {missing}$"):
+        counts.scores()
+    with pytest.raises(UserError, match=r"there is no file .*none\.txt"):
+        Corruptions(str(tmp_path / "none.txt"))
 
 
 @pytest.mark.parametrize(
@@ -141,6 +210,6 @@ def test_models_and_data_that_do_not_fit_are_refused():
 
 @pytest.mark.parametrize("line", ["fog", "fog high", "fog 0", "fog 101"])
 def test_a_baseline_that_cannot_be_read_is_refused(tmp_path, line):
-    (tmp_path / "b.txt").write_text(line)
+    (tmp_path / "b.txt").write_text(f"snow 100\n{line}")
     with pytest.raises(UserError, match="fog"):
         accuracy(data([0], grouped=True), baseline=str(tmp_path / "b.txt"))

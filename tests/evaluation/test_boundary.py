@@ -39,6 +39,20 @@ def test_the_width_is_two_percent_of_the_diagonal_and_never_nothing():
     assert [boundary_width(*size) for size in ((512, 683), (300, 400), (10, 10), (1, 1))] == [17, 10, 1, 1]
 
 
+def test_boundary_pixels_of_a_small_picture_are_counted_by_hand():
+    """10 high, 190 wide: d is 4. A class of 90 columns and one of 100, and where the border is, all is boundary."""
+    labels = torch.zeros(10, 190, dtype=torch.uint8)
+    labels[:, 90:] = 1
+    prediction = labels.roll(2, dims=1)
+    prediction[:, :2] = 0
+    inner = 2  # rows whose distance to the border is more than 4
+    left, right = 90 * 10 - (90 - 8) * inner, 100 * 10 - (100 - 8) * inner
+    shifted = 92 * 10 - (92 - 8) * inner, 98 * 10 - (98 - 8) * inner
+    both = left - 2 * inner, right - 2 * inner - 2 * 8  # columns 86 and 87 do not count; 90 and 91 are no 1 there
+    found = count_boundaries(prediction, labels, 3, IGNORE)
+    assert found.tolist() == [[both[0], both[1], 0], [left, right, 0], [*shifted, 0]]
+
+
 def test_a_perfect_prediction_scores_one_hundred_whatever_is_ignored():
     labels = blobs(60, 80, 3)
     prediction = labels.clone()

@@ -10,12 +10,13 @@ from test_feature_probe import class_scenes, tiny_mae
 from torch import nn
 from toy_data import IGNORE, NUM_CLASSES, toy_data
 
-from mae_hydra.data import EvalCrop, Sample
+from mae_hydra.data import Sample
 from mae_hydra.errors import UserError
-from mae_hydra.evaluation import DenseProbe
+from mae_hydra.evaluation import DenseProbe, dense_probe
+from mae_hydra.evaluation.dense_probe import Probes
 from mae_hydra.evaluation.linear_classifier import fit_linear
 from mae_hydra.evaluation.neighbours import votes, weighted
-from mae_hydra.evaluation.patch_features import class_pixels
+from mae_hydra.evaluation.patch_features import PatchBank, class_pixels, patch_bank
 
 SIZE, PATCH = (16, 24), 4
 
@@ -57,7 +58,8 @@ class Reader(nn.Module):
     def feature_maps(self, images: torch.Tensor) -> list[torch.Tensor]:
         red = nn.functional.avg_pool2d(images[:, 0], PATCH) / 60
         seen = red if self.knows else torch.zeros_like(red)
-        return [torch.stack([(seen - number).abs() < 0.5 for number in range(NUM_CLASSES)], 1).float() + 0.1]
+        last = torch.stack([(seen - number).abs() < 0.5 for number in range(NUM_CLASSES)], 1).float() + 0.1
+        return [torch.zeros_like(last), last]
 
 
 def dense(data, **changes) -> DenseProbe:
@@ -74,8 +76,12 @@ def blocks(ignored: float = 0.0):
 
 def test_features_that_know_the_class_of_every_patch_score_as_their_enlarged_grid():
     """What is lost is the bilinear enlarging alone, and both ways lose the same; blind, one class is left."""
-    data = blocks(ignored=0.3)
+    data = dataclasses.replace(
+        blocks(ignored=0.3), num_classes=5, class_names=tuple("abcde"), palette=np.zeros((5, 3), np.uint8)
+    )
     found = dense(data).run(Reader(), 3)
+    *rows, nowhere = found.tables["dense_probe"]
+    assert nowhere == {"name": "e", "knn IoU": None, "linear IoU": None}
     counts = np.zeros((NUM_CLASSES, NUM_CLASSES))
     for index in range(5):
         labels = data.validation[index].label.long()
@@ -88,14 +94,99 @@ def test_features_that_know_the_class_of_every_patch_score_as_their_enlarged_gri
     assert found.scalars["knn_mIoU"] == pytest.approx(by_hand)
     assert found.scalars["linear_mIoU"] == pytest.approx(by_hand, abs=1)
     assert by_hand > 60
-    assert [row["name"] for row in found.tables["dense_probe"]] == list(data.class_names)
-    values = [row["knn IoU"] for row in found.tables["dense_probe"]]
-    assert np.mean(values) == pytest.approx(by_hand)
+    assert [row["name"] for row in rows] == list("abcd")
+    values = [row["knn IoU"] for row in rows]
+    assert values == pytest.approx(list(100 * right / (counts.sum(0) + counts.sum(1) - right)))
     assert set(found.pictures) == {"dense_probe"}
     blind = dense(data).run(Reader(knows=False), 3).scalars
     assert max(blind["knn_mIoU"], blind["linear_mIoU"]) < 100 / NUM_CLASSES
     assert blind["rankme"] == pytest.approx(1, rel=1e-4)
     assert found.scalars["rankme"] > 3
+
+
+def test_any_label_may_be_the_one_to_ignore():
+    class Renumbered(Blocks):
+        def __getitem__(self, index):
+            sample = super().__getitem__(index)
+            return sample._replace(label=sample.label.where(sample.label != IGNORE, 77))
+
+    data = blocks(ignored=0.3)
+    other = dataclasses.replace(data, train=Renumbered(12, 0, 0.3), validation=Renumbered(5, 1, 0.3), ignore_index=77)
+    assert dense(other, l2=None).run(Reader(), 3).scalars == dense(data, l2=None).run(Reader(), 3).scalars
+
+
+def class_of(pixels, directions, k: int, temperature: float) -> int:
+    """What a patch of direction 0 is taken for, with patches of these directions (in degrees) in the bank."""
+    angles = torch.deg2rad(torch.tensor(directions, dtype=torch.float32))
+    bank = PatchBank(torch.stack([angles.cos(), angles.sin()], 1), torch.tensor(pixels, dtype=torch.float32))
+    asked = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1)
+    [by_way] = Probes(bank, None, k, temperature).class_maps(asked, (1, 1))
+    return int(by_way["knn"])
+
+
+def test_neighbours_vote_with_their_shares_as_near_as_they_are():
+    few_pixels, many = [0, 1], [16, 0]
+    assert class_of([many, few_pixels], [20, 10], 2, 0.07) == 1  # the nearer one, although of one pixel
+    assert class_of([many, few_pixels, many], [30, 10, 30], 3, 0.07) == 1
+    assert class_of([many, few_pixels, many], [30, 10, 30], 3, 1.0) == 0
+    assert class_of([many, few_pixels, many], [30, 10, 30], 1, 1.0) == 1
+
+
+def test_the_linear_classifier_learns_each_patch_as_much_as_it_has_pixels(monkeypatch):
+    told = []
+
+    def fit(vectors, targets, num_classes, **words):
+        told.append((targets, num_classes, words))
+        return fit_linear(vectors, targets, num_classes, **words)
+
+    class Halved(Blocks):
+        """The right half of an image has labels in every second row alone."""
+
+        def __getitem__(self, index):
+            sample = super().__getitem__(index)
+            sample.label[::2, SIZE[1] // 2 :] = IGNORE
+            return sample
+
+    monkeypatch.setattr(dense_probe, "fit_linear", fit)
+    data = dataclasses.replace(blocks(), train=Halved(2, 0), validation=Blocks(1, 0))
+    dense(data, patches=24, l2=0.5, iterations=3).run(Reader(), 0)
+    [(targets, num_classes, words)] = told
+    assert (num_classes, words) == (NUM_CLASSES, {"l2": 0.5, "iterations": 3})
+    assert sorted(targets.sum(1).tolist()) == pytest.approx([2 / 3] * 24 + [4 / 3] * 24)
+
+
+def test_a_picture_shows_what_each_way_found(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(dense_probe, "segmentation_sheet", lambda images, maps, data, title: drawn.append(maps))
+    data = dataclasses.replace(blocks(), validation=Blocks(3, 1))
+    dense(data, l2=1e4, num_pictures=2).run(Reader(), 3)
+    [maps] = drawn
+    assert list(maps) == ["ground truth", "nearest neighbors", "linear"]
+    truth, near, linear = ([np.asarray(each) for each in column] for column in maps.values())
+    assert [np.array_equal(a, np.asarray(data.validation[i].label)) for a, i in zip(truth, (0, 1), strict=True)]
+    assert all((a == b).mean() > 0.7 for a, b in zip(truth, near, strict=True))
+    assert all((a == b).mean() < 0.7 for a, b in zip(truth, linear, strict=True))  # it has learned nothing
+
+
+def test_which_patches_are_in_the_bank_follows_from_the_image_alone():
+    class Places(Reader):
+        """The feature of a patch is where it stands; `final_map` is asked for it where there is one."""
+
+        def __init__(self):
+            super().__init__()
+            self.widths = (1,)
+
+        def final_map(self, images):
+            return torch.arange(1.0, 25).view(1, 1, 4, 6).expand(len(images), -1, -1, -1)
+
+    def chosen(**changes):
+        bank = dense(data, patches=4, **changes).bank
+        return patch_bank(Places(), bank, 4, NUM_CLASSES, IGNORE).vectors.view(-1, 4).tolist()
+
+    data = blocks()
+    all_of_them = chosen()
+    assert chosen(bank=3, batch_size=1) == all_of_them[:3]
+    assert len({tuple(sorted(places)) for places in all_of_them}) > 6  # of 12 images hardly two the same
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])
@@ -175,8 +266,6 @@ def test_a_probe_of_a_masked_autoencoder_is_a_function_of_weights_and_data_and_l
 
 
 def test_a_bank_holds_so_many_labelled_patches_and_no_others():
-    from mae_hydra.evaluation.patch_features import patch_bank
-
     data = blocks(ignored=0.5)
     probe = dense(data, bank=6, patches=4)
     assert len(probe.bank.indices) == 6
@@ -191,11 +280,20 @@ def test_impossible_settings_and_data_without_maps_are_refused():
         UserError, match=r"needs class maps, .* or evaluation=pretrain_probe where every image has a class"
     ):
         dense(class_scenes())
-    with pytest.raises(ValueError, match="patches must be at least 1"):
-        dense(blocks(), patches=0)
+    for changes, said in (
+        ({"patches": 0}, "patches must be at least 1"),
+        ({"temperature": 0}, "temperature must be positive"),
+        ({"l2": -1}, "l2 must not be negative"),
+        ({"iterations": 0}, "iterations must be at least 1"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            dense(blocks(), **changes)
     with pytest.raises(UserError, match=r"k must lie in 1\.\.24, the number of labeled patches"):
         dense(blocks(), bank=3, k=25).run(Reader(), 0)
+    with pytest.raises(UserError, match=r"k must lie in 1\.\.24"):
+        dense(blocks(), bank=3, k=0).run(Reader(), 0)
+    assert "knn_mIoU" in dense(blocks(), bank=3, k=24, l2=None, num_pictures=0).run(Reader(), 0).scalars
     with pytest.raises(UserError, match="takes images of 32x32"):
         dense(blocks()).check(tiny_mae())
-    assert isinstance(dense(blocks()).held_out._transform, EvalCrop)
+    assert dense(blocks()).transform.cover == SIZE
     assert math.isfinite(dense(blocks(ignored=0.9), k=1).run(Reader(), 0).scalars["knn_mIoU"])

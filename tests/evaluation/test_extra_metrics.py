@@ -1,12 +1,19 @@
 """Objects of torchmetrics beside an evaluator's own scores, against the same objects called by hand."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from test_accuracy import CLASSES, Table, accuracy
 from test_accuracy import data as images
 from test_mean_iou import IGNORE, NUM_CLASSES
-from torchmetrics import SumMetric
-from torchmetrics.classification import MulticlassAUROC, MulticlassCohenKappa, MulticlassJaccardIndex
+from torchmetrics import Metric, SumMetric
+from torchmetrics.classification import (
+    MulticlassAUROC,
+    MulticlassCohenKappa,
+    MulticlassJaccardIndex,
+    MulticlassPrecision,
+)
 from toy_data import RedReader, ToyImages, toy_data
 
 from mae_hydra.errors import UserError
@@ -28,18 +35,22 @@ def test_of_classes_they_see_probabilities_of_each_image_once():
 
 def test_of_maps_they_see_labelled_pixels_alone_and_no_counts_are_kept():
     data = toy_data(ToyImages([(16, 24)] * 5))
-    kappa = MulticlassCohenKappa(NUM_CLASSES)
-    evaluator = MeanIoU(data=data, inference=Whole(short=None, long_ratio=None), metrics={"kappa": kappa}, **SETTINGS)
-    assert not evaluator.counts_confusions
+    precision = MulticlassPrecision(NUM_CLASSES)
+    settings = SETTINGS | {"data": data, "inference": Whole(short=None, long_ratio=None)}
+    evaluator = MeanIoU(metrics={"precision": precision}, **settings)
+    assert (evaluator.counts_confusions, MeanIoU(**settings).counts_confusions) == (False, True)
     model = RedReader()
+    wrong = RedReader()
+    wrong.weight.data.neg_()
+    evaluator.run(wrong, 0)  # of which nothing is left over
     found = evaluator.run(model, 1).scalars
-    by_hand = MulticlassCohenKappa(NUM_CLASSES)
+    by_hand = MulticlassPrecision(NUM_CLASSES)
     for index in range(5):
         sample = data.validation[index]
         [prediction] = Whole(short=None, long_ratio=None).predict(model, [sample.image])
         counted = sample.label != IGNORE
         by_hand.update(prediction[counted].long(), sample.label[counted].long())
-    assert found["kappa"] == pytest.approx(float(by_hand.compute()))
+    assert found["precision"] == pytest.approx(float(by_hand.compute()))
     assert {"mIoU", "mAcc"} <= found.keys()
 
 
@@ -52,6 +63,7 @@ def test_of_maps_they_see_labelled_pixels_alone_and_no_counts_are_kept():
             "evaluation metric x gives no single number; average it",
         ),
         ({"x": MulticlassJaccardIndex(CLASSES + 1)}, "evaluation metric x does not take these"),
+        ({"x": MulticlassJaccardIndex(CLASSES - 1)}, "evaluation metric x does not take these"),
         ({"x": SumMetric()}, "evaluation metric x does not take these"),
     ],
 )
@@ -60,12 +72,43 @@ def test_what_gives_no_number_is_refused(metrics, answer):
     with pytest.raises(UserError, match=answer):
         accuracy(images([0, 1]), metrics=metrics).run(logits, 1)
     with pytest.raises(UserError, match=answer):  # and before the first step
-        ExtraMetrics(metrics).check(CLASSES, scored=True)
+        accuracy(images([0, 1]), metrics=metrics).check(logits)
+
+
+@pytest.mark.parametrize("method", ["update", "compute", "reset", "to"])
+def test_a_metric_has_each_method_of_torchmetrics(method):
+    metric = SimpleNamespace(update=print, compute=print, reset=print, to=print)
+    ExtraMetrics({"x": metric})
+    delattr(metric, method)
+    with pytest.raises(UserError, match="metric x is a SimpleNamespace, not one of torchmetrics"):
+        ExtraMetrics({"x": metric})
+
+
+def test_what_a_metric_sees_of_an_image_adds_up_to_one():
+    class Seen(Metric):  # most others turn logits into probabilities themselves
+        def update(self, predictions, targets):
+            self.sums = predictions.sum(1)
+
+        def compute(self):
+            return self.sums.sum()
+
+    logits = Table(torch.randn(3, CLASSES, generator=torch.Generator().manual_seed(0)))
+    found = accuracy(images([0, 1, 2]), metrics={"seen": Seen()}).run(logits, 1).scalars
+    assert found["seen"] == pytest.approx(3)
 
 
 def test_what_was_tried_before_training_counts_for_nothing():
     metrics = {"kappa": MulticlassCohenKappa(NUM_CLASSES), "auroc": MulticlassAUROC(NUM_CLASSES)}
     ExtraMetrics(metrics).check(NUM_CLASSES, scored=True)
     assert not any(metric.update_called for metric in metrics.values())
+    whole = Whole(short=None, long_ratio=None)
+    maps = MeanIoU(
+        data=toy_data(ToyImages([(16, 24)])), inference=whole, metrics={"auc": MulticlassAUROC(4)}, **SETTINGS
+    )
+    with pytest.raises(UserError, match="auc does not take these"):  # classes are no probabilities
+        maps.check(RedReader())
+    few = MulticlassCohenKappa(NUM_CLASSES - 1)  # the last class is one too many, as class ids too
+    with pytest.raises(UserError, match="few does not take these"):
+        ExtraMetrics({"few": few}).check(NUM_CLASSES, scored=False)
     with pytest.raises(UserError, match="kappa does not take these"):
         ExtraMetrics(metrics).check(NUM_CLASSES + 1, scored=False)

@@ -1,33 +1,39 @@
 """Nearest neighbours and linear classifiers of frozen features, against loops and scipy's optimum."""
 
 import dataclasses
+import functools
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from toy_data import toy_data
 
-from mae_hydra.data import scenes
+from mae_hydra.data import ImageData, Sample, scenes
 from mae_hydra.errors import UserError
-from mae_hydra.evaluation import FeatureProbe, neighbours
+from mae_hydra.evaluation import FeatureProbe, feature_probe, neighbours
+from mae_hydra.evaluation.features import extract, pooled
 from mae_hydra.evaluation.linear_classifier import fit_linear
 from mae_hydra.evaluation.neighbours import nearest, votes
 from mae_hydra.evaluation.rank import effective_rank
 from mae_hydra.models import MAE, MAEDecoder, VisionTransformer
-from mae_hydra.models.pooling import POOLS
+from mae_hydra.models.pooling import POOLS, pool_tokens
 
 
-def test_neighbours_and_votes_are_those_of_a_loop(monkeypatch):
+@pytest.mark.parametrize("size", [11, 9])
+def test_neighbours_and_votes_are_those_of_a_loop(monkeypatch, size):
+    """The last part of the bank has three vectors, or one."""
     monkeypatch.setattr(neighbours, "QUERIES", 3)
     monkeypatch.setattr(neighbours, "BANK", 4)
     torch.manual_seed(0)
-    queries, bank, labels = torch.randn(7, 5), torch.randn(11, 5), torch.arange(11) % 3
+    queries, bank, labels = torch.randn(7, 5), torch.randn(size, 5), torch.arange(size) % 3
     similar, places = nearest(queries, bank, 4)
     counted = votes(similar, labels[places], 3, temperature=0.1)
     for q in range(7):
         every = [
-            (float(queries[q] @ bank[n]) / (float(queries[q].norm()) * float(bank[n].norm())), n) for n in range(11)
+            (float(queries[q] @ bank[n]) / (float(queries[q].norm()) * float(bank[n].norm())), n) for n in range(size)
         ]
         closest = sorted(every, reverse=True)[:4]
         assert places[q].tolist() == [n for _, n in closest]
@@ -55,6 +61,8 @@ def test_the_linear_classifier_is_at_the_optimum():
     assert np.abs(errors.T @ x + 1e-2 * weight).max() < 1e-4
     assert np.abs(errors.sum(0)).max() < 1e-4
     assert (found.logits(vectors).argmax(1) == labels).float().mean() > 0.8
+    first = fit_linear(vectors, labels, 3, l2=1e-2, iterations=1)
+    assert not torch.allclose(first.weight, found.weight, rtol=0.01)
 
 
 def tiny_mae() -> MAE:
@@ -73,6 +81,7 @@ def tiny_mae() -> MAE:
     return model.eval()
 
 
+@functools.cache  # each scene is drawn once
 def class_scenes(**changes):
     settings = {
         "image_size": 32, "num_train": 40, "num_validation": 12, "train_limit": None, "seed": 0, "channels": 3,
@@ -88,6 +97,109 @@ def probe(data, **changes) -> FeatureProbe:
         "limit": None, "bank": None, "pool": "mean", "k": 3, "temperature": 0.07, "l2": 1e-3, "iterations": 20,
     }  # fmt: skip
     return FeatureProbe(**(settings | changes))
+
+
+class Points:
+    """An image is a number and a direction in degrees; its class is given."""
+
+    def __init__(self, directions, labels):
+        self.directions, self.labels = directions, labels
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, index):
+        image = torch.full((3, 8, 8), index, dtype=torch.uint8)
+        image[0] = self.directions[index]
+        return Sample(image, self.labels[index], f"point_{index}")
+
+
+class Compass(nn.Module):
+    """Features of an image: its direction as a vector, in the last of two maps."""
+
+    widths = (5, 2)
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(1))
+        self.encoder, self.prepare = self, torch.Tensor.float
+
+    def feature_maps(self, images):
+        angle = torch.deg2rad(images[:, :1])
+        return [images[:, [0] * 5], torch.cat([angle.cos(), angle.sin()], 1)]
+
+
+def points() -> ImageData:
+    """Of eight training images the bank has 0, 2, 4 and 6, of six for validation 0, 2 and 4 are asked about."""
+    train = Points([0, 90, 30, 90, 40, 90, 180, 90], [0, 2, 1, 2, 1, 2, 1, 2])
+    asked = Points([10, 99, 100, 99, 170, 99], [0, 2, 0, 2, 1, 2])
+    facts = {"num_classes": 3, "class_names": tuple("abc"), "palette": np.zeros((3, 3), np.uint8)}
+    return toy_data(train, validation=asked, image_size=(8, 8), target="class", **facts)
+
+
+@pytest.mark.parametrize(
+    ("k", "temperature", "right"),
+    [
+        (1, 1.0, [True, False, True]),  # the closest have 0, 1 and 1
+        (3, 1.0, [False, False, True]),  # 0.98, 0.94 and 0.87: together the two of class 1 count more
+        (3, 0.07, [True, False, True]),
+    ],
+)
+def test_the_score_is_that_of_neighbours_counted_by_hand(k, temperature, right):
+    found = probe(points(), bank=4, limit=3, k=k, temperature=temperature, l2=None, num_pictures=0).run(Compass(), 0)
+    assert found.scalars["knn"] == pytest.approx(100 * sum(right) / 3)
+    assert set(found.scalars) == {"knn", "rankme"}
+    directions = torch.deg2rad(torch.tensor([0.0, 30, 40, 180]))
+    expected = effective_rank(torch.stack([directions.cos(), directions.sin()], 1))
+    assert found.scalars["rankme"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_picture_has_the_closest_of_the_bank_beside_it(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(feature_probe, "sheet", lambda rows, **words: drawn.append((rows, words)))
+    probe(points(), bank=4, limit=3, k=3, l2=None, num_pictures=2).run(Compass(), 7)
+    [(rows, words)] = drawn
+    assert [[int(picture[0, 0, 1]) for picture in row] for row in rows] == [[0, 0, 2, 4], [2, 4, 2, 6]]
+    assert words["columns"] == ["validation image", "neighbor 1", "neighbor 2", "neighbor 3"]
+    assert words["title"] == "step 7: nearest neighbors 66.7 %"
+
+
+def test_the_linear_classifier_learns_from_the_bank_as_it_is_told_and_is_asked_about_the_others(monkeypatch):
+    told = []
+
+    def fit(vectors, labels, num_classes, **words):
+        told.append((len(vectors), labels.tolist(), num_classes, words))
+        return fit_linear(vectors, labels, num_classes, **words)
+
+    monkeypatch.setattr(feature_probe, "fit_linear", fit)
+    for l2, right in ((1e-5, 2), (1e3, 1)):  # with weights of almost 0 all are taken for class 1
+        found = probe(points(), bank=4, limit=3, k=None, l2=l2, iterations=37).run(Compass(), 0)
+        assert found.scalars["linear"] == pytest.approx(100 * right / 3)
+        assert told.pop() == (4, [0, 1, 1, 1], 3, {"l2": l2, "iterations": 37})
+
+
+def test_a_classifier_without_a_penalty_may_be_asked_for():
+    assert probe(points(), bank=4, l2=0.0).l2 == 0
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_tokens_are_pooled_with_as_many_cls_tokens_as_the_encoder_has(pool):
+    tokens = torch.randn(2, 5, 3)
+    encoder = SimpleNamespace(tokens=lambda images: tokens, num_cls_tokens=2, widths=(3,))
+    model = SimpleNamespace(encoder=encoder, prepare=torch.Tensor.float, mean=torch.zeros(1))
+    expected = pool_tokens(tokens, pool, 2)
+    assert torch.equal(pooled(model, torch.zeros(2, 3, 8, 8), pool), expected)
+    held_out = probe(points(), bank=2, k=1).bank
+    assert torch.equal(extract(model, held_out, pool).vectors, expected)
+
+
+def test_images_are_cropped_as_for_an_accuracy():
+    assert probe(class_scenes()).transform.cover == (36, 36)  # 0.875 of it
+
+
+def test_votes_of_a_low_temperature_are_numbers():
+    similar, labels = torch.tensor([[1.0, 0.999]]), torch.tensor([[0, 1]])
+    assert votes(similar, labels, 2, 0.005).tolist() == [[1.0, pytest.approx(math.exp(-0.2), rel=1e-4)]]
 
 
 @pytest.mark.parametrize("pool", POOLS)
@@ -119,10 +231,6 @@ def test_an_evaluation_leaves_the_model_and_its_generators_alone():
 @pytest.mark.parametrize(("bank", "images"), [(0.1, 4), (8, 8), (None, 40), (1000, 40)])
 def test_a_few_shot_bank_is_a_share_or_a_number(bank, images):
     assert len(probe(class_scenes(), bank=bank).bank.indices) == images
-
-
-def test_without_l2_there_are_neighbours_alone():
-    assert set(probe(class_scenes(), l2=None).run(tiny_mae(), 0).scalars) == {"knn", "rankme"}
 
 
 @pytest.mark.parametrize("target", ["none", "class"])
@@ -157,7 +265,9 @@ def test_the_effective_rank_is_the_paper_s():
         ({"temperature": 0}, "temperature must be positive"),
         ({"l2": -1}, "l2 must not be negative"),
         ({"iterations": 0}, "iterations must be"),
-        ({"k": 41}, "k must lie in"),
+        ({"k": 41}, r"k must lie in 1\.\.40"),
+        ({"k": 5, "bank": 4}, r"k must lie in 1\.\.4,"),
+        ({"k": 0}, r"k must lie in 1\.\.40"),
     ],
 )
 def test_impossible_settings_are_refused(changes, message):
@@ -166,23 +276,14 @@ def test_impossible_settings_are_refused(changes, message):
 
 
 def test_data_without_classes_are_refused_with_the_way_out():
-    with pytest.raises(UserError, match="evaluation=pretrain_dense_probe is for class maps"):
-        probe(class_scenes(target="map", num_classes=12))
+    for changes in ({}, {"k": None}, {"l2": None}):  # either way needs them
+        with pytest.raises(UserError, match="evaluation=pretrain_dense_probe is for class maps"):
+            probe(class_scenes(target="map", num_classes=12), **changes)
 
 
 def test_a_model_of_another_size_is_refused():
     with pytest.raises(UserError, match=r"takes images of 32x32, data\.image_size is 64x64"):
         probe(class_scenes(image_size=64)).check(tiny_mae())
-
-
-def test_any_model_with_an_encoder_can_be_asked():
-    class Holder(nn.Module):
-        def __init__(self):
-            super().__init__()
-            inner = tiny_mae()
-            self.encoder, self.prepare, self.mean = inner.encoder, inner.prepare, inner.mean
-
-    assert "knn" in probe(class_scenes()).run(Holder(), 0).scalars
 
 
 def test_an_encoder_by_itself_is_given_pictures_normalized_as_the_data_say():

@@ -11,7 +11,7 @@ from torchmetrics.classification import (
 )
 from torchmetrics.segmentation import DiceScore
 
-from mae_hydra.evaluation import count_confusions, segmentation_scores
+from mae_hydra.evaluation import count_confusions, metrics, segmentation_scores
 from mae_hydra.evaluation.metrics import count_without_waiting
 
 K, IGNORE = 7, 255
@@ -42,8 +42,20 @@ def test_counting_without_waiting_for_the_device_finds_the_same() -> None:
     assert torch.equal(
         count_without_waiting(prediction, labels, K, IGNORE), count_confusions(prediction, labels, K, IGNORE)
     )
+    inside = count_confusions(prediction, labels.where(labels != IGNORE, 2), K, 2)  # one of the classes is ignored
+    assert torch.equal(count_without_waiting(prediction, labels.where(labels != IGNORE, 2), K, 2), inside)
+    assert inside[2].sum() == 0 < inside[:, 2].sum()
     strange = torch.tensor([[0, 3, -1, 1]])
     assert count_without_waiting(strange, torch.tensor([[0, 0, 0, 7]]), 3, IGNORE).sum() == 1
+
+
+def test_on_an_accelerator_pixels_are_counted_without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    prediction, labels = (torch.empty(2, 2, dtype=torch.uint8, device="meta") for _ in range(2))
+    told: list[tuple] = []
+    monkeypatch.setattr(metrics, "count_without_waiting", lambda *given: told.append(given))
+    count_confusions(prediction, labels, K, IGNORE)
+    [(first, second, *rest)] = told
+    assert (first is prediction, second is labels, rest) == (True, True, [K, IGNORE])
 
 
 def test_mean_iou_is_that_of_torchmetrics_in_percent() -> None:
@@ -121,6 +133,13 @@ def test_values_that_are_no_class_are_refused() -> None:
         count_confusions(zeros, torch.tensor([[0, 200]], dtype=torch.uint8), 3, IGNORE)
     with pytest.raises(ValueError, match=r"predictions must be classes 0\.\.2, got 3"):
         count_confusions(torch.tensor([[0, 3]], dtype=torch.uint8), zeros, 3, IGNORE)
+    large = torch.tensor([[0, 256]], dtype=torch.uint16)
+    with pytest.raises(ValueError, match=r"labels must be classes 0\.\.2, got 256"):
+        count_confusions(zeros, large, 3, IGNORE)
+    with pytest.raises(ValueError, match=r"predictions must be classes 0\.\.2, got 256"):
+        count_confusions(large, zeros, 3, IGNORE)
+    ignored = torch.tensor([[0, IGNORE]], dtype=torch.uint8)
+    assert count_confusions(large, ignored, 3, IGNORE).tolist() == [[1, 0, 0], [0, 0, 0], [0, 0, 0]]
     negative = torch.tensor([[0, -1]])
     with pytest.raises(ValueError, match=r"predictions must be classes 0\.\.2, got -1"):
         count_confusions(negative, zeros, 3, IGNORE)

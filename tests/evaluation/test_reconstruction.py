@@ -9,6 +9,7 @@ from toy_data import ToyImages, toy_data
 from mae_hydra.data import EvalCrop
 from mae_hydra.errors import UserError
 from mae_hydra.evaluation import ReconstructionError
+from mae_hydra.evaluation.pictures import cells
 from mae_hydra.inference import Reconstruct, Whole
 from mae_hydra.models import MAE, MAEDecoder, VisionTransformer
 
@@ -95,6 +96,27 @@ def test_the_sheet_says_what_a_normalised_prediction_takes_from_the_original() -
     assert with_note.shape[0] > without.shape[0]
     assert with_note.shape[1] == without.shape[1]
     assert evaluator(num_pictures=0).run(build(), 1).pictures == {}
+
+
+def test_the_pictures_are_those_of_the_chosen_images_in_the_channels_that_are_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn: list = []
+    monkeypatch.setattr(
+        "mae_hydra.evaluation.reconstruction.reconstruction_sheet",
+        lambda found, title, shown: (drawn.append((found, title, shown)), np.zeros((1, 1, 3), np.uint8))[1],
+    )
+    data = toy_data(ToyImages(SIZES), shown=(2, 1, 0))
+    model, mine = build(), evaluator(data=data, num_pictures=2, limit=4)
+    pictures = mine.run(model, 5).pictures
+    [(found, title, shown)] = drawn
+    assert (title, shown) == ("Reconstructions of validation images, step 5", (2, 1, 0))
+    indices = torch.tensor([0, 2])  # of 0 to 3
+    images = torch.stack([EvalCrop(size=(16, 24), crop_ratio=1.0)(data.validation[int(i)]).image for i in indices])
+    expected = mine.inference.run(model, images, indices)
+    assert np.array_equal(found.masked, expected.masked)
+    rows = [[expected.original[i][..., ::-1], expected.pasted[i][..., ::-1]] for i in range(2)]
+    assert np.array_equal(pictures["cells"].pixels, cells(rows, "").pixels)
 
 
 def test_images_that_do_not_fit_the_model_are_refused_before_training() -> None:

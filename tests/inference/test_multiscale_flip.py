@@ -139,6 +139,11 @@ def test_a_picture_covers_a_rectangular_crop_and_is_no_larger_than_that_asks(siz
     assert MultiscaleFlip(ratios=[0.25, 0.5, 1.0, 2.0], crop=crop, **settings).passes(size) == expected
 
 
+def test_a_short_side_is_rounded_down_as_published():
+    """1.25 and 1.75 times 21 are 26.25 and 36.75; below the crop of 24 all are one pass."""
+    assert multiscale(24).passes((21, 42)) == {(24, 48): 3, (26, 52): 1, (31, 62): 1, (36, 72): 1}
+
+
 def test_the_long_side_of_every_pass_is_capped_where_a_ratio_says_so() -> None:
     settings = {"flip": False, "crop": 16, "stride_ratio": 0.6667, "short": None, "window_batch": 1}
     inference = MultiscaleFlip(ratios=[1.0, 2.0], long_ratio=2.0, **settings)

@@ -93,8 +93,9 @@ def test_what_is_hidden_depends_on_the_seed_and_the_index_only() -> None:
 
 
 def test_an_impossible_mask_ratio_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"mask_ratio must lie in \(0, 1\) or be null \(the model's own\), got 1.5"):
-        Reconstruct(mask_ratio=1.5, seed=0)
+    for ratio in (1.5, 1.0, 0.0):
+        with pytest.raises(ValueError, match=rf"mask_ratio must lie in \(0, 1\) or be null .*, got {ratio}"):
+            Reconstruct(mask_ratio=ratio, seed=0)
     with pytest.raises(UserError, match=r"mask_ratio 0.99 leaves none of 24 patches to see; use a smaller one"):
         Reconstruct(mask_ratio=0.99, seed=0).run(build(), images(1), torch.arange(1))
 
@@ -104,6 +105,17 @@ def test_what_could_not_be_reconstructed_is_said_beforehand() -> None:
     Reconstruct(mask_ratio=None, seed=0).check(build(), size)
     with pytest.raises(UserError, match=r"mask_ratio 0.99 leaves none of 24 patches"):
         Reconstruct(mask_ratio=0.99, seed=0).check(build(), size)
-    said = f"images have 8x8 pixels (data.image_size), the model takes {size[0]}x{size[1]}; use data.image_size="
-    with pytest.raises(UserError, match=re.escape(said)):
-        Reconstruct(mask_ratio=None, seed=0).check(build(), (8, 8))
+    for height, width in ((8, 24), (16, 8)):
+        said = (
+            f"images have {height}x{width} pixels (data.image_size), the model takes 16x24; use data.image_size=[16,24]"
+        )
+        with pytest.raises(UserError, match=re.escape(said)):
+            Reconstruct(mask_ratio=None, seed=0).check(build(), (height, width))
+
+
+def test_pictures_of_sixteen_bits_are_shown_in_eight() -> None:
+    deep = images().int() * 257
+    found = Reconstruct(mask_ratio=None, seed=0).run(build(norm_pix=False), deep.to(torch.uint16), torch.arange(3))
+    expected = images().permute(0, 2, 3, 1).numpy()
+    assert np.array_equal(found.original, expected)
+    assert np.array_equal(found.pasted, expected)

@@ -148,6 +148,9 @@ def test_impossible_settings_are_refused_by_name(setting: dict) -> None:
 
 def test_the_published_stride_follows_from_the_ratio() -> None:
     assert Slide(crop=512, stride_ratio=0.6667, short=512, long_ratio=4, window_batch=8).windows.stride == (341, 341)
+    settings = {"short": None, "long_ratio": None, "window_batch": 8}
+    assert Slide(crop=[16, 300], stride_ratio=0.01, **settings).windows.stride == (1, 3)
+    assert Slide(crop=[16, 300], stride_ratio=1.0, **settings).windows.stride == (16, 300)
 
 
 def test_windows_that_the_model_does_not_take_are_refused_beforehand() -> None:

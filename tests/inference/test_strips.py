@@ -136,6 +136,40 @@ def test_a_band_holds_what_it_may_and_at_least_a_window(monkeypatch):
             list(narrow.strips())
 
 
+class Elsewhere:
+    """A picture of which nothing is read."""
+
+    def __init__(self, *size):
+        self.size = size
+
+    def read(self, *sides):
+        raise AssertionError
+
+
+def test_a_gigabyte_of_sums_is_held_in_bands_of_256_columns():
+    """514 rows of 150 classes in float32: 3481 columns are 2**30 bytes; two passes share them."""
+    model = WindowSegmenter((512, 512))
+    slide = {"crop": 512, "stride_ratio": 0.6667, "short": None, "long_ratio": None, "window_batch": 1}
+    opened = [Slide(**slide).picture(model, Elsewhere(4000, width)) for width in (3481, 3482, 8000)]
+    assert [each.bands(150) for each in opened] == [
+        [(0, 3481)],
+        [(0, 1792), (1792, 3482)],
+        [(0, 2816), (2816, 5632), (5632, 8000)],
+    ]
+    both = MultiscaleFlip(ratios=[1.0], flip=True, **slide).picture(model, Elsewhere(4000, 3481))
+    assert both.bands(150) == [(0, 1280), (1280, 2560), (2560, 3481)]
+
+
+def test_as_many_classes_are_held_as_the_model_has(monkeypatch):
+    model, image = WindowSegmenter((16, 16)), picture(40, 64)
+    model.num_classes = 3
+    slide = Slide(crop=16, stride_ratio=0.6667, short=None, long_ratio=None, window_batch=4)
+    monkeypatch.setattr(strips, "BAND", 8)
+    for classes, widths in ((2, {32}), (3, {64})):
+        monkeypatch.setattr(strips, "HELD_BYTES", 4 * classes * 18 * 64)
+        assert {piece.scores.shape[2] for piece in slide.pieces(model, [image])} == widths
+
+
 def test_a_band_is_as_wide_as_a_window_that_is_wider_than_high(monkeypatch):
     monkeypatch.setattr(strips, "BAND", 8)
     monkeypatch.setattr(strips, "HELD_BYTES", 1)

@@ -36,9 +36,10 @@ def test_a_model_of_any_size_is_shown_each_picture_at_its_own() -> None:
 
     model, whole = AnySize((16, 24)), Whole(short=None, long_ratio=None)
     model.encoder.image_size = None
-    pictures = [picture(16, 24), picture(16, 24, seed=1), picture(24, 16, seed=2), picture(9, 24, seed=3)]
+    sizes = [(16, 24), (16, 24), (24, 16), (24, 20), (9, 20)]
+    pictures = [picture(*size, seed=seed) for seed, size in enumerate(sizes)]
     found = whole.predict(model, pictures)
-    assert model.batches == [2, 1, 1]
+    assert model.batches == [2, 1, 1, 1]
     for image, labels in zip(pictures, found, strict=True):
         assert torch.equal(labels, model(model.prepare(image[None]))[0].argmax(0).byte())
 

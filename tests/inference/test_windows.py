@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mae_hydra.inference.windows import as_size, window_corners, window_counts, window_starts
+from mae_hydra.inference.windows import as_size, as_written, window_corners, window_counts, window_starts
 
 CROP, STRIDE = (512, 512), (341, 341)
 
@@ -47,6 +47,10 @@ def test_every_pixel_is_covered_and_no_window_sticks_out(length: int, crop: int,
     assert covered.tolist() == window_counts(length, crop, stride)
     assert starts[0] == 0
     assert starts[-1] == max(length - crop, 0)
+
+
+def test_a_size_is_written_as_a_configuration_has_it():
+    assert [as_written(size) for size in ((64, 64), (64, 32), (32, 64))] == ["64", "[64,32]", "[32,64]"]
 
 
 @pytest.mark.parametrize("value", [0, -4, [4], [4, 0], [4, 4, 4], [4.0, 4]])

@@ -160,14 +160,35 @@ def test_the_learning_rate_follows_the_batch_where_it_is_not_given():
 
 
 def test_the_description_has_a_row_per_group_from_embedding_to_head():
-    rows = describe_groups(adamw(Two(), layer_decay=0.5, decay_rule="pretrain", **ADAMW))
-    assert [(row["depth"], row["lr_scale"], row["weight_decay"], row["parameters"]) for row in rows] == [
-        (0, 0.25, 0.05, 2),
-        (1, 0.5, 0.0, 2),
-        (1, 0.5, 0.05, 4),
-        (2, 1.0, 0.0, 2),
-        (2, 1.0, 0.05, 4),
+    optimizer = adamw(Two(), layer_decay=0.5, decay_rule="pretrain", **ADAMW)
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0  # a schedule begins at 0; the table has the full rate
+    columns = ("depth", "lr_scale", "lr", "weight_decay", "tensors", "parameters")
+    assert [tuple(row[column] for column in columns) for row in describe_groups(optimizer)] == [
+        (0, 0.25, 0.25e-4, 0.05, 1, 2),
+        (1, 0.5, 0.5e-4, 0.0, 1, 2),
+        (1, 0.5, 0.5e-4, 0.05, 1, 4),
+        (2, 1.0, 1e-4, 0.0, 1, 2),
+        (2, 1.0, 1e-4, 0.05, 1, 4),
     ]
+    together = describe_groups(adamw(Two(), layer_decay=1.0, decay_rule="pretrain", **ADAMW))
+    assert [tuple(row[column] for column in columns) for row in together] == [
+        (None, 1.0, 1e-4, 0.0, 2, 4),
+        (None, 1.0, 1e-4, 0.05, 3, 10),
+    ]
+
+
+def test_a_bias_of_two_dimensions_is_spared_as_any_other():
+    model = Two()
+    model.block.bias = nn.Parameter(torch.zeros(1, 2))
+    optimizer = adamw(model, layer_decay=1.0, decay_rule="pretrain", **ADAMW)
+    decay = {name: group["weight_decay"] for group in optimizer.param_groups for name in group["names"]}
+    assert {name for name, value in decay.items() if value == 0} == {"block.bias", "head.bias"}
+
+
+def test_a_learning_rate_that_is_given_is_not_scaled():
+    both = adamw(Two(), layer_decay=1.0, decay_rule="pretrain", **(ADAMW | {"lr": 0.3, "base_lr": 0.1}))
+    assert {group["lr"] for group in both.param_groups} == {0.3}
 
 
 @pytest.mark.parametrize(

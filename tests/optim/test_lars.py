@@ -104,7 +104,18 @@ def test_state_is_saved_and_loaded():
     assert all(map(torch.equal, first.parameters(), second.parameters()))
 
 
-@pytest.mark.parametrize("wrong", [{"momentum": 1.0}, {"trust": 0.0}, {"lr": None, "base_lr": None}])
+@pytest.mark.parametrize(
+    "wrong", [{"momentum": 1.0}, {"momentum": -0.1}, {"trust": 0.0}, {"lr": None, "base_lr": None}]
+)
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(ValueError, match=r"must|give one"):
         lars(Tiny(), **(SETTINGS | wrong))
+
+
+def test_without_momentum_a_step_is_the_gradients_alone():
+    model = Tiny()
+    optimizer = lars(model, **(SETTINGS | {"momentum": 0.0, "lr": 0.5}))
+    for _ in range(2):
+        model.bias.grad = torch.tensor([1.0, 2.0])
+        optimizer.step()
+    assert model.bias.tolist() == [0.0, -4.0]

@@ -9,7 +9,7 @@ import timm.optim
 import torch
 from torch import nn
 
-from mae_hydra.optim import MuonAdamW, describe_groups, muon, named, optimizer_of
+from mae_hydra.optim import MuonAdamW, adamw, describe_groups, lars, muon, named, optimizer_of
 from mae_hydra.optim.muon import matrices_of_blocks
 
 SETTINGS = {
@@ -88,6 +88,9 @@ def test_what_a_name_builds_is_that_class_with_its_options():
         ({"name": "LBFGS"}, "asks for the loss several times"),
         ({"name": "adahessian"}, "wants second derivatives"),
         ({"name": "kron"}, "draws numbers"),
+        ({"name": "kronw"}, "draws numbers"),
+        ({"name": "SparseAdam"}, "for sparse gradients"),
+        ({"name": "fusedadam"}, r"must be of an optimizer that is installed: fusedadam is not"),
         ({"name": "Rprop"}, "weight_decay must be 0 for Rprop"),
         ({"name": "SGD", "options": {"momentun": 0.9}}, "options.momentun is not an argument of SGD"),
         (
@@ -174,8 +177,54 @@ def test_every_argument_of_muon_reaches_its_part():
     for group in kinds[False]:
         assert (group["betas"], group["eps"]) == ((0.7, 0.8), 1e-5)
     assert {name for group in kinds[True] for name in group["names"]} == set(matrices_of_blocks(Tiny()))
-    parts = nn.ModuleDict({"neck": nn.Sequential(nn.Linear(2, 2)), "blocks": nn.ModuleList([nn.Linear(2, 2)])})
-    assert list(matrices_of_blocks(parts)) == ["blocks.0.weight"]
+    inner = nn.ModuleDict({"neck": nn.Sequential(nn.Linear(2, 2)), "late_blocks": nn.ModuleList([nn.Linear(2, 2)])})
+    parts = nn.ModuleDict({"encoder": inner, "blocks": nn.Linear(2, 2)})  # a layer of that name is no list of them
+    assert list(matrices_of_blocks(parts)) == ["encoder.late_blocks.0.weight"]
+    with pytest.raises(ValueError, match=r"betas must be two numbers, got \[0.9\]"):
+        muon(Tiny(), **SETTINGS, **(MUON | {"betas": [0.9]}))
+
+
+@pytest.mark.parametrize(
+    "factory",
+    [
+        partial(adamw, betas=[0.9, 0.95], eps=1e-8),
+        partial(lars, momentum=0.9, trust=0.001),
+        partial(muon, **MUON),
+        partial(named, name="SGD"),
+    ],
+    ids=["adamw", "lars", "muon", "named"],
+)
+def test_every_factory_hands_on_rate_decay_and_rule(factory):
+    """base_lr * 512 / 256, halved by the depth; fine-tuning spares a table of positions, pre-training does not."""
+    model = Tiny()
+    model.pos_embed = nn.Parameter(torch.zeros(1, 2, 6))
+    settings = {"lr": None, "base_lr": 0.25, "global_batch": 512, "weight_decay": 0.1, "layer_decay": 0.5}
+    for rule, of_table in (("finetune", 0.0), ("pretrain", 0.1)):
+        found = {
+            name: (group["lr"], group["weight_decay"])
+            for group in factory(model, **settings, decay_rule=rule).param_groups
+            for name in group["names"]
+        }
+        assert found == {
+            name: (0.5 * 0.5 ** (3 - model.depth_of(name)), 0.1 if p.ndim == 2 else of_table if p.ndim == 3 else 0.0)
+            for name, p in model.named_parameters()
+        }
+
+
+@pytest.mark.parametrize("factory", [partial(lars, momentum=0.0, trust=0.001), partial(muon, **MUON)])
+def test_a_step_with_a_closure_has_gradients_there_and_gives_its_loss(factory):
+    model = Tiny()
+    optimizer = factory(model, **SETTINGS)
+    before = bits(model)
+
+    def closure():
+        loss = model(torch.ones(1, 4)).square().mean()
+        loss.backward()
+        return loss.item()
+
+    expected = model(torch.ones(1, 4)).square().mean().item()
+    assert optimizer.step(closure) == expected
+    assert not same(before, bits(model))
 
 
 @pytest.mark.parametrize(("name", "nesterov"), [("sgd", True), ("momentum", False)])
@@ -202,6 +251,21 @@ def test_a_class_of_torchs_gets_the_groups_of_the_model():
     ]  # fmt: skip
     assert {group["weight_decay"] for group in optimizer_of(Tiny(), torch.optim.AdamW).param_groups} == {0.01, 0.0}
     assert [group["lr"] for group in optimizer_of(Tiny(), torch.optim.Rprop).param_groups] == [0.01, 0.01]
+
+
+def test_a_class_of_ones_own_gets_the_groups_of_pre_training_and_must_have_a_rate():
+    class Own(torch.optim.SGD):
+        def __init__(self, params, lr, weight_decay=0.2):
+            super().__init__(params, lr=lr, weight_decay=weight_decay)
+
+    model = Tiny()
+    model.cls_token = nn.Parameter(torch.zeros(1, 1, 6))
+    decayed, spared = optimizer_of(model, partial(Own, lr=0.1)).param_groups
+    assert (decayed["weight_decay"], spared["weight_decay"]) == (0.2, 0.0)
+    assert "cls_token" in decayed["names"]
+    assert all(name.endswith("bias") or ".0." in name for name in spared["names"])
+    with pytest.raises(ValueError, match="lr must be given: Own has none of its own"):
+        optimizer_of(model, Own)
 
 
 def test_somebodys_groups_need_no_keys_of_ours():

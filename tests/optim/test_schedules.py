@@ -81,8 +81,10 @@ def test_steps_are_whole_although_an_epoch_is_none():
         ({"warmup": 11}, r"warmup must lie between 0 and total \(10 steps\), got 11; a tenth is usual: 1$"),
         ({"warmup": -1}, r"warmup must lie between 0 and total \(10 steps\), got -1"),
         ({"total": 2.5}, "whole numbers of steps, got 2.5 and 1"),
+        ({"warmup": 0.5}, "whole numbers of steps, got 10 and 0.5"),
         ({"unit": "iteration"}, "unit must be one of step, epoch, got 'iteration'"),
         ({"min_factor": 2.0}, r"min_factor must lie in \[0, 1\], got 2.0"),
+        ({"min_factor": -0.1}, r"min_factor must lie in \[0, 1\], got -0.1"),
     ],
 )
 def test_bad_durations_are_named(change, message):
@@ -91,6 +93,38 @@ def test_bad_durations_are_named(change, message):
         cosine(1, **settings)
     with pytest.raises(ValueError, match=message):
         poly(1, power=1.0, variant="mmseg0", **settings)
+
+
+def test_a_schedule_without_decay_or_without_anything_but_warm_up_is_one():
+    steps = {"unit": "step", "total": 4}
+    assert [cosine(1, **steps, warmup=0, min_factor=1.0).factor(step) for step in range(6)] == [1.0] * 6
+    only = cosine(1, **steps, warmup=4, min_factor=0.5)
+    assert [only.factor(step) for step in range(6)] == [0.0, 0.25, 0.5, 0.75, 0.5, 0.5]
+    short = poly(1, **steps, warmup=2, power=1.0, min_factor=0.25, variant="mmseg1")
+    assert [short.factor(step) for step in range(6)] == [1e-6, 1.0, 1.0, 0.25, 0.25, 0.25]
+    with pytest.raises(ValueError, match="steps_per_epoch must be positive, got 0"):
+        cosine(0, unit="epoch", total=4, warmup=0, min_factor=0.0)
+
+
+def test_the_end_is_that_of_the_epochs_and_what_lies_beyond_stays_at_the_minimum():
+    """Two and a half steps: the third begins after four fifths of the run."""
+    half = cosine(2.5, unit="epoch", total=1, warmup=0, min_factor=0.1)
+    assert half.steps == 3
+    expected = [1.0, *(0.1 + 0.45 * (1 + math.cos(math.pi * step / 2.5)) for step in (1, 2)), 0.1, 0.1]
+    assert [half.factor(step) for step in (0, 1, 2, 3, 99)] == pytest.approx(expected)
+    for variant in MMSEG:
+        beyond = poly(1, unit="step", total=10, warmup=0, power=0.9, min_factor=0.1, variant=variant)
+        assert beyond.factor(25) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(("steps_per_epoch", "warm"), [(2.6, 3), (2.4, 2)])
+def test_poly_rounds_its_warm_up_to_whole_steps(steps_per_epoch, warm):
+    settings = {"unit": "epoch", "total": 4, "warmup": 1, "power": 1.0, "min_factor": 0.0, "variant": "mmseg0"}
+    schedule = poly(steps_per_epoch, **settings)
+    ramp = [1 - (1 - min(step / warm, 1)) * (1 - 1e-6) for step in range(4)]
+    assert [schedule.factor(step) for step in range(4)] == pytest.approx(
+        [(1 - step / schedule.steps) * share for step, share in enumerate(ramp)]
+    )
 
 
 def test_an_unknown_variant_of_poly_is_refused():

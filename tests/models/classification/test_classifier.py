@@ -91,11 +91,13 @@ def test_erasing_and_mixing_happen_in_training_only():
     assert model.eval().loss(given).total.item() == model.loss(given).total.item()
     assert model.train().loss(given).total.item() != model.loss(given).total.item()
     assert not model.loss(given).extras  # of a mixture no one class is right
+    assert set(model.eval().loss(given).extras) == {"accuracy"}
 
 
 def test_class_ids_are_asked_for():
-    with pytest.raises(ValueError, match="needs class ids"):
-        classifier().loss(Batch(batch().images))
+    for labels in (None, torch.zeros(4, 32, 32, dtype=torch.uint8)):
+        with pytest.raises(ValueError, match="needs class ids"):
+            classifier().loss(Batch(batch().images, labels))
     with pytest.raises(UserError, match="at least 2 images"):
         classifier("cls", batch_norm=True).train().loss(batch(1))
 
@@ -165,6 +167,8 @@ def test_all_blocks_leave_the_embedding_frozen_and_null_leaves_nothing():
 def test_frozen_blocks_draw_no_drop_path_and_learning_ones_do():
     model = classifier(trainable_blocks=1, encoder_changes={"drop_path_rate": 0.9}).train()
     assert [block.training for block in model.encoder.blocks] == [False, False, False, True]
+    assert model.encoder.blocks[3].drop_path1.training
+    assert model.head.norm.weight.requires_grad
     assert not classifier("cls", trainable_blocks=0).train().encoder.training
 
 
@@ -174,6 +178,61 @@ def test_a_half_block_of_the_relative_form_freezes_its_attention():
     assert learning == {
         "gamma_2", "norm2.weight", "norm2.bias", "mlp.fc1.weight", "mlp.fc1.bias", "mlp.fc2.weight", "mlp.fc2.bias",
     }  # fmt: skip
+
+
+def test_the_frozen_half_of_a_block_draws_no_drop_path():
+    last = classifier(trainable_blocks=0.5, encoder_changes={"drop_path_rate": 0.9}).train().encoder.blocks[3]
+    halves = [(last.norm1, last.attn, last.drop_path1), (last.norm2, last.mlp, last.drop_path2)]
+    assert [[part.training for part in half] for half in halves] == [[False] * 3, [True] * 3]
+
+
+class Maps(nn.Module):
+    """An encoder without tokens, of two depths between embedding and head; its last map is behind a norm."""
+
+    num_depths, widths, strides = 4, (3, 3), (8, 8)
+
+    def feature_maps(self, images):
+        return [images[..., ::8, ::8], 2 * images[..., ::8, ::8]]
+
+    def final_map(self, images):
+        return 3 * images[..., ::8, ::8]
+
+    def depth_of(self, name):
+        return 1
+
+
+def test_an_encoder_without_tokens_gives_the_mean_of_its_last_map():
+    model = classifier(
+        encoder=Maps(), head=ClassifierHead(in_dim=3, num_classes=5, norm=True, batch_norm=False, init_std=1)
+    )
+    images = model.prepare(batch().images)
+    torch.testing.assert_close(model(images), model.head(3 * images[..., ::8, ::8].mean((2, 3))))
+    with pytest.raises(ValueError, match=r"Maps gives no cls token; use model\.pool=mean"):
+        classifier("cls", encoder=Maps(), head=model.head)
+    with pytest.raises(ValueError, match="from 0 to 2, or null"):  # it has no blocks to halve
+        classifier(encoder=Maps(), head=model.head, trainable_blocks=0.5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"label_smoothing": -0.1}, r"label_smoothing must lie in \[0, 1\), got -0.1"),
+        ({"label_smoothing": 1.0}, r"label_smoothing must lie in \[0, 1\), got 1.0"),
+        ({"pool": "max"}, "pool must be one of mean, cls"),
+        ({"encoder": encoder(embed_dim=12, final_norm=False)}, "the head's in_dim must be 12 to fit the encoder"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused_by_name(changes, said):
+    with pytest.raises(ValueError, match=said):
+        classifier(**changes)
+
+
+def test_a_head_needs_classes_and_a_start():
+    told = {"in_dim": 24, "norm": True, "batch_norm": False}
+    with pytest.raises(ValueError, match="num_classes must be at least 2, got 1"):
+        ClassifierHead(**told, num_classes=1, init_std=0.01)
+    with pytest.raises(ValueError, match="init_std must be positive, got 0"):
+        ClassifierHead(**told, num_classes=2, init_std=0)
 
 
 @pytest.mark.parametrize("blocks", [-1, 5, 1.5])
@@ -243,6 +302,7 @@ def test_a_linear_segmentation_probe_is_one_linear_of_standardised_tokens():
     wanted = standard @ model.head.classify.weight.flatten(1).T + model.head.classify.bias
     logits = model.low_resolution_logits(images)
     torch.testing.assert_close(logits.flatten(2).transpose(1, 2), wanted, rtol=1e-4, atol=1e-5)
+    assert (model.head.norm.eps, model.head.norm.affine) == (1e-6, False)
     assert model(images).shape == (4, 4, 32, 32)
 
 
@@ -252,6 +312,7 @@ def test_a_linear_segmentation_probe_is_one_linear_of_standardised_tokens():
 def test_a_segmentation_probe_leaves_its_encoder_alone(head):
     torch.manual_seed(0)
     model = segmenter(head)
+    assert not model.train().encoder.training
     before = copy.deepcopy(model.state_dict())
     optimizer = plain_adamw(model)
     labels = torch.randint(0, 4, (4, 32, 32), dtype=torch.uint8)

@@ -70,7 +70,23 @@ def test_a_probability_of_zero_leaves_the_batch_alone():
     assert mixed(images, mix) is images
 
 
-@pytest.mark.parametrize("wrong", [{"mixup": 0, "cutmix": 0}, {"probability": 2}, {"switch": -1}])
+def test_each_kind_draws_its_share_with_its_own_parameter_and_a_box_from_all_of_the_image(monkeypatch):
+    told = []
+    monkeypatch.setattr(random, "betavariate", lambda *both: (told.append(both), 0.9)[1])
+    random.seed(0)
+    draws = [Mixing(mixup=0.8, cutmix=2.0, probability=0.5, switch=0.5).draw(10, 400) for _ in range(600)]
+    boxes = [mix.box for mix in draws if mix.box is not None]
+    blended = [mix for mix in draws if mix.box is None and mix.share < 1]
+    assert (told.count((0.8, 0.8)), told.count((2.0, 2.0))) == (len(blended), len(boxes))
+    assert [len(boxes) / 600, len(blended) / 600] == pytest.approx([0.25, 0.25], abs=0.06)
+    assert {box[0] for box in boxes} == set(range(9))  # half of 3 rows, cut off at the top, to the last row but one
+    assert min(box[2] for box in boxes) == 0
+    assert max(box[3] for box in boxes) == 400
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"mixup": 0, "cutmix": 0}, {"mixup": -0.1}, {"cutmix": -0.1}, {"probability": 2}, {"switch": -1}]
+)
 def test_impossible_mixtures_are_refused(wrong):
     with pytest.raises(ValueError, match="must"):
         Mixing(**({"mixup": 0.8, "cutmix": 1.0, "probability": 1.0, "switch": 0.5} | wrong))
@@ -90,6 +106,35 @@ def test_erasing_fills_one_rectangle_with_noise_and_leaves_the_rest():
     for mask in touched[chosen]:
         rows, columns = mask.any(1).nonzero().flatten(), mask.any(0).nonzero().flatten()
         assert mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()  # a full rectangle
+
+
+def test_an_erased_rectangle_has_its_shape_and_may_lie_anywhere():
+    torch.manual_seed(0)
+    top, bottom, left, right = RandomErasing(probability=1.0, area=[0.1, 0.1], aspect=[4.0, 4.0]).draw(500, 40, 60).T
+    assert set((bottom - top).tolist()) == {31}  # a tenth of 2400, four times as high as wide
+    assert set((right - left).tolist()) == {8}
+    assert (int(top.min()), int(bottom.max()), int(left.min()), int(right.max())) == (0, 40, 0, 60)
+
+
+def test_a_rectangle_that_does_not_fit_is_drawn_again_and_left_out_where_none_does():
+    torch.manual_seed(0)
+    half = RandomErasing(probability=1.0, area=[0.5, 0.5], aspect=[0.1, 10.0]).draw(400, 40, 40)
+    assert half[:, 1].gt(0).float().mean() > 0.9  # a third of them at the first try
+    assert (half <= 40).all()
+    assert not RandomErasing(probability=1.0, area=[1.0, 1.0], aspect=[1.0, 1.0]).draw(9, 40, 40).any()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"probability": 1.1}, {"probability": -0.1}, {"area": [0.3, 0.2]}, {"area": [0.0, 0.2]}, {"area": [0.1, 1.1]},
+        {"area": [0.1]}, {"aspect": [0.0, 1.0]}, {"aspect": [2.0, 1.0]},
+    ],
+)  # fmt: skip
+def test_impossible_rectangles_are_refused(wrong):
+    told = {"probability": 0.25, "area": [0.02, 0.3], "aspect": [0.3, 3.3]}
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} must"):
+        RandomErasing(**(told | wrong))
 
 
 def test_erased_rectangles_have_timms_distribution():

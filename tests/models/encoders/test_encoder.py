@@ -179,6 +179,7 @@ def test_drop_path_grows_linearly_over_the_blocks(build):
         dropped = [part for name, part in block.named_children() if name.startswith("drop_path")]
         rates.append({round(part.rate, 6) for part in dropped})
     assert rates == [{0.0}, {0.05}, {0.1}, {0.15}, {0.2}]
+    build(depth=1, out_indices=[0], drop_path_rate=0.2)  # whose only block is the first
 
 
 def test_drop_path_keeps_a_sample_whole_or_drops_it_and_keeps_the_mean():
@@ -212,6 +213,12 @@ def test_layer_scale_without_relative_positions_scales_the_branches():
         ({"image_size": [32, 20]}, "got 32x20"),
         ({"num_heads": 5}, "embed_dim must be a multiple of num_heads 5, got 24"),
         ({"positions": "sincos"}, "positions must be 'fixed' or 'learned', got 'sincos'"),
+        ({"num_cls_tokens": 0}, "num_cls_tokens must be 1 or more, got 0"),
+        ({"patch_size": 0}, "image_size must be a multiple of patch_size 0"),
+        ({"image_size": [32, 0]}, "image_size must be a multiple of patch_size 8, got 32x0"),
+        ({"out_indices": [1, 1]}, "must ascend"),
+        ({"out_indices": [-1, 3]}, r"out_indices must ascend within 0..3, got \[-1, 3\]"),
+        ({"drop_path_rate": -0.1}, r"drop_path_rate must lie in \[0, 1\), got -0.1"),
         ({"drop_path_rate": 1.0}, r"drop_path_rate must lie in \[0, 1\), got 1.0"),
         ({"out_indices": [1, 4]}, r"out_indices must ascend within 0..3, got \[1, 4\]"),
         ({"out_indices": [2, 1]}, "must ascend"),

@@ -2,6 +2,7 @@
 
 import copy
 import functools
+from contextlib import nullcontext
 
 import pytest
 import timm
@@ -17,7 +18,7 @@ from mae_hydra.models import (
     TimmEncoder,
     UPerHead,
 )
-from mae_hydra.models.encoders.timm_encoder import widths_of
+from mae_hydra.models.encoders.timm_encoder import sizes_of, widths_of
 from mae_hydra.types import Batch, Encoder
 
 SMALL = {  # model: image size
@@ -34,7 +35,7 @@ SMALL = {  # model: image size
 STATISTICS = {"mean": [0.5] * 3, "std": [0.25] * 3}
 
 
-def encoder(name: str, size: int, **changes) -> TimmEncoder:
+def encoder(name: str, size: int | tuple[int, int], **changes) -> TimmEncoder:
     """A copy of its own: to draw the first weights takes most of the time."""
     if torch.get_default_device().type == "meta":
         return made_encoder.__wrapped__(name, size, **changes)
@@ -42,7 +43,7 @@ def encoder(name: str, size: int, **changes) -> TimmEncoder:
 
 
 @functools.cache
-def made_encoder(name: str, size: int, **changes) -> TimmEncoder:
+def made_encoder(name: str, size: int | tuple[int, int], **changes) -> TimmEncoder:
     torch.manual_seed(0)
     return TimmEncoder(model_name=name, image_size=size, in_chans=3, embed_dim=widths_of(name), **changes)
 
@@ -125,6 +126,41 @@ def test_some_blocks_are_frozen_by_depth():
     assert learning == {made.num_depths - 2, made.num_depths - 3}
 
 
+def test_what_is_asked_for_is_made():
+    """Rectangles, some maps, fixed positions, drop path where a model has none; without a weight being drawn."""
+    with torch.device("meta"):
+        tall = encoder("vit_tiny_patch16_224", (64, 32), positions="fixed", final_norm=True)
+        some = TimmEncoder(
+            model_name="convnext_atto", image_size=64, in_chans=3, embed_dim=[80, 320], out_indices=[1, 3]
+        )
+        last = encoder("resnet18", 64)
+        without = TimmEncoder(model_name="vgg11", image_size=64, in_chans=3, embed_dim=[256, 512, 512, 512])
+    assert (tall.image_size, tuple(tall.model.patch_embed.grid_size)) == ((64, 32), (4, 2))
+    assert not tall.model.pos_embed.requires_grad
+    assert (some.out_indices, some.widths, some.strides) == ((1, 3), (80, 320), (8, 32))
+    assert (last.out_indices, last.strides) == ((1, 2, 3, 4), (4, 8, 16, 32))  # of five, without the stem's
+    assert without.strides[-1] == 32
+    assert [sizes_of(name) for name in ("vit_base_patch16_siglip_384.webli", "no_such_model")] == [
+        (384, 384),
+        (224, 224),
+    ]
+
+
+def test_norms_behind_the_maps_have_the_epsilon_of_the_model_and_stand_behind_the_last_one_alone_too():
+    made = encoder("convnext_atto", 64, map_norms=True).eval()
+    with torch.device("meta"):
+        plain = encoder("resnet18", 64, map_norms=True)
+    assert [{norm.eps for norm in each.norms} for each in (made, plain)] == [{1e-6}, {1e-5}]  # which has no LayerNorm
+    for norm in made.norms:
+        torch.nn.init.normal_(norm.weight)
+    images = torch.randn(1, 3, 64, 64)
+    maps = made.feature_maps(images)
+    assert torch.equal(made.final_map(images), maps[-1])
+    plain = made._maps(images, list(made.out_indices))
+    for level, before, norm in zip(maps, plain, made.norms, strict=True):
+        assert torch.equal(level, norm(before))
+
+
 def test_a_file_of_timms_is_read_with_its_positions_resized():
     theirs = timm.create_model("vit_tiny_patch16_224", num_classes=10)
     made = encoder("vit_tiny_patch16_224", 64)
@@ -141,6 +177,9 @@ def test_a_file_of_timms_is_read_with_its_positions_resized():
         ({"model_name": "hf-hub:someone/else"}, "has no model"),
         ({"model_name": "local-dir:/etc"}, "has no model"),
         ({"embed_dim": 64}, r"embed_dim must be \[40, 80, 160, 320\], the widths of convnext_atto, got 64"),
+        ({"out_indices": [0, 4]}, r"out_indices must ascend within 0..3, got \[0, 4\]"),
+        ({"model_name": "vit_tiny_patch16_224", "image_size": [64, 40], "embed_dim": 192}, "of 16, got 64x40"),
+        ({"model_name": "vgg11", "drop_path_rate": 0.1}, "timm's vgg11 cannot be made with .*drop_path_rate"),
         ({"out_indices": [2, 1]}, r"out_indices must ascend within 0..3, got \[2, 1\]"),
         ({"positions": "some"}, "positions must be 'fixed' or 'learned', got 'some'"),
         ({"model_name": "vit_tiny_patch16_224", "image_size": 70, "embed_dim": 192}, "multiple of 16, got 70x70"),
@@ -149,8 +188,5 @@ def test_a_file_of_timms_is_read_with_its_positions_resized():
 )
 def test_what_timm_does_not_have_is_said(changes, answer):
     settings = {"model_name": "convnext_atto", "image_size": 64, "in_chans": 3, "embed_dim": [40, 80, 160, 320]}
-    if answer is None:
-        TimmEncoder(**(settings | changes))
-        return
-    with pytest.raises(ValueError, match=answer):
+    with torch.device("meta"), pytest.raises(ValueError, match=answer) if answer else nullcontext():
         TimmEncoder(**(settings | changes))

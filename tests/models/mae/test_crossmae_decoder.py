@@ -70,9 +70,9 @@ def test_every_parameter_is_trained_with_a_share_of_the_patches_on_smaller_image
 
 def test_the_weights_of_maps_start_with_variance_one_over_their_number():
     torch.manual_seed(0)
-    weights = decoder(depth=500, num_encoder_blocks=3).block_weights.detach()
-    assert weights.shape == (500, 4)
-    assert weights.std().item() == pytest.approx(1 / 2, rel=0.05)
+    weights = decoder(depth=120, num_encoder_blocks=3).block_weights.detach()
+    assert weights.shape == (120, 4)
+    assert weights.std().item() == pytest.approx(1 / 2, rel=0.08)
 
 
 def test_fewer_blocks_are_spread_evenly_and_the_embedded_input_stays():

@@ -1,7 +1,11 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 from tiny_models import decoder, encoder, full_mae, mae, relative_encoder
 
+from mae_hydra.models.encoders.contract import check_encoder
+from mae_hydra.models.mae.mae import _check_keep
 from mae_hydra.types import Batch
 
 TOTALS = {"base": 111_907_840, "large": 329_541_888, "huge": 657_074_508}
@@ -51,11 +55,18 @@ def test_names_and_shapes_are_those_of_the_official_weights():
         (torch.tensor([[1, 16]]), "at most once, from 0 to 15"),
         (torch.tensor([[-1, 2]]), "at most once, from 0 to 15"),
         (torch.arange(16)[None], r"0 < K < 16, got torch.int64 \(1, 16\)"),
+        (torch.arange(0)[None], r"0 < K < 16, got torch.int64 \(1, 0\)"),
     ],
 )
 def test_positions_that_make_no_sense_are_refused(keep, message):
     with pytest.raises(ValueError, match=message):
         mae()(torch.randn(1, 3, 32, 32), keep=keep)
+
+
+@pytest.mark.parametrize("keep", [torch.tensor([[1, 2]], dtype=torch.int32), torch.tensor([[0, 1], [2, 3]])])
+def test_positions_of_another_type_or_batch_are_refused_where_no_types_are_checked(keep):
+    with pytest.raises(ValueError, match=r"keep must be int64 \(1, K\) with 0 < K < 16, got torch.int"):
+        _check_keep(keep, 1, 16)
 
 
 def test_noise_of_another_shape_is_refused():
@@ -93,9 +104,11 @@ def test_everything_behind_the_encoder_is_of_the_last_depth():
     ("changes", "message"),
     [
         ({"mask_ratio": 1.5}, r"mask_ratio must lie in \(0, 1\), got 1.5"),
+        ({"mask_ratio": 0.0}, r"mask_ratio must lie in \(0, 1\), got 0.0"),
         ({"mask_ratio": 0.99}, "mask_ratio 0.99 leaves none of 16 patches to see"),
         ({"masking": "blocks"}, r"masking must be one of \['block', 'grid', 'random'\], got 'blocks'"),
         ({"mean": [0.5]}, r"mean must have one value per channel \(3\), got \[0.5\]"),
+        ({"std": [0.5, 0.5]}, r"std must have one value per channel \(3\), got \[0.5, 0.5\]"),
         ({"std": [0.5, 0.0, 0.5]}, "std must be positive"),
     ],
 )
@@ -118,3 +131,36 @@ def test_parts_that_do_not_fit_are_refused_by_name():
             mae(**changes)
     with pytest.raises(ValueError, match="decoder embed_dim must be a multiple of num_heads 3, got 16"):
         decoder(num_heads=3)
+    with pytest.raises(ValueError, match="decoder positions must be 'fixed' or 'learned', got 'none'"):
+        decoder(positions="none")
+
+
+@pytest.mark.parametrize("build", [encoder, relative_encoder, decoder])
+def test_every_norm_has_the_epsilon_that_is_asked_for(build):
+    norms = [part for part in build(norm_eps=1e-3).modules() if isinstance(part, torch.nn.LayerNorm)]
+    assert {norm.eps for norm in norms} == {1e-3}
+    with pytest.raises(ValueError, match="norm_eps must be positive, got 0"):
+        build(norm_eps=0)
+
+
+@pytest.mark.parametrize("build", [encoder, decoder])
+def test_fixed_positions_are_the_table_however_weights_start(build):
+    assert torch.equal(build(init="truncated_normal").pos_embed, build().pos_embed)
+
+
+OWED = ("feature_maps", "depth_of", "num_depths", "widths", "strides")
+OWED_MASKED = ("tokens", "image_size", "patch_size", "grid", "num_patches", "embed_dim", "in_chans")
+
+
+@pytest.mark.parametrize("name", [*OWED, *OWED_MASKED])
+def test_an_encoder_owes_each_of_its_parts(name):
+    one = SimpleNamespace(**dict.fromkeys([*OWED, *OWED_MASKED]))
+    check_encoder(one, masked=True)
+    delattr(one, name)
+    with pytest.raises(ValueError, match=rf"no encoder of a masked autoencoder \(it has no {name}\)"):
+        check_encoder(one, masked=True)
+    if name in OWED_MASKED:
+        check_encoder(one)
+    else:
+        with pytest.raises(ValueError, match=rf"SimpleNamespace is no encoder \(it has no {name}\)"):
+            check_encoder(one)

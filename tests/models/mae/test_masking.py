@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from mae_hydra.models import STRATEGIES, keep_from_hidden, keep_from_noise, num_keep
-from mae_hydra.models.mae.masking import check_visible, hidden_from_keep, hidden_positions, patches_of
+from mae_hydra.models.mae.masking import NUM_BLOCKS, check_visible, hidden_from_keep, hidden_positions, patches_of
 
 CPU = torch.device("cpu")
 
@@ -89,13 +89,36 @@ def test_block_masking_hides_exactly_as_many_patches_in_coherent_regions(ratio):
     assert borders["block"] < 0.5 * borders["random"]
 
 
+@pytest.mark.parametrize(
+    ("drawn", "rows", "columns"),
+    [
+        (0.0, range(9), range(3)),  # 8 % of 280 patches, 10/3 as high as wide, in the corner: 8.6 x 2.6
+        (0.999, range(8, 14), range(1, 20)),  # 40 %, 0.3 as high as wide: 5.8 x 19.3, as far down and right as it goes
+    ],
+)
+def test_rectangles_have_the_area_shape_and_place_that_is_drawn(monkeypatch, drawn, rows, columns):
+    monkeypatch.setattr(torch, "rand", lambda *shape, device: torch.full(shape, drawn))
+    noise = STRATEGIES["block"](1, (14, 20), CPU)[0].view(14, 20)
+    expected = torch.zeros(14, 20, dtype=torch.bool)
+    expected[rows.start : rows.stop, columns.start : columns.stop] = True
+    assert torch.equal(noise == noise.max(), expected)  # the first to be hidden
+
+
+def test_the_rectangles_of_an_image_cover_nearly_always_nearly_all_of_it():
+    torch.manual_seed(0)
+    noise = STRATEGIES["block"](200, (14, 14), CPU)
+    covered = (noise > 1 - NUM_BLOCKS).float().mean(1)
+    assert (covered > 0.95).float().mean() > 0.95
+
+
 def test_positions_follow_from_a_mask_of_ones_own():
     hidden = torch.tensor([[True, False, True, False], [False, False, True, True]])
     assert keep_from_hidden(hidden).tolist() == [[1, 3], [0, 1]]
     with pytest.raises(ValueError, match=r"equally many patches, got \[2, 1\]"):
         keep_from_hidden(torch.tensor([[True, False, True], [False, False, True]]))
-    with pytest.raises(ValueError, match="between 1 and 2 patches must be hidden, got 3"):
-        keep_from_hidden(torch.ones(2, 3, dtype=torch.bool))
+    for make, count in ((torch.ones, 3), (torch.zeros, 0)):
+        with pytest.raises(ValueError, match=f"between 1 and 2 patches must be hidden, got {count}"):
+            keep_from_hidden(make(2, 3, dtype=torch.bool))
 
 
 def test_a_block_is_its_patches_row_by_row():

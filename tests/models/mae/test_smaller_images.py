@@ -100,8 +100,10 @@ def test_the_state_dict_and_the_full_size_are_as_without():
     [
         ({"smaller": [12]}, "image_size must be a multiple of patch_size 8, got 12x12"),
         ({"smaller": [40]}, "smaller images must fit into image_size 32x32, got 40x40"),
+        ({"smaller": [[16, 40]]}, "smaller images must fit into image_size 32x32, got 16x40"),
         ({"smaller": [16], "mask_ratio": 0.9}, "mask_ratio 0.9 leaves none of 4 patches to see"),
         ({"smaller": [16], "encoder": encoder(positions="learned")}, "need fixed positions"),
+        ({"smaller": [16], "decoder": decoder(positions="learned")}, "need fixed positions"),
     ],
 )
 def test_sizes_that_cannot_be_are_refused(changes, message):

@@ -85,7 +85,9 @@ def test_odd_grids_fit(size):
 def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match=r"DPTHead makes the sizes of its maps itself: .*model.pyramid=null"):
         upernet(pyramid=FeaturePyramid(dim=24), head=head())
-    with pytest.raises(ValueError, match="widths must be four positive numbers"):
-        head(widths=[8])
+    for widths in ([8], [8, 12, 16, 0]):
+        with pytest.raises(ValueError, match="widths must be four positive numbers"):
+            head(widths=widths)
+    assert head(dropout=0.3).dropout.p == 0.3
     with pytest.raises(ValueError, match="dropout must lie in"):
         head(dropout=1.0)

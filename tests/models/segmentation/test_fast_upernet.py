@@ -3,6 +3,7 @@
 import copy
 import gc
 import itertools
+import operator
 import weakref
 
 import pytest
@@ -60,6 +61,12 @@ def test_uint8_images_are_normalised_as_the_model_does():
     model = build()
     images = torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8)
     torch.testing.assert_close(model.fast()(images), model(images), rtol=1e-4, atol=1e-4)
+
+
+def test_it_has_the_models_parameters():
+    model = build()
+    assert all(map(operator.is_, model.fast().parameters(), model.parameters()))
+    assert len(list(model.fast().parameters())) == len(list(model.parameters()))
 
 
 def test_the_auxiliary_head_is_not_asked():

@@ -339,23 +339,67 @@ def test_impossible_settings_are_refused():
         (lambda: PixelCrossEntropy(**one, normalizer="weights"), "there are no class_weights"),
         (lambda: PixelCrossEntropy(**one, class_weights="median"), "class_weights must be a list of numbers, auto"),
         (lambda: PixelCrossEntropy(**one, class_weights=[1.0, -1.0]), "class_weights must be numbers from 0"),
+        (lambda: PixelCrossEntropy(**one, class_weights=[1.0, math.inf]), "class_weights must be numbers from 0"),
+        (lambda: PixelCrossEntropy(**one, class_weights=[0.0, 0.0]), "class_weights must be numbers from 0, not all"),
         (lambda: PixelCrossEntropy(**one, label_smoothing=1.0), "label_smoothing must lie in"),
+        (lambda: PixelCrossEntropy(**one, label_smoothing=-0.1), "label_smoothing must lie in"),
         (lambda: BinaryCrossEntropy(**one, num_classes=3), "num_classes must be 2 for a binary loss, got 3"),
         (lambda: BinaryCrossEntropy(**one, num_classes=2, pos_weight=0.0), "pos_weight must be positive"),
         (lambda: DiceLoss(**one, smooth=-1.0), "smooth must not be negative"),
         (lambda: FocalLoss(**one, gamma=-1.0), "gamma must not be negative"),
-        (lambda: FocalLoss(**one, alpha=2.0), "alpha must lie in"),
+        (lambda: FocalLoss(**one, alpha=0.0), "alpha must lie in"),
+        (lambda: FocalLoss(**one, alpha=1.0), "alpha must lie in"),
         (lambda: FocalLoss(**one, form="softplus"), "form must be softmax or sigmoid"),
         (lambda: OhemCrossEntropy(**one, thresh=0.0), "thresh must lie in"),
         (lambda: OhemCrossEntropy(**one, min_kept=100000), "min_kept must be a share"),
+        (lambda: OhemCrossEntropy(**one, min_kept=0.0), "min_kept must be a share"),
         (lambda: both(weights=(0.0, 0.0)), "weights must not be negative, and not all 0"),
+        (lambda: both(weights=(1.0, -0.5)), "weights must not be negative, and not all 0"),
         (lambda: WeightedLosses(losses={"dice": DiceLoss(**one)}, weights={}), "one number for each of dice"),
+        (lambda: WeightedLosses(losses={"dice": DiceLoss(**one)}, weights={"dice": 1, "x": 1}), "one number for each"),
         (lambda: both(normalizer="all"), "must have one normalizer"),
+        (
+            lambda: WeightedLosses(
+                losses={"a": DiceLoss(**one), "b": DiceLoss(ignore_index=0)}, weights={"a": 1.0, "b": 1.0}
+            ),
+            "must have one ignore_index",
+        ),
         (lambda: upernet(loss=PixelCrossEntropy(**one, class_weights=[1.0] * 4)), "class_weights must be 5 numbers"),
+        (lambda: upernet(loss=PixelCrossEntropy(**one, class_weights=[1.0] * 6)), "class_weights must be 5 numbers"),
     ]
     for build, message in cases:
         with pytest.raises(ValueError, match=message):
             build()
+    OhemCrossEntropy(**one, thresh=1.0, min_kept=1.0)  # all of them
+
+
+def test_what_a_loss_is_told_nothing_of_is_as_in_its_paper():
+    """Focal loss: gamma 2. OHEM: the pixels below 0.7, a tenth at least. Dice: smoothed by one pixel."""
+    logits, labels = fixed()
+    pairs = [
+        (FocalLoss(ignore_index=255), FocalLoss(ignore_index=255, gamma=2.0, alpha=None, form="softmax")),
+        (OhemCrossEntropy(ignore_index=255), OhemCrossEntropy(ignore_index=255, thresh=0.7, min_kept=0.1)),
+        (
+            OhemCrossEntropy(ignore_index=255, thresh=None),
+            OhemCrossEntropy(ignore_index=255, thresh=None, min_kept=0.1),
+        ),
+        (DiceLoss(ignore_index=255), DiceLoss(ignore_index=255, smooth=1.0)),
+    ]
+    for untold, told in pairs:
+        assert torch.equal(untold(logits, labels).total, told(logits, labels).total)
+
+
+def test_parts_of_parts_and_those_of_the_heads_are_all_told():
+    inner = both()
+    loss = WeightedLosses(
+        losses={"both": inner, "focal": FocalLoss(ignore_index=255)}, weights={"both": 1.0, "focal": 2.0}
+    )
+    model = upernet(loss=loss).eval()
+    found = model.loss(Batch(torch.randn(2, 3, 32, 32), torch.randint(0, 5, (2, 32, 32))))
+    assert set(found.extras) == {"both", "focal", "cross_entropy", "dice", "decode", "auxiliary"}
+    two_classes = UPerHead(in_dim=24, channels=8, num_classes=1, pool_scales=[1], dropout=0.0)
+    weighted = PixelCrossEntropy(ignore_index=255, class_weights=[1.0, 2.0])
+    assert upernet(head=two_classes, auxiliary=None, loss=weighted).num_classes == 2
 
 
 def test_class_weights_that_were_never_worked_out_are_no_ones():

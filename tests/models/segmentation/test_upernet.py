@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 import reference
 import torch
@@ -5,9 +7,10 @@ import torch.nn.functional as F
 from tiny_models import encoder, full_upernet, relative_encoder, scramble, upernet
 
 from mae_hydra.errors import UserError
-from mae_hydra.models import FCNHead, FeaturePyramid, UPerHead
+from mae_hydra.models import DPTHead, FCNHead, FeaturePyramid, LinearSegHead, Segmenter, UPerHead
 from mae_hydra.models.segmentation import segmenter
 from mae_hydra.models.segmentation.convolution import Enlarging
+from mae_hydra.models.segmentation.fit import check_fit, check_loss
 from mae_hydra.models.segmentation.losses import enlarged
 from mae_hydra.models.segmentation.losses.cross_entropy import PixelCrossEntropy
 from mae_hydra.types import Batch
@@ -219,8 +222,9 @@ def test_a_single_image_cannot_be_trained_on_but_can_be_judged():
 
 
 def test_labels_are_asked_for():
-    with pytest.raises(ValueError, match=r"needs labels \(B, H, W\)"):
-        upernet().loss(Batch(torch.zeros(2, 3, 32, 32)))
+    for labels in (None, torch.zeros(2, dtype=torch.int64)):
+        with pytest.raises(ValueError, match=r"needs labels \(B, H, W\)"):
+            upernet().loss(Batch(torch.zeros(2, 3, 32, 32), labels))
 
 
 @pytest.mark.parametrize("auxiliary", [True, False])
@@ -244,6 +248,9 @@ def test_parts_that_do_not_fit_are_refused_by_name():
         ({"encoder": relative_encoder(depth=5)}, "end with block 4"),
         ({"encoder": encoder()}, "final_norm=false"),
         ({"encoder": relative_encoder(image_size=[8, 32])}, "at least 2x2 patches, got 1x4"),
+        ({"encoder": relative_encoder(image_size=[32, 8])}, "at least 2x2 patches, got 4x1"),
+        ({"pyramid": None}, r"UPerHead needs maps of several sizes: use model=upernet_\*"),
+        ({"pyramid": FeaturePyramid(dim=[24, 24, 12, 24])}, "the pyramid's dim must be 24 to fit the encoder, got "),
         ({"pyramid": FeaturePyramid(dim=16)}, "the pyramid's dim must be 24 to fit the encoder, got 16"),
         (
             {"head": UPerHead(in_dim=16, channels=8, num_classes=5, pool_scales=[1], dropout=0.0)},
@@ -259,14 +266,125 @@ def test_parts_that_do_not_fit_are_refused_by_name():
         ),
         ({"normalizer": "mean"}, "normalizer must be 'valid', 'all' or 'weights', got 'mean'"),
         ({"auxiliary_weight": -0.1}, "auxiliary_weight must not be negative, got -0.1"),
+        ({"mean": [0.5]}, r"mean must have one value per channel \(3\)"),
+        ({"trainable_blocks": 9}, "trainable_blocks must be a number of blocks from 0 to 4"),
+        ({"head": LinearSegHead(in_dim=24, num_classes=5)}, "LinearSegHead takes one map, and the pyramid makes four"),
+        (
+            {"head": LinearSegHead(in_dim=24, num_classes=5), "pyramid": None, "auxiliary": None},
+            "this model takes tokens after the norm: the encoder needs final_norm=true",
+        ),
     ]
     for changes, message in cases:
         with pytest.raises(ValueError, match=message):
             upernet(**changes)
     with pytest.raises(ValueError, match=r"num_classes must be at least 1 .*, got 0"):
         UPerHead(in_dim=24, channels=8, num_classes=0, pool_scales=[1], dropout=0.0)
-    with pytest.raises(ValueError, match="pool_scales must be positive sizes"):
-        UPerHead(in_dim=24, channels=8, num_classes=2, pool_scales=[], dropout=0.0)
+    told = {"in_dim": 24, "channels": 8, "num_classes": 2, "pool_scales": [1], "dropout": 0.0}
+    for changes, message in (
+        ({"pool_scales": []}, "pool_scales must be positive sizes"),
+        ({"pool_scales": [1, 0]}, "pool_scales must be positive sizes"),
+        ({"dropout": -0.1}, r"dropout must lie in \[0, 1\), got -0.1"),
+        ({"dropout": 1.0}, r"dropout must lie in \[0, 1\), got 1.0"),
+        ({"in_dim": [24] * 5}, r"in_dim must be one width or 4, got \[24, 24, 24, 24, 24\]"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            UPerHead(**(told | changes))
+    for dropout in (-0.1, 1.0):
+        with pytest.raises(ValueError, match=r"dropout must lie in \[0, 1\)"):
+            FCNHead(in_dim=24, channels=8, num_classes=2, dropout=dropout)
+
+
+class Stages(torch.nn.Module):
+    """An encoder of four stages; `shape` may have other widths than it says."""
+
+    num_depths, strides = 6, (4, 8, 16, 32)
+
+    def __init__(self, *widths, given=None):
+        super().__init__()
+        self.widths, self.given = widths, given or widths
+
+    def feature_maps(self, images):
+        sizes = zip(self.given, self.strides, strict=True)
+        return [images[:, :1, ::stride, ::stride].expand(-1, width, -1, -1) + 0.0 for width, stride in sizes]
+
+    def depth_of(self, name):
+        return 1
+
+
+def test_an_encoder_of_stages_needs_no_pyramid_and_gives_each_head_what_it_takes():
+    upper = {"channels": 6, "num_classes": 5, "pool_scales": [1, 2], "dropout": 0.0}
+    fcn = {"channels": 6, "num_classes": 5, "dropout": 0.0}
+    fits = {
+        "encoder": Stages(3, 5, 7, 9),
+        "pyramid": FeaturePyramid(dim=[3, 5, 7, 9]),
+        "head": UPerHead(in_dim=[3, 5, 7, 9], **upper),
+        "auxiliary": FCNHead(in_dim=7, **fcn),
+    }
+    images = torch.randn(2, 3, 64, 64)
+    model = upernet(**fits).eval()
+    assert model(images).shape == (2, 5, 64, 64)
+    assert model.fast() is model  # nothing is enlarged before the head
+    assert upernet(**(fits | {"pyramid": None})).pyramid is None
+    one_map = {"pyramid": None, "auxiliary": None}
+    last = upernet(**(fits | one_map | {"head": FCNHead(in_dim=9, **fcn)})).eval()
+    torch.testing.assert_close(last.low_resolution_logits(images), last.head(fits["encoder"].feature_maps(images)[3]))
+    dpt = DPTHead(in_dim=9, widths=[4] * 4, channels=4, num_classes=5, dropout=0.0)
+    for changes, message in (
+        (
+            {"head": UPerHead(in_dim=[3, 5, 7, 8], **upper)},
+            r"head's in_dim must be \[3, 5, 7, 9\] .*got \[3, 5, 7, 8\]",
+        ),
+        ({"pyramid": FeaturePyramid(dim=[3, 5, 7, 8])}, r"pyramid's dim must be \[3, 5, 7, 9\]"),
+        ({"auxiliary": FCNHead(in_dim=9, **fcn)}, "auxiliary head's in_dim must be 7"),
+        (one_map | {"head": FCNHead(in_dim=3, **fcn)}, "head's in_dim must be 9"),
+        ({"encoder": Stages(3, 5, 7), "pyramid": None}, "UPerHead needs 4 maps, the encoder gives 3"),
+        ({"head": dpt, "pyramid": None}, "DPTHead makes the sizes of its maps itself"),
+        ({"head": torch.nn.Identity()}, "Identity is no head of segmentation"),
+        ({"auxiliary": torch.nn.Identity()}, "Identity is no head of segmentation"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            check_fit(**{name: (fits | changes)[name] for name in fits}, auxiliary_level=2)
+    wrong = upernet(**(fits | {"encoder": Stages(3, 5, 7, 9, given=(3, 5, 7, 8))}))
+    with pytest.raises(
+        UserError, match=r"Stages says that it gives maps of \[3, 5, 7, 9\] .* gives maps of \[3, 5, 7, 8\]"
+    ):
+        wrong(images)
+
+
+def test_a_head_of_ones_own_need_not_say_its_width():
+    class Own(torch.nn.Module):
+        num_maps, num_classes = 4, 5
+
+    check_fit(Stages(3, 5, 7, 9), None, Own(), None, 2)
+
+
+def test_maps_of_one_width_are_enlarged_however_their_widths_are_told():
+    assert FeaturePyramid(dim=[24] * 4).enlarges
+    assert FeaturePyramid(dim=[24] * 4).state_dict().keys() == FeaturePyramid(dim=24).state_dict().keys()
+
+
+def test_an_auxiliary_head_beside_a_head_of_one_map_reads_the_third_map():
+    model = upernet(pyramid=None, head=FCNHead(in_dim=24, channels=8, num_classes=5, dropout=0.0)).eval()
+    seen = []
+    for head in (model.head, model.auxiliary):
+        head.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+    images = torch.randn(1, 3, 32, 32)
+    model.loss(Batch(images, labels_of((1, 32, 32))))
+    maps = model.encoder.feature_maps(images)
+    assert [torch.equal(one, wanted) for one, wanted in zip(seen, (maps[3], maps[2]), strict=True)] == [True, True]
+
+
+def test_what_is_not_told_is_the_mean_over_labeled_pixels_and_four_tenths_of_the_auxiliary_loss():
+    model = Segmenter(encoder=encoder(), head=LinearSegHead(in_dim=24, num_classes=5), mean=[0.5] * 3, std=[0.5] * 3)
+    assert (model.auxiliary_weight, model.ignore_index, model.criterion.normalizer) == (0.4, 255, "valid")
+    assert upernet(ignore_index=7).ignore_index == 7
+    assert upernet(auxiliary_weight=0.0).auxiliary_weight == 0
+
+
+@pytest.mark.parametrize("loss", [SimpleNamespace(ignore_index=255), lambda logits, labels: None])
+def test_a_loss_must_be_callable_and_know_what_it_ignores(loss):
+    with pytest.raises(ValueError, match="is no loss of class maps"):
+        check_loss(loss)
 
 
 @pytest.mark.parametrize("stride", [2, 4])
