@@ -30,7 +30,9 @@ def test_a_frozen_encoder_that_was_never_trained_is_said_to_be_random(capsys, wo
 
 def test_the_share_that_stays_random_is_told_of_what_is_learned_at_all(capsys):
     """Nine weights frozen, three learned; the positions, which may be fixed, are none of either."""
-    encoder = nn.ModuleDict({"frozen": nn.Linear(3, 3, bias=False).requires_grad_(False), "own": nn.Linear(3, 1, False)})
+    encoder = nn.ModuleDict(
+        {"frozen": nn.Linear(3, 3, bias=False).requires_grad_(False), "own": nn.Linear(3, 1, False)}
+    )
     encoder.pos_embed = nn.Parameter(torch.zeros(100), requires_grad=False)
     warn_of_random_encoder(nn.ModuleDict({"encoder": encoder}), "name")
     said = capsys.readouterr().out

@@ -125,7 +125,9 @@ class Photos(list):
         return f"contents of {len(self)}"
 
 
-def test_the_facts_of_a_run_are_those_of_each_split_and_the_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_facts_of_a_run_are_those_of_each_split_and_the_place(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", "/home/a")
     data: Any = SimpleNamespace(class_names=("sky", "wall"), train=Photos([1, 2, 3]), validation=[4])
@@ -145,7 +147,10 @@ def test_the_facts_of_a_run_are_those_of_each_split_and_the_place(monkeypatch: p
         ([], None),  # they name none now
         (["sky", "wall"], None),
         (["sky", "wall", "car"], "other names of 1 classes, or another order of them: class 2 was tree and is car now"),
-        (["sky", "tree", "wall"], "other names of 2 classes, or another order of them: class 1 was wall and is tree now"),
+        (
+            ["sky", "tree", "wall"],
+            "other names of 2 classes, or another order of them: class 1 was wall and is tree now",
+        ),
     ],
 )
 def test_a_class_that_is_called_otherwise_is_refused(classes: list[str], said: str | None) -> None:

@@ -22,7 +22,9 @@ def data() -> ImageData:
 
 def model() -> Any:
     """With two losses that want weights, of a decoder and an auxiliary head, and one that wants none."""
-    made: Any = nn.ModuleDict({name: PixelCrossEntropy(ignore_index=255, class_weights="auto") for name in ("main", "auxiliary")})
+    made: Any = nn.ModuleDict(
+        {name: PixelCrossEntropy(ignore_index=255, class_weights="auto") for name in ("main", "auxiliary")}
+    )
     made["plain"] = PixelCrossEntropy(ignore_index=255)
     return made
 
