@@ -19,7 +19,7 @@ RECORD: dict[str, Any] = {
 
 
 def going_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, now: Any, without: Any) -> tuple[Any, str]:
-    """`now`: what today's option files and the whole command line compose; `without`: what they do without new words."""
+    """`now`: what today's option files and the whole command line compose; `without`: without the new words."""
     (tmp_path / "checkpoints").mkdir()
     torch.save({"config": RECORD, "meta": {}}, tmp_path / "checkpoints/last.pt")
     monkeypatch.setattr(going_on, "composed", lambda words: without)

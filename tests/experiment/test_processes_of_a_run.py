@@ -1,4 +1,4 @@
-"""The processes of `engine.devices=N`: what each is started with, and what follows from how they end. None is started."""
+"""The processes of `engine.devices=N`: what each is started with, and what follows from how they end."""
 
 import json
 import os

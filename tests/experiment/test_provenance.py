@@ -161,10 +161,8 @@ def test_weights_by_name_are_known_by_it_and_by_their_commit_where_they_have_one
     (tmp_path / "a.pt").write_bytes(b"weights")
     for name, revision in (("", None), ("hf:a/b", "0123"), ("https://a.example/b.pt", None)):
         found = provenance.parent_of(Checkpoint({}, {}, "", tmp_path / "a.pt", name=name, revision=revision))
-        told = {key: found.get(key, "untold") for key in ("name", "revision", "step", "part")}
-        assert told == ({"name": name, "revision": revision} if name else dict.fromkeys(("name", "revision"), "untold")) | {
-            "step": None, "part": "untold"
-        }  # fmt: skip
+        told = {"path": str(tmp_path / "a.pt"), "sha256": hashlib.sha256(b"weights").hexdigest(), "step": None}
+        assert found == told | ({"name": name, "revision": revision} if name else {})
 
 
 def test_the_option_files_of_a_run_are_told_without_those_of_hydra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,7 +38,7 @@ def config(**told: Any) -> DictConfig:
         ({}, {}, {"inference": {"mode": "whole"}}, (True, "")),  # which job.py tells with its keys
         ({}, {"validation": {"images": 3, "contents": "z"}}, {}, (True, "; best.pt is chosen anew from here on")),
         ({}, {"root": "/b"}, {}, (False, "goes on with the same images in /b\n")),
-        ({"resume_data": "changed"}, {"train": {"images": 5, "contents": "z"}}, {}, (False, "goes on with other training")),
+        ({"resume_data": "changed"}, {"train": {"images": 5, "contents": "z"}}, {}, (False, "with other training")),
         ({"resume_data": "same"}, {"train": {"images": 5, "contents": "z"}}, {}, "resume_data=changed"),
         ({}, {"classes": ["wall", "sky"]}, {}, "class 0 was sky and is wall now"),
         ({"task": "classify"}, {"classes": ["wall", "sky"]}, {}, "class 0 was sky"),
@@ -119,9 +119,9 @@ class Told:
         self.checkpoints = SimpleNamespace(best={"value": 1.0}, restore=lambda state: self.asked.update(restored=state))
         settings = SimpleNamespace(precision="settled", resolved_precision="bf16")
         self.built = SimpleNamespace(
-            settings=settings, stream=SimpleNamespace(steps_per_epoch=7.0), class_weights=[3.0], started=True, doubt=None,
-            state=self.state, schedule=SimpleNamespace(steps=4), checkpoints=self.checkpoints, cut=None, forward=None,
-            evaluators={},
+            settings=settings, stream=SimpleNamespace(steps_per_epoch=7.0), class_weights=[3.0], started=True,
+            doubt=None, state=self.state, schedule=SimpleNamespace(steps=4), checkpoints=self.checkpoints, cut=None,
+            forward=None, evaluators={},
         )  # fmt: skip
         self.files = SimpleNamespace(missing="")
         data: Any = SimpleNamespace(
@@ -157,7 +157,8 @@ def test_a_run_goes_on_with_the_length_of_an_epoch_the_class_weights_and_the_pre
     assert {name: told.asked[name] for name in kept} == kept
     written = {name: told.asked["facts"][name] for name in (*kept, "classes", "range")}
     assert written == {
-        "steps_per_epoch": 2.5, "class_weights": [3.0], "precision": "settled", "classes": ["sky", "wall"], "range": None,
+        "steps_per_epoch": 2.5, "class_weights": [3.0], "precision": "settled", "classes": ["sky", "wall"],
+        "range": None,
     }  # fmt: skip
     assert told.asked["restored"] is told.state
     assert told.asked["fitted"]["seed"] == 5
@@ -195,7 +196,8 @@ def test_how_a_training_ended_is_told_with_its_last_step_and_the_score_it_is_jud
         told.state.callbacks = SimpleNamespace(given_up=given_up, ended="no better" if step < 4 else "")
         endings.append(told.train(tmp_path, checkpoint={"monitor": "val/loss"}))
     assert endings == [
-        Ending(1.0), Ending(1.0, "ended after step 3 of 4: no better"), Ending(1.0, "pruned at step 3 of 4: no better", True),
+        Ending(1.0), Ending(1.0, "ended after step 3 of 4: no better"),
+        Ending(1.0, "pruned at step 3 of 4: no better", True),
     ]  # fmt: skip
     assert capsys.readouterr().out == "ended after step 3 of 4: no better\npruned at step 3 of 4: no better\n"
     assert math.isnan(Told(monkeypatch, None).train(tmp_path, checkpoint={"monitor": "val/none"}).value)

@@ -1,4 +1,4 @@
-"""Whether what goes on in a directory is what began there: which checkpoint tells it, and what is refused or only said."""
+"""Whether what goes on in a directory is what began there: which file tells it, and what is refused or only said."""
 
 import hashlib
 import json
@@ -115,9 +115,8 @@ def test_what_may_differ_is_told_and_whether_scores_are_then_others() -> None:
     run_otherwise = {"inference": {"mask_ratio": None}, "checkpoint": {"every": 7}, "seed": 2}
     assert same_run.changed_settings(run_otherwise, trained) == "checkpoint.every: 5 -> 7"
     assert not same_run.scores_differ(run_otherwise, trained)
-    assert (same_run.changed_settings(scored, Trained(None, None)), same_run.scores_differ(scored, Trained(None, None))) == (
-        "", False
-    )  # fmt: skip
+    assert same_run.changed_settings(scored, Trained(None, None)) == ""
+    assert not same_run.scores_differ(scored, Trained(None, None))
 
 
 class Photos(list):
@@ -174,8 +173,9 @@ OTHERS: list[tuple[dict[str, Any], str]] = [
     ({}, ""),
     ({"root": "/b"}, "the same images in /b"),
     ({"train": {"images": 5, "contents": "z"}},
-     "other training images: 4 images in /a, now 5 in /a; the schedule stays what it was, epochs are counted in the new"),
-    ({"train": {"images": 4, "contents": "z"}, "root": "/b"}, "other training images: 4 images in /a, now 4 others in /b; the"),
+     "other training images: 4 images in /a, now 5 in /a; the schedule stays what it was, epochs are counted in "),
+    ({"train": {"images": 4, "contents": "z"}, "root": "/b"},
+     "other training images: 4 images in /a, now 4 others in /b; the"),
     ({"validation": {"images": 3, "contents": "z"}}, "other validation images: 2 in /a before, 3 in /a now"),
     ({"validation": {"images": 2, "contents": "z"}, "root": None}, "other validation images: 2 in /a before, 2 now"),
 ]  # fmt: skip
@@ -204,6 +204,6 @@ def test_of_what_a_record_does_not_tell_nothing_is_compared() -> None:
     both = BEFORE | {"train": {"images": 9, "contents": "z"}, "validation": {"images": 9, "contents": "z"}}
     assert [same_run.differ(BEFORE, both, split) for split in ("train", "validation")] == [True, True]
     assert same_run.differ({}, both, "train") is False
+    record = BEFORE | {"train": {"images": None, "contents": "x"}}
     with pytest.raises(Refused, match="was trained on other images in /a, now 9 in /a"):
-        record = BEFORE | {"train": {"images": None, "contents": "x"}}
         same_run.refuse_other_images(RUN, record, both, allowed=False)

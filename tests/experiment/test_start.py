@@ -33,7 +33,7 @@ def test_a_start_leaves_its_files_and_no_error_of_an_earlier_one(
 @pytest.mark.parametrize(
     ("status", "files", "goes"),
     [
-        ({}, {name: "" for name in WRITTEN} | {".heartbeat-1": "", ".heartbeat-12": ""}, True),
+        ({}, dict.fromkeys(WRITTEN, "") | {".heartbeat-1": "", ".heartbeat-12": ""}, True),
         ({}, {"train.log": "what was said", "config.yaml": "a: 1"}, True),
         ({}, {"metrics.jsonl": '{"step": 1}'}, False),  # it has trained
         ({}, {"notes.txt": ""}, False),  # a person's
