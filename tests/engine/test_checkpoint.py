@@ -118,6 +118,33 @@ def test_the_newest_and_the_milestones_are_kept(tmp_path):
     assert steps_kept(tmp_path) == [30, 60, 90, 100]
 
 
+def test_a_milestone_of_a_future_that_was_left_goes_too(tmp_path):
+    kept = checkpoints(tmp_path, keep_last=1, keep_every=20)
+    for step in (10, 20, 30, 40):
+        kept.save(state(step))
+    kept.save(state(25), last=True)
+    assert steps_kept(tmp_path) == [20, 25]
+
+
+def test_a_best_one_that_is_not_to_be_saved_is_remembered_all_the_same(tmp_path):
+    kept = checkpoints(tmp_path, save_best=False)
+    assert [kept.improves(step, {"val/mIoU": value}) for step, value in ((1, 2.0), (2, 3.0), (3, 1.0))] == [False] * 3
+    assert kept.best == {"value": 3.0, "step": 2}
+
+
+def test_where_the_best_one_alone_is_left_it_is_gone_on_from(tmp_path):
+    kept = checkpoints(tmp_path)
+    kept.save(state(10), is_best=True)
+    kept.save(state(20), last=True)
+    for path in (kept.last_path, *tmp_path.glob("step-*.pt")):
+        path.unlink()
+    (tmp_path / "step-x.pt").write_bytes(b"")  # of somebody else
+    restored = state()
+    assert checkpoints(tmp_path).exist
+    assert checkpoints(tmp_path).restore(restored)
+    assert restored.step == 10
+
+
 def test_what_was_saved_after_the_step_that_a_run_went_back_to_is_dropped(tmp_path):
     kept = checkpoints(tmp_path, keep_last=3)
     for step in (10, 20, 30):
@@ -286,6 +313,8 @@ def test_parameter_groups_in_another_order_are_refused(tmp_path):
     [
         ({"every": 0}, "every must be at least 1 step, or null for the end of the run only, got 0"),
         ({"keep_last": 0}, "keep_last must be at least 1, got 0"),
+        ({"keep_every": 0}, r"keep_every must be a multiple of every \(10\), or null for none, got 0"),
+        ({"keep_every": 10, "every": None}, r"keep_every must be a multiple of every \(None\)"),
         ({"keep_every": 15}, r"keep_every must be a multiple of every \(10\), or null for none, got 15"),
         ({"mode": "best"}, "mode must be max or min, got 'best'"),
     ],
