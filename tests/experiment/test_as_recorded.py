@@ -1,5 +1,6 @@
 """What a run goes on with, key by key: its record, but what was typed now and what is of this start and machine."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,10 @@ def going_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, now: Any, wit
 
 
 def changed(**parts: Any) -> dict[str, Any]:
-    return {key: value | parts[key] if isinstance(value, dict) and key in parts else parts.get(key, value)
-            for key, value in RECORD.items()} | {key: parts[key] for key in parts if key not in RECORD}  # fmt: skip
+    made = copy.deepcopy(RECORD)
+    for key, value in parts.items():
+        made[key] = made[key] | value if isinstance(made.get(key), dict) else value
+    return made
 
 
 def test_what_is_of_this_start_and_machine_is_todays_and_all_else_is_the_record(
@@ -43,6 +46,14 @@ def test_what_is_of_this_start_and_machine_is_todays_and_all_else_is_the_record(
     found, said = going_on_with(tmp_path, monkeypatch, today, today)
     assert found == changed(**here) | {"newer": {"a": 1}}
     assert said == "optimizer.lr 0.1, not 0.3"
+
+
+def test_what_todays_option_files_lack_is_not_taken_from_the_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    today = changed(seed=2)
+    del today["data"]["cache"], today["fail_fast"], today["optimizer"]["betas"]
+    assert going_on_with(tmp_path, monkeypatch, today, today)[0] == RECORD
 
 
 def test_what_was_typed_now_counts_with_all_that_follows_from_it(

@@ -1,12 +1,13 @@
 """What each part of a run is built with: seeds, what was recorded, what it goes on from; no part is real here."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from mae_hydra.data.loading.look_ahead import Seen
@@ -70,14 +71,18 @@ class Parts:
         self.told[key] = (*told, *more.items())
         return part(*told) if key == "engine" else part
 
-    def assemble(self, task: str = "segment", told: Any = None, **more: Any) -> Assembled:
-        self.told.clear()
-        config = {
+    def config(self, task: str = "segment", **told: Any) -> DictConfig:
+        usual = {
             "task": task, "name": "mine", "seed": 5, "resume": "auto", "init_from": None, "init_adapt": ["classes"],
             "paths": {"output_root": "outputs"}, "callbacks": {}, "evaluation": {"v": {"_target_": "x"}}, "model": {},
             "augment": {}, "schedule": {}, "inference": {}, "checkpoint": {"monitor": "val/loss"}, "optimizer": {},
-        } | (told or {})  # fmt: skip
-        return assemble(OmegaConf.create(config), Path("run"), self.data, SETTINGS, **more)  # type: ignore[arg-type]
+        }  # fmt: skip
+        return OmegaConf.create(usual | told)
+
+    def assemble(self, task: str = "segment", told: Any = None, **more: Any) -> Assembled:
+        self.told.clear()
+        config = self.config(task, **told or {})
+        return assemble(config, Path("run"), self.data, SETTINGS, **more)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -96,6 +101,8 @@ def test_order_and_weights_follow_from_the_seed_and_images_from_the_place_of_the
         assert parts.told["seed_device"] == [(5, "init")]
         assert (made.cut.micro_batch, made.cut.world_size, made.forward) == (micro_batch, processes, "wrapped")
         assert made.state.twin is None
+    sharded = assemble(parts.config(), Path("run"), parts.data, replace(SETTINGS, parallel="fsdp"))  # type: ignore[arg-type]
+    assert sharded.state.twin == "Twin"
 
 
 def test_what_a_run_began_with_counts_before_what_would_be_chosen_now(parts: Parts) -> None:
@@ -154,8 +161,6 @@ def test_operations_are_counted_where_every_step_has_the_same_and_a_peak_is_know
 
 
 def test_early_stopping_is_a_callback_that_needs_an_evaluation(parts: Parts) -> None:
-    from dataclasses import replace
-
     config = OmegaConf.create({"callbacks": {"mine": {"_target_": "x"}}, "checkpoint": {"monitor": "val/mIoU"}})
     evaluators: Any = {"v": None}
     found = built_callbacks(config, replace(SETTINGS, stop_after=3), evaluators)

@@ -169,7 +169,9 @@ def test_a_run_goes_on_with_the_length_of_an_epoch_the_class_weights_and_the_pre
     assert [older.asked[name] for name in kept] == [None, None, "of the device"]
     fresh = Told(monkeypatch, None)
     fresh.built.started = False
+    fresh.data.pixel_range = SimpleNamespace(pairs=lambda: [[0, 9]])
     fresh.train(tmp_path)
+    assert fresh.asked["facts"]["range"] == [[0, 9]]
     assert [fresh.asked[name] for name in kept] == [None, None, None]
     assert fresh.asked["facts"]["steps_per_epoch"] == 7.0
     assert "restored" not in fresh.asked
