@@ -129,7 +129,9 @@ def test_batches_are_asked_for_once_more_as_they_were(monkeypatch: pytest.Monkey
     ("then", "said", "direction"),
     [
         ({}, None, "minimize"), ({}, "minimize", "minimize"),
-        ({}, "maximize", "val/loss is better where it is smaller"), ({}, "down", "maximize, minimize or null, got down"), ({"u": []}, None, "say which way"),
+        ({}, "maximize", "val/loss is better where it is smaller"),
+        ({}, "down", "maximize, minimize or null, got down"),
+        ({"u": []}, None, "say which way"),
         ({"u": []}, "maximize", "maximize"), ({"u": []}, "minimize", "minimize"), ({"u": []}, "down", "say which way"),
     ],
 )  # fmt: skip
