@@ -11,6 +11,7 @@ from torch import nn
 
 from mae_hydra.archive import read_training_state
 from mae_hydra.engine import Checkpoints, State, moving_average
+from mae_hydra.engine.checkpoint_writer import Writer, write
 from mae_hydra.errors import UserError
 
 
@@ -89,6 +90,38 @@ def test_training_goes_on_where_the_disk_is_full_and_the_next_best_is_a_best_aga
     assert kept.improves(3, {"val/mIoU": 2.0})  # better than what is on the disk
     kept.save(state(3), is_best=True, last=True)
     assert (step_in(tmp_path / "best.pt"), step_in(tmp_path / "last.pt")) == (3, 3)
+
+
+@pytest.mark.parametrize("background", [False, True])
+def test_what_torch_says_of_a_full_disk_is_told_as_that(tmp_path, monkeypatch, background):
+    """Its writer raises a RuntimeError while it handles the OSError."""
+
+    def confused(content, file):
+        try:
+            raise OSError(28, "No space left on device")
+        except OSError:
+            raise RuntimeError("unexpected pos 64 vs 0\nmore") from None
+
+    def broken(content, file):
+        raise RuntimeError("unexpected pos 64 vs 0\nmore")
+
+    writer = Writer(background=background)
+    for failing, said in ((confused, "No space left on device"), (broken, "unexpected pos 64 vs 0")):
+        monkeypatch.setattr(torch, "save", failing)
+        writer.begin({"a": torch.ones(1)}, [tmp_path / "a.pt"])
+        assert writer.busy
+        error = writer.end()
+        assert isinstance(error, OSError)
+        assert str(error).endswith(said)
+        assert not writer.busy
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_crash_has_left_of_a_file_goes_with_the_next(tmp_path):
+    (tmp_path / ".step-1.pt.01234567.89abcdef-1.partial").write_bytes(b"half")
+    write({"a": 1}, [tmp_path / "best.pt", tmp_path / "last.pt"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.pt", "last.pt"]
+    assert os.path.samefile(tmp_path / "best.pt", tmp_path / "last.pt")
 
 
 def test_a_file_written_in_the_background_holds_the_state_at_its_save(tmp_path, monkeypatch):
