@@ -6,7 +6,7 @@ from tiny_training import Remembers, Run, settings, stop_at
 
 from mae_hydra.engine import Callbacks, Interrupted
 from mae_hydra.errors import UserError
-from mae_hydra.types import Request
+from mae_hydra.types import Progress, Request
 
 
 class Seen:
@@ -106,6 +106,29 @@ def test_an_error_of_it_ends_the_run_with_its_steps_saved(tmp_path):
     assert content(tmp_path)["step"] == 8
     assert tracker.told[-1] == ("finish", "failed")
     assert run(tmp_path, Seen()).state.step == 12
+
+
+def test_what_several_ask_for_is_done_whichever_of_them_asks(tmp_path, monkeypatch):
+    def asked(**requests):
+        callbacks = Callbacks({f"callbacks.{name}": Seen(at2=request) for name, request in requests.items()})
+        return callbacks.tell(Progress(2, 9, {}, {}, None, tmp_path)), callbacks.ended, callbacks.given_up
+
+    assert asked(a=Request(save=True), b=Request()) == (True, "", False)
+    assert asked(a=Request(), b=Request(save=True)) == (True, "", False)
+    assert asked(a=Request(stop="x", given_up=True), b=Request(stop="y"), c=None) == (
+        False, "x (callbacks.a); y (callbacks.b)", True,
+    )  # fmt: skip
+    assert asked(a=Request(stop="x"), b=Request(stop="y", given_up=True))[2] is True
+    assert asked(a=Request(given_up=True)) == (False, "", False)  # it goes on
+    assert asked() == (False, "", False)
+    monkeypatch.setenv("RANK", "1")
+    assert asked(a=Request(stop="x", save=True)) == (False, "", False)  # the main process asks
+
+
+def test_what_a_checkpoint_remembers_of_others_is_left():
+    first, second = Seen(), Seen()
+    Callbacks({"a": first, "b": second}).load_state_dict({"b": {"count": 3}, "c": {"count": 4}})
+    assert (first.count, second.count) == (0, 3)
 
 
 def test_a_state_that_no_checkpoint_can_hold_is_refused_before_training():

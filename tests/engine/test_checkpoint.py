@@ -11,6 +11,7 @@ from torch import nn
 
 from mae_hydra.archive import read_training_state
 from mae_hydra.engine import Checkpoints, State, moving_average
+from mae_hydra.engine.checkpoint_writer import Writer, write
 from mae_hydra.errors import UserError
 
 
@@ -91,6 +92,38 @@ def test_training_goes_on_where_the_disk_is_full_and_the_next_best_is_a_best_aga
     assert (step_in(tmp_path / "best.pt"), step_in(tmp_path / "last.pt")) == (3, 3)
 
 
+@pytest.mark.parametrize("background", [False, True])
+def test_what_torch_says_of_a_full_disk_is_told_as_that(tmp_path, monkeypatch, background):
+    """Its writer raises a RuntimeError while it handles the OSError."""
+
+    def confused(content, file):
+        try:
+            raise OSError(28, "No space left on device")
+        except OSError:
+            raise RuntimeError("unexpected pos 64 vs 0\nmore") from None
+
+    def broken(content, file):
+        raise RuntimeError("unexpected pos 64 vs 0\nmore")
+
+    writer = Writer(background=background)
+    for failing, said in ((confused, "No space left on device"), (broken, "unexpected pos 64 vs 0")):
+        monkeypatch.setattr(torch, "save", failing)
+        writer.begin({"a": torch.ones(1)}, [tmp_path / "a.pt"])
+        assert writer.busy
+        error = writer.end()
+        assert isinstance(error, OSError)
+        assert str(error).endswith(said)
+        assert not writer.busy
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_crash_has_left_of_a_file_goes_with_the_next(tmp_path):
+    (tmp_path / ".step-1.pt.01234567.89abcdef-1.partial").write_bytes(b"half")
+    write({"a": 1}, [tmp_path / "best.pt", tmp_path / "last.pt"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.pt", "last.pt"]
+    assert os.path.samefile(tmp_path / "best.pt", tmp_path / "last.pt")
+
+
 def test_a_file_written_in_the_background_holds_the_state_at_its_save(tmp_path, monkeypatch):
     """Training changes the parameters while the thread writes."""
     kept, gate, written = checkpoints(tmp_path, background=True), threading.Event(), torch.save
@@ -116,6 +149,33 @@ def test_the_newest_and_the_milestones_are_kept(tmp_path):
         kept.save(state(step))
     kept.close()
     assert steps_kept(tmp_path) == [30, 60, 90, 100]
+
+
+def test_a_milestone_of_a_future_that_was_left_goes_too(tmp_path):
+    kept = checkpoints(tmp_path, keep_last=1, keep_every=20)
+    for step in (10, 20, 30, 40):
+        kept.save(state(step))
+    kept.save(state(25), last=True)
+    assert steps_kept(tmp_path) == [20, 25]
+
+
+def test_a_best_one_that_is_not_to_be_saved_is_remembered_all_the_same(tmp_path):
+    kept = checkpoints(tmp_path, save_best=False)
+    assert [kept.improves(step, {"val/mIoU": value}) for step, value in ((1, 2.0), (2, 3.0), (3, 1.0))] == [False] * 3
+    assert kept.best == {"value": 3.0, "step": 2}
+
+
+def test_where_the_best_one_alone_is_left_it_is_gone_on_from(tmp_path):
+    kept = checkpoints(tmp_path)
+    kept.save(state(10), is_best=True)
+    kept.save(state(20), last=True)
+    for path in (kept.last_path, *tmp_path.glob("step-*.pt")):
+        path.unlink()
+    (tmp_path / "step-x.pt").write_bytes(b"")  # of somebody else
+    restored = state()
+    assert checkpoints(tmp_path).exist
+    assert checkpoints(tmp_path).restore(restored)
+    assert restored.step == 10
 
 
 def test_what_was_saved_after_the_step_that_a_run_went_back_to_is_dropped(tmp_path):
@@ -286,6 +346,8 @@ def test_parameter_groups_in_another_order_are_refused(tmp_path):
     [
         ({"every": 0}, "every must be at least 1 step, or null for the end of the run only, got 0"),
         ({"keep_last": 0}, "keep_last must be at least 1, got 0"),
+        ({"keep_every": 0}, r"keep_every must be a multiple of every \(10\), or null for none, got 0"),
+        ({"keep_every": 10, "every": None}, r"keep_every must be a multiple of every \(None\)"),
         ({"keep_every": 15}, r"keep_every must be a multiple of every \(10\), or null for none, got 15"),
         ({"mode": "best"}, "mode must be max or min, got 'best'"),
     ],

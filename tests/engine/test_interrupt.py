@@ -86,12 +86,14 @@ def test_a_block_that_may_be_abandoned_is_left_in_the_middle():
         assert interruption.requested(CPU, together=True)
 
 
-def test_a_forked_worker_does_not_take_the_signal_for_its_own():
-    """Ctrl-C goes to the whole process group; the workers must live until the step is finished."""
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 7), (signal.SIGHUP, 7), (signal.SIGTERM, 128 + 15)])
+def test_a_forked_worker_does_not_take_the_signal_for_its_own(number, code):
+    """Ctrl-C goes to the whole process group; the workers must live until the step is finished, unless they are told
+    to end."""
     with Interruption() as interruption:
         child = os.fork()
         if child == 0:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
             os._exit(7 if not interruption.requested(CPU, together=True) else 8)
         _, status = os.waitpid(child, 0)
-    assert os.waitstatus_to_exitcode(status) == 7
+    assert os.waitstatus_to_exitcode(status) == code

@@ -6,6 +6,8 @@ import pytest
 import torch
 from tiny_training import Run, TinyEvaluator, settings
 
+from mae_hydra.engine.log_window import StepResult
+from mae_hydra.engine.skipped_steps import SkippedSteps
 from mae_hydra.errors import UserError
 from mae_hydra.types import Evaluation, Loss
 
@@ -128,6 +130,35 @@ def test_a_run_in_which_nothing_was_ever_labelled_does_not_complete(tmp_path):
         UserError, match="nothing counted in the loss of any of 4 steps: every label was the ignored one"
     ):
         run()
+
+
+@pytest.mark.parametrize(("log_every", "most"), [(1, 10), (4, 10), (5, 4), (50, 49)])
+def test_how_many_steps_without_a_label_are_too_many_follows_from_the_log(tmp_path, log_every, most):
+    """The first line is of one step, the second of one fewer than the others."""
+    steps = SkippedSteps(tmp_path, 5, log_every)
+    steps.counted(1, {"train/uncounted_steps": most - 1.0})
+    steps.counted(2, {"train/loss": 1.0})  # what counts in between begins anew
+    steps.counted(3, {"train/uncounted_steps": most - 1.0})
+    with pytest.raises(UserError, match=rf"nothing counted in the loss of {most} steps up to step 4"):
+        steps.counted(4, {"train/uncounted_steps": 1.0})
+
+
+def test_every_process_writes_down_the_images_of_its_own(tmp_path, monkeypatch):
+    for rank, name in (("0", "nonfinite.jsonl"), ("2", "nonfinite.rank2.jsonl")):
+        monkeypatch.setenv("RANK", rank)
+        steps = SkippedSteps(tmp_path, 3, 5)
+        images = [torch.tensor([4, 2]), None, torch.tensor([7])]
+        for step, norm in ((1, 1.0), (2, float("inf"))):
+            steps.add(step, StepResult({}, torch.tensor(1.0), torch.tensor(norm), images))
+        assert not (tmp_path / name).exists()  # it is looked at once in three steps, or when something is saved
+        steps.end({}, "val/loss")
+        assert (tmp_path / name).read_text() == '{"step": 2, "images": [4, 2, 7]}\n'
+        lost = StepResult({}, torch.tensor(1.0), torch.tensor(float("nan")), [])
+        steps.add(3, lost)
+        steps.read()
+        steps.add(4, lost)
+        with pytest.raises(UserError, match="in 3 steps in a row, up to step 4"):
+            steps.read()
 
 
 def test_single_steps_without_a_label_are_left_out_of_the_loss_and_end_nothing(tmp_path):

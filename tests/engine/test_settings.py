@@ -6,6 +6,7 @@ from tiny_training import settings
 
 from mae_hydra.errors import UserError
 
+CPU = torch.device("cpu")
 NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 
 
@@ -52,6 +53,20 @@ def test_only_fp16_scales_the_loss():
         ({"global_batch": 0}, "global_batch must be at least 1, got 0"),
         ({"clip_grad": 0.0}, "clip_grad must be positive, or null for no clipping, got 0.0"),
         ({"log_every": 0}, "log_every must be at least 1, got 0"),
+        ({"nonfinite_limit": 0}, "nonfinite_limit must be at least 1, got 0"),
+        ({"profile_steps": 0}, "profile_steps must be at least 1, got 0"),
+        ({"clip_grad": -1.0}, "clip_grad must be positive"),
+        ({"ema_decay": 0.0}, r"ema_decay must lie in \(0, 1\), or null for no average, got 0\.0"),
+        ({"ema_decay": 1.0}, r"ema_decay must lie in \(0, 1\), or null for no average, got 1\.0"),
+        ({"device": "gpu"}, r"got 'gpu'; did you mean cuda\?$"),
+        ({"device": "tpu"}, r"got 'tpu'$"),
+        ({"precision": "float16"}, r"did you mean fp16\?$"),
+        ({"parallel": "dp"}, "parallel must be one of ddp, fsdp, got 'dp'"),
+        ({"batch_norm": "sync"}, "batch_norm must be one of micro, step, got 'sync'"),
+        (
+            {"precision": "bf16_params", "parallel": "fsdp"},
+            r"for models that are not sharded; use engine\.precision=bf16",
+        ),
     ],
 )
 def test_bad_values_are_named(change, message):
@@ -59,9 +74,41 @@ def test_bad_values_are_named(change, message):
         settings(**change)
 
 
+def test_values_at_their_bounds_are_taken():
+    least = {"global_batch": 1, "nonfinite_limit": 1, "log_every": 1, "profile_steps": 1, "stop_after": 1, "devices": 1}
+    found = settings(**least, clip_grad=1e-9, ema_decay=0.9999)
+    assert {name: getattr(found, name) for name in least} == least
+    assert (
+        settings(profile_steps=None, stop_after=None, clip_grad=None, ema_decay=None, devices="auto").devices == "auto"
+    )
+
+
+def test_a_run_goes_on_in_the_precision_it_began_in_unless_another_was_typed():
+    weights = [torch.zeros(2)]
+    for chosen, recorded, expected in (
+        ("auto", "bf16", "bf16"), ("auto", None, "fp32"), ("fp16", "bf16", "fp16"), ("fp32", None, "fp32"),
+    ):  # fmt: skip
+        assert settings(precision=chosen).settled(weights, recorded).precision == expected
+
+
+def test_a_model_is_sharded_where_several_processes_were_told_to(monkeypatch):
+    for size, parallel, expected in (("1", "fsdp", False), ("2", "fsdp", True), ("2", "ddp", False)):
+        monkeypatch.setenv("WORLD_SIZE", size)
+        assert settings(parallel=parallel).sharded is expected
+
+
+def test_a_process_has_the_device_of_its_own_number(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    for device, expected in (("auto", torch.device("cuda", 3)), ("cuda", torch.device("cuda", 3)), ("cpu", CPU)):
+        assert settings(device=device).torch_device == expected
+
+
 def test_declared_devices_must_be_there():
     for devices, world_size in ((1, 1), (1, 4), ("auto", 4), (4, 4)):
         settings(devices=devices).check_world(world_size)
+    with pytest.raises(UserError, match=r"engine\.devices is 4, but there are 2 processes"):
+        settings(devices=4).check_world(2)
     with pytest.raises(UserError, match=r"engine.devices is 4, but there are 1 processes.*--nproc_per_node=4"):
         settings(devices=4).check_world(1)
 

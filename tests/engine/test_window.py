@@ -30,6 +30,60 @@ def test_a_skipped_step_is_counted_and_its_norm_is_left_out():
         assert window.read() == {"loss": 2.0, "pixels": 2.0, "grad_norm": 2.0, "nonfinite_steps": 1.0}
 
 
+def test_a_step_in_which_nothing_counts_has_no_loss_and_one_at_zero_has():
+    window = Window()
+    for loss, count, norm in ((0.0, 0.0, 0.0), (0.0, 4.0, 0.0)):  # by the labeled pixels, and by all
+        window.add(step(loss, count, norm))
+    assert window.read() == {"uncounted_steps": 2.0, "grad_norm": 0.0}
+    for loss, count, norm in ((0.0, 4.0, 2.0), (0.0, 0.0, 0.0)):  # a loss of zero that still has a gradient
+        window.add(step(loss, count, norm))
+    assert window.read() == {"loss": 0.0, "pixels": 2.0, "grad_norm": 1.0}
+
+
+def test_a_loss_that_is_not_finite_is_left_out_with_its_pixels():
+    window = Window()
+    window.add(step(math.nan, 3.0, math.nan))
+    window.add(step(4.0, 2.0, 1.0))
+    assert window.read() == {"loss": 2.0, "pixels": 2.0, "grad_norm": 1.0, "nonfinite_steps": 1.0}
+    window.add(step(math.inf, 3.0, math.inf))
+    only = window.read()
+    assert math.isnan(only["loss"])
+    assert math.isnan(only["grad_norm"])
+    assert only["nonfinite_steps"] == 1.0
+
+
+def test_the_log_tells_the_place_of_a_run_and_the_rate_of_every_depth():
+    layers = [torch.nn.Linear(1, 1) for _ in range(4)]
+    groups = [{"params": layer.parameters(), "lr": lr, "depth": depth} for layer, lr, depth in
+              zip(layers, (0.1, 0.4, 0.2, 0.3), (0, 12, None, 3), strict=True)]  # fmt: skip
+    optimizer = torch.optim.SGD(groups, lr=1.0)
+    state = State(layers[0], optimizer, torch.amp.GradScaler("cpu", enabled=False), step=6)
+    state.window.add(step(6.0, 3.0, 1.0))
+    assert state.progress(2.5, 8) == {
+        "train/loss": 2.0, "train/pixels": 2.0, "train/grad_norm": 1.0, "train/lr": 0.4, "epoch": 2.4, "images": 48,
+        "train/lr/depth_00": 0.1, "train/lr/depth_12": 0.4, "train/lr/depth_03": 0.3,
+    }  # fmt: skip
+
+
+def test_a_sharded_model_is_evaluated_by_its_twin_which_is_emptied_then():
+    told = []
+
+    class Twin:
+        def filled(self, model):
+            told.append(model)
+            return torch.nn.Linear(1, 1)
+
+        def close(self):
+            told.append("closed")
+
+    model, twin = torch.nn.Linear(2, 2), Twin()
+    state = State(model, torch.optim.SGD(model.parameters(), lr=1.0), torch.amp.GradScaler("cpu", enabled=False))
+    state.twin = twin  # type: ignore[assignment]
+    with state.for_evaluation() as evaluated:
+        assert (evaluated.in_features, evaluated.training, told) == (1, False, [model])
+    assert (told, model.training) == ([model, "closed"], True)
+
+
 def test_evaluations_see_the_main_processes_statistics(monkeypatch):
     """On the CPU each process has its own running mean and variance; one of them must be what all evaluate."""
     model = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 1), torch.nn.BatchNorm2d(2))

@@ -26,6 +26,11 @@ def pretraining(monitor: str = "val/loss", task: str = "pretrain", **parts: dict
         (pretraining(model={"mask_ratio": 0.75, "masking": "grid"}, optimizer={"layer_decay": 0.5}), ""),
         (pretraining(backbone={"patch_size": 14}), UNLIKE + "backbone.patch_size (patches of different sizes);"),
         (pretraining(data={"root": "b"}), UNLIKE + "data.root (other images);"),
+        (pretraining(data={"mean": [0.1]}), UNLIKE + "data.mean (pixels in other units);"),
+        (
+            pretraining(data={"std": [0.1], "_target_": "b", "path": "c"}),
+            UNLIKE + "data.std (pixels in other units) and data._target_ (other images) and data.path (other images);",
+        ),
         (pretraining(monitor="val/knn", model={"mask_ratio": 0.5}), ""),
         (pretraining(task="segment", model={"mask_ratio": 0.5}), ""),
         ({}, ""),  # of a job that has not begun

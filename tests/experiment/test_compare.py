@@ -3,7 +3,6 @@
 import hashlib
 import importlib.metadata
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,9 +12,7 @@ import yaml
 from mae_hydra.commands import main
 from mae_hydra.data.listing import Names
 from mae_hydra.errors import UserError
-from mae_hydra.experiment import provenance
-from mae_hydra.experiment.compare import compare, distinct
-from mae_hydra.experiment.start import Start
+from mae_hydra.experiment.compare import Difference, compare, distinct
 
 
 def made(directory: Path, *, seed: int = 0, workers: int = 2, commit: str = "abc", loss: float = 0.5) -> Path:
@@ -26,7 +23,9 @@ def made(directory: Path, *, seed: int = 0, workers: int = 2, commit: str = "abc
     config |= {"checkpoint": {"monitor": "val/loss", "mode": "min"}}
     (directory / "config.yaml").write_text(yaml.safe_dump(config))
     (directory / "git.json").write_text(json.dumps({"commit": commit}))
-    (directory / "environment.json").write_text(json.dumps({"host": directory.name, "packages": {"torch": "2"}}))
+    (directory / "environment.json").write_text(
+        json.dumps({"host": directory.name, "packages": {"torch": "2"}, "command": ["train.py", f"x={directory}"]})
+    )
     (directory / "metrics.jsonl").write_text(json.dumps({"step": 1, "val/loss": loss, "perf/memory_gb": loss}) + "\n")
     return directory
 
@@ -35,6 +34,7 @@ def test_what_differs_is_told_and_what_means_nothing_is_not(tmp_path: Path, caps
     first = made(tmp_path / "a")
     second = made(tmp_path / "b", seed=1, workers=4, commit="def", loss=0.25)
     assert [tuple(difference) for difference in compare([first, second])] == [
+        ("typed", "command", (f"train.py x={first}", f"train.py x={second}")),
         ("configuration", "seed", (0, 1)),
         ("where and how", "data.num_workers", (2, 4)),
         ("code", "commit", ("abc", "def")),
@@ -101,6 +101,38 @@ def test_a_narrow_terminal_shows_every_value_whole(
     assert ["seed", "0", "1", "2"] in [line.split() for line in lines]
 
 
+def test_of_three_runs_the_middle_one_may_be_the_other(tmp_path: Path) -> None:
+    runs = [made(tmp_path / name, seed=seed, loss=seed + 0.5) for name, seed in (("a", 1), ("b", 2), ("c", 1))]
+    assert [tuple(each) for each in compare(runs) if each.part != "typed"] == [
+        ("configuration", "seed", (1, 2, 1)), ("results", "val/loss", (1.5, 2.5, 1.5)),
+    ]  # fmt: skip
+
+
+def test_values_stand_beside_each_other_as_texts_of_one_line() -> None:
+    values = (None, True, False, 0, 0.123456789, 1e-7, 2.0, "a", [1, 2])
+    texts = ["-", "true", "false", "0", "0.123457", "1e-07", "2", "a", "[1, 2]"]
+    assert Difference("configuration", "a.b", values).shown == texts
+    assert Difference("configuration", "a._target_", ("x.y.Z", None)).shown == ["Z", "-"]
+
+
+def test_a_part_of_another_class_is_told_by_the_option_that_chose_it_and_by_the_keys_that_both_have() -> None:
+    def differing(key: str, *values: object, part: str = "configuration") -> Difference:
+        return Difference(part, key, values)
+
+    kept = [
+        differing("choices.head", "fcn", "uper", part="composed of"),
+        differing("head.width", 3, 4),
+        differing("header.width", None, 5),  # of another part, whose name only begins alike
+        differing("loss._target_", "a.X", "a.Y"),  # of which no option was chosen
+        differing("model.head.scale", 1, 2),
+        differing("loss", 3, 4, part="results"),
+        differing("gain.loss", 3, 4, part="results"),
+    ]
+    dropped = [differing("head._target_", "a.F", "a.U"), differing("head.pool", None, [1, 2])]
+    dropped += [differing("model.loss._target_", "a.X", "a.Y"), differing("loss.gamma", 2.0, None)]
+    assert distinct([dropped[2], *kept[:3], *dropped[:2], dropped[3], *kept[3:]]) == kept
+
+
 def test_nothing_is_told_twice(tmp_path: Path) -> None:
     """A building block stands in the configuration for itself and inside the model; a class owns its keys."""
     runs = [made(tmp_path / name) for name in ("one", "two")]
@@ -110,7 +142,7 @@ def test_nothing_is_told_twice(tmp_path: Path) -> None:
         (run / "config.yaml").write_text(yaml.safe_dump(config))
     found = compare(runs)
     assert {"model.encoder.depth", "head.width", "model.head._target_"} <= {each.key for each in found}
-    assert [(each.name, each.shown) for each in distinct(found)] == [
+    assert [(each.name, each.shown) for each in distinct(found) if each.part != "typed"] == [
         ("backbone.depth", ["2", "4"]),
         ("backbone.other", ["3", "5"]),
         ("head", ["Fcn", "UPer"]),
@@ -220,31 +252,6 @@ def test_a_listing_has_a_digest_of_its_own() -> None:
     digests = {Names(names).digest() for names in (["a", "b"], ["ab"], ["a", "b", ""], ["b", "a"], [])}
     assert len(digests) == 5
     assert Names(["a", "b"]).digest() == Names(["a", "b"]).digest()
-
-
-@pytest.fixture
-def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    source = tmp_path / "code"
-    source.mkdir()
-    (source / "a.py").write_text("1\n")
-    monkeypatch.setattr(provenance, "SOURCE", source)
-    for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
-        identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
-        subprocess.run(["git", *identity, *words], cwd=source, check=True)
-    return source
-
-
-def test_changed_code_is_noticed(repository: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    run.mkdir()
-    Start.of({}, [], {}).write(run)
-    assert provenance.changed_code(run) is None
-    (repository / "a.py").write_text("2\n")
-    assert provenance.changed_code(run) == "uncommitted changes then and now differ"
-    identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
-    subprocess.run(["git", *identity, "commit", "-q", "-am", "second"], cwd=repository, check=True)
-    assert "commit" in str(provenance.changed_code(run))
-    assert provenance.changed_code(tmp_path / "nothing") is None
 
 
 @pytest.mark.slow

@@ -277,6 +277,35 @@ def test_a_process_that_stood_still_before_it_took_a_number_gives_way_to_a_highe
     assert not (tmp_path / ".heartbeat-1").exists()
 
 
+def test_holders_are_numbered_beyond_nine_and_tell_since_when_they_hold(tmp_path):
+    for name in (".heartbeat-9", ".heartbeat-10", ".heartbeat-11x", ".heartbeat-", "heartbeat-12"):
+        (tmp_path / name).write_bytes(holder._content("yesterday"))
+    assert sorted(holder._numbers(tmp_path)) == [9, 10]
+    newest = holder._newest(tmp_path)
+    assert newest.number == 10
+    assert newest.told["since"] == "yesterday"
+    assert newest.holder == f"process {os.getpid()} on {holder.socket.gethostname()} since yesterday"
+    assert newest.told.keys() == {"host", "pid", "since", "boot", "token"}
+    assert holder._Beat(1, b"[1]").holder == "process unknown on an unknown machine"
+
+
+def test_a_lock_that_was_handed_on_is_kept_by_no_fork(tmp_path):
+    descriptor = os.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT)
+    os.set_inheritable(descriptor, True)
+    holder.belongs_here(descriptor)
+    assert not os.get_inheritable(descriptor)
+    child = os.fork()
+    if child == 0:
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os._exit(7)
+        os._exit(8)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    holder._descriptors.discard(descriptor)
+    os.close(descriptor)
+
+
 @pytest.mark.parametrize(
     ("content", "refused"), [(holder.FREE + b"  \n", False), (None, False), (b'{"host": "nodeA"}', True)]
 )

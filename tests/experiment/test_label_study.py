@@ -119,6 +119,12 @@ def test_a_study_under_way_tells_of_what_is_complete(tmp_path):
     rows = rows_of(found)
     assert [row["label_factor"] for row in rows] == [None, None, "9.3"]
     assert rows[2]["seed_0"] == 15.0
+    assert rows[0] | dict.fromkeys(("seed_0", "seed_1")) == {
+        "start": "scratch", "label_fraction": 0.01, "labeled_images": 11.0, "metric": "val/mIoU", "mean": 10.5,
+        "deviation": pytest.approx(0.5**0.5), "seed_0": None, "seed_1": None, "label_factor": None,
+        **dict.fromkeys(("factor_value", "factor_least", "factor_most", "factor_low", "factor_high")),
+    }  # fmt: skip
+    assert found.arms["mae"][0].deviation is None
 
 
 def test_of_a_loss_the_factor_goes_down_and_a_pruned_run_is_not_complete(tmp_path):
@@ -141,6 +147,34 @@ def test_of_a_loss_the_factor_goes_down_and_a_pruned_run_is_not_complete(tmp_pat
     assert few["deviation"] == pytest.approx(0.5**0.5)
 
 
+def test_the_seeds_of_either_end_may_differ_by_more_than_the_curve_rises():
+    for scores in (({0: 10.0, 1: 10.0}, {0: 10.0, 1: 12.0}), ({0: 9.0, 1: 11.0}, {0: 11.0, 1: 11.0})):
+        scratch = [Point(share, share * 100, each) for share, each in zip((0.1, 1.0), scores, strict=True)]
+        assert "within what seeds differ by (1.4)" in Study({}, "val/mIoU", True, {"scratch": scratch}, []).doubt
+
+
+def test_runs_that_differ_in_which_labels_they_draw_are_of_one_study_and_one_without_its_images_is_not_complete(
+    tmp_path,
+):
+    study(tmp_path, "scratch")
+    for seed, share in ((0, 1.0), (1, 0.5), (2, 0.1)):
+        run(tmp_path / "scratch", share, seed, 10.0, images=round(100 * share))
+        file = tmp_path / "scratch" / f"label_fraction-{share}_seed-{seed}" / "config.yaml"
+        content = yaml.safe_load(file.read_text())
+        file.write_text(yaml.safe_dump(content | {"data": content["data"] | {"label_seed": seed}}))
+    run(tmp_path / "scratch", 0.2, 0, 10.0, images=20)
+    (tmp_path / "scratch/label_fraction-0.2_seed-0/data.json").unlink()
+    found = read_study(tmp_path)
+    assert [(point.fraction, point.images) for point in found.arms["scratch"]] == [(0.1, 10), (0.5, 50), (1.0, 100)]
+    assert found.unfinished == ["scratch/label_fraction-0.2_seed-0: completed"]
+
+
+def test_a_score_that_scratch_has_with_its_fewest_labels_is_known_to_need_as_many():
+    assert str(label_factor(points(10, 20), Point(1.0, 5, {0: 10.0}))) == "2"
+    assert str(label_factor(points(10, 20), Point(1.0, 5, {0: 9.0}))) == "less than 2"
+    assert [str(Factor(value, 1, 1)) for value in (110.0, 1234.0, 0.0456)] == ["110", "1200", "0.046"]
+
+
 def test_of_one_point_of_scratch_no_factor_is_made(tmp_path):
     study(tmp_path, "scratch", "mae")
     run(tmp_path / "scratch", 0.01, 0, 10.0, images=10)
@@ -161,7 +195,15 @@ def test_where_more_labels_are_worth_nothing_there_is_no_factor_and_that_is_said
 
 @pytest.mark.parametrize(
     "record",
-    ['{"arms": {}}', '{"arms": {"../../elsewhere": []}}', '{"arms": 3}', '{"arms": {"scratch": 3}}', "[]", "{"],
+    [
+        '{"arms": {}}',
+        '{"arms": {"..": []}}',
+        '{"arms": {"../../elsewhere": []}}',
+        '{"arms": 3}',
+        '{"arms": {"scratch": 3}}',
+        "[]",
+        "{",
+    ],
 )
 def test_a_record_that_is_none_is_one_sentence(tmp_path, record):
     (tmp_path / "study.json").write_text(record)
@@ -207,6 +249,8 @@ def test_the_page_begins_with_the_factor_at_the_fewest_labels_and_with_the_great
 @pytest.mark.parametrize(
     ("means", "seeds", "said"),
     [
+        ((10.0, 11.0, 10.5), (-0.5, 0.0, 0.5), r"within what seeds differ by \(0\.5\)"),  # no more than that
+        ((10.0, 11.0, 10.6), (-0.5, 0.0, 0.5), ""),
         (
             (10.5, 10.6),
             (-0.5, 0.0, 0.5),

@@ -3,13 +3,15 @@
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from mae_hydra.data import ImageData, scenes
 from mae_hydra.errors import UserError
-from mae_hydra.experiment.labels import match_classes, named_by
+from mae_hydra.experiment import labels
+from mae_hydra.experiment.labels import match_classes, named_by, say_doubts
 from mae_hydra.weights import Checkpoint
 
 NAMES = ("sky", "wall", "tree")
@@ -56,6 +58,73 @@ def test_the_same_names_in_another_order_are_mapped_whoever_gave_them(assumed: b
     assert named.class_names == NAMES
     match_classes(model, given, named)
     assert model.head["classify"].weight.tolist() == [[0, 0, 1], [1, 0, 0], [0, 1, 0]]
+
+
+class Biased(torch.nn.Module):
+    """A decoder and an auxiliary head of two classes, which were trained as "wall" and "sky"."""
+
+    num_classes = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("head", "auxiliary"):
+            self.add_module(name, torch.nn.ModuleDict({"classify": torch.nn.Linear(1, 2)}))
+
+
+def test_every_last_layer_is_put_in_order_with_its_bias(capsys: pytest.CaptureFixture[str]) -> None:
+    model, three = Biased(), data(NAMES, assumed=False)
+    two = replace(three, num_classes=2, class_names=("sky", "wall"), palette=three.palette[:2])
+    trained = {name: torch.arange(2.0).view(2, *[1] * (value.ndim - 1)) + 10 * place
+               for place, (name, value) in enumerate(model.state_dict().items())}  # fmt: skip
+    model.load_state_dict(trained)
+    match_classes(model, Checkpoint(trained, {"class_names": ["sky", "wall"]}, "test", Path("a.pt")), two)
+    assert all(torch.equal(value, trained[name]) for name, value in model.state_dict().items())
+    assert capsys.readouterr().out == ""
+    match_classes(model, Checkpoint(trained, {"class_names": ["wall", "sky"]}, "test", Path("a.pt")), two)
+    assert {name: value.flatten().tolist() for name, value in model.state_dict().items()} == {
+        "head.classify.weight": [1.0, 0.0], "head.classify.bias": [11.0, 10.0],
+        "auxiliary.classify.weight": [21.0, 20.0],
+        "auxiliary.classify.bias": [31.0, 30.0],
+    }  # fmt: skip
+    assert capsys.readouterr().out.startswith("note: model and data name")
+
+
+def test_a_model_of_more_classes_or_with_another_last_layer_is_refused() -> None:
+    model: Any = Model()
+    given = checkpoint("wall", "tree", "sky")
+    for number in (2, 4):
+        model.num_classes = number
+        with pytest.raises(UserError, match=f"the model knows {number} classes, the data have 3"):
+            match_classes(model, given, data(NAMES, assumed=False))
+    unknown: Any = torch.nn.ModuleDict({"last": torch.nn.Linear(3, 3)})
+    unknown.num_classes = 3
+    with pytest.raises(UserError, match="which layer of this model gives the classes is not known"):
+        match_classes(unknown, given, data(NAMES, assumed=False))
+
+
+def test_names_of_another_number_of_classes_name_none() -> None:
+    nameless = data(("class 0", "class 1", "class 2"), assumed=False)
+    assert named_by(checkpoint("a", "b"), nameless) is nameless
+    assert named_by(checkpoint("a", "b", "c"), nameless).class_names == ("a", "b", "c")
+
+
+def test_nonsense_in_labels_ends_a_start_and_a_doubt_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[bool] = []
+
+    def look(images: Any, training: bool) -> list[str]:
+        asked.append(training)
+        if not training:
+            raise UserError("no label is a class")
+        return ["half of the labels are 0", "of 3 classes one occurs"]
+
+    monkeypatch.setattr(labels, "check_labels", look)
+    say_doubts(data(NAMES, assumed=False))
+    assert capsys.readouterr().out == "warning: half of the labels are 0\nwarning: of 3 classes one occurs\n"
+    with pytest.raises(UserError, match="no label is a class"):
+        say_doubts(data(NAMES, assumed=False), training=False)
+    assert asked == [True, False]
 
 
 def test_a_model_without_classes_has_none_to_be_compared() -> None:

@@ -66,13 +66,21 @@ def test_new_files_count_where_they_are_code_or_configuration(source: Path, tmp_
     assert "+++ b/conf/model/mine.yaml" in text
 
 
-def test_a_complete_run_knows_whether_the_code_has_changed_since(source: Path, tmp_path: Path) -> None:
+def test_a_complete_run_knows_whether_the_code_has_changed_since(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = run_in(tmp_path / "run")
     assert provenance.changed_code(run) is None
     (source / "model.py").write_text("depth = 24\n")
     assert provenance.changed_code(run) == "uncommitted changes then and now differ"
     subprocess.run(["git", "-C", str(source), "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qam", "second"])
-    assert (provenance.changed_code(run) or "").startswith("commit ")
+    then, now = read_json(run / "git.json")["commit"], provenance.git_state()["commit"]
+    assert provenance.changed_code(run) == f"commit {then[:9]} then, {now[:9]} now"
+    assert provenance.changed_code(tmp_path) is None  # which holds no run
+    (source / ".git").rename(source / "model.git")  # as an installed package lies, perhaps in a repository of others
+    assert provenance.changed_code(run) is None
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    assert provenance.git_state() == {"commit": None, "branch": None, "dirty": None}
 
 
 def test_the_environment_tells_what_decides_a_run_and_no_secret(
@@ -136,3 +144,36 @@ def test_a_file_that_a_run_began_from_is_known_by_its_content_and_its_part(tmp_p
         found = provenance.parent_of(Checkpoint({}, {"step": 4}, "", tmp_path / "a.pt", part=part))
         digest = hashlib.sha256(b"weights").hexdigest()
         assert found == {"path": str(tmp_path / "a.pt"), "sha256": digest, "step": 4} | ({"part": part} if part else {})
+
+
+def test_a_folder_of_weights_is_known_by_the_names_and_contents_of_its_files(tmp_path: Path) -> None:
+    """As `(cd FOLDER; sha256sum * | sha256sum)` has it."""
+    (tmp_path / "b.bin").write_bytes(b"weights")
+    (tmp_path / "a.json").write_bytes(b"{}")
+    (tmp_path / ".cache").write_bytes(b"of no matter")
+    (tmp_path / "more").mkdir()
+    lines = [f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in
+             (("a.json", b"{}"), ("b.bin", b"weights"))]  # fmt: skip
+    assert provenance.sha256_of(tmp_path) == hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def test_weights_by_name_are_known_by_it_and_by_their_commit_where_they_have_one(tmp_path: Path) -> None:
+    (tmp_path / "a.pt").write_bytes(b"weights")
+    for name, revision in (("", None), ("hf:a/b", "0123"), ("https://a.example/b.pt", None)):
+        found = provenance.parent_of(Checkpoint({}, {}, "", tmp_path / "a.pt", name=name, revision=revision))
+        told = {"path": str(tmp_path / "a.pt"), "sha256": hashlib.sha256(b"weights").hexdigest(), "step": None}
+        assert found == told | ({"name": name, "revision": revision} if name else {})
+
+
+def test_the_option_files_of_a_run_are_told_without_those_of_hydra(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert provenance.composition() == {}
+    choices = {"data": "mine", "hydra/launcher": "gpus", "hydra/job_logging": "default", "model@head": "uper"}
+    told: Any = SimpleNamespace(job=SimpleNamespace(config_name="own"), runtime=SimpleNamespace(choices=choices))
+    monkeypatch.setattr(provenance.HydraConfig, "initialized", lambda: True)
+    monkeypatch.setattr(provenance.HydraConfig, "get", lambda: told)
+    monkeypatch.setattr(provenance, "own_sources", lambda: [SimpleNamespace(schema="file", path="/a"), 5])
+    monkeypatch.setattr(provenance, "folder_of", lambda source: f"folder of {getattr(source, 'path', source)}")
+    assert provenance.composition() == {
+        "config_name": "own", "config_folders": ["folder of /a", "folder of 5"],
+        "choices": {"data": "mine", "model@head": "uper"},
+    }  # fmt: skip

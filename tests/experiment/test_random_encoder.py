@@ -1,6 +1,8 @@
 """Frozen weights that nothing was loaded into are said to be random, before the first step."""
 
 import pytest
+import torch
+from torch import nn
 
 import mae_hydra
 from mae_hydra.experiment.doubts import warn_of_random_encoder
@@ -24,3 +26,16 @@ def test_a_frozen_encoder_that_was_never_trained_is_said_to_be_random(capsys, wo
     printed = capsys.readouterr().out
     assert said in printed
     assert bool(printed) is bool(said)
+
+
+def test_the_share_that_stays_random_is_told_of_what_is_learned_at_all(capsys):
+    """Nine weights frozen, three learned; the positions, which may be fixed, are none of either."""
+    encoder = nn.ModuleDict(
+        {"frozen": nn.Linear(3, 3, bias=False).requires_grad_(False), "own": nn.Linear(3, 1, False)}
+    )
+    encoder.pos_embed = nn.Parameter(torch.zeros(100), requires_grad=False)
+    warn_of_random_encoder(nn.ModuleDict({"encoder": encoder}), "name")
+    said = capsys.readouterr().out
+    assert said.startswith("warning: name without init_from probes random weights: 75% of the encoder's weights are fr")
+    warn_of_random_encoder(nn.Linear(1, 1).requires_grad_(False), "without an encoder")
+    assert capsys.readouterr().out == ""

@@ -54,6 +54,8 @@ def test_a_group_that_is_chosen_anew_takes_the_words_for_it_along(run):
         "logger=wandb", "logger.wandb.project=p", f"resume={run}", "evaluation=none",
     ]  # fmt: skip
     assert "logger.wandb.project=p" in expanded([f"resume={run}", "logger=wandb"])  # the same choice again
+    record(run, "optimizer.groups.a.lr=1", "optimizer.grouped=2")
+    assert expanded([f"resume={run}", "optimizer.groups.a={}"])[0] == "optimizer.grouped=2"  # however deep it lies
 
 
 @pytest.mark.parametrize("words", [["resume=auto"], ["resume=never"], ["resume=null"], ["resume=nowhere"], ["seed=1"]])
@@ -67,14 +69,16 @@ def test_without_a_directory_a_command_line_stays_as_it_is(run, words):
     [
         ("photo.jpg", "no checkpoints/last.pt there; give the directory of an interrupted run"),
         ("config.yaml", "no checkpoints/last.pt there"),
+        ("one/status.json two/status.json", "holds runs and is none; resume one of them, resume={0}/two, say"),
         ("one/status.json", "holds runs and is none; resume one of them, resume={0}/one, say"),
         ("multirun.yaml", "its command goes on with it (python train.py -m … hydra.sweep.dir={0}); or resume one of "),
     ],
 )
 def test_a_folder_that_is_no_run_stays_as_it_is(tmp_path, capsys, monkeypatch, made, answer):
     folder = tmp_path / "folder"
-    (folder / made).parent.mkdir(parents=True)
-    (folder / made).write_text("mine")
+    for name in made.split():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("mine")
     before = sorted(folder.rglob("*"))
     monkeypatch.setattr(sys, "argv", ["train.py"])
     assert launch([f"resume={folder}"]) == 1
@@ -83,14 +87,58 @@ def test_a_folder_that_is_no_run_stays_as_it_is(tmp_path, capsys, monkeypatch, m
 
 
 def test_a_sweep_takes_no_words_of_a_run(run):
-    words = ["-m", "seed=1,2", f"resume={run}"]
-    assert expanded(words) == words
+    for several in ("-m", "--multirun"):
+        words = [several, "seed=1,2", f"resume={run}"]
+        assert expanded(words) == words
 
 
 def test_how_to_begin_is_not_recorded_and_not_taken(run):
     assert lasting(["resume=outputs/a", "resume_data=changed", "seed=1"]) == ["seed=1"]
     record(run, "resume=/old/place", "resume_data=changed", "seed=1")
     assert expanded([f"resume={run}"]) == ["seed=1", f"resume={run}"]
+
+
+def test_the_last_directory_that_was_typed_counts(run, tmp_path):
+    other = tmp_path / "outputs/other"
+    other.mkdir()
+    record(other, "seed=3")
+    words = [f"resume={run}", f"resume={other}"]
+    assert expanded(words)[0] == "seed=3"
+    assert resuming.directory_of(words) == resuming.source == other
+
+
+def test_a_word_below_a_key_is_typed_for_it(run):
+    expanded([f"resume={run}", "then.probe=[a]", "seed=1"])
+    assert [resuming.typed_for(key) for key in ("then", "then.probe", "seed", "the", "model")] == [
+        True, True, True, False, False,
+    ]  # fmt: skip
+
+
+def test_what_follows_a_run_that_is_gone_on_with_is_told_which_words_were_typed(run, tmp_path):
+    assert resuming.handed_on(["seed=1"]) == {}
+    record(run, "model=mae_vitt")
+    expanded([f"resume={run}", "logger=wandb", "--config-dir", str(tmp_path), "notes=x"])
+    mark = resuming.handed_on(["logger=wandb", "model=u"])
+    told = json.loads(mark[resuming.FOLLOWING])
+    assert told["source"] == str(run.absolute())
+    assert set(told["typed"]) >= {"logger=wandb"}
+    assert "notes=x" not in told["typed"]
+
+
+def test_weights_at_an_address_that_only_a_record_tells_are_not_fetched(run, monkeypatch):
+    config = OmegaConf.create({"init_from": "https://weights.example/a.pt"})
+    expanded([f"resume={run}"])
+    with pytest.raises(UserError, match=r"outputs/run: .*weights\.example"):
+        resuming.refuse_recorded_address(config, run)
+    resuming.refuse_recorded_address(OmegaConf.create({"init_from": "a.pt"}), run)
+    expanded([f"resume={run}", "init_from=https://weights.example/a.pt"])
+    resuming.refuse_recorded_address(config, run)
+
+
+def test_a_record_without_measure_is_not_read(run):
+    (run / "overrides.yaml").write_text("- " + "a" * resuming.MOST_BYTES)
+    with pytest.raises(UserError, match=r"does not hold a run's overrides \(it is too large\)"):
+        expanded([f"resume={run}"])
 
 
 def test_words_for_hydra_itself_are_not_taken(run):
@@ -106,7 +154,7 @@ def test_words_for_hydra_itself_are_not_taken(run):
 
 @pytest.mark.parametrize(
     "content",
-    [b"\xff\xfe", b"seed: 1", b"- 1\n- 2", b"[", b"- [a]", b"!!python/object/apply:os.system ['touch x']", b"[" * 2000],
+    [b"\xff\xfe", b"seed: 1", b"- 1\n- 2", b"[", b"- [a]", b"!!python/object/apply:os.system ['touch x']", b"[" * 700],
 )
 def test_overrides_that_are_none_are_one_sentence(run, content):
     (run / "overrides.yaml").write_bytes(content)
@@ -308,6 +356,19 @@ def test_a_path_is_found_again_from_another_place_and_after_a_move(run, tmp_path
     (tmp_path / "outputs").rename(tmp_path / "results")
     renamed = tmp_path / "results/run"
     assert expanded([f"resume={renamed}"])[1] == f"init_from={tmp_path / 'results/pretrained'}"
+
+
+@pytest.mark.parametrize("key", resuming.PATHS)
+def test_every_word_that_is_a_path_is_found_again_and_no_other_word(run, tmp_path, monkeypatch, key):
+    for folder in ("photos", "elsewhere", "home/photos"):
+        (tmp_path / folder).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    record(run, f"{key}=photos", "notes=photos", "data.path=s3://photos")
+    assert expanded([f"resume={run}"])[:3] == [f"{key}={tmp_path / 'photos'}", "notes=photos", "data.path=s3://photos"]
+    for value in ("'~/photos'", "https://a.org/photos", "{a: photos}", "nowhere"):
+        record(run, f"{key}={value}")
+        assert expanded([f"resume={run}"])[0] == f"{key}={value}"
 
 
 def test_what_has_moved_with_the_run_is_told_by_the_ends_of_its_names():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -130,6 +131,37 @@ def test_of_a_start_that_was_a_mistake_no_empty_folder_is_left(tmp_path, monkeyp
 def test_a_status_that_says_nothing_is_none(tmp_path, content):
     (tmp_path / "status.json").write_bytes(content)
     assert read_status(tmp_path) is None
+
+
+def test_a_start_is_written_down_with_all_that_tells_it_from_another(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "4711")
+    content = Status(tmp_path, CONFIG, ["seed=0"]).content
+    own = {"pid": os.getpid(), "host": socket.gethostname(), "scheduled": "4711", "start": content["start"]}
+    assert content == own | {
+        "state": "running", "name": "a", "task": "pretrain", "fingerprint": fingerprint(CONFIG),
+        "overrides": ["seed=0"], "attempt": 1, "value": None, "error": None, "ended": None, "end": None, "before": 0.0,
+    }  # fmt: skip
+    assert fingerprint(dict(reversed(CONFIG.items()))) == fingerprint(CONFIG)
+    assert len(fingerprint(CONFIG)) == 12
+    for name, other in (("pid", 1), ("host", "b"), ("start", 5.0)):
+        status = Status(tmp_path, CONFIG, [])
+        write_json(tmp_path / "status.json", status.content | {name: other})
+        assert not status.written
+
+
+def test_a_record_that_tells_little_is_completed(tmp_path):
+    write_json(tmp_path / "status.json", {"state": "completed"})
+    assert read_status(tmp_path) == {
+        "state": "completed", "value": None, "error": None, "ended": None, "start": None, "end": None, "overrides": [],
+        "before": 0.0,
+    }  # fmt: skip
+    assert Status(tmp_path, CONFIG, []).content["before"] == 0.0
+    write_json(tmp_path / "status.json", {"state": "failed", "start": 1000.0, "end": 900.0, "before": 7.0})
+    assert Status(tmp_path, CONFIG, []).content["before"] == 7.0  # a clock that went back takes nothing away
+    write_json(tmp_path / "status.json", {"state": "running", "start": 1000.0})
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "perf/time": 1030.0}\n{"step": 2, "perf/time": 9e12}\n')
+    before = Status(tmp_path, CONFIG, []).content["before"]
+    assert 1e9 < before < 1e11  # no line of the future counts beyond now
 
 
 def test_a_second_attempt_is_counted(tmp_path):

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 
 from mae_hydra import lines
 from mae_hydra.errors import UserError
+from mae_hydra.experiment import steps_taken
 from mae_hydra.experiment.steps_taken import metrics_of, note_start, processes_of, recorded_loss, start_of
 
 SETTINGS: Any = SimpleNamespace(torch_device=torch.device("cpu"))
@@ -29,6 +31,31 @@ def test_a_start_that_follows_a_torn_line_is_told(tmp_path: Path) -> None:
     told(tmp_path, 6)
     assert [(start_of(tmp_path, step) or {}).get("step") for step in (1, 6, 7)] == [0, 0, 6]
     assert [json.loads(line)["step"] for line in (tmp_path / "starts.jsonl").read_bytes().splitlines()] == [0, 6]
+
+
+def test_a_start_is_told_with_all_that_its_steps_need(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps_taken, "world_size", lambda: 3)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 512)
+    facts = FACTS | {"class_weights": [1.0, 2.0], "precision": "bf16", "classes": ["sky"], "validation": {"images": 2}}
+    settings: Any = SimpleNamespace(torch_device=torch.device("cuda", 1))
+    note_start(tmp_path, 7, settings, facts)
+    known = {key: facts[key] for key in ("root", "steps_per_epoch", "class_weights", "precision", "train")}
+    line = {"step": 7, "processes": 3, "threads": 512, "device": "cuda", "data": known}
+    assert start_of(tmp_path, 8) == line
+    assert start_of(tmp_path, 7) is None
+    assert (tmp_path / "starts.jsonl").read_text() == json.dumps(line) + "\n"
+
+
+def test_the_loss_of_a_step_is_that_of_a_line_of_this_step_alone(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [
+        {"step": 1, "train/loss": 0.9}, {"step": 1, "val/loss": 0.8}, {"step": 2, "train/loss": 0.5},
+        {"step": 4, "train/loss": 0.25}, {"step": 5, "val/loss": 0.1}, {"step": 5, "train/loss": None},
+        {"step": 7, "train/lr": 0.1}, {"step": 7, "train/loss": 0.125},
+    ]  # fmt: skip
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert repr([recorded_loss(tmp_path, step) for step in range(1, 8)]) == repr(
+        [0.9, 0.5, None, None, math.nan, None, None]
+    )
 
 
 @pytest.mark.parametrize(
@@ -76,8 +103,13 @@ def test_lines_of_metrics_that_are_none_tell_of_no_loss(tmp_path: Path) -> None:
     assert recorded_loss(tmp_path, 2) == 0.25
 
 
-def test_no_host_of_processes_is_started_because_a_file_says_so(tmp_path: Path) -> None:
+def test_no_host_of_processes_is_started_because_a_file_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert processes_of({}, tmp_path) == 1
     assert processes_of({"processes": 8}, tmp_path) == 8
+    monkeypatch.setenv("WORLD_SIZE", "5000")  # as a person has started them
+    assert processes_of({"processes": 5000}, tmp_path) == 5000
+    monkeypatch.delenv("WORLD_SIZE")
     with pytest.raises(UserError, match=r"starts\.jsonl tells of 5000 processes.*torchrun --nproc-per-node=5000"):
         processes_of({"processes": 5000}, tmp_path)

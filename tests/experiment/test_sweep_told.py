@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -92,6 +93,120 @@ def test_a_job_is_in_the_group_of_its_sweep_unless_another_was_given(
     sweep_names.name_job(config, Path("out/sweep/job"), ["seed=1", "data.root=x", "model.mask_ratio=0.5"])
     assert config.group == group
     assert config.logger == {"wandb": {"name": "mask_ratio-0.5_seed-1"}, "mlflow": {"name": "my own"}, "csv": {}}
+
+
+def shown(
+    capsys: pytest.CaptureFixture[str], *rows: dict[str, Any], keys: list[str], note: str = ""
+) -> list[list[str]]:
+    """The cells of the table that the console shows, line by line; then what stands below it."""
+    whole = [{"state": "completed", "error": None, "seconds": 90.0, "val/loss": 0.5} | row for row in rows]
+    sweeps.show(whole, Path("out/sweep"), ["val/loss"], keys, note)
+    lines = capsys.readouterr().out.replace("┃", "│").splitlines()
+    return [[cell.strip() for cell in line.split("│")[1:-1]] if "│" in line else [line] for line in lines]
+
+
+def test_a_table_of_a_sweep_shows_zero_and_leaves_empty_what_is_not_known(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    rows: list[dict[str, Any]] = [
+        {"optimizer.lr": 0, "seed": 0.123456, "val/loss": 0.0, "seconds": 0.0},
+        {"optimizer.lr": None, "seed": False, "val/loss": None, "seconds": None, "state": "failed", "error": "it died"},
+    ]
+    found = shown(capsys, *rows, keys=["optimizer.lr", "seed"], note="they do not compare")
+    assert [line for line in found if len(line) > 1] == [
+        ["optimizer.lr", "seed", "state", "val/loss", "minutes", "error"],
+        ["0", "0.1235", "completed", "0", "0.0", ""], ["", "False", "failed", "", "", "it died"],
+    ]  # fmt: skip
+    below = [line[0] for line in found if len(line) == 1]
+    assert "note: they do not compare" in below
+    assert below[-1].endswith("mae-hydra report out/sweep")
+    assert not any("note:" in line[0] for line in shown(capsys, rows[0], keys=["seed"]))
+
+
+def test_keys_are_cut_to_their_last_names_where_there_is_no_room_unless_two_end_alike(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def heads(width: int, *keys: str) -> list[str]:
+        monkeypatch.setenv("COLUMNS", str(width))
+        found = shown(capsys, dict.fromkeys(keys, 1), keys=list(keys))
+        return next(line for line in found if len(line) > 1)[: len(keys)]
+
+    keys = ("backbone.depth", "head.channels")
+    needed = len(" | ".join([*keys, "completed", "val/loss", "minutes"])) + 4
+    assert heads(needed, *keys) == list(keys)
+    assert heads(needed - 1, *keys) == ["depth", "channels"]
+    assert "depth" not in heads(40, "backbone.depth", "head.depth")  # but whole, over two lines
+
+
+def test_errors_stand_in_the_table_from_a_hundred_columns_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"seed": n, "error": "it died", "state": "failed"} for n in (1, 2)]
+    for width, below in ((100, 0), (99, 1)):  # once, however many say it
+        monkeypatch.setenv("COLUMNS", str(width))
+        found = shown(capsys, *rows, keys=["seed"])
+        assert sum(line == ["failed: it died"] for line in found) == below
+        assert ("error" in next(line for line in found if len(line) > 1)) is not bool(below)
+
+
+def test_a_job_that_never_began_has_its_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "status.json").write_text(json.dumps({"state": "running", "overrides": ["seed=1"]}))
+    hydra = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}, "sweeper": {"params": {"seed": "1,2"}}}})
+    monkeypatch.setenv(sweep_names.SWEPT, "[]")
+    monkeypatch.setattr(sweep_names, "tell_jobs", lambda config: None)
+    sweeps.start()
+    for _ in range(2):
+        sweeps.NoteSweep().on_multirun_start(hydra)
+    told = {"b": sweeps.Outcome("waiting", None, ["seed=2"]), "a": sweeps.Outcome("running", None, ["seed=1"])}
+    sweeps.outcomes.update(told)
+    assert sweeps.finish() is False
+    rows = json.loads((tmp_path / "results.json").read_text())
+    assert [(row["job"], row["state"], row["seed"], row["overrides"]) for row in rows] == [
+        ("a", "running", 1, ["seed=1"]), ("b", "waiting", 2, ["seed=2"]),
+    ]  # fmt: skip
+    assert sweep_names.SWEPT not in os.environ
+    sweeps.outcomes["b"] = sweeps.Outcome("cancelled")
+    assert sweeps.finish() is True  # of no sweep any more
+    sweeps.start()
+    assert sweeps.finish() is False
+
+
+def test_jobs_are_told_what_their_sweep_goes_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(sweep_names.SWEPT, "of before")
+    task = ["seed=1,2", "model.mask_ratio=0.5", "+a.b=range(3)", "optimizer.lr=1,2"]
+    hydra = {"overrides": {"task": task}, "sweeper": {"params": {"optimizer.lr": "1,2", "+loss.gain": "1"}}}
+    sweep_names.tell_jobs(OmegaConf.create({"hydra": hydra}))
+    assert json.loads(os.environ[sweep_names.SWEPT]) == ["optimizer.lr", "+loss.gain", "seed", "a.b"]
+    hydra = {"overrides": {"task": ["seed=1"]}, "sweeper": {"params": None}}
+    sweep_names.tell_jobs(OmegaConf.create({"hydra": hydra}))
+    assert json.loads(os.environ[sweep_names.SWEPT]) == []
+
+
+def test_a_run_of_no_sweep_keeps_its_name_and_what_follows_a_job_has_the_jobs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def named(run: Path, name: str = "mae") -> Any:
+        config = OmegaConf.create({"name": name, "group": None, "logger": {"wandb": {"name": name}}})
+        sweep_names.name_job(config, run, ["seed=1"])
+        return config.group, config.logger.wandb.name
+
+    monkeypatch.delenv(sweep_names.SWEPT, raising=False)
+    assert named(tmp_path / "one") == (None, "mae")
+    job = tmp_path / "sweep/job"
+    job.mkdir(parents=True)
+    (job / "status.json").write_text("{}")
+    loggers: dict[str, Any] = {"a": {"name": "mae"}, "b": {}, "c": None, "d": {"name": 5}, "e": {"name": "seed-1"}}
+    for told, expected in (
+        ({"name": "mae", "group": "lr", "logger": loggers}, ("lr", "seed-1/probe")),
+        ({"name": "mae", "group": "lr", "logger": {"a": {"name": "mae"}}}, ("lr", "job/probe")),
+        ({"name": "mae", "group": None, "logger": loggers}, (None, "mae")),
+    ):
+        (job / "config.yaml").write_text(json.dumps(told))
+        assert named(job / "probe") == expected
 
 
 def test_a_job_that_waits_or_runs_has_not_failed_and_any_other_has() -> None:

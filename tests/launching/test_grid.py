@@ -57,6 +57,8 @@ def test_a_value_that_fits_no_job_is_said_before_the_first_one_starts(started, c
     said = capsys.readouterr().err
     assert "model.mask_ratio" in said
     assert "(in the job model.mask_ratio=half seed=0); no job was started" in said
+    assert start(["-m", "model.mask_ratio=half"]) == 1
+    assert "(in the job " not in capsys.readouterr().err  # there is no other
     assert start(["-m", "model.mask_ratio=0.5,half", "hydra.sweeper.max_batch_size=1"]) == 1  # in the second batch
     assert "(in the job model.mask_ratio=half); no job was started" in capsys.readouterr().err
     assert start(["-m", "seed=0,1", "+then.u=['model=upernet_vitt','head.chanels=16']"]) == 1

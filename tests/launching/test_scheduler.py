@@ -1,6 +1,7 @@
 """Tasks of Slurm as the processes of a run: what srun sets, and what it does not."""
 
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -97,6 +98,50 @@ def test_a_job_that_slurm_preempts_is_queued_again_and_waits_to_be_ended(
     assert not asked
 
 
+def test_tasks_that_submitit_starts_here_are_processes_too_and_a_given_place_stays() -> None:
+    environment = {"SUBMITIT_LOCAL_GLOBALID": "1", "SUBMITIT_LOCAL_LOCALID": "1", "SUBMITIT_LOCAL_NTASKS": "2",
+                   "SUBMITIT_LOCAL_JOB_ID": "9", "MASTER_ADDR": "given"}  # fmt: skip
+    join_tasks(environment)
+    assert [environment[name] for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR")] == [
+        "1",
+        "1",
+        "2",
+        "given",
+    ]
+    other = environment | {"SUBMITIT_LOCAL_JOB_ID": "8"}
+    for name in ("RANK", "MASTER_PORT", "MASTER_ADDR"):
+        del other[name]
+    join_tasks(other)
+    assert other["MASTER_ADDR"] == "127.0.0.1"
+    assert other["MASTER_PORT"] != environment["MASTER_PORT"]
+    of_job = {name: value for name, value in SRUN.items() if name != "SLURM_STEP_NODELIST"} | {
+        "SLURM_JOB_NODELIST": "n3"
+    }
+    join_tasks(of_job)
+    assert of_job["MASTER_ADDR"] == "n3"
+    both = SRUN | {"SLURM_JOB_NODELIST": "other"}
+    join_tasks(both)
+    assert both["MASTER_ADDR"] == "gpu007"
+
+
+def test_tasks_after_the_first_wait_and_what_cannot_be_asked_has_no_answer(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(scheduler.time, "sleep", waited.append)
+    monkeypatch.setattr(scheduler, "_scontrol", lambda *words: job_told("CANCELLED"))
+    for rank, waits in (("0", []), ("2", [scheduler.PATIENCE])):
+        pass_on(signal.SIGTERM, {"SLURM_JOB_ID": "7", "RANK": rank})
+        assert waited == waits
+    monkeypatch.undo()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert scheduler._scontrol("show") is None
+    for code, answer in ((0, "told"), (1, None)):
+        (tmp_path / "scontrol").write_text(f"#!/bin/sh\nprintf told\nexit {code}\n")
+        (tmp_path / "scontrol").chmod(0o755)
+        assert scheduler._scontrol("show") == answer
+
+
 def test_a_signal_that_comes_during_imports_stops_the_program_when_they_are_done(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -122,6 +167,12 @@ def test_a_warning_is_passed_on_to_who_listened_for_it(monkeypatch: pytest.Monke
         for number in (signal.SIGUSR2, signal.SIGTERM, None):
             pass_on(number)
         assert got == [signal.SIGUSR2]
+        monkeypatch.setenv("SLURM_JOB_ID", "7")
+        scheduler.note()  # somebody else's handler stays
+        signal.raise_signal(signal.SIGUSR2)
+        assert got == [signal.SIGUSR2] * 2
+        signal.signal(signal.SIGUSR2, scheduler._stop)  # of this program, which has heeded it already
+        pass_on(signal.SIGUSR2, {})
         signal.signal(signal.SIGUSR2, signal.SIG_DFL)
         pass_on(signal.SIGUSR2)  # would end this process
     finally:

@@ -65,6 +65,40 @@ def test_what_left_the_queue_is_asked_of_the_accounting(programs: Any) -> None:
     assert slurm.ended(["5_0"]) == {}
 
 
+def test_jobs_are_renamed_and_cancelled_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def run(command: Any, **told: Any) -> Any:
+        asked.append((list(command), told.get("input")))
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(slurm.subprocess, "run", run)
+    slurm.rename({"7_0": "seed-1", "7_1": "seed-2"})
+    slurm.cancel(["7_0", "7_1"])
+    slurm.ended(["7_0", "7_1"])
+    assert asked[0] == (["scontrol", "-Q"], "update JobId=7_0 JobName=seed-1\nupdate JobId=7_1 JobName=seed-2\n")
+    assert asked[1][0] == ["scancel", "7_0", "7_1"]
+    assert asked[2][0][-2:] == ["-j", "7_0,7_1"]
+    slurm.queue()
+    assert asked[3][0][:1] + asked[3][0][-3:-1] == ["squeue", asked[3][0][-3], "--states=all"]
+
+    def fail(command: Any, **told: Any) -> Any:
+        raise subprocess.TimeoutExpired(command, 60)
+
+    monkeypatch.setattr(slurm.subprocess, "run", fail)
+    assert slurm.queue() is None
+    assert slurm.ended(["7_0"]) == {}
+
+
+@pytest.mark.parametrize("state", sorted(slurm.WAITING | slurm.RUNNING))
+def test_what_waits_and_what_runs_is_under_way(state: str) -> None:
+    waits = {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD"}
+    runs = {"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING"}
+    assert (waits, runs) == (slurm.WAITING, slurm.RUNNING)
+    assert (Seen(state).active, Seen(state).waits) == (True, state in waits)
+    assert not any(Seen(ended).active for ended in ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "LOST"))
+
+
 def test_what_sbatch_refuses_is_said_in_its_words(programs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     programs(sbatch="!sbatch: error: invalid partition specified: nix\nsbatch: error: Batch job submission failed\n")
     with pytest.raises(UserError, match="Slurm does not take the jobs: invalid partition specified: nix; Batch job"):
@@ -90,9 +124,19 @@ def test_a_submission_whose_number_was_not_written_down_is_found_by_its_script(t
     assert found.elements(queue) == {"a": "9_0", "b": "9_1"}
     assert found.elements({}) == {}
     assert submissions.new(tmp_path, ["c"]).script.name == "002.sh"
+    assert first.log == str(tmp_path / ".slurm/%A_%a.log")
     submissions.tell(tmp_path, ["a", "z"])
     [found] = submissions.submissions(tmp_path)
     assert found.elements(queue) == {"b": "9_1"}
+    submissions.tell(tmp_path, ["b"])
+    tenth = submissions.Submission(first.script.with_name("010.sh"), ["c", "d"], "12")
+    tenth.write()
+    (first.script.parent / "notes.json").write_text("{}")
+    assert [(each.script.name, each.number, each.told) for each in submissions.submissions(tmp_path)] == [
+        ("001.sh", None, ("a", "b")), ("010.sh", "12", ()),
+    ]  # fmt: skip
+    assert tenth.elements(queue) == {"c": "12_0", "d": "12_1"}
+    assert submissions.new(tmp_path, ["e"]).script.name == "011.sh"
 
 
 @pytest.mark.parametrize(

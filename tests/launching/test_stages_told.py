@@ -2,6 +2,7 @@
 
 import json
 import math
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -102,6 +103,75 @@ def test_a_stage_that_stops_stops_what_follows_with_its_own_exit_code(
     else:
         assert isinstance(caught.value.__cause__, StageStopped)
         assert caught.value.__cause__.exit_code == code
+
+
+def test_what_cannot_follow_a_run_is_said_before_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for told, said in (
+        ({"..": ["model=u"]}, r"then\.\.\. names a directory"), ({".hidden": []}, "names a directory"),
+        ({"a/b": []}, "names a directory"), ({"u": "model=u"}, "must be a list of overrides"),
+        ({"u": 5}, "must be a list of overrides"), ({"u": ["model=u", "hydra.verbose=true"]}, "is about Hydra itself"),
+        ({"u": ["model=u", "-m"]}, r"\(-m is an option\)"),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=said):
+            check_stages(told)
+    monkeypatch.setattr(stages, "_check_composed", lambda words: None)
+    check_stages({"u.1-b_c": ["model=u"]})
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    check_stages({})
+    with pytest.raises(UserError, match=r"use engine\.devices instead of torchrun"):
+        check_stages({"u": ["model=u"]})
+
+
+def test_stages_that_a_file_tells_hold_no_words_that_act_and_are_not_composed_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    acting = {"u": ["model=u", "notes=${oc.env:HOME}"]}
+    monkeypatch.setattr(stages.resuming, "source", tmp_path)
+    monkeypatch.setattr(stages.resuming, "typed", ())
+    monkeypatch.setattr(stages, "_check_composed", lambda words: 1 / 0)
+    with pytest.raises(UserError, match=r"then\.u.* is not taken from a file"):
+        check_stages(acting)
+    monkeypatch.setattr(stages.resuming, "typed", ("then.u=[model=u]",))
+    check_stages(acting)
+
+
+def test_a_signal_that_comes_before_a_stage_has_begun_reaches_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    got: list[Any] = []
+
+    class Process:
+        def __init__(self, command: Any, **told: Any) -> None:
+            got.append((command, told["start_new_session"], told["env"]["MARK"], "PATH" in told["env"]))
+            signal.raise_signal(signal.SIGUSR1)
+
+        def poll(self) -> None: ...
+
+        def send_signal(self, number: int) -> None:
+            got.append(number)
+
+        def wait(self) -> int:
+            signal.raise_signal(signal.SIGTERM)
+            return 75
+
+    monkeypatch.setattr(stages.subprocess, "Popen", Process)
+    assert stages.run_apart(["a", "b"], {"MARK": "1"}) == (75, signal.SIGTERM)
+    assert got == [(["a", "b"], True, "1", True), signal.SIGUSR1, signal.SIGTERM]
+
+
+def test_a_stage_is_told_which_words_were_typed_and_its_signal_goes_to_the_scheduler(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr(stages.resuming, "source", tmp_path)
+    monkeypatch.setattr(stages, "run_apart", lambda command, *mark: told.append(mark) or (75, 15))
+    monkeypatch.setattr(stages, "pass_on", told.append)
+    for typed, marked in (((), True), (("then.u=[model=u]",), False)):
+        monkeypatch.setattr(stages.resuming, "typed", typed)
+        with pytest.raises(KeyboardInterrupt):
+            run_stages({"u": ["model=u"]}, tmp_path / "run", 0.5, [])
+        mark, number = told[-2:]
+        assert (bool(mark), number) == (marked, 15)
 
 
 def finished(sweep: Path, monkeypatch: pytest.MonkeyPatch, begun: float, params: dict | None = None) -> bool:

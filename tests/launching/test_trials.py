@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
 from mae_hydra.errors import UserError
 from mae_hydra.launching import search as search_module
@@ -39,6 +40,8 @@ def test_a_job_has_come_to_what_its_last_stage_has(tmp_path: Path) -> None:
         assert found_in(run(tmp_path / name, state, value)) == expected
     assert found_in(run(tmp_path / "worthless", value=None)) == (FAILED, None, STEPS)
     assert found_in(tmp_path / "nowhere") == (FAILED, None, [])
+    (run(tmp_path / "damaged") / "status.json").write_text('{"value": 0.1}')
+    assert found_in(tmp_path / "damaged") == (FAILED, None, [])
 
 
 def test_the_best_trial_is_a_complete_one_and_in_the_direction_of_the_search() -> None:
@@ -122,6 +125,95 @@ def test_batches_are_asked_for_once_more_as_they_were(monkeypatch: pytest.Monkey
     assert replayed(0, 1, 3, 2) is None
 
 
+@pytest.mark.parametrize(
+    ("then", "said", "direction"),
+    [
+        ({}, None, "minimize"), ({}, "minimize", "minimize"),
+        ({}, "maximize", "val/loss is better where it is smaller"),
+        ({}, "down", "maximize, minimize or null, got down"),
+        ({"u": []}, None, "say which way"),
+        ({"u": []}, "maximize", "maximize"), ({"u": []}, "minimize", "minimize"), ({"u": []}, "down", "say which way"),
+    ],
+)  # fmt: skip
+def test_the_way_of_a_search_is_that_of_its_metric_unless_something_follows(
+    then: Any, said: Any, direction: str
+) -> None:
+    checkpoint = SimpleNamespace(mode="min", monitor="val/loss")
+    search = searching(master=SimpleNamespace(then=then, checkpoint=checkpoint), direction=said)
+    if direction in ("minimize", "maximize"):
+        assert search._direction() == direction
+    else:
+        with pytest.raises(UserError, match=direction):
+            search._direction()
+
+
+def test_every_value_of_a_choice_and_both_ends_of_an_interval_are_looked_at() -> None:
+    a, b = SimpleNamespace(choices=(1, 2, 3)), SimpleNamespace(low=0.1, high=0.9)
+    search = searching(distributions={"a": a, "b": b})
+    assert search._examples(Study("minimize", "val/loss", {}, ["seed=7"])) == [
+        ["a=1", "b=0.1", "seed=7"], ["a=2", "b=0.1", "seed=7"], ["a=3", "b=0.1", "seed=7"], ["a=1", "b=0.9", "seed=7"],
+    ]  # fmt: skip
+
+
+def test_a_search_that_draws_anew_is_told_the_trials_and_asks_for_what_is_unfinished() -> None:
+    told: list[Any] = []
+
+    class Made:
+        def add_trial(self, frozen: Any) -> None:
+            told.append(("add", frozen))
+
+        def enqueue_trial(self, params: Any) -> None:
+            told.append(("enqueue", params))
+
+    def search(storage: str | None, given: list[dict[str, int]]) -> Any:
+        handles = iter([SimpleNamespace(params=params) for params in given])
+        asked = searching(storage=storage, _replayed=lambda study: None, _frozen=lambda trial: trial.number)
+        asked._study = lambda study, seeds_on: told.append(("seeds on", seeds_on)) or Made()
+        asked._asked = lambda made, count: [next(handles) for _ in range(count)]
+        return asked
+
+    states = (COMPLETE, RUNNING, FAILED, RUNNING)
+    study = Study("minimize", "x", {}, [], [Trial(n, n, {"a": n}, str(n), state) for n, state in enumerate(states)])
+    _, pairs = search(None, [{"a": 1}, {"a": 3}])._told(study)
+    assert [(handle.params["a"], trial.number) for handle, trial in pairs] == [(1, 1), (3, 3)]
+    unfinished = [("enqueue", {"a": 1}), ("enqueue", {"a": 3})]
+    assert told == [("seeds on", 4), ("add", 0), ("add", 2), *unfinished]
+    told.clear()
+    with pytest.raises(UserError, match="another search uses it"):  # a storage keeps the trials itself
+        search("sqlite:///x", [{"a": 1}, {"a": 2}])._told(study)
+    assert told == [("seeds on", 4), *unfinished]
+
+
+def test_a_storage_that_goes_the_other_way_and_an_error_of_ones_own_are_told_apart(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    optuna = pytest.importorskip("optuna")
+    sampler = OmegaConf.create({"_target_": "builtins.dict", "seed": 5})
+    master = SimpleNamespace(hydra=SimpleNamespace(sweep=SimpleNamespace(dir=str(tmp_path / "lr"))))
+    asked: list[Any] = []
+
+    def create(**named: Any) -> Any:
+        asked.append(named)
+        return SimpleNamespace(direction=SimpleNamespace(name="MAXIMIZE"))
+
+    monkeypatch.setattr(optuna, "create_study", create)
+    search = searching(sampler=sampler, master=master, study_name=None, storage="sqlite:///x")
+    study = Study("maximize", "x", {}, [])
+    search._study(study, seeds_on=3)
+    assert asked == [{
+        "study_name": "lr", "storage": "sqlite:///x", "sampler": {"seed": 8}, "direction": "maximize",
+        "load_if_exists": True,
+    }]  # fmt: skip
+    with pytest.raises(UserError, match="the study lr in sqlite:///x goes the other way"):
+        search._study(Study("minimize", "x", {}, []), seeds_on=0)
+    monkeypatch.setattr(optuna, "create_study", lambda **named: 1 / 0)
+    with pytest.raises(UserError, match=r"storage=sqlite:///x cannot be used \(ZeroDivisionError"):
+        search._study(study, seeds_on=0)
+    search.storage = None
+    with pytest.raises(ZeroDivisionError):
+        search._study(study, seeds_on=0)
+
+
 GOOD: dict[str, Any] = {"number": 0, "batch": 0, "params": {}, "job": "a", "state": "complete", "value": 1.0}
 DAMAGES = [
     {"job": "../a"},
@@ -141,5 +233,15 @@ def test_a_trial_that_no_search_has_written_is_refused(tmp_path: Path, damage: d
     (tmp_path / "search.json").write_text(json.dumps(head | {"trials": [GOOD]}))
     assert read_study(tmp_path) == Study("minimize", "val/loss", {}, [], [Trial(**GOOD)])
     (tmp_path / "search.json").write_text(json.dumps(head | {"trials": [GOOD, GOOD | damage]}))
+    with pytest.raises(UserError, match="is not what a search writes"):
+        read_study(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "damage", [{"space": []}, {"fixed": "a"}, {"computes": []}, {"more": 1}, {"trials": 5}], ids=str
+)
+def test_a_study_that_no_search_has_written_is_refused(tmp_path: Path, damage: dict[str, Any]) -> None:
+    whole = {"direction": "minimize", "monitor": "val/loss", "space": {}, "fixed": [], "trials": []}
+    (tmp_path / "search.json").write_text(json.dumps(whole | damage))
     with pytest.raises(UserError, match="is not what a search writes"):
         read_study(tmp_path)

@@ -1,0 +1,79 @@
+"""Which evaluators run after a step, with which random numbers, and what two of them may not both report."""
+
+from typing import Any
+
+import pytest
+import torch
+from tiny_training import settings
+
+from mae_hydra.engine import evaluations as module
+from mae_hydra.engine.evaluations import Evaluations, scalars
+from mae_hydra.engine.interrupt import Interruption
+from mae_hydra.engine.state import State
+from mae_hydra.errors import UserError
+from mae_hydra.types import Evaluation
+
+
+class Told:
+    """Due at every `every`-th step and at the last; finds `found`."""
+
+    def __init__(self, every: int, found: Evaluation | None) -> None:
+        self.every, self.found = every, found
+
+    def due(self, step: int, total_steps: int) -> bool:
+        return step % self.every == 0 or step == total_steps
+
+    def run(self, model: torch.nn.Module, step: int) -> Any:
+        return self.found
+
+
+def at(step: int, total: int = 10, **evaluators: Any) -> dict[str, Evaluation] | None:
+    model = torch.nn.Linear(1, 1)
+    state = State(model, torch.optim.SGD(model.parameters(), lr=1.0), settings().scaler(), step=step)
+    return Evaluations(evaluators, total, settings(), 7).run(state, Interruption())
+
+
+FOUND = Evaluation({"loss": 1.0}, tables={"classes": []}, pictures={"first": None})
+
+
+def test_every_evaluator_draws_of_its_own_at_every_step_in_every_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeded: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(module, "seed_device", lambda *words: seeded.append(words))
+    monkeypatch.setattr(module, "rank", lambda: 3)
+    evaluators = {"a": Told(2, Evaluation({"x": 1.0})), "b": Told(3, Evaluation({"y": 2.0}))}
+    assert [list(at(step, **evaluators) or {}) for step in (2, 3, 5, 6, 10)] == [
+        ["a"],
+        ["b"],
+        [],
+        ["a", "b"],
+        ["a", "b"],
+    ]
+    assert seeded[:4] == [(7, "evaluate", name, step, 3) for name, step in (("a", 2), ("b", 3), ("a", 6), ("b", 6))]
+
+
+def test_all_scalars_are_told_by_name() -> None:
+    found = at(2, a=Told(2, Evaluation({"x": 1})), b=Told(2, Evaluation({"y": 2.5, "z": torch.tensor(3.0)})))
+    assert found is not None
+    assert scalars(found) == {"val/x": 1.0, "val/y": 2.5, "val/z": 3.0}
+
+
+def test_where_one_is_cut_short_nothing_was_found() -> None:
+    assert at(2, a=Told(2, FOUND), b=Told(2, None)) is None
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (Evaluation({"loss": 2.0, "x": 1.0}), "evaluator c reports val/loss, and so does another"),
+        (Evaluation({"x": 1.0}, tables={"classes": []}), "evaluator c reports the table classes"),
+        (Evaluation({"x": 1.0}, pictures={"first": None}), "evaluator c reports the picture first"),
+        (Evaluation({"classes": 1.0}, tables={"first": []}, pictures={"loss": None}), ""),
+    ],
+)
+def test_what_two_evaluators_call_alike_is_refused(other: Evaluation, said: str) -> None:
+    evaluators = {"a": Told(2, FOUND), "b": Told(2, Evaluation({"between": 1.0})), "c": Told(2, other)}
+    if said:
+        with pytest.raises(UserError, match=said):
+            at(2, **evaluators)
+    else:
+        assert list(at(2, **evaluators) or {}) == ["a", "b", "c"]

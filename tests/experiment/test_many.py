@@ -1,0 +1,217 @@
+"""A run in a list, by what its small files tell: rows made by hand, at every bound."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mae_hydra.errors import UserError
+from mae_hydra.experiment.many import clean, filters
+from mae_hydra.experiment.many.filters import Filter, chosen
+from mae_hydra.experiment.many.listing import (
+    Row,
+    common_words,
+    list_runs,
+    newest_first,
+    own_words,
+    read_row,
+    run_directories,
+    size_of,
+    sweeps_of,
+)
+from mae_hydra.experiment.read_runs import Run
+
+STATUS: dict[str, Any] = {"state": "completed", "value": 0.5, "error": None, "ended": None, "start": 1000.0,
+                          "end": 1060.0, "overrides": [], "before": 0.0, "task": "segment"}  # fmt: skip
+
+
+def row(
+    name: str = "a", *words: str, best: float | None = None, step: int | None = 5, size: int = 0, metrics: Any = None,
+    monitor: str = "val/mIoU", mode: str = "max", folder: Path = Path("out"), config: Any = None, **told: Any,
+) -> Row:  # fmt: skip
+    whole = {"checkpoint": {"monitor": monitor, "mode": mode}} | (config or {})
+    run = Run(folder / name, STATUS | {"overrides": list(words)} | told, whole, metrics or {})
+    return Row(run, name, size, best, step, looked=1100.0)
+
+
+def test_a_row_tells_what_became_of_a_run_and_why() -> None:
+    stopped = row(state="interrupted", error="interrupted after step 5", end=None)
+    assert [stopped.state, row(state="interrupted").state, row().state] == ["dead", "interrupted", "completed"]
+    assert [row(error="old").why, row(ended="no better").why, row().why] == ["", "no better", ""]
+    assert row(state="failed", error="ValueError", ended="no better").why == "ValueError"
+    assert stopped.why == "interrupted after step 5"
+    assert [row(task=None, config={"task": "pretrain"}).task, row().task, row(task=None).task] == [
+        "pretrain",
+        "segment",
+        "",
+    ]
+    assert [row().metric, row(best=0.0).metric, row(metrics={"val/mIoU": 1.0}).metric] == ["", "val/mIoU", "val/mIoU"]
+    assert [row().age, row(start=1200.0).age, row(start=None).age] == [100.0, 0.0, None]
+    assert [row(before=5.0).took, row(state="running", end=None, before=5.0).took, row(end=None).took] == [
+        65.0,
+        105.0,
+        None,
+    ]
+    assert row("a", "seed=1", "logger=wandb", "model=u").words == ["seed=1", "model=u"]
+
+
+def test_the_facts_of_a_row_are_plain_values() -> None:
+    facts = row("a", "seed=1", best=31.5, size=7, metrics={"val/mIoU": 30.0}, end=1060.06, error="e", ended="w").facts()
+    assert facts.pop("started")[:4] == "1970"
+    assert facts == {
+        "name": "a", "task": "segment", "state": "completed", "step": 5, "monitor": "val/mIoU", "best": 31.5,
+        "best_step": None, "last": 30.0, "last_step": None, "typed": ["seed=1"], "age_s": 100.0, "took_s": 60.1,
+        "bytes": 7, "path": "out/a", "error": "e", "ended": "w",
+    }  # fmt: skip
+    assert row(start=None, end=None).facts()["started"] is None
+
+
+def test_the_newest_run_stands_first_and_of_the_same_time_by_name() -> None:
+    rows = [row("old", start=5.0), row("b"), row("new", start=2000.0), row("a"), row("unknown", start=None)]
+    assert [each.name for each in newest_first(rows)] == ["new", "a", "b", "old", "unknown"]
+
+
+def test_what_few_have_typed_stands_first_and_what_all_have_nowhere() -> None:
+    rows = [row("a", "x=1", "y=2", "z=3"), row("b", "y=2", "x=1", "z=4", "w=5"), row("c", "y=2", "z=4", "x=1")]
+    assert common_words(rows) == ["x=1", "y=2"]
+    assert own_words(rows) == ["z=3", "w=5 z=4", "z=4"]
+    assert (common_words(rows[:1]), own_words(rows[:1])) == ([], ["x=1 y=2 z=3"])
+
+
+def test_the_best_job_of_a_sweep_is_complete_and_judged_as_all_others(tmp_path: Path) -> None:
+    def best(*jobs: Row) -> str | None:
+        [sweep] = sweeps_of(jobs)
+        return sweep.best and sweep.best.name
+
+    def job(
+        name: str, value: float | None, mode: str = "max", monitor: str = "val/mIoU", state: str = "completed"
+    ) -> Row:
+        metrics = {} if value is None else {monitor: value}
+        return row(f"s/{name}", folder=tmp_path / "sweeps", metrics=metrics, mode=mode, monitor=monitor, state=state)
+
+    three = [job("a", 3.0), job("b", 5.0), job("c", 9.0, state="failed"), job("d", None)]
+    assert best(*three) == "s/b"
+    assert best(*(job(name, value, "min") for name, value in (("a", 3.0), ("b", 5.0)))) == "s/a"
+    assert best(*three, job("e", 1.0, monitor="val/loss")) is None
+    assert best(job("c", 9.0, state="failed")) is None
+    assert sweeps_of([row("r/a", folder=tmp_path / "runs")]) == []
+    (tmp_path / "runs/r").mkdir(parents=True)
+    (tmp_path / "runs/r/results.csv").touch()
+    [told] = sweeps_of([row("r/a", folder=tmp_path / "runs"), row("x/b", folder=tmp_path / "runs")])
+    assert (told.name, told.directory, told.states, len(told.jobs)) == ("r", tmp_path / "runs/r", "1 completed", 1)
+    [told] = sweeps_of(three)
+    assert told.states == "3 completed, 1 failed"
+
+
+def made(run: Path, *steps: int, rows: str = "", **told: Any) -> Path:
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "status.json").write_text(json.dumps(STATUS | told))
+    (run / "config.yaml").write_text(yaml.safe_dump({"checkpoint": {"monitor": "val/loss", "mode": "min"}}))
+    (run / "metrics.jsonl").write_text(rows)
+    for step in steps:
+        (run / f"checkpoints/step-{step:08d}.pt").write_bytes(b"x")
+    return run
+
+
+def test_a_row_has_the_best_and_the_last_evaluation_and_the_last_step_that_was_saved(tmp_path: Path) -> None:
+    lines = ['{"step": 5, "val/loss": 3}', '{"step": 10, "val/loss": 1}', '{"step": 15, "val/loss": 2}', '{"step": 18}']
+    run = made(tmp_path / "run", 10, 20, rows="\n".join(lines) + "\n")
+    for name in ("step-x.pt", f"step-{10**16}.pt"):
+        (run / "checkpoints" / name).touch()
+    found = read_row(run, tmp_path)
+    assert (found.name, found.best, found.best_step, found.last, found.last_step, found.step) == (
+        "run",
+        1,
+        10,
+        2,
+        15,
+        20,
+    )
+    assert read_row(run, run).name == "run"
+    nothing = read_row(made(tmp_path / "new"), tmp_path)
+    assert (nothing.best, nothing.step, nothing.best_step, nothing.last_step) == (None, None, None, None)
+    (run / "status.json").write_text('{"value": 1}')
+    assert (read_row(run, tmp_path).state, read_row(run, tmp_path).best) == ("unreadable", None)
+    with pytest.raises(UserError, match="is no folder"):
+        list_runs(tmp_path / "none")
+    with pytest.raises(UserError, match="there is no run at or below"):
+        list_runs(made(tmp_path / "other/run").joinpath("checkpoints"))
+
+
+def test_folders_that_a_run_or_a_tracker_fills_are_not_looked_into(tmp_path: Path) -> None:
+    run = made(tmp_path / "a/run")
+    for place in ("a/run/upernet", "a/run/figures/x", "a/wandb/x", "a/.hidden/x", "a/figures/x", "b"):
+        made(tmp_path / place)
+    found = {str(path.relative_to(tmp_path)) for path in run_directories(tmp_path)}
+    assert found == {"a/run", "a/run/upernet", "a/figures/x", "b"}
+    assert size_of(run, with_runs=True) > size_of(run) > 0
+
+
+@pytest.mark.parametrize(
+    ("told", "words", "step", "files", "why"),
+    [
+        ({"state": "failed"}, ["+debug=smoke"], 5, (), "failed run of +debug="),
+        ({"state": "interrupted", "end": None}, ["+debug=smoke"], 5, (), "dead run of +debug="),
+        ({"state": "interrupted"}, ["+debug=smoke"], 5, (), "interrupted run of +debug="),
+        ({"state": "running"}, ["+debug=smoke"], 5, (), ""),
+        ({}, ["+debug=smoke"], 5, (), ""),
+        ({"state": "failed"}, ["seed=1"], None, (), "failed before its first step"),
+        ({"state": "failed"}, ["seed=1"], 0, (), ""),
+        ({"state": "failed"}, ["seed=1"], None, (3,), ""),
+        ({"state": "interrupted", "end": None}, ["seed=1"], None, (), ""),  # killed before its first line
+        ({"state": "interrupted"}, ["seed=1"], None, (), ""),
+    ],
+)
+def test_a_run_has_come_to_nothing_where_it_failed_before_its_first_step_or_was_a_trial(
+    tmp_path: Path, told: Any, words: list[str], step: int | None, files: tuple[int, ...], why: str
+) -> None:
+    made(tmp_path / "a", *files)
+    assert clean._came_to_nothing(row("a", *words, step=step, folder=tmp_path, **told)) == why
+
+
+def test_what_is_ours_alone_goes_whole_and_not_with_what_was_put_there_meanwhile(tmp_path: Path) -> None:
+    run = made(tmp_path / "run", 5, state="failed")
+    for name in (".heartbeat-12", "error.rank3.txt", "wandb/x/notes.txt"):
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
+        (run / name).touch()
+    assert clean._is_ours_alone(run)
+    proposal = clean.Proposal(run, "failed", 1, run)
+    (run / "tables").mkdir()
+    (run / "tables/status.json").touch()  # another run
+    assert not clean.remove(proposal)
+    (run / "tables/status.json").unlink()
+    (run / "notes.txt").touch()
+    assert not clean.remove(proposal)
+    assert run.is_dir()
+    (run / "notes.txt").unlink()
+    step = run / "checkpoints/step-00000005.pt"
+    assert clean.remove(clean.Proposal(step, "superseded", 1, run))
+    assert not step.exists()
+    assert run.is_dir()
+    assert clean.remove(proposal)
+    assert not run.exists()
+
+
+@pytest.mark.parametrize(
+    ("word", "names"),
+    [
+        ("age<1.5m", ["new"]), ("age>=100s", ["old"]), ("age<1w", ["new", "old"]), ("took>1m", ["old"]),
+        ("took<=60", ["new"]),
+        ("size>1kB", ["old"]), ("size>=2MB", ["old"]), ("size<2MB", ["new"]), ("size<1TB", ["new", "old"]),
+        ("val/mIoU=30", ["new"]), ("val/mIoU!=30", ["old"]), ("name=n*", ["new"]), ("name!=n*", ["old"]),
+        ("head.depth=3", ["old"]), ("flag=true", ["old"]), ("best=null", ["new"]), ("best>1", ["old"]),
+    ],
+)  # fmt: skip
+def test_filters_know_units_globs_and_their_opposites(word: str, names: list[str]) -> None:
+    new = row("new", metrics={"val/mIoU": 30.0}, start=1050.0, end=1110.0, size=1000, config={"head": {"depth": 2}})
+    old = row("old", metrics={"val/mIoU": 31.0}, end=1061.0, size=2_000_000, best=5.0,
+              config={"head": {"depth": 3}, "flag": True})  # fmt: skip
+    assert [each.name for each in chosen([new, old], [Filter.of(word)])] == names
+
+
+def test_units_are_those_of_a_clock_and_of_a_disk() -> None:
+    assert filters.UNITS == {
+        "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12,
+    }  # fmt: skip
