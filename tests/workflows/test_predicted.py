@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from mae_hydra.data.decoding.bands import endings_of
 from mae_hydra.errors import UserError
 from mae_hydra.inference import MultiscaleFlip, Slide
 from mae_hydra.inference.segmenter import Piece
@@ -188,6 +189,23 @@ def test_words_are_files_folders_and_patterns_and_a_word_that_finds_nothing_is_r
     for word in ("empty", "none.png", "*.gif"):
         with pytest.raises(UserError, match="there is no picture"):
             found("a.png", word)
+
+
+def test_a_model_of_bands_looks_for_files_of_bands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def listed(words: Any, notes: Any, endings: Any) -> Any:
+        asked.append(endings)
+        raise UserError("enough")
+
+    monkeypatch.setattr(predict, "listed", listed)
+    for channels in (3, 5):
+        checkpoint = Checkpoint({}, {"config": {"data": {"channels": channels}}}, "", Path("a.pt"))
+        monkeypatch.setattr(predict, "read_checkpoint", lambda *_, checkpoint=checkpoint, **__: checkpoint)
+        with pytest.raises(UserError, match="enough"):
+            predict.predict("a.pt", ["x"], Options(tmp_path / "out"))
+    assert asked == [endings_of(3), endings_of(5)]
+    assert asked[0] != asked[1]
 
 
 @pytest.mark.parametrize(("batch", "groups"), [(1, [1, 1, 1]), (2, [2, 1]), (3, [3])])
