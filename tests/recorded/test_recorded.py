@@ -77,6 +77,9 @@ def test_a_plan_tells_what_is_no_longer_as_in_training_and_keeps_a_range_that_is
     assert typed.config.data.range == "auto"
     changed = {"inference.short": "48 (training: null)"}
     assert {key: str(change) for key, change in typed.changes.items() if key in changed} == changed
+    saved.meta["config"]["data"]["root"] = "https://a.b/photos"
+    with pytest.raises(UserError, match=r"a\.pt reads data\.root = https://a\.b/photos, and no connection is opened"):
+        evaluation_plan.plan_evaluation("a.pt", [], "best")
     assert (measured.name, typed.name) == (
         f"ade20k-whole-{measured.fingerprint[:6]}", f"ade20k-whole-test-{typed.fingerprint[:6]}",
     )  # fmt: skip

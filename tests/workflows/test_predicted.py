@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from mae_hydra.data.decoding.bands import endings_of
 from mae_hydra.errors import UserError
 from mae_hydra.inference import MultiscaleFlip, Slide
 from mae_hydra.inference.segmenter import Piece
@@ -190,6 +191,23 @@ def test_words_are_files_folders_and_patterns_and_a_word_that_finds_nothing_is_r
             found("a.png", word)
 
 
+def test_a_model_of_bands_looks_for_files_of_bands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def listed(words: Any, notes: Any, endings: Any) -> Any:
+        asked.append(endings)
+        raise UserError("enough")
+
+    monkeypatch.setattr(predict, "listed", listed)
+    for channels in (3, 5):
+        checkpoint = Checkpoint({}, {"config": {"data": {"channels": channels}}}, "", Path("a.pt"))
+        monkeypatch.setattr(predict, "read_checkpoint", lambda *_, checkpoint=checkpoint, **__: checkpoint)
+        with pytest.raises(UserError, match="enough"):
+            predict.predict("a.pt", ["x"], Options(tmp_path / "out"))
+    assert asked == [endings_of(3), endings_of(5)]
+    assert asked[0] != asked[1]
+
+
 @pytest.mark.parametrize(("batch", "groups"), [(1, [1, 1, 1]), (2, [2, 1]), (3, [3])])
 def test_pictures_are_looked_at_in_batches_to_the_last_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int, groups: list[int]
@@ -244,7 +262,8 @@ def test_maps_have_the_numbers_and_colours_that_stand_for_each_class(tmp_path: P
     other = LabelFiles(checkpoint, ("a", "b", "x"), palette, as_stored=True)  # of as many letters
     with pytest.raises(UserError, match=r"classes\.json tells of other classes or other numbers"):
         other.check(tmp_path)
-    assert predict_labels._of_spans([((300, 400), 1), ((10, 20), 1), ((5, 5), 0)], 2).tolist() == [5, 10]
+    spans = [((300, 400), 1), ((10, 20), 1), ((5, 5), 0)]
+    assert all(predict_labels._of_spans(each, 2).tolist() == [5, 10] for each in (spans, spans[::-1]))
     with pytest.raises(ValueError, match="no stored value means class 1"):
         predict_labels._of_spans([((5, 5), 0)], 2)
 

@@ -147,6 +147,9 @@ def test_the_words_of_a_replay_name_one_step_and_change_nothing_that_is_trained(
     record = {"seed": 0, "optimizer": {"lr": 1.0}, "data": {"root": "a"}}
     with pytest.raises(UserError, match=r"optimizer\.lr decides what is trained"):
         _changed(record, ["optimizer.lr=2"], Path("run"))
+    layer = {"_target_": "torch.nn.Linear", "in_features": 1, "out_features": 1}  # which a person may say
+    with pytest.raises(UserError, match=r"head\._target_ = torch\.nn\.Linear is not built"):
+        _changed({"data": {"root": "a"}, "head": layer}, [], Path("run"))
 
 
 def test_pixels_are_those_before_normalization_and_what_was_seen_is_told_patch_by_patch() -> None:
@@ -173,3 +176,5 @@ def test_pixels_are_those_before_normalization_and_what_was_seen_is_told_patch_b
     assert visible[0, ::4, ::4].tolist() == [[True, False, False, True], [False, True, False, False]]
     assert visible.shape == (1, 8, 16)
     assert replay_step._what_was_seen(each, model, "segment") == (None, None)
+    smaller = replay_step.Seen(Batch(torch.zeros(1, 3, 8, 8)), replay_step._generators())  # of a run that grows
+    assert replay_step._what_was_seen(smaller, model, "pretrain") == (None, None)
