@@ -260,6 +260,22 @@ def test_the_flip_mirrors_left_and_right_with_its_probability() -> None:
     assert 40 <= flips <= 80
 
 
+def test_a_class_map_is_flipped_with_its_image_as_often_as_is_told() -> None:
+    sample = blocks(32, 48)
+    assert isinstance(sample.label, torch.Tensor)
+    flips = {}
+    for flip in (0.0, 0.25, 1.0):
+        augment = segment(size=[32, 48], short=None, ratio_range=[1.0, 1.0], cat_max_ratio=1.0, flip=flip)
+        made = [augment(sample, generator(number)) for number in range(80)]
+        turned = [torch.equal(labels, sample.label.flip(-1)) for _, labels in made]  # type: ignore[arg-type]
+        for (image, labels), flipped in zip(made, turned, strict=True):
+            assert torch.equal(labels, sample.label.flip(-1) if flipped else sample.label)  # type: ignore[arg-type]
+            assert torch.equal(image, sample.image.flip(-1) if flipped else sample.image)  # type: ignore[arg-type]
+        flips[flip] = sum(turned)
+    assert (flips[0.0], flips[1.0]) == (0, 80)
+    assert 10 <= flips[0.25] <= 30
+
+
 def test_augmentation_depends_on_nothing_but_the_generator() -> None:
     photo = Sample(pixels(smooth_picture(50, 60)), None, "photo")
     for augment, sample in ((pretrain(), photo), (segment(), blocks(64, 90))):

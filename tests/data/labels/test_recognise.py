@@ -23,6 +23,14 @@ def test_a_label_map_has_few_colors_on_many_pixels(bands: tuple[int, ...]) -> No
     assert not _is_label_like(values)
 
 
+def test_colors_differ_in_any_of_their_bands() -> None:
+    steps = np.arange(48, dtype=np.uint8)
+    values = np.zeros((48, 16, 3), np.uint8)
+    values[:, :, 0], values[:, :, 1] = (16 * (steps % 16))[:, None], (15 - steps % 16)[:, None]
+    values[:, :, 2] = (steps // 16)[:, None]
+    assert not _is_label_like(values)
+
+
 def test_a_quarter_of_label_maps_is_said_with_the_photo_beside_the_first(tmp_path: Path, monkeypatch) -> None:
     """JPEGs are none, and are not opened."""
     (tmp_path / "m").mkdir()
@@ -38,6 +46,7 @@ def test_a_quarter_of_label_maps_is_said_with_the_photo_beside_the_first(tmp_pat
     assert "about 4 of 5 pictures" in label_like_note(tmp_path, ["gone.png", "m/2.png", *maps, "a.jpg"])[0]
     assert "m/0.png for one" in label_like_note(tmp_path, maps)[0]
     assert "m/0.png beside x/0.gif for one" in label_like_note(tmp_path, [*maps, "x/0.gif"])[0]
+    assert "m/0.png beside y/0.jpg for one" in label_like_note(tmp_path, [*maps, "x/0.gif", "y/0.jpg"])[0]
     monkeypatch.setattr(recognise, "MOST_PIXELS", 256)
     Image.effect_noise((16, 16), 99).save(tmp_path / "m/1.png")
     Image.effect_noise((16, 16), 99).save(tmp_path / "m/2.png")

@@ -289,6 +289,10 @@ def test_the_values_of_many_maps_tell_how_many_classes_there_may_be(tmp_path):
         photo(tmp_path / f"img/val/{number}.jpg")
         stored(tmp_path / f"ann/val/{number}.png", (number,))
     split = {"images": "img/{split}", "maps": "ann/{split}", "splits": {"validation": "val"}}
+    photo(tmp_path / "img/val/3.bmp")
+    with pytest.raises(UserError, match=r"img/val/3\.bmp and img/val/3\.jpg in .* told apart by their ending alone"):
+        opened(tmp_path, **split, num_classes=4)
+    (tmp_path / "img/val/3.bmp").unlink()
     for told, said in (
         ({}, r"hold 0 to 3: set data\.num_classes=4 data\.reduce_zero_label=false or data\.num_classes=3 data\.red"),
         ({"classes": ["a", "b"]}, r"data\.classes names 2: set data\.num_classes=2"),

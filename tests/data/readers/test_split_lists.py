@@ -131,8 +131,9 @@ def test_a_list_lies_below_the_root_or_at_home_and_has_its_limit(tmp_path: Path,
         ("4", "", None),  # of two
         ("/4", "", None),
         ("0", "", None),
+        ("b/5.v2.png", "", "b/5.v2"),
     ],
 )
 def test_a_name_means_the_picture_that_it_ends_with(name, suffix, key):
-    keys = ["x/1", "y/2", "deep/y/2", normalize("NFC", "é"), "a/4", "b/4", "10"]
+    keys = ["x/1", "y/2", "deep/y/2", normalize("NFC", "é"), "a/4", "b/4", "10", "b/5.v2"]
     assert chosen([name], keys, suffix) == [key]
