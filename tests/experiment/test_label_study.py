@@ -162,6 +162,7 @@ def test_runs_that_differ_in_which_labels_they_draw_are_of_one_study_and_one_wit
         file = tmp_path / "scratch" / f"label_fraction-{share}_seed-{seed}" / "config.yaml"
         content = yaml.safe_load(file.read_text())
         file.write_text(yaml.safe_dump(content | {"data": content["data"] | {"label_seed": seed}}))
+    (tmp_path / "scratch/label_fraction-0.1_seed-2").rename(tmp_path / "scratch/named otherwise")
     run(tmp_path / "scratch", 0.2, 0, 10.0, images=20)
     (tmp_path / "scratch/label_fraction-0.2_seed-0/data.json").unlink()
     found = read_study(tmp_path)

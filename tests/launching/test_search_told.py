@@ -242,6 +242,9 @@ def test_the_same_choice_twice_at_a_time_is_one_job(jobs, search):
 
 def test_too_large_a_share_of_failures_ends_the_search(jobs, search, capsys):
     jobs.outcomes = {1: "failed"}
+    assert search(2, "hydra.sweeper.max_failure_rate=0.5", "hydra.sweeper.n_jobs=2") == 0  # half of them: not more
+    FOLDER.rename("half")
+    jobs.ran.clear()
     assert search(4, "hydra.sweeper.max_failure_rate=0.5") == 1
     assert "1 of 1 trials failed, more than hydra.sweeper.max_failure_rate=0.5 allows" in capsys.readouterr().err
     assert [trial["state"] for trial in trials()] == ["complete", "failed"]

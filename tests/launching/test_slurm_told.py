@@ -143,6 +143,7 @@ def test_a_submission_whose_number_was_not_written_down_is_found_by_its_script(t
     ("seen", "status", "expected"),
     [
         ("COMPLETED", {"state": "completed", "value": 0.5}, None),
+        ("COMPLETED", {"state": "pruned", "value": 0.5, "ended": "pruned at step 2"}, None),
         ("CANCELLED", {"state": "completed", "value": 0.5}, None),  # it had just ended
         ("LOST", {"state": "completed", "value": 0.5}, None),
         ("FAILED", {"state": "failed", "error": "ValueError: x"}, ("failed", "ValueError: x")),

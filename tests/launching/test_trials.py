@@ -10,6 +10,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from mae_hydra.errors import UserError
+from mae_hydra.experiment import sweeps
 from mae_hydra.launching import search as search_module
 from mae_hydra.launching.search import Search
 from mae_hydra.launching.trials import COMPLETE, FAILED, PRUNED, RUNNING, Study, Trial, found_in, read_study
@@ -182,6 +183,19 @@ def test_a_search_that_draws_anew_is_told_the_trials_and_asks_for_what_is_unfini
     with pytest.raises(UserError, match="another search uses it"):  # a storage keeps the trials itself
         search("sqlite:///x", [{"a": 1}, {"a": 2}])._told(study)
     assert told == [("seeds on", 4), *unfinished]
+
+
+def test_trials_of_the_same_values_are_started_once_and_without_what_was_known_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started: list[Any] = []
+    monkeypatch.setattr(sweeps, "outcomes", {name: sweeps.Outcome("failed") for name in "abc"})
+    search = searching()
+    search.starter = SimpleNamespace(launch=lambda words, initial_job_idx: started.append((words, initial_job_idx)))
+    trials = [Trial(number, 1, {"x": job}, job) for number, job in ((4, "a"), (5, "a"), (6, "b"))]
+    search._launch(trials, Study("minimize", "val/loss", {}, ["seed=7"]))
+    assert started == [([["x=a", "seed=7"], ["x=b", "seed=7"]], 4)]
+    assert list(sweeps.outcomes) == ["c"]
 
 
 def test_a_storage_that_goes_the_other_way_and_an_error_of_ones_own_are_told_apart(
