@@ -375,6 +375,21 @@ def test_what_is_peculiar_about_a_file_is_told(tmp_path: Path, kind: str) -> Non
     assert (look.traits, look.problems) == (traits, {})
 
 
+def test_a_turned_photo_keeps_its_other_traits_and_a_size_is_explained_by_turning_alone(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    save(smooth_picture(16, 16).convert("L"), tmp_path / "a.png", format="JPEG", exif=exif.tobytes())
+    label_map(tmp_path / "m.png", 0, 1)
+    look = FileSplit(tmp_path, ["a.png"], 3, maps=["m.png"]).look(0)
+    assert look.traits == ("turned by EXIF, its map not", "named as another format", "grey")
+    label_map(tmp_path / "m.png", 0, 1, size=(9, 16))
+    assert FileSplit(tmp_path, ["a.png"], 3, maps=["m.png"]).look(0).problems == {"size": "image 16x16, map 16x9"}
+    save(smooth_picture(8, 12), tmp_path / "b.gif", save_all=True, append_images=[smooth_picture(8, 12, 1)])
+    assert "several pages" in FileSplit(tmp_path, ["b.gif"], 3).look(0).traits
+    assert FileSplit(tmp_path, ["b.gif"], (1, 2)).look(0).traits == ()  # of bands as they are stored
+    assert FileSplit(tmp_path, ["b.gif"], 3).sample(0)[0].shape == (8, 12, 3)
+
+
 def test_a_picture_is_measured_by_its_own_pixels_of_8_or_of_16_bits() -> None:
     values = np.zeros((2, 8, 18), np.uint8)
     values[0, :, 9:], values[1] = 200, 10
