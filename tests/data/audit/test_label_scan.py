@@ -14,7 +14,8 @@ from PIL import Image
 
 from mae_hydra.data import Sample, ade20k, check_labels
 from mae_hydra.data.audit.conventions import judged
-from mae_hydra.data.audit.label_scan import sample
+from mae_hydra.data.audit.label_scan import Sampled, _absent, sample
+from mae_hydra.data.label_table import Reading
 from mae_hydra.errors import UserError
 
 SHAPE = (8, 10)
@@ -160,6 +161,9 @@ def test_photos_that_exif_turns_beside_maps_without_a_word_of_it_are_told(opened
     [line] = check_labels(data)
     assert "1 image turned upright by EXIF" in line
     assert "training/002.jpg" in line
+    save(smooth_picture(*SHAPE), tmp_path / "images/validation/001.jpg", exif=exif.tobytes())
+    assert "2 images turned upright by EXIF" in check_labels(data)[0]
+    save(smooth_picture(*SHAPE), tmp_path / "images/validation/001.jpg")
     assert "drawn on the upright picture" in line
     assert "drawn on the pixels as stored" in line
     save(Image.fromarray(np.resize([0, 1, 2], SHAPE).astype(np.uint8)), tmp_path / "annotations/training/002.png",
@@ -197,9 +201,20 @@ def test_embedded_sets_are_not_looked_at(opened: Write) -> None:
         def __getitem__(self, index: int) -> Any:
             raise AssertionError("a rendered set was looked at")
 
+        def listing(self) -> str:
+            return "2 scenes, embedded"
+
     data = opened([[0, 1, 2]], [[0, 1, 2]])
     embedded = Never(labelled_set(2, 3).samples)
     assert check_labels(replace(data, train=embedded, validation=embedded)) == []
+
+
+def test_a_part_of_a_set_says_nothing_of_its_classes_or_of_what_is_ignored_but_one_that_is_whole_does() -> None:
+    reading = Reading(3, 255, False)
+    for broken, told in (([], 0), (["damaged"], 2)):
+        part = Sampled([0, 1], [0], [np.bincount([0, 1, *[255] * 8], minlength=256)], list(broken))
+        assert part.whole is bool(broken)
+        assert len(list(_absent(part, reading, "xyz", said=False))) == told
 
 
 def test_reading_in_threads_leaves_pillows_limit_in_its_place(opened: Write) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from PIL import Image
 
 from mae_hydra.data import Sample, ade20k, folder, imagenet, scenes, segmentation
 from mae_hydra.data.audit.dataset import Audit, audit, list_files
-from mae_hydra.data.audit.listing import Listing, list_folder, list_imagenet
+from mae_hydra.data.audit.listing import Listing, list_ade20k, list_folder, list_imagenet, list_samples
 from mae_hydra.data.audit.listing_pairs import list_segmentation
 from mae_hydra.data.audit.look import FileSplit, SampleSplit, count, measure
 from mae_hydra.data.audit.statistics import statistics
@@ -43,7 +44,7 @@ def names_of(listing: Listing) -> dict[str, list[tuple[str, str]]]:
     }
 
 
-def told(listing: Listing) -> list[tuple[str, str, tuple[str, ...]]]:
+def told_of(listing: Listing) -> list[tuple[str, str, tuple[str, ...]]]:
     return [(each.level, each.kind, each.files) for each in listing.findings]
 
 
@@ -189,7 +190,7 @@ def test_folders_of_classes_give_numbers_by_the_names_of_training(tmp_path: Path
     assert {name: [split.look(n).class_id for n in range(len(split))] for name, split in listing.splits.items()} == {
         "train": [0, 1, 1], "val": [-1, 1, -1],
     }  # fmt: skip
-    assert told(listing) == [
+    assert told_of(listing) == [
         ("warning", "empty class folder", ("train/eel",)), ("error", "no class folder", ("val/f.jpg",)),
         ("error", "unknown class", ("val/cats/e.jpg",)), ("warning", "empty class folder", ("val/cat",)),
     ]  # fmt: skip
@@ -200,11 +201,11 @@ def test_folders_of_classes_give_numbers_by_the_names_of_training(tmp_path: Path
 
 def test_photos_of_a_folder_are_split_by_name_and_one_alone_is_no_validation(tmp_path: Path) -> None:
     empty = list_folder(tmp_path, channels=3, validation_fraction=0.2)
-    assert (told(empty), names_of(empty)) == ([("error", "no images", ())], {"training": [], "validation": []})
+    assert (told_of(empty), names_of(empty)) == ([("error", "no images", ())], {"training": [], "validation": []})
     photo(tmp_path / "a/one.jpg")
     (tmp_path / "a/notes.txt").touch()
     one = list_folder(tmp_path, channels=3, validation_fraction=0.2)
-    assert (told(one), names_of(one)) == (
+    assert (told_of(one), names_of(one)) == (
         [("note", "ignored files", ("a/notes.txt",))], {"training": [("a/one.jpg", "")], "validation": []},
     )  # fmt: skip
     for number in range(9):
@@ -213,7 +214,7 @@ def test_photos_of_a_folder_are_split_by_name_and_one_alone_is_no_validation(tmp
     assert {name: len(split) for name, split in ten.splits.items()} == {"training": 7, "validation": 3}
     for number in range(9):
         label_map(tmp_path / f"{number}.png", 0, 1)
-    assert ("warning", "label maps", ()) in told(list_folder(tmp_path, channels=3, validation_fraction=0.3))
+    assert ("warning", "label maps", ()) in told_of(list_folder(tmp_path, channels=3, validation_fraction=0.3))
 
 
 SEGMENTATION: dict[str, Any] = {
@@ -228,7 +229,7 @@ def test_defects_of_any_layout_are_told_by_side_with_their_weight(tmp_path: Path
             photo(tmp_path / f"photos/{split}/{name}.jpg")
             label_map(tmp_path / f"maps/{split}/{name}.png", 0, 1, 2)
     clean = list_segmentation(tmp_path, channels=3, **SEGMENTATION, classes=["x", "y", "z"])
-    assert (told(clean), clean.named, clean.class_names) == ([], True, ("x", "y", "z"))
+    assert (told_of(clean), clean.named, clean.class_names) == ([], True, ("x", "y", "z"))
     assert names_of(clean) == {
         "training": [(f"photos/a/{n}.jpg", f"maps/a/{n}.png") for n in "123"],
         "validation": [("photos/b/4.jpg", "maps/b/4.png")],
@@ -239,7 +240,7 @@ def test_defects_of_any_layout_are_told_by_side_with_their_weight(tmp_path: Path
     (tmp_path / "photos/a/5.heix").touch()
     (tmp_path / "photos/b/4.jpg").rename(tmp_path / "photos/b/5.jpg")
     found = list_segmentation(tmp_path, channels=3, **SEGMENTATION)
-    assert told(found) == [
+    assert told_of(found) == [
         ("warning", "image without class map", ("photos/a/alone.jpg",)),
         ("note", "class map without image", ("maps/a/orphan.png",)),
         ("error", "one name twice", ("photos/a/2.jpg", "photos/a/2.png")),
@@ -252,7 +253,7 @@ def test_defects_of_any_layout_are_told_by_side_with_their_weight(tmp_path: Path
     assert "of validation with a class map" in found.findings[-1].sentence
     (tmp_path / "train.txt").write_text("1\nalone\ngone\n")
     listed = list_segmentation(tmp_path, channels=3, **SEGMENTATION | {"lists": {"train": "train.txt"}})
-    assert [each for each in told(listed) if each[0] == "error"][:3] == [
+    assert [each for each in told_of(listed) if each[0] == "error"][:3] == [
         ("error", "image without class map", ("alone",)),
         ("error", "one name twice", ("photos/a/2.jpg", "photos/a/2.png")),
         ("error", "listed and not there", ("gone",)),
@@ -263,13 +264,13 @@ def test_what_any_layout_says_wrong_of_classes_or_folders_leaves_the_rest_to_be_
     photo(tmp_path / "photos/b/4.jpg")
     label_map(tmp_path / "maps/b/4.png", 0, 1)
     only = list_segmentation(tmp_path, channels=3, **SEGMENTATION | {"splits": {"validation": "b"}})
-    assert (told(only), {name: len(split) for name, split in only.splits.items()}) == (
+    assert (told_of(only), {name: len(split) for name, split in only.splits.items()}) == (
         [("note", "no training", ())], {"training": 0, "validation": 1},
     )  # fmt: skip
     found = list_segmentation(
         tmp_path, channels=3, **SEGMENTATION | {"splits": {"train": "b"}, "classes": ["x", "y"], "images": "gone"}
     )
-    assert [each[:2] for each in told(found)] == [("error", "classes"), ("error", "missing folder")] + [
+    assert [each[:2] for each in told_of(found)] == [("error", "classes"), ("error", "missing folder")] + [
         ("error", "no images")
     ] * 2
     assert (found.num_classes, found.class_names) == (2, ("x", "y"))
@@ -281,6 +282,68 @@ def test_what_any_layout_says_wrong_of_classes_or_folders_leaves_the_rest_to_be_
     named = list_files(segmentation, SETTINGS | SEGMENTATION | {"root": str(tmp_path), "classes": ["x", "y", "z"]})
     assert named is not None
     assert named.class_names == ("x", "y", "z")
+
+
+def test_maps_are_looked_at_by_their_coding_and_what_it_does_not_know_is_told_apart(tmp_path: Path) -> None:
+    """A list of values, of which one map lacks one; a list of colors; a map of no form at all, and one of colors."""
+    for split, value in (("a", 1000), ("b", 500)):
+        for name in "12":
+            save(
+                Image.fromarray(np.linspace(0, value, 16).astype(np.uint16).reshape(4, 4)),
+                tmp_path / f"photos/{split}/{name}.png",
+            )
+            label_map(tmp_path / f"maps/{split}/{name}.png", 0, 7, size=(4, 4))
+    label_map(tmp_path / "maps/a/2.png", 0, 8, size=(4, 4))
+    told: dict[str, Any] = SEGMENTATION | {"values": {0: 0, 7: 2, 9: 1}}
+    found = list_segmentation(tmp_path, channels=1, **told)
+    assert found.reading is not None
+    assert found.reading.table().class_of[[0, 7, 9]].tolist() == [0, 2, 1]
+    assert [found.splits[name].sample(0)[0].max() for name in ("training", "validation")] == [255, 128]
+    wide = list_segmentation(tmp_path, channels=1, **SEGMENTATION | {"values": {0: 0, 7: 2, 3000: 1}})
+    assert set(wide.splits["training"].look(1).problems) == {"labels without a class"}
+    colors = list_segmentation(tmp_path, channels=1, **SEGMENTATION | {"colours": {"0 0 0": 0, "7 7 7": 2, "9 9 9": 1}})
+    assert [set(colors.splits["training"].look(n).problems) for n in range(2)] == [set(), {"labels without a class"}]
+    (tmp_path / "maps/b/1.png").write_bytes(b"x")
+    save(smooth_picture(4, 4), tmp_path / "maps/b/2.png")
+    looks = [found.splits["validation"].look(n) for n in range(2)]
+    assert [set(look.problems) for look in looks] == [{"unreadable labels"}, {"labels in colours"}]
+    (tmp_path / "train.txt").write_text("1\n")
+    photo(tmp_path / "photos/b/alone.png")
+    some = list_segmentation(tmp_path, channels=1, **told | {"lists": {"train": "train.txt"}})
+    assert ("warning", "image without class map", ("photos/b/alone.png",)) in told_of(some)
+
+
+def test_ade20ks_classes_are_those_of_its_file_where_the_configuration_says_other_ones(pairs: Path) -> None:
+    (pairs / "classes.json").write_text(json.dumps({"names": [*"abcdefghijkl"]}))
+    (pairs / "annotations/validation/drawn.svg").touch()
+    listing = list_ade20k(pairs, channels=3, num_classes=3)
+    assert (listing.num_classes, listing.class_names) == (12, tuple("abcdefghijkl"))
+    assert ("error", "classes", ("classes.json",)) in told_of(listing)
+    assert ("warning", "unread pictures", ("annotations/validation/drawn.svg",)) in told_of(listing)
+    (pairs / "classes.json").write_text("{")
+    broken = list_ade20k(pairs, channels=3, num_classes=3)
+    assert (broken.num_classes, broken.class_names) == (3, ("class 0", "class 1", "class 2"))
+    for path in (pairs / "images/training").iterdir():
+        path.unlink()
+    (pairs / "images/validation").rename(pairs / "images/held_out")
+    (pairs / "images/more").mkdir()
+    missing = [each for each in list_ade20k(pairs, channels=3, num_classes=3).findings if each.level == "error"]
+    assert [(each.kind, each.files) for each in missing if each.kind in ("missing folder", "no images")] == [
+        ("missing folder", ("images/validation",)), ("no images", ("images/training",)),
+    ]  # fmt: skip
+    assert "(there is images/held_out/, images/more/, images/training/)" in missing[1].sentence
+
+
+def test_more_class_folders_than_are_configured_are_told_and_every_note_of_a_reader(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        photo(tmp_path / f"train/{name}/a.jpg")
+    photo(tmp_path / "val/cat/a.jpg")
+    assert [each.kind for each in list_imagenet(tmp_path, channels=3, num_classes=1).findings] == ["number of classes"]
+    data = imagenet(root=str(tmp_path), batch_size=1, num_workers=0, train_limit=None, **{
+        key: SETTINGS[key] for key in ("channels", "image_size", "mean", "std", "ignore_index")
+    }, num_classes=2)  # fmt: skip
+    noted = list_samples(replace(data, notes=("note: one", "warning: two")))
+    assert told_of(noted) == [("note", "reader", ()), ("warning", "reader", ())]
 
 
 TRAITS: dict[str, tuple[Image.Image, str, dict[str, Any], tuple[str, ...]]] = {
@@ -310,6 +373,21 @@ def test_what_is_peculiar_about_a_file_is_told(tmp_path: Path, kind: str) -> Non
         warnings.simplefilter("error")
         look = FileSplit(tmp_path, [name], 3, pixel_range=PixelRange((0,), (65535,))).look(0)
     assert (look.traits, look.problems) == (traits, {})
+
+
+def test_a_turned_photo_keeps_its_other_traits_and_a_size_is_explained_by_turning_alone(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    save(smooth_picture(16, 16).convert("L"), tmp_path / "a.png", format="JPEG", exif=exif.tobytes())
+    label_map(tmp_path / "m.png", 0, 1)
+    look = FileSplit(tmp_path, ["a.png"], 3, maps=["m.png"]).look(0)
+    assert look.traits == ("turned by EXIF, its map not", "named as another format", "grey")
+    label_map(tmp_path / "m.png", 0, 1, size=(9, 16))
+    assert FileSplit(tmp_path, ["a.png"], 3, maps=["m.png"]).look(0).problems == {"size": "image 16x16, map 16x9"}
+    save(smooth_picture(8, 12), tmp_path / "b.gif", save_all=True, append_images=[smooth_picture(8, 12, 1)])
+    assert "several pages" in FileSplit(tmp_path, ["b.gif"], 3).look(0).traits
+    assert FileSplit(tmp_path, ["b.gif"], (1, 2)).look(0).traits == ()  # of bands as they are stored
+    assert FileSplit(tmp_path, ["b.gif"], 3).sample(0)[0].shape == (8, 12, 3)
 
 
 def test_a_picture_is_measured_by_its_own_pixels_of_8_or_of_16_bits() -> None:

@@ -164,8 +164,14 @@ def test_a_data_set_can_be_sent_to_a_worker_and_ends():
     dataset = pickle.loads(pickle.dumps(build().validation))
     assert len(list(dataset)) == 8
     assert dataset[3].name == "validation-000003"
-    with pytest.raises(IndexError):
-        dataset[8]
+    for index in (8, -1):
+        with pytest.raises(IndexError):
+            dataset[index]
+    other = build(seed=1)
+    assert not torch.equal(other.validation[3].image, dataset[3].image)
+    assert torch.equal(other.validation[3].image, torch.from_numpy(render(1, "validation", 3, (64, 64)).image))
+    with pytest.raises(ValueError, match=r"at least 32 x 32 for scenes, got 31 x 64"):
+        build(image_size=[31, 64])
 
 
 def test_each_class_has_its_own_name_and_colour():
