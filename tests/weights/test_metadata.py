@@ -68,7 +68,6 @@ def namespace(**values: Any) -> Foreign:
         ({"mae_hydra": {"norm_pix": True, "encoder": ENCODER}}, {"norm_pix": True, "encoder": ENCODER}),
         ({"epoch": True, "step": "7", "args": namespace(norm_pix_loss=1, mask_ratio="x")}, {}),
     ],
-    ids=str,
 )  # fmt: skip
 def test_each_writer_tells_what_it_knows_under_the_same_keys(extras: dict[str, Any], expected: dict[str, Any]) -> None:
     assert told(**extras) == expected
