@@ -117,6 +117,7 @@ def test_a_legend_that_one_panel_has_no_room_for_stands_below_all() -> None:
 def test_a_share_is_written_in_the_ink_that_is_seen_on_its_cell() -> None:
     [axes, *_] = confusion_matrix(np.array([[3, 1], [74, 26]]), ["a", "b"], title="").axes
     inks = {text.get_text(): to_hex(text.get_color()) for text in axes.texts}
+    assert (axes.images[0].norm.vmin, axes.images[0].norm.vmax) == (0, 100)  # whatever the largest share is
     assert inks == {"75": css(PAPER), "25": css(INK), "74": css(PAPER), "26": css(PAPER)}
 
 

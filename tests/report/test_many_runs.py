@@ -132,7 +132,7 @@ def test_zero_is_a_number_and_what_is_not_known_is_none(tmp_path: Path, monkeypa
     told = ("step", "best", "last", "took_s")
     assert [zero.facts()[name] for name in told] == [0, 0.0, 0.0, 0.0]
     assert [unknown.facts()[name] for name in told] == [None] * 4
-    assert (_cells(zero)[3:6], _cells(unknown)[3:6]) == (("0", "0", "0"), ("", "", ""))
+    assert (_cells(zero)[2:6], _cells(unknown)[2:6]) == (("loss", "0", "0", "0"), ("", "", "", ""))
 
 
 def test_rows_are_sorted_by_a_column_the_better_and_the_larger_first_and_those_without_last() -> None:
