@@ -161,8 +161,9 @@ def test_the_first_of_many_rows_are_shown_with_how_many_more_there_are_and_every
     head, *told = capsys.readouterr().out.splitlines()
     assert told[-2:] == ["sweep sweeps/grid: 2 completed, 1 failed; best val/mIoU 40 @20: ratio-0.75", "… and 5 more"]
     assert len(told) == lines + 2
-    end = head.index("last") + len("last")
-    assert (head[end : end + 1], told[0][end - 3 : end]) == (" ", "0.5")  # numbers stand right, below their name
+    for name, value in (("step", "  20"), ("last", " 0.5")):  # numbers stand right, below their name
+        end = head.index(name) + len(name)
+        assert (head[end : end + 1], told[0][end - 4 : end]) == (" ", value)
 
 
 def test_where_there_is_no_run_it_is_said(tmp_path: Path, capsys, monkeypatch) -> None:
