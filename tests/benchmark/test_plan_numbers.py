@@ -236,7 +236,7 @@ def test_a_plan_is_asked_for_what_was_typed_and_a_measured_step_takes_the_place_
 
     def planned(words: list[str], **more: int | None) -> Plan:
         asked.append((words, more))
-        return replace(MADE, warnings=["look here"])
+        return replace(MADE, warnings=["look here"], micro_batch=16)
 
     def step(words: list[str], **more: object) -> SimpleNamespace:
         asked.append((words, more))
@@ -251,9 +251,10 @@ def test_a_plan_is_asked_for_what_was_typed_and_a_measured_step_takes_the_place_
     said = capsys.readouterr().out
     assert "NVIDIA GeForce RTX 4090 in bf16 at 100 % of its peak" in said
     assert "warning: look here" in said
-    assert said.count("warning: ") == 1  # 18.5 GB fit into nine tenths of 24
+    assert "warning: 16 images at a time take 26 GB of 24 GB in bf16; use data.batch_size=11 or less" in said
+    assert said.count("warning: ") == 2
     assert "measured_seconds_per_step" not in json.loads(out.read_text())
-    assert main([*words, "--gpu", "v100", "--measure", "--out", str(out)]) == 0
+    assert main([*words, "--measure", "--out", str(out)]) == 0
     told = "measured here: 0.500 s a step of 8 images, 48 GFLOP/s; the run takes 0.17 hours on one such device"
     said = capsys.readouterr().out
     assert told in said

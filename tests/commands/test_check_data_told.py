@@ -375,3 +375,75 @@ def test_a_file_has_a_line_now_and_then_and_one_at_the_end(done: tuple[int, ...]
     told = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert len(told) == lines
     assert told[-1:] == (["looked at 2500 of 2500 samples"] if lines else [])
+
+
+def test_shards_come_with_what_tells_of_them(tmp_path: Path) -> None:
+    for name in ("b.tar", "a.tar", "shards.json", "notes.txt"):
+        (tmp_path / name).touch()
+    assert [path.name for path in look._shards_at(tmp_path)] == ["a.tar", "b.tar", "shards.json"]
+    assert look._shards_at(tmp_path / "a.tar") == [tmp_path / "a.tar"]
+
+
+def test_presets_are_known_with_all_that_they_stand_on() -> None:
+    known = look.known_sets()
+    assert "segmentation" not in known
+    assert {"ade20k_full", "cityscapes", "dark_zurich", "voc2012_aug"} <= set(known)
+    dark, city = known["dark_zurich"], known["cityscapes"]
+    assert (dark["num_classes"], dark["palette"], dark["values"]) == (city["num_classes"], city["palette"], None)
+    assert dark["splits"] == {"train": None, "validation": "val", "test": None}
+    assert set(known["nyu40"]["splits"]) == {"train", "validation", "test"}  # of what it stands on
+    assert all("defaults" not in node and "map_suffix" in node for node in known.values())
+
+
+@pytest.mark.parametrize(("errors", "code"), [(0, 0), (1, 1)])
+def test_an_audit_looks_at_what_was_typed_and_fails_for_errors_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, errors: int, code: int
+) -> None:
+    from mae_hydra.commands import main
+
+    monkeypatch.chdir(tmp_path)
+    asked: list[Any] = []
+
+    def audit(listing: str, settings: Any, *, advance: object, **more: Any) -> Any:
+        asked.append((listing, more))
+        return SimpleNamespace(num_errors=errors, findings=["a warning"])
+
+    monkeypatch.setattr("mae_hydra.data.audit.dataset.audit", audit)
+    monkeypatch.setattr(report, "write", lambda *given: asked.append((given[2].folder, given[2].trusted)) or [])
+    monkeypatch.setattr(report, "show", lambda *given: None)
+    monkeypatch.setattr(check_data, "_listing", lambda config, settings: ("the listing", "a refusal"))
+    assert main(["check-data", "data=scenes", "--limit", "5", "--workers", "0"]) == code
+    assert main(["check-data", "data=scenes", "data.image_size=[96,64]", "--out", "mine"]) == code
+    first, second = ({"limit": limit, "num_workers": workers, "refusal": "a refusal", "short": short} for
+                     limit, workers, short in ((5, 0, 64), (None, 2, 64)))  # fmt: skip
+    assert asked[::2] == [("the listing", first), ("the listing", second)]
+    assert asked[1][1] is True
+    assert asked[3] == (Path("mine"), False)
+
+
+def test_every_sample_is_drawn_in_each_reading_and_what_is_no_class_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: dict[str, Any] = {}
+    monkeypatch.setattr(report, "sheet", lambda pairs, **more: drawn.update(more, pairs=pairs))
+    stored = np.zeros((2, 2), np.uint8)
+    monkeypatch.setattr(report, "_shown", lambda tally, row: (np.full((2, 2, 3), row, np.uint8), stored))
+    monkeypatch.setattr(report, "overlay", lambda image, maps, *given, **more: image + 100)
+    monkeypatch.setattr(report, "legend_of", lambda maps, names, palette: len(maps))
+    table = SimpleNamespace(num_classes=300, counted=np.array([True, False]), class_of=np.array([7, 0]))
+    assert report._drawn(table, np.array([[0, 1]])).tolist() == [[7, 300]]  # type: ignore[arg-type]
+    listing = SimpleNamespace(palette=None, class_names=())
+
+    def reading(name: str, fits: bool = True) -> Any:
+        return SimpleNamespace(fits=lambda: fits, table=lambda: table, convention=lambda: f"data.{name}")
+
+    both = ["image", "a", "c"]
+    for kind, columns in (("zero label", both), ("zero label open", both), ("other", ["image", "labels"])):
+        found: Any = SimpleNamespace(listing=listing, reading=reading("a"))
+        found.findings = [SimpleNamespace(kind="x"), SimpleNamespace(kind=kind)]
+        found.alternatives = [reading("b", False), reading("c")]
+        report._overlays(found, [(None, 1), (None, 2), (None, 3)])  # type: ignore[list-item]
+        assert drawn["columns"] == columns * 2
+        assert drawn["group"] == len(columns)
+        shown = [[int(picture.max()) for picture in row] for row in drawn["pairs"]]
+        one, two, three = ([n, *[n + 100] * (len(columns) - 1)] for n in (1, 2, 3))
+        assert shown == [[*one, *three], two]  # an odd one stands alone
+        assert drawn["legend"] == 3 * (len(columns) - 1)

@@ -316,3 +316,24 @@ def test_a_word_that_is_no_verb_and_the_words_of_a_training(asked: Asked, capsys
     noted, started = asked("launching.scheduler.note"), asked("launching.launch.launch", 75)
     assert main(["train", "--config-dir", "x", "seed=1"]) == 75
     assert (noted, started) == ([()], [(["--config-dir", "x", "seed=1"],)])
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["make-data", "d", "--size", "64", "60"], "in multiples of 8, got [64, 60]"),
+        (["make-data", "d", "--size", "64", "64", "64"], "--size takes one side, or height and width"),
+        (["make-data", "d", "--workers", "-1"], "--workers must not be negative, got -1"),
+        (["make-shards", "d", "--samples", "0"], "--samples must be at least 1, got 0"),
+        (["make-shards", "d", "--short", "0"], "--short must be at least 1 pixel, got 0"),
+        (["make-shards", "d", "--decoded"], "--decoded needs --short"),
+        (["make-shards", "d", "--workers", "-1"], "--workers must not be negative, got -1"),
+    ],
+)
+def test_data_that_cannot_be_written_so_are_refused(
+    words: list[str], told: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 1
+    assert told in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -6,9 +6,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 
 from mae_hydra.commands import study
 from mae_hydra.commands.study import cost, words
+from mae_hydra.configuration.tree import config_dir
 from mae_hydra.errors import UserError
 from mae_hydra.launching import stages
 
@@ -129,3 +131,13 @@ def test_only_what_is_left_of_a_study_is_counted(
     monkeypatch.setattr(cost, "alternate", lambda *given, **more: {"step": SimpleNamespace(seconds=[2.0, 1.0])})
     one: Any = SimpleNamespace(flops_per_image=1.0, global_batch=2, devices=1, steps=10, evaluation_share=0.0)
     assert cost._seconds([([], one, 0), ([], one, 2)]) == 2 * (12 + 10)  # a step's least time
+
+
+def test_the_own_mae_is_of_the_size_of_the_encoder() -> None:
+    """By the option files: model=mae_vitl has the encoder of backbone=vit_large."""
+    sizes = {"vitt": "tiny", "vits": "small", "vitb": "base", "vitl": "large", "vith": "huge"}
+    files = {size: (config_dir() / f"backbone/vit_{name}.yaml").read_text() for size, name in sizes.items()}
+    assert {yaml.safe_load(text)["embed_dim"]: size for size, text in files.items()} == words.WIDTHS
+    for size, name in sizes.items():
+        model = (config_dir() / f"model/mae_{size}.yaml").read_text()
+        assert f"backbone: vit_{name}" in model

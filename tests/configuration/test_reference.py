@@ -124,6 +124,15 @@ def script() -> str:
     return completion.script(VERBS, COMPOSING)
 
 
+def test_what_is_completed_can_be_typed(script):
+    """Groups that take a plus have it, an option that others share is none, and verbs have their long options."""
+    words = script.split()
+    assert {"+experiment=demo_scratch", "+sweep=study", "+debug=smoke", "model=mae_vitb", "data=ade20k"} <= set(words)
+    assert not [word for word in words if word.lstrip("'").startswith(("experiment=", "sweep=", "debug=", "data=_"))]
+    [runs] = [line for line in script.splitlines() if line.strip().startswith("runs/-*)")]
+    assert runs.split("'")[1].split() == ["--help", "--sort", "--reverse", "--most", "--json", "--csv"]
+
+
 def test_a_verb_that_is_misspelt_is_answered_with_the_nearest(capsys):
     assert main(["reprot", "outputs"]) == 2
     assert capsys.readouterr().err == "error: mae-hydra has no verb 'reprot'; did you mean mae-hydra report?\n"

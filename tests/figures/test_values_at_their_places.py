@@ -65,8 +65,13 @@ def test_bars_of_many_classes_go_on_in_the_next_column_best_on_top(
 
 def test_a_file_of_a_chart_has_no_date_and_no_control_letters(tmp_path: Path) -> None:
     figure = curves([Panel("a\x1b[31mred\x00", [Series("run", (1.0,), (2.0,))])])
-    save(figure, tmp_path / "a.pdf")
-    assert b"CreationDate" not in (tmp_path / "a.pdf").read_bytes()
+    asked: list[dict] = []
+    figure.savefig = lambda file, **more: asked.append(more)  # type: ignore[method-assign]
+    for form in ("pdf", "svg", "png"):
+        save(figure, tmp_path / f"a.{form}")
+    assert [(each["format"], each["metadata"]) for each in asked] == [
+        ("pdf", {"CreationDate": None}), ("svg", {"Date": None}), ("png", None)
+    ]  # fmt: skip
     with drawing(figure):
         assert figure.axes[0].get_title(loc="left") == "ared "
 
@@ -117,6 +122,7 @@ def test_a_legend_that_one_panel_has_no_room_for_stands_below_all() -> None:
 def test_a_share_is_written_in_the_ink_that_is_seen_on_its_cell() -> None:
     [axes, *_] = confusion_matrix(np.array([[3, 1], [74, 26]]), ["a", "b"], title="").axes
     inks = {text.get_text(): to_hex(text.get_color()) for text in axes.texts}
+    assert (axes.images[0].norm.vmin, axes.images[0].norm.vmax) == (0, 100)  # whatever the largest share is
     assert inks == {"75": css(PAPER), "25": css(INK), "74": css(PAPER), "26": css(PAPER)}
 
 

@@ -4,6 +4,7 @@ import numpy as np
 
 from mae_hydra.figures import LegendEntry, sheet
 from mae_hydra.figures.sheet import GAP, MARGIN
+from mae_hydra.figures.style import FRAME
 from mae_hydra.report.layers import split
 
 RNG = np.random.default_rng(0)
@@ -32,5 +33,17 @@ def test_pictures_and_legend_stay_and_the_paper_around_them_goes() -> None:
     assert ink[0, 0, 1] == 0
 
 
+def test_what_has_the_color_of_a_frame_within_a_picture_is_part_of_it() -> None:
+    photo = RNG.integers(0, 200, (64, 64, 3), dtype=np.uint8)
+    photo[30:34, 30:34] = FRAME
+    layers = split(pixels := sheet([[photo]], cell=64))
+    assert layers is not None
+    [top, left] = np.argwhere((pixels == photo[0, 0]).all(2))[0]
+    assert (layers[0][top : top + 64, left : left + 64, 3] == 255).all()
+    assert not layers[1][top : top + 64, left : left + 64, 1].any()
+
+
 def test_a_photo_by_itself_has_one_layer() -> None:
-    assert split(RNG.integers(0, 200, (20, 30, 3), dtype=np.uint8)) is None
+    photo = RNG.integers(0, 200, (20, 30, 3), dtype=np.uint8)
+    photo[-1, -1] = 255  # white in another corner than the first
+    assert split(photo) is None

@@ -132,7 +132,7 @@ def test_zero_is_a_number_and_what_is_not_known_is_none(tmp_path: Path, monkeypa
     told = ("step", "best", "last", "took_s")
     assert [zero.facts()[name] for name in told] == [0, 0.0, 0.0, 0.0]
     assert [unknown.facts()[name] for name in told] == [None] * 4
-    assert (_cells(zero)[3:6], _cells(unknown)[3:6]) == (("0", "0", "0"), ("", "", ""))
+    assert (_cells(zero)[2:6], _cells(unknown)[2:6]) == (("loss", "0", "0", "0"), ("", "", "", ""))
 
 
 def test_rows_are_sorted_by_a_column_the_better_and_the_larger_first_and_those_without_last() -> None:
@@ -161,8 +161,9 @@ def test_the_first_of_many_rows_are_shown_with_how_many_more_there_are_and_every
     head, *told = capsys.readouterr().out.splitlines()
     assert told[-2:] == ["sweep sweeps/grid: 2 completed, 1 failed; best val/mIoU 40 @20: ratio-0.75", "… and 5 more"]
     assert len(told) == lines + 2
-    end = head.index("last") + len("last")
-    assert (head[end : end + 1], told[0][end - 3 : end]) == (" ", "0.5")  # numbers stand right, below their name
+    for name, value in (("step", "  20"), ("last", " 0.5")):  # numbers stand right, below their name
+        end = head.index(name) + len(name)
+        assert (head[end : end + 1], told[0][end - 4 : end]) == (" ", value)
 
 
 def test_where_there_is_no_run_it_is_said(tmp_path: Path, capsys, monkeypatch) -> None:

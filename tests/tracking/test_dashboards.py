@@ -201,7 +201,7 @@ def test_a_sweep_tells_its_keys_metric_and_group_itself(sweep, tmp_path, monkeyp
 
 
 def test_a_job_that_never_began_tells_nothing_of_its_sweep_and_others_files_stay(sweep, tmp_path, monkeypatch, capsys):
-    for name, content in (("a-never", None), ("b-empty", {})):
+    for name, content in (("0-never", None), ("00-empty", {})):
         (sweep / name).mkdir()
         (sweep / name / "status.json").write_text(json.dumps({"state": "failed", "value": None, "overrides": []}))
         if content is not None:
