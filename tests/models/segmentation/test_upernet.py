@@ -325,6 +325,9 @@ def test_an_encoder_of_stages_needs_no_pyramid_and_gives_each_head_what_it_takes
     assert model(images).shape == (2, 5, 64, 64)
     assert model.fast() is model  # nothing is enlarged before the head
     assert upernet(**(fits | {"pyramid": None})).pyramid is None
+    even = fits | {"encoder": Stages(3, 3, 3, 3), "pyramid": FeaturePyramid(dim=3), "head": UPerHead(in_dim=3, **upper)}
+    of_any_size = upernet(**(even | {"auxiliary": None})).eval()
+    assert of_any_size.fast() is of_any_size  # whose maps have no grid that is known beforehand
     one_map = {"pyramid": None, "auxiliary": None}
     last = upernet(**(fits | one_map | {"head": FCNHead(in_dim=9, **fcn)})).eval()
     torch.testing.assert_close(last.low_resolution_logits(images), last.head(fits["encoder"].feature_maps(images)[3]))
