@@ -245,6 +245,7 @@ def test_a_loss_that_gives_a_mean_is_refused(auxiliary):
 def test_parts_that_do_not_fit_are_refused_by_name():
     cases = [
         ({"encoder": relative_encoder(out_indices=[0, 1, 2])}, r"4 out_indices that end with block 3, got \[0, 1, 2\]"),
+        ({"encoder": relative_encoder(out_indices=[0, 1, 3])}, r"4 out_indices that .*, got \[0, 1, 3\]"),
         ({"encoder": relative_encoder(depth=5)}, "end with block 4"),
         ({"encoder": encoder()}, "final_norm=false"),
         ({"encoder": relative_encoder(image_size=[8, 32])}, "at least 2x2 patches, got 1x4"),
