@@ -2,6 +2,7 @@
 
 import copy
 import math
+import random
 
 import pytest
 import torch
@@ -92,6 +93,16 @@ def test_erasing_and_mixing_happen_in_training_only():
     assert model.train().loss(given).total.item() != model.loss(given).total.item()
     assert not model.loss(given).extras  # of a mixture no one class is right
     assert set(model.eval().loss(given).extras) == {"accuracy"}
+
+
+def test_the_targets_of_mixed_images_are_mixed_by_the_same_share(monkeypatch):
+    mixing = Mixing(mixup=0.8, cutmix=0.0, probability=1.0, switch=0.5)
+    monkeypatch.setattr(random, "betavariate", lambda *_: 0.3)
+    model, given = classifier(mixing=mixing).train(), batch()
+    images = model.prepare(given.images)
+    rows = model.head(model._pooled(0.3 * images + 0.7 * images.flip(0))).log_softmax(1)
+    own, other = (rows.gather(1, labels[:, None]).sum() for labels in (given.labels, given.labels.flip(0)))
+    torch.testing.assert_close(model.loss(given).total, -(0.3 * own + 0.7 * other))
 
 
 def test_class_ids_are_asked_for():

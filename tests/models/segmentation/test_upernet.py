@@ -245,6 +245,7 @@ def test_a_loss_that_gives_a_mean_is_refused(auxiliary):
 def test_parts_that_do_not_fit_are_refused_by_name():
     cases = [
         ({"encoder": relative_encoder(out_indices=[0, 1, 2])}, r"4 out_indices that end with block 3, got \[0, 1, 2\]"),
+        ({"encoder": relative_encoder(out_indices=[0, 1, 3])}, r"4 out_indices that .*, got \[0, 1, 3\]"),
         ({"encoder": relative_encoder(depth=5)}, "end with block 4"),
         ({"encoder": encoder()}, "final_norm=false"),
         ({"encoder": relative_encoder(image_size=[8, 32])}, "at least 2x2 patches, got 1x4"),
@@ -323,8 +324,12 @@ def test_an_encoder_of_stages_needs_no_pyramid_and_gives_each_head_what_it_takes
     images = torch.randn(2, 3, 64, 64)
     model = upernet(**fits).eval()
     assert model(images).shape == (2, 5, 64, 64)
+    model.encoder.grid = (2, 2)
     assert model.fast() is model  # nothing is enlarged before the head
     assert upernet(**(fits | {"pyramid": None})).pyramid is None
+    even = fits | {"encoder": Stages(3, 3, 3, 3), "pyramid": FeaturePyramid(dim=3), "head": UPerHead(in_dim=3, **upper)}
+    of_any_size = upernet(**(even | {"auxiliary": None})).eval()
+    assert of_any_size.fast() is of_any_size  # whose maps have no grid that is known beforehand
     one_map = {"pyramid": None, "auxiliary": None}
     last = upernet(**(fits | one_map | {"head": FCNHead(in_dim=9, **fcn)})).eval()
     torch.testing.assert_close(last.low_resolution_logits(images), last.head(fits["encoder"].feature_maps(images)[3]))
