@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 
 from mae_hydra.experiment import going_on
 from mae_hydra.experiment.going_on import as_recorded
+from mae_hydra.experiment.same_run import what_was_trained
 
 RECORD: dict[str, Any] = {
     "seed": 1, "init_from": "a.pt", "paths": {"run_dir": "/then", "output_root": "/then"}, "resume": "auto",
@@ -24,7 +25,7 @@ def going_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, now: Any, wit
     (tmp_path / "checkpoints").mkdir()
     torch.save({"config": RECORD, "meta": {}}, tmp_path / "checkpoints/last.pt")
     monkeypatch.setattr(going_on, "composed", lambda words: without)
-    config, said = as_recorded(OmegaConf.create(now), tmp_path, ["the words"])
+    config, said = as_recorded(OmegaConf.create(now), tmp_path, ["the words"], what_was_trained(tmp_path))
     return OmegaConf.to_container(config), said
 
 
@@ -111,4 +112,4 @@ def test_a_long_list_of_differences_is_cut_and_says_so() -> None:
 
 def test_a_directory_without_a_record_goes_on_with_what_is_composed(tmp_path: Path) -> None:
     config = OmegaConf.create({"seed": 3})
-    assert as_recorded(config, tmp_path, []) == (config, "")
+    assert as_recorded(config, tmp_path, [], what_was_trained(tmp_path)) == (config, "")

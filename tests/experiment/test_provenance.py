@@ -166,6 +166,7 @@ def test_weights_by_name_are_known_by_it_and_by_their_commit_where_they_have_one
 
 
 def test_the_option_files_of_a_run_are_told_without_those_of_hydra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provenance.HydraConfig.instance(), "cfg", None)
     assert provenance.composition() == {}
     choices = {"data": "mine", "hydra/launcher": "gpus", "hydra/job_logging": "default", "model@head": "uper"}
     told: Any = SimpleNamespace(job=SimpleNamespace(config_name="own"), runtime=SimpleNamespace(choices=choices))

@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 from mae_hydra.engine import Interrupted
 from mae_hydra.experiment import sweeps
 from mae_hydra.experiment.holder import Refused
+from mae_hydra.experiment.same_run import what_was_trained
 from mae_hydra.experiment.status import Ending, Status
 from mae_hydra.experiment.sweeps import SweepStopped
 from mae_hydra.launching import job
@@ -220,7 +221,7 @@ def test_what_is_done_is_told_and_what_is_not_goes_on(
     run = tmp_path / "run"
     there(run, state, **told)
     monkeypatch.setattr(job, "changed_code", lambda run_dir: None)
-    found = job._look_back(run, CONFIG | now)
+    found = job._look_back(run, CONFIG | now, what_was_trained(run))
     assert repr(found) == repr(ending)
     printed = capsys.readouterr().out
     assert said in printed
@@ -235,17 +236,17 @@ def test_a_complete_run_tells_of_changed_code_and_of_an_edited_record(
     there(run, "completed", value=1.0)
     (run / "config.yaml").write_text(yaml.safe_dump(CONFIG | {"seed": 2}))
     monkeypatch.setattr(job, "changed_code", lambda run_dir: "commit a then, b now")
-    assert job._look_back(run, CONFIG) == Ending(1.0)
+    assert job._look_back(run, CONFIG, what_was_trained(run)) == Ending(1.0)
     edited, done = capsys.readouterr().out.splitlines()
     assert edited.endswith("config.yaml is not what was trained by, and does not count (seed: 1 -> 2)")
     assert done.endswith("; the code has changed since (commit a then, b now), resume=never trains it anew")
     with pytest.raises(Refused, match=r"another configuration \(seed: 1 -> 2\)"):
-        job._look_back(run, CONFIG | {"seed": 2})
+        job._look_back(run, CONFIG | {"seed": 2}, what_was_trained(run))
     (run / "checkpoints/last.pt").unlink()  # of a run that is complete the file beside it tells
     with pytest.raises(Refused, match=r"another configuration \(seed: 2 -> 1\)"):
-        job._look_back(run, CONFIG)
+        job._look_back(run, CONFIG, what_was_trained(run))
     (run / "status.json").write_text('{"state": "failed"}')
-    assert job._look_back(run, CONFIG) is None
+    assert job._look_back(run, CONFIG, what_was_trained(run)) is None
 
 
 def test_a_directory_to_go_on_in_is_the_one_that_the_run_would_go_to(tmp_path: Path) -> None:
