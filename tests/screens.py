@@ -79,8 +79,10 @@ def kept(captured: pytest.CaptureFixture[str], request: pytest.FixtureRequest) -
         return
     screens = Screens(captured)
     yield screens
-    base = request.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
-    shown = _settled("".join(screens.read), request.node.funcargs.get("tmp_path", base), base)
+    own, base = request.node.funcargs.get("tmp_path"), request.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
+    shown = _settled("".join(screens.read), *([own] if own else []), base)
+    if own:
+        shown = shown.replace(own.name, "<name>")
     file, name = GOLDEN / f"{request.node.path.stem}.txt", request.node.name.encode("unicode_escape").decode()
     if WANTED == "write":
         _write(file, _parts(file) | {name: shown})
@@ -93,7 +95,6 @@ def kept(captured: pytest.CaptureFixture[str], request: pytest.FixtureRequest) -
 def _settled(text: str, *folders: Path) -> str:
     for place in (*folders, ROOT, Path(tempfile.gettempdir())):
         text = text.replace(str(place), "<folder>")
-    text = text.replace(folders[0].name, "<name>")
     text = re.sub(rf"\b{re.escape(socket.gethostname())}\b", "<host>", text)
     for pattern, instead in VARYING:
         text = pattern.sub(instead, text)
