@@ -57,6 +57,24 @@ def test_a_line_behind_nulls_counts_and_a_half_one_at_the_end_is_no_damage(tmp_p
     assert read_lines(tmp_path / "nowhere") == ([], 0)
 
 
+@pytest.mark.parametrize(
+    ("last", "found", "any_object"),
+    [
+        (b'{"step": 40}', [{"step": 40}], [{"step": 40}]),
+        (b'\0\0{"step": 40}', [{"step": 40}], [{"step": 40}]),
+        (b'{"x": 1}', [], [{"x": 1}]),
+        (b'{"step": "40"}', [], [{"step": "40"}]),
+        (b"[1]", [], []),
+        (b"null", [], []),
+        (b"", [], []),
+    ],
+)
+def test_a_last_line_without_its_break_counts_where_it_is_whole_and_fits(tmp_path, last, found, any_object):
+    (tmp_path / "file").write_bytes(json.dumps(GOOD[0]).encode() + b"\n" + last)
+    assert read_lines(tmp_path / "file", of_a_step) == (GOOD[:1] + found, 0)
+    assert read_lines(tmp_path / "file") == (GOOD[:1] + any_object, 0)
+
+
 def test_what_a_disk_does_not_take_is_written_later_and_in_order(tmp_path, monkeypatch):
     """A write that fails may also have left half of its bytes."""
     file = GrowingFile(tmp_path / "file")

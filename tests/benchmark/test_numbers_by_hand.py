@@ -1,6 +1,8 @@
 """The numbers of benchmarks where a hand can work them out: what is divided by what, and which row has it."""
 
 import os
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,15 +10,18 @@ import pytest
 import torch
 from checkpoint_files import make_mae
 from rich.table import Table
+from tiny_models import relative_encoder, upernet
 
-from mae_hydra.benchmark import estimate, peers, pictures, verbs
+from mae_hydra.benchmark import estimate, memory, mmsegmentation, peers, pictures, verbs
 from mae_hydra.benchmark.estimate import Activations, activations_of_a_step
 from mae_hydra.benchmark.machine import describe_machine, in_words
 from mae_hydra.benchmark.results import Floor, timing_numbers
 from mae_hydra.benchmark.timing import Timing
 from mae_hydra.errors import UserError
 from mae_hydra.inference import MultiscaleFlip, Slide, Whole
+from mae_hydra.models import FCNHead
 from mae_hydra.types import Batch
+from mae_hydra.weights.layouts.mmseg import UPERNET
 
 CPU = torch.device("cpu")
 
@@ -110,6 +115,76 @@ def test_hugging_faces_peer_has_the_sizes_and_the_positions_of_the_model() -> No
     assert torch.equal(state["decoder.decoder_pos_embed"], model.decoder.pos_embed)
     several = make_mae(num_cls_tokens=2)
     assert peers.huggingface_step(several, engine, batch, lr=0.0) is None
+
+
+def test_the_resident_set_is_told_in_units_of_1024_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("STATUS", "RESET"):
+        monkeypatch.setattr(memory, name, tmp_path / name)
+    (tmp_path / "STATUS").write_text("VmPeak:\t    9000 kB\nVmHWM:\t    2000 kB\nVmRSS:\t    1000 kB\n")
+    with memory.PeakMemory(CPU) as peak:
+        assert (tmp_path / "RESET").read_text() == "5"
+    assert (peak.bytes, peak.added) == (2_048_000, None)
+    (tmp_path / "STATUS").write_text("VmRSS:\t    1000 kB\n")
+    assert memory._resident("VmHWM") is None
+    (tmp_path / "STATUS").unlink()
+    monkeypatch.setattr(memory, "RESET", tmp_path / "nowhere" / "RESET")
+    with memory.PeakMemory(CPU) as peak:
+        pass
+    assert peak.bytes is None
+
+
+def test_mmsegmentations_peer_has_the_form_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What its constructor is told, whether it is installed or not; its answers are judged where it is."""
+    given: list[dict[str, Any]] = []
+    loaded: list[dict[str, torch.Tensor]] = []
+
+    def made(**form: Any) -> Any:
+        given.append(form)
+        return SimpleNamespace(load_state_dict=loaded.append)
+
+    monkeypatch.setitem(sys.modules, "mmengine.config", SimpleNamespace(ConfigDict=dict))
+    monkeypatch.setitem(sys.modules, "mmseg.models.segmentors", SimpleNamespace(EncoderDecoder=made))
+    monkeypatch.setattr(mmsegmentation, "import_mmsegmentation", lambda: True)
+    sizes: dict[str, Any] = {"image_size": 40, "in_chans": 4}
+    encoder = relative_encoder(**sizes, mlp_ratio=2.0, drop_path_rate=0.3)
+    auxiliary = FCNHead(in_dim=24, channels=6, num_classes=5, dropout=0.2)
+    model = upernet(**sizes, encoder=encoder, auxiliary=auxiliary)
+    assert mmsegmentation.segmentor(model) is not None
+    norm, head = {"type": "BN", "requires_grad": True}, {"num_classes": 5, "align_corners": False, "in_index": 2}
+    loss = {"type": "CrossEntropyLoss", "use_sigmoid": False}
+    assert given == [
+        {
+            "backbone": {
+                "type": "MAE", "img_size": 40, "patch_size": 8, "in_channels": 4, "embed_dims": 24, "num_layers": 4,
+                "num_heads": 3, "mlp_ratio": 2, "out_indices": [0, 1, 2, 3], "init_values": 1.0, "norm_eval": False,
+                "norm_cfg": {"type": "LN", "eps": 1e-6}, "drop_path_rate": 0.3,
+            },
+            "neck": {"type": "Feature2Pyramid", "embed_dim": 24, "rescales": [4, 2, 1, 0.5], "norm_cfg": norm},
+            "decode_head": head | {
+                "type": "UPerHead", "in_channels": [24] * 4, "in_index": [0, 1, 2, 3], "pool_scales": (1, 2, 3, 6),
+                "channels": 12, "dropout_ratio": 0.1, "norm_cfg": norm, "loss_decode": loss | {"loss_weight": 1.0},
+            },
+            "auxiliary_head": head | {
+                "type": "FCNHead", "in_channels": 24, "num_convs": 1, "concat_input": False, "channels": 6,
+                "dropout_ratio": 0.2, "norm_cfg": norm, "loss_decode": loss | {"loss_weight": 0.4},
+            },
+            "test_cfg": {"mode": "slide", "crop_size": (40, 40), "stride": (26, 26)},
+        }
+    ]  # fmt: skip
+    weights = UPERNET.from_native(model.state_dict())
+    assert loaded[0].keys() == weights.keys()
+    assert all(torch.equal(loaded[0][name], value) for name, value in weights.items())
+    parts = {"encoder": encoder, "head": model.head, "auxiliary": auxiliary}
+    others = [
+        {"encoder": None}, {"head": None}, {"auxiliary": None}, {"encoder": relative_encoder(image_size=(32, 48))},
+        {"encoder": relative_encoder(layer_scale=None)}, {"encoder": relative_encoder(relative_position_bias=False)},
+    ]  # fmt: skip
+    assert [mmsegmentation.segmentor(SimpleNamespace(**parts | other)) for other in others] == [None] * 6
+    encoder.blocks[-1].drop_path = torch.nn.Identity()
+    mmsegmentation.segmentor(model)
+    assert [form["backbone"]["drop_path_rate"] for form in given] == [0.3, 0.0]
+    monkeypatch.setattr(mmsegmentation, "import_mmsegmentation", lambda: None)
+    assert mmsegmentation.segmentor(model) is None
 
 
 def test_the_plain_loops_of_a_picture_have_the_windows_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:

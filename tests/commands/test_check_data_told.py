@@ -15,6 +15,7 @@ from rich.table import Table
 from mae_hydra.commands import check_data
 from mae_hydra.commands.check_data import look, look_pictures, look_report, report, typed
 from mae_hydra.commands.check_data.look_pictures import View
+from mae_hydra.configuration.command_words import parsed, readable
 from mae_hydra.data.looking import Found, Labels, Part, Split
 from mae_hydra.data.looking.advice import Advice, Way
 from mae_hydra.data.looking.found import Pairs, Pixels
@@ -40,6 +41,27 @@ def test_keys_are_typed_as_hydra_reads_them() -> None:
         "data.num_classes=3",
     ]  # fmt: skip
     assert typed.typed(["a b", "c\n'd\\\x7f", "e"]) == "'a b' $'c\\x0a\\x27d\\x5c\\x7f' e"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [
+        ("a/{split}/b-c.png", "a/{split}/b-c.png"),
+        ("{split}=1", "{split}=1"),
+        ("my photos/{split}", "'my photos/{split}'"),
+        ("a,b/{split}", "'a,b/{split}'"),
+        ("a:b/{split}", "'a:b/{split}'"),
+        ("[a/{split}", "'[a/{split}'"),
+        ("a]/{split}", "'a]/{split}'"),
+        ('a"/{split}', "'a\"/{split}'"),
+        ("a'/{split}", r"'a\'/{split}'"),
+        ("{splits}", "'{splits}'"),  # no pattern
+    ],
+)
+def test_a_pattern_is_quoted_where_hydra_would_not_read_it_as_it_stands(pattern: str, said: str) -> None:
+    words = typed.words_of({"images": pattern})
+    assert words == [f"data.images={said}"]
+    assert [override.value() for override in parsed(readable(words))] == [pattern]
 
 
 def test_of_another_way_only_what_differs_and_what_the_labels_mean_is_typed() -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 from test_folders_by_hand import FEW, MANY, NONE, photo
 from test_found_by_hand import TRAIN
 
-from mae_hydra.data.looking import pixels, places, roles
+from mae_hydra.data.looking import pairing, pixels, places, roles
 from mae_hydra.data.looking.found import Split
 from mae_hydra.data.looking.pairing import match
 from mae_hydra.data.looking.pixels import Budget, Look, look_at, summary
@@ -48,6 +48,19 @@ def test_pairs_are_those_of_most_files_with_the_suffix_that_most_have() -> None:
     later = match(group("i", *(f"{n}. early" for n in "abcd")), group("m", *(f"{n}. late" for n in "abc")))
     assert later is not None
     assert (later.image_suffix, later.map_suffix, later.total) == (" early", " late", 3)
+
+
+def test_the_two_likeliest_pairs_of_suffixes_are_tried() -> None:
+    photos = group("i", *(f"{n} photo" for n in "abcde"), *(f"{n} old" for n in "abc"))
+    maps = group("m", *(f"{n} old map" for n in "abcde"))
+    voted = [("", " map"), (" photo", " old map")]  # by three names and by two
+    assert pairing._voted(photos.files, maps.files) == voted
+    found = match(photos, maps)
+    assert found is not None
+    assert (found.image_suffix, found.map_suffix, found.both) == (" photo", " old map", {NONE: 5})
+    more = replace(maps, files=maps.files + group("m", "f.x").files)
+    others = replace(photos, files=photos.files + group("i", "f.y").files)
+    assert pairing._voted(others.files, more.files) == voted  # and not that of one name
 
 
 def test_a_split_is_that_of_the_photo_and_equal_names_are_told_apart_by_folder() -> None:

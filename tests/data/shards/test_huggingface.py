@@ -4,6 +4,7 @@ import io
 import json
 import pickle
 import sys
+from collections import Counter
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from test_shards import COMMON
 from test_train_stream import CROP
 
 from mae_hydra.data import ImageData, TrainStream, huggingface
-from mae_hydra.data.looking import look
+from mae_hydra.data.looking import Labels, Split, look
 from mae_hydra.data.looking.advice import advise
 from mae_hydra.data.shards import huggingface as reader
 from mae_hydra.data.shards import table_set
@@ -186,6 +187,24 @@ def test_a_look_finds_columns_classes_and_maps(tables: Path) -> None:
     wanted = {"path": tables, "mask": "annotation", "num_classes": 3}
     assert wanted in [{key: way.keys.get(key) for key in wanted} for way in ways]
     assert [way.keys["num_classes"] for way in ways if way.model == "classifier_vitt"] == [3]
+
+
+def test_a_second_photo_of_a_row_is_no_class_map(tmp_path: Path) -> None:
+    photos = pa.array([encoded(smooth_picture(8, 12, n), "PNG") for n in range(9, 18)], PICTURE)
+    maps = pa.array([encoded(Image.fromarray(class_map(n)), "PNG") for n in range(9)], PICTURE)
+    told: list[Any] = []
+    for name, columns in {"both": {"mask": maps}, "photos": {}}.items():
+        (tmp_path / name).mkdir()
+        pa.parquet.write_table(table(range(9), annotation=photos, **columns), tmp_path / name / "train.parquet")
+        found = look(tmp_path / name)
+        told.append((found.map_ending, found.map_labels, found.names, found.num_classes, found.notes))
+        assert found.photos[0].counts == {Split("train", "train"): 9}
+        assert found.photos[0].pixels.read == 8
+    counts = tuple(dict(Counter(class_map(n).flatten().tolist())) for n in range(9))
+    assert told == [
+        ("mask", Labels(9, 9, {"train": counts}), (), 3, ("columns: image, label, annotation, mask",)),
+        ("", None, tuple(NAMES), 3, ("columns: image, label, annotation",)),
+    ]
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {

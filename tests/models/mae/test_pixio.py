@@ -83,6 +83,19 @@ def test_given_noise_may_be_of_patches_or_of_blocks():
         model(images, noise=torch.rand(2, 32))
 
 
+def test_a_model_is_made_only_of_blocks_that_fill_its_grid_and_of_which_some_are_seen():
+    assert [pixio(side=side).mask_block for side in (1, 2, 4)] == [1, 2, 4]
+    for side, message in (
+        (3, "mask_block must divide the grid of 8x8 patches, got 3"),
+        (0, "mask_block must divide the grid of 8x8 patches, got 0"),
+        (8, r"mask_ratio 0\.75 leaves none of 1 blocks of 8x8 patches to see"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            pixio(side=side)
+    with pytest.raises(ValueError, match=r"mask_ratio 0\.8 leaves none of 4 blocks of 4x4 patches to see"):
+        pixio(side=4, mask_ratio=0.8)
+
+
 def test_smaller_images_are_hidden_in_blocks_and_predicted_too():
     model = pixio(smaller=[32])
     loss = model.loss(Batch(torch.randn(2, 3, 32, 32)))
