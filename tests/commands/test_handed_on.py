@@ -20,6 +20,7 @@ from mae_hydra.benchmark.results import Measured
 from mae_hydra.commands import main
 from mae_hydra.data.dataset import Stored
 from mae_hydra.data.decoding.pixel_range import PixelRange
+from mae_hydra.data.shards import maps
 from mae_hydra.data.shards import write as writing
 from mae_hydra.errors import UserError
 
@@ -369,6 +370,29 @@ def test_shards_are_asked_for_what_was_typed_and_shrunk_pictures_have_8_bits(
     with pytest.raises(UserError, match=r"set data\.range"):
         without["train"].stored(0)
     assert whole == {"train": data.train, "validation": data.validation}
+
+
+def test_shards_with_maps_are_those_of_their_set_which_lies_in_files(
+    asked: Asked, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = SimpleNamespace(
+        train=Deep(), validation=Deep(), notes=[], target="map", ignore_index=7, palette=((1, 2, 3),),
+        class_names=("c",), num_classes=1,
+    )  # fmt: skip
+    asked("configuration.compose.compose_config", OmegaConf.create({"data": {"channels": 3}}))
+    asked("configuration.construct.build", data)
+    written: list[Any] = []
+    monkeypatch.setattr(writing, "write_shards", lambda *given, **named: written.append((*given, named)) or 1)
+    monkeypatch.setattr(maps, "WithMaps", lambda *given: given)
+    assert main(["make-shards", "out"]) == 0
+    [(sets, _, options)] = written
+    assert sets == {"train": (data.train, 7, data.palette), "validation": (data.validation, 7, data.palette)}
+    assert options["classes"] == ("c",)
+    assert "model=upernet_vitb data=shards data.root=out data.num_classes=1" in capsys.readouterr().out
+    data.train = [1]  # in memory
+    assert main(["make-shards", "out"]) == 1
+    assert "make-shards writes a whole set of image files" in capsys.readouterr().err
+    assert len(written) == 1
 
 
 @pytest.mark.parametrize(
