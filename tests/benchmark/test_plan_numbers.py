@@ -61,6 +61,9 @@ def test_the_batch_that_is_advised_is_the_largest_that_fits():
     assert said.startswith("8 images at a time take 18 GB of 16 GB in bf16")
     assert "use data.batch_size=3 or less" in said
     assert _memory_warnings(replace(MADE, micro_batch=3), DEVICE) == []
+    # With 0.1 GB less of state four images take all of the nine tenths, which is too much.
+    [said] = _memory_warnings(replace(MADE, state=9_900_000_000, micro_batch=4), DEVICE)
+    assert said == "4 images at a time take 14 GB of 16 GB in bf16; use data.batch_size=3 or less"
     [said] = _memory_warnings(replace(MADE, state=15_000_000_000), DEVICE)
     assert "engine.parallel=fsdp" in said
 
@@ -115,11 +118,18 @@ def test_the_tables_of_a_plan_have_each_number_in_its_place():
     assert cells(_course(replace(made, lr_range=(1e-3, 1e-3))))[3][1] == "0.001"
     assert cells(_course(replace(made, evaluation_share=0.0009)))[4][1] == "4"
     memory = {"bf16": MADE.memory["bf16"], "fp32": Activations(per_image=100_000_000, fixed=0)}
+    memory["half"] = Activations(per_image=550_000_000, fixed=0)  # of 8 images just the nine tenths of 16 GB
     table = _memory(replace(made, memory=memory, micro_batch=3), DEVICE)
-    assert [str(column.header) for column in table.columns] == ["images at a time", "bf16", "fp32"]
-    assert cells(table)[:3] == [
-        ["3 *", "13.5", "10.3"], ["8", "18.5 too much", "10.8"], ["16", "26.5 too much", "11.6"]
+    assert [str(column.header) for column in table.columns] == ["images at a time", "bf16", "fp32", "half"]
+    assert cells(table) == [
+        ["3 *", "13.5", "10.3", "11.7"], ["8", "18.5 too much", "10.8", "14.4 too much"],
+        ["16", "26.5 too much", "11.6", "18.8 too much"], ["32", "42.5 too much", "13.2", "27.6 too much"],
+        ["64", "74.5 too much", "16.4 too much", "45.2 too much"],
+        ["128", "138.5 too much", "22.8 too much", "80.4 too much"],
+        ["256", "266.5 too much", "35.6 too much", "150.8 too much"],
     ]  # fmt: skip
+    [less] = [row for row in cells(_memory(replace(made, memory=memory, micro_batch=4), DEVICE)) if "*" in row[0]]
+    assert less == ["4 *", "14.5 too much", "10.4", "12.2"]
     assert str(table.caption).splitlines() == [
         "* as configured", "of which the state: 10.00", "kernels' own not counted", "Device: 16"
     ]  # fmt: skip

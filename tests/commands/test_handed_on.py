@@ -3,17 +3,25 @@
 The work itself is replaced by a note of what it was asked.
 """
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+from omegaconf import OmegaConf
+from PIL import Image
 from rich.table import Table
 
 from mae_hydra.benchmark.results import Measured
 from mae_hydra.commands import main
+from mae_hydra.data.dataset import Stored
+from mae_hydra.data.decoding.pixel_range import PixelRange
+from mae_hydra.data.shards import maps
+from mae_hydra.data.shards import write as writing
 from mae_hydra.errors import UserError
 
 Asked = Callable[..., list[Any]]
@@ -316,6 +324,97 @@ def test_a_word_that_is_no_verb_and_the_words_of_a_training(asked: Asked, capsys
     noted, started = asked("launching.scheduler.note"), asked("launching.launch.launch", 75)
     assert main(["train", "--config-dir", "x", "seed=1"]) == 75
     assert (noted, started) == ([()], [(["--config-dir", "x", "seed=1"],)])
+
+
+class Deep:
+    """One gray picture of 16 bits and its class, as a set of files gives it."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def stored(self, index: int) -> Stored:
+        Image.fromarray(np.full((4, 6), 500, np.uint16)).save(file := io.BytesIO(), "PNG")
+        return Stored("a/b.png", file.getvalue(), 3)
+
+
+def test_shards_are_asked_for_what_was_typed_and_shrunk_pictures_have_8_bits(
+    asked: Asked, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = SimpleNamespace(
+        train=Deep(), validation=Deep(), channels=1, pixel_range=PixelRange((0,), (1000,), 16), target="class",
+        class_names=("c", "d"), num_classes=2, notes=["2 files passed over"],
+    )  # fmt: skip
+    composed = asked("configuration.compose.compose_config", OmegaConf.create({"data": {"channels": 1}}))
+    built, written = asked("configuration.construct.build", data), []
+    monkeypatch.setattr(writing, "write_shards", lambda *given, **named: written.append((*given, named)) or 2_500_000)
+    words = ["--short", "2", "--decoded", "--samples", "7", "--workers", "0"]
+    assert main(["make-shards", "out", "data=folder", *words]) == 0
+    said = capsys.readouterr().out
+    assert "2 files passed over" in said
+    assert "model=classifier_vitb data=shards data.root=out data.num_classes=2" in said
+    data.pixel_range, data.target = None, "none"
+    assert main(["make-shards", "out", "--short", "2", "--decoded"]) == 0
+    assert main(["make-shards", "out"]) == 0
+    assert "num_classes" not in capsys.readouterr().out
+    assert composed == [(["data=folder"],), ([],), ([],)]
+    assert built == [({"channels": 1}, "data")] * 3
+    for (sets, out, options), numbers in zip(written, ((("c", "d"), 7, 0), *[(None, 2048, 2)] * 2), strict=True):
+        assert (out, tuple(sets)) == (Path("out"), ("train", "validation"))
+        assert (options["classes"], options["samples_per_shard"], options["num_workers"]) == numbers
+    shrunk, without, whole = (sets for sets, *_ in written)
+    for of_split in shrunk.values():
+        name, encoded, class_id = of_split.stored(0)
+        pixels = np.load(io.BytesIO(encoded))
+        assert (name, class_id, pixels.dtype, pixels.shape) == ("a/b.npy", 3, np.uint8, (2, 3, 1))
+        assert np.unique(pixels).tolist() == [128]  # half of 1000
+    with pytest.raises(UserError, match=r"set data\.range"):
+        without["train"].stored(0)
+    assert whole == {"train": data.train, "validation": data.validation}
+
+
+def test_shards_with_maps_are_those_of_their_set_which_lies_in_files(
+    asked: Asked, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = SimpleNamespace(
+        train=Deep(), validation=Deep(), notes=[], target="map", ignore_index=7, palette=((1, 2, 3),),
+        class_names=("c",), num_classes=1,
+    )  # fmt: skip
+    asked("configuration.compose.compose_config", OmegaConf.create({"data": {"channels": 3}}))
+    asked("configuration.construct.build", data)
+    written: list[Any] = []
+    monkeypatch.setattr(writing, "write_shards", lambda *given, **named: written.append((*given, named)) or 1)
+    monkeypatch.setattr(maps, "WithMaps", lambda *given: given)
+    assert main(["make-shards", "out"]) == 0
+    [(sets, _, options)] = written
+    assert sets == {"train": (data.train, 7, data.palette), "validation": (data.validation, 7, data.palette)}
+    assert options["classes"] == ("c",)
+    assert "model=upernet_vitb data=shards data.root=out data.num_classes=1" in capsys.readouterr().out
+    data.train = [1]  # in memory
+    assert main(["make-shards", "out"]) == 1
+    assert "make-shards writes a whole set of image files" in capsys.readouterr().err
+    assert len(written) == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "refused"),
+    [
+        ({"channels": 1}, False),
+        ({"channels": 3, "bands": None}, False),
+        ({"channels": 3, "bands": []}, False),
+        ({"channels": 3, "bands": [4, 3, 2]}, True),
+        ({"channels": 4}, True),
+    ],
+)
+def test_bands_as_they_are_stored_are_not_shrunk(
+    asked: Asked, data: dict[str, Any], refused: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked("configuration.compose.compose_config", OmegaConf.create({"data": data}))
+    built = asked("configuration.construct.build", UserError("it is built"))
+    assert main(["make-shards", "out", "--short", "2"]) == 1
+    assert ("--short writes gray and RGB images, and these are bands" in capsys.readouterr().err) is refused
+    assert len(built) == (not refused)
+    assert main(["make-shards", "out"]) == 1  # as they are: any of them
+    assert "it is built" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

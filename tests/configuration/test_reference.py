@@ -38,7 +38,7 @@ def test_a_summary_is_the_first_sentence_without_the_command_behind_it(tmp_path:
 
 def test_keys_have_their_whole_names_their_defaults_and_their_comments(tmp_path: Path):
     file = tmp_path / "mine.yaml"
-    file.write_text("_target_: a.b\nrate: 0.5   # of all\nnode:\n  inner: '#ff0000'\nother: {a: 1}\n")
+    file.write_text("_target_: a.b\n_partial_: true\nrate: 0.5   # of all\nnode:\n  inner: '#ff0000'\nother: {a: 1}\n")
     assert [(key.name, key.default, key.comment) for key in reference.read(file, "hydra/launcher").keys] == [
         ("hydra.launcher.rate", "0.5", "of all"), ("hydra.launcher.node.inner", "'#ff0000'", ""),
         ("hydra.launcher.other", "{a: 1}", ""),

@@ -1,10 +1,13 @@
 """Small functions that everything typed or recorded goes through: words, kinds of values, and what has changed."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
@@ -194,6 +197,39 @@ def test_the_places_of_a_machine_are_those_of_its_own_file(
         (tmp_path / "local/default.yaml").write_text(f"# @package _global_\n{own}\n")
     monkeypatch.setattr(option_files, "config_dir", lambda: tmp_path)
     assert option_files.paths() == {"data": data, "cache": f"{data}/cache", "run_dir": "."}
+
+
+@pytest.mark.parametrize("answer", [OmegaConf.create({"data": {"name": "${.root}/x"}}), ValueError("broken")])
+def test_a_notebook_s_own_hydra_is_what_it_was_after_an_option_file_is_read(
+    answer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    for place in (ours, theirs):
+        (place / "data").mkdir(parents=True)
+    (ours / "data/mine.yaml").touch()
+    composed: list[Any] = []
+
+    def compose(name: None, overrides: list[str]) -> Any:
+        composed.append((folder(), overrides))
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def folder() -> str:
+        return GlobalHydra.instance().config_loader().get_search_path().get_path()[1].path
+
+    def read() -> None:
+        with pytest.raises(UserError, match="broken") if isinstance(answer, Exception) else nullcontext():
+            assert option_files.option("data", "mine") == {"name": "${.root}/x"}
+
+    monkeypatch.setattr(option_files, "config_dir", lambda: ours)
+    monkeypatch.setattr(option_files, "compose", compose)
+    read()
+    assert not GlobalHydra.instance().is_initialized()
+    with initialize_config_dir(str(theirs), version_base="1.3"):
+        read()
+        assert folder() == str(theirs)
+    assert composed == [(str(ours), ["+data=mine"])] * 2
 
 
 def test_an_option_file_wins_over_what_it_builds_on_and_machines_own_files_are_no_options(

@@ -3,6 +3,7 @@
 import http.client
 import json
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,9 +12,9 @@ import pytest
 from served import sha256
 
 from mae_hydra.errors import UserError
-from mae_hydra.weights.named import cache, hub, parse, web
+from mae_hydra.weights.named import KNOWN, cache, fetch, hub, known, parse, web
 from mae_hydra.weights.named.address import Address, is_loopback, lies_within
-from mae_hydra.weights.named.fetch import place_of, refuse_text
+from mae_hydra.weights.named.fetch import Fetched, place_of, refuse_text
 from mae_hydra.weights.named.timm_names import looked_up
 
 DIGEST = "ab" * 32
@@ -95,6 +96,40 @@ def test_each_file_of_an_entry_is_compared_and_the_one_it_is_known_by_comes_last
     for wrong in ("[]", "{}", '{"files": {}}', '{"files": [], "main": "a"}', "{"):
         (entry.folder / cache.RECORD).write_text(wrong)
         assert entry.record == {}
+
+
+def test_a_digest_is_of_the_kind_that_the_table_tells(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "a.pth"
+    file.write_bytes(b"abc")
+    md5, sha = "900150983cd24fb0d6963f7d28e17f72", sha256(b"abc")  # of RFC 1321
+    assert (cache.digest_of(file), cache.digest_of(file, "md5")) == (sha, md5)
+    for digest, told in (
+        (f"md5 {md5[:6]}", ""),
+        (f"sha256 {sha[:8]}", ""),
+        ("", ""),
+        (f"md5 {sha[:6]}", f"its md5 is {md5}, and should begin with {sha[:6]}; "),
+        (f"sha256 {md5[:8]}", f"its sha256 is {sha}, and should begin with {md5[:8]}; "),
+    ):
+        monkeypatch.setattr(known, "KNOWN", (KNOWN[0]._replace(address="https://a.b/c", digest=digest),))
+        known.check_published("https://a.b/other", file, sha)
+        with pytest.raises(UserError, match=told) if told else nullcontext():
+            known.check_published("https://a.b/c", file, sha)
+
+
+def test_a_file_that_was_put_into_the_cache_by_hand_is_compared_with_what_its_address_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MAE_HYDRA_CACHE", str(tmp_path))
+    address = "https://a.b/c.pth"
+    entry = cache.Entry(place_of(parse(address)))
+    entry.folder.mkdir(parents=True)
+    file = entry.folder / "c.pth"
+    file.write_bytes(b"abc")
+    for more, verified in (("", False), (f"#sha256={sha256(b'abc')}", True)):
+        assert fetch(f"{address}{more}", download=False) == Fetched(file, address, "", "", verified)
+    with pytest.raises(UserError, match=f"has sha256 {sha256(b'abc')}, and the address says {DIGEST}; it is not used"):
+        fetch(f"{address}#sha256={DIGEST}", download=False)
+    assert file.read_bytes() == b"abc"
 
 
 def test_a_download_leaves_room_on_the_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -255,6 +255,19 @@ def test_another_model_is_named_by_its_tensors(tmp_path, encoder, name):
         read_checkpoint(tmp_path / "file.pth")
 
 
+@pytest.mark.parametrize("ending", ["pth", "safetensors"])
+def test_another_model_is_told_with_all_that_its_file_tells(tmp_path, ending):
+    """Whoever begins from it may know a part that it is; safetensors have no checksums."""
+    state, file = {"layer1.0.conv1.weight": torch.ones(1)}, tmp_path / f"file.{ending}"
+    content = {"model": state, "step": 12, "epoch": 3}
+    torch.save(content, file) if ending == "pth" else save_file(state, file)
+    found = read_checkpoint(file, of_any=True)
+    told = {"step": 12, "epoch": 3} if ending == "pth" else {}
+    assert (found.tensors, found.meta, found.layout, found.path) == ({}, told, "another program's", file)
+    assert (found.checked, found.verified, found.as_found) == (ending == "pth", False, state)
+    assert isinstance(found.refusal, ForeignModelError)
+
+
 def test_a_config_json_that_speaks_of_another_file_is_not_believed(tmp_path, encoder):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "dinov2"}))
     torch.save(encoder, tmp_path / "file.pth")

@@ -12,7 +12,7 @@ from mae_hydra.errors import UserError
 from mae_hydra.experiment.provenance import sha256_of
 from mae_hydra.workflows import publish
 from mae_hydra.workflows.model_card import Facts, Scores, card, is_edited, scores_of
-from mae_hydra.workflows.publish import CARD, WEIGHTS, _checked, _for_everybody, _words
+from mae_hydra.workflows.publish import CARD, CONFIG, WEIGHTS, _checked, _for_everybody, _words
 
 META: dict[str, Any] = {
     "config": {
@@ -157,4 +157,11 @@ def test_a_folder_is_published_in_where_nothing_of_others_lies(tmp_path: Path) -
     owned.claim(tmp_path / "clone" / WEIGHTS).touch()
     (tmp_path / "clone/notes.txt").touch()  # beside what was published before
     _checked(tmp_path / "clone")
+    for name in (CONFIG, CARD):  # which somebody has written there since
+        (tmp_path / "clone" / name).touch()
+        with pytest.raises(UserError, match=rf"{name} is there, and it was not mae-hydra publish that wrote it"):
+            _checked(tmp_path / "clone")
+        (tmp_path / "clone" / name).unlink()
+        owned.claim(tmp_path / "clone" / name).touch()
+        _checked(tmp_path / "clone")
     assert publish.COMMAND == "publish"
