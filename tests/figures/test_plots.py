@@ -76,6 +76,13 @@ def test_bars_are_sorted_by_the_first_run_and_absent_values_are_written_out() ->
     texts = [text.get_text() for text in axes.texts]
     assert texts == ["70.0", "20.0", "absent", "absent", "30.0", "5.0"]
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["new", "old"]
+    later = class_bars(
+        {"new": {"sky": 20.0, "sea": None}, "old": {"tree": 5.0, "sky": 30.0, "moor": 90.0}}, title="IoU"
+    )
+    names = [label.get_text() for label in later.axes[0].get_yticklabels()]
+    assert names == ["sky", "sea", "tree", "moor"]  # those that only a later run has stand below
+    widths = [[bar.get_width() for bar in bars] for bars in later.axes[0].containers]
+    assert widths == [[20.0, 0.0, 0.0, 0.0], [30.0, 0.0, 5.0, 90.0]]
     last = class_bars({"IoU": {"tree": None, "sky": 0.0}}, title="IoU").axes[0]
     assert [label.get_text() for label in last.get_yticklabels()] == ["sky", "tree"]  # 0 is more than absent
     assert class_bars({"IoU": {"sky": 20.0}}, title="IoU").axes[0].get_legend() is None
