@@ -118,6 +118,7 @@ def test_every_axes_is_an_element_of_its_own_that_keeps_its_colours_and_may_lose
     assert 'aria-label="mIoU, step"' in second
     assert ">mIoU<" not in first
     assert not re.findall("<text[^>]*>(?:one|&lt;b&gt;)<", first + second)
+    assert not {*re.findall(r' id="([^"]*)"', first)} & {*re.findall(r' id="([^"]*)"', second)}
     assert "var(--series-0)" in first
     assert {"one", "&lt;b&gt;"} <= set(titles(second))
     widths = [float(svg.partition("max-width: ")[2].partition("px")[0]) for svg in (first, second)]
