@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -72,6 +73,32 @@ def test_help_of_a_group_says_its_keys(flag: str, capsys):
 def test_help_of_no_group_names_the_nearest(capsys):
     assert launch(["--help", "daat"]) == 1
     assert capsys.readouterr().err == "error: --help daat is no group of options; did you mean data?\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["model=x", "--help"], 0, "<usage>\n<100 of 2>"),  # what is typed before it is what would have run
+        (["model=vit", "-h", "--config-dir", "mine"], 0, "<usage>\n<100 of 2>"),
+        (["--help", "model=vit"], 0, "<model=vit>"),
+        (["model=x", "-h", "+data=cells"], 0, "<data=cells>"),
+        (["data", "model=x", "--help", "model", "--config-dir=mine"], 0, "<data>\n\n<model>"),
+        (["--help", "model=vit", "x=1"], 1, "error: --help x=1 is no option; groups: data, model"),
+        (["mode", "-h", "data"], 1, "error: --help mode is no group of options; did you mean model?"),
+    ],
+)
+def test_help_is_of_the_groups_that_are_named_and_of_the_options_behind_it(
+    words: list[str], code: int, said: str, monkeypatch, capsys
+):
+    monkeypatch.setenv("COLUMNS", "100")
+    known = {"data": [SimpleNamespace(name="cells")], "model": [SimpleNamespace(name="vit")]}
+    monkeypatch.setattr(reference, "options", lambda folders: known)
+    monkeypatch.setattr(reference, "details", lambda asked, there: f"<{asked}>")
+    monkeypatch.setattr(reference, "overview", lambda width, there: f"<{width} of {len(there)}>")
+    monkeypatch.setattr("mae_hydra.launching.launch.HELP", "<usage>")
+    assert launch(words) == code
+    printed = capsys.readouterr()
+    assert (printed.err if code else printed.out) == f"{said}\n"
 
 
 def test_a_value_of_several_lines_is_no_stump(tmp_path: Path):

@@ -1,4 +1,4 @@
-"""What a run looks at in its evaluations is counted on the console."""
+"""What a run looks at in its evaluations is counted on the console, and what it does not find there is said."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -7,8 +7,10 @@ import pytest
 from omegaconf import OmegaConf
 
 from mae_hydra.evaluation.held_out import HeldOut
+from mae_hydra.experiment.doubts import MissingMonitor
 from mae_hydra.experiment.run import _trackers
-from mae_hydra.tracking import LocalFiles
+from mae_hydra.tracking import Console, LocalFiles
+from mae_hydra.types import Evaluation
 
 CONFIG = OmegaConf.create({"logger": {}, "checkpoint": {"monitor": "val/loss"}})
 
@@ -22,6 +24,29 @@ def test_the_main_process_watches_the_images_of_every_evaluator(main: bool, monk
     built: Any = SimpleNamespace(schedule=SimpleNamespace(steps=1), evaluators=evaluators, flops=None, peak=None)
     _trackers(CONFIG, LocalFiles(), built)
     assert [images.watch is not None for images in (held_out, bank)] == [main, main]
+
+
+def test_files_console_and_who_looks_for_the_monitored_score_are_told_beside_the_chosen_trackers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr("mae_hydra.experiment.run.Trackers", lambda chosen, own: asked.extend((chosen, own)))
+    said: list[list[str]] = []
+    monkeypatch.setattr("mae_hydra.experiment.doubts.warn", lambda messages, kind: said.append(messages))
+    node = {"_target_": "mae_hydra.tracking.Console", "total_steps": 5}
+    built: Any = SimpleNamespace(
+        schedule=SimpleNamespace(steps=7), evaluators={"own": SimpleNamespace()}, flops=None, peak=None
+    )
+    files = LocalFiles()
+    _trackers(OmegaConf.merge(CONFIG, {"logger": {"mine": node}}), files, built)  # type: ignore[arg-type]
+    [mine], [first, console, monitor] = asked
+    assert first is files
+    assert isinstance(console, Console)
+    assert isinstance(monitor, MissingMonitor)
+    assert (mine.total_steps, console.total_steps) == (5, 7)
+    monitor.evaluation(1, "own", Evaluation(scalars={"mIoU": 1.0}))
+    [[message]] = said
+    assert "checkpoint.monitor=val/loss," in message
 
 
 @pytest.mark.parametrize(("flops", "peak", "told"), [(4.0, 2.0, True), (None, 2.0, False), (4.0, None, False)])

@@ -233,9 +233,14 @@ def test_a_state_is_shown_without_waiting_and_not_for_ever(tmp_path, monkeypatch
     (tmp_path / ".lock").touch()
     assert is_held(tmp_path)
     assert time.monotonic() - began < holder.PATIENCE
-    long_ago = time.time() - 2 * holder.LONG_SILENCE
-    os.utime(tmp_path / ".heartbeat-1", (long_ago, long_ago))
-    assert not is_held(tmp_path)
+    for silence, held in ((holder.LONG_SILENCE - 60, True), (holder.LONG_SILENCE + 1, False)):
+        os.utime(tmp_path / ".heartbeat-1", (time.time() - silence,) * 2)
+        assert is_held(tmp_path) is held
+    beat = holder._Beat(2, b"{}")  # of a file that is gone once it was read
+    monkeypatch.setattr(holder, "_newest", lambda run_dir: beat)
+    assert is_held(tmp_path) is False
+    monkeypatch.setattr(holder.fcntl, "flock", lambda *_: (_ for _ in ()).throw(OSError("not supported")))
+    assert is_held(tmp_path) is False
 
 
 def test_a_disk_that_is_full_for_a_while_costs_no_more_than_a_heartbeat(tmp_path, monkeypatch):

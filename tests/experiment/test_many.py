@@ -1,6 +1,7 @@
 """A run in a list, by what its small files tell: rows made by hand, at every bound."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,21 @@ def test_folders_that_a_run_or_a_tracker_fills_are_not_looked_into(tmp_path: Pat
     found = {str(path.relative_to(tmp_path)) for path in run_directories(tmp_path)}
     assert found == {"a/run", "a/run/upernet", "a/figures/x", "b"}
     assert size_of(run, with_runs=True) > size_of(run) > 0
+
+
+def test_runs_are_listed_in_the_order_of_their_names_each_once_and_behind_what_went_meanwhile(tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    for name in ("a", "b/x", "c/y"):
+        made(root / name)
+    (root / "c/self").symlink_to("self")
+    (root / "c/round").symlink_to(root)
+    (root / "c/same").symlink_to(root / "a")
+    (root / "d").symlink_to(made(tmp_path / "elsewhere/run").parent)
+    found = run_directories(root)
+    assert next(found) == root / "a"
+    shutil.rmtree(root / "b")
+    assert list(found) == [root / "c/y", root / "d/run"]
+    assert list(run_directories(root / "b")) == []
 
 
 @pytest.mark.parametrize(

@@ -101,9 +101,12 @@ def test_a_run_says_what_is_about_to_happen(
 ) -> None:
     settings: Any = SimpleNamespace(torch_device="cpu", resolved_precision="bf16", global_batch=8)
     data: Any = SimpleNamespace(train=[0] * 5, validation=[0] * 3, image_size=(64, 96))
-    _introduce("mine", torch.nn.Linear(1000, 1234, bias=False), data, settings, cut, 9, start, Path("outputs/run"))
+    model = torch.nn.ParameterList([torch.empty(1000, 280), torch.empty(1000, 1000)])
+    model[1].requires_grad_(False)  # frozen ones and fixed positions count, buffers do not
+    model.register_buffer("mean", torch.empty(500, 1000))
+    _introduce("mine", model, data, settings, cut, 9, start, Path("outputs/run"))
     first, second, third = capsys.readouterr().out.splitlines()
-    assert first == "mine: 1.2 M parameters on cpu in bf16; 5 training and 3 validation images, 64x96"
+    assert first == "mine: 1.3 M parameters on cpu in bf16; 5 training and 3 validation images, 64x96"
     assert second == said
     assert third.endswith("outputs/run")
 

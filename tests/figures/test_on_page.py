@@ -3,6 +3,7 @@
 import re
 
 import numpy as np
+import pytest
 from matplotlib.figure import Figure
 
 from mae_hydra.figures import (
@@ -117,8 +118,20 @@ def test_every_axes_is_an_element_of_its_own_that_keeps_its_colours_and_may_lose
     assert 'aria-label="mIoU, step"' in second
     assert ">mIoU<" not in first
     assert not re.findall("<text[^>]*>(?:one|&lt;b&gt;)<", first + second)
+    assert not {*re.findall(r' id="([^"]*)"', first)} & {*re.findall(r' id="([^"]*)"', second)}
     assert "var(--series-0)" in first
     assert {"one", "&lt;b&gt;"} <= set(titles(second))
     widths = [float(svg.partition("max-width: ")[2].partition("px")[0]) for svg in (first, second)]
     assert all(350 < width < 560 for width in widths)
     assert len(to_svgs(confusion_matrix(np.eye(2), ["sky", "sea"], title="t"), name="m")) == 1  # with its scale
+
+
+@pytest.mark.parametrize(("kept", "shown"), [(True, ["of axes", "of all"]), (False, [])])
+def test_legends_of_axes_and_of_the_figure_are_kept_unless_a_page_has_its_own(kept: bool, shown: list[str]) -> None:
+    figure = Figure((2, 1))
+    axes = figure.subplots()
+    axes.set_axis_off()  # which takes the ticks
+    axes.legend(axes.plot([0, 1]), ["of axes"])
+    figure.legend(axes.plot([1, 0]), ["of all"])
+    [svg] = to_svgs(figure, name="x", legend=kept)
+    assert re.findall("<text[^>]*>(.+?)</text>", svg) == shown

@@ -20,6 +20,7 @@ from mae_hydra.figures import (
     series_of,
     to_pixels,
 )
+from mae_hydra.figures.chart import drawing
 from mae_hydra.figures.lines import running_mean
 from mae_hydra.figures.over_labels import Arm, label_curves
 from mae_hydra.figures.search_plots import importances
@@ -76,6 +77,14 @@ def test_bars_are_sorted_by_the_first_run_and_absent_values_are_written_out() ->
     texts = [text.get_text() for text in axes.texts]
     assert texts == ["70.0", "20.0", "absent", "absent", "30.0", "5.0"]
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["new", "old"]
+    later = class_bars(
+        {"new": {"sky": 20.0, "sea": None}, "old": {"tree": 5.0, "sky": 30.0, "moor": 90.0}}, title="IoU"
+    )
+    names = [label.get_text() for label in later.axes[0].get_yticklabels()]
+    assert names == ["sky", "sea", "tree", "moor"]  # those that only a later run has stand below
+    widths = [[bar.get_width() for bar in bars] for bars in later.axes[0].containers]
+    assert widths == [[20.0, 0.0, 0.0, 0.0], [30.0, 0.0, 5.0, 90.0]]
+    assert axes.get_legend()._ncols == 5  # type: ignore[union-attr]  # as many as have room beside each other
     last = class_bars({"IoU": {"tree": None, "sky": 0.0}}, title="IoU").axes[0]
     assert [label.get_text() for label in last.get_yticklabels()] == ["sky", "tree"]  # 0 is more than absent
     assert class_bars({"IoU": {"sky": 20.0}}, title="IoU").axes[0].get_legend() is None
@@ -190,3 +199,12 @@ def test_a_search_s_figure_has_its_history_its_importance_and_a_slice_for_each_p
     to_pixels(figure)
     bare = [TrialPoint(0, {"lr": 0.1}, "failed", None)]
     to_pixels(search_figure(bare, metric="val/loss", higher_is_better=True))
+
+
+def test_the_names_of_runs_stand_between_the_bars_and_the_title() -> None:
+    figure = class_bars({"x" * 40: {"sky": 1.0}, "y": {"sky": 2.0}, "z": {"sky": 3.0}}, title="IoU")
+    with drawing(figure):
+        figure.draw_without_rendering()
+    [axes] = figure.axes
+    legend, title = axes.get_legend().get_window_extent(), axes._left_title.get_window_extent()  # type: ignore[attr-defined]
+    assert axes.bbox.y1 <= legend.y0 < legend.y1 <= title.y0

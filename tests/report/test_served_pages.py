@@ -92,6 +92,24 @@ def test_a_server_answers_for_a_browser_of_this_machine_alone_and_gives_nothing_
     ]  # fmt: skip
 
 
+def test_what_cannot_be_served_is_refused_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pages").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "pages"))
+    (tmp_path / "file").touch()
+    for name in ("file", "nothing"):
+        with pytest.raises(UserError, match=rf"^\S+/{name} is no folder; give one that holds runs$"):
+            Site(tmp_path / name, 1)
+    site = Site(tmp_path, 1)
+    with server_of(site, 0) as taken:
+        for port in (taken.server_address[1], 65536, -1):
+            with pytest.raises(UserError, match=rf"^port {port} of 127\.0\.0\.1 cannot be had \(.+--port, 0 for any$"):
+                server_of(site, port)
+        with pytest.raises(UserError, match="port 65536 of"):
+            serve(tmp_path, 65536, 1)
+    site.close()
+    assert not list((tmp_path / "pages").iterdir())
+
+
 def test_a_served_folder_leaves_nothing_behind_when_it_is_asked_to_stop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
