@@ -37,7 +37,7 @@ def check_jobs(context: HydraContext | None, config: DictConfig | None, jobs: Se
         seen.update(words)
     looked_at = [*bringing, *others[: max(0, MOST - len(bringing))]]
     bar = track(looked_at, "looking at the jobs", transient=True, disable=not (watched() and len(looked_at) > MOST))
-    if note := unlike([_check(context, config, list(words), len(jobs)) for words in bar]):
+    if note := unlike(_check(context, config, list(words), len(jobs)) for words in bar):
         print(f"note: {note}", file=sys.stderr)
 
 
