@@ -77,9 +77,9 @@ def kept(captured: pytest.CaptureFixture[str], request: pytest.FixtureRequest) -
     if WANTED == "ignore" or names & LEFT_OUT or request.node.get_closest_marker("slow"):
         yield captured
         return
-    screens = Screens(captured)
+    screens, base = Screens(captured), request.getfixturevalue("tmp_path_factory").getbasetemp()
     yield screens
-    own, base = request.node.funcargs.get("tmp_path"), request.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
+    own = request.node.funcargs.get("tmp_path")
     shown = _settled("".join(screens.read), *([own] if own else []), base)
     if own:
         shown = shown.replace(own.name, "<name>")
