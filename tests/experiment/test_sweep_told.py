@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
 from mae_hydra.errors import UserError
@@ -173,6 +174,13 @@ def test_a_job_that_never_began_has_its_row(
     assert sweeps.finish() is True  # of no sweep any more
     sweeps.start()
     assert sweeps.finish() is False
+
+
+def test_what_a_job_returned_is_kept_without_its_configurations() -> None:
+    config = OmegaConf.create({"seed": 1})
+    returned = JobReturn(["seed=1"], config, config, "folder", "train", JobStatus.COMPLETED, 0.25)
+    sweeps.NoteSweep().on_job_end(config, returned)
+    assert returned == JobReturn(["seed=1"], None, None, "folder", "train", JobStatus.COMPLETED, 0.25)
 
 
 def test_jobs_are_told_what_their_sweep_goes_over(monkeypatch: pytest.MonkeyPatch) -> None:
