@@ -1,5 +1,6 @@
 """Names, numbers and marks of a figure are those of its values, each at its place."""
 
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -20,16 +21,21 @@ from mae_hydra.figures import (
     parallel_coordinates,
     save,
 )
+from mae_hydra.figures.style import INK, PAPER, css
 from mae_hydra.figures.sweep_plots import SPREAD
 
 
 def test_a_confusion_matrix_says_which_side_is_which_and_writes_each_share_into_its_cell() -> None:
     counts = np.array([[6, 2, 0], [0, 10, 0], [1, 0, 1]])
-    [axes, *_] = confusion_matrix(counts, ["a", "b", "c"], title="who", largest=["a → b"]).axes
+    [axes, *bars] = confusion_matrix(counts, ["a", "b", "c"], title="who", largest=["a → b"]).axes
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "labeled")
     assert axes.get_title(loc="left") == "who"
     for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
         assert [label.get_text() for label in labels] == ["a", "b", "c"]
+    [bar] = bars
+    assert bar.get_ylabel() == "% of the class's pixels"
+    assert [label.get_text() for label in bar.get_yticklabels()] == ["0", "1", "5", "10", "25", "50", "100"]
+    assert [axes.images[0].norm(value) for value in (0, 1, 25, 100)] == pytest.approx([0, 0.1, 0.5, 1])  # of its root
     # (column, row): three quarters of a's pixels are right, a quarter were taken for b.
     assert {text.get_position(): text.get_text() for text in axes.texts} == {
         (0, 0): "75", (1, 0): "25", (1, 1): "100", (0, 2): "50", (2, 2): "50"
@@ -38,11 +44,18 @@ def test_a_confusion_matrix_says_which_side_is_which_and_writes_each_share_into_
 
 @pytest.mark.parametrize("count", [24, 48, 49])
 def test_the_largest_confusions_stand_beside_a_matrix_that_names_few_of_its_classes(count: int) -> None:
-    figure = confusion_matrix(np.eye(count, dtype=int), [f"c{n}" for n in range(count)], title="", largest=["x → y"])
+    names = [f"c{n}" for n in range(count - 1)] + ["c" * 40]
+    figure = confusion_matrix(np.eye(count, dtype=int), names, title="", largest=["x → y"])
     beside = [text.get_text() for axes in figure.axes[1:] for text in axes.texts]
     assert beside == (["Most often taken for another:\n\nx → y"] if count > 48 else [])
-    named = [label.get_text() for label in figure.axes[0].get_yticklabels()]
-    assert named == ([f"{n} c{n}" for n in range(0, count, 10)] if count > 48 else [f"c{n}" for n in range(count)])
+    across, down = ([label.get_text() for label in labels] for labels in
+                    (figure.axes[0].get_xticklabels(), figure.axes[0].get_yticklabels()))  # fmt: skip
+    if count > 48:
+        assert (across, down) == ([f"{n}" for n in range(0, count, 10)], [f"{n} c{n}" for n in range(0, count, 10)])
+    else:
+        assert across == down
+        assert down[:-1] == names[:-1]
+        assert len(down[-1]) == 24
 
 
 def test_a_marginal_names_its_key_and_metric_and_writes_out_the_best_mean_where_it_is() -> None:
@@ -89,7 +102,20 @@ def test_a_heat_map_has_the_first_key_down_and_marks_the_best_pair() -> None:
         assert [text.get_text() for text in axes.texts if text.get_fontweight() == "bold"] == [best]
         drawn = np.ma.filled(axes.images[0].get_array(), np.nan)
         shades = drawn if higher else -drawn  # the better, the darker
+        inks = {text.get_text(): text.get_color() for text in axes.texts}
+        assert inks == dict.fromkeys("235", css(INK)) | dict.fromkeys("5" if higher else "23", css(PAPER))
         assert np.array_equal(shades, [[2, 5], [3, np.nan]], equal_nan=True)
+
+
+def test_numbers_of_a_heat_map_stand_in_their_order_before_words() -> None:
+    settings = (10, "x", 9)
+    [axes] = heat_map(dict.fromkeys(product(settings, settings), 1.0), keys=("a", "b"), metric="m",
+                      higher_is_better=True).axes  # fmt: skip
+    for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
+        assert [label.get_text() for label in labels] == ["9", "10", "x"]
+    assert {text.get_color() for text in axes.texts} == {css(INK)}  # none is better than another
+    [axes] = marginals([Marginal("k", "m", {each: [1.0] for each in settings}, True)]).axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["10", "x", "9"]  # in the order that was given
 
 
 def test_of_parallel_lines_the_better_are_darker_and_ticks_stand_at_their_values() -> None:
@@ -100,6 +126,8 @@ def test_of_parallel_lines_the_better_are_darker_and_ticks_stand_at_their_values
         colours = [
             to_hex(lines[heights].get_color()) for heights in ((0.0, 0.0, 1.0), (0.25, 1.0, 0.5), (1.0, 1.0, 0.0))
         ]
+        widths = [float(lines[heights].get_linewidth()) for heights in ((0.0, 0.0, 1.0), (1.0, 1.0, 0.0))]
+        assert (widths[0] > widths[1]) is higher
         best_first = [to_hex(SPREAD(quality)) for quality in (1.0, 0.5, 0.0)]
         assert colours == (best_first if higher else best_first[::-1])
         written = {(text.get_text(), *text.xy) for text in axes.texts}
@@ -114,6 +142,9 @@ def test_a_panel_has_its_title_its_labels_and_its_scale() -> None:
     [axes] = curves([panel]).axes
     assert (axes.get_title(loc="left"), axes.get_ylabel(), axes.get_xlabel()) == ("the loss", "bits", "epoch")
     assert axes.get_yscale() == "log"
+    assert axes.yaxis.get_major_formatter()(0.002) == "0.002"
+    assert axes.xaxis.get_major_formatter()(160_000) == "160k"
+    assert [axis.get_gridlines()[0].get_visible() for axis in (axes.xaxis, axes.yaxis)] == [False, True]
     [axes] = curves([Panel("plain", panel.series)]).axes
     assert (axes.get_xlabel(), axes.get_yscale()) == ("step", "linear")
 

@@ -83,6 +83,7 @@ def test_pre_trained_and_from_scratch_have_their_colours_everywhere() -> None:
     assert colours_of(["masked autoencoder", "from scratch", "pre-trained"]) == {
         "masked autoencoder": SERIES_COLOURS[2], "from scratch": SERIES_COLOURS[1], "pre-trained": SERIES_COLOURS[0]
     }  # fmt: skip
+    assert list(colours_of("aab").values()) == list(SERIES_COLOURS[:2])
     assert colours_of("abcdefghi")["i"] == colours_of("abcdefghi")["a"] == SERIES_COLOURS[0]
     names = ["from scratch", "pre-trained"]
     lines = curves([Panel("mIoU", [Series(name, (1.0, 2.0), (1.0, 2.0)) for name in names])]).axes[0].lines
@@ -126,12 +127,28 @@ def test_every_axes_is_an_element_of_its_own_that_keeps_its_colours_and_may_lose
     assert len(to_svgs(confusion_matrix(np.eye(2), ["sky", "sea"], title="t"), name="m")) == 1  # with its scale
 
 
-@pytest.mark.parametrize(("kept", "shown"), [(True, ["of axes", "of all"]), (False, [])])
+@pytest.mark.parametrize(("kept", "shown"), [(True, ["of axes", "of all", "of the rest"]), (False, [])])
 def test_legends_of_axes_and_of_the_figure_are_kept_unless_a_page_has_its_own(kept: bool, shown: list[str]) -> None:
     figure = Figure((2, 1))
     axes = figure.subplots()
     axes.set_axis_off()  # which takes the ticks
     axes.legend(axes.plot([0, 1]), ["of axes"])
     figure.legend(axes.plot([1, 0]), ["of all"])
+    figure.legend(axes.plot([1, 1]), ["of the rest"])
     [svg] = to_svgs(figure, name="x", legend=kept)
     assert re.findall("<text[^>]*>(.+?)</text>", svg) == shown
+    assert svg.startswith('<svg viewBox="0 0 144 72" class="chart"')  # points
+    assert "max-width: 192px; aspect-ratio: 2 / 1" in svg  # pixels of a page
+    assert "<style" not in svg  # it would hold for the page
+
+
+def test_a_list_beside_a_chart_is_part_of_it_and_a_line_tells_its_name_before_its_points() -> None:
+    figure = Figure((2, 1))
+    chart, beside = figure.subplots(1, 2)
+    beside.axis("off")
+    beside.text(0, 0, "beside")
+    chart.set_xlabel("step")
+    chart.plot([1], [2], "o", label="run")
+    [svg] = to_svgs(figure, name="x")
+    assert ">beside</text>" in svg
+    assert re.findall(r"<g[^>]*>\s*<title>(.*?)</title>", svg) == ["run"]  # what a browser shows is the first child

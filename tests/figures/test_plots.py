@@ -40,6 +40,9 @@ def test_a_curve_takes_the_rows_that_have_its_key_in_order_and_the_last_of_equal
     assert series_of(ROWS, "train/loss", "loss") == Series("loss", (5.0, 10.0, 30.0), (3.0, 2.0, 0.9))
     assert series_of(ROWS, "val/mIoU", "mIoU") == Series("mIoU", (20.0,), (12.5,))
     assert series_of(ROWS, "nothing", "none") == Series("none", (), ())
+    rows = [{"step": 3, "epoch": 2, "lr": 0.0}, {"step": 1, "lr": 0.5}, {"epoch": 1, "step": 2, "lr": 1.0}]
+    rows.append({"step": 4, "epoch": 3, "lr": float("inf")})
+    assert series_of(rows, "lr", "lr", x="epoch") == Series("lr", (1.0, 2.0), (1.0, 0.0))
 
 
 def test_the_running_mean_is_that_of_the_values_there_are() -> None:
@@ -202,9 +205,12 @@ def test_a_search_s_figure_has_its_history_its_importance_and_a_slice_for_each_p
 
 
 def test_the_names_of_runs_stand_between_the_bars_and_the_title() -> None:
-    figure = class_bars({"x" * 40: {"sky": 1.0}, "y": {"sky": 2.0}, "z": {"sky": 3.0}}, title="IoU")
+    figure = class_bars({"y": {"sky": 1.0}, "x" * 40: {"sky": 2.0}, "z": {"sky": 3.0}}, title="IoU")
     with drawing(figure):
         figure.draw_without_rendering()
     [axes] = figure.axes
     legend, title = axes.get_legend().get_window_extent(), axes._left_title.get_window_extent()  # type: ignore[attr-defined]
     assert axes.bbox.y1 <= legend.y0 < legend.y1 <= title.y0
+    [first, long, last] = [text.get_text() for text in axes.get_legend().get_texts()]  # type: ignore[union-attr]
+    assert (first, len(long), last) == ("y", 32, "z")
+    assert legend.x1 <= figure.bbox.x1

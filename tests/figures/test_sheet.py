@@ -1,9 +1,12 @@
 """Sheets of pictures: every picture is there, untouched, and nothing is cut off."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 from mae_hydra.figures import LegendEntry, fit, sheet
+from mae_hydra.figures.overlay import HATCH_DARK, HATCH_LIGHT
 
 PAPER = 255
 
@@ -75,14 +78,20 @@ def test_every_legend_colour_is_drawn() -> None:
     found = sheet([[noise(60, 200, 0)]], legend=legend, cell=200)
     for colour in colours:
         assert (found == colour).all(2).sum() >= 100
+    striped = sheet([[noise(60, 200, 0)]], legend=[LegendEntry("ignored", None)], cell=200)
+    stripes = [int((striped == shade).all(2).sum()) for shade in (HATCH_DARK, HATCH_LIGHT)]
+    assert stripes[1] > 1.5 * stripes[0] > 50
+    assert sheet([[noise(60, 200, 0)]], columns=[""], cell=200).shape == sheet([[noise(60, 200, 0)]], cell=200).shape
 
 
 def test_a_group_gap_stands_between_examples_only() -> None:
-    row = [noise(30, 30, i) for i in range(4)]
+    row = [noise(30, 30, i) for i in range(6)]
     plain, grouped = sheet([row], cell=30), sheet([row], cell=30, group=2)
     lefts = [places(grouped, picture)[0][1] for picture in row]
-    assert lefts[1] - lefts[0] == lefts[3] - lefts[2] < lefts[2] - lefts[1]
-    assert grouped.shape[1] - plain.shape[1] == (lefts[2] - lefts[1]) - (lefts[1] - lefts[0])
+    near, far = lefts[1] - lefts[0], lefts[2] - lefts[1]
+    assert [right - left for left, right in pairwise(lefts)] == [near, far, near, far, near]
+    assert near < far
+    assert grouped.shape[1] - plain.shape[1] == 2 * (far - near)
 
 
 def test_a_row_may_be_shorter_than_the_others() -> None:
