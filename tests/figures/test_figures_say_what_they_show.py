@@ -68,7 +68,8 @@ def test_a_marginal_names_its_key_and_metric_and_writes_out_the_best_mean_where_
         assert written.get_text() == value
         assert written.xy == pytest.approx(place)
         [means, *_] = axes.containers[0].lines
-        assert np.asarray(means.get_ydata()).tolist() == [2.0, 6.0, 4.0]
+        assert (list(means.get_xdata()), list(means.get_ydata())) == ([0.0, 1.0, 2.0], [2.0, 6.0, 4.0])
+        assert list(axes.lines[0].get_xdata()) == [0.0, 0.0]
         [bars] = axes.containers[0].lines[2]
         reach = [segment[:, 1].tolist() for segment in bars.get_segments()]
         assert reach == [pytest.approx(ends) for ends in ([2 - 2**0.5, 2 + 2**0.5], [6, 6], [4, 4])]

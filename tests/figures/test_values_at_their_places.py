@@ -174,6 +174,8 @@ def test_scores_over_labels_have_means_deviations_dots_and_ticks_that_stand_apar
     reach = [segment[:, 1].tolist() for segment in first.lines[2][0].get_segments()]
     assert reach == [pytest.approx([2 - 2**0.5, 2 + 2**0.5]), [4, 4], [8, 8]]
     assert not second.has_yerr
+    assert [each.lines[0].get_color() for each in (first, second)] == [SERIES_COLOURS[1], SERIES_COLOURS[0]]
+    assert axes.get_title(loc="left") == "val/mIoU, %"
     dots = [line for line in axes.lines if line.get_alpha() == 0.3]
     assert [list(line.get_xdata()) for line in dots] == [[10, 10], [10, 10]]
     assert [list(line.get_ydata()) for line in dots] == [[1, 3], [2, 2]]
@@ -273,6 +275,7 @@ def test_a_search_marks_its_best_trial_its_failed_ones_and_each_value_of_each_pa
         ("o", blue), ("x", orange)
     ]  # fmt: skip
     assert (of_a.get_xlabel(), of_b.get_xlabel()) == ("a", "b")
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["m", "m", "m"]
     assert (of_a.get_xscale(), of_b.get_xscale()) == ("linear", "log")
     for axes, key in ((of_a, "a"), (of_b, "b")):
         found = [(line.get_xdata()[0], line.get_ydata()[0]) for line in axes.lines if line.get_markersize() == 5]
@@ -289,6 +292,10 @@ def test_shares_of_importance_are_written_as_percent() -> None:
     trials = [trial(n, float(n), lr=float(n)) for n in range(6)]
     bars = search_figure(trials, metric="m", higher_is_better=True).axes[1]
     assert (labels(bars), [text.get_text() for text in bars.texts]) == (["lr"], ["100%"])
+    assert bars.get_title(loc="left") == "importance"
+    low, high = bars.get_ylim()
+    assert low > high  # the first is the upper one
+    assert bars.get_xlim()[1] > 1  # of the whole, however little all of them explain
 
 
 def test_options_of_a_search_stand_side_by_side_in_their_order() -> None:
@@ -326,7 +333,15 @@ def test_a_sheet_names_its_columns_and_rows_where_they_are(monkeypatch: pytest.M
     assert sorted(len(words) for words in told) == [13, 40, 40]
     assert {words: font.size for words, font in fonts.items() if words.startswith("w")} == {"wider than 30": 9}
     assert long.dtype == np.uint8
-    found = sheet(pictures, columns=["left", "right"], row_names=["upper", "lower"], title="t", legend=legend, cell=30)
+    found = sheet(
+        pictures,
+        columns=["left", "right"],
+        row_names=["upper", "lower"],
+        title="t",
+        legend=legend,
+        cell=30,
+        footnote="below all",
+    )
     corners = [[np.argwhere((found == picture[0, 0]).all(2)).min(0) for picture in row] for row in pictures]
     for column, name in enumerate(("left", "right")):
         assert told[name][0] == corners[0][column][1] + 15
@@ -338,3 +353,5 @@ def test_a_sheet_names_its_columns_and_rows_where_they_are(monkeypatch: pytest.M
         patch = np.argwhere((found == entry.colour).all(2))
         assert patch[:, 0].min() <= told[entry.name][1] <= patch[:, 0].max() + 1
         assert patch[:, 1].max() < told[entry.name][0]
+    heights = [told[words][1] for words in ("t", "left", "upper", "lower", "sky", "below all")]
+    assert heights == sorted(heights)

@@ -27,7 +27,7 @@ from mae_hydra.report import sweep_page as sweep_page_module
 from mae_hydra.report.found_pages import found_page
 from mae_hydra.report.page import Page, as_json, duration, legend, pairs, sentence, shown, strip, table
 from mae_hydra.report.report import write_report
-from mae_hydra.report.run_page import class_charts, command_of, provenance, run_page, scores_of, what_of
+from mae_hydra.report.run_page import class_charts, command_of, provenance, read_pixels, run_page, scores_of, what_of
 from mae_hydra.report.sweep_page import CELL, sweep_page
 
 ENVIRONMENT = {
@@ -63,8 +63,9 @@ def told(tmp_path: Path) -> Drawn:
     run = made_run(tmp_path / "run", ["seed=7"])
     (run / "config.yaml").write_text(yaml.safe_dump(
         {"name": "made", "seed": 7, "checkpoint": {"monitor": "val/mIoU", "mode": "max"},
-         "data": {"image_size": [96, 128]}}
+         "data": {"image_size": [96, 128]}}, sort_keys=False
     ))  # fmt: skip
+    (run / "git.diff").write_bytes(b"- a < b\n+ a > \xff\n")  # of a file in no Unicode
     steps = range(1, 31)
     lines = [
         {"step": n, "train/loss": 1 / n, "train/grad_norm": 2.0 * n, "train/lr": n / 100,
@@ -113,7 +114,9 @@ def test_where_a_run_came_from_is_told_fact_by_fact(told: Drawn) -> None:
     ]  # fmt: skip
     configuration, diff = told.code("Where it came from")
     assert yaml.safe_load(configuration)["checkpoint"] == {"monitor": "val/mIoU", "mode": "max"}
-    assert diff == "- a < b\n+ a > b\n"
+    assert list(yaml.safe_load(configuration)) == ["name", "seed", "checkpoint", "data"]  # in the order of the recipe
+    assert diff == "- a < b\n+ a > \ufffd\n"
+    assert told.body("Where it came from").count("<details>") == 2  # which are long
 
 
 def test_the_curves_of_a_run_are_its_own_and_those_of_a_stage_the_stages(told: Drawn) -> None:
@@ -125,6 +128,8 @@ def test_the_curves_of_a_run_are_its_own_and_those_of_a_stage_the_stages(told: D
     assert [line[1:] for line in found["Images a second"]] == [(steps, [50.0 + n for n in steps])]
     assert [line[1:] for line in found["val/mIoU, %"]] == [([10.0, 30.0], [20.0, 30.0])]
     assert told.rows("Curves") == [["val/rankme", "8.5 at step 30"]]  # found once, so it is no curve
+    places = [axes.get_subplotspec().get_geometry() for axes in told.figures["curves"].axes]  # type: ignore[union-attr]
+    assert places == [(2, 3, n, n) for n in range(5)]
     raw, smooth = found["Training loss"]  # the only noisy one
     assert raw[2] == [1 / n for n in steps]
     assert smooth[2] != raw[2]
@@ -594,6 +599,7 @@ def test_confusions_of_a_run_are_drawn_from_their_shares(tmp_path: Path) -> None
     assert "confusions" not in page.pictures
     axes = page.figures["confusions"].axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["sky", "sea", "tree"]
+    assert axes.get_title(loc="left") == "Which class was taken for which"
     assert {text.get_position(): text.get_text() for text in axes.texts} == {
         (0, 0): "75", (1, 0): "25", (1, 1): "50", (2, 1): "50"
     }  # fmt: skip
@@ -646,7 +652,7 @@ def test_the_page_of_an_evaluation_tells_its_scores_what_differs_and_the_confusi
     assert page.rows("Classes of near")[1:] == [["sky", "20.00", "10.00"]]
     assert "validation_images" in [row[0] for row in page.rows("Protocol")]
     assert not {"crops", "data"} & {row[0] for row in page.rows("Protocol")}  # what is no single value is below it
-    assert yaml.safe_load(page.code("Protocol")[0]) == protocol
+    assert list(yaml.safe_load(page.code("Protocol")[0]).items()) == list(protocol.items())
 
     there = {"checkpoint": "/models/timm/vit.pth", "step": 0, "split": "train", "validation_images": 5}
     written(evaluation, results={"top1": 40.0, "images": 5, "protocol": there})
@@ -729,3 +735,28 @@ def test_the_page_of_a_demo_compares_its_starts_over_seeds(tmp_path: Path) -> No
     written(tmp_path, results={"seconds": 1.0, "runs": kappa})
     found_page(page := Drawn(tmp_path / "page"), tmp_path, nowhere)
     assert page.facts[0] == ("val/kappa, pre-trained", "0.5")
+
+
+def test_a_picture_of_any_kind_is_read_in_three_colors_and_one_that_is_none_is_named(tmp_path: Path) -> None:
+    for mode in ("RGB", "RGBA", "L", "P"):
+        Image.new("RGB", (3, 2), (204, 204, 204)).convert(mode).save(tmp_path / "a.png")
+        assert np.array_equal(read_pixels(tmp_path / "a.png"), np.full((2, 3, 3), 204, np.uint8))
+    (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:50])
+    for name in ("a.png", "b.png"):
+        with pytest.raises(UserError, match=rf"{name} is not the picture that a run writes \(.+; get it again"):
+            read_pixels(tmp_path / name)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_what_commands_leave_has_a_page_of_its_kind_called_by_its_folder(tmp_path: Path) -> None:
+    audit = {"findings": [], "splits": {}, "classes": [], "seconds": 1.0, "settings": {}}
+    for name, kind, tables in (
+        ("an_evaluation", "evaluation", {"results": {"protocol": {"checkpoint": "x.pt"}, "mIoU": 1.0}}),
+        ("a_look", "data set", {"report": audit}),
+        ("a_demo", "demo", {"results": {"seconds": 1.0, "runs": [{"seed": 0, "start": "s", "val/mIoU": 1.0}]}}),
+    ):
+        (tmp_path / name).mkdir()
+        written(tmp_path / name, **tables)
+        text = write_report(tmp_path / name).read_text()
+        assert f"<h1>{name.replace('_', '_<wbr>')}</h1>" in text
+        assert f'<div class="quiet made">{kind} ·' in text

@@ -65,10 +65,12 @@ def test_a_served_sweep_has_a_page_that_is_made_anew_only_when_one_of_its_jobs_h
     assert "<h1>outputs</h1>" in told
     assert 'data-refresh="7"' in told
     assert all(f'href="/{id_of_path(Path(each))}/"' in told for each in ("sweeps/grid", "sweeps/grid/a"))
+    assert "folder of 2 runs" in told
+    assert asked(job) == "12"
     at = (job / "status.json").stat()
     (job / "status.json").write_text((job / "status.json").read_text() + " ")
     os.utime(job / "status.json", ns=(at.st_atime_ns, at.st_mtime_ns))  # as old as before
-    assert asked(job) == "12"
+    assert asked(job) == "13"
     site.close()
 
 

@@ -37,7 +37,9 @@ def test_a_study_is_a_table_two_files_and_a_line_where_labels_are_fewest(tmp_pat
     assert facts["label factor of own MAE at 10 images"] == ROWS[2][-1]
     assert [name for name in facts if name.startswith("label factor")] == ["label factor of own MAE at 10 images"]
     lines = (tmp_path / "results.md").read_text().splitlines()
-    assert [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]] == ROWS
+    head, _, *rows_told = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert head == ["start", "labels", "labeled images", "score", "seeds", "label factor"]
+    assert rows_told == ROWS
     rows = json.loads((tmp_path / "results.json").read_text())
     with open(tmp_path / "results.csv") as file:
         written = list(csv.DictReader(file))
@@ -53,7 +55,7 @@ def test_of_labels_that_do_not_count_the_page_says_so_first_and_has_no_column_fo
         run = made_run(tmp_path / arm / name, [f"data.label_fraction={fraction}"], cells=False)
         config = yaml.safe_load((run / "config.yaml").read_text())
         (run / "config.yaml").write_text(yaml.safe_dump(config | {"data": {"label_fraction": fraction}, "seed": seed}))
-    made_run(tmp_path / "scratch/b/probe", [], monitor="val/top1", value=9.0, cells=False)
+    made_run(tmp_path / "scratch/b/probe", [], monitor="val/top1", value=9.0, state="failed", error="no", cells=False)
     made_run(tmp_path / "mae/d", [], monitor="val/loss", value=9.0, cells=False)  # not what the study is judged by
     page = Drawn(tmp_path)
     study = Study(STUDY.record, "val/mIoU", True, arms, [])
@@ -66,7 +68,7 @@ def test_of_labels_that_do_not_count_the_page_says_so_first_and_has_no_column_fo
     ]
     assert page.rows("Jobs: from scratch")[1:] == [
         ['<a href="/scratch/c/">10 %</a>', "0", "completed", "30.00", "60 s"],
-        ['<a href="/scratch/b/">10 %</a>', "1", "completed", "30.00", "2 min"],
+        ['<a href="/scratch/b/">10 %</a>', "1", "probe failed", "30.00", "2 min"],
         ['<a href="/scratch/a/">100 %</a>', "0", "completed", "30.00", "60 s"],
     ]
     assert page.rows("Jobs: own MAE")[1:] == [['<a href="/mae/d/">100 %</a>', "0", "completed", "", "60 s"]]
@@ -88,9 +90,10 @@ def test_the_curves_are_those_of_the_arms_and_the_factor_reaches_to_where_scratc
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     drawn: list[Any] = []
-    monkeypatch.setattr(study_page, "label_curves", lambda arms, metric: drawn.extend(arms))
+    monkeypatch.setattr(study_page, "label_curves", lambda arms, metric: drawn.extend([*arms, metric]))
     study_page.figure_of(STUDY)
-    scratch, mae = drawn
+    scratch, mae, metric = drawn
+    assert metric == "val/mIoU, %"
     assert (scratch.name, scratch.images, scratch.scores) == (
         "from scratch",
         [10.0, 100.0],

@@ -1,6 +1,7 @@
 """The page of a sweep, part by part: what is compared, in which order, and what is left out. Nothing is drawn."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +83,29 @@ def test_one_run_alone_is_warned_of_nothing_and_the_pictures_of_the_best_are_tho
     Image.fromarray(np.zeros((3, 3, 3), np.uint8)).save(first / "figures" / "reconstructions.png")
     page = told(tmp_path)
     assert "chance" not in page.body("The best run")
+    assert page.body("The best run").startswith("a\n")  # nothing was swept by which to call it
+    assert [series.name for series in page.figures["curves"][0][0].series] == ["a"]  # type: ignore[index]
+    assert page.facts[:3] == [
+        ("jobs", "1 completed"),
+        ("swept", "nothing"),
+        ("best final upernet: val/mIoU", "30.00 %"),
+    ]
     assert list(page.pictures) == ["best_segmentation"]
     assert "--pages" in page.body("All jobs")
+
+
+def test_a_sweep_of_which_no_job_is_complete_has_a_page_without_a_best(tmp_path: Path) -> None:
+    for name in "ab":
+        job(tmp_path, name, [f"lr={name}"], 3.0, state="interrupted")
+        (tmp_path / name / "config.yaml").unlink()  # which they never came to write
+    page = told(tmp_path)
+    assert page.facts == [
+        ("jobs", "2 interrupted"), ("swept", "lr"), ("judged by", "value"), ("runs of a setting", "1"),
+        ("took", "2 min"),
+    ]  # fmt: skip
+    titles = [section.title for section in page.sections]
+    assert titles == ["All jobs", "Curves", "Where it came from"]
+    assert "class=best" not in page.body("All jobs")
 
 
 def test_a_job_whose_stage_failed_is_told_with_the_error_of_the_stage(tmp_path: Path) -> None:
@@ -123,7 +145,11 @@ def test_numbers_come_before_words_in_rows_curves_and_pictures(tmp_path: Path, m
         Image.fromarray(cells).save(run / "figures" / "cells.png")
     strips: list[list[str]] = []
     monkeypatch.setattr(module, "strip", lambda pictures, names, addresses: strips.append(names))
-    page, names = told(tmp_path), ["lr 9", "lr 10", "lr constant"]
+    page, names = told(tmp_path, "j1"), ["lr 9", "lr 10", "lr constant"]
+    assert '<a href="/j1/">lr = 10</a>' in page.body("The best run")
+    assert page.code("The best run") == ["python train.py lr=10"]
+    [panel], *_ = page.figures["marginals"]  # type: ignore[misc]
+    assert list(panel.points.items()) == [(9, [1.0]), (10, [2.0]), ("constant", [1.0])]
     assert [row[1] for row in page.rows("All jobs")[1:]] == ["9", "10", "constant"]
     marked = page.body("All jobs").partition("<tr class=best>")[2].partition("</tr>")[0]
     assert ">10<" in marked  # which is the second, also of the directories
@@ -186,7 +212,7 @@ def test_the_first_of_many_jobs_have_curves_and_that_is_said(tmp_path: Path, mon
 def test_a_row_of_pictures_is_of_one_image_and_names_whose_each_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A job with other pictures is left out; of many images the first ones are shown."""
+    """A job with other pictures is left out; of many images, and of many jobs, the first ones are shown."""
     for name, tall, wide in (("a", 2, 2), ("b", 2, 2), ("c", 1, 2), ("d", 2, 3)):
         cells = np.zeros((tall * CELL, wide * CELL, 3), np.uint8)
         for row in range(tall):
@@ -205,6 +231,11 @@ def test_a_row_of_pictures_is_of_one_image_and_names_whose_each_is(
         assert strips == [([0] * 3, names, addresses), ([100] * 3, names, addresses)][:most]
         assert page.pictures["strips_run"].tolist() == [most]
         strips.clear()
+    monkeypatch.setattr(module, "MOST_STRIPS", 2)
+    run = job(tmp_path, "e", [], 1.0)
+    shutil.copy(tmp_path / "a/figures/cells.png", run / "figures")
+    same_pictures(page, read_sweep(tmp_path), lambda run: run.name, lambda directory: None)
+    assert [each[1] for each in strips] == [names]
 
 
 def test_losses_compare_within_a_task_and_a_loss_that_was_chosen(tmp_path: Path) -> None:
@@ -220,12 +251,19 @@ def test_losses_compare_within_a_task_and_a_loss_that_was_chosen(tmp_path: Path)
 
 
 def test_the_pictures_of_a_stage_are_shown_where_the_runs_before_it_left_none(tmp_path: Path) -> None:
-    for name in "ab":
-        for stage in ("", "probe", "upernet")[: 3 if name == "a" else 2]:
-            made_run(tmp_path / name / stage, [f"lr={name}"], cells=bool(stage))
+    for name, stages in (("a", ["upernet"]), ("b", ["probe"]), ("c", ["probe"])):
+        for stage in ("", *stages):
+            made_run(tmp_path / name / stage, [f"lr={name}"], value=ord(name), cells=bool(stage))
     page = Drawn(tmp_path / "page")
     same_pictures(page, read_sweep(tmp_path), lambda run: run.name, lambda directory: None)
     assert page.captions == {"strips_probe": "probe"}  # one picture of upernet compares with nothing
+    overlaid_curves(page, read_sweep(tmp_path), lambda run: run.name, lambda directory: None)
+    panels, _ = page.figures["curves"]  # type: ignore[misc]
+    assert [(each.title, [line.name for line in each.series]) for each in panels] == [
+        (f"{stage}{metric}", names) for stage, names in (("", ["a", "b", "c"]), ("upernet: ", ["a"]),
+                                                         ("probe: ", ["b", "c"]))
+        for metric in ("train/loss", "val/mIoU, %")
+    ]  # fmt: skip
 
 
 def test_runs_that_are_judged_by_different_scores_have_a_plot_for_each(tmp_path: Path) -> None:
