@@ -119,6 +119,21 @@ def test_numbers_of_a_heat_map_stand_in_their_order_before_words() -> None:
     assert [label.get_text() for label in axes.get_xticklabels()] == ["10", "x", "9"]  # in the order that was given
 
 
+def test_true_and_false_are_named_and_nothing_is_between_them() -> None:
+    [axes] = marginals([Marginal("k", "m", {False: [1.0], True: [2.0]}, True)]).axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["false", "true"]
+    assert axes.containers[0].lines[0].get_linewidth() == 0
+    values: dict = {(False, 1): 1.0, (True, 1): 2.0}
+    [axes] = heat_map(values, keys=("a", "b"), metric="m", higher_is_better=True).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["false", "true"]
+    rows = [{"a": on, "m": float(on)} for on in (False, True)]
+    [axes] = parallel_coordinates(rows, keys=["a"], metric="m", higher_is_better=True).axes
+    assert {(text.get_text(), *text.xy) for text in axes.texts} == {
+        ("false", 0, 0.0), ("true", 0, 1.0), ("0", 1, 0.0), ("1", 1, 1.0)
+    }  # fmt: skip
+    assert [line.get_label() for line in axes.lines[:2]] == ["a false, m 0", "a true, m 1"]
+
+
 def test_of_parallel_lines_the_better_are_darker_and_ticks_stand_at_their_values() -> None:
     rows = [{"a": 10, "b": "x", "m": 3.0}, {"a": 30, "b": "y", "m": 1.0}, {"a": 15, "b": "y", "m": 2.0}]
     for higher in (True, False):

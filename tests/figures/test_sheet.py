@@ -7,6 +7,8 @@ import pytest
 
 from mae_hydra.figures import LegendEntry, fit, sheet
 from mae_hydra.figures.overlay import HATCH_DARK, HATCH_LIGHT
+from mae_hydra.figures.sheet import _wrap
+from mae_hydra.figures.style import font
 
 PAPER = 255
 
@@ -98,3 +100,14 @@ def test_a_row_may_be_shorter_than_the_others() -> None:
     rows = [[noise(30, 30, 0), noise(30, 30, 1)], [noise(30, 30, 2)]]
     found = sheet(rows, columns=["a", "b"], cell=30)
     assert [len(places(found, picture)) for row in rows for picture in row] == [1, 1, 1]
+
+
+def test_a_text_is_broken_between_words_and_within_one_that_is_wider_than_a_line() -> None:
+    small = font(13)
+    width = int(small.getlength("abc abc")) + 1
+    assert _wrap("abc abc abc d", small, width) == ["abc abc", "abc d"]
+    broken = _wrap(f"abc {'w' * 20} d", small, width)
+    assert (broken[0], "".join(broken).replace("abc", "", 1).replace(" d", "d")) == ("abc", "w" * 20 + "d")
+    assert all(small.getlength(line) <= width for line in broken)
+    assert [len(line) for line in broken[1:-2]] == [int(width / small.getlength("w"))] * (len(broken) - 3)
+    assert _wrap("ww", small, 1) == ["w", "w"]  # a letter at least

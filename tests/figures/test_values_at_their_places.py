@@ -50,6 +50,7 @@ def test_bars_of_many_classes_go_on_in_the_next_column_best_on_top(
     monkeypatch.setattr(bars_module, "ROWS", 2)
     first = {f"c{n}": float(n) for n in range(count)}
     figure = class_bars({"new": first, "old": {"c0": 50.0}}, title="t")
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["t", "", ""][: len(columns)]
     names = [f"c{n}" for n in range(count)][::-1]
     assert [labels(axes) for axes in figure.axes] == [
         names[sum(columns[:n]) : sum(columns[: n + 1])] for n in range(len(columns))

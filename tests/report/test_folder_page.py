@@ -83,8 +83,8 @@ def listed(tmp_path: Path) -> tuple[Path, Drawn]:
         job = made_run(tmp_path / f"sweeps/grid/{number}", words, monitor="val/loss", mode="min", value=float(number))
         start = 1e9 - number
         changed(job, "status.json", state=state, start=start, end=end and start + end, **more)
-    probe = made_run(tmp_path / "probe", ["+debug=smoke"], monitor="val/top1", value=12.5, cells=False)
-    changed(probe, "status.json", start=1e8, end=1e8, task="classify")
+    probe = made_run(tmp_path / "probe", ["+debug=smoke", "name=mine"], monitor="val/top1", value=12.5, cells=False)
+    changed(probe, "status.json", start=1e8, end=1e8, task="classify", error="of the attempt before")
     (probe / "metrics.jsonl").write_text('{"step": 0, "val/top1": 0.0}\n')
     rows = [replace(row, looked=1e9 + 3 * 86400, size=10**n) for n, row in enumerate(list_runs(tmp_path))]
     page = Drawn(tmp_path / "page")
@@ -101,8 +101,8 @@ def test_every_number_of_the_list_stands_in_its_column_as_a_text_and_as_a_value(
         [name(0), "segment", "completed", "20", "-5 at 10", "0 at 20", "<div>seed=0</div>", "3 d", "2 h", "1 byte"],
         [name(1), "segment", "failed", "20", "-4 at 10", "1 at 20", "<div>seed=1</div>", "3 d", "60 s", "10 bytes"],
         ["sweeps/grid/2", "segment", "dead", "20", "-3 at 10", "2 at 20", "<div>seed=2</div>", "3 d", "", "100 bytes"],
-        ['<a href="/probe/">probe</a>', "classify", "completed", "0", "0 at 0", "0 at 0", "", "10420 d", "0 s",
-         "1.0 kB"],
+        ['<a href="/probe/">probe</a>', "classify", "completed", "0", "0 at 0", "0 at 0", "<div>name=mine</div>",
+         "10420 d", "0 s", "1.0 kB"],
     ]  # fmt: skip
     assert "<p>Typed for all: +debug=smoke</p>" in page.body("All runs")
     values = re.findall(r'data-name="(\w+)" data-value="([^"]*)"', page.body("All runs"))
@@ -125,6 +125,7 @@ def test_a_filter_may_ask_what_was_typed_and_curves_are_of_all_that_any_run_is_j
     assert data is not None
     first, *_, probe = data["runs"]
     assert first["facts"].items() >= {"debug": "smoke", "seed": "0", "val/loss": 0.0, "took": 7200.0}.items()
+    assert probe["facts"]["name"] == "probe"  # as the list calls it
     assert (first["measures"], probe["measures"]) == ("segment", "classify")
     assert list(data["curves"]) == [each["id"] for each in data["runs"]]
     assert data["curves"][first["id"]] == {"train/loss": [[10, 20], [2.0, 1.0]], "val/loss": [[10, 20], [-5.0, 0.0]]}
@@ -183,6 +184,13 @@ def test_the_newest_runs_have_a_picture_of_today_and_the_newest_errors_are_told(
     assert found["sweeps/grid/0"]["train/loss"][1] == [3.55, 1.0]
     assert not found["sweeps/grid/1"]  # which has none
     assert found["probe"]  # the others do
+
+    def gone(*told: object) -> str:
+        raise FileNotFoundError("replaced just now")
+
+    monkeypatch.setattr(folder_page_module, "_thumb", gone)
+    folder_page(page := Drawn(folder / "page"), list_runs(folder), lambda directory: None)
+    assert "Pictures" not in [section.title for section in page.sections]
 
 
 def test_no_name_is_anything_but_text(folder: Path, tmp_path: Path) -> None:

@@ -129,6 +129,11 @@ def test_every_pair_of_the_first_four_keys_has_a_map_of_the_complete_jobs_that_h
     values, more = maps["heat_map_a_x_y_d"]  # type: ignore[misc]
     assert values == {(1, 1): 0.0, (1, 2): 10.0, (2, 2): 20.0}
     assert more == {"keys": ("a.x.y", "d"), "metric": "val/mIoU, %", "higher_is_better": True}
+    panels, *_ = page.figures["marginals"]  # type: ignore[misc]
+    both = {1: [0.0], 2: [10.0, 20.0]}
+    assert {panel.key: panel.points for panel in panels} == {
+        "a.x.y": {1: [0.0, 10.0], 2: [20.0, 9.0]}, "b": {1: [0.0, 20.0], 2: [10.0]}, "d": both, "e": both
+    }  # fmt: skip
     rows, more = page.figures["parallel"]  # type: ignore[misc]
     assert [row["val/mIoU, %"] for row in rows] == [0.0, 10.0, 20.0]
     assert more == {"keys": ["a.x.y", "b", "c", "d", "e"], "metric": "val/mIoU, %", "higher_is_better": True}
