@@ -114,15 +114,16 @@ def test_many_long_names_stand_below_the_curves_once_and_leave_them_their_room()
 
 
 def test_every_axes_is_an_element_of_its_own_that_keeps_its_colours_and_may_lose_its_legend() -> None:
-    panels = [Panel("loss", RUNS[:1]), Panel("mIoU", [*RUNS[1:], *RUNS[:1]])]
+    panels = [Panel("loss", RUNS[:1]), Panel("mIoU, %", [*RUNS[1:], *RUNS[:1]])]
     first, second = to_svgs(curves(panels), name="both", legend=False)
     assert 'aria-label="loss, step"' in first
-    assert 'aria-label="mIoU, step"' in second
-    assert ">mIoU<" not in first
+    assert 'aria-label="mIoU, %, step"' in second
+    assert ">mIoU, %<" not in first
     assert not re.findall("<text[^>]*>(?:one|&lt;b&gt;)<", first + second)
     assert not {*re.findall(r' id="([^"]*)"', first)} & {*re.findall(r' id="([^"]*)"', second)}
     assert "var(--series-0)" in first
-    assert {"one", "&lt;b&gt;"} <= set(titles(second))
+    assert {"one", "&lt;b&gt;", "one, step 10: 1 %"} <= set(titles(second))
+    assert titles(first) == ["one", "one, step 10: 1", "one, step 20: 0.5"]
     widths = [float(svg.partition("max-width: ")[2].partition("px")[0]) for svg in (first, second)]
     assert all(350 < width < 560 for width in widths)
     assert len(to_svgs(confusion_matrix(np.eye(2), ["sky", "sea"], title="t"), name="m")) == 1  # with its scale

@@ -99,6 +99,7 @@ def test_bars_are_sorted_by_the_first_run_and_absent_values_are_written_out() ->
     assert axes.get_legend()._ncols == 5  # type: ignore[union-attr]  # as many as have room beside each other
     last = class_bars({"IoU": {"tree": None, "sky": 0.0}}, title="IoU").axes[0]
     assert [label.get_text() for label in last.get_yticklabels()] == ["sky", "tree"]  # 0 is more than absent
+    assert [text.get_text() for text in class_bars({"IoU": {"tree": None}}, title="").axes[0].texts] == ["absent"]
     [alone] = class_bars({"IoU": {"s" * 40: 20.0}}, title="of classes", x_label="Dice").axes
     assert alone.get_legend() is None
     assert [len(label.get_text()) for label in alone.get_yticklabels()] == [32]

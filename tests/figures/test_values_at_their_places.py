@@ -315,6 +315,7 @@ def test_an_axis_of_many_numbers_names_its_ends_and_its_middle() -> None:
     place, marks = _scale([2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 12.0])
     assert (marks, place(4.0)) == ([(0.0, "2"), (0.5, "7"), (1.0, "12")], 0.2)
     assert _scale([3.0, 3.0])[1] == [(0.0, "3")]
+    assert _scale([0.0, 1.0, 2.0] * 3)[1] == [(0.0, "0"), (0.5, "1"), (1.0, "2")]  # of many jobs
 
 
 def test_a_sheet_names_its_columns_and_rows_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -356,3 +357,11 @@ def test_a_sheet_names_its_columns_and_rows_where_they_are(monkeypatch: pytest.M
         assert patch[:, 1].max() < told[entry.name][0]
     heights = [told[words][1] for words in ("t", "left", "upper", "lower", "sky", "below all")]
     assert heights == sorted(heights)
+    told.clear()
+    title, footnote = ("title of more words than a line holds", "footnote that needs a second line, too")
+    sheet(pictures, title=title, footnote=footnote, legend=[*legend, LegendEntry("the ground", (7, 8, 9))], cell=30)
+    words = list(told)
+    lines = [words[: words.index("sky")], ["sky", "sea", "the ground"], words[words.index("the ground") + 1 :]]
+    assert words == [word for each in lines for word in each]
+    assert [" ".join(each) for each in (lines[0], lines[2])] == [title, footnote]
+    assert all(len({told[word][1] for word in each}) == len(each) > 2 for each in lines)  # each on a line of its own

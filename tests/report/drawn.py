@@ -14,7 +14,7 @@ from mae_hydra.report.page import Page
 
 
 class Drawn(Page):
-    """`figures` and `pictures` by the name of their file, with `captions` and the switches `legends` and `sheets`."""
+    """`figures` and `pictures` by the name of their file; so `captions`, `legends`, `sheets` and `strips`."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(Owned(folder, "report", trusted=True))
@@ -23,6 +23,7 @@ class Drawn(Page):
         self.legends: dict[str, bool] = {}
         self.pictures: dict[str, np.ndarray] = {}
         self.sheets: dict[str, bool] = {}
+        self.strips: dict[str, Sequence[Markup]] = {}
 
     def chart(self, figure: Figure, name: str, caption: str = "", *, legend: bool = True) -> Markup:
         self.figures[name], self.captions[name], self.legends[name] = figure, caption, legend
@@ -33,6 +34,7 @@ class Drawn(Page):
         return Markup("<figure></figure>")
 
     def beside(self, pixels: np.ndarray, strips: Sequence[Markup], name: str, caption: str) -> Markup:
+        self.strips[name] = strips
         return self.picture(pixels, name, caption)
 
     def body(self, title: str) -> str:

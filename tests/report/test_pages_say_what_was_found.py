@@ -172,7 +172,7 @@ def test_tables_have_a_column_for_all_that_any_row_has_and_units_for_what_is_per
     (run / "tables").mkdir()
     parts = [{"name": "x", "Precision": 12.5}, {"name": "y", "old IoU": 7.0}, {"name": "z", "mAcc": 1.0}]
     classes = [{"name": "cat", "accuracy": 50.0}, {"name": "dog", "accuracy": None, "images": 3}]
-    written(run / "tables", per_class=classes, of_parts=parts)
+    written(run / "tables", per_class=classes, of_parts=parts, zones=[{"name": "north", "Dice": 5.0}])
     found, page = read_run(run), Drawn(tmp_path / "page")
     assert found is not None
     run_page(page, found)
@@ -182,7 +182,10 @@ def test_tables_have_a_column_for_all_that_any_row_has_and_units_for_what_is_per
         ["x", "12.50", "", ""], ["y", "", "7.00", ""], ["z", "", "", "1"],
     ]  # fmt: skip
     assert dict(page.facts)["steps"] == "20"  # of two lines
-    assert [each.title for each in page.sections if each.title.startswith("Table")] == ["Table: of parts"]
+    assert [each.title for each in page.sections if each.title.startswith("Table")] == [
+        "Table: of parts", "Table: zones"
+    ]  # fmt: skip
+    assert page.rows("Table: zones") == [["name", "Dice, %"], ["north", "5.00"]]
     names = ["name", "IoU", "BIoU", "Acc", "Dice", "Precision", "accuracy", "mIoU", "images"]
     written(run / "tables", per_class=[dict.fromkeys(names[:1], "sky") | dict.fromkeys(names[3:5], 25.0)])
     run_page(page := Drawn(tmp_path / "page"), found)
@@ -265,6 +268,8 @@ def test_a_chart_is_part_of_the_page_and_a_sheet_lies_on_its_paper(tmp_path: Pat
     assert "mask-image: url(data:image/png" in sheet
     [kept, _] = re.findall(r"data:image/png;base64,([\w+/=]+)", sheet)
     assert np.asarray(Image.open(io.BytesIO(base64.b64decode(kept)))).max() == 0  # no paper of its own
+    rows = page.beside(paper, [Markup("<i>1</i>"), Markup("<i>2</i>")], "s", "of both")
+    assert rows == "<figure><i>1</i><i>2</i><figcaption>of both</figcaption></figure>"
     named = strip([np.zeros((2, 3, 3), np.uint8)] * 2, ["image", "a"], [None, "/a/"])
     assert re.findall("<figcaption>(.*?)</figcaption>", named) == ["image", '<a href="/a/">a</a>']
     places = [set(re.findall(r"(?:full|fit)-(\d+)", each)) for each in (photo, sheet)]
@@ -742,7 +747,11 @@ def test_a_picture_of_any_kind_is_read_in_three_colors_and_one_that_is_none_is_n
         Image.new("RGB", (3, 2), (204, 204, 204)).convert(mode).save(tmp_path / "a.png")
         assert np.array_equal(read_pixels(tmp_path / "a.png"), np.full((2, 3, 3), 204, np.uint8))
     (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:50])
-    for name in ("a.png", "b.png"):
+    noise = np.random.default_rng(0).integers(0, 255, (200, 200, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "c.png")
+    begin, *parts = (tmp_path / "c.png").read_bytes().split(b"IDAT")
+    (tmp_path / "c.png").write_bytes(begin + b"IDAT" + b"\0\1\2\3".join(parts))  # torn between its parts
+    for name in ("a.png", "b.png", "c.png"):
         with pytest.raises(UserError, match=rf"{name} is not the picture that a run writes \(.+; get it again"):
             read_pixels(tmp_path / name)
 

@@ -40,6 +40,7 @@ def test_a_served_sweep_has_a_page_that_is_made_anew_only_when_one_of_its_jobs_h
     (job / "tables").mkdir()
     status = json.loads((other / "status.json").read_text())
     (other / "status.json").write_text(json.dumps(status | {"end": None, "value": None}))
+    (job / "status.json").write_text(json.dumps(status | {"state": "completed", "start": 1000, "end": 1060}))
     site = Site(Path(), 7)
 
     def asked(directory: Path) -> str | None:
@@ -66,6 +67,7 @@ def test_a_served_sweep_has_a_page_that_is_made_anew_only_when_one_of_its_jobs_h
     assert 'data-refresh="7"' in told
     assert all(f'href="/{id_of_path(Path(each))}/"' in told for each in ("sweeps/grid", "sweeps/grid/a"))
     assert "folder of 2 runs" in told
+    assert told.index(">sweeps/grid/b<") < told.index(">sweeps/grid/a<")  # the newest first
     assert asked(job) == "12"
     at = (job / "status.json").stat()
     (job / "status.json").write_text((job / "status.json").read_text() + " ")

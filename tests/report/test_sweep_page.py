@@ -49,13 +49,13 @@ def without(page: Drawn, title: str) -> bool:
 def test_settings_have_the_seeds_they_have_and_only_what_all_jobs_share_is_told_once(tmp_path: Path) -> None:
     """Of a job that never began nothing is known: it shares what the others do, and its code is no other code."""
     for name, words, value, data in (("a", ["lr=0", "seed=0"], 20.0, "d"), ("b", ["lr=0", "seed=1"], 25.0, "d"),
-                                     ("c", ["lr=2", "seed=0"], 30.0, "e")):  # fmt: skip
+                                     ("A", ["lr=2", "seed=0"], 30.0, "e")):  # fmt: skip
         choices = {"choices": {"model": "m", "data": data}}
         (job(tmp_path, name, words, value) / "environment.json").write_text(json.dumps(choices))
     never = job(tmp_path, "d", ["lr=3", "seed=0"], None, state="failed", error="no room")
     for name in ("config.yaml", "environment.json", "git.json"):
         (never / name).unlink()
-    page = told(tmp_path, "c")
+    page = told(tmp_path, "A")
     assert page.facts == [
         ("jobs", "3 completed, 1 failed"), ("swept", "lr, seed"), ("best final val/mIoU", "30.00 %"),
         ("runs of a setting", "1 to 2"), ("model", "m"), ("took", "4 min"),
@@ -64,7 +64,7 @@ def test_settings_have_the_seeds_they_have_and_only_what_all_jobs_share_is_told_
     assert page.rows("Over seeds") == [["lr", "seeds", "val/mIoU, %"], ["0", "2", "22.5 ± 3.5"], ["2", "1", "30"]]
     assert "--pages" not in page.body("All jobs")  # one has a page
     assert [row[:3] for row in page.rows("All jobs")[1:]] == [
-        ["1", "0", "0"], ["2", "0", "1"], ['<a href="/c/">3</a>', "2", "0"], ["4", "3", "0"]
+        ["1", "0", "0"], ["2", "0", "1"], ['<a href="/A/">3</a>', "2", "0"], ["4", "3", "0"]
     ]  # fmt: skip
     assert "states of the code" not in page.body("Where it came from")
     panels, *_ = page.figures["marginals"]  # type: ignore[misc]
@@ -235,6 +235,7 @@ def test_a_row_of_pictures_is_of_one_image_and_names_whose_each_is(
         same_pictures(page, read_sweep(tmp_path), lambda run: run.name, lambda directory: f"/{directory.name}/")
         assert strips == [([0] * 3, names, addresses), ([100] * 3, names, addresses)][:most]
         assert page.pictures["strips_run"].tolist() == [most]
+        assert len(page.strips["strips_run"]) == most
         strips.clear()
     monkeypatch.setattr(module, "MOST_STRIPS", 2)
     run = job(tmp_path, "e", [], 1.0)
