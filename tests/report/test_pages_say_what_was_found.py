@@ -20,7 +20,7 @@ from PIL import Image
 from mae_hydra.errors import UserError
 from mae_hydra.evaluation.pictures import shares_of
 from mae_hydra.experiment.read_runs import read_run, read_sweep, table_of, write_table
-from mae_hydra.figures import Panel, Series, curves
+from mae_hydra.figures import Panel, Series, curves, variables
 from mae_hydra.owned import Owned
 from mae_hydra.report import run_page as run_page_module
 from mae_hydra.report import sweep_page as sweep_page_module
@@ -296,6 +296,38 @@ def test_a_chart_is_part_of_the_page_and_a_sheet_lies_on_its_paper(tmp_path: Pat
     assert '<section id="the-title">' in text
     assert "<dt>state</dt><dd>completed</dd>" in text
     assert '<div class="quiet made">sweep ·' in text
+
+
+def test_a_page_leads_to_its_sections_and_tells_what_it_is_in_light_and_dark(tmp_path: Path) -> None:
+    page = Page(Owned(tmp_path, "report", trusted=True))
+    page.facts = [("short", "x" * 24), ("long", "y" * 25), ("broken", "a_b_c" * 4)]
+    for title in ("All jobs", "Then: <b>"):
+        page.add(title, "text")
+    text = page.rendered(title="a_b.c <b>", kind="sweep")
+    assert "<title>a_b.c &lt;b&gt; · mae_hydra</title>" in text  # a tab breaks no line
+    assert "<h1>a_<wbr>b.<wbr>c &lt;b&gt;</h1>" in text
+    assert re.findall(r'<a href="#([^"]*)">([^<]*)</a>', text) == [
+        ("all-jobs", "All jobs"), ("then---b-", "Then: &lt;b&gt;")
+    ]  # fmt: skip
+    assert re.findall(r'<section id="([^"]*)">\s*<h2>([^<]*)</h2>\s*<p>text</p>', text) == [
+        ("all-jobs", "All jobs"), ("then---b-", "Then: &lt;b&gt;")
+    ]  # fmt: skip
+    assert re.findall(r"<dt>(\w+)</dt><dd( class=long)?>", text) == [
+        ("short", ""),
+        ("long", " class=long"),
+        ("broken", ""),
+    ]
+    light, dark = variables()
+    begin, _, rest = text.partition("@media (prefers-color-scheme: dark)")
+    assert (light in begin, dark in begin, dark in rest) == (True, False, True)
+    assert "script-src &#39;none&#39;" in text
+    assert not re.search("<script|data-refresh|renewed", text)
+    page.refresh, page.data, page.script = 7, {"a": "<"}, "run()"
+    text = page.rendered(title="t", kind="sweep")
+    assert 'data-refresh="7"' in text
+    assert "renewed every 7 s" in text
+    assert '<script id="data" type="application/json">{"a":"\\u003c"}</script>' in text
+    assert "<script>run()</script>" in text
 
 
 def test_a_page_replaces_no_file_that_it_has_not_written_and_gives_names_that_every_disk_takes(
