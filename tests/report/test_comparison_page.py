@@ -1,6 +1,7 @@
 """The page of a few runs beside each other: each row, each difference and each command is that of its run."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -114,7 +115,12 @@ def test_a_comparison_replaces_no_file_that_it_has_not_written(tmp_path: Path) -
     (tmp_path / "out" / "index.html").write_text("mine")
     with pytest.raises(UserError, match="it was not mae-hydra compare that wrote it"):
         write_comparison(runs, tmp_path / "out")
+    (runs[1] / "report").mkdir()
+    (runs[1] / "report" / "index.html").touch()
     write_comparison(runs, tmp_path / "out", trusted=True)
     page = (tmp_path / "out" / "index.html").read_text()
     assert "<h1>2 runs beside each other</h1>" in page
     assert '<div class="quiet made">comparison ·' in page
+    assert re.findall(r'<a href="([^#"]*)">(.*?)</a>', page) == [
+        ("../b/report/index.html", "b")
+    ]  # the one that is there

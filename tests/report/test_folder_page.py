@@ -116,6 +116,13 @@ def test_every_number_of_the_list_stands_in_its_column_as_a_text_and_as_a_value(
         ['<a href="/grid/">sweeps/grid</a>', "3", "1 completed, 1 dead, 1 failed", "val/loss 0 at 20", "0"],
     ]
     assert page.code("What failed") == ["sweeps/grid/1\nno room", "sweeps/grid/2\nkilled"]
+    names = re.findall("<figcaption>(.*?)</figcaption>", page.body("Pictures"))
+    assert names == [name(0), name(1), "sweeps/grid/2"]
+    assert page.data is not None
+    ids = [each["id"] for each in page.data["runs"]]  # by which the script finds the row and the picture of a run
+    states = ["completed", "failed", "dead", "completed"]
+    assert re.findall(r'<tr data-id="(\w+)" class="(\w+)"', page.body("All runs")) == [*zip(ids, states, strict=True)]
+    assert re.findall(r'<figure data-id="(\w+)"', page.body("Pictures")) == ids[:3]
 
 
 def test_a_filter_may_ask_what_was_typed_and_curves_are_of_all_that_any_run_is_judged_by(

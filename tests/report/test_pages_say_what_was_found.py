@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,7 @@ def told(tmp_path: Path) -> Drawn:
          "data": {"image_size": [96, 128]}}, sort_keys=False
     ))  # fmt: skip
     (run / "git.diff").write_bytes(b"- a < b\n+ a > \xff\n")  # of a file in no Unicode
+    shutil.copy(run / "figures/segmentation.png", run / "figures/boundaries.png")
     steps = range(1, 31)
     lines = [
         {"step": n, "train/loss": 1 / n, "train/grad_norm": 2.0 * n, "train/lr": n / 100,
@@ -142,7 +144,7 @@ def test_the_curves_of_a_run_are_its_own_and_those_of_a_stage_the_stages(told: D
     found_by_it = ["best and last val/top1", "2.00 % at step 20"]
     assert told.rows("Then: second") == [found_by_it, ["state", "failed"], ["took", "60 s"]]
     assert told.code("Then: second") == ["python train.py model=s"]
-    assert list(told.pictures) == ["segmentation", "probe_segmentation"]  # cells are for sweeps
+    assert list(told.pictures) == ["boundaries", "segmentation", "probe_segmentation"]  # cells are for sweeps
 
 
 @pytest.mark.parametrize(("score", "word"), [("IoU", "IoU"), ("accuracy", "Accuracy")])
@@ -270,7 +272,12 @@ def test_a_chart_is_part_of_the_page_and_a_sheet_lies_on_its_paper(tmp_path: Pat
     assert np.asarray(Image.open(io.BytesIO(base64.b64decode(kept)))).max() == 0  # no paper of its own
     rows = page.beside(paper, [Markup("<i>1</i>"), Markup("<i>2</i>")], "s", "of both")
     assert rows == "<figure><i>1</i><i>2</i><figcaption>of both</figcaption></figure>"
-    named = strip([np.zeros((2, 3, 3), np.uint8)] * 2, ["image", "a"], [None, "/a/"])
+    named = strip([np.full((8, 8, 3), shade, np.uint8) for shade in (0, 200)], ["image", "a"], [None, "/a/"])
+    shown_ones = re.findall("data:image/jpeg;base64,([\\w+/=]+)", named)
+    assert [np.asarray(Image.open(io.BytesIO(base64.b64decode(each)))).mean().round() for each in shown_ones] == [
+        0,
+        200,
+    ]
     assert re.findall("<figcaption>(.*?)</figcaption>", named) == ["image", '<a href="/a/">a</a>']
     places = [set(re.findall(r"(?:full|fit)-(\d+)", each)) for each in (photo, sheet)]
     assert places == [{"1"}, {"2"}]  # a click enlarges the picture itself and no other
@@ -665,7 +672,7 @@ def test_the_page_of_an_evaluation_tells_its_scores_what_differs_and_the_confusi
     (evaluation / "confusions.csv").write_text("labelled,predicted,pixels,percent\nsky,sea,5,25.0\n")
     second = evaluation / "far"
     (second / "figures").mkdir(parents=True)
-    for name in ("sheet", "confusion_matrix", "classes"):  # the last two are drawn anew
+    for name in ("sheet", "confusion_matrix", "classes", "worst"):  # two are drawn anew
         Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(second / "figures" / f"{name}.png")
     written(second, per_class=[classes[0] | {"Acc": 100.0}])
     third = evaluation / "near"
@@ -681,7 +688,7 @@ def test_the_page_of_an_evaluation_tells_its_scores_what_differs_and_the_confusi
         (0, 0): "75", (1, 0): "25"
     }  # fmt: skip
     assert ["split", "test"] in page.rows("Protocol")
-    assert list(page.pictures) == ["sheet"]
+    assert list(page.pictures) == ["sheet", "worst"]
     titles = [section.title for section in page.sections]
     assert titles[1:] == [
         "Confusions", "Classes", "Pictures of far", "Classes of far", "Classes of near", "Protocol"
