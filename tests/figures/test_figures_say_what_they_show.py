@@ -159,6 +159,15 @@ def test_a_panel_has_its_title_its_labels_and_its_scale() -> None:
     assert axes.yaxis.get_major_formatter()(0.002) == "0.002"
     assert axes.xaxis.get_major_formatter()(160_000) == "160k"
     assert [axis.get_gridlines()[0].get_visible() for axis in (axes.xaxis, axes.yaxis)] == [False, True]
+    assert axes.get_axisbelow() is True  # curves are over the grid
+    alone = marginals([Marginal("k", "m", {1: [1.0], 2: [2.0]}, True)]).axes[0]
+    assert [each.get_subplotspec().get_geometry() for each in (axes, alone)] == [
+        (1, 1, 0, 0)
+    ] * 2  # as wide as there is
+    three = marginals([Marginal("k", name, {1: [1.0], 2: [2.0]}, True) for name in "xyz"]).axes
+    assert [(each.get_title(loc="left"), *each.get_subplotspec().get_geometry()) for each in three] == [
+        (name, 2, 2, n, n) for n, name in enumerate("xyz")
+    ]
     [axes] = curves([Panel("plain", panel.series)]).axes
     assert (axes.get_xlabel(), axes.get_yscale()) == ("step", "linear")
 
