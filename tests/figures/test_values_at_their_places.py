@@ -110,7 +110,9 @@ def test_a_gallery_has_each_caption_below_its_picture_and_pairs_apart(monkeypatc
     pictures[1] = pictures[1][:20]
     pictures[4] = pictures[4][:, :20]
     title = "a title that is wider than all of the pictures"
-    drawn = gallery(pictures, ["a", "b\x1b[31m", "c" * 50 + "end", "d", "e"], columns=4, cell=40, group=2, title=title)
+    drawn = gallery(
+        pictures, ["a", "b\x1b[31m", "c" * 50 + "end", "d", "e"], columns=4, cell=40, group=2, title=f"{title}\x1b[0m"
+    )
     places = [np.argwhere((drawn == (10 * n + 100, 0, 0)).all(2)) for n in range(5)]
     lefts, tops, ends = (
         [int(edge(place[:, axis])) for place in places] for axis, edge in ((1, np.min), (0, np.min), (0, np.max))
@@ -315,7 +317,7 @@ def test_an_axis_of_many_numbers_names_its_ends_and_its_middle() -> None:
     place, marks = _scale([2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 12.0])
     assert (marks, place(4.0)) == ([(0.0, "2"), (0.5, "7"), (1.0, "12")], 0.2)
     assert _scale([3.0, 3.0])[1] == [(0.0, "3")]
-    assert _scale([0.0, 1.0, 2.0] * 3)[1] == [(0.0, "0"), (0.5, "1"), (1.0, "2")]  # of many jobs
+    assert _scale([0.0, 1.0, 4.0] * 3)[1] == [(0.0, "0"), (0.25, "1"), (1.0, "4")]  # of many jobs
 
 
 def test_a_sheet_names_its_columns_and_rows_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -328,6 +330,7 @@ def test_a_sheet_names_its_columns_and_rows_where_they_are(monkeypatch: pytest.M
     monkeypatch.setattr(ImageDraw.ImageDraw, "text", text)
     pictures = [[np.full((30, 30, 3), (10 * (2 * row + column) + 100, 0, 0), np.uint8) for column in range(2)]
                 for row in range(2)]  # fmt: skip
+    bad = "\x1b[31m"  # a color of a terminal
     legend = [LegendEntry("sky", (1, 2, 3)), LegendEntry("sea", (4, 5, 6))]
     long = sheet(
         pictures, columns=["wider than 30"], row_names=["r" * 50], legend=[LegendEntry("l" * 50, None)], cell=30
@@ -337,12 +340,12 @@ def test_a_sheet_names_its_columns_and_rows_where_they_are(monkeypatch: pytest.M
     assert long.dtype == np.uint8
     found = sheet(
         pictures,
-        columns=["left", "right"],
-        row_names=["upper", "lower"],
-        title="t",
-        legend=legend,
+        columns=[f"left{bad}", "right"],
+        row_names=["upper", f"lower{bad}"],
+        title=f"t{bad}",
+        legend=[legend[0], LegendEntry(f"sea{bad}", (4, 5, 6))],
         cell=30,
-        footnote="below all",
+        footnote=f"below{bad} all",
     )
     corners = [[np.argwhere((found == picture[0, 0]).all(2)).min(0) for picture in row] for row in pictures]
     for column, name in enumerate(("left", "right")):

@@ -26,7 +26,19 @@ from mae_hydra.owned import Owned
 from mae_hydra.report import run_page as run_page_module
 from mae_hydra.report import sweep_page as sweep_page_module
 from mae_hydra.report.found_pages import found_page
-from mae_hydra.report.page import Page, as_json, duration, legend, pairs, sentence, shown, strip, table
+from mae_hydra.report.page import (
+    Page,
+    as_json,
+    code,
+    duration,
+    legend,
+    link_of,
+    pairs,
+    sentence,
+    shown,
+    strip,
+    table,
+)
 from mae_hydra.report.report import write_report
 from mae_hydra.report.run_page import class_charts, command_of, provenance, read_pixels, run_page, scores_of, what_of
 from mae_hydra.report.sweep_page import CELL, sweep_page
@@ -268,8 +280,9 @@ def test_a_chart_is_part_of_the_page_and_a_sheet_lies_on_its_paper(tmp_path: Pat
     paper = np.full((40, 64, 3), 255, np.uint8)
     sheet = str(page.picture(paper, "sheet"))
     assert "mask-image: url(data:image/png" in sheet
-    [kept, _] = re.findall(r"data:image/png;base64,([\w+/=]+)", sheet)
-    assert np.asarray(Image.open(io.BytesIO(base64.b64decode(kept)))).max() == 0  # no paper of its own
+    layers = [Image.open(io.BytesIO(base64.b64decode(each))) for each in
+              re.findall(r"data:image/png;base64,([\w+/=]+)", sheet)]  # fmt: skip
+    assert [(each.mode, np.asarray(each).max()) for each in layers] == [("RGBA", 0), ("LA", 0)]  # no paper of its own
     rows = page.beside(paper, [Markup("<i>1</i>"), Markup("<i>2</i>")], "s", "of both")
     assert rows == "<figure><i>1</i><i>2</i><figcaption>of both</figcaption></figure>"
     named = strip([np.full((8, 8, 3), shade, np.uint8) for shade in (0, 200)], ["image", "a"], [None, "/a/"])
@@ -335,6 +348,23 @@ def test_a_page_leads_to_its_sections_and_tells_what_it_is_in_light_and_dark(tmp
     assert "renewed every 7 s" in text
     assert '<script id="data" type="application/json">{"a":"\\u003c"}</script>' in text
     assert "<script>run()</script>" in text
+
+
+def test_letters_that_no_page_shows_are_left_out_of_every_part(tmp_path: Path) -> None:
+    bad = "a\x1b[31mb\u202e"
+    page = Page(Owned(tmp_path, "report", trusted=True))
+    page.facts = [(bad, bad)]
+    pixels = np.zeros((2, 2, 3), np.uint8)
+    parts = [
+        table([bad, "n"], [[bad, 1]]), pairs({bad: bad}), link_of(bad, None), link_of(bad, "/a/"), code(bad),
+        strip([pixels], [bad], [None]), legend({bad: None}), page.picture(pixels, "p", bad),
+        page.beside(pixels, [], "q", bad),
+    ]  # fmt: skip
+    page.add("all", bad, *parts)
+    text = page.rendered(title=bad, kind="run")
+    assert not {"\x1b", "\u202e"} & set(text)
+    assert all("ab" in part for part in parts)
+    assert all(told in text for told in ("<dt>ab", "<dd>ab", "<p>ab", "<h1>ab", "<title>ab"))
 
 
 def test_a_page_replaces_no_file_that_it_has_not_written_and_gives_names_that_every_disk_takes(
