@@ -86,8 +86,8 @@ def test_bars_are_sorted_by_the_first_run_and_absent_values_are_written_out() ->
     assert widths == [[70.0, 20.0, 0.0], [0.0, 30.0, 5.0]]
     texts = [text.get_text() for text in axes.texts]
     assert texts == ["70.0", "20.0", "absent", "absent", "30.0", "5.0"]
-    middles = [bar.get_y() + bar.get_height() / 2 for bars in axes.containers for bar in bars]
-    assert [text.xy[1] for text in axes.texts] == pytest.approx(middles)
+    ends = [(bar.get_width(), bar.get_y() + bar.get_height() / 2) for bars in axes.containers for bar in bars]
+    assert [text.xy for text in axes.texts] == [pytest.approx(end) for end in ends]
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["new", "old"]
     later = class_bars(
         {"new": {"sky": 20.0, "sea": None}, "old": {"tree": 5.0, "sky": 30.0, "moor": 90.0}}, title="IoU"
