@@ -107,13 +107,14 @@ def kept_aside(path: Path, names: set[str]) -> Path | None:
 
 
 def check_writable(path: Path, way_out: str) -> None:
-    """UserError with the `way_out` where nothing could be written at `path`, or below it: before any work is done."""
+    """UserError with the `way_out` where no folder `path` could be made or written to: before any work is done."""
     existing = path.absolute()
     while not existing.exists():
         existing = existing.parent
-    folder = existing if existing.is_dir() else existing.parent
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise UserError(f"cannot write to {path}: {folder} may not be written to; {way_out}")
+    if not existing.is_dir():
+        raise UserError(f"cannot write to {path}: {existing} is a file, and no folder; {way_out}")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise UserError(f"cannot write to {path}: {existing} may not be written to; {way_out}")
 
 
 def clear_leftovers(folder: Path) -> None:

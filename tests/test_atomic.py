@@ -237,15 +237,20 @@ def test_without_an_exchange_in_one_step_a_folder_is_replaced_in_three(tmp_path,
 
 
 def test_a_place_that_takes_nothing_is_said_before_any_work_is_done(tmp_path, monkeypatch):
-    """Asked is the folder that is there: that of a file, or the nearest one above what is to be made."""
+    """Asked is the folder that is there, or the nearest one above what is to be made; a file is none."""
     (tmp_path / "file").touch()
     refused = os.W_OK
     monkeypatch.setattr(os, "access", lambda path, mode: not (Path(path) == tmp_path and mode & refused))
-    for name in ("file", "new", "new/deep/file", "."):
+    for name in ("file", "file/new"):
+        with pytest.raises(
+            UserError, match=f"cannot write to .*: {tmp_path}/file is a file, and no folder; go elsewhe"
+        ):
+            atomic.check_writable(tmp_path / name, "go elsewhere")
+    for name in ("new", "new/deep/folder", "."):
         with pytest.raises(UserError, match=f"cannot write to .*: {tmp_path} may not be written to; go elsewhere"):
             atomic.check_writable(tmp_path / name, "go elsewhere")
     (tmp_path / "sub").mkdir()
     atomic.check_writable(tmp_path / "sub", "go elsewhere")
     refused = os.X_OK
     with pytest.raises(UserError):
-        atomic.check_writable(tmp_path / "file", "go elsewhere")
+        atomic.check_writable(tmp_path / "new", "go elsewhere")

@@ -42,7 +42,7 @@ def marginals(panels: Sequence[Marginal], *, columns: int = 2) -> Figure:
         axes = figure.add_subplot(rows, columns, index + 1)
         dress(axes, grid="y")
         settings = list(panel.points)
-        numeric = all(isinstance(setting, (int, float)) for setting in settings)
+        numeric = all(map(_is_number, settings))
         places = np.array([float(s) for s in settings]) if numeric else np.arange(len(settings), dtype=float)
         means = [fmean(panel.points[setting]) for setting in settings]
         spreads = [stdev(v) if len(v) > 1 else 0.0 for v in panel.points.values()]
@@ -60,7 +60,7 @@ def marginals(panels: Sequence[Marginal], *, columns: int = 2) -> Figure:
         }
         axes.errorbar(places, means, yerr=spreads if any(spreads) else None, **style)
         if not numeric:
-            axes.set_xticks(places, [str(setting) for setting in settings])
+            axes.set_xticks(places, [_text(setting) for setting in settings])
             axes.margins(x=0.15)
         else:
             _number_ticks(axes, places)
@@ -164,19 +164,24 @@ def parallel_coordinates(
 
 def _scale(values: Sequence[Value]) -> tuple[Callable[[Value], float], list[tuple[float, str]]]:
     """(value -> height in 0..1, ticks)."""
-    if all(isinstance(value, (int, float)) for value in values):
+    if all(map(_is_number, values)):
         numbers = [float(value) for value in values]
         low, high = min(numbers), max(numbers)
         span = high - low or 1.0
         marks = sorted(set(numbers)) if len(set(numbers)) <= 6 else [low, (low + high) / 2, high]
         return (lambda value: (float(value) - low) / span), [((mark - low) / span, f"{mark:.4g}") for mark in marks]
-    names = sorted({str(value) for value in values})
+    names = sorted(set(map(_text, values)))
     span = max(len(names) - 1, 1)
-    return (lambda value: names.index(str(value)) / span), [(at / span, name) for at, name in enumerate(names)]
+    return (lambda value: names.index(_text(value)) / span), [(at / span, name) for at, name in enumerate(names)]
+
+
+def _is_number(value: Value) -> bool:
+    """Between true and false there is nothing."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _text(value: Value) -> str:
-    return value if isinstance(value, str) else f"{value:.4g}"
+    return f"{value:.4g}" if _is_number(value) else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _sorted(values: set[Value]) -> list[Value]:

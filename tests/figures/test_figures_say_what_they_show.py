@@ -1,5 +1,6 @@
 """Names, numbers and marks of a figure are those of its values, each at its place."""
 
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -20,16 +21,21 @@ from mae_hydra.figures import (
     parallel_coordinates,
     save,
 )
+from mae_hydra.figures.style import INK, PAPER, css
 from mae_hydra.figures.sweep_plots import SPREAD
 
 
 def test_a_confusion_matrix_says_which_side_is_which_and_writes_each_share_into_its_cell() -> None:
     counts = np.array([[6, 2, 0], [0, 10, 0], [1, 0, 1]])
-    [axes, *_] = confusion_matrix(counts, ["a", "b", "c"], title="who", largest=["a → b"]).axes
+    [axes, *bars] = confusion_matrix(counts, ["a", "b", "c"], title="who", largest=["a → b"]).axes
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "labeled")
     assert axes.get_title(loc="left") == "who"
     for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
         assert [label.get_text() for label in labels] == ["a", "b", "c"]
+    [bar] = bars
+    assert bar.get_ylabel() == "% of the class's pixels"
+    assert [label.get_text() for label in bar.get_yticklabels()] == ["0", "1", "5", "10", "25", "50", "100"]
+    assert [axes.images[0].norm(value) for value in (0, 1, 25, 100)] == pytest.approx([0, 0.1, 0.5, 1])  # of its root
     # (column, row): three quarters of a's pixels are right, a quarter were taken for b.
     assert {text.get_position(): text.get_text() for text in axes.texts} == {
         (0, 0): "75", (1, 0): "25", (1, 1): "100", (0, 2): "50", (2, 2): "50"
@@ -38,15 +44,22 @@ def test_a_confusion_matrix_says_which_side_is_which_and_writes_each_share_into_
 
 @pytest.mark.parametrize("count", [24, 48, 49])
 def test_the_largest_confusions_stand_beside_a_matrix_that_names_few_of_its_classes(count: int) -> None:
-    figure = confusion_matrix(np.eye(count, dtype=int), [f"c{n}" for n in range(count)], title="", largest=["x → y"])
+    names = [f"c{n}" for n in range(count - 1)] + ["c" * 40]
+    figure = confusion_matrix(np.eye(count, dtype=int), names, title="", largest=["x → y"])
     beside = [text.get_text() for axes in figure.axes[1:] for text in axes.texts]
     assert beside == (["Most often taken for another:\n\nx → y"] if count > 48 else [])
-    named = [label.get_text() for label in figure.axes[0].get_yticklabels()]
-    assert named == ([f"{n} c{n}" for n in range(0, count, 10)] if count > 48 else [f"c{n}" for n in range(count)])
+    across, down = ([label.get_text() for label in labels] for labels in
+                    (figure.axes[0].get_xticklabels(), figure.axes[0].get_yticklabels()))  # fmt: skip
+    if count > 48:
+        assert (across, down) == ([f"{n}" for n in range(0, count, 10)], [f"{n} c{n}" for n in range(0, count, 10)])
+    else:
+        assert across == down
+        assert down[:-1] == names[:-1]
+        assert len(down[-1]) == 24
 
 
 def test_a_marginal_names_its_key_and_metric_and_writes_out_the_best_mean_where_it_is() -> None:
-    points = {"x": [1.0, 3.0], "y": [6.0], "z": [4.0]}
+    points = {"x": [1.0, 3.0], "y": [6.0], "z": [3.0, 5.0]}
     for higher, value, place in ((True, "6", (1.0, 6.0)), (False, "2", (0.0, 2.0 + np.sqrt(2)))):
         [axes] = marginals([Marginal("the key", "the metric", points, higher)]).axes
         assert (axes.get_xlabel(), axes.get_title(loc="left")) == ("the key", "the metric")
@@ -55,14 +68,13 @@ def test_a_marginal_names_its_key_and_metric_and_writes_out_the_best_mean_where_
         assert written.get_text() == value
         assert written.xy == pytest.approx(place)
         [means, *_] = axes.containers[0].lines
-        assert np.asarray(means.get_ydata()).tolist() == [2.0, 6.0, 4.0]
+        assert (list(means.get_xdata()), list(means.get_ydata())) == ([0.0, 1.0, 2.0], [2.0, 6.0, 4.0])
+        assert list(axes.lines[0].get_xdata()) == [0.0, 0.0]
         [bars] = axes.containers[0].lines[2]
         reach = [segment[:, 1].tolist() for segment in bars.get_segments()]
-        assert reach == [pytest.approx(ends) for ends in ([2 - 2**0.5, 2 + 2**0.5], [6, 6], [4, 4])]
-        assert np.asarray(axes.lines[0].get_ydata()).tolist() == [
-            1.0,
-            3.0,
-        ]  # each single value, where there are several
+        assert reach == [pytest.approx(ends) for ends in ([2 - 2**0.5, 2 + 2**0.5], [6, 6], [4 - 2**0.5, 4 + 2**0.5])]
+        dots = [(list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines if line.get_alpha() == 0.3]
+        assert dots == [([0, 0], [1, 3]), ([2, 2], [3, 5])]  # each single value, where there are several
 
 
 def test_settings_that_grow_by_factors_stand_on_a_logarithmic_axis_and_others_do_not() -> None:
@@ -89,7 +101,35 @@ def test_a_heat_map_has_the_first_key_down_and_marks_the_best_pair() -> None:
         assert [text.get_text() for text in axes.texts if text.get_fontweight() == "bold"] == [best]
         drawn = np.ma.filled(axes.images[0].get_array(), np.nan)
         shades = drawn if higher else -drawn  # the better, the darker
+        inks = {text.get_text(): text.get_color() for text in axes.texts}
+        assert inks == dict.fromkeys("235", css(INK)) | dict.fromkeys("5" if higher else "23", css(PAPER))
         assert np.array_equal(shades, [[2, 5], [3, np.nan]], equal_nan=True)
+
+
+def test_numbers_of_a_heat_map_stand_in_their_order_before_words() -> None:
+    settings = (10, "x", 9)
+    [axes] = heat_map(dict.fromkeys(product(settings, settings), 1.0), keys=("a", "b"), metric="m",
+                      higher_is_better=True).axes  # fmt: skip
+    for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
+        assert [label.get_text() for label in labels] == ["9", "10", "x"]
+    assert {text.get_color() for text in axes.texts} == {css(INK)}  # none is better than another
+    [axes] = marginals([Marginal("k", "m", {each: [1.0] for each in settings}, True)]).axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["10", "x", "9"]  # in the order that was given
+
+
+def test_true_and_false_are_named_and_nothing_is_between_them() -> None:
+    [axes] = marginals([Marginal("k", "m", {False: [1.0], True: [2.0]}, True)]).axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["false", "true"]
+    assert axes.containers[0].lines[0].get_linewidth() == 0
+    values: dict = {(False, 1): 1.0, (True, 1): 2.0}
+    [axes] = heat_map(values, keys=("a", "b"), metric="m", higher_is_better=True).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["false", "true"]
+    rows = [{"a": on, "m": float(on)} for on in (False, True)]
+    [axes] = parallel_coordinates(rows, keys=["a"], metric="m", higher_is_better=True).axes
+    assert {(text.get_text(), *text.xy) for text in axes.texts} == {
+        ("false", 0, 0.0), ("true", 0, 1.0), ("0", 1, 0.0), ("1", 1, 1.0)
+    }  # fmt: skip
+    assert [line.get_label() for line in axes.lines[:2]] == ["a false, m 0", "a true, m 1"]
 
 
 def test_of_parallel_lines_the_better_are_darker_and_ticks_stand_at_their_values() -> None:
@@ -100,6 +140,8 @@ def test_of_parallel_lines_the_better_are_darker_and_ticks_stand_at_their_values
         colours = [
             to_hex(lines[heights].get_color()) for heights in ((0.0, 0.0, 1.0), (0.25, 1.0, 0.5), (1.0, 1.0, 0.0))
         ]
+        widths = [float(lines[heights].get_linewidth()) for heights in ((0.0, 0.0, 1.0), (1.0, 1.0, 0.0))]
+        assert (widths[0] > widths[1]) is higher
         best_first = [to_hex(SPREAD(quality)) for quality in (1.0, 0.5, 0.0)]
         assert colours == (best_first if higher else best_first[::-1])
         written = {(text.get_text(), *text.xy) for text in axes.texts}
@@ -114,6 +156,18 @@ def test_a_panel_has_its_title_its_labels_and_its_scale() -> None:
     [axes] = curves([panel]).axes
     assert (axes.get_title(loc="left"), axes.get_ylabel(), axes.get_xlabel()) == ("the loss", "bits", "epoch")
     assert axes.get_yscale() == "log"
+    assert axes.yaxis.get_major_formatter()(0.002) == "0.002"
+    assert axes.xaxis.get_major_formatter()(160_000) == "160k"
+    assert [axis.get_gridlines()[0].get_visible() for axis in (axes.xaxis, axes.yaxis)] == [False, True]
+    assert axes.get_axisbelow() is True  # curves are over the grid
+    alone = marginals([Marginal("k", "m", {1: [1.0], 2: [2.0]}, True)]).axes[0]
+    assert [each.get_subplotspec().get_geometry() for each in (axes, alone)] == [
+        (1, 1, 0, 0)
+    ] * 2  # as wide as there is
+    three = marginals([Marginal("k", name, {1: [1.0], 2: [2.0]}, True) for name in "xyz"]).axes
+    assert [(each.get_title(loc="left"), *each.get_subplotspec().get_geometry()) for each in three] == [
+        (name, 2, 2, n, n) for n, name in enumerate("xyz")
+    ]
     [axes] = curves([Panel("plain", panel.series)]).axes
     assert (axes.get_xlabel(), axes.get_yscale()) == ("step", "linear")
 

@@ -83,6 +83,7 @@ def test_pre_trained_and_from_scratch_have_their_colours_everywhere() -> None:
     assert colours_of(["masked autoencoder", "from scratch", "pre-trained"]) == {
         "masked autoencoder": SERIES_COLOURS[2], "from scratch": SERIES_COLOURS[1], "pre-trained": SERIES_COLOURS[0]
     }  # fmt: skip
+    assert list(colours_of("aab").values()) == list(SERIES_COLOURS[:2])
     assert colours_of("abcdefghi")["i"] == colours_of("abcdefghi")["a"] == SERIES_COLOURS[0]
     names = ["from scratch", "pre-trained"]
     lines = curves([Panel("mIoU", [Series(name, (1.0, 2.0), (1.0, 2.0)) for name in names])]).axes[0].lines
@@ -102,6 +103,7 @@ def test_many_long_names_stand_below_the_curves_once_and_leave_them_their_room()
     assert [axes.get_legend() for axes in figure.axes] == [None, None]
     [legend] = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == names
+    assert legend._ncols == 3  # type: ignore[attr-defined]  # as many as have room beside each other
     assert all(axes.get_position().width > 0.35 for axes in figure.axes)
     assert legend.get_window_extent().x1 <= figure.bbox.x1
     assert legend.get_window_extent().y1 <= min(axes.get_tightbbox().y0 for axes in figure.axes)
@@ -112,26 +114,43 @@ def test_many_long_names_stand_below_the_curves_once_and_leave_them_their_room()
 
 
 def test_every_axes_is_an_element_of_its_own_that_keeps_its_colours_and_may_lose_its_legend() -> None:
-    panels = [Panel("loss", RUNS[:1]), Panel("mIoU", [*RUNS[1:], *RUNS[:1]])]
+    panels = [Panel("loss", RUNS[:1]), Panel("mIoU, %", [*RUNS[1:], *RUNS[:1]])]
     first, second = to_svgs(curves(panels), name="both", legend=False)
     assert 'aria-label="loss, step"' in first
-    assert 'aria-label="mIoU, step"' in second
-    assert ">mIoU<" not in first
+    assert 'aria-label="mIoU, %, step"' in second
+    assert ">mIoU, %<" not in first
     assert not re.findall("<text[^>]*>(?:one|&lt;b&gt;)<", first + second)
     assert not {*re.findall(r' id="([^"]*)"', first)} & {*re.findall(r' id="([^"]*)"', second)}
     assert "var(--series-0)" in first
-    assert {"one", "&lt;b&gt;"} <= set(titles(second))
+    assert {"one", "&lt;b&gt;", "one, step 10: 1 %"} <= set(titles(second))
+    assert titles(first) == ["one", "one, step 10: 1", "one, step 20: 0.5"]
     widths = [float(svg.partition("max-width: ")[2].partition("px")[0]) for svg in (first, second)]
     assert all(350 < width < 560 for width in widths)
     assert len(to_svgs(confusion_matrix(np.eye(2), ["sky", "sea"], title="t"), name="m")) == 1  # with its scale
 
 
-@pytest.mark.parametrize(("kept", "shown"), [(True, ["of axes", "of all"]), (False, [])])
+@pytest.mark.parametrize(("kept", "shown"), [(True, ["of axes", "of all", "of the rest"]), (False, [])])
 def test_legends_of_axes_and_of_the_figure_are_kept_unless_a_page_has_its_own(kept: bool, shown: list[str]) -> None:
     figure = Figure((2, 1))
     axes = figure.subplots()
     axes.set_axis_off()  # which takes the ticks
     axes.legend(axes.plot([0, 1]), ["of axes"])
     figure.legend(axes.plot([1, 0]), ["of all"])
+    figure.legend(axes.plot([1, 1]), ["of the rest"])
     [svg] = to_svgs(figure, name="x", legend=kept)
     assert re.findall("<text[^>]*>(.+?)</text>", svg) == shown
+    assert svg.startswith('<svg viewBox="0 0 144 72" class="chart"')  # points
+    assert "max-width: 192px; aspect-ratio: 2 / 1" in svg  # pixels of a page
+    assert "<style" not in svg  # it would hold for the page
+
+
+def test_a_list_beside_a_chart_is_part_of_it_and_a_line_tells_its_name_before_its_points() -> None:
+    figure = Figure((2, 1))
+    chart, beside = figure.subplots(1, 2)
+    beside.axis("off")
+    beside.text(0, 0, "beside")
+    chart.set_xlabel("step")
+    chart.plot([1], [2], "o", label="run")
+    [svg] = to_svgs(figure, name="x")
+    assert ">beside</text>" in svg
+    assert re.findall(r"<g[^>]*>\s*<title>(.*?)</title>", svg) == ["run"]  # what a browser shows is the first child

@@ -16,6 +16,7 @@ def test_each_class_has_its_palette_colour_and_what_is_no_class_is_grey() -> Non
         assert (colours[index == LABELS] == PALETTE[index]).all()
     ignored = colours[LABELS == 255].astype(int)
     assert np.ptp(ignored, axis=1).max() <= 12
+    assert np.array_equal(colour_classes(np.where(LABELS == 255, np.uint8(3), LABELS), PALETTE), colours)  # the first
 
 
 def test_full_opacity_shows_the_classes_and_none_shows_the_grey_image() -> None:
@@ -54,3 +55,8 @@ def test_a_long_legend_keeps_the_largest_classes_and_counts_the_rest() -> None:
     assert names == ["red", "green", "and 1 more", "ignored"]
     larger = np.concatenate([LABELS, np.full((1, 4), 2, np.uint8)])
     assert [entry.name for entry in legend_of([larger], NAMES, PALETTE, most=1)] == ["blue", "and 2 more", "ignored"]
+    many = np.arange(25, dtype=np.uint8)[None].repeat(2, 0)
+    names = [f"c{n}" for n in range(25)]
+    for count, last in ((24, "c23"), (25, "and 1 more")):
+        entries = legend_of([many[:, :count]], names, np.zeros((25, 3), np.uint8))
+        assert (len(entries), entries[-1].name) == (count, last)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mae_hydra import figures
 from mae_hydra.figures import (
     Panel,
     Series,
@@ -40,12 +41,17 @@ def test_a_curve_takes_the_rows_that_have_its_key_in_order_and_the_last_of_equal
     assert series_of(ROWS, "train/loss", "loss") == Series("loss", (5.0, 10.0, 30.0), (3.0, 2.0, 0.9))
     assert series_of(ROWS, "val/mIoU", "mIoU") == Series("mIoU", (20.0,), (12.5,))
     assert series_of(ROWS, "nothing", "none") == Series("none", (), ())
+    rows = [{"step": 3, "epoch": 2, "lr": 0.0}, {"step": 1, "lr": 0.5}, {"epoch": 1, "step": 2, "lr": 1.0}]
+    rows.append({"step": 4, "epoch": 3, "lr": float("inf")})
+    assert series_of(rows, "lr", "lr", x="epoch") == Series("lr", (1.0, 2.0), (1.0, 0.0))
 
 
 def test_the_running_mean_is_that_of_the_values_there_are() -> None:
     values = np.random.default_rng(0).normal(size=200)  # half width 4
     expected = [values[max(0, i - 4) : i + 5].mean() for i in range(200)]
     np.testing.assert_allclose(running_mean(values), expected)
+    np.testing.assert_allclose(running_mean(values[:26]), [values[max(0, i - 1) : i + 2][: 27 - i].mean()
+                                                           for i in range(25)] + [values[24:26].mean()])  # fmt: skip
 
 
 def test_every_run_is_drawn_in_every_panel_in_one_colour() -> None:
@@ -56,6 +62,10 @@ def test_every_run_is_drawn_in_every_panel_in_one_colour() -> None:
     assert left.lines[1].get_color() == right.lines[0].get_color() != left.lines[0].get_color()
     assert [text.get_text() for text in left.get_legend().get_texts()] == ["a", "b"]
     assert right.get_legend() is None
+    assert figure.get_suptitle() == "both"
+    third = curves([Panel(name, runs[:1]) for name in "xyz"])
+    assert [axes.get_subplotspec().get_geometry() for axes in third.axes] == [(2, 2, n, n) for n in range(3)]  # type: ignore[union-attr]
+    assert third.get_suptitle() == ""
 
 
 def test_a_smoothed_curve_keeps_the_raw_values_behind_it() -> None:
@@ -76,6 +86,8 @@ def test_bars_are_sorted_by_the_first_run_and_absent_values_are_written_out() ->
     assert widths == [[70.0, 20.0, 0.0], [0.0, 30.0, 5.0]]
     texts = [text.get_text() for text in axes.texts]
     assert texts == ["70.0", "20.0", "absent", "absent", "30.0", "5.0"]
+    ends = [(bar.get_width(), bar.get_y() + bar.get_height() / 2) for bars in axes.containers for bar in bars]
+    assert [text.xy for text in axes.texts] == [pytest.approx(end) for end in ends]
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["new", "old"]
     later = class_bars(
         {"new": {"sky": 20.0, "sea": None}, "old": {"tree": 5.0, "sky": 30.0, "moor": 90.0}}, title="IoU"
@@ -87,7 +99,11 @@ def test_bars_are_sorted_by_the_first_run_and_absent_values_are_written_out() ->
     assert axes.get_legend()._ncols == 5  # type: ignore[union-attr]  # as many as have room beside each other
     last = class_bars({"IoU": {"tree": None, "sky": 0.0}}, title="IoU").axes[0]
     assert [label.get_text() for label in last.get_yticklabels()] == ["sky", "tree"]  # 0 is more than absent
-    assert class_bars({"IoU": {"sky": 20.0}}, title="IoU").axes[0].get_legend() is None
+    assert [text.get_text() for text in class_bars({"IoU": {"tree": None}}, title="").axes[0].texts] == ["absent"]
+    [alone] = class_bars({"IoU": {"s" * 40: 20.0}}, title="of classes", x_label="Dice").axes
+    assert alone.get_legend() is None
+    assert [len(label.get_text()) for label in alone.get_yticklabels()] == [32]
+    assert (alone.get_title(loc="left"), alone.get_xlabel()) == ("of classes", "Dice")
 
 
 @pytest.mark.parametrize(
@@ -128,6 +144,11 @@ def test_no_text_is_cut_off_at_the_edge() -> None:
         sides = np.concatenate([pixels[:, :4].reshape(-1, 3), pixels[:, -4:].reshape(-1, 3)])
         assert (edge == 255).all()
         assert (sides == 255).all()
+
+
+def test_what_is_no_figure_is_not_found_among_them() -> None:
+    assert all(hasattr(figures, name) for name in figures.__all__)
+    assert not hasattr(figures, "pie")
 
 
 def test_drawing_touches_no_gui_backend() -> None:
@@ -202,9 +223,13 @@ def test_a_search_s_figure_has_its_history_its_importance_and_a_slice_for_each_p
 
 
 def test_the_names_of_runs_stand_between_the_bars_and_the_title() -> None:
-    figure = class_bars({"x" * 40: {"sky": 1.0}, "y": {"sky": 2.0}, "z": {"sky": 3.0}}, title="IoU")
+    figure = class_bars({"y": {"sky": 1.0}, "x" * 40: {"sky": 2.0}, "z": {"sky": 3.0}}, title="IoU")
     with drawing(figure):
         figure.draw_without_rendering()
     [axes] = figure.axes
     legend, title = axes.get_legend().get_window_extent(), axes._left_title.get_window_extent()  # type: ignore[attr-defined]
     assert axes.bbox.y1 <= legend.y0 < legend.y1 <= title.y0
+    [first, long, last] = [text.get_text() for text in axes.get_legend().get_texts()]  # type: ignore[union-attr]
+    assert (first, len(long), last) == ("y", 32, "z")
+    assert axes.get_legend()._ncols == 1  # type: ignore[union-attr]  # two of the longest would not stand beside each other
+    assert legend.x1 <= figure.bbox.x1

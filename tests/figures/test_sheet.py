@@ -1,9 +1,14 @@
 """Sheets of pictures: every picture is there, untouched, and nothing is cut off."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 from mae_hydra.figures import LegendEntry, fit, sheet
+from mae_hydra.figures.overlay import HATCH_DARK, HATCH_LIGHT
+from mae_hydra.figures.sheet import _wrap
+from mae_hydra.figures.style import font
 
 PAPER = 255
 
@@ -75,17 +80,34 @@ def test_every_legend_colour_is_drawn() -> None:
     found = sheet([[noise(60, 200, 0)]], legend=legend, cell=200)
     for colour in colours:
         assert (found == colour).all(2).sum() >= 100
+    striped = sheet([[noise(60, 200, 0)]], legend=[LegendEntry("ignored", None)], cell=200)
+    stripes = [int((striped == shade).all(2).sum()) for shade in (HATCH_DARK, HATCH_LIGHT)]
+    assert stripes[1] > 1.5 * stripes[0] > 50
+    assert sheet([[noise(60, 200, 0)]], columns=[""], cell=200).shape == sheet([[noise(60, 200, 0)]], cell=200).shape
 
 
 def test_a_group_gap_stands_between_examples_only() -> None:
-    row = [noise(30, 30, i) for i in range(4)]
+    row = [noise(30, 30, i) for i in range(6)]
     plain, grouped = sheet([row], cell=30), sheet([row], cell=30, group=2)
     lefts = [places(grouped, picture)[0][1] for picture in row]
-    assert lefts[1] - lefts[0] == lefts[3] - lefts[2] < lefts[2] - lefts[1]
-    assert grouped.shape[1] - plain.shape[1] == (lefts[2] - lefts[1]) - (lefts[1] - lefts[0])
+    near, far = lefts[1] - lefts[0], lefts[2] - lefts[1]
+    assert [right - left for left, right in pairwise(lefts)] == [near, far, near, far, near]
+    assert near < far
+    assert grouped.shape[1] - plain.shape[1] == 2 * (far - near)
 
 
 def test_a_row_may_be_shorter_than_the_others() -> None:
     rows = [[noise(30, 30, 0), noise(30, 30, 1)], [noise(30, 30, 2)]]
     found = sheet(rows, columns=["a", "b"], cell=30)
     assert [len(places(found, picture)) for row in rows for picture in row] == [1, 1, 1]
+
+
+def test_a_text_is_broken_between_words_and_within_one_that_is_wider_than_a_line() -> None:
+    small = font(13)
+    width = int(small.getlength("abc abc")) + 1
+    assert _wrap("abc abc abc d", small, width) == ["abc abc", "abc d"]
+    broken = _wrap(f"abc {'w' * 20} d", small, width)
+    assert (broken[0], "".join(broken).replace("abc", "", 1).replace(" d", "d")) == ("abc", "w" * 20 + "d")
+    assert all(small.getlength(line) <= width for line in broken)
+    assert [len(line) for line in broken[1:-2]] == [int(width / small.getlength("w"))] * (len(broken) - 3)
+    assert _wrap("ww", small, 1) == ["w", "w"]  # a letter at least

@@ -14,23 +14,27 @@ from mae_hydra.report.page import Page
 
 
 class Drawn(Page):
-    """`figures` and `captions` by the name of their file, `pictures` too."""
+    """`figures` and `pictures` by the name of their file; so `captions`, `legends`, `sheets` and `strips`."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(Owned(folder, "report", trusted=True))
         self.figures: dict[str, Figure] = {}
         self.captions: dict[str, str] = {}
+        self.legends: dict[str, bool] = {}
         self.pictures: dict[str, np.ndarray] = {}
+        self.sheets: dict[str, bool] = {}
+        self.strips: dict[str, Sequence[Markup]] = {}
 
     def chart(self, figure: Figure, name: str, caption: str = "", *, legend: bool = True) -> Markup:
-        self.figures[name], self.captions[name] = figure, caption
+        self.figures[name], self.captions[name], self.legends[name] = figure, caption, legend
         return Markup("<figure></figure>")
 
     def picture(self, pixels: np.ndarray, name: str, caption: str = "", *, sheet: bool = True) -> Markup:
-        self.pictures[name], self.captions[name] = pixels, caption
+        self.pictures[name], self.captions[name], self.sheets[name] = pixels, caption, sheet
         return Markup("<figure></figure>")
 
     def beside(self, pixels: np.ndarray, strips: Sequence[Markup], name: str, caption: str) -> Markup:
+        self.strips[name] = strips
         return self.picture(pixels, name, caption)
 
     def body(self, title: str) -> str:

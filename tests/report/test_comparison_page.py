@@ -1,6 +1,7 @@
 """The page of a few runs beside each other: each row, each difference and each command is that of its run."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -67,17 +68,25 @@ def test_every_run_has_a_row_the_best_of_the_complete_ones_is_named_and_what_dif
         ([{"value": 0.5}, {"value": 0.25, "state": "failed"}], []),  # of one run there is no best
         ([{"value": 0.5}, {"value": 0.25, "task": "segment, dice"}], []),  # losses of different tasks
         ([{"value": 0.5}, {"value": 0.25, "monitor": "val/mse"}], []),
+        ([{"value": 0.5}, {"value": 0.0}], [("best final val/loss", "0, b")]),
+        ([{"value": 0.5}, {"value": 0.25}, {"value": 0.125, "state": "failed"}], [("best final val/loss", "0.25, b")]),
+        ([{"value": 0.5}, {"value": 0.25}, {"value": 0.75, "state": "failed", "task": "probe"}], []),
+        (
+            [{"value": 0.5, "monitor": "val/f1"}, {"value": 0.25, "monitor": "val/f1", "task": "segment, dice"}],
+            [("best final val/f1", "0.25, b")],  # a score is the same of all tasks
+        ),
     ],
 )
 def test_of_losses_the_smallest_is_the_best_where_all_measure_the_same(
     tmp_path: Path, told: list[dict], best: list[tuple[str, str]]
 ) -> None:
-    for name, more in zip("ab", told, strict=True):
+    for name, more in zip("abc", told, strict=False):
         task = more.pop("task", None)
         run = made_run(tmp_path / name, [], cells=False, **LOSS | more)
         status = json.loads((run / "status.json").read_text())
         (run / "status.json").write_text(json.dumps(status | ({"task": task} if task else {})))
-    assert compared(tmp_path / "page", tmp_path / "a", tmp_path / "b").facts == [("runs", "2"), *best]
+    page = compared(tmp_path / "page", *(tmp_path / name for name in "abc"[: len(told)]))
+    assert page.facts == [("runs", str(len(told))), *best]
 
 
 @pytest.mark.parametrize(
@@ -92,9 +101,12 @@ def test_of_losses_the_smallest_is_the_best_where_all_measure_the_same(
     ],
 )
 def test_runs_are_called_by_their_directories_or_where_those_are_long_or_alike_by_letters(
-    names: list[str], called: list[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str], called: list[str]
 ) -> None:
     assert names_of([Path("/runs") / name for name in names]) == called
+    (tmp_path / "x").mkdir()
+    monkeypatch.chdir(tmp_path / "x")
+    assert names_of([Path(), Path("y")]) == ["x", "y"]
 
 
 def test_a_comparison_replaces_no_file_that_it_has_not_written(tmp_path: Path) -> None:
@@ -103,7 +115,12 @@ def test_a_comparison_replaces_no_file_that_it_has_not_written(tmp_path: Path) -
     (tmp_path / "out" / "index.html").write_text("mine")
     with pytest.raises(UserError, match="it was not mae-hydra compare that wrote it"):
         write_comparison(runs, tmp_path / "out")
+    (runs[1] / "report").mkdir()
+    (runs[1] / "report" / "index.html").touch()
     write_comparison(runs, tmp_path / "out", trusted=True)
     page = (tmp_path / "out" / "index.html").read_text()
     assert "<h1>2 runs beside each other</h1>" in page
     assert '<div class="quiet made">comparison ·' in page
+    assert re.findall(r'<a href="([^#"]*)">(.*?)</a>', page) == [
+        ("../b/report/index.html", "b")
+    ]  # the one that is there

@@ -32,6 +32,7 @@ from mae_hydra.experiment.many.listing import list_runs
 from mae_hydra.report import folder_page as folder_page_module
 from mae_hydra.report import write_report
 from mae_hydra.report.folder_page import POINTS, curves_of, folder_page, id_of
+from mae_hydra.report.report import _written_page
 from mae_hydra.report.serve import Site, server_of
 
 HOSTILE = ["<img src=x onerror=alert(1)>", '"><script>alert(2)', "a&b'`{{7*7}}", "\u202egnp.exe", "x\ny", "\udcff"]
@@ -82,8 +83,8 @@ def listed(tmp_path: Path) -> tuple[Path, Drawn]:
         job = made_run(tmp_path / f"sweeps/grid/{number}", words, monitor="val/loss", mode="min", value=float(number))
         start = 1e9 - number
         changed(job, "status.json", state=state, start=start, end=end and start + end, **more)
-    probe = made_run(tmp_path / "probe", ["+debug=smoke"], monitor="val/top1", value=12.5, cells=False)
-    changed(probe, "status.json", start=1e8, end=1e8, task="classify")
+    probe = made_run(tmp_path / "probe", ["+debug=smoke", "name=mine"], monitor="val/top1", value=12.5, cells=False)
+    changed(probe, "status.json", start=1e8, end=1e8, task="classify", error="of the attempt before")
     (probe / "metrics.jsonl").write_text('{"step": 0, "val/top1": 0.0}\n')
     rows = [replace(row, looked=1e9 + 3 * 86400, size=10**n) for n, row in enumerate(list_runs(tmp_path))]
     page = Drawn(tmp_path / "page")
@@ -100,8 +101,8 @@ def test_every_number_of_the_list_stands_in_its_column_as_a_text_and_as_a_value(
         [name(0), "segment", "completed", "20", "-5 at 10", "0 at 20", "<div>seed=0</div>", "3 d", "2 h", "1 byte"],
         [name(1), "segment", "failed", "20", "-4 at 10", "1 at 20", "<div>seed=1</div>", "3 d", "60 s", "10 bytes"],
         ["sweeps/grid/2", "segment", "dead", "20", "-3 at 10", "2 at 20", "<div>seed=2</div>", "3 d", "", "100 bytes"],
-        ['<a href="/probe/">probe</a>', "classify", "completed", "0", "0 at 0", "0 at 0", "", "10420 d", "0 s",
-         "1.0 kB"],
+        ['<a href="/probe/">probe</a>', "classify", "completed", "0", "0 at 0", "0 at 0", "<div>name=mine</div>",
+         "10420 d", "0 s", "1.0 kB"],
     ]  # fmt: skip
     assert "<p>Typed for all: +debug=smoke</p>" in page.body("All runs")
     values = re.findall(r'data-name="(\w+)" data-value="([^"]*)"', page.body("All runs"))
@@ -115,6 +116,13 @@ def test_every_number_of_the_list_stands_in_its_column_as_a_text_and_as_a_value(
         ['<a href="/grid/">sweeps/grid</a>', "3", "1 completed, 1 dead, 1 failed", "val/loss 0 at 20", "0"],
     ]
     assert page.code("What failed") == ["sweeps/grid/1\nno room", "sweeps/grid/2\nkilled"]
+    names = re.findall("<figcaption>(.*?)</figcaption>", page.body("Pictures"))
+    assert names == [name(0), name(1), "sweeps/grid/2"]
+    assert page.data is not None
+    ids = [each["id"] for each in page.data["runs"]]  # by which the script finds the row and the picture of a run
+    states = ["completed", "failed", "dead", "completed"]
+    assert re.findall(r'<tr data-id="(\w+)" class="(\w+)"', page.body("All runs")) == [*zip(ids, states, strict=True)]
+    assert re.findall(r'<figure data-id="(\w+)"', page.body("Pictures")) == ids[:3]
 
 
 def test_a_filter_may_ask_what_was_typed_and_curves_are_of_all_that_any_run_is_judged_by(
@@ -124,6 +132,7 @@ def test_a_filter_may_ask_what_was_typed_and_curves_are_of_all_that_any_run_is_j
     assert data is not None
     first, *_, probe = data["runs"]
     assert first["facts"].items() >= {"debug": "smoke", "seed": "0", "val/loss": 0.0, "took": 7200.0}.items()
+    assert probe["facts"]["name"] == "probe"  # as the list calls it
     assert (first["measures"], probe["measures"]) == ("segment", "classify")
     assert list(data["curves"]) == [each["id"] for each in data["runs"]]
     assert data["curves"][first["id"]] == {"train/loss": [[10, 20], [2.0, 1.0]], "val/loss": [[10, 20], [-5.0, 0.0]]}
@@ -149,8 +158,9 @@ def test_the_newest_runs_have_a_picture_of_today_and_the_newest_errors_are_told(
     Image.fromarray(np.zeros((3 * 224, 2 * 224, 3), np.uint8)).save(jobs[0] / "cells.png")
     (jobs[1] / "cells.png").write_bytes(b"<html>")
     (jobs[2] / "cells.png").unlink()
+    Image.fromarray(np.zeros((900, 400, 3), np.uint8)).save(jobs[2] / "segmentation.png")
     for most, sizes, failed, left_out in (
-        (2, [(360, 360), (80, 50)], 2, ""),
+        (2, [(360, 360), (320, 720)], 2, ""),  # twice as high as wide at most
         (1, [(360, 360)], 1, "The newest 1 of 2"),
     ):
         monkeypatch.setattr(folder_page_module, "MOST_PICTURES", most)
@@ -171,6 +181,23 @@ def test_the_newest_runs_have_a_picture_of_today_and_the_newest_errors_are_told(
     assert np.asarray(thumbs(page)[0]).min() > 250
     assert page.data is not None
     assert next(iter(page.data["curves"].values()))["train/loss"][1] == [3.0, 1.0]
+    at = metrics.stat()
+    metrics.write_text(metrics.read_text().replace("3.0", "3.55"))
+    os.utime(metrics, ns=(at.st_atime_ns, at.st_mtime_ns))  # of another size alone
+    (jobs[1].parent / "metrics.jsonl").unlink()
+    folder_page(page := Drawn(folder / "page"), list_runs(folder), lambda directory: None)
+    assert page.data is not None
+    found = {each["facts"]["name"]: page.data["curves"].get(each["id"], {}) for each in page.data["runs"]}
+    assert found["sweeps/grid/0"]["train/loss"][1] == [3.55, 1.0]
+    assert not found["sweeps/grid/1"]  # which has none
+    assert found["probe"]  # the others do
+
+    def gone(*told: object) -> str:
+        raise FileNotFoundError("replaced just now")
+
+    monkeypatch.setattr(folder_page_module, "_thumb", gone)
+    folder_page(page := Drawn(folder / "page"), list_runs(folder), lambda directory: None)
+    assert "Pictures" not in [section.title for section in page.sections]
 
 
 def test_no_name_is_anything_but_text(folder: Path, tmp_path: Path) -> None:
@@ -182,9 +209,11 @@ def test_no_name_is_anything_but_text(folder: Path, tmp_path: Path) -> None:
     assert html.escape("<img src=x onerror=alert(1)>") in text
     assert "\\u003cimg src=x" in text
     [policy] = re.findall(r'Security-Policy" content="([^"]*)"', text)
-    assert "default-src &#39;none&#39;" in policy
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    assert policy.partition("script-src ")[2] == f"&#39;sha256-{digest}&#39;"
+    assert html.unescape(policy) == (
+        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; "
+        f"form-action 'none'; script-src 'sha256-{digest}'"
+    )
 
 
 def test_pages_of_the_runs_are_linked_where_they_are_and_made_anew_where_they_are_old(
@@ -195,8 +224,8 @@ def test_pages_of_the_runs_are_linked_where_they_are_and_made_anew_where_they_ar
 
     def fake(page: object, run: object, *more: object) -> None:
         made.append(str((run.directory if hasattr(run, "directory") else more[0]).name))  # type: ignore[attr-defined]
-        if made[-1] == "bad":
-            raise UserError("a picture is broken")
+        if made[-1] in ("bad", "worse"):
+            raise {"bad": UserError, "worse": OSError}[made[-1]](f"a picture is {made[-1]}")
 
     def made_by(*words: str) -> list[str]:
         before = len(made)
@@ -206,21 +235,25 @@ def test_pages_of_the_runs_are_linked_where_they_are_and_made_anew_where_they_ar
     monkeypatch.setattr("mae_hydra.report.report.run_page", fake)
     monkeypatch.setattr("mae_hydra.report.report.sweep_page", fake)
     root, jobs = str(tmp_path), [tmp_path / "sweeps/grid" / name for name in ("job", "job2")]
-    changed(made_run(tmp_path / "runs/bad", [], cells=False), "status.json", start=2e9)  # the newest
+    for name in ("bad", "worse"):
+        changed(made_run(tmp_path / "runs" / name, [], cells=False), "status.json", start=2e9)  # the newest
     for place in (tmp_path / "runs/a b", *jobs, jobs[1] / "stage"):
-        made_run(place, ["seed=1"], cells=False)
+        made_run(place, ["seed=1"], cells=False, state="failed" if place == jobs[1] else "completed")
     assert made_by(root) == []
-    assert made_by(root, "--pages") == ["a b", "bad", "grid", "job", "job2", "stage"]
-    assert "no page: a picture is broken" in capsys.readouterr().err
+    capsys.readouterr()
+    assert made_by(root, "--pages") == ["a b", "bad", "grid", "job", "job2", "stage", "worse"]
+    said = capsys.readouterr()
+    assert sorted(said.err.splitlines()) == ["no page: a picture is bad", "no page: a picture is worse"]
+    assert [line.split(":")[0] for line in said.out.splitlines()[:7]] == [f"{number} of 7" for number in range(1, 8)]
     asked = [each for each in Reader(tmp_path / "report/index.html").asked if each.endswith("index.html")]
     places = ("runs/a%20b", *(f"sweeps/grid{job}" for job in ("", "/job", "/job2", "/job2/stage")))
     assert set(asked) == {f"../{place}/report/index.html" for place in places}
-    assert made_by(root, "--pages") == ["bad"]  # nothing has changed since
+    assert made_by(root, "--pages") == ["bad", "worse"]  # nothing has changed since
     (tmp_path / "runs/a b/metrics.jsonl").touch()
-    assert made_by(root, "--pages") == ["a b", "bad"]
+    assert made_by(root, "--pages") == ["a b", "bad", "worse"]
     for name in ("metrics.jsonl", "status.json"):
         (jobs[1] / name).touch()
-        assert made_by(root, "--pages") == ["bad", "grid", "job2"]
+        assert made_by(root, "--pages") == ["bad", "grid", "job2", "worse"]
     for job in jobs:
         (job / "status.json").touch()
     assert made_by(str(jobs[0].parent), "--pages") == ["grid", "job", "job2"]
@@ -244,6 +277,10 @@ def test_tables_go_where_the_page_goes_and_a_folder_of_a_persons_is_not_the_repo
         assert not (job / "report").exists()
     write_report(tmp_path / "all", with_pages=True)
     assert "<h1>made</h1>" in (job / "report/index.html").read_text()  # a run is called by its name
+    (tmp_path / "deep/er").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("deep/er")  # links lead from where the page is
+    assert _written_page(tmp_path / "link", job) == "../../all/job/report/index.html"
+    assert _written_page(tmp_path / "link", tmp_path) is None
 
 
 def test_a_long_curve_is_thinned_to_means(tmp_path: Path) -> None:
@@ -252,9 +289,9 @@ def test_a_long_curve_is_thinned_to_means(tmp_path: Path) -> None:
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     [row] = list_runs(tmp_path)
     steps, values = curves_of([row])[id_of(row)]["train/loss"]
-    assert len(steps) <= POINTS
-    assert steps[-1] == 1000
-    assert all(0.4 < value < 0.6 for value in values)
+    assert POINTS == 150  # so every seventh has the mean of its neighbors
+    assert (steps[:2], steps[-2:], len(steps)) == ([7, 14], [994, 1000], 143)
+    assert (values[:2], values[-1]) == ([0.57143, 0.42857], 0.5)
 
 
 @contextmanager

@@ -1,7 +1,10 @@
 """Every fact, row, curve and picture of a page is the one that the runs left behind, in its place."""
 
+import base64
+import io
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +15,32 @@ import yaml
 from drawn import Drawn, curves_of
 from made_runs import made_run
 from markupsafe import Markup
+from matplotlib.figure import Figure
 from PIL import Image
 
 from mae_hydra.errors import UserError
 from mae_hydra.evaluation.pictures import shares_of
 from mae_hydra.experiment.read_runs import read_run, read_sweep, table_of, write_table
-from mae_hydra.figures import Panel, Series, curves
+from mae_hydra.figures import Panel, Series, curves, variables
 from mae_hydra.owned import Owned
 from mae_hydra.report import run_page as run_page_module
 from mae_hydra.report import sweep_page as sweep_page_module
 from mae_hydra.report.found_pages import found_page
-from mae_hydra.report.page import Page, duration, legend, sentence, shown, table
+from mae_hydra.report.page import (
+    Page,
+    as_json,
+    code,
+    duration,
+    legend,
+    link_of,
+    pairs,
+    sentence,
+    shown,
+    strip,
+    table,
+)
 from mae_hydra.report.report import write_report
-from mae_hydra.report.run_page import class_charts, command_of, provenance, run_page, scores_of, what_of
+from mae_hydra.report.run_page import class_charts, command_of, provenance, read_pixels, run_page, scores_of, what_of
 from mae_hydra.report.sweep_page import CELL, sweep_page
 
 ENVIRONMENT = {
@@ -60,8 +76,10 @@ def told(tmp_path: Path) -> Drawn:
     run = made_run(tmp_path / "run", ["seed=7"])
     (run / "config.yaml").write_text(yaml.safe_dump(
         {"name": "made", "seed": 7, "checkpoint": {"monitor": "val/mIoU", "mode": "max"},
-         "data": {"image_size": [96, 128]}}
+         "data": {"image_size": [96, 128]}}, sort_keys=False
     ))  # fmt: skip
+    (run / "git.diff").write_bytes(b"- a < b\n+ a > \xff\n")  # of a file in no Unicode
+    shutil.copy(run / "figures/segmentation.png", run / "figures/boundaries.png")
     steps = range(1, 31)
     lines = [
         {"step": n, "train/loss": 1 / n, "train/grad_norm": 2.0 * n, "train/lr": n / 100,
@@ -77,6 +95,8 @@ def told(tmp_path: Path) -> Drawn:
     timed(made_run(run / "probe", ["model=probe"], monitor="val/top1", value=12.5), 3600)
     second = made_run(run / "second", ["model=s"], monitor="val/top1", value=2.0, error="no room", cells=False)
     timed(second, 60, state="failed")
+    with (second / "metrics.jsonl").open("a") as file:
+        file.write('\n{"step": 30, "train/loss": 0.5, "perf/images_per_second": null}\n')
     found = read_run(run)
     assert found is not None
     page = Drawn(tmp_path / "page")
@@ -108,7 +128,9 @@ def test_where_a_run_came_from_is_told_fact_by_fact(told: Drawn) -> None:
     ]  # fmt: skip
     configuration, diff = told.code("Where it came from")
     assert yaml.safe_load(configuration)["checkpoint"] == {"monitor": "val/mIoU", "mode": "max"}
-    assert diff == "- a < b\n+ a > b\n"
+    assert list(yaml.safe_load(configuration)) == ["name", "seed", "checkpoint", "data"]  # in the order of the recipe
+    assert diff == "- a < b\n+ a > \ufffd\n"
+    assert told.body("Where it came from").count("<details>") == 2  # which are long
 
 
 def test_the_curves_of_a_run_are_its_own_and_those_of_a_stage_the_stages(told: Drawn) -> None:
@@ -120,18 +142,21 @@ def test_the_curves_of_a_run_are_its_own_and_those_of_a_stage_the_stages(told: D
     assert [line[1:] for line in found["Images a second"]] == [(steps, [50.0 + n for n in steps])]
     assert [line[1:] for line in found["val/mIoU, %"]] == [([10.0, 30.0], [20.0, 30.0])]
     assert told.rows("Curves") == [["val/rankme", "8.5 at step 30"]]  # found once, so it is no curve
+    places = [axes.get_subplotspec().get_geometry() for axes in told.figures["curves"].axes]  # type: ignore[union-attr]
+    assert places == [(2, 3, n, n) for n in range(5)]
     raw, smooth = found["Training loss"]  # the only noisy one
     assert raw[2] == [1 / n for n in steps]
     assert smooth[2] != raw[2]
     of_the_stage = curves_of(told.figures["probe_curves"])
     assert [line[1:] for line in of_the_stage["val/top1, %"]] == [([10.0, 20.0], [7.5, 12.5])]
+    assert list(curves_of(told.figures["second_curves"])) == ["Training loss", "val/top1, %", "Learning rate"]
     found_by_it = ["best and last val/top1", "12.50 % at step 20"]
     assert told.rows("Then: probe") == [found_by_it, ["state", "completed"], ["took", "60 min"]]
     assert told.code("Then: probe") == ["python train.py model=probe"]
     found_by_it = ["best and last val/top1", "2.00 % at step 20"]
     assert told.rows("Then: second") == [found_by_it, ["state", "failed"], ["took", "60 s"]]
     assert told.code("Then: second") == ["python train.py model=s"]
-    assert list(told.pictures) == ["segmentation", "probe_segmentation"]  # cells are for sweeps
+    assert list(told.pictures) == ["boundaries", "segmentation", "probe_segmentation"]  # cells are for sweeps
 
 
 @pytest.mark.parametrize(("score", "word"), [("IoU", "IoU"), ("accuracy", "Accuracy")])
@@ -161,7 +186,7 @@ def test_tables_have_a_column_for_all_that_any_row_has_and_units_for_what_is_per
     (run / "tables").mkdir()
     parts = [{"name": "x", "Precision": 12.5}, {"name": "y", "old IoU": 7.0}, {"name": "z", "mAcc": 1.0}]
     classes = [{"name": "cat", "accuracy": 50.0}, {"name": "dog", "accuracy": None, "images": 3}]
-    written(run / "tables", per_class=classes, of_parts=parts)
+    written(run / "tables", per_class=classes, of_parts=parts, zones=[{"name": "north", "Dice": 5.0}])
     found, page = read_run(run), Drawn(tmp_path / "page")
     assert found is not None
     run_page(page, found)
@@ -171,6 +196,21 @@ def test_tables_have_a_column_for_all_that_any_row_has_and_units_for_what_is_per
         ["x", "12.50", "", ""], ["y", "", "7.00", ""], ["z", "", "", "1"],
     ]  # fmt: skip
     assert dict(page.facts)["steps"] == "20"  # of two lines
+    assert [each.title for each in page.sections if each.title.startswith("Table")] == [
+        "Table: of parts", "Table: zones"
+    ]  # fmt: skip
+    assert page.rows("Table: zones") == [["name", "Dice, %"], ["north", "5.00"]]
+    names = ["name", "IoU", "BIoU", "Acc", "Dice", "Precision", "accuracy", "mIoU", "images"]
+    written(run / "tables", per_class=[dict.fromkeys(names[:1], "sky") | dict.fromkeys(names[3:5], 25.0)])
+    run_page(page := Drawn(tmp_path / "page"), found)
+    assert page.rows("Classes") == [["name", "Acc, %", "Dice, %"], ["sky", "25.00", "25.00"]]
+    assert "classes" not in page.figures  # there is nothing to draw
+    written(run / "tables", of_parts=[dict.fromkeys(names[:1], "sky") | dict.fromkeys(names[1:], 1.0)])
+    run_page(page := Drawn(tmp_path / "page"), found)
+    assert page.rows("Table: of parts")[0] == ["name", *(f"{each}, %" for each in names[1:7]), "mIoU", "images"]
+    written(run / "tables", per_class=[{"name": "sky", "IoU": 1.0}, {"name": "sea", "IoU": "much"}])
+    with pytest.raises(UserError, match=r"per_class\.json"):
+        class_charts(page, run / "tables" / "per_class.json")
 
 
 def test_a_run_that_began_from_a_file_tells_the_file_its_clean_code_and_every_folder_of_options(tmp_path: Path) -> None:
@@ -179,18 +219,20 @@ def test_a_run_that_began_from_a_file_tells_the_file_its_clean_code_and_every_fo
     (run / "config.yaml").write_text(yaml.safe_dump(settings))
     environment = {"accelerators": [], "config_folders": ["/a", "/b"], "choices": {"model": "m", "data": "d"}}
     written(run, environment=environment, git={"dirty": False}, data={"validation": DATA["validation"]},
-            parent={"path": "/models/timm/vit.pth", "step": 0})  # fmt: skip
+            parent={"path": "/models/timm/vit.pt", "step": 0})  # fmt: skip
+    (run / "git.diff").write_text("")
     found, page = read_run(run), Drawn(tmp_path / "page")
     assert found is not None
-    assert what_of(found) == [("model", "m"), ("data", "d, 64x64"), ("began from", "vit.pth, step 0")]
+    assert what_of(found) == [("model", "m"), ("data", "d, 64x64"), ("began from", "vit.pt, step 0")]
     assert scores_of(found) == [("val/mIoU", "0.00 %")]  # of a run without lines what its status says
     assert command_of(found) == "python train.py -m --config-dir /a --config-dir /b sweep=lr"
     page.add("From", *provenance(found))
     assert page.rows("From") == [
         ["accelerators", "none"], ["changed since the commit", "no"],
         ["validation images", "30 (digest of their names: bbb)"],
-        ["began from", "path /models/timm/vit.pth, step 0"], ["own option files", "/a, /b"],
+        ["began from", "path /models/timm/vit.pt, step 0"], ["own option files", "/a, /b"],
     ]  # fmt: skip
+    assert [yaml.safe_load(text) for text in page.code("From")] == [settings]  # and nothing of a difference
 
 
 def test_a_job_of_a_sweep_file_is_started_again_as_a_sweep(tmp_path: Path) -> None:
@@ -220,6 +262,11 @@ def test_numbers_durations_and_marks_are_written_as_a_person_reads_them() -> Non
     assert made.index("<tr class=best>") > made.index("<tr><td")
     assert 'class="cards"' in made
     assert '<table class="">' in table(["n", "yes"], [[1, 2]])  # two columns need no cards on a phone
+    assert re.findall('class="(\\w+)" data-name="loss, %">([^<]*)<', str(table(["loss, %"], [[2.0], [3], [None]]))) == [
+        ("number", "2.00"), ("number", "3"), ("text", "")
+    ]  # fmt: skip
+    assert not pairs({})
+    assert as_json({"a": "</b>&"}) == '{"a":"\\u003c/b\\u003e\\u0026"}'
     assert [sentence(text) for text in ("", "one seed. two", "there.")] == ["", "One seed. two.", "There."]
     colours = re.findall(r"--series-(\d)", legend({"own": None, "from scratch": None, "pre-trained": None}))
     assert colours == ["2", "1", "0"]  # what has its colour everywhere has it here
@@ -233,17 +280,33 @@ def test_a_chart_is_part_of_the_page_and_a_sheet_lies_on_its_paper(tmp_path: Pat
     paper = np.full((40, 64, 3), 255, np.uint8)
     sheet = str(page.picture(paper, "sheet"))
     assert "mask-image: url(data:image/png" in sheet
+    layers = [Image.open(io.BytesIO(base64.b64decode(each))) for each in
+              re.findall(r"data:image/png;base64,([\w+/=]+)", sheet)]  # fmt: skip
+    assert [(each.mode, np.asarray(each).max()) for each in layers] == [("RGBA", 0), ("LA", 0)]  # no paper of its own
+    rows = page.beside(paper, [Markup("<i>1</i>"), Markup("<i>2</i>")], "s", "of both")
+    assert rows == "<figure><i>1</i><i>2</i><figcaption>of both</figcaption></figure>"
+    named = strip([np.full((8, 8, 3), shade, np.uint8) for shade in (0, 200)], ["image", "a"], [None, "/a/"])
+    shown_ones = re.findall("data:image/jpeg;base64,([\\w+/=]+)", named)
+    assert [np.asarray(Image.open(io.BytesIO(base64.b64decode(each)))).mean().round() for each in shown_ones] == [
+        0,
+        200,
+    ]
+    assert re.findall("<figcaption>(.*?)</figcaption>", named) == ["image", '<a href="/a/">a</a>']
     places = [set(re.findall(r"(?:full|fit)-(\d+)", each)) for each in (photo, sheet)]
     assert places == [{"1"}, {"2"}]  # a click enlarges the picture itself and no other
     assert [each.count('class="sheet white"') for each in (photo, sheet)] == [0, 0]
-    plain = str(page.picture(paper, "matrix", sheet=False))
+    plain = str(page.picture(paper, "matrix", "who is who", sheet=False))
     assert "mask-image" not in plain
+    assert 'alt="who is who"' in plain
     assert 'class="sheet white"' in plain
     panels = [Panel(name, [Series("run", (1.0, 2.0), (3.0, 4.0))]) for name in ("loss", "mIoU")]
     chart = str(page.chart(curves(panels), "c", "caption"))
     assert chart.count("<svg") == 2  # which stand below each other on a phone
     assert "<figcaption>caption</figcaption>" in chart
     assert {path.name for path in tmp_path.glob("c.*")} == {"c.png", "c.svg"}
+    two = [Series(name, (1.0, 2.0), (3.0, 4.0)) for name in ("one", "two")]
+    charts = [str(page.chart(curves([Panel("loss", two)]), "d", legend=kept)) for kept in (True, False)]
+    assert [">two</text>" in each for each in charts] == [True, False]
     page.facts = [("state", "completed"), ("of model.drop_2", "0.125"), ("nothing", "")]
     page.add("Nothing", "", Markup(""))
     page.add("The title", "text", "")
@@ -253,6 +316,75 @@ def test_a_chart_is_part_of_the_page_and_a_sheet_lies_on_its_paper(tmp_path: Pat
     assert '<section id="the-title">' in text
     assert "<dt>state</dt><dd>completed</dd>" in text
     assert '<div class="quiet made">sweep ·' in text
+
+
+def test_a_page_leads_to_its_sections_and_tells_what_it_is_in_light_and_dark(tmp_path: Path) -> None:
+    page = Page(Owned(tmp_path, "report", trusted=True))
+    page.facts = [("short", "x" * 24), ("long", "y" * 25), ("broken", "a_b_c" * 4)]
+    for title in ("All jobs", "Then: <b>"):
+        page.add(title, "text")
+    text = page.rendered(title="a_b.c <b>", kind="sweep")
+    assert "<title>a_b.c &lt;b&gt; · mae_hydra</title>" in text  # a tab breaks no line
+    assert "<h1>a_<wbr>b.<wbr>c &lt;b&gt;</h1>" in text
+    assert re.findall(r'<a href="#([^"]*)">([^<]*)</a>', text) == [
+        ("all-jobs", "All jobs"), ("then---b-", "Then: &lt;b&gt;")
+    ]  # fmt: skip
+    assert re.findall(r'<section id="([^"]*)">\s*<h2>([^<]*)</h2>\s*<p>text</p>', text) == [
+        ("all-jobs", "All jobs"), ("then---b-", "Then: &lt;b&gt;")
+    ]  # fmt: skip
+    assert re.findall(r"<dt>(\w+)</dt><dd( class=long)?>", text) == [
+        ("short", ""),
+        ("long", " class=long"),
+        ("broken", ""),
+    ]
+    light, dark = variables()
+    begin, _, rest = text.partition("@media (prefers-color-scheme: dark)")
+    assert (light in begin, dark in begin, dark in rest) == (True, False, True)
+    assert "script-src &#39;none&#39;" in text
+    assert not re.search("<script|data-refresh|renewed", text)
+    page.refresh, page.data, page.script = 7, {"a": "<"}, "run()"
+    text = page.rendered(title="t", kind="sweep")
+    assert 'data-refresh="7"' in text
+    assert "renewed every 7 s" in text
+    assert '<script id="data" type="application/json">{"a":"\\u003c"}</script>' in text
+    assert "<script>run()</script>" in text
+
+
+def test_letters_that_no_page_shows_are_left_out_of_every_part(tmp_path: Path) -> None:
+    bad = "a\x1b[31mb\u202e"
+    page = Page(Owned(tmp_path, "report", trusted=True))
+    page.facts = [(bad, bad)]
+    pixels = np.zeros((2, 2, 3), np.uint8)
+    parts = [
+        table([bad, "n"], [[bad, 1]]), pairs({bad: bad}), link_of(bad, None), link_of(bad, "/a/"), code(bad),
+        strip([pixels], [bad], [None]), legend({bad: None}), page.picture(pixels, "p", bad),
+        page.beside(pixels, [], "q", bad),
+    ]  # fmt: skip
+    page.add("all", bad, *parts)
+    text = page.rendered(title=bad, kind="run")
+    assert not {"\x1b", "\u202e"} & set(text)
+    assert all("ab" in part for part in parts)
+    assert all(told in text for told in ("<dt>ab", "<dd>ab", "<p>ab", "<h1>ab", "<title>ab"))
+
+
+def test_a_page_replaces_no_file_that_it_has_not_written_and_gives_names_that_every_disk_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mae_hydra.report.page.save", lambda figure, path: path.write_text("ours"))
+    pixels = np.zeros((2, 2, 3), np.uint8)
+    for name, act in (
+        ("a.png", lambda page: page.chart(Figure(), "a")), ("a.svg", lambda page: page.chart(Figure(), "a")),
+        ("b.png", lambda page: page.picture(pixels, "b")), ("c.png", lambda page: page.beside(pixels, [], "c", "")),
+        ("index.html", lambda page: page.write(title="t", kind="run")),
+    ):  # fmt: skip
+        (tmp_path / name).write_text("mine")
+        with pytest.raises(UserError, match=f"{name} is there, and it was not mae-hydra report that wrote it"):
+            act(Page(Owned(tmp_path, "report")))
+        assert (tmp_path / name).read_text() == "mine"
+        (tmp_path / name).unlink()
+    Page(Owned(tmp_path / "pages", "report")).picture(pixels, "long" * 100)
+    [path] = (tmp_path / "pages").glob("*.png")
+    assert len(path.name) <= 240  # which every disk takes
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -486,12 +618,19 @@ def test_of_losses_that_do_not_compare_none_is_the_best(tmp_path: Path) -> None:
     assert "each job's own model.mask_ratio" in page.body("Losses that do not compare").replace("&#39;", "'")
     assert "The best run" not in [section.title for section in page.sections]
     assert "best final val/loss" not in dict(page.facts)
+    assert dict(page.facts)["judged by"] == "val/loss"
     assert "class=best" not in page.body("All jobs")
+    for ratio in (0.5, 0.75):  # the loss of what follows them is one quantity
+        made_run(tmp_path / "sweep" / str(ratio) / "after", [], monitor="val/loss", mode="min", cells=False)
+    page = Drawn(tmp_path / "page")
+    sweep_page(page, read_sweep(tmp_path / "sweep"), tmp_path / "page", nowhere)
+    assert "Losses that do not compare" not in [section.title for section in page.sections]
+    assert dict(page.facts)["best final after: val/loss"] == "30"
 
 
 def test_best_and_last_are_told_with_their_steps(tmp_path: Path) -> None:
     run = made_run(tmp_path / "run", ["seed=1"], cells=False)
-    for last in (8.0, 9.0):
+    for last in (8.0, 9.0):  # of equal ones the first is the best
         rows = [{"step": step, "val/mIoU": value} for step, value in ((1, 4.0), (2, 9.0), (3, last))]
         (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         found = read_run(run)
@@ -509,9 +648,9 @@ def test_best_and_last_are_told_with_their_steps(tmp_path: Path) -> None:
 def test_the_page_of_a_run_that_has_not_ended_says_how_it_goes_on(tmp_path: Path, state: str) -> None:
     run = made_run(tmp_path / "a run", ["seed=1"], state=state, cells=False)
     timed(run, 60, end=None)
+    (run / "checkpoints").mkdir()
     for saved in (False, True):
         if saved:
-            (run / "checkpoints").mkdir()
             (run / "checkpoints" / "last.pt").touch()
         found, page = read_run(run), Drawn(tmp_path / "page")
         assert found is not None
@@ -534,6 +673,7 @@ def test_confusions_of_a_run_are_drawn_from_their_shares(tmp_path: Path) -> None
     assert "confusions" not in page.pictures
     axes = page.figures["confusions"].axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["sky", "sea", "tree"]
+    assert axes.get_title(loc="left") == "Which class was taken for which"
     assert {text.get_position(): text.get_text() for text in axes.texts} == {
         (0, 0): "75", (1, 0): "25", (1, 1): "50", (2, 1): "50"
     }  # fmt: skip
@@ -543,6 +683,7 @@ def test_confusions_of_a_run_are_drawn_from_their_shares(tmp_path: Path) -> None
     (run / "figures" / "confusion_shares.png").unlink()
     run_page(page := Drawn(tmp_path / "page"), found)
     assert page.pictures["confusions"].shape == (4, 4, 3)  # of an older run, as it was drawn
+    assert not page.sheets["confusions"]
 
 
 def test_the_page_of_an_evaluation_tells_its_scores_what_differs_and_the_confusions_of_every_evaluator(
@@ -551,15 +692,23 @@ def test_the_page_of_an_evaluation_tells_its_scores_what_differs_and_the_confusi
     evaluation = tmp_path / "evaluation"
     evaluation.mkdir()
     protocol = {"checkpoint": "/runs/a/checkpoints/best.pt", "step": 30, "split": "test", "data": {"root": "/x/photos"}}
-    protocol |= {"validation_images": 9, "differs_from_training": {"data.root": {"now": "/b", "training": "/a"}}}
+    protocol |= {
+        "crops": [1, 2],
+        "validation_images": 9,
+        "differs_from_training": {"data.root": {"now": "/b", "training": "/a"}},
+    }
     classes = [{"name": "sky", "IoU": 50.0, "Acc": 75.0}, {"name": "sea", "IoU": None, "Acc": None}]
     written(evaluation, results={"mIoU": 40.0, "images": 5, "protocol": protocol}, per_class=classes)
     (evaluation / "confusions.csv").write_text("labelled,predicted,pixels,percent\nsky,sea,5,25.0\n")
     second = evaluation / "far"
     (second / "figures").mkdir(parents=True)
-    for name in ("sheet", "confusion_matrix", "classes"):  # the last two are drawn anew
+    for name in ("sheet", "confusion_matrix", "classes", "worst"):  # two are drawn anew
         Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(second / "figures" / f"{name}.png")
     written(second, per_class=[classes[0] | {"Acc": 100.0}])
+    third = evaluation / "near"
+    (third / "figures").mkdir(parents=True)
+    written(third, per_class=[{"name": "sky", "BIoU": 20.0, "IoU": 10.0}])
+    (third / "confusions.csv").write_text("labelled,predicted,pixels,percent\n")
     page = Drawn(tmp_path / "page")
     assert found_page(page, evaluation, nowhere) == "evaluation"
     weights = ("weights", "a, best.pt, step 30")
@@ -569,18 +718,30 @@ def test_the_page_of_an_evaluation_tells_its_scores_what_differs_and_the_confusi
         (0, 0): "75", (1, 0): "25"
     }  # fmt: skip
     assert ["split", "test"] in page.rows("Protocol")
-    assert list(page.pictures) == ["sheet"]
+    assert list(page.pictures) == ["sheet", "worst"]
     titles = [section.title for section in page.sections]
-    assert titles[1:] == ["Confusions", "Classes", "Pictures of far", "Classes of far", "Protocol"]
+    assert titles[1:] == [
+        "Confusions", "Classes", "Pictures of far", "Classes of far", "Classes of near", "Protocol"
+    ]  # fmt: skip
+    assert page.rows("Classes of near")[1:] == [["sky", "20.00", "10.00"]]
+    assert "validation_images" in [row[0] for row in page.rows("Protocol")]
+    assert not {"crops", "data"} & {row[0] for row in page.rows("Protocol")}  # what is no single value is below it
+    assert list(yaml.safe_load(page.code("Protocol")[0]).items()) == list(protocol.items())
 
     there = {"checkpoint": "/models/timm/vit.pth", "step": 0, "split": "train", "validation_images": 5}
     written(evaluation, results={"top1": 40.0, "images": 5, "protocol": there})
     found_page(page := Drawn(tmp_path / "page"), evaluation, nowhere)
     assert page.facts == [("top1", "40.00 %"), ("images", "5"), ("data", "split train"), ("weights", "vit.pth, step 0")]
 
-    (evaluation / "results.json").write_text('{"protocol": 3}')
-    with pytest.raises(UserError, match="is not as evaluate, check-data or demo leave it"):
-        found_page(page, evaluation, nowhere)
+    del there["validation_images"]  # of an older version
+    written(evaluation, results={"top1": 40.0, "images": 5, "protocol": there})
+    found_page(page := Drawn(tmp_path / "page"), evaluation, nowhere)
+    assert dict(page.facts)["images"] == "5"
+    for content in ({"protocol": 3}, {"runs": []}, {"runs": [{"seed": 0}]}):
+        written(evaluation, results=content)
+        with pytest.raises(UserError, match="is not as evaluate, check-data or demo leave it"):
+            found_page(page, evaluation, nowhere)
+    written(tmp_path, report={"x": 1}, results={"mIoU": 1.0})  # somebody else's
     assert found_page(page, tmp_path, nowhere) is None
 
 
@@ -609,12 +770,17 @@ def test_the_page_of_an_audit_has_every_fact_of_every_split(tmp_path: Path) -> N
 
 
 def test_the_page_of_a_demo_compares_its_starts_over_seeds(tmp_path: Path) -> None:
-    for seed in (0, 1):
+    for seed in (0, 3, 4):
         for name in ("pretrain", "pretrained", "scratch", "other"):
-            made_run(tmp_path / f"seed{seed}" / name, [f"name={name}"], value=30.0 - seed)
+            run = made_run(tmp_path / f"seed{seed}" / name, [f"name={name}"], value=30.0 - seed)
+            with (run / "metrics.jsonl").open("a") as file:
+                file.write('\n{"step": 30, "val/mIoU": 15.0}\n')
+    (tmp_path / "figures").mkdir()
+    for name in ("scenes", "curves"):
+        Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / "figures" / f"{name}.png")
     rows = [
-        {"seed": seed, "start": start, "val/mIoU": value + 2 * seed, "val/aAcc": value + 50}
-        for seed in (0, 1)
+        {"seed": seed, "start": start, "val/mIoU": value + 2 * (seed - 3), "val/aAcc": value + 50}
+        for seed in (3, 4)
         for start, value in (("pre-trained", 35.0), ("from scratch", 26.0))
     ]
     alone = "One seed cannot tell how much is chance"
@@ -630,11 +796,45 @@ def test_the_page_of_a_demo_compares_its_starts_over_seeds(tmp_path: Path) -> No
         assert page.facts == list(zip(names, facts, strict=True))
         assert page.rows(title) == [
             ["start", "seed", "val/mIoU, %", "val/aAcc, %"],
-            ["pre-trained", "0", "35.00", "85.00"], ["from scratch", "0", "26.00", "76.00"],
-            ["pre-trained", "1", "37.00", "85.00"], ["from scratch", "1", "28.00", "76.00"],
+            ["pre-trained", "3", "35.00", "85.00"], ["from scratch", "3", "26.00", "76.00"],
+            ["pre-trained", "4", "37.00", "85.00"], ["from scratch", "4", "28.00", "76.00"],
         ][: count + 1]  # fmt: skip
         assert (alone in page.body(title)) is (count == 2)
-    found = [[name, "completed", "val/mIoU", "30.00 % at step 20", "60 s"]
+    assert list(page.pictures) == ["scenes"]  # curves are drawn anew
+    found = [[name, "completed", "val/mIoU", "27.00 % at step 20", "60 s"]  # of the first seed that is told
              for name in ("masked autoencoder", "pre-trained", "from scratch")]  # fmt: skip
     assert page.rows("Runs") == [["run", "state", "judged by", "best", "took"], *found]
     assert [name for name, *_ in curves_of(page.figures["curves"])["val/mIoU, %"]] == [name for name, *_ in found]
+    kappa = [{"seed": 0, "start": "pre-trained", "val/kappa": 0.5}]
+    written(tmp_path, results={"seconds": 1.0, "runs": kappa})
+    found_page(page := Drawn(tmp_path / "page"), tmp_path, nowhere)
+    assert page.facts[0] == ("val/kappa, pre-trained", "0.5")
+
+
+def test_a_picture_of_any_kind_is_read_in_three_colors_and_one_that_is_none_is_named(tmp_path: Path) -> None:
+    for mode in ("RGB", "RGBA", "L", "P"):
+        Image.new("RGB", (3, 2), (204, 204, 204)).convert(mode).save(tmp_path / "a.png")
+        assert np.array_equal(read_pixels(tmp_path / "a.png"), np.full((2, 3, 3), 204, np.uint8))
+    (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:50])
+    noise = np.random.default_rng(0).integers(0, 255, (200, 200, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "c.png")
+    begin, *parts = (tmp_path / "c.png").read_bytes().split(b"IDAT")
+    (tmp_path / "c.png").write_bytes(begin + b"IDAT" + b"\0\1\2\3".join(parts))  # torn between its parts
+    for name in ("a.png", "b.png", "c.png"):
+        with pytest.raises(UserError, match=rf"{name} is not the picture that a run writes \(.+; get it again"):
+            read_pixels(tmp_path / name)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_what_commands_leave_has_a_page_of_its_kind_called_by_its_folder(tmp_path: Path) -> None:
+    audit = {"findings": [], "splits": {}, "classes": [], "seconds": 1.0, "settings": {}}
+    for name, kind, tables in (
+        ("an_evaluation", "evaluation", {"results": {"protocol": {"checkpoint": "x.pt"}, "mIoU": 1.0}}),
+        ("a_look", "data set", {"report": audit}),
+        ("a_demo", "demo", {"results": {"seconds": 1.0, "runs": [{"seed": 0, "start": "s", "val/mIoU": 1.0}]}}),
+    ):
+        (tmp_path / name).mkdir()
+        written(tmp_path / name, **tables)
+        text = write_report(tmp_path / name).read_text()
+        assert f"<h1>{name.replace('_', '_<wbr>')}</h1>" in text
+        assert f'<div class="quiet made">{kind} ·' in text

@@ -15,7 +15,7 @@ from mae_hydra.errors import UserError
 from mae_hydra.experiment import sweeps
 from mae_hydra.experiment.read_runs import read_sweep, settings_of, table_of, varying
 from mae_hydra.figures import Marginal, heat_map, marginals, parallel_coordinates
-from mae_hydra.report import write_report
+from mae_hydra.report import write_comparison, write_report
 
 
 class Reader(HTMLParser):
@@ -190,8 +190,14 @@ def test_a_run_that_has_only_begun_has_a_page(tmp_path: Path) -> None:
 
 
 def test_what_is_no_run_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(UserError, match="is neither a run nor a sweep, and none lies below it"):
-        write_report(tmp_path)
+    (tmp_path / "file").touch()
+    for place in (tmp_path, tmp_path / "file"):
+        with pytest.raises(UserError, match="is neither a run nor a sweep, and none lies below it"):
+            write_report(place, tmp_path / "page")
+    with pytest.raises(UserError, match=r"give another folder with --out"):  # before anything is read
+        write_report(tmp_path / "nowhere", tmp_path / "file" / "page")
+    with pytest.raises(UserError, match=r"give another folder with --out"):
+        write_comparison([tmp_path / "nowhere"] * 2, tmp_path / "file" / "page")
     assert main(["report", str(tmp_path / "nowhere")]) == 1
     assert "nowhere is not there: expected is a directory with status.json" in capsys.readouterr().err
 
@@ -245,13 +251,14 @@ def test_names_that_are_markup_are_shown_as_they_stand(tmp_path: Path, capsys: p
     assert "<script>alert" not in page
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_report_replaces_no_file_that_it_has_not_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = made_run(tmp_path / "run", ["seed=1"])
     (tmp_path / "thesis").mkdir()
-    (tmp_path / "thesis" / "curves.png").write_text("mine")
+    (tmp_path / "thesis" / "segmentation.png").write_text("mine")
     assert main(["report", str(run), "--out", str(tmp_path / "thesis")]) == 1
-    assert "curves.png is there, and it was not mae-hydra report that wrote it" in capsys.readouterr().err
-    assert (tmp_path / "thesis" / "curves.png").read_text() == "mine"
+    assert "segmentation.png is there, and it was not mae-hydra report that wrote it" in capsys.readouterr().err
+    assert (tmp_path / "thesis" / "segmentation.png").read_text() == "mine"
     for _ in range(2):
         assert main(["report", str(run), "--out", str(tmp_path / "page")]) == 0
 

@@ -31,12 +31,15 @@ def test_a_study_is_a_table_two_files_and_a_line_where_labels_are_fewest(tmp_pat
     page = Drawn(tmp_path)
     study_page.study_page(page, STUDY, tmp_path, tmp_path, lambda run: None)
     assert study_page.cells(STUDY) == ROWS
+    assert [section.title for section in page.sections] == ["Labels and scores"]  # nothing is missing
     facts = dict(page.facts)
     assert (facts["runs"], facts["seeds"], facts["judged by"]) == ("7 completed", "2", "val/mIoU")
     assert facts["label factor of own MAE at 10 images"] == ROWS[2][-1]
     assert [name for name in facts if name.startswith("label factor")] == ["label factor of own MAE at 10 images"]
     lines = (tmp_path / "results.md").read_text().splitlines()
-    assert [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]] == ROWS
+    head, _, *rows_told = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert head == ["start", "labels", "labeled images", "score", "seeds", "label factor"]
+    assert rows_told == ROWS
     rows = json.loads((tmp_path / "results.json").read_text())
     with open(tmp_path / "results.csv") as file:
         written = list(csv.DictReader(file))
@@ -47,11 +50,13 @@ def test_a_study_is_a_table_two_files_and_a_line_where_labels_are_fewest(tmp_pat
 
 
 def test_of_labels_that_do_not_count_the_page_says_so_first_and_has_no_column_for_a_factor(tmp_path: Path) -> None:
-    arms = {"scratch": [Point(0.1, 10.0, {0: 20.0}), Point(1.0, 100.0, {0: 10.0})], "mae": MAE}
-    for arm, name, fraction in (("scratch", "a", 1.0), ("scratch", "b", 0.1), ("mae", "c", 1.0)):
+    arms = {"scratch": [Point(0.1, 10.0, {0: 20.0}), Point(1.0, 100.0, {0: 10.0})], "mae": MAE[1:]}
+    for arm, name, fraction, seed in (("scratch", "a", 1.0, 0), ("scratch", "b", 0.1, 1), ("scratch", "c", 0.1, 0)):
         run = made_run(tmp_path / arm / name, [f"data.label_fraction={fraction}"], cells=False)
-        config = yaml.safe_load((run / "config.yaml").read_text()) | {"data": {"label_fraction": fraction}}
-        (run / "config.yaml").write_text(yaml.safe_dump(config))
+        config = yaml.safe_load((run / "config.yaml").read_text())
+        (run / "config.yaml").write_text(yaml.safe_dump(config | {"data": {"label_fraction": fraction}, "seed": seed}))
+    made_run(tmp_path / "scratch/b/probe", [], monitor="val/top1", value=9.0, state="failed", error="no", cells=False)
+    made_run(tmp_path / "mae/d", [], monitor="val/loss", value=9.0, cells=False)  # not what the study is judged by
     page = Drawn(tmp_path)
     study = Study(STUDY.record, "val/mIoU", True, arms, [])
     study_page.study_page(page, study, tmp_path, tmp_path, lambda run: f"/{run.parent.name}/{run.name}/")
@@ -62,9 +67,12 @@ def test_of_labels_that_do_not_count_the_page_says_so_first_and_has_no_column_fo
         ["from scratch", "10 %", "10", "20.0", "1"],
     ]
     assert page.rows("Jobs: from scratch")[1:] == [
-        ['<a href="/scratch/b/">10 %</a>', "0", "completed", "30.00", "60 s"],
+        ['<a href="/scratch/c/">10 %</a>', "0", "completed", "30.00", "60 s"],
+        ['<a href="/scratch/b/">10 %</a>', "1", "probe failed", "30.00", "2 min"],
         ['<a href="/scratch/a/">100 %</a>', "0", "completed", "30.00", "60 s"],
     ]
+    assert page.rows("Jobs: own MAE")[1:] == [['<a href="/mae/d/">100 %</a>', "0", "completed", "", "60 s"]]
+    assert dict(page.facts)["took"] == "5 min"
 
 
 def test_what_a_study_took_includes_the_pre_training(tmp_path: Path) -> None:
@@ -82,9 +90,10 @@ def test_the_curves_are_those_of_the_arms_and_the_factor_reaches_to_where_scratc
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     drawn: list[Any] = []
-    monkeypatch.setattr(study_page, "label_curves", lambda arms, metric: drawn.extend(arms))
+    monkeypatch.setattr(study_page, "label_curves", lambda arms, metric: drawn.extend([*arms, metric]))
     study_page.figure_of(STUDY)
-    scratch, mae = drawn
+    scratch, mae, metric = drawn
+    assert metric == "val/mIoU, %"
     assert (scratch.name, scratch.images, scratch.scores) == (
         "from scratch",
         [10.0, 100.0],
@@ -118,9 +127,11 @@ def test_the_factor_is_told_at_the_fewest_labels_and_where_it_is_greatest_and_wh
     assert page.code("The command") == ["mae-hydra study"]
 
 
-@pytest.mark.parametrize(("score", "told"), [(10.0, "10.0"), (9.99, "9.990")])
+@pytest.mark.parametrize(("score", "told"), [(10.0, "10.0 ± 0.0"), (9.99, "9.990 ± 0.000")])
 def test_percent_have_a_digit_and_scores_below_ten_three(score: float, told: str) -> None:
-    study = Study({}, "val/loss", True, {"scratch": [Point(1.0, 9.0, {0: 1.0}), Point(1.0, 10.0, {0: score})]}, [])
+    study = Study(
+        {}, "val/loss", True, {"scratch": [Point(1.0, 9.0, {0: 1.0}), Point(1.0, 10.0, {0: score, 1: score})]}, []
+    )
     assert study_page.cells(study)[1][3] == told
 
 
