@@ -47,7 +47,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Asked:
     return noted
 
 
-def test_a_benchmark_is_asked_for_what_was_typed(asked: Asked) -> None:
+def test_a_benchmark_is_asked_for_what_was_typed(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
     measured = Measured(Table(), {"seconds": 1.0})
     asked("recorded.configuration.names_weights", True)
     places = ("verbs.parts", "verbs.step", "loading.loading", "pictures.inference", "pictures.results_row")
@@ -59,6 +59,7 @@ def test_a_benchmark_is_asked_for_what_was_typed(asked: Asked) -> None:
         ["loading", "--size", "300", "400", "--images", "5", "--rounds", "2"],
         ["loading"],
         ["inference", "run", "a=1", "--size", "70", "150", "--rounds", "2", "--alone"],
+        ["inference", "https://x.org/w.pth?v=1", "a=1", "--shares"],
         ["inference", "a=1", "--shares"],
         ["results-row", "run", "a=1", "--images", "3"],
     ):
@@ -69,9 +70,14 @@ def test_a_benchmark_is_asked_for_what_was_typed(asked: Asked) -> None:
         "step": [(["run", "a=1"], 3, {"alone": True}), (["+a=1"], 5, {"alone": False})],
         "loading": [((300, 400), 5, 2), ((512, 683), 32, 5)],
         "inference": [("run", ["a=1"], (70, 150), 2, {"alone": True, "shares": False}),
-                      (None, ["a=1"], (512, 683), 5, {"alone": False, "shares": True})],
+                      *((given, ["a=1"], (512, 683), 5, {"alone": False, "shares": True}) for given in
+                        ("https://x.org/w.pth?v=1", None))],
         "results_row": [("run", ["a=1"], 3)],
     }  # fmt: skip
+    measured = Measured(Table("one"), {}, [Table("two"), Table("three")])
+    asked("benchmark.verbs.parts", measured)
+    assert main(["benchmark", "parts"]) == 0
+    assert [word for word in capsys.readouterr().out.split() if word.isalpha()] == ["one", "two", "three"]
 
 
 @pytest.mark.parametrize(
@@ -82,6 +88,8 @@ def test_a_benchmark_is_asked_for_what_was_typed(asked: Asked) -> None:
         (["step", "--images", "5"], "--images changes nothing of benchmark step, which takes --rounds and --alone"),
         (["parts", "--alone"], "--alone changes nothing of benchmark parts, which takes --rounds; leave it out"),
         (["results-row", "run", "--size", "5", "5"], "--size changes nothing of benchmark results-row"),
+        (["loading", "run"], "loading takes no overrides, got run"),
+        (["loading", "a=1"], "loading takes no overrides, got a=1"),
     ],
 )
 def test_an_option_that_a_benchmark_does_not_look_at_is_refused(
@@ -286,7 +294,7 @@ def test_folders_of_options_come_behind_what_was_typed_and_must_be_there(
         typed = options.words if isinstance(getattr(options, "words", None), list) else options.overrides
         assert typed[0] == "x=1"
         assert [f"file://{tmp_path}/{name}" in str(typed[1:]) for name in ("a", "b")] == [True, True]
-        assert main([verb, *words, "--config-dir", "nowhere"]) == 1
+        assert main([verb, *words, "--config-dir", "a", "--config-dir", "nowhere"]) == 1
         assert "--config-dir nowhere is no folder" in capsys.readouterr().err
         assert len(notes) == 1
 
@@ -314,6 +322,27 @@ def test_a_command_ends_with_a_sentence_or_as_the_defect_that_it_is(
     asked("commands.replay.run", error)
     assert main(["replay", "run"]) == code
     assert "with --out" not in capsys.readouterr().err  # which it has not
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "the following arguments are required: VERB"),
+        (
+            ["plan", "a=1", "--devices", "2", "b=2", "--nope"],
+            "unrecognized arguments: b=2 --nope; keys are typed without",
+        ),
+        (["publish", "run", "folder", "a=1"], "unrecognized arguments: a=1\n"),
+    ],
+)
+def test_words_that_a_command_does_not_take_are_refused_with_its_usage(
+    words: list[str], told: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    assert told in capsys.readouterr().err
 
 
 def test_a_word_that_is_no_verb_and_the_words_of_a_training(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:

@@ -124,13 +124,21 @@ def test_only_what_is_left_of_a_study_is_counted(
         assert f"{flops} operations" in said
         assert "before them m without labels: 100 steps of 8 of 400 images" in said
         assert "800 times all of 1, 2 times all of 400" in said  # of the fewest at least one image
-    monkeypatch.setattr(cost, "composed", lambda words: SimpleNamespace(engine=None))
+    asked: list[Any] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(cost, "_time", lambda left, flops: asked.append(left))
+        other = SimpleNamespace(**vars(made) | {"name": "other"})
+        cost.say_cost(tmp_path, ["scratch"], [1.0], [0, 1], (["a"], made), (["b"], other), config)
+    assert asked == [[(["a"], made, 2), (["b"], other, 0)]]  # which is complete by now
+    composed: list[Any] = []
+    monkeypatch.setattr(cost, "composed", lambda words: composed.append(words) or SimpleNamespace(engine=None))
     settings = SimpleNamespace(torch_device=SimpleNamespace(type="cpu"), apply=lambda: None)
     monkeypatch.setattr(cost, "build", lambda node, key: settings)
     monkeypatch.setattr(cost, "training_step", lambda config, settings: (None,))
     monkeypatch.setattr(cost, "alternate", lambda *given, **more: {"step": SimpleNamespace(seconds=[2.0, 1.0])})
     one: Any = SimpleNamespace(flops_per_image=1.0, global_batch=2, devices=1, steps=10, evaluation_share=0.0)
-    assert cost._seconds([([], one, 0), ([], one, 2)]) == 2 * (12 + 10)  # a step's least time
+    assert cost._seconds([(["a"], one, 0), (["b"], one, 2), (["c"], one, 1)]) == 3 * (12 + 10)  # a step's least time
+    assert composed == [["b"], ["c"]]
 
 
 def test_the_own_mae_is_of_the_size_of_the_encoder() -> None:

@@ -166,12 +166,45 @@ def test_the_first_of_many_rows_are_shown_with_how_many_more_there_are_and_every
         assert (head[end : end + 1], told[0][end - 4 : end]) == (" ", value)
 
 
+def test_a_run_that_is_not_complete_is_told_with_the_reason_and_a_sweep_with_its_best_job(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job is judged by the weights that it ended with, whatever it had reached before."""
+    for number, last in ((0, 0.75), (1, 0.5)):
+        job = made_run(tmp_path / f"sweeps/s/{number}", [f"x={number}"], monitor="val/loss", mode="min", cells=False)
+        curve = [{"step": 10, "val/loss": 0.25 * number}, {"step": 20, "val/loss": last}]
+        (job / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in curve))
+    why = "CUDA is out of memory: " + "x" * 60
+    made_run(tmp_path / "z", [], state="failed", error=why, value=None, cells=False)
+
+    def told(width: str | None) -> list[str]:
+        monkeypatch.delenv("COLUMNS", raising=False)
+        if width is not None:
+            monkeypatch.setenv("COLUMNS", width)
+        assert main(["runs", str(tmp_path), "--sort", "name"]) == 0
+        return capsys.readouterr().out.splitlines()
+
+    [line] = [line for line in told(None) if line.startswith("z ")]
+    assert line.endswith(f"  [{why}]")
+    for width, below in (("200", why), ("60", why[:20])):
+        lines = told(width)
+        place = [line.split()[0] for line in lines].index("z")
+        assert lines[place + 1].startswith(f"  {below}")
+        assert len(lines[place + 1]) <= int(width)
+        assert lines[-1] == "sweep sweeps/s: 2 completed; best val/loss 0.5 @20: 1"
+
+
 def test_where_there_is_no_run_it_is_said(tmp_path: Path, capsys, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["runs"]) == 1
     assert "outputs is no folder" in capsys.readouterr().err
     assert main(["runs", "."]) == 1
     assert "there is no run at or below ." in capsys.readouterr().err
+    made_run(tmp_path / "outputs/run", ["seed=1"], cells=False)
+    assert main(["runs", "state=dead"]) == 0
+    assert capsys.readouterr().out == "no run at or below outputs is like that\n"
+    assert main(["runs", "state=dead", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
 
 
 def test_the_table_is_text_json_and_csv(outputs: Path, capsys, monkeypatch) -> None:
@@ -181,7 +214,9 @@ def test_the_table_is_text_json_and_csv(outputs: Path, capsys, monkeypatch) -> N
     assert rows[2]["typed"] == ["model.mask_ratio=0.75", "seed=1"]
     assert main(["runs", str(outputs), "--sort", "name", "--reverse", "--most", "2", "--csv"]) == 0
     table = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-    assert [row["name"] for row in table] == ["sweeps/grid/ratio-0.9", "sweeps/grid/ratio-0.75"]
+    assert [(row["name"], row["typed"]) for row in table] == [
+        (f"sweeps/grid/ratio-{ratio}", f"model.mask_ratio={ratio} seed=1") for ratio in ("0.9", "0.75")
+    ]
     monkeypatch.delenv("COLUMNS", raising=False)
     assert main(["runs", str(outputs), "seed=0", "name=sweeps*"]) == 0  # config.yaml has the seed of all: 0
     lines = capsys.readouterr().out.splitlines()

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -221,6 +222,37 @@ def test_whose_project_it_is_has_to_be_known(tmp_path, monkeypatch, capsys):
     assert "give --entity" in capsys.readouterr().err
     assert main(["dashboard", "nowhere"]) == 1
     assert "nowhere is no sweep" in capsys.readouterr().err
+
+
+def test_boards_are_saved_one_by_one_with_their_addresses_and_none_without_its_package(tmp_path, monkeypatch, capsys):
+    from mae_hydra.tracking import dashboards
+
+    monkeypatch.chdir(tmp_path)
+    saved = []
+
+    def board(kind, **told):
+        return SimpleNamespace(save=lambda: saved.append(kind), url=f"http://wandb/{kind}")
+
+    monkeypatch.setattr(dashboards, "workspace", board)
+    monkeypatch.setattr(dashboards, "report", lambda **told: board("report"))
+    monkeypatch.setattr(dashboards, "described", lambda made: {"at": made.url})
+    for words, kinds in (
+        ([], ["pretrain", "segment", "classify"]),
+        (["--group", "g"], ["pretrain", "segment", "classify", "sweep", "report"]),
+    ):
+        saved.clear()
+        assert main(["dashboard", "--entity", "me", "--save", *words]) == 0
+        assert saved == kinds
+        assert capsys.readouterr().out.splitlines() == [f"{kind}: http://wandb/{kind}" for kind in kinds]
+        for kind in kinds:
+            assert json.loads(Path(f"outputs/dashboards/{kind}.json").read_text()) == {"at": f"http://wandb/{kind}"}
+
+    def lacking(kind, **told):
+        raise ImportError("No module named 'wandb_workspaces'")
+
+    monkeypatch.setattr(dashboards, "workspace", lacking)
+    assert main(["dashboard", "--entity", "me"]) == 1
+    assert "pip install 'mae-hydra[dashboards]'" in capsys.readouterr().err
 
 
 def test_a_setting_is_no_markup_in_a_report():

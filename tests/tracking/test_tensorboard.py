@@ -1,5 +1,7 @@
 """TensorBoard files, read back; a resumed run replaces what it takes again."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -28,6 +30,13 @@ def test_what_was_told_is_read_back_once(tmp_path):
     assert found.Tags()["images"] == ["validation/sheet"]
     text = found.Tensors("config/text_summary")[0].tensor_proto.string_val[0].decode()
     assert "  mask_ratio: 0.75" in text
+
+
+def test_without_its_package_it_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(ImportError, match="logger=tensorboard needs a package of its own: pip install tensorboard"):
+        TensorBoard().start(tmp_path, {}, 0)
+    TensorBoard().finish("failed", {})  # which never began
 
 
 def test_the_configuration_is_told_once_at_the_beginning(tmp_path):

@@ -10,6 +10,7 @@ from checkpoint_files import make_encoder, make_mae, make_upernet
 
 from mae_hydra.commands import inspect_checkpoint
 from mae_hydra.commands.inspect_checkpoint import rows
+from mae_hydra.errors import UserError
 from mae_hydra.weights import Checkpoint
 
 
@@ -119,3 +120,39 @@ def test_a_model_of_a_part_of_ones_own_is_told_with_what_is_wrong(
     assert found["trained"] == "step 12"
     assert found["fits"] == "mae_hydra.load, evaluate, init_from= of a model with an encoder like it"
     assert ("NaN or infinite" in found.get("problem", "")) is diverged
+
+
+def test_of_a_model_of_ones_own_it_is_told_which_tensors_do_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And every kind of number that it holds."""
+    sketched: list[Any] = []
+
+    def check(sketch: str, checkpoint: Checkpoint) -> None:
+        sketched.append(sketch)
+        raise UserError("head.weight is not there")
+
+    monkeypatch.setattr(inspect_checkpoint, "sketch_of", lambda checkpoint, config: f"{config['model']}")
+    monkeypatch.setattr(inspect_checkpoint, "check_exact", check)
+    model = torch.nn.ModuleDict({"b": torch.nn.Linear(2, 3), "a": torch.nn.Linear(3, 1).half()})
+    found = told(model, {"config": {"model": "mine"}, "class_names": ["c", "d"]})
+    assert found["parameters"] == "13 in 4 tensors, float16, float32"
+    assert (found["does not fit"], found["classes"]) == ("mae_hydra.load: head.weight is not there", "2: c, d")
+    assert "fits" not in found
+    assert found["converts to"].startswith("nothing")
+    assert sketched == ["mine"]
+
+
+def test_what_else_a_file_tells_has_a_row_each() -> None:
+    checkpoint = Checkpoint(
+        make_mae().state_dict(), {}, "l", Path("a.pt"), part="teacher", remarks=("one", "two"), unused=("x.1", "y"),
+        checked=False,
+    )  # fmt: skip
+    found = list(rows(checkpoint))
+    assert ("part", "'teacher' of the file") in found
+    assert [value for name, value in found if name == "note"] == ["one", "two"]
+    assert [name for name, _ in found if name == "checksums"] == ["checksums"]
+    [(_, beside)] = [row for row in found if row[0] == "beside it"]
+    assert beside == "x.1  y (2 tensors, unused)"
+    [(_, possible)] = [row for row in found if row[0] == "converts to"]
+    plain = [name for name, _ in rows(Checkpoint(make_mae().state_dict(), {}, "l", Path("a.pt")))]
+    assert not {"part", "note", "beside it", "checksums"} & set(plain)
+    assert possible == "official, timm (20 tensors left out), huggingface, mmseg, native"
