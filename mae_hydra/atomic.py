@@ -112,6 +112,8 @@ def check_writable(path: Path, way_out: str) -> None:
     while not existing.exists():
         existing = existing.parent
     folder = existing if existing.is_dir() else existing.parent
+    if folder != existing != path.absolute():
+        raise UserError(f"cannot write to {path}: {existing} is a file; {way_out}")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise UserError(f"cannot write to {path}: {folder} may not be written to; {way_out}")
 

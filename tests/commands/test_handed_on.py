@@ -113,19 +113,33 @@ def test_an_evaluation_is_asked_for_what_was_typed(asked: Asked, capsys: pytest.
     assert notes == [("run", ["x=1"], Path("o"), "last", [Path("a"), Path("b")]), ("run", [], None, "best", [])]
     assert shown == [(results, Path("f"))] * 2
     assert main(["evaluate", "run", "--config-dir", "nowhere"]) == 1
+    assert main(["evaluate", "run", "--config-dir", "a", "--config-dir", "nowhere"]) == 1
     assert "--config-dir nowhere is no folder" in capsys.readouterr().err
+    asked("distributed.is_main", False)  # of several processes the first one tells
+    assert main(["evaluate", "run"]) == 0
+    assert len(shown) == 2
 
 
-def test_an_export_is_asked_for_what_was_typed_and_needs_its_runtime_only_to_check(asked: Asked) -> None:
-    Path("m.onnx").touch()
+def test_an_export_is_asked_for_what_was_typed_and_needs_its_runtime_only_to_check(
+    asked: Asked, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("m.onnx").write_bytes(b"x" * 3 * 2**20)
     for name in ("x", "a.pt2", "b.onnx"):
         Path(name).touch()
     notes, needed = asked("workflows.export.export", "exported"), asked("workflows.export.need")
-    compared = asked("workflows.export.compare", {"y": 0.5})
+    compared = asked("workflows.export.compare", {"y": 0.5, "z": 0.25})
+    places = asked("commands.export.check_writable")
     words = ["--output", "maps", "--input", "float", "--batch", "3", "--set", "a=1", "--set", "b=2", "c=3"]
     for more in (["m.onnx", "--check"], ["x", "--format", "torch"], ["b.onnx", "--format", "torch"], ["b.onnx"]):
         assert main(["export", "run", *more, "--overwrite", *words]) == 0
     assert main(["export", "run", "a.pt2", "--overwrite"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert [line.split(" of its")[0] for line in told] == [
+        "wrote m.onnx (3.0 MB)", "  y: differs from the model by at most 5.0e-01",
+        "  z: differs from the model by at most 2.5e-01", "wrote x (0.0 MB)", "wrote b.onnx (0.0 MB)",
+        "wrote b.onnx (0.0 MB)", "wrote a.pt2 (0.0 MB)",
+    ]  # fmt: skip
+    assert [place for place, _ in places] == [Path()] * 5
     from mae_hydra.workflows.export import Options
 
     onnx, torch = (Options(form=form, output="maps", input="float", batch=3) for form in ("onnx", "torch"))
@@ -275,6 +289,12 @@ def test_what_is_published_replayed_and_served_is_what_was_typed(
     assert main(["report", "d", "--serve", "--port", "5", "--every", "0"]) == 0
     assert main(["report", "d", "--serve"]) == 0
     assert served == [(Path("d"), 5, 1), (Path("d"), 8642, 10)]
+    for size, said in ((2_500_000, "2.5 MB"), (10, "0.1 MB")):
+        Path("page").write_bytes(b"x" * size)
+        written = asked("report.write_report", Path("page"))
+        assert main(["report", "d"]) == main(["report", "d", "--out", "o", "--pages"]) == 0
+        assert written == [(Path("d"), None, {"with_pages": False}), (Path("d"), Path("o"), {"with_pages": True})]
+        assert f"page ({said})" in capsys.readouterr().out
 
 
 def test_folders_of_options_come_behind_what_was_typed_and_must_be_there(

@@ -62,8 +62,8 @@ def test_values_that_are_not_there_are_left_out():
     out = io.StringIO()
     console = Console(total_steps=10, console=RichConsole(file=out, width=200))
     console.start(None, {}, 0)
-    console.scalars(10, {"train/loss": float("nan")})
-    assert out.getvalue() == "step 10/10 · loss nan · 0:00 left\n"
+    console.scalars(10, {"train/loss": float("nan"), "train/lr": 0.0, "perf/memory_gb": 0.0, "train/other": 1.0})
+    assert out.getvalue() == "step 10/10 · loss nan · lr 0.00e+00 · 0.00 GB · 0:00 left\n"
 
 
 def test_a_terminal_gets_one_living_line_and_keeps_the_results():

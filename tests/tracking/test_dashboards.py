@@ -31,7 +31,7 @@ def test_workspaces_and_a_report_are_made_without_an_account(tmp_path, monkeypat
     assert set(made) == {"pretrain", "segment", "classify", "sweep", "report"}
     sections = made["segment"]["spec"]["section"]["panelBankConfig"]["sections"]
     assert [section["name"] for section in sections] == ["Scores", "Pictures and classes", "Loss", "Course and cost"]
-    assert all(section["panels"] for section in sections)
+    assert all(section["panels"] and section["isOpen"] for section in sections)
     for name in ("sweep", "report"):
         told = strings(made[name])
         assert "config:model.value.mask_ratio" in told
@@ -72,6 +72,7 @@ def test_the_panels_of_a_sweep_draw_each_key_against_the_best_value(metric, mode
     scatter = [(p["chartTitle"], p["xAxis"], p["yAxis"]) for p in found if "xAxis" in p and "yAxis" in p and p["yAxis"]]
     assert [(x, y) for _, x, y in scatter if x in keys] == [(key, best) for key in keys]
     assert under(found, "targetKey") == [f"{mode}/{metric}"]
+    assert (under(found, "showLinearRegression"), under(found, "diffOnly")) == ([True, True], ["split"])
 
 
 @pytest.mark.parametrize(

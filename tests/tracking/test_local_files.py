@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -93,8 +94,8 @@ def test_pictures_and_tables_are_the_latest_of_their_name(tmp_path):
     for shade in (10, 200):
         picture = Picture(np.full((4, 6, 3), shade, np.uint8))
         rows = [{"name": "wall", "IoU": float("nan")}, {"name": "sky", "IoU": shade}]
-        files.evaluation(shade, "seg", Evaluation({}, {"a/b": picture}, {"classes": rows, "a/classes": rows[1:]}))
-    with Image.open(tmp_path / "figures" / "a_b.png") as image:
+        files.evaluation(shade, "seg", Evaluation({}, {"a/b/c": picture}, {"classes": rows, "a/classes": rows[1:]}))
+    with Image.open(tmp_path / "figures" / "a_b_c.png") as image:
         assert (image.size, image.mode) == ((6, 4), "RGB")
         assert np.asarray(image).min() == 200
     last = {"name": "sky", "IoU": 200}
@@ -228,11 +229,35 @@ def test_a_picture_alone_that_the_disk_never_took_is_kept_elsewhere_or_said_to_b
             assert files.missing == told + lost
 
 
+def test_a_record_alone_that_the_disk_never_took_is_kept_elsewhere_for_its_last_reason(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    files, reasons = started(tmp_path / "run"), iter([errno.ENOSPC, errno.EROFS, errno.EROFS])
+
+    def write(file):
+        number = next(reasons)
+        file.error = OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as full:
+        full.setattr(local.GrowingFile, "write", write)
+        files.scalars(5, {"a": 1.0})
+        files.scalars(6, {"a": 2.0})
+        files.finish("failed", {})
+    [kept] = tmp_path.glob("mae_hydra-run-*")
+    assert files.missing == (
+        f"{tmp_path / 'run'} lacks metrics.jsonl (Read-only file system); "
+        f"it is kept in {kept}: copy the files from there once there is room"
+    )
+    assert list(contents(kept)) == ["metrics.jsonl"]
+    assert [(line["step"], line["a"]) for line in lines(kept)] == [(5, 1.0), (6, 2.0)]
+    assert capsys.readouterr().err.count("No space left on device); it is kept, and written as soon as") == 1
+
+
 def test_a_picture_that_cannot_be_drawn_costs_no_score(tmp_path, capsys):
     files = started(tmp_path)
     files.evaluation(5, "seg", Evaluation({"mIoU": 1.0}, {"odd": Picture(np.zeros((2, 2, 7), np.float64))}))
     assert lines(tmp_path) == [{"step": 5, "val/mIoU": 1.0}]
-    assert "figures/odd.png cannot be written" in capsys.readouterr().err
+    [said] = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r".*/figures/odd\.png cannot be written \(.+\)", said)  # a file that is kept would say so
     files.evaluation(6, "seg", Evaluation({"mIoU": 2.0}, {"odd": Picture(np.zeros((2, 2, 3), np.uint8))}))
     files.finish("completed", {})
     assert (tmp_path / "figures/odd.png").is_file()

@@ -22,6 +22,10 @@ def test_what_was_told_is_read_back_once(tmp_path):
         maps = Picture(picture.pixels, maps={"labels": np.zeros((4, 6), np.uint8)})
         pictures = {"sheet": picture, "one": maps, "cells": Picture(picture.pixels, for_report=True)}
         tracker.evaluation(steps[-1], "validation", Evaluation({"mIoU": 5.0}, pictures))
+        if not start:  # a result is there when its evaluation is, not when the run ends
+            found = accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
+            found.Reload()
+            assert [(e.step, e.value) for e in found.Scalars("val/mIoU")] == [(3, 5.0)]
         tracker.finish("completed", {})
     found = accumulator.EventAccumulator(str(tmp_path / "tensorboard"), size_guidance={"scalars": 0})
     found.Reload()

@@ -333,13 +333,14 @@ def test_the_checkpoints_of_a_complete_run_go_up_with_what_explains_them(tmp_pat
         (tmp_path / name).write_text(name)
     tracker, run = Wandb(**SETTINGS | {"artifacts": artifacts}), Run()
     tracker._run, tracker._run_dir = run, tmp_path
-    tracker.finish(state, {"val/mIoU": 5.0, "words": "no number"})
+    tracker.finish(state, {"val/mIoU": 5.0, "steps": 7, "words": "no number", "none": None})
     assert run.codes == [0 if state == "completed" else 1]
     assert run.summary["state"] == state
     assert run.preempting is (state == "interrupted")  # an agent hands it out again
     assert len(run.artifacts) == logged
     for artifact in run.artifacts:
-        assert (artifact.name, artifact.type, artifact.metadata) == ("run-01234567-model", "model", {"val/mIoU": 5.0})
+        assert (artifact.name, artifact.type) == ("run-01234567-model", "model")
+        assert artifact.metadata == {"val/mIoU": 5.0, "steps": 7}
         held = {name: Path(entry.local_path).read_text() for name, entry in artifact.manifest.entries.items()}
         assert held == {name.rpartition("/")[2]: name for name in names if name != "status.json"}
 
@@ -360,7 +361,7 @@ class Told:
         self.rows.append((step, values))
 
     def update(self, values, **more):
-        self.asked.append(("parent", values["parent"]["step"]))
+        self.asked.append(("parent", values["parent"]["step"], more))
 
     def define_metric(self, name, **more):
         self.asked.append((name, *more.values()))
@@ -405,6 +406,20 @@ def test_the_server_is_sent_the_lines_that_it_has_not_got_up_to_where_the_run_go
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(("step", "sent"), [(0, []), (3, [2]), (4, [2, 4])])
+def test_an_offline_run_takes_up_what_no_earlier_part_of_it_has_written(tmp_path, monkeypatch, step, sent):
+    """Also what is missing between others: a killed part may have lost some."""
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in LINES))
+    for part in ("2", "1"):
+        (tmp_path / f"wandb/offline-run-{part}").mkdir(parents=True)
+        (tmp_path / f"wandb/offline-run-{part}/run-x.wandb").touch()
+    steps = {"offline-run-1": 1.0, "offline-run-2": 3.0}
+    monkeypatch.setattr("mae_hydra.tracking.wandb.steps_in", lambda paths: {steps[path.parent.name] for path in paths})
+    run = Told(tmp_path)
+    started(tmp_path, monkeypatch, run, step)
+    assert run.rows == [(each, {"step": each, "a": float(each)}) for each in sent]
+
+
 @pytest.mark.parametrize(
     ("mode", "artifacts", "used"), [("online", True, True), ("online", False, False), ("offline", True, False)]
 )
@@ -417,7 +432,7 @@ def test_a_run_names_the_weights_that_it_began_from_where_they_were_uploaded(
     (tmp_path / "parent.json").write_text(json.dumps({"path": str(parent), "step": 9}))
     run = Told(tmp_path)
     started(tmp_path, monkeypatch, run, 0, mode=mode, artifacts=artifacts)
-    assert run.asked[0] == ("parent", 9)
+    assert run.asked[0] == ("parent", 9, {"allow_val_change": True})  # a run that goes on had one before
     assert (("use_artifact", "run-89abcdef-model:latest") in run.asked) is used
 
 
