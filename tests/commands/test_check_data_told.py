@@ -200,7 +200,7 @@ def test_an_audit_is_told_with_its_findings_its_spreads_and_its_rate(monkeypatch
     spread = {"min": 3, "median": 4.5, "max": 6}
     training = {"images": 9, "looked_at": 8, "readable": 7, "width": spread, "ignored_share": 0.125, "sizes": 2}
     training["smaller_than_crop"] = 1
-    facts = {"training": training, "validation": {"images": 3, "looked_at": 3, "readable": 3}}
+    facts = {"training": training, "validation": {"images": 3, "looked_at": 3, "readable": 3, "ignored_share": 0.0}}
     found = audited(findings=[finding("error", "a\nb"), finding("warning", "c"), finding("warning", "d")], num_errors=1,
                     facts=facts, classes=CLASSES[:2], statistics=([0.5] * 2, [0.25] * 2))  # fmt: skip
     console = Console(file=io.StringIO(), width=200, markup=False, emoji=False, highlight=False)
@@ -212,7 +212,7 @@ def test_an_audit_is_told_with_its_findings_its_spreads_and_its_rate(monkeypatch
         ["images", "9", "3"], ["looked at", "8", "3"], ["readable", "7", "3"],
         ["width: min / median / max", "3 / 4.5 / 6", "-"], ["height: min / median / max", "-", "-"],
         ["short side: min / median / max", "-", "-"], ["aspect: min / median / max", "-", "-"],
-        ["different sizes", "2", "-"], ["smaller than the crop", "1", "-"], ["pixels ignored", "12.5%", "-"],
+        ["different sizes", "2", "-"], ["smaller than the crop", "1", "-"], ["pixels ignored", "12.5%", "0.0%"],
     ]  # fmt: skip
 
 
@@ -247,6 +247,11 @@ def test_an_audit_that_looked_at_nothing_has_no_facts_and_a_short_one_its_rate()
     told = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert told == ["0 errors, 0 warnings, 0 notes · 0 samples in 0.0 s (0/s)", "out/report.json"]
     assert report._rate(audited(seconds=0.25)) == 48
+    for errors, style in ((1, "\x1b[1;31m"), (0, "\x1b[32m")):
+        console = Console(file=io.StringIO(), width=200, force_terminal=True, color_system="standard")
+        found = [finding("error", "a")] * errors
+        report.show(console, audited(num_errors=errors, findings=found, num_looked_at=0), {}, Path("out"), [])
+        assert f"{style}{errors} error" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_a_sample_of_both_splits_has_the_name_of_its_class_or_of_its_file(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -617,10 +622,13 @@ def test_every_sample_is_drawn_in_each_reading_and_what_is_no_class_is_none(monk
     monkeypatch.setattr(report, "sheet", lambda pairs, **more: drawn.update(more, pairs=pairs))
     stored = np.zeros((2, 2), np.uint8)
     monkeypatch.setattr(report, "_shown", lambda tally, row: (np.full((2, 2, 3), row, np.uint8), stored))
-    monkeypatch.setattr(report, "overlay", lambda image, maps, *given, **more: image + 100)
+    monkeypatch.setattr(
+        report, "overlay", lambda image, maps, *given, **more: image + 100 * (np.unique(maps).tolist() == [7, 300])
+    )  # also where it is enlarged
     monkeypatch.setattr(report, "legend_of", lambda maps, names, palette: len(maps))
     table = SimpleNamespace(num_classes=300, counted=np.array([True, False]), class_of=np.array([7, 0]))
     assert report._drawn(table, np.array([[0, 1]])).tolist() == [[7, 300]]  # type: ignore[arg-type]
+    stored[0, 0] = 1
     listing = SimpleNamespace(palette=None, class_names=())
 
     def reading(name: str, fits: bool = True) -> Any:
@@ -638,3 +646,6 @@ def test_every_sample_is_drawn_in_each_reading_and_what_is_no_class_is_none(monk
         one, two, three = ([n, *[n + 100] * (len(columns) - 1)] for n in (1, 2, 3))
         assert shown == [[*one, *three], two]  # an odd one stands alone
         assert drawn["legend"] == 3 * (len(columns) - 1)
+        report._overlays(found, [(None, 1)])  # type: ignore[list-item]
+        assert (drawn["columns"], drawn["title"]) == (columns, "Sample")
+        assert [[int(picture.max()) for picture in row] for row in drawn["pairs"]] == [one]

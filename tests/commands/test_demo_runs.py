@@ -58,11 +58,12 @@ def test_the_demo_pre_trains_and_segments_from_both_starts_with_each_seed(
 
 @pytest.mark.parametrize(("code", "error"), [(75, KeyboardInterrupt), (130, KeyboardInterrupt), (1, UserError)])
 def test_a_part_that_is_stopped_stops_the_demo_and_one_that_fails_is_said(
-    monkeypatch: pytest.MonkeyPatch, code: int, error: type[BaseException]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], code: int, error: type[BaseException]
 ) -> None:
     monkeypatch.setattr(stages, "run_apart", lambda command: (code, ""))
     with pytest.raises(error):
         demo._train(Path("run"), ["seed=1"])
+    assert capsys.readouterr().out == "      python train.py seed=1 hydra.run.dir=run\n"  # what a person would type
 
 
 def test_what_the_demo_would_write_over_is_refused_before_it_trains(

@@ -102,6 +102,21 @@ def test_a_narrow_terminal_shows_every_value_whole(
     assert ["seed", "0", "1", "2"] in [line.split() for line in lines]
 
 
+def test_runs_stand_in_the_order_in_which_they_were_typed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(tmp_path)
+    for name, typed in (("b", []), ("a", ["x=1"])):
+        run = made(Path(name), seed=len(typed))
+        status = json.loads((run / "status.json").read_text()) | {"overrides": typed}
+        (run / "status.json").write_text(json.dumps(status))
+    assert main(["diff", "b", "a"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line]
+    nothing = ["nothing", "but", "what", "was", "typed", "for", "all"]
+    assert lines == [["b:", "b"], nothing, ["a:", "a"], ["x=1"], ["configuration", "b", "a"], ["seed", "0", "1"]]
+
+
 def test_columns_are_as_wide_as_the_line_and_a_row_that_is_wider_stands_below_its_key() -> None:
     parts = {"part": [("k" * 10, ["12345", "1"])], "more": [("k", ["1", "2"])]}
     beside = [

@@ -174,8 +174,13 @@ def test_a_run_that_is_not_complete_is_told_with_the_reason_and_a_sweep_with_its
         job = made_run(tmp_path / f"sweeps/s/{number}", [f"x={number}"], monitor="val/loss", mode="min", cells=False)
         curve = [{"step": 10, "val/loss": 0.25 * number}, {"step": 20, "val/loss": last}]
         (job / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in curve))
+    made_run(tmp_path / "sweeps/t/0", ["x=5"], value=50.0, cells=False)
     why = "CUDA is out of memory: " + "x" * 60
-    made_run(tmp_path / "z", [], state="failed", error=why, value=None, cells=False)
+    words = [f"backbone.number_{n}={n}" for n in range(9)]
+    made_run(
+        tmp_path / "z", words, state="failed", error=f"CUDA is out\nof memory: {'x' * 60}", value=None, cells=False
+    )
+    made_run(tmp_path / ("y" * 90), ["x=7"], cells=False)
 
     def told(width: str | None) -> list[str]:
         monkeypatch.delenv("COLUMNS", raising=False)
@@ -185,13 +190,20 @@ def test_a_run_that_is_not_complete_is_told_with_the_reason_and_a_sweep_with_its
         return capsys.readouterr().out.splitlines()
 
     [line] = [line for line in told(None) if line.startswith("z ")]
-    assert line.endswith(f"  [{why}]")
-    for width, below in (("200", why), ("60", why[:20])):
-        lines = told(width)
+    assert line.endswith(f"  {' '.join(words)}  [{why}]")
+    sweeps = [
+        "sweep sweeps/s: 2 completed; best val/loss 0.5 @20: 1",
+        "sweep sweeps/t: 1 completed; best val/mIoU 50 @20: 0",
+    ]
+    for width, rows, below in ((200, 1, why), (90, 2, why[:20])):
+        lines = told(str(width))
         place = [line.split()[0] for line in lines].index("z")
-        assert lines[place + 1].startswith(f"  {below}")
-        assert len(lines[place + 1]) <= int(width)
-        assert lines[-1] == "sweep sweeps/s: 2 completed; best val/loss 0.5 @20: 1"
+        assert lines[place + rows].startswith(f"  {below}")
+        cut = lines[place + rows - 1]  # the last column takes what is left
+        assert (cut[-1], len(cut)) == ("…", width)
+        assert max(map(len, lines[:-2])) <= width
+        assert any(line.startswith("y" * 11) and ("x=7" in line) is (rows == 1) for line in lines)
+        assert lines[-2:] == sweeps
 
 
 def test_where_there_is_no_run_it_is_said(tmp_path: Path, capsys, monkeypatch) -> None:
@@ -205,6 +217,8 @@ def test_where_there_is_no_run_it_is_said(tmp_path: Path, capsys, monkeypatch) -
     assert capsys.readouterr().out == "no run at or below outputs is like that\n"
     assert main(["runs", "state=dead", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == []
+    assert main(["runs", "state=dead", "--csv"]) == 0
+    assert capsys.readouterr().out.splitlines() == ["name"]
 
 
 def test_the_table_is_text_json_and_csv(outputs: Path, capsys, monkeypatch) -> None:
@@ -223,8 +237,8 @@ def test_the_table_is_text_json_and_csv(outputs: Path, capsys, monkeypatch) -> N
     assert " ".join(lines[0].split()) == "run task state metric step best last age size typed for it alone"
     assert lines[-2:] == ["typed for all: seed=1",
                           "sweep sweeps/grid: 2 completed, 1 failed; best val/mIoU 40 @20: ratio-0.75"]  # fmt: skip
-    assert [line.split()[0] for line in lines[1:-2]] == [
-        f"sweeps/grid/ratio-{ratio}" for ratio in ("0.9", "0.75", "0.5")
+    assert [(line.split()[0], line.split()[-1]) for line in lines[1:-2]] == [
+        (f"sweeps/grid/ratio-{ratio}", f"model.mask_ratio={ratio}") for ratio in ("0.9", "0.75", "0.5")
     ]
     monkeypatch.setenv("COLUMNS", "80")
     assert main(["runs", str(outputs)]) == 0  # steps that are not the run's last one are named

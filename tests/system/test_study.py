@@ -105,7 +105,8 @@ def test_its_sweeps_differ_by_the_start_alone(started, capsys):
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_without_words_it_is_of_embedded_scenes_and_quick_is_shorter(started):
+def test_without_words_it_is_of_embedded_scenes_and_quick_is_shorter(started, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["/bin/mae-hydra", "study", "a b"])
     assert main(["study", "--quick"]) == 0
     folder = "hydra.sweep.dir=outputs/studies/demo_study_quick"
     pretrain = ["model=mae_vitt", "schedule.unit=step", "schedule.total=200", "schedule.warmup=20", "seed=0"]
@@ -122,8 +123,14 @@ def test_without_words_it_is_of_embedded_scenes_and_quick_is_shorter(started):
         "outputs/studies/demo_study_quick", labeled, pretrain
     )  # fmt: skip
     assert record["arms"] == {"scratch": ["optimizer.layer_decay=1.0"], "mae": []}
+    assert record["command"] == "mae-hydra study 'a b'"
+    said = capsys.readouterr().out
+    for place, (start, arm) in enumerate((("from scratch", "scratch"), ("from the own MAE", "mae")), 1):
+        assert f"\n[{place}/2] {start} -> outputs/studies/demo_study_quick/{arm}\n" in said
+    assert said.count("\n      python train.py -m ") == 3
     started.clear()
-    assert main(["study", "--quick", "schedule.total=7", "head.channels=16", "--out", "s"]) == 0
+    assert main(["study", "--quick", "schedule.total=7", "head.channels=16", "paths.output_root=there"]) == 0
+    assert started[1][-1] == "hydra.sweep.dir=there/studies/demo_study_quick/scratch"
     assert [each for each in started[1] if "schedule" in each or "head" in each] == [  # what is typed comes last
         "schedule.total=7", "head.channels=16", "schedule.unit=step", "schedule.warmup=6"
     ]  # fmt: skip
@@ -215,6 +222,7 @@ def test_a_start_keeps_its_weights_and_its_curve(started, tmp_path, capsys):
     """Runs of both would lie in one folder, and of each seed the better one would count."""
     quick = ["study", "--quick", "--no-pretrain", "--from"]
     assert main([*quick, "released=a.pth", "--out", "s"]) == 0
+    assert "\n[2/2] from released -> s/released\n" in capsys.readouterr().out
     assert main([*quick, "released=b.pth", "--out", "s"]) == 1
     assert "other words for the start released (init_from=a.pth, now init_from=b.pth)" in capsys.readouterr().err
     assert main(["study", "--quick", "--scratch", "optimizer.lr=1e-3", "--out", "s"]) == 1

@@ -256,6 +256,22 @@ def test_boards_are_saved_one_by_one_with_their_addresses_and_none_without_its_p
     assert "pip install 'mae-hydra[dashboards]'" in capsys.readouterr().err
 
 
+def test_without_a_sweep_and_words_the_boards_are_of_what_is_usual(tmp_path, monkeypatch):
+    from mae_hydra.tracking import dashboards
+
+    monkeypatch.chdir(tmp_path)
+    told = []
+    monkeypatch.setattr(dashboards, "workspace", lambda kind, **more: told.append((kind, more)))
+    monkeypatch.setattr(dashboards, "report", lambda **more: told.append(("report", more)))
+    monkeypatch.setattr(dashboards, "described", lambda made: made)
+    assert main(["dashboard", "--entity", "me", "--group", "g"]) == 0
+    usual = {"entity": "me", "project": "mae_hydra", "keys": ["model.mask_ratio"], "metric": "val/loss", "mode": "min"}
+    assert told == [
+        *((kind, usual | {"group": None}) for kind in ("pretrain", "segment", "classify")),
+        ("sweep", usual | {"group": "g"}), ("report", usual | {"group": "g", "over_seeds": None}),
+    ]  # fmt: skip
+
+
 def test_a_setting_is_no_markup_in_a_report():
     from mae_hydra.tracking import dashboards
 

@@ -120,6 +120,21 @@ def test_a_picture_below_overlays_is_no_file_and_one_for_the_page_of_a_sweep_is(
     assert (tmp_path / "figures/sheet.png").read_bytes() == b"looked at and edited"  # it was written once
 
 
+def test_files_are_replaced_as_a_whole_so_that_nobody_reads_half_of_one(tmp_path):
+    """Another name of the file before keeps what that was."""
+    files = started(tmp_path)
+    for shade in (10, 200):
+        told = Evaluation({}, {"a": Picture(np.full((2, 2, 3), shade, np.uint8))}, {"t": [{"n": shade}]})
+        files.evaluation(shade, "seg", told)
+        for name in ("figures/a.png", "tables/t.json") if shade == 10 else ():
+            os.link(tmp_path / name, tmp_path / Path(name).name)
+    with Image.open(tmp_path / "a.png") as before, Image.open(tmp_path / "figures/a.png") as after:
+        assert (np.asarray(before).max(), np.asarray(after).max()) == (10, 200)
+    assert [json.loads((tmp_path / name).read_text()) for name in ("t.json", "tables/t.json")] == [
+        [{"n": 10}], [{"n": 200}]
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("value", "written"), [(np.float32(0.5), 0.5), (np.int64(3), 3), (1, 1), (np.float32("nan"), None)]
 )

@@ -302,6 +302,7 @@ def test_what_the_run_is_called_and_how_long_a_server_is_waited_for_reaches_wand
         **SETTINGS, "entity": "team", "dir": str(tmp_path), "config": CONFIG, "resume": "allow"
     }  # fmt: skip
     assert asked["settings"].init_timeout == 7.0
+    assert (asked["settings"].console, asked["settings"].silent, asked["reinit"]) == ("off", True, "finish_previous")
     assert (asked["settings"].finish_timeout, asked["settings"].finish_timeout_raises) == (300.0, True)
     assert asked["id"] == (tmp_path / "wandb_id.txt").read_text()
 
@@ -459,6 +460,35 @@ def test_who_waits_for_a_run_hears_that_it_failed_and_an_agent_that_it_may_go_on
     assert run.summary == {"state": state, "min/val/x": 2.0, "max/val/x": 3.0}
     tracker.finish(state, {})  # it has ended
     assert len(run.asked) == len(asked)
+
+
+def test_what_the_server_refuses_beside_the_numbers_stops_no_run(tmp_path, monkeypatch):
+    """An artifact that was never uploaded, an alert that cannot be sent."""
+
+    class Refusing(Told):
+        def use_artifact(self, name):
+            raise ValueError(name)
+
+        def alert(self, title, text, wait_duration):
+            raise RuntimeError(title)
+
+    parent = tmp_path / "parent/checkpoints/best.pt"
+    parent.parent.mkdir(parents=True)
+    (tmp_path / "parent/wandb_id.txt").write_text("89abcdef")
+    (tmp_path / "parent.json").write_text(json.dumps({"path": str(parent), "step": 9}))
+    run = Refusing(tmp_path)
+    tracker = started(tmp_path, monkeypatch, run, 0, mode="online", artifacts=True)
+    tracker.finish("failed", {})
+    assert run.asked[-1] == ("finish", 1)
+
+
+@pytest.mark.parametrize("content", [None, b"null", b"[1]", b'{"path": "x"', b"\xff", b"[" * 100_000])
+def test_a_parent_that_is_no_record_is_none(tmp_path, content):
+    from mae_hydra.tracking.wandb import _parent
+
+    if content is not None:
+        (tmp_path / "parent.json").write_bytes(content)
+    assert _parent(tmp_path) is None
 
 
 def test_a_server_that_does_not_take_the_end_leaves_the_files_with_the_way_to_upload_them(

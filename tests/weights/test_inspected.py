@@ -90,6 +90,13 @@ def test_height_comes_before_width_and_a_grid_that_nobody_knows_is_said() -> Non
     assert inspect_checkpoint._positions(model, True).startswith("8 patches, in no square grid")
 
 
+def test_a_head_is_told_with_what_belongs_to_it() -> None:
+    head: Any = SimpleNamespace(num_classes=3, kind="segmentation", head_width=4, pools=2, auxiliary_width=None)
+    assert inspect_checkpoint._head(head) == "3 classes, 4 channels, 2 pooling scales, no auxiliary head"
+    head.kind = "classification"
+    assert inspect_checkpoint._head(head) == "3 classes"
+
+
 def test_several_cls_tokens_eight_classes_and_a_file_that_fits_nothing_are_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
