@@ -97,7 +97,8 @@ def test_an_option_file_lies_where_it_is_found_and_replaces_none_of_a_persons(tm
             typed.check_option_file(odd)
     place.write_text("mine")
     (place.parent / "link.yaml").symlink_to("nowhere")
-    for theirs in (place, place.parent / "link.yaml"):
+    (place.parent / "folder.yaml").mkdir()
+    for theirs in (place, place.parent / "link.yaml", place.parent / "folder.yaml"):
         with pytest.raises(UserError, match="it was not mae-hydra check-data that wrote it; give another name"):
             typed.check_option_file(theirs)
 
@@ -440,6 +441,13 @@ def test_a_file_has_a_line_now_and_then_and_one_at_the_end(done: tuple[int, ...]
     told = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert len(told) == lines
     assert told[-1:] == (["looked at 2500 of 2500 samples"] if lines else [])
+    console = Console(file=io.StringIO(), width=100, force_terminal=True)
+    with check_data._Progress(console) as progress:
+        for number in done:
+            progress.advance(number, 2500)
+        [task] = progress._bar.tasks
+        assert (task.completed, task.total) == (done[-1], 2500)
+    assert "looked at 2500 of" not in console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_shards_come_with_what_tells_of_them(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 The work itself is replaced by a note of what it was asked.
 """
 
+import argparse
+import importlib
 import io
 import json
 from collections.abc import Callable
@@ -17,7 +19,7 @@ from PIL import Image
 from rich.table import Table
 
 from mae_hydra.benchmark.results import Measured
-from mae_hydra.commands import main
+from mae_hydra.commands import VERBS, main
 from mae_hydra.data.dataset import Stored
 from mae_hydra.data.decoding.pixel_range import PixelRange
 from mae_hydra.data.shards import maps
@@ -242,6 +244,9 @@ def test_a_prediction_is_asked_for_what_was_typed_and_tells_what_became_of_every
     assert capsys.readouterr() == ("1 file written to o/labels\n", "")
     assert notes[1][2].overwrite
     assert not notes[1][2].skip_existing
+    outcome.written = []
+    assert main(["predict", "run", "a", "--out", "o", "--skip-existing"]) == 0
+    assert capsys.readouterr() == ("0 files written to o\n", "")
 
 
 @pytest.mark.parametrize(
@@ -319,6 +324,21 @@ def test_folders_of_options_come_behind_what_was_typed_and_must_be_there(
         assert len(notes) == 1
 
 
+def test_every_command_has_the_options_that_are_listed_here(capsys: pytest.CaptureFixture[str]) -> None:
+    """With their defaults: what a script of somebody's relies on. The list is the stored screen."""
+    for verb, (module, _) in VERBS.items():
+        if verb == "train":  # Hydra's
+            continue
+        parser = argparse.ArgumentParser(prog=f"mae-hydra {verb}")
+        importlib.import_module(f"mae_hydra.commands.{module}").arguments(parser)
+        for action in parser._actions[1:]:
+            kind = getattr(action.type, "__name__", "str") if action.nargs != 0 else "flag"
+            told = {"default": action.default, "choices": action.choices, "nargs": action.nargs or None}
+            more = " ".join(f"{name}={value}" for name, value in told.items() if value is not None)
+            print(verb, "/".join(action.option_strings) or action.dest, kind, type(action).__name__, more)
+    assert "report --port int _StoreAction default=8642" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [
@@ -353,6 +373,12 @@ def test_a_command_ends_with_a_sentence_or_as_the_defect_that_it_is(
             "unrecognized arguments: b=2 --nope; keys are typed without",
         ),
         (["publish", "run", "folder", "a=1"], "unrecognized arguments: a=1\n"),
+        (["predict", "run", "a"], "the following arguments are required: --out"),
+        (
+            ["predict", "run", "a", "--out", "o", "--overwrite", "--skip-existing"],
+            "not allowed with argument --overwrite",
+        ),
+        (["runs", "--json", "--csv"], "argument --csv: not allowed with argument --json"),
     ],
 )
 def test_words_that_a_command_does_not_take_are_refused_with_its_usage(

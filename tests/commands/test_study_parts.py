@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
 from mae_hydra.commands import study
 from mae_hydra.commands.study import cost, words
@@ -139,6 +140,40 @@ def test_only_what_is_left_of_a_study_is_counted(
     one: Any = SimpleNamespace(flops_per_image=1.0, global_batch=2, devices=1, steps=10, evaluation_share=0.0)
     assert cost._seconds([(["a"], one, 0), (["b"], one, 2), (["c"], one, 1)]) == 3 * (12 + 10)  # a step's least time
     assert composed == [["b"], ["c"]]
+
+
+@pytest.mark.parametrize(
+    ("typed", "own", "found"),
+    [
+        (["model=a", "data=d", "backbone.depth=3"], "", ["model=mae_vits", "data=d", "backbone.depth=3", "seed=0"]),
+        (["data=d", "data.root=x"], "data.root=y a=1", ["model=mae_vits", "data=d", "data.root=y", "a=1", "seed=0"]),
+        (["data=d"], "model=mine seed=4", ["data=d", "model=mine", "seed=4"]),
+        (["data=d"], "+experiment=mine", ["data=d", "+experiment=mine", "seed=0"]),
+        (["+experiment=e"], "data=other", ["model=mae_vits", "data=other", "seed=0"]),
+        (["+experiment=e", "data=d"], "", ["model=mae_vits", "data=d", "seed=0"]),
+    ],
+)
+def test_the_own_mae_has_the_encoder_the_data_and_the_machine_of_the_labeled_runs(
+    monkeypatch: pytest.MonkeyPatch, typed: list[str], own: str, found: list[str]
+) -> None:
+    def composed(words: list[str]) -> Any:
+        data = "other" if "data=other" in words or not any(word.startswith("data=") for word in words) else "d"
+        return OmegaConf.create({"task": "pretrain", "data": {"_target_": data, "root": "x"}})
+
+    monkeypatch.setattr(words, "composed", composed)
+    backbone = {"_target_": "mae_hydra.models.VisionTransformer", "embed_dim": 384}
+    config = OmegaConf.create({"backbone": backbone, "data": {"_target_": "d", "root": "x", "mean": 1}})
+    assert words.pretraining(typed, own, config, {}) == found
+    if typed == ["+experiment=e"]:
+        with pytest.raises(UserError, match="an experiment chose the data of the labeled runs"):
+            words.pretraining(typed, "", config, {})
+    for encoder in ({"embed_dim": 385}, {"_target_": "mylab.Encoder"}):  # of a size or a kind that has none
+        other = OmegaConf.create({"backbone": backbone | encoder, "data": config.data})
+        if "model=mae_vits" in found:
+            with pytest.raises(UserError, match="no MAE is known for this encoder"):
+                words.pretraining(typed, own, other, {})
+        else:
+            assert words.pretraining(typed, own, other, {}) == found
 
 
 def test_the_own_mae_is_of_the_size_of_the_encoder() -> None:
