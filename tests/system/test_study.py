@@ -178,11 +178,12 @@ def test_what_a_study_found_ends_with_what_speaks_against_it(
     monkeypatch.setattr("mae_hydra.report.write_report", lambda out: "the/page")
     rows = [["scratch", "1 %", "5", "10", "3", ""], ["mae", "1 %", "5", "20", "3", "7"]]
     monkeypatch.setattr("mae_hydra.report.study_page.cells", lambda told: rows)
-    monkeypatch.setattr("mae_hydra.report.study_page.headlines", lambda told: {"one": "two", "three": "four"})
+    monkeypatch.setattr("mae_hydra.report.study_page.headlines", lambda told: {"one": "two", "three": "four " * 20})
+    monkeypatch.setenv("COLUMNS", "70")  # a headline is a line, whatever its length
     study._show(tmp_path)
     said = capsys.readouterr().out.splitlines()
     place = said.index("one: two")
-    assert said[place + 1] == "three: four"
+    assert said[place + 1].rstrip() == f"three: {'four ' * 20}".rstrip()
     for line, told in zip(said[place + 2 :], [*last, "the curves: the/page"], strict=True):
         assert line.startswith(told)
     shown = [[cell.strip() for cell in line.split("│")[1:-1]] for line in said if line.startswith("│")]

@@ -284,7 +284,7 @@ def test_what_is_for_the_report_and_what_was_not_asked_for_is_not_logged(tmp_pat
     assert not [each for each in (*kinds, *names) if "artifact" in each or each.endswith("-model")]
 
 
-def test_what_the_run_is_called_and_how_long_a_server_is_waited_for_reaches_wandb(tmp_path, monkeypatch):
+def test_what_the_run_is_called_and_how_long_a_server_is_waited_for_reaches_wandb(tmp_path, monkeypatch, capsys):
     import wandb
 
     asked: dict = {}
@@ -297,6 +297,7 @@ def test_what_the_run_is_called_and_how_long_a_server_is_waited_for_reaches_wand
     tracker = Wandb(**SETTINGS | {"entity": "team", "patience": 7.0})
     with pytest.raises(OSError, match="nobody there"):
         tracker.start(tmp_path, CONFIG, 0)
+    assert capsys.readouterr().err == ""  # it is offline already
     labels = ("project", "entity", "group", "job_type", "name", "tags", "notes", "mode", "dir", "config", "resume")
     assert {name: asked[name] for name in labels} == {
         **SETTINGS, "entity": "team", "dir": str(tmp_path), "config": CONFIG, "resume": "allow"
@@ -555,6 +556,12 @@ def test_a_run_of_an_agent_has_its_id_and_what_follows_it_one_of_its_own(tmp_pat
     assert _run_id(stage, 0) != "agents"
     monkeypatch.delenv("WANDB_SWEEP_ID")
     assert _run_id(tmp_path / "run", 0) != "agents"  # somebody's own setting
+    monkeypatch.setenv("WANDB_SWEEP_ID", "sweep")
+    monkeypatch.delenv("WANDB_RUN_ID")
+    again = _run_id(run, 0)
+    assert _run_id(run, 5) == again
+    (run / "wandb_id.txt").unlink()
+    assert len(_run_id(run, 5)) == len(again) == 8  # a run that goes on without its file
 
 
 def test_a_table_has_a_column_for_all_that_any_row_has():
