@@ -256,7 +256,7 @@ def test_a_plan_is_asked_for_what_was_typed_and_a_measured_step_takes_the_place_
     monkeypatch.setenv("COLUMNS", "300")
     monkeypatch.setattr(planning, "plan", planned)
     monkeypatch.setattr("mae_hydra.benchmark.verbs.step", step)
-    out = tmp_path / "made" / "plan.json"
+    out = tmp_path / "made" / "deep" / "plan.json"
     words = ["plan", "a=1", "--devices", "3", "--images", "7", "--gpu", "rtx4090", "--mfu", "1"]
     assert main([*words, "--out", str(out)]) == 0
     said = capsys.readouterr().out

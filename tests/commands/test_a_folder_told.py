@@ -206,14 +206,20 @@ def test_a_sample_is_named_by_its_class_and_drawn_in_the_bands_that_are_shown(mo
     assert (of, title) == (data, "title")
 
 
-def test_class_maps_without_photos_and_labels_in_tars_are_told_too(capsys: pytest.CaptureFixture[str]) -> None:
+def test_class_maps_without_photos_and_labels_in_tars_are_told_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "50")  # sentences are lines all the same: a log is searched
     from mae_hydra.terminal import plain_console
 
     train, val, test = Split("train", "z"), Split("validation", "b"), Split("test", "c")
     parts = [Part(f"maps{n}", "", (".png",), {test: 1, val: n, train: 5}) for n in range(2)]
+    names = tuple(f"{word} class" for word in ("first", "second", "third", "fourth", "fifth", "sixth", "last"))
     found = Found(Path("/x"), "maps", photos=tuple(parts[:1]), maps=tuple(parts),
                   map_labels=Labels(2, 3, {"train": ({0: 3, 7: 1},)}),
-                  passed_over={f".{n}": n + 1 for n in range(9)})  # fmt: skip
+                  passed_over={f".{n}": n + 1 for n in range(9)}, names=names[:6], classes={train: names},
+                  lists={"a/long/way/to/a/list.txt": "of the pictures of a split"},
+                  notes=("a note of more than fifty letters is one line on the screen, too",))  # fmt: skip
     look_report.show(plain_console(), found)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "/x: class maps without photos"
@@ -224,4 +230,11 @@ def test_class_maps_without_photos_and_labels_in_tars_are_told_too(capsys: pytes
     ]  # fmt: skip
     assert "class maps too: maps1/*.png, 1 c, 1 b, 5 z" in lines
     assert "2 stored values of 2 of 3 class maps, and their share of the pixels:" in lines
-    assert lines[-1] == "other files: 1 .0, 2 .1, 3 .2, 4 .3, 5 .4, 6 .5, 7 .6, 8 .7"
+    shown = ", ".join(names[:6])
+    assert lines[-5:] == [
+        f"z: 7 class folders ({shown}, …)",
+        f"6 classes are named: {shown}",
+        "list a/long/way/to/a/list.txt: of the pictures of a split",
+        "other files: 1 .0, 2 .1, 3 .2, 4 .3, 5 .4, 6 .5, 7 .6, 8 .7",
+        "a note of more than fifty letters is one line on the screen, too",
+    ]

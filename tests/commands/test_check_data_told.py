@@ -457,7 +457,7 @@ def test_shards_come_with_what_tells_of_them(tmp_path: Path) -> None:
     assert look._shards_at(tmp_path / "a.tar") == [tmp_path / "a.tar"]
 
 
-def test_presets_are_known_with_all_that_they_stand_on() -> None:
+def test_presets_are_known_with_all_that_they_stand_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     known = look.known_sets()
     assert "segmentation" not in known
     assert {"ade20k_full", "cityscapes", "dark_zurich", "voc2012_aug"} <= set(known)
@@ -466,6 +466,19 @@ def test_presets_are_known_with_all_that_they_stand_on() -> None:
     assert dark["splits"] == {"train": None, "validation": "val", "test": None}
     assert set(known["nyu40"]["splits"]) == {"train", "validation", "test"}  # of what it stands on
     assert all("defaults" not in node and "map_suffix" in node for node in known.values())
+    nodes = {
+        "_maps": {"map_suffix": "", "splits": {"train": "t", "test": "x"}},
+        "segmentation": {"_target_": "s", "defaults": ["_maps"], "lists": None},
+        "one": {"defaults": ["segmentation"], "splits": {"train": "a"}, "lists": {"train": "l"}},
+        "two": {"defaults": ["one"], "splits": {"test": "b"}, "map_suffix": "_m"},
+        "photos": {"_target_": "p", "splits": {}},
+    }
+    (tmp_path / "data").mkdir()
+    for name, node in nodes.items():
+        (tmp_path / f"data/{name}.yaml").write_text(json.dumps(node))
+    monkeypatch.setattr("mae_hydra.configuration.tree.config_dir", lambda: tmp_path)
+    one = {"_target_": "s", "map_suffix": "", "splits": {"train": "a", "test": "x"}, "lists": {"train": "l"}}
+    assert look.known_sets() == {"one": one, "two": one | {"splits": {"train": "a", "test": "b"}, "map_suffix": "_m"}}
 
 
 @pytest.mark.parametrize(("errors", "code"), [(0, 0), (1, 1)])

@@ -65,8 +65,8 @@ def test_a_benchmark_is_asked_for_what_was_typed(asked: Asked, capsys: pytest.Ca
         ["inference", "a=1", "--shares"],
         ["results-row", "run", "a=1", "--images", "3"],
     ):
-        assert main(["benchmark", *words, "--out", "made/numbers.json"]) == 0
-    assert json.loads(Path("made/numbers.json").read_text()) == {"seconds": 1.0}
+        assert main(["benchmark", *words, "--out", "made/deep/numbers.json"]) == 0
+    assert json.loads(Path("made/deep/numbers.json").read_text()) == {"seconds": 1.0}
     assert notes == {
         "parts": [(["a=1", "b=2"],)],
         "step": [(["run", "a=1"], 3, {"alone": True}), (["+a=1"], 5, {"alone": False})],

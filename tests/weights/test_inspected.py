@@ -97,6 +97,21 @@ def test_a_head_is_told_with_what_belongs_to_it() -> None:
     assert inspect_checkpoint._head(head) == "3 classes"
 
 
+def test_encoder_and_decoder_have_their_own_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    model: Any = SimpleNamespace(kind="pretraining", size_name="s", parameters=1, dtype="float32", patch_size=8)
+    vars(model).update(channels=3, grid=None, num_positions=2, norm_pix=True, num_classes=None, num_cls_tokens=1)
+    vars(model).update(relative_positions=False, layer_scale=False, final_norm=True, norm_eps=1e-6)
+    model.encoder, model.decoder = (SimpleNamespace(dim=n, depth=n + 1, heads=n + 2) for n in (10, 20))
+    model.decoder_form = None
+    monkeypatch.setattr(inspect_checkpoint, "describe", lambda checkpoint: model)
+    monkeypatch.setattr(inspect_checkpoint, "WORDS", {"pretraining": "p"})
+    found = told(make_encoder())
+    assert found["encoder"] == "width 10, depth 11, 12 heads, with final norm, LayerNorm epsilon 1e-06"
+    assert found["decoder"] == "width 20, depth 21, 22 heads"
+    model.decoder, model.decoder_form = None, "unknown"
+    assert told(make_encoder())["decoder"] == "of parts that have other names than ours"
+
+
 def test_several_cls_tokens_eight_classes_and_a_file_that_fits_nothing_are_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -146,6 +161,11 @@ def test_of_a_model_of_ones_own_it_is_told_which_tensors_do_not_fit(monkeypatch:
     assert "fits" not in found
     assert found["converts to"].startswith("nothing")
     assert sketched == ["mine"]
+
+
+def test_tensors_without_an_encoder_and_a_configuration_are_no_model() -> None:
+    with pytest.raises(UserError):
+        list(rows(Checkpoint({"a.weight": torch.zeros(2)}, {}, "l", Path("a.pt"))))
 
 
 def test_what_else_a_file_tells_has_a_row_each() -> None:
