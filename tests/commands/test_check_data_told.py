@@ -281,7 +281,6 @@ def test_samples_are_spread_over_a_split_and_of_sound_files() -> None:
 def test_pairs_across_the_splits_are_drawn_first_and_equal_files_last(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[Any] = []
     monkeypatch.setattr(report, "gallery", lambda pictures, captions, **more: told.append((pictures, captions, more)))
-    monkeypatch.setattr(report, "NUM_PAIRS", 3)
     one, two = tally("t", 5), tally("v", 5)
 
     def pair(kind: str, first: Any, row: int, second: Any, other: int) -> Any:
@@ -291,10 +290,12 @@ def test_pairs_across_the_splits_are_drawn_first_and_equal_files_last(monkeypatc
              pair("duplicate", one, 3, one, 4)]  # fmt: skip
     report._duplicates(audited(duplicates=pairs))
     [(pictures, captions, more)] = told
-    assert captions == ["t1", "v4", "t2", "t3", "t0", "v0"]
-    assert [int(picture[0, 0, 0]) for picture in pictures] == [235, 40, 20, 30, 0, 0]  # a broken one is gray
+    assert captions == ["t1", "v4", "t2", "t3", "t0", "v0", "t3", "t4"]
+    assert [int(picture[0, 0, 0]) for picture in pictures] == [235, 40, 20, 30, 0, 0, 30, 40]  # a broken one is gray
     assert (more["columns"], more["group"]) == (4, 2)
     assert report._duplicates(audited()) is None
+    report._duplicates(audited(duplicates=pairs * 3))
+    assert [len(pictures) for pictures, *_ in told] == [8, 16]  # eight pairs at most
 
 
 def test_a_report_holds_all_that_was_found_and_pictures_of_before_go(

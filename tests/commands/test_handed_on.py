@@ -19,7 +19,7 @@ from PIL import Image
 from rich.table import Table
 
 from mae_hydra.benchmark.results import Measured
-from mae_hydra.commands import VERBS, main
+from mae_hydra.commands import VERBS, benchmark, main
 from mae_hydra.data.dataset import Stored
 from mae_hydra.data.decoding.pixel_range import PixelRange
 from mae_hydra.data.shards import maps
@@ -64,6 +64,7 @@ def test_a_benchmark_is_asked_for_what_was_typed(asked: Asked, capsys: pytest.Ca
         ["inference", "https://x.org/w.pth?v=1", "a=1", "--shares"],
         ["inference", "a=1", "--shares"],
         ["results-row", "run", "a=1", "--images", "3"],
+        ["results-row", "run"],
     ):
         assert main(["benchmark", *words, "--out", "made/deep/numbers.json"]) == 0
     assert json.loads(Path("made/deep/numbers.json").read_text()) == {"seconds": 1.0}
@@ -74,7 +75,7 @@ def test_a_benchmark_is_asked_for_what_was_typed(asked: Asked, capsys: pytest.Ca
         "inference": [("run", ["a=1"], (70, 150), 2, {"alone": True, "shares": False}),
                       *((given, ["a=1"], (512, 683), 5, {"alone": False, "shares": True}) for given in
                         ("https://x.org/w.pth?v=1", None))],
-        "results_row": [("run", ["a=1"], 3)],
+        "results_row": [("run", ["a=1"], 3), ("run", [], 200)],
     }  # fmt: skip
     measured = Measured(Table("one"), {}, [Table("two"), Table("three")])
     asked("benchmark.verbs.parts", measured)
@@ -99,6 +100,22 @@ def test_an_option_that_a_benchmark_does_not_look_at_is_refused(
 ) -> None:
     assert main(["benchmark", *words]) == 1
     assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("what", "taken"),
+    [
+        ("parts", {"rounds"}), ("step", {"rounds", "alone"}), ("inference", {"rounds", "size", "alone", "shares"}),
+        ("loading", {"rounds", "size", "images"}), ("results-row", {"rounds", "images"}),
+    ],
+)  # fmt: skip
+def test_a_benchmark_takes_the_options_that_change_something_and_no_other(
+    what: str, taken: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(benchmark, "_measure", lambda options: Measured(Table(), {}))
+    options = {"rounds": ["1"], "size": ["5", "6"], "alone": [], "shares": [], "images": ["1"]}
+    codes = {name: main(["benchmark", what, f"--{name}", *values]) for name, values in options.items()}
+    assert {name for name, code in codes.items() if code == 0} == taken
 
 
 def test_an_evaluation_is_asked_for_what_was_typed(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:

@@ -65,8 +65,13 @@ def test_shares_and_seeds_are_each_told_once_in_their_order_and_within_their_bou
     assert words.swept([0.01, 1.0], [0, 2]) == ["data.label_fraction=0.01,1", "seed=0,2"]
 
 
-@pytest.mark.parametrize("word", ["seed=1", "data.label_fraction=0.5", "data.label_seed=1", "init_from=x", "resume=x",
-                                  "hydra.sweep.dir=x", "+sweep=lr", "then.x=1", "optimizer.lr=1,2"])  # fmt: skip
+@pytest.mark.parametrize(
+    "word",
+    [
+        "seed=1", "data.label_fraction=0.5", "data.label_seed=1", "init_from=x", "resume=x", "hydra.sweep.dir=x",
+        "hydra.run.dir=x", "hydra/sweeper=optuna", "+sweep=lr", "then.x=1", "optimizer.lr=1,2",
+    ],
+)  # fmt: skip
 def test_what_a_study_says_itself_is_refused_among_its_words(word: str) -> None:
     with pytest.raises(UserError, match="a study"):
         words.refuse(["model=upernet_vitt", word])
@@ -85,7 +90,8 @@ def test_every_start_has_a_name_of_its_own_and_its_weights() -> None:
     plain: Any = SimpleNamespace(optimizer={})
     assert words.arms_of(None, plain, own=True, given=[])["scratch"] == []
     assert words.arms_of("a=1 'b=c d'", CONFIG, own=True, given=[])["scratch"] == ["a=1", "b=c d"]
-    for bad in (["x=a", "x=b"], ["mae=a"], ["report=a"], ["results.csv=a"], ["x="], ["x"], ["a/b=c"]):
+    taken = ("mae", "report", "scratch", "pretrain", "study.json", "results.json", "results.csv", "results.md")
+    for bad in (["x=a", "x=b"], *([f"{name}=a"] for name in taken), ["x="], ["x"], ["a/b=c"]):
         with pytest.raises(UserError, match="--from takes weights and a name for them"):
             words.arms_of(None, CONFIG, own=False, given=bad)
     with pytest.raises(UserError, match="there is nothing to compare with"):
@@ -162,7 +168,10 @@ def test_the_own_mae_has_the_encoder_the_data_and_the_machine_of_the_labeled_run
 
     monkeypatch.setattr(words, "composed", composed)
     backbone = {"_target_": "mae_hydra.models.VisionTransformer", "embed_dim": 384}
-    config = OmegaConf.create({"backbone": backbone, "data": {"_target_": "d", "root": "x", "mean": 1}})
+    free = ("train_limit", "batch_size", "label_fraction", "label_seed", "image_size", "max_bad_share", "mean", "std",
+            "window", "num_workers", "cache")  # which say nothing of the images themselves  # fmt: skip
+    data = {"_target_": "d", "root": "x"} | dict.fromkeys(free, 1)
+    config = OmegaConf.create({"backbone": backbone, "data": data})
     assert words.pretraining(typed, own, config, {}) == found
     if typed == ["+experiment=e"]:
         with pytest.raises(UserError, match="an experiment chose the data of the labeled runs"):

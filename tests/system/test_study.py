@@ -131,6 +131,7 @@ def test_without_words_it_is_of_embedded_scenes_and_quick_is_shorter(started, mo
     started.clear()
     assert main(["study", "--quick", "schedule.total=7", "head.channels=16", "paths.output_root=there"]) == 0
     assert started[1][-1] == "hydra.sweep.dir=there/studies/demo_study_quick/scratch"
+    assert "paths.output_root=there" in started[0]
     assert [each for each in started[1] if "schedule" in each or "head" in each] == [  # what is typed comes last
         "schedule.total=7", "head.channels=16", "schedule.unit=step", "schedule.warmup=6"
     ]  # fmt: skip

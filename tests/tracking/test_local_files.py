@@ -279,7 +279,7 @@ def test_a_picture_that_cannot_be_drawn_costs_no_score(tmp_path, capsys):
     assert "figures/odd.png could be written now" in capsys.readouterr().out
 
 
-def test_a_resumed_run_keeps_the_lines_behind_a_damaged_one_and_says_so(tmp_path, capsys):
+def test_a_resumed_run_keeps_the_lines_behind_a_damaged_one_and_says_so(tmp_path, capsys, caplog):
     rows = [{"step": step, "train/loss": step / 100} for step in (10, 20, 30, 40)]
     written = [json.dumps(row).encode() + b"\n" for row in rows]
     damage = [b'{"step": 15, "tra\n', b"\0" * 100 + b"\n", b"\xff\xfe\n"]
@@ -287,6 +287,7 @@ def test_a_resumed_run_keeps_the_lines_behind_a_damaged_one_and_says_so(tmp_path
     started(tmp_path, step=30).scalars(40, {"train/loss": 9.0})
     assert lines(tmp_path) == [*rows[:3], {"step": 40, "train/loss": 9.0}]
     assert f"note: 3 damaged lines of {tmp_path / 'metrics.jsonl'} cannot be read" in capsys.readouterr().out
+    assert [record.message[:22] for record in caplog.records] == ["note: 3 damaged lines "]  # in train.log, too
 
 
 @pytest.mark.parametrize("state", ["completed", "failed", "interrupted"])

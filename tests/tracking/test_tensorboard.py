@@ -32,6 +32,8 @@ def test_what_was_told_is_read_back_once(tmp_path):
     assert [(e.step, e.value) for e in found.Scalars("train/loss")] == [(1, 11.0), (2, 12.0), (3, 33.0), (4, 34.0)]
     assert [e.step for e in found.Scalars("val/mIoU")] == [4]
     assert found.Tags()["images"] == ["validation/sheet"]
+    pictures = found.Images("validation/sheet")
+    assert {(each.step, each.width, each.height) for each in pictures} == {(4, 6, 4)}
     text = found.Tensors("config/text_summary")[0].tensor_proto.string_val[0].decode()
     assert "  mask_ratio: 0.75" in text
 

@@ -397,12 +397,15 @@ LINES = [{"step": 1, "a": 1.0}, {"step": 2, "a": 2.0, "b": None}, {"step": 3, "a
 
 @pytest.mark.parametrize(("step", "sent"), [(0, []), (2, [2]), (3, [2, 3])])
 def test_the_server_is_sent_the_lines_that_it_has_not_got_up_to_where_the_run_goes_on(
-    tmp_path, monkeypatch, step, sent
+    tmp_path, monkeypatch, capsys, caplog, step, sent
 ):
+    caplog.set_level("INFO", logger="mae_hydra")
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in LINES))
     run = Told(tmp_path)
     started(tmp_path, monkeypatch, run, step, mode="online")
     assert run.rows == [(each, {"step": each, "a": float(each)}) for each in sent]
+    assert capsys.readouterr().out == "W&B: http://wandb/run\n"
+    assert [record.message for record in caplog.records] == ["W&B: http://wandb/run"]  # in train.log, too
     assert run.asked == [
         ("step",), ("train/*", "step"), ("perf/*", "step"), ("val/*", "step", "min,max,last")
     ]  # fmt: skip
