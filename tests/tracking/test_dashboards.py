@@ -208,7 +208,7 @@ def test_a_job_that_never_began_tells_nothing_of_its_sweep_and_others_files_stay
         (sweep / name / "status.json").write_text(json.dumps({"state": "failed", "value": None, "overrides": []}))
         if content is not None:
             (sweep / name / "config.yaml").write_text(json.dumps(content))
-    for name, logger in (("000", None), ("001", {"tensorboard": {}})):  # whose job had another one
+    for name, logger in (("0.1", None), ("0.2", {"tensorboard": {}})):  # whose job had another one
         (sweep / name).mkdir()
         (sweep / name / "status.json").write_text((sweep / "0.5-0/status.json").read_text())
         config = json.loads((sweep / "0.5-0/config.yaml").read_text())
