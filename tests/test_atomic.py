@@ -251,6 +251,9 @@ def test_a_place_that_takes_nothing_is_said_before_any_work_is_done(tmp_path, mo
             atomic.check_writable(tmp_path / name, "go elsewhere")
     (tmp_path / "sub").mkdir()
     atomic.check_writable(tmp_path / "sub", "go elsewhere")
+    for name in ("file/x", "file/new/deep"):  # below a file
+        with pytest.raises(UserError, match=f"cannot write to .*{name}: {tmp_path}/file is a file; go elsewhere"):
+            atomic.check_writable(tmp_path / name, "go elsewhere")
     refused = os.X_OK
     with pytest.raises(UserError):
         atomic.check_writable(tmp_path / "new", "go elsewhere")

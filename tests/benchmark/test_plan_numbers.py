@@ -116,7 +116,8 @@ def test_the_tables_of_a_plan_have_each_number_in_its_place():
     ]  # fmt: skip
     assert cells(_course(replace(made, lr_range=(1e-3, 1e-3), assumed_images=True)))[0][1].startswith("1,000 (not here")
     assert cells(_course(replace(made, lr_range=(1e-3, 1e-3))))[3][1] == "0.001"
-    assert cells(_course(replace(made, evaluation_share=0.0009)))[4][1] == "4"
+    shares = ((0.0009, "4"), (0.001, "4, at least 0.1 % of training"))
+    assert all(cells(_course(replace(made, evaluation_share=share)))[4][1] == told for share, told in shares)
     memory = {"bf16": MADE.memory["bf16"], "fp32": Activations(per_image=100_000_000, fixed=0)}
     memory["half"] = Activations(per_image=550_000_000, fixed=0)  # of 8 images just the nine tenths of 16 GB
     table = _memory(replace(made, memory=memory, micro_batch=3), DEVICE)
@@ -255,7 +256,7 @@ def test_a_plan_is_asked_for_what_was_typed_and_a_measured_step_takes_the_place_
     monkeypatch.setenv("COLUMNS", "300")
     monkeypatch.setattr(planning, "plan", planned)
     monkeypatch.setattr("mae_hydra.benchmark.verbs.step", step)
-    out = tmp_path / "made" / "plan.json"
+    out = tmp_path / "made" / "deep" / "plan.json"
     words = ["plan", "a=1", "--devices", "3", "--images", "7", "--gpu", "rtx4090", "--mfu", "1"]
     assert main([*words, "--out", str(out)]) == 0
     said = capsys.readouterr().out

@@ -11,6 +11,7 @@ from mae_hydra.commands.demo import classify
 from mae_hydra.commands.demo import report as demo_report
 from mae_hydra.errors import UserError
 from mae_hydra.launching import stages
+from mae_hydra.owned import Owned
 
 
 @pytest.fixture
@@ -58,18 +59,23 @@ def test_the_demo_pre_trains_and_segments_from_both_starts_with_each_seed(
 
 @pytest.mark.parametrize(("code", "error"), [(75, KeyboardInterrupt), (130, KeyboardInterrupt), (1, UserError)])
 def test_a_part_that_is_stopped_stops_the_demo_and_one_that_fails_is_said(
-    monkeypatch: pytest.MonkeyPatch, code: int, error: type[BaseException]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], code: int, error: type[BaseException]
 ) -> None:
     monkeypatch.setattr(stages, "run_apart", lambda command: (code, ""))
     with pytest.raises(error):
         demo._train(Path("run"), ["seed=1"])
+    assert capsys.readouterr().out == "      python train.py seed=1 hydra.run.dir=run\n"  # what a person would type
 
 
 def test_what_the_demo_would_write_over_is_refused_before_it_trains(
-    trained: list[tuple[str, list[str]]], capsys: pytest.CaptureFixture[str]
+    trained: list[tuple[str, list[str]]], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names = [("segment", "results.json"), ("segment", "figures/curves.png"), ("classify", "classification.md")]
-    for task, name in names:
+    figures = [f"figures/{name}.png" for name in ("reconstructions", "segmentations", "curves", "classes")]
+    left = {
+        "segment": ["results.json", "results.md", *figures],
+        "classify": ["classification.json", "classification.md"],
+    }
+    for task, name in [(task, name) for task, names in left.items() for name in names]:
         place = Path(task, name)
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text("mine")
@@ -79,6 +85,15 @@ def test_what_the_demo_would_write_over_is_refused_before_it_trains(
     assert main(["demo", "--seeds", "1,x"]) == 1
     assert "--seeds takes whole numbers with commas between them, got '1,x'" in capsys.readouterr().err
     assert trained == []
+    for task, names in left.items():  # and those of the other task stay
+        for name in {"segment": left["classify"], "classify": left["segment"]}[task]:
+            Path(task, name).parent.mkdir(parents=True, exist_ok=True)
+            Path(task, name).write_text("mine")
+        monkeypatch.setattr(demo, "_train", lambda *given: 1 / 0)  # the first thing that is done
+        with pytest.raises(ZeroDivisionError):
+            main(["demo", "--out", task, "--task", task])
+        owned = Owned(Path(task), "demo")
+        assert [name for name in left["segment"] + left["classify"] if Path(task, name) in owned] == names
 
 
 def test_classification_is_tried_in_every_way_from_both_starts_and_its_table_has_each_mean(
@@ -153,3 +168,6 @@ def test_the_demo_draws_the_same_pictures_of_both_models(tmp_path: Path, monkeyp
     assert [int(row[0].max()) for row in drawn["rows"]] == [9 * n for n in range(6)]
     assert drawn["columns"] == ["image", "ground truth", "from scratch", "pre-trained"]
     assert [entry.name for entry in drawn["legend"]] == [f"c{n}" for n in range(8)]
+    data.validation = samples[:2]
+    demo_report._segmentations(tmp_path)
+    assert [row[1:] for row in drawn["rows"]] == [[0, 6, 7], [1, 6, 7]]

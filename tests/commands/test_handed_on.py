@@ -3,6 +3,8 @@
 The work itself is replaced by a note of what it was asked.
 """
 
+import argparse
+import importlib
 import io
 import json
 from collections.abc import Callable
@@ -17,7 +19,7 @@ from PIL import Image
 from rich.table import Table
 
 from mae_hydra.benchmark.results import Measured
-from mae_hydra.commands import main
+from mae_hydra.commands import VERBS, benchmark, main
 from mae_hydra.data.dataset import Stored
 from mae_hydra.data.decoding.pixel_range import PixelRange
 from mae_hydra.data.shards import maps
@@ -47,7 +49,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Asked:
     return noted
 
 
-def test_a_benchmark_is_asked_for_what_was_typed(asked: Asked) -> None:
+def test_a_benchmark_is_asked_for_what_was_typed(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
     measured = Measured(Table(), {"seconds": 1.0})
     asked("recorded.configuration.names_weights", True)
     places = ("verbs.parts", "verbs.step", "loading.loading", "pictures.inference", "pictures.results_row")
@@ -59,19 +61,26 @@ def test_a_benchmark_is_asked_for_what_was_typed(asked: Asked) -> None:
         ["loading", "--size", "300", "400", "--images", "5", "--rounds", "2"],
         ["loading"],
         ["inference", "run", "a=1", "--size", "70", "150", "--rounds", "2", "--alone"],
+        ["inference", "https://x.org/w.pth?v=1", "a=1", "--shares"],
         ["inference", "a=1", "--shares"],
         ["results-row", "run", "a=1", "--images", "3"],
+        ["results-row", "run"],
     ):
-        assert main(["benchmark", *words, "--out", "made/numbers.json"]) == 0
-    assert json.loads(Path("made/numbers.json").read_text()) == {"seconds": 1.0}
+        assert main(["benchmark", *words, "--out", "made/deep/numbers.json"]) == 0
+    assert json.loads(Path("made/deep/numbers.json").read_text()) == {"seconds": 1.0}
     assert notes == {
         "parts": [(["a=1", "b=2"],)],
         "step": [(["run", "a=1"], 3, {"alone": True}), (["+a=1"], 5, {"alone": False})],
         "loading": [((300, 400), 5, 2), ((512, 683), 32, 5)],
         "inference": [("run", ["a=1"], (70, 150), 2, {"alone": True, "shares": False}),
-                      (None, ["a=1"], (512, 683), 5, {"alone": False, "shares": True})],
-        "results_row": [("run", ["a=1"], 3)],
+                      *((given, ["a=1"], (512, 683), 5, {"alone": False, "shares": True}) for given in
+                        ("https://x.org/w.pth?v=1", None))],
+        "results_row": [("run", ["a=1"], 3), ("run", [], 200)],
     }  # fmt: skip
+    measured = Measured(Table("one"), {}, [Table("two"), Table("three")])
+    asked("benchmark.verbs.parts", measured)
+    assert main(["benchmark", "parts"]) == 0
+    assert [word for word in capsys.readouterr().out.split() if word.isalpha()] == ["one", "two", "three"]
 
 
 @pytest.mark.parametrize(
@@ -82,6 +91,8 @@ def test_a_benchmark_is_asked_for_what_was_typed(asked: Asked) -> None:
         (["step", "--images", "5"], "--images changes nothing of benchmark step, which takes --rounds and --alone"),
         (["parts", "--alone"], "--alone changes nothing of benchmark parts, which takes --rounds; leave it out"),
         (["results-row", "run", "--size", "5", "5"], "--size changes nothing of benchmark results-row"),
+        (["loading", "run"], "loading takes no overrides, got run"),
+        (["loading", "a=1"], "loading takes no overrides, got a=1"),
     ],
 )
 def test_an_option_that_a_benchmark_does_not_look_at_is_refused(
@@ -89,6 +100,22 @@ def test_an_option_that_a_benchmark_does_not_look_at_is_refused(
 ) -> None:
     assert main(["benchmark", *words]) == 1
     assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("what", "taken"),
+    [
+        ("parts", {"rounds"}), ("step", {"rounds", "alone"}), ("inference", {"rounds", "size", "alone", "shares"}),
+        ("loading", {"rounds", "size", "images"}), ("results-row", {"rounds", "images"}),
+    ],
+)  # fmt: skip
+def test_a_benchmark_takes_the_options_that_change_something_and_no_other(
+    what: str, taken: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(benchmark, "_measure", lambda options: Measured(Table(), {}))
+    options = {"rounds": ["1"], "size": ["5", "6"], "alone": [], "shares": [], "images": ["1"]}
+    codes = {name: main(["benchmark", what, f"--{name}", *values]) for name, values in options.items()}
+    assert {name for name, code in codes.items() if code == 0} == taken
 
 
 def test_an_evaluation_is_asked_for_what_was_typed(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
@@ -105,19 +132,33 @@ def test_an_evaluation_is_asked_for_what_was_typed(asked: Asked, capsys: pytest.
     assert notes == [("run", ["x=1"], Path("o"), "last", [Path("a"), Path("b")]), ("run", [], None, "best", [])]
     assert shown == [(results, Path("f"))] * 2
     assert main(["evaluate", "run", "--config-dir", "nowhere"]) == 1
+    assert main(["evaluate", "run", "--config-dir", "a", "--config-dir", "nowhere"]) == 1
     assert "--config-dir nowhere is no folder" in capsys.readouterr().err
+    asked("distributed.is_main", False)  # of several processes the first one tells
+    assert main(["evaluate", "run"]) == 0
+    assert len(shown) == 2
 
 
-def test_an_export_is_asked_for_what_was_typed_and_needs_its_runtime_only_to_check(asked: Asked) -> None:
-    Path("m.onnx").touch()
+def test_an_export_is_asked_for_what_was_typed_and_needs_its_runtime_only_to_check(
+    asked: Asked, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("m.onnx").write_bytes(b"x" * 3 * 2**20)
     for name in ("x", "a.pt2", "b.onnx"):
         Path(name).touch()
     notes, needed = asked("workflows.export.export", "exported"), asked("workflows.export.need")
-    compared = asked("workflows.export.compare", {"y": 0.5})
+    compared = asked("workflows.export.compare", {"y": 0.5, "z": 0.25})
+    places = asked("commands.export.check_writable")
     words = ["--output", "maps", "--input", "float", "--batch", "3", "--set", "a=1", "--set", "b=2", "c=3"]
     for more in (["m.onnx", "--check"], ["x", "--format", "torch"], ["b.onnx", "--format", "torch"], ["b.onnx"]):
         assert main(["export", "run", *more, "--overwrite", *words]) == 0
     assert main(["export", "run", "a.pt2", "--overwrite"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert [line.split(" of its")[0] for line in told] == [
+        "wrote m.onnx (3.0 MB)", "  y: differs from the model by at most 5.0e-01",
+        "  z: differs from the model by at most 2.5e-01", "wrote x (0.0 MB)", "wrote b.onnx (0.0 MB)",
+        "wrote b.onnx (0.0 MB)", "wrote a.pt2 (0.0 MB)",
+    ]  # fmt: skip
+    assert [place for place, _ in places] == [Path()] * 5
     from mae_hydra.workflows.export import Options
 
     onnx, torch = (Options(form=form, output="maps", input="float", batch=3) for form in ("onnx", "torch"))
@@ -220,6 +261,9 @@ def test_a_prediction_is_asked_for_what_was_typed_and_tells_what_became_of_every
     assert capsys.readouterr() == ("1 file written to o/labels\n", "")
     assert notes[1][2].overwrite
     assert not notes[1][2].skip_existing
+    outcome.written = []
+    assert main(["predict", "run", "a", "--out", "o", "--skip-existing"]) == 0
+    assert capsys.readouterr() == ("0 files written to o\n", "")
 
 
 @pytest.mark.parametrize(
@@ -267,6 +311,12 @@ def test_what_is_published_replayed_and_served_is_what_was_typed(
     assert main(["report", "d", "--serve", "--port", "5", "--every", "0"]) == 0
     assert main(["report", "d", "--serve"]) == 0
     assert served == [(Path("d"), 5, 1), (Path("d"), 8642, 10)]
+    for size, said in ((2_500_000, "2.5 MB"), (10, "0.1 MB")):
+        Path("page").write_bytes(b"x" * size)
+        written = asked("report.write_report", Path("page"))
+        assert main(["report", "d"]) == main(["report", "d", "--out", "o", "--pages"]) == 0
+        assert written == [(Path("d"), None, {"with_pages": False}), (Path("d"), Path("o"), {"with_pages": True})]
+        assert f"page ({said})" in capsys.readouterr().out
 
 
 def test_folders_of_options_come_behind_what_was_typed_and_must_be_there(
@@ -286,9 +336,24 @@ def test_folders_of_options_come_behind_what_was_typed_and_must_be_there(
         typed = options.words if isinstance(getattr(options, "words", None), list) else options.overrides
         assert typed[0] == "x=1"
         assert [f"file://{tmp_path}/{name}" in str(typed[1:]) for name in ("a", "b")] == [True, True]
-        assert main([verb, *words, "--config-dir", "nowhere"]) == 1
+        assert main([verb, *words, "--config-dir", "a", "--config-dir", "nowhere"]) == 1
         assert "--config-dir nowhere is no folder" in capsys.readouterr().err
         assert len(notes) == 1
+
+
+def test_every_command_has_the_options_that_are_listed_here(capsys: pytest.CaptureFixture[str]) -> None:
+    """With their defaults: what a script of somebody's relies on. The list is the stored screen."""
+    for verb, (module, _) in VERBS.items():
+        if verb == "train":  # Hydra's
+            continue
+        parser = argparse.ArgumentParser(prog=f"mae-hydra {verb}")
+        importlib.import_module(f"mae_hydra.commands.{module}").arguments(parser)
+        for action in parser._actions[1:]:
+            kind = getattr(action.type, "__name__", "str") if action.nargs != 0 else "flag"
+            told = {"default": action.default, "choices": action.choices, "nargs": action.nargs or None}
+            more = " ".join(f"{name}={value}" for name, value in told.items() if value is not None)
+            print(verb, "/".join(action.option_strings) or action.dest, kind, type(action).__name__, more)
+    assert "report --port int _StoreAction default=8642" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -314,6 +379,33 @@ def test_a_command_ends_with_a_sentence_or_as_the_defect_that_it_is(
     asked("commands.replay.run", error)
     assert main(["replay", "run"]) == code
     assert "with --out" not in capsys.readouterr().err  # which it has not
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "the following arguments are required: VERB"),
+        (
+            ["plan", "a=1", "--devices", "2", "b=2", "--nope"],
+            "unrecognized arguments: b=2 --nope; keys are typed without",
+        ),
+        (["publish", "run", "folder", "a=1"], "unrecognized arguments: a=1\n"),
+        (["predict", "run", "a"], "the following arguments are required: --out"),
+        (
+            ["predict", "run", "a", "--out", "o", "--overwrite", "--skip-existing"],
+            "not allowed with argument --overwrite",
+        ),
+        (["runs", "--json", "--csv"], "argument --csv: not allowed with argument --json"),
+    ],
+)
+def test_words_that_a_command_does_not_take_are_refused_with_its_usage(
+    words: list[str], told: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    assert told in capsys.readouterr().err
 
 
 def test_a_word_that_is_no_verb_and_the_words_of_a_training(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
 from mae_hydra.commands import study
 from mae_hydra.commands.study import cost, words
@@ -64,8 +65,13 @@ def test_shares_and_seeds_are_each_told_once_in_their_order_and_within_their_bou
     assert words.swept([0.01, 1.0], [0, 2]) == ["data.label_fraction=0.01,1", "seed=0,2"]
 
 
-@pytest.mark.parametrize("word", ["seed=1", "data.label_fraction=0.5", "data.label_seed=1", "init_from=x", "resume=x",
-                                  "hydra.sweep.dir=x", "+sweep=lr", "then.x=1", "optimizer.lr=1,2"])  # fmt: skip
+@pytest.mark.parametrize(
+    "word",
+    [
+        "seed=1", "data.label_fraction=0.5", "data.label_seed=1", "init_from=x", "resume=x", "hydra.sweep.dir=x",
+        "hydra.run.dir=x", "hydra/sweeper=optuna", "+sweep=lr", "then.x=1", "optimizer.lr=1,2",
+    ],
+)  # fmt: skip
 def test_what_a_study_says_itself_is_refused_among_its_words(word: str) -> None:
     with pytest.raises(UserError, match="a study"):
         words.refuse(["model=upernet_vitt", word])
@@ -84,7 +90,8 @@ def test_every_start_has_a_name_of_its_own_and_its_weights() -> None:
     plain: Any = SimpleNamespace(optimizer={})
     assert words.arms_of(None, plain, own=True, given=[])["scratch"] == []
     assert words.arms_of("a=1 'b=c d'", CONFIG, own=True, given=[])["scratch"] == ["a=1", "b=c d"]
-    for bad in (["x=a", "x=b"], ["mae=a"], ["report=a"], ["results.csv=a"], ["x="], ["x"], ["a/b=c"]):
+    taken = ("mae", "report", "scratch", "pretrain", "study.json", "results.json", "results.csv", "results.md")
+    for bad in (["x=a", "x=b"], *([f"{name}=a"] for name in taken), ["x="], ["x"], ["a/b=c"]):
         with pytest.raises(UserError, match="--from takes weights and a name for them"):
             words.arms_of(None, CONFIG, own=False, given=bad)
     with pytest.raises(UserError, match="there is nothing to compare with"):
@@ -124,13 +131,58 @@ def test_only_what_is_left_of_a_study_is_counted(
         assert f"{flops} operations" in said
         assert "before them m without labels: 100 steps of 8 of 400 images" in said
         assert "800 times all of 1, 2 times all of 400" in said  # of the fewest at least one image
-    monkeypatch.setattr(cost, "composed", lambda words: SimpleNamespace(engine=None))
+    asked: list[Any] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(cost, "_time", lambda left, flops: asked.append(left))
+        other = SimpleNamespace(**vars(made) | {"name": "other"})
+        cost.say_cost(tmp_path, ["scratch"], [1.0], [0, 1], (["a"], made), (["b"], other), config)
+    assert asked == [[(["a"], made, 2), (["b"], other, 0)]]  # which is complete by now
+    composed: list[Any] = []
+    monkeypatch.setattr(cost, "composed", lambda words: composed.append(words) or SimpleNamespace(engine=None))
     settings = SimpleNamespace(torch_device=SimpleNamespace(type="cpu"), apply=lambda: None)
     monkeypatch.setattr(cost, "build", lambda node, key: settings)
     monkeypatch.setattr(cost, "training_step", lambda config, settings: (None,))
     monkeypatch.setattr(cost, "alternate", lambda *given, **more: {"step": SimpleNamespace(seconds=[2.0, 1.0])})
     one: Any = SimpleNamespace(flops_per_image=1.0, global_batch=2, devices=1, steps=10, evaluation_share=0.0)
-    assert cost._seconds([([], one, 0), ([], one, 2)]) == 2 * (12 + 10)  # a step's least time
+    assert cost._seconds([(["a"], one, 0), (["b"], one, 2), (["c"], one, 1)]) == 3 * (12 + 10)  # a step's least time
+    assert composed == [["b"], ["c"]]
+
+
+@pytest.mark.parametrize(
+    ("typed", "own", "found"),
+    [
+        (["model=a", "data=d", "backbone.depth=3"], "", ["model=mae_vits", "data=d", "backbone.depth=3", "seed=0"]),
+        (["data=d", "data.root=x"], "data.root=y a=1", ["model=mae_vits", "data=d", "data.root=y", "a=1", "seed=0"]),
+        (["data=d"], "model=mine seed=4", ["data=d", "model=mine", "seed=4"]),
+        (["data=d"], "+experiment=mine", ["data=d", "+experiment=mine", "seed=0"]),
+        (["+experiment=e"], "data=other", ["model=mae_vits", "data=other", "seed=0"]),
+        (["+experiment=e", "data=d"], "", ["model=mae_vits", "data=d", "seed=0"]),
+    ],
+)
+def test_the_own_mae_has_the_encoder_the_data_and_the_machine_of_the_labeled_runs(
+    monkeypatch: pytest.MonkeyPatch, typed: list[str], own: str, found: list[str]
+) -> None:
+    def composed(words: list[str]) -> Any:
+        data = "other" if "data=other" in words or not any(word.startswith("data=") for word in words) else "d"
+        return OmegaConf.create({"task": "pretrain", "data": {"_target_": data, "root": "x"}})
+
+    monkeypatch.setattr(words, "composed", composed)
+    backbone = {"_target_": "mae_hydra.models.VisionTransformer", "embed_dim": 384}
+    free = ("train_limit", "batch_size", "label_fraction", "label_seed", "image_size", "max_bad_share", "mean", "std",
+            "window", "num_workers", "cache")  # which say nothing of the images themselves  # fmt: skip
+    data = {"_target_": "d", "root": "x"} | dict.fromkeys(free, 1)
+    config = OmegaConf.create({"backbone": backbone, "data": data})
+    assert words.pretraining(typed, own, config, {}) == found
+    if typed == ["+experiment=e"]:
+        with pytest.raises(UserError, match="an experiment chose the data of the labeled runs"):
+            words.pretraining(typed, "", config, {})
+    for encoder in ({"embed_dim": 385}, {"_target_": "mylab.Encoder"}):  # of a size or a kind that has none
+        other = OmegaConf.create({"backbone": backbone | encoder, "data": config.data})
+        if "model=mae_vits" in found:
+            with pytest.raises(UserError, match="no MAE is known for this encoder"):
+                words.pretraining(typed, own, other, {})
+        else:
+            assert words.pretraining(typed, own, other, {}) == found
 
 
 def test_the_own_mae_is_of_the_size_of_the_encoder() -> None:

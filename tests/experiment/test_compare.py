@@ -10,6 +10,7 @@ import torch
 import yaml
 
 from mae_hydra.commands import main
+from mae_hydra.commands.compare import _laid_out
 from mae_hydra.data.listing import Names
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.compare import Difference, compare, distinct
@@ -99,6 +100,43 @@ def test_a_narrow_terminal_shows_every_value_whole(
         f"    {name}: {root}" for name, root in zip(("one", "two", "three"), long, strict=True)
     ]
     assert ["seed", "0", "1", "2"] in [line.split() for line in lines]
+
+
+def test_runs_stand_in_the_order_in_which_they_were_typed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(tmp_path)
+    for name, typed in (("b", []), ("a", ["x=1"])):
+        run = made(Path(name), seed=len(typed))
+        status = json.loads((run / "status.json").read_text()) | {"overrides": typed}
+        (run / "status.json").write_text(json.dumps(status))
+    assert main(["diff", "b", "a"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line]
+    nothing = ["nothing", "but", "what", "was", "typed", "for", "all"]
+    assert lines == [["b:", "b"], nothing, ["a:", "a"], ["x=1"], ["configuration", "b", "a"], ["seed", "0", "1"]]
+
+
+def test_columns_are_as_wide_as_the_line_and_a_row_that_is_wider_stands_below_its_key() -> None:
+    parts = {"part": [("k" * 10, ["12345", "1"])], "more": [("k", ["1", "2"])]}
+    beside = [
+        "",
+        "part        one    two",
+        "kkkkkkkkkk  12345  1  ",
+        "",
+        "more        one    two",
+        "k           1      2  ",
+    ]
+    assert list(_laid_out(parts, ["one", "two"], 22)) == beside
+    below = ["", "part      ", "k" * 10, "    one: 12345", "    two: 1"]
+    assert list(_laid_out(parts, ["one", "two"], 21))[:5] == below
+    long = {"part": [("k" * 24, ["1", "2"]), ("k" * 25, ["3", "4"])]}  # a third of a line, or 24 letters
+    told = list(_laid_out(long, ["one", "two"], 60))
+    assert told[2:] == [f"{'k' * 24}  1    2  ", "k" * 25, "    one: 3", "    two: 4"]
+    assert list(_laid_out(long, ["one", "two"], 75))[2:] == [f"{'k' * 24}   1    2  ", f"{'k' * 25}  3    4  "]
+    wide = {"part": [("k", ["x" * 14, "y" * 15])]}  # of 35 letters each column may have (35 - 1) // 2 - 2
+    assert list(_laid_out(wide, ["a", "b"], 35))[2:] == [f"k  {'x' * 14}  {'y' * 15}"]
+    assert list(_laid_out(wide, ["a", "b"], 34))[2:] == ["k", f"    a: {'x' * 14}", f"    b: {'y' * 15}"]
 
 
 def test_of_three_runs_the_middle_one_may_be_the_other(tmp_path: Path) -> None:

@@ -26,7 +26,16 @@ def test_it_is_the_package_of_the_docs_under_another_name(tmp_path, monkeypatch,
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("torch", "already"), ("My-Lab", "small letters"), ("class", "small letters")]
+    ("name", "words"),
+    [
+        ("torch", "already"),
+        ("My-Lab", "small letters"),
+        ("class", "small letters"),
+        ("Mylab", "small letters"),
+        ("2labs", "small letters"),
+        ("lab\u00e9", "small letters"),
+        ("json", "already"),
+    ],
 )
 def test_a_name_that_cannot_be_is_refused(tmp_path, monkeypatch, capsys, name, words):
     monkeypatch.chdir(tmp_path)
@@ -37,11 +46,42 @@ def test_a_name_that_cannot_be_is_refused(tmp_path, monkeypatch, capsys, name, w
 
 def test_nothing_is_written_over(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    Path("a_file").write_text("mine")
+    assert main(["new", "our_lab", "--out", "a_file"]) == 1
+    assert "a_file is there already" in capsys.readouterr().err
+    assert main(["new", "our_lab", "--out", "a_file/x"]) == 1
+    assert "a_file is a file; give another folder with --out" in capsys.readouterr().err
+    Path("a_file").unlink()
     (tmp_path / "our_lab").mkdir()
     (tmp_path / "our_lab" / "mine.txt").write_text("mine")
     assert main(["new", "our_lab"]) == 1
     assert "is there already" in capsys.readouterr().err
     assert files(tmp_path) == {"our_lab/mine.txt"}
+
+
+def test_an_empty_folder_and_one_elsewhere_are_written_to_and_what_a_template_gathers_in_use_is_not_copied(
+    tmp_path, monkeypatch, capsys
+):
+    from mae_hydra.configuration import tree
+
+    template = tmp_path / "template"
+    for name in ("mylab/a.py", "mylab/conf/mylab/b.yaml", "docs/mylab_mylab.md", "outputs/run.txt", ".git/config",
+                 "mylab.egg-info/x", "mylab/__pycache__/a.pyc", "dist/x", "build/lib/mylab/a.py"):  # fmt: skip
+        (template / name).parent.mkdir(parents=True, exist_ok=True)
+        (template / name).write_text(f"mylab and mylab: {name}")
+    monkeypatch.setattr(tree, "template_dir", lambda: template)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "our_lab").mkdir()  # a folder of that name is no package
+    for words in (["our_lab"], ["our_lab", "--out", "new one"]):
+        assert main(["new", *words]) == 0
+        folder = Path(words[-1])
+        assert {name: (folder / name).read_text() for name in files(folder)} == {
+            name: f"our_lab and our_lab: {name}"
+            for name in ("our_lab/a.py", "our_lab/conf/our_lab/b.yaml", "docs/our_lab_our_lab.md")
+        }
+        assert f"  cd {folder}\n" in capsys.readouterr().out
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new one", "our_lab", "template"]
 
 
 @pytest.mark.slow

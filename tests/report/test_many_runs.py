@@ -166,12 +166,59 @@ def test_the_first_of_many_rows_are_shown_with_how_many_more_there_are_and_every
         assert (head[end : end + 1], told[0][end - 4 : end]) == (" ", value)
 
 
+def test_a_run_that_is_not_complete_is_told_with_the_reason_and_a_sweep_with_its_best_job(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job is judged by the weights that it ended with, whatever it had reached before."""
+    for number, last in ((0, 0.75), (1, 0.5)):
+        job = made_run(tmp_path / f"sweeps/s/{number}", [f"x={number}"], monitor="val/loss", mode="min", cells=False)
+        curve = [{"step": 10, "val/loss": 0.25 * number}, {"step": 20, "val/loss": last}]
+        (job / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in curve))
+    made_run(tmp_path / "sweeps/t/0", ["x=5"], value=50.0, cells=False)
+    why = "CUDA is out of memory: " + "x" * 60
+    words = [f"backbone.number_{n}={n}" for n in range(9)]
+    made_run(
+        tmp_path / "z", words, state="failed", error=f"CUDA is out\nof memory: {'x' * 60}", value=None, cells=False
+    )
+    made_run(tmp_path / ("y" * 90), ["x=7"], cells=False)
+
+    def told(width: str | None) -> list[str]:
+        monkeypatch.delenv("COLUMNS", raising=False)
+        if width is not None:
+            monkeypatch.setenv("COLUMNS", width)
+        assert main(["runs", str(tmp_path), "--sort", "name"]) == 0
+        return capsys.readouterr().out.splitlines()
+
+    [line] = [line for line in told(None) if line.startswith("z ")]
+    assert line.endswith(f"  {' '.join(words)}  [{why}]")
+    sweeps = [
+        "sweep sweeps/s: 2 completed; best val/loss 0.5 @20: 1",
+        "sweep sweeps/t: 1 completed; best val/mIoU 50 @20: 0",
+    ]
+    for width, rows, below in ((200, 1, why), (90, 2, why[:20])):
+        lines = told(str(width))
+        place = [line.split()[0] for line in lines].index("z")
+        assert lines[place + rows].startswith(f"  {below}")
+        cut = lines[place + rows - 1]  # the last column takes what is left
+        assert (cut[-1], len(cut)) == ("…", width)
+        assert max(map(len, lines[:-2])) <= width
+        assert any(line.startswith("y" * 11) and ("x=7" in line) is (rows == 1) for line in lines)
+        assert lines[-2:] == sweeps
+
+
 def test_where_there_is_no_run_it_is_said(tmp_path: Path, capsys, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["runs"]) == 1
     assert "outputs is no folder" in capsys.readouterr().err
     assert main(["runs", "."]) == 1
     assert "there is no run at or below ." in capsys.readouterr().err
+    made_run(tmp_path / "outputs/run", ["seed=1"], cells=False)
+    assert main(["runs", "state=dead"]) == 0
+    assert capsys.readouterr().out == "no run at or below outputs is like that\n"
+    assert main(["runs", "state=dead", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+    assert main(["runs", "state=dead", "--csv"]) == 0
+    assert capsys.readouterr().out.splitlines() == ["name"]
 
 
 def test_the_table_is_text_json_and_csv(outputs: Path, capsys, monkeypatch) -> None:
@@ -181,15 +228,17 @@ def test_the_table_is_text_json_and_csv(outputs: Path, capsys, monkeypatch) -> N
     assert rows[2]["typed"] == ["model.mask_ratio=0.75", "seed=1"]
     assert main(["runs", str(outputs), "--sort", "name", "--reverse", "--most", "2", "--csv"]) == 0
     table = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-    assert [row["name"] for row in table] == ["sweeps/grid/ratio-0.9", "sweeps/grid/ratio-0.75"]
+    assert [(row["name"], row["typed"]) for row in table] == [
+        (f"sweeps/grid/ratio-{ratio}", f"model.mask_ratio={ratio} seed=1") for ratio in ("0.9", "0.75")
+    ]
     monkeypatch.delenv("COLUMNS", raising=False)
     assert main(["runs", str(outputs), "seed=0", "name=sweeps*"]) == 0  # config.yaml has the seed of all: 0
     lines = capsys.readouterr().out.splitlines()
     assert " ".join(lines[0].split()) == "run task state metric step best last age size typed for it alone"
     assert lines[-2:] == ["typed for all: seed=1",
                           "sweep sweeps/grid: 2 completed, 1 failed; best val/mIoU 40 @20: ratio-0.75"]  # fmt: skip
-    assert [line.split()[0] for line in lines[1:-2]] == [
-        f"sweeps/grid/ratio-{ratio}" for ratio in ("0.9", "0.75", "0.5")
+    assert [(line.split()[0], line.split()[-1]) for line in lines[1:-2]] == [
+        (f"sweeps/grid/ratio-{ratio}", f"model.mask_ratio={ratio}") for ratio in ("0.9", "0.75", "0.5")
     ]
     monkeypatch.setenv("COLUMNS", "80")
     assert main(["runs", str(outputs)]) == 0  # steps that are not the run's last one are named

@@ -1,5 +1,6 @@
 """The table of the demo: means and spreads over its seeds, of each start in its row."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,7 @@ def test_the_files_of_the_demo_hold_its_rows(tmp_path: Path, monkeypatch: pytest
         "| from scratch | 3 | 13.0 ± 4.4 | 23.0 ± 4.4 | 33.0 ± 4.4 |",
         "| pre-trained | 1 | 30.0 | 40.0 | 50.0 |",
     ]
+    assert json.loads((tmp_path / "out/results.json").read_text()) == {"seconds": 90.0, "runs": ROWS}
     said = capsys.readouterr().out
     assert "1.5 minutes" in said
     assert "13.0 ± 4.4" in said

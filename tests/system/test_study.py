@@ -70,14 +70,16 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_its_sweeps_differ_by_the_start_alone(started, capsys):
     typed = ["model=upernet_vitt", "data=scenes", "data.num_train=64", "data.train_limit=48", "data.batch_size=4"]
-    typed += ["hydra/launcher=gpus", "head.channels=16"]
+    typed += ["hydra/launcher=gpus", "head.channels=16", "engine.precision=fp32", "logger=tensorboard"]
+    typed += ["schedule.unit=epoch", "schedule.total=9", "schedule.warmup=1"]
     assert main(["study", *typed, "--out", "s", "--seeds", "0,1", "--from", "released=w.pth"]) == 0
     pretrain, *arms = started
     assert pretrain == [
-        "model=mae_vitt", "data=scenes", "data.num_train=64", "hydra/launcher=gpus", "seed=0",
-        "hydra.sweep.dir=s/pretrain",
+        "model=mae_vitt", "data=scenes", "data.num_train=64", "hydra/launcher=gpus", "engine.precision=fp32",
+        "logger=tensorboard", "seed=0", "hydra.sweep.dir=s/pretrain",
     ]  # fmt: skip
-    common = ["+sweep=study", *typed, "data.label_fraction=0.01,0.03,0.1,0.3,1", "seed=0,1"]
+    steps = ["schedule.unit=step", "schedule.total=30", "schedule.warmup=3"]  # as many with few labels
+    common = ["+sweep=study", *typed, *steps, "data.label_fraction=0.01,0.03,0.1,0.3,1", "seed=0,1"]
     assert arms == [
         [*common, "optimizer.layer_decay=1.0", "hydra.sweep.dir=s/scratch"],
         [*common, "init_from=s/pretrain/job-1-0", "hydra.sweep.dir=s/mae"],
@@ -103,12 +105,106 @@ def test_its_sweeps_differ_by_the_start_alone(started, capsys):
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_without_words_it_is_of_embedded_scenes_and_quick_is_shorter(started):
+def test_without_words_it_is_of_embedded_scenes_and_quick_is_shorter(started, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["/bin/mae-hydra", "study", "a b"])
     assert main(["study", "--quick"]) == 0
-    pretrain, scratch, _ = started
-    assert {"model=mae_vitt", "schedule.total=200"} <= set(pretrain)
-    assert {"+experiment=demo_study", "schedule.total=60", "data.label_fraction=0.01,0.1,1", "seed=0"} <= set(scratch)
-    assert "hydra.sweep.dir=outputs/studies/demo_study_quick/scratch" in scratch
+    folder = "hydra.sweep.dir=outputs/studies/demo_study_quick"
+    pretrain = ["model=mae_vitt", "schedule.unit=step", "schedule.total=200", "schedule.warmup=20", "seed=0"]
+    labeled = ["model=upernet_vitt", "+experiment=demo_study", "schedule.unit=step", "schedule.total=60",
+               "schedule.warmup=6"]  # fmt: skip
+    common = ["+sweep=study", *labeled, "data.label_fraction=0.01,0.1,1", "seed=0"]
+    assert started == [
+        [*pretrain, f"{folder}/pretrain"],
+        [*common, "optimizer.layer_decay=1.0", f"{folder}/scratch"],
+        [*common, "init_from=outputs/studies/demo_study_quick/pretrain/job-1-0", f"{folder}/mae"],
+    ]
+    record = json.loads(Path("outputs/studies/demo_study_quick/study.json").read_text())
+    assert (record["out"], record["words"], record["pretrain"]) == (
+        "outputs/studies/demo_study_quick", labeled, pretrain
+    )  # fmt: skip
+    assert record["arms"] == {"scratch": ["optimizer.layer_decay=1.0"], "mae": []}
+    assert record["command"] == "mae-hydra study 'a b'"
+    said = capsys.readouterr().out
+    for place, (start, arm) in enumerate((("from scratch", "scratch"), ("from the own MAE", "mae")), 1):
+        assert f"\n[{place}/2] {start} -> outputs/studies/demo_study_quick/{arm}\n" in said
+    assert said.count("\n      python train.py -m ") == 3
+    started.clear()
+    assert main(["study", "--quick", "schedule.total=7", "head.channels=16", "paths.output_root=there"]) == 0
+    assert started[1][-1] == "hydra.sweep.dir=there/studies/demo_study_quick/scratch"
+    assert "paths.output_root=there" in started[0]
+    assert [each for each in started[1] if "schedule" in each or "head" in each] == [  # what is typed comes last
+        "schedule.total=7", "head.channels=16", "schedule.unit=step", "schedule.warmup=6"
+    ]  # fmt: skip
+    assert started[1].index("+experiment=demo_study") < started[1].index("schedule.total=7")
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(("failing", "code", "ran"), [("pretrain", 1, 1), ("scratch", 1, 3), ("mae", 1, 3), ("", 0, 3)])
+def test_a_sweep_that_failed_fails_the_study_and_without_its_pre_training_nothing_else_begins(
+    started, monkeypatch, capsys, failing, code, ran
+):
+    run = stages.run_apart
+    monkeypatch.setattr(
+        stages, "run_apart", lambda command: (int(command[-1] == f"hydra.sweep.dir=s/{failing}"), run(command)[1])
+    )
+    assert main(["study", "--quick", "--out", "s"]) == code
+    assert len(started) == ran
+    assert ("the pre-training failed, see s/pretrain; the same command goes on" in capsys.readouterr().err) is (ran < 3)
+
+
+def test_a_study_of_images_that_are_not_here_is_refused(started, monkeypatch, capsys):
+    away = SimpleNamespace(**PLANNED | {"assumed_images": True})
+    monkeypatch.setattr(plan_module, "plan", lambda *_, **__: away)
+    assert main(["study", "model=upernet_vitt", "data=ade20k", "data.root=nowhere"]) == 1
+    assert "a study needs the labeled images, and data.root=nowhere is not there" in capsys.readouterr().err
+    assert not started
+
+
+@pytest.mark.parametrize(
+    ("doubt", "caution", "unfinished", "last"),
+    [
+        ("a doubt", "a caution", ["scratch/a: dead", "mae/b: failed"], ["a doubt", "2 runs are missing; the same"]),
+        ("", "a caution", [], ["a caution"]),
+        ("", "", ["scratch/a: dead"], ["1 runs are missing; the same"]),
+        ("", "", [], []),
+    ],
+)
+def test_what_a_study_found_ends_with_what_speaks_against_it(
+    monkeypatch, capsys, tmp_path, doubt, caution, unfinished, last
+):
+    from mae_hydra.commands import study
+
+    found = SimpleNamespace(metric="val/mIoU", doubt=doubt, caution=caution, unfinished=unfinished)
+    monkeypatch.setattr("mae_hydra.experiment.many.label_study.read_study", lambda out: found)
+    monkeypatch.setattr("mae_hydra.report.write_report", lambda out: "the/page")
+    rows = [["scratch", "1 %", "5", "10", "3", ""], ["mae", "1 %", "5", "20", "3", "7"]]
+    monkeypatch.setattr("mae_hydra.report.study_page.cells", lambda told: rows)
+    monkeypatch.setattr("mae_hydra.report.study_page.headlines", lambda told: {"one": "two", "three": "four " * 20})
+    monkeypatch.setenv("COLUMNS", "70")  # a headline is a line, whatever its length
+    study._show(tmp_path)
+    said = capsys.readouterr().out.splitlines()
+    place = said.index("one: two")
+    assert said[place + 1].rstrip() == f"three: {'four ' * 20}".rstrip()
+    for line, told in zip(said[place + 2 :], [*last, "the curves: the/page"], strict=True):
+        assert line.startswith(told)
+    shown = [[cell.strip() for cell in line.split("│")[1:-1]] for line in said if line.startswith("│")]
+    assert shown == rows
+
+
+def test_a_study_is_of_runs_with_labels_that_nothing_follows(monkeypatch):
+    config = SimpleNamespace(name="n", task="segment", then=[])
+    composed: list = []
+    monkeypatch.setattr(words, "composed", lambda typed: composed.append(typed) or config)
+    assert words.composed_labeled(["a=1"]) is config
+    assert composed == [["+sweep=study", "a=1"]]
+    config.task = "classify"
+    assert words.composed_labeled([]) is config
+    config.then = ["upernet", "probe"]
+    with pytest.raises(UserError, match=r"a study judges its own runs, and upernet, probe would follow each of them"):
+        words.composed_labeled([])
+    config.task = "pretrain"
+    with pytest.raises(UserError, match="a study is about labels, and n learns without any"):
+        words.composed_labeled([])
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -128,6 +224,7 @@ def test_a_start_keeps_its_weights_and_its_curve(started, tmp_path, capsys):
     """Runs of both would lie in one folder, and of each seed the better one would count."""
     quick = ["study", "--quick", "--no-pretrain", "--from"]
     assert main([*quick, "released=a.pth", "--out", "s"]) == 0
+    assert "\n[2/2] from released -> s/released\n" in capsys.readouterr().out
     assert main([*quick, "released=b.pth", "--out", "s"]) == 1
     assert "other words for the start released (init_from=a.pth, now init_from=b.pth)" in capsys.readouterr().err
     assert main(["study", "--quick", "--scratch", "optimizer.lr=1e-3", "--out", "s"]) == 1
@@ -229,6 +326,15 @@ def test_what_an_experiment_says_of_the_data_alone_is_refused_unless_it_is_typed
     own = words.pretraining(typed, "data.num_train=7", config, {})
     assert own == ["model=mae_vitt", "data=scenes", "data.num_train=7", "seed=0"]
     assert "data=scenes" in words.pretraining(typed, "data=scenes", config, {})
+    own = words.pretraining(
+        typed, "data.num_train=7 init_from=x seed=3 schedule.total=5", config, {"schedule.total": "9"}
+    )
+    assert own[2:] == [
+        "data.num_train=7",
+        "init_from=x",
+        "seed=3",
+        "schedule.total=5",
+    ]  # each is the pre-training's own
 
 
 def test_the_runs_are_told_with_how_often_they_see_each_image(tmp_path, capsys, monkeypatch):
@@ -254,6 +360,8 @@ def test_epochs_become_steps_so_that_few_labels_train_as_long():
     by_epochs, by_steps = (compose_config([*typed, *more]) for more in (["schedule=cosine_100e"], []))
     assert words.equal_steps(by_epochs, made) == ["schedule.unit=step", "schedule.total=500", "schedule.warmup=25"]
     assert words.equal_steps(by_steps, made) == []
+    own: Any = SimpleNamespace(schedule={"_target_": "mylab.schedule", "total": 5})  # whose keys nobody knows
+    assert words.equal_steps(own, made) == []
 
 
 @pytest.mark.slow

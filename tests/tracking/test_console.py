@@ -62,8 +62,8 @@ def test_values_that_are_not_there_are_left_out():
     out = io.StringIO()
     console = Console(total_steps=10, console=RichConsole(file=out, width=200))
     console.start(None, {}, 0)
-    console.scalars(10, {"train/loss": float("nan")})
-    assert out.getvalue() == "step 10/10 · loss nan · 0:00 left\n"
+    console.scalars(10, {"train/loss": float("nan"), "train/lr": 0.0, "perf/memory_gb": 0.0, "train/other": 1.0})
+    assert out.getvalue() == "step 10/10 · loss nan · lr 0.00e+00 · 0.00 GB · 0:00 left\n"
 
 
 def test_a_terminal_gets_one_living_line_and_keeps_the_results():
@@ -122,7 +122,10 @@ def test_an_evaluation_says_how_far_it_is(terminal: bool) -> None:
 
 
 @pytest.mark.parametrize(("width", "bar"), [(110, True), (109, False)])
-def test_a_run_that_goes_on_begins_its_bar_where_it_is_and_an_evaluation_takes_its_own_away(width, bar) -> None:
+def test_a_run_that_goes_on_begins_its_bar_where_it_is_and_an_evaluation_takes_its_own_away(
+    monkeypatch, width, bar
+) -> None:
+    monkeypatch.setattr("mae_hydra.tracking.console.REDRAWN", 0.0)
     out = io.StringIO()
     console = Console(total_steps=100, console=RichConsole(file=out, force_terminal=True, width=width))
     console.start(None, {}, 50)
@@ -133,6 +136,9 @@ def test_a_run_that_goes_on_begins_its_bar_where_it_is_and_an_evaluation_takes_i
     watching = console.watched("validation")([[1, 2], [3]], 3)
     next(watching)
     assert [(task.completed, task.total) for task in progress.tasks] == [(50, 100), (0, 3)]
+    console.scalars(60, {})
+    next(watching)
+    assert [(task.completed, task.total) for task in progress.tasks] == [(60, 100), (2, 3)]
     watching.close()  # an evaluation that ends in an error, too
     assert [task.total for task in progress.tasks] == [100]
     console.finish("completed", {})
@@ -142,7 +148,7 @@ def test_a_file_is_told_of_an_evaluation_as_seldom_as_of_steps(monkeypatch) -> N
     now = [0.0]
     monkeypatch.setattr("mae_hydra.tracking.console.time.monotonic", lambda: now[0])
     out = io.StringIO()
-    console = Console(total_steps=10, every_seconds=15.0, console=RichConsole(file=out, width=200))
+    console = Console(total_steps=10, console=RichConsole(file=out, width=200))  # every 15 seconds
     console.start(None, {}, 0)
     for _ in console.watched("validation")([[1, 2]] * 10, 20):
         now[0] += 4.0

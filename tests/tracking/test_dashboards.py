@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -30,7 +31,7 @@ def test_workspaces_and_a_report_are_made_without_an_account(tmp_path, monkeypat
     assert set(made) == {"pretrain", "segment", "classify", "sweep", "report"}
     sections = made["segment"]["spec"]["section"]["panelBankConfig"]["sections"]
     assert [section["name"] for section in sections] == ["Scores", "Pictures and classes", "Loss", "Course and cost"]
-    assert all(section["panels"] for section in sections)
+    assert all(section["panels"] and section["isOpen"] for section in sections)
     for name in ("sweep", "report"):
         told = strings(made[name])
         assert "config:model.value.mask_ratio" in told
@@ -71,6 +72,7 @@ def test_the_panels_of_a_sweep_draw_each_key_against_the_best_value(metric, mode
     scatter = [(p["chartTitle"], p["xAxis"], p["yAxis"]) for p in found if "xAxis" in p and "yAxis" in p and p["yAxis"]]
     assert [(x, y) for _, x, y in scatter if x in keys] == [(key, best) for key in keys]
     assert under(found, "targetKey") == [f"{mode}/{metric}"]
+    assert (under(found, "showLinearRegression"), under(found, "diffOnly")) == ([True, True], ["split"])
 
 
 @pytest.mark.parametrize(
@@ -206,9 +208,16 @@ def test_a_job_that_never_began_tells_nothing_of_its_sweep_and_others_files_stay
         (sweep / name / "status.json").write_text(json.dumps({"state": "failed", "value": None, "overrides": []}))
         if content is not None:
             (sweep / name / "config.yaml").write_text(json.dumps(content))
+    for name, logger in (("0.1", None), ("0.2", {"tensorboard": {}})):  # whose job had another one
+        (sweep / name).mkdir()
+        (sweep / name / "status.json").write_text((sweep / "0.5-0/status.json").read_text())
+        config = json.loads((sweep / "0.5-0/config.yaml").read_text())
+        (sweep / name / "config.yaml").write_text(json.dumps(config | {"logger": logger, "group": None}))
     out = tmp_path / "out"
     out.mkdir()
     assert main(["dashboard", str(sweep), "--out", str(out)]) == 0
+    board = json.loads((out / "sweep.json").read_text())
+    assert (board["entity"], board["project"]) == ("lab", "mine")
     assert "judged by val/mIoU (max), group my|sweep" in capsys.readouterr().out
     (out / ".mae-hydra-dashboard").unlink()
     assert main(["dashboard", str(sweep), "--out", str(out)]) == 1
@@ -221,6 +230,53 @@ def test_whose_project_it_is_has_to_be_known(tmp_path, monkeypatch, capsys):
     assert "give --entity" in capsys.readouterr().err
     assert main(["dashboard", "nowhere"]) == 1
     assert "nowhere is no sweep" in capsys.readouterr().err
+
+
+def test_boards_are_saved_one_by_one_with_their_addresses_and_none_without_its_package(tmp_path, monkeypatch, capsys):
+    from mae_hydra.tracking import dashboards
+
+    monkeypatch.chdir(tmp_path)
+    saved = []
+
+    def board(kind, **told):
+        return SimpleNamespace(save=lambda: saved.append(kind), url=f"http://wandb/{kind}")
+
+    monkeypatch.setattr(dashboards, "workspace", board)
+    monkeypatch.setattr(dashboards, "report", lambda **told: board("report"))
+    monkeypatch.setattr(dashboards, "described", lambda made: {"at": made.url})
+    for words, kinds in (
+        ([], ["pretrain", "segment", "classify"]),
+        (["--group", "g"], ["pretrain", "segment", "classify", "sweep", "report"]),
+    ):
+        saved.clear()
+        assert main(["dashboard", "--entity", "me", "--save", *words]) == 0
+        assert saved == kinds
+        assert capsys.readouterr().out.splitlines() == [f"{kind}: http://wandb/{kind}" for kind in kinds]
+        for kind in kinds:
+            assert json.loads(Path(f"outputs/dashboards/{kind}.json").read_text()) == {"at": f"http://wandb/{kind}"}
+
+    def lacking(kind, **told):
+        raise ImportError("No module named 'wandb_workspaces'")
+
+    monkeypatch.setattr(dashboards, "workspace", lacking)
+    assert main(["dashboard", "--entity", "me"]) == 1
+    assert "pip install 'mae-hydra[dashboards]'" in capsys.readouterr().err
+
+
+def test_without_a_sweep_and_words_the_boards_are_of_what_is_usual(tmp_path, monkeypatch):
+    from mae_hydra.tracking import dashboards
+
+    monkeypatch.chdir(tmp_path)
+    told = []
+    monkeypatch.setattr(dashboards, "workspace", lambda kind, **more: told.append((kind, more)))
+    monkeypatch.setattr(dashboards, "report", lambda **more: told.append(("report", more)))
+    monkeypatch.setattr(dashboards, "described", lambda made: made)
+    assert main(["dashboard", "--entity", "me", "--group", "g"]) == 0
+    usual = {"entity": "me", "project": "mae_hydra", "keys": ["model.mask_ratio"], "metric": "val/loss", "mode": "min"}
+    assert told == [
+        *((kind, usual | {"group": None}) for kind in ("pretrain", "segment", "classify")),
+        ("sweep", usual | {"group": "g"}), ("report", usual | {"group": "g", "over_seeds": None}),
+    ]  # fmt: skip
 
 
 def test_a_setting_is_no_markup_in_a_report():

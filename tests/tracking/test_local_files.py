@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -93,8 +94,8 @@ def test_pictures_and_tables_are_the_latest_of_their_name(tmp_path):
     for shade in (10, 200):
         picture = Picture(np.full((4, 6, 3), shade, np.uint8))
         rows = [{"name": "wall", "IoU": float("nan")}, {"name": "sky", "IoU": shade}]
-        files.evaluation(shade, "seg", Evaluation({}, {"a/b": picture}, {"classes": rows, "a/classes": rows[1:]}))
-    with Image.open(tmp_path / "figures" / "a_b.png") as image:
+        files.evaluation(shade, "seg", Evaluation({}, {"a/b/c": picture}, {"classes": rows, "a/classes": rows[1:]}))
+    with Image.open(tmp_path / "figures" / "a_b_c.png") as image:
         assert (image.size, image.mode) == ((6, 4), "RGB")
         assert np.asarray(image).min() == 200
     last = {"name": "sky", "IoU": 200}
@@ -117,6 +118,21 @@ def test_a_picture_below_overlays_is_no_file_and_one_for_the_page_of_a_sweep_is(
     (tmp_path / "figures/sheet.png").write_bytes(b"looked at and edited")
     files.scalars(2, {})
     assert (tmp_path / "figures/sheet.png").read_bytes() == b"looked at and edited"  # it was written once
+
+
+def test_files_are_replaced_as_a_whole_so_that_nobody_reads_half_of_one(tmp_path):
+    """Another name of the file before keeps what that was."""
+    files = started(tmp_path)
+    for shade in (10, 200):
+        told = Evaluation({}, {"a": Picture(np.full((2, 2, 3), shade, np.uint8))}, {"t": [{"n": shade}]})
+        files.evaluation(shade, "seg", told)
+        for name in ("figures/a.png", "tables/t.json") if shade == 10 else ():
+            os.link(tmp_path / name, tmp_path / Path(name).name)
+    with Image.open(tmp_path / "a.png") as before, Image.open(tmp_path / "figures/a.png") as after:
+        assert (np.asarray(before).max(), np.asarray(after).max()) == (10, 200)
+    assert [json.loads((tmp_path / name).read_text()) for name in ("t.json", "tables/t.json")] == [
+        [{"n": 10}], [{"n": 200}]
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -228,18 +244,42 @@ def test_a_picture_alone_that_the_disk_never_took_is_kept_elsewhere_or_said_to_b
             assert files.missing == told + lost
 
 
+def test_a_record_alone_that_the_disk_never_took_is_kept_elsewhere_for_its_last_reason(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    files, reasons = started(tmp_path / "run"), iter([errno.ENOSPC, errno.EROFS, errno.EROFS])
+
+    def write(file):
+        number = next(reasons)
+        file.error = OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as full:
+        full.setattr(local.GrowingFile, "write", write)
+        files.scalars(5, {"a": 1.0})
+        files.scalars(6, {"a": 2.0})
+        files.finish("failed", {})
+    [kept] = tmp_path.glob("mae_hydra-run-*")
+    assert files.missing == (
+        f"{tmp_path / 'run'} lacks metrics.jsonl (Read-only file system); "
+        f"it is kept in {kept}: copy the files from there once there is room"
+    )
+    assert list(contents(kept)) == ["metrics.jsonl"]
+    assert [(line["step"], line["a"]) for line in lines(kept)] == [(5, 1.0), (6, 2.0)]
+    assert capsys.readouterr().err.count("No space left on device); it is kept, and written as soon as") == 1
+
+
 def test_a_picture_that_cannot_be_drawn_costs_no_score(tmp_path, capsys):
     files = started(tmp_path)
     files.evaluation(5, "seg", Evaluation({"mIoU": 1.0}, {"odd": Picture(np.zeros((2, 2, 7), np.float64))}))
     assert lines(tmp_path) == [{"step": 5, "val/mIoU": 1.0}]
-    assert "figures/odd.png cannot be written" in capsys.readouterr().err
+    [said] = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r".*/figures/odd\.png cannot be written \(.+\)", said)  # a file that is kept would say so
     files.evaluation(6, "seg", Evaluation({"mIoU": 2.0}, {"odd": Picture(np.zeros((2, 2, 3), np.uint8))}))
     files.finish("completed", {})
     assert (tmp_path / "figures/odd.png").is_file()
     assert "figures/odd.png could be written now" in capsys.readouterr().out
 
 
-def test_a_resumed_run_keeps_the_lines_behind_a_damaged_one_and_says_so(tmp_path, capsys):
+def test_a_resumed_run_keeps_the_lines_behind_a_damaged_one_and_says_so(tmp_path, capsys, caplog):
     rows = [{"step": step, "train/loss": step / 100} for step in (10, 20, 30, 40)]
     written = [json.dumps(row).encode() + b"\n" for row in rows]
     damage = [b'{"step": 15, "tra\n', b"\0" * 100 + b"\n", b"\xff\xfe\n"]
@@ -247,6 +287,7 @@ def test_a_resumed_run_keeps_the_lines_behind_a_damaged_one_and_says_so(tmp_path
     started(tmp_path, step=30).scalars(40, {"train/loss": 9.0})
     assert lines(tmp_path) == [*rows[:3], {"step": 40, "train/loss": 9.0}]
     assert f"note: 3 damaged lines of {tmp_path / 'metrics.jsonl'} cannot be read" in capsys.readouterr().out
+    assert [record.message[:22] for record in caplog.records] == ["note: 3 damaged lines "]  # in train.log, too
 
 
 @pytest.mark.parametrize("state", ["completed", "failed", "interrupted"])

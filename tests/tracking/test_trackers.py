@@ -11,13 +11,13 @@ from mae_hydra.types import Evaluation
 
 
 class Remembers:
-    def __init__(self, fails_in: str = "") -> None:
-        self.told, self.fails_in = [], fails_in
+    def __init__(self, fails_in: str = "", error: type[Exception] = ConnectionError) -> None:
+        self.told, self.fails_in, self.error = [], fails_in, error
 
     def __getattr__(self, method: str):
         def tell(*arguments):
             if method == self.fails_in:
-                raise ConnectionError("the server is gone")
+                raise self.error("the server is gone")
             self.told.append((method, *arguments))
 
         return tell
@@ -44,9 +44,12 @@ def test_each_tracker_is_told_everything():
     assert [tracker.told for tracker in trackers] == [EVERYTHING, EVERYTHING]
 
 
-@pytest.mark.parametrize("method", ["start", "scalars", "evaluation", "finish"])
-def test_a_failing_tracker_is_dropped_with_one_warning_and_stops_nothing(capsys, method):
-    broken, sound = Remembers(fails_in=method), Remembers()
+@pytest.mark.parametrize(
+    ("method", "error"),
+    [("start", ConnectionError), ("scalars", ValueError), ("evaluation", RuntimeError), ("finish", Exception)],
+)
+def test_a_failing_tracker_is_dropped_with_one_warning_and_stops_nothing(capsys, caplog, method, error):
+    broken, sound = Remembers(fails_in=method, error=error), Remembers()
     trackers = Trackers([broken, sound])
     tell_everything(trackers)
     trackers.scalars(7, {})
@@ -54,6 +57,8 @@ def test_a_failing_tracker_is_dropped_with_one_warning_and_stops_nothing(capsys,
     assert broken.told == EVERYTHING[: [name for name, *_ in EVERYTHING].index(method)]
     warning = "warning: Remembers failed (the server is gone); training goes on without it\n"
     assert capsys.readouterr().err == warning
+    [logged] = [record for record in caplog.records if record.name == "mae_hydra"]
+    assert (logged.message, logged.exc_info[0]) == (f"Remembers.{method} failed", error)  # where, in the log
 
 
 @pytest.mark.parametrize("method", ["start", "scalars", "evaluation"])

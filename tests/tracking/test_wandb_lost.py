@@ -195,3 +195,7 @@ def test_records_are_read_over_the_ends_of_blocks(tmp_path, short):
             begun = True
     (tmp_path / "x.wandb").write_bytes(data)
     assert steps_in([tmp_path / "x.wandb"]) == {1, 2, 3, 4}
+    found = [[item.value_json for item in each.history.item] for each in records(tmp_path / "x.wandb")]
+    assert [(items[0], *map(len, items[1:])) for items in found] == [
+        ("1", len(first) - (len(record(1, rest)) - rest)), ("2", 5), ("3", 3 * BLOCK), ("4", 5)
+    ]  # fmt: skip

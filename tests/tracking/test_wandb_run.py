@@ -284,7 +284,7 @@ def test_what_is_for_the_report_and_what_was_not_asked_for_is_not_logged(tmp_pat
     assert not [each for each in (*kinds, *names) if "artifact" in each or each.endswith("-model")]
 
 
-def test_what_the_run_is_called_and_how_long_a_server_is_waited_for_reaches_wandb(tmp_path, monkeypatch):
+def test_what_the_run_is_called_and_how_long_a_server_is_waited_for_reaches_wandb(tmp_path, monkeypatch, capsys):
     import wandb
 
     asked: dict = {}
@@ -297,11 +297,13 @@ def test_what_the_run_is_called_and_how_long_a_server_is_waited_for_reaches_wand
     tracker = Wandb(**SETTINGS | {"entity": "team", "patience": 7.0})
     with pytest.raises(OSError, match="nobody there"):
         tracker.start(tmp_path, CONFIG, 0)
+    assert capsys.readouterr().err == ""  # it is offline already
     labels = ("project", "entity", "group", "job_type", "name", "tags", "notes", "mode", "dir", "config", "resume")
     assert {name: asked[name] for name in labels} == {
         **SETTINGS, "entity": "team", "dir": str(tmp_path), "config": CONFIG, "resume": "allow"
     }  # fmt: skip
     assert asked["settings"].init_timeout == 7.0
+    assert (asked["settings"].console, asked["settings"].silent, asked["reinit"]) == ("off", True, "finish_previous")
     assert (asked["settings"].finish_timeout, asked["settings"].finish_timeout_raises) == (300.0, True)
     assert asked["id"] == (tmp_path / "wandb_id.txt").read_text()
 
@@ -333,13 +335,14 @@ def test_the_checkpoints_of_a_complete_run_go_up_with_what_explains_them(tmp_pat
         (tmp_path / name).write_text(name)
     tracker, run = Wandb(**SETTINGS | {"artifacts": artifacts}), Run()
     tracker._run, tracker._run_dir = run, tmp_path
-    tracker.finish(state, {"val/mIoU": 5.0, "words": "no number"})
+    tracker.finish(state, {"val/mIoU": 5.0, "steps": 7, "words": "no number", "none": None})
     assert run.codes == [0 if state == "completed" else 1]
     assert run.summary["state"] == state
     assert run.preempting is (state == "interrupted")  # an agent hands it out again
     assert len(run.artifacts) == logged
     for artifact in run.artifacts:
-        assert (artifact.name, artifact.type, artifact.metadata) == ("run-01234567-model", "model", {"val/mIoU": 5.0})
+        assert (artifact.name, artifact.type) == ("run-01234567-model", "model")
+        assert artifact.metadata == {"val/mIoU": 5.0, "steps": 7}
         held = {name: Path(entry.local_path).read_text() for name, entry in artifact.manifest.entries.items()}
         assert held == {name.rpartition("/")[2]: name for name in names if name != "status.json"}
 
@@ -360,7 +363,7 @@ class Told:
         self.rows.append((step, values))
 
     def update(self, values, **more):
-        self.asked.append(("parent", values["parent"]["step"]))
+        self.asked.append(("parent", values["parent"]["step"], more))
 
     def define_metric(self, name, **more):
         self.asked.append((name, *more.values()))
@@ -394,15 +397,32 @@ LINES = [{"step": 1, "a": 1.0}, {"step": 2, "a": 2.0, "b": None}, {"step": 3, "a
 
 @pytest.mark.parametrize(("step", "sent"), [(0, []), (2, [2]), (3, [2, 3])])
 def test_the_server_is_sent_the_lines_that_it_has_not_got_up_to_where_the_run_goes_on(
-    tmp_path, monkeypatch, step, sent
+    tmp_path, monkeypatch, capsys, caplog, step, sent
 ):
+    caplog.set_level("INFO", logger="mae_hydra")
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in LINES))
     run = Told(tmp_path)
     started(tmp_path, monkeypatch, run, step, mode="online")
     assert run.rows == [(each, {"step": each, "a": float(each)}) for each in sent]
+    assert capsys.readouterr().out == "W&B: http://wandb/run\n"
+    assert [record.message for record in caplog.records] == ["W&B: http://wandb/run"]  # in train.log, too
     assert run.asked == [
         ("step",), ("train/*", "step"), ("perf/*", "step"), ("val/*", "step", "min,max,last")
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("step", "sent"), [(0, []), (3, [2]), (4, [2, 4])])
+def test_an_offline_run_takes_up_what_no_earlier_part_of_it_has_written(tmp_path, monkeypatch, step, sent):
+    """Also what is missing between others: a killed part may have lost some."""
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in LINES))
+    for part in ("2", "1"):
+        (tmp_path / f"wandb/offline-run-{part}").mkdir(parents=True)
+        (tmp_path / f"wandb/offline-run-{part}/run-x.wandb").touch()
+    steps = {"offline-run-1": 1.0, "offline-run-2": 3.0}
+    monkeypatch.setattr("mae_hydra.tracking.wandb.steps_in", lambda paths: {steps[path.parent.name] for path in paths})
+    run = Told(tmp_path)
+    started(tmp_path, monkeypatch, run, step)
+    assert run.rows == [(each, {"step": each, "a": float(each)}) for each in sent]
 
 
 @pytest.mark.parametrize(
@@ -417,7 +437,7 @@ def test_a_run_names_the_weights_that_it_began_from_where_they_were_uploaded(
     (tmp_path / "parent.json").write_text(json.dumps({"path": str(parent), "step": 9}))
     run = Told(tmp_path)
     started(tmp_path, monkeypatch, run, 0, mode=mode, artifacts=artifacts)
-    assert run.asked[0] == ("parent", 9)
+    assert run.asked[0] == ("parent", 9, {"allow_val_change": True})  # a run that goes on had one before
     assert (("use_artifact", "run-89abcdef-model:latest") in run.asked) is used
 
 
@@ -444,6 +464,35 @@ def test_who_waits_for_a_run_hears_that_it_failed_and_an_agent_that_it_may_go_on
     assert run.summary == {"state": state, "min/val/x": 2.0, "max/val/x": 3.0}
     tracker.finish(state, {})  # it has ended
     assert len(run.asked) == len(asked)
+
+
+def test_what_the_server_refuses_beside_the_numbers_stops_no_run(tmp_path, monkeypatch):
+    """An artifact that was never uploaded, an alert that cannot be sent."""
+
+    class Refusing(Told):
+        def use_artifact(self, name):
+            raise ValueError(name)
+
+        def alert(self, title, text, wait_duration):
+            raise RuntimeError(title)
+
+    parent = tmp_path / "parent/checkpoints/best.pt"
+    parent.parent.mkdir(parents=True)
+    (tmp_path / "parent/wandb_id.txt").write_text("89abcdef")
+    (tmp_path / "parent.json").write_text(json.dumps({"path": str(parent), "step": 9}))
+    run = Refusing(tmp_path)
+    tracker = started(tmp_path, monkeypatch, run, 0, mode="online", artifacts=True)
+    tracker.finish("failed", {})
+    assert run.asked[-1] == ("finish", 1)
+
+
+@pytest.mark.parametrize("content", [None, b"null", b"[1]", b'{"path": "x"', b"\xff", b"[" * 100_000])
+def test_a_parent_that_is_no_record_is_none(tmp_path, content):
+    from mae_hydra.tracking.wandb import _parent
+
+    if content is not None:
+        (tmp_path / "parent.json").write_bytes(content)
+    assert _parent(tmp_path) is None
 
 
 def test_a_server_that_does_not_take_the_end_leaves_the_files_with_the_way_to_upload_them(
@@ -510,6 +559,12 @@ def test_a_run_of_an_agent_has_its_id_and_what_follows_it_one_of_its_own(tmp_pat
     assert _run_id(stage, 0) != "agents"
     monkeypatch.delenv("WANDB_SWEEP_ID")
     assert _run_id(tmp_path / "run", 0) != "agents"  # somebody's own setting
+    monkeypatch.setenv("WANDB_SWEEP_ID", "sweep")
+    monkeypatch.delenv("WANDB_RUN_ID")
+    again = _run_id(run, 0)
+    assert _run_id(run, 5) == again
+    (run / "wandb_id.txt").unlink()
+    assert len(_run_id(run, 5)) == len(again) == 8  # a run that goes on without its file
 
 
 def test_a_table_has_a_column_for_all_that_any_row_has():

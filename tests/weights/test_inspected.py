@@ -10,6 +10,7 @@ from checkpoint_files import make_encoder, make_mae, make_upernet
 
 from mae_hydra.commands import inspect_checkpoint
 from mae_hydra.commands.inspect_checkpoint import rows
+from mae_hydra.errors import UserError
 from mae_hydra.weights import Checkpoint
 
 
@@ -89,6 +90,28 @@ def test_height_comes_before_width_and_a_grid_that_nobody_knows_is_said() -> Non
     assert inspect_checkpoint._positions(model, True).startswith("8 patches, in no square grid")
 
 
+def test_a_head_is_told_with_what_belongs_to_it() -> None:
+    head: Any = SimpleNamespace(num_classes=3, kind="segmentation", head_width=4, pools=2, auxiliary_width=None)
+    assert inspect_checkpoint._head(head) == "3 classes, 4 channels, 2 pooling scales, no auxiliary head"
+    head.kind = "classification"
+    assert inspect_checkpoint._head(head) == "3 classes"
+
+
+def test_encoder_and_decoder_have_their_own_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    model: Any = SimpleNamespace(kind="pretraining", size_name="s", parameters=1, dtype="float32", patch_size=8)
+    vars(model).update(channels=3, grid=None, num_positions=2, norm_pix=True, num_classes=None, num_cls_tokens=1)
+    vars(model).update(relative_positions=False, layer_scale=False, final_norm=True, norm_eps=1e-6)
+    model.encoder, model.decoder = (SimpleNamespace(dim=n, depth=n + 1, heads=n + 2) for n in (10, 20))
+    model.decoder_form = None
+    monkeypatch.setattr(inspect_checkpoint, "describe", lambda checkpoint: model)
+    monkeypatch.setattr(inspect_checkpoint, "WORDS", {"pretraining": "p"})
+    found = told(make_encoder())
+    assert found["encoder"] == "width 10, depth 11, 12 heads, with final norm, LayerNorm epsilon 1e-06"
+    assert found["decoder"] == "width 20, depth 21, 22 heads"
+    model.decoder, model.decoder_form = None, "unknown"
+    assert told(make_encoder())["decoder"] == "of parts that have other names than ours"
+
+
 def test_several_cls_tokens_eight_classes_and_a_file_that_fits_nothing_are_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -119,3 +142,44 @@ def test_a_model_of_a_part_of_ones_own_is_told_with_what_is_wrong(
     assert found["trained"] == "step 12"
     assert found["fits"] == "mae_hydra.load, evaluate, init_from= of a model with an encoder like it"
     assert ("NaN or infinite" in found.get("problem", "")) is diverged
+
+
+def test_of_a_model_of_ones_own_it_is_told_which_tensors_do_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And every kind of number that it holds."""
+    sketched: list[Any] = []
+
+    def check(sketch: str, checkpoint: Checkpoint) -> None:
+        sketched.append(sketch)
+        raise UserError("head.weight is not there")
+
+    monkeypatch.setattr(inspect_checkpoint, "sketch_of", lambda checkpoint, config: f"{config['model']}")
+    monkeypatch.setattr(inspect_checkpoint, "check_exact", check)
+    model = torch.nn.ModuleDict({"b": torch.nn.Linear(2, 3), "a": torch.nn.Linear(3, 1).half()})
+    found = told(model, {"config": {"model": "mine"}, "class_names": ["c", "d"]})
+    assert found["parameters"] == "13 in 4 tensors, float16, float32"
+    assert (found["does not fit"], found["classes"]) == ("mae_hydra.load: head.weight is not there", "2: c, d")
+    assert "fits" not in found
+    assert found["converts to"].startswith("nothing")
+    assert sketched == ["mine"]
+
+
+def test_tensors_without_an_encoder_and_a_configuration_are_no_model() -> None:
+    with pytest.raises(UserError):
+        list(rows(Checkpoint({"a.weight": torch.zeros(2)}, {}, "l", Path("a.pt"))))
+
+
+def test_what_else_a_file_tells_has_a_row_each() -> None:
+    checkpoint = Checkpoint(
+        make_mae().state_dict(), {}, "l", Path("a.pt"), part="teacher", remarks=("one", "two"), unused=("x.1", "y"),
+        checked=False,
+    )  # fmt: skip
+    found = list(rows(checkpoint))
+    assert ("part", "'teacher' of the file") in found
+    assert [value for name, value in found if name == "note"] == ["one", "two"]
+    assert [name for name, _ in found if name == "checksums"] == ["checksums"]
+    [(_, beside)] = [row for row in found if row[0] == "beside it"]
+    assert beside == "x.1  y (2 tensors, unused)"
+    [(_, possible)] = [row for row in found if row[0] == "converts to"]
+    plain = [name for name, _ in rows(Checkpoint(make_mae().state_dict(), {}, "l", Path("a.pt")))]
+    assert not {"part", "note", "beside it", "checksums"} & set(plain)
+    assert possible == "official, timm (20 tensors left out), huggingface, mmseg, native"
