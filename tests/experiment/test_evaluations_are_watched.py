@@ -22,8 +22,9 @@ def test_the_main_process_watches_the_images_of_every_evaluator(main: bool, monk
     held_out.watch = bank.watch = None
     evaluators = {"probe": SimpleNamespace(held_out=held_out, bank=bank), "own": SimpleNamespace(bank="another thing")}
     built: Any = SimpleNamespace(schedule=SimpleNamespace(steps=1), evaluators=evaluators, flops=None, peak=None)
+    monkeypatch.setattr(Console, "watched", lambda console, name: f"bar of {name}")
     _trackers(CONFIG, LocalFiles(), built)
-    assert [images.watch is not None for images in (held_out, bank)] == [main, main]
+    assert [images.watch for images in (held_out, bank)] == ["bar of probe" if main else None] * 2
 
 
 def test_files_console_and_who_looks_for_the_monitored_score_are_told_beside_the_chosen_trackers(

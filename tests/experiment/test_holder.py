@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from mae_hydra.errors import UserError
 from mae_hydra.experiment import holder
 from mae_hydra.experiment.holder import Refused, holding, is_held
 
@@ -292,6 +293,33 @@ def test_holders_are_numbered_beyond_nine_and_tell_since_when_they_hold(tmp_path
     assert newest.holder == f"process {os.getpid()} on {holder.socket.gethostname()} since yesterday"
     assert newest.told.keys() == {"host", "pid", "since", "boot", "token"}
     assert holder._Beat(1, b"[1]").holder == "process unknown on an unknown machine"
+    contents = (holder.FREE, holder.FREE.ljust(holder.SIZE), b"", b"freed", b'{"free": 1}')
+    beats = [holder._Beat(1, content) for content in contents]
+    assert [beat.free for beat in beats] == [True, True, False, False, False]  # empty: it is about to be written
+    who = [str(holder._refusal(tmp_path, beat)).split(";")[0].partition("by ")[2] for beat in (None, beats[0], newest)]
+    assert who == ["another process", "another process", newest.holder]
+
+
+def test_a_lock_of_who_only_looks_is_no_holder(tmp_path):
+    beat_of(tmp_path, boot=holder.boot_id())  # of a process that is gone
+    looking = os.open(tmp_path / ".lock", os.O_RDWR | os.O_CREAT)
+    for lock, held in ((holder.fcntl.LOCK_SH, False), (holder.fcntl.LOCK_EX, True), (holder.fcntl.LOCK_UN, False)):
+        holder.fcntl.flock(looking, lock)
+        assert is_held(tmp_path) is held
+    os.close(looking)
+
+
+@pytest.mark.parametrize(
+    ("number", "way_out"), [(28, "make room there, or use another"), (13, r"\(Permission denied\); use")]
+)
+def test_a_directory_in_which_no_number_can_be_taken_is_one_sentence(tmp_path, monkeypatch, number, way_out):
+    def fail(run_dir):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(holder, "_claim", fail)
+    with pytest.raises(UserError, match=f"cannot be written to .*{way_out}"), holding(tmp_path):
+        pass
+    assert not holder._descriptors
 
 
 def test_a_lock_that_was_handed_on_is_kept_by_no_fork(tmp_path):

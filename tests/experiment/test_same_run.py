@@ -12,6 +12,7 @@ import torch
 import yaml
 from omegaconf import OmegaConf
 
+from mae_hydra.errors import UserError
 from mae_hydra.experiment import same_run
 from mae_hydra.experiment.holder import Refused
 from mae_hydra.experiment.same_run import Trained, what_was_trained
@@ -69,6 +70,32 @@ def test_what_a_checkpoint_does_not_tell_or_tells_amiss_is_read_beside_it(tmp_pa
         assert told(what_was_trained(tmp_path)) == (None, {"root": "beside"})
         (tmp_path / "config.yaml").write_text("{}")
     assert same_run.recorded_config(tmp_path) is None
+
+
+def test_an_older_record_is_completed_in_all_its_groups_unless_its_arguments_are_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved(tmp_path / "checkpoints/last.pt", "a")
+    record = {"notes": "a", "encoder": {}, "loss": {}, "callbacks": {}}
+    asked: list[Any] = []
+
+    def complete(config: Any, groups: Any) -> Any:
+        asked.append((OmegaConf.to_container(config), set(groups)))
+        return OmegaConf.create(record | {"loss": {"gain": "${notes}"}}), ["loss.gain is newer"]
+
+    monkeypatch.setattr(same_run, "with_newer_arguments", complete)
+    trained = what_was_trained(tmp_path)
+    assert trained is not None
+    assert (trained.config, trained.newer) == (record | {"loss": {"gain": "a"}}, ["loss.gain is newer"])
+    assert asked == [(record, {"encoder", "loss", "callbacks"})]
+
+    def refuse(config: Any, groups: Any) -> Any:
+        raise UserError("loss.slope is gone")
+
+    monkeypatch.setattr(same_run, "with_newer_arguments", refuse)
+    trained = what_was_trained(tmp_path)
+    assert trained is not None
+    assert (trained.config, trained.newer) == (record, ())
 
 
 def test_another_configuration_is_refused_with_its_keys_and_the_command_of_the_run() -> None:

@@ -106,8 +106,13 @@ def test_lines_of_metrics_that_are_none_tell_of_no_loss(tmp_path: Path) -> None:
 def test_no_host_of_processes_is_started_because_a_file_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for cpus, gpus, most in ((12, 0, 12), (4, 16, 16), (None, 0, 8)):
+        monkeypatch.setattr(steps_taken.os, "cpu_count", lambda cpus=cpus: cpus)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda gpus=gpus: gpus)
+        assert processes_of({"processes": most}, tmp_path) == most
+        with pytest.raises(UserError, match=f"more than {most} are not started on this machine"):
+            processes_of({"processes": most + 1}, tmp_path)
     assert processes_of({}, tmp_path) == 1
-    assert processes_of({"processes": 8}, tmp_path) == 8
     monkeypatch.setenv("WORLD_SIZE", "5000")  # as a person has started them
     assert processes_of({"processes": 5000}, tmp_path) == 5000
     monkeypatch.delenv("WORLD_SIZE")
