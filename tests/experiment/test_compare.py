@@ -120,7 +120,7 @@ def test_a_part_of_another_class_is_told_by_the_option_that_chose_it_and_by_the_
         return Difference(part, key, values)
 
     kept = [
-        differing("choices.head", "fcn", "uper", part="composed of"),
+        differing("choices.head@_here_", "fcn", "uper", part="composed of"),
         differing("head.width", 3, 4),
         differing("header.width", None, 5),  # of another part, whose name only begins alike
         differing("loss._target_", "a.X", "a.Y"),  # of which no option was chosen

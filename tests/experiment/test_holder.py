@@ -354,3 +354,103 @@ def test_a_holder_that_lets_go_while_it_is_watched_is_followed_and_one_that_stir
     else:
         holder._watch(tmp_path, last)
     assert looks == [tmp_path]  # and not until patience ends
+
+
+def test_a_folder_that_is_gone_has_no_holder_and_cannot_be_held(tmp_path):
+    assert holder._numbers(tmp_path / "gone") == []
+    assert holder._newest(tmp_path / "gone") is None
+    assert not is_held(tmp_path / "gone")
+    with pytest.raises(UserError, match=r"gone cannot be written to \(No such file or directory\); use another"):
+        holding(tmp_path / "gone").__enter__()
+
+
+def test_a_heartbeat_that_goes_while_it_is_read_was_followed_by_another(tmp_path, monkeypatch):
+    numbers = [[3, 4], [3, 5]]
+    monkeypatch.setattr(holder, "_numbers", lambda run_dir: numbers.pop(0))
+    (tmp_path / ".heartbeat-5").write_bytes(b"{}")
+    assert holder._newest(tmp_path) == holder._Beat(5, b"{}")
+
+
+def test_a_number_that_somebody_takes_in_this_moment_is_looked_at_before_the_next_is_taken(tmp_path, monkeypatch):
+    """Its holder may have let go since, or stirs."""
+    looks = iter([None, holder._Beat(1, holder.FREE)])
+    monkeypatch.setattr(holder, "_newest", lambda run_dir: next(looks))
+    (tmp_path / ".heartbeat-1").touch()
+    assert holder._claim(tmp_path) == 2
+    assert holder._numbers(tmp_path) == [2]
+
+
+@pytest.mark.parametrize(
+    ("answer", "work"), [(None, False), (BlockingIOError("held"), True), (OSError("not supported"), False)]
+)
+def test_locks_work_where_a_second_one_is_refused(tmp_path, monkeypatch, answer, work):
+    def flock(descriptor, how):
+        asked.append((os.fstat(descriptor).st_ino, how))
+        if answer is not None:
+            raise answer
+
+    (tmp_path / ".lock").touch()
+    asked = []
+    monkeypatch.setattr(holder.fcntl, "flock", flock)
+    assert holder._locks_work(tmp_path) is work
+    assert asked == [((tmp_path / ".lock").stat().st_ino, holder.fcntl.LOCK_SH | holder.fcntl.LOCK_NB)]
+    monkeypatch.setattr(holder, "boot_id", lambda: "ours")
+    gone = [holder._surely_gone(tmp_path, holder._Beat(1, b)) for b in (b'{"boot": "ours"}', b'{"boot": "x"}', b"{}")]
+    assert gone == [work, False, False]  # of another machine only its silence tells
+
+
+def test_a_heart_beats_with_its_own_beginning_until_a_higher_number_is_there(tmp_path, monkeypatch):
+    class Beats:
+        """Stands for the event that ends them: after `left` more."""
+
+        def __init__(self, left):
+            self.left, self.waited = left, []
+
+        def wait(self, seconds):
+            self.left -= 1
+            self.waited.append(seconds)
+            return self.left < 0
+
+    monkeypatch.setattr(holder, "_now", lambda: "first" if not beats.waited else "later")
+    left, contents, write = [], [], holder._write
+    monkeypatch.setattr(holder, "_give_way", lambda run_dir: left.append(run_dir))
+    monkeypatch.setattr(holder, "_write", lambda file, content: contents.append(content) or write(file, content))
+    beats = Beats(2)
+    holder._keep_beating(tmp_path, 4, beats)
+    assert beats.waited == [holder.BEAT] * 3
+    assert [json.loads(content)["since"] for content in contents] == ["first", "first"]
+    assert contents[0] != contents[1]
+    assert len((tmp_path / ".heartbeat-4").read_bytes()) == holder.SIZE
+    assert left == []
+    (tmp_path / ".heartbeat-5").touch()
+    holder._keep_beating(tmp_path, 4, Beats(1))
+    assert left == [tmp_path]
+
+
+def test_who_gives_way_says_to_whom_and_ends_at_once(tmp_path, monkeypatch):
+    ends, said = [], []
+    monkeypatch.setattr(holder.os, "_exit", ends.append)
+    monkeypatch.setattr(holder.os, "write", lambda number, text: said.append((number, text.decode())))
+    holder._give_way(tmp_path)
+    beat_of(tmp_path)
+    holder._give_way(tmp_path)
+    assert ends == [1, 1]
+    assert [(number, text.partition("over by ")[2].partition(" while")[0]) for number, text in said] == [
+        (2, "another process"), (2, "process 1 on nodeA since 2026-01-01 00:00:00"),
+    ]  # fmt: skip
+
+
+def test_a_machine_that_tells_no_identity_is_none_that_a_heartbeat_tells_of(monkeypatch):
+    assert holder.boot_id() == holder.boot_id() != ""
+    monkeypatch.setattr(Path, "read_text", lambda path: (_ for _ in ()).throw(PermissionError(13, "denied")))
+    assert holder.boot_id() != holder.boot_id()
+
+
+def test_a_fork_closes_every_lock_of_its_parent_also_where_one_is_gone(tmp_path, monkeypatch):
+    mine = [os.open(tmp_path / name, os.O_RDWR | os.O_CREAT) for name in ("a", "b")]
+    os.close(mine[0])
+    monkeypatch.setattr(holder, "_descriptors", set(mine))
+    holder._forget_in_forks()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(mine[1])
+    assert holder._descriptors == set()

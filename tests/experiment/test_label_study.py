@@ -179,8 +179,16 @@ def test_a_score_that_scratch_has_with_its_fewest_labels_is_known_to_need_as_man
 def test_of_one_point_of_scratch_no_factor_is_made(tmp_path):
     study(tmp_path, "scratch", "mae")
     run(tmp_path / "scratch", 0.01, 0, 10.0, images=10)
+    study(tmp_path, "scratch", "mae", "weights")
     run(tmp_path / "mae", 0.01, 0, 15.0, images=10)
-    assert read_study(tmp_path).factors("mae") == [None]
+    found = read_study(tmp_path)
+    assert (found.factors("mae"), found.doubt, found.unfinished) == ([None], "", ["weights: not begun"])
+    (tmp_path / "scratch").rename(tmp_path / "elsewhere")
+    found = read_study(tmp_path)
+    assert (found.factors("mae"), found.doubt) == ([None], "")
+    assert found.unfinished == ["scratch: not begun", "weights: not begun"]
+    nothing = read_study(study(tmp_path / "new", "scratch"))
+    assert (nothing.arms, nothing.caution, nothing.metric, nothing.higher_is_better) == ({}, "", "score", True)
 
 
 def test_where_more_labels_are_worth_nothing_there_is_no_factor_and_that_is_said(tmp_path):
@@ -220,14 +228,15 @@ def test_scores_of_two_kinds_are_not_compared(tmp_path):
         read_study(tmp_path)
 
 
-def test_runs_of_other_settings_in_one_folder_are_not_mixed(tmp_path):
+@pytest.mark.parametrize("key", ["optimizer", "inference"])
+def test_runs_of_other_settings_in_one_folder_are_not_mixed(tmp_path, key):
     """As option files that were edited between two starts leave them."""
     study(tmp_path, "scratch")
     for seed, rate in ((0, 1e-3), (1, 1e-3), (2, 1e-4)):
         run(tmp_path / "scratch", 0.1, seed, 10.0, images=10)
         file = tmp_path / "scratch" / f"label_fraction-0.1_seed-{seed}" / "config.yaml"
-        file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"optimizer": {"lr": rate}}))
-    with pytest.raises(UserError, match=r"are not of one study \(optimizer\.lr: 0\.001 -> 0\.0001\)"):
+        file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {key: {"lr": rate}}))
+    with pytest.raises(UserError, match=rf"are not of one study \({key}\.lr: 0\.001 -> 0\.0001\)"):
         read_study(tmp_path)
 
 

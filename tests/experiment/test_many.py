@@ -1,6 +1,7 @@
 """A run in a list, by what its small files tell: rows made by hand, at every bound."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,7 @@ def test_the_best_job_of_a_sweep_is_complete_and_judged_as_all_others(tmp_path: 
     (tmp_path / "runs/r/results.csv").touch()
     [told] = sweeps_of([row("r/a", folder=tmp_path / "runs"), row("x/b", folder=tmp_path / "runs")])
     assert (told.name, told.directory, told.states, len(told.jobs)) == ("r", tmp_path / "runs/r", "1 completed", 1)
-    [told] = sweeps_of(three)
+    [told] = sweeps_of(three[::-1])
     assert told.states == "3 completed, 1 failed"
 
 
@@ -143,8 +144,10 @@ def test_a_row_has_the_best_and_the_last_evaluation_and_the_last_step_that_was_s
 
 def test_folders_that_a_run_or_a_tracker_fills_are_not_looked_into(tmp_path: Path) -> None:
     run = made(tmp_path / "a/run")
-    for place in ("a/run/upernet", "a/run/figures/x", "a/wandb/x", "a/.hidden/x", "a/figures/x", "b"):
+    for place in ("a/run/upernet", "a/wandb/x", "a/.hidden/x", "a/figures/x", "b"):
         made(tmp_path / place)
+    for name in ("checkpoints", "figures", "tables", "wandb", "report", "tensorboard", "replay", "profile"):
+        made(run / name / "x")
     found = {str(path.relative_to(tmp_path)) for path in run_directories(tmp_path)}
     assert found == {"a/run", "a/run/upernet", "a/figures/x", "b"}
     assert size_of(run, with_runs=True) > size_of(run) > 0
@@ -163,6 +166,31 @@ def test_runs_are_listed_in_the_order_of_their_names_each_once_and_behind_what_w
     shutil.rmtree(root / "b")
     assert list(found) == [root / "c/y", root / "d/run"]
     assert list(run_directories(root / "b")) == []
+
+
+def test_of_a_run_its_own_bytes_count_and_not_what_a_link_leads_to_or_goes_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, before = made(tmp_path / "run"), size_of(tmp_path / "run")
+    (tmp_path / "large").write_bytes(b"x" * 10_000)
+    (run / "checkpoints/large").symlink_to(tmp_path / "large")
+    (run / "tables/deep").mkdir(parents=True)
+    (run / "tables/deep/a.csv").write_bytes(b"x" * 100)
+    made(run / "then")
+    link = (run / "checkpoints/large").lstat().st_size
+    assert size_of(run) == before + 100 + link
+    assert size_of(run, with_runs=True) == 2 * before + 100 + link
+    assert size_of(run / "none") == 0
+
+    class Gone:
+        name = "gone"
+
+        def stat(self, *, follow_symlinks: bool) -> Any:
+            raise FileNotFoundError
+
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda place: [Gone(), *scandir(place)])
+    assert size_of(run) == before + 100 + link
 
 
 @pytest.mark.parametrize(
@@ -217,7 +245,9 @@ def test_what_is_ours_alone_goes_whole_and_not_with_what_was_put_there_meanwhile
         ("took<=60", ["new"]),
         ("size>1kB", ["old"]), ("size>=2MB", ["old"]), ("size<2MB", ["new"]), ("size<1TB", ["new", "old"]),
         ("val/mIoU=30", ["new"]), ("val/mIoU!=30", ["old"]), ("name=n*", ["new"]), ("name!=n*", ["old"]),
-        ("head.depth=3", ["old"]), ("flag=true", ["old"]), ("best=null", ["new"]), ("best>1", ["old"]),
+        ("name=N*", []),
+        ("head.depth=3", ["old"]), ("flag!=false", ["old"]), ("flag=true", ["old"]),
+        ("best=null", ["new"]), ("best>1", ["old"]),
     ],
 )  # fmt: skip
 def test_filters_know_units_globs_and_their_opposites(word: str, names: list[str]) -> None:
@@ -231,3 +261,91 @@ def test_units_are_those_of_a_clock_and_of_a_disk() -> None:
     assert filters.UNITS == {
         "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12,
     }  # fmt: skip
+
+
+def test_a_run_needs_what_its_words_its_configuration_and_its_parent_name_from_where_it_was_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, here = tmp_path / "there", tmp_path / "here"
+    for name in ("first/checkpoints/last.pt", "second/checkpoints/last.pt", "third.pt", "fourth/last.pt", "unnamed.pt"):
+        (there / name).parent.mkdir(parents=True, exist_ok=True)
+        (there / name).touch()
+    here.mkdir()
+    (here / "fifth.pt").touch()
+    monkeypatch.chdir(here)
+    steps = ((0, "first", 20), (1, "first", 40), (2, "second", 5), (3, "second", None))
+    for number, parent, step in steps:
+        run = made(there / f"run{number}", overrides=["init_from=third.pt", "~logger", "data.root=fifth.pt"])
+        (run / "environment.json").write_text(json.dumps({"folder": str(there)}))
+        told = {"path": str(there / parent / "checkpoints/last.pt"), "step": step}
+        (run / "parent.json").write_text(json.dumps(told))
+    own = there / "run3"
+    config = {"then": [{"init_from": "fourth/last.pt@ema"}], "paths": {"run_dir": "run3", "root": str(there)}}
+    (own / "config.yaml").write_text(yaml.safe_dump(config))
+    found = clean.needed_paths([there / f"run{number}" for number, *_ in steps])
+    named = ("first/checkpoints/last.pt", "second/checkpoints/last.pt", "third.pt", "fourth/last.pt")
+    steps_of = {there / "first/checkpoints": {20, 40}, there / "second/checkpoints": {5}}
+    assert found == {there / name: set() for name in named} | {here / "fifth.pt": set()} | steps_of
+    assert [clean._needs(there / name, found) for name in ("first", "fourth", "third.pt", "unnamed.pt", "run3")] == [
+        True, True, True, False, False,
+    ]  # fmt: skip
+
+
+def test_records_are_asked_below_every_output_folder_that_a_run_was_started_with(tmp_path: Path) -> None:
+    listed = made(tmp_path / "listed/a")
+    others = [made(tmp_path / place) for place in ("outputs/b", "outputs/deep/c", "else/d")]
+    rows = []
+    for run, root, folder in ((listed, "outputs", tmp_path), (others[1], str(tmp_path / "else"), "/nowhere")):
+        (run / "environment.json").write_text(json.dumps({"folder": str(folder)}))
+        told = Run(run, STATUS, {"paths": {"output_root": root}}, {})
+        rows.append(Row(told, run.name, 0, None, None))
+    assert sorted(clean._all_runs(rows, tmp_path / "listed")) == sorted([listed, *others])
+    assert clean._all_runs(rows[:1], tmp_path) != []
+    (listed / "environment.json").unlink()  # where its folder lies is not known then
+    assert clean._all_runs(rows[:1], tmp_path / "listed") == [listed]
+
+
+def test_a_checkpoint_goes_where_a_later_one_is_whole_and_it_is_no_milestone_no_link_and_needed_by_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = made(tmp_path / "run", 5, 10, 15, 20, 25)
+    folder = run / "checkpoints"
+    monkeypatch.setattr(clean, "check_file", lambda path: path.read_bytes() == b"x")
+    for name, step in (("last.pt", 25), ("best.pt", 15)):
+        os.link(folder / f"step-{step:08d}.pt", folder / name)
+    (folder / "step-x.pt").touch()
+    (tmp_path / "kept.pt").write_bytes(b"xx")
+    (folder / "step-00000007.pt").symlink_to(tmp_path / "kept.pt")
+    (folder / "step-00000008.pt").touch()  # of which nothing would be free
+
+    def going(needed: Any = None, **checkpoint: Any) -> list[str]:
+        told = Row(Run(run, STATUS, {"checkpoint": checkpoint}, {}), "run", 0, None, 25)
+        found = list(clean._superseded(told, needed or {}))
+        assert all((each.size, each.run, each.why) == (1, run, "superseded by last.pt") for each in found)
+        return [each.path.stem.lstrip("step-0") for each in found]
+
+    assert going() == ["5", "10", "20"]
+    assert going(keep_every=10) == ["5"]
+    assert going(keep_every=0) == going(keep_every=None) == going(keep_every="10") == ["5", "10", "20"]
+    assert going({folder: {10, 3}, folder / "step-00000020.pt": set(), tmp_path: {5}}) == ["5"]
+    for content in (b"", None):  # the last one is damaged, or gone
+        (folder / "last.pt").unlink()
+        if content is not None:
+            (folder / "last.pt").write_bytes(content)
+        assert going() == []
+
+
+def test_a_linked_folder_or_a_missing_record_makes_a_run_a_persons(tmp_path: Path) -> None:
+    run = made(tmp_path / "run")
+    (tmp_path / "pictures").mkdir()
+    assert clean._is_ours_alone(run)
+    for name in ("figures", "tables/figures"):
+        (run / name).parent.mkdir(exist_ok=True)
+        (run / name).symlink_to(tmp_path / "pictures")
+        assert not clean._is_ours_alone(run)
+        (run / name).unlink()
+    for name in ("config.yaml", "status.json"):
+        (run / name).rename(tmp_path / name)
+        assert not clean._is_ours_alone(run)
+        (tmp_path / name).rename(run / name)
+    assert clean._is_ours_alone(run)

@@ -70,6 +70,9 @@ def test_what_a_checkpoint_does_not_tell_or_tells_amiss_is_read_beside_it(tmp_pa
         assert told(what_was_trained(tmp_path)) == (None, {"root": "beside"})
         (tmp_path / "config.yaml").write_text("{}")
     assert same_run.recorded_config(tmp_path) is None
+    torch.save({"config": {"notes": {1, 2}}}, tmp_path / "checkpoints/last.pt")  # which is in no configuration
+    (tmp_path / "config.yaml").write_text("notes: beside")
+    assert told(what_was_trained(tmp_path)) == ("beside", {"root": "beside"})
 
 
 def test_an_older_record_is_completed_in_all_its_groups_unless_its_arguments_are_gone(
