@@ -124,3 +124,4 @@ def test_a_key_that_is_null_is_told_from_one_that_is_absent(tmp_path: Path, monk
     assert found == now
     assert said == ""
     assert going_on._told({"a": None, "b": 1}, {"b": 1, "c": None}) == "a null, not absent; c absent, not null"
+    assert going_on._told({"a": False, "b": 0}, {"b": False}) == "a false, not absent"

@@ -66,7 +66,9 @@ class Parts:
         evaluator = SimpleNamespace(check=self.asked("check", None), reads_maps=self.reads_maps)
         sizes = SimpleNamespace(check=lambda model, size: self.told.setdefault("sizes", []).append(size))
         checkpoints = SimpleNamespace(exist=self.exist)
-        parts = {"evaluation.v": evaluator, "inference": sizes, "checkpoint": checkpoints, "model": nn.Linear(2, 2)}
+        if key.startswith("evaluation."):
+            return evaluator
+        parts = {"inference": sizes, "checkpoint": checkpoints, "model": nn.Linear(2, 2)}
         return parts.get(key, SimpleNamespace())
 
     def complete(self, key: str, part: Any, *told: Any, **more: Any) -> Any:
@@ -76,7 +78,8 @@ class Parts:
     def config(self, task: str = "segment", **told: Any) -> DictConfig:
         usual = {
             "task": task, "name": "mine", "seed": 5, "resume": "auto", "init_from": None, "init_adapt": ["classes"],
-            "paths": {"output_root": "outputs"}, "callbacks": {}, "evaluation": {"v": {"_target_": "x"}}, "model": {},
+            "paths": {"output_root": "outputs"}, "callbacks": {}, "evaluation": {"v": {"_target_": "x"}, "w": {"_target_": "x"}},
+            "model": {},
             "augment": {}, "schedule": {}, "inference": {}, "checkpoint": {"monitor": "val/loss"}, "optimizer": {},
         }  # fmt: skip
         return OmegaConf.create(usual | told)
@@ -151,7 +154,7 @@ def test_labels_and_sizes_are_looked_at_where_the_task_or_an_evaluation_needs_th
     for task, reads_maps in (("segment", True), ("pretrain", True), ("pretrain", False), ("classify", False)):
         parts.reads_maps = reads_maps
         parts.assemble(task)
-        assert len(parts.told["check"]) == 1  # what an evaluator cannot measure is said before the first step
+        assert len(parts.told["check"]) == 2  # what an evaluator cannot measure is said before the first step
         found.append(([told[1:] for told in parts.told.get("say_doubts", [])], parts.told.get("sizes", [])))
     assert found == [([()], [(4, 6), (8, 6)]), ([(("training", False),)], []), ([], []), ([], [])]
 
@@ -217,6 +220,16 @@ def test_operations_are_counted_where_every_step_has_the_same_and_a_peak_is_know
     assert parts.assemble("pretrain", told={"augment": {"smaller": [32]}}).flops is None
     monkeypatch.setattr(module, "peak_tflops", lambda *told: None)
     assert parts.assemble().flops is None
+
+
+def test_the_state_has_the_callbacks_and_the_evaluators_the_data_and_the_inference_of_the_run(parts: Parts) -> None:
+    made = parts.assemble(settings=replace(SETTINGS, stop_after=3))
+    assert list(made.state.callbacks.state_dict()) == ["engine.stop_after"]
+    assert list(made.evaluators) == ["v", "w"]
+    for name in made.evaluators:
+        given = dict(parts.told[f"evaluation.{name}"])
+        assert given["data"] is parts.data
+        assert hasattr(given["inference"], "check")
 
 
 def test_early_stopping_is_a_callback_that_needs_an_evaluation(parts: Parts) -> None:

@@ -39,12 +39,13 @@ def test_files_console_and_who_looks_for_the_monitored_score_are_told_beside_the
         schedule=SimpleNamespace(steps=7), evaluators={"own": SimpleNamespace()}, flops=None, peak=None
     )
     files = LocalFiles()
-    _trackers(OmegaConf.merge(CONFIG, {"logger": {"mine": node}}), files, built)  # type: ignore[arg-type]
-    [mine], [first, console, monitor] = asked
+    loggers = {"logger": {"mine": node, "other": node | {"total_steps": 6}}}
+    _trackers(OmegaConf.merge(CONFIG, loggers), files, built)  # type: ignore[arg-type]
+    [mine, other], [first, console, monitor] = asked
     assert first is files
     assert isinstance(console, Console)
     assert isinstance(monitor, MissingMonitor)
-    assert (mine.total_steps, console.total_steps) == (5, 7)
+    assert (mine.total_steps, other.total_steps, console.total_steps) == (5, 6, 7)
     monitor.evaluation(1, "own", Evaluation(scalars={"mIoU": 1.0}))
     [[message]] = said
     assert "checkpoint.monitor=val/loss," in message

@@ -90,6 +90,18 @@ def test_a_complete_run_knows_whether_the_code_has_changed_since(
     assert provenance.git_state() == {"commit": None, "branch": None, "dirty": None}
 
 
+def test_what_is_known_before_anything_is_built_is_two_tables_and_a_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provenance, "git_state", lambda: {"commit": "a"})
+    monkeypatch.setattr(provenance, "environment", lambda: {"host": "here"})
+    monkeypatch.setattr(provenance, "composition", lambda: {"config_name": "mine"})
+    for difference in ("-a\n+b", None):
+        monkeypatch.setattr(provenance, "_difference", lambda difference=difference: difference)
+        assert provenance.provenance() == (
+            {"git.diff": difference or ""},
+            {"environment.json": {"host": "here", "config_name": "mine"}, "git.json": {"commit": "a"}},
+        )
+
+
 def test_the_environment_tells_what_decides_a_run_and_no_secret(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -94,6 +94,20 @@ def test_a_job_waits_for_its_first_stage_that_is_not_complete_and_fails_by_its_o
     ]  # fmt: skip
 
 
+def test_stages_of_later_jobs_have_their_columns_and_a_sweep_file_tells_its_keys(tmp_path: Path) -> None:
+    runs = [of("completed", value=1.0), of("completed", value=2.0, probe=of("completed", value=5.0))]
+    for seed, run in enumerate(runs):
+        run.untyped["seed"] = seed
+    assert over_seeds(runs) == (["seeds", "val/loss", "probe: val/loss"], [[2, "1.5 ± 0.71", "5"]])
+    assert read_runs.grid_in(tmp_path) == []
+    for told, keys in (
+        ({"sweeper": {"params": {"+model.depth": "1,2", "seed": 3}}}, ["model.depth", "seed"]),
+        ({"sweeper": {"params": None}}, []), ({"sweeper": "basic"}, []), ([], []),
+    ):  # fmt: skip
+        (tmp_path / "multirun.yaml").write_text(yaml.safe_dump({"hydra": told}))
+        assert read_runs.grid_in(tmp_path) == keys
+
+
 def test_a_score_of_zero_is_a_score() -> None:
     runs = [of("completed", value=value, a=of("completed", value=0.0)) for value in (0.0, 1.0)]
     for seed, run in enumerate(runs):

@@ -57,6 +57,8 @@ def test_a_group_that_is_chosen_anew_takes_the_words_for_it_along(run):
     assert "logger.wandb.project=p" in expanded([f"resume={run}", "logger=wandb"])  # the same choice again
     record(run, "optimizer.groups.a.lr=1", "optimizer.grouped=2")
     assert expanded([f"resume={run}", "optimizer.groups.a={}"])[0] == "optimizer.grouped=2"  # however deep it lies
+    record(run, "then.optimizer.lr=1", "optimizer.lr=2")
+    assert expanded([f"resume={run}", "optimizer=sgd"])[0] == "then.optimizer.lr=1"  # which lies in another group
 
 
 @pytest.mark.parametrize("words", [["resume=auto"], ["resume=never"], ["resume=null"], ["resume=nowhere"], ["seed=1"]])
@@ -413,6 +415,10 @@ def test_a_path_is_found_again_from_another_place_and_after_a_move(run, tmp_path
     (tmp_path / "outputs").rename(tmp_path / "results")
     renamed = tmp_path / "results/run"
     assert expanded([f"resume={renamed}"])[1] == f"init_from={tmp_path / 'results/pretrained'}"
+    monkeypatch.chdir(tmp_path)
+    assert expanded(["resume=results/run"])[1] == f"init_from={tmp_path / 'results/pretrained'}"
+    record(renamed, "+init_from=outputs/pretrained", before=tmp_path / "outputs/run")
+    assert expanded([f"resume={renamed}"])[0] == f"+init_from={tmp_path / 'results/pretrained'}"
 
 
 @pytest.mark.parametrize("key", resuming.PATHS)
@@ -435,6 +441,8 @@ def test_what_has_moved_with_the_run_is_told_by_the_ends_of_its_names():
     assert at("/a/outputs/runs/pre", "/a/outputs/runs/x", "/b/results/runs/x") == "/b/results/runs/pre"
     assert at("/a/x", "/a/x/upernet", "/a/y/upernet") == "/a/y"
     assert at("/data/photos", "/a/outputs/x", "/b/outputs/x") == "/data/photos"
+    assert at("/a/first.pt", "/a/outputs/x", "/b/outputs/x") == "/b/first.pt"
+    assert at("/a/first.pt", "/a/x", "/a/x") == "/a/first.pt"
 
 
 @pytest.mark.parametrize("value", ["outputs/a", "a b", "it's", "a=b,c", "${x}", "back\\slash\\", "[1]", "Ärger", "a:b"])

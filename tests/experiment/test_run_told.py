@@ -40,6 +40,7 @@ def config(**told: Any) -> DictConfig:
         ({}, {"root": "/b"}, {}, (False, "goes on with the same images in /b\n")),
         ({"resume_data": "changed"}, {"train": {"images": 5, "contents": "z"}}, {}, (False, "with other training")),
         ({"resume_data": "same"}, {"train": {"images": 5, "contents": "z"}}, {}, "resume_data=changed"),
+        ({}, {"train": {"images": 5, "contents": "z"}}, {}, "resume_data=changed"),
         ({}, {"classes": ["wall", "sky"]}, {}, "class 0 was sky and is wall now"),
         ({"task": "classify"}, {"classes": ["wall", "sky"]}, {}, "class 0 was sky"),
         ({"task": "pretrain"}, {"classes": ["wall", "sky"]}, {}, (False, "")),  # which knows no classes

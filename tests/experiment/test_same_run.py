@@ -75,6 +75,13 @@ def test_what_a_checkpoint_does_not_tell_or_tells_amiss_is_read_beside_it(tmp_pa
     assert told(what_was_trained(tmp_path)) == ("beside", {"root": "beside"})
 
 
+def test_what_would_run_code_when_it_is_read_is_not_read(tmp_path: Path) -> None:
+    torch.save({"config": {"notes": "a"}, "of anybody": SimpleNamespace()}, tmp_path / "last.pt")
+    assert same_run.read_told(tmp_path / "last.pt") is None
+    torch.save({"config": {"notes": "a"}}, tmp_path / "last.pt")
+    assert same_run.read_told(tmp_path / "last.pt") == {"config": {"notes": "a"}}
+
+
 def test_an_older_record_is_completed_in_all_its_groups_unless_its_arguments_are_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -79,6 +79,14 @@ def test_a_line_that_tells_of_no_start_is_left_out_and_said(tmp_path: Path, dama
     assert (start_of(tmp_path, 10) or {})["step"] == 9
 
 
+def test_a_start_may_have_as_many_processes_and_threads_as_the_largest_machines(tmp_path: Path, capsys: Any) -> None:
+    file = tmp_path / "starts.jsonl"
+    for processes, threads, told in ((65_536, 1024, True), (65_537, 1024, False), (65_536, 1025, False), (1, 1, True)):
+        file.write_text(json.dumps({"step": 0, "processes": processes, "threads": threads}) + "\n")
+        assert (start_of(tmp_path, 1) is not None) is told
+    capsys.readouterr()
+
+
 def test_a_line_behind_the_zeros_of_a_machine_that_went_down_counts(tmp_path: Path, capsys: Any) -> None:
     (tmp_path / "starts.jsonl").write_bytes(b"\0" * 4096 + b'{"step": 4, "processes": 2}\n')
     assert start_of(tmp_path, 5) == {"step": 4, "processes": 2}
