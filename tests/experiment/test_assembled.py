@@ -78,8 +78,8 @@ class Parts:
     def config(self, task: str = "segment", **told: Any) -> DictConfig:
         usual = {
             "task": task, "name": "mine", "seed": 5, "resume": "auto", "init_from": None, "init_adapt": ["classes"],
-            "paths": {"output_root": "outputs"}, "callbacks": {}, "evaluation": {"v": {"_target_": "x"}, "w": {"_target_": "x"}},
-            "model": {},
+            "paths": {"output_root": "outputs"}, "callbacks": {}, "model": {},
+            "evaluation": {"v": {"_target_": "x"}, "w": {"_target_": "x"}},
             "augment": {}, "schedule": {}, "inference": {}, "checkpoint": {"monitor": "val/loss"}, "optimizer": {},
         }  # fmt: skip
         return OmegaConf.create(usual | told)

@@ -64,7 +64,7 @@ def test_each_difference_stands_under_what_it_is_of_with_the_first_run_first(
     for name, contents in told.items():
         for run, content in zip(runs, contents, strict=True):
             (run / name).write_text(json.dumps(content))
-    (runs[0] / "git.diff").write_text("-a\n+b\n-c\n")
+    (runs[0] / "git.diff").write_bytes(b"-a\n+b\xff\n-c\n")  # of a file that is no UTF-8
     assert [tuple(difference) for difference in compare(runs)] == [
         ("typed", "command", ("train.py 'a b'", "train.py")),
         ("composed of", "choices.data", ("ade20k", "mine")),
@@ -106,6 +106,16 @@ def test_of_three_runs_the_middle_one_may_be_the_other(tmp_path: Path) -> None:
     assert [tuple(each) for each in compare(runs) if each.part != "typed"] == [
         ("configuration", "seed", (1, 2, 1)), ("results", "val/loss", (1.5, 2.5, 1.5)),
     ]  # fmt: skip
+
+
+def test_a_record_that_one_of_the_runs_lacks_has_no_values(tmp_path: Path) -> None:
+    runs = [made(tmp_path / "a"), made(tmp_path / "b")]
+    for name in ("environment.json", "git.json", "config.yaml", "metrics.jsonl"):
+        (runs[1] / name).unlink()
+    found = {each.key: each.values for each in compare(runs)}
+    assert (found["commit"], found["seed"], found["val/loss"]) == (("abc", None), (0, None), (0.5, None))
+    assert found["command"] == (f"train.py x={runs[0]}", None)
+    assert "host" not in found
 
 
 def test_values_stand_beside_each_other_as_texts_of_one_line() -> None:

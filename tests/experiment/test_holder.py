@@ -454,3 +454,26 @@ def test_a_fork_closes_every_lock_of_its_parent_also_where_one_is_gone(tmp_path,
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(mine[1])
     assert holder._descriptors == set()
+
+
+def test_no_descriptor_stays_open_however_often_a_holder_looks_and_writes(tmp_path, monkeypatch):
+    def opened():
+        return len(os.listdir("/proc/self/fd"))
+
+    before = opened()
+    with holding(tmp_path):
+        held = opened()
+        for _ in range(3):
+            holder._write(tmp_path / ".heartbeat-1", b"x")
+            assert holder._locks_work(tmp_path)
+            assert is_held(tmp_path)
+            with pytest.raises(Refused), holding(tmp_path):
+                pass
+        assert opened() == held
+    assert opened() == before
+    monkeypatch.setattr(holder.fcntl, "flock", lambda *_: (_ for _ in ()).throw(OSError("not supported")))
+    for _ in range(3):
+        holder._claim(tmp_path)
+        assert not holder._locks_work(tmp_path)
+        is_held(tmp_path)
+    assert opened() == before

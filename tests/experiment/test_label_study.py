@@ -165,9 +165,12 @@ def test_runs_that_differ_in_which_labels_they_draw_are_of_one_study_and_one_wit
     (tmp_path / "scratch/label_fraction-0.1_seed-2").rename(tmp_path / "scratch/named otherwise")
     run(tmp_path / "scratch", 0.2, 0, 10.0, images=20)
     (tmp_path / "scratch/label_fraction-0.2_seed-0/data.json").unlink()
+    run(tmp_path / "scratch", 0.3, 0, None, images=30, state="completed")  # whose score was no number
+    run(tmp_path / "scratch", 0.4, 0, 10.0, images=40)
+    (tmp_path / "scratch/label_fraction-0.4_seed-0/config.yaml").unlink()
     found = read_study(tmp_path)
     assert [(point.fraction, point.images) for point in found.arms["scratch"]] == [(0.1, 10), (0.5, 50), (1.0, 100)]
-    assert found.unfinished == ["scratch/label_fraction-0.2_seed-0: completed"]
+    assert found.unfinished == [f"scratch/label_fraction-{share}_seed-0: completed" for share in (0.2, 0.3, 0.4)]
 
 
 def test_a_score_that_scratch_has_with_its_fewest_labels_is_known_to_need_as_many():

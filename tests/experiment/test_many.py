@@ -134,6 +134,9 @@ def test_a_row_has_the_best_and_the_last_evaluation_and_the_last_step_that_was_s
     assert read_row(run, run).name == "run"
     nothing = read_row(made(tmp_path / "new"), tmp_path)
     assert (nothing.best, nothing.step, nothing.best_step, nothing.last_step) == (None, None, None, None)
+    (run / "config.yaml").unlink()
+    found = read_row(run, tmp_path)
+    assert (found.state, found.run.config, found.best, found.step) == ("completed", {}, None, 20)
     (run / "status.json").write_text('{"value": 1}')
     assert (read_row(run, tmp_path).state, read_row(run, tmp_path).best) == ("unreadable", None)
     with pytest.raises(UserError, match="is no folder"):
@@ -213,6 +216,9 @@ def test_a_run_has_come_to_nothing_where_it_failed_before_its_first_step_or_was_
 ) -> None:
     made(tmp_path / "a", *files)
     assert clean._came_to_nothing(row("a", *words, step=step, folder=tmp_path, **told)) == why
+    if words == ["+debug=smoke"]:  # also where a file chose it
+        (tmp_path / "a/environment.json").write_text('{"choices": {"debug": "smoke"}}')
+        assert clean._came_to_nothing(row("a", "seed=1", step=step, folder=tmp_path, **told)) == why
 
 
 def test_what_is_ours_alone_goes_whole_and_not_with_what_was_put_there_meanwhile(tmp_path: Path) -> None:
@@ -280,7 +286,8 @@ def test_a_run_needs_what_its_words_its_configuration_and_its_parent_name_from_w
         told = {"path": str(there / parent / "checkpoints/last.pt"), "step": step}
         (run / "parent.json").write_text(json.dumps(told))
     own = there / "run3"
-    config = {"then": [{"init_from": "fourth/last.pt@ema"}], "paths": {"run_dir": "run3", "root": str(there)}}
+    config = {"then": [{"init_from": "fourth/last.pt@ema"}], "paths": {"run_dir": "run3", "root": str(there),
+              "own": "run3/checkpoints"}}  # fmt: skip
     (own / "config.yaml").write_text(yaml.safe_dump(config))
     found = clean.needed_paths([there / f"run{number}" for number, *_ in steps])
     named = ("first/checkpoints/last.pt", "second/checkpoints/last.pt", "third.pt", "fourth/last.pt")
@@ -301,6 +308,9 @@ def test_records_are_asked_below_every_output_folder_that_a_run_was_started_with
         rows.append(Row(told, run.name, 0, None, None))
     assert sorted(clean._all_runs(rows, tmp_path / "listed")) == sorted([listed, *others])
     assert clean._all_runs(rows[:1], tmp_path) != []
+    untold = ({}, {"paths": None}, {"paths": {"output_root": None}})
+    nowhere = [Row(Run(listed, STATUS, config, {}), "a", 0, None, None) for config in untold]
+    assert clean._all_runs(nowhere, tmp_path / "listed") == [listed]
     (listed / "environment.json").unlink()  # where its folder lies is not known then
     assert clean._all_runs(rows[:1], tmp_path / "listed") == [listed]
 

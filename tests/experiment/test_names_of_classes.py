@@ -91,6 +91,22 @@ def test_every_last_layer_is_put_in_order_with_its_bias(capsys: pytest.CaptureFi
     assert capsys.readouterr().out.startswith("note: model and data name")
 
 
+def test_a_layer_that_the_file_or_the_model_lacks_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    three = data(NAMES, assumed=False)
+    two = replace(three, num_classes=2, class_names=("sky", "wall"), palette=three.palette[:2])
+    model = Biased()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    trained = {"head.classify.bias": torch.tensor([1.0, 2.0]), "auxiliary.classify.bias": torch.tensor([3.0, 4.0])}
+    told = {"class_names": ["wall", "sky"]}
+    match_classes(model, Checkpoint({"head.classify.bias": trained["head.classify.bias"]}, told, "", Path("a.pt")), two)
+    now = model.state_dict()
+    assert now.pop("head.classify.bias").tolist() == [2.0, 1.0]
+    assert all(torch.equal(value, before[name]) for name, value in now.items())
+    del model.auxiliary
+    match_classes(model, Checkpoint(trained, told, "", Path("a.pt")), two)
+    assert capsys.readouterr().out.count("note: model and data name") == 2
+
+
 def test_a_model_of_more_classes_or_with_another_last_layer_is_refused() -> None:
     model: Any = Model()
     given = checkpoint("wall", "tree", "sky")

@@ -69,6 +69,8 @@ def test_new_files_count_where_they_are_code_or_configuration(source: Path, tmp_
     assert provenance.changed_code(tmp_path / "other") is None
     (source / new[0]).write_text("of = 'another'\n")  # changes there were then, too, but not these
     assert provenance.changed_code(tmp_path / "other") == "uncommitted changes then and now differ"
+    (tmp_path / "other/git.diff").write_bytes(b"+\xff\n")
+    assert provenance.changed_code(tmp_path / "other") == "uncommitted changes then and now differ"
     (tmp_path / "other/git.diff").unlink()
     assert provenance.changed_code(tmp_path / "other") == "uncommitted changes then and now differ"
 

@@ -154,6 +154,13 @@ def test_the_table_has_what_differs_complete_jobs_first_and_numbers_by_their_siz
     assert [row["overrides"] for row in written][:2] == ["seed=1 model=u", "+optimizer.lr=10 seed=1 logger=wandb"]
 
 
+def test_a_table_takes_what_no_text_is(tmp_path: Path) -> None:
+    row = {"job": "Bäume", "state": "failed", "overrides": ["a=\udcff"], "error": "no \udcff"}
+    read_runs.write_table([row], tmp_path)
+    _, line = (tmp_path / "results.csv").read_text(encoding="utf-8").splitlines()
+    assert line == "Bäume,failed,a=\\udcff,no \\udcff"
+
+
 def test_numbers_stand_before_words_in_the_order_of_their_size() -> None:
     values = ["a", 10, None, 9.5, True, float("nan"), -1]
     assert sorted(values, key=read_runs._place)[:3] == [-1, 9.5, 10]

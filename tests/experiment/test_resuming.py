@@ -417,6 +417,8 @@ def test_a_path_is_found_again_from_another_place_and_after_a_move(run, tmp_path
     assert expanded([f"resume={renamed}"])[1] == f"init_from={tmp_path / 'results/pretrained'}"
     monkeypatch.chdir(tmp_path)
     assert expanded(["resume=results/run"])[1] == f"init_from={tmp_path / 'results/pretrained'}"
+    record(renamed, f"init_from={tmp_path / 'outputs/pretrained'}", before=tmp_path / "outputs/run")
+    assert expanded([f"resume={renamed}"])[0] == f"init_from={tmp_path / 'results/pretrained'}"  # also a whole path
     record(renamed, "+init_from=outputs/pretrained", before=tmp_path / "outputs/run")
     assert expanded([f"resume={renamed}"])[0] == f"+init_from={tmp_path / 'results/pretrained'}"
 

@@ -173,6 +173,9 @@ def test_a_run_goes_on_with_the_length_of_an_epoch_the_class_weights_and_the_pre
     older = Told(monkeypatch, Trained(CONFIG, recorded()))  # whose record does not tell of its precision
     older.train(tmp_path)
     assert [older.asked[name] for name in kept] == [None, None, "of the device"]
+    untold = Told(monkeypatch, Trained(CONFIG, None))
+    untold.train(tmp_path)
+    assert [untold.asked[name] for name in kept] == [None, None, "of the device"]
     fresh = Told(monkeypatch, None)
     fresh.built.started = False
     fresh.data.pixel_range = SimpleNamespace(pairs=lambda: [[0, 9]])

@@ -226,6 +226,7 @@ def test_other_training_images_are_refused_unless_that_was_typed_and_other_valid
     found = same_run.refuse_other_images(RUN, BEFORE, now, allowed=True)
     assert found.startswith(said)
     assert bool(found) == bool(said)
+    assert ("the same images" in found) == ("the same images" in said)
     if "train" in other:
         with pytest.raises(Refused, match=r"outputs/run was trained on 4 images in /a, now .*resume_data=changed"):
             same_run.refuse_other_images(RUN, BEFORE, now, allowed=False)

@@ -55,6 +55,10 @@ def test_the_directory_of_a_mistake_goes_where_nothing_else_is_in_it(
     before = sorted(tmp_path.rglob("*"))
     discard_unbegun(run, tmp_path / "outputs")
     assert sorted(tmp_path.rglob("*")) == ([] if goes else before)
+    if not goes:
+        (run / "status.json").unlink()  # of which nothing is known
+        discard_unbegun(run, tmp_path / "outputs")
+        assert sorted(tmp_path.rglob("*")) == [path for path in before if path != run / "status.json"]
 
 
 def test_a_stage_that_was_a_mistake_stays_for_the_table_of_the_run_that_it_follows(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What a sweep says of its table where that cannot be written."""
 
+import dataclasses
 import errno
 import json
 import os
@@ -14,6 +15,7 @@ from omegaconf import OmegaConf
 from mae_hydra.errors import UserError
 from mae_hydra.experiment import sweep_names, sweeps
 from mae_hydra.experiment.holder import _unwritable
+from mae_hydra.experiment.read_runs import Run
 from mae_hydra.names import shortened
 
 
@@ -97,12 +99,13 @@ def test_a_job_is_in_the_group_of_its_sweep_unless_another_was_given(
     monkeypatch: pytest.MonkeyPatch, own: str | None, group: str
 ) -> None:
     monkeypatch.setenv(sweep_names.SWEPT, json.dumps(["model.mask_ratio", "+notes", "seed"]))
-    loggers = {"wandb": {"name": "mae"}, "mlflow": {"name": "my own"}, "csv": {}}
+    loggers = {"wandb": {"name": "mae"}, "mlflow": {"name": "my own"}, "csv": {}, "comet": {"name": "mae"}}
     config = OmegaConf.create({"name": "mae", "group": own, "logger": loggers})
     words = ["seed=1", "data.root=x", "model.mask_ratio=0.5"]
     sweep_names.name_job(config, Path("out/sweep/job"), words)
     assert config.group == group
-    assert config.logger == {"wandb": {"name": "mask_ratio-0.5_seed-1"}, "mlflow": {"name": "my own"}, "csv": {}}
+    mine = {"name": "mask_ratio-0.5_seed-1"}
+    assert config.logger == loggers | {"wandb": mine, "comet": mine}
     for notes, name in (("a=\n b\x1b[1m", "a= b"), ("x" * 200, "x" * 200)):  # a tracker shows it in one line
         config.logger.wandb.name = "mae"
         sweep_names.name_job(config, Path("out/sweep/job"), [*words, f"+notes={notes}"])
@@ -157,6 +160,27 @@ def test_keys_are_cut_to_their_last_names_where_there_is_no_room_unless_two_end_
     assert heads(needed, *keys) == list(keys)
     assert heads(needed - 1, *keys) == ["depth", "channels"]
     assert "depth" not in heads(40, "backbone.depth", "head.depth")  # but whole, over two lines
+
+
+def test_commands_below_a_table_and_its_note_are_never_broken_and_the_sweep_stands_above(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out/sweep/wandb/offline-run-1").mkdir(parents=True)
+    note = "they do not compare, however often this is said"
+    first, *_, said, report, upload = shown(capsys, {"seed": 1}, keys=["seed"], note=note)
+    assert (first[0].strip(), said) == ("out/sweep", [f"note: {note}"])
+    assert report[0].endswith(": mae-hydra report out/sweep")
+    assert upload[0].endswith(": wandb sync out/sweep/wandb/offline-run-*")
+
+
+def test_a_job_has_ended_with_the_last_of_what_follows_it() -> None:
+    def ended(*ends: float | None) -> float:
+        first, *others = (Run(Path(), {"end": end}, {}, {}) for end in ends)
+        return sweeps._ended(dataclasses.replace(first, stages={str(n): run for n, run in enumerate(others)}))
+
+    assert [ended(5.0), ended(None), ended(5.0, 7.0, None), ended(5.0, 7.0, 3.0)] == [5.0, 0.0, 7.0, 7.0]
 
 
 def test_errors_stand_in_the_table_from_a_hundred_columns_on(
