@@ -52,7 +52,7 @@ class Parts:
         monkeypatch.setattr(module, "expect", lambda key, part, owed: part)
         monkeypatch.setattr(module, "world_size", lambda: self.processes)
         monkeypatch.setattr("mae_hydra.engine.settings.world_size", lambda: self.processes)
-        monkeypatch.setattr(module, "wrap", lambda model, settings, average: "wrapped")
+        monkeypatch.setattr(module, "wrap", self.asked("wrap", "wrapped"))
         monkeypatch.setattr(module, "rank", lambda: self.processes - 1)
 
     def asked(self, name: str, answer: Any) -> Any:
@@ -195,6 +195,7 @@ def test_checks_of_the_model_are_made_with_the_settings_of_the_run(
     assert made.settings.precision == "fp32"
     assert parts.told["checkpoint"] == (Path("run/checkpoints"),)
     assert made.state.average is not None
+    assert parts.told["wrap"] == [(model, made.settings, made.state.average)]
     assert parts.assemble().state.average is None
     monkeypatch.setattr(Settings, "torch_device", torch.device("cuda"))
     parts.assemble(settings=replace(SETTINGS, precision="fp32"))
@@ -216,7 +217,9 @@ def test_the_augmentation_speaks_of_the_sizes_that_the_first_training_pictures_h
 def test_operations_are_counted_where_every_step_has_the_same_and_a_peak_is_known(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert (parts.assemble().flops, parts.assemble().peak) == ("training_flops", 9.0)
+    made = parts.assemble()
+    assert (made.flops, made.peak) == ("training_flops", 9.0)
+    assert parts.told["training_flops"] == [(made.state.model, "example")]
     assert parts.assemble("pretrain", told={"augment": {"smaller": [32]}}).flops is None
     monkeypatch.setattr(module, "peak_tflops", lambda *told: None)
     assert parts.assemble().flops is None

@@ -24,7 +24,14 @@ def made(directory: Path, *, seed: int = 0, workers: int = 2, commit: str = "abc
     (directory / "config.yaml").write_text(yaml.safe_dump(config))
     (directory / "git.json").write_text(json.dumps({"commit": commit}))
     (directory / "environment.json").write_text(
-        json.dumps({"host": directory.name, "packages": {"torch": "2"}, "command": ["train.py", f"x={directory}"]})
+        json.dumps(
+            {
+                "host": directory.name,
+                "folder": directory.name,
+                "packages": {"torch": "2"},
+                "command": ["train.py", f"x={directory}"],
+            }
+        )
     )
     (directory / "metrics.jsonl").write_text(json.dumps({"step": 1, "val/loss": loss, "perf/memory_gb": loss}) + "\n")
     return directory

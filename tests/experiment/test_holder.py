@@ -8,6 +8,7 @@ import sys
 import textwrap
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from mae_hydra.experiment import holder
 from mae_hydra.experiment.holder import Refused, holding, is_held
 
 ROOT = Path(__file__).parents[2]
+TIMES = holder.BEAT, holder.LOCK_PATIENCE, holder.PATIENCE, holder.LONG_SILENCE  # as a run has them
 HOLD = """
 import sys, time
 from pathlib import Path
@@ -283,6 +285,11 @@ def test_a_process_that_stood_still_before_it_took_a_number_gives_way_to_a_highe
     assert not (tmp_path / ".heartbeat-1").exists()
 
 
+def test_a_heart_beats_several_times_before_its_holder_counts_as_gone():
+    beat, lock_patience, patience, silence = TIMES
+    assert 0 < lock_patience < beat < patience / 4 < silence / 16
+
+
 def test_holders_are_numbered_beyond_nine_and_tell_since_when_they_hold(tmp_path):
     for name in (".heartbeat-9", ".heartbeat-10", ".heartbeat-11x", ".heartbeat-", "heartbeat-12"):
         (tmp_path / name).write_bytes(holder._content("yesterday"))
@@ -458,22 +465,25 @@ def test_a_fork_closes_every_lock_of_its_parent_also_where_one_is_gone(tmp_path,
 
 def test_no_descriptor_stays_open_however_often_a_holder_looks_and_writes(tmp_path, monkeypatch):
     def opened():
-        return len(os.listdir("/proc/self/fd"))
+        found = []
+        for number in os.listdir("/proc/self/fd"):
+            with suppress(OSError):  # of the look itself
+                found.append(os.readlink(f"/proc/self/fd/{number}"))
+        return [Path(file).name for file in found if file.startswith(str(tmp_path))]
 
-    before = opened()
+    monkeypatch.setattr(holder, "BEAT", 60.0)
     with holding(tmp_path):
-        held = opened()
         for _ in range(3):
             holder._write(tmp_path / ".heartbeat-1", b"x")
             assert holder._locks_work(tmp_path)
             assert is_held(tmp_path)
             with pytest.raises(Refused), holding(tmp_path):
                 pass
-        assert opened() == held
-    assert opened() == before
+        assert opened() == [".lock"]
+    assert opened() == []
     monkeypatch.setattr(holder.fcntl, "flock", lambda *_: (_ for _ in ()).throw(OSError("not supported")))
     for _ in range(3):
         holder._claim(tmp_path)
         assert not holder._locks_work(tmp_path)
         is_held(tmp_path)
-    assert opened() == before
+    assert opened() == []

@@ -1,5 +1,6 @@
 """A run in a list, by what its small files tell: rows made by hand, at every bound."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -263,6 +264,29 @@ def test_filters_know_units_globs_and_their_opposites(word: str, names: list[str
     assert [each.name for each in chosen([new, old], [Filter.of(word)])] == names
 
 
+def test_a_column_is_what_the_list_shows_before_a_key_of_that_name() -> None:
+    told = {"metrics": {"val/mIoU": 2.0, "step": 99.0}, "config": {"task": "t", "best": 99, "seed": 3}}
+    one = dataclasses.replace(
+        row("a", best=1.0, step=7, size=8, before=5.0, **told),
+        best_step=3,
+        last_step=4,  # type: ignore[arg-type]
+    )
+    found = {key: filters.value_of(one, key) for key in (*filters.COLUMNS, "val/mIoU", "seed", "none")}
+    columns = {
+        "name": "a", "task": "segment", "state": "completed", "step": 7, "monitor": "val/mIoU", "best": 1.0,
+        "best_step": 3, "last": 2.0, "last_step": 4, "age": 100.0, "took": 65.0, "size": 8, "val/mIoU": 2.0, "seed": 3,
+    }  # fmt: skip
+    assert found == {key: (True, value) for key, value in columns.items()} | {"none": (False, None)}
+
+
+def test_a_value_is_read_as_it_is_typed() -> None:
+    typed = [("age", "2d"), ("took", ".5 h"), ("size", "1.5GB"), ("best", "2d"), ("age", "2x"), ("best", "1e3")]
+    typed += [("flag", "true"), ("best", "null"), ("name", "a: ["), ("betas", "[1, 2]")]
+    assert [filters._value(key, text) for key, text in typed] == [
+        172_800.0, 1800.0, 1.5e9, "2d", "2x", 1000.0, True, None, "a: [", [1, 2],
+    ]  # fmt: skip
+
+
 def test_units_are_those_of_a_clock_and_of_a_disk() -> None:
     assert filters.UNITS == {
         "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12,
@@ -343,6 +367,25 @@ def test_a_checkpoint_goes_where_a_later_one_is_whole_and_it_is_no_milestone_no_
         if content is not None:
             (folder / "last.pt").write_bytes(content)
         assert going() == []
+
+
+def test_all_that_a_run_writes_is_its_own_and_nothing_else(tmp_path: Path) -> None:
+    run = made(tmp_path / "run")
+    for name in (
+        ".lock", "console.log", "data.json", "environment.json", "error.txt", "git.diff", "git.json", "metrics.jsonl",
+        "nonfinite.jsonl", "overrides.yaml", "parent.json", "results.json", "starts.jsonl", "train.log",
+        "wandb_id.txt", ".heartbeat-3", "error.rank1.txt",
+    ):  # fmt: skip
+        (run / name).touch()
+    for name in ("figures", "profile", "replay", "report", "tables", "tensorboard", "wandb"):
+        (run / name).mkdir()
+        (run / name / "anything").touch()
+    assert clean._is_ours_alone(run)
+    for name in ("heartbeat-3", "model.pt", "config.yml", "error.txt.old", ".hidden", "probe"):
+        (run / name).touch()
+        assert not clean._is_ours_alone(run)
+        (run / name).unlink()
+    assert clean._is_ours_alone(run)
 
 
 def test_a_linked_folder_or_a_missing_record_makes_a_run_a_persons(tmp_path: Path) -> None:

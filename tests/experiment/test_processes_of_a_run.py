@@ -34,6 +34,14 @@ class Process:
     def communicate(self) -> None: ...
 
 
+GRACE, POLL = processes.GRACE, processes.POLL  # as a run has them
+
+
+def test_the_others_have_time_to_save_and_are_looked_at_often() -> None:
+    assert 5 <= GRACE <= 60
+    assert 0 < POLL <= 0.5
+
+
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "POLL", 0.0)

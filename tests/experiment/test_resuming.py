@@ -89,6 +89,24 @@ def test_a_folder_that_is_no_run_stays_as_it_is(tmp_path, capsys, monkeypatch, m
     assert sorted(folder.rglob("*")) == before
 
 
+@pytest.mark.parametrize("name", ["status.json", "overrides.yaml", "checkpoints"])
+def test_a_folder_with_one_of_these_is_a_run(tmp_path, name):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    if name == "checkpoints":
+        (folder / name).mkdir()
+    else:
+        (folder / name).write_text("[seed=1]" if name == "overrides.yaml" else "{}")
+    assert expanded([f"resume={folder}"]) == ["seed=1"] * (name == "overrides.yaml") + [f"resume={folder}"]
+
+
+def test_how_to_begin_is_no_folder_of_that_name(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("auto", "never", "other"):
+        (tmp_path / name).mkdir()
+        assert resuming.directory_of([f"resume={name}"]) == (Path("other") if name == "other" else None)
+
+
 def test_a_sweep_takes_no_words_of_a_run(run):
     for several in ("-m", "--multirun"):
         words = [several, "seed=1,2", f"resume={run}"]
@@ -423,7 +441,9 @@ def test_a_path_is_found_again_from_another_place_and_after_a_move(run, tmp_path
     assert expanded([f"resume={renamed}"])[0] == f"+init_from={tmp_path / 'results/pretrained'}"
 
 
-@pytest.mark.parametrize("key", resuming.PATHS)
+@pytest.mark.parametrize(
+    "key", ["init_from", "data.root", "data.validation", "data.classes", "data.cache", "paths.data_root"]
+)
 def test_every_word_that_is_a_path_is_found_again_and_no_other_word(run, tmp_path, monkeypatch, key):
     for folder in ("photos", "elsewhere", "home/photos"):
         (tmp_path / folder).mkdir(parents=True)

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from mae_hydra.experiment import start
-from mae_hydra.experiment.start import WRITTEN, Start, discard_empty, discard_unbegun
+from mae_hydra.experiment.start import Start, discard_empty, discard_unbegun
 
 
 def test_a_start_leaves_its_files_and_no_error_of_an_earlier_one(
@@ -30,13 +30,21 @@ def test_a_start_leaves_its_files_and_no_error_of_an_earlier_one(
     }  # fmt: skip
 
 
+FILES = (
+    "status.json", "config.yaml", "overrides.yaml", "environment.json", "git.json", "git.diff", "data.json", ".lock",
+    "parent.json", "starts.jsonl", "train.log", "error.txt", "metrics.jsonl",
+)  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("status", "files", "goes"),
     [
-        ({}, dict.fromkeys(WRITTEN, "") | {".heartbeat-1": "", ".heartbeat-12": ""}, True),
+        ({}, dict.fromkeys(FILES, "") | {".heartbeat-1": "", ".heartbeat-12": ""}, True),
         ({}, {"train.log": "what was said", "config.yaml": "a: 1"}, True),
         ({}, {"metrics.jsonl": '{"step": 1}'}, False),  # it has trained
-        ({}, {"notes.txt": ""}, False),  # a person's
+        *(
+            ({}, {name: ""}, False) for name in ("notes.txt", "results.json", "console.log")
+        ),  # a person's, or a later one
         ({}, {"checkpoints/last.pt": ""}, False),
         ({"state": "interrupted"}, {}, False),
         ({"attempt": 2}, {}, False),
