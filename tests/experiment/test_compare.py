@@ -123,6 +123,7 @@ def test_a_record_that_one_of_the_runs_lacks_has_no_values(tmp_path: Path) -> No
     assert (found["commit"], found["seed"], found["val/loss"]) == (("abc", None), (0, None), (0.5, None))
     assert found["command"] == (f"train.py x={runs[0]}", None)
     assert "host" not in found
+    assert {each.key: each.values[::-1] for each in compare(runs[::-1])} == found
 
 
 def test_values_stand_beside_each_other_as_texts_of_one_line() -> None:

@@ -66,6 +66,7 @@ def looked_at(task: str = "segment", size: tuple[int, int] = (4, 6), labels: boo
         ({"labels": False}, "which this augmentation drops"),
         ({"size": (4, 8)}, r"augment\.size must be data\.image_size \(4x8\), got 4x6"),
         ({"size": (8, 6)}, r"\(8x6\), got 4x6"),
+        ({"size": (6, 4)}, r"\(6x4\), got 4x6"),
     ],
 )
 def test_what_does_not_fit_the_task_is_said_of_the_first_sample(told: dict[str, Any], said: str) -> None:

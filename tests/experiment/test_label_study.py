@@ -76,6 +76,14 @@ def test_the_interval_weighs_draws_by_how_often_they_come():
     assert (found.low, found.value, found.high) == pytest.approx((10**0.4, 10**0.8, 10**1.2))
 
 
+def test_the_same_study_has_the_same_interval_whenever_it_is_read():
+    scores = {seed: 10.0 + seed**1.5 / 3 for seed in range(9)}
+    curve = [Point(1.0, images, {seed: base - score / 9 for seed, score in scores.items()})
+             for images, base in ((10, 10.0), (1000, 30.0))]  # fmt: skip
+    first, second = (label_factor(curve, Point(1.0, 10, scores)) for _ in range(2))
+    assert first == second
+
+
 def run(
     folder: Path,
     share: float | None,

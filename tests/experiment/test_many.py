@@ -119,7 +119,8 @@ def made(run: Path, *steps: int, rows: str = "", **told: Any) -> Path:
 
 
 def test_a_row_has_the_best_and_the_last_evaluation_and_the_last_step_that_was_saved(tmp_path: Path) -> None:
-    lines = ['{"step": 5, "val/loss": 3}', '{"step": 10, "val/loss": 1}', '{"step": 15, "val/loss": 2}', '{"step": 18}']
+    lines = ['{"step": 5, "val/loss": 3}', '{"step": 10, "val/loss": 1}', '{"step": 15, "val/loss": 2}',
+             '{"step": 17, "val/loss": null}', '{"step": 18}']  # fmt: skip
     run = made(tmp_path / "run", 10, 20, rows="\n".join(lines) + "\n")
     for name in ("step-x.pt", f"step-{10**16}.pt"):
         (run / "checkpoints" / name).touch()
@@ -252,15 +253,15 @@ def test_what_is_ours_alone_goes_whole_and_not_with_what_was_put_there_meanwhile
         ("took<=60", ["new"]),
         ("size>1kB", ["old"]), ("size>=2MB", ["old"]), ("size<2MB", ["new"]), ("size<1TB", ["new", "old"]),
         ("val/mIoU=30", ["new"]), ("val/mIoU!=30", ["old"]), ("name=n*", ["new"]), ("name!=n*", ["old"]),
-        ("name=N*", []),
+        ("name=N*", []), ("val/top-5>1", ["old"]), ("data@other_1.x=3", ["old"]),
         ("head.depth=3", ["old"]), ("flag!=false", ["old"]), ("flag=true", ["old"]),
         ("best=null", ["new"]), ("best>1", ["old"]),
     ],
 )  # fmt: skip
 def test_filters_know_units_globs_and_their_opposites(word: str, names: list[str]) -> None:
     new = row("new", metrics={"val/mIoU": 30.0}, start=1050.0, end=1110.0, size=1000, config={"head": {"depth": 2}})
-    old = row("old", metrics={"val/mIoU": 31.0}, end=1061.0, size=2_000_000, best=5.0,
-              config={"head": {"depth": 3}, "flag": True})  # fmt: skip
+    old = row("old", metrics={"val/mIoU": 31.0, "val/top-5": 2.0}, end=1061.0, size=2_000_000, best=5.0,
+              config={"head": {"depth": 3}, "flag": True, "data@other_1": {"x": 3}})  # fmt: skip
     assert [each.name for each in chosen([new, old], [Filter.of(word)])] == names
 
 
@@ -367,6 +368,18 @@ def test_a_checkpoint_goes_where_a_later_one_is_whole_and_it_is_no_milestone_no_
         if content is not None:
             (folder / "last.pt").write_bytes(content)
         assert going() == []
+
+
+def test_steps_are_superseded_in_complete_runs_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clean, "check_file", lambda path: True)
+    rows = []
+    for state in ("completed", "pruned", "failed", "interrupted", "running", "unreadable"):
+        made(tmp_path / state, 5, 10, state=state)
+        rows.append(row(state, folder=tmp_path, step=10, state=state))
+    found = clean.proposals(rows, tmp_path)
+    step = tmp_path / "completed/checkpoints/step-00000005.pt"
+    assert step in [each.path for each in found]
+    assert {each.run for each in found} == {tmp_path / "completed"}
 
 
 def test_all_that_a_run_writes_is_its_own_and_nothing_else(tmp_path: Path) -> None:

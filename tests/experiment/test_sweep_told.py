@@ -44,7 +44,7 @@ def test_a_table_that_cannot_be_written_is_said_with_the_reason(
     ("state", "end", "stage_end", "failed"),
     [
         ("failed", 60.0, 40.0, True), ("failed", 40.0, 60.0, True), ("failed", 40.0, 40.0, False),
-        ("completed", 60.0, 60.0, False),
+        ("completed", 60.0, 60.0, False), ("interrupted", 60.0, 60.0, False), ("pruned", 60.0, 60.0, False),
     ],
 )  # fmt: skip
 def test_a_sweep_failed_where_a_job_or_what_follows_it_failed_since_it_began(
@@ -83,7 +83,7 @@ def test_the_row_of_a_refused_job_has_no_numbers_of_what_lies_in_its_place(
     monkeypatch.setattr(sweeps, "write_table", lambda rows, folder: tables.append(rows))
     shows: list[Any] = []
     monkeypatch.setattr(sweeps, "show", lambda *told: shows.append(told))
-    sweeps.finish()
+    assert sweeps.finish() is True  # though no directory tells of a failure
     [rows] = tables
     assert [(row["job"], row["state"], row["value"], row["val/loss"], row["error"]) for row in rows] == [
         ("a", "refused", None, None, "is another run's"), ("b", "completed", 2.0, 2.0, None),
