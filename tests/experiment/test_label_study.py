@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,13 @@ def test_the_interval_weighs_draws_by_how_often_they_come():
     curve = [Point(1.0, images, dict.fromkeys(range(4), score)) for images, score in ((10, 10.0), (1000, 30.0))]
     found = label_factor(curve, Point(1.0, 10, {0: 12.0, 1: 16.0, 2: 20.0, 3: 24.0, 9: 18.0}))  # 9: of this arm alone
     assert (found.low, found.value, found.high) == pytest.approx((10**0.4, 10**0.8, 10**1.2))
+
+
+def test_only_seeds_that_every_point_has_are_drawn():
+    scratch = [Point(1.0, 10, {0: 10.0, 1: 10.0, 2: 12.0}), Point(1.0, 100, {0: 20.0, 2: 22.0, 3: 21.0})]
+    found = label_factor(scratch, Point(1.0, 10, {0: 15.0, 1: 16.0, 2: 17.0}))
+    assert (found.low, found.high) == pytest.approx((10**0.5, 10**0.5))  # of seeds 0 and 2
+    assert label_factor(scratch[:1] + scratch, Point(1.0, 10, {1: 15.0, 3: 16.0})).low is None
 
 
 def test_the_same_study_has_the_same_interval_whenever_it_is_read():
@@ -192,6 +200,11 @@ def test_of_one_point_of_scratch_no_factor_is_made(tmp_path):
     run(tmp_path / "scratch", 0.01, 0, 10.0, images=10)
     study(tmp_path, "scratch", "mae", "weights")
     run(tmp_path / "mae", 0.01, 0, 15.0, images=10)
+    run(tmp_path / "mae/label_fraction-0.01_seed-0", 0.5, 3, None, images=5, state="failed")  # which followed it
+    [followed] = (tmp_path / "mae/label_fraction-0.01_seed-0").glob("label*")
+    found = read_study(tmp_path)
+    assert found.unfinished == [f"mae/label_fraction-0.01_seed-0: {followed.name} failed", "weights: not begun"]
+    shutil.rmtree(followed)
     found = read_study(tmp_path)
     assert (found.factors("mae"), found.doubt, found.unfinished) == ([None], "", ["weights: not begun"])
     (tmp_path / "scratch").rename(tmp_path / "elsewhere")

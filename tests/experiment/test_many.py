@@ -280,6 +280,14 @@ def test_a_column_is_what_the_list_shows_before_a_key_of_that_name() -> None:
     assert found == {key: (True, value) for key, value in columns.items()} | {"none": (False, None)}
 
 
+def test_a_key_that_no_run_has_is_answered_with_those_that_end_alike() -> None:
+    rows = [row("a", config={"optimizer": {"lr": 1}}), row("b", metrics={"train/lr": 1.0}, config={"lr": {"end": 2}})]
+    with pytest.raises(UserError, match=r"none of the 2 runs has lr; did you mean optimizer\.lr\?$"):
+        chosen(rows, [Filter.of("lr=1")])
+    with pytest.raises(UserError, match=r"has val/mIuO; there are name, task, .*, size, what is logged"):
+        chosen(rows, [Filter.of("name=a"), Filter.of("val/mIuO=1")])
+
+
 def test_a_value_is_read_as_it_is_typed() -> None:
     typed = [("age", "2d"), ("took", ".5 h"), ("size", "1.5GB"), ("best", "2d"), ("age", "2x"), ("best", "1e3")]
     typed += [("flag", "true"), ("best", "null"), ("name", "a: ["), ("betas", "[1, 2]")]

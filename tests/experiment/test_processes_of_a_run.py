@@ -112,8 +112,9 @@ def test_the_process_that_failed_first_is_named(tmp_path: Path, ends: Any, order
 
 
 def test_a_mistake_counts_before_what_the_others_make_of_it(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no such data"):
-        outcome(tmp_path, (1, FAILED), (1, MISTAKE))
+    for ends in (((1, FAILED), (1, MISTAKE)), ((1, MISTAKE), (1, FAILED))):
+        with pytest.raises(UserError, match="no such data"):
+            outcome(tmp_path, *ends, order=(1, 0))
 
 
 def test_a_run_that_was_asked_to_stop_was_interrupted(tmp_path: Path) -> None:
@@ -136,6 +137,7 @@ def test_a_process_knows_its_place_its_meeting_point_and_its_share_of_the_cores(
     monkeypatch.setattr(subprocess, "Popen", lambda command, **told: started.append((command, told)))
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: range(8))
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(processes.sys, "path", ["", *processes.sys.path])  # an empty one would be wherever they are
     processes._start(2, 3, 4711, tmp_path, [5, 6])
     processes._start(8, 9, 4711, tmp_path, [])  # more of them than cores
     monkeypatch.setenv("OMP_NUM_THREADS", "7")  # which a person has said
@@ -149,7 +151,9 @@ def test_a_process_knows_its_place_its_meeting_point_and_its_share_of_the_cores(
     assert command[1:] == ["-m", "mae_hydra.launching.worker", str(tmp_path)]
     assert (told["pass_fds"], told["start_new_session"], told["stdin"]) == ((5, 6), True, subprocess.PIPE)
     assert told["env"]["TORCHELASTIC_USE_AGENT_STORE"] == "True"
-    assert str(Path(processes.__file__).parents[2]) in told["env"]["PYTHONPATH"].split(os.pathsep)
+    folders = told["env"]["PYTHONPATH"].split(os.pathsep)
+    assert str(Path(processes.__file__).parents[2]) in folders
+    assert "" not in folders
 
 
 def test_all_processes_get_the_job_and_none_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

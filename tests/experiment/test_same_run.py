@@ -214,6 +214,9 @@ OTHERS: list[tuple[dict[str, Any], str]] = [
     ({"train": {"images": 4, "contents": "z"}, "root": "/b"},
      "other training images: 4 images in /a, now 4 others in /b; the"),
     ({"validation": {"images": 3, "contents": "z"}}, "other validation images: 2 in /a before, 3 in /a now"),
+    ({"train": {"images": 5, "contents": "z"}, "validation": {"images": 3, "contents": "z"}},
+     "other training images: 4 images in /a, now 5 in /a; the schedule stays what it was, epochs are counted in the "
+     "new; other validation images: 2 in /a before, 3 in /a now"),
     ({"validation": {"images": 2, "contents": "z"}, "root": None}, "other validation images: 2 in /a before, 2 now"),
 ]  # fmt: skip
 

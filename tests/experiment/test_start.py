@@ -17,6 +17,9 @@ def test_a_start_leaves_its_files_and_no_error_of_an_earlier_one(
 ) -> None:
     monkeypatch.setattr(start, "provenance", lambda: ({"git.diff": "+a"}, {"git.json": {"commit": "c"}}))
     (tmp_path / "error.txt").write_text("of the first attempt")
+    whole: list[str] = []  # files of which nobody sees a half
+    write = start.atomic.write_text
+    monkeypatch.setattr(start.atomic, "write_text", lambda path, text: whole.append(path.name) or write(path, text))
     config = {"name": "Bäume", "a": {"c": 1, "b": [2]}}
     Start.of(config, ["name=Bäume", "a.c=1"], {"state": "running"}).write(tmp_path)
     text = (tmp_path / "config.yaml").read_text(encoding="utf-8")
@@ -25,6 +28,7 @@ def test_a_start_leaves_its_files_and_no_error_of_an_earlier_one(
     assert json.loads((tmp_path / "status.json").read_text()) == {"state": "running"}
     assert json.loads((tmp_path / "git.json").read_text()) == {"commit": "c"}
     assert (tmp_path / "git.diff").read_text() == "+a"
+    assert sorted(whole) == ["config.yaml", "git.diff", "overrides.yaml"]
     assert {path.name for path in tmp_path.iterdir()} == {
         "config.yaml", "overrides.yaml", "status.json", "git.json", "git.diff",
     }  # fmt: skip
@@ -42,9 +46,7 @@ FILES = (
         ({}, dict.fromkeys(FILES, "") | {".heartbeat-1": "", ".heartbeat-12": ""}, True),
         ({}, {"train.log": "what was said", "config.yaml": "a: 1"}, True),
         ({}, {"metrics.jsonl": '{"step": 1}'}, False),  # it has trained
-        *(
-            ({}, {name: ""}, False) for name in ("notes.txt", "results.json", "console.log")
-        ),  # a person's, or a later one
+        *(({}, {name: ""}, False) for name in ("notes.txt", "results.json", ".notes")),  # a person's, or a later one
         ({}, {"checkpoints/last.pt": ""}, False),
         ({"state": "interrupted"}, {}, False),
         ({"attempt": 2}, {}, False),
