@@ -105,7 +105,8 @@ def test_a_disk_that_does_not_take_the_line_is_no_silence(tmp_path: Path, monkey
 
 
 def test_lines_of_metrics_that_are_none_tell_of_no_loss(tmp_path: Path) -> None:
-    rows = [b'{"step": 1, "train/loss": 0.5}', b"[" * 100_000, b'{"step": 2, "train/loss": "x"}', b'{"step": 2.5}']
+    rows = [b'{"step": 1, "train/loss": 0.5}', b"[" * 100_000, b'{"step": 2, "train/loss": "x"}', b'{"step": 2.5}',
+            b'{"step": -1, "train/loss": 9}', b'{"step": true, "train/loss": 9}']  # fmt: skip
     (tmp_path / "metrics.jsonl").write_bytes(b"\n".join([*rows, b'{"step": 2, "train/loss": 0.25}', b""]))
     assert metrics_of(tmp_path) == [{"step": 1, "train/loss": 0.5}, {"step": 2, "train/loss": 0.25}]
     assert recorded_loss(tmp_path, 2) == 0.25
