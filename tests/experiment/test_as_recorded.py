@@ -113,3 +113,15 @@ def test_a_long_list_of_differences_is_cut_and_says_so() -> None:
 def test_a_directory_without_a_record_goes_on_with_what_is_composed(tmp_path: Path) -> None:
     config = OmegaConf.create({"seed": 3})
     assert as_recorded(config, tmp_path, [], what_was_trained(tmp_path)) == (config, "")
+
+
+def test_a_key_that_is_null_is_told_from_one_that_is_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of today's option files, of the record, and of what was typed now."""
+    without = changed()
+    del without["optimizer"]["betas"]
+    now = changed(optimizer={"betas": None}, evaluation={"probe": None})
+    found, said = going_on_with(tmp_path, monkeypatch, now, without)
+    assert found == now
+    assert said == ""
+    assert going_on._told({"a": None, "b": 1}, {"b": 1, "c": None}) == "a null, not absent; c absent, not null"
+    assert going_on._told({"a": False, "b": 0}, {"b": False}) == "a false, not absent"

@@ -38,7 +38,9 @@ class Parts:
             monkeypatch.setattr(
                 module, name, self.asked(name, SimpleNamespace(meta={}) if name[:4] == "read" else name)
             )
-        monkeypatch.setattr(module, "transfer", self.asked("transfer", SimpleNamespace(show=lambda: None)))
+        shown = SimpleNamespace(show=self.asked("shown", None))
+        monkeypatch.setattr(module, "transfer", self.asked("transfer", shown))
+        monkeypatch.setattr(module, "say", lambda *lines: self.told.setdefault("said", []).extend(lines))
         monkeypatch.setattr(module, "TrainStream", self.asked("stream", SimpleNamespace(steps_per_epoch=7.0)))
         monkeypatch.setattr(module, "look_at_validation", lambda *told: Seen(((4, 6), (8, 6)), 0, 0))
         monkeypatch.setattr(module, "check_sample_fits_task", lambda *told: "example")
@@ -50,7 +52,7 @@ class Parts:
         monkeypatch.setattr(module, "expect", lambda key, part, owed: part)
         monkeypatch.setattr(module, "world_size", lambda: self.processes)
         monkeypatch.setattr("mae_hydra.engine.settings.world_size", lambda: self.processes)
-        monkeypatch.setattr(module, "wrap", lambda model, settings, average: "wrapped")
+        monkeypatch.setattr(module, "wrap", self.asked("wrap", "wrapped"))
         monkeypatch.setattr(module, "rank", lambda: self.processes - 1)
 
     def asked(self, name: str, answer: Any) -> Any:
@@ -64,7 +66,9 @@ class Parts:
         evaluator = SimpleNamespace(check=self.asked("check", None), reads_maps=self.reads_maps)
         sizes = SimpleNamespace(check=lambda model, size: self.told.setdefault("sizes", []).append(size))
         checkpoints = SimpleNamespace(exist=self.exist)
-        parts = {"evaluation.v": evaluator, "inference": sizes, "checkpoint": checkpoints, "model": nn.Linear(2, 2)}
+        if key.startswith("evaluation."):
+            return evaluator
+        parts = {"inference": sizes, "checkpoint": checkpoints, "model": nn.Linear(2, 2)}
         return parts.get(key, SimpleNamespace())
 
     def complete(self, key: str, part: Any, *told: Any, **more: Any) -> Any:
@@ -74,15 +78,18 @@ class Parts:
     def config(self, task: str = "segment", **told: Any) -> DictConfig:
         usual = {
             "task": task, "name": "mine", "seed": 5, "resume": "auto", "init_from": None, "init_adapt": ["classes"],
-            "paths": {"output_root": "outputs"}, "callbacks": {}, "evaluation": {"v": {"_target_": "x"}}, "model": {},
+            "paths": {"output_root": "outputs"}, "callbacks": {}, "model": {},
+            "evaluation": {"v": {"_target_": "x"}, "w": {"_target_": "x"}},
             "augment": {}, "schedule": {}, "inference": {}, "checkpoint": {"monitor": "val/loss"}, "optimizer": {},
         }  # fmt: skip
         return OmegaConf.create(usual | told)
 
-    def assemble(self, task: str = "segment", told: Any = None, **more: Any) -> Assembled:
+    def assemble(
+        self, task: str = "segment", told: Any = None, settings: Settings = SETTINGS, **more: Any
+    ) -> Assembled:
         self.told.clear()
         config = self.config(task, **told or {})
-        return assemble(config, Path("run"), self.data, SETTINGS, **more)  # type: ignore[arg-type]
+        return assemble(config, Path("run"), self.data, settings, **more)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -136,6 +143,7 @@ def test_a_run_goes_on_from_what_it_has_saved_and_begins_from_other_weights_only
     else:
         assert parts.told["read_checkpoint"] == [("a.pt", ("download", True), ("of_any", True))]
         assert parts.told["transfer"][0][2:] == (["classes"], ("sky", "wall"))
+        assert parts.told["shown"] == [()]
     parts.assemble(told={"resume": resume}, from_the_beginning=beginning)
     assert ("warn_of_random_encoder" in parts.told) is not started
     assert "read_checkpoint" not in parts.told
@@ -146,18 +154,85 @@ def test_labels_and_sizes_are_looked_at_where_the_task_or_an_evaluation_needs_th
     for task, reads_maps in (("segment", True), ("pretrain", True), ("pretrain", False), ("classify", False)):
         parts.reads_maps = reads_maps
         parts.assemble(task)
-        assert len(parts.told["check"]) == 1  # what an evaluator cannot measure is said before the first step
+        assert len(parts.told["check"]) == 2  # what an evaluator cannot measure is said before the first step
         found.append(([told[1:] for told in parts.told.get("say_doubts", [])], parts.told.get("sizes", [])))
     assert found == [([()], [(4, 6), (8, 6)]), ([(("training", False),)], []), ([], []), ([], [])]
+
+
+def test_what_is_to_be_known_of_data_and_weights_is_said_by_the_main_process_before_the_model_is_built(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "unseen_note", lambda seen, data: ["unseen"] if seen else [])
+    monkeypatch.setattr(module, "_notes_on_pixels", lambda given, data: iter([f"pixels of {given.meta}"]))
+    monkeypatch.setattr(module, "_notes_on_sizes", lambda data, augment: ["sizes"])
+    said = []
+    for main, told in (
+        (True, {"init_from": "a.pt"}),
+        (True, {}),
+        (True, {"evaluation": {}}),
+        (False, {"init_from": "a"}),
+    ):
+        monkeypatch.setattr(module, "is_main", lambda main=main: main)
+        parts.assemble(told=told)
+        said.append(parts.told.get("said", []))
+    assert said == [
+        ["a note", "unseen", "pixels of {}", "sizes"], ["a note", "unseen", "sizes"], ["a note", "sizes"], [],
+    ]  # fmt: skip
+
+
+def test_checks_of_the_model_are_made_with_the_settings_of_the_run(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(module, "peak_tflops", lambda *told: asked.append(told))
+    monkeypatch.setattr(module, "look_at_validation", lambda *told: asked.append(told))
+    monkeypatch.setattr(module, "broadcast_object", lambda own: asked.append(own) or "fp32")  # of the main process
+    made = parts.assemble(settings=replace(SETTINGS, precision="bf16", batch_norm="step", ema_decay=0.5))
+    model = made.state.model
+    assert parts.told["doubtful_statistics"] == [(model, made.cut, "step")]
+    assert parts.told["check_partners"] == [(model, made.cut)]
+    assert asked == [(parts.data, "outputs"), "bf16", (torch.device("cpu"), "fp32")]
+    assert made.settings.precision == "fp32"
+    assert parts.told["checkpoint"] == (Path("run/checkpoints"),)
+    assert made.state.average is not None
+    assert parts.told["wrap"] == [(model, made.settings, made.state.average)]
+    assert parts.assemble().state.average is None
+    monkeypatch.setattr(Settings, "torch_device", torch.device("cuda"))
+    parts.assemble(settings=replace(SETTINGS, precision="fp32"))
+    assert ("device_is_cuda", True) in parts.told["stream"][0]
+
+
+def test_the_augmentation_speaks_of_the_sizes_that_the_first_training_pictures_have(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    headers = [SimpleNamespace(size=size) for size in ((4, 6), (8, 6))]
+    monkeypatch.setattr(module, "some_headers", lambda images: headers if images == "train" else [])
+    data: Any = SimpleNamespace(train="train", validation="validation")
+    speaks: Any = SimpleNamespace(notes_on=lambda sizes: [f"of {size}" for size in sizes])
+    mute: Any = SimpleNamespace()
+    assert module._notes_on_sizes(data, speaks) == ["of (4, 6)", "of (8, 6)"]
+    assert module._notes_on_sizes(data, mute) == []
 
 
 def test_operations_are_counted_where_every_step_has_the_same_and_a_peak_is_known(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert (parts.assemble().flops, parts.assemble().peak) == ("training_flops", 9.0)
+    made = parts.assemble()
+    assert (made.flops, made.peak) == ("training_flops", 9.0)
+    assert parts.told["training_flops"] == [(made.state.model, "example")]
     assert parts.assemble("pretrain", told={"augment": {"smaller": [32]}}).flops is None
     monkeypatch.setattr(module, "peak_tflops", lambda *told: None)
     assert parts.assemble().flops is None
+
+
+def test_the_state_has_the_callbacks_and_the_evaluators_the_data_and_the_inference_of_the_run(parts: Parts) -> None:
+    made = parts.assemble(settings=replace(SETTINGS, stop_after=3))
+    assert list(made.state.callbacks.state_dict()) == ["engine.stop_after"]
+    assert list(made.evaluators) == ["v", "w"]
+    for name in made.evaluators:
+        given = dict(parts.told[f"evaluation.{name}"])
+        assert given["data"] is parts.data
+        assert hasattr(given["inference"], "check")
 
 
 def test_early_stopping_is_a_callback_that_needs_an_evaluation(parts: Parts) -> None:

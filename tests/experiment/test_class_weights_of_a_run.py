@@ -8,6 +8,7 @@ from torch import nn
 
 from mae_hydra.data import ImageData, median_frequency_weights, scenes
 from mae_hydra.errors import UserError
+from mae_hydra.experiment import class_weights as module
 from mae_hydra.experiment.class_weights import give_class_weights
 from mae_hydra.models.segmentation.losses.cross_entropy import PixelCrossEntropy
 
@@ -30,14 +31,24 @@ def model() -> Any:
 
 
 def test_every_loss_that_wants_them_has_the_weights_of_the_training_images(
-    data: ImageData, capsys: pytest.CaptureFixture[str]
-) -> None:
+    data: ImageData, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    caplog.set_level("INFO", logger="mae_hydra")
     made = model()
     expected, said = median_frequency_weights(data)
     assert give_class_weights(made, data, None) == expected
     assert [made[name].weight.tolist() for name in ("main", "auxiliary")] == [pytest.approx(expected)] * 2
     assert made["plain"].weight is None
     assert capsys.readouterr().out == f"{said}\n"
+    assert [record.getMessage() for record in caplog.records] == [said]
+    monkeypatch.setattr(module, "is_main", lambda: False)  # another process works nothing out and says nothing
+    monkeypatch.setattr(module, "broadcast_object", lambda own: ([2.0] * 12, said) if own is None else own)
+    assert give_class_weights(model(), data, None) == [2.0] * 12
+    monkeypatch.setattr(module, "broadcast_object", lambda own: UserError("no weights"))
+    with pytest.raises(UserError, match="no weights"):
+        give_class_weights(model(), data, None)
+    assert (capsys.readouterr().out, len(caplog.records)) == ("", 1)
 
 
 def test_a_run_that_goes_on_keeps_the_weights_with_which_it_began(data: ImageData) -> None:

@@ -47,6 +47,7 @@ def pretraining(monitor: str = "val/loss", task: str = "pretrain", **parts: dict
 )
 def test_what_changes_the_meaning_of_a_loss(other: dict[str, Any], said: str) -> None:
     found = unlike([pretraining(), other, pretraining()])
+    assert found == unlike([pretraining(), pretraining(), other])
     assert found.startswith(said)
     assert bool(found) == bool(said)
 

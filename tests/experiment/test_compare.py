@@ -25,7 +25,14 @@ def made(directory: Path, *, seed: int = 0, workers: int = 2, commit: str = "abc
     (directory / "config.yaml").write_text(yaml.safe_dump(config))
     (directory / "git.json").write_text(json.dumps({"commit": commit}))
     (directory / "environment.json").write_text(
-        json.dumps({"host": directory.name, "packages": {"torch": "2"}, "command": ["train.py", f"x={directory}"]})
+        json.dumps(
+            {
+                "host": directory.name,
+                "folder": directory.name,
+                "packages": {"torch": "2"},
+                "command": ["train.py", f"x={directory}"],
+            }
+        )
     )
     (directory / "metrics.jsonl").write_text(json.dumps({"step": 1, "val/loss": loss, "perf/memory_gb": loss}) + "\n")
     return directory
@@ -65,7 +72,7 @@ def test_each_difference_stands_under_what_it_is_of_with_the_first_run_first(
     for name, contents in told.items():
         for run, content in zip(runs, contents, strict=True):
             (run / name).write_text(json.dumps(content))
-    (runs[0] / "git.diff").write_text("-a\n+b\n-c\n")
+    (runs[0] / "git.diff").write_bytes(b"-a\n+b\xff\n-c\n")  # of a file that is no UTF-8
     assert [tuple(difference) for difference in compare(runs)] == [
         ("typed", "command", ("train.py 'a b'", "train.py")),
         ("composed of", "choices.data", ("ade20k", "mine")),
@@ -146,6 +153,17 @@ def test_of_three_runs_the_middle_one_may_be_the_other(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_a_record_that_one_of_the_runs_lacks_has_no_values(tmp_path: Path) -> None:
+    runs = [made(tmp_path / "a"), made(tmp_path / "b")]
+    for name in ("environment.json", "git.json", "config.yaml", "metrics.jsonl"):
+        (runs[1] / name).unlink()
+    found = {each.key: each.values for each in compare(runs)}
+    assert (found["commit"], found["seed"], found["val/loss"]) == (("abc", None), (0, None), (0.5, None))
+    assert found["command"] == (f"train.py x={runs[0]}", None)
+    assert "host" not in found
+    assert {each.key: each.values[::-1] for each in compare(runs[::-1])} == found
+
+
 def test_values_stand_beside_each_other_as_texts_of_one_line() -> None:
     values = (None, True, False, 0, 0.123456789, 1e-7, 2.0, "a", [1, 2])
     texts = ["-", "true", "false", "0", "0.123457", "1e-07", "2", "a", "[1, 2]"]
@@ -158,7 +176,7 @@ def test_a_part_of_another_class_is_told_by_the_option_that_chose_it_and_by_the_
         return Difference(part, key, values)
 
     kept = [
-        differing("choices.head", "fcn", "uper", part="composed of"),
+        differing("choices.head@_here_", "fcn", "uper", part="composed of"),
         differing("head.width", 3, 4),
         differing("header.width", None, 5),  # of another part, whose name only begins alike
         differing("loss._target_", "a.X", "a.Y"),  # of which no option was chosen

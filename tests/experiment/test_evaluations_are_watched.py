@@ -22,8 +22,9 @@ def test_the_main_process_watches_the_images_of_every_evaluator(main: bool, monk
     held_out.watch = bank.watch = None
     evaluators = {"probe": SimpleNamespace(held_out=held_out, bank=bank), "own": SimpleNamespace(bank="another thing")}
     built: Any = SimpleNamespace(schedule=SimpleNamespace(steps=1), evaluators=evaluators, flops=None, peak=None)
+    monkeypatch.setattr(Console, "watched", lambda console, name: f"bar of {name}")
     _trackers(CONFIG, LocalFiles(), built)
-    assert [images.watch is not None for images in (held_out, bank)] == [main, main]
+    assert [images.watch for images in (held_out, bank)] == ["bar of probe" if main else None] * 2
 
 
 def test_files_console_and_who_looks_for_the_monitored_score_are_told_beside_the_chosen_trackers(
@@ -38,12 +39,13 @@ def test_files_console_and_who_looks_for_the_monitored_score_are_told_beside_the
         schedule=SimpleNamespace(steps=7), evaluators={"own": SimpleNamespace()}, flops=None, peak=None
     )
     files = LocalFiles()
-    _trackers(OmegaConf.merge(CONFIG, {"logger": {"mine": node}}), files, built)  # type: ignore[arg-type]
-    [mine], [first, console, monitor] = asked
+    loggers = {"logger": {"mine": node, "other": node | {"total_steps": 6}}}
+    _trackers(OmegaConf.merge(CONFIG, loggers), files, built)  # type: ignore[arg-type]
+    [mine, other], [first, console, monitor] = asked
     assert first is files
     assert isinstance(console, Console)
     assert isinstance(monitor, MissingMonitor)
-    assert (mine.total_steps, console.total_steps) == (5, 7)
+    assert (mine.total_steps, other.total_steps, console.total_steps) == (5, 6, 7)
     monitor.evaluation(1, "own", Evaluation(scalars={"mIoU": 1.0}))
     [[message]] = said
     assert "checkpoint.monitor=val/loss," in message

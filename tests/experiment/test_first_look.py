@@ -66,6 +66,7 @@ def looked_at(task: str = "segment", size: tuple[int, int] = (4, 6), labels: boo
         ({"labels": False}, "which this augmentation drops"),
         ({"size": (4, 8)}, r"augment\.size must be data\.image_size \(4x8\), got 4x6"),
         ({"size": (8, 6)}, r"\(8x6\), got 4x6"),
+        ({"size": (6, 4)}, r"\(6x4\), got 4x6"),
     ],
 )
 def test_what_does_not_fit_the_task_is_said_of_the_first_sample(told: dict[str, Any], said: str) -> None:
@@ -109,3 +110,37 @@ def test_a_validation_file_that_cannot_be_evaluated_is_no_start(
     with pytest.raises(UserError, match=r"b\.png is damaged"):
         first_look.look_at_validation(data, str(tmp_path))
     assert asked == [([1, 2], tmp_path / ".looked_at")]
+    monkeypatch.setattr(first_look, "is_main", lambda: False)  # the others look at none and end alike
+    monkeypatch.setattr(first_look, "broadcast_object", lambda own: (None, "b.png is damaged"))
+    with pytest.raises(UserError, match=r"b\.png is damaged"):
+        first_look.look_at_validation(data, str(tmp_path))
+    seen = first_look.Seen((), 1, 2)
+    monkeypatch.setattr(first_look, "broadcast_object", lambda own: (seen, ""))
+    assert first_look.look_at_validation(data, str(tmp_path)) is seen
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("person", [True, False])
+def test_how_far_the_look_has_come_is_drawn_where_a_person_sees_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, person: bool
+) -> None:
+    drawn: list[Any] = []
+
+    class Bar(first_look.Progress):
+        def __init__(self, *columns: Any, **more: Any) -> None:
+            drawn.append(more["disable"])
+            super().__init__(*columns, transient=True, disable=True)
+
+        def update(self, task: Any, **told: Any) -> None:
+            drawn.append(told)
+
+    def look(images: Any, memory: Path, advance: Any) -> Any:
+        advance(3, 7, "class maps")
+        return first_look.Seen((), 1, 2)
+
+    monkeypatch.setattr(first_look, "Progress", Bar)
+    monkeypatch.setattr(first_look, "look_ahead", look)
+    monkeypatch.setattr(first_look, "watched", lambda: person)
+    data: Any = SimpleNamespace(validation=[1, 2])
+    assert first_look.look_at_validation(data, str(tmp_path)) == first_look.Seen((), 1, 2)
+    assert drawn == [not person, {"completed": 3, "total": 7, "description": "class maps"}]

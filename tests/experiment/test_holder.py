@@ -8,14 +8,17 @@ import sys
 import textwrap
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from mae_hydra.errors import UserError
 from mae_hydra.experiment import holder
 from mae_hydra.experiment.holder import Refused, holding, is_held
 
 ROOT = Path(__file__).parents[2]
+TIMES = holder.BEAT, holder.LOCK_PATIENCE, holder.PATIENCE, holder.LONG_SILENCE  # as a run has them
 HOLD = """
 import sys, time
 from pathlib import Path
@@ -282,6 +285,11 @@ def test_a_process_that_stood_still_before_it_took_a_number_gives_way_to_a_highe
     assert not (tmp_path / ".heartbeat-1").exists()
 
 
+def test_a_heart_beats_several_times_before_its_holder_counts_as_gone():
+    beat, lock_patience, patience, silence = TIMES
+    assert 0 < lock_patience < beat < patience / 4 < silence / 16
+
+
 def test_holders_are_numbered_beyond_nine_and_tell_since_when_they_hold(tmp_path):
     for name in (".heartbeat-9", ".heartbeat-10", ".heartbeat-11x", ".heartbeat-", "heartbeat-12"):
         (tmp_path / name).write_bytes(holder._content("yesterday"))
@@ -292,6 +300,33 @@ def test_holders_are_numbered_beyond_nine_and_tell_since_when_they_hold(tmp_path
     assert newest.holder == f"process {os.getpid()} on {holder.socket.gethostname()} since yesterday"
     assert newest.told.keys() == {"host", "pid", "since", "boot", "token"}
     assert holder._Beat(1, b"[1]").holder == "process unknown on an unknown machine"
+    contents = (holder.FREE, holder.FREE.ljust(holder.SIZE), b"", b"freed", b'{"free": 1}')
+    beats = [holder._Beat(1, content) for content in contents]
+    assert [beat.free for beat in beats] == [True, True, False, False, False]  # empty: it is about to be written
+    who = [str(holder._refusal(tmp_path, beat)).split(";")[0].partition("by ")[2] for beat in (None, beats[0], newest)]
+    assert who == ["another process", "another process", newest.holder]
+
+
+def test_a_lock_of_who_only_looks_is_no_holder(tmp_path):
+    beat_of(tmp_path, boot=holder.boot_id())  # of a process that is gone
+    looking = os.open(tmp_path / ".lock", os.O_RDWR | os.O_CREAT)
+    for lock, held in ((holder.fcntl.LOCK_SH, False), (holder.fcntl.LOCK_EX, True), (holder.fcntl.LOCK_UN, False)):
+        holder.fcntl.flock(looking, lock)
+        assert is_held(tmp_path) is held
+    os.close(looking)
+
+
+@pytest.mark.parametrize(
+    ("number", "way_out"), [(28, "make room there, or use another"), (13, r"\(Permission denied\); use")]
+)
+def test_a_directory_in_which_no_number_can_be_taken_is_one_sentence(tmp_path, monkeypatch, number, way_out):
+    def fail(run_dir):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(holder, "_claim", fail)
+    with pytest.raises(UserError, match=f"cannot be written to .*{way_out}"), holding(tmp_path):
+        pass
+    assert not holder._descriptors
 
 
 def test_a_lock_that_was_handed_on_is_kept_by_no_fork(tmp_path):
@@ -326,3 +361,129 @@ def test_a_holder_that_lets_go_while_it_is_watched_is_followed_and_one_that_stir
     else:
         holder._watch(tmp_path, last)
     assert looks == [tmp_path]  # and not until patience ends
+
+
+def test_a_folder_that_is_gone_has_no_holder_and_cannot_be_held(tmp_path):
+    assert holder._numbers(tmp_path / "gone") == []
+    assert holder._newest(tmp_path / "gone") is None
+    assert not is_held(tmp_path / "gone")
+    with pytest.raises(UserError, match=r"gone cannot be written to \(No such file or directory\); use another"):
+        holding(tmp_path / "gone").__enter__()
+
+
+def test_a_heartbeat_that_goes_while_it_is_read_was_followed_by_another(tmp_path, monkeypatch):
+    numbers = [[3, 4], [3, 5]]
+    monkeypatch.setattr(holder, "_numbers", lambda run_dir: numbers.pop(0))
+    (tmp_path / ".heartbeat-5").write_bytes(b"{}")
+    assert holder._newest(tmp_path) == holder._Beat(5, b"{}")
+
+
+def test_a_number_that_somebody_takes_in_this_moment_is_looked_at_before_the_next_is_taken(tmp_path, monkeypatch):
+    """Its holder may have let go since, or stirs."""
+    looks = iter([None, holder._Beat(1, holder.FREE)])
+    monkeypatch.setattr(holder, "_newest", lambda run_dir: next(looks))
+    (tmp_path / ".heartbeat-1").touch()
+    assert holder._claim(tmp_path) == 2
+    assert holder._numbers(tmp_path) == [2]
+
+
+@pytest.mark.parametrize(
+    ("answer", "work"), [(None, False), (BlockingIOError("held"), True), (OSError("not supported"), False)]
+)
+def test_locks_work_where_a_second_one_is_refused(tmp_path, monkeypatch, answer, work):
+    def flock(descriptor, how):
+        asked.append((os.fstat(descriptor).st_ino, how))
+        if answer is not None:
+            raise answer
+
+    (tmp_path / ".lock").touch()
+    asked = []
+    monkeypatch.setattr(holder.fcntl, "flock", flock)
+    assert holder._locks_work(tmp_path) is work
+    assert asked == [((tmp_path / ".lock").stat().st_ino, holder.fcntl.LOCK_SH | holder.fcntl.LOCK_NB)]
+    monkeypatch.setattr(holder, "boot_id", lambda: "ours")
+    gone = [holder._surely_gone(tmp_path, holder._Beat(1, b)) for b in (b'{"boot": "ours"}', b'{"boot": "x"}', b"{}")]
+    assert gone == [work, False, False]  # of another machine only its silence tells
+
+
+def test_a_heart_beats_with_its_own_beginning_until_a_higher_number_is_there(tmp_path, monkeypatch):
+    class Beats:
+        """Stands for the event that ends them: after `left` more."""
+
+        def __init__(self, left):
+            self.left, self.waited = left, []
+
+        def wait(self, seconds):
+            self.left -= 1
+            self.waited.append(seconds)
+            return self.left < 0
+
+    monkeypatch.setattr(holder, "_now", lambda: "first" if not beats.waited else "later")
+    left, contents, write = [], [], holder._write
+    monkeypatch.setattr(holder, "_give_way", lambda run_dir: left.append(run_dir))
+    monkeypatch.setattr(holder, "_write", lambda file, content: contents.append(content) or write(file, content))
+    beats = Beats(2)
+    holder._keep_beating(tmp_path, 4, beats)
+    assert beats.waited == [holder.BEAT] * 3
+    assert [json.loads(content)["since"] for content in contents] == ["first", "first"]
+    assert contents[0] != contents[1]
+    assert len((tmp_path / ".heartbeat-4").read_bytes()) == holder.SIZE
+    assert left == []
+    (tmp_path / ".heartbeat-5").touch()
+    holder._keep_beating(tmp_path, 4, Beats(1))
+    assert left == [tmp_path]
+
+
+def test_who_gives_way_says_to_whom_and_ends_at_once(tmp_path, monkeypatch):
+    ends, said = [], []
+    monkeypatch.setattr(holder.os, "_exit", ends.append)
+    monkeypatch.setattr(holder.os, "write", lambda number, text: said.append((number, text.decode())))
+    holder._give_way(tmp_path)
+    beat_of(tmp_path)
+    holder._give_way(tmp_path)
+    assert ends == [1, 1]
+    assert [(number, text.partition("over by ")[2].partition(" while")[0]) for number, text in said] == [
+        (2, "another process"), (2, "process 1 on nodeA since 2026-01-01 00:00:00"),
+    ]  # fmt: skip
+
+
+def test_a_machine_that_tells_no_identity_is_none_that_a_heartbeat_tells_of(monkeypatch):
+    assert holder.boot_id() == holder.boot_id() != ""
+    monkeypatch.setattr(Path, "read_text", lambda path: (_ for _ in ()).throw(PermissionError(13, "denied")))
+    assert holder.boot_id() != holder.boot_id()
+
+
+def test_a_fork_closes_every_lock_of_its_parent_also_where_one_is_gone(tmp_path, monkeypatch):
+    mine = [os.open(tmp_path / name, os.O_RDWR | os.O_CREAT) for name in ("a", "b")]
+    os.close(mine[0])
+    monkeypatch.setattr(holder, "_descriptors", set(mine))
+    holder._forget_in_forks()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(mine[1])
+    assert holder._descriptors == set()
+
+
+def test_no_descriptor_stays_open_however_often_a_holder_looks_and_writes(tmp_path, monkeypatch):
+    def opened():
+        found = []
+        for number in os.listdir("/proc/self/fd"):
+            with suppress(OSError):  # of the look itself
+                found.append(os.readlink(f"/proc/self/fd/{number}"))
+        return [Path(file).name for file in found if file.startswith(str(tmp_path))]
+
+    monkeypatch.setattr(holder, "BEAT", 60.0)
+    with holding(tmp_path):
+        for _ in range(3):
+            holder._write(tmp_path / ".heartbeat-1", b"x")
+            assert holder._locks_work(tmp_path)
+            assert is_held(tmp_path)
+            with pytest.raises(Refused), holding(tmp_path):
+                pass
+        assert opened() == [".lock"]
+    assert opened() == []
+    monkeypatch.setattr(holder.fcntl, "flock", lambda *_: (_ for _ in ()).throw(OSError("not supported")))
+    for _ in range(3):
+        holder._claim(tmp_path)
+        assert not holder._locks_work(tmp_path)
+        is_held(tmp_path)
+    assert opened() == []

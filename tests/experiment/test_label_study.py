@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,21 @@ def test_the_interval_weighs_draws_by_how_often_they_come():
     curve = [Point(1.0, images, dict.fromkeys(range(4), score)) for images, score in ((10, 10.0), (1000, 30.0))]
     found = label_factor(curve, Point(1.0, 10, {0: 12.0, 1: 16.0, 2: 20.0, 3: 24.0, 9: 18.0}))  # 9: of this arm alone
     assert (found.low, found.value, found.high) == pytest.approx((10**0.4, 10**0.8, 10**1.2))
+
+
+def test_only_seeds_that_every_point_has_are_drawn():
+    scratch = [Point(1.0, 10, {0: 10.0, 1: 10.0, 2: 12.0}), Point(1.0, 100, {0: 20.0, 2: 22.0, 3: 21.0})]
+    found = label_factor(scratch, Point(1.0, 10, {0: 15.0, 1: 16.0, 2: 17.0}))
+    assert (found.low, found.high) == pytest.approx((10**0.5, 10**0.5))  # of seeds 0 and 2
+    assert label_factor(scratch[:1] + scratch, Point(1.0, 10, {1: 15.0, 3: 16.0})).low is None
+
+
+def test_the_same_study_has_the_same_interval_whenever_it_is_read():
+    scores = {seed: 10.0 + seed**1.5 / 3 for seed in range(9)}
+    curve = [Point(1.0, images, {seed: base - score / 9 for seed, score in scores.items()})
+             for images, base in ((10, 10.0), (1000, 30.0))]  # fmt: skip
+    first, second = (label_factor(curve, Point(1.0, 10, scores)) for _ in range(2))
+    assert first == second
 
 
 def run(
@@ -165,9 +181,12 @@ def test_runs_that_differ_in_which_labels_they_draw_are_of_one_study_and_one_wit
     (tmp_path / "scratch/label_fraction-0.1_seed-2").rename(tmp_path / "scratch/named otherwise")
     run(tmp_path / "scratch", 0.2, 0, 10.0, images=20)
     (tmp_path / "scratch/label_fraction-0.2_seed-0/data.json").unlink()
+    run(tmp_path / "scratch", 0.3, 0, None, images=30, state="completed")  # whose score was no number
+    run(tmp_path / "scratch", 0.4, 0, 10.0, images=40)
+    (tmp_path / "scratch/label_fraction-0.4_seed-0/config.yaml").unlink()
     found = read_study(tmp_path)
     assert [(point.fraction, point.images) for point in found.arms["scratch"]] == [(0.1, 10), (0.5, 50), (1.0, 100)]
-    assert found.unfinished == ["scratch/label_fraction-0.2_seed-0: completed"]
+    assert found.unfinished == [f"scratch/label_fraction-{share}_seed-0: completed" for share in (0.2, 0.3, 0.4)]
 
 
 def test_a_score_that_scratch_has_with_its_fewest_labels_is_known_to_need_as_many():
@@ -179,8 +198,21 @@ def test_a_score_that_scratch_has_with_its_fewest_labels_is_known_to_need_as_man
 def test_of_one_point_of_scratch_no_factor_is_made(tmp_path):
     study(tmp_path, "scratch", "mae")
     run(tmp_path / "scratch", 0.01, 0, 10.0, images=10)
+    study(tmp_path, "scratch", "mae", "weights")
     run(tmp_path / "mae", 0.01, 0, 15.0, images=10)
-    assert read_study(tmp_path).factors("mae") == [None]
+    run(tmp_path / "mae/label_fraction-0.01_seed-0", 0.5, 3, None, images=5, state="failed")  # which followed it
+    [followed] = (tmp_path / "mae/label_fraction-0.01_seed-0").glob("label*")
+    found = read_study(tmp_path)
+    assert found.unfinished == [f"mae/label_fraction-0.01_seed-0: {followed.name} failed", "weights: not begun"]
+    shutil.rmtree(followed)
+    found = read_study(tmp_path)
+    assert (found.factors("mae"), found.doubt, found.unfinished) == ([None], "", ["weights: not begun"])
+    (tmp_path / "scratch").rename(tmp_path / "elsewhere")
+    found = read_study(tmp_path)
+    assert (found.factors("mae"), found.doubt) == ([None], "")
+    assert found.unfinished == ["scratch: not begun", "weights: not begun"]
+    nothing = read_study(study(tmp_path / "new", "scratch"))
+    assert (nothing.arms, nothing.caution, nothing.metric, nothing.higher_is_better) == ({}, "", "score", True)
 
 
 def test_where_more_labels_are_worth_nothing_there_is_no_factor_and_that_is_said(tmp_path):
@@ -220,14 +252,15 @@ def test_scores_of_two_kinds_are_not_compared(tmp_path):
         read_study(tmp_path)
 
 
-def test_runs_of_other_settings_in_one_folder_are_not_mixed(tmp_path):
+@pytest.mark.parametrize("key", ["optimizer", "inference"])
+def test_runs_of_other_settings_in_one_folder_are_not_mixed(tmp_path, key):
     """As option files that were edited between two starts leave them."""
     study(tmp_path, "scratch")
     for seed, rate in ((0, 1e-3), (1, 1e-3), (2, 1e-4)):
         run(tmp_path / "scratch", 0.1, seed, 10.0, images=10)
         file = tmp_path / "scratch" / f"label_fraction-0.1_seed-{seed}" / "config.yaml"
-        file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"optimizer": {"lr": rate}}))
-    with pytest.raises(UserError, match=r"are not of one study \(optimizer\.lr: 0\.001 -> 0\.0001\)"):
+        file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {key: {"lr": rate}}))
+    with pytest.raises(UserError, match=rf"are not of one study \({key}\.lr: 0\.001 -> 0\.0001\)"):
         read_study(tmp_path)
 
 

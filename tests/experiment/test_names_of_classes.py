@@ -47,8 +47,10 @@ def test_names_that_were_assumed_refuse_no_model_that_has_names_of_its_own(
     assert "the data have no classes.json: their classes are taken for the model's" in capsys.readouterr().out
     match_classes(model, given, named)
     assert torch.equal(model.head["classify"].weight, torch.eye(3))
-    with pytest.raises(UserError, match="the model alone has roof, road, car"):
-        match_classes(model, given, named_by(given, data(NAMES, assumed=False)))
+    photos = data(NAMES, assumed=False)
+    for target, where in (("map", r"\(classes\.json\)"), ("class", r"\(the class folders, or data\.classes\)")):
+        with pytest.raises(UserError, match=f"the model alone has roof, road, car.* {where}$"):
+            match_classes(model, given, named_by(given, replace(photos, target=target)))
 
 
 @pytest.mark.parametrize("assumed", [False, True])
@@ -89,12 +91,29 @@ def test_every_last_layer_is_put_in_order_with_its_bias(capsys: pytest.CaptureFi
     assert capsys.readouterr().out.startswith("note: model and data name")
 
 
+def test_a_layer_that_the_file_or_the_model_lacks_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    three = data(NAMES, assumed=False)
+    two = replace(three, num_classes=2, class_names=("sky", "wall"), palette=three.palette[:2])
+    model = Biased()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    trained = {"head.classify.bias": torch.tensor([1.0, 2.0]), "auxiliary.classify.bias": torch.tensor([3.0, 4.0])}
+    told = {"class_names": ["wall", "sky"]}
+    match_classes(model, Checkpoint({"head.classify.bias": trained["head.classify.bias"]}, told, "", Path("a.pt")), two)
+    now = model.state_dict()
+    assert now.pop("head.classify.bias").tolist() == [2.0, 1.0]
+    assert all(torch.equal(value, before[name]) for name, value in now.items())
+    del model.auxiliary
+    match_classes(model, Checkpoint(trained, told, "", Path("a.pt")), two)
+    assert capsys.readouterr().out.count("note: model and data name") == 2
+
+
 def test_a_model_of_more_classes_or_with_another_last_layer_is_refused() -> None:
     model: Any = Model()
     given = checkpoint("wall", "tree", "sky")
     for number in (2, 4):
         model.num_classes = number
-        with pytest.raises(UserError, match=f"the model knows {number} classes, the data have 3"):
+        said = rf"the model knows {number} classes, the data have 3; .* or data\.num_classes={number} where the"
+        with pytest.raises(UserError, match=said):
             match_classes(model, given, data(NAMES, assumed=False))
     unknown: Any = torch.nn.ModuleDict({"last": torch.nn.Linear(3, 3)})
     unknown.num_classes = 3
@@ -105,6 +124,7 @@ def test_a_model_of_more_classes_or_with_another_last_layer_is_refused() -> None
 def test_names_of_another_number_of_classes_name_none() -> None:
     nameless = data(("class 0", "class 1", "class 2"), assumed=False)
     assert named_by(checkpoint("a", "b"), nameless) is nameless
+    assert named_by(checkpoint("a", "b", "c", "d"), nameless) is nameless
     assert named_by(checkpoint("a", "b", "c"), nameless).class_names == ("a", "b", "c")
 
 
@@ -124,6 +144,11 @@ def test_nonsense_in_labels_ends_a_start_and_a_doubt_is_a_warning(
     assert capsys.readouterr().out == "warning: half of the labels are 0\nwarning: of 3 classes one occurs\n"
     with pytest.raises(UserError, match="no label is a class"):
         say_doubts(data(NAMES, assumed=False), training=False)
+    assert asked == [True, False]
+    monkeypatch.setattr(labels, "is_main", lambda: False)  # the others look at nothing and end alike
+    monkeypatch.setattr(labels, "broadcast_object", lambda own: UserError("no label is a class") if own == [] else own)
+    with pytest.raises(UserError, match="no label is a class"):
+        say_doubts(data(NAMES, assumed=False))
     assert asked == [True, False]
 
 

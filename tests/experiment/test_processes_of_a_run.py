@@ -34,6 +34,14 @@ class Process:
     def communicate(self) -> None: ...
 
 
+GRACE, POLL = processes.GRACE, processes.POLL  # as a run has them
+
+
+def test_the_others_have_time_to_save_and_are_looked_at_often() -> None:
+    assert 5 <= GRACE <= 60
+    assert 0 < POLL <= 0.5
+
+
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "POLL", 0.0)
@@ -45,6 +53,16 @@ def test_one_that_fails_takes_the_others_along(code: int) -> None:
     found: list[Any] = [Process(0, 10**6), Process(code, 2), Process(0, 1)]
     assert processes._wait(found) == [2, 1, 0]
     assert [each.returncode for each in found] == [-9, code, 0]
+
+
+def test_the_others_have_their_time_from_the_first_failure_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(100))
+    monkeypatch.setattr(processes, "GRACE", 5.0)
+    monkeypatch.setattr(processes.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(processes.time, "sleep", lambda seconds: None)
+    found: list[Any] = [Process(0, 10**6), Process(1), Process(1, 3)]
+    assert processes._wait(found) == [1, 2, 0]
+    assert next(clock) in (8, 9)  # looked at once a round, and once for each that failed
 
 
 def test_one_that_is_done_or_has_saved_its_state_leaves_the_others_their_time() -> None:
@@ -83,18 +101,20 @@ def test_the_first_process_tells_how_a_run_ended(tmp_path: Path) -> None:
         (((1, FAILED), (-15, None)), (1, 0), r"process 1: was killed by SIGTERM$"),
         (((3, None), (0, DONE)), (1, 0), "process 0: ended with exit code 3"),
         (((0, DONE), (0, None)), (0, 1), "process 1: ended with exit code 0"),
+        (((0, DONE), (-11, None)), (1, 0), "process 1: was killed by SIGSEGV"),  # by none of the signals handed on
     ],
 )
 def test_the_process_that_failed_first_is_named(tmp_path: Path, ends: Any, order: Any, said: str) -> None:
     with pytest.raises(ProcessError, match=said) as caught:
-        outcome(tmp_path, *ends, order=order)
+        outcome(tmp_path, *ends, order=order, signals=[signal.SIGHUP])
     notes = getattr(caught.value, "__notes__", [])
     assert notes == (["In process 1:\nline 7"] if "OSError" in said else [])
 
 
 def test_a_mistake_counts_before_what_the_others_make_of_it(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no such data"):
-        outcome(tmp_path, (1, FAILED), (1, MISTAKE))
+    for ends in (((1, FAILED), (1, MISTAKE)), ((1, MISTAKE), (1, FAILED))):
+        with pytest.raises(UserError, match="no such data"):
+            outcome(tmp_path, *ends, order=(1, 0))
 
 
 def test_a_run_that_was_asked_to_stop_was_interrupted(tmp_path: Path) -> None:
@@ -117,18 +137,23 @@ def test_a_process_knows_its_place_its_meeting_point_and_its_share_of_the_cores(
     monkeypatch.setattr(subprocess, "Popen", lambda command, **told: started.append((command, told)))
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: range(8))
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(processes.sys, "path", ["", *processes.sys.path])  # an empty one would be wherever they are
     processes._start(2, 3, 4711, tmp_path, [5, 6])
+    processes._start(8, 9, 4711, tmp_path, [])  # more of them than cores
     monkeypatch.setenv("OMP_NUM_THREADS", "7")  # which a person has said
     processes._start(0, 9, 4711, tmp_path, [])
     names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "OMP_NUM_THREADS")
     assert [[told["env"][name] for name in names] for _, told in started] == [
-        ["2", "2", "3", "127.0.0.1", "4711", "2"], ["0", "0", "9", "127.0.0.1", "4711", "7"],
+        ["2", "2", "3", "127.0.0.1", "4711", "2"], ["8", "8", "9", "127.0.0.1", "4711", "1"],
+        ["0", "0", "9", "127.0.0.1", "4711", "7"],
     ]  # fmt: skip
-    [(command, told), _] = started
+    (command, told), *_ = started
     assert command[1:] == ["-m", "mae_hydra.launching.worker", str(tmp_path)]
     assert (told["pass_fds"], told["start_new_session"], told["stdin"]) == ((5, 6), True, subprocess.PIPE)
     assert told["env"]["TORCHELASTIC_USE_AGENT_STORE"] == "True"
-    assert str(Path(processes.__file__).parents[2]) in told["env"]["PYTHONPATH"].split(os.pathsep)
+    folders = told["env"]["PYTHONPATH"].split(os.pathsep)
+    assert str(Path(processes.__file__).parents[2]) in folders
+    assert "" not in folders
 
 
 def test_all_processes_get_the_job_and_none_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ def test_a_frozen_encoder_that_was_never_trained_is_said_to_be_random(capsys, wo
     assert bool(printed) is bool(said)
 
 
-def test_the_share_that_stays_random_is_told_of_what_is_learned_at_all(capsys):
+def test_the_share_that_stays_random_is_told_of_what_is_learned_at_all(capsys, monkeypatch):
     """Nine weights frozen, three learned; the positions, which may be fixed, are none of either."""
     encoder = nn.ModuleDict(
         {"frozen": nn.Linear(3, 3, bias=False).requires_grad_(False), "own": nn.Linear(3, 1, False)}
@@ -38,4 +38,6 @@ def test_the_share_that_stays_random_is_told_of_what_is_learned_at_all(capsys):
     said = capsys.readouterr().out
     assert said.startswith("warning: name without init_from probes random weights: 75% of the encoder's weights are fr")
     warn_of_random_encoder(nn.Linear(1, 1).requires_grad_(False), "without an encoder")
+    monkeypatch.setattr("mae_hydra.experiment.doubts.is_main", lambda: False)  # nor is it counted in other processes
+    warn_of_random_encoder(nn.ModuleDict({"encoder": nn.Module()}), "name")
     assert capsys.readouterr().out == ""

@@ -77,6 +77,58 @@ def test_a_job_is_what_it_and_all_that_follows_it_have_come_to(sweep: list[Run])
     assert read_runs.read_run(sweep[0].directory, stages=False).stages == {}  # type: ignore[union-attr]
 
 
+def of(state: str, value: float | None = None, error: str | None = None, **stages: Run) -> Run:
+    status = {"state": state, "value": value, "error": error, "overrides": []}
+    return Run(Path(), status, {"checkpoint": {"monitor": "val/loss"}}, {}, stages)
+
+
+def test_a_job_waits_for_its_first_stage_that_is_not_complete_and_fails_by_its_own_training_first() -> None:
+    done, runs, failed = of("completed"), of("running"), of("failed", error="of the stage")
+    jobs = [
+        of("completed", a=done, b=runs, c=failed), of("completed", a=done, c=failed), of("completed", a=done),
+        of("failed", error="its own", b=runs, c=failed), of("running", c=failed), of("completed", p=of("pruned")),
+    ]  # fmt: skip
+    assert [(state_of(job), error_of(job)) for job in jobs] == [
+        ("b running", "of the stage"), ("c failed", "of the stage"), ("completed", ""), ("failed", "its own"),
+        ("running", "of the stage"), ("p pruned", ""),
+    ]  # fmt: skip
+
+
+def test_stages_of_later_jobs_have_their_columns_and_a_sweep_file_tells_its_keys(tmp_path: Path) -> None:
+    runs = [of("completed", value=1.0), of("completed", value=2.0, probe=of("completed", value=5.0))]
+    for seed, run in enumerate(runs):
+        run.untyped["seed"] = seed
+    assert over_seeds(runs) == (["seeds", "val/loss", "probe: val/loss"], [[2, "1.5 ± 0.71", "5"]])
+    assert read_runs.grid_in(tmp_path) == []
+    for told, keys in (
+        ({"sweeper": {"params": {"+model.depth": "1,2", "seed": 3}}}, ["model.depth", "seed"]),
+        ({"sweeper": {"params": None}}, []), ({"sweeper": "basic"}, []), ([], []),
+    ):  # fmt: skip
+        (tmp_path / "multirun.yaml").write_text(yaml.safe_dump({"hydra": told}))
+        assert read_runs.grid_in(tmp_path) == keys
+
+
+def test_a_score_of_zero_is_a_score() -> None:
+    runs = [of("completed", value=value, a=of("completed", value=0.0)) for value in (0.0, 1.0)]
+    for seed, run in enumerate(runs):
+        run.untyped["seed"] = seed
+    assert values_of(runs[0]) == {"val/loss": 0.0, "a: val/loss": 0.0}
+    assert over_seeds(runs) == (["seeds", "val/loss", "a: val/loss"], [[2, "0.5 ± 0.71", "0 ± 0"]])
+
+
+def test_a_job_whose_files_are_damaged_is_one_that_failed(tmp_path: Path) -> None:
+    made(tmp_path / "a", "seed=1")
+    made(made(tmp_path / "b", "seed=2") / "probe")
+    for run in ("a", "b/probe"):
+        (tmp_path / run / "config.yaml").write_text("[")
+    damaged, parent = read_sweep(tmp_path)
+    assert (damaged.state, damaged.value, damaged.overrides, damaged.config) == ("failed", None, [], {})
+    assert "config.yaml cannot be read" in error_of(damaged)
+    assert (state_of(parent), values_of(parent)) == ("probe failed", {"val/loss": 0.5})
+    assert "config.yaml cannot be read" in error_of(parent)
+    assert columns([damaged, parent]) == {"val/loss": False, "probe: value": False}
+
+
 def test_the_table_has_what_differs_complete_jobs_first_and_numbers_by_their_size(
     sweep: list[Run], tmp_path: Path
 ) -> None:
@@ -100,6 +152,13 @@ def test_the_table_has_what_differs_complete_jobs_first_and_numbers_by_their_siz
         written = list(csv.DictReader(file))
     assert list(written[0]) == list(rows[0])
     assert [row["overrides"] for row in written][:2] == ["seed=1 model=u", "+optimizer.lr=10 seed=1 logger=wandb"]
+
+
+def test_a_table_takes_what_no_text_is(tmp_path: Path) -> None:
+    row = {"job": "Bäume", "state": "failed", "overrides": ["a=\udcff"], "error": "no \udcff"}
+    read_runs.write_table([row], tmp_path)
+    _, line = (tmp_path / "results.csv").read_text(encoding="utf-8").splitlines()
+    assert line == "Bäume,failed,a=\\udcff,no \\udcff"
 
 
 def test_numbers_stand_before_words_in_the_order_of_their_size() -> None:

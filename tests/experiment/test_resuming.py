@@ -1,6 +1,7 @@
 """`resume=<run directory>` is the run's own command line; and what stands in a file makes nobody do anything."""
 
 import json
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -56,6 +57,8 @@ def test_a_group_that_is_chosen_anew_takes_the_words_for_it_along(run):
     assert "logger.wandb.project=p" in expanded([f"resume={run}", "logger=wandb"])  # the same choice again
     record(run, "optimizer.groups.a.lr=1", "optimizer.grouped=2")
     assert expanded([f"resume={run}", "optimizer.groups.a={}"])[0] == "optimizer.grouped=2"  # however deep it lies
+    record(run, "then.optimizer.lr=1", "optimizer.lr=2")
+    assert expanded([f"resume={run}", "optimizer=sgd"])[0] == "then.optimizer.lr=1"  # which lies in another group
 
 
 @pytest.mark.parametrize("words", [["resume=auto"], ["resume=never"], ["resume=null"], ["resume=nowhere"], ["seed=1"]])
@@ -86,6 +89,24 @@ def test_a_folder_that_is_no_run_stays_as_it_is(tmp_path, capsys, monkeypatch, m
     assert sorted(folder.rglob("*")) == before
 
 
+@pytest.mark.parametrize("name", ["status.json", "overrides.yaml", "checkpoints"])
+def test_a_folder_with_one_of_these_is_a_run(tmp_path, name):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    if name == "checkpoints":
+        (folder / name).mkdir()
+    else:
+        (folder / name).write_text("[seed=1]" if name == "overrides.yaml" else "{}")
+    assert expanded([f"resume={folder}"]) == ["seed=1"] * (name == "overrides.yaml") + [f"resume={folder}"]
+
+
+def test_how_to_begin_is_no_folder_of_that_name(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("auto", "never", "other"):
+        (tmp_path / name).mkdir()
+        assert resuming.directory_of([f"resume={name}"]) == (Path("other") if name == "other" else None)
+
+
 def test_a_sweep_takes_no_words_of_a_run(run):
     for several in ("-m", "--multirun"):
         words = [several, "seed=1,2", f"resume={run}"]
@@ -105,6 +126,9 @@ def test_the_last_directory_that_was_typed_counts(run, tmp_path):
     words = [f"resume={run}", f"resume={other}"]
     assert expanded(words)[0] == "seed=3"
     assert resuming.directory_of(words) == resuming.source == other
+    (tmp_path / "a file").touch()
+    for last in ("resume=[", f"resume='{tmp_path}/a file'", f"resume=[{other}]", "resume=auto"):
+        assert resuming.directory_of([f"resume={run}", last]) is None
 
 
 def test_a_word_below_a_key_is_typed_for_it(run):
@@ -114,15 +138,49 @@ def test_a_word_below_a_key_is_typed_for_it(run):
     ]  # fmt: skip
 
 
-def test_what_follows_a_run_that_is_gone_on_with_is_told_which_words_were_typed(run, tmp_path):
+def test_what_follows_a_run_that_is_gone_on_with_is_told_which_words_were_typed(run, tmp_path, monkeypatch):
     assert resuming.handed_on(["seed=1"]) == {}
     record(run, "model=mae_vitt")
     expanded([f"resume={run}", "logger=wandb", "--config-dir", str(tmp_path), "notes=x"])
     mark = resuming.handed_on(["logger=wandb", "model=u"])
     told = json.loads(mark[resuming.FOLLOWING])
     assert told["source"] == str(run.absolute())
-    assert set(told["typed"]) >= {"logger=wandb"}
-    assert "notes=x" not in told["typed"]
+    assert told["typed"] == ["logger=wandb", "--config-dir"]
+    monkeypatch.chdir(tmp_path)
+    expanded(["resume=outputs/run"])  # what follows may start elsewhere
+    assert json.loads(resuming.handed_on([])[resuming.FOLLOWING]) == {"source": str(run), "typed": []}
+
+
+def test_what_follows_a_run_judges_option_files_that_nobody_has_typed_as_the_run_did(monkeypatch):
+    asked = []
+    monkeypatch.setattr(resuming, "refuse_acting", lambda *told: asked.append(told))
+    for typed, words in (
+        (["logger=wandb"], ["seed=1", "--config-dir", "own"]), (["seed=1"], ["hydra.searchpath=[own]"]),
+        (["--config-dir=own"], ["--config-dir=own"]), (["seed=1"], ["seed=1"]),
+    ):  # fmt: skip
+        monkeypatch.setenv(resuming.FOLLOWING, json.dumps({"source": "/a/run", "typed": typed}))
+        assert expanded(words) == words
+        assert (resuming.source, resuming.typed) == (Path("/a/run"), tuple(typed))
+        assert resuming.FOLLOWING not in os.environ  # of this process alone
+    assert asked == [
+        (["seed=1", "--config-dir", "own"], ("logger=wandb",), Path("/a/run")),
+        (["hydra.searchpath=[own]"], ("seed=1",), Path("/a/run")),
+    ]  # fmt: skip
+    expanded(["seed=1"])
+    assert (resuming.source, resuming.typed) == (None, ("seed=1",))
+
+
+def test_without_what_was_typed_now_the_words_are_those_of_the_run_that_a_file_may_say(run, tmp_path, monkeypatch):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    record(run, "seed=1", "data.root=photos", "notes=${oc.env:HOME}", "optimizer.lr=0.1", "resume=never")
+    words = expanded(["--info", "config", f"resume={run}", "seed=2", "notes=x", "optimizer={}"])
+    photos = f"data.root={tmp_path / 'photos'}"
+    assert words == ["--info", "config", photos, f"resume={run}", "seed=2", "notes=x", "optimizer={}"]
+    assert resuming.own == ("--info", "config", "seed=1", photos, "optimizer.lr=0.1")
+    expanded(["seed=1"])
+    assert resuming.own is None
 
 
 def test_weights_at_an_address_that_only_a_record_tells_are_not_fetched(run, monkeypatch):
@@ -154,7 +212,16 @@ def test_words_for_hydra_itself_are_not_taken(run):
 
 @pytest.mark.parametrize(
     "content",
-    [b"\xff\xfe", b"seed: 1", b"- 1\n- 2", b"[", b"- [a]", b"!!python/object/apply:os.system ['touch x']", b"[" * 700],
+    [
+        b"\xff\xfe",
+        b"seed: 1",
+        b"- 1\n- 2",
+        b"- a=1\n- 2",
+        b"[",
+        b"- [a]",
+        b"!!python/object/apply:os.system ['touch x']",
+        b"[" * 700,
+    ],
 )
 def test_overrides_that_are_none_are_one_sentence(run, content):
     (run / "overrides.yaml").write_bytes(content)
@@ -197,6 +264,12 @@ def test_what_is_ours_trusted_or_typed_is_built(run, monkeypatch):
     }
     config = OmegaConf.create({name: {"_target_": target} for name, target in nodes.items()})
     refuse_foreign(config, run, ["head._target_=torch.nn.Dropout"])
+    with pytest.raises(
+        UserError, match=r"loss\._target_ = os\.system is not built"
+    ):  # one that is typed allows no other
+        refuse_foreign(
+            OmegaConf.merge(config, {"loss": {"_target_": "os.system"}}), run, ["head._target_=torch.nn.Dropout"]
+        )
     with pytest.raises(UserError, match=r"head\._target_"):
         refuse_foreign(config, run, [])
 
@@ -238,7 +311,7 @@ def test_option_files_of_ones_own_come_along(run, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["own", "it's, [mine] (a=b)"])
-def test_a_primary_configuration_of_ones_own_comes_along_from_any_folder(run, tmp_path, name):
+def test_a_primary_configuration_of_ones_own_comes_along_from_any_folder(run, tmp_path, monkeypatch, name):
     folders = [tmp_path / name, tmp_path / f"{name} too"]
     for folder in folders:
         (folder / "experiment").mkdir(parents=True)
@@ -254,6 +327,10 @@ def test_a_primary_configuration_of_ones_own_comes_along_from_any_folder(run, tm
     assert values(words, "--config-name") == ["mine"]
     assert composed(words)["seed"] == 6
     assert option("experiment", "six", [folders[0]]) == {}
+    monkeypatch.setattr(resuming, "refuse_acting", lambda *told: None)
+    words = expanded(["--config-name", "config", f"resume={run}"])  # which is the person's choice then
+    assert values(words, "--config-name") == ["config"]
+    assert folders[1].name in str(words)
 
 
 @pytest.mark.parametrize(
@@ -356,9 +433,17 @@ def test_a_path_is_found_again_from_another_place_and_after_a_move(run, tmp_path
     (tmp_path / "outputs").rename(tmp_path / "results")
     renamed = tmp_path / "results/run"
     assert expanded([f"resume={renamed}"])[1] == f"init_from={tmp_path / 'results/pretrained'}"
+    monkeypatch.chdir(tmp_path)
+    assert expanded(["resume=results/run"])[1] == f"init_from={tmp_path / 'results/pretrained'}"
+    record(renamed, f"init_from={tmp_path / 'outputs/pretrained'}", before=tmp_path / "outputs/run")
+    assert expanded([f"resume={renamed}"])[0] == f"init_from={tmp_path / 'results/pretrained'}"  # also a whole path
+    record(renamed, "+init_from=outputs/pretrained", before=tmp_path / "outputs/run")
+    assert expanded([f"resume={renamed}"])[0] == f"+init_from={tmp_path / 'results/pretrained'}"
 
 
-@pytest.mark.parametrize("key", resuming.PATHS)
+@pytest.mark.parametrize(
+    "key", ["init_from", "data.root", "data.validation", "data.classes", "data.cache", "paths.data_root"]
+)
 def test_every_word_that_is_a_path_is_found_again_and_no_other_word(run, tmp_path, monkeypatch, key):
     for folder in ("photos", "elsewhere", "home/photos"):
         (tmp_path / folder).mkdir(parents=True)
@@ -378,6 +463,8 @@ def test_what_has_moved_with_the_run_is_told_by_the_ends_of_its_names():
     assert at("/a/outputs/runs/pre", "/a/outputs/runs/x", "/b/results/runs/x") == "/b/results/runs/pre"
     assert at("/a/x", "/a/x/upernet", "/a/y/upernet") == "/a/y"
     assert at("/data/photos", "/a/outputs/x", "/b/outputs/x") == "/data/photos"
+    assert at("/a/first.pt", "/a/outputs/x", "/b/outputs/x") == "/b/first.pt"
+    assert at("/a/first.pt", "/a/x", "/a/x") == "/a/first.pt"
 
 
 @pytest.mark.parametrize("value", ["outputs/a", "a b", "it's", "a=b,c", "${x}", "back\\slash\\", "[1]", "Ärger", "a:b"])

@@ -20,7 +20,7 @@ from mae_hydra.experiment.status import Ending
 from mae_hydra.weights import Checkpoint
 
 FACTS: dict[str, Any] = {
-    "root": "/a", "classes": ["sky", "wall"], "range": None, "train": {"images": 4, "contents": "x"},
+    "root": "/a", "classes": ["sky", "wall"], "range": [[0, 9]], "train": {"images": 4, "contents": "x"},
     "validation": {"images": 2, "contents": "y"},
 }  # fmt: skip
 CONFIG = {"task": "segment", "seed": 5, "inference": {"mode": "slide"}}
@@ -40,10 +40,11 @@ def config(**told: Any) -> DictConfig:
         ({}, {"root": "/b"}, {}, (False, "goes on with the same images in /b\n")),
         ({"resume_data": "changed"}, {"train": {"images": 5, "contents": "z"}}, {}, (False, "with other training")),
         ({"resume_data": "same"}, {"train": {"images": 5, "contents": "z"}}, {}, "resume_data=changed"),
+        ({}, {"train": {"images": 5, "contents": "z"}}, {}, "resume_data=changed"),
         ({}, {"classes": ["wall", "sky"]}, {}, "class 0 was sky and is wall now"),
         ({"task": "classify"}, {"classes": ["wall", "sky"]}, {}, "class 0 was sky"),
         ({"task": "pretrain"}, {"classes": ["wall", "sky"]}, {}, (False, "")),  # which knows no classes
-        ({}, {"range": [[0, 9]]}, {}, (False, "")),
+        ({}, {"range": [[0, 8]]}, {}, r"\[\[0, 9\]\] as black and white"),
     ],
 )  # fmt: skip
 def test_images_are_compared_with_those_that_were_trained_on(
@@ -134,17 +135,19 @@ class Told:
         patch = monkeypatch.setattr
         patch(module, "what_was_trained", lambda run_dir: trained)
         patch(module, "assemble", lambda *told, **named: self.asked.update(named) or self.built)
-        patch(module, "describe_groups", lambda optimizer: [])
-        patch(module, "_trackers", lambda *told: None)
+        patch(module, "warn", lambda lines, word: self.asked.update(warned=(lines, word)))
+        patch(module, "describe_groups", lambda optimizer: ["of matrices", "of vectors"])
+        patch(module, "_trackers", lambda *told: "trackers")
         patch(module, "LocalFiles", lambda: self.files)
-        patch(module, "_introduce", lambda *told: None)
+        patch(module, "_introduce", lambda *told: self.asked.update(introduced=told))
         patch(module, "_record_start", lambda *told: self.asked.update(facts=told[-1]) or {})
         patch(
-            module, "fit", lambda *told, **named: self.asked.update(fitted=named) or {"val/mIoU": 31.0, "val/loss": 1.0}
-        )
+            module, "fit", lambda *told, **named: self.asked.update(parts=told, fitted=named) or {"val/mIoU": 31.0,
+                                                                                                 "val/loss": 1.0}
+        )  # fmt: skip
 
-    def train(self, run_dir: Path, plain: Any = None, **told: Any) -> Ending:
-        return _train(config(**told), plain or CONFIG, run_dir, self.data, self.settings, None)  # type: ignore[arg-type]
+    def train(self, run_dir: Path, plain: Any = None, start: Any = None, **told: Any) -> Ending:
+        return _train(config(**told), plain or CONFIG, run_dir, self.data, self.settings, start)  # type: ignore[arg-type]
 
 
 def recorded(**told: Any) -> dict[str, Any]:
@@ -170,6 +173,9 @@ def test_a_run_goes_on_with_the_length_of_an_epoch_the_class_weights_and_the_pre
     older = Told(monkeypatch, Trained(CONFIG, recorded()))  # whose record does not tell of its precision
     older.train(tmp_path)
     assert [older.asked[name] for name in kept] == [None, None, "of the device"]
+    untold = Told(monkeypatch, Trained(CONFIG, None))
+    untold.train(tmp_path)
+    assert [untold.asked[name] for name in kept] == [None, None, "of the device"]
     fresh = Told(monkeypatch, None)
     fresh.built.started = False
     fresh.data.pixel_range = SimpleNamespace(pairs=lambda: [[0, 9]])
@@ -211,3 +217,62 @@ def test_how_a_training_ended_is_told_with_its_last_step_and_the_score_it_is_jud
         told.files.missing = "results.json is not"
         with pytest.raises(UserError, match=r"trained to the end, but results\.json is not"):
             told.train(tmp_path)
+
+
+def test_a_training_is_given_its_own_parts_and_tells_what_it_is_before_its_first_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = Told(monkeypatch, None, step=3)
+    told.built.forward, told.built.cut, told.built.evaluators = "forward", "cut", {"v": "evaluator"}
+    told.built.doubt = "few images"
+    told.state.model = "model"
+    order: list[Any] = []
+    start: Any = SimpleNamespace(write=order.append)
+    record = module._record_start
+    monkeypatch.setattr(module, "_record_start", lambda *parts: order.append("record") or record(*parts))
+    with caplog.at_level("INFO", logger="mae_hydra"):
+        told.train(tmp_path, start=start)
+    assert order == [tmp_path, "record"]  # whose files the record reads
+    assert told.asked["download"] is True  # a person has typed where it begins
+    assert told.asked["introduced"] == (
+        "mine", "model", told.data, told.built.settings, "cut", 4, 3, tmp_path,
+    )  # fmt: skip
+    assert told.asked["warned"] == (["few images"], "note")
+    parts = (told.state, "forward", told.built.stream, told.built.schedule, {"v": "evaluator"}, told.checkpoints)
+    assert told.asked["parts"] == (*parts, "trackers", told.built.settings)
+    fitted = told.asked["fitted"]
+    assert (fitted["cut"], fitted["run_dir"], fitted["config"]) == ("cut", tmp_path, CONFIG)
+    groups = [record.getMessage() for record in caplog.records if "group" in record.getMessage()]
+    assert groups == ["parameter group of matrices", "parameter group of vectors"]
+
+
+def test_what_the_main_process_finds_holds_in_every_process_and_is_said_by_it_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found: list[Any] = [(None, "other validation images", True), ("another run", "", False)]
+    monkeypatch.setattr(module, "is_main", lambda: False)
+    monkeypatch.setattr(module, "broadcast_object", lambda own: found.pop(0))
+    assert _compare_images(config(), CONFIG, Path("run"), Trained(CONFIG, FACTS), {}) is True
+    with pytest.raises(Refused, match="another run"):
+        _compare_images(config(), CONFIG, Path("run"), Trained(CONFIG, FACTS), {})
+    told = Told(monkeypatch, None, step=3)
+    told.built.doubt = "few images"
+    kept = Trained(CONFIG, recorded(precision="fp32", steps_per_epoch=2.5))
+    found[:] = [kept, (None, "", False)]
+    assert told.train(tmp_path, start=SimpleNamespace()).why == "ended after step 3 of 4: x"
+    assert (told.asked["precision"], told.asked["steps_per_epoch"]) == ("fp32", 2.5)
+    assert not {"warned", "introduced", "facts"} & told.asked.keys()  # nor is anything written
+    assert list(tmp_path.iterdir()) == []
+    assert capsys.readouterr().out == ""
+
+
+def test_every_process_trains_in_the_directory_of_the_main_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "train.log").touch()
+    monkeypatch.chdir(tmp_path)
+    assert module._shared(Path("second")) == tmp_path / "second"
+    assert (tmp_path / "second").is_dir()
+    monkeypatch.setattr(module, "broadcast_object", lambda own: str(tmp_path / "first"))
+    assert module._shared(Path("second")) == tmp_path / "first"
+    assert [path.name for path in tmp_path.iterdir()] == ["first"]

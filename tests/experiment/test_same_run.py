@@ -12,6 +12,7 @@ import torch
 import yaml
 from omegaconf import OmegaConf
 
+from mae_hydra.errors import UserError
 from mae_hydra.experiment import same_run
 from mae_hydra.experiment.holder import Refused
 from mae_hydra.experiment.same_run import Trained, what_was_trained
@@ -69,6 +70,42 @@ def test_what_a_checkpoint_does_not_tell_or_tells_amiss_is_read_beside_it(tmp_pa
         assert told(what_was_trained(tmp_path)) == (None, {"root": "beside"})
         (tmp_path / "config.yaml").write_text("{}")
     assert same_run.recorded_config(tmp_path) is None
+    torch.save({"config": {"notes": {1, 2}}}, tmp_path / "checkpoints/last.pt")  # which is in no configuration
+    (tmp_path / "config.yaml").write_text("notes: beside")
+    assert told(what_was_trained(tmp_path)) == ("beside", {"root": "beside"})
+
+
+def test_what_would_run_code_when_it_is_read_is_not_read(tmp_path: Path) -> None:
+    torch.save({"config": {"notes": "a"}, "of anybody": SimpleNamespace()}, tmp_path / "last.pt")
+    assert same_run.read_told(tmp_path / "last.pt") is None
+    torch.save({"config": {"notes": "a"}}, tmp_path / "last.pt")
+    assert same_run.read_told(tmp_path / "last.pt") == {"config": {"notes": "a"}}
+
+
+def test_an_older_record_is_completed_in_all_its_groups_unless_its_arguments_are_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved(tmp_path / "checkpoints/last.pt", "a")
+    record = {"notes": "a", "encoder": {}, "loss": {}, "callbacks": {}}
+    asked: list[Any] = []
+
+    def complete(config: Any, groups: Any) -> Any:
+        asked.append((OmegaConf.to_container(config), set(groups)))
+        return OmegaConf.create(record | {"loss": {"gain": "${notes}"}}), ["loss.gain is newer"]
+
+    monkeypatch.setattr(same_run, "with_newer_arguments", complete)
+    trained = what_was_trained(tmp_path)
+    assert trained is not None
+    assert (trained.config, trained.newer) == (record | {"loss": {"gain": "a"}}, ["loss.gain is newer"])
+    assert asked == [(record, {"encoder", "loss", "callbacks"})]
+
+    def refuse(config: Any, groups: Any) -> Any:
+        raise UserError("loss.slope is gone")
+
+    monkeypatch.setattr(same_run, "with_newer_arguments", refuse)
+    trained = what_was_trained(tmp_path)
+    assert trained is not None
+    assert (trained.config, trained.newer) == (record, ())
 
 
 def test_another_configuration_is_refused_with_its_keys_and_the_command_of_the_run() -> None:
@@ -177,6 +214,9 @@ OTHERS: list[tuple[dict[str, Any], str]] = [
     ({"train": {"images": 4, "contents": "z"}, "root": "/b"},
      "other training images: 4 images in /a, now 4 others in /b; the"),
     ({"validation": {"images": 3, "contents": "z"}}, "other validation images: 2 in /a before, 3 in /a now"),
+    ({"train": {"images": 5, "contents": "z"}, "validation": {"images": 3, "contents": "z"}},
+     "other training images: 4 images in /a, now 5 in /a; the schedule stays what it was, epochs are counted in the "
+     "new; other validation images: 2 in /a before, 3 in /a now"),
     ({"validation": {"images": 2, "contents": "z"}, "root": None}, "other validation images: 2 in /a before, 2 now"),
 ]  # fmt: skip
 
@@ -189,6 +229,7 @@ def test_other_training_images_are_refused_unless_that_was_typed_and_other_valid
     found = same_run.refuse_other_images(RUN, BEFORE, now, allowed=True)
     assert found.startswith(said)
     assert bool(found) == bool(said)
+    assert ("the same images" in found) == ("the same images" in said)
     if "train" in other:
         with pytest.raises(Refused, match=r"outputs/run was trained on 4 images in /a, now .*resume_data=changed"):
             same_run.refuse_other_images(RUN, BEFORE, now, allowed=False)

@@ -164,6 +164,15 @@ def test_a_record_that_tells_little_is_completed(tmp_path):
     assert 1e9 < before < 1e11  # no line of the future counts beyond now
 
 
+def test_a_start_that_was_killed_before_its_first_line_took_no_time(tmp_path):
+    """Neither what an unwritten file would tell, nor the time until it is started again."""
+    write_json(tmp_path / "status.json", {"state": "running", "start": 1000.0, "before": 7.0})
+    assert Status(tmp_path, CONFIG, []).content["before"] == 7.0
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n')  # of an older version, which told no time
+    os.utime(tmp_path / "metrics.jsonl", (1030.0, 1030.0))
+    assert Status(tmp_path, CONFIG, []).content["before"] == 37.0
+
+
 def test_a_second_attempt_is_counted(tmp_path):
     Status(tmp_path, CONFIG, []).finish("failed", error="ValueError: x")
     assert Status(tmp_path, CONFIG, []).content["attempt"] == 2
@@ -198,5 +207,7 @@ def test_a_failing_write_leaves_the_former_file_and_nothing_else(tmp_path, monke
 
 
 def test_what_is_no_finite_number_is_written_as_null(tmp_path):
-    write_json(tmp_path / "a.json", {"a": float("nan"), "b": [float("inf"), 1.5], "c": {"d": "NaN"}})
-    assert json.loads((tmp_path / "a.json").read_text()) == {"a": None, "b": [None, 1.5], "c": {"d": "NaN"}}
+    nan, infinite = float("nan"), float("inf")
+    write_json(tmp_path / "a.json", {"a": nan, "b": [infinite, 1.5, (-infinite, 2)], "c": {"d": "NaN"}, "e": tmp_path})
+    written = {"a": None, "b": [None, 1.5, [None, 2]], "c": {"d": "NaN"}, "e": str(tmp_path)}
+    assert json.loads((tmp_path / "a.json").read_text()) == written

@@ -79,6 +79,14 @@ def test_a_line_that_tells_of_no_start_is_left_out_and_said(tmp_path: Path, dama
     assert (start_of(tmp_path, 10) or {})["step"] == 9
 
 
+def test_a_start_may_have_as_many_processes_and_threads_as_the_largest_machines(tmp_path: Path, capsys: Any) -> None:
+    file = tmp_path / "starts.jsonl"
+    for processes, threads, told in ((65_536, 1024, True), (65_537, 1024, False), (65_536, 1025, False), (1, 1, True)):
+        file.write_text(json.dumps({"step": 0, "processes": processes, "threads": threads}) + "\n")
+        assert (start_of(tmp_path, 1) is not None) is told
+    capsys.readouterr()
+
+
 def test_a_line_behind_the_zeros_of_a_machine_that_went_down_counts(tmp_path: Path, capsys: Any) -> None:
     (tmp_path / "starts.jsonl").write_bytes(b"\0" * 4096 + b'{"step": 4, "processes": 2}\n')
     assert start_of(tmp_path, 5) == {"step": 4, "processes": 2}
@@ -97,7 +105,8 @@ def test_a_disk_that_does_not_take_the_line_is_no_silence(tmp_path: Path, monkey
 
 
 def test_lines_of_metrics_that_are_none_tell_of_no_loss(tmp_path: Path) -> None:
-    rows = [b'{"step": 1, "train/loss": 0.5}', b"[" * 100_000, b'{"step": 2, "train/loss": "x"}', b'{"step": 2.5}']
+    rows = [b'{"step": 1, "train/loss": 0.5}', b"[" * 100_000, b'{"step": 2, "train/loss": "x"}', b'{"step": 2.5}',
+            b'{"step": -1, "train/loss": 9}', b'{"step": true, "train/loss": 9}']  # fmt: skip
     (tmp_path / "metrics.jsonl").write_bytes(b"\n".join([*rows, b'{"step": 2, "train/loss": 0.25}', b""]))
     assert metrics_of(tmp_path) == [{"step": 1, "train/loss": 0.5}, {"step": 2, "train/loss": 0.25}]
     assert recorded_loss(tmp_path, 2) == 0.25
@@ -106,8 +115,13 @@ def test_lines_of_metrics_that_are_none_tell_of_no_loss(tmp_path: Path) -> None:
 def test_no_host_of_processes_is_started_because_a_file_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for cpus, gpus, most in ((12, 0, 12), (4, 16, 16), (None, 0, 8)):
+        monkeypatch.setattr(steps_taken.os, "cpu_count", lambda cpus=cpus: cpus)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda gpus=gpus: gpus)
+        assert processes_of({"processes": most}, tmp_path) == most
+        with pytest.raises(UserError, match=f"more than {most} are not started on this machine"):
+            processes_of({"processes": most + 1}, tmp_path)
     assert processes_of({}, tmp_path) == 1
-    assert processes_of({"processes": 8}, tmp_path) == 8
     monkeypatch.setenv("WORLD_SIZE", "5000")  # as a person has started them
     assert processes_of({"processes": 5000}, tmp_path) == 5000
     monkeypatch.delenv("WORLD_SIZE")

@@ -1,5 +1,6 @@
 """What a sweep says of its table where that cannot be written."""
 
+import dataclasses
 import errno
 import json
 import os
@@ -15,6 +16,8 @@ from omegaconf import OmegaConf
 from mae_hydra.errors import UserError
 from mae_hydra.experiment import sweep_names, sweeps
 from mae_hydra.experiment.holder import _unwritable
+from mae_hydra.experiment.read_runs import Run
+from mae_hydra.names import shortened
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
@@ -42,7 +45,7 @@ def test_a_table_that_cannot_be_written_is_said_with_the_reason(
     ("state", "end", "stage_end", "failed"),
     [
         ("failed", 60.0, 40.0, True), ("failed", 40.0, 60.0, True), ("failed", 40.0, 40.0, False),
-        ("completed", 60.0, 60.0, False),
+        ("completed", 60.0, 60.0, False), ("interrupted", 60.0, 60.0, False), ("pruned", 60.0, 60.0, False),
     ],
 )  # fmt: skip
 def test_a_sweep_failed_where_a_job_or_what_follows_it_failed_since_it_began(
@@ -69,31 +72,46 @@ def test_the_row_of_a_refused_job_has_no_numbers_of_what_lies_in_its_place(
 ) -> None:
     for name, value in (("a", 1.0), ("b", 2.0)):
         (tmp_path / name).mkdir()
-        told = {"state": "completed", "value": value, "start": 10.0, "end": 20.0}
+        told = {"state": "completed", "value": value, "start": 10.0, "end": 20.0, "overrides": [f"seed={value:.0f}"]}
         (tmp_path / name / "status.json").write_text(json.dumps(told))
-    hydra = SimpleNamespace(sweep=SimpleNamespace(dir=str(tmp_path)), sweeper=SimpleNamespace(params=None))
+        ratio = {"task": "pretrain", "model": {"mask_ratio": value / 4}, "checkpoint": {"monitor": "val/loss"}}
+        (tmp_path / name / "config.yaml").write_text(json.dumps(ratio))
+    params = {"+optimizer.lr": "0.1"}
+    hydra = SimpleNamespace(sweep=SimpleNamespace(dir=str(tmp_path)), sweeper=SimpleNamespace(params=params))
     monkeypatch.setattr(sweeps, "_current", [(SimpleNamespace(hydra=hydra), 0.0)])
     monkeypatch.setattr(sweeps, "outcomes", {"a": sweeps.Outcome("refused", "is another run's")})
     tables: list[Any] = []
     monkeypatch.setattr(sweeps, "write_table", lambda rows, folder: tables.append(rows))
-    sweeps.finish()
+    shows: list[Any] = []
+    monkeypatch.setattr(sweeps, "show", lambda *told: shows.append(told))
+    assert sweeps.finish() is True  # though no directory tells of a failure
     [rows] = tables
-    assert [(row["job"], row["state"], row["value"], row["error"]) for row in rows] == [
-        ("a", "refused", None, "is another run's"), ("b", "completed", 2.0, rows[1]["error"]),
+    assert [(row["job"], row["state"], row["value"], row["val/loss"], row["error"]) for row in rows] == [
+        ("a", "refused", None, None, "is another run's"), ("b", "completed", 2.0, 2.0, None),
     ]  # fmt: skip
-    assert rows[1]["error"] != "is another run's"
+    [(shown_rows, folder, metrics, keys, note)] = shows
+    assert (shown_rows, folder, metrics) == (rows, tmp_path, ["val/loss"])
+    assert keys == ["optimizer.lr", "seed"]  # of the sweep file, though it has one value, and what was typed
+    assert note.startswith("val/loss is measured at each job's own model.mask_ratio")
 
 
 @pytest.mark.parametrize(("own", "group"), [(None, "sweep"), ("mine", "mine")])
 def test_a_job_is_in_the_group_of_its_sweep_unless_another_was_given(
     monkeypatch: pytest.MonkeyPatch, own: str | None, group: str
 ) -> None:
-    monkeypatch.setenv(sweep_names.SWEPT, json.dumps(["model.mask_ratio", "seed"]))
-    loggers = {"wandb": {"name": "mae"}, "mlflow": {"name": "my own"}, "csv": {}}
+    monkeypatch.setenv(sweep_names.SWEPT, json.dumps(["model.mask_ratio", "+notes", "seed"]))
+    loggers = {"wandb": {"name": "mae"}, "mlflow": {"name": "my own"}, "csv": {}, "comet": {"name": "mae"}}
     config = OmegaConf.create({"name": "mae", "group": own, "logger": loggers})
-    sweep_names.name_job(config, Path("out/sweep/job"), ["seed=1", "data.root=x", "model.mask_ratio=0.5"])
+    words = ["seed=1", "data.root=x", "model.mask_ratio=0.5"]
+    sweep_names.name_job(config, Path("out/sweep/job"), words)
     assert config.group == group
-    assert config.logger == {"wandb": {"name": "mask_ratio-0.5_seed-1"}, "mlflow": {"name": "my own"}, "csv": {}}
+    mine = {"name": "mask_ratio-0.5_seed-1"}
+    assert config.logger == loggers | {"wandb": mine, "comet": mine}
+    for notes, name in (("a=\n b\x1b[1m", "a= b"), ("x" * 200, "x" * 200)):  # a tracker shows it in one line
+        config.logger.wandb.name = "mae"
+        sweep_names.name_job(config, Path("out/sweep/job"), [*words, f"+notes={notes}"])
+        assert config.logger.wandb.name == shortened(f"mask_ratio-0.5_notes-{name}_seed-1")
+    assert len(config.logger.wandb.name) <= 130
 
 
 def shown(
@@ -107,7 +125,7 @@ def shown(
 
 
 def test_a_table_of_a_sweep_shows_zero_and_leaves_empty_what_is_not_known(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "120")
     rows: list[dict[str, Any]] = [
@@ -123,6 +141,11 @@ def test_a_table_of_a_sweep_shows_zero_and_leaves_empty_what_is_not_known(
     assert "note: they do not compare" in below
     assert below[-1].endswith("mae-hydra report out/sweep")
     assert not any("note:" in line[0] for line in shown(capsys, rows[0], keys=["seed"]))
+    monkeypatch.chdir(tmp_path)
+    assert not any("upload" in line[0] for line in shown(capsys, rows[0], keys=["seed"]))
+    (tmp_path / "out/sweep/job/wandb/offline-run-1").mkdir(parents=True)
+    last = shown(capsys, rows[0], keys=["seed"])[-1]
+    assert last == ["to upload what W&B kept offline: wandb sync out/sweep/*/wandb/offline-run-*"]
 
 
 def test_keys_are_cut_to_their_last_names_where_there_is_no_room_unless_two_end_alike(
@@ -138,6 +161,27 @@ def test_keys_are_cut_to_their_last_names_where_there_is_no_room_unless_two_end_
     assert heads(needed, *keys) == list(keys)
     assert heads(needed - 1, *keys) == ["depth", "channels"]
     assert "depth" not in heads(40, "backbone.depth", "head.depth")  # but whole, over two lines
+
+
+def test_commands_below_a_table_and_its_note_are_never_broken_and_the_sweep_stands_above(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out/sweep/wandb/offline-run-1").mkdir(parents=True)
+    note = "they do not compare, however often this is said"
+    first, *_, said, report, upload = shown(capsys, {"seed": 1}, keys=["seed"], note=note)
+    assert (first[0].strip(), said) == ("out/sweep", [f"note: {note}"])
+    assert report[0].endswith(": mae-hydra report out/sweep")
+    assert upload[0].endswith(": wandb sync out/sweep/wandb/offline-run-*")
+
+
+def test_a_job_has_ended_with_the_last_of_what_follows_it() -> None:
+    def ended(*ends: float | None) -> float:
+        first, *others = (Run(Path(), {"end": end}, {}, {}) for end in ends)
+        return sweeps._ended(dataclasses.replace(first, stages={str(n): run for n, run in enumerate(others)}))
+
+    assert [ended(5.0), ended(None), ended(5.0, 7.0, None), ended(5.0, 7.0, 3.0)] == [5.0, 0.0, 7.0, 7.0]
 
 
 def test_errors_stand_in_the_table_from_a_hundred_columns_on(
@@ -174,6 +218,11 @@ def test_a_job_that_never_began_has_its_row(
     assert sweeps.finish() is True  # of no sweep any more
     sweeps.start()
     assert sweeps.finish() is False
+    (tmp_path / "results.json").unlink()
+    sweeps.NoteSweep().on_multirun_start(hydra)
+    sweeps.start()  # after one that broke off
+    assert sweeps.finish() is False
+    assert not (tmp_path / "results.json").exists()
 
 
 def test_what_a_job_returned_is_kept_without_its_configurations() -> None:
@@ -212,6 +261,8 @@ def test_a_run_of_no_sweep_keeps_its_name_and_what_follows_a_job_has_the_jobs(
         ({"name": "mae", "group": "lr", "logger": loggers}, ("lr", "seed-1/probe")),
         ({"name": "mae", "group": "lr", "logger": {"a": {"name": "mae"}}}, ("lr", "job/probe")),
         ({"name": "mae", "group": None, "logger": loggers}, (None, "mae")),
+        ({"name": "mae", "group": ["lr"], "logger": loggers}, (None, "mae")),
+        ({"name": "mae", "group": "lr", "logger": "wandb"}, ("lr", "job/probe")),
     ):
         (job / "config.yaml").write_text(json.dumps(told))
         assert named(job / "probe") == expected

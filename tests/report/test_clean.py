@@ -85,7 +85,10 @@ def test_a_live_run_stays_also_one_that_follows_another(tmp_path: Path) -> None:
     done = trained(made_run(tmp_path / "done", ["seed=1"], cells=False), 10, 20)
     smoke = made_run(tmp_path / "smoke", ["+debug=smoke"], state="failed", value=None, cells=False)
     stage = made_run(smoke / "upernet", ["seed=1"], state="running", value=None, cells=False)
+    follows = made_run(done / "probe", ["seed=1"], cells=False)
     with holding(stage), holding(done):
+        assert proposed(tmp_path) == []
+    with holding(follows):
         assert proposed(tmp_path) == []
     assert proposed(tmp_path) == ["done/checkpoints/step-00000010.pt"]  # what followed the other one is a run
 

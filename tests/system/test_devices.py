@@ -107,7 +107,13 @@ def test_a_mistake_met_by_the_processes_is_one_sentence(tmp_path):
 def test_how_many_processes_are_started(monkeypatch):
     monkeypatch.delenv("RANK", raising=False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    for devices, device, expected in ((1, "auto", 1), (3, "auto", 3), ("auto", "auto", 4), ("auto", "cpu", 1)):
+    for devices, device, expected in (
+        (1, "auto", 1),
+        (3, "auto", 3),
+        (4, "auto", 4),
+        ("auto", "auto", 4),
+        ("auto", "cpu", 1),
+    ):
         assert num_processes({"devices": devices, "device": device}) == expected
     assert num_processes({"devices": 9, "device": "cpu"}) == 9
     with pytest.raises(UserError, match=r"engine.devices is 9, but this machine has 4; use engine.devices=4 or auto"):
