@@ -16,6 +16,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from mae_hydra.engine import Interrupted
+from mae_hydra.errors import UserError
 from mae_hydra.experiment import sweeps
 from mae_hydra.experiment.holder import Refused
 from mae_hydra.experiment.same_run import what_was_trained
@@ -262,7 +263,10 @@ def test_a_directory_to_go_on_in_is_the_one_that_the_run_would_go_to(tmp_path: P
         job._check_is_run(run.parent / "none", run.parent / "none")
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "environment.json", "metrics.jsonl", "results.json", "error.txt"])
+@pytest.mark.parametrize(
+    "name",
+    ["config.yaml", "environment.json", "git.json", "git.diff", "metrics.jsonl", "results.json", "error.txt"],
+)
 def test_a_folder_with_files_of_these_names_is_not_written_into_unless_it_is_a_run(tmp_path: Path, name: str) -> None:
     (tmp_path / "photos").mkdir()
     job._refuse_foreign(tmp_path)
@@ -271,3 +275,48 @@ def test_a_folder_with_files_of_these_names_is_not_written_into_unless_it_is_a_r
         job._refuse_foreign(tmp_path)
     (tmp_path / "overrides.yaml").write_text("[]")
     job._refuse_foreign(tmp_path)
+
+
+def test_a_mistake_before_the_first_step_leaves_no_directory_of_a_single_run_alone(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs.answer = UserError("a mistake")
+    left: list[Any] = []
+    monkeypatch.setattr(job, "discard_unbegun", lambda *told: left.append(told))
+    for mode, word, kind in (
+        (RunMode.RUN, None, UserError), (RunMode.RUN, job.OF_A_SWEEP, UserError), (RunMode.RUN, "WORLD_SIZE", UserError),
+        (RunMode.MULTIRUN, None, SweepStopped),
+    ):  # fmt: skip
+        jobs.mode = mode
+        left.clear()
+        with monkeypatch.context() as patch:
+            if word is not None:
+                patch.setenv(word, "2")
+            with pytest.raises(kind):
+                jobs.start(fail_fast=True)
+        assert left == ([(jobs.run_dir, Path("outputs"))] if (mode, word) == (RunMode.RUN, None) else [])
+
+
+def test_a_directory_of_somebody_elses_files_stays_as_it_is(jobs: Jobs) -> None:
+    (jobs.run_dir / "metrics.jsonl").write_text("mine")
+    with pytest.raises(Refused, match=r"holds metrics\.jsonl and is no run"):
+        jobs.start()
+    assert {path.name: path.read_text() for path in jobs.run_dir.iterdir() if path.suffix} == {"metrics.jsonl": "mine"}
+    assert jobs.told == []
+
+
+def test_what_sweeps_is_no_single_run_unless_it_goes_on_in_a_directory_of_one(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emptied: list[Path] = []
+    monkeypatch.setattr(job, "discard_empty", emptied.append)
+    sweeping = vars(jobs.hydra()) | {"sweeper": SimpleNamespace(params={"seed": "1,2", "lr": "3,4"})}
+    monkeypatch.setattr(job.HydraConfig, "get", lambda: SimpleNamespace(**sweeping))
+    for resume in ("auto", "never"):
+        with pytest.raises(UserError, match=r"sweeps over seed, lr; add -m: python train\.py -m seed=1$"):
+            jobs.start(resume=resume)
+    assert emptied == [jobs.run_dir] * 2
+    there(jobs.run_dir, "interrupted")
+    assert jobs.start(resume=str(jobs.run_dir)) == 9.0
+    monkeypatch.setenv(job.OF_A_SWEEP, "1")
+    assert jobs.start(resume="never") == 9.0

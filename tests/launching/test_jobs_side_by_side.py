@@ -17,6 +17,7 @@ from mae_hydra.experiment.sweeps import SweepStopped
 from mae_hydra.launching import gpus_launcher, sweep_jobs
 from mae_hydra.launching.gpus_launcher import GpusLauncher
 from mae_hydra.launching.sweep_jobs import ProcessLauncher, SweepJob
+from mae_hydra.parent import end_with
 
 
 class Process:
@@ -99,9 +100,10 @@ def test_the_next_job_takes_the_device_that_is_free(machine: Machine, capsys: py
     assert "job 1 completed: value 1.5\n" in said
 
 
-def test_what_is_done_takes_no_device(machine: Machine) -> None:
+def test_what_is_done_takes_no_device(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
     assert machine.launch((0, 0), (0, 0), complete=[0]) == [None, 1.5]
     assert machine.started == [("job1", "0")]
+    assert capsys.readouterr().out.startswith("1 jobs, 1 at a time; ")
     machine.launch((0, 0), complete=[0])
     assert len(machine.started) == 1
 
@@ -116,6 +118,15 @@ def test_a_failure_ends_the_others_only_where_that_was_asked_for(machine: Machin
         assert machine.launch(*jobs) == [0.5, None, 2.5]
     assert [name for name, _ in machine.started] == ["job0", "job1", *(["job2"] if not fail_fast else [])]
     assert machine.processes[0].got == ([signal.SIGTERM] if fail_fast else [])
+
+
+def test_a_failure_ends_all_others_that_run_and_is_no_more_told_by_theirs(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    with pytest.raises(SweepStopped):
+        machine.launch((9, 0), (0, 1), (9, 0), (0, 0), fail_fast=True)
+    assert [process.got for process in machine.processes] == [[signal.SIGTERM], [], [signal.SIGTERM]]
 
 
 def test_a_signal_reaches_all_that_run_and_no_other_is_started(
@@ -149,6 +160,7 @@ def test_a_job_is_a_training_of_its_own_words_in_its_directory(tmp_path: Path, m
         "CUDA_VISIBLE_DEVICES": "6", "MAE_HYDRA_JOB_OF_A_SWEEP": "1", "PATH": os.environ["PATH"],
     }  # fmt: skip
     assert told["start_new_session"] is True
+    assert (told["preexec_fn"].func, told["preexec_fn"].args) == (end_with, (os.getpid(), signal.SIGTERM))
     assert (told["stdout"].name, told["stderr"]) == (str(tmp_path / "job/console.log"), subprocess.STDOUT)
     assert (tmp_path / "job/console.log").read_text() == "of the first attempt\n"
     gpus_launcher._start(SweepJob(1, [], tmp_path / "other", OmegaConf.create()), {})
