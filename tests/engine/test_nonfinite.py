@@ -159,6 +159,11 @@ def test_every_process_writes_down_the_images_of_its_own(tmp_path, monkeypatch):
         steps.add(4, lost)
         with pytest.raises(UserError, match="in 3 steps in a row, up to step 4"):
             steps.read()
+        again = SkippedSteps(tmp_path, 3, 5)  # of a run that goes on
+        again.add(5, lost)
+        again.read()
+        told = [json.loads(line)["step"] for line in (tmp_path / name).read_text().splitlines()]
+        assert told == [2, 3, 4, 5]
 
 
 def test_single_steps_without_a_label_are_left_out_of_the_loss_and_end_nothing(tmp_path):

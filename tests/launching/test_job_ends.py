@@ -284,8 +284,8 @@ def test_a_mistake_before_the_first_step_leaves_no_directory_of_a_single_run_alo
     left: list[Any] = []
     monkeypatch.setattr(job, "discard_unbegun", lambda *told: left.append(told))
     for mode, word, kind in (
-        (RunMode.RUN, None, UserError), (RunMode.RUN, job.OF_A_SWEEP, UserError), (RunMode.RUN, "WORLD_SIZE", UserError),
-        (RunMode.MULTIRUN, None, SweepStopped),
+        (RunMode.RUN, None, UserError), (RunMode.RUN, "WORLD_SIZE", UserError), (RunMode.MULTIRUN, None, SweepStopped),
+        (RunMode.RUN, job.OF_A_SWEEP, UserError),
     ):  # fmt: skip
         jobs.mode = mode
         left.clear()
@@ -295,6 +295,11 @@ def test_a_mistake_before_the_first_step_leaves_no_directory_of_a_single_run_alo
             with pytest.raises(kind):
                 jobs.start(fail_fast=True)
         assert left == ([(jobs.run_dir, Path("outputs"))] if (mode, word) == (RunMode.RUN, None) else [])
+    jobs.mode = RunMode.MULTIRUN
+    monkeypatch.setattr(job, "take_whole_nodes", lambda *told: (_ for _ in ()).throw(jobs.answer))
+    with pytest.raises(UserError):
+        jobs.start()
+    assert left == []
 
 
 def test_a_directory_of_somebody_elses_files_stays_as_it_is(jobs: Jobs) -> None:
