@@ -19,8 +19,9 @@ class Screen(io.StringIO):
 
 
 def test_a_time_has_the_unit_in_which_it_is_read() -> None:
-    seconds = (None, 0, 119.4, 120, 7199, 7200, 172_799, 172_800, 864_000)
-    assert [ago(each) for each in seconds] == ["", "0 s", "119 s", "2 min", "120 min", "2 h", "48 h", "2 d", "10 d"]
+    seconds = (None, 0, 118.6, 119.4, 120, 172, 7199, 7200, 10_200, 172_799, 172_800, 226_800, 864_000)
+    told = ["", "0 s", "119 s", "119 s", "2 min", "3 min", "120 min", "2 h", "3 h", "48 h", "2 d", "3 d", "10 d"]
+    assert [ago(each) for each in seconds] == told
 
 
 def test_a_line_is_broken_between_its_parts_where_it_does_not_fit() -> None:

@@ -120,8 +120,8 @@ def test_a_run_that_is_stopped_at_once_says_that_nothing_was_saved(jobs: Jobs) -
     ],
 )
 def test_an_error_ends_a_single_run_and_a_sweep_only_where_that_was_asked_for(
-    jobs: Jobs, monkeypatch: pytest.MonkeyPatch, mode: RunMode, apart: bool, fail_fast: bool, error: Exception,
-    kind: type | None, known: str | None,
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, mode: RunMode, apart: bool,
+    fail_fast: bool, error: Exception, kind: type | None, known: str | None,
 ) -> None:  # fmt: skip
     jobs.mode, jobs.answer = mode, error
     if apart:
@@ -136,6 +136,8 @@ def test_an_error_ends_a_single_run_and_a_sweep_only_where_that_was_asked_for(
     )
     assert jobs.status == ["failed", None, f"{type(error).__name__}: first", None]
     assert "first" in (jobs.run_dir / "error.txt").read_text()
+    [record] = caplog.records
+    assert (record.getMessage(), bool(record.exc_info)) == (str(error), not isinstance(error, UserError))
 
 
 def test_several_processes_hold_the_directory_together(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -300,6 +302,19 @@ def test_a_mistake_before_the_first_step_leaves_no_directory_of_a_single_run_alo
     with pytest.raises(UserError):
         jobs.start()
     assert left == []
+
+
+def test_what_fails_before_a_run_has_begun_is_a_failed_run_by_its_name(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs.mode = RunMode.MULTIRUN
+    monkeypatch.setattr(job, "check", lambda config: 1 / 0)
+    assert math.isnan(jobs.start())
+    content = json.loads((jobs.run_dir / "status.json").read_text())
+    assert [content[name] for name in ("name", "task", "state", "error", "overrides")] == [
+        "mine", "pretrain", "failed", "ZeroDivisionError: division by zero", ["seed=1"],
+    ]  # fmt: skip
+    assert sweeps.outcomes["run"].error == "division by zero"
 
 
 def test_a_directory_of_somebody_elses_files_stays_as_it_is(jobs: Jobs) -> None:

@@ -4,7 +4,9 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from mae_hydra.experiment import sweeps
 from mae_hydra.experiment.sweeps import SweepStopped
 from mae_hydra.launching import gpus_launcher, sweep_jobs
 from mae_hydra.launching.gpus_launcher import GpusLauncher
+from mae_hydra.launching.grid import Grid
 from mae_hydra.launching.sweep_jobs import ProcessLauncher, SweepJob
 from mae_hydra.parent import end_with
 
@@ -210,3 +213,33 @@ def test_the_place_of_a_job_follows_from_its_own_words(tmp_path: Path, monkeypat
     config, directory = sweep_jobs.composed(context, OmegaConf.create(), ["seed-1"], 3)
     assert directory == tmp_path / "s/job-3-seed-1"
     assert (config.hydra.job.id, config.hydra.job.num, known) == ("s_3", 3, [config])
+
+
+def test_launchers_are_found_where_hydra_looks_for_plugins_also_where_none_is_installed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def absent(name: str) -> Any:
+        raise ImportError(name)
+
+    for name in ("hydra_plugins", sweep_jobs.HOME):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setattr(sweep_jobs.importlib, "import_module", absent)
+    sweep_jobs.register(GpusLauncher, Grid)
+    home: Any = sys.modules["hydra_plugins.mae_hydra"]
+    assert (home.GpusLauncher, home.Grid) == (GpusLauncher, Grid)
+    parent: Any = sys.modules["hydra_plugins"]
+    assert (parent.mae_hydra, parent.__path__) == (home, [])
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_hydras_own_sweepers_are_ours_with_all_jobs_in_one_batch(monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
+    stored: dict[str, Any] = {}
+    store = SimpleNamespace(store=lambda group, name, node, provider: stored.update({f"{group}/{name}": node}))
+    monkeypatch.setattr(sweep_jobs.ConfigStore, "instance", lambda: store)
+    monkeypatch.setattr(sweep_jobs, "find_spec", lambda name: there if name.endswith("optuna_sweeper") else None)
+    sweep_jobs._take_the_place_of_hydras_own()
+    search = stored.pop("hydra/sweeper/optuna", None)
+    assert (search and search._target_) == ("hydra_plugins.mae_hydra.Search" if there else None)
+    assert stored == {
+        "hydra/sweeper/basic": {"_target_": "hydra_plugins.mae_hydra.Grid", "max_batch_size": None, "params": None}
+    }

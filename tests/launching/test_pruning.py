@@ -60,6 +60,7 @@ def test_the_best_value_of_each_other_job_up_to_that_step_counts_by_hand(tmp_pat
     ):
         job(tmp_path, name, values)  # at step 20: 0.5, 0.4, 0.6 and 0.2
         job(tmp_path / name, "probe", [0.01, 0.01])  # what follows a job is none of the sweep's
+    job(tmp_path, "short", [0.01])  # it has not come as far
     asked = judged(job(tmp_path, "own", [0.9, 0.55]), 20, 0.55, warmup_steps=20)
     assert asked is not None
     assert asked.stop == "val/loss 0.55 is worse than 0.5, what the best 50% of 4 others had"

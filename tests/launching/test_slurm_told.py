@@ -185,8 +185,9 @@ def test_a_submission_whose_number_was_not_written_down_is_found_by_its_script(t
     ],
 )
 def test_how_a_job_ended_follows_from_slurm_and_from_its_directory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seen: str, status: dict | None, expected: tuple | None
-) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], seen: str,
+    status: dict | None, expected: tuple | None,
+) -> None:  # fmt: skip
     job = SweepJob(0, ["a=1"], tmp_path / "job", OmegaConf.create(), "a-1")
     job.directory.mkdir()
     (job.directory / "console.log").write_text("begun\nbash: python: not found\n\n")
@@ -200,6 +201,9 @@ def test_how_a_job_ended_follows_from_slurm_and_from_its_directory(
     assert looking.failed == (expected is not None)
     told = {name: (each.state, each.error) for name, each in sweeps.outcomes.items()}
     assert told == ({} if expected is None else {"job": expected})
+    done = status or {}
+    ending = expected or (done.get("state"), done.get("ended") or f"value {done.get('value')}")
+    assert capsys.readouterr().out == f"job 0 {ending[0]}: {ending[1]}\n"
 
 
 def test_a_status_may_lag_behind_slurm_and_slurm_may_not_answer(

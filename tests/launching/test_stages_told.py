@@ -93,6 +93,24 @@ def test_a_slip_in_what_follows_is_said_before_the_run_that_it_follows(
     check_stages({"upernet": stage}, typed, tmp_path)
 
 
+def test_stages_that_are_not_complete_are_looked_at_with_the_words_that_they_will_get(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    looked: list[Any] = []
+    monkeypatch.setattr(stages, "_check_composed", looked.append)
+    monkeypatch.setattr(stages, "words_for_another_process", lambda: ["--config-dir", "/own"])
+    states = ("completed", "failed", "interrupted", "pruned")
+    for state in states:
+        status(tmp_path / state, state=state)
+    told = {name: [f"model={name}"] for name in (*states, "new")}
+    check_stages(told, ["engine=cpu", "seed=3"], tmp_path)
+    expected = [("--config-dir", "/own", f"model={name}", "engine=cpu") for name in told]
+    assert looked == expected[1:]
+    looked.clear()
+    check_stages(told)
+    assert looked == [words[:3] for words in expected]
+
+
 @pytest.mark.parametrize(("code", "kind"), [(75, KeyboardInterrupt), (130, KeyboardInterrupt), (1, UserError)])
 def test_a_stage_that_stops_stops_what_follows_with_its_own_exit_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, kind: type
@@ -268,6 +286,7 @@ def test_the_value_of_a_job_is_that_of_a_complete_run(tmp_path: Path, monkeypatc
     ("job", "probe", "words", "complete"),
     [
         ("completed", "completed", {}, True), ("completed", "failed", {}, False), ("completed", None, {}, False),
+        ("completed", "pruned", {}, False),
         ("failed", "completed", {}, False), ("completed", "completed", {"resume": "never"}, False),
         ("pruned", None, {}, True), ("pruned", None, {"callbacks": {"pruning": {"keep": 0.2}}}, False),
     ],
