@@ -236,7 +236,9 @@ def test_hydras_own_sweepers_are_ours_with_all_jobs_in_one_batch(monkeypatch: py
     stored: dict[str, Any] = {}
     store = SimpleNamespace(store=lambda group, name, node, provider: stored.update({f"{group}/{name}": node}))
     monkeypatch.setattr(sweep_jobs.ConfigStore, "instance", lambda: store)
-    monkeypatch.setattr(sweep_jobs, "find_spec", lambda name: there if name.endswith("optuna_sweeper") else None)
+    monkeypatch.setattr(
+        sweep_jobs, "find_spec", lambda name: name if there and name.endswith("optuna_sweeper") else None
+    )
     sweep_jobs._take_the_place_of_hydras_own()
     search = stored.pop("hydra/sweeper/optuna", None)
     assert (search and search._target_) == ("hydra_plugins.mae_hydra.Search" if there else None)
