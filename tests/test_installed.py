@@ -41,6 +41,10 @@ def test_an_environment_that_exists_is_named_from_where_one_stands(tmp_path: Pat
     assert installed.way_out() == f"activate the environment: source {activate}"
     monkeypatch.chdir(tmp_path)
     assert installed.way_out() == "activate the environment: source .venv/bin/activate"
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "prefix", str(tmp_path / ".venv"))  # which is active, and lacks something
+        built = f"build the environment with `make setup` in {tmp_path}, then: source .venv/bin/activate"
+        assert installed.way_out() == built
     (tmp_path / "Makefile").unlink()
     assert installed.way_out() == "install it again: pip install mae-hydra"
 

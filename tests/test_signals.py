@@ -15,6 +15,8 @@ def test_a_closed_terminal_asks_nobody_to_stop_who_was_told_to_outlive_it() -> N
         assert heeded() == [each for each in SIGNALS if each is not signal.SIGHUP]
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
         assert heeded() == list(SIGNALS)
+        signal.signal(signal.SIGHUP, lambda *_: None)  # of whoever started the training from Python
+        assert heeded() == list(SIGNALS)
     finally:
         signal.signal(signal.SIGHUP, before)
     assert {each.name for each in SIGNALS} == {"SIGHUP", "SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2"}
