@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mae_hydra.terminal import ago, filled, in_words, lasting_streams, watched
+from mae_hydra.terminal import ago, filled, in_words, lasting_streams, say_error, watched
 
 
 class Screen(io.StringIO):
@@ -73,3 +73,10 @@ def test_nobody_having_to_hear_it_stops_nothing_and_what_a_stream_has_no_letter_
         assert sys.stdout.encoding == "ascii"  # of the stream itself
     assert sys.stdout is few
     assert few.buffer.getvalue() == b"Gr\\xf6\\xdfe 1\na\nb\n"
+
+
+def test_an_error_is_said_in_letters_that_a_terminal_only_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen(False)
+    monkeypatch.setattr("sys.stderr", screen)
+    say_error("a \x1b[31mred\x1b[0m file\nof two lines")
+    assert screen.getvalue() == "error: a red file\nof two lines\n"

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_training
 import torch
 from tiny_training import Remembers, Run, TinyEvaluator, TinySchedule, settings, stop_at
 
-from mae_hydra.engine import Checkpoints, Interrupted
+from mae_hydra.engine import Checkpoints, Interrupted, wrap
 from mae_hydra.engine.interrupt import Interruption
 from mae_hydra.engine.stopwatch import Stopwatch
 from mae_hydra.errors import UserError
@@ -369,3 +370,28 @@ def test_after_an_error_the_main_process_alone_saves(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="is damaged"):
         Run(tmp_path, at=fail_at(7, UNREADABLE))()
     assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_model_is_trained_in_training_mode_whatever_it_was_built_in(tmp_path, monkeypatch):
+    monkeypatch.setattr(tiny_training, "wrap", lambda model, *more: wrap(model.eval(), *more))
+    modes = []
+    run = Run(tmp_path, evaluators={}, steps=1, at=lambda step: modes.append(run.state.model.training))
+    run()
+    assert modes == [True]
+
+
+def test_what_loads_the_data_is_closed_whatever_ends_a_training(tmp_path, monkeypatch):
+    closed, batches = [], tiny_training.TinyStream.batches
+
+    def watched(stream, start):
+        try:
+            yield from batches(stream, start)
+        finally:
+            closed.append(start)
+
+    monkeypatch.setattr(tiny_training.TinyStream, "batches", watched)
+    run = Run(tmp_path, evaluators={"tiny": TinyEvaluator(1, at=fail_at(1, UNREADABLE))})
+    with pytest.raises(UserError) as error:
+        run()
+    assert closed == [0]
+    assert error.value is UNREADABLE

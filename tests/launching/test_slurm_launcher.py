@@ -264,3 +264,14 @@ def test_where_it_is_not_known_what_is_under_way_nothing_is_submitted(
     with pytest.raises(UserError, match=r"leave out hydra\.launcher\.detach"):
         launch(cluster, detach=True, sweeper="hydra_plugins.mae_hydra.Search")
     assert cluster.asked == []
+
+
+def test_the_queue_is_looked_into_less_often_the_longer_it_takes(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter((1000.0, 1000.0, 1300.0, 5000.0))
+    monkeypatch.setattr(slurm_launcher.time, "monotonic", lambda: next(times))
+    running = {"7_0": Seen("RUNNING")}
+    cluster.looks = [{}, running, running, running, {"7_0": Seen("COMPLETED")}]
+    assert values(launch(cluster, 1)) == [0.5]
+    assert [told for name, told in cluster.asked if name == "sleep"] == [2.0, 12.0, 15.0]

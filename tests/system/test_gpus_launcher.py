@@ -113,6 +113,7 @@ def test_every_job_has_devices_that_no_other_one_has(monkeypatch, visible, jobs,
         (1, "completed", "failed", "job 3 failed: ValueError: x", None),
         (1, "completed", None, "job 3 failed: stage s failed: exit code 1", "failed"),  # wrong before its directory
         (1, None, None, "job 3 failed: stage s failed: exit code 1", "failed"),
+        (0, None, None, "job 3 failed: stage s failed: exit code 1", "failed"),  # it ended well, and left nothing
         (-9, "running", None, "job 3 failed: ended by SIGKILL", "interrupted"),
     ],
 )
