@@ -29,6 +29,12 @@ def test_tasks_of_srun_are_the_processes() -> None:
     ports = [other["MASTER_PORT"] for other in (environment, *others)]
     assert ports[0] == ports[1]
     assert len(set(ports)) == 3
+    every = [scheduler._port({"SLURM_JOB_ID": str(job)}) for job in range(200)]
+    assert len(set(every)) > 150
+    assert all(1024 < port < 65536 for port in every)
+    given = SRUN | {"MASTER_PORT": "1234"}
+    join_tasks(given)
+    assert given["MASTER_PORT"] == "1234"
     assert 1024 < int(environment["MASTER_PORT"]) < 65536
 
 

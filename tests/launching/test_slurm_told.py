@@ -111,7 +111,7 @@ def test_what_waits_and_what_runs_is_under_way(state: str) -> None:
 
 
 def test_what_sbatch_refuses_is_said_in_its_words(programs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    programs(sbatch="!sbatch: error: invalid partition specified: nix\nsbatch: error: Batch job submission failed\n")
+    programs(sbatch="!sbatch: error: invalid partition specified: nix\nsbatch: Batch job submission failed\n")
     with pytest.raises(UserError, match="Slurm does not take the jobs: invalid partition specified: nix; Batch job"):
         slurm.submit(Path("x.sh"))
     programs(sbatch="!sbatch: error: Invalid generic resource (gres) specification", sinfo="(null)\n(null)\n")

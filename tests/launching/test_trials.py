@@ -23,6 +23,7 @@ def run(directory: Path, state: str = "completed", value: float | None = 0.5) ->
     (directory / "status.json").write_text(json.dumps({"state": state, "value": value}))
     (directory / "config.yaml").write_text(yaml.safe_dump({"checkpoint": {"monitor": "val/loss", "mode": "min"}}))
     rows = [{"step": step, "val/loss": value} for step, value in STEPS] + [{"step": 25, "train/loss": 0.1}]
+    rows.append({"step": 30, "val/loss": None})  # which stands for NaN
     (directory / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return directory
 
