@@ -248,3 +248,11 @@ def test_on_cuda_the_library_synchronises_and_what_passes_change_are_the_buffers
     found = batch_norm.running_statistics(model)
     assert [id(values) for values in found] == [id(values) for values in model.buffers()]
     assert len(found) == 6
+
+
+def test_maps_that_hardly_differ_are_normalised_with_the_layers_own_epsilon():
+    x = 1e-4 * torch.randn(8, 3, generator=torch.Generator().manual_seed(0)).double()
+    ours, theirs = (nn.Sequential(nn.BatchNorm1d(3, eps=1e-9)).double() for _ in range(2))
+    batch_norm.synchronise(ours, torch.device("cpu"))
+    torch.testing.assert_close(ours(x), theirs(x), rtol=1e-6, atol=0)
+    assert 0.5 < ours(x).std() < 1.0

@@ -122,3 +122,14 @@ def test_a_sweep_by_either_name_is_looked_at_before_it_begins(
     monkeypatch.setattr(module.sweeps, "finish", lambda: False)
     assert launch([flag, "seed=1", "logger=wandb,local"]) == code
     assert ("a sweep over logger would put all" in capsys.readouterr().err) == bool(code)
+
+
+def test_what_is_typed_is_made_readable_put_in_order_and_gone_on_from_before_hydra_sees_it(
+    ended: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for home, name in (
+        (module, "readable"), (module, "options_first"), (module.resuming, "expanded"), (module, "addable")
+    ):  # fmt: skip
+        monkeypatch.setattr(home, name, lambda words, name=name: [*words, name])
+    assert ended() == (0, [])
+    assert sys.argv == ["train.py", "seed=1", "readable", "options_first", "expanded", "addable"]

@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from mae_hydra.engine import Interrupted
 from mae_hydra.errors import UserError
 from mae_hydra.experiment import sweeps
-from mae_hydra.experiment.holder import Refused
+from mae_hydra.experiment.holder import Refused, holding
 from mae_hydra.experiment.same_run import what_was_trained
 from mae_hydra.experiment.status import Ending, Status
 from mae_hydra.experiment.sweeps import SweepStopped
@@ -147,9 +147,11 @@ def test_several_processes_hold_the_directory_together(jobs: Jobs, monkeypatch: 
     assert [os.path.isabs(f"/proc/self/fd/{each}") for each in lock] == [True]
     assert jobs.status[0] == "completed"
     monkeypatch.setenv("RANK", "1")  # of torchrun: the first one keeps the directory
+    monkeypatch.setattr("mae_hydra.experiment.holder.LOCK_PATIENCE", 0.1)
     before = (jobs.run_dir / "status.json").read_bytes()
     jobs.answer = Ending(0.125)
-    assert jobs.start(resume="never") == 0.125
+    with holding(jobs.run_dir):
+        assert jobs.start(resume="never") == 0.125
     assert [told[0] for told in jobs.told] == ["run"]
     assert (jobs.run_dir / "status.json").read_bytes() == before
 
