@@ -59,15 +59,21 @@ def test_tuples_that_hold_one_another_are_counted_as_often_as_they_are_used(
 ) -> None:
     monkeypatch.setattr(archive, "MOST_VALUES", 500)
 
-    def doubled(times: int) -> bytes:
+    def doubled(times: int, before: tuple = ()) -> bytes:
         value: tuple = ()
         for _ in range(times):
             value = (value, value)
-        return pickle.dumps(value, protocol)
+        return pickle.dumps((before, value), protocol)
 
+    many = tuple(f"name {n}" for n in range(300))  # behind which numbers of what is used again take four bytes
     archive._count(io.BytesIO(doubled(7)))  # 2^8 - 1 tuples
     with pytest.raises(Unfit, match="so often that reading it would never end"):
         archive._count(io.BytesIO(doubled(8)))
+    monkeypatch.setattr(archive, "MOST_VALUES", 2000)
+    archive._count(io.BytesIO(doubled(9, many)))
+    with pytest.raises(Unfit, match="so often that reading it would never end"):
+        archive._count(io.BytesIO(doubled(10, many)))
+    monkeypatch.setattr(archive, "MOST_VALUES", 500)
     with pytest.raises(Unfit, match="makes more than 500 objects"):
         archive._count(io.BytesIO(pickle.dumps(list(range(600)), protocol)))
 
@@ -90,8 +96,9 @@ def test_a_compressed_archive_and_a_program_are_refused(tmp_path: Path) -> None:
     for name, kind, said in (("a/data.pkl", zipfile.ZIP_DEFLATED, "a compressed archive"),
                              ("a/constants.pkl", zipfile.ZIP_STORED, "a TorchScript program")):  # fmt: skip
         with zipfile.ZipFile(tmp_path / "file.pt", "w", kind) as made:
-            made.writestr("a/version", "3")
+            made.writestr("a/version", "3", zipfile.ZIP_STORED)
             made.writestr(name, pickle.dumps({}) * 100)
+            made.writestr("a/last", "", zipfile.ZIP_STORED)
         with pytest.raises(Unfit, match=said):
             check_file(tmp_path / "file.pt")
 
@@ -107,3 +114,17 @@ def test_a_checkpoint_holds_the_model_the_optimizer_and_the_step(tmp_path: Path,
         return
     with pytest.raises(UserError, match="is no checkpoint of a training run: it must hold model, optimizer and step"):
         read_training_state(tmp_path / "c.pt")
+
+
+def test_all_kinds_of_numbers_that_models_have_are_taken() -> None:
+    kinds = ["float64", "float32", "float16", "bfloat16", "bool", "uint8", "int8", "int16", "int32", "int64"]
+    check_tensors(((kind, torch.zeros(2, dtype=getattr(torch, kind))) for kind in kinds), 100)
+    for kind in ("complex64", "uint16"):
+        with pytest.raises(Unfit, match=f"holds x as a {kind} tensor; save it as a plain one"):
+            check_tensors([("x", torch.zeros(2, dtype=getattr(torch, kind)))], 100)
+
+
+def test_a_checkpoint_that_is_not_there_is_named(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.pt", tmp_path):
+        with pytest.raises(UserError, match=rf"^there is no checkpoint {path}$"):
+            read_training_state(path)

@@ -21,8 +21,9 @@ def test_a_seed_follows_from_its_parts_their_order_and_their_kind() -> None:
 
 
 def test_a_generator_draws_alike_for_the_same_parts_and_else_not() -> None:
-    draws = [generator(*parts).integers(0, 2**31, 4).tolist() for parts in ((1, 2), (1, 2), (2, 1))]
+    draws = [generator(*parts).integers(0, 2**31, 4).tolist() for parts in ((1, 2), (1, 2), (2, 1), (1, 3))]
     assert draws[0] == draws[1] != draws[2]
+    assert draws[0] != draws[3]
 
 
 def test_what_is_drawn_before_a_step_follows_from_its_parts_on_the_device_and_on_the_host() -> None:

@@ -41,6 +41,10 @@ def test_an_environment_that_exists_is_named_from_where_one_stands(tmp_path: Pat
     assert installed.way_out() == f"activate the environment: source {activate}"
     monkeypatch.chdir(tmp_path)
     assert installed.way_out() == "activate the environment: source .venv/bin/activate"
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "prefix", str(tmp_path / ".venv"))  # which is active, and lacks something
+        built = f"build the environment with `make setup` in {tmp_path}, then: source .venv/bin/activate"
+        assert installed.way_out() == built
     (tmp_path / "Makefile").unlink()
     assert installed.way_out() == "install it again: pip install mae-hydra"
 
@@ -77,3 +81,23 @@ def test_the_last_word_of_make_is_how_to_use_the_environment() -> None:
         ["make", "-n", "--no-print-directory", "demo"], cwd=ROOT, capture_output=True, text=True
     ).stdout
     assert "source .venv/bin/activate" in plan.splitlines()[-1]
+
+
+def test_the_versions_that_numbers_depend_on_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(name: str) -> str:
+        if name == "hydra-core":
+            raise installed.importlib.metadata.PackageNotFoundError(name)
+        return f"1.{len(name)}"
+
+    monkeypatch.setattr(installed.importlib.metadata, "version", version)
+    python = ".".join(map(str, sys.version_info[:3]))
+    assert installed.versions() == f"mae-hydra 1.9, torch 1.5, hydra-core unknown, Python {python}"
+
+
+def test_the_package_offers_what_it_says_and_nothing_else() -> None:
+    import mae_hydra
+    from mae_hydra.workflows import entry
+
+    assert (mae_hydra.build, mae_hydra.load) == (entry.build, entry.load)
+    with pytest.raises(AttributeError, match="module 'mae_hydra' has no attribute 'nothing'"):
+        _ = mae_hydra.nothing

@@ -47,8 +47,9 @@ HOSTILE = [
         ("\x9b2Jgone", "gone"),
         ("ab\u202ecd", "abcd"),
         ("two\u2028lines", "two lines"),
+        ("two\u2029lines", "two lines"),
         ("bad\udcff", "bad\\xff"),
-        ("half \ud800", "half \N{REPLACEMENT CHARACTER}"),
+        ("half \ud800 \udd00 \udc7f", "half" + 3 * " \N{REPLACEMENT CHARACTER}"),
         ("Straße 道路 طريق", "Straße 道路 طريق"),
         ("\u0645\u06cc\u200c\u0631\u0648\u0645", "\u0645\u06cc\u200c\u0631\u0648\u0645"),
     ],
@@ -59,6 +60,7 @@ def test_a_name_is_shown_as_one_line_in_which_every_letter_is_seen(name, shown):
 
 def test_a_text_of_several_lines_keeps_them():
     assert harmless("a:\n\tb: \x1b[1m1\r") == "a:\n\tb: 1 "
+    assert harmless("a\u2028b\u2029c\nd") == "a b c\nd"
 
 
 def test_no_two_classes_are_shown_alike_and_none_without_a_name():

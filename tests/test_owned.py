@@ -45,6 +45,11 @@ def test_a_command_removes_its_own_files_and_the_folders_that_are_empty_then(tmp
     (tmp_path / "a").write_text("mine, later")
     with pytest.raises(UserError):
         Owned(tmp_path, "test").claim(tmp_path / "a")
+    owned = Owned(tmp_path, "test")
+    for _ in range(2):  # what was cleared is written anew, and listed anew
+        owned.claim(tmp_path / "b")
+        assert tmp_path / "b" in Owned(tmp_path, "test")
+        owned.clear()
 
 
 def test_two_processes_that_write_into_one_folder_both_keep_their_lists(tmp_path):

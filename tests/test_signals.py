@@ -5,6 +5,7 @@ from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
+from mae_hydra.engine.interrupt import Interruption
 from mae_hydra.signals import SIGNALS, handing_on_signals, heeded
 
 
@@ -13,7 +14,13 @@ def test_a_closed_terminal_asks_nobody_to_stop_who_was_told_to_outlive_it() -> N
     try:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
         assert heeded() == [each for each in SIGNALS if each is not signal.SIGHUP]
+        for context in (handing_on_signals([]), Interruption()):
+            with context:
+                assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+                assert signal.getsignal(signal.SIGTERM) is not before
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        assert heeded() == list(SIGNALS)
+        signal.signal(signal.SIGHUP, lambda *_: None)  # of whoever started the training from Python
         assert heeded() == list(SIGNALS)
     finally:
         signal.signal(signal.SIGHUP, before)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mae_hydra.terminal import ago, filled, in_words, lasting_streams, watched
+from mae_hydra.terminal import ago, filled, in_words, lasting_streams, say_error, watched
 
 
 class Screen(io.StringIO):
@@ -19,8 +19,9 @@ class Screen(io.StringIO):
 
 
 def test_a_time_has_the_unit_in_which_it_is_read() -> None:
-    seconds = (None, 0, 119.4, 120, 7199, 7200, 172_799, 172_800, 864_000)
-    assert [ago(each) for each in seconds] == ["", "0 s", "119 s", "2 min", "120 min", "2 h", "48 h", "2 d", "10 d"]
+    seconds = (None, 0, 118.6, 119.4, 120, 172, 7199, 7200, 10_200, 172_799, 172_800, 226_800, 864_000)
+    told = ["", "0 s", "119 s", "119 s", "2 min", "3 min", "120 min", "2 h", "3 h", "48 h", "2 d", "3 d", "10 d"]
+    assert [ago(each) for each in seconds] == told
 
 
 def test_a_line_is_broken_between_its_parts_where_it_does_not_fit() -> None:
@@ -72,3 +73,10 @@ def test_nobody_having_to_hear_it_stops_nothing_and_what_a_stream_has_no_letter_
         assert sys.stdout.encoding == "ascii"  # of the stream itself
     assert sys.stdout is few
     assert few.buffer.getvalue() == b"Gr\\xf6\\xdfe 1\na\nb\n"
+
+
+def test_an_error_is_said_in_letters_that_a_terminal_only_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen(False)
+    monkeypatch.setattr("sys.stderr", screen)
+    say_error("a \x1b[31mred\x1b[0m file\nof two lines")
+    assert screen.getvalue() == "error: a red file\nof two lines\n"

@@ -1,6 +1,7 @@
 """What passes between packages."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +17,11 @@ def test_all_parts_of_a_batch_move_together(monkeypatch: pytest.MonkeyPatch) -> 
     assert [part.shape for part in (moved.images, moved.labels, moved.index)] == [  # type: ignore[union-attr]
         images.shape, labels.shape, index.shape
     ]  # fmt: skip
+    asked: list[object] = []
+    part: Any = SimpleNamespace(to=lambda *given, **named: asked.append((given, named)))
+    Batch(part, part).to("cuda:1")
+    Batch(part).to("cuda:1", non_blocking=False)
+    assert asked == [(("cuda:1",), {"non_blocking": wait}) for wait in (True, True, False)]  # nobody waits for it
     bare = Batch(images).to("meta")
     assert (bare.labels, bare.index, len(bare)) == (None, None, 2)
     monkeypatch.setattr(Tensor, "pin_memory", lambda tensor: tensor + 1)  # which needs a GPU

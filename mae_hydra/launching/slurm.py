@@ -81,9 +81,9 @@ def _way_out(said: str) -> str:
 
 
 def rename(names: Mapping[str, str]) -> None:
-    """Give jobs their names, in one call; a cluster that does not allow it keeps its own."""
+    """Give jobs their names, in one call; a cluster that does not allow it, or does not answer, keeps its own."""
     commands = "".join(f"update JobId={job} JobName={name}\n" for job, name in names.items())
-    subprocess.run(["scontrol", "-Q"], input=commands, capture_output=True, text=True, timeout=ANSWER, check=False)
+    _ask("scontrol", "-Q", told=commands)
 
 
 def cancel(jobs: Iterable[str]) -> None:
@@ -110,8 +110,9 @@ def ended(jobs: Sequence[str]) -> dict[str, Seen]:
     return {job: Seen(state.split()[0]) for job, state in pairs}
 
 
-def _ask(*command: str) -> subprocess.CompletedProcess[str]:
+def _ask(*command: str, told: str | None = None) -> subprocess.CompletedProcess[str]:
+    """What a program says, which is `told` lines on its standard input; exit code 1 where it does not answer."""
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=ANSWER, check=False)
+        return subprocess.run(command, input=told, capture_output=True, text=True, timeout=ANSWER, check=False)
     except (OSError, subprocess.SubprocessError) as error:
         return subprocess.CompletedProcess(command, 1, "", str(error))

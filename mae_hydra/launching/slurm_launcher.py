@@ -165,6 +165,8 @@ class _Looking:
 
     def look(self) -> bool:
         """Ask once, and say what is new; whether any job is still under way."""
+        if not self.under_way:  # all is complete: nobody need answer
+            return False
         queue = slurm.queue()
         if queue is None:
             self._say_once("Slurm does not answer (squeue); the jobs go on, and it is asked again")

@@ -24,20 +24,21 @@ def averaging(run_dir, **changes) -> Run:
 
 def test_the_average_follows_its_formula_and_is_what_is_evaluated(tmp_path):
     history = []
-    run = averaging(tmp_path, at=lambda step: history.append(weight_of(run)))
+    run = averaging(tmp_path, at=lambda step: history.append(weights_of(run)))
     run()
-    history.append(weight_of(run))
-    average = history[1]  # after the first step: a copy
-    for updates, weight in enumerate(history[2:], start=1):
-        decay = min(DECAY, (1 + updates) / (10 + updates))
-        average = decay * average + (1 - decay) * weight
-    found = run.evaluators["tiny"].given["features.weight"]
-    torch.testing.assert_close(found, average)
-    assert not torch.allclose(found, history[-1])
+    history.append(weights_of(run))
+    for name in ("features.weight", "norm.running_mean"):
+        average = history[1][name]  # after the first step: a copy
+        for updates, weights in enumerate(history[2:], start=1):
+            decay = min(DECAY, (1 + updates) / (10 + updates))
+            average = decay * average + (1 - decay) * weights[name]
+        found = run.evaluators["tiny"].given[name]
+        torch.testing.assert_close(found, average)
+        assert not torch.allclose(found, history[-1][name])
 
 
-def weight_of(run: Run) -> torch.Tensor:
-    return run.state.model.features.weight.detach().clone()
+def weights_of(run: Run) -> dict[str, torch.Tensor]:
+    return {name: values.detach().clone() for name, values in run.state.model.state_dict().items()}
 
 
 @pytest.mark.parametrize(("decay", "steps"), [(0.9999, 2000), (0.999, 300)])

@@ -213,3 +213,46 @@ def test_one_image_at_a_time_is_enough_where_a_step_has_two():
         step_of(model, cut(batch, 1))
     _, found = step_of(model, cut(batch, 1), batch_norm="step")
     assert difference(found, step_of(model_of("linear probe"), [batch])[1]) < 1e-12
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_statistics_of_two_processes_with_the_same_images_are_those_of_one_but_for_their_number(affine, monkeypatch):
+    """Each adds the other's sums to its own, forward and backward; the variance is of twice as many values."""
+    monkeypatch.setattr(batch_norm, "all_reduce_sum", lambda tensor: tensor.mul_(2))
+    ours, theirs = (nn.Sequential(nn.BatchNorm1d(2, eps=0.5, affine=affine)) for _ in range(2))
+    batch_norm.synchronise(ours, torch.device("cpu"))
+    values = torch.tensor([[1.0, -2.0], [3.0, 2.0], [8.0, 0.0]])
+    weights = torch.tensor([[1.0, 0.5], [2.0, -1.0], [-4.0, 3.0]])
+    gradients = []
+    for layer in (ours, theirs):
+        if affine:
+            layer[0].weight.data.copy_(torch.tensor([2.0, 3.0]))
+        x = values.clone().requires_grad_()
+        y = layer(x)
+        (y * weights).sum().backward()
+        gradients.append([y.detach(), x.grad, *(p.grad for p in layer.parameters())])
+    for found, expected in zip(*gradients, strict=True):
+        torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(ours[0].running_mean, torch.tensor([0.4, 0.0]))
+    unbiased = torch.tensor([26 / 3, 8 / 3]) * 6 / 5  # mean squares about the means 4 and 0, of six values
+    torch.testing.assert_close(ours[0].running_var, 0.9 + 0.1 * unbiased)
+
+
+def test_on_cuda_the_library_synchronises_and_what_passes_change_are_the_buffers_of_every_norm(monkeypatch):
+    told = []
+    monkeypatch.setattr(nn.SyncBatchNorm, "convert_sync_batchnorm", told.append)
+    model = nn.Sequential(nn.BatchNorm1d(2), nn.InstanceNorm1d(2, track_running_stats=True), nn.LayerNorm(2))
+    batch_norm.synchronise(model, torch.device("cuda", 1))
+    assert told == [model]
+    assert "forward" not in vars(model[0])
+    found = batch_norm.running_statistics(model)
+    assert [id(values) for values in found] == [id(values) for values in model.buffers()]
+    assert len(found) == 6
+
+
+def test_maps_that_hardly_differ_are_normalised_with_the_layers_own_epsilon():
+    x = 1e-4 * torch.randn(8, 3, generator=torch.Generator().manual_seed(0)).double()
+    ours, theirs = (nn.Sequential(nn.BatchNorm1d(3, eps=1e-9)).double() for _ in range(2))
+    batch_norm.synchronise(ours, torch.device("cpu"))
+    torch.testing.assert_close(ours(x), theirs(x), rtol=1e-6, atol=0)
+    assert 0.5 < ours(x).std() < 1.0

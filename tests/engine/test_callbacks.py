@@ -134,12 +134,30 @@ def test_what_a_checkpoint_remembers_of_others_is_left():
 def test_a_state_that_no_checkpoint_can_hold_is_refused_before_training():
     class Strange(Seen):
         def state_dict(self):
-            return {"callback": self}
+            return self.state
 
-    with pytest.raises(UserError, match=r"callbacks.x: its state_dict\(\) gives what JSON does not hold"):
-        Callbacks({"callbacks.x": Strange()})
+    for strange in ({"callback": Strange()}, endless := {}):
+        endless["itself"] = endless
+        Strange.state = strange
+        with pytest.raises(UserError, match=r"callbacks.x: its state_dict\(\) gives what JSON does not hold"):
+            Callbacks({"callbacks.w": Seen(), "callbacks.x": Strange()})
 
 
 def test_an_answer_that_is_no_request_is_an_error(tmp_path):
     with pytest.raises(UserError, match=r"callbacks.seen failed after step 4 .*bool"):
         run(tmp_path, Seen(at4=True), settings=settings())
+
+
+def test_other_processes_do_as_the_main_one_says(tmp_path, monkeypatch):
+    """They ask no callback, and stop, save or fail with it."""
+    callbacks = Callbacks({"callbacks.a": Seen(at2=Request(stop="own"))})
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr("mae_hydra.engine.callbacks.broadcast_object", lambda own: (None, "theirs (a)", True, False))
+    assert callbacks.tell(Progress(2, 9, {}, {}, None, tmp_path)) is False
+    assert (callbacks.ended, callbacks.given_up) == ("theirs (a)", True)
+    monkeypatch.setattr("mae_hydra.engine.callbacks.broadcast_object", lambda own: (None, "", False, True))
+    assert callbacks.tell(Progress(3, 9, {}, {}, None, tmp_path)) is True
+    assert (callbacks.ended, callbacks.given_up) == ("", False)
+    monkeypatch.setattr("mae_hydra.engine.callbacks.broadcast_object", lambda own: ("a failed", "", False, False))
+    with pytest.raises(UserError, match="a failed; mend it"):
+        callbacks.tell(Progress(4, 9, {}, {}, None, tmp_path))

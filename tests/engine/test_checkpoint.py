@@ -11,6 +11,7 @@ from torch import nn
 
 from mae_hydra.archive import read_training_state
 from mae_hydra.engine import Checkpoints, State, moving_average
+from mae_hydra.engine import checkpoint as module
 from mae_hydra.engine.checkpoint_writer import Writer, write
 from mae_hydra.errors import UserError
 
@@ -233,6 +234,8 @@ def test_best_is_what_was_saved_then_although_last_goes_on(tmp_path):
     assert (step_in(tmp_path / "best.pt"), step_in(tmp_path / "last.pt")) == (1, 2)
     kept.save(state(3), is_best=True)
     assert (step_in(tmp_path / "best.pt"), step_in(tmp_path / "last.pt")) == (3, 3)
+    kept.write(state(4))  # after an error
+    assert (step_in(tmp_path / "best.pt"), step_in(tmp_path / "last.pt")) == (3, 4)
 
 
 def test_a_crash_between_the_two_renames_does_not_endanger_best(tmp_path, monkeypatch):
@@ -287,7 +290,7 @@ def test_best_follows_the_monitor_and_its_mode(tmp_path, mode, values, best):
     assert kept.improves(9, {"val/other": 1e9}) is False
 
 
-def test_the_best_so_far_is_remembered_over_a_restart(tmp_path):
+def test_the_best_so_far_is_remembered_over_a_restart(tmp_path, monkeypatch, capsys):
     kept = checkpoints(tmp_path)
     assert kept.improves(1, {"val/mIoU": 50.0})
     kept.save(state(1), is_best=True)
@@ -295,6 +298,12 @@ def test_the_best_so_far_is_remembered_over_a_restart(tmp_path):
     assert again.restore(state())
     assert again.improves(2, {"val/mIoU": 49.0}) is False
     assert again.improves(3, {"val/mIoU": 51.0}) is True
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        again.save(state(3), is_best=True)
+        again.close()
+    assert again.best == {"value": 50.0, "step": 1}  # that of the disk
+    assert "step 3 could not be written" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 0.999])
@@ -386,3 +395,56 @@ def test_an_odd_checkpoint_to_go_on_from_is_one_sentence(tmp_path, change):
     with pytest.raises(UserError, match=r"last\.pt") as caught:
         checkpoints(tmp_path).restore(state())
     assert "\n" not in str(caught.value)
+
+
+def test_the_newest_whole_one_before_a_damaged_one_is_gone_back_to(tmp_path, capsys):
+    """Not the best, and nothing that another start has left beyond the last."""
+    kept = checkpoints(tmp_path, keep_last=3)
+    for step in (10, 20, 30):
+        kept.save(state(step), is_best=step == 10)
+    write({"step": 99}, [tmp_path / "step-00000099.pt"])
+    assert [step_in(path) for path in checkpoints(tmp_path)._candidates()] == [30, 99, 20, 10]
+    for name in ("last.pt", "step-00000099.pt"):
+        (tmp_path / name).write_bytes(b"damaged")
+    restored = state()
+    assert checkpoints(tmp_path).restore(restored)
+    assert restored.step == 20
+    for name in ("step-00000020.pt", "step-00000010.pt"):
+        (tmp_path / name).unlink()
+    assert checkpoints(tmp_path).restore(restored)
+    assert restored.step == 10  # of best.pt
+    assert "last.pt is damaged; going back" in capsys.readouterr().out
+
+
+def test_the_main_process_writes_and_all_wait_for_the_last_one(tmp_path, monkeypatch):
+    waited = []
+    monkeypatch.setattr(module, "barrier", lambda: waited.append(kept.exist))
+    kept = checkpoints(tmp_path)
+    monkeypatch.setenv("RANK", "1")
+    kept.save(state(1), last=True)
+    monkeypatch.setenv("RANK", "0")
+    kept.save(state(2))
+    kept.save(state(3), last=True)
+    assert waited == [False, True]
+    assert steps_kept(tmp_path) == [2, 3]
+
+
+def test_what_is_best_is_what_the_main_process_says(tmp_path, monkeypatch):
+    kept = checkpoints(tmp_path)
+    for theirs in (False, True):
+        monkeypatch.setattr(module, "broadcast_object", lambda own, theirs=theirs: theirs)
+        assert kept.improves(1, {"val/mIoU": 5.0 - theirs}) is theirs
+        assert kept.best == ({"value": 4.0, "step": 1} if theirs else None)
+
+
+def test_the_scale_of_fp16_is_part_of_the_state(tmp_path):
+    scales = []
+    for init in (64.0, 2.0):
+        made = state(1)
+        made.scaler = torch.amp.GradScaler("cpu", init_scale=init)
+        made.scaler.scale(torch.zeros(1))
+        if not scales:
+            checkpoints(tmp_path).save(made, last=True)
+        checkpoints(tmp_path).restore(made)
+        scales.append(made.scaler.get_scale())
+    assert scales == [64.0, 64.0]

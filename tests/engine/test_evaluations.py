@@ -24,13 +24,14 @@ class Told:
         return step % self.every == 0 or step == total_steps
 
     def run(self, model: torch.nn.Module, step: int) -> Any:
+        self.told = (step, model.training, torch.is_grad_enabled(), model(torch.ones(1, 1)).dtype)
         return self.found
 
 
-def at(step: int, total: int = 10, **evaluators: Any) -> dict[str, Evaluation] | None:
-    model = torch.nn.Linear(1, 1)
-    state = State(model, torch.optim.SGD(model.parameters(), lr=1.0), settings().scaler(), step=step)
-    return Evaluations(evaluators, total, settings(), 7).run(state, Interruption())
+def at(step: int, total: int = 10, precision: str = "fp32", **evaluators: Any) -> dict[str, Evaluation] | None:
+    model, chosen = torch.nn.Linear(1, 1), settings(precision=precision)
+    state = State(model, torch.optim.SGD(model.parameters(), lr=1.0), chosen.scaler(), step=step)
+    return Evaluations(evaluators, total, chosen, 7).run(state, Interruption())
 
 
 FOUND = Evaluation({"loss": 1.0}, tables={"classes": []}, pictures={"first": None})
@@ -54,7 +55,16 @@ def test_every_evaluator_draws_of_its_own_at_every_step_in_every_process(monkeyp
 def test_all_scalars_are_told_by_name() -> None:
     found = at(2, a=Told(2, Evaluation({"x": 1})), b=Told(2, Evaluation({"y": 2.5, "z": torch.tensor(3.0)})))
     assert found is not None
-    assert scalars(found) == {"val/x": 1.0, "val/y": 2.5, "val/z": 3.0}
+    told = scalars(found)
+    assert told == {"val/x": 1.0, "val/y": 2.5, "val/z": 3.0}
+    assert {type(value) for value in told.values()} == {float}  # a tensor would wait for its device at every use
+
+
+def test_an_evaluator_computes_in_the_precision_of_the_training_and_without_gradients() -> None:
+    for precision, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        evaluator = Told(2, FOUND)
+        at(4, precision=precision, a=evaluator)
+        assert evaluator.told == (4, False, False, dtype)
 
 
 def test_where_one_is_cut_short_nothing_was_found() -> None:

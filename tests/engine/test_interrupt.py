@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import forked
@@ -97,3 +98,45 @@ def test_a_forked_worker_does_not_take_the_signal_for_its_own(number, code):
             os._exit(7 if not interruption.requested(CPU, together=True) else 8)
         _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == code
+
+
+def test_a_block_is_left_by_no_signal_behind_it_nor_where_others_would_wait(monkeypatch):
+    with Interruption() as interruption:
+        with interruption.abandons():
+            pass
+        signal.raise_signal(signal.SIGTERM)
+        assert interruption.requested(CPU, together=True)
+    monkeypatch.setattr(interrupt, "world_size", lambda: 2)
+    reached = []
+    with Interruption() as interruption, interruption.abandons():
+        signal.raise_signal(signal.SIGTERM)
+        reached.append("end")
+    assert reached == ["end"]
+
+
+def test_a_terminal_that_has_gone_keeps_nobody_from_stopping(monkeypatch):
+    def gone(*_):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(interrupt.os, "write", gone)
+    with Interruption() as interruption:
+        signal.raise_signal(signal.SIGHUP)
+        assert interruption.requested(CPU, together=True)
+        assert interruption.signal == signal.SIGHUP
+
+
+def test_a_training_in_another_thread_sets_no_handlers():
+    """Python allows none there."""
+    failed = []
+
+    def train():
+        try:
+            with Interruption() as interruption:
+                assert not interruption.requested(CPU, together=True)
+        except Exception as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=train)
+    thread.start()
+    thread.join()
+    assert failed == []

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_training
 import torch
 from tiny_training import Remembers, Run, TinyEvaluator, TinySchedule, settings, stop_at
 
-from mae_hydra.engine import Interrupted
+from mae_hydra.engine import Checkpoints, Interrupted, wrap
+from mae_hydra.engine.interrupt import Interruption
 from mae_hydra.engine.stopwatch import Stopwatch
 from mae_hydra.errors import UserError
+from mae_hydra.seeds import seed_device
 
 
 def last(run_dir: Path) -> dict:
@@ -69,8 +72,9 @@ def assert_equals_unbroken(run_dir: Path, unbroken: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 def test_a_run_of_12_equals_5_and_a_checkpoint_and_7(tmp_path, unbroken, number):
     """In every bit, with dropout, batch norm, accumulation, evaluations; the stop is in the middle of a log window."""
-    with pytest.raises(Interrupted, match="interrupted after step 5, state saved"):
+    with pytest.raises(Interrupted, match="interrupted after step 5, state saved") as stopped:
         Run(tmp_path, at=stop_at(4, number), every=None)()
+    assert (stopped.value.step, stopped.value.signal) == (5, number)
     assert last(tmp_path)["step"] == 5
     spoil_global_randomness()
     Run(tmp_path, every=None)()
@@ -80,6 +84,8 @@ def test_a_run_of_12_equals_5_and_a_checkpoint_and_7(tmp_path, unbroken, number)
 def test_the_unbroken_run_has_something_to_compare(unbroken):
     lines = metrics(unbroken)
     assert [line["step"] for line in lines] == [1, 3, 4, 6, 8, 9, 12]
+    seed_device(7, "evaluate", "tiny", 3, 0)
+    assert lines[1]["val/noise"] == torch.rand(()).item()  # drawn from the seed of the run, and of the step
     assert lines[-1].keys() >= {"train/loss", "train/doubled", "train/grad_norm", "val/loss", "epoch", "images"}
     state = last(unbroken)
     assert (state["step"], state["evaluated"], state["window"]) == (12, 12, {})
@@ -181,6 +187,7 @@ def test_all_that_is_said_of_a_step_is_said_by_one_start(tmp_path, step, signal_
         [(what[0], what[1]) for what in part.told if what[0] in ("scalars", "evaluation")] for part in (first, second)
     ]
     assert max(s for _, s in said[0]) < step == min(s for _, s in said[1])
+    assert (first.told[0], second.told[0]) == (("start", 0), ("start", step))
     assert said[0] + said[1] == [
         ("scalars", 1),
         *((kind, s) for s in (3, 6, 9, 12) for kind in ("scalars", "evaluation")),
@@ -218,8 +225,10 @@ def test_evaluations_leave_no_trace_in_the_training(tmp_path, unbroken):
 def test_evaluators_see_a_model_in_eval_mode_without_gradients_when_due_and_at_the_end(tmp_path):
     rarely, often = TinyEvaluator(100), TinyEvaluator(5)
     often.run = lambda model, step, run=often.run: run(model, step)._replace(scalars={"other": 1.0})
-    run = Run(tmp_path, evaluators={"rarely": rarely, "often": often})
+    run = Run(tmp_path, evaluators={"rarely": rarely, "often": often}, tracker=Remembers())
     results = run()
+    told = [(step, *name) for kind, step, *name in run.tracker.told if kind == "evaluation"]
+    assert told == [(5, "often"), (10, "often"), (12, "rarely"), (12, "often")]
     assert rarely.seen == [(12, False, False)]
     assert often.seen == [(5, False, False), (10, False, False), (12, False, False)]
     assert run.state.model.training
@@ -313,15 +322,76 @@ def test_the_log_has_means_over_the_steps_since_the_last_line(tmp_path):
         (lambda step: None, None, "completed"),
         (stop_at(2), Interrupted, "interrupted"),
         (lambda step: 1 / 0, ZeroDivisionError, "failed"),
+        (lambda step: (_ for _ in ()).throw(KeyboardInterrupt), KeyboardInterrupt, "interrupted"),
     ],
 )
-def test_the_tracker_hears_how_a_run_ends(tmp_path, at, error, ending):
+def test_the_tracker_hears_how_a_run_ends(tmp_path, monkeypatch, at, error, ending):
     run = Run(tmp_path, at=at, tracker=Remembers())
+    monkeypatch.setattr(Checkpoints, "close", lambda kept: run.tracker.told.append(("close",)))
     if error is None:
         run()
     else:
         with pytest.raises(error):
             run()
     assert run.tracker.told[0] == ("start", 0)
-    assert run.tracker.told[-1] == ("finish", ending)
+    assert run.tracker.told[-2:] == [("close",), ("finish", ending)]  # whatever is under way is waited for
     assert [told[0] for told in run.tracker.told].count("finish") == 1
+
+
+def test_speed_is_that_of_the_steps_since_its_last_line(tmp_path, monkeypatch):
+    """Nor is the time before the first step in it."""
+    told = []
+
+    class Watched(Stopwatch):
+        def read(self):
+            told.append(self.images)
+            return super().read()
+
+    monkeypatch.setattr("mae_hydra.engine.loop.Stopwatch", Watched)
+    Run(tmp_path, evaluators={}, at=lambda step: told.append(f"step {step}"), steps=5)()
+    assert told == [0, "step 0", 8, "step 1", "step 2", "step 3", 24, "step 4", 8]
+
+
+def test_processes_decide_together_where_the_log_waits_for_the_device_anyway(tmp_path, monkeypatch):
+    asked = []
+
+    class Asked(Interruption):
+        def requested(self, device, *, together):
+            asked.append(together)
+            return super().requested(device, together=together)
+
+    monkeypatch.setattr("mae_hydra.engine.loop.Interruption", Asked)
+    Run(tmp_path, evaluators={}, settings=settings(log_every=3), steps=7)()
+    assert asked == [False, False, True, False, False, True, False]
+
+
+def test_after_an_error_the_main_process_alone_saves(tmp_path, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(UserError, match="is damaged"):
+        Run(tmp_path, at=fail_at(7, UNREADABLE))()
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_model_is_trained_in_training_mode_whatever_it_was_built_in(tmp_path, monkeypatch):
+    monkeypatch.setattr(tiny_training, "wrap", lambda model, *more: wrap(model.eval(), *more))
+    modes = []
+    run = Run(tmp_path, evaluators={}, steps=1, at=lambda step: modes.append(run.state.model.training))
+    run()
+    assert modes == [True]
+
+
+def test_what_loads_the_data_is_closed_whatever_ends_a_training(tmp_path, monkeypatch):
+    closed, batches = [], tiny_training.TinyStream.batches
+
+    def watched(stream, start):
+        try:
+            yield from batches(stream, start)
+        finally:
+            closed.append(start)
+
+    monkeypatch.setattr(tiny_training.TinyStream, "batches", watched)
+    run = Run(tmp_path, evaluators={"tiny": TinyEvaluator(1, at=fail_at(1, UNREADABLE))})
+    with pytest.raises(UserError) as error:
+        run()
+    assert closed == [0]
+    assert error.value is UNREADABLE

@@ -4,8 +4,9 @@ import json
 
 import pytest
 import torch
-from tiny_training import Run, TinyEvaluator, settings
+from tiny_training import Run, TinyEvaluator, settings, stop_at
 
+from mae_hydra.engine import Interrupted
 from mae_hydra.engine.log_window import StepResult
 from mae_hydra.engine.skipped_steps import SkippedSteps
 from mae_hydra.errors import UserError
@@ -45,6 +46,15 @@ def test_a_skipped_step_is_written_down_with_its_images_and_training_goes_on(tmp
     logged = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert sum(line.get("train/nonfinite_steps", 0) for line in logged) == 2
     assert all(parameter.isfinite().all() for parameter in run.state.model.parameters())
+
+
+def test_what_was_skipped_is_written_down_before_the_state_is_saved(tmp_path):
+    """Whoever stops a run, or loses it, finds the images of every step that a checkpoint has behind it."""
+    run = Poisoned(tmp_path, evaluators={}, within=stop_at(4), settings=settings(nonfinite_limit=50))
+    run.steps_lost = frozenset({3})
+    with pytest.raises(Interrupted):
+        run()
+    assert lines(run) == [{"step": 3, "images": list(range(8))}]
 
 
 def test_neither_running_statistics_nor_the_average_take_in_what_was_skipped(tmp_path):
@@ -159,6 +169,11 @@ def test_every_process_writes_down_the_images_of_its_own(tmp_path, monkeypatch):
         steps.add(4, lost)
         with pytest.raises(UserError, match="in 3 steps in a row, up to step 4"):
             steps.read()
+        again = SkippedSteps(tmp_path, 3, 5)  # of a run that goes on
+        again.add(5, lost)
+        again.read()
+        told = [json.loads(line)["step"] for line in (tmp_path / name).read_text().splitlines()]
+        assert told == [2, 3, 4, 5]
 
 
 def test_single_steps_without_a_label_are_left_out_of_the_loss_and_end_nothing(tmp_path):

@@ -1,5 +1,7 @@
 """Device and precision resolve, and what cannot be is said."""
 
+import os
+
 import pytest
 import torch
 from tiny_training import settings
@@ -60,7 +62,20 @@ def test_only_fp16_scales_the_loss():
         ({"ema_decay": 1.0}, r"ema_decay must lie in \(0, 1\), or null for no average, got 1\.0"),
         ({"device": "gpu"}, r"got 'gpu'; did you mean cuda\?$"),
         ({"device": "tpu"}, r"got 'tpu'$"),
-        ({"precision": "float16"}, r"did you mean fp16\?$"),
+        *(
+            ({"precision": theirs}, rf"got '{theirs}'; did you mean {ours}\?$")
+            for theirs, ours in (
+                ("float32", "fp32"),
+                ("no", "fp32"),
+                ("float16", "fp16"),
+                ("bfloat16", "bf16"),
+                ("bf16-mixed", "bf16"),
+                ("bf16-true", "bf16_params"),
+            )
+        ),
+        ({"device": "float16"}, r"got 'float16'$"),
+        ({"precision": "gpu"}, r"got 'gpu'$"),
+        ({"devices": -1}, "devices must be a number of processes from 1, or auto, got -1"),
         ({"parallel": "dp"}, "parallel must be one of ddp, fsdp, got 'dp'"),
         ({"batch_norm": "sync"}, "batch_norm must be one of micro, step, got 'sync'"),
         (
@@ -114,11 +129,21 @@ def test_declared_devices_must_be_there():
 
 
 def test_deterministic_reaches_torch(monkeypatch):
-    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    name = "CUBLAS_WORKSPACE_CONFIG"
+    monkeypatch.setenv(name, "")  # put back at the end
+    monkeypatch.delenv(name)
+    before = torch.backends.cudnn.benchmark
     try:
+        settings(deterministic=False).apply()
+        assert (torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark) == (False, True)
+        assert name not in os.environ
         settings(deterministic=True).apply()
-        assert torch.are_deterministic_algorithms_enabled()
-        assert not torch.backends.cudnn.benchmark
+        assert (torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark) == (True, False)
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+        assert os.environ[name] == ":4096:8"
+        monkeypatch.setenv(name, ":16:8")
+        settings(deterministic=True).apply()
+        assert os.environ[name] == ":16:8"  # a person's own
     finally:
         settings(deterministic=False).apply()
-    assert not torch.are_deterministic_algorithms_enabled()
+        torch.backends.cudnn.benchmark = before

@@ -113,3 +113,19 @@ def test_a_sharded_model_is_saved_whole_and_filled_in_again(tmp_path) -> None:
     assert all(torch.equal(value, whole["model"][name]) for name, value in saved.items())
     with _exchange(net, gradients=False):
         net(x).sum().backward()
+
+
+def test_the_main_processes_numbers_are_sharded_the_blocks_by_themselves_first(monkeypatch) -> None:
+    told: list = []
+    monkeypatch.setattr(sharding, "init_device_mesh", lambda *given: given)
+    monkeypatch.setattr(sharding, "broadcast", lambda tensors: told.append([tensor.shape for tensor in tensors]))
+    monkeypatch.setattr(sharding, "fully_shard", lambda part, mesh: told.append((part, mesh)))
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    first, second = Net(), nn.BatchNorm1d(5)
+    sharding.shard(first, second, device=CPU)
+    mesh = ("cpu", (3,))
+    assert told == [
+        [tensor.shape for tensor in (*first.parameters(), *first.buffers())],
+        *((part, mesh) for part in (*first.blocks, *first.own_blocks, first)),
+        [(5,), (5,), (5,), (5,), ()], (second, mesh),
+    ]  # fmt: skip

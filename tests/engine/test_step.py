@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from tiny_training import IGNORED, TinySegmenter, TinyStream, images_of, settings
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mae_hydra.engine import State, train_step, wrap
-from mae_hydra.types import Batch
+from mae_hydra.engine import State, step, train_step, wrap
+from mae_hydra.types import Batch, Loss
 
 
 def sgd_step(batches: list[Batch], precision: str = "fp32", dtype: torch.dtype = torch.float32, **changes):
@@ -234,3 +234,44 @@ def test_a_step_never_waits_for_the_device(precision, finite):
     with reads:
         result.count.item()
     assert reads.count == 1  # the counter does count
+
+
+@pytest.mark.parametrize("micro_batch", [8, 2])
+def test_two_processes_with_the_same_images_take_the_step_of_one(micro_batch, monkeypatch):
+    """The other one has counted as much: DDP averages gradients, and sums and counts are those of both."""
+    alone, gradient, _ = sgd_step(cut(micro_batch))
+    monkeypatch.setattr(step, "world_size", lambda: 2)
+    monkeypatch.setattr(step, "all_reduce_sum", lambda tensor: tensor.mul_(2))
+    both, found, _ = sgd_step(cut(micro_batch))
+    assert (both.count, both.sums["loss"], both.sums["doubled"]) == (
+        2 * alone.count, 2 * alone.sums["loss"], 2 * alone.sums["doubled"],
+    )  # fmt: skip
+    for ours, theirs in zip(found, gradient, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_sums_of_a_step_keep_their_names():
+    losses = [
+        Loss(torch.tensor(a), torch.tensor(b), {"x": torch.tensor(c), "y": torch.tensor(d)})
+        for a, b, c, d in ((1.0, 2, 3.0, 4.0), (10.0, 20, 30.0, 40.0))
+    ]
+    sums, count = step._add_up(losses)
+    assert {name: value.item() for name, value in sums.items()} == {"loss": 11.0, "x": 33.0, "y": 44.0}
+    assert (count.item(), count.dtype) == (22.0, torch.float64)
+
+
+def test_gradients_are_exchanged_once_a_step(monkeypatch):
+    told, exchange = [], step._exchange
+    monkeypatch.setattr(step, "_exchange", lambda forward, gradients: told.append(gradients) or exchange(
+        forward, gradients=gradients
+    ))  # fmt: skip
+    sgd_step(cut(2))
+    assert told == [False, False, False, True]
+
+    class Parallel(torch.nn.Module):
+        def no_sync(self):
+            return "no sync"
+
+    monkeypatch.setattr(step, "DistributedDataParallel", Parallel)
+    assert exchange(Parallel(), gradients=False) == "no sync"
+    assert exchange(Parallel(), gradients=True) != "no sync"

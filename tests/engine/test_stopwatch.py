@@ -48,6 +48,9 @@ def test_time_of_evaluations_and_saves_is_not_that_of_training(clock: Clock) -> 
     clock.now += 1.5
     watch.images += 8
     assert watch.read() == {"perf/memory_gb": 3.0, "perf/images_per_second": 4.0, "perf/data_wait": 0.25}
+    clock.now += 0.25
+    watch.images += 8
+    assert watch.read() == {"perf/memory_gb": 3.0, "perf/images_per_second": 32.0, "perf/data_wait": 0.0}
     clock.now += 5.0
     assert watch.read() == {"perf/memory_gb": 3.0}  # which took no step
     watched.close()

@@ -5,7 +5,7 @@ import math
 import torch
 
 from mae_hydra.engine.log_window import StepResult, Window
-from mae_hydra.engine.state import State
+from mae_hydra.engine.state import State, moving_average
 
 
 def step(loss: float, count: float, norm: float) -> StepResult:
@@ -82,6 +82,9 @@ def test_a_sharded_model_is_evaluated_by_its_twin_which_is_emptied_then():
     with state.for_evaluation() as evaluated:
         assert (evaluated.in_features, evaluated.training, told) == (1, False, [model])
     assert (told, model.training) == ([model, "closed"], True)
+    state.average = moving_average(model, 0.9)
+    with state.for_evaluation():
+        assert told[2:] == [state.average.module]
 
 
 def test_evaluations_see_the_main_processes_statistics(monkeypatch):
@@ -98,3 +101,9 @@ def test_evaluations_see_the_main_processes_statistics(monkeypatch):
         assert evaluated[1].running_mean.tolist() == evaluated[1].running_var.tolist() == [7, 7]
         assert not evaluated.training
     assert model.training
+    state.average = moving_average(model, 0.9)
+    model[1].running_mean.zero_()
+    with state.for_evaluation() as evaluated:
+        assert evaluated is state.average.module
+        assert evaluated[1].running_mean.tolist() == [7, 7]
+        assert model[1].running_mean.tolist() == [0, 0]

@@ -76,10 +76,13 @@ def test_statistics_of_a_step_need_a_model_in_two_parts_only_where_it_has_any() 
 def test_a_loss_is_a_sum_and_a_count() -> None:
     class Mean(nn.Module):
         def loss(self, batch: Any) -> Any:
-            return torch.tensor(1.0)
+            return self.given
 
-    with pytest.raises(UserError, match=r"the loss of Mean gives a Tensor; it must give a mae_hydra\.types\.Loss"):
-        LossModule(Mean())(images_of(0))
+    for given, kind in ((torch.tensor(1.0), "Tensor"), ((torch.tensor(1.0), torch.tensor(1), {}), "tuple")):
+        model = Mean()
+        model.given = given  # type: ignore[assignment]
+        with pytest.raises(UserError, match=rf"of Mean gives a {kind}; it must give a mae_hydra\.types\.Loss"):
+            LossModule(model)(images_of(0))
 
 
 def test_several_micro_batches_at_once_are_one_loss(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,3 +93,40 @@ def test_several_micro_batches_at_once_are_one_loss(monkeypatch: pytest.MonkeyPa
     assert told == [(model, batches)]
     LossModule(model)(batches[0])
     assert len(told) == 1
+
+
+@pytest.mark.parametrize(("device", "needed"), [("cpu", "g++"), ("meta", "triton and gcc")])
+def test_where_nothing_can_be_compiled_training_goes_on_without(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], device: str, needed: str
+) -> None:
+    told: list[Any] = []
+
+    def fails(function: Any) -> Any:
+        raise RuntimeError("no compiler\nmore")
+
+    monkeypatch.setattr(torch._dynamo, "reset", lambda: told.append("reset"))
+    monkeypatch.setattr(torch, "compile", lambda function: told.append(function(torch.zeros(1)).item()) or torch.abs)
+    assert parallel.compiler_works(torch.device(device))
+    assert (told, capsys.readouterr().out) == ([1.0], "")
+    monkeypatch.setattr(torch, "compile", fails)
+    assert not parallel.compiler_works(torch.device(device))
+    assert told[1:] == ["reset"]
+    assert f"needs a working compiler ({needed}); none was found" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("chosen", "works", "compiled"), [(True, True, 2), (True, False, 0), (False, True, 0)])
+def test_every_block_is_compiled_where_that_was_chosen_and_works(
+    monkeypatch: pytest.MonkeyPatch, chosen: bool, works: bool, compiled: int
+) -> None:
+    told: list[nn.Module] = []
+
+    class Blocks(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.blocks = nn.ModuleList(nn.Linear(1, 1) for _ in range(2))
+
+    monkeypatch.setattr(nn.Module, "compile", lambda module: told.append(module))
+    monkeypatch.setattr(parallel, "compiler_works", lambda device: works)
+    model = Blocks()
+    wrap(model, settings(compile=chosen))
+    assert told == list(model.blocks)[:compiled]

@@ -113,3 +113,23 @@ def test_a_sweep_over_what_names_no_job_is_refused_wherever_it_stands() -> None:
     _refuse_unnamed_sweeps(["seed=1,2", "logger=wandb", "hydra/launcher=gpus,slurm", "tags=[a,b]"])
     with pytest.raises(UserError, match="a sweep over logger would put all its jobs into one directory"):
         _refuse_unnamed_sweeps(["seed=1,2", "logger=wandb,local"])
+
+
+@pytest.mark.parametrize(("flag", "code"), [("-m", 1), ("--multirun", 1), ("--cfg=job", 0)])
+def test_a_sweep_by_either_name_is_looked_at_before_it_begins(
+    ended: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, flag: str, code: int
+) -> None:
+    monkeypatch.setattr(module.sweeps, "finish", lambda: False)
+    assert launch([flag, "seed=1", "logger=wandb,local"]) == code
+    assert ("a sweep over logger would put all" in capsys.readouterr().err) == bool(code)
+
+
+def test_what_is_typed_is_made_readable_put_in_order_and_gone_on_from_before_hydra_sees_it(
+    ended: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for home, name in (
+        (module, "readable"), (module, "options_first"), (module.resuming, "expanded"), (module, "addable")
+    ):  # fmt: skip
+        monkeypatch.setattr(home, name, lambda words, name=name: [*words, name])
+    assert ended() == (0, [])
+    assert sys.argv == ["train.py", "seed=1", "readable", "options_first", "expanded", "addable"]

@@ -3,8 +3,11 @@
 from pathlib import Path
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 
-from mae_hydra.launching import launch, look_ahead
+from mae_hydra.launching import launch, look_ahead, stages
+from mae_hydra.launching.grid import Grid
 from mae_hydra.launching.launch import launch as start
 
 
@@ -28,13 +31,16 @@ def test_zipped_values_are_taken_together_and_crossed_with_the_others(started, m
     assert start([*ZIPPED, "+sweep.zip=[optimizer.lr,model.mask_ratio]"]) == 0
     swept = [tuple(word for word in job if not word.startswith("+")) for job in started]
     pairs = [("model.mask_ratio=0.5", "optimizer.lr=0.1"), ("model.mask_ratio=0.75", "optimizer.lr=0.2")]
-    assert sorted(swept) == sorted((*pair, f"seed={seed}") for pair in pairs for seed in (0, 1))
+    assert swept == [(*pair, f"seed={seed}") for seed in (0, 1) for pair in pairs]
 
 
 def test_a_key_that_is_added_is_zipped_by_its_name(started, monkeypatch):
     monkeypatch.setattr("mae_hydra.launching.grid.check_jobs", lambda *_: None)
-    assert start(["-m", "seed=1,0", "+model.more=5,6", "+sweep.zip=[model.more,seed]"]) == 0
-    assert started == [["+model.more=5", "seed=1"], ["+model.more=6", "seed=0"]]
+    words = ["seed=1,0", "+model.more=5,6", "optimizer.lr=0.1,0.2", "+sweep.zip=[model.more,optimizer.lr,seed]"]
+    assert start(["-m", *words]) == 0
+    assert started == [
+        ["+model.more=5", "optimizer.lr=0.1", "seed=1"], ["+model.more=6", "optimizer.lr=0.2", "seed=0"]
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -97,3 +103,24 @@ def test_of_many_jobs_those_are_looked_at_that_bring_a_new_word(monkeypatch):
     looked.clear()
     look_ahead.check_jobs(object(), object(), jobs[:12])  # type: ignore[arg-type]
     assert len(looked) == 12
+
+
+def test_what_follows_a_job_is_looked_at_with_the_words_of_that_job(monkeypatch, tmp_path):
+    config = OmegaConf.create({"hydra": {"job": 1}, "then": {"u": ["model=u"]}, "seed": 1})
+    told: list[object] = []
+    monkeypatch.setattr(look_ahead, "composed", lambda *given: (config, tmp_path))
+    monkeypatch.setattr(look_ahead, "take_whole_nodes", lambda *given: told.append(given))
+    monkeypatch.setattr(look_ahead, "check", told.append)
+    monkeypatch.setattr(stages, "check_stages", lambda *given: told.append(given))
+    job = look_ahead._check(None, None, ["seed=1"], 1)  # type: ignore[arg-type]
+    assert job == {"then": {"u": ["model=u"]}, "seed": 1}
+    assert told == [(job, ["seed=1"]), job, ({"u": ["model=u"]}, ["seed=1"], tmp_path)]
+    assert "hydra" in config  # which belongs to the job itself
+
+
+def test_jobs_are_handed_to_the_launcher_in_batches_of_the_size_that_was_asked_for():
+    grid = Grid(max_batch_size=2, params=None)
+    overrides = OverridesParser.create().parse_overrides(["seed=0,1,2", "lr=5"])
+    jobs = [[f"seed={n}", "lr=5"] for n in range(3)]
+    for size, batches in ((2, [jobs[:2], jobs[2:]]), (None, [jobs])):
+        assert [list(map(list, batch)) for batch in grid.split_arguments(overrides, size)] == batches

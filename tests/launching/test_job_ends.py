@@ -16,8 +16,9 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from mae_hydra.engine import Interrupted
+from mae_hydra.errors import UserError
 from mae_hydra.experiment import sweeps
-from mae_hydra.experiment.holder import Refused
+from mae_hydra.experiment.holder import Refused, holding
 from mae_hydra.experiment.same_run import what_was_trained
 from mae_hydra.experiment.status import Ending, Status
 from mae_hydra.experiment.sweeps import SweepStopped
@@ -119,8 +120,8 @@ def test_a_run_that_is_stopped_at_once_says_that_nothing_was_saved(jobs: Jobs) -
     ],
 )
 def test_an_error_ends_a_single_run_and_a_sweep_only_where_that_was_asked_for(
-    jobs: Jobs, monkeypatch: pytest.MonkeyPatch, mode: RunMode, apart: bool, fail_fast: bool, error: Exception,
-    kind: type | None, known: str | None,
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, mode: RunMode, apart: bool,
+    fail_fast: bool, error: Exception, kind: type | None, known: str | None,
 ) -> None:  # fmt: skip
     jobs.mode, jobs.answer = mode, error
     if apart:
@@ -135,6 +136,8 @@ def test_an_error_ends_a_single_run_and_a_sweep_only_where_that_was_asked_for(
     )
     assert jobs.status == ["failed", None, f"{type(error).__name__}: first", None]
     assert "first" in (jobs.run_dir / "error.txt").read_text()
+    [record] = caplog.records
+    assert (record.getMessage(), bool(record.exc_info)) == (str(error), not isinstance(error, UserError))
 
 
 def test_several_processes_hold_the_directory_together(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,9 +147,11 @@ def test_several_processes_hold_the_directory_together(jobs: Jobs, monkeypatch: 
     assert [os.path.isabs(f"/proc/self/fd/{each}") for each in lock] == [True]
     assert jobs.status[0] == "completed"
     monkeypatch.setenv("RANK", "1")  # of torchrun: the first one keeps the directory
+    monkeypatch.setattr("mae_hydra.experiment.holder.LOCK_PATIENCE", 0.1)
     before = (jobs.run_dir / "status.json").read_bytes()
     jobs.answer = Ending(0.125)
-    assert jobs.start(resume="never") == 0.125
+    with holding(jobs.run_dir):
+        assert jobs.start(resume="never") == 0.125
     assert [told[0] for told in jobs.told] == ["run"]
     assert (jobs.run_dir / "status.json").read_bytes() == before
 
@@ -262,7 +267,10 @@ def test_a_directory_to_go_on_in_is_the_one_that_the_run_would_go_to(tmp_path: P
         job._check_is_run(run.parent / "none", run.parent / "none")
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "environment.json", "metrics.jsonl", "results.json", "error.txt"])
+@pytest.mark.parametrize(
+    "name",
+    ["config.yaml", "environment.json", "git.json", "git.diff", "metrics.jsonl", "results.json", "error.txt"],
+)
 def test_a_folder_with_files_of_these_names_is_not_written_into_unless_it_is_a_run(tmp_path: Path, name: str) -> None:
     (tmp_path / "photos").mkdir()
     job._refuse_foreign(tmp_path)
@@ -271,3 +279,66 @@ def test_a_folder_with_files_of_these_names_is_not_written_into_unless_it_is_a_r
         job._refuse_foreign(tmp_path)
     (tmp_path / "overrides.yaml").write_text("[]")
     job._refuse_foreign(tmp_path)
+
+
+def test_a_mistake_before_the_first_step_leaves_no_directory_of_a_single_run_alone(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs.answer = UserError("a mistake")
+    left: list[Any] = []
+    monkeypatch.setattr(job, "discard_unbegun", lambda *told: left.append(told))
+    for mode, word, kind in (
+        (RunMode.RUN, None, UserError), (RunMode.RUN, "WORLD_SIZE", UserError), (RunMode.MULTIRUN, None, SweepStopped),
+        (RunMode.RUN, job.OF_A_SWEEP, UserError),
+    ):  # fmt: skip
+        jobs.mode = mode
+        left.clear()
+        with monkeypatch.context() as patch:
+            if word is not None:
+                patch.setenv(word, "2")
+            with pytest.raises(kind):
+                jobs.start(fail_fast=True)
+        assert left == ([(jobs.run_dir, Path("outputs"))] if (mode, word) == (RunMode.RUN, None) else [])
+    jobs.mode = RunMode.MULTIRUN
+    monkeypatch.setattr(job, "take_whole_nodes", lambda *told: (_ for _ in ()).throw(jobs.answer))
+    with pytest.raises(UserError):
+        jobs.start()
+    assert left == []
+
+
+def test_what_fails_before_a_run_has_begun_is_a_failed_run_by_its_name(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs.mode = RunMode.MULTIRUN
+    monkeypatch.setattr(job, "check", lambda config: 1 / 0)
+    assert math.isnan(jobs.start())
+    content = json.loads((jobs.run_dir / "status.json").read_text())
+    assert [content[name] for name in ("name", "task", "state", "error", "overrides")] == [
+        "mine", "pretrain", "failed", "ZeroDivisionError: division by zero", ["seed=1"],
+    ]  # fmt: skip
+    assert sweeps.outcomes["run"].error == "division by zero"
+
+
+def test_a_directory_of_somebody_elses_files_stays_as_it_is(jobs: Jobs) -> None:
+    (jobs.run_dir / "metrics.jsonl").write_text("mine")
+    with pytest.raises(Refused, match=r"holds metrics\.jsonl and is no run"):
+        jobs.start()
+    assert {path.name: path.read_text() for path in jobs.run_dir.iterdir() if path.suffix} == {"metrics.jsonl": "mine"}
+    assert jobs.told == []
+
+
+def test_what_sweeps_is_no_single_run_unless_it_goes_on_in_a_directory_of_one(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emptied: list[Path] = []
+    monkeypatch.setattr(job, "discard_empty", emptied.append)
+    sweeping = vars(jobs.hydra()) | {"sweeper": SimpleNamespace(params={"seed": "1,2", "lr": "3,4"})}
+    monkeypatch.setattr(job.HydraConfig, "get", lambda: SimpleNamespace(**sweeping))
+    for resume in ("auto", "never"):
+        with pytest.raises(UserError, match=r"sweeps over seed, lr; add -m: python train\.py -m seed=1$"):
+            jobs.start(resume=resume)
+    assert emptied == [jobs.run_dir] * 2
+    there(jobs.run_dir, "interrupted")
+    assert jobs.start(resume=str(jobs.run_dir)) == 9.0
+    monkeypatch.setenv(job.OF_A_SWEEP, "1")
+    assert jobs.start(resume="never") == 9.0

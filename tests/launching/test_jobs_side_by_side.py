@@ -4,7 +4,9 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +18,9 @@ from mae_hydra.experiment import sweeps
 from mae_hydra.experiment.sweeps import SweepStopped
 from mae_hydra.launching import gpus_launcher, sweep_jobs
 from mae_hydra.launching.gpus_launcher import GpusLauncher
+from mae_hydra.launching.grid import Grid
 from mae_hydra.launching.sweep_jobs import ProcessLauncher, SweepJob
+from mae_hydra.parent import end_with
 
 
 class Process:
@@ -99,9 +103,10 @@ def test_the_next_job_takes_the_device_that_is_free(machine: Machine, capsys: py
     assert "job 1 completed: value 1.5\n" in said
 
 
-def test_what_is_done_takes_no_device(machine: Machine) -> None:
+def test_what_is_done_takes_no_device(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
     assert machine.launch((0, 0), (0, 0), complete=[0]) == [None, 1.5]
     assert machine.started == [("job1", "0")]
+    assert capsys.readouterr().out.startswith("1 jobs, 1 at a time; ")
     machine.launch((0, 0), complete=[0])
     assert len(machine.started) == 1
 
@@ -116,6 +121,15 @@ def test_a_failure_ends_the_others_only_where_that_was_asked_for(machine: Machin
         assert machine.launch(*jobs) == [0.5, None, 2.5]
     assert [name for name, _ in machine.started] == ["job0", "job1", *(["job2"] if not fail_fast else [])]
     assert machine.processes[0].got == ([signal.SIGTERM] if fail_fast else [])
+
+
+def test_a_failure_ends_all_others_that_run_and_is_no_more_told_by_theirs(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    with pytest.raises(SweepStopped):
+        machine.launch((9, 0), (0, 1), (9, 0), (0, 0), fail_fast=True)
+    assert [process.got for process in machine.processes] == [[signal.SIGTERM], [], [signal.SIGTERM]]
 
 
 def test_a_signal_reaches_all_that_run_and_no_other_is_started(
@@ -149,6 +163,7 @@ def test_a_job_is_a_training_of_its_own_words_in_its_directory(tmp_path: Path, m
         "CUDA_VISIBLE_DEVICES": "6", "MAE_HYDRA_JOB_OF_A_SWEEP": "1", "PATH": os.environ["PATH"],
     }  # fmt: skip
     assert told["start_new_session"] is True
+    assert (told["preexec_fn"].func, told["preexec_fn"].args) == (end_with, (os.getpid(), signal.SIGTERM))
     assert (told["stdout"].name, told["stderr"]) == (str(tmp_path / "job/console.log"), subprocess.STDOUT)
     assert (tmp_path / "job/console.log").read_text() == "of the first attempt\n"
     gpus_launcher._start(SweepJob(1, [], tmp_path / "other", OmegaConf.create()), {})
@@ -198,3 +213,35 @@ def test_the_place_of_a_job_follows_from_its_own_words(tmp_path: Path, monkeypat
     config, directory = sweep_jobs.composed(context, OmegaConf.create(), ["seed-1"], 3)
     assert directory == tmp_path / "s/job-3-seed-1"
     assert (config.hydra.job.id, config.hydra.job.num, known) == ("s_3", 3, [config])
+
+
+def test_launchers_are_found_where_hydra_looks_for_plugins_also_where_none_is_installed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def absent(name: str) -> Any:
+        raise ImportError(name)
+
+    for name in ("hydra_plugins", sweep_jobs.HOME):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setattr(sweep_jobs.importlib, "import_module", absent)
+    sweep_jobs.register(GpusLauncher, Grid)
+    home: Any = sys.modules["hydra_plugins.mae_hydra"]
+    assert (home.GpusLauncher, home.Grid) == (GpusLauncher, Grid)
+    parent: Any = sys.modules["hydra_plugins"]
+    assert (parent.mae_hydra, parent.__path__) == (home, [])
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_hydras_own_sweepers_are_ours_with_all_jobs_in_one_batch(monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
+    stored: dict[str, Any] = {}
+    store = SimpleNamespace(store=lambda group, name, node, provider: stored.update({f"{group}/{name}": node}))
+    monkeypatch.setattr(sweep_jobs.ConfigStore, "instance", lambda: store)
+    monkeypatch.setattr(
+        sweep_jobs, "find_spec", lambda name: name if there and name.endswith("optuna_sweeper") else None
+    )
+    sweep_jobs._take_the_place_of_hydras_own()
+    search = stored.pop("hydra/sweeper/optuna", None)
+    assert (search and search._target_) == ("hydra_plugins.mae_hydra.Search" if there else None)
+    assert stored == {
+        "hydra/sweeper/basic": {"_target_": "hydra_plugins.mae_hydra.Grid", "max_batch_size": None, "params": None}
+    }

@@ -59,9 +59,14 @@ def test_the_best_value_of_each_other_job_up_to_that_step_counts_by_hand(tmp_pat
         ("d", [0.3, 0.2, 0.2]),
     ):
         job(tmp_path, name, values)  # at step 20: 0.5, 0.4, 0.6 and 0.2
+        job(tmp_path / name, "probe", [0.01, 0.01])  # what follows a job is none of the sweep's
+    job(tmp_path, "short", [0.01])  # it has not come as far
     asked = judged(job(tmp_path, "own", [0.9, 0.55]), 20, 0.55, warmup_steps=20)
     assert asked is not None
     assert asked.stop == "val/loss 0.55 is worse than 0.5, what the best 50% of 4 others had"
+    low = judged(tmp_path / "own", 20, 0.55, keep=0.25, min_runs=4)
+    assert low is not None
+    assert low.stop == "val/loss 0.55 is worse than 0.4, what the best 25% of 4 others had"
     assert judged(job(tmp_path, "better", [0.9, 0.45]), 20, 0.45) is None
     assert judged(job(tmp_path, "done", [0.9, 0.9, 0.9]), 30, 0.9) is None  # at its last step, where all others are
     assert judged(tmp_path / "own", 20, 0.55, warmup_steps=21) is None
@@ -105,5 +110,6 @@ def test_a_run_that_belongs_to_no_sweep_is_compared_with_nothing(tmp_path: Path)
     (tmp_path / "multirun.yaml").unlink()
     with pytest.raises(UserError, match=r"it compares the jobs of a sweep .*own is a single run"):
         judged(tmp_path / "own", 10, 0.5)
-    with pytest.raises(UserError, match="keep must lie in"):
-        judged(tmp_path / "own", 10, 0.5, keep=1.0)
+    for settings in ({"keep": 1.0}, {"keep": 0.0}, {"min_runs": 0}):
+        with pytest.raises(UserError, match=r"keep must lie in \(0, 1\) and min_runs be 1 or more"):
+            judged(tmp_path / "own", 10, 0.5, **settings)

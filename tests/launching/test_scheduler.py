@@ -23,10 +23,18 @@ def test_tasks_of_srun_are_the_processes() -> None:
     join_tasks(environment)
     found = {name: environment[name] for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR")}
     assert found == {"RANK": "9", "LOCAL_RANK": "1", "WORLD_SIZE": "16", "MASTER_ADDR": "gpu007"}
-    others = [SRUN | {"SLURM_PROCID": "3"}, SRUN | {"SLURM_STEP_ID": "1"}]
+    others = [SRUN | {"SLURM_PROCID": "3"}, SRUN | {"SLURM_STEP_ID": "1"}, SRUN | {"SLURM_JOB_ID": "4712"}]
     for other in others:
         join_tasks(other)
-    assert others[0]["MASTER_PORT"] == environment["MASTER_PORT"] != others[1]["MASTER_PORT"]
+    ports = [other["MASTER_PORT"] for other in (environment, *others)]
+    assert ports[0] == ports[1]
+    assert len(set(ports)) == 3
+    every = [scheduler._port({"SLURM_JOB_ID": str(job)}) for job in range(200)]
+    assert len(set(every)) > 150
+    assert all(1024 < port < 65536 for port in every)
+    given = SRUN | {"MASTER_PORT": "1234"}
+    join_tasks(given)
+    assert given["MASTER_PORT"] == "1234"
     assert 1024 < int(environment["MASTER_PORT"]) < 65536
 
 
@@ -60,19 +68,27 @@ def job_told(state: str, preempted: str = "None", batch: int = 1, requeue: int =
 
 
 @pytest.mark.parametrize(
-    ("told", "comes_back"),
+    ("told", "comes_back", "number"),
     [
-        (job_told("RUNNING", "2026-11-29T13:09:42"), True),
-        (job_told("RUNNING", "2026-11-29T13:09:42", batch=0), False),  # of salloc: it cannot be queued again
-        (job_told("RUNNING", "2026-11-29T13:09:42", requeue=0), False),  # it will be cancelled
-        (job_told("RUNNING"), False),  # somebody sent the signal by hand
-        (job_told("CANCELLED"), False),
-        (job_told("TIMEOUT"), False),
-        (None, True),  # Slurm cannot be asked: no work is lost by waiting
+        (job_told("RUNNING", "2026-11-29T13:09:42"), True, signal.SIGUSR2),  # the warning may come first
+        (None, False, signal.SIGUSR1),  # the script does what a warning asks for
+        (job_told("CANCELLED", "2026-11-29T13:09:42"), False, signal.SIGTERM),
+        (job_told("RUNNING", "2026-11-29T13:09:42") + "JobId=8 JobState=PENDING\n", True, signal.SIGTERM),
+        (job_told("RUNNING", "2026-11-29T13:09:42"), True, signal.SIGTERM),
+        (
+            job_told("RUNNING", "2026-11-29T13:09:42", batch=0),
+            False,
+            signal.SIGTERM,
+        ),  # of salloc
+        (job_told("RUNNING", "2026-11-29T13:09:42", requeue=0), False, signal.SIGTERM),  # it will be cancelled
+        (job_told("RUNNING"), False, signal.SIGTERM),  # somebody sent the signal by hand
+        (job_told("CANCELLED"), False, signal.SIGTERM),
+        (job_told("TIMEOUT"), False, signal.SIGTERM),
+        (None, True, signal.SIGTERM),  # Slurm cannot be asked: no work is lost by waiting
     ],
 )
 def test_a_job_that_slurm_preempts_is_queued_again_and_waits_to_be_ended(
-    monkeypatch: pytest.MonkeyPatch, told: str | None, comes_back: bool
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], told: str | None, comes_back: bool, number: int
 ) -> None:
     asked: list[str] = []
 
@@ -84,11 +100,16 @@ def test_a_job_that_slurm_preempts_is_queued_again_and_waits_to_be_ended(
     monkeypatch.setattr(scheduler, "UNTIL_ENDED", 0.0)
     former = {number: signal.getsignal(number) for number in (signal.SIGTERM, *scheduler.WARNINGS)}
     try:
-        pass_on(signal.SIGTERM, {"SLURM_JOB_ID": "7"})
+        pass_on(number, {"SLURM_JOB_ID": "7"})
+        for each in former if comes_back else ():  # it waits for its end, and is not stopped once more
+            assert signal.getsignal(each) is signal.SIG_IGN
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
     assert asked == ["show job -o 7", *(["requeue 7"] if comes_back else [])]
+    queued = "and is queued again; it" if told else "and"
+    said = f"job 7 of Slurm is preempted {queued} waits to be ended\n" if comes_back else ""
+    assert capsys.readouterr().err == said
     asked.clear()
     monkeypatch.setattr(scheduler, "_scontrol", lambda *words: asked.append(words[-1]) or job_told("CANCELLED"))
     pass_on(signal.SIGTERM, {"SLURM_JOB_ID": "7", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "2"})
@@ -150,10 +171,17 @@ def test_a_signal_that_comes_during_imports_stops_the_program_when_they_are_done
     try:
         scheduler.note()
         signal.raise_signal(signal.SIGUSR2)
+        signal.raise_signal(signal.SIGTERM)  # the first one is what stops it
         with pytest.raises(KeyboardInterrupt) as stopped:
             scheduler.heed()
         assert stopped.value.args == (signal.SIGUSR2,)
         signal.raise_signal(signal.SIGTERM)  # heeded already
+        scheduler.heed()
+        for number, handler in former.items():
+            signal.signal(number, handler)
+        monkeypatch.delenv("SLURM_JOB_ID")
+        scheduler.note()
+        assert {number: signal.getsignal(number) for number in former} == former  # nothing, without Slurm
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)

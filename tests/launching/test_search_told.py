@@ -35,6 +35,7 @@ class Jobs:
         self.outcomes: dict[int, Ending] = {}
         self.ran: list[float] = []
         self.typed: list[tuple[int, list[str]]] = []  # number and words of each
+        self.looked: list[list[list[str]]] = []  # the words of the jobs that were looked at before
 
     def __call__(self, config: DictConfig) -> float | None:
         directory = Path(HydraConfig.get().runtime.output_dir)
@@ -60,8 +61,8 @@ class Jobs:
 def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Jobs:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
-    monkeypatch.setattr("mae_hydra.launching.search.check_jobs", lambda *_: None)
     found = Jobs()
+    monkeypatch.setattr("mae_hydra.launching.search.check_jobs", lambda *told: found.looked.append(told[2]))
     monkeypatch.setattr(launch, "_job", found)
     return found
 
@@ -144,7 +145,10 @@ def test_each_trial_has_its_number_and_all_fixed_words_and_what_is_typed_wins_ov
     ran = [(number, [f"model.mask_ratio={ratio}", *words[:2]]) for number, ratio in enumerate(jobs.ran)]
     assert jobs.typed == ran
     assert max(jobs.ran) < 0.9
-    assert [(trial["number"], trial["batch"]) for trial in trials()] == [(0, 0), (1, 0), (2, 1)]
+    told = [(trial["number"], trial["batch"], trial["state"]) for trial in trials()]
+    assert told == [(0, 0, "complete"), (1, 0, "complete"), (2, 1, "complete")]
+    assert jobs.looked == [[[f"model.mask_ratio={ratio}", *words[:2]] for ratio in (0.1, 0.9)]]
+    assert yaml.safe_load((FOLDER / "multirun.yaml").read_text())["hydra"]["sweeper"]["n_trials"] == 3
 
 
 def test_the_best_goes_by_the_metric_or_by_what_follows_a_run(jobs, search, capsys):
@@ -280,7 +284,12 @@ def test_values_of_a_file_that_the_search_cannot_have_asked_for_become_no_words(
 
 @pytest.mark.parametrize(
     "words",
-    [["hydra.sweeper.n_jobs=0"], ["optimizer.lr=tag(log, interval(0,1))"], ["optimizer.lr=interval(1,0)"]],
+    [
+        ["hydra.sweeper.n_jobs=0"],
+        ["hydra.sweeper.n_trials=0"],
+        ["optimizer.lr=tag(log, interval(0,1))"],
+        ["optimizer.lr=interval(1,0)"],
+    ],
 )
 def test_what_cannot_be_searched_is_one_sentence(jobs, search, capsys, words):
     assert search(2, *words) == 1

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from mae_hydra.errors import UserError
 from mae_hydra.experiment import sweeps
 from mae_hydra.experiment.sweeps import SweepStopped
-from mae_hydra.launching import slurm, slurm_launcher
+from mae_hydra.launching import slurm, slurm_launcher, submissions
 from mae_hydra.launching.slurm import Seen
 from mae_hydra.launching.slurm_launcher import LeftToSlurm, SlurmLauncher
 from mae_hydra.launching.sweep_jobs import SweepJob
@@ -116,15 +116,19 @@ def test_jobs_are_one_array_and_their_values_are_collected_when_all_have_ended(c
 
 
 def test_the_script_has_the_options_the_words_of_every_job_and_the_recipe(cluster: Cluster, tmp_path: Path) -> None:
-    more = {"setup": ["module load cuda", "# a line"], "additional_parameters": {"mail-type": "END"}, "qos": "low"}
+    added = {"mail-type": "END", "timeout_min": 30, "open_mode": "truncate"}  # which wins over all else
+    more = {"setup": ["module load cuda", "# a line"], "additional_parameters": added, "qos": "low"}
     launch(cluster, 3, detach=True, array_parallelism=2, **more)
     text = (tmp_path / ".slurm/001.sh").read_text()
     options = {line.removeprefix("#SBATCH ") for line in text.splitlines() if line.startswith("#SBATCH")}
     assert options == {
         f"--job-name={shlex.quote(tmp_path.name)}", "--array=0-2%2", f"--output={tmp_path}/.slurm/%A_%a.log",
-        "--open-mode=append", "--signal=USR2@90", "--requeue", "--time=60", "--mail-type=END", "--qos=low",
+        "--open-mode=truncate", "--signal=USR2@90", "--requeue", "--time=30", "--mail-type=END", "--qos=low",
     }  # fmt: skip
     assert "\nmodule load cuda\n# a line\n" in text
+    launch(cluster, 2, detach=True)
+    lines = (tmp_path / ".slurm/002.sh").read_text().splitlines()
+    assert {"#SBATCH --array=0-1", "#SBATCH --open-mode=append", "#SBATCH --time=60"} <= set(lines)
     assert f"export MAE_HYDRA_PYTHON={shlex.quote(sys.executable)}\nexport COMES_BACK=3\n" in text
     assert "export MAE_HYDRA_JOB_OF_A_SWEEP=1\n" in text
     assert "scontrol requeue" in text
@@ -146,7 +150,40 @@ def test_what_is_done_is_not_submitted_and_what_is_under_way_not_again(cluster: 
     assert [(name, told) for name, told in cluster.asked if name == "submit"] == [("submit", ["job2"])]
     assert "1 job is in Slurm already, or ended there while nobody looked" in capsys.readouterr().out
     told = [json.loads(file.read_text())["told"] for file in sorted((cluster.folder / ".slurm").glob("*.json"))]
-    assert told[0] == ["job1"]
+    assert told == [["job1"], []]
+
+
+def test_jobs_of_a_process_that_died_before_it_knew_their_number_are_not_submitted_again(cluster: Cluster) -> None:
+    submission = submissions.new(cluster.folder, ["job0", "job1"])
+    submission.write()
+    running = {f"7_{n}": Seen("RUNNING", script=str(submission.script)) for n in range(2)}
+    cluster.looks = [running, running, {f"7_{n}": Seen("COMPLETED") for n in range(2)}]
+    assert values(launch(cluster)) == [0.5, 1.5]
+    assert [name for name, _ in cluster.asked] == ["sleep"]
+
+
+def test_without_a_slurm_what_is_complete_is_collected_and_all_else_refused_by_what_submits(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.looks, cluster.complete, cluster.refusal = [None], {"job0", "job1"}, "sbatch is not found here"
+    monkeypatch.setattr(slurm, "is_here", lambda: False)
+    for number in range(2):
+        cluster.ends(number, "completed")
+    assert values(launch(cluster)) == [0.5, 1.5]
+    with pytest.raises(UserError, match="sbatch is not found here"):
+        launch(cluster, 3)
+
+
+def test_who_leaves_before_anything_was_submitted_leaves_nothing_to_come_back_to(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(script: Path) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(slurm, "submit", stop)
+    with pytest.raises(KeyboardInterrupt) as left:
+        launch(cluster)
+    assert left.value.__cause__ is None
 
 
 def test_a_job_that_failed_is_told_and_queued_anew_by_the_same_command(cluster: Cluster, capsys: Any) -> None:
@@ -188,12 +225,16 @@ def test_who_leaves_is_told_how_to_come_back_and_the_jobs_go_on(cluster: Cluster
 def test_reasons_that_pass_by_themselves_are_not_told_and_one_that_never_does_has_its_way_out(
     cluster: Cluster, capsys: Any
 ) -> None:
-    for reason, said in (("Resources", ""), ("Priority", ""), ("BadConstraints", "no node of the partition has what")):
-        cluster.looks = [{}, {"7_0": Seen("PENDING", reason)}]
-        launch(cluster, 1, detach=True)
-        printed = capsys.readouterr().out
-        assert said in printed
-        assert ("in Slurm's words" in printed) == bool(said)
+    no_node = "no node of the partition has what a job asks for: tasks_per_node, cpus_per_task, gpus_per_node, mem_gb"
+    passing = dict.fromkeys(("", "Priority", "Resources", "JobArrayTaskLimit", "BeginTime"))
+    never = dict.fromkeys(("PartitionConfig", "BadConstraints", "PartitionNodeLimit"), f" ({no_node})")
+    for reason, way_out in (passing | never | {"QOSMaxJobs": ""}).items():
+        cluster.looks = [{}, {"7_0": Seen("PENDING", reason), "7_1": Seen("PENDING", reason)}]
+        launch(cluster, detach=True)
+        said = [line for line in capsys.readouterr().out.splitlines() if "in Slurm's words" in line]
+        told = f"2 jobs are waiting; the reason, in Slurm's words: {reason}{way_out}"
+        assert said == ([] if way_out is None else [told])
+        submissions.tell(cluster.folder, ["job0", "job1"])
 
 
 def test_a_job_that_comes_back_is_said_once(cluster: Cluster, capsys: Any) -> None:
@@ -223,3 +264,14 @@ def test_where_it_is_not_known_what_is_under_way_nothing_is_submitted(
     with pytest.raises(UserError, match=r"leave out hydra\.launcher\.detach"):
         launch(cluster, detach=True, sweeper="hydra_plugins.mae_hydra.Search")
     assert cluster.asked == []
+
+
+def test_the_queue_is_looked_into_less_often_the_longer_it_takes(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter((1000.0, 1000.0, 1300.0, 5000.0))
+    monkeypatch.setattr(slurm_launcher.time, "monotonic", lambda: next(times))
+    running = {"7_0": Seen("RUNNING")}
+    cluster.looks = [{}, running, running, running, {"7_0": Seen("COMPLETED")}]
+    assert values(launch(cluster, 1)) == [0.5]
+    assert [told for name, told in cluster.asked if name == "sleep"] == [2.0, 12.0, 15.0]

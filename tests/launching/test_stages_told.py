@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import signal
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,6 +23,7 @@ from mae_hydra.launching import stages, sweep_jobs
 from mae_hydra.launching.job import _same_command
 from mae_hydra.launching.stages import StageStopped, check_stages, run_stages
 from mae_hydra.launching.sweep_jobs import SweepJob
+from mae_hydra.parent import end_with
 
 
 def status(run: Path, **told: Any) -> Path:
@@ -67,8 +69,9 @@ def test_a_stage_that_is_complete_is_not_repeated_and_gives_its_value(started: l
     status(tmp_path / "probe", value=None)
     assert math.isnan(run_stages({"probe": ["model=p"]}, tmp_path, 0.5, []))
     assert started == []
-    status(tmp_path / "probe", state="failed")
-    assert run_stages({"probe": ["model=p"]}, tmp_path, 0.5, []) == 11.0
+    for number, state in enumerate(("failed", "interrupted", "pruned"), start=1):
+        status(tmp_path / "probe", state=state)
+        assert run_stages({"probe": ["model=p"]}, tmp_path, 0.5, []) == 10.0 + number
 
 
 @pytest.mark.parametrize(
@@ -90,6 +93,24 @@ def test_a_slip_in_what_follows_is_said_before_the_run_that_it_follows(
     check_stages({"upernet": stage}, typed, tmp_path)
 
 
+def test_stages_that_are_not_complete_are_looked_at_with_the_words_that_they_will_get(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    looked: list[Any] = []
+    monkeypatch.setattr(stages, "_check_composed", looked.append)
+    monkeypatch.setattr(stages, "words_for_another_process", lambda: ["--config-dir", "/own"])
+    states = ("completed", "failed", "interrupted", "pruned")
+    for state in states:
+        status(tmp_path / state, state=state)
+    told = {name: [f"model={name}"] for name in (*states, "new")}
+    check_stages(told, ["engine=cpu", "seed=3"], tmp_path)
+    expected = [("--config-dir", "/own", f"model={name}", "engine=cpu") for name in told]
+    assert looked == expected[1:]
+    looked.clear()
+    check_stages(told)
+    assert looked == [words[:3] for words in expected]
+
+
 @pytest.mark.parametrize(("code", "kind"), [(75, KeyboardInterrupt), (130, KeyboardInterrupt), (1, UserError)])
 def test_a_stage_that_stops_stops_what_follows_with_its_own_exit_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, kind: type
@@ -100,6 +121,10 @@ def test_a_stage_that_stops_stops_what_follows_with_its_own_exit_code(
         run_stages({"probe": ["model=p"]}, tmp_path, 0.5, [])
     if code == 1:
         assert str(caught.value) == f"stage probe failed: ValueError: in it (see {tmp_path / 'probe'})"
+        for left in (lambda: status(tmp_path / "probe", state="interrupted"), (tmp_path / "probe/status.json").unlink):
+            left()
+            with pytest.raises(UserError, match=r"^stage probe failed: exit code 1 \(see "):
+                run_stages({"probe": ["model=p"]}, tmp_path, 0.5, [])
     else:
         assert isinstance(caught.value.__cause__, StageStopped)
         assert caught.value.__cause__.exit_code == code
@@ -143,6 +168,7 @@ def test_a_signal_that_comes_before_a_stage_has_begun_reaches_it(
     class Process:
         def __init__(self, command: Any, **told: Any) -> None:
             got.append((command, told["start_new_session"], told["env"]["MARK"], "PATH" in told["env"]))
+            assert (told["preexec_fn"].func, told["preexec_fn"].args) == (end_with, (os.getpid(), signal.SIGTERM))
             signal.raise_signal(signal.SIGUSR1)
 
         def poll(self) -> None: ...
@@ -249,6 +275,9 @@ def test_the_value_of_a_job_is_that_of_a_complete_run(tmp_path: Path, monkeypatc
         assert found.overrides == ["a=1"]
         assert found.return_value == told
     status(tmp_path, state="completed", value=3.0)
+    status(tmp_path / "u", state="completed", value=7.0)
+    assert SweepJob(0, [], tmp_path, OmegaConf.create({"then": {"u": []}})).found.return_value == 7.0
+    assert SweepJob(0, [], tmp_path, OmegaConf.create({"then": {"gone": []}})).found.return_value is None
     monkeypatch.setattr(sweeps, "outcomes", {tmp_path.name: Outcome("refused", "holds another run")})
     assert SweepJob(0, ["a=1"], tmp_path, OmegaConf.create()).found.return_value is None
 
@@ -257,6 +286,7 @@ def test_the_value_of_a_job_is_that_of_a_complete_run(tmp_path: Path, monkeypatc
     ("job", "probe", "words", "complete"),
     [
         ("completed", "completed", {}, True), ("completed", "failed", {}, False), ("completed", None, {}, False),
+        ("completed", "pruned", {}, False),
         ("failed", "completed", {}, False), ("completed", "completed", {"resume": "never"}, False),
         ("pruned", None, {}, True), ("pruned", None, {"callbacks": {"pruning": {"keep": 0.2}}}, False),
     ],
@@ -264,9 +294,9 @@ def test_the_value_of_a_job_is_that_of_a_complete_run(tmp_path: Path, monkeypatc
 def test_a_job_takes_no_device_where_it_and_all_that_follows_it_are_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, job: str, probe: str | None, words: dict[str, Any], complete: bool
 ) -> None:
-    said: list[str] = []
-    monkeypatch.setattr(sweep_jobs, "run_job", lambda **told: said.append("told"))
-    monkeypatch.setattr(sweep_jobs, "configure_log", lambda *told: None)
+    said: list[Any] = []
+    monkeypatch.setattr(sweep_jobs, "run_job", lambda **told: said.append(list(told.values())))
+    monkeypatch.setattr(sweep_jobs, "configure_log", lambda *told: said.append(told))  # back to the sweep's own
     monkeypatch.setattr(sweep_jobs.HydraConfig, "instance", lambda: SimpleNamespace(set_config=lambda config: None))
     callbacks = {"pruning": {"keep": 0.5}}
     (status(tmp_path / "a", state=job, value=1.0) / "config.yaml").write_text(json.dumps({"callbacks": callbacks}))
@@ -275,10 +305,11 @@ def test_a_job_takes_no_device_where_it_and_all_that_follows_it_are_done(
     config = OmegaConf.create({"then": {"probe": []}, "resume": "auto", "callbacks": callbacks})
     config = OmegaConf.merge({key: value for key, value in config.items() if key not in words}, words)
     of_hydra = OmegaConf.create({"hydra": {"hydra_logging": None, "verbose": False}})
-    launcher: Any = SimpleNamespace(context=None, task=None, config=of_hydra)
+    launcher: Any = SimpleNamespace(context="context", task="task", config=of_hydra)
     job_of_it = SweepJob(0, [], tmp_path / "a", config)
     assert sweep_jobs.ProcessLauncher.tell_complete(launcher, job_of_it) is complete
-    assert said == ["told"] * complete
+    ran = ["context", "task", config, "hydra.sweep.dir", "hydra.sweep.subdir"]
+    assert said == ([ran, (None, False)] if complete else [])
 
 
 def test_a_sweep_that_is_named_by_its_time_goes_on_by_its_directory() -> None:

@@ -23,6 +23,7 @@ def run(directory: Path, state: str = "completed", value: float | None = 0.5) ->
     (directory / "status.json").write_text(json.dumps({"state": state, "value": value}))
     (directory / "config.yaml").write_text(yaml.safe_dump({"checkpoint": {"monitor": "val/loss", "mode": "min"}}))
     rows = [{"step": step, "val/loss": value} for step, value in STEPS] + [{"step": 25, "train/loss": 0.1}]
+    rows.append({"step": 30, "val/loss": None})  # which stands for NaN
     (directory / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return directory
 
@@ -100,12 +101,34 @@ def test_another_search_does_not_go_on_in_a_directory_and_one_without_a_record_o
     assert search._going_on(asked("0.5"), tmp_path) == asked("0.5")
     asked("0.5").write(tmp_path)
     assert search._going_on(asked("0.5"), tmp_path) == asked("0.5")
+    more = asked("0.5")
+    more.computes["loss.gain"] = "2"  # which the search that is there did not have
+    with pytest.raises(UserError, match=r"holds another search \(loss\.gain: None -> 2\)"):
+        search._going_on(more, tmp_path)
     with pytest.raises(UserError, match=r"holds another search \(model\.mask_ratio: 0\.5 -> 0\.75\)"):
         search._going_on(asked("0.75"), tmp_path)
     with pytest.raises(UserError, match=r"holds another search \(direction: minimize -> maximize\)"):
         search._going_on(asked("0.5", direction="maximize"), tmp_path)
     asked(None).write(tmp_path)  # as earlier versions wrote it
     assert search._going_on(asked("0.75"), tmp_path) == asked("0.75")
+    asked(None, fixed=["seed=1", "notes=a", "engine.devices=2", "logger=wandb"]).write(tmp_path)
+    words = ["logger=none", "engine.devices=2", "seed=1", "notes=b"]  # in another order, and otherwise unnamed ones
+    assert search._going_on(asked(None, fixed=words), tmp_path).fixed == words
+    with pytest.raises(UserError, match=r"holds another search \(fixed: "):
+        search._going_on(asked(None, fixed=words[:2]), tmp_path)
+
+
+def test_one_trial_of_another_space_makes_a_file_one_of_another_search(tmp_path: Path) -> None:
+    distribution = pytest.importorskip("optuna").distributions.CategoricalDistribution([1, 2])
+    search = searching(distributions={"seed": distribution, "lr": distribution})
+    study = Study("minimize", "val/loss", {}, [])
+    good = {"seed": 1, "lr": 2}
+    for params in ({"seed": 1, "lr": 3}, {"seed": 1}):
+        Study(**vars(study) | {"trials": [Trial(0, 0, good, "a"), Trial(1, 1, params, "b")]}).write(tmp_path)
+        with pytest.raises(UserError, match="holds trials of another search space"):
+            search._going_on(study, tmp_path)
+    Study(**vars(study) | {"trials": [Trial(n, n, good, "ab"[n], FAILED) for n in range(2)]}).write(tmp_path)
+    assert [trial.state for trial in search._going_on(study, tmp_path).trials] == [RUNNING, RUNNING]  # both are gone
 
 
 def test_batches_are_asked_for_once_more_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,6 +241,10 @@ def test_a_storage_that_goes_the_other_way_and_an_error_of_ones_own_are_told_apa
         "study_name": "lr", "storage": "sqlite:///x", "sampler": {"seed": 8}, "direction": "maximize",
         "load_if_exists": True,
     }]  # fmt: skip
+    search.study_name = "mine"
+    search._study(study, seeds_on=0)
+    assert (asked[1]["study_name"], asked[1]["sampler"]) == ("mine", {"seed": 5})
+    search.study_name = None
     with pytest.raises(UserError, match="the study lr in sqlite:///x goes the other way"):
         search._study(Study("minimize", "x", {}, []), seeds_on=0)
     monkeypatch.setattr(optuna, "create_study", lambda **named: 1 / 0)
@@ -238,7 +265,7 @@ DAMAGES = [
     {"state": "done"},
     {"steps": [[1]]},
 ]
-DAMAGES += [{"batch": "0"}, {"params": []}, {"steps": [[1, "x"]]}]
+DAMAGES += [{"batch": "0"}, {"params": []}, {"steps": [[1, "x"]]}, {"number": None}, {"value": "1"}, {"job": 5}]
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=str)
@@ -252,10 +279,10 @@ def test_a_trial_that_no_search_has_written_is_refused(tmp_path: Path, damage: d
 
 
 @pytest.mark.parametrize(
-    "damage", [{"space": []}, {"fixed": "a"}, {"computes": []}, {"more": 1}, {"trials": 5}], ids=str
+    "damage", [{"space": []}, {"fixed": "a"}, {"computes": []}, {"more": 1}, {"trials": 5}, None], ids=str
 )
-def test_a_study_that_no_search_has_written_is_refused(tmp_path: Path, damage: dict[str, Any]) -> None:
+def test_a_study_that_no_search_has_written_is_refused(tmp_path: Path, damage: dict[str, Any] | None) -> None:
     whole = {"direction": "minimize", "monitor": "val/loss", "space": {}, "fixed": [], "trials": []}
-    (tmp_path / "search.json").write_text(json.dumps(whole | damage))
+    (tmp_path / "search.json").write_text(json.dumps({} if damage is None else whole | damage))
     with pytest.raises(UserError, match="is not what a search writes"):
         read_study(tmp_path)

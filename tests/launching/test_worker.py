@@ -2,7 +2,9 @@
 
 import json
 import signal
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,13 +18,17 @@ from mae_hydra.launching import worker
 CONFIG = {"seed": 3, "notes": "${oc.env:HOME}"}
 
 
+looked_after = threading.Event()
+
+
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What was asked of the process; nothing is trained, and its parent is not looked after."""
     told: list[Any] = []
-    monkeypatch.setattr(worker, "_end_with_the_parent", lambda: None)
+    monkeypatch.setattr(worker, "_end_with_the_parent", looked_after.set)
+    looked_after.clear()
     monkeypatch.setattr(worker, "belongs_here", lambda descriptor: told.append(descriptor))
-    monkeypatch.setattr(worker.logging, "basicConfig", lambda **named: told.append(named["filename"]))
+    monkeypatch.setattr(worker.logging, "basicConfig", lambda **named: told.append((named["filename"], named["level"])))
     monkeypatch.setattr(worker.logging, "raiseExceptions", True)
 
     def run(config: Any, plain: Any, run_dir: Path, start: Any, *, telling: bool) -> Ending:
@@ -39,6 +45,8 @@ def left_by(folder: Path, rank: int, monkeypatch: pytest.MonkeyPatch, **job: Any
     whole = {"config": CONFIG, "run_dir": str(folder / "run"), "shared": [], "replay": None, "start": None} | job
     (folder / "job.json").write_text(json.dumps(whole))
     code = worker.main(folder)
+    assert looked_after.wait(20)
+    assert not worker.logging.raiseExceptions
     return code, json.loads((folder / f"outcome.{rank}.json").read_text())
 
 
@@ -49,7 +57,7 @@ def test_the_first_process_writes_down_the_start_and_the_log(
     outcome = {"state": "completed", "value": [0.5, "ended after step 2 of 4: x", False]}
     assert left_by(tmp_path, 0, monkeypatch, shared=[5, 6], start=start) == (0, outcome)
     run = tmp_path / "run"
-    assert asked == [5, 6, run / "train.log", (3, "${oc.env:HOME}", CONFIG, run, Start(*start), False)]
+    assert asked == [5, 6, (run / "train.log", "INFO"), (3, "${oc.env:HOME}", CONFIG, run, Start(*start), False)]
     asked.clear()
     assert left_by(tmp_path, 1, monkeypatch) == (0, outcome)
     assert asked == [(3, "${oc.env:HOME}", CONFIG, run, None, False)]
@@ -86,3 +94,12 @@ def test_however_a_process_ends_it_leaves_word(
     found, outcome = left_by(tmp_path, 1, monkeypatch)
     assert (found, {key: outcome[key] for key in told}) == (code, told)
     assert ("second" in outcome.get("traceback", "")) == ("first" in str(error))
+
+
+def test_a_process_ends_as_failed_when_its_parent_has_closed_the_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr(worker.sys, "stdin", SimpleNamespace(fileno=lambda: 7))
+    monkeypatch.setattr(worker.os, "read", lambda *given: told.append(given))
+    monkeypatch.setattr(worker.os, "_exit", told.append)
+    worker._end_with_the_parent()
+    assert told == [(7, 1), 1]

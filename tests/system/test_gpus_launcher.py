@@ -107,10 +107,13 @@ def test_every_job_has_devices_that_no_other_one_has(monkeypatch, visible, jobs,
     [
         (0, "completed", "completed", "job 3 completed: value 0.5", None),
         (75, "interrupted", None, "job 3 interrupted", None),  # its directory says all
+        (130, "interrupted", None, "job 3 interrupted", None),
+        (0, "pruned", None, "job 3 pruned: why", None),
         (1, "failed", None, "job 3 failed: ValueError: x", None),
         (1, "completed", "failed", "job 3 failed: ValueError: x", None),
         (1, "completed", None, "job 3 failed: stage s failed: exit code 1", "failed"),  # wrong before its directory
         (1, None, None, "job 3 failed: stage s failed: exit code 1", "failed"),
+        (0, None, None, "job 3 failed: stage s failed: exit code 1", "failed"),  # it ended well, and left nothing
         (-9, "running", None, "job 3 failed: ended by SIGKILL", "interrupted"),
     ],
 )
@@ -122,6 +125,7 @@ def test_a_job_that_its_directory_does_not_tell_of_has_its_row(
         directory.mkdir(exist_ok=True)
         if told is not None:
             status = {"state": told, "value": 0.5, "error": "ValueError: x" if told == "failed" else None}
+            status |= {"ended": "why" if told == "pruned" else None}
             (directory / "status.json").write_text(json.dumps(status))
     (tmp_path / "console.log").write_text("begun\nerror: stage s failed: exit code 1\n")
     job = SweepJob(3, ["a=1"], tmp_path, OmegaConf.create({"then": {"s": []}}))
@@ -138,6 +142,9 @@ def test_what_cannot_be_shared_out_is_said(monkeypatch):
         _slots("auto", 8, 3, "auto")
     with pytest.raises(UserError, match="must be a number from 1, or auto, got 'many'"):
         _slots("many", 1, 3, "auto")
+    for jobs, each, name in ((0, 1, "jobs"), ("auto", 0, "devices_of_a_job"), (2.0, 1, "jobs")):
+        with pytest.raises(UserError, match=rf"hydra\.launcher\.{name} must be a number from 1"):
+            _slots(jobs, each, 3, "auto")
     with pytest.raises(UserError, match="finds no device here"):
         _slots("auto", 1, 3, "cpu")
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: range(7))

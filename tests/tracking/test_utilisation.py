@@ -35,9 +35,12 @@ def test_images_per_second_become_a_share_of_the_peak_of_one_device():
     assert values["perf/mfu"] == pytest.approx(0.6)
 
 
-def test_memory_is_what_makers_state():
-    memory = {name: device.memory for name, device in accelerators.ACCELERATORS.items()}
-    assert memory == {"h200": 141, "h100": 80, "a100": 80, "l40s": 48, "v100": 32, "rtx4090": 24}
+def test_peaks_and_memory_are_what_makers_state():
+    stated = {name: (one.low, one.full, one.memory) for name, one in accelerators.ACCELERATORS.items()}
+    assert stated == {
+        "h200": (989, 67, 141), "h100": (989, 67, 80), "a100": (312, 19.5, 80), "l40s": (362, 91.6, 48),
+        "v100": (125, 15.7, 32), "rtx4090": (165, 82.6, 24),
+    }  # fmt: skip
 
 
 class Two(nn.Module):
