@@ -241,9 +241,11 @@ def test_a_plan_of_a_small_run_is_what_a_hand_works_out(monkeypatch: pytest.Monk
         "batch normalization sees 4 of a step's 16 images at a time"
     ]
     monkeypatch.setattr(planning, "training_flops", lambda *_: 1.0)
-    monkeypatch.setattr(planning, "activations_of_a_step", lambda model, precision, images, **_: Activations(images, 0))
+    counted = lambda model, precision, images, recompute: Activations(images, int(recompute))  # noqa: E731
+    monkeypatch.setattr(planning, "activations_of_a_step", counted)
+    monkeypatch.setattr(planning, "recompute_blocks", lambda model: asked.append("again"))
     more = ["engine.ema_decay=0.9", "engine.parallel=fsdp", "engine.devices=2", "engine.batch_norm=step"]
-    more.append("data.num_train=8")  # half a step
+    more += ["engine.recompute=true", "data.num_train=8"]  # half a step
     shared = plan([*words, *more], devices=None, images=None)
     assert (made.name, made.images, made.assumed_images) == ("upernet_vitt", (70, 10), False)
     assert (made.steps, made.epochs, made.warmup_steps) == (12, 3.0, 4)  # 70 images are four whole steps
@@ -263,7 +265,8 @@ def test_a_plan_of_a_small_run_is_what_a_hand_works_out(monkeypatch: pytest.Monk
     assert (shared.devices, shared.steps, shared.epochs) == (2, 2, 4.0)
     assert not any("batch normalization" in warning for warning in shared.warnings)
     assert shared.state == -(-4 * (2 * every + 3 * weights) // 2)
-    assert shared.memory == dict.fromkeys(("bf16", "fp32"), Activations(2 * 4, 0))  # all images of a process
+    assert shared.memory == dict.fromkeys(("bf16", "fp32"), Activations(2 * 4, 1))  # all images of a process
+    assert asked[3:] == ["again"]
     assert made.numbers()["total_flops"] == made.flops_per_image * 12 * 16
 
 

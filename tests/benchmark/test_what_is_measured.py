@@ -18,6 +18,7 @@ from mae_hydra.benchmark import (
     loading,
     loading_processes,
     memory,
+    mmsegmentation,
     peers,
     pictures,
     rates,
@@ -268,33 +269,72 @@ def test_a_floor_is_as_fast_as_products_in_the_precision_of_the_step(monkeypatch
 
 
 class Optimizer:
-    """Notes what it is told, and takes no step."""
+    """Notes what it is told and in which order it is called, and takes no step."""
 
-    told: ClassVar[list[dict[str, Any]]] = []
+    calls: ClassVar[list[Any]] = []
 
     def __init__(self, parameters: Any, **more: Any) -> None:
-        self.told.append(more | {"parameters": len(list(parameters))})
+        self.parameters = list(parameters)
+        self.calls.append((len(self.parameters), more))
 
-    def zero_grad(self) -> None: ...
-    def step(self) -> None: ...
+    def zero_grad(self) -> None:
+        self.calls.append("zero")
+
+    def step(self) -> None:
+        self.calls.append(all(p.grad is not None and p.grad.any() for p in self.parameters if p.requires_grad))
 
 
-def test_others_learn_as_fast_as_they_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_others_learn_as_fast_as_they_are_told_from_their_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.optim, "AdamW", Optimizer)
-    monkeypatch.setattr(Optimizer, "told", [])
+    monkeypatch.setattr(Optimizer, "calls", [])
     engine: Any = SimpleNamespace(torch_device=CPU, autocast=torch.enable_grad)
     model, segmenter = make_mae(), upernet()
-    images = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
-    assert peers.plain_mae_step(model, engine, Batch(images), lr=0.5) is not None
+    batch = example_batch(segmenter, 2, noise=True)
+    plain = peers.plain_mae_step(model, engine, Batch(batch.images), lr=0.5)
+    assert plain is not None
+    plain()
+    of_mae = sum(1 for _ in model.parameters())
+    assert Optimizer.calls == [(of_mae, {"lr": 0.5, "betas": (0.9, 0.95), "weight_decay": 0.05}), "zero", True]
     model.masking = "block"
-    assert peers.plain_mae_step(model, engine, Batch(images), lr=0.5) is None
-    peers.plain_upernet_step(segmenter, engine, Batch(images, torch.zeros(1, 32, 32, dtype=torch.uint8)), lr=0.25)
+    assert peers.plain_mae_step(model, engine, Batch(batch.images), lr=0.5) is None
+    Optimizer.calls.clear()
+    peers.plain_upernet_step(segmenter, engine, batch, lr=0.25)()
+    decayed = (sum(1 for _ in segmenter.parameters()), {"lr": 0.25, "weight_decay": 0.05})
+    assert Optimizer.calls == [decayed, "zero", True]
     assert segmenter.head.low_resolution_first is True  # ours stays as it is
-    told = [{name: value for name, value in each.items() if name != "parameters"} for each in Optimizer.told]
-    assert told == [
-        {"lr": 0.5, "betas": (0.9, 0.95), "weight_decay": 0.05}, {"lr": 0.25, "weight_decay": 0.05},
-    ]  # fmt: skip
-    assert Optimizer.told[1]["parameters"] == len(list(segmenter.parameters()))
+    assert not any(parameter.grad is not None for parameter in segmenter.parameters())
+    Optimizer.calls.clear()
+    monkeypatch.setattr(mmsegmentation, "segmentor", lambda model: Peer())
+    monkeypatch.setattr(mmsegmentation, "samples_of", lambda labels: labels)
+    theirs = mmsegmentation.mmsegmentation_step(segmenter, engine, batch, lr=0.125)
+    assert theirs is not None
+    theirs()
+    assert Optimizer.calls == [(2, {"lr": 0.125, "weight_decay": 0.05}), "zero", True]
+    monkeypatch.setattr(mmsegmentation, "segmentor", lambda model: None)
+    assert mmsegmentation.mmsegmentation_step(segmenter, engine, batch, lr=0.125) is None
+
+
+class Peer(torch.nn.Conv2d):
+    """Stands for mmsegmentation's model: is given normalized images and the labels."""
+
+    def __init__(self) -> None:
+        super().__init__(3, 1, 32)
+        self.eval()
+
+    def loss(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        assert self.training
+        assert images.min() < 0
+        assert labels.shape == images[:, 0].shape
+        return self(images)
+
+    def parse_losses(self, losses: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return losses.sum(), None
+
+
+def test_the_floor_of_a_picture_is_the_products_that_are_really_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "matrix_floor", lambda flops, settings: (flops, settings))
+    left, right = torch.ones(4, 5), torch.ones(5, 6)
+    assert pictures._floor_of(lambda: (left @ right, right.T @ left.T), "engine") == (2 * 2 * 4 * 5 * 6, "engine")  # type: ignore[arg-type, comparison-overlap]
 
 
 def test_a_step_is_of_its_seed_its_precision_and_its_parts(monkeypatch: pytest.MonkeyPatch) -> None:

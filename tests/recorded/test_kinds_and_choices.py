@@ -1,16 +1,17 @@
 """Kinds of recorded values at their bounds, and what of a record stays where a group is chosen anew."""
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 from torch import nn
 
+from mae_hydra.configuration import hydras_own
 from mae_hydra.errors import UserError
 from mae_hydra.recorded import newer, options, sketch
 from mae_hydra.recorded.choose import choose
@@ -65,13 +66,18 @@ def test_each_small_file_of_a_run_has_its_keys() -> None:
         "git.json": ["branch", "commit"], "parent.json": ["name", "path", "revision", "sha256"],
         "fingerprint.json": ["data", "fingerprint"], "study.json": ["arms", "out", "pretrain", "words"],
     }  # fmt: skip
+    assert sorted(KINDS["config.yaml"]) == ["checkpoint", "data", "model", "name", "optimizer", "paths", "task"]
+    assert sorted(KINDS["data.json"]) == [
+        "class_weights", "classes", "precision", "root", "train", "train.contents", "train.images", "train.listing",
+        "validation", "validation.contents", "validation.images", "validation.listing",
+    ]  # fmt: skip
 
 
 def test_arguments_that_are_newer_are_completed_in_lists_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: Mapping[str, Any] = {"torch.nn.Conv2d": {"kernel_size": [3], "stride": [2], "out_channels": ["${width}"]}}
+    told: dict[str, Any] = {"torch.nn.Conv2d": {"kernel_size": [3], "stride": [2], "out_channels": ["${width}"]}}
     monkeypatch.setattr(newer, "stated", lambda target: told.get(target, {}))
     monkeypatch.setattr(newer, "judge", lambda target, key, origin: nn.Conv2d)
-    node = {"_target_": "torch.nn.Conv2d", "in_channels": 3, "padding": 1}
+    node = {"_target_": "torch.nn.Conv2d", "in_channels": 3, "padding": 1, "_partial_": True}
     config = OmegaConf.create({"width": 8, "model": {"parts": [1, {"a": node}]}, "head": node})
     found, notes = with_newer_arguments(config, ["model"])
     assert OmegaConf.to_container(found.model, resolve=True) == {
@@ -86,6 +92,9 @@ def test_arguments_that_are_newer_are_completed_in_lists_too(monkeypatch: pytest
     with pytest.raises(UserError, match=r"model\.parts\[1\]\.a\.flavour was recorded by another version"):
         with_newer_arguments(config, ["model"])
     assert with_newer_arguments(config, ["model"], {"model.parts[1].a.flavour"})[1] == notes
+    told["torch.nn.Conv2d"]["out_channels"] = ["${nowhere}"]  # which follows what is not there
+    del config.model.parts[1].a.flavour
+    assert with_newer_arguments(config, ["model"])[1] == notes[1:]
     assert with_newer_groups({"loss": {"a": 1}, "seed": 3}) == {
         "encoder": {}, "loss": {"a": 1}, "callbacks": {}, "seed": 3,
     }  # fmt: skip
@@ -143,6 +152,10 @@ def test_of_a_group_that_is_chosen_anew_what_belongs_to_the_model_stays() -> Non
         ("classes", "5", "7"),
     ]  # fmt: skip
     assert chosen("data", node | {"root": "old"}, None)[0] == same
+    few = {"_target_": "b.B", "image_size": 1, "root": "new"}  # which takes no channels
+    assert chosen("data", few, None) == (few | {"image_size": 64}, [])
+    record["data"]["root"] = str(Path("~/old").expanduser())
+    assert chosen("data", node, None, "data.root='~/old'")[1] == notes
     slide = {"_target_": "i.J", "crop": 9}
     assert chosen("inference", slide, "mine") == (slide, [])  # another class was of that name
     again = {"_target_": "i.I", "crop": 9}
@@ -156,9 +169,10 @@ def test_of_a_group_that_is_chosen_anew_what_belongs_to_the_model_stays() -> Non
 
 
 def test_words_on_top_are_groups_keys_or_refused() -> None:
-    chosen, keys = _read(["inference=slide", "data={a: 1}", "~head", "data.root=inference", "seed=3"], ())
+    words = ["inference=slide", "data={a: 1}", "~head", "~logger=console", "data.root=inference", "seed=3"]
+    chosen, keys = _read(words, ())
     assert chosen == {"inference": "slide"}
-    assert [str(key.key_or_group) for key in keys] == ["data", "head", "data.root", "seed"]
+    assert [str(key.key_or_group) for key in keys] == ["data", "head", "logger", "data.root", "seed"]
     for word, said in (
         ("seed=1,2", "is a sweep or a list"),
         ("+debug=smoke", "is for a training"),
@@ -205,6 +219,58 @@ def test_option_files_of_ones_own_are_looked_for_where_the_run_found_them(tmp_pa
         of(config_folders=["a", "none"])
     words = ("-cd=a", "--config-path", "hydra.searchpath=[a]", "--config-name=a", "config-dir=a")
     assert [options.names_places(["seed=1", word]) for word in words] == [True, True, True, False, False]
+
+
+def test_what_option_files_come_to_is_composed_without_what_is_for_a_start_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[Any] = []
+
+    def composing(name: str, overrides: list[str], return_hydra_config: bool) -> Any:
+        if "bad=1" in overrides:
+            raise ConfigCompositionException("no bad")
+        asked.append((name, overrides, return_hydra_config))
+        return OmegaConf.create({"a": "${b}", "optimizer": {"_target_": "x.X", "lr": 1, "old": 2}})
+
+    monkeypatch.setattr(options, "compose", composing)
+    whole = "optimizer={_target_: y.Y, lr: 3}"
+    found = options.composed(["resume=must", whole, "seed=1", "+resume=x", "--config-name", "mine"], with_hydra=True)
+    assert asked == [("mine", [f"++{whole}", "seed=1"], True)]
+    assert found == {"a": "${b}", "optimizer": {"_target_": "x.X", "lr": 1}}  # what the word does not say has gone
+    with pytest.raises(UserError, match="no bad"):
+        options.composed(["bad=1"])
+
+
+def test_option_files_of_a_run_may_say_what_a_person_says_and_call_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hydra: dict[str, Any] = {"run": {"dir": "a"}, "job": {"name": "x"}, "sweep": 1}
+    trees: dict[bool, Any] = {}
+
+    def composing(words: list[str], *, with_hydra: bool) -> dict[str, Any]:
+        assert with_hydra
+        tree = trees["mine=1" in words]
+        if isinstance(tree, Exception):
+            raise tree
+        return {"a": 1, "hydra": hydra} | tree
+
+    monkeypatch.setattr(options, "composed", composing)
+    words, run = ["mine=1", "hydra.run.dir=b", "--config-dir", "d"], Path("run")
+    for plain, theirs, typed, said in (
+        ({}, {}, [], None), ({}, {"a": {"b": ["${oc.env:HOME}"]}}, [], r"run was started with hold \$\{oc.env:HOME"),
+        ({}, {"a": {"b": ["${oc.env:HOME}"]}}, ["a='${oc.env:HOME}'"], None), ({}, {"a": "${model.name}"}, [], None),
+        ({}, {"hydra": hydra | {"run": {"dir": "b"}}}, [], r"set hydra\.run\.dir; that is not taken from a file"),
+        ({}, {"hydra": hydra | {"sweep": 2, "job": {"name": "y"}}}, [], None),
+        ({}, {"hydra": hydra | {"callbacks": {"x": 1}}}, [], r"set hydra\.callbacks"),
+        ({"hydra": hydra | {"run": {"dir": "b"}}}, {"hydra": hydra | {"run": {"dir": "b"}}}, [], None),
+        ({}, hydras_own.WouldImport("hydra.launcher", "x"), [], r"set hydra\.launcher; that"),
+    ):  # fmt: skip
+        trees.update({False: plain, True: theirs})
+        if said is None:
+            options.refuse_acting(words, typed, run)
+        else:
+            with pytest.raises(UserError, match=said):
+                options.refuse_acting(words, typed, run)
 
 
 def test_two_trees_differ_in_their_first_key() -> None:
