@@ -19,7 +19,7 @@ from mae_hydra.weights.containers import Content, read_content
 from mae_hydra.weights.families import Family, foreign_family
 from mae_hydra.weights.fit_grid import fit_grid
 from mae_hydra.weights.grids import known_grid, likely_grid
-from mae_hydra.weights.layouts import kind_of
+from mae_hydra.weights.layouts import kind_of, recognise
 from mae_hydra.weights.layouts.huggingface import fuse
 from mae_hydra.weights.parts import Part
 from mae_hydra.weights.report import Row, TransferReport
@@ -411,3 +411,47 @@ def test_what_a_layout_leaves_out_is_named() -> None:
     with pytest.raises(UserError, match=r"the official layout has no place for decoder\.blocks\.0\.attn\.q\.weight"):
         to_layout(crossed, "official")
     assert "decoder.blocks.0.attn.q.weight" in to_layout(crossed, "native").tensors
+
+
+def test_a_path_is_of_a_home_of_a_run_and_of_a_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    one, other = make_encoder().state_dict(), make_encoder().state_dict()
+    torch.save({"model": one, "model_ema": other}, tmp_path / "two.pth")
+    plain, average = read_checkpoint("~/two.pth"), read_checkpoint("~/two.pth@ema")
+    assert [(each.part, len(each.remarks)) for each in (plain, average)] == [("model", 1), ("model_ema", 0)]
+    assert torch.equal(average.tensors["encoder.cls_token"], other["cls_token"])
+    assert torch.equal(plain.tensors["encoder.cls_token"], one["cls_token"])
+    with pytest.raises(UserError, match=r"two\.pth has no part 'student'; it has model_ema"):
+        read_checkpoint(tmp_path / "two.pth@student")
+    torch.save({"model": one}, tmp_path / "one.pth")
+    with pytest.raises(UserError, match=r"one\.pth has no part 'ema'; there is only one model"):
+        read_checkpoint(tmp_path / "one.pth@ema")
+    (tmp_path / "run/checkpoints").mkdir(parents=True)
+    monkeypatch.setattr(read, "_read", lambda file, word, of_any: (file.name, word, of_any))
+    for names, found in ((("last", "best"), ("last.pt", "best.pt")), (("best",), ("best.pt", "best.pt")),
+                         (("last",), ("last.pt", "last.pt"))):  # fmt: skip
+        for file in (tmp_path / "run/checkpoints").iterdir():
+            file.unlink()
+        for name in names:
+            (tmp_path / f"run/checkpoints/{name}.pt").touch()
+        for prefer, file_name in zip(("last", "best"), found, strict=True):
+            given: Any = (tmp_path / "run", prefer)
+            assert read_checkpoint(*given, of_any=True) == (file_name, "", True)
+
+
+def test_a_norm_beside_a_backbone_is_taken_where_it_has_been_trained() -> None:
+    inner = {"layernorm.weight": torch.ones(2) * 3, "layernorm.bias": torch.ones(2)}
+    inner["embeddings.cls_token"] = torch.zeros(1)
+    for root in ("pixio.", "encoder."):
+        under = {f"{root}{name}": value for name, value in inner.items()}
+        for weight, bias, taken in ((1.0, 0.0, (3, 1)), (2.0, 0.0, (2, 0)), (1.0, 5.0, (1, 5)), (2.0, 5.0, (2, 5))):
+            beside = {"layernorm.weight": torch.full((2,), weight), "layernorm.bias": torch.full((2,), bias)}
+            layout = recognise(under | beside)
+            assert layout is not None
+            assert layout.name == "Hugging Face PixioBackbone"
+            made = layout.to_native(under | beside)
+            assert (made["encoder.norm.weight"].tolist(), made["encoder.norm.bias"].tolist()) == (
+                [taken[0]] * 2, [taken[1]] * 2,
+            )  # fmt: skip
+            assert "encoder.cls_token" in made
+        assert recognise(under) is None
