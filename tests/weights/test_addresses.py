@@ -307,8 +307,10 @@ def test_a_body_is_written_behind_what_is_there_and_is_as_long_as_was_told(
     assert received(b"", b"untold", None, 0) == b"untold"
     assert rooms == [7, 7, 5, 0]
     assert said.getvalue() == "downloading https://a.b/a.pth (0.0 MB)\ndownloading https://a.b/a.pth\n"
+    monkeypatch.setattr(web, "PIECE", 10**6)
     web._receive(io.BytesIO(b"x" * 2_500_000), web._Told(2_500_000, 0, ""), url, file)
     assert said.getvalue().endswith("(2.5 MB)\n")
+    monkeypatch.setattr(web, "PIECE", 3)
     with pytest.raises(UserError, match="sends more than the 4 bytes that it told; it is not taken"):
         received(b"", b"whole", 4, 0)
     with pytest.raises(http.client.HTTPException, match="it broke off after 5 of 6 bytes"):

@@ -29,6 +29,7 @@ def checkpoint_of(model, path, names=NAMES):
         (["wall", "brick wall"], ["brick wall", "wall brick wall"], [1, 0]),
         (["sky", "tv", "tv set", "sea"], ["sky", "tv set", "tv", "sea water"], [0, 2, 1, 3]),
         (["door", "screen door"], ["door", "screen door (screen)"], None),
+        (["sky", "sky", "road"], ["sky", "sky", "wide road"], None),
         (["road", "line", "sky"], ["road line", "road", "sky"], [1, 0, 2]),
         (["class 0", "class 1"], ["sky", "wall"], None),  # a placeholder is no name
         (["sky", "wall"], ["0", "1"], None),
