@@ -192,8 +192,9 @@ def test_who_says_what_is_built_is_a_person_where_a_new_word_chose_it(tmp_path: 
     told = {"origin": {"environment": {"choices": {"data": "ade20k", "model": 3}}}}
     assert choices_of(Checkpoint({}, told, "", Path("a"))) == {"data": "ade20k", "model": "3"}
     (tmp_path / "run").mkdir()
-    words = [str(tmp_path / "run"), str(tmp_path / "none"), f"a={tmp_path}", "hf-hub:a/b"]
-    assert [names_weights(word) for word in words] == [True, False, False, True]
+    (tmp_path / "a=b").mkdir()  # an override all the same
+    words = [str(tmp_path / "run"), str(tmp_path / "none"), str(tmp_path / "a=b"), "hf-hub:a/b", "hf-hub:a/b@c#part=d"]
+    assert [names_weights(word) for word in words] == [True, False, False, True, True]
 
 
 def test_option_files_of_ones_own_are_looked_for_where_the_run_found_them(tmp_path: Path) -> None:

@@ -237,6 +237,8 @@ def test_an_argument_of_another_version_is_one_sentence_with_the_way_out() -> No
     ):
         recorded(saved, [], PARTS)
     assert "flavour" not in recorded(saved, ["~data.flavour"], PARTS).tree["data"]
+    typed = recorded(without(saved, "data.flavour"), ["+data.flavour=sour"], PARTS)  # a slip of now, and said as one
+    assert typed.tree["data"]["flavour"] == "sour"
     with pytest.raises(UserError, match=r"leave it out with ~model.flavour"):
         model_configuration(saved)
     assert "flavour" not in model_configuration(saved, ["~model.flavour"])[0]["model"]

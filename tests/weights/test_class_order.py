@@ -52,6 +52,8 @@ def test_the_order_of_names_is_found_where_there_are_names(theirs, ours, order):
         (["brick wall", "road"], ["road line", "wall"], "the model alone has brick wall, road, the data alone"),
         (["sky", "sky"], ["sky", "sky blue"], "the data alone have sky blue"),
         (["sky", "sky"], ["sky", "wall"], "the data alone have wall"),
+        (["sky", "wall"], ["sky", "sky"], "the model alone has wall"),
+        (["sky", "sky", "sea"], ["sky", "sea", "sea"], "a name stands for two classes"),
         (
             list("abcdef"),
             list("ghijkl"),
