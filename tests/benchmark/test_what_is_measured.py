@@ -298,7 +298,14 @@ def test_others_learn_as_fast_as_they_are_told_from_their_gradients(monkeypatch:
     model.masking = "block"
     assert peers.plain_mae_step(model, engine, Batch(batch.images), lr=0.5) is None
     Optimizer.calls.clear()
+    written_out: list[Any] = []
+    attention = peers._attention_written_out
+    monkeypatch.setattr(
+        peers, "_attention_written_out", lambda layer, *given: (written_out.append(layer), attention(layer, *given))[1]
+    )
     peers.plain_upernet_step(segmenter, engine, batch, lr=0.25)()
+    assert len(written_out) == len(segmenter.encoder.blocks)
+    assert not any(layer is block.attn for layer in written_out for block in segmenter.encoder.blocks)
     decayed = (sum(1 for _ in segmenter.parameters()), {"lr": 0.25, "weight_decay": 0.05})
     assert Optimizer.calls == [decayed, "zero", True]
     assert segmenter.head.low_resolution_first is True  # ours stays as it is

@@ -89,8 +89,9 @@ def test_arguments_that_are_newer_are_completed_in_lists_too(monkeypatch: pytest
     ]
     assert found["head"] == node
     config.model.parts[1].a.flavour = 1
-    with pytest.raises(UserError, match=r"model\.parts\[1\]\.a\.flavour was recorded by another version"):
-        with_newer_arguments(config, ["model"])
+    for typed in ((), {"seed", "model.parts[1].a.padding"}):
+        with pytest.raises(UserError, match=r"model\.parts\[1\]\.a\.flavour was recorded by another version"):
+            with_newer_arguments(config, ["model"], typed)
     assert with_newer_arguments(config, ["model"], {"model.parts[1].a.flavour"})[1] == notes
     told["torch.nn.Conv2d"]["out_channels"] = ["${nowhere}"]  # which follows what is not there
     del config.model.parts[1].a.flavour
@@ -214,6 +215,9 @@ def test_option_files_of_ones_own_are_looked_for_where_the_run_found_them(tmp_pa
         "--config-dir", b, "--config-name", "mine", f"hydra.searchpath=['file://{a}']",  # where that file lies
     ]  # fmt: skip
     assert of(command=both) == ["--config-path", b, "--config-name", "mine", f"hydra.searchpath=['file://{a}']"]
+    for flag, said in (("-cp", "--config-path"), ("-cd", "--config-dir"), ("--config-dir", "--config-dir")):
+        assert of(command=["x", flag, "a"]) == [said, a]
+        assert of(command=["x", "--config-name=mine", f"{flag}=b"]) == [said, b, "--config-name", "mine"]
     assert of(command=both, with_name=False) == ["--config-path", b, f"hydra.searchpath=['file://{a}']"]
     assert of(command=both, with_places=False) == ["--config-name", "mine"]
     with pytest.raises(UserError, match=r"run was started with option files in \S*/none, which is not there"):

@@ -57,6 +57,7 @@ def told(size: Any, patch: Any = 8) -> dict[str, Any]:
         (positions(12), told([24, 40]), None, None),  # tells of other patches
         (positions(16), told([32, 32], 0), None, (4, 4)), (positions(16), told(["32", 32]), None, (4, 4)),
         (positions(16), told([32, 32, 32]), None, (4, 4)), (positions(12), told([27, 39]), (3, 4), (3, 4)),
+        (positions(12), told([3, 4], 1), (3, 4), (3, 4)),
         (fixed(3, 4), {}, (3, 4), (3, 4)), (fixed(4, 3), {}, (4, 3), (4, 3)), (fixed(1, 6), {}, (1, 6), (1, 6)),
         (fixed(6, 1), {}, (6, 1), (6, 1)), (fixed(2, 2), {}, (2, 2), (2, 2)),
         ({"encoder.pos_embed": torch.zeros(1, 17, 4)}, {}, None, (4, 4)),  # a table of one value tells nothing
@@ -383,6 +384,16 @@ def test_what_shapes_and_names_tell_of_a_model_is_told_once(monkeypatch: pytest.
     assert found(**most).dtype == "float16, float32"
     with pytest.raises(UserError, match=r"the last layer of file\.pt has a weight of 1 dimensions, which class"):
         found(**{"head.linear.weight": torch.zeros(5)})
+    bare = {name: value for name, value in mae.items() if ".blocks." not in name}
+    gap = {name.replace("blocks.1.", "blocks.9."): value for name, value in mae.items()}
+    for tensors, said in (
+        (bare, r"file\.pt has blocks \[\] in its encoder"),
+        (gap, r"blocks \[0, 2, 3, 9\] in its encoder; there is a gap"),
+        (mae | {"encoder.pos_embed": torch.zeros(1, 0, 16)}, r"encoder\.pos_embed in file\.pt has shape \(1, 0, 16\)"),
+        (mae | {"decoder.blocks.0.mlp.fc1.weight": torch.zeros(16)}, r"decoder\.blocks\.0\.mlp\.fc1\.weight in"),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=said):
+            describe(Checkpoint(tensors, {}, "", FILE))
     tokens = found(**{"encoder.cls_token": torch.zeros(1, 2, 16), "encoder.pos_embed": torch.zeros(1, 18, 16)})
     assert (tokens.num_cls_tokens, tokens.num_positions, tokens.grid) == (2, 16, (4, 4))
 
