@@ -188,6 +188,12 @@ def test_processes_are_given_all_photos_and_their_number(monkeypatch: pytest.Mon
     assert (augment.size, more["num_workers"], more["global_batch"], more["micro_batch"]) == ((8, 8), 2, 16, 16)
     loading_processes._ours([b"a"] * 20, 8, loading.CROP, 2)
     assert len(streams[1][0]) == 20
+    monkeypatch.setattr(loading, "TrainStream", Stream)
+    monkeypatch.setattr(Stream, "batches", lambda stream, start: iter([start]))
+    assert loading._ours([b"a", b"b", b"c"], decode="crop", crops_per_image=2)() == 0
+    files, augment, more = streams[2]
+    assert (len(files), augment.size, more["num_workers"], more["global_batch"]) == (3, (224, 224), 0, 3)
+    assert (augment.decode, augment.crops_per_image) == ("crop", 2)
     crops: Any = SimpleNamespace()
     assert list(loading_processes._theirs([b"a"], crops, 3)) == [([b"a"], {"batch_size": 16, "num_workers": 3})]
     turns = iter([0.5, 0.25, 2.0])

@@ -17,7 +17,7 @@ from served import sha256
 from mae_hydra.errors import UserError
 from mae_hydra.weights.named import KNOWN, cache, fetch, hub, known, parse, web
 from mae_hydra.weights.named.address import Address, is_loopback, lies_within
-from mae_hydra.weights.named.fetch import Fetched, place_of, refuse_text
+from mae_hydra.weights.named.fetch import Fetched, _by_hand, place_of, refuse_text
 from mae_hydra.weights.named.timm_names import looked_up
 
 DIGEST = "ab" * 32
@@ -276,7 +276,11 @@ def test_what_a_hub_refuses_is_told_in_the_words_for_it(monkeypatch: pytest.Monk
         found = hub._explained(error, address)
         assert (type(found), said in str(found)) == (kind, True), found
         assert "\n" not in str(found)
-    named = parse("hf-hub:a/b#file=c.bin")
+    named, entry = parse("hf-hub:a/b#file=c.bin"), cache.Entry(Path("/cache/a--b"))
+    for address, file in ((named, r"c\.bin"), (parse("hf-hub:a/b"), r"model\.safetensors .* and config\.json")):
+        by_hand = _by_hand(address, entry, "no answer")
+        assert re.search(rf"\(no answer\).*put {file} of https://huggingface\.co/a/b into /cache/a--b\Z", by_hand)
+    assert _by_hand(parse("https://a.b/c.pth"), entry, "no answer").endswith("put the file at /cache/a--b/c.pth")
     names = [*(f"{number:02}.txt" for number in range(20)), "z.bin", "y.pth"]
     assert hub._no_weights(named, names).startswith("hf-hub:a/b has no file c.bin; it holds 00.txt, 01.txt")
     assert hub._no_weights(parse("hf-hub:a/b"), names).endswith("add #file= and one of y.pth, z.bin")

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections import OrderedDict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from mae_hydra.archive import Unfit
 from mae_hydra.errors import UserError
-from mae_hydra.weights import Checkpoint, describe, fitted_state, read, read_checkpoint, to_layout, transfer
+from mae_hydra.weights import Checkpoint, containers, describe, fitted_state, read, read_checkpoint, to_layout, transfer
 from mae_hydra.weights.class_order import rows_by_name
 from mae_hydra.weights.containers import Content, read_content
 from mae_hydra.weights.families import Family, foreign_family
@@ -415,6 +416,20 @@ def test_what_a_layout_leaves_out_is_named() -> None:
     extras = tuple(name for name in encoder if name.endswith(("gamma_1", "gamma_2", "table")))
     for target in ("official", "huggingface"):
         assert to_layout(encoder, target).left_out == extras
+    assert torch.equal(made.tensors["pos_embed"], upernet["encoder.pos_embed"])
+    without = upernet | {"encoder.pos_embed": torch.zeros_like(upernet["encoder.pos_embed"])}
+    assert "pos_embed" not in to_layout(without, "timm").tensors  # as BEiT's is, which has none
+    several = make_mae(num_cls_tokens=2).state_dict()
+    for tensors, target, said in (
+        (
+            several,
+            "mmseg",
+            "a masked autoencoder of 2 cls tokens; choose --to official or timm or huggingface or native",
+        ),
+        (upernet, "huggingface", "a UPerNet; choose --to timm or mmseg or native"),
+    ):
+        with pytest.raises(UserError, match=f"the {target} layout has no place for {said}"):
+            to_layout(tensors, target)
     for name, value in (("encoder.blocks.1.gamma_2", 0.0), ("encoder.blocks.3.attn.relative_position_bias_table", 1.0)):
         with pytest.raises(UserError, match=rf"the official layout is a plain ViT and has no place for {name}"):
             to_layout(encoder | {name: torch.full_like(encoder[name], value)}, "official")
@@ -466,3 +481,44 @@ def test_a_norm_beside_a_backbone_is_taken_where_it_has_been_trained() -> None:
             )  # fmt: skip
             assert "encoder.cls_token" in made
         assert recognise(under) is None
+
+
+def test_a_fine_tuned_model_of_mmpretrain_has_its_norms_and_its_head_in_our_places() -> None:
+    encoder = ("cls_token", "patch_embed.projection.weight", "layers.0.ln1.bias", "ln1.weight", "ln2.bias")
+    theirs = {f"backbone.{name}": torch.zeros(1) for name in encoder}
+    for head in ("head.fc.weight", "head.layers.head.weight"):
+        layout = recognise(theirs | {head: torch.zeros(1)})
+        assert layout is not None
+        assert layout.name == "mmpretrain, classifier"
+        assert set(layout.to_native(theirs | {head: torch.zeros(1)})) == {
+            "encoder.cls_token", "encoder.patch_embed.proj.weight", "encoder.blocks.0.norm1.bias",
+            "encoder.norm.weight", "head.norm.bias", "head.linear.weight",
+        }  # fmt: skip
+    alone = recognise(theirs)
+    assert alone is not None
+    assert alone.name == "mmpretrain, encoder"
+
+
+def test_what_is_no_checkpoint_is_told_by_its_beginning_and_a_text_by_its_length(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "a.pt"
+    for begin, said in (
+        (b" \n<!DOCTYPE html>", "is a web page"), (b"\n<HEAD>", "is a web page"), (b"<?xml", "is a web page"),
+        (b"\nversion https://git-lfs.github.com/spec/v1", "is a git-lfs pointer"),
+    ):  # fmt: skip
+        file.write_bytes(begin)
+        with pytest.raises(UserError, match=rf"a\.pt {said}"):
+            read_content(file)
+    monkeypatch.setattr(containers, "MOST_JSON", 5)
+    assert containers._loads('"abc"') == "abc"
+    with pytest.raises(ValueError, match="more than 5 bytes"):
+        containers._loads('"abcd"')
+    state = OrderedDict({f"blocks.{number}.w": torch.zeros(1) for number in range(8)})
+    content: Any = OrderedDict(state, epoch=3, mae_hydra="of the file itself")
+    content._metadata = OrderedDict({"": {"version": 1}, "mae_hydra": {"norm_pix": True}})
+    torch.save(content, file)
+    found = read_content(file)
+    assert (found.tensors.keys(), found.extras) == (
+        state.keys(), {"": {"version": 1}, "mae_hydra": "of the file itself", "epoch": 3},
+    )  # fmt: skip

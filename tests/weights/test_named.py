@@ -376,6 +376,10 @@ def test_a_file_can_be_named_where_there_are_several(served, tmp_path):
     assert fetch(address, download=True).path.name == "b.safetensors"
     with pytest.raises(UserError, match="has no file c"):
         fetch("hf-hub:org/name#file=c", download=True)
+    hub_with(served, tmp_path, "config.json", "large/config.json", "large/model.safetensors")
+    found = fetch("hf-hub:org/name@v1#file=large/model.safetensors", download=True).path
+    assert (found.parent.name, (found.parent / "config.json").is_file()) == ("large", True)
+    assert not (found.parent.parent / "config.json").exists()  # of another model
 
 
 def test_weights_in_several_files_are_read_as_one(served, tmp_path, monkeypatch):
