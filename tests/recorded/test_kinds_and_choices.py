@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from mae_hydra.configuration import hydras_own
+from mae_hydra.configuration.from_file import wrong_kind
 from mae_hydra.errors import UserError
 from mae_hydra.recorded import newer, options, sketch
 from mae_hydra.recorded.choose import choose
@@ -57,20 +58,47 @@ def test_a_recorded_value_is_of_its_kind_up_to_its_bounds(kind: Any, good: list[
     assert [kind(value) for value in [*good, *bad]] == [True] * len(good) + [False] * len(bad)
 
 
-def test_each_small_file_of_a_run_has_its_keys() -> None:
-    assert {name: sorted(kinds) for name, kinds in KINDS.items() if name not in ("data.json", "config.yaml")} == {
-        "status.json": ["attempt", "before", "end", "ended", "error", "overrides", "start", "state", "value"],
-        "environment.json": [
-            "accelerators", "choices", "command", "config_folders", "config_name", "folder", "packages", "variables",
-        ],
-        "git.json": ["branch", "commit"], "parent.json": ["name", "path", "revision", "sha256"],
-        "fingerprint.json": ["data", "fingerprint"], "study.json": ["arms", "out", "pretrain", "words"],
+SAMPLES: dict[str, Any] = {
+    "null": None, "text": "a", "nul": "a\0", "yes": True, "number": 3, "fraction": 1.5, "negative": -1, "late": 2e11,
+    "texts": ["a"], "numbers": [1], "table": {"a": 1}, "lists": {"a": ["b"]},
+}  # fmt: skip
+KINDS_OF_VALUES = {  # by which samples are right
+    "word": "text nul", "text": "null text", "count": "number negative", "count or null": "null number negative",
+    "score": "null number fraction negative late", "time": "null number fraction", "duration": "number fraction",
+    "list": "texts numbers", "texts": "texts", "numbers": "null numbers", "table": "table lists",
+    "table of texts": "lists", "precision": "null",
+}  # fmt: skip
+
+
+def test_each_small_file_of_a_run_has_its_keys_and_their_kinds() -> None:
+    names = {accepted: name for name, accepted in KINDS_OF_VALUES.items()}
+
+    def name_of(kind: Any) -> str:
+        right = [name for name, value in SAMPLES.items() if wrong_kind({"k": value}, {"k": kind}) is None]
+        return names[" ".join(right)]
+
+    split = {"images": "count or null", "contents": "text", "listing": "text"}
+    assert {file: {key: name_of(kind) for key, kind in kinds.items()} for file, kinds in KINDS.items()} == {
+        "status.json": {
+            "state": "word", "value": "score", "start": "time", "end": "time", "error": "text", "ended": "text",
+            "overrides": "list", "attempt": "count", "before": "duration",
+        },
+        "config.yaml": dict.fromkeys(("checkpoint", "model", "data", "optimizer", "paths"), "table")
+        | {"name": "text", "task": "text"},
+        "environment.json": {
+            "packages": "table", "variables": "table", "choices": "table", "accelerators": "list",
+            "config_folders": "texts", "command": "texts", "folder": "text", "config_name": "text",
+        },
+        "git.json": {"commit": "text", "branch": "text"},
+        "data.json": {
+            "root": "text", "classes": "texts", "class_weights": "numbers", "precision": "precision", "train": "table",
+            "validation": "table",
+            **{f"{part}.{key}": kind for part in ("train", "validation") for key, kind in split.items()},
+        },
+        "parent.json": {"path": "text", "sha256": "text", "name": "text", "revision": "text"},
+        "fingerprint.json": {"fingerprint": "text", "data": "text"},
+        "study.json": {"out": "text", "arms": "table of texts", "words": "texts", "pretrain": "texts"},
     }  # fmt: skip
-    assert sorted(KINDS["config.yaml"]) == ["checkpoint", "data", "model", "name", "optimizer", "paths", "task"]
-    assert sorted(KINDS["data.json"]) == [
-        "class_weights", "classes", "precision", "root", "train", "train.contents", "train.images", "train.listing",
-        "validation", "validation.contents", "validation.images", "validation.listing",
-    ]  # fmt: skip
 
 
 def test_arguments_that_are_newer_are_completed_in_lists_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,10 +152,15 @@ def test_a_configuration_names_a_model_and_gives_one(monkeypatch: pytest.MonkeyP
     for config in ({}, {"model": None}, {"model": {"x": 1}}, {"model": "text"}):
         with pytest.raises(UserError, match=r"a\.pt names no model in its configuration"):
             model_of(checkpoint, config)
-    monkeypatch.setattr(sketch, "check", lambda node, origin: None)
-    monkeypatch.setattr(sketch, "build", lambda node, key, origin: 3 if origin == "model" else nn.Identity())
+    asked: list[Any] = []
+    monkeypatch.setattr(sketch, "check", lambda node, origin: asked.append((list(node), origin)))
+    monkeypatch.setattr(sketch, "build", lambda node, key, origin: asked.append((key, origin)) or 3)
     with pytest.raises(UserError, match=r"a\.pt: model\._target_ = a\.B gives a int, not a model"):
-        model_of(checkpoint, {"model": {"_target_": "a.B"}})
+        model_of(checkpoint, {"model": {"_target_": "a.B"}, "data": {"_target_": "c.D"}})
+    assert asked == [(["model"], "model"), ("model", "model")]
+    layer = nn.Identity()
+    monkeypatch.setattr(sketch, "build", lambda node, key, origin: layer)
+    assert model_of(checkpoint, {"model": {"_target_": "a.B"}}) is layer
 
 
 def test_of_a_group_that_is_chosen_anew_what_belongs_to_the_model_stays() -> None:
@@ -164,7 +197,8 @@ def test_of_a_group_that_is_chosen_anew_what_belongs_to_the_model_stays() -> Non
         record["inference"],
         ["as in training, because the training chose it too: inference.crop is 1 (inference=mine says 9)"],
     )
-    assert chosen("inference", again, "mine", "inference.crop=4") == (record["inference"], [])
+    assert chosen("inference", again, "mine", "seed=1", "inference.crop=4") == (record["inference"], [])
+    assert chosen("inference", {"_target_": "i.J", "std": 1}, None) == ({"_target_": "i.J", "std": 1}, [])  # not data
     assert chosen("inference", again, "other") == (again, [])
     assert chosen("inference", {"_target_": "i.I", "crop": "???"}, None) == (record["inference"], [])
 

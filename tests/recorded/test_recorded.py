@@ -267,6 +267,11 @@ def test_a_run_that_is_planned_anew_is_its_best_weights_and_all_that_it_names_is
     assert asked == [("run", {"prefer": "best", "download": True})]
     with pytest.raises(UserError, match=r"did you mean"):
         composed(["run", "evaluation.validation.evry=3"])
+    for part in ("optimizer", "schedule", "checkpoint"):  # all that a plan builds has to fit this version
+        saved.meta["config"][part]["flavour"] = 1
+        with pytest.raises(UserError, match=rf"{part}\.flavour was recorded by another version"):
+            composed(["run"])
+        del saved.meta["config"][part]["flavour"]
     saved.meta["config"]["logger"] = {"mine": {"_target_": "subprocess.run", "args": "touch owned"}}
     with pytest.raises(UserError, match=r"somewhere\.pt: logger\.mine\._target_ = subprocess\.run is not built"):
         composed(["run"])

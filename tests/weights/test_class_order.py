@@ -5,7 +5,7 @@ import torch
 from checkpoint_files import make_classifier, make_mae, make_patch_segmenter, make_upernet, randomise
 
 from mae_hydra.errors import UserError
-from mae_hydra.weights import Checkpoint, have_names, order_of, transfer
+from mae_hydra.weights import Checkpoint, have_names, names_of, order_of, transfer
 from mae_hydra.weights.class_order import rows_by_name
 
 NAMES = ["sky", "wall", "tree", "sea", "road"]
@@ -66,7 +66,11 @@ def test_other_names_are_told_apart(theirs, ours, message):
         order_of(theirs, ours)
 
 
-def test_placeholders_are_no_names():
+def test_placeholders_are_no_names(tmp_path):
+    told = [{}, {"class_names": "ab"}, {"class_names": ["a", 1]}]
+    assert [names_of(Checkpoint({}, meta, "test", tmp_path)) for meta in told] == [[], [], ["a", "1"]]
+    assert not have_names(["Class_3", " label 2 ", "7"])
+    assert have_names(["label", "class"])
     assert not have_names(["class 0", "class 17"])
     assert not have_names(["0", "1"])
     assert have_names(["class 0", "sky"])
