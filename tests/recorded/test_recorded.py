@@ -322,6 +322,12 @@ def test_a_part_that_a_record_lacks_is_never_made_up(part: str) -> None:
     assert found.tree[part]
 
 
+def test_groups_that_are_newer_than_a_run_are_empty_and_no_change() -> None:
+    found = recorded(without(checkpoint(*ADE), "encoder", "loss", "callbacks"), [], PARTS)
+    assert [found.tree[group] for group in ("encoder", "loss", "callbacks")] == [{}] * 3
+    assert found.changes() == {}
+
+
 def test_a_part_of_a_record_that_says_not_what_it_is_is_one_sentence() -> None:
     classifying = recorded(checkpoint("inference=whole", inference={}), [], PARTS)
     assert classifying.tree["inference"] == {}  # as a classifier's is

@@ -510,6 +510,11 @@ def test_what_is_no_checkpoint_is_told_by_its_beginning_and_a_text_by_its_length
         file.write_bytes(begin)
         with pytest.raises(UserError, match=rf"a\.pt {said}"):
             read_content(file)
+    (tmp_path / "parts").mkdir()
+    for index in ("[]", "{}", '{"weight_map": ["a"]}'):
+        (tmp_path / "parts/model.safetensors.index.json").write_text(index)
+        with pytest.raises(UserError, match=r"index\.json lists no parts; download it again"):
+            read_content(tmp_path / "parts")
     monkeypatch.setattr(containers, "MOST_JSON", 5)
     assert containers._loads('"abc"') == "abc"
     with pytest.raises(ValueError, match="more than 5 bytes"):

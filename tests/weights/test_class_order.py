@@ -23,7 +23,7 @@ def checkpoint_of(model, path, names=NAMES):
         (NAMES, NAMES, None),
         (NAMES, OTHER, [4, 0, 3, 1, 2]),
         (NAMES, ["Road", " SKY", "sea", "wall", "tree"], [4, 0, 3, 1, 2]),
-        (["traffic_light", "car"], ["car", "Traffic-Light"], [1, 0]),
+        (["traffic_light", "stop__sign"], ["Stop - Sign", "Traffic-Light"], [1, 0]),
         (["wall", "television receiver"], ["wall", "television"], None),
         (["road", "road line", "sky"], ["road line", "road", "sky blue"], [1, 0, 2]),
         (["wall", "brick wall"], ["brick wall", "wall brick wall"], [1, 0]),

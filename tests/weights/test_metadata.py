@@ -48,6 +48,7 @@ def namespace(**values: Any) -> Foreign:
             {"meta": {"CLASSES": ("a", "b"), "PALETTE": PALETTE, "iter": 5}},
             {"class_names": ["a", "b"], "palette": PALETTE, "step": 5},
         ),
+        ({"meta": {"CLASSES": (), "iter": 5}}, {"step": 5}),
         (
             {"meta": {"dataset_meta": {"classes": ["c", "d"], "palette": PALETTE}, "CLASSES": ("a", "b"), "iter": 0}},
             {"class_names": ["c", "d"], "palette": PALETTE, "step": 0},
