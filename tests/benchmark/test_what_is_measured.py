@@ -100,6 +100,11 @@ def test_memory_of_a_step_depends_on_its_precision_and_on_what_is_computed_again
     assert asked == [("bf16", {"recompute": False}), ("bf16", {"recompute": True})]
 
 
+def test_of_a_step_neither_its_parameters_nor_views_of_them_count_as_kept() -> None:
+    layer, values = torch.nn.Linear(10, 20), torch.randn(5, 10, requires_grad=True)
+    assert memory.kept_bytes(lambda: layer(values).sum().backward()) == 4 * 5 * 10  # of the product its input
+
+
 def test_every_form_of_loading_is_measured_with_its_own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     made: dict[str, Any] = {}
     stored: list[Any] = []

@@ -39,6 +39,7 @@ def namespace(**values: Any) -> Foreign:
             {"config": {}, "meta": {"class_names": ["a", "a", ""]}},
             {"config": {}, "class_names": ["a", "a (2)", "class 2"]},
         ),
+        ({"config": {}, "step": 0}, {"config": {}, "step": 0}),
         ({"meta": {"class_names": ["a"]}, "step": 7}, {"step": 7}),  # without a configuration it is none of ours
         (
             {"args": namespace(norm_pix_loss=True, mask_ratio=0.6, lr=None), "epoch": 9},
