@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from checkpoint_files import make_classifier, make_encoder, make_mae, make_upernet, official_names
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mae_hydra.archive import Unfit
@@ -515,6 +516,14 @@ def test_what_is_no_checkpoint_is_told_by_its_beginning_and_a_text_by_its_length
         (tmp_path / "parts/model.safetensors.index.json").write_text(index)
         with pytest.raises(UserError, match=r"index\.json lists no parts; download it again"):
             read_content(tmp_path / "parts")
+    for name, number in (("pytorch_model.bin", 1.0), ("model.safetensors", 2.0)):
+        tensors = {"blocks.0.w": torch.full((1,), number)}
+        (save_file if name.endswith("safetensors") else torch.save)(tensors, tmp_path / "parts" / name)
+        assert read_content(tmp_path / "parts").tensors == tensors  # the safer of two
+    for zipped in (True, False):
+        torch.save(tensors, file, _use_new_zipfile_serialization=zipped)
+        assert read_content(file).checked is zipped
+    assert read_content(tmp_path / "parts").checked is False
     monkeypatch.setattr(containers, "MOST_JSON", 5)
     assert containers._loads('"abc"') == "abc"
     with pytest.raises(ValueError, match="more than 5 bytes"):
