@@ -1,7 +1,9 @@
+from typing import Any
+
 import pytest
 import torch
 
-from mae_hydra.benchmark import PeakMemory, Timing, alternate, count_parts, describe_machine, rates
+from mae_hydra.benchmark import PeakMemory, Timing, alternate, count_parts, describe_machine, rates, workloads
 from mae_hydra.benchmark.workloads import plain_loop, plain_multiscale
 from mae_hydra.configuration.compose import compose_config
 from mae_hydra.configuration.construct import build
@@ -60,12 +62,31 @@ def test_operations_of_the_parts_are_the_published_ones(words, size, published):
 
 def test_the_plain_loop_finds_what_sliding_windows_find():
     model = build_model("model=upernet_vitt").eval()
-    image = torch.randint(0, 256, (3, 70, 150), dtype=torch.uint8)
-    slide = Slide(crop=64, stride_ratio=0.6667, short=64, long_ratio=4.0, window_batch=4)
-    with torch.no_grad():
-        expected = slide.predict(model, [image])[0]
-        found = plain_loop(model, image, crop=64, stride=42, short=64)
-    assert (found == expected).double().mean() > 0.999  # ties in the last bit aside
+    for size, short in (((70, 150), 64), ((26, 150), 128)):  # the second is longer than four times its width
+        image = torch.randint(0, 256, (3, *size), dtype=torch.uint8)
+        slide = Slide(crop=64, stride_ratio=0.6667, short=short, long_ratio=4.0, window_batch=4)
+        with torch.no_grad():
+            expected = slide.predict(model, [image])[0]
+            found = plain_loop(model, image, crop=64, stride=42, short=short)
+        assert (found == expected).double().mean() > 0.999  # ties in the last bit aside
+
+
+def test_the_plain_loop_over_sizes_adds_what_every_size_finds_either_way_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def scores(model: Any, image: torch.Tensor, size: tuple[int, int], *told: int) -> torch.Tensor:
+        asked.append((size, told, int(image[0, 0, 0])))
+        return torch.stack([image[0].float() / 255, torch.full((1, 2), 0.6)])[None] * size[0]
+
+    monkeypatch.setattr(workloads, "_plain_scores", scores)
+    image = torch.tensor([[[0, 200]]], dtype=torch.uint8)
+    for flip, sizes in ((True, [8, 8, 8, 8, 16, 16]), (False, [8, 8, 16])):
+        asked.clear()
+        found = plain_multiscale(None, image, crop=8, stride=5, short=10, ratios=[0.5, 0.8, 1.6], flip=flip)
+        assert found.tolist() == [[1, 0]]
+        assert [size for (size, _), *_ in asked] == sizes  # no window is larger than its picture
+        assert [told for _, told, _ in asked] == [(8, 5)] * len(sizes)
+        assert [first for *_, first in asked] == ([0, 200] * 3 if flip else [0] * 3)
 
 
 @pytest.mark.slow

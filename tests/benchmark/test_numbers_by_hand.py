@@ -113,8 +113,8 @@ def test_hugging_faces_peer_has_the_sizes_and_the_positions_of_the_model() -> No
     state = made["peer"].state_dict()
     assert torch.equal(state["vit.embeddings.position_embeddings"], model.encoder.pos_embed)
     assert torch.equal(state["decoder.decoder_pos_embed"], model.decoder.pos_embed)
-    several = make_mae(num_cls_tokens=2)
-    assert peers.huggingface_step(several, engine, batch, lr=0.0) is None
+    others = (make_mae(num_cls_tokens=2), make_mae(image_size=[32, 48]), make_mae(image_size=[48, 32]))
+    assert [peers.huggingface_step(other, engine, batch, lr=0.0) for other in others] == [None] * 3
 
 
 def test_the_resident_set_is_told_in_units_of_1024_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -313,7 +313,13 @@ def test_a_picture_is_measured_beside_loops_that_agree_with_it(monkeypatch: pyte
     engine.settled = lambda parameters: engine
     words: list[Any] = []
     ours = torch.tensor([[0, 1], [2, 3]])
-    method = SimpleNamespace(predict=lambda model, images: [ours], check=lambda model, size: words.append(size))
+    shown: set[Any] = set()
+
+    def predict(model: Any, images: list[torch.Tensor]) -> list[torch.Tensor]:
+        shown.add(tuple(images[0].shape))
+        return [ours]
+
+    method = SimpleNamespace(predict=predict, check=lambda model, size: words.append(size))
     config = SimpleNamespace(name="mine", inference=SimpleNamespace(shortcuts=["a", "b"]))
     model = SimpleNamespace(encoder=SimpleNamespace(in_chans=5), parameters=list)
     for what, stub in {
@@ -331,4 +337,5 @@ def test_a_picture_is_measured_beside_loops_that_agree_with_it(monkeypatch: pyte
     assert "75.0000 % of the pixels as window at a time" in str(found.table.caption)
     alone = pictures.inference("run", ["inference=whole"], (6, 8), 3, alone=True, shares=False)
     assert words[2] == ["inference=whole"]
+    assert shown == {(5, 6, 8)}
     assert (list(alone.numbers["timings"]), alone.numbers["agreeing_pixels"]) == (["SimpleNamespace"], None)

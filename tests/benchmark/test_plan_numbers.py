@@ -6,9 +6,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from rich.table import Table
 
 from mae_hydra.accelerators import Accelerator
@@ -19,6 +21,7 @@ from mae_hydra.commands import main
 from mae_hydra.commands.plan import _course, _memory, _memory_warnings, _model, _number, _time, _time_of
 from mae_hydra.configuration.compose import compose_config
 from mae_hydra.configuration.construct import build
+from mae_hydra.errors import UserError
 
 MADE = Plan(
     name="made",
@@ -82,7 +85,7 @@ def test_the_batch_that_is_advised_is_the_largest_that_fits():
         (["schedule=cosine_400e"], {"global_batch": 8192}, None),
         (["schedule=cosine_400e"], {"global_batch": 8193}, "is 8193, the recipe was made for 4096"),
         (["augment.smaller=[32]", "augment.smaller_until=[59]"], {}, None),
-        (["augment.smaller=[32]", "augment.smaller_until=[60]"], {}, "before its images have grown"),
+        (["augment.smaller=[32,48]", "augment.smaller_until=[9,60]"], {}, "before its images have grown"),
     ],
 )
 def test_a_warning_comes_where_something_is_wrong_and_not_before(words: list[str], change: dict, said: str | None):
@@ -152,6 +155,11 @@ def test_evaluations_are_counted_as_their_clock_will(words: list[str], steps: in
     assert _evaluations(compose_config(words), images, steps) == found
 
 
+def test_every_evaluation_is_counted():
+    nodes = {"a": {"_target_": "a.A", "every": 300, "limit": 8}, "b": {"_target_": "b.B", "every": 500, "limit": 3}}
+    assert _evaluations(OmegaConf.create({"evaluation": nodes}), 40, 1000) == (4 + 2, 4 * 8 + 2 * 3)
+
+
 @pytest.mark.parametrize(
     ("words", "files"),
     [
@@ -174,7 +182,9 @@ def test_files_that_stay_are_counted(words: list[str], files: int):
     assert _files(compose_config(words), 1000) == files
 
 
-def test_sets_that_are_not_here_have_their_published_sizes_or_what_is_given():
+def test_sets_that_are_not_here_have_their_published_sizes_or_what_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     away = ["data.root=/nowhere"]
     for words, given, found in (
         (["data=ade20k"], None, ((20_210, 2_000), True)),
@@ -188,21 +198,55 @@ def test_sets_that_are_not_here_have_their_published_sizes_or_what_is_given():
         assert _images(compose_config([*words, *away]), given) == found, words
     scenes = ["data=scenes", "data.num_train=5", "data.num_validation=3"]
     assert _images(compose_config(scenes), None) == ((5, 3), False)
+    imagenet: dict[str, Any] = {"_target_": "mae_hydra.data.imagenet", "root": "/nowhere"}
+    for some, images in (
+        ({"label_fraction": 0.1}, 128_117), ({"train_limit": 500, "label_fraction": 0.1}, 50),
+        ({"train_limit": 4, "label_fraction": 0.1}, 1), ({"train_limit": 0.5, "label_fraction": None}, 640_584),
+    ):  # fmt: skip
+        assert _images(OmegaConf.create({"data": imagenet | some}), None) == ((images, 50_000), True)
+    (tmp_path / "photos").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(planning, "build", lambda node, key: SimpleNamespace(train=[0] * 7, validation=[0] * 2))
+    assert _images(OmegaConf.create({"data": imagenet | {"root": "~/photos"}}), None) == ((7, 2), False)
+    with pytest.raises(UserError, match=r"no data\.root=/nowhere to count its images; say how many there are with"):
+        _images(OmegaConf.create({"data": {"_target_": "mine", "root": "/nowhere"}}), None)
+
+
+def test_recipes_have_the_batch_of_their_schedule_and_warm_up_ends_at_the_largest_rate():
+    for task, unit, total, batch in (
+        ("pretrain", "epoch", 400, 4096), ("pretrain", "epoch", 399, None), ("pretrain", "step", 90_000, None),
+        ("segment", "step", 80_000, 16), ("segment", "step", 79_999, None), ("segment", "epoch", 90_000, None),
+        ("classify", "step", 90_000, None), ("classify", "epoch", 400, None),
+    ):  # fmt: skip
+        config = OmegaConf.create({"task": task, "schedule": {"unit": unit, "total": total}})
+        assert planning._recipe_batch(config) == batch, (task, unit, total)
+    for steps, largest in ((0, 0), (9, 8), (50_000, 30_000)):
+        schedule = SimpleNamespace(steps=steps, factor=lambda step: -abs(step - 30_000))
+        assert planning._warmup(schedule) == largest
 
 
 def test_a_plan_of_a_small_run_is_what_a_hand_works_out(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(planning, "activations", lambda *told, **more: Activations(1, 1))  # these are counted elsewhere
+    asked: list[Any] = []  # what is counted elsewhere
+    monkeypatch.setattr(planning, "activations", lambda model, *told, **more: asked.append((*told, more)))
+    monkeypatch.setattr(planning, "_flops", lambda model, config, epochs: asked.append(epochs) or 12.0)
     words = [
         "model=upernet_vitt", "data=scenes", "data.num_train=70", "data.num_validation=10", "data.batch_size=2",
         "backbone.embed_dim=32", "backbone.depth=4", "backbone.num_heads=2", "backbone.out_indices=[0,1,2,3]",
         "head.channels=16", "engine.global_batch=16", "schedule.unit=epoch", "schedule.total=3", "schedule.warmup=1",
-        "optimizer.layer_decay=0.5", "evaluation.validation.every=4", "evaluation.validation.limit=6",
+        "optimizer.layer_decay=0.5", "evaluation.validation.every=4", "evaluation.validation.limit=20",
         "checkpoint.every=4", "checkpoint.keep_last=1", "checkpoint.save_best=true",
     ]  # fmt: skip
     made = plan(words, devices=2, images=None)
-    monkeypatch.setattr(planning, "training_flops", lambda *_: 1.0)  # the same again
-    monkeypatch.setattr(planning, "activations_of_a_step", lambda model, precision, images, **_: Activations(images, 0))
+    assert asked == [("bf16", {"recompute": False}), ("fp32", {"recompute": False}), 3.0]
+    assert [warning.partition(";")[0] for warning in made.warnings] == [
+        "batch normalization sees 4 of a step's 16 images at a time"
+    ]
+    monkeypatch.setattr(planning, "training_flops", lambda *_: 1.0)
+    counted = lambda model, precision, images, recompute: Activations(images, int(recompute))  # noqa: E731
+    monkeypatch.setattr(planning, "activations_of_a_step", counted)
+    monkeypatch.setattr(planning, "recompute_blocks", lambda model: asked.append("again"))
     more = ["engine.ema_decay=0.9", "engine.parallel=fsdp", "engine.devices=2", "engine.batch_norm=step"]
+    more += ["engine.recompute=true", "data.num_train=8"]  # half a step
     shared = plan([*words, *more], devices=None, images=None)
     assert (made.name, made.images, made.assumed_images) == ("upernet_vitt", (70, 10), False)
     assert (made.steps, made.epochs, made.warmup_steps) == (12, 3.0, 4)  # 70 images are four whole steps
@@ -210,7 +254,7 @@ def test_a_plan_of_a_small_run_is_what_a_hand_works_out(monkeypatch: pytest.Monk
     assert made.lr == made.lr_range[1] == compose_config(words).optimizer.lr
     assert made.lr_range[0] == pytest.approx(made.lr * 0.5**5)  # four blocks between the embedding and the head
     assert (made.evaluations, made.disk) == (3, 2 * made.checkpoint)
-    assert made.evaluation_share == pytest.approx(18 / 3 / (12 * 16))  # a forward pass is a third of a step
+    assert made.evaluation_share == pytest.approx(30 / 3 / (12 * 16))  # a forward pass is a third of a step
     model = build(compose_config(words).model, "model")
     weights = sum(p.numel() for p in model.parameters() if p.requires_grad)
     assert made.trainable == weights
@@ -219,8 +263,11 @@ def test_a_plan_of_a_small_run_is_what_a_hand_works_out(monkeypatch: pytest.Monk
     assert made.state == 4 * (every + 3 * weights)  # beside the weights their gradients and two moments
     assert made.checkpoint == 4 * (saved + 2 * weights)
     assert shared.checkpoint - made.checkpoint == 4 * saved
+    assert (shared.devices, shared.steps, shared.epochs) == (2, 2, 4.0)
+    assert not any("batch normalization" in warning for warning in shared.warnings)
     assert shared.state == -(-4 * (2 * every + 3 * weights) // 2)
-    assert shared.memory == dict.fromkeys(("bf16", "fp32"), Activations(2 * 4, 0))  # all images of a process
+    assert shared.memory == dict.fromkeys(("bf16", "fp32"), Activations(2 * 4, 1))  # all images of a process
+    assert asked[3:] == ["again"]
     assert made.numbers()["total_flops"] == made.flops_per_image * 12 * 16
 
 

@@ -1,16 +1,18 @@
 """Kinds of recorded values at their bounds, and what of a record stays where a group is chosen anew."""
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 from torch import nn
 
+from mae_hydra.configuration import hydras_own
+from mae_hydra.configuration.from_file import wrong_kind
 from mae_hydra.errors import UserError
 from mae_hydra.recorded import newer, options, sketch
 from mae_hydra.recorded.choose import choose
@@ -56,22 +58,54 @@ def test_a_recorded_value_is_of_its_kind_up_to_its_bounds(kind: Any, good: list[
     assert [kind(value) for value in [*good, *bad]] == [True] * len(good) + [False] * len(bad)
 
 
-def test_each_small_file_of_a_run_has_its_keys() -> None:
-    assert {name: sorted(kinds) for name, kinds in KINDS.items() if name not in ("data.json", "config.yaml")} == {
-        "status.json": ["attempt", "before", "end", "ended", "error", "overrides", "start", "state", "value"],
-        "environment.json": [
-            "accelerators", "choices", "command", "config_folders", "config_name", "folder", "packages", "variables",
-        ],
-        "git.json": ["branch", "commit"], "parent.json": ["name", "path", "revision", "sha256"],
-        "fingerprint.json": ["data", "fingerprint"], "study.json": ["arms", "out", "pretrain", "words"],
+SAMPLES: dict[str, Any] = {
+    "null": None, "text": "a", "nul": "a\0", "yes": True, "number": 3, "fraction": 1.5, "negative": -1, "late": 2e11,
+    "texts": ["a"], "numbers": [1], "table": {"a": 1}, "lists": {"a": ["b"]},
+}  # fmt: skip
+KINDS_OF_VALUES = {  # by which samples are right
+    "word": "text nul", "text": "null text", "count": "number negative", "count or null": "null number negative",
+    "score": "null number fraction negative late", "time": "null number fraction", "duration": "number fraction",
+    "list": "texts numbers", "texts": "texts", "numbers": "null numbers", "table": "table lists",
+    "table of texts": "lists", "precision": "null",
+}  # fmt: skip
+
+
+def test_each_small_file_of_a_run_has_its_keys_and_their_kinds() -> None:
+    names = {accepted: name for name, accepted in KINDS_OF_VALUES.items()}
+
+    def name_of(kind: Any) -> str:
+        right = [name for name, value in SAMPLES.items() if wrong_kind({"k": value}, {"k": kind}) is None]
+        return names[" ".join(right)]
+
+    split = {"images": "count or null", "contents": "text", "listing": "text"}
+    assert {file: {key: name_of(kind) for key, kind in kinds.items()} for file, kinds in KINDS.items()} == {
+        "status.json": {
+            "state": "word", "value": "score", "start": "time", "end": "time", "error": "text", "ended": "text",
+            "overrides": "list", "attempt": "count", "before": "duration",
+        },
+        "config.yaml": dict.fromkeys(("checkpoint", "model", "data", "optimizer", "paths"), "table")
+        | {"name": "text", "task": "text"},
+        "environment.json": {
+            "packages": "table", "variables": "table", "choices": "table", "accelerators": "list",
+            "config_folders": "texts", "command": "texts", "folder": "text", "config_name": "text",
+        },
+        "git.json": {"commit": "text", "branch": "text"},
+        "data.json": {
+            "root": "text", "classes": "texts", "class_weights": "numbers", "precision": "precision", "train": "table",
+            "validation": "table",
+            **{f"{part}.{key}": kind for part in ("train", "validation") for key, kind in split.items()},
+        },
+        "parent.json": {"path": "text", "sha256": "text", "name": "text", "revision": "text"},
+        "fingerprint.json": {"fingerprint": "text", "data": "text"},
+        "study.json": {"out": "text", "arms": "table of texts", "words": "texts", "pretrain": "texts"},
     }  # fmt: skip
 
 
 def test_arguments_that_are_newer_are_completed_in_lists_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: Mapping[str, Any] = {"torch.nn.Conv2d": {"kernel_size": [3], "stride": [2], "out_channels": ["${width}"]}}
+    told: dict[str, Any] = {"torch.nn.Conv2d": {"kernel_size": [3], "stride": [2], "out_channels": ["${width}"]}}
     monkeypatch.setattr(newer, "stated", lambda target: told.get(target, {}))
     monkeypatch.setattr(newer, "judge", lambda target, key, origin: nn.Conv2d)
-    node = {"_target_": "torch.nn.Conv2d", "in_channels": 3, "padding": 1}
+    node = {"_target_": "torch.nn.Conv2d", "in_channels": 3, "padding": 1, "_partial_": True}
     config = OmegaConf.create({"width": 8, "model": {"parts": [1, {"a": node}]}, "head": node})
     found, notes = with_newer_arguments(config, ["model"])
     assert OmegaConf.to_container(found.model, resolve=True) == {
@@ -83,9 +117,13 @@ def test_arguments_that_are_newer_are_completed_in_lists_too(monkeypatch: pytest
     ]
     assert found["head"] == node
     config.model.parts[1].a.flavour = 1
-    with pytest.raises(UserError, match=r"model\.parts\[1\]\.a\.flavour was recorded by another version"):
-        with_newer_arguments(config, ["model"])
+    for typed in ((), {"seed", "model.parts[1].a.padding"}):
+        with pytest.raises(UserError, match=r"model\.parts\[1\]\.a\.flavour was recorded by another version"):
+            with_newer_arguments(config, ["model"], typed)
     assert with_newer_arguments(config, ["model"], {"model.parts[1].a.flavour"})[1] == notes
+    told["torch.nn.Conv2d"]["out_channels"] = ["${nowhere}"]  # which follows what is not there
+    del config.model.parts[1].a.flavour
+    assert with_newer_arguments(config, ["model"])[1] == notes[1:]
     assert with_newer_groups({"loss": {"a": 1}, "seed": 3}) == {
         "encoder": {}, "loss": {"a": 1}, "callbacks": {}, "seed": 3,
     }  # fmt: skip
@@ -114,10 +152,15 @@ def test_a_configuration_names_a_model_and_gives_one(monkeypatch: pytest.MonkeyP
     for config in ({}, {"model": None}, {"model": {"x": 1}}, {"model": "text"}):
         with pytest.raises(UserError, match=r"a\.pt names no model in its configuration"):
             model_of(checkpoint, config)
-    monkeypatch.setattr(sketch, "check", lambda node, origin: None)
-    monkeypatch.setattr(sketch, "build", lambda node, key, origin: 3 if origin == "model" else nn.Identity())
+    asked: list[Any] = []
+    monkeypatch.setattr(sketch, "check", lambda node, origin: asked.append((list(node), origin)))
+    monkeypatch.setattr(sketch, "build", lambda node, key, origin: asked.append((key, origin)) or 3)
     with pytest.raises(UserError, match=r"a\.pt: model\._target_ = a\.B gives a int, not a model"):
-        model_of(checkpoint, {"model": {"_target_": "a.B"}})
+        model_of(checkpoint, {"model": {"_target_": "a.B"}, "data": {"_target_": "c.D"}})
+    assert asked == [(["model"], "model"), ("model", "model")]
+    layer = nn.Identity()
+    monkeypatch.setattr(sketch, "build", lambda node, key, origin: layer)
+    assert model_of(checkpoint, {"model": {"_target_": "a.B"}}) is layer
 
 
 def test_of_a_group_that_is_chosen_anew_what_belongs_to_the_model_stays() -> None:
@@ -143,6 +186,10 @@ def test_of_a_group_that_is_chosen_anew_what_belongs_to_the_model_stays() -> Non
         ("classes", "5", "7"),
     ]  # fmt: skip
     assert chosen("data", node | {"root": "old"}, None)[0] == same
+    few = {"_target_": "b.B", "image_size": 1, "root": "new"}  # which takes no channels
+    assert chosen("data", few, None) == (few | {"image_size": 64}, [])
+    record["data"]["root"] = str(Path("~/old").expanduser())
+    assert chosen("data", node, None, "data.root='~/old'")[1] == notes
     slide = {"_target_": "i.J", "crop": 9}
     assert chosen("inference", slide, "mine") == (slide, [])  # another class was of that name
     again = {"_target_": "i.I", "crop": 9}
@@ -150,15 +197,17 @@ def test_of_a_group_that_is_chosen_anew_what_belongs_to_the_model_stays() -> Non
         record["inference"],
         ["as in training, because the training chose it too: inference.crop is 1 (inference=mine says 9)"],
     )
-    assert chosen("inference", again, "mine", "inference.crop=4") == (record["inference"], [])
+    assert chosen("inference", again, "mine", "seed=1", "inference.crop=4") == (record["inference"], [])
+    assert chosen("inference", {"_target_": "i.J", "std": 1}, None) == ({"_target_": "i.J", "std": 1}, [])  # not data
     assert chosen("inference", again, "other") == (again, [])
     assert chosen("inference", {"_target_": "i.I", "crop": "???"}, None) == (record["inference"], [])
 
 
 def test_words_on_top_are_groups_keys_or_refused() -> None:
-    chosen, keys = _read(["inference=slide", "data={a: 1}", "~head", "data.root=inference", "seed=3"], ())
+    words = ["inference=slide", "data={a: 1}", "~head", "~logger=console", "data.root=inference", "seed=3"]
+    chosen, keys = _read(words, ())
     assert chosen == {"inference": "slide"}
-    assert [str(key.key_or_group) for key in keys] == ["data", "head", "data.root", "seed"]
+    assert [str(key.key_or_group) for key in keys] == ["data", "head", "logger", "data.root", "seed"]
     for word, said in (
         ("seed=1,2", "is a sweep or a list"),
         ("+debug=smoke", "is for a training"),
@@ -178,8 +227,9 @@ def test_who_says_what_is_built_is_a_person_where_a_new_word_chose_it(tmp_path: 
     told = {"origin": {"environment": {"choices": {"data": "ade20k", "model": 3}}}}
     assert choices_of(Checkpoint({}, told, "", Path("a"))) == {"data": "ade20k", "model": "3"}
     (tmp_path / "run").mkdir()
-    words = [str(tmp_path / "run"), str(tmp_path / "none"), f"a={tmp_path}", "hf-hub:a/b"]
-    assert [names_weights(word) for word in words] == [True, False, False, True]
+    (tmp_path / "a=b").mkdir()  # an override all the same
+    words = [str(tmp_path / "run"), str(tmp_path / "none"), str(tmp_path / "a=b"), "hf-hub:a/b", "hf-hub:a/b@c#part=d"]
+    assert [names_weights(word) for word in words] == [True, False, False, True, True]
 
 
 def test_option_files_of_ones_own_are_looked_for_where_the_run_found_them(tmp_path: Path) -> None:
@@ -199,12 +249,67 @@ def test_option_files_of_ones_own_are_looked_for_where_the_run_found_them(tmp_pa
         "--config-dir", b, "--config-name", "mine", f"hydra.searchpath=['file://{a}']",  # where that file lies
     ]  # fmt: skip
     assert of(command=both) == ["--config-path", b, "--config-name", "mine", f"hydra.searchpath=['file://{a}']"]
+    for flag, said in (("-cp", "--config-path"), ("-cd", "--config-dir"), ("--config-dir", "--config-dir")):
+        assert of(command=["x", flag, "a"]) == [said, a]
+        assert of(command=["x", "--config-name=mine", f"{flag}=b"]) == [said, b, "--config-name", "mine"]
     assert of(command=both, with_name=False) == ["--config-path", b, f"hydra.searchpath=['file://{a}']"]
     assert of(command=both, with_places=False) == ["--config-name", "mine"]
     with pytest.raises(UserError, match=r"run was started with option files in \S*/none, which is not there"):
         of(config_folders=["a", "none"])
     words = ("-cd=a", "--config-path", "hydra.searchpath=[a]", "--config-name=a", "config-dir=a")
     assert [options.names_places(["seed=1", word]) for word in words] == [True, True, True, False, False]
+
+
+def test_what_option_files_come_to_is_composed_without_what_is_for_a_start_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[Any] = []
+
+    def composing(name: str, overrides: list[str], return_hydra_config: bool) -> Any:
+        if "bad=1" in overrides:
+            raise ConfigCompositionException("no bad")
+        asked.append((name, overrides, return_hydra_config))
+        return OmegaConf.create({"a": "${b}", "optimizer": {"_target_": "x.X", "lr": 1, "old": 2}})
+
+    monkeypatch.setattr(options, "compose", composing)
+    whole = "optimizer={_target_: y.Y, lr: 3}"
+    found = options.composed(["resume=must", whole, "seed=1", "+resume=x", "--config-name", "mine"], with_hydra=True)
+    assert asked == [("mine", [f"++{whole}", "seed=1"], True)]
+    assert found == {"a": "${b}", "optimizer": {"_target_": "x.X", "lr": 1}}  # what the word does not say has gone
+    with pytest.raises(UserError, match="no bad"):
+        options.composed(["bad=1"])
+
+
+def test_option_files_of_a_run_may_say_what_a_person_says_and_call_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hydra: dict[str, Any] = {"run": {"dir": "a"}, "job": {"name": "x"}, "sweep": 1}
+    trees: dict[bool, Any] = {}
+
+    def composing(words: list[str], *, with_hydra: bool) -> dict[str, Any]:
+        assert with_hydra
+        tree = trees["mine=1" in words]
+        if isinstance(tree, Exception):
+            raise tree
+        return {"a": 1, "hydra": hydra} | tree
+
+    monkeypatch.setattr(options, "composed", composing)
+    words, run = ["mine=1", "hydra.run.dir=b", "--config-dir", "d"], Path("run")
+    for plain, theirs, typed, said in (
+        ({}, {}, [], None), ({}, {"a": {"b": ["${oc.env:HOME}"]}}, [], r"run was started with hold \$\{oc.env:HOME"),
+        ({}, {"a": {"b": ["${oc.env:HOME}"]}}, ["a='${oc.env:HOME}'"], None), ({}, {"a": "${model.name}"}, [], None),
+        ({}, {"hydra": hydra | {"run": {"dir": "b"}}}, [], r"set hydra\.run\.dir; that is not taken from a file"),
+        ({}, {"hydra": hydra | {"sweep": 2, "job": {"name": "y"}}}, [], None),
+        ({}, {"hydra": hydra | {"callbacks": {"x": 1}}}, [], r"set hydra\.callbacks"),
+        ({"hydra": hydra | {"run": {"dir": "b"}}}, {"hydra": hydra | {"run": {"dir": "b"}}}, [], None),
+        ({}, hydras_own.WouldImport("hydra.launcher", "x"), [], r"set hydra\.launcher; that"),
+    ):  # fmt: skip
+        trees.update({False: plain, True: theirs})
+        if said is None:
+            options.refuse_acting(words, typed, run)
+        else:
+            with pytest.raises(UserError, match=said):
+                options.refuse_acting(words, typed, run)
 
 
 def test_two_trees_differ_in_their_first_key() -> None:

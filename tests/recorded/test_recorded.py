@@ -17,7 +17,7 @@ from mae_hydra.configuration.construct import build, nodes_of
 from mae_hydra.configuration.tree import config_dir
 from mae_hydra.data import EvalCrop
 from mae_hydra.errors import UserError
-from mae_hydra.recorded import newer
+from mae_hydra.recorded import configuration, newer
 from mae_hydra.recorded.configuration import composed, model_configuration, recorded
 from mae_hydra.recorded.sketch import sketch_of
 from mae_hydra.weights import Checkpoint
@@ -237,9 +237,62 @@ def test_an_argument_of_another_version_is_one_sentence_with_the_way_out() -> No
     ):
         recorded(saved, [], PARTS)
     assert "flavour" not in recorded(saved, ["~data.flavour"], PARTS).tree["data"]
+    typed = recorded(without(saved, "data.flavour"), ["+data.flavour=sour"], PARTS)  # a slip of now, and said as one
+    assert typed.tree["data"]["flavour"] == "sour"
     with pytest.raises(UserError, match=r"leave it out with ~model.flavour"):
         model_configuration(saved)
     assert "flavour" not in model_configuration(saved, ["~model.flavour"])[0]["model"]
+
+
+def test_what_the_agent_of_a_sweep_adds_is_no_word_and_an_address_of_weights_is_one() -> None:
+    saved = checkpoint(*ADE, seed=1)
+    assert recorded(saved, ["_wandb={a: 1}", "seed=3"], PARTS).tree["seed"] == 3
+    address = "hf-hub:a/b@v1#sha256=00"
+    assert recorded(saved, [f"init_from={address}"], PARTS).tree["init_from"] == address
+
+
+def test_a_run_that_is_planned_anew_is_its_best_weights_and_all_that_it_names_is_judged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[Any] = []
+    saved = checkpoint(*ADE, "inference=whole")
+
+    def read(path: str, **more: Any) -> Checkpoint:
+        asked.append((path, more))
+        return saved
+
+    monkeypatch.setattr(configuration, "read_checkpoint", read)
+    monkeypatch.setattr(configuration, "names_weights", lambda word: word == "run")
+    assert composed(["run", "seed=5"]).seed == 5
+    assert asked == [("run", {"prefer": "best", "download": True})]
+    with pytest.raises(UserError, match=r"did you mean"):
+        composed(["run", "evaluation.validation.evry=3"])
+    for part in ("optimizer", "schedule", "checkpoint"):  # all that a plan builds has to fit this version
+        saved.meta["config"][part]["flavour"] = 1
+        with pytest.raises(UserError, match=rf"{part}\.flavour was recorded by another version"):
+            composed(["run"])
+        del saved.meta["config"][part]["flavour"]
+    saved.meta["config"]["logger"] = {"mine": {"_target_": "subprocess.run", "args": "touch owned"}}
+    with pytest.raises(UserError, match=r"somewhere\.pt: logger\.mine\._target_ = subprocess\.run is not built"):
+        composed(["run"])
+    del saved.meta["config"]
+    monkeypatch.setattr(configuration, "check", asked.append)
+    monkeypatch.setattr(configuration, "recorded", lambda *given: SimpleNamespace(record=None, config=given))
+    assert composed(["run", "a=1"]) == (saved, ["a=1"], ()) == asked[-1]  # of a file that carries nothing
+
+
+def test_words_for_a_model_of_which_a_part_is_not_recorded_are_of_one_that_is_told_by_its_weights(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(configuration, "configuration_of", lambda checkpoint, words: ("told", words))
+    monkeypatch.setattr(configuration, "recorded", lambda *given: SimpleNamespace(tree=given[1:], notes=["a note"]))
+    whole = {part: {"a": 1} for part in ("backbone", "head", "model")}
+    for config, words, expected in (
+        (whole, ["a=1"], ((["a=1"], ("backbone", "head", "model")), ["a note"])),
+        ({"model": {"a": 1}, "backbone": {"a": 1}}, ["a=1"], (("told", ["a=1"]), [])),
+        ({}, [], (("told", []), [])), ({"model": {"a": 1}}, [], ({"model": {"a": 1}}, [])),
+    ):  # fmt: skip
+        assert model_configuration(Checkpoint({}, {"config": config}, "", Path("a.pt")), words) == expected
 
 
 def test_of_a_file_that_carries_a_model_alone_the_rest_is_told_by_its_weights() -> None:
@@ -269,7 +322,15 @@ def test_a_part_that_a_record_lacks_is_never_made_up(part: str) -> None:
     assert found.tree[part]
 
 
+def test_groups_that_are_newer_than_a_run_are_empty_and_no_change() -> None:
+    found = recorded(without(checkpoint(*ADE), "encoder", "loss", "callbacks"), [], PARTS)
+    assert [found.tree[group] for group in ("encoder", "loss", "callbacks")] == [{}] * 3
+    assert found.changes() == {}
+
+
 def test_a_part_of_a_record_that_says_not_what_it_is_is_one_sentence() -> None:
+    classifying = recorded(checkpoint("inference=whole", inference={}), [], PARTS)
+    assert classifying.tree["inference"] == {}  # as a classifier's is
     for part in ("data", "engine", "inference"):
         with pytest.raises(UserError, match=rf"somewhere\.pt carries a {part} without a _target_.*\({part}=<option>\)"):
             recorded(without(checkpoint("inference=whole"), f"{part}._target_"), [], PARTS)
@@ -289,7 +350,16 @@ def test_data_that_lie_elsewhere_than_in_training_are_a_change_also_where_the_ru
     config = saved.meta["config"] | {"data": saved.meta["config"]["data"] | {"root": "others"}}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     found = recorded(saved, [], PARTS)
-    assert found.changes() == {"data.root": ("others", "photos")}
+    assert (found.changes(), found.notes) == ({"data.root": ("others", "photos")}, [])
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"data": {"image_size": 96, "num_workers": 9}}))
+    newer_and_told = recorded(without(saved, "evaluation.validation.boundary"), [], PARTS).notes
+    assert [note.replace(str(tmp_path), "run") for note in newer_and_told] == [
+        "run/config.yaml has data.image_size 96, which is not what was trained by: 64 counts, as the checkpoint "
+        "carries it",
+        "evaluation.validation.boundary is newer than this run: false, as today's option files have it",
+    ]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    saved.meta["config"]["evaluation"]["validation"]["boundary"] = False
     typed = recorded(replace(saved, path=Path("somewhere.pt")), ["data.root=others"], PARTS)
     assert (found.tree, found.changes()) == (typed.tree, typed.changes())
     assert _takes_other_pictures(found, [])  # and are looked at as such

@@ -36,6 +36,12 @@ def test_a_runs_file_tells_where_its_data_lie_and_nothing_else_of_them(tmp_path:
         "data.ignore_index 0",
     ]
     assert with_places(record, tmp_path / "elsewhere/last.pt") == (record, [])
+    assert with_places({"seed": 1, "data": 5}, tmp_path / "checkpoints/last.pt") == ({"seed": 1, "data": 5}, [])
+    for said in ("seed: 2", "data: {}", "data: {more: 3, batch_size: 8}"):
+        (tmp_path / "config.yaml").write_text(said)
+        assert with_places(record, tmp_path / "checkpoints/last.pt") == (record, [])
+    (tmp_path / "config.yaml").write_text("data: {cache: /quick}")  # which these data have not
+    assert with_places({"data": data}, tmp_path / "checkpoints/last.pt") == ({"data": data}, [])
 
 
 @pytest.mark.parametrize("name", ["status.json", "config.yaml", "search.json"])

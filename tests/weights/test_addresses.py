@@ -1,8 +1,11 @@
 """Addresses, servers' answers and the cache, each rule by hand: without a server and without a download."""
 
 import http.client
+import io
 import json
+import re
 import shutil
+import urllib.request
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +17,7 @@ from served import sha256
 from mae_hydra.errors import UserError
 from mae_hydra.weights.named import KNOWN, cache, fetch, hub, known, parse, web
 from mae_hydra.weights.named.address import Address, is_loopback, lies_within
-from mae_hydra.weights.named.fetch import Fetched, place_of, refuse_text
+from mae_hydra.weights.named.fetch import Fetched, _by_hand, place_of, refuse_text
 from mae_hydra.weights.named.timm_names import looked_up
 
 DIGEST = "ab" * 32
@@ -216,3 +219,167 @@ def test_what_timm_names_keeps_what_was_said_of_it() -> None:
     assert (found.kind, found.where) == ("hf-hub", "timm/vit_base_patch16_224.mae")
     assert (found.file, found.part, found.sha256) == ("x.bin", "ema", DIGEST)
     assert looked_up(parse("timm/vit_base_patch16_224.mae")).file in ("", "model.safetensors")
+
+
+def test_what_timm_describes_is_a_repository_or_a_file_of_it_or_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    described: dict[str, Any] = {
+        "whole": {"hf_hub_id": "timm/a"}, "one": {"hf_hub_id": "timm/b", "hf_hub_filename": "b.pth", "url": "https://x"},
+        "web": {"url": "https://a.b/c.pth"}, "none": {},
+    }  # fmt: skip
+
+    def config_of(name: str, allow_unregistered: bool) -> Any:
+        if name == "strange":
+            raise RuntimeError
+        usual = {"hf_hub_id": None, "hf_hub_filename": None, "url": ""}
+        return SimpleNamespace(**usual | described[name]) if name in described else None
+
+    monkeypatch.setattr("timm.models.get_pretrained_cfg", config_of)
+    monkeypatch.setattr("timm.models.list_pretrained", lambda: ["vit_a.mae", "vit_b.mae", "resnet"])
+
+    def found(text: str) -> tuple[str, ...]:
+        address = looked_up(parse(f"timm/{text}"))
+        return address.kind, address.where, address.file, address.sha256, address.part
+
+    assert found("whole") == ("hf-hub", "timm/a", "", "", "")
+    assert found("one") == ("hf-hub", "timm/b", "b.pth", "", "")
+    assert found(f"one#file=c.bin&sha256={DIGEST}") == ("hf-hub", "timm/b", "c.bin", DIGEST, "")
+    assert found(f"web#part=ema&sha256={DIGEST}") == ("web", "https://a.b/c.pth", "", DIGEST, "ema")
+    for name, said in (
+        ("none", "timm describes none and publishes no weights of it"),
+        ("strange", r"timm knows no weights strange \("),
+        ("vit_c.mae", r"timm knows no weights vit_c\.mae; there are vit_[ab]\.mae, vit_[ab]\.mae \(timm\.list"),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=said):
+            found(name)
+
+
+def test_what_a_hub_refuses_is_told_in_the_words_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import errors
+
+    def of(kind: type[Exception], text: str, **more: Any) -> Exception:
+        error = kind.__new__(kind)
+        Exception.__init__(error, text)
+        vars(error).update(more)
+        return error
+
+    address = parse("hf-hub:a/b@v2")
+    answer: dict[str, Any] = {"response": object()}
+    for error, kind, said in (
+        (of(errors.GatedRepoError, "x", **answer), UserError, "a/b@v2 is for those who have agreed to its terms"),
+        (of(errors.RepositoryNotFoundError, "x", **answer), UserError, "there is no repository a/b on the hub"),
+        (of(errors.RevisionNotFoundError, "x", **answer), UserError, "a/b has no revision v2"),
+        (of(errors.HfHubHTTPError, "500 busy\nmore", **answer), UserError, "@v2 cannot be had: the hub says 500 busy"),
+        (of(errors.HfHubHTTPError, "no answer\nmore", response=None), web.Unreachable, "no answer"),
+        (ConnectionError(), web.Unreachable, "ConnectionError"),
+        (OSError(28, "No space left on device", "/a/b"), UserError, "name another folder with MAE_HYDRA_CACHE"),
+    ):  # fmt: skip
+        found = hub._explained(error, address)
+        assert (type(found), said in str(found)) == (kind, True), found
+        assert "\n" not in str(found)
+    named, entry = parse("hf-hub:a/b#file=c.bin"), cache.Entry(Path("/cache/a--b"))
+    for address, file in ((named, r"c\.bin"), (parse("hf-hub:a/b"), r"model\.safetensors .* and config\.json")):
+        by_hand = _by_hand(address, entry, "no answer")
+        assert re.search(rf"\(no answer\).*put {file} of https://huggingface\.co/a/b into /cache/a--b\Z", by_hand)
+    assert _by_hand(parse("https://a.b/c.pth"), entry, "no answer").endswith("put the file at /cache/a--b/c.pth")
+    names = [*(f"{number:02}.txt" for number in range(20)), "z.bin", "y.pth"]
+    assert hub._no_weights(named, names).startswith("hf-hub:a/b has no file c.bin; it holds 00.txt, 01.txt")
+    assert hub._no_weights(parse("hf-hub:a/b"), names).endswith("add #file= and one of y.pth, z.bin")
+    assert hub._no_weights(parse("hf-hub:a/b"), names[:20]).startswith("hf-hub:a/b holds no weights")
+
+
+def test_a_body_is_written_behind_what_is_there_and_is_as_long_as_was_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    rooms: list[int] = []
+    said = io.StringIO()
+    monkeypatch.setattr(web, "check_room", lambda size, folder, what: rooms.append(size))
+    monkeypatch.setattr(web, "sys", SimpleNamespace(stderr=said))
+    monkeypatch.setattr(web, "watched", lambda: False)
+    monkeypatch.setattr(web, "PIECE", 3)
+    file, url = tmp_path / "a.pth", "https://a.b/a.pth"
+
+    def received(before: bytes, body: bytes, size: int | None, start: int) -> bytes:
+        file.write_bytes(before)
+        web._receive(io.BytesIO(body), web._Told(size, start, "v1"), url, file)
+        assert web._state(file) == {"version": "v1"}
+        return file.read_bytes()
+
+    assert received(b"abcde", b"fghijkl", 12, 5) == b"abcdefghijkl"
+    assert received(b"abcdefgh", b"FGHIJKL", 12, 5) == b"abcdeFGHIJKL"  # what lies behind is written over
+    assert said.getvalue() == ""
+    assert received(b"of another version, and longer", b"whole", 5, 0) == b"whole"
+    assert received(b"", b"untold", None, 0) == b"untold"
+    assert rooms == [7, 7, 5, 0]
+    assert said.getvalue() == "downloading https://a.b/a.pth (0.0 MB)\ndownloading https://a.b/a.pth\n"
+    monkeypatch.setattr(web, "PIECE", 10**6)
+    web._receive(io.BytesIO(b"x" * 2_500_000), web._Told(2_500_000, 0, ""), url, file)
+    assert said.getvalue().endswith("(2.5 MB)\n")
+    monkeypatch.setattr(web, "PIECE", 3)
+    with pytest.raises(UserError, match="sends more than the 4 bytes that it told; it is not taken"):
+        received(b"", b"whole", 4, 0)
+    with pytest.raises(http.client.HTTPException, match="it broke off after 5 of 6 bytes"):
+        received(b"", b"whole", 6, 0)
+    for state in ("[]", "{", "null"):
+        file.with_name(web.STATE).write_text(state)
+        assert web._state(file) == {}
+
+
+def test_a_redirect_is_to_an_encrypted_address_or_within_this_machine() -> None:
+    for origin, target, followed in (
+        ("https://a.b/c", "https://d.e/f", True), ("http://127.0.0.1/c", "https://d.e/f", True),
+        ("http://127.0.0.1/c", "http://localhost:8/f", True), ("http://127.0.0.1/c", "http://d.e/f", False),
+        ("https://a.b/c", "http://127.0.0.1/f", False), ("https://a.b/c", "ftp://d.e/f", False),
+        ("https://a.b/c", "file:///f", False),
+    ):  # fmt: skip
+        asked: Any = (urllib.request.Request(origin), None, 302, "found", {}, target)
+        if followed:
+            request = web._Redirects().redirect_request(*asked)
+            assert request is not None
+            assert request.full_url == target
+        else:
+            with pytest.raises(web.Unreachable, match="which is not encrypted"):
+                web._Redirects().redirect_request(*asked)
+
+
+def test_the_cache_lies_where_it_is_said_and_what_it_cannot_hold_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for variable, system, place in (
+        ("~/mine", "/cache", tmp_path / "mine"), ("", "/cache", Path("/cache/mae_hydra")),
+        (None, "", tmp_path / ".cache/mae_hydra"), (None, None, tmp_path / ".cache/mae_hydra"),
+    ):  # fmt: skip
+        for name, value in ((cache.VARIABLE, variable), ("XDG_CACHE_HOME", system)):
+            monkeypatch.delenv(name, raising=False) if value is None else monkeypatch.setenv(name, value)
+        assert cache.root() == place
+    entry = cache.Entry(tmp_path / "x" / "entry")
+    with pytest.raises(UserError, match=rf"{cache.WAY_OUT}"), entry.alone():
+        (entry.partial / "none" / "file").write_bytes(b"")
+    with entry.alone():
+        pass
+
+
+def test_digests_of_published_files_are_those_of_their_publishers() -> None:
+    """MAE's as in the table of its documentation, OpenMMLab's as at the end of the name."""
+    mae = {"base": "ViT-B/16", "large": "ViT-L/16", "huge": "ViT-H/14"}
+    told = {each.address: (each.model, each.digest) for each in KNOWN}
+    for folder, name, digests in (
+        ("pretrain", "mae_pretrain_vit_{}.pth", ("8cad7c", "b8b06e", "9bdbb0")),
+        ("finetune", "mae_finetuned_vit_{}.pth", ("1b25e9", "51f550", "2541f2")),
+        ("pretrain", "mae_pretrain_vit_{}_full.pth", ("", "", "")),
+        ("visualize", "mae_visualize_vit_{}.pth", ("", "", "")),
+    ):
+        for (size, model), digest in zip(mae.items(), digests, strict=True):
+            address = f"https://dl.fbaipublicfiles.com/mae/{folder}/{name.format(size)}"
+            assert told.pop(address) == (model, digest and f"md5 {digest}")
+    sizes = {"base": "ViT-B/16", "large": "ViT-L/16", "huge": "ViT-H/14", "mae-base": "ViT-B/16"}
+    for address, (model, digest) in told.items():
+        [size] = [size for size in ("base", "large", "huge") if size in address]
+        assert model == sizes[size], address
+        ends = re.search(r"-([0-9a-f]{8})\.pth\Z", address)
+        assert digest == (f"sha256 {ends[1]}" if ends else "")
+    kinds = {each.address: each.what for each in KNOWN}
+    assert all(("decoder" in what) == ("full" in address or "visualize" in address or "hf-hub" in address)
+               for address, what in kinds.items())  # fmt: skip
+    assert all(("as they are" in what) == ("visualize" in address or "hf-hub" in address)
+               for address, what in kinds.items())  # fmt: skip

@@ -5,7 +5,7 @@ import torch
 from checkpoint_files import make_classifier, make_mae, make_patch_segmenter, make_upernet, randomise
 
 from mae_hydra.errors import UserError
-from mae_hydra.weights import Checkpoint, have_names, order_of, transfer
+from mae_hydra.weights import Checkpoint, have_names, names_of, order_of, transfer
 from mae_hydra.weights.class_order import rows_by_name
 
 NAMES = ["sky", "wall", "tree", "sea", "road"]
@@ -23,12 +23,13 @@ def checkpoint_of(model, path, names=NAMES):
         (NAMES, NAMES, None),
         (NAMES, OTHER, [4, 0, 3, 1, 2]),
         (NAMES, ["Road", " SKY", "sea", "wall", "tree"], [4, 0, 3, 1, 2]),
-        (["traffic_light", "car"], ["car", "Traffic-Light"], [1, 0]),
+        (["traffic_light", "stop__sign"], ["Stop - Sign", "Traffic-Light"], [1, 0]),
         (["wall", "television receiver"], ["wall", "television"], None),
         (["road", "road line", "sky"], ["road line", "road", "sky blue"], [1, 0, 2]),
         (["wall", "brick wall"], ["brick wall", "wall brick wall"], [1, 0]),
         (["sky", "tv", "tv set", "sea"], ["sky", "tv set", "tv", "sea water"], [0, 2, 1, 3]),
         (["door", "screen door"], ["door", "screen door (screen)"], None),
+        (["sky", "sky", "road"], ["sky", "sky", "wide road"], None),
         (["road", "line", "sky"], ["road line", "road", "sky"], [1, 0, 2]),
         (["class 0", "class 1"], ["sky", "wall"], None),  # a placeholder is no name
         (["sky", "wall"], ["0", "1"], None),
@@ -51,6 +52,8 @@ def test_the_order_of_names_is_found_where_there_are_names(theirs, ours, order):
         (["brick wall", "road"], ["road line", "wall"], "the model alone has brick wall, road, the data alone"),
         (["sky", "sky"], ["sky", "sky blue"], "the data alone have sky blue"),
         (["sky", "sky"], ["sky", "wall"], "the data alone have wall"),
+        (["sky", "wall"], ["sky", "sky"], "the model alone has wall"),
+        (["sky", "sky", "sea"], ["sky", "sea", "sea"], "a name stands for two classes"),
         (
             list("abcdef"),
             list("ghijkl"),
@@ -63,7 +66,11 @@ def test_other_names_are_told_apart(theirs, ours, message):
         order_of(theirs, ours)
 
 
-def test_placeholders_are_no_names():
+def test_placeholders_are_no_names(tmp_path):
+    told = [{}, {"class_names": "ab"}, {"class_names": ["a", 1]}]
+    assert [names_of(Checkpoint({}, meta, "test", tmp_path)) for meta in told] == [[], [], ["a", "1"]]
+    assert not have_names(["Class_3", " label 2 ", "7"])
+    assert have_names(["label", "class"])
     assert not have_names(["class 0", "class 17"])
     assert not have_names(["0", "1"])
     assert have_names(["class 0", "sky"])

@@ -1,12 +1,14 @@
 """The configuration of a file that carries none: what its weights tell, and what is taken where they do not."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from checkpoint_files import make_classifier, make_encoder, make_mae, make_patch_segmenter, make_upernet
 
 from mae_hydra.errors import UserError
+from mae_hydra.recorded import infer_configuration
 from mae_hydra.recorded.infer_configuration import _taps, configuration_of, encoder_overrides, overrides_of
 from mae_hydra.weights import Checkpoint, describe
 
@@ -79,6 +81,9 @@ def test_decoders_are_told_by_their_names_and_an_epsilon_is_of_both_parts() -> N
         found = dict(word.split("=", 1) for word in words)
         assert (found.get("head"), found.get("head.num_encoder_blocks")) == (head, blocks)
         assert (found["++backbone.norm_eps"], found["++head.norm_eps"]) == ("1e-05", "1e-05")
+    for strange in ("decoder.wfm.weight", "decoder.dec_norms.0.weight"):
+        with pytest.raises(UserError, match=r"a decoder whose parts have other names than ours; its encoder is whole"):
+            overrides_of(Checkpoint(whole | {strange: torch.zeros(1)}, {}, "", Path("a.pt")), HEADS)
     usual = words_of(holding(make_mae(), layer_norm_eps=1e-6))
     assert not {"++backbone.norm_eps", "++head.norm_eps"} & usual.keys()
     whole = dict(make_upernet().state_dict())
@@ -95,10 +100,25 @@ def test_maps_are_tapped_at_thirds_and_the_half_as_published() -> None:
     ]  # fmt: skip
 
 
-def test_what_a_file_does_not_tell_is_asked_for_by_its_key() -> None:
+def test_what_a_file_does_not_tell_is_asked_for_by_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
     for words, key in (([], "backbone.num_heads"), (HEADS[:1], "head.num_heads")):
         with pytest.raises(UserError, match=rf"a\.pt does not tell the number of attention heads .*; add {key}=…"):
             overrides_of(holding(make_mae()), words)
+    asked: list[Any] = []
+    checked: list[int] = []
+    monkeypatch.setattr(infer_configuration, "compose_config", asked.append)
+    for words in (["seed=3"], []):
+        with pytest.raises(UserError, match=r"add backbone\.num_heads=…"):
+            overrides_of(holding(make_mae()), words)
+    assert [each[-1] for each in asked] == ["seed=3"]  # where that is misspelt it is said, and not what is missing
+    monkeypatch.undo()
+    encoder = Checkpoint(
+        {f"encoder.{name}": value for name, value in make_encoder().state_dict().items()}, {}, "", Path("a")
+    )
+    monkeypatch.setattr(infer_configuration, "check", lambda config: checked.append(config.backbone.num_heads))
+    alone = configuration_of(encoder, HEADS[:1])
+    assert (alone["model"] == alone["backbone"], checked) == (True, [2])
+    monkeypatch.undo()
     config = configuration_of(holding(make_mae()), HEADS)
     assert (config["model"]["encoder"]["num_heads"], config["model"]["decoder"]["num_heads"]) == (2, 2)
     assert "hydra" not in config
@@ -108,4 +128,5 @@ def test_an_encoder_of_a_transfer_has_the_size_of_the_file() -> None:
     encoder = torch.nn.ModuleDict({"encoder": make_encoder(image_size=(32, 64), depth=6)})
     found = dict(word.split("=", 1) for word in encoder_overrides(describe(holding(encoder))))
     assert (found["backbone.depth"], found["backbone.out_indices"]) == ("6", "[1,2,3,5]")
+    assert found["data.image_size"] == "[32,64]"
     assert "backbone.num_heads" not in found

@@ -10,7 +10,7 @@ from mae_hydra.archive import Unfit
 from mae_hydra.errors import UserError
 from mae_hydra.weights import safe_unpickle
 from mae_hydra.weights.containers import Content
-from mae_hydra.weights.metadata import metadata_of, norm_eps, normalization
+from mae_hydra.weights.metadata import encoder_settings, metadata_of, norm_eps, normalization
 from mae_hydra.weights.safe_unpickle import ACTIVE, Foreign, plain
 
 HF = {"num_attention_heads": 6, "decoder_num_attention_heads": 4, "image_size": 64, "patch_size": 8}
@@ -35,6 +35,11 @@ def namespace(**values: Any) -> Foreign:
             {"config": {"seed": 3}, "step": 7, "meta": {"class_names": ["a", "b"], "palette": PALETTE}},
             {"config": {"seed": 3}, "step": 7, "class_names": ["a", "b"], "palette": PALETTE},
         ),
+        (
+            {"config": {}, "meta": {"class_names": ["a", "a", ""]}},
+            {"config": {}, "class_names": ["a", "a (2)", "class 2"]},
+        ),
+        ({"config": {}, "step": 0}, {"config": {}, "step": 0}),
         ({"meta": {"class_names": ["a"]}, "step": 7}, {"step": 7}),  # without a configuration it is none of ours
         (
             {"args": namespace(norm_pix_loss=True, mask_ratio=0.6, lr=None), "epoch": 9},
@@ -44,6 +49,7 @@ def namespace(**values: Any) -> Foreign:
             {"meta": {"CLASSES": ("a", "b"), "PALETTE": PALETTE, "iter": 5}},
             {"class_names": ["a", "b"], "palette": PALETTE, "step": 5},
         ),
+        ({"meta": {"CLASSES": (), "iter": 5}}, {"step": 5}),
         (
             {"meta": {"dataset_meta": {"classes": ["c", "d"], "palette": PALETTE}, "CLASSES": ("a", "b"), "iter": 0}},
             {"class_names": ["c", "d"], "palette": PALETTE, "step": 0},
@@ -66,6 +72,11 @@ def namespace(**values: Any) -> Foreign:
         ({"config.json": {"pretrained_cfg": {"mean": [0.5, 0.5], "std": [0.5, 0.0]}}}, {}),
         ({"config.json": {"pretrained_cfg": {"mean": [0.5, math.inf], "std": [0.5, 0.5]}}}, {}),
         ({"mae_hydra": {"norm_pix": True, "encoder": ENCODER}}, {"norm_pix": True, "encoder": ENCODER}),
+        (  # what we have written of a file counts before what lies beside it
+            {"mae_hydra": {"norm_pix": True, "encoder": {"num_heads": 2}},
+             "config.json": {"model_type": "vit_mae", "norm_pix_loss": False, **HF}},
+            {"norm_pix": True, "encoder": {"num_heads": 2}, "decoder": {"num_heads": 4}, "layer_norm_eps": 1e-12},
+        ),
         ({"epoch": True, "step": "7", "args": namespace(norm_pix_loss=1, mask_ratio="x")}, {}),
     ],
 )  # fmt: skip
@@ -90,6 +101,9 @@ def test_an_epsilon_is_positive_and_a_normalization_is_of_the_data_where_there_a
     encoder = {"config": {"model": {"encoder": {"norm_eps": 1e-5}}}, "layer_norm_eps": 1e-12}
     told = [encoder, {"layer_norm_eps": 1e-12}, {"layer_norm_eps": 0.0}, {"layer_norm_eps": -1e-6}, {}]
     assert [norm_eps(meta) for meta in told] == [1e-5, 1e-12, None, None, None]
+    ours = {"config": {"model": {"encoder": {"a": 1}}}, "encoder": {"b": 2}}
+    settings = [ours, {"config": {"model": {}}, "encoder": {"b": 2}}, {"encoder": 3}, {"config": {"model": "text"}}]
+    assert [encoder_settings(meta) for meta in settings] == [{"a": 1}, {"b": 2}, {}, {}]
     own, mine = {"mean": [0.1], "std": [0.2]}, {"mean": [0.3], "std": [0.4]}
     found = [
         normalization(meta) for meta in (own, own | {"config": {"data": mine}}, own | {"config": {}}, {"mean": [0.1]})
@@ -108,6 +122,7 @@ def test_plain_values_are_numbers_texts_lists_and_tables_eight_levels_deep(monke
     assert plain({"a": (1, 2.5), 3: namespace(b=True), "c": argparse.Namespace(d=1), "e": Foreign()}) == {
         "a": [1, 2.5], "3": {"b": True}, "c": None, "e": None,
     }  # fmt: skip
+    plain("a\ud800").encode()  # can be written down
     edges = [2**63 - 1, 2**63, -(2**63) + 1, -(2**63)]
     assert plain(edges) == [2**63 - 1, None, -(2**63) + 1, None]
     monkeypatch.setattr(safe_unpickle, "MOST_TOLD", 5)

@@ -19,7 +19,7 @@ from mae_hydra.errors import UserError
 from mae_hydra.experiment.provenance import parent_of
 from mae_hydra.recorded.infer_configuration import overrides_of
 from mae_hydra.weights import read_checkpoint, transfer
-from mae_hydra.weights.named import KNOWN, cache, fetch, is_address, parse, web
+from mae_hydra.weights.named import KNOWN, cache, fetch, hub, is_address, parse, web
 from mae_hydra.weights.named.fetch import place_of
 
 NOBODY = "http://127.0.0.1:9/model.pth"  # the port of a service that discards, which nobody offers
@@ -208,6 +208,9 @@ def test_a_web_page_is_no_weights(served, tmp_path):
 def test_what_is_not_there_is_told_by_its_number(served):
     with pytest.raises(UserError, match="the server says 404"):
         fetch(f"{served.address}/none.pth", download=True)
+    served.fails_with = [416] * 3  # whatever part is asked for
+    with pytest.raises(UserError, match="the server says 416"):
+        fetch(f"{served.address}/none.pth", download=True)
 
 
 def test_a_redirect_leads_to_nowhere_less_safe(served, weights):
@@ -349,6 +352,7 @@ def test_a_repository_is_downloaded_once_with_its_configuration(served, tmp_path
     assert (found.path.parent / "config.json").is_file()
     assert not (found.path.parent / "pytorch_model.bin").exists()
     assert found.revision == served.commit
+    assert {path.partition("/resolve/")[2].partition("/")[0] for _, path, _ in served.bodies()} == {served.commit}
     asked = len(served.asked)
     assert fetch("hf-hub:org/name", download=True) == found
     assert len(served.asked) == asked
@@ -372,9 +376,15 @@ def test_a_file_can_be_named_where_there_are_several(served, tmp_path):
     assert fetch(address, download=True).path.name == "b.safetensors"
     with pytest.raises(UserError, match="has no file c"):
         fetch("hf-hub:org/name#file=c", download=True)
+    hub_with(served, tmp_path, "config.json", "large/config.json", "large/model.safetensors")
+    found = fetch("hf-hub:org/name@v1#file=large/model.safetensors", download=True).path
+    assert (found.parent.name, (found.parent / "config.json").is_file()) == ("large", True)
+    assert not (found.parent.parent / "config.json").exists()  # of another model
 
 
-def test_weights_in_several_files_are_read_as_one(served, tmp_path):
+def test_weights_in_several_files_are_read_as_one(served, tmp_path, monkeypatch):
+    rooms = []
+    monkeypatch.setattr(hub, "check_room", lambda size, folder, what: rooms.append(size))
     state = make_encoder().state_dict()
     names = sorted(state)
     parts = {"model-00001-of-00002.safetensors": names[::2], "model-00002-of-00002.safetensors": names[1::2]}
@@ -386,6 +396,8 @@ def test_weights_in_several_files_are_read_as_one(served, tmp_path):
     served.repositories["org/name"] = {**files, "model.safetensors.index.json": json.dumps(index).encode()}
     checkpoint = read_checkpoint("hf-hub:org/name", download=True)
     assert len(checkpoint.tensors) == len(state)
+    sizes = [len(content) for content in served.repositories["org/name"].values()]
+    assert rooms == [sizes[-1], sum(sizes)]  # before the index is had, and before its parts are
     assert read_checkpoint("hf-hub:org/name").tensors.keys() == checkpoint.tensors.keys()
     with pytest.raises(UserError, match="holds its weights in several files, and #sha256= is of one"):
         fetch(f"hf-hub:org/name@v1#sha256={'0' * 64}", download=True)

@@ -35,7 +35,12 @@ def test_a_word_chooses_a_part_and_says_where_there_is_none() -> None:
     del whole["ema"]
     assert choose(whole, "ema").name == "teacher"  # an average whatever it is called
     own = {"average": {"model": state(9)}, "model": state()}
-    assert [choose(own, word).name for word in ("", "model", "ema")] == ["average", "model", "average"]
+    assert [choose(own, word)[1:3] for word in ("", "model", "ema")] == [
+        ("average", ("model",)), ("model", ("average",)), ("average", ("model",)),
+    ]  # fmt: skip
+    foreign = {"average": state(9), "state_dict": state(), "model": state(10)}  # an average that is not as ours
+    assert choose(foreign, "")[1:3] == ("model", ("average", "state_dict"))
+    assert choose({"module": state(), "state_dict": state(9)}, "").name == "state_dict"
     assert choose(state() | {"beside": state()}, "")[1:] == ("", ("beside",), True)
 
 

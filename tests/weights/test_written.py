@@ -1,5 +1,7 @@
 """What is written beside the tensors, for whoever reads them next: whole tables, and what cannot be told."""
 
+import json
+from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,11 +10,12 @@ import pytest
 import torch
 from checkpoint_files import make_mae, make_upernet
 from rich.console import Console
+from safetensors import safe_open
 
 from mae_hydra.errors import UserError
-from mae_hydra.weights import Checkpoint, describe, to_layout
+from mae_hydra.weights import Checkpoint, Export, describe, to_layout, write_checkpoint
 from mae_hydra.weights.describe import Description, Stack
-from mae_hydra.weights.layouts import mmseg, names, official
+from mae_hydra.weights.layouts import NATIVE, mmseg, names, official
 from mae_hydra.weights.report import Row, TransferReport, _ranges, collapse
 from mae_hydra.weights.write import _content, _for_others, _mmseg_meta, _texts, check_output, huggingface_config
 
@@ -99,15 +102,56 @@ def test_a_native_file_has_all_that_was_told_in_its_places() -> None:
     assert _texts("native", {"step": 0}, None) == {"step": "0", "meta": "{}"}
 
 
-def test_a_place_that_cannot_be_written_is_refused_before_any_work(tmp_path: Path) -> None:
+def test_a_file_for_others_has_what_each_looks_for_where_it_looks() -> None:
+    tensors: Any = OrderedDict(a=torch.zeros(1))
+    told = _for_others(described())
+    mapped = {"CLASSES": ("a", "b"), "PALETTE": META["palette"]}
+    mapped["dataset_meta"] = {"classes": ("a", "b"), "palette": META["palette"]}
+    assert _content("mmseg", tensors, META, described(kind="segmentation")) == {
+        "meta": mapped, "state_dict": tensors, "mae_hydra": told,
+    }  # fmt: skip
+    assert _content("official", tensors, META, described()) == {"model": tensors, "mae_hydra": told}
+    for target, kind in (("mmseg", "encoder"), ("timm", "segmentation"), ("timm", "mae")):
+        bare: Any = _content(target, OrderedDict(a=torch.zeros(1)), META, described(kind=kind))
+        assert (list(bare), bare._metadata) == (["a"], {"mae_hydra": told})
+    for target in ("official", "mmseg"):
+        assert _texts(target, META, described()) == {"mae_hydra": json.dumps(told)}
+
+
+def test_views_of_one_memory_are_written_as_large_as_they_are(tmp_path: Path) -> None:
+    whole = torch.arange(10_000.0)
+    views = {"encoder.a": whole[:2], "encoder.b": whole[::5_000], "encoder.c": whole[:2]}
+    for name in ("a.pt", "a.safetensors"):
+        write_checkpoint(tmp_path / name, "native", Export(views, NATIVE, ()), {"step": 0, "config": {}}, None)
+        assert (tmp_path / name).stat().st_size < 5_000
+    content = torch.load(tmp_path / "a.pt", weights_only=True)
+    assert (content["step"], content["config"], content["meta"]) == (0, {}, {})
+    assert {name: tensor.tolist() for name, tensor in content["model"].items()} == {
+        "encoder.a": [0, 1], "encoder.b": [0, 5000], "encoder.c": [0, 1],
+    }  # fmt: skip
+    exported = Export({"cls_token": torch.zeros(1)}, NATIVE, ())
+    write_checkpoint(tmp_path / "b.safetensors", "official", exported, {}, described())
+    with safe_open(tmp_path / "b.safetensors", framework="pt") as file:  # whatever the layout is called
+        assert json.loads(file.metadata()["mae_hydra"]) == _for_others(described())
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
     for name, target, said in (
         ("out.pth", "huggingface", "is a folder with config.json"), ("", "native", "is a file, so give a file name"),
         ("none/out.pt", "native", "there is no folder"), ("none/out", "huggingface", "there is no folder"),
+        ("out.bin", "huggingface", "give a folder name"), ("file/out.pt", "native", "there is no folder"),
     ):  # fmt: skip
         with pytest.raises(UserError, match=said):
             check_output(tmp_path / name, target)
     check_output(tmp_path / "out.pt", "native")
     check_output(tmp_path, "huggingface")
+    asked: list[Any] = []
+    monkeypatch.setattr("mae_hydra.atomic.check_writable", lambda folder, way_out: asked.append(folder))
+    check_output(tmp_path / "out.pt", "native")
+    assert asked == [tmp_path]
 
 
 def test_a_layout_has_a_place_for_what_computes_the_same() -> None:
