@@ -85,3 +85,33 @@ def test_of_libraries_a_run_may_name_optimizers_and_plain_metrics(target, key, f
     else:
         with pytest.raises(UserError, match="is not built"):
             judge(target, key, origin)
+
+
+@pytest.mark.parametrize(
+    ("target", "key", "built"),
+    [
+        ("torch.nn.Linear", "head", True),
+        ("torch.optim.lr_scheduler.StepLR", "schedule", True),
+        ("torchvision.transforms.v2.RandomInvert", "augment.more", True),
+        ("torchvision.models.ResNet", "backbone", True),
+        ("torchvision.ops.FrozenBatchNorm2d", "head", True),
+        ("torchmetrics.aggregation.MeanMetric", "evaluation.a.metrics.b", True),
+        ("torchmetrics.regression.MeanSquaredError", "evaluation.a.metrics.b", True),
+        ("torchmetrics.segmentation.DiceScore", "evaluation.a.metrics.b", True),
+        ("timm.layers.LayerNorm2d", "head", True),
+        ("timm.loss.LabelSmoothingCrossEntropy", "loss", True),
+        ("timm.models.VisionTransformer", "backbone", True),
+        ("torchvision.datasets.FakeData", "data", False),
+        ("torchvision.transforms.v2.functional.resize", "augment", False),
+        ("timm.data.ImageDataset", "data", False),
+        ("timm.models.create_model", "backbone", False),
+        ("torch.nn.init.zeros_", "head", False),
+        ("torch.utils.data.DataLoader", "data", False),
+    ],
+)
+def test_of_libraries_a_person_may_name_what_computes(target, key, built):
+    if built:
+        assert judge(target, key, "person").__name__ == target.rpartition(".")[2]
+    else:
+        with pytest.raises(UserError, match="is not built"):
+            judge(target, key, "person")

@@ -29,7 +29,7 @@ def test_a_word_says_its_key_and_its_value_as_it_is_typed() -> None:
     assert values(["-cd", "one", "--config-dir=two", "seed=1", "-cd", "three"], "--config-dir", "-cd") == [
         "one", "two", "three",
     ]  # fmt: skip
-    for text in ("it's", "a\\", "a\\'b", "x, y=[1]", "${seed}", "plain/path-1.pt"):
+    for text in ("it's", "a\\", "a\\'b", "x, y=[1]", "${seed}", "plain/path-1.pt", "a=b", "a:b", "#a"):
         assert OverridesParser.create().parse_override(word("notes", text)).value() == text
     assert quoted("a'b") == r"'a\'b'"
     assert readable(["seed=1", "_wandb={a: 1}", "--_wandb=x", "data.images={split}/x"]) == [
@@ -56,6 +56,9 @@ def test_options_stand_anywhere_and_keys_have_no_dashes() -> None:
         ("a=1 --seed=3 b=1", "--seed; keys are typed without dashes: seed=3"),
         ("-lr 0.1", "-lr; keys are typed without dashes: lr=0.1"),
         ("--amp b=1", "--amp; keys are typed without dashes: amp=…"),
+        ("--amp -m", "--amp; keys are typed without dashes: amp=…"),
+        ("--amp", "--amp; keys are typed without dashes: amp=…"),
+        ("-c_lr=1", "-c_lr; keys are typed without dashes: c_lr=1"),
         ("--mutlirun seed=0,1", "--mutlirun; did you mean --multirun?"),
     ):
         with pytest.raises(UserError) as caught:
@@ -249,6 +252,15 @@ def test_an_option_file_wins_over_what_it_builds_on_and_machines_own_files_are_n
     with own_options.looking_where(["-cd", str(tmp_path), "--config-name", "x"]) as name:
         paths = [str(entry.path) for entry in made[0].get_path()]
     assert name == "x"
+    monkeypatch.undo()
+
+    def place() -> str:
+        return str(GlobalHydra.instance().config_loader().get_search_path().get_path()[1].path)
+
+    with initialize_config_dir(str(tmp_path), version_base="1.3"):
+        with own_options.looking_where(["-cp", str(tmp_path / "local"), "-cn=y"]) as other:
+            assert (other, place()) == ("y", f"{tmp_path}/local")
+        assert place() == str(tmp_path)
     places = [index for index, path in enumerate(paths) if path == f"file://{tmp_path}"]
     assert places == [len(paths) - 2]  # behind the primary place, before Hydra's own schema
 

@@ -6,10 +6,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 import yaml
+from checkpoint_files import make_mae
+from test_strange_files import MODEL
 
 from mae_hydra.errors import UserError
 from mae_hydra.experiment.provenance import sha256_of
+from mae_hydra.weights import Checkpoint, read_checkpoint
 from mae_hydra.workflows import publish
 from mae_hydra.workflows.model_card import Facts, Scores, card, is_edited, scores_of
 from mae_hydra.workflows.publish import CARD, CONFIG, WEIGHTS, _checked, _for_everybody, _words
@@ -165,3 +169,43 @@ def test_a_folder_is_published_in_where_nothing_of_others_lies(tmp_path: Path) -
         owned.claim(tmp_path / "clone" / name).touch()
         _checked(tmp_path / "clone")
     assert publish.COMMAND == "publish"
+
+
+def test_what_is_published_is_the_whole_model_with_its_public_record_its_digest_and_its_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["python", "train.py", "data.root=/home/me/ADE", "seed=3"]
+    meta = {"config": {"model": MODEL, "name": "tiny", "notes": "mine"}, "step": 0, "ignored": ["a.B"],
+            "origin": {"environment": {"command": command}}}  # fmt: skip
+    saved, folder, read = Checkpoint(dict(make_mae().state_dict()), meta, "mae_hydra", Path("a.pt")), tmp_path / "b", []
+    given = {"run": saved}
+    monkeypatch.setattr(publish, "read_checkpoint", lambda run, prefer: read.append((run, prefer)) or given[run])
+    name, broken = "encoder.norm.weight", torch.full((16,), torch.nan)
+    few = {key: value for key, value in saved.tensors.items() if key != name}
+    for tensors, said in ((saved.tensors | {name: broken}, "NaN or infinite"), (few, f"it lacks {name}")):
+        given["wrong"] = Checkpoint(tensors, meta, "mae_hydra", Path("a.pt"))
+        with pytest.raises(UserError, match=said):
+            publish.publish("wrong", folder)
+        assert not any(folder.glob("[!.]*"))
+    for prefer in ("best", "last"):
+        found = publish.publish("run", folder, prefer)  # type: ignore[arg-type]
+        assert found == publish.Published(folder, (folder / WEIGHTS).stat().st_size, False)
+    assert read == [("wrong", "best")] * 2 + [("run", "best"), ("run", "last")]
+    written = read_checkpoint(folder)
+    assert all(torch.equal(written.tensors[key], value) for key, value in saved.tensors.items())
+    assert {key: written.meta["config"][key] for key in ("model", "name", "notes")} == meta["config"] | {"notes": None}
+    assert "ignored" not in written.meta
+    config = json.loads((folder / CONFIG).read_text())
+    assert {key: value for key, value in config.items() if not key.startswith(("mae_hydra_v", "parameters"))} == {
+        "library_name": "mae_hydra", "model_type": "mae_hydra_mae", "architectures": ["MAE"],
+        "pipeline_tag": "image-feature-extraction", "image_size": [32, 32], "num_channels": 3,
+        "rescale_factor": 1 / 255, "image_mean": [0.5] * 3, "image_std": [0.5] * 3, "step": 0, "model": MODEL,
+        "patch_size": 8, "hidden_size": 16, "num_hidden_layers": 4, "num_attention_heads": 2,
+        "sha256": sha256_of(folder / WEIGHTS),
+    }  # fmt: skip
+    card = (folder / CARD).read_text()
+    assert "python train.py data.root=ADE seed=3\n" in card
+    assert f", {config['parameters'] / 1e6:.1f} M parameters." in card
+    meta["config"]["name"] = "other"
+    publish.publish("run", folder)  # nobody has edited the card
+    assert "# other" in (folder / CARD).read_text()
