@@ -12,6 +12,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from mae_hydra import atomic
 from mae_hydra.errors import UserError
 from mae_hydra.evaluation.mean_iou import Counts
 from mae_hydra.evaluation.resumable_counts import Tally
@@ -34,11 +35,15 @@ def seen(*stamps: str) -> dict[str, Work]:
 
 
 def complete(folder: Path) -> None:
-    (folder / "results.json").write_text(json.dumps({"top1": 50.0}))
+    (folder / "results.json").write_text(json.dumps({"top1": 50.0, "folder": "where it was then"}))
 
 
-def test_results_hold_for_the_files_they_were_found_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_results_hold_for_the_files_they_were_found_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "found"
+    folder.mkdir()
+    (folder / f".results.json.00000000.{atomic._machine()}-4194304.partial").touch()  # of a process that is gone
     assert look_back(folder, plan(), seen("x 1", "y 1"), DATA) is None
     assert look_back(folder, plan(), seen("x 1", "y 1"), DATA) is None  # begun, and not complete
     complete(folder)
@@ -56,6 +61,11 @@ def test_results_hold_for_the_files_they_were_found_on(tmp_path: Path, capsys: p
     renamed: Any = SimpleNamespace(class_names=("sky", "bush"))
     complete(folder)
     assert look_back(folder, plan(), seen("x 1", "y 1", "z 1"), renamed) is None
+    capsys.readouterr()
+    for main, said in ((True, "one\ntwo\n"), (False, "")):
+        monkeypatch.setattr(evaluation_folder, "is_main", lambda main=main: main)
+        evaluation_folder.tell(["one", "two"])
+        assert capsys.readouterr().out == said
 
 
 def test_a_folder_of_something_else_stays_as_it_is(tmp_path: Path) -> None:
@@ -223,7 +233,13 @@ def test_each_evaluator_stands_on_its_own_files_and_the_training_images_are_judg
     made: dict[str, Any] = {"evaluation.a": OfFiles(), "evaluation.b": SimpleNamespace(bank=1), "inference": "way"}
     monkeypatch.setattr(evaluation_folder, "_all_stamps", lambda data: ["of all"])
     monkeypatch.setattr(evaluation_folder, "nodes_of", lambda config, group: dict.fromkeys("ab"))
-    monkeypatch.setattr(evaluation_folder, "complete", lambda key, built, *, data, inference: built)
+    given: list[Any] = []
+    monkeypatch.setattr(
+        evaluation_folder, "complete",
+        lambda key, built, *, data, inference: given.append((key, data is DATA, inference)) or built,
+    )  # fmt: skip
+    shared: list[Any] = []
+    monkeypatch.setattr(evaluation_folder, "broadcast_object", lambda stamps: shared.append(stamps) or stamps)
     for split in ("validation", "test", "train"):
         plan: Any = SimpleNamespace(config=None, split=split, build=made.__getitem__)
         if split == "train":
@@ -232,3 +248,7 @@ def test_each_evaluator_stands_on_its_own_files_and_the_training_images_are_judg
         else:
             work = evaluation_folder.work_on(plan, DATA)
             assert {name: each.stamps for name, each in work.items()} == {"a": ["of its own"], "b": ["of all"]}
+            assert given == [("evaluation.a", True, "way"), ("evaluation.b", True, "way")]
+            assert shared == [["of its own"], ["of all"]]
+            given.clear()
+            shared.clear()
