@@ -162,7 +162,7 @@ def test_a_job_in_another_process_looks_where_this_one_looks(tmp_path: Path, mon
         ("one \n\n two\nSee https://x for more", [], "one two"),
         ("Could not append to config. An item is already at 'a.b'", [], "a.b is there already; leave out the plus"),
         (
-            "Could not find 'data/x'\n\nAvailable options in 'data':\n\ta\n\tb.c-d\n\nConfig search path:\n\tprovider=main",
+            "Could not find 'data/x'\n\nAvailable options in 'data':\n\ta\n\tb.c-d\n\nConfig search path:\n\tx",
             [],
             "data=x does not exist; options: a, b.c-d",
         ),

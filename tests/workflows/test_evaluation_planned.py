@@ -188,7 +188,11 @@ def test_a_plan_hands_on_what_it_was_asked_and_is_named_by_all_that_decides(
         monkeypatch.setattr(evaluation_plan, name, stub)
     more = [Path("own")]
     made = plan_evaluation("run", ["split=test", "seed=1"], "best", more)
-    assert asked == [(["seed=1"], more), (["evaluation=segment", "seed=1"], more), (["inference=slide", "seed=1"], more)]
+    assert asked == [
+        (["seed=1"], more),
+        (["evaluation=segment", "seed=1"], more),
+        (["inference=slide", "seed=1"], more),
+    ]
     parts = [(part, "file") for part in ("data", "inference", "evaluation", "engine")]
     assert done == ["size", *([] if typed else ["range"]), *parts, (["seed=1"], "run")]
     tree["engine"]["devices"] = 4 if typed else 1

@@ -96,8 +96,23 @@ def test_a_card_has_each_fact_in_its_row() -> None:
     assert "| began from | random initialization |" in bare
     assert "## Data" not in bare
     for count, more in ((40, False), (41, True)):
-        names = {str(number): "n" for number in range(count)}
-        assert (f"({count} in all, see config.json)" in lines(id2label=names)) is more
+        names = {str(number): f"n{number}" for number in range(count)}
+        [row] = [line for line in lines(id2label=names).splitlines() if line.startswith("| classes |")]
+        tail = f", … ({count} in all, see config.json)" if more else ""
+        assert row == f"| classes | {', '.join(f'n{number}' for number in range(40))}{tail} |"
+    record = {"data": {"_target_": "a.b", "root": "", "values": 0}, "seed": 0, "loss": {"_target_": "x.Dice", "w": 0},
+              "schedule": {"total": 3}}  # fmt: skip
+    named = {"path": "a.pth", "name": "hf-hub:a/b", "sha256": "1"}
+    few = lines({"config": record, "step": 0, "origin": {"data": {"train": {"images": 0}}, "parent": named}},
+                ("a=`x`",), (Scores("<script>", {"a": 0.123456}),))  # fmt: skip
+    assert "# model" in few.splitlines()
+    assert "python train.py 'a='x''" in few
+    assert "By &lt;script>:" in few
+    assert [line for line in few.splitlines() if line.startswith("| ") and line != "| | |"] == [
+        "| set | b |", "| train images | 0 |", "| labels: values | 0 |",
+        "| schedule | total 3 |", "| loss | Dice; w 0 |", "| steps of these weights | 0 |", "| seed | 0 |",
+        "| began from | hf-hub:a/b (sha256 1) |", "| a | 0.1235 |",
+    ]  # fmt: skip
 
 
 def test_a_card_is_known_again_until_somebody_edits_it(tmp_path: Path) -> None:
@@ -115,14 +130,21 @@ def test_scores_are_of_the_same_weights_and_of_evaluations_alone(tmp_path: Path)
     weights = tmp_path / "checkpoints/best.pt"
     weights.parent.mkdir()
     weights.write_bytes(b"weights")
-    row = {"step": 4, "train/loss": 1.0, "perf/images": 9.0, "val/mIoU": 30.0, "lr": 0.1}
-    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(each) + "\n" for each in (row | {"step": 2}, row)))
+    row = {"step": 4, "train/loss": 1.0, "perf/images": 9.0, "val/mIoU": 30.0, "lr": 0.1, "val/none": None}
+    rows = [row | {"step": 2, "val/mIoU": 20.0, "val/old": 1.0}, row]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
+    (tmp_path / "results.json").write_text(json.dumps({"val/mIoU": 99.0}))  # what the lines tell counts before
     for name, digest in (("a", sha256_of(weights)), ("b", "0" * 64), ("c", sha256_of(weights))):
         (tmp_path / "evaluations" / name).mkdir(parents=True)
         data = {"_target_": f"mae_hydra.data.{name}"}
+        (tmp_path / f"evaluations/{name}/more").mkdir()
         protocol = {"sha256": digest, "inference": {"_target_": "mae_hydra.inference.Slide"}, "data": data}
         told = {"mIoU": 40.0, "images": 5, "folder": "x", "protocol": protocol}
-        (tmp_path / f"evaluations/{name}/results.json").write_text(json.dumps(told))
+        for place in (name, f"{name}/more"):  # a folder of one of several evaluators is none of its own
+            (tmp_path / f"evaluations/{place}/results.json").write_text(json.dumps(told))
+    (tmp_path / "evaluations/d").mkdir()
+    bare = {"protocol": {"sha256": sha256_of(weights)}, "images": 5}
+    (tmp_path / "evaluations/d/results.json").write_text(json.dumps(bare))
     checkpoint: Any = SimpleNamespace(path=weights, meta={"step": 4})
     assert scores_of(checkpoint) == [
         Scores("the training's own evaluation, at step 4", {"val/mIoU": 30.0}),

@@ -185,13 +185,16 @@ def test_a_step_is_assembled_by_what_the_start_noted(monkeypatch: pytest.MonkeyP
     refused: list[Any] = []
     shown: list[Any] = []
     applied: list[int] = []
-    settings = SimpleNamespace(apply=lambda: applied.append(1), torch_device=torch.device("cpu"), resolved_precision="bf16")
+    settings = SimpleNamespace(
+        apply=lambda: applied.append(1), torch_device=torch.device("cpu"), resolved_precision="bf16"
+    )
     checkpoints = SimpleNamespace(fill=lambda state, read, path: filled.append((state, read, path)))
     assembled = SimpleNamespace(checkpoints=checkpoints, state="state", settings="settled")
     threads: list[int] = []
     for name, stub in {
         "build": lambda node, key: settings if key == "engine" else DATA, "session": lambda device: nullcontext(),
-        "_refuse_other_images": lambda *told: refused.append(told[2:]), "read_training_state": lambda path: f"read {path}",
+        "_refuse_other_images": lambda *told: refused.append(told[2:]),
+        "read_training_state": lambda path: f"read {path}",
         "assemble": lambda node, run, data, settings, **told: (made.update(told), assembled)[1],
         "_take": lambda made, settings, node, data, step: SimpleNamespace(means={"loss": step + 0.5}, by=settings),
         "write_and_show": lambda found, data, run, step, node, **more: shown.append((found.by, run, step, more)),
@@ -245,9 +248,7 @@ def test_the_first_images_of_all_micro_batches_are_looked_at(monkeypatch: pytest
     assert {(each.loss, each.counted, each.visible, each.process) for each in images} == {(None, None, None, 0)}
     opened: list[Any] = []
     settings.autocast = lambda: nullcontext(opened.append("autocast"))
-    monkeypatch.setattr(
-        replay_step, "cast_parameters", lambda model, precision: nullcontext(opened.append(precision))
-    )
+    monkeypatch.setattr(replay_step, "cast_parameters", lambda model, precision: nullcontext(opened.append(precision)))
     losses = iter([(6.0, 4.0), (1.0, 0.0), None])
 
     def loss_of(each: Any, model: Any, place: int, keep: Any, task: str, data: Any) -> Any:
@@ -333,9 +334,7 @@ def test_a_step_of_other_images_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
     assert asked == ["train"] * 2
 
 
-def test_progress_is_said_now_and_then(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_progress_is_said_now_and_then(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     for last in (120, 1000):
         for done in range(1, last):
             replay_step._say_progress(done, last)

@@ -93,7 +93,9 @@ def test_a_step_that_differs_says_what_may_have_made_it(
     assert {file.name for file in (run / "replay/step-3").iterdir()} == {"samples.json", "step.json"}
     with (run / "metrics.jsonl").open("a") as file:
         file.write('{"step": 6, "train/loss": null}\n')
-    same = [told(run, found(means={"loss": value}, images=[]), step=6)["same_bits"] for value in (math.nan, math.inf, 0.5)]
+    same = [
+        told(run, found(means={"loss": value}, images=[]), step=6)["same_bits"] for value in (math.nan, math.inf, 0.5)
+    ]
     assert same == [True, True, False]  # of what was no number, metrics.jsonl tells no more
 
 
