@@ -91,6 +91,8 @@ def test_widths_are_of_their_map_and_a_run_that_goes_on_stays_where_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert [resolvers.width(64, 3), *(resolvers.width([1, 2, 3], index) for index in (0, 1, -1))] == [64, 1, 2, 3]
+    monkeypatch.setattr(resolvers, "_asked", lambda name, indices: 8 if indices is None else [name, *indices])
+    assert [resolvers.timm_widths("vit", indices) for indices in (None, [1, 2])] == [8, ["vit", 1, 2]]
     pools = ("mean", "cls", "cls_concat", "cls_and_mean")
     assert [resolvers.pooled_width([8, 16], pool, 3) for pool in pools] == [16, 16, 48, 32]
     for sweep, run, expected in (

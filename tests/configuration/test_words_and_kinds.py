@@ -11,6 +11,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
+from mae_hydra.configuration import compose as composing
 from mae_hydra.configuration import option_files, own_options, reference, resolvers
 from mae_hydra.configuration.changes import changes
 from mae_hydra.configuration.check import check
@@ -232,7 +233,16 @@ def test_a_notebook_s_own_hydra_is_what_it_was_after_an_option_file_is_read(
     with initialize_config_dir(str(theirs), version_base="1.3"):
         read()
         assert folder() == str(theirs)
+        monkeypatch.setattr(composing, "config_dir", lambda: ours)
+        monkeypatch.setattr(composing, "compose", lambda name, overrides: (folder(), _raise(answer))[1])
+        with pytest.raises((UserError, ValueError)):
+            compose_config(["seed=1"])
+        assert folder() == str(theirs)
     assert composed == [(str(ours), ["+data=mine"])] * 2
+
+
+def _raise(error: Any) -> Any:
+    raise error if isinstance(error, Exception) else ValueError("broken")
 
 
 def test_an_option_file_wins_over_what_it_builds_on_and_machines_own_files_are_no_options(

@@ -16,7 +16,7 @@ from mae_hydra.experiment.provenance import sha256_of
 from mae_hydra.weights import Checkpoint, read_checkpoint
 from mae_hydra.workflows import publish
 from mae_hydra.workflows.model_card import Facts, Scores, card, is_edited, scores_of
-from mae_hydra.workflows.publish import CARD, CONFIG, WEIGHTS, _checked, _for_everybody, _words
+from mae_hydra.workflows.publish import CARD, CONFIG, WEIGHTS, _checked, _config, _for_everybody, _what, _words
 
 META: dict[str, Any] = {
     "config": {
@@ -168,7 +168,7 @@ def test_the_words_are_those_of_the_run_or_of_its_recorded_command(tmp_path: Pat
     assert of("checkpoints/best.pt", command) == []
 
 
-def test_a_folder_is_published_in_where_nothing_of_others_lies(tmp_path: Path) -> None:
+def test_a_folder_is_published_in_where_nothing_of_others_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="is a file; give a folder to publish in"):
         _checked(tmp_path / "file")
@@ -191,6 +191,9 @@ def test_a_folder_is_published_in_where_nothing_of_others_lies(tmp_path: Path) -
         owned.claim(tmp_path / "clone" / name).touch()
         _checked(tmp_path / "clone")
     assert publish.COMMAND == "publish"
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(UserError, match="may not be written to; give another folder"):
+        _checked(tmp_path / "new")
 
 
 def test_what_is_published_is_the_whole_model_with_its_public_record_its_digest_and_its_size(
@@ -228,6 +231,24 @@ def test_what_is_published_is_the_whole_model_with_its_public_record_its_digest_
     card = (folder / CARD).read_text()
     assert "python train.py data.root=ADE seed=3\n" in card
     assert f", {config['parameters'] / 1e6:.1f} M parameters." in card
-    meta["config"]["name"] = "other"
-    publish.publish("run", folder)  # nobody has edited the card
-    assert "# other" in (folder / CARD).read_text()
+    # As this version reads what another one has recorded; and nobody has edited the card.
+    monkeypatch.setattr(publish, "model_configuration", lambda checkpoint: (meta["config"] | {"name": "read"}, []))
+    publish.publish("run", folder)
+    assert read_checkpoint(folder).meta["config"]["name"] == "read"
+    assert "# read" in (folder / CARD).read_text()
+
+
+def test_a_model_of_others_is_told_by_its_class_its_encoder_and_its_size() -> None:
+    checkpoint: Any = SimpleNamespace(kind="other")
+    model: Any = SimpleNamespace(answers=None, parameters=list, in_chans=3)
+    for encoder, on in (({"model_name": "resnet50", "_target_": "a.B"}, " on resnet50"), ({"_target_": "a.B"}, " on B"),
+                        ({}, "")):  # fmt: skip
+        told = {"parameters": 1_560_000, "model": {"encoder": encoder}}
+        assert _what(checkpoint, model, told) == f"a SimpleNamespace{on}, 1.6 M parameters"
+    meta = {"config": {"model": {"std": [0.5]}}, "class_names": ["sky"], "step": 0}
+    found = _config(checkpoint, model, meta)
+    assert {key: found[key] for key in found.keys() - {"mae_hydra_version"}} == {
+        "library_name": "mae_hydra", "model_type": "mae_hydra_other", "architectures": ["SimpleNamespace"],
+        "pipeline_tag": "image-feature-extraction", "num_channels": 3, "parameters": 0, "rescale_factor": 1 / 255,
+        "image_std": [0.5], "step": 0, "model": {"std": [0.5]},
+    }  # fmt: skip
