@@ -4,12 +4,12 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import pytest
 from omegaconf import OmegaConf
 
-from mae_hydra.configuration import from_file, hydras_own
+from mae_hydra.configuration import from_file, hydras_own, resolvers
 from mae_hydra.configuration.check import ROOT_KEYS, _accepts, _group, _lacking, _misfit, check
 from mae_hydra.configuration.construct import build, complete, expect, nodes_of
 from mae_hydra.configuration.from_file import (
@@ -198,6 +198,10 @@ def test_a_value_is_of_the_kind_that_its_key_says() -> None:
     assert [_accepts(Sequence[float], value) for value in (3, "a", None, True, [1.5, 2], [1, "a"], [])] == [
         False, False, False, False, True, False, True,
     ]  # fmt: skip
+    assert [_accepts(hint, 3) for hint in (Any, Sequence[Any], Any | None, TypeVar("T"), Path)] == [  # type: ignore
+        True, False, True, True, False,
+    ]  # fmt: skip
+    assert _accepts(Sequence[Any], [3, "a"])
     assert [_accepts(Literal["1", 2], value) for value in ("1", 1, 2, "2")] == [True, False, True, False]
     assert [_group(key) for key in ("model.encoder", "model.decoder", "model.auxiliary", "model.loss")] == [
         "backbone", "head", "head", "loss",
@@ -332,3 +336,55 @@ def test_hydra_opens_folders_of_packages_that_are_allowed_and_tells_no_file_that
         with pytest.raises(hydras_own.WouldImport) as caught:
             load({"job_logging": {"a": {"class": name}}})
         assert caught.value.key == "hydra.job_logging.a.class"
+
+
+def test_what_does_not_resolve_is_told_by_the_key_that_lacks_something() -> None:
+    resolvers.register()
+    layer = {"_target_": "torch.nn.Linear", "out_features": 3}
+    for value, more, said in (
+        ("${data.size}", {"data": {"size": "???"}}, r"data\.size must be given a value, e\.g\. data\.size=…"),
+        ("${data.size}", {"data": {"size": "${seed}"}, "seed": "???"}, r"seed must be given a value, e\.g\. seed=…"),
+        ("???", {"name": "???"}, r"head\.in_features, name must be given a value, e\.g\. head\.in_features=…"),
+        ("${backbone.none}", {"backbone": {}}, r"head\.in_features refers to backbone\.none, which is not there: choose "
+         "another head= or backbone= or model="),
+        ("${other.x}", {}, r"head\.in_features refers to other\.x, .*: choose another head= or model="),
+        ("${width:[1],7}", {}, "list index out of range"),
+        ("${nothing:1}", {}, "the configuration does not resolve: Unsupported interpolation type nothing"),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=f"^{said}$"):
+            check(OmegaConf.create({"head": {**layer, "in_features": value}, **more}))
+
+
+class Silent:
+    """A part that tells nothing of its arguments."""
+
+    __signature__ = "none"
+
+
+def untold(a: "NoSuchName") -> "NoSuchName":  # type: ignore
+    """A function whose annotations lead nowhere."""
+
+
+def test_parts_that_do_not_tell_what_they_take_are_taken_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TRUST, __name__)
+    for name in ("Silent", "untold"):
+        check(OmegaConf.create({"head": {"_target_": f"{__name__}.{name}", "a": 1}}))
+    with pytest.raises(UserError, match=r"^head\.b is not an argument of untold; it takes a \(~head\.b removes it\)"):
+        check(OmegaConf.create({"head": {"_target_": f"{__name__}.untold", "b": 1, "a": 1}}))
+    monkeypatch.setattr("mae_hydra.models.untold", untold, raising=False)
+    untold.__module__, before = "mae_hydra.models", untold.__module__
+    try:
+        with pytest.raises(UserError, match="is not built: it is a function of mae_hydra"):
+            judge("mae_hydra.models.untold", "head", "person")
+    finally:
+        untold.__module__ = before
+
+
+def test_a_record_is_the_same_without_libyaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.yaml").write_text("a: {b: [1, x, null, 0.5]}\n")
+    (tmp_path / "b.yaml").write_text("a: !!python/object/apply:os.getcwd []\n")
+    for there in (True, False):
+        monkeypatch.setattr(from_file.yaml, "__with_libyaml__", there)
+        assert read_recorded(tmp_path / "a.yaml") == {"a": {"b": [1, "x", None, 0.5]}}
+        with pytest.raises(UserError, match="could not determine a constructor"):
+            read_recorded(tmp_path / "b.yaml")

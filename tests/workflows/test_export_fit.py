@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import math
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -281,3 +282,26 @@ def test_an_onnx_file_names_its_inputs_outputs_and_facts(monkeypatch: pytest.Mon
         assert done == [("onnx", "onnxscript"), ("program", told), *renamed, tmp_path / "a.onnx"]
         assert made.model.metadata_props == {"output": "maps", "mean": "[0.5]", "image_size": "[2, 3]"}
         done.clear()
+
+
+def test_what_runs_a_file_gets_the_images_as_arrays_and_gives_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Any] = []
+
+    class Session:
+        def __init__(self, path: Path, providers: list[str]) -> None:
+            opened.append((path, providers))
+
+        def run(self, outputs: None, feed: dict[str, Any]) -> list[Any]:
+            return [feed["images"] + 1, feed["images"] * 2]
+
+    monkeypatch.setitem(sys.modules, "onnxruntime", SimpleNamespace(InferenceSession=Session))
+    monkeypatch.setattr(export, "need", lambda *names: opened.append(names))
+    images = torch.tensor([[3, 4]])
+    assert [part.tolist() for part in export._onnx_runner(Path("a.onnx"))(images)] == [[[4, 5]], [[6, 8]]]
+    assert opened == [("onnxruntime",), (Path("a.onnx"), ["CPUExecutionProvider"])]
+    for made, expected in ((images + 1, [[[4, 5]]]), ((images, images * 2), [[[3, 4]], [[6, 8]]])):
+        loaded = SimpleNamespace(module=lambda made=made: lambda images: made)
+        monkeypatch.setattr(torch.export, "load", lambda path, loaded=loaded: loaded)
+        assert [part.tolist() for part in export._torch_runner(Path("a.pt2"))(images)] == expected
+    program: Any = SimpleNamespace(graph_signature=SimpleNamespace(user_outputs=["x", "y"]))
+    assert (export._names(program, "maps"), export._names(program, "labels")) == (["map_0", "map_1"], ["labels"])

@@ -103,6 +103,7 @@ def test_a_card_has_each_fact_in_its_row() -> None:
     record = {"data": {"_target_": "a.b", "root": "", "values": 0}, "seed": 0, "loss": {"_target_": "x.Dice", "w": 0},
               "schedule": {"total": 3}}  # fmt: skip
     named = {"path": "a.pth", "name": "hf-hub:a/b", "sha256": "1"}
+    assert "| set | b |" in lines({"config": record}).splitlines()
     few = lines({"config": record, "step": 0, "origin": {"data": {"train": {"images": 0}}, "parent": named}},
                 ("a=`x`",), (Scores("<script>", {"a": 0.123456}),))  # fmt: skip
     assert "# model" in few.splitlines()
@@ -252,3 +253,9 @@ def test_a_model_of_others_is_told_by_its_class_its_encoder_and_its_size() -> No
         "pipeline_tag": "image-feature-extraction", "num_channels": 3, "parameters": 0, "rescale_factor": 1 / 255,
         "image_std": [0.5], "step": 0, "model": {"std": [0.5]},
     }  # fmt: skip
+    meta["palette"] = [[1, 2, 3]]
+    for answer, tag in (("images", "image-classification"), ("pixels", "image-segmentation")):
+        model.answers = answer
+        told = _config(checkpoint, model, meta)
+        expected = {"pipeline_tag": tag, "num_labels": 1, "id2label": {"0": "sky"}, "label2id": {"sky": 0}}
+        assert {key: told[key] for key in told if told[key] != found.get(key)} == expected | {"palette": [[1, 2, 3]]}

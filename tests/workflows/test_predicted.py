@@ -532,3 +532,47 @@ def test_a_device_is_that_of_the_machine_unless_another_is_asked_for(monkeypatch
         assert [predict._device(name).type for name in ("auto", "cpu", "cuda")[: 2 + there]] == expected
     with pytest.raises(UserError, match="torch finds no CUDA device; use --device cpu or auto"):
         predict._device("cuda")
+
+
+def test_a_raster_that_is_too_large_to_be_read_is_handed_on_as_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.png", "b.png", "c.png"):
+        Image.new("RGB", (8, 8), (9, 9, 9)).save(tmp_path / name)
+    done: list[Any] = []
+
+    class Writer:
+        notes = ()
+
+        def __init__(self, model: Any, checkpoint: Any, path: Any, options: Any) -> None:
+            done.append((path, options.batch))
+
+        def look_at(self, pictures: Any) -> dict[str, Path]:
+            return {name: file for file, name in pictures if name == "b"}
+
+        def files(self, name: str) -> list[Path]:
+            return []
+
+        def write(self, images: Any, names: list[str]) -> list[Path]:
+            done.append(names)
+            return [Path(name) for name in names]
+
+        def write_large(self, file: Path, name: str, channels: Any, pixel_range: Any) -> list[Path]:
+            done.append((file.name, name, channels, pixel_range))
+            return [Path("large")]
+
+    model: Any = Ramp()
+    model.answers, model.encoder.in_chans = "pixels", 3
+    settled: list[list[str]] = []
+    monkeypatch.setattr(predict, "Segmentations", Writer)
+    monkeypatch.setattr(predict.entry, "model_from", lambda checkpoint: model)
+    monkeypatch.setattr(predict, "read_checkpoint", lambda *_, **__: CHECKPOINT)
+    monkeypatch.setattr(
+        predict, "settle_files",
+        lambda told, channels, root, files, **_: settled.append([Path(file).name for file in files])
+        or SimpleNamespace(pixel_range=None, notes=[]),
+    )  # fmt: skip
+    found = predict.predict("run", [str(tmp_path)], Options(tmp_path / "out", batch=3, device="cpu"))
+    assert done == [("run", 3), ("b.png", "b", 3, None), ["a", "c"]]
+    assert found == predict.Outcome([Path("large"), Path("a"), Path("c")], [], 0)
+    assert settled == [["a.png", "c.png"]]  # a large one is not read whole for that either

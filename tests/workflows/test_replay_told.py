@@ -185,6 +185,14 @@ def test_a_step_begins_from_the_newest_checkpoint_before_it(run: Path) -> None:
     (run / "config.yaml").write_text("seed: 77\n")
     assert _beginning(run, 10).config["seed"] == 9  # what the checkpoint tells is what computed on
     shutil.rmtree(run / "checkpoints")
+    (run / "config.yaml").write_text("- a list\n")
+    saved(run, "last.pt", 1)
+    content = torch.load(run / "checkpoints/last.pt", weights_only=True)
+    torch.save(content | {"config": {}}, run / "checkpoints/last.pt")
+    with pytest.raises(UserError, match=r"nothing in .* tells the configuration of that step"):
+        _beginning(run, 2)
+    (run / "config.yaml").write_text("seed: 77\n")
+    (run / "checkpoints/last.pt").unlink()
     begun = _beginning(run, 2)
     assert (begun.checkpoint, begun.step, begun.config["seed"]) == (None, 0, 77)
     (run / "config.yaml").unlink()
@@ -214,6 +222,10 @@ def test_the_words_of_a_replay_name_one_step_and_change_nothing_that_is_trained(
     }  # fmt: skip
     with pytest.raises(UserError, match="resume must be a text or null, got 3"):
         _changed(whole, ["resume=3"], Path("run"))
+    with pytest.raises(
+        UserError, match="what run tells of its configuration is none of a run: a value of the kind obj"
+    ):
+        _changed(whole | {"tags": [object()]}, [], Path("run"))
     layer = {"_target_": "torch.nn.Linear", "in_features": 1, "out_features": 1}  # which a person may say
     with pytest.raises(UserError, match=r"head\._target_ = torch\.nn\.Linear is not built"):
         _changed({"data": {"root": "a"}, "head": layer}, [], Path("run"))
