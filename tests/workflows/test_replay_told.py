@@ -91,6 +91,8 @@ def test_a_step_that_differs_says_what_may_have_made_it(
     assert (number["same_bits"], number["loss_in_metrics"], number["processes"]) == (None, None, 1)
     assert "metrics.jsonl has no loss of this step alone (engine.log_every=7)" in capsys.readouterr().out
     assert {file.name for file in (run / "replay/step-3").iterdir()} == {"samples.json", "step.json"}
+    told(run, found(images=[shown(1, 0.1)]), step=2)
+    assert (run / "replay/step-2/batch.png").stat().st_size
     with (run / "metrics.jsonl").open("a") as file:
         file.write('{"step": 6, "train/loss": null}\n')
     same = [
@@ -143,14 +145,16 @@ def test_the_sheet_of_a_step_has_what_was_seen_beside_each_image(monkeypatch: py
     assert not drawn["footnote"].startswith("0")
     batch_sheet(found(images=[shown(1, 0.1, labels=maps[0])], num_images=1), DATA, 5)
     assert drawn["columns"] == ["image", "classes"]
-    edge = np.repeat([[0] * 4 + [1] * 4], 8, 0).astype(np.uint8)
-    [large, over] = replay_report._views(shown(1, 0.1, labels=edge), DATA)
+    edge = np.repeat([[0] * 4 + [2] * 4], 8, 0).astype(np.uint8)
+    colors = np.array([[250, 0, 0], [0, 250, 0], [0, 0, 250]], np.uint8)
+    three: Any = SimpleNamespace(class_names=tuple("abc"), palette=colors, shown=())
+    [large, over] = replay_report._views(shown(1, 0.1, labels=edge), three)
     half = large.shape[1] // 2
     share = replay_report.OPACITY
     for row, color in ((over[:, : half - 3], (250, 0, 0)), (over[:, half + 3 :], (0, 0, 250))):
         expected = np.array(color) * share + 10 * (1 - share)
         assert np.abs(row[2:-2, 2:-2] - expected).max() <= 1
-    assert np.abs(over[9, half - 1 : half + 1] - over[9, half - 3]).max() > 20  # a line between the classes
+    assert over[9, half - 1 : half + 1].sum(1).max() < over[9, half - 3].sum()  # a dark line between the classes
     backwards: Any = SimpleNamespace(**vars(DATA) | {"shown": (2, 1, 0)})
     colored = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
     image = Shown(0, 1, "", colored, None, None, None, None)
