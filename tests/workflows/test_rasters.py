@@ -266,7 +266,9 @@ def test_a_large_raster_without_data_in_parts_has_none_in_its_map_and_colours_by
         ),
     )
     drawn: list[np.ndarray] = []
-    made._write_overlay = lambda file, rgb, classes, name: drawn.append(classes)
+    made._write_overlay = lambda file, rgb, classes, name: drawn.append(classes) or shown.append(rgb)
+    shown: list[np.ndarray] = []
+    made.shown = (1,)
     made.look_at([(tmp_path / "a.tif", "a")])
     [labels, _] = made.write_large(tmp_path / "a.tif", "a", 2, RANGE)
     with rasterio.open(labels) as found:
@@ -275,6 +277,9 @@ def test_a_large_raster_without_data_in_parts_has_none_in_its_map_and_colours_by
     expected = np.repeat([255, 7, 5], [5, 15, 20])
     assert (values == expected[:, None]).all()
     assert (drawn[0][:, 0] == np.repeat([3, 0, 2], [5, 15, 20])).all()  # 3: what is no class
+    with rasters.opened(tmp_path / "a.tif") as raster:
+        pixels = rasters.RasterPixels(raster, 2, RANGE, "a").read(0, 40, 0, 24)
+    assert np.array_equal(shown[0], np.repeat((pixels[1].numpy() // 257)[..., None], 3, 2))  # in gray, as in training
 
 
 def test_numbers_sizes_and_places_of_rasters_by_hand(tmp_path: Path) -> None:
