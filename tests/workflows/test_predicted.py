@@ -108,7 +108,8 @@ def test_a_row_of_a_panel_is_of_one_seed_and_a_pair_of_its_cells_of_one_ratio(
     monkeypatch.setattr(predict_panels, "sheet", sheet)
     model: Any = SimpleNamespace(encoder=SimpleNamespace(image_size=(8, 8)))
     writer = Reconstructions(model, Path("run"), Options(tmp_path, mask_ratios=(0.25, 0.5), seeds=(0, 1)), CHECKPOINT)
-    [file] = writer.write([torch.full((3, 8, 8), 7, dtype=torch.uint8)], ["x"])
+    [file] = writer.write([torch.full((3, 16, 12), 7, dtype=torch.uint8)], ["x"])
+    assert drawn["rows"][0][0].shape == (8, 8, 3)
     assert file == tmp_path / "panels/x.png"
     assert [[int(cell[0, 0, 0]) for cell in row] for row in drawn["rows"]] == [
         [7, 25, 125, 50, 150],
@@ -187,6 +188,7 @@ def test_a_limit_counts_pictures_and_equal_names_are_numbered(tmp_path: Path) ->
     assert list(named(iter(called), 2)) == [(files[0], "x"), (files[1], "x_2")]
     (tmp_path / "link.png").symlink_to(files[0])
     again = [*called[:1], (tmp_path / "link.png", Path("link.png")), (files[1], Path(f"{'y' * 300}/{'z' * 300}.jpg"))]
+    assert [name for _, name in named(iter(again[1::-1]), None)] == ["link"]
     [(first, _), (file, long)] = named(iter(again), None)  # one file, whatever it is called
     assert (first, file) == (files[0], files[1])
     assert [len(part) <= 255 for part in long.split("/")] == [True, True]
@@ -213,6 +215,8 @@ def test_words_are_files_folders_and_patterns_and_a_word_that_finds_nothing_is_r
     assert found("a.png", "b", "*.png", "**/*.jpg") == [
         ("a.png", "a.png"), ("b/1.jpg", "1.jpg"), ("b/2.png", "2.png"), ("a.png", "a.png"), ("b/1.jpg", "1.jpg"),
     ]  # fmt: skip
+    assert found("b", endings=(".jpg", ".txt")) == [("b/1.jpg", "1.jpg"), ("b/notes.txt", "notes.txt")]
+    notes.pop()
     assert notes == [f"note: 1 file in {tmp_path / 'b'} passed over: 1 .txt"]
     assert found("c.npy") == [("c.npy", "c.npy")]  # who names a file means it
     (tmp_path / "texts").mkdir()
@@ -451,6 +455,7 @@ def test_maps_are_written_with_what_was_found_of_each_picture(tmp_path: Path, mo
         torch.arange(3 * 1200, dtype=torch.uint8).view(3, 30, 40),
         torch.full((3, 20, 20), 4, dtype=torch.uint8),
     ]
+    pictures[1][0] = torch.tensor([3] * 10 + [5] * 10)  # classes 0 and 2 side by side
     files = writer.write(pictures, ["x", "y"])
     out = {name: [tmp_path / f"labels/{name}.png", tmp_path / f"overlays/{name}.png"] for name in "xy"}
     assert files == [*out["x"], *out["y"]]
@@ -458,14 +463,15 @@ def test_maps_are_written_with_what_was_found_of_each_picture(tmp_path: Path, mo
     for name, picture in zip("xy", pictures, strict=True):
         with Image.open(tmp_path / f"labels/{name}.png") as found:
             assert np.array_equal(np.asarray(found), picture[0] % 3)
-    assert [[entry.name for entry in told["legend"]] for _, told in drawn] == [["a", "b", "c"], ["b"]]
+    assert [[entry.name for entry in told["legend"]] for _, told in drawn] == [["a", "b", "c"], ["a", "c"]]
     assert [(told["columns"], told["title"], told["cell"]) for _, told in drawn] == [
         (["image", "prediction"], name, 80) for name in "xy"
     ]
     [[shown, over]] = drawn[1][0]
     assert shown.shape == over.shape == (80, 80, 3)
-    assert (shown == 4).all()
-    assert np.abs(over[9:-9, 9:-9] - (0.6 * palette[1] + 0.4 * 4)).max() <= 1
+    for half, number, last in ((slice(3, 37), 0, 3), (slice(43, -3), 2, 5)):
+        assert np.abs(shown[3:-3, half] - np.array([4, 4, last])).max() <= 1
+        assert np.abs(over[3:-3, half] - (0.6 * palette[number] + 0.4 * 4)).max() <= 2
     [[shown, over]] = drawn[0][0]
     assert np.abs(shown[0, 0].astype(int) - np.array([96, 176, 0])).max() < 40  # the last channel is red
     writer.options = Options(tmp_path, probabilities=True)
@@ -473,7 +479,7 @@ def test_maps_are_written_with_what_was_found_of_each_picture(tmp_path: Path, mo
     files = writer.write(pictures[1:], ["y"])
     assert files == [*out["y"], tmp_path / "probabilities/y.npz"] == writer.files("y")
     with np.load(files[-1]) as kept:
-        assert {name: value.flat[0] for name, value in kept.items()} == {"classes": 4, "probabilities": 2}
+        assert {name: value.flat[0] for name, value in kept.items()} == {"classes": 3, "probabilities": 1.5}
     writer._placed["z"], writer._large["w"] = Path("z.tif"), Path("w.tif")
     assert [[file.suffix for file in writer.files(name)] for name in "zw"] == [
         [".png", ".tif", ".png", ".npz"], [".tif", ".png", ".npz"],
