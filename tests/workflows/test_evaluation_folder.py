@@ -13,6 +13,7 @@ import torch
 from omegaconf import OmegaConf
 
 from mae_hydra import atomic
+from mae_hydra.configuration.changes import Change
 from mae_hydra.errors import UserError
 from mae_hydra.evaluation.mean_iou import Counts
 from mae_hydra.evaluation.resumable_counts import Tally
@@ -159,6 +160,9 @@ def test_images_that_were_counted_are_not_counted_again(tmp_path: Path, monkeypa
         streams.append((stream.rank, stream.world_size, stream.batch_size, stream.num_workers))
         return ((index, SimpleNamespace(name=f"{index}.png"), index) for index in stream.indices)
 
+    finished: list[int] = []
+    finish = Tally.finish
+    monkeypatch.setattr(Tally, "finish", lambda self: finished.append(1) or finish(self))
     monkeypatch.setattr(evaluate, "EvalStream", lambda images, _, **told: SimpleNamespace(**told))
     monkeypatch.setattr(evaluate, "_predicted", predicted)
     counts = SimpleNamespace(count=lambda prediction, sample: Counts(torch.full((2, 2), prediction), None))
@@ -167,6 +171,7 @@ def test_images_that_were_counted_are_not_counted_again(tmp_path: Path, monkeypa
     for numbers, missing in (({"x": 3, "y": 5}, [3, 5]), ({"x": 3, "y": 5, "z": 7}, [7]), ({"x": 3}, [])):
         assert evaluate._count_images(node, data, counts, None, numbers, tmp_path) == len(missing)
         assert asked.pop() == (missing, len(missing))
+        assert finished.pop()  # what the disk has not taken is said
     monkeypatch.setattr(evaluate, "rank", lambda: 1)
     monkeypatch.setattr(evaluate, "world_size", lambda: 2)
     assert (
@@ -205,15 +210,17 @@ def test_the_protocol_has_memory_in_bytes_and_each_fact_under_its_name(monkeypat
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     config = OmegaConf.create({name: {"a": name} for name in ("inference", "data", "evaluation")})
     checkpoint: Any = SimpleNamespace(path=Path("none.pt"), name="", revision="", layout="ours", meta={"step": 4})
-    plan = Plan(checkpoint, config, "123", "abc", "", notes=["one"], split="test")
+    plan = Plan(checkpoint, config, "123", "abc", "", notes=["one"], split="test",
+                changes={"data.root": Change("a", "b")})  # fmt: skip
+    monkeypatch.setattr(evaluate, "world_size", lambda: 3)
     data: Any = SimpleNamespace(class_names=("a",), validation=range(9))
     settings: Any = SimpleNamespace(resolved_precision="bf16")
     found = evaluate._protocol(plan, data, seen("x 1"), settings, 2.0, 6)
     assert found == {
         "checkpoint": "none.pt", "sha256": "123", "sha256_of": "the file", "layout": "ours", "step": 4,
-        "fingerprint": "abc", "differs_from_training": {}, "notes": ["one"], "inference": {"a": "inference"},
+        "fingerprint": "abc", "differs_from_training": {"data.root": {"now": "a", "training": "b"}}, "notes": ["one"], "inference": {"a": "inference"},
         "data": {"a": "data"}, "data_sha256": evaluation_folder.data_digest(seen("x 1"), data), "split": "test",
-        "validation_images": 9, "evaluation": {"a": "evaluation"}, "precision": "bf16", "processes": 1,
+        "validation_images": 9, "evaluation": {"a": "evaluation"}, "precision": "bf16", "processes": 3,
         "images_counted": 6, "seconds": 2.0, "images_per_second": 3.0,
         "peak_memory_bytes": {"host": 7 * 1024, "accelerator": None}, "environment": "here",
     }  # fmt: skip

@@ -219,13 +219,14 @@ def test_a_raster_is_told_by_its_ending_and_read_with_a_bounded_memory(tmp_path:
     write(tmp_path / "a.TIFF", (20, 24))
     (tmp_path / "b.tif").write_bytes(b"nothing")
     Image.new("RGB", (8, 8)).save(tmp_path / "c.png")
+    Image.new("L", (8, 9)).save(tmp_path / "e.tif")  # which lies nowhere, and nobody is warned of it
     found = []
-    for name in ("a.TIFF", "b.tif", "c.png"):
+    for name in ("a.TIFF", "b.tif", "c.png", "e.tif"):
         with rasters.opened(tmp_path / name) as raster:
             found.append(None if raster is None else (raster.height, raster.width, raster.count))
             if raster is not None:
                 assert rasterio.env.getenv()["GDAL_CACHEMAX"] == 256  # megabytes
-    assert found == [(20, 24, 2), None, None]
+    assert found == [(20, 24, 2), None, None, (9, 8, 1)]
     photograph(tmp_path / "d.tif", 1)
     with rasters.opened(tmp_path / "d.tif") as raster:
         pixels = rasters.RasterPixels(raster, 1, None, "d")
@@ -307,17 +308,15 @@ def test_numbers_sizes_and_places_of_rasters_by_hand(tmp_path: Path) -> None:
     raster.height, raster.width = 100, 50
     with pytest.raises(UserError, match="has more than 8 bits a channel"):
         rasters.as_pixels(np.zeros((1, 2, 2), np.float32), raster, None, "a")
-    raster.nodata = 0
     deep = np.array([[[0, 500, 1000]]], np.uint16)
     told = PixelRange((0.0,), (1000.0,), bits=16)
     without, with_none = (
         rasters.as_pixels(deep, SimpleNamespace(nodata=missing), told, "a")[0, 0].int().tolist()
-        for missing in (None, 0)
+        for missing in (None, 1000)
     )
-    assert (without, with_none[1:]) == ([0, 32768, 65535], [32768, 65535])
+    assert (without, with_none[:2]) == ([0, 32768, 65535], [0, 32768])
     nothing = told.scaled(np.array([[[np.nan]]], np.float32), 1)
-    assert with_none[0] == nothing.flat[0]
-    raster.nodata = None
+    assert with_none[2] == nothing.flat[0] < 65535
     with pytest.raises(UserError, match="the numbers of a are complex64"):
         rasters.as_pixels(np.zeros((1, 2, 2), np.complex64), raster, None, "a")
     raster.read = lambda bands, out_shape: np.zeros(out_shape)
