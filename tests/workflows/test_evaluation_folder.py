@@ -210,8 +210,8 @@ def test_the_protocol_has_memory_in_bytes_and_each_fact_under_its_name(monkeypat
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     config = OmegaConf.create({name: {"a": name} for name in ("inference", "data", "evaluation")})
     checkpoint: Any = SimpleNamespace(path=Path("none.pt"), name="", revision="", layout="ours", meta={"step": 4})
-    plan = Plan(checkpoint, config, "123", "abc", "", notes=["one"], split="test",
-                changes={"data.root": Change("a", "b")})  # fmt: skip
+    changes = {"data.root": Change("a", "b")}
+    plan = Plan(checkpoint, config, "123", "abc", "", changes, ["one"], split="test")
     monkeypatch.setattr(evaluate, "world_size", lambda: 3)
     data: Any = SimpleNamespace(class_names=("a",), validation=range(9))
     settings: Any = SimpleNamespace(resolved_precision="bf16")
