@@ -218,7 +218,8 @@ def test_the_protocol_has_memory_in_bytes_and_each_fact_under_its_name(monkeypat
     found = evaluate._protocol(plan, data, seen("x 1"), settings, 2.0, 6)
     assert found == {
         "checkpoint": "none.pt", "sha256": "123", "sha256_of": "the file", "layout": "ours", "step": 4,
-        "fingerprint": "abc", "differs_from_training": {"data.root": {"now": "a", "training": "b"}}, "notes": ["one"], "inference": {"a": "inference"},
+        "fingerprint": "abc", "differs_from_training": {"data.root": {"now": "a", "training": "b"}},
+        "notes": ["one"], "inference": {"a": "inference"},
         "data": {"a": "data"}, "data_sha256": evaluation_folder.data_digest(seen("x 1"), data), "split": "test",
         "validation_images": 9, "evaluation": {"a": "evaluation"}, "precision": "bf16", "processes": 3,
         "images_counted": 6, "seconds": 2.0, "images_per_second": 3.0,

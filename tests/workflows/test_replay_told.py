@@ -260,5 +260,7 @@ def test_pixels_are_those_before_normalization_and_what_was_seen_is_told_patch_b
     assert visible[0, ::4, ::4].tolist() == [[True, False, False, True], [False, True, False, False]]
     assert visible.shape == (1, 8, 16)
     assert replay_step._what_was_seen(each, model, "segment") == (None, None)
+    others: Any = SimpleNamespace(encoder=encoder)  # which hides nothing that is known of
+    assert replay_step._what_was_seen(each, others, "pretrain") == (None, None)
     smaller = replay_step.Seen(Batch(torch.zeros(1, 3, 8, 8)), replay_step._generators())  # of a run that grows
     assert replay_step._what_was_seen(smaller, model, "pretrain") == (None, None)
