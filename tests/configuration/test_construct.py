@@ -78,6 +78,10 @@ def test_a_refusal_is_told_of_the_part_that_refuses_where_a_person_gives_it(monk
         with pytest.raises(UserError, match=rf"^{key}: dropout probability has to be"):
             build(OmegaConf.create({"head": node, "layer": wrong}).head, "head")
 
+    alone = {"_target_": "torch.nn.TransformerEncoder", "encoder_layer": wrong, "num_layers": 1}
+    with pytest.raises(UserError, match=r"^head\.encoder_layer: dropout probability"):
+        build(OmegaConf.create(alone), "head")
+
     def refused(sentence: str, key: str, **given: int) -> str:
         def factory(**_: int) -> None:
             raise ValueError(sentence)

@@ -88,6 +88,7 @@ def test_what_is_recorded_is_literal_and_has_no_words_for_hydra(monkeypatch: pyt
 
 
 def test_a_record_is_as_large_as_a_record_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (from_file.MOST_BYTES, from_file.MOST_JSON) == (2**19, 2**26)
     monkeypatch.setattr(from_file, "MOST_BYTES", 10)
     monkeypatch.setattr(from_file, "MOST_JSON", 10)
     for text, fits in (("a: 345678\n", True), ("a: 3456789\n", False)):
@@ -276,6 +277,11 @@ def test_a_part_has_what_a_protocol_names_in_whichever_way_it_comes_by_it() -> N
 
     kinds = (Nothing, Method, Annotated, Given, Written, Anything, Set)
     assert [_lacking(kind, Wanted) for kind in kinds] == [["count", "width"], ["width"], [], [], [], False, False]
+
+    class More(Wanted, Protocol):
+        def more(self) -> int: ...
+
+    assert [_lacking(kind, More) for kind in (Nothing, Given)] == [["count", "more", "width"], ["more"]]
     assert (_lacking(int, int), _lacking(bool, int), _lacking(int, str)) == (False, False, True)
     assert list(_misfit("a", int | Any, str)) == []
 

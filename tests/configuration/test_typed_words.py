@@ -192,6 +192,7 @@ def test_a_key_or_an_option_that_is_not_there_is_answered_with_what_is() -> None
     assert unknown_option("model", "q", ["a", "b"]) == "model=q does not exist; options: a, b"
     assert hydra_errors._swept("a=1,2")
     assert not hydra_errors._swept("a=[1,2]")
+    assert not hydra_errors._swept("a = ]")  # which is no override at all
 
 
 def test_keys_are_looked_up_in_what_the_other_words_compose(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -179,6 +179,7 @@ def test_the_name_of_a_job_begins_with_what_is_swept_and_follows_from_all_of_it(
     assert slug(words, {"m.swept"}).startswith("swept-3_first-2_last-1-")
     assert slug(words, {"m.swept"}) == slug(reversed(words), {"m.swept"})
     assert slug(["a.k=x/y"]) != slug(["a.k=x:y"])  # which read alike
+    assert slug(["a.k=x/[y, z]", "b.c=0.5"]).startswith("k-x-y-z-_c-0.5-")
 
 
 def test_widths_of_the_decode_head_and_directories_of_an_agents_runs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,8 +114,11 @@ def test_a_fingerprint_changes_with_whatever_decides_the_numbers(tmp_path: Path)
         return _fingerprint(made, weights, part, split)
 
     evaluator = tree["evaluation"]["validation"]
+    tree_before, tree["data"] = dict(tree["data"]), dict(reversed(tree["data"].items()))
+    reordered = found()  # of which nothing follows
+    tree["data"] = tree_before
     same = [
-        found(), found(OWN_AVERAGE), found(data__num_workers=2), found(engine__devices=4),
+        found(), reordered, found(OWN_AVERAGE), found(data__num_workers=2), found(engine__devices=4),
         found(data__root=str(tmp_path / "x" / "..")), found(evaluation__validation=evaluator | {"batch_size": 2}),
     ]  # fmt: skip
     assert len(set(same)) == 1
@@ -229,6 +232,8 @@ def test_the_protocol_has_memory_in_bytes_and_each_fact_under_its_name(monkeypat
     more = evaluate._protocol(plan, data, seen("x 1"), settings, 0.0, 6)
     assert (more["name"], more["revision"], more["images_per_second"]) == ("hf-hub:a/b", "c1", None)
     assert more["sha256_of"].startswith("(cd checkpoint; sha256sum")
+    checkpoint.meta["step"] = 0
+    assert evaluate._protocol(plan, data, seen("x 1"), settings, 0.0, 6)["step"] == 0
 
 
 def test_each_evaluator_stands_on_its_own_files_and_the_training_images_are_judged_by_none_that_compares_with_them(

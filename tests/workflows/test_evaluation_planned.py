@@ -168,7 +168,8 @@ def test_a_plan_hands_on_what_it_was_asked_and_is_named_by_all_that_decides(
     }  # fmt: skip
     asked: list[Any] = []
     done: list[Any] = []
-    records = [{"evaluation": {}}, {}, {}]  # one that evaluated nothing, one of other pictures, the last
+    nothing: dict[str, Any] = {"a": {"every": 1}} if typed else {}  # settings of an evaluator that is not there
+    records = [{"evaluation": nothing}, {}, {}]  # one that evaluated nothing, one of other pictures, the last
 
     def recorded(checkpoint: Checkpoint, words: Any, parts: Any, more: Any) -> Recorded:
         asked.append((list(words), more))
@@ -213,6 +214,8 @@ def test_where_there_is_an_accelerator_its_precision_is_settled_unless_the_cpu_i
     monkeypatch.setattr(
         evaluation_plan.precision, "resolved", lambda asked_for, kind, *_: asked.append(kind) or asked_for
     )
-    for device in ("auto", "cuda", "cpu"):
-        _settle_precision(found(engine={"device": device, "precision": "fp32"}), FILE)
+    monkeypatch.setattr(evaluation_plan.precision, "note_of", lambda *told: list(told))
+    for device, kind in (("auto", "cuda"), ("cuda", "cuda"), ("cpu", "cpu")):
+        notes = _settle_precision(found(engine={"device": device, "precision": "fp32"}), FILE)
+        assert notes == ["fp32", "fp32", kind, "engine.precision=fp32"]
     assert asked[::2] == asked[1::2] == ["cuda", "cuda", "cpu"]
