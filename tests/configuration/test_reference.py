@@ -46,6 +46,9 @@ def test_keys_have_their_whole_names_their_defaults_and_their_comments(tmp_path:
     ]  # fmt: skip
     file.write_text("# @package _global_\ndefaults: [x]\ndata: {a: 1}\nmodel:\n  depth: 2\n")
     assert [key.name for key in reference.read(file, "model").keys] == ["data", "model.depth"]
+    file.write_text("# A text.\n# @package _global_\n# More.\ndata: {a: 1}\n")
+    option = reference.read(file, "model")
+    assert (option.head, [key.name for key in option.keys]) == (["A text.", "More."], ["data"])
 
 
 def test_help_says_every_option_in_a_line_also_those_of_one_s_own(tmp_path: Path, monkeypatch, capsys):
