@@ -144,7 +144,7 @@ def test_of_labels_one_pixel_in_ten_thousand_may_differ(monkeypatch: pytest.Monk
 
 def test_whoever_has_nothing_but_the_file_is_told_what_goes_in_and_what_comes_out() -> None:
     told: Any = SimpleNamespace(
-        answers="pixels", num_classes=2, mean=torch.tensor([0.1, 0.2]), std=torch.tensor([0.5, 1.0]),
+        answers="pixels", num_classes=2, mean=torch.tensor([0.1234567, 0.2]), std=torch.tensor([0.5, 1.0]),
         encoder=SimpleNamespace(image_size=(32, 48), in_chans=2, patch_size=16),
     )  # fmt: skip
     meta = {"class_names": ["sky", "sea"], "palette": [[1, 2, 3], [4, 5, 6]]}
@@ -152,7 +152,7 @@ def test_whoever_has_nothing_but_the_file_is_told_what_goes_in_and_what_comes_ou
     assert found.pop("program") == f"mae_hydra {mae_hydra.__version__}"
     assert found == {
         "input": "images: uint8, 0..255, normalized inside; (batch, 2, 32, 48), channels first", "output": "labels",
-        "image_size": [32, 48], "patch_size": 16, "mean": [0.1, 0.2], "std": [0.5, 1.0],
+        "image_size": [32, 48], "patch_size": 16, "mean": [0.123457, 0.2], "std": [0.5, 1.0],
         "class_names": ["sky", "sea"], "palette": [[1, 2, 3], [4, 5, 6]],
     }  # fmt: skip
     told.encoder.in_chans = 3
