@@ -251,6 +251,8 @@ class Wanted(Protocol):
 
     def count(self) -> int: ...
 
+    def _hidden(self) -> int: ...  # which is nobody else's matter
+
 
 def test_a_part_has_what_a_protocol_names_in_whichever_way_it_comes_by_it() -> None:
     class Nothing: ...

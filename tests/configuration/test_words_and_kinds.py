@@ -260,7 +260,7 @@ def test_an_option_file_wins_over_what_it_builds_on_and_machines_own_files_are_n
     monkeypatch.setattr(
         own_options.Hydra, "create_main_hydra2", lambda config_search_path, **_: made.append(config_search_path)
     )
-    with own_options.looking_where(["-cd", str(tmp_path), "--config-name", "x"]) as name:
+    with own_options.looking_where(["-cd", str(tmp_path), "--config-name", "x", f"--config-dir={tmp_path}/b"]) as name:
         paths = [str(entry.path) for entry in made[0].get_path()]
     assert name == "x"
     monkeypatch.undo()
@@ -273,7 +273,8 @@ def test_an_option_file_wins_over_what_it_builds_on_and_machines_own_files_are_n
             assert (other, place()) == ("y", f"{tmp_path}/local")
         assert place() == str(tmp_path)
     places = [index for index, path in enumerate(paths) if path == f"file://{tmp_path}"]
-    assert places == [len(paths) - 2]  # behind the primary place, before Hydra's own schema
+    assert places == [len(paths) - 3]  # behind the primary place, before Hydra's own schema
+    assert paths[-2] == f"file://{tmp_path}/b"
 
 
 def test_of_several_packages_each_is_trusted(monkeypatch: pytest.MonkeyPatch) -> None:

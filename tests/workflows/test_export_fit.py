@@ -37,6 +37,7 @@ def test_class_maps_hold_as_many_classes_as_a_byte() -> None:
 
 
 def test_a_model_beyond_what_onnx_holds_is_refused_for_onnx_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert export.MOST_BYTES == 2**31  # a protocol buffer ends there
     onnx = Options(form="onnx", output="logits", input="uint8", batch=None)
     for most, refused in ((40, False), (39, True)):  # ten numbers of four bytes
         monkeypatch.setattr(export, "MOST_BYTES", most)
@@ -274,13 +275,13 @@ def test_an_onnx_file_names_its_inputs_outputs_and_facts(monkeypatch: pytest.Mon
     monkeypatch.setattr(export, "need", lambda *names: done.append(names))
     monkeypatch.setattr(torch.onnx, "export", lambda program, **told: done.append((program, told)) or made)
     program: Any = "program"
-    facts = {"output": "maps", "mean": [0.5], "image_size": [2, 3]}
+    facts = {"output": "maps", "mean": [0.5], "class_names": ["sky"]}
     told = {"input_names": ["images"], "output_names": ["map_0"], "verbose": False}
     for first, renamed in (("s77", [{"s77": "batch"}]), (4, [])):
         image.shape[0] = first
         export._write_onnx(program, tmp_path / "a.onnx", facts, ["map_0"])
         assert done == [("onnx", "onnxscript"), ("program", told), *renamed, tmp_path / "a.onnx"]
-        assert made.model.metadata_props == {"output": "maps", "mean": "[0.5]", "image_size": "[2, 3]"}
+        assert made.model.metadata_props == {"output": "maps", "mean": "[0.5]", "class_names": '["sky"]'}
         done.clear()
 
 
