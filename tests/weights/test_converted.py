@@ -121,3 +121,50 @@ def test_of_a_decoder_that_is_none_of_ours_the_encoder_is_taken(
     )
     del found[0]
     assert converting._without_unknown_decoder(strange) == (strange, ())
+
+
+def test_each_line_of_a_conversion_has_its_own_facts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[Any] = []
+    saved = replace(carried(), unused=("unused",), remarks=("first", "second"))
+    told = SimpleNamespace(kind="mae", norm_pix=None, norm_eps=1e-12, size_name="small")
+    made = SimpleNamespace(layout=SimpleNamespace(name="theirs"), tensors={"a": 1, "b": 2}, left_out=("left",))
+    for name, stub in {
+        "check_output": lambda path, target: done.append((path.name, target)),
+        "check_finite": lambda checkpoint: done.append("finite"), "describe": lambda checkpoint: told,
+        "check_whole": lambda checkpoint, config: done.append(config), "collapse": list,
+        "model_configuration": lambda checkpoint, words: ({"model": list(words)}, ["noted"]),
+        "to_layout": lambda tensors, target: made, "_without_unknown_decoder": lambda found: (found, ("strange",)),
+        "write_checkpoint": lambda path, target, export, meta, described: done.append(meta["config"]),
+    }.items():  # fmt: skip
+        monkeypatch.setattr(converting, name, stub)
+    monkeypatch.setattr(converting.atomic, "kept_aside", lambda path, names: Path(f"{path.name}.old"))
+    count = len(saved.tensors)
+    head = [
+        f"read  a.pt: mae_hydra, small, {count} tensors",
+        f"wrote {tmp_path / 'out'}: theirs, 2 tensors",
+        "note: noted",
+    ]
+    kept = "kept  out.old: the folder that was there, with what else was in it"
+    target_note = f"note: {entry.UNKNOWN_TARGET}; --norm-pix says it"
+    tail = ["left out, without a place there: left  strange  unused", "note: first", "note: second"]
+    for target, norm_pix, norm_eps, middle in (
+        ("native", None, 1e-12, [target_note]), ("huggingface", None, 1e-12, [kept, target_note]),
+        ("official", None, 1e-6, []), ("native", False, 1e-6, []), ("native", True, None, []),
+        ("mmseg", None, 1e-12, ["eps"]), ("mmseg", None, None, []),
+    ):  # fmt: skip
+        told.norm_pix, told.norm_eps = norm_pix, norm_eps
+        lines = convert(saved, tmp_path / "out", target, ["x=1"])
+        eps = f"note: its LayerNorms add 1e-12 to the variance, which the {target} layout cannot tell"
+        middle = [line.replace("eps", eps) if line == "eps" else line for line in middle]
+        assert [line.partition(";")[0] if "LayerNorms" in line else line for line in lines] == [*head, *middle, *tail]
+        config = {"model": ["x=1"]}
+        assert done == [("out", target), "finite", config, config]
+        done.clear()
+    told.kind, told.norm_pix = "segmentation", None
+    assert target_note not in convert(saved, tmp_path / "out", "native")
+
+
+def test_a_model_is_loaded_from_the_best_checkpoint_with_the_words_on_top(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entry, "read_checkpoint", lambda path, **told: (path, told))
+    monkeypatch.setattr(entry, "model_from", lambda checkpoint, *words: (checkpoint, words))
+    assert entry.load("run", "a=1", "b=2") == (("run", {"prefer": "best", "download": True}), ("a=1", "b=2"))

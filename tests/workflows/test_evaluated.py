@@ -155,7 +155,7 @@ def test_the_words_for_the_model_reach_it_where_the_file_does_not_tell_them(
     assert told == [["evaluating a.pt", "noted", lifted, "a is b (training: c)", "d is e"]]
     meta["config"], meta["step"], data.notes = {"model": {}}, 0, []
     evaluate.evaluate("run", words, tmp_path)
-    assert asked[-1] == tuple(words[:3])
+    assert asked[-4:] == [("run", words, "best", ()), 1, "applied", tuple(words[:3])]
     assert (told[-1][0], capsys.readouterr().out) == ("evaluating a.pt, step 0", "")
     data.notes = ["of the data"]
     monkeypatch.setattr(evaluate, "is_main", lambda: False)
