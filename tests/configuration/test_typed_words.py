@@ -77,6 +77,8 @@ def test_a_directory_of_a_job_keeps_the_name_that_it_has(tmp_path: Path, monkeyp
     assert new.startswith("last-1_first-2-")
     (tmp_path / plain).mkdir()  # of an older version
     assert slug(words, sweep_dir=str(tmp_path)) == plain
+    monkeypatch.setenv("MAE_HYDRA_SWEPT", '["b.last", "c.second"]')
+    assert slug([*words, "c.second=3"], sweep_dir=str(tmp_path / "none")).startswith("last-1_second-3_first-2-")
     monkeypatch.setenv("MAE_HYDRA_SWEPT", "{")
     assert slug(words, sweep_dir=str(tmp_path / "none")) == plain
     long = slug([f"a.key={'x' * 300}"])
