@@ -233,6 +233,8 @@ def _accepts(hint: Any, value: Any) -> bool:
         return type(value) is hint
     if hint is float:
         return type(value) in (int, float)
+    if hint is Any:  # a class, in Python's eyes
+        return True
     if get_origin(hint) is Sequence and isinstance(value, (list, tuple, ListConfig)):
         return all(_accepts(get_args(hint)[0], element) for element in value)
     if inspect.isclass(get_origin(hint) or hint):  # a container, or the class of a part that another node builds

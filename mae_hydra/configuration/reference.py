@@ -179,7 +179,8 @@ def _title(group: str) -> str:
 def _aligned(rows: Sequence[tuple[str, str]], width: int) -> list[str]:
     column = min(max((len(name) for name, _ in rows), default=0), 34)
     lines = [f"  {name:{column}}  {text}".rstrip() for name, text in rows]
-    return [line if len(line) <= width else f"{line[: max(width - 1, column + 20)].rstrip()}…" for line in lines]
+    most = max(width, column + 21)  # some of each text is seen on a narrow terminal, too
+    return [line if len(line) <= most else f"{line[: most - 1].rstrip()}…" for line in lines]
 
 
 def _cell(text: str) -> str:

@@ -1,14 +1,16 @@
 """What a configuration may build, and what a checkpoint from anywhere may not."""
 
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
 
 import mae_hydra
-from mae_hydra.configuration.construct import build
+from mae_hydra.configuration.construct import build, complete
 from mae_hydra.configuration.trust import TRUST
 from mae_hydra.errors import UserError
 
@@ -67,3 +69,35 @@ def mae_hydra_data(name: str, root: Path) -> dict:
     from mae_hydra.configuration.compose import compose_config
 
     return OmegaConf.to_container(compose_config([f"data={name}", f"data.root={root}"]).data, resolve=True)
+
+
+def test_a_refusal_is_told_of_the_part_that_refuses_where_a_person_gives_it(monkeypatch):
+    wrong = {"_target_": "torch.nn.Dropout", "p": 3}
+    for part, key in ((wrong, r"head\.encoder_layer"), ("${layer}", "layer")):
+        node = {"_target_": "torch.nn.TransformerEncoder", "encoder_layer": part, "num_layers": 1}
+        with pytest.raises(UserError, match=rf"^{key}: dropout probability has to be"):
+            build(OmegaConf.create({"head": node, "layer": wrong}).head, "head")
+
+    alone = {"_target_": "torch.nn.TransformerEncoder", "encoder_layer": wrong, "num_layers": 1}
+    with pytest.raises(UserError, match=r"^head\.encoder_layer: dropout probability"):
+        build(OmegaConf.create(alone), "head")
+
+    def refused(sentence: str, key: str, **given: int) -> str:
+        def factory(**_: int) -> None:
+            raise ValueError(sentence)
+
+        with pytest.raises(UserError) as caught:
+            complete(key, partial(factory, **given))
+        return str(caught.value)
+
+    assert refused("head.depth must be one", "head.part") == "head.depth must be one"  # which has its key already
+    assert refused("header is long", "head") == "head: header is long"
+    assert refused("depth must be one", "head", depth=1) == "head.depth must be one"
+    assert refused("depth must be one", "head", width=1) == "head: depth must be one"
+    monkeypatch.setenv(TRUST, "fractions")
+    broken = OmegaConf.create({"_target_": "fractions.Fraction", "_args_": [1, 0]})
+    for origin in ("file", "model"):
+        with pytest.raises(UserError, match=r"^head cannot be built \(ZeroDivisionError: Fraction\(1, 0\)\)$"):
+            build(broken, "head", origin=origin)
+    with pytest.raises(InstantiationException):  # a person's own package: the traceback is theirs
+        build(broken, "head")

@@ -71,6 +71,8 @@ def test_what_changes_no_score_of_the_same_weights_is_told_in_one_place():
         ("evaluation.probe.num_pictures", Decides.RUNNING),
         ("inference.stride_ratio", Decides.SCORES),
         ("checkpoint.monitor", Decides.SCORES),
+        ("checkpoint.mode", Decides.SCORES),
+        ("engine.ema_decay", Decides.WEIGHTS),
         ("checkpoint.every", Decides.RUNNING),
         ("logger.wandb.project", Decides.RUNNING),
         ("hydra/launcher", Decides.PLACE),

@@ -46,6 +46,9 @@ def test_keys_have_their_whole_names_their_defaults_and_their_comments(tmp_path:
     ]  # fmt: skip
     file.write_text("# @package _global_\ndefaults: [x]\ndata: {a: 1}\nmodel:\n  depth: 2\n")
     assert [key.name for key in reference.read(file, "model").keys] == ["data", "model.depth"]
+    file.write_text("# A text.\n# @package _global_\n# More.\ndata: {a: 1}\n")
+    option = reference.read(file, "model")
+    assert (option.head, [key.name for key in option.keys]) == (["A text.", "More."], ["data"])
 
 
 def test_help_says_every_option_in_a_line_also_those_of_one_s_own(tmp_path: Path, monkeypatch, capsys):
@@ -181,3 +184,36 @@ def test_an_error_is_broken_at_the_width_of_a_terminal_and_nowhere_else(monkeypa
     assert max(map(len, lines)) <= 60
     assert path == f"a_very_long_path/{'x' * 60}/file.pt"
     assert last == command  # indented: to be copied as a whole
+
+
+def test_the_whole_tree_and_each_of_its_options_are_told_line_by_line(tmp_path: Path, monkeypatch):
+    for name, text in {
+        "data/cells": "# Cells.  More of them.\n#   python train.py\nroot: cells\n", "data/scenes": "# Mine.\n",
+        "data/_base": "# What all share.\nlr: 1   # rate\n", "zoo/deep/x": "# X.\n", "animals/y": "# Y.\na: 1\n",
+        "local/z": "# Z.\n",
+    }.items():  # fmt: skip
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"{name}.yaml").write_text(text)
+    found = reference.options([tmp_path])
+    assert list(found) == [*reference.GROUPS, "animals", "zoo/deep"]
+    told = {each.name: each.summary for each in found["data"]}
+    assert (told["cells"], told["scenes"], told["_base"]) == ("Cells", "Mine", "What all share")  # one's own wins
+    known = {"animals": found["animals"], "data": [each for each in found["data"] if each.name in ("cells", "_base")]}
+    keys = [reference.Key("seed", "0", ""), reference.Key("init_from", "null", "a run, a file or an address")]
+    monkeypatch.setattr(reference, "general", lambda: keys)
+    assert reference.overview(43, known).splitlines() == [
+        "keys, each with its default (key=value)", "  seed=0", "  init_from=null  a run, a file or an addr…", "",
+        "animals", "  y  Y", "", "data: on which images", "  cells  Cells",
+    ]  # fmt: skip
+    assert reference.overview(46, known).splitlines()[2] == "  init_from=null  a run, a file or an address"
+    assert reference.details("data", known).splitlines() == [
+        "data: on which images", "", "shared by options of data", "  What all share.", "    data.lr: 1  # rate", "",
+        "data=cells", "  Cells.  More of them.", "    python train.py", "    data.root: cells",
+    ]  # fmt: skip
+    assert reference.details("animals=y", known).splitlines() == [
+        "animals", "", "animals=y", "  Y.", "    animals.a: 1",
+    ]  # fmt: skip
+    long, rows = "b" * 40, [("a", "x" * 30), ("b" * 40, "y z")]
+    assert reference._aligned(rows, 20) == [f"  a{' ' * 35}{'x' * 16}…", f"  {long}  y z"]  # some of a text stays
+    words = ["--config-dir", str(tmp_path / "data"), "seed=1", f"-cd={tmp_path}", "--config-dir=none"]
+    assert reference.own_folders(words) == [tmp_path / "data", tmp_path]

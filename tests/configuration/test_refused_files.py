@@ -1,13 +1,15 @@
 """Each word, each value and each element of what a file says is looked at, and what is no harm is let through."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, Literal, Protocol, TypeVar
 
 import pytest
 from omegaconf import OmegaConf
 
-from mae_hydra.configuration import from_file, hydras_own
-from mae_hydra.configuration.check import ROOT_KEYS, _accepts, _group, _misfit, check
+from mae_hydra.configuration import from_file, hydras_own, resolvers
+from mae_hydra.configuration.check import ROOT_KEYS, _accepts, _group, _lacking, _misfit, check
 from mae_hydra.configuration.construct import build, complete, expect, nodes_of
 from mae_hydra.configuration.from_file import (
     check_addresses,
@@ -62,6 +64,13 @@ def test_each_address_of_the_data_is_typed_wherever_it_stands() -> None:
                 check_addresses(config, words, "run")
 
 
+def test_an_address_that_another_key_gives_is_one_too() -> None:
+    config = OmegaConf.create({"data": {"root": "${paths.data}/b"}, "paths": {"data": "s3://a"}})
+    with pytest.raises(UserError, match=r"run reads data\.root = s3://a/b"):
+        check_addresses(config, [], "run")
+    check_addresses(config, ["paths.data=s3://a"], "run")
+
+
 def test_what_is_recorded_is_literal_and_has_no_words_for_hydra(monkeypatch: pytest.MonkeyPatch) -> None:
     config = literal({"hydra": {"run": 1}, "a": {"hydra": 2, 3: (1, "${b}")}})
     assert OmegaConf.to_container(config, resolve=True) == {"a": {"hydra": 2, 3: [1, "${b}"]}}
@@ -79,6 +88,7 @@ def test_what_is_recorded_is_literal_and_has_no_words_for_hydra(monkeypatch: pyt
 
 
 def test_a_record_is_as_large_as_a_record_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (from_file.MOST_BYTES, from_file.MOST_JSON) == (2**19, 2**26)
     monkeypatch.setattr(from_file, "MOST_BYTES", 10)
     monkeypatch.setattr(from_file, "MOST_JSON", 10)
     for text, fits in (("a: 345678\n", True), ("a: 3456789\n", False)):
@@ -87,6 +97,16 @@ def test_a_record_is_as_large_as_a_record_may_be(tmp_path: Path, monkeypatch: py
     for text, fits in (("[12345678]", True), ("[123456789]", False)):
         (tmp_path / "a.json").write_text(text)
         assert refuses(read_json, tmp_path / "a.json") is not fits
+    monkeypatch.undo()
+    (tmp_path / "a.yaml").write_text("a: 2026-01-01\n")  # which is no text
+    (tmp_path / "b.yaml").write_text(f"a: {'[' * 40}{']' * 40}\n")
+    (tmp_path / "pipe").symlink_to("/dev/null")
+    for name, said in (("a.yaml", "a value of the kind date"), ("b.yaml", "more than 32 levels"),
+                       ("pipe", "it is no regular file"), ("none.yaml", "No such file")):  # fmt: skip
+        with pytest.raises(UserError, match=rf"{name} cannot be read.*{said}"):
+            read_recorded(tmp_path / name)
+    with pytest.raises(UserError, match="it is no regular file"):
+        read_json(tmp_path / "pipe")
     assert read_json(tmp_path / "none.json") is read_json(tmp_path / "a.json" / "b.json") is None
 
 
@@ -172,7 +192,17 @@ def test_a_value_is_of_the_kind_that_its_key_says() -> None:
         with pytest.raises(UserError, match=rf"^{name} must be "):
             check(OmegaConf.create({name: wrong}))
     check(OmegaConf.create({"seed": 1, "fail_fast": True, "resume_data": "changed", "tags": ["a"], "group": None}))
+    nothing = [name for name in ROOT_KEYS if not refuses(check, OmegaConf.create({name: None}))]
+    assert nothing == ["group", "init_from", "resume", "notes"]
     assert [_accepts(float | str | None, value) for value in (1, 0.5, "a", None, True, [1])] == [True] * 4 + [False] * 2
+    assert [_accepts(Sequence[float], value) for value in (3, "a", None, True, [1.5, 2], [1, "a"], [])] == [
+        False, False, False, False, True, False, True,
+    ]  # fmt: skip
+    assert [_accepts(hint, 3) for hint in (Any, Sequence[Any], Any | None, TypeVar("T"), Path)] == [  # type: ignore
+        True, False, True, True, False,
+    ]  # fmt: skip
+    assert _accepts(Sequence[Any], [3, "a"])
+    assert [_accepts(Literal["1", 2], value) for value in ("1", 1, 2, "2")] == [True, False, True, False]
     assert [_group(key) for key in ("model.encoder", "model.decoder", "model.auxiliary", "model.loss")] == [
         "backbone", "head", "head", "loss",
     ]  # fmt: skip
@@ -207,7 +237,161 @@ def test_what_is_built_for_later_keeps_its_arguments_and_a_refusal_names_its_key
     for depth in (1, 2):
         with pytest.raises(UserError, match=r"^head: depth must be one$"):
             complete("head", factory, depth=depth)
-    for where in ({"name": "${a}"}, {"names": ["x", "\\${a}"]}, {"more": {"x": [{"y": "\\${a}"}]}}):
+    for where in ({"name": "${a}"}, {"names": ["x", "\\${a}"]}, {"more": {"x": [{"y": "\\${a}"}]}},
+                  {"text": "x/\\${a}"}):  # fmt: skip
         given = OmegaConf.create({"a": "\\${b}", "head": {"_target_": "torch.nn.Identity", **where}})
         with pytest.raises(UserError, match=r"holds an interpolation that would be resolved later"):
             build(given.head, "head")
+
+
+class Wanted(Protocol):
+    """What a part may owe: a method, and an attribute."""
+
+    width: int
+
+    def count(self) -> int: ...
+
+    def _hidden(self) -> int: ...  # which is nobody else's matter
+
+
+def test_a_part_has_what_a_protocol_names_in_whichever_way_it_comes_by_it() -> None:
+    class Nothing: ...
+
+    class Method:
+        def count(self) -> int: ...
+
+    class Annotated(Method):
+        width: int
+
+    class Given(Method):
+        def __init__(self, width: int) -> None: ...
+
+    class Written(Method):
+        def __init__(self) -> None:
+            self.width = 3
+
+    class Anything:
+        def __getattr__(self, name: str) -> int: ...
+
+    class Set(Nothing):
+        def __init__(self) -> None:
+            setattr(self, "wid" + "th", 3)
+
+    kinds = (Nothing, Method, Annotated, Given, Written, Anything, Set)
+    assert [_lacking(kind, Wanted) for kind in kinds] == [["count", "width"], ["width"], [], [], [], False, False]
+
+    class More(Wanted, Protocol):
+        def more(self) -> int: ...
+
+    assert [_lacking(kind, More) for kind in (Nothing, Given)] == [["count", "more", "width"], ["more"]]
+    assert (_lacking(int, int), _lacking(bool, int), _lacking(int, str)) == (False, False, True)
+    assert list(_misfit("a", int | Any, str)) == []
+
+
+def test_the_model_is_complained_of_first_and_what_takes_anything_takes_any_argument() -> None:
+    less, anything = {"_target_": "torch.nn.Linear", "in_features": 2}, {"_target_": "torch.nn.Identity", "x": 1}
+    for key in ("backbone", "head"):
+        with pytest.raises(UserError, match=r"^model\.out_features is missing"):
+            check(OmegaConf.create({key: less, "model": less}))
+    check(OmegaConf.create({"head": anything, "model": {"_target_": "torch.nn.Linear", "_args_": [2, 3]}}))
+    with pytest.raises(UserError, match=r"^head\.x is not an argument of Linear"):
+        check(OmegaConf.create({"head": {**less, "out_features": 1, "x": 1}}))
+
+
+def test_hydra_opens_folders_of_packages_that_are_allowed_and_tells_no_file_that_others_build_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Loader:
+        def load_configuration(self, node: Any) -> Any:
+            return OmegaConf.create({"hydra": node})
+
+    class Repository:
+        opened: Any = None
+
+        def initialize_sources(self, path: Any) -> None:
+            self.opened = path
+
+        def get_group_options(self, group: str) -> list[str]:
+            return ["_base", "a", f"{group}_b"]
+
+    for _ in range(2):
+        hydras_own.guard(Loader, Repository)
+    repository = Repository()
+    assert repository.get_group_options("x") == ["a", "x_b"]
+    monkeypatch.setenv(TRUST, "mine.conf")
+
+    def opens(*paths: str) -> bool:
+        search = SimpleNamespace(get_path=lambda: [SimpleNamespace(path=path) for path in paths])
+        repository.opened = None
+        refused = refuses(repository.initialize_sources, search)
+        assert refused is (repository.opened is None)
+        return not refused
+
+    allowed = ["pkg://hydra.conf", "pkg:///mae_hydra/conf/", "pkg://hydra_plugins.x", "pkg://mine.conf", None]
+    allowed += ["file:///anywhere", "structured://"]
+    assert opens(*allowed)
+    for wrong in ("pkg://evil", "pkg://mine", "pkg://evil/mae_hydra", "pkg://mae_hydras.conf"):
+        assert not opens(*allowed, wrong)
+    load = Loader().load_configuration
+    for name in ("hydra_plugins.a.B", "hydra._internal.core_plugins.x", "optuna.samplers.A", "optuna.pruners.B",
+                 "mae_hydra.experiment.sweeps.NoteSweep", "mine.conf.X"):  # fmt: skip
+        assert load({"sweeper": {"_target_": name}}).hydra.sweeper._target_ == name
+        assert not refuses(load, {"job_logging": {"a": {"class": "colorlog.A", "()": "logging.B"}}})
+    for name in ("optuna.A", "logging.A", "os.mkdir", "mae_hydra.models.MAE", "mae_hydra.experiment.sweeps.Other"):
+        assert refuses(load, {"sweeper": {"_target_": name}})
+    for name in ("hydra_plugins.a.B", "optuna.samplers.A"):
+        with pytest.raises(hydras_own.WouldImport) as caught:
+            load({"job_logging": {"a": {"class": name}}})
+        assert caught.value.key == "hydra.job_logging.a.class"
+
+
+def test_what_does_not_resolve_is_told_by_the_key_that_lacks_something() -> None:
+    resolvers.register()
+    layer = {"_target_": "torch.nn.Linear", "out_features": 3}
+    for value, more, said in (
+        ("${data.size}", {"data": {"size": "???"}}, r"data\.size must be given a value, e\.g\. data\.size=…"),
+        ("${data.size}", {"data": {"size": "${seed}"}, "seed": "???"}, r"seed must be given a value, e\.g\. seed=…"),
+        ("???", {"name": "???"}, r"head\.in_features, name must be given a value, e\.g\. head\.in_features=…"),
+        ("${backbone.none}", {"backbone": {}},
+         r"head\.in_features refers to backbone\.none, which is not there: choose another head= or backbone= or model"),
+        ("${other.x}", {}, r"head\.in_features refers to other\.x, .*: choose another head= or model="),
+        ("${width:[1],7}", {}, "list index out of range"),
+        ("${nothing:1}", {}, "the configuration does not resolve: Unsupported interpolation type nothing"),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=f"^{said}=?$"):
+            check(OmegaConf.create({"head": {**layer, "in_features": value}, **more}))
+
+
+class Silent:
+    """A part that tells nothing of its arguments."""
+
+    __signature__ = "none"
+
+
+def untold(a: "NoSuchName") -> "NoSuchName":  # type: ignore
+    """A function whose annotations lead nowhere."""
+
+
+def test_parts_that_do_not_tell_what_they_take_are_taken_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TRUST, __name__)
+    for name in ("Silent", "untold"):
+        check(OmegaConf.create({"head": {"_target_": f"{__name__}.{name}", "a": 1}}))
+    with pytest.raises(UserError, match=r"^head\.b is not an argument of untold; it takes a \(~head\.b removes it\)"):
+        check(OmegaConf.create({"head": {"_target_": f"{__name__}.untold", "b": 1, "a": 1}}))
+    monkeypatch.setattr("mae_hydra.models.untold", untold, raising=False)
+    untold.__module__, before = "mae_hydra.models", untold.__module__
+    try:
+        with pytest.raises(UserError, match="is not built: it is a function of mae_hydra"):
+            judge("mae_hydra.models.untold", "head", "person")
+    finally:
+        untold.__module__ = before
+
+
+def test_a_record_is_the_same_without_libyaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.yaml").write_text("a: {b: [1, x, null, 0.5]}\n")
+    (tmp_path / "b.yaml").write_text("a: !!python/object/apply:os.getcwd []\n")
+    for there in (True, False):
+        monkeypatch.setattr(from_file.yaml, "__with_libyaml__", there)
+        assert read_recorded(tmp_path / "a.yaml") == {"a": {"b": [1, "x", None, 0.5]}}
+        with pytest.raises(UserError, match="could not determine a constructor"):
+            read_recorded(tmp_path / "b.yaml")

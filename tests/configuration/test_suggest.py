@@ -1,11 +1,12 @@
 """A mistaken key or value is answered with what was meant, under the name at which a person gives it."""
 
 import pytest
+from omegaconf import OmegaConf
 
 from mae_hydra.configuration.check import check
 from mae_hydra.configuration.compose import compose_config
 from mae_hydra.configuration.construct import build, complete
-from mae_hydra.configuration.suggest import ELSEWHERE, SYNONYMS, known_keys, meant_by
+from mae_hydra.configuration.suggest import ELSEWHERE, SYNONYMS, known_keys, meant_by, typed
 from mae_hydra.errors import UserError
 
 UPERNET = "model=upernet_vitt"
@@ -141,3 +142,16 @@ def test_of_keys_of_one_name_the_models_is_named_first_then_the_datas_and_last_w
 def test_a_map_of_numbers_in_the_configuration_has_keys_too():
     known = known_keys(compose_config([UPERNET, "data=ade20k", "data.root=x", "data.values={0:0,255:1}"]))
     assert {"data.values", "data.values.0", "data.values.255"} <= known.keys()
+
+
+def test_each_key_has_the_one_that_it_follows_and_is_typed_where_the_first_of_them_stands():
+    node = {"_target_": "x", "size": "${data.size}", "part": "${head}", "text": "a${data.size}", "none": None}
+    known = known_keys(OmegaConf.create({"model": node, "data": {"size": "${size}"}, "head": {"depth": 1}, "size": 3}))
+    assert known == {
+        "model": None, "model.size": "data.size", "model.part": "head", "model.text": None, "model.none": None,
+        "data": None, "data.size": "size", "head": None, "head.depth": None, "size": None,
+    }  # fmt: skip
+    assert [typed(known, key) for key in ("model.size", "model.part.depth", "model.part", "model.text", "other")] == [
+        "size", "head.depth", "head", "model.text", "other",
+    ]  # fmt: skip
+    assert meant_by("model.szie", known) == "did you mean 'model.size' (it follows data.size)?"

@@ -1,8 +1,11 @@
 """Which dotted names are below which, and what is judged by its name alone."""
 
+from functools import partial
+
 import pytest
 from omegaconf import OmegaConf
 
+from mae_hydra.configuration import trust
 from mae_hydra.configuration.from_file import calls, literal
 from mae_hydra.configuration.trust import is_below, judge
 from mae_hydra.errors import UserError
@@ -85,3 +88,51 @@ def test_of_libraries_a_run_may_name_optimizers_and_plain_metrics(target, key, f
     else:
         with pytest.raises(UserError, match="is not built"):
             judge(target, key, origin)
+
+
+@pytest.mark.parametrize(
+    ("target", "key", "built"),
+    [
+        ("torch.nn.Linear", "head", True),
+        ("torch.optim.lr_scheduler.StepLR", "schedule", True),
+        ("torchvision.transforms.v2.RandomInvert", "augment.more", True),
+        ("torchvision.models.ResNet", "backbone", True),
+        ("torchvision.ops.FrozenBatchNorm2d", "head", True),
+        ("torchmetrics.aggregation.MeanMetric", "evaluation.a.metrics.b", True),
+        ("torchmetrics.regression.MeanSquaredError", "evaluation.a.metrics.b", True),
+        ("torchmetrics.segmentation.DiceScore", "evaluation.a.metrics.b", True),
+        ("timm.layers.LayerNorm2d", "head", True),
+        ("timm.loss.LabelSmoothingCrossEntropy", "loss", True),
+        ("timm.models.VisionTransformer", "backbone", True),
+        ("torchvision.datasets.FakeData", "data", False),
+        ("torchvision.transforms.v2.functional.resize", "augment", False),
+        ("timm.data.ImageDataset", "data", False),
+        ("timm.models.create_model", "backbone", False),
+        ("torch.nn.init.zeros_", "head", False),
+        ("torch.utils.data.DataLoader", "data", False),
+        ("torchvision.transforms.RandomCrop", "augment", False),
+    ],
+)
+def test_of_libraries_a_person_may_name_what_computes(target, key, built):
+    if built:
+        assert judge(target, key, "person").__name__ == target.rpartition(".")[2]
+    else:
+        with pytest.raises(UserError, match="is not built"):
+            judge(target, key, "person")
+
+
+def test_what_a_package_says_when_it_is_imported_is_told_and_a_long_name_is_not_told_whole(monkeypatch):
+    with pytest.raises(UserError) as raised:
+        judge(f"mylab.{'x' * 1000}", "model", "person")
+    assert "x" * 1000 not in str(raised.value)
+    monkeypatch.setenv("MAE_HYDRA_TRUST", "mylab")
+    not_found = "model._target_ = mylab.A cannot be found (OSError: no file)"
+    for error, said in ((UserError("install it first"), "install it first"), (OSError("no\nfile"), not_found)):
+        monkeypatch.setattr(trust, "_located", partial(_raise, error))
+        with pytest.raises(UserError) as raised:
+            judge("mylab.A", "model", "person")
+        assert str(raised.value) == said
+
+
+def _raise(error, target):
+    raise error

@@ -1,6 +1,7 @@
 """Words and names by hand: targets that are typed, names of jobs, widths, places of option files, Hydra's refusals."""
 
 import os
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from mae_hydra.configuration import hydra_errors, made_optimizer, option_files, own_options, resolvers
+from mae_hydra.configuration import hydra_errors, interpolations, made_optimizer, option_files, own_options, resolvers
 from mae_hydra.configuration.command_words import (
     key_of,
     named_targets,
@@ -58,6 +59,11 @@ def test_addresses_are_quoted_where_they_are_of_weights() -> None:
     assert [key_of(each) for each in ("a.b:c=1", " +a = 1", "~a/b@c:d")] == ["a.b", "+a", "a.b"]
     assert values(["-cd", "a", "--cd=b", "-cd"], "-cd") == ["a"]
     assert split(["--info=all", "plain", "-p", "x=1", "y=2"]) == (["--info=all", "-p", "x=1"], ["plain", "y=2"])
+    long = ("config-dir", "config-name", "config-path", "package", "cfg", "experimental-rerun")
+    for flag in (*(f"--{name}" for name in long), "-cd", "-cn", "-cp", "-p", "-c"):
+        assert split([flag, "a=1", "b=2"]) == ([flag, "a=1"], ["b=2"])
+    patterns = ["+data.images={split}/x", "~a.b={split}", "a={split}/x,y", "a={split}:x", "a/b={split}", "a=split"]
+    assert readable(patterns) == ["+data.images='{split}/x'", "~a.b='{split}'", *patterns[2:]]
 
 
 def test_a_directory_of_a_job_keeps_the_name_that_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,22 +77,26 @@ def test_a_directory_of_a_job_keeps_the_name_that_it_has(tmp_path: Path, monkeyp
     assert new.startswith("last-1_first-2-")
     (tmp_path / plain).mkdir()  # of an older version
     assert slug(words, sweep_dir=str(tmp_path)) == plain
+    monkeypatch.setenv("MAE_HYDRA_SWEPT", '["b.last", "c.second"]')
+    assert slug([*words, "c.second=3"], sweep_dir=str(tmp_path / "none")).startswith("last-1_second-3_first-2-")
     monkeypatch.setenv("MAE_HYDRA_SWEPT", "{")
     assert slug(words, sweep_dir=str(tmp_path / "none")) == plain
     long = slug([f"a.key={'x' * 300}"])
     assert (len(long), long[:100]) == (107, "key-" + "x" * 96)
     assert slug(["notes=a", "tags=[b]", "hydra.x=1"]) == "defaults"
     assert slug(["notes=a"], {"notes"}).startswith("notes-a-")
-    assert [unnamed(each) for each in ("++tags=[a]", "seed=1", "logger=wandb", "hydra/launcher=x", "+debug=a")] == [
-        True, False, True, True, False,
-    ]  # fmt: skip
+    words = ("++tags=[a]", "seed=1", "logger=wandb", "hydra/launcher=x", "+debug=a", "~logger.wandb", "paths@x=y")
+    assert [unnamed(each) for each in words] == [True, False, True, True, False, True, True]
 
 
 def test_widths_are_of_their_map_and_a_run_that_goes_on_stays_where_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert [resolvers.width(64, 3), *(resolvers.width([1, 2, 3], index) for index in (0, 1, -1))] == [64, 1, 2, 3]
-    assert [resolvers.pooled_width([8, 16], pool, 1) for pool in ("mean", "cls")] == [16, 16]
+    monkeypatch.setattr(resolvers, "_asked", lambda name, indices: 8 if indices is None else [name, *indices])
+    assert [resolvers.timm_widths("vit", indices) for indices in (None, [1, 2])] == [8, ["vit", 1, 2]]
+    pools = ("mean", "cls", "cls_concat", "cls_and_mean")
+    assert [resolvers.pooled_width([8, 16], pool, 3) for pool in pools] == [16, 16, 48, 32]
     for sweep, run, expected in (
         ("s-1", "r_1", "out/sweeps/s-1/r_1"), ("../s", "r", "fresh"), ("s", "r/..", "fresh"), ("", "r", "fresh"),
         ("s", "", "fresh"),
@@ -99,9 +109,9 @@ def test_widths_are_of_their_map_and_a_run_that_goes_on_stays_where_it_is(
     resolvers.register()
     made = OmegaConf.create({
         "a": 6, "b": "", "mul": "${mul:${a},7}", "same": "${equal:${a},6}", "other": "${unequal:${a},6}",
-        "named": "${named:${b},x}", "ids": ["${uid:}", "${uid:}"],
+        "named": "${named:${b},x}", "own": "${named:${a},x}", "ids": ["${uid:}", "${uid:}"],
     })  # fmt: skip
-    assert (made.mul, made.same, made.other, made.named) == (42, True, False, "x")
+    assert (made.mul, made.same, made.other, made.named, made.own) == (42, True, False, "x", 6)
     assert made.ids[0] == made.ids[1]
     assert len(made.ids[0]) == 4
 
@@ -122,7 +132,7 @@ def test_a_job_in_another_process_looks_where_this_one_looks(tmp_path: Path, mon
     sources = [
         SimpleNamespace(provider="hydra", schema="pkg", path="hydra.conf"),
         SimpleNamespace(provider="main", schema="file", path=ours),
-        SimpleNamespace(provider="command-line", schema="file", path=str(tmp_path)),
+        SimpleNamespace(provider="command-line", schema="file", path=f"{tmp_path}/x/.."),
         SimpleNamespace(provider=own_options.TYPED, schema="pkg", path="mylab.conf"),
         SimpleNamespace(provider=own_options.TYPED, schema="file", path=str(tmp_path / "b")),
         SimpleNamespace(provider="schema", schema="structured", path=""),
@@ -131,6 +141,7 @@ def test_a_job_in_another_process_looks_where_this_one_looks(tmp_path: Path, mon
     told = SimpleNamespace(runtime=SimpleNamespace(config_sources=sources), job=job)
     monkeypatch.setattr(own_options, "HydraConfig", SimpleNamespace(initialized=lambda: True, get=lambda: told))
     typed = f"hydra.searchpath=['pkg://mylab.conf','file://{tmp_path / 'b'}']"
+    assert own_options.own_sources() == sources[2:5]
     assert own_options.words_for_another_process() == ["--config-dir", str(tmp_path), "--config-name", "mine", typed]
     job.config_name, sources[1].path = "config", "/other"
     words = own_options.words_for_another_process()
@@ -154,6 +165,11 @@ def test_a_job_in_another_process_looks_where_this_one_looks(tmp_path: Path, mon
         ("Missing mandatory value\nfull_key: name", [], "a value is missing"),
         ("one \n\n two\nSee https://x for more", [], "one two"),
         ("Could not append to config. An item is already at 'a.b'", [], "a.b is there already; leave out the plus"),
+        (
+            "Could not find 'data/x'\n\nAvailable options in 'data':\n\ta\n\tb.c-d\n\nConfig search path:\n\tx",
+            [],
+            "data=x does not exist; options: a, b.c-d",
+        ),
     ],
 )
 def test_each_refusal_of_hydra_is_one_sentence(error: str, words: list[str], said: str) -> None:
@@ -168,6 +184,8 @@ def test_a_key_or_an_option_that_is_not_there_is_answered_with_what_is() -> None
         unknown_key("data.values", [], known) == "data.values has no such entry; add one with a plus: +data.values={…}"
     )
     assert unknown_key("data.root", [], known).startswith("unknown key 'data.root': data=scenes is rendered")
+    assert unknown_key("data.values", [], {"data.values": None}).startswith("data.values has no such entry")
+    assert unknown_key("model.root", [], {"data.root": None}) == "unknown key 'model.root'; did you mean 'data.root'?"
     assert unknown_key("x", [], {}).startswith("unknown key 'x'; `python train.py … --cfg job` shows all")
     assert "none like it" in unknown_key("qwerty", [], known)
     assert unknown_option("model", "mae_vitx", ["mae_vitb", "upernet"]).startswith(
@@ -176,6 +194,31 @@ def test_a_key_or_an_option_that_is_not_there_is_answered_with_what_is() -> None
     assert unknown_option("model", "q", ["a", "b"]) == "model=q does not exist; options: a, b"
     assert hydra_errors._swept("a=1,2")
     assert not hydra_errors._swept("a=[1,2]")
+    assert not hydra_errors._swept("a = ]")  # which is no override at all
+
+
+def test_keys_are_looked_up_in_what_the_other_words_compose(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    @contextmanager
+    def looking(options: Any) -> Any:
+        asked.append(options)
+        yield "mine"
+
+    def compose(name: str, overrides: list[str]) -> Any:
+        asked.append((name, overrides))
+        if "fails=1" in overrides:
+            raise ValueError("a second mistake")
+        return OmegaConf.create({"a": {"b": 1}})
+
+    monkeypatch.setattr(hydra_errors, "looking_where", looking)
+    monkeypatch.setattr(hydra_errors, "compose", compose)
+    words = ["model.x=1", "resume=a", "hydra.run.dir=b", "hydra.searchpath=[c]", "seed=1,2", "-cd", "own", "name=n",
+             "optimizer={_target_: a.B}", "model.xs=1"]  # fmt: skip
+    assert hydra_errors._known_keys("model.x", words) == {"a": None, "a.b": None}
+    kept = ["hydra.searchpath=[c]", "name=n", "++optimizer={_target_: a.B}", "model.xs=1"]
+    assert asked == [["-cd", "own"], ("mine", kept)]
+    assert hydra_errors._known_keys("model.x", ["fails=1"]) == {}
 
 
 def test_what_an_interpolation_of_an_option_file_gives_is_its_value_or_nothing() -> None:
@@ -184,6 +227,27 @@ def test_what_an_interpolation_of_an_option_file_gives_is_its_value_or_nothing()
         3, {"c": 3}, 7, [1, 3], "x3",
     ]  # fmt: skip
     assert value_of(config, "${none}") is NOTHING
+
+
+@pytest.mark.parametrize("with_paths", [False, True])
+def test_what_follows_another_value_today_follows_it_again_where_it_has_the_same(
+    with_paths: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stated = {"size": ["${data.size}", 3], "root": ["${paths.root}/x"], "whole": ["${a}"]}
+    monkeypatch.setattr(interpolations, "stated", lambda target: stated if target == "t" else {})
+    node = {"_target_": "t", "size": 3, "root": "r/x"}
+    config = OmegaConf.create({
+        "data": {"size": 3}, "paths": {"root": "r"}, "a": node, "b": {**node, "size": 4, "root": "q/x"},
+        "c": {"more": {"_target_": "t", "whole": node}}, "d": {**node, "_target_": "u"},
+    })  # fmt: skip
+    interpolations.restore(config, with_paths=with_paths)
+    config.data.size, config.paths.root = 9, "s"
+    found = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(found, dict)
+    root = "s/x" if with_paths else "r/x"
+    assert found["a"] == found["c"]["more"]["whole"] == {"_target_": "t", "size": 9, "root": root}
+    assert (found["b"]["size"], found["b"]["root"], found["d"]) == (4, "q/x", {**node, "_target_": "u"})
+    assert list(found) == ["data", "paths", "a", "b", "c", "d"]  # and no model
 
 
 def test_options_are_files_whose_names_can_be_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,6 +261,13 @@ def test_options_are_files_whose_names_can_be_chosen(tmp_path: Path, monkeypatch
     for name in ("_base", "none"):
         with pytest.raises(UserError, match=f"data={name} does not exist"):
             option_files.option("data", name, more)
+    composed: list[Any] = []
+    monkeypatch.setattr(option_files, "_composed", lambda words: composed.append(words) or {"data": {"a": 1}})
+    assert option_files.option("data", "mine", [*more, tmp_path / "conf"]) == {"a": 1}
+    search = f"hydra.searchpath=['file://{tmp_path}/own','file://{tmp_path}/conf']"
+    assert composed == [[search, "+data=mine"]]
+    calls = [{"_target_": "x", "a": [1, {"_target_": "y"}]}, {"b": {"_target_": "z"}}]
+    assert [node["_target_"] for node in option_files._calls(calls)] == ["x", "y", "z"]
 
 
 def test_an_optimizer_is_made_of_its_own_arguments_by_place_and_by_name(monkeypatch: pytest.MonkeyPatch) -> None:

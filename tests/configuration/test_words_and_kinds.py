@@ -11,6 +11,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
+from mae_hydra.configuration import compose as composing
 from mae_hydra.configuration import option_files, own_options, reference, resolvers
 from mae_hydra.configuration.changes import changes
 from mae_hydra.configuration.check import check
@@ -29,7 +30,7 @@ def test_a_word_says_its_key_and_its_value_as_it_is_typed() -> None:
     assert values(["-cd", "one", "--config-dir=two", "seed=1", "-cd", "three"], "--config-dir", "-cd") == [
         "one", "two", "three",
     ]  # fmt: skip
-    for text in ("it's", "a\\", "a\\'b", "x, y=[1]", "${seed}", "plain/path-1.pt"):
+    for text in ("it's", "a\\", "a\\'b", "x, y=[1]", "${seed}", "plain/path-1.pt", "a=b", "a:b", "#a"):
         assert OverridesParser.create().parse_override(word("notes", text)).value() == text
     assert quoted("a'b") == r"'a\'b'"
     assert readable(["seed=1", "_wandb={a: 1}", "--_wandb=x", "data.images={split}/x"]) == [
@@ -56,6 +57,9 @@ def test_options_stand_anywhere_and_keys_have_no_dashes() -> None:
         ("a=1 --seed=3 b=1", "--seed; keys are typed without dashes: seed=3"),
         ("-lr 0.1", "-lr; keys are typed without dashes: lr=0.1"),
         ("--amp b=1", "--amp; keys are typed without dashes: amp=…"),
+        ("--amp -m", "--amp; keys are typed without dashes: amp=…"),
+        ("--amp", "--amp; keys are typed without dashes: amp=…"),
+        ("-c_lr=1", "-c_lr; keys are typed without dashes: c_lr=1"),
         ("--mutlirun seed=0,1", "--mutlirun; did you mean --multirun?"),
     ):
         with pytest.raises(UserError) as caught:
@@ -175,6 +179,7 @@ def test_the_name_of_a_job_begins_with_what_is_swept_and_follows_from_all_of_it(
     assert slug(words, {"m.swept"}).startswith("swept-3_first-2_last-1-")
     assert slug(words, {"m.swept"}) == slug(reversed(words), {"m.swept"})
     assert slug(["a.k=x/y"]) != slug(["a.k=x:y"])  # which read alike
+    assert slug(["a.k=x/[y, z]", "b.c=0.5"]).startswith("k-x-y-z-_c-0.5-")
 
 
 def test_widths_of_the_decode_head_and_directories_of_an_agents_runs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,7 +234,16 @@ def test_a_notebook_s_own_hydra_is_what_it_was_after_an_option_file_is_read(
     with initialize_config_dir(str(theirs), version_base="1.3"):
         read()
         assert folder() == str(theirs)
+        monkeypatch.setattr(composing, "config_dir", lambda: ours)
+        monkeypatch.setattr(composing, "compose", lambda name, overrides: (folder(), _raise(answer))[1])
+        with pytest.raises((UserError, ValueError)):
+            compose_config(["seed=1"])
+        assert folder() == str(theirs)
     assert composed == [(str(ours), ["+data=mine"])] * 2
+
+
+def _raise(error: Any) -> Any:
+    raise error if isinstance(error, Exception) else ValueError("broken")
 
 
 def test_an_option_file_wins_over_what_it_builds_on_and_machines_own_files_are_no_options(
@@ -246,11 +260,21 @@ def test_an_option_file_wins_over_what_it_builds_on_and_machines_own_files_are_n
     monkeypatch.setattr(
         own_options.Hydra, "create_main_hydra2", lambda config_search_path, **_: made.append(config_search_path)
     )
-    with own_options.looking_where(["-cd", str(tmp_path), "--config-name", "x"]) as name:
+    with own_options.looking_where(["-cd", str(tmp_path), "--config-name", "x", f"--config-dir={tmp_path}/b"]) as name:
         paths = [str(entry.path) for entry in made[0].get_path()]
     assert name == "x"
+    monkeypatch.undo()
+
+    def place() -> str:
+        return str(GlobalHydra.instance().config_loader().get_search_path().get_path()[1].path)
+
+    with initialize_config_dir(str(tmp_path), version_base="1.3"):
+        with own_options.looking_where(["-cp", str(tmp_path / "local"), "-cn=y"]) as other:
+            assert (other, place()) == ("y", f"{tmp_path}/local")
+        assert place() == str(tmp_path)
     places = [index for index, path in enumerate(paths) if path == f"file://{tmp_path}"]
-    assert places == [len(paths) - 2]  # behind the primary place, before Hydra's own schema
+    assert places == [len(paths) - 3]  # behind the primary place, before Hydra's own schema
+    assert paths[-2] == f"file://{tmp_path}/b"
 
 
 def test_of_several_packages_each_is_trusted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Top-1, top-5 and the mean corruption error, against counts made by hand."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -91,7 +92,11 @@ def test_the_table_says_of_each_class_what_it_is_mostly_taken_for(monkeypatch):
     labels, predicted = [0, 0, 0, 0, 1, 1, 2, 2, 2, 0], [0, 2, 2, 1, 1, 1, 0, 0, 1, 2]
     captions = []
 
-    def drawn(pictures, said, **words):
+    shown, words = [], []
+
+    def drawn(pictures, said, **more):
+        shown.append(pictures)
+        words.append(more)
         captions.extend(said)
         return np.zeros((1, 1, 3), np.uint8)
 
@@ -112,9 +117,19 @@ def test_the_table_says_of_each_class_what_it_is_mostly_taken_for(monkeypatch):
     captions.clear()
     accuracy(few, limit=2, num_pictures=9).run(Table(logits.roll(1, 0)), 3)
     assert captions == ["c 91 % (not a)", "b 91 % (right)"]
+    assert words[-1] == {"columns": 4, "title": "step 3: top-1 50.0 %"}
+
+    class Colored(Images):
+        def __getitem__(self, index):
+            sample = super().__getitem__(index)
+            return sample._replace(image=sample.image + torch.tensor([0, 50, 100], dtype=torch.uint8)[:, None, None])
+
+    backwards = replace(few, shown=(2, 1, 0), validation=Colored(labels))
+    accuracy(backwards, num_pictures=2).run(Table(logits), 3)
+    assert [each[0, 0].tolist() for each in shown[-1]] == [[100, 50, 0], [105, 55, 5]]
 
 
-def test_an_evaluation_changes_with_its_baseline(tmp_path):
+def test_an_evaluation_changes_with_its_baseline(tmp_path, monkeypatch):
     file, counted = tmp_path / "b.txt", data([0, 1], grouped=True)
     file.write_text("fog 100\n")
     before = accuracy(counted, baseline=str(file)).stamps()
@@ -123,6 +138,8 @@ def test_an_evaluation_changes_with_its_baseline(tmp_path):
     assert before[:2] == after[:2] == ["0", "1"]
     assert before[2:] != after[2:]
     assert len(after) == 3
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert accuracy(counted, baseline="~/b.txt").stamps() == after
 
 
 def test_of_a_subset_of_classes_the_prediction_is_the_best_of_these():

@@ -18,6 +18,7 @@ from mae_hydra.data import Sample
 from mae_hydra.errors import UserError
 from mae_hydra.evaluation.held_out import HeldOut
 from mae_hydra.evaluation.kinds import expect, expect_classes
+from mae_hydra.evaluation.patch_features import patch_bank
 
 SMALL = {"num_train": 6, "num_validation": 5}
 EVERY = {
@@ -142,3 +143,57 @@ def test_a_progress_bar_is_told_how_many_images_this_process_has(monkeypatch, ra
     images.watch = watch
     assert sum(len(batch) for batch in images.batches()) == told
     assert watched == [told]
+
+
+# What each adds up over processes: once, whatever it is called.
+ADDED = {
+    "accuracy": [(CLASSES, CLASSES), (2,)],
+    "mean IoU": [(4, 4), (3, 4)],
+    "reconstruction": [(2,)],
+    "features": [(6, 16), (6,), (5, 16), (5,)],
+    "dense": [(12, 8, 4), (12, 8, 4), (4, 4)],
+}
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_all_that_is_counted_is_added_up_over_processes_and_nothing_else(name, monkeypatch):
+    added = []
+
+    def add(values):
+        added.append(tuple(values.shape))
+        return values
+
+    for module in ("accuracy", "mean_iou", "reconstruction", "features", "patch_features", "dense_probe"):
+        monkeypatch.setattr(f"mae_hydra.evaluation.{module}.all_reduce_sum", add)
+    more = {"mean IoU": {"boundary": True}, "features": {"l2": None}, "dense": {"l2": None}}.get(name, {})
+    EVERY[name](num_pictures=0, **more).run(MODELS[name](), 1)
+    assert added == ADDED[name]
+
+
+@pytest.mark.parametrize(("name", "module"), [("features", "feature_probe"), ("dense", "dense_probe")])
+def test_the_numbers_of_a_probe_are_those_of_the_first_process_and_of_full_precision(name, module, monkeypatch):
+    given, lowered = [], []
+
+    def broadcast(value):
+        given.append(value)
+        return dict.fromkeys(value, 7.0) if isinstance(value, dict) else [part * 0 for part in value]
+
+    def noted(function):
+        def wrapped(*told, **more):
+            lowered.append(torch.is_autocast_enabled("cpu"))
+            return function(*told, **more)
+
+        return wrapped
+
+    home = __import__(f"mae_hydra.evaluation.{module}", fromlist=["nearest"])
+    monkeypatch.setattr(home, "broadcast_object", broadcast)
+    monkeypatch.setattr(home, "nearest", noted(home.nearest))
+    evaluator = EVERY[name](num_pictures=0, iterations=2)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = evaluator.run(MODELS[name](), 1)
+    assert set(found.scalars.values()) == {7.0}
+    assert set(lowered) == {False}
+    if name == "dense":
+        assert [len(each) for each in given] == [4, 3]  # the classifier, then the numbers
+        bank = patch_bank(Reader(), evaluator.bank, 8, 4, 255)
+        assert not any(part.any() for part in evaluator._linear(bank))

@@ -162,6 +162,11 @@ def test_a_picture_has_the_closest_of_the_bank_beside_it(monkeypatch):
     assert [[int(picture[0, 0, 1]) for picture in row] for row in rows] == [[0, 0, 2, 4], [2, 4, 2, 6]]
     assert words["columns"] == ["validation image", "neighbor 1", "neighbor 2", "neighbor 3"]
     assert words["title"] == "step 7: nearest neighbors 66.7 %"
+    data = dataclasses.replace(points(), shown=(2, 1, 0))
+    probe(data, limit=3, k=8, l2=None, num_pictures=1).run(Compass(), 7)
+    [row] = drawn[1][0]
+    assert len(row) == len(drawn[1][1]["columns"]) == 6  # the five closest of eight
+    assert row[0][0, 0].tolist() == [0, 0, 10]  # the last channel is shown first
 
 
 def test_the_linear_classifier_learns_from_the_bank_as_it_is_told_and_is_asked_about_the_others(monkeypatch):

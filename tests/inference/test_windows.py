@@ -1,8 +1,13 @@
 """Where windows lie, against the counts and coordinates of the published protocol."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
+import torch
 
+from mae_hydra.inference import frame
 from mae_hydra.inference.windows import as_size, as_written, window_corners, window_counts, window_starts
 
 CROP, STRIDE = (512, 512), (341, 341)
@@ -57,3 +62,37 @@ def test_a_size_is_written_as_a_configuration_has_it():
 def test_an_impossible_crop_is_refused_by_name(value: object) -> None:
     with pytest.raises(ValueError, match="crop must be a number of pixels or"):
         as_size("crop", value)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kept", [0, 2**22])
+def test_a_window_of_the_mirror_image_is_that_of_the_mirrored_picture(
+    kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the picture is narrower than a window: the padding stays on the right."""
+    monkeypatch.setattr(frame, "KEPT", kept)
+    model: Any = SimpleNamespace(prepare=lambda images: images.float() + 1, parameters=lambda: iter([torch.zeros(1)]))
+    picture = torch.arange(3 * 5 * 7, dtype=torch.uint8).view(3, 5, 7)
+    mirrored = picture.flip(-1).contiguous()
+    asked: list[tuple[int, ...]] = []
+    for top, left, crop in ((0, 0, (8, 9)), (0, 0, (5, 7)), (1, 2, (3, 4)), (2, 3, (3, 4)), (0, 1, (8, 6))):
+        plain = frame.Frame(model, mirrored, (5, 7)).window(top, left, crop)
+        found = frame.Frame(model, Noted(picture, asked), (5, 7)).window(top, left, crop, mirrored=True)
+        expected = torch.zeros(3, *crop)  # outside is the mean color
+        inside = mirrored[:, top : top + crop[0], left : left + crop[1]]
+        expected[:, : inside.shape[1], : inside.shape[2]] = inside + 1
+        assert torch.equal(plain, expected)
+        assert torch.equal(found, expected)
+    assert (asked == [(0, 5, 0, 7)] * 5) is (kept > 0)  # a small picture is made whole, of a large one what is needed
+    assert kept or asked[2:4] == [(1, 4, 1, 5), (2, 5, 0, 4)]
+
+
+class Noted(frame.Pixels):
+    """Pixels that keep what was asked for."""
+
+    def __init__(self, image: torch.Tensor, asked: list[tuple[int, ...]]) -> None:
+        super().__init__(image)
+        self.asked = asked
+
+    def read(self, top: int, bottom: int, left: int, right: int) -> torch.Tensor:
+        self.asked.append((top, bottom, left, right))
+        return super().read(top, bottom, left, right)

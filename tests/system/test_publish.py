@@ -178,6 +178,7 @@ def test_a_card_is_text_whatever_the_record_says(runs):
         ("data.root=/home/me/ADE", "data.root=ADE"),
         ("['/a/b', \"/c d/e\"]", "['b', \"c d/e\"]"),
         ("~me/x/y", "y"),
+        ("root=/data, ~/x", "root=data, x"),
         ("file:///home/me/conf", "conf"),
         ("https://a.b/c/d.pth", "https://a.b/c/d.pth"),
         ("outputs/runs/x", "outputs/runs/x"),

@@ -122,20 +122,24 @@ def test_names_of_classes_are_matched_where_the_evaluator_judges_what_the_model_
 
 
 def test_the_words_for_the_model_reach_it_where_the_file_does_not_tell_them(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked: list[Any] = []
     settings = SimpleNamespace(
         check_world=lambda world: asked.append(world), apply=lambda: asked.append("applied"),
-        torch_device=torch.device("cpu"), autocast=nullcontext,
+        torch_device=torch.device("cpu"), autocast=lambda: nullcontext(entered.append(torch.is_grad_enabled())),
     )  # fmt: skip
-    data = SimpleNamespace(notes=[], validation=range(3))
+    entered: list[bool] = []
+    told: list[list[str]] = []
+    data = SimpleNamespace(notes=["of the data", "another"], validation=range(3))
     meta: dict[str, Any] = {}
     plan = SimpleNamespace(
-        checkpoint=Checkpoint({}, meta, "", Path("a.pt")), changes={"a": "b (training: c)"}, notes=["noted"], lifted={},
+        checkpoint=Checkpoint({}, meta, "", Path("a.pt")), changes={"a": "b (training: c)", "d": "e"}, notes=["noted"],
+        lifted={"evaluation.val.limit": 2},
         build=lambda key: settings if key == "engine" else data,
     )  # fmt: skip
     model = torch.nn.Identity()
+    monkeypatch.setattr(evaluate, "tell", told.append)
     monkeypatch.setattr(evaluate, "plan_evaluation", lambda *told: asked.append(told) or plan)
     for name in ("of_split", "named_by"):
         monkeypatch.setattr(evaluate, name, lambda first, second, name=name: data)
@@ -146,9 +150,17 @@ def test_the_words_for_the_model_reach_it_where_the_file_does_not_tell_them(
     words = ["~model.flavour", "~backbone.x", "~head.y", "data.mean=[1]", "data.std=[2]", "data.image_size=8", "seed=1"]
     assert evaluate.evaluate("run", words, tmp_path, "last", [Path("own")]) == {"folder": tmp_path}
     assert asked == [("run", words, "last", [Path("own")]), 1, "applied", tuple(words[:6])]
-    meta["config"] = {"model": {}}
+    assert (entered, capsys.readouterr().out) == ([False], "of the data\nanother\n")
+    lifted = "all 3 images are evaluated; evaluation.val.limit=2 was the training's"
+    assert told == [["evaluating a.pt", "noted", lifted, "a is b (training: c)", "d is e"]]
+    meta["config"], meta["step"], data.notes = {"model": {}}, 0, []
     evaluate.evaluate("run", words, tmp_path)
-    assert asked[-1] == tuple(words[:3])
+    assert asked[-4:] == [("run", words, "best", ()), 1, "applied", tuple(words[:3])]
+    assert (told[-1][0], capsys.readouterr().out) == ("evaluating a.pt, step 0", "")
+    data.notes = ["of the data"]
+    monkeypatch.setattr(evaluate, "is_main", lambda: False)
+    evaluate.evaluate("run", words, tmp_path)
+    assert capsys.readouterr().out == ""
     meta["finished"] = {"already": True}
     asked.clear()
     assert evaluate.evaluate("run", words, tmp_path) == {"already": True}

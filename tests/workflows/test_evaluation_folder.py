@@ -12,6 +12,8 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from mae_hydra import atomic
+from mae_hydra.configuration.changes import Change
 from mae_hydra.errors import UserError
 from mae_hydra.evaluation.mean_iou import Counts
 from mae_hydra.evaluation.resumable_counts import Tally
@@ -34,11 +36,15 @@ def seen(*stamps: str) -> dict[str, Work]:
 
 
 def complete(folder: Path) -> None:
-    (folder / "results.json").write_text(json.dumps({"top1": 50.0}))
+    (folder / "results.json").write_text(json.dumps({"top1": 50.0, "folder": "where it was then"}))
 
 
-def test_results_hold_for_the_files_they_were_found_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_results_hold_for_the_files_they_were_found_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "found"
+    folder.mkdir()
+    (folder / f".results.json.00000000.{atomic._machine()}-4194304.partial").touch()  # of a process that is gone
     assert look_back(folder, plan(), seen("x 1", "y 1"), DATA) is None
     assert look_back(folder, plan(), seen("x 1", "y 1"), DATA) is None  # begun, and not complete
     complete(folder)
@@ -56,6 +62,11 @@ def test_results_hold_for_the_files_they_were_found_on(tmp_path: Path, capsys: p
     renamed: Any = SimpleNamespace(class_names=("sky", "bush"))
     complete(folder)
     assert look_back(folder, plan(), seen("x 1", "y 1", "z 1"), renamed) is None
+    capsys.readouterr()
+    for main, said in ((True, "one\ntwo\n"), (False, "")):
+        monkeypatch.setattr(evaluation_folder, "is_main", lambda main=main: main)
+        evaluation_folder.tell(["one", "two"])
+        assert capsys.readouterr().out == said
 
 
 def test_a_folder_of_something_else_stays_as_it_is(tmp_path: Path) -> None:
@@ -103,8 +114,11 @@ def test_a_fingerprint_changes_with_whatever_decides_the_numbers(tmp_path: Path)
         return _fingerprint(made, weights, part, split)
 
     evaluator = tree["evaluation"]["validation"]
+    tree_before, tree["data"] = dict(tree["data"]), dict(reversed(tree["data"].items()))
+    reordered = found()  # of which nothing follows
+    tree["data"] = tree_before
     same = [
-        found(), found(OWN_AVERAGE), found(data__num_workers=2), found(engine__devices=4),
+        found(), reordered, found(OWN_AVERAGE), found(data__num_workers=2), found(engine__devices=4),
         found(data__root=str(tmp_path / "x" / "..")), found(evaluation__validation=evaluator | {"batch_size": 2}),
     ]  # fmt: skip
     assert len(set(same)) == 1
@@ -149,6 +163,9 @@ def test_images_that_were_counted_are_not_counted_again(tmp_path: Path, monkeypa
         streams.append((stream.rank, stream.world_size, stream.batch_size, stream.num_workers))
         return ((index, SimpleNamespace(name=f"{index}.png"), index) for index in stream.indices)
 
+    finished: list[int] = []
+    finish = Tally.finish
+    monkeypatch.setattr(Tally, "finish", lambda self: finished.append(1) or finish(self))
     monkeypatch.setattr(evaluate, "EvalStream", lambda images, _, **told: SimpleNamespace(**told))
     monkeypatch.setattr(evaluate, "_predicted", predicted)
     counts = SimpleNamespace(count=lambda prediction, sample: Counts(torch.full((2, 2), prediction), None))
@@ -157,6 +174,7 @@ def test_images_that_were_counted_are_not_counted_again(tmp_path: Path, monkeypa
     for numbers, missing in (({"x": 3, "y": 5}, [3, 5]), ({"x": 3, "y": 5, "z": 7}, [7]), ({"x": 3}, [])):
         assert evaluate._count_images(node, data, counts, None, numbers, tmp_path) == len(missing)
         assert asked.pop() == (missing, len(missing))
+        assert finished.pop()  # what the disk has not taken is said
     monkeypatch.setattr(evaluate, "rank", lambda: 1)
     monkeypatch.setattr(evaluate, "world_size", lambda: 2)
     assert (
@@ -195,15 +213,18 @@ def test_the_protocol_has_memory_in_bytes_and_each_fact_under_its_name(monkeypat
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     config = OmegaConf.create({name: {"a": name} for name in ("inference", "data", "evaluation")})
     checkpoint: Any = SimpleNamespace(path=Path("none.pt"), name="", revision="", layout="ours", meta={"step": 4})
-    plan = Plan(checkpoint, config, "123", "abc", "", notes=["one"], split="test")
+    changes = {"data.root": Change("a", "b")}
+    plan = Plan(checkpoint, config, "123", "abc", "", changes, ["one"], split="test")
+    monkeypatch.setattr(evaluate, "world_size", lambda: 3)
     data: Any = SimpleNamespace(class_names=("a",), validation=range(9))
     settings: Any = SimpleNamespace(resolved_precision="bf16")
     found = evaluate._protocol(plan, data, seen("x 1"), settings, 2.0, 6)
     assert found == {
         "checkpoint": "none.pt", "sha256": "123", "sha256_of": "the file", "layout": "ours", "step": 4,
-        "fingerprint": "abc", "differs_from_training": {}, "notes": ["one"], "inference": {"a": "inference"},
+        "fingerprint": "abc", "differs_from_training": {"data.root": {"now": "a", "training": "b"}},
+        "notes": ["one"], "inference": {"a": "inference"},
         "data": {"a": "data"}, "data_sha256": evaluation_folder.data_digest(seen("x 1"), data), "split": "test",
-        "validation_images": 9, "evaluation": {"a": "evaluation"}, "precision": "bf16", "processes": 1,
+        "validation_images": 9, "evaluation": {"a": "evaluation"}, "precision": "bf16", "processes": 3,
         "images_counted": 6, "seconds": 2.0, "images_per_second": 3.0,
         "peak_memory_bytes": {"host": 7 * 1024, "accelerator": None}, "environment": "here",
     }  # fmt: skip
@@ -211,6 +232,8 @@ def test_the_protocol_has_memory_in_bytes_and_each_fact_under_its_name(monkeypat
     more = evaluate._protocol(plan, data, seen("x 1"), settings, 0.0, 6)
     assert (more["name"], more["revision"], more["images_per_second"]) == ("hf-hub:a/b", "c1", None)
     assert more["sha256_of"].startswith("(cd checkpoint; sha256sum")
+    checkpoint.meta["step"] = 0
+    assert evaluate._protocol(plan, data, seen("x 1"), settings, 0.0, 6)["step"] == 0
 
 
 def test_each_evaluator_stands_on_its_own_files_and_the_training_images_are_judged_by_none_that_compares_with_them(
@@ -223,7 +246,13 @@ def test_each_evaluator_stands_on_its_own_files_and_the_training_images_are_judg
     made: dict[str, Any] = {"evaluation.a": OfFiles(), "evaluation.b": SimpleNamespace(bank=1), "inference": "way"}
     monkeypatch.setattr(evaluation_folder, "_all_stamps", lambda data: ["of all"])
     monkeypatch.setattr(evaluation_folder, "nodes_of", lambda config, group: dict.fromkeys("ab"))
-    monkeypatch.setattr(evaluation_folder, "complete", lambda key, built, *, data, inference: built)
+    given: list[Any] = []
+    monkeypatch.setattr(
+        evaluation_folder, "complete",
+        lambda key, built, *, data, inference: given.append((key, data is DATA, inference)) or built,
+    )  # fmt: skip
+    shared: list[Any] = []
+    monkeypatch.setattr(evaluation_folder, "broadcast_object", lambda stamps: shared.append(stamps) or stamps)
     for split in ("validation", "test", "train"):
         plan: Any = SimpleNamespace(config=None, split=split, build=made.__getitem__)
         if split == "train":
@@ -232,3 +261,7 @@ def test_each_evaluator_stands_on_its_own_files_and_the_training_images_are_judg
         else:
             work = evaluation_folder.work_on(plan, DATA)
             assert {name: each.stamps for name, each in work.items()} == {"a": ["of its own"], "b": ["of all"]}
+            assert given == [("evaluation.a", True, "way"), ("evaluation.b", True, "way")]
+            assert shared == [["of its own"], ["of all"]]
+            given.clear()
+            shared.clear()

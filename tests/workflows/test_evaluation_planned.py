@@ -1,5 +1,6 @@
 """What an evaluation does with the words that were typed: which count, which are refused, what they lift."""
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -130,6 +131,8 @@ def test_what_the_checkpoint_decides_is_not_changed_by_a_word(monkeypatch: pytes
         with pytest.raises(UserError, match=r"cannot be changed here: the model comes from the checkpoint$"):
             plan_evaluation("a.pt", ["data.root=x", word], prefer)
     assert read == [{"prefer": "best", "download": True}, {"prefer": "last", "download": True}]
+    with pytest.raises(UserError, match=r"to score at another ratio use inference\.mask_ratio=0\.5$"):
+        plan_evaluation("a.pt", ["+model.mask_ratio=0.5"], "best")
 
 
 def test_a_precision_that_the_weights_decide_is_written_down(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,3 +155,67 @@ def test_what_a_file_names_is_built_as_a_files_and_what_was_typed_as_a_persons(m
     for key in ("data", "inference"):
         plan.build(key)
     assert built == [("data", "person"), ("inference", "file")]
+
+
+@pytest.mark.parametrize("typed", [frozenset(), frozenset({"data.range", "engine.devices", "evaluation.a.limit"})])
+def test_a_plan_hands_on_what_it_was_asked_and_is_named_by_all_that_decides(
+    typed: frozenset[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree: Any = {
+        "task": "segment", "data": {"_target_": "mae_hydra.data.folder"},
+        "inference": {"_target_": "mae_hydra.inference.Slide"}, "evaluation": {"a": {"_target_": MEAN_IOU, "limit": 3}},
+        "engine": {"device": "cpu", "precision": "fp32", "devices": 4},
+    }  # fmt: skip
+    asked: list[Any] = []
+    done: list[Any] = []
+    nothing: dict[str, Any] = {"a": {"every": 1}} if typed else {}  # settings of an evaluator that is not there
+    records = [{"evaluation": nothing}, {}, {}]  # one that evaluated nothing, one of other pictures, the last
+
+    def recorded(checkpoint: Checkpoint, words: Any, parts: Any, more: Any) -> Recorded:
+        asked.append((list(words), more))
+        made = copy.deepcopy(tree | records[len(asked) - 1])
+        return Recorded(made, record=tree, typed=typed, named=frozenset({"a.B"}), notes=["noted"])
+
+    saved = Checkpoint({}, {}, "", Path("a.pt"), part="ema")
+    for name, stub in {
+        "read_checkpoint": lambda path, **told: saved, "recorded": recorded, "sha256_of": lambda path: "abc",
+        "_takes_other_pictures": lambda found, words: len(asked) == 2,
+        "_refuse_an_idle_size": lambda found: done.append("size"),
+        "_settle_precision": lambda found, checkpoint: ["settled"],
+        "use_recorded_range": lambda data, meta, path: done.append("range"),
+        "check": lambda part, origin: done.append((*part, origin)),
+        "check_addresses": lambda config, words, where: done.append((words, where)),
+    }.items():  # fmt: skip
+        monkeypatch.setattr(evaluation_plan, name, stub)
+    more = [Path("own")]
+    made = plan_evaluation("run", ["split=test", "seed=1"], "best", more)
+    assert asked == [
+        (["seed=1"], more),
+        (["evaluation=segment", "seed=1"], more),
+        (["inference=slide", "seed=1"], more),
+    ]
+    parts = [(part, "file") for part in ("data", "inference", "evaluation", "engine")]
+    assert done == ["size", *([] if typed else ["range"]), *parts, (["seed=1"], "run")]
+    tree["engine"]["devices"] = 4 if typed else 1
+    tree["evaluation"]["a"]["limit"] = 3 if typed else None
+    assert made.config == tree
+    assert made.fingerprint == evaluation_plan._fingerprint(tree, "abc", "ema", "test")
+    assert (made.name, made.weights, made.split) == (f"folder-slide-test-{made.fingerprint[:6]}", "abc", "test")
+    assert (made.notes, made.named) == (["noted", "settled"], {"a.B"})
+    assert (made.lifted, made.changes) == ({} if typed else {"evaluation.a.limit": 3}, {})
+    assert made.checkpoint is saved
+
+
+def test_where_there_is_an_accelerator_its_precision_is_settled_unless_the_cpu_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    asked: list[str] = []
+    monkeypatch.setattr(
+        evaluation_plan.precision, "resolved", lambda asked_for, kind, *_: asked.append(kind) or asked_for
+    )
+    monkeypatch.setattr(evaluation_plan.precision, "note_of", lambda *told: list(told))
+    for device, kind in (("auto", "cuda"), ("cuda", "cuda"), ("cpu", "cpu")):
+        notes = _settle_precision(found(engine={"device": device, "precision": "fp32"}), FILE)
+        assert notes == ["fp32", "fp32", kind, "engine.precision=fp32"]
+    assert asked[::2] == asked[1::2] == ["cuda", "cuda", "cpu"]

@@ -179,3 +179,20 @@ def test_scores_are_percentages_and_a_loss_is_none(
     assert "(7 images)" in capsys.readouterr().out
     show({"knn": 61.0, "linear_mIoU": 7.25, "linear_loss": 2.5, "images": 7}, tmp_path)
     assert capsys.readouterr().out.startswith("knn 61.00 %   linear_mIoU 7.25 %   linear_loss 2.5   (7 images)")
+
+
+def test_of_many_pairs_thirty_stand_beside_the_matrix_and_bars_are_of_the_iou(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: dict[str, Any] = {}
+    monkeypatch.setattr(evaluation_report, "save", lambda figure, path: None)
+    monkeypatch.setattr(evaluation_report, "confusion_matrix", lambda counts, names, **told: drawn.update(told))
+    monkeypatch.setattr(evaluation_report, "class_bars", lambda values, title: drawn.update(values=values))
+    names = tuple("abcdefg")
+    rows = [{"name": name, "IoU": 10.0 * n or None, "Acc": 1.0} for n, name in enumerate(names)]
+    report = EvaluationReport({"mIoU": 33.0}, rows, [], torch.ones(7, 7, dtype=torch.int64))
+    write_report(report, SimpleNamespace(class_names=names), None, None, tmp_path)  # type: ignore[arg-type]
+    assert (len(drawn["largest"]), drawn["largest"][0]) == (30, "a → b   14.3 %")
+    assert drawn["values"] == {"IoU": {name: 10.0 * n or None for n, name in enumerate(names)}}
+    with open(tmp_path / "confusions.csv") as file:
+        assert len(list(csv.DictReader(file))) == 42  # of which the file has all

@@ -1,7 +1,9 @@
 """What an export can hold is said before anything is traced."""
 
 import importlib.util
+import json
 import math
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -35,6 +37,7 @@ def test_class_maps_hold_as_many_classes_as_a_byte() -> None:
 
 
 def test_a_model_beyond_what_onnx_holds_is_refused_for_onnx_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert export.MOST_BYTES == 2**31  # a protocol buffer ends there
     onnx = Options(form="onnx", output="logits", input="uint8", batch=None)
     for most, refused in ((40, False), (39, True)):  # ten numbers of four bytes
         monkeypatch.setattr(export, "MOST_BYTES", most)
@@ -142,7 +145,7 @@ def test_of_labels_one_pixel_in_ten_thousand_may_differ(monkeypatch: pytest.Monk
 
 def test_whoever_has_nothing_but_the_file_is_told_what_goes_in_and_what_comes_out() -> None:
     told: Any = SimpleNamespace(
-        answers="pixels", num_classes=2, mean=torch.tensor([0.1, 0.2]), std=torch.tensor([0.5, 1.0]),
+        answers="pixels", num_classes=2, mean=torch.tensor([0.1234567, 0.2]), std=torch.tensor([0.5, 1.0]),
         encoder=SimpleNamespace(image_size=(32, 48), in_chans=2, patch_size=16),
     )  # fmt: skip
     meta = {"class_names": ["sky", "sea"], "palette": [[1, 2, 3], [4, 5, 6]]}
@@ -150,7 +153,7 @@ def test_whoever_has_nothing_but_the_file_is_told_what_goes_in_and_what_comes_ou
     assert found.pop("program") == f"mae_hydra {mae_hydra.__version__}"
     assert found == {
         "input": "images: uint8, 0..255, normalized inside; (batch, 2, 32, 48), channels first", "output": "labels",
-        "image_size": [32, 48], "patch_size": 16, "mean": [0.1, 0.2], "std": [0.5, 1.0],
+        "image_size": [32, 48], "patch_size": 16, "mean": [0.123457, 0.2], "std": [0.5, 1.0],
         "class_names": ["sky", "sea"], "palette": [[1, 2, 3], [4, 5, 6]],
     }  # fmt: skip
     told.encoder.in_chans = 3
@@ -179,3 +182,127 @@ def test_labels_are_bytes_for_maps_and_whole_numbers_for_pictures_and_a_palette_
         described = [export.describe(told, {"palette": palette}, "logits", LABELS) for palette in palettes]
         assert [facts.get("palette") for facts in described] == [palettes[0], None]
         assert described[0]["class_names"] == ["class 0", "class 1", "class 2"]
+
+
+class Whole(torch.nn.Module):
+    """A segmentation model of two classes with a part that training alone needs."""
+
+    num_classes, answers, training_only = 2, "pixels", ("auxiliary",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.auxiliary: Any = torch.nn.Linear(1, 1)
+        self.weight = torch.nn.Parameter(torch.ones(1))
+        self.register_buffer("mean", torch.tensor([0.5, 0.25, 0.0]))
+        self.register_buffer("std", torch.tensor([1.0, 0.5, 0.25]))
+        self.encoder = SimpleNamespace(
+            image_size=(2, 2),
+            in_chans=3,
+            tokens=lambda images: images,
+            feature_maps=lambda images: [images, images + 1],
+        )
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images[:, :2].float()
+
+
+def test_an_export_is_of_the_best_weights_as_they_are_evaluated_and_tells_what_it_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[Any] = []
+    meta = {"class_names": ["sky", "sea"], "origin": {"data": {"range": [[5, 90]]}}}
+    for name, stub in {
+        "read_checkpoint": lambda path, **told: asked.append((path, told)) or SimpleNamespace(meta=meta),
+        "trace": lambda function, options: asked.append(function.training) or ("program", function, options),
+        "_names": lambda program, output: [output],
+        "_write_onnx": lambda program, path, facts, names: path.write_text(json.dumps([facts["output"], names])),
+    }.items():  # fmt: skip
+        monkeypatch.setattr(export, name, stub)
+    monkeypatch.setattr(export.entry, "model_from", lambda checkpoint, *words: asked.append(words) or Whole())
+    saved: list[Any] = []
+    monkeypatch.setattr(
+        torch.export, "save",
+        lambda program, file, extra_files: saved.append((program[0], json.loads(extra_files["metadata.json"]))),
+    )  # fmt: skip
+    options = Options("onnx", None, "uint8", None)
+    function = export.export("run", tmp_path / "a.onnx", options, ("seed=1",))
+    assert asked == [("run", {"prefer": "best", "download": True}), ("seed=1",), False]
+    assert json.loads((tmp_path / "a.onnx").read_text()) == ["logits", ["logits"]]
+    assert (function.output, function.mean, function.part.auxiliary) == ("logits", None, None)
+    assert not any(parameter.requires_grad for parameter in function.parameters())
+    pixels = torch.tensor([[[[0]], [[255]], [[51]]]], dtype=torch.uint8)
+    for kind, expected in (("uint8", [-0.5, 1.5, 0.8]), ("float", [0.0, 255.0, 51.0])):
+        maps = export.export("run", tmp_path / "a.pt2", Options("torch", "maps", kind, 4))
+        given = pixels if kind == "uint8" else pixels.float()
+        first, second = maps(given)
+        assert first.flatten().tolist() == pytest.approx(expected)
+        assert torch.equal(second, first + 1)
+    [(program, facts), _] = saved
+    assert (program, facts["output"], facts["range"]) == ("program", "maps", [[5.0, 90.0]])
+    assert (facts["mean"], facts["std"]) == ([0.5, 0.25, 0.0], [1.0, 0.5, 0.25])
+    with pytest.raises(UserError, match="run holds a UPerNet, which has no tokens; --output can be logits or labels"):
+        export.export("run", tmp_path / "a.pt2", Options("torch", "tokens", "uint8", None))
+    few = SimpleNamespace(answers=None, encoder=SimpleNamespace(feature_maps=1))
+    assert export._possible(few) == ("maps",)
+
+
+def test_a_program_is_of_any_number_of_images_or_of_the_one_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    function: Any = SimpleNamespace(image_shape=(3, 32, 48))
+    traced: list[Any] = []
+    monkeypatch.setattr(
+        torch.export, "export", lambda function, example, dynamic_shapes: traced.append((example[0], dynamic_shapes))
+    )
+    for batch in (None, 5):
+        export.trace(function, Options("onnx", None, "uint8", batch))
+    (free, dims), (fixed, none) = traced
+    assert (free.shape, fixed.shape, none) == ((2, 3, 32, 48), (5, 3, 32, 48), None)
+    dim = dims["images"][0]
+    assert (list(dims), list(dims["images"]), dim.min, dim.__name__) == (["images"], [0], 1, "batch")
+    images = export.example_images(function, 4, "uint8")
+    assert (images.dtype, int(images.min()), int(images.max())) == (torch.uint8, 0, 255)
+    assert torch.equal(images, export.example_images(function, 4, "uint8"))
+    floats = export.example_images(function, 4, "float")
+    assert abs(float(floats.mean())) < 0.1 < abs(float(floats.std())) < 1.1
+
+
+def test_an_onnx_file_names_its_inputs_outputs_and_facts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    done: list[Any] = []
+    image = SimpleNamespace(shape=["s77", 3])
+    made = SimpleNamespace(
+        model=SimpleNamespace(graph=SimpleNamespace(inputs=[image]), metadata_props={}),
+        rename_axes=done.append, save=lambda path: done.append(path),
+    )  # fmt: skip
+    monkeypatch.setattr(export, "need", lambda *names: done.append(names))
+    monkeypatch.setattr(torch.onnx, "export", lambda program, **told: done.append((program, told)) or made)
+    program: Any = "program"
+    facts = {"output": "maps", "mean": [0.5], "class_names": ["sky"]}
+    told = {"input_names": ["images"], "output_names": ["map_0"], "verbose": False}
+    for first, renamed in (("s77", [{"s77": "batch"}]), (4, [])):
+        image.shape[0] = first
+        export._write_onnx(program, tmp_path / "a.onnx", facts, ["map_0"])
+        assert done == [("onnx", "onnxscript"), ("program", told), *renamed, tmp_path / "a.onnx"]
+        assert made.model.metadata_props == {"output": "maps", "mean": "[0.5]", "class_names": '["sky"]'}
+        done.clear()
+
+
+def test_what_runs_a_file_gets_the_images_as_arrays_and_gives_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Any] = []
+
+    class Session:
+        def __init__(self, path: Path, providers: list[str]) -> None:
+            opened.append((path, providers))
+
+        def run(self, outputs: None, feed: dict[str, Any]) -> list[Any]:
+            return [feed["images"] + 1, feed["images"] * 2]
+
+    monkeypatch.setitem(sys.modules, "onnxruntime", SimpleNamespace(InferenceSession=Session))
+    monkeypatch.setattr(export, "need", lambda *names: opened.append(names))
+    images = torch.tensor([[3, 4]])
+    assert [part.tolist() for part in export._onnx_runner(Path("a.onnx"))(images)] == [[[4, 5]], [[6, 8]]]
+    assert opened == [("onnxruntime",), (Path("a.onnx"), ["CPUExecutionProvider"])]
+    for made, expected in ((images + 1, [[[4, 5]]]), ((images, images * 2), [[[3, 4]], [[6, 8]]])):
+        loaded = SimpleNamespace(module=lambda made=made: lambda images: made)
+        monkeypatch.setattr(torch.export, "load", lambda path, loaded=loaded: loaded)
+        assert [part.tolist() for part in export._torch_runner(Path("a.pt2"))(images)] == expected
+    program: Any = SimpleNamespace(graph_signature=SimpleNamespace(user_outputs=["x", "y"]))
+    assert (export._names(program, "maps"), export._names(program, "labels")) == (["map_0", "map_1"], ["labels"])

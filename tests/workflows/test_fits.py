@@ -85,3 +85,34 @@ def test_heads_that_no_file_tells_are_said_and_a_transfer_has_the_form_of_the_en
     ):
         assert _start(checkpoint, describe(checkpoint), ["word"]) == ["taken"]
         assert composed.pop() == words
+
+
+def test_what_a_run_carries_of_its_model_counts_before_what_its_shapes_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(fitting, "configuration_of", lambda checkpoint, words: ("told by shapes", words))
+    monkeypatch.setattr(fitting, "check_whole", lambda checkpoint, config: asked.append(config))
+    monkeypatch.setattr(fitting, "sketch_of", lambda checkpoint, config: asked.append(config))
+    monkeypatch.setattr(
+        fitting, "fitted_state", lambda model, checkpoint: (None, SimpleNamespace(taken=lambda: ["taken"]))
+    )
+    own = {"model": "own"}
+    broken = Checkpoint({"taken": torch.tensor([float("nan")])}, {}, "", Path("a.pt"))
+    monkeypatch.setattr(fitting, "_start", lambda *told: ["other"])
+    heads = ("backbone.num_heads=1", "head.num_heads=1")
+    for meta, expected in (({"config": own}, [own, own]), ({}, [("told by shapes", ()), ("told by shapes", heads)])):
+        saved = holding(make_mae(), **meta)
+        assert dict(fits(saved)) == dict.fromkeys(
+            (
+                LOAD,
+                "init_from= of a masked autoencoder like it",
+                f"init_from= of {CLASSIFIER}",
+                f"init_from= of {UPERNET}",
+            ),
+            "",
+        )
+        assert asked == expected
+        monkeypatch.setattr(fitting, "_broken", lambda checkpoint: iter([("taken", "taken has NaN")]))
+        assert list(dict(fits(saved)).values()) == ["", "taken has NaN", "", ""]
+        monkeypatch.setattr(fitting, "_broken", _broken)
+        asked.clear()
+    assert list(dict(_broken(broken))) == ["taken"]

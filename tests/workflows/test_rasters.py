@@ -204,6 +204,40 @@ def test_bands_that_are_no_photograph_are_not_taken_for_one(tmp_path: Path) -> N
     for name, said in (("a.tif", "a.tif has 6 bands, and the model takes 3"), ("b.tif", "b.tif holds numbers of a")):
         with rasters.opened(tmp_path / name) as raster, pytest.raises(UserError, match=said):
             rasters.bands_of(raster, 3, name)
+    with rasters.opened(tmp_path / "a.tif") as raster:
+        assert [rasters.bands_of(raster, wanted, "a") for wanted in (6, (6, 1), (2,))] == [
+            [1, 2, 3, 4, 5, 6], [6, 1], [2],
+        ]  # fmt: skip
+        for wanted in (5, (1, 7)):  # there is no seventh, and of six channels none is left out unasked
+            with pytest.raises(UserError, match=r"a has 6 bands, and the model takes [25]"):
+                rasters.bands_of(raster, wanted, "a")
+        small = rasters.RasterPixels(raster, (3, 1), None, "a").reduced(512)
+        assert np.array_equal(small.numpy(), raster.read([3, 1]))
+
+
+def test_a_raster_is_told_by_its_ending_and_read_with_a_bounded_memory(tmp_path: Path) -> None:
+    write(tmp_path / "a.TIFF", (20, 24))
+    (tmp_path / "b.tif").write_bytes(b"nothing")
+    Image.new("RGB", (8, 8)).save(tmp_path / "c.png")
+    Image.new("L", (8, 9)).save(tmp_path / "e.tif")  # which lies nowhere, and nobody is warned of it
+    found = []
+    for name in ("a.TIFF", "b.tif", "c.png", "e.tif"):
+        with rasters.opened(tmp_path / name) as raster:
+            found.append(None if raster is None else (raster.height, raster.width, raster.count))
+            if raster is not None:
+                assert rasterio.env.getenv()["GDAL_CACHEMAX"] == 256  # megabytes
+    assert found == [(20, 24, 2), None, None, (9, 8, 1)]
+    photograph(tmp_path / "d.tif", 1)
+    with rasters.opened(tmp_path / "d.tif") as raster:
+        pixels = rasters.RasterPixels(raster, 1, None, "d")
+        assert pixels.size == (512, 512)
+        assert torch.equal(pixels.read(3, 9, 100, 104), torch.from_numpy(raster.read([1])[:, 3:9, 100:104]))
+    scores = torch.zeros(3, 4, 6)
+    scores[1, :, 3:] = 1
+    inference = SimpleNamespace(pieces=lambda model, pictures: [SimpleNamespace(left=7, top=2, scores=scores)])
+    [(window, classes)] = rasters.maps_of(inference, None, pixels)
+    assert (window.col_off, window.row_off, window.width, window.height) == (7, 2, 6, 4)
+    assert (classes == [0, 0, 0, 1, 1, 1]).all()
 
 
 def test_where_a_raster_is_transparent_its_map_has_no_data(tmp_path: Path) -> None:
@@ -233,7 +267,9 @@ def test_a_large_raster_without_data_in_parts_has_none_in_its_map_and_colours_by
         ),
     )
     drawn: list[np.ndarray] = []
-    made._write_overlay = lambda file, rgb, classes, name: drawn.append(classes)
+    made._write_overlay = lambda file, rgb, classes, name: drawn.append(classes) or shown.append(rgb)
+    shown: list[np.ndarray] = []
+    made.shown = (1,)
     made.look_at([(tmp_path / "a.tif", "a")])
     [labels, _] = made.write_large(tmp_path / "a.tif", "a", 2, RANGE)
     with rasterio.open(labels) as found:
@@ -242,6 +278,9 @@ def test_a_large_raster_without_data_in_parts_has_none_in_its_map_and_colours_by
     expected = np.repeat([255, 7, 5], [5, 15, 20])
     assert (values == expected[:, None]).all()
     assert (drawn[0][:, 0] == np.repeat([3, 0, 2], [5, 15, 20])).all()  # 3: what is no class
+    with rasters.opened(tmp_path / "a.tif") as raster:
+        pixels = rasters.RasterPixels(raster, 2, RANGE, "a").read(0, 40, 0, 24)
+    assert np.array_equal(shown[0], np.repeat((pixels[1].numpy() // 257)[..., None], 3, 2))  # in gray, as in training
 
 
 def test_numbers_sizes_and_places_of_rasters_by_hand(tmp_path: Path) -> None:
@@ -250,14 +289,34 @@ def test_numbers_sizes_and_places_of_rasters_by_hand(tmp_path: Path) -> None:
     assert not rasters.is_placed(raster)
     raster.transform = PLACE
     assert rasters.is_placed(raster)
+    raster.transform, raster.crs = rasterio.Affine.identity(), "EPSG:32614"
+    assert rasters.is_placed(raster)
+    raster.transform, raster.crs = PLACE, None
     eight = np.array([[[0, 1, 255]]], np.uint8)
     assert rasters.as_pixels(eight, raster, RANGE, "a").tolist() == [[[0, 257, 65535]]]
     assert rasters.as_pixels(eight, raster, None, "a").tolist() == eight.tolist()
     kinds = [(rasters.profile_of(raster, most)["dtype"], rasters.nowhere(most)) for most in (254, 255, 256)]
     assert kinds == [("uint8", 255), ("uint16", 65535), ("uint16", 65535)]
+    made = rasters.profile_of(raster, 1)
+    assert {name: made[name] for name in ("height", "width", "count", "crs", "transform", "compress", "BIGTIFF")} == {
+        "height": 100, "width": 50, "count": 1, "crs": None, "transform": PLACE, "compress": "deflate",
+        "BIGTIFF": "IF_SAFER",
+    }  # fmt: skip
+    assert "nodata" not in made
     for raster.height, raster.width, tiled in ((256, 256, True), (255, 256, False), (256, 255, False)):
         assert ("tiled" in rasters.profile_of(raster, 1)) is tiled
     raster.height, raster.width = 100, 50
+    with pytest.raises(UserError, match="has more than 8 bits a channel"):
+        rasters.as_pixels(np.zeros((1, 2, 2), np.float32), raster, None, "a")
+    deep = np.array([[[0, 500, 1000]]], np.uint16)
+    told = PixelRange((0.0,), (1000.0,), bits=16)
+    without, with_none = (
+        rasters.as_pixels(deep, SimpleNamespace(nodata=missing), told, "a")[0, 0].int().tolist()
+        for missing in (None, 1000)
+    )
+    assert (without, with_none[:2]) == ([0, 32768, 65535], [0, 32768])
+    nothing = told.scaled(np.array([[[np.nan]]], np.float32), 1)
+    assert with_none[2] == nothing.flat[0] < 65535
     with pytest.raises(UserError, match="the numbers of a are complex64"):
         rasters.as_pixels(np.zeros((1, 2, 2), np.complex64), raster, None, "a")
     raster.read = lambda bands, out_shape: np.zeros(out_shape)

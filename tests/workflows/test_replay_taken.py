@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -95,10 +96,10 @@ def test_the_loss_of_one_image_is_of_its_own_pixels_in_the_whole_batch(monkeypat
     each = replay_step.Seen(batch, ("generators",))
     asked: list[Any] = []
     model: Any = SimpleNamespace(predicted_share=1.0, loss=lambda batch, **more: asked.append((batch, more)) or "loss")
-    data: Any = SimpleNamespace(ignore_index=255)
+    data: Any = SimpleNamespace(ignore_index=99)
     assert replay_step._loss_of(each, model, 1, None, "segment", data) == "loss"
     [(given, more)] = asked
-    assert given.labels[:, 0, 0].tolist() == [255, 1, 255]
+    assert given.labels[:, 0, 0].tolist() == [99, 1, 99]
     assert (given.images is batch.images, given.index is batch.index, more) == (True, True, {})
     assert restored == [("generators",)]
     keep = torch.tensor([[0], [1], [2]])
@@ -144,6 +145,17 @@ def test_a_replay_takes_the_step_with_what_computed_it(monkeypatch: pytest.Monke
     assert again("init_from=x", **{"from": None}) == [("mae.pth", True), begun]
     with pytest.raises(UserError, match=r"mae\.pth is not the file that the run began from"):
         again(**{"from": None, "same": False})
+    assert again("data.root=x", **{"from": None}) == [("mae.pth", False), begun]
+    assert again(same=False) == [("cpu", told)]  # the checkpoint counts
+    assert again(start={"device": "cuda"}) == [("auto", told | {"start": {"device": "cuda"}})]
+    introduced: list[Any] = []
+    monkeypatch.setattr(replay, "_introduce", lambda *given: introduced.append(given[1:]))
+    assert again(processes=2) == [(2, 5)]
+    monkeypatch.setattr(replay, "is_main", lambda: False)
+    assert again() == [("cpu", told)]
+    [(beginning, step, processes)] = introduced
+    assert (beginning.step, step, processes) == (3, 5, 2)
+    monkeypatch.setattr(replay, "is_main", lambda: True)
     assert again(processes=2) == [(2, 5)]
     assert again(processes=2, world=2) == [("cpu", told)]
     for world, processes in ((2, 4), (4, 2), (2, 1)):
@@ -170,16 +182,22 @@ def test_where_a_replay_begins_and_what_is_computed_again_is_said(capsys: pytest
 def test_a_step_is_assembled_by_what_the_start_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     made: dict[str, Any] = {}
     filled: list[Any] = []
-    settings = SimpleNamespace(apply=lambda: None, torch_device=torch.device("cpu"), resolved_precision="bf16")
+    refused: list[Any] = []
+    shown: list[Any] = []
+    applied: list[int] = []
+    settings = SimpleNamespace(
+        apply=lambda: applied.append(1), torch_device=torch.device("cpu"), resolved_precision="bf16"
+    )
     checkpoints = SimpleNamespace(fill=lambda state, read, path: filled.append((state, read, path)))
     assembled = SimpleNamespace(checkpoints=checkpoints, state="state", settings="settled")
     threads: list[int] = []
     for name, stub in {
         "build": lambda node, key: settings if key == "engine" else DATA, "session": lambda device: nullcontext(),
-        "_refuse_other_images": lambda *told: None, "read_training_state": lambda path: f"read {path}",
+        "_refuse_other_images": lambda *told: refused.append(told[2:]),
+        "read_training_state": lambda path: f"read {path}",
         "assemble": lambda node, run, data, settings, **told: (made.update(told), assembled)[1],
-        "_take": lambda made, settings, node, data, step: SimpleNamespace(means={"loss": step + 0.5}),
-        "write_and_show": lambda *told, **more: None,
+        "_take": lambda made, settings, node, data, step: SimpleNamespace(means={"loss": step + 0.5}, by=settings),
+        "write_and_show": lambda found, data, run, step, node, **more: shown.append((found.by, run, step, more)),
     }.items():  # fmt: skip
         monkeypatch.setattr(replay_step, name, stub)
     monkeypatch.setattr(torch, "set_num_threads", threads.append)
@@ -196,6 +214,16 @@ def test_a_step_is_assembled_by_what_the_start_noted(monkeypatch: pytest.MonkeyP
         "steps_per_epoch": None, "class_weights": None, "precision": "bf16", "from_the_beginning": False,
     }  # fmt: skip
     assert (filled, threads) == ([("state", "read a.pt", Path("a.pt"))], [3])
+    assert refused == [(facts, 5, Path("run")), ({}, 5, Path("run"))]
+    starts = [{"data": facts, "threads": 3}, {"threads": "3"}]
+    assert shown == [
+        ("settled", Path("run"), 5, {"checkpoint": path, "start": start})
+        for path, start in zip((None, "a.pt"), starts, strict=True)
+    ]
+    assert applied == [1, 1]
+    monkeypatch.setattr(replay_step, "is_main", lambda: False)
+    again(None)
+    assert len(shown) == 2  # others write nothing
 
 
 def test_the_first_images_of_all_micro_batches_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,6 +246,27 @@ def test_the_first_images_of_all_micro_batches_are_looked_at(monkeypatch: pytest
         (number + 100, f"image {number + 100}", number % 5, number) for number in range(64)
     ]
     assert {(each.loss, each.counted, each.visible, each.process) for each in images} == {(None, None, None, 0)}
+    opened: list[Any] = []
+    settings.autocast = lambda: nullcontext(opened.append("autocast"))
+    monkeypatch.setattr(replay_step, "cast_parameters", lambda model, precision: nullcontext(opened.append(precision)))
+    losses = iter([(6.0, 4.0), (1.0, 0.0), None])
+
+    def loss_of(each: Any, model: Any, place: int, keep: Any, task: str, data: Any) -> Any:
+        assert (keep, task) == ("keep", "classify")
+        found = next(losses)
+        return found and SimpleNamespace(total=torch.tensor(found[0]), count=torch.tensor(found[1]))
+
+    monkeypatch.setattr(replay_step, "_loss_of", loss_of)
+    monkeypatch.setattr(replay_step, "_what_was_seen", lambda *told: ("keep", np.arange(3)))
+    maps = replay_step.Seen(Batch(torch.zeros(3, 3, 2, 2), torch.ones(3, 2, 2, dtype=torch.uint8)), ())
+    found = looked(maps)
+    assert [(each.loss, each.counted, each.visible, each.index, each.name) for each in found] == [
+        (1.5, 4.0, 0, None, ""), (None, 0.0, 1, None, ""), (None, None, 2, None, ""),
+    ]  # fmt: skip
+    assert opened == ["autocast", "fp32"]
+    assert all(np.array_equal(each.labels, np.ones((2, 2))) for each in found)  # type: ignore[arg-type]
+    monkeypatch.setattr(replay_step, "_what_was_seen", lambda *told: (None, None))
+    monkeypatch.setattr(replay_step, "_loss_of", lambda *told: None)
     monkeypatch.setattr(replay_step, "world_size", lambda: 16)
     assert len(looked(batch(0, 40))) == 4
     monkeypatch.setattr(replay_step, "world_size", lambda: 100)
@@ -241,6 +290,26 @@ def test_means_are_of_all_counted_elements_and_generators_are_set_back() -> None
     drawn = torch.rand(1).item(), random.random()
     replay_step._restore(before)
     assert (torch.rand(1).item(), random.random()) == drawn
+    device, seen = torch.device("cpu"), []  # type: ignore[var-annotated]
+    given = replay_step._keeping(iter([Batch(torch.zeros(1, 3, 2, 2))] * 2), device, seen)
+    states = []
+    for batch in given:
+        states.append(torch.get_rng_state())  # as the step begins
+        assert seen[-1].batch is not None
+        assert batch.images.shape == (1, 3, 2, 2)
+        torch.rand(1)
+    assert [torch.equal(each.generators[0], state) for each, state in zip(seen, states, strict=True)] == [True, True]
+
+
+def test_an_image_has_the_name_that_it_has_in_the_training_set_and_one_that_cannot_be_read_none() -> None:
+    class Images:
+        def __getitem__(self, index: int) -> Any:
+            if index == 1:
+                raise UserError("damaged")
+            return SimpleNamespace(name=f"image {index}")
+
+    data: Any = SimpleNamespace(train=Images(), validation=[])
+    assert [replay_step._name(data, index) for index in (0, 1, 2)] == ["image 0", "(unreadable)", "image 2"]
 
 
 def test_a_step_of_other_images_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,11 +324,22 @@ def test_a_step_of_other_images_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
     ):
         replay_step._refuse_other_images(DATA, DATA, {"train": {"images": 7}, "root": "there"}, 3, Path("run"))
     assert asked == ["train"] * 2
+    monkeypatch.setattr(replay_step, "is_main", lambda: False)
+    told = [None, "step 3 is of others"]
+    monkeypatch.setattr(replay_step, "broadcast_object", lambda own: told.pop(0))
+    other = {"train": {"images": 7}, "root": "there"}
+    replay_step._refuse_other_images(DATA, DATA, other, 3, Path("run"))  # the first process looks
+    with pytest.raises(UserError, match="step 3 is of others"):
+        replay_step._refuse_other_images(DATA, DATA, now, 3, Path("run"))
+    assert asked == ["train"] * 2
 
 
-def test_progress_is_said_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_is_said_now_and_then(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     for last in (120, 1000):
         for done in range(1, last):
             replay_step._say_progress(done, last)
     said = [int(line.rpartition(" ")[2]) for line in capsys.readouterr().out.splitlines()]
     assert said == [50, 100, 100, 200, 300, 400, 500, 600, 700, 800, 900]
+    monkeypatch.setattr(replay_step, "is_main", lambda: False)
+    replay_step._say_progress(50, 120)
+    assert capsys.readouterr().out == ""
