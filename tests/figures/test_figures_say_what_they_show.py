@@ -113,6 +113,8 @@ def test_numbers_of_a_heat_map_stand_in_their_order_before_words() -> None:
     for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
         assert [label.get_text() for label in labels] == ["9", "10", "x"]
     assert {text.get_color() for text in axes.texts} == {css(INK)}  # none is better than another
+    [axes] = heat_map({(1, "a"): 1.0, (2, "b"): 2.0}, keys=("k", "l"), metric="m", higher_is_better=True).axes
+    assert {text.get_position(): text.get_text() for text in axes.texts} == {(0, 0): "1", (1, 1): "2"}
     [axes] = marginals([Marginal("k", "m", {each: [1.0] for each in settings}, True)]).axes
     assert [label.get_text() for label in axes.get_xticklabels()] == ["10", "x", "9"]  # in the order that was given
 

@@ -7,7 +7,7 @@ import pytest
 
 from mae_hydra.figures import LegendEntry, fit, sheet
 from mae_hydra.figures.overlay import HATCH_DARK, HATCH_LIGHT
-from mae_hydra.figures.sheet import _wrap
+from mae_hydra.figures.sheet import GAP, _wrap
 from mae_hydra.figures.style import font
 
 PAPER = 255
@@ -41,7 +41,7 @@ def test_pictures_that_fit_are_shown_pixel_for_pixel_row_by_row() -> None:
     )
     assert (centres[0, :, 0] == centres[0, 0, 0]).all()  # one row: equal heights
     assert (centres[:, 1, 1] == centres[0, 1, 1]).all()  # one column: equal middles
-    assert centres[0, 0, 0] < centres[1, 0, 0]
+    assert corners[1][0][0][0] == corners[0][1][0][0] + 60 + GAP  # below the higher one of the row above
     assert centres[0, 0, 1] < centres[0, 1, 1]
 
 

@@ -196,6 +196,7 @@ def test_a_legend_of_more_classes_than_a_byte_holds_counts_each() -> None:
     maps = [np.array([[299, 0]], np.uint16), np.array([[700, 299]], np.uint16)]
     names = [f"c{n}" for n in range(300)]
     assert [entry.name for entry in legend_of(maps, names, palette)] == ["c0", "c299", "ignored"]
+    assert [entry.name for entry in legend_of([np.zeros((1, 1), np.uint8)], names, palette)] == ["c0"]
 
 
 def told(svgs: list[str]) -> list[str]:

@@ -270,6 +270,7 @@ def test_numbers_durations_and_marks_are_written_as_a_person_reads_them() -> Non
     assert [sentence(text) for text in ("", "one seed. two", "there.")] == ["", "One seed. two.", "There."]
     colours = re.findall(r"--series-(\d)", legend({"own": None, "from scratch": None, "pre-trained": None}))
     assert colours == ["2", "1", "0"]  # what has its colour everywhere has it here
+    assert re.findall(r"--series-(\d)[^>]*></i>(\w)", legend({"b": None, "a": None})) == [("0", "b"), ("1", "a")]
 
 
 def test_a_chart_is_part_of_the_page_and_a_sheet_lies_on_its_paper(tmp_path: Path) -> None:
