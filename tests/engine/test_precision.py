@@ -9,7 +9,8 @@ from tiny_training import settings
 
 from mae_hydra import precision
 from mae_hydra.configuration.from_file import wrong_kind
-from mae_hydra.precision import are_wide, has_matrix_units, note_of, resolved
+from mae_hydra.errors import UserError
+from mae_hydra.precision import are_wide, check_numbers, has_matrix_units, note_of, resolved
 from mae_hydra.recorded.tables import DATA
 from mae_hydra.workflows import evaluation_plan
 
@@ -94,3 +95,12 @@ def test_a_choice_that_surprises_is_said() -> None:
     assert "bf16" in note_of("auto", "bf16", "cpu", "--precision fp32")[0]
     for quiet in (("bf16", "bf16", "cpu"), ("auto", "fp32", "cpu"), ("auto", "bf16", "cuda")):
         assert note_of(*quiet, "") == []
+
+
+def test_one_value_that_is_no_number_among_many_or_alone_is_an_error() -> None:
+    nan, inf = float("nan"), float("inf")
+    for fine in ([], [0.0], [inf, -inf, 1.0]):
+        check_numbers(torch.tensor(fine), "the logits")
+    for values in ([nan], [1.0, nan, 2.0], [inf, nan]):
+        with pytest.raises(UserError, match=r"^the logits are no numbers \(NaN\)"):
+            check_numbers(torch.tensor(values), "the logits")

@@ -63,6 +63,8 @@ def test_the_log_tells_the_place_of_a_run_and_the_rate_of_every_depth():
         "train/loss": 2.0, "train/pixels": 2.0, "train/grad_norm": 1.0, "train/lr": 0.4, "epoch": 2.4, "images": 48,
         "train/lr/depth_00": 0.1, "train/lr/depth_12": 0.4, "train/lr/depth_03": 0.3,
     }  # fmt: skip
+    state.window.add(step(6.0, 3.0, 1.0))
+    assert state.progress(0.5, 8)["epoch"] == 12.0  # a step of all images twice
 
 
 def test_a_sharded_model_is_evaluated_by_its_twin_which_is_emptied_then():

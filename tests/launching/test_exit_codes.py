@@ -133,3 +133,11 @@ def test_what_is_typed_is_made_readable_put_in_order_and_gone_on_from_before_hyd
         monkeypatch.setattr(home, name, lambda words, name=name: [*words, name])
     assert ended() == (0, [])
     assert sys.argv == ["train.py", "seed=1", "readable", "options_first", "expanded", "addable"]
+
+
+def test_help_is_given_for_the_words_of_whoever_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(module, "_help", lambda words: asked.append(list(words)) or 3)
+    monkeypatch.setattr(sys, "argv", ["train.py", "--help", "data"])
+    assert (launch(["-h"]), launch(["engine", "--help"]), launch()) == (3, 3, 3)
+    assert asked == [["-h"], ["engine", "--help"], ["--help", "data"]]
