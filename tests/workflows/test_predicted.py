@@ -453,9 +453,9 @@ def test_maps_are_written_with_what_was_found_of_each_picture(tmp_path: Path, mo
     assert claimed == []
     pictures = [
         torch.arange(3 * 1200, dtype=torch.uint8).view(3, 30, 40),
-        torch.full((3, 20, 20), 4, dtype=torch.uint8),
+        torch.full((3, 4, 4), 4, dtype=torch.uint8),
     ]
-    pictures[1][0] = torch.tensor([3] * 10 + [5] * 10)  # classes 0 and 2 side by side
+    pictures[1][0] = torch.tensor([3, 3, 5, 5])  # classes 0 and 2 side by side
     files = writer.write(pictures, ["x", "y"])
     out = {name: [tmp_path / f"labels/{name}.png", tmp_path / f"overlays/{name}.png"] for name in "xy"}
     assert files == [*out["x"], *out["y"]]
