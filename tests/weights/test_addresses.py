@@ -383,3 +383,20 @@ def test_digests_of_published_files_are_those_of_their_publishers() -> None:
                for address, what in kinds.items())  # fmt: skip
     assert all(("as they are" in what) == ("visualize" in address or "hf-hub" in address)
                for address, what in kinds.items())  # fmt: skip
+
+
+def test_a_part_is_gone_on_with_where_its_version_is_known(tmp_path: Path) -> None:
+    asked: list[dict[str, str]] = []
+
+    def opened(request: urllib.request.Request, timeout: float) -> Any:
+        asked.append({name: value for name, value in request.header_items() if "ange" in name})
+        return nullcontext(SimpleNamespace(headers={"Content-Length": "9"}, status=200))
+
+    file, opener = tmp_path / "a.pth", SimpleNamespace(open=opened)
+    first = '{"version": "v1"}'
+    for have, state in (("", first), ("abc", first), ("abc", '{"version": ""}'), ("abc", "{")):
+        file.write_text(have)
+        file.with_name(web.STATE).write_text(state)
+        with web._opened(opener, "https://a.b/a.pth", file):  # type: ignore[arg-type]
+            pass
+    assert asked == [{}, {"Range": "bytes=3-", "If-range": "v1"}, {}, {}]

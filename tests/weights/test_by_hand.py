@@ -192,11 +192,12 @@ def test_what_a_classifier_leaves_behind_is_its_own_head_and_no_other_part() -> 
         transfer(upernet, given)
     encoder = {name: value for name, value in make_mae().state_dict().items() if name.startswith("encoder.")}
     check_rule(encoder, make_mae().state_dict(), holding(make_mae()), ())  # of a MAE its encoder alone
-    for wanted in (upernet, make_mae()):  # only a CrossMAE has no norm to give, and no MAE of ours goes without
+    reader = make_classifier("cls")
+    for wanted in (reader, make_mae()):  # only a CrossMAE has no norm to give, and no MAE of ours goes without
         bare = {name: value for name, value in holding(make_mae()).tensors.items() if "encoder.norm" not in name}
         crossed = {**bare, "decoder.dec_norms.0.weight": torch.zeros(1)}
         found = Checkpoint(crossed, {}, "test", FILE)
-        if wanted is upernet:
+        if wanted is reader:
             check_rule(wanted.state_dict(), crossed, found, ())
         else:
             with pytest.raises(UserError, match=r"it lacks 2 tensors: encoder\.norm"):
@@ -516,14 +517,15 @@ def test_what_is_no_checkpoint_is_told_by_its_beginning_and_a_text_by_its_length
         (tmp_path / "parts/model.safetensors.index.json").write_text(index)
         with pytest.raises(UserError, match=r"index\.json lists no parts; download it again"):
             read_content(tmp_path / "parts")
+    (tmp_path / "both").mkdir()
     for name, number in (("pytorch_model.bin", 1.0), ("model.safetensors", 2.0)):
         tensors = {"blocks.0.w": torch.full((1,), number)}
-        (save_file if name.endswith("safetensors") else torch.save)(tensors, tmp_path / "parts" / name)
-        assert read_content(tmp_path / "parts").tensors == tensors  # the safer of two
+        (save_file if name.endswith("safetensors") else torch.save)(tensors, tmp_path / "both" / name)
+        assert read_content(tmp_path / "both").tensors == tensors  # the safer of two
     for zipped in (True, False):
         torch.save(tensors, file, _use_new_zipfile_serialization=zipped)
         assert read_content(file).checked is zipped
-    assert read_content(tmp_path / "parts").checked is False
+    assert read_content(tmp_path / "both").checked is False
     monkeypatch.setattr(containers, "MOST_JSON", 5)
     assert containers._loads('"abc"') == "abc"
     with pytest.raises(ValueError, match="more than 5 bytes"):
