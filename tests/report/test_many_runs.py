@@ -226,6 +226,8 @@ def test_the_table_is_text_json_and_csv(outputs: Path, capsys, monkeypatch) -> N
     rows = json.loads(capsys.readouterr().out)
     assert [row["best"] for row in rows] == [-4.75, -4.5, 40.0, 33.0, 31.0, 20.0]  # each metric's better ones first
     assert rows[2]["typed"] == ["model.mask_ratio=0.75", "seed=1"]
+    assert main(["runs", str(outputs), "--sort", "best", "--json", "--most", "2"]) == 0
+    assert [row["best"] for row in json.loads(capsys.readouterr().out)] == [-4.75, -4.5]
     assert main(["runs", str(outputs), "--sort", "name", "--reverse", "--most", "2", "--csv"]) == 0
     table = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [(row["name"], row["typed"]) for row in table] == [

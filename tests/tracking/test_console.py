@@ -130,6 +130,7 @@ def test_a_run_that_goes_on_begins_its_bar_where_it_is_and_an_evaluation_takes_i
     console = Console(total_steps=100, console=RichConsole(file=out, force_terminal=True, width=width))
     console.start(None, {}, 50)
     assert ("━" in out.getvalue()) is bar
+    assert "step  50/100" in out.getvalue()
     progress = console._progress
     assert progress is not None
     assert [(task.completed, task.total) for task in progress.tasks] == [(50, 100)]

@@ -90,9 +90,9 @@ def test_a_report_is_of_the_runs_of_its_sweep_with_three_panels_beside_each_othe
         made = dashboards.report(group=group, metric=metric, mode="max", **SWEPT)
         assert made.title == f"{group or 'p'}: {metric}"
         grids = [block for block in made.blocks if hasattr(block, "panels")]
-        assert [(runs.name, runs.filters) for grid in grids for runs in grid.runsets] == [
-            (group or "all runs", "Metric('Group') == 'g'" if group else "")
-        ] * 3
+        told = [(runs.entity, runs.project, runs.name, runs.filters) for grid in grids for runs in grid.runsets]
+        assert told == [("me", "p", group or "all runs", "Metric('Group') == 'g'" if group else "")] * 3
+        assert (made.entity, made.project) == ("me", "p")
         _, scores, course = ([(p.layout.x, p.layout.y, p.layout.w, p.layout.h) for p in grid.panels] for grid in grids)
         assert course == [(8 * (n % 3), 6 * (n // 3), 8, 6) for n in range(6)]
         assert scores == course[: len(scores)]
