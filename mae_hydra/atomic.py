@@ -112,7 +112,7 @@ def check_writable(path: Path, way_out: str) -> None:
     while not existing.exists():
         existing = existing.parent
     if not existing.is_dir():
-        raise UserError(f"cannot write to {path}: {existing} is a file, and no folder; {way_out}")
+        raise UserError(f"cannot write to {path}: {existing} is a file; {way_out}")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise UserError(f"cannot write to {path}: {existing} may not be written to; {way_out}")
 
