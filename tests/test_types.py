@@ -38,5 +38,6 @@ def test_a_model_says_what_it_takes_or_its_encoder_does() -> None:
         (8, 9), (64, 32), (64, 32), None
     ]  # fmt: skip
     bare = SimpleNamespace(mean=torch.zeros(1, 3, 1, 1))
-    assert [channels_of(model) for model in (whole, encoder, bare)] == [4, 4, 3]
+    bands = SimpleNamespace(mean=torch.zeros(1, 5, 1, 1))
+    assert [channels_of(model) for model in (whole, encoder, bare, bands)] == [4, 4, 3, 5]
     assert (answers(whole), answers(encoder)) == ("pixels", None)

@@ -25,13 +25,14 @@ CPU = torch.device("cpu")
 
 
 def test_a_table_compares_with_the_first_row() -> None:
-    found = {"ours": Timing((2.0, 2.0, 4.0)), "theirs": Timing((6.0, 6.0, 6.0))}
+    found = {"ours": Timing((2.0, 2.0, 4.0)), "theirs": Timing((6.0, 6.0, 6.0)), "bare": Timing((1.0,) * 3)}
     table = timing_table("a", found, 8, "img/s", Floor("copying", 0.5), ("kept", {"ours": 10**9}))
     columns = {str(column.header): list(column.cells) for column in table.columns}
     assert columns == {
-        "": ["ours", "theirs", "floor: copying"], "median s": ["2.000", "6.000", "0.500"],
-        "95 % s": ["3.800", "6.000", ""], "img/s": ["4.00", "1.33", "16.00"], "ratio": ["1.00", "3.00", "0.25"],
-        "kept, GB": ["1.00", "unknown", ""],
+        "": ["ours", "theirs", "bare", "floor: copying"], "median s": ["2.000", "6.000", "1.000", "0.500"],
+        "95 % s": ["3.800", "6.000", "1.000", ""], "img/s": ["4.00", "1.33", "8.00", "16.00"],
+        "ratio": ["1.00", "3.00", "0.50", "0.25"],
+        "kept, GB": ["1.00", "unknown", "unknown", ""],
     }  # fmt: skip
     quick = timing_table("a", {"ours": Timing((0.1,)), "theirs": Timing((0.0999,))}, 1, "img/s")
     assert list(quick.columns[1].cells) == ["0.100", "0.09990"]

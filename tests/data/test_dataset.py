@@ -78,7 +78,7 @@ def test_an_orientation_turns_and_may_lay_on_the_side() -> None:
 
 
 def test_samples_are_spread_evenly_from_the_first_on() -> None:
-    assert [spread(10, 3), spread(4, None), spread(2, 5), spread(0, 4)] == [[0, 3, 6], [0, 1, 2, 3], [0, 1], []]
+    assert [spread(10, 4), spread(4, None), spread(2, 5), spread(0, 4)] == [[0, 2, 5, 7], [0, 1, 2, 3], [0, 1], []]
 
 
 def test_a_limit_is_a_number_of_samples_or_a_share_below_all() -> None:

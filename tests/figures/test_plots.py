@@ -119,7 +119,7 @@ def test_what_labels_are_worth_stands_beside_the_curve(scores, end, side) -> Non
 
 def test_figures_are_written_whole_and_equal_numbers_give_equal_files(tmp_path: Path) -> None:
     def draw() -> object:
-        return curves([Panel("loss", [Series("run", (1.0, 2.0), (3.0, 4.0))])])
+        return curves([Panel("a loss of $a_1$", [Series("run", (1.0, 2.0), (3.0, 4.0))])])
 
     for name in ("figure.png", "figure.svg"):
         save(draw(), tmp_path / "a" / name)

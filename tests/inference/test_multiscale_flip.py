@@ -118,16 +118,6 @@ def test_impossible_ratios_are_refused(ratios: list[float]) -> None:
         )
 
 
-@pytest.mark.parametrize("long_ratio", [0.99, 0.0, -4.0])
-def test_a_long_side_shorter_than_the_short_one_is_refused(long_ratio: float) -> None:
-    settings = {"ratios": RATIOS, "flip": True, "crop": 16, "stride_ratio": 0.6667, "window_batch": 1}
-    with pytest.raises(ValueError, match=f"long_ratio must be at least 1 or null .*, got {long_ratio}"):
-        MultiscaleFlip(short=None, long_ratio=long_ratio, **settings)
-    square = MultiscaleFlip(short=[40, 30], long_ratio=1.0, **settings)
-    assert (square.short, square.long_ratio) == (30, 1.0)
-    assert MultiscaleFlip(short=None, long_ratio=None, **settings).long_ratio is None
-
-
 def test_windows_that_the_model_does_not_take_are_refused_beforehand() -> None:
     multiscale(crop=16).check(WindowSegmenter((16, 16)), (200, 300))  # pictures may have any size
     with pytest.raises(UserError, match=r"inference.crop is 8x8, the model takes 16x16; use inference.crop=16"):

@@ -1,5 +1,8 @@
 """Whole-picture inference, against the model itself."""
 
+from functools import partial
+from typing import Any
+
 import pytest
 import torch
 from window_segmenter import WindowSegmenter, picture
@@ -8,6 +11,7 @@ from mae_hydra.errors import UserError
 from mae_hydra.inference import MultiscaleFlip, Slide, Whole
 
 SLIDE = {"stride_ratio": 0.5, "short": None, "long_ratio": None, "window_batch": 2}
+WINDOW = {"crop": 16, "stride_ratio": 0.5, "window_batch": 2}
 
 
 def test_a_picture_of_the_right_size_gets_the_models_own_logits() -> None:
@@ -51,6 +55,17 @@ def test_logits_that_are_no_numbers_are_no_class() -> None:
     for inference in (Whole(short=None, long_ratio=None), Slide(crop=[16, 24], **SLIDE), flipped):
         with pytest.raises(UserError, match=r"the model's logits are no numbers \(NaN\): .* engine\.precision=fp32"):
             inference.predict(model, [picture(16, 24)])
+
+
+@pytest.mark.parametrize(
+    "kind", [Whole, partial(Slide, **WINDOW), partial(MultiscaleFlip, ratios=[1.0], flip=True, **WINDOW)]
+)
+def test_a_long_side_shorter_than_the_short_one_is_refused(kind: Any) -> None:
+    for long_ratio in (0.99, 0.0, -4.0):
+        with pytest.raises(ValueError, match=f"long_ratio must be at least 1 or null .*, got {long_ratio}"):
+            kind(short=None, long_ratio=long_ratio)
+    square, free = kind(short=[40, 30], long_ratio=1.0), kind(short=None, long_ratio=None)
+    assert [(each.short, each.long_ratio) for each in (square, free)] == [(30, 1.0), (None, None)]
 
 
 def test_a_larger_picture_is_refused_with_the_way_out() -> None:

@@ -197,8 +197,8 @@ def test_a_limit_counts_pictures_and_equal_names_are_numbered(tmp_path: Path) ->
 def test_words_are_files_folders_and_patterns_and_a_word_that_finds_nothing_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("b/2.png", "b/1.jpg", "b/notes.txt", "a.png", "c.npy"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+    for name in ("b/2.png", "b/1.jpg", "b/notes.txt", "a.png", "c.npy", "d/e/1.png", "d/f/1.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "empty").mkdir()
     notes: list[str] = []
@@ -215,6 +215,7 @@ def test_words_are_files_folders_and_patterns_and_a_word_that_finds_nothing_is_r
     assert found("a.png", "b", "*.png", "**/*.jpg") == [
         ("a.png", "a.png"), ("b/1.jpg", "1.jpg"), ("b/2.png", "2.png"), ("a.png", "a.png"), ("b/1.jpg", "1.jpg"),
     ]  # fmt: skip
+    assert found("d", "d/**/f/*") == [("d/e/1.png", "e/1.png"), ("d/f/1.png", "f/1.png"), ("d/f/1.png", "1.png")]
     assert found("b", endings=(".jpg", ".txt")) == [("b/1.jpg", "1.jpg"), ("b/notes.txt", "notes.txt")]
     notes.pop()
     assert notes == [f"note: 1 file in {tmp_path / 'b'} passed over: 1 .txt"]

@@ -39,7 +39,7 @@ def test_a_sample_is_found_whatever_comes_first_and_wherever_it_lies(tmp_path: P
 
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT])
 def test_a_name_is_read_from_either_form_of_header(tmp_path: Path, form: int) -> None:
-    name = f"{'folder' * 15}/{'x' * 60}.jpg" if form == tarfile.USTAR_FORMAT else "a.jpg"
+    name = f"{'folder' * 15}/{'x' * 96}.jpg" if form == tarfile.USTAR_FORMAT else "a.jpg"
     path = make(tmp_path / "a.tar", {name: jpeg(1)}, format=form)
     block = bytearray(path.read_bytes())
     if form == tarfile.GNU_FORMAT:
