@@ -100,7 +100,7 @@ def test_of_libraries_a_run_may_name_optimizers_and_plain_metrics(target, key, f
         ("torchvision.ops.FrozenBatchNorm2d", "head", True),
         ("torchmetrics.aggregation.MeanMetric", "evaluation.a.metrics.b", True),
         ("torchmetrics.regression.MeanSquaredError", "evaluation.a.metrics.b", True),
-        ("torchmetrics.segmentation.DiceScore", "evaluation.a.metrics.b", True),
+        ("torchmetrics.segmentation.GeneralizedDiceScore", "evaluation.a.metrics.b", True),
         ("timm.layers.LayerNorm2d", "head", True),
         ("timm.loss.LabelSmoothingCrossEntropy", "loss", True),
         ("timm.models.VisionTransformer", "backbone", True),
