@@ -125,14 +125,8 @@ def test_a_row_has_the_best_and_the_last_evaluation_and_the_last_step_that_was_s
     for name in ("step-x.pt", f"step-{10**16}.pt"):
         (run / "checkpoints" / name).touch()
     found = read_row(run, tmp_path)
-    assert (found.name, found.best, found.best_step, found.last, found.last_step, found.step) == (
-        "run",
-        1,
-        10,
-        2,
-        15,
-        20,
-    )
+    told = (found.name, found.best, found.best_step, found.last, found.last_step, found.step)
+    assert told == ("run", 1, 10, 2, 15, 20)
     assert read_row(run, run).name == "run"
     nothing = read_row(made(tmp_path / "new"), tmp_path)
     assert (nothing.best, nothing.step, nothing.best_step, nothing.last_step) == (None, None, None, None)
@@ -266,12 +260,9 @@ def test_filters_know_units_globs_and_their_opposites(word: str, names: list[str
 
 
 def test_a_column_is_what_the_list_shows_before_a_key_of_that_name() -> None:
-    told = {"metrics": {"val/mIoU": 2.0, "step": 99.0}, "config": {"task": "t", "best": 99, "seed": 3}}
-    one = dataclasses.replace(
-        row("a", best=1.0, step=7, size=8, before=5.0, **told),
-        best_step=3,
-        last_step=4,  # type: ignore[arg-type]
-    )
+    told: dict[str, Any] = {"metrics": {"val/mIoU": 2.0, "step": 99.0}, "config": {"task": "t", "best": 99, "seed": 3}}
+    one = row("a", best=1.0, step=7, size=8, before=5.0, **told)
+    one = dataclasses.replace(one, best_step=3, last_step=4)
     found = {key: filters.value_of(one, key) for key in (*filters.COLUMNS, "val/mIoU", "seed", "none")}
     columns = {
         "name": "a", "task": "segment", "state": "completed", "step": 7, "monitor": "val/mIoU", "best": 1.0,
