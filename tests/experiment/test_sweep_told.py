@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from hydra.core.utils import JobReturn, JobStatus
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from mae_hydra.errors import UserError
@@ -135,7 +136,7 @@ def test_a_table_of_a_sweep_shows_zero_and_leaves_empty_what_is_not_known(
     found = shown(capsys, *rows, keys=["optimizer.lr", "seed"], note="they do not compare")
     assert [line for line in found if len(line) > 1] == [
         ["optimizer.lr", "seed", "state", "val/loss", "minutes", "error"],
-        ["0", "0.1235", "completed", "0", "0.0", ""], ["", "False", "failed", "", "", "it died"],
+        ["0", "0.1235", "completed", "0", "0.0", ""], ["", "false", "failed", "", "", "it died"],
     ]  # fmt: skip
     below = [line[0] for line in found if len(line) == 1]
     assert "note: they do not compare" in below
@@ -225,11 +226,12 @@ def test_a_job_that_never_began_has_its_row(
     assert not (tmp_path / "results.json").exists()
 
 
-def test_what_a_job_returned_is_kept_without_its_configurations() -> None:
-    config = OmegaConf.create({"seed": 1})
-    returned = JobReturn(["seed=1"], config, config, "folder", "train", JobStatus.COMPLETED, 0.25)
-    sweeps.NoteSweep().on_job_end(config, returned)
-    assert returned == JobReturn(["seed=1"], None, None, "folder", "train", JobStatus.COMPLETED, 0.25)
+def test_what_a_job_of_a_sweep_returned_is_kept_without_its_configurations() -> None:
+    for mode, kept in ((RunMode.MULTIRUN, None), (RunMode.RUN, OmegaConf.create({"hydra": {"mode": RunMode.RUN}}))):
+        config = OmegaConf.create({"hydra": {"mode": mode}})
+        returned = JobReturn(["seed=1"], config, config, "folder", "train", JobStatus.COMPLETED, 0.25)
+        sweeps.NoteSweep().on_job_end(config, returned)
+        assert returned == JobReturn(["seed=1"], kept, kept, "folder", "train", JobStatus.COMPLETED, 0.25)
 
 
 def test_jobs_are_told_what_their_sweep_goes_over(monkeypatch: pytest.MonkeyPatch) -> None:
