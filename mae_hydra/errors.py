@@ -7,7 +7,8 @@ from pathlib import Path
 from mae_hydra.names import clean
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
-_OF_THE_PLACE = (*FULL, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG)
+_NO_FOLDER = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
+_OF_THE_PLACE = (*FULL, *_NO_FOLDER, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG)
 
 
 class UserError(Exception):

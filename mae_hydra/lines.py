@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 LARGEST = 1e300  # of a number; sums and the margins of plots stay below the largest float
 
@@ -49,7 +49,7 @@ def _parsed(line: bytes) -> Any:
         return None
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     """Tell whether a value is a number that a run writes: finite, and so small that sums of many are finite too."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= LARGEST
 

@@ -7,12 +7,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from mae_hydra.atomic import check_writable
 from mae_hydra.errors import UserError, unwritable
 from mae_hydra.installed import versions
 from mae_hydra.terminal import lasting_streams, say_error
 
 # verb -> (module, one line of help); the module has `arguments(parser)` and `run(options) -> exit code`
 COMPOSING = ("plan", "benchmark", "check-data", "make-shards", "study")  # verbs whose words are those of a training
+TO_A_FILE = ("benchmark", "plan")  # verbs whose --out is a file; of others it is a folder
 GROUPS = {
     "data": {
         "check-data": (
@@ -96,6 +98,8 @@ def _main(words: list[str]) -> int:
     try:
         if options.verb in COMPOSING and options.config_dir:
             _search(options)
+        if "--out " in chosen.format_usage() and options.out is not None:
+            _check_place(options.out, to_a_file=options.verb in TO_A_FILE)
         return int(importlib.import_module(f"mae_hydra.commands.{VERBS[options.verb][0]}").run(options))
     except UserError as error:
         return _say(str(error))
@@ -120,6 +124,16 @@ def _overview() -> str:
 def _say(sentence: str, code: int = 1) -> int:
     say_error(sentence)
     return code
+
+
+def _check_place(out: Path, *, to_a_file: bool) -> None:
+    """UserError where nothing can be written to what `--out` names: before the work that is to be written there."""
+    if to_a_file and out.is_dir():
+        raise UserError(f"cannot write to {out}: it is a folder; give the name of a file with --out")
+    if to_a_file:
+        check_writable(out.parent, "give another place with --out")
+    else:
+        check_writable(out, "give another folder with --out")
 
 
 def _search(options: argparse.Namespace) -> None:

@@ -228,12 +228,12 @@ def _accepts(hint: Any, value: Any) -> bool:
     if get_origin(hint) in (Union, types.UnionType):
         return any(_accepts(kind, value) for kind in get_args(hint))
     if get_origin(hint) is Literal:
-        return value in get_args(hint)
+        return any(value == choice and type(value) is type(choice) for choice in get_args(hint))  # True == 1
     if hint in (bool, int, str, type(None)):
         return type(value) is hint
     if hint is float:
         return type(value) in (int, float)
-    if hint is Any:  # a class, in Python's eyes
+    if hint in (Any, object):  # classes to `inspect`
         return True
     if get_origin(hint) is Sequence and isinstance(value, (list, tuple, ListConfig)):
         return all(_accepts(get_args(hint)[0], element) for element in value)

@@ -10,6 +10,7 @@ from typing import Any
 
 from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from mae_hydra.errors import unwritable
@@ -50,8 +51,10 @@ class NoteSweep(Callback):
     """Hydra callback: a sweep has begun. `finish` tells its end: Hydra 1.3 does not, when one breaks off."""
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        # Hydra keeps what a job returned until the sweep ends: 0.3 MB each, all of it configurations that nobody reads.
-        job_return.cfg = job_return.hydra_cfg = None
+        # Hydra keeps what a job returned until the sweep ends, 0.3 MB each, nearly all of it configurations. Callbacks
+        # of one's own are called before this one, which is the first of the list.
+        if config.hydra.mode == RunMode.MULTIRUN:
+            job_return.cfg = job_return.hydra_cfg = None
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         _current[:] = [(config, time.time())]
@@ -144,4 +147,6 @@ def show(
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
     return "" if value is None else f"{value:.4g}" if isinstance(value, float) else clean(value)

@@ -44,6 +44,18 @@ def dress(axes: Axes, *, grid: str) -> None:
         label.set_fontsize(9)
 
 
+def is_number(setting: object) -> bool:
+    """Whether a setting lies on a line of numbers; true and false do not."""
+    return isinstance(setting, (int, float)) and not isinstance(setting, bool)
+
+
+def setting_text(setting: object) -> str:
+    """A setting as a label: four digits of a number, true and false as YAML has them."""
+    if is_number(setting):
+        return f"{setting:.4g}"
+    return str(setting).lower() if isinstance(setting, bool) else str(setting)
+
+
 @contextmanager
 def drawing(figure: Figure) -> Iterator[None]:
     """Every text as it stands: a `$` in a name is no formula, and a letter that the font lacks stays a box."""

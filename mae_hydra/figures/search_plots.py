@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from mae_hydra.figures.chart import dress, new_figure
+from mae_hydra.figures.chart import dress, is_number, new_figure, setting_text
 from mae_hydra.figures.style import INK, QUIET_INK, SERIES_COLOURS, css
 from mae_hydra.names import shortened
 
@@ -50,7 +50,7 @@ def _ranks(values: Sequence[Any]) -> np.ndarray:
 
 
 def _explained(settings: Sequence[Any], ranks: np.ndarray, logarithmic: bool) -> float:
-    if all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in settings):
+    if all(map(is_number, settings)):
         places = np.asarray(settings, dtype=float)
         places = np.log(places) if logarithmic and places.min() > 0 else places
         spread = places.std()
@@ -155,9 +155,9 @@ def _slice(
     dress(axes, grid="y")
     there = [trial for trial in trials if key in trial.params and trial.value is not None]
     settings = [trial.params[key] for trial in there]
-    numeric = all(isinstance(setting, (int, float)) and not isinstance(setting, bool) for setting in settings)
-    names = list(dict.fromkeys(sorted(map(str, settings))))
-    at = [float(setting) if numeric else float(names.index(str(setting))) for setting in settings]
+    numeric = all(map(is_number, settings))
+    names = sorted(set(map(setting_text, settings)))
+    at = [float(setting) if numeric else float(names.index(setting_text(setting))) for setting in settings]
     last = max((trial.number for trial in there), default=0) or 1
     for place, trial in zip(at, there, strict=True):
         value = [np.nan if trial.value is None else trial.value]

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from mae_hydra.figures.chart import dress, new_figure
+from mae_hydra.figures.chart import dress, is_number, new_figure, setting_text
 from mae_hydra.figures.matrix import COLOURS
 from mae_hydra.figures.style import FRAME, INK, PAPER, QUIET_INK, RAMP, SERIES_COLOURS, css
 
@@ -42,7 +42,7 @@ def marginals(panels: Sequence[Marginal], *, columns: int = 2) -> Figure:
         axes = figure.add_subplot(rows, columns, index + 1)
         dress(axes, grid="y")
         settings = list(panel.points)
-        numeric = all(map(_is_number, settings))
+        numeric = all(map(is_number, settings))
         places = np.array([float(s) for s in settings]) if numeric else np.arange(len(settings), dtype=float)
         means = [fmean(panel.points[setting]) for setting in settings]
         spreads = [stdev(v) if len(v) > 1 else 0.0 for v in panel.points.values()]
@@ -60,7 +60,7 @@ def marginals(panels: Sequence[Marginal], *, columns: int = 2) -> Figure:
         }
         axes.errorbar(places, means, yerr=spreads if any(spreads) else None, **style)
         if not numeric:
-            axes.set_xticks(places, [_text(setting) for setting in settings])
+            axes.set_xticks(places, [setting_text(setting) for setting in settings])
             axes.margins(x=0.15)
         else:
             _number_ticks(axes, places)
@@ -117,8 +117,8 @@ def heat_map(
     for side in axes.spines.values():
         side.set_color(css(FRAME))
     axes.tick_params(colors=css(QUIET_INK), labelsize=8.5, length=0)
-    axes.set_xticks(range(len(across)), [_text(value) for value in across])
-    axes.set_yticks(range(len(down)), [_text(value) for value in down])
+    axes.set_xticks(range(len(across)), [setting_text(value) for value in across])
+    axes.set_yticks(range(len(down)), [setting_text(value) for value in down])
     axes.set_ylabel(keys[0], color=css(QUIET_INK), fontsize=9)
     axes.set_xlabel(keys[1], color=css(QUIET_INK), fontsize=9)
     axes.set_title(metric, loc="left", fontsize=10.5, fontweight="bold", color=css(INK), pad=10)
@@ -137,7 +137,8 @@ def parallel_coordinates(
     quality = quality if higher_is_better else 1 - quality
     for at in np.argsort(quality):  # the best are drawn last, on top
         heights = [place(rows[at][name]) for (place, _), name in zip(scales, axes_names, strict=True)]
-        width, told = 1.2 + 1.4 * quality[at], ", ".join(f"{name} {_text(rows[at][name])}" for name in axes_names)
+        told = ", ".join(f"{name} {setting_text(rows[at][name])}" for name in axes_names)
+        width = 1.2 + 1.4 * quality[at]
         axes.plot(range(len(axes_names)), heights, color=SPREAD(quality[at]), linewidth=width, label=told)
     for number, (_, ticks) in enumerate(scales):
         axes.axvline(number, color=css(FRAME), linewidth=1)
@@ -164,24 +165,15 @@ def parallel_coordinates(
 
 def _scale(values: Sequence[Value]) -> tuple[Callable[[Value], float], list[tuple[float, str]]]:
     """(value -> height in 0..1, ticks)."""
-    if all(map(_is_number, values)):
+    if all(map(is_number, values)):
         numbers = [float(value) for value in values]
         low, high = min(numbers), max(numbers)
         span = high - low or 1.0
         marks = sorted(set(numbers)) if len(set(numbers)) <= 6 else [low, (low + high) / 2, high]
         return (lambda value: (float(value) - low) / span), [((mark - low) / span, f"{mark:.4g}") for mark in marks]
-    names = sorted(set(map(_text, values)))
+    names = sorted(set(map(setting_text, values)))
     span = max(len(names) - 1, 1)
-    return (lambda value: names.index(_text(value)) / span), [(at / span, name) for at, name in enumerate(names)]
-
-
-def _is_number(value: Value) -> bool:
-    """Between true and false there is nothing."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _text(value: Value) -> str:
-    return f"{value:.4g}" if _is_number(value) else str(value).lower() if isinstance(value, bool) else str(value)
+    return (lambda value: names.index(setting_text(value)) / span), [(at / span, name) for at, name in enumerate(names)]
 
 
 def _sorted(values: set[Value]) -> list[Value]:

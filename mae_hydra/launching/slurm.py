@@ -111,7 +111,7 @@ def ended(jobs: Sequence[str]) -> dict[str, Seen]:
 
 
 def _ask(*command: str, told: str | None = None) -> subprocess.CompletedProcess[str]:
-    """What a program says, which is `told` lines on its standard input; exit code 1 where it does not answer."""
+    """What a program answers; `told` is written to its standard input. Exit code 1 where it does not answer."""
     try:
         return subprocess.run(command, input=told, capture_output=True, text=True, timeout=ANSWER, check=False)
     except (OSError, subprocess.SubprocessError) as error:

@@ -69,7 +69,7 @@ class SlurmLauncher(ProcessLauncher):
             raise UserError("a search waits for the values of its jobs; leave out hydra.launcher.detach")
         jobs = self.jobs_of(job_overrides, initial_job_idx)
         work = [job for job in jobs if not self.tell_complete(job)]
-        queue = slurm.queue()
+        queue = slurm.queue() if work else {}
         if queue is None and slurm.is_here():
             raise UserError("Slurm does not answer (squeue), so it is not known which jobs are under way; try again")
         tell(self.sweep_dir, {job.name for job in jobs} - {job.name for job in work})

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mae_hydra.configuration.changes import at
+from mae_hydra.configuration.changes import at, shown
 from mae_hydra.experiment.provenance import sha256_of
 from mae_hydra.experiment.read_runs import METRICS
 from mae_hydra.lines import is_number, of_a_step, read_lines
@@ -146,7 +146,7 @@ def _recipe(facts: Facts) -> Iterator[str]:
     for group in ("optimizer", "schedule", "augment", "loss"):
         if node := at(record, group):
             kept = {key: value for key, value in node.items() if not key.startswith("_") and _is_short(value)}
-            settings = ", ".join(f"{key} {value}" for key, value in kept.items())
+            settings = ", ".join(f"{key} {shown(value)}" for key, value in kept.items())
             yield _row(group, str(node.get("_target_", "")).rpartition(".")[2], settings)
     for name, value in (
         ("images a step", at(record, "engine").get("global_batch")),
@@ -178,7 +178,7 @@ def _scores(scores: Sequence[Scores]) -> Iterator[str]:
 
 
 def _row(name: str, *values: Any) -> str:
-    cell = "; ".join(_plain(str(value)) for value in values if value not in (None, ""))
+    cell = "; ".join(_plain(shown(value)) for value in values if value not in (None, ""))
     return f"| {_plain(name)} | {cell} |"
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mae_hydra.configuration.changes import at
 from mae_hydra.data import EvalCrop, Sample
+from mae_hydra.lines import is_number
 from mae_hydra.names import names_or_numbers
 from mae_hydra.owned import Owned
 from mae_hydra.precision import check_numbers
@@ -56,4 +57,4 @@ def _crop_ratio(checkpoint: Checkpoint) -> float | None:
     """Read the crop ratio of the training's evaluations."""
     evaluators = at(checkpoint.meta.get("config", {}), "evaluation")
     ratios = [at(evaluators, name).get("crop_ratio") for name in evaluators]
-    return next((float(ratio) for ratio in ratios if isinstance(ratio, (int, float))), None)
+    return next((float(ratio) for ratio in ratios if is_number(ratio)), None)

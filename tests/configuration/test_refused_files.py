@@ -202,7 +202,10 @@ def test_a_value_is_of_the_kind_that_its_key_says() -> None:
         True, False, True, True, False,
     ]  # fmt: skip
     assert _accepts(Sequence[Any], [3, "a"])
-    assert [_accepts(Literal["1", 2], value) for value in ("1", 1, 2, "2")] == [True, False, True, False]
+    assert [_accepts(Literal["1", 2, 0], value) for value in ("1", 1, 2, "2", 0, False)] == [
+        True, False, True, False, True, False
+    ]  # fmt: skip
+    assert _accepts(object, 3)
     assert [_group(key) for key in ("model.encoder", "model.decoder", "model.auxiliary", "model.loss")] == [
         "backbone", "head", "head", "loss",
     ]  # fmt: skip

@@ -15,7 +15,7 @@ from hydra._internal.callbacks import Callbacks
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import JobStatus
+from hydra.core.utils import JobStatus, run_job
 from hydra.types import HydraContext, RunMode
 from omegaconf import OmegaConf
 
@@ -142,7 +142,7 @@ def test_a_table_of_a_sweep_shows_zero_and_leaves_empty_what_is_not_known(
     found = shown(capsys, *rows, keys=["optimizer.lr", "seed"], note="they do not compare")
     assert [line for line in found if len(line) > 1] == [
         ["optimizer.lr", "seed", "state", "val/loss", "minutes", "error"],
-        ["0", "0.1235", "completed", "0", "0.0", ""], ["", "False", "failed", "", "", "it died"],
+        ["0", "0.1235", "completed", "0", "0.0", ""], ["", "false", "failed", "", "", "it died"],
     ]  # fmt: skip
     below = [line[0] for line in found if len(line) == 1]
     assert "note: they do not compare" in below
@@ -232,10 +232,10 @@ def test_a_job_that_never_began_has_its_row(
     assert not (tmp_path / "results.json").exists()
 
 
-def test_what_the_jobs_of_a_sweep_returned_is_kept_without_their_configurations(
+def test_what_a_job_of_a_sweep_returned_is_kept_without_its_configurations_and_what_a_run_returned_with_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Hydra's own launcher runs them, as it does in a sweep of this process."""
+    """Hydra's own launcher runs the jobs, as it does in a sweep of this process."""
     monkeypatch.chdir(tmp_path)
     ran: list[Any] = []
 
@@ -244,20 +244,21 @@ def test_what_the_jobs_of_a_sweep_returned_is_kept_without_their_configurations(
 
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
-        config = loader.load_configuration("config", ["hydra.mode=MULTIRUN", "hydra.sweep.dir=jobs"], RunMode.MULTIRUN)
+        words = ["hydra.mode=MULTIRUN", "hydra.sweep.dir=jobs"]
+        config = loader.load_configuration("config", words, RunMode.MULTIRUN)
         context = HydraContext(loader, Callbacks(config))
         launcher = BasicLauncher()
-        launcher.setup(
-            hydra_context=context,
-            task_function=lambda job: ran.append((job.seed, HydraConfig.get().mode)),
-            config=config,
-        )
+        launcher.setup(hydra_context=context, task_function=task, config=config)
         found = launcher.launch([["seed=1"], ["seed=2"]], 0)
-    assert ran == [(1, RunMode.MULTIRUN), (2, RunMode.MULTIRUN)]  # a job itself has its configuration
-    assert [(each.overrides, each.status) for each in found] == [
-        (["seed=1"], JobStatus.COMPLETED), (["seed=2"], JobStatus.COMPLETED),
+        alone = loader.load_configuration("config", ["hydra.mode=RUN", "hydra.run.dir=run", "seed=3"], RunMode.RUN)
+        kept = run_job(task, alone, "hydra.run.dir", None, context)
+    assert ran == [(1, RunMode.MULTIRUN), (2, RunMode.MULTIRUN), (3, RunMode.RUN)]  # a job itself has its own
+    assert [(each.overrides, each.status, each.cfg, each.hydra_cfg) for each in found] == [
+        (["seed=1"], JobStatus.COMPLETED, None, None), (["seed=2"], JobStatus.COMPLETED, None, None),
     ]  # fmt: skip
-    assert [(each.cfg, each.hydra_cfg) for each in found] == [(None, None)] * 2
+    assert kept.cfg is not None
+    assert kept.hydra_cfg is not None
+    assert (kept.cfg.seed, kept.hydra_cfg.hydra.mode) == (3, RunMode.RUN)
 
 
 def test_jobs_are_told_what_their_sweep_goes_over(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -310,7 +310,7 @@ def test_shares_of_importance_are_written_as_percent() -> None:
 def test_options_of_a_search_stand_side_by_side_in_their_order() -> None:
     trials = [trial(n, float(n), on=n == 0, kind="ba"[n % 2] * 30) for n in range(3)]
     _, of_on, of_kind = search_figure(trials, metric="m", higher_is_better=True).axes
-    for axes, names, places in ((of_on, ["False", "True"], [1, 0, 0]), (of_kind, ["a", "b"], [1, 0, 1])):
+    for axes, names, places in ((of_on, ["false", "true"], [1, 0, 0]), (of_kind, ["a", "b"], [1, 0, 1])):
         assert [label.get_text()[:5] for label in axes.get_xticklabels()] == [name * (5 if len(name) == 1 else 1)
                                                                              for name in names]  # fmt: skip
         assert all(len(label.get_text()) <= 20 for label in axes.get_xticklabels())

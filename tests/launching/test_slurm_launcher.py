@@ -166,10 +166,11 @@ def test_without_a_slurm_what_is_complete_is_collected_and_all_else_refused_by_w
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cluster.looks, cluster.complete, cluster.refusal = [None], {"job0", "job1"}, "sbatch is not found here"
-    monkeypatch.setattr(slurm, "is_here", lambda: False)
     for number in range(2):
         cluster.ends(number, "completed")
-    assert values(launch(cluster)) == [0.5, 1.5]
+    for is_here in (True, False):  # nobody is asked where all is complete
+        monkeypatch.setattr(slurm, "is_here", lambda told=is_here: told)
+        assert values(launch(cluster)) == [0.5, 1.5]
     with pytest.raises(UserError, match="sbatch is not found here"):
         launch(cluster, 3)
 

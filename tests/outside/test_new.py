@@ -48,7 +48,7 @@ def test_nothing_is_written_over(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("a_file").write_text("mine")
     assert main(["new", "our_lab", "--out", "a_file"]) == 1
-    assert "a_file is there already" in capsys.readouterr().err
+    assert "a_file is a file; give another folder with --out" in capsys.readouterr().err
     assert main(["new", "our_lab", "--out", "a_file/x"]) == 1
     assert "a_file is a file; give another folder with --out" in capsys.readouterr().err
     Path("a_file").unlink()

@@ -84,7 +84,7 @@ def test_a_card_has_each_fact_in_its_row() -> None:
     short = "y" * 59
     assert [line for line in said if line.startswith("| ") and line != "| | |"] == [
         "| set | ade20k; ADE |", "| train images | 7 |", "| validation images | 5 |",
-        r"| labels: reduce\_zero\_label | False |", r"| labels: ignore\_index | 255 |", r"| classes | sky, a\|b |",
+        r"| labels: reduce\_zero\_label | false |", r"| labels: ignore\_index | 255 |", r"| classes | sky, a\|b |",
         rf"| optimizer | AdamW; lr 0.0, betas \[0.9, 0.95\], short {short} |",
         "| images a step | 16 |", "| steps of these weights | 40 |", "| seed | 3 |",
         "| began from | mae.pth (sha256 123) |", "| packages | torch 2.9, timm 1.0 |", "| commit | abc |",

@@ -63,7 +63,7 @@ def test_the_classes_of_a_picture_are_ranked_with_their_numbers_and_shares(tmp_p
     assert (
         Classes(model, Checkpoint({}, {"class_names": ["a"]}, "", Path("a.pt")), tmp_path).class_names[3] == "class 3"
     )
-    for ratio, cover in ((1, 8), (0.5, 16), (None, 9), ("x", 9), (True, 8)):
+    for ratio, cover in ((1, 8), (0.5, 16), (None, 9), ("x", 9), (True, 9)):
         told = {"config": {"evaluation": {"probe": {"every": 1}, "validation": {"crop_ratio": ratio}}}}
         assert Classes(model, Checkpoint({}, told, "", Path("a.pt")), tmp_path).transform.cover == (cover, cover)
     assert writer.write([], []) == []
