@@ -147,14 +147,17 @@ def test_a_precision_that_the_weights_decide_is_written_down(monkeypatch: pytest
         assert notes == evaluation_plan.precision.note_of(asked, chosen, "cpu", "engine.precision=fp32")
 
 
-def test_what_a_file_names_is_built_as_a_files_and_what_was_typed_as_a_persons(monkeypatch: pytest.MonkeyPatch) -> None:
-    built: list[Any] = []
-    monkeypatch.setattr(evaluation_plan, "build", lambda node, key, origin: built.append((key, origin)))
-    tree = {"data": {"_target_": "a.Data", "part": {"_target_": "a.Part"}}, "inference": {"_target_": "a.Other"}}
-    plan = Plan(FILE, Recorded(tree).config, "", "", "", named=frozenset({"a.Part"}))
-    for key in ("data", "inference"):
-        plan.build(key)
-    assert built == [("data", "person"), ("inference", "file")]
+def test_what_a_file_names_is_built_as_a_files_and_what_was_typed_as_a_persons() -> None:
+    """A layer of torch is built for a person alone."""
+    layer = {"_target_": "torch.nn.Identity"}
+    inner = {"_target_": "torch.nn.TransformerEncoderLayer", "d_model": 2, "nhead": 1, "dim_feedforward": 2}
+    whole = {"_target_": "torch.nn.TransformerEncoder", "encoder_layer": inner, "num_layers": 1}
+    whole |= {"enable_nested_tensor": False}
+    config = Recorded({"data": whole, "inference": layer}).config
+    plan = Plan(FILE, config, "", "", "", named=frozenset({"torch.nn.TransformerEncoderLayer"}))
+    assert isinstance(plan.build("data"), torch.nn.TransformerEncoder)  # for what was typed within it
+    with pytest.raises(UserError, match=r"torch\.nn\.Identity.* is not built"):
+        plan.build("inference")
 
 
 @pytest.mark.parametrize("typed", [frozenset(), frozenset({"data.range", "engine.devices", "evaluation.a.limit"})])
