@@ -12,6 +12,11 @@ from typing import Any
 
 # pytest runs two processes on two cores, and more threads than cores wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# What a person has set for their terminal is none of a test's.
+os.environ.pop("NO_COLOR", None)
+os.environ.pop("FORCE_COLOR", None)
+os.environ.pop("COLUMNS", None)
+os.environ["TERM"] = "xterm-256color"
 
 import pytest
 import screens

@@ -19,7 +19,7 @@ from mae_hydra.errors import UserError
 from mae_hydra.experiment import sweeps
 from mae_hydra.experiment.status import read_status
 from mae_hydra.experiment.sweeps import SweepStopped
-from mae_hydra.launching.sweep_jobs import HOME, OF_A_SWEEP, ProcessLauncher, SweepJob, last_line
+from mae_hydra.launching.sweep_jobs import HOME, OF_A_SWEEP, ProcessLauncher, SweepJob, jobs_in_words, last_line
 from mae_hydra.names import clean
 from mae_hydra.parent import end_with
 from mae_hydra.signals import handing_on_signals
@@ -55,7 +55,9 @@ class GpusLauncher(ProcessLauncher):
         running, free = list[_Running](), list(range(len(slots)))
         processes: list[subprocess.Popen[bytes]] = []  # grows: a signal reaches all that were started
         stopped = False
-        print(f"{len(waiting)} jobs, {len(slots)} at a time; what each says goes to its console.log", flush=True)
+        print(
+            f"{jobs_in_words(len(waiting))}, {len(slots)} at a time; what each says goes to its console.log", flush=True
+        )
         with handing_on_signals(processes) as signals:
             while waiting or running:
                 while waiting and free and not signals and not stopped:

@@ -22,7 +22,7 @@ from mae_hydra.experiment.sweeps import Outcome, SweepStopped
 from mae_hydra.launching import slurm
 from mae_hydra.launching.slurm import Seen
 from mae_hydra.launching.submissions import Submission, new, submissions, tell
-from mae_hydra.launching.sweep_jobs import HOME, OF_A_SWEEP, ProcessLauncher, SweepJob, last_line
+from mae_hydra.launching.sweep_jobs import HOME, OF_A_SWEEP, ProcessLauncher, SweepJob, jobs_in_words, last_line
 from mae_hydra.names import clean
 
 SHARED = "# --- from here on hydra/launcher=slurm does the same ---\n"  # in train.sbatch
@@ -236,4 +236,4 @@ class _Looking:
 
 
 def _jobs(number: int) -> str:
-    return "1 job is" if number == 1 else f"{number} jobs are"
+    return f"{jobs_in_words(number)} {'is' if number == 1 else 'are'}"

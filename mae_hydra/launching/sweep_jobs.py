@@ -157,3 +157,8 @@ def last_line(*files: Path) -> str:
         if said:
             return said[-1]
     return ""
+
+
+def jobs_in_words(number: int) -> str:
+    """How many jobs they are, as a sentence has it."""
+    return "1 job" if number == 1 else f"{number} jobs"

@@ -22,9 +22,8 @@ def made(*words: str):
     return settings, *training_step(config, settings)
 
 
-@pytest.mark.parametrize("norm_pix", ["true", "false"])
-def test_the_plain_mae_is_the_same_function(norm_pix: str) -> None:
-    ratio = {"true": 0.75, "false": 0.5}[norm_pix]
+@pytest.mark.parametrize(("norm_pix", "ratio"), [("true", 0.75), ("false", 0.5)])
+def test_the_plain_mae_is_the_same_function(norm_pix: str, ratio: float) -> None:
     model = build_model("model=mae_vitt", f"model.norm_pix={norm_pix}", f"model.mask_ratio={ratio}").double()
     images = torch.randn(3, 3, 64, 64, dtype=torch.float64)
     noise = torch.rand(3, 64)

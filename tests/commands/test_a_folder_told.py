@@ -1,6 +1,6 @@
 """What `check-data <folder>` says of the ways to read it, in which order, and with which exit code; nothing is read."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,44 +15,47 @@ from mae_hydra.data.looking import Found, Labels, Part, Split
 from mae_hydra.data.looking.advice import Advice, Way
 from mae_hydra.errors import UserError
 
-Told = Callable[..., tuple[int, list[str]]]
-
 
 def way(data: str, means: str = "", **more: Any) -> Way:
     return Way("m", data, {"root": "/x"}, means, **more)
 
 
-@pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Told:
-    """`told(ways, ...)`: exit code and lines, where these are the ways that start."""
-    monkeypatch.setenv("COLUMNS", "60")  # lines that are typed are not broken
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(look, "known_sets", dict)
-    monkeypatch.setattr(look_report, "show", lambda console, found: console.print("what was found"))
+class Told:
+    """`told(ways, ...)`: exit code and lines, where these are the ways that start; `asked`: what was asked for them."""
 
-    def call(
-        ways: Sequence[Way], kind: Any = "maps", *, before: Sequence[str] = (), said: Sequence[str] = (),
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self.monkeypatch, self.capsys = monkeypatch, capsys
+        self.asked: list[Any] = []
+
+    def __call__(
+        self, ways: Sequence[Way], kind: Any = "maps", *, before: Sequence[str] = (), said: Sequence[str] = (),
         alone: Way | None = None, targets: Sequence[str] = (), picture: Path | None = Path("look.png"), **more: Any
     ) -> tuple[int, list[str]]:  # fmt: skip
-        found = Found(Path("/a b/set"), kind)
-        call.asked = asked = []  # type: ignore[attr-defined]
+        found, self.asked = Found(Path("/a b/set"), kind), []
 
         def tried(found: Found, advice: Advice, views: list[Any]) -> Advice:
             views += [View(target, (), SimpleNamespace(target=target)) for target in targets]  # type: ignore[arg-type]
             return Advice(tuple(ways), tuple(said), alone)
 
         def drawn(found: Found, views: Sequence[View], out: Path | None, console: Any) -> Path | None:
-            asked.append(([view.means for view in views], out))
+            self.asked.append(([view.means for view in views], out))
             return picture
 
-        monkeypatch.setattr(look, "look", lambda *given: asked.append(given) or found)
-        monkeypatch.setattr(look, "advise", lambda *given: Advice(said=tuple(before)))
-        monkeypatch.setattr(look, "_tried", tried)
-        monkeypatch.setattr(look, "_drawn", drawn)
+        self.monkeypatch.setattr(look, "look", lambda *given: self.asked.append(given) or found)
+        self.monkeypatch.setattr(look, "advise", lambda *given: Advice(said=tuple(before)))
+        self.monkeypatch.setattr(look, "_tried", tried)
+        self.monkeypatch.setattr(look, "_drawn", drawn)
         code = look.look_at_data(Path("/a b/set"), more.get("save"), more.get("limit"), more.get("out"))
-        return code, capsys.readouterr().out.splitlines()
+        return code, self.capsys.readouterr().out.splitlines()
 
-    return call
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Told:
+    monkeypatch.setenv("COLUMNS", "60")  # lines that are typed are not broken
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(look, "known_sets", dict)
+    monkeypatch.setattr(look_report, "show", lambda console, found: console.print("what was found"))
+    return Told(monkeypatch, capsys)
 
 
 def test_the_best_way_stands_last_and_three_others_before_it_by_what_differs(told: Told) -> None:
@@ -78,7 +81,7 @@ def test_the_best_way_stands_last_and_three_others_before_it_by_what_differs(tol
         "the likeliest: one",
         "python train.py model=m data=folder data.root=/x",
     ])  # fmt: skip
-    assert told.asked == [(Path("/a b/set"), 7), (["map", "map"], Path("o"))]  # type: ignore[attr-defined]
+    assert told.asked == [(Path("/a b/set"), 7), (["map", "map"], Path("o"))]
 
 
 @pytest.mark.parametrize(
@@ -94,7 +97,7 @@ def test_of_one_way_or_without_samples_less_is_said(
 ) -> None:
     expected = ["what was found", *lines, "python train.py model=m data=folder data.root=/x"]
     assert told(ways, **more) == (0, expected)
-    assert told.asked[0] == (Path("/a b/set"),)  # type: ignore[attr-defined]
+    assert told.asked[0] == (Path("/a b/set"),)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +126,7 @@ def test_an_option_file_is_written_of_the_best_way_and_of_none_where_nothing_sta
         told([], save=place)
     with pytest.raises(UserError, match="option files of data lie in a folder data/"):
         told([way("a"), way("b")], save=Path("mine.yaml"))
-    assert told.asked == []  # type: ignore[attr-defined]  # refused before a look that may take long
+    assert told.asked == []  # refused before a look that may take long
     assert not Path("conf").exists()
     code, lines = told([way("a"), way("b", "two")], save=place)
     assert (code, lines[-1]) == (0, "python train.py --config-dir conf/local model=m data=mine")

@@ -89,15 +89,15 @@ def test_what_is_recorded_is_literal_and_has_no_words_for_hydra(monkeypatch: pyt
 
 def test_a_record_is_as_large_as_a_record_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (from_file.MOST_BYTES, from_file.MOST_JSON) == (2**19, 2**26)
-    monkeypatch.setattr(from_file, "MOST_BYTES", 10)
-    monkeypatch.setattr(from_file, "MOST_JSON", 10)
-    for text, fits in (("a: 345678\n", True), ("a: 3456789\n", False)):
-        (tmp_path / "a.yaml").write_text(text)
-        assert refuses(read_recorded, tmp_path / "a.yaml") is not fits
-    for text, fits in (("[12345678]", True), ("[123456789]", False)):
-        (tmp_path / "a.json").write_text(text)
-        assert refuses(read_json, tmp_path / "a.json") is not fits
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(from_file, "MOST_BYTES", 10)
+        patch.setattr(from_file, "MOST_JSON", 10)
+        for text, fits in (("a: 345678\n", True), ("a: 3456789\n", False)):
+            (tmp_path / "a.yaml").write_text(text)
+            assert refuses(read_recorded, tmp_path / "a.yaml") is not fits
+        for text, fits in (("[12345678]", True), ("[123456789]", False)):
+            (tmp_path / "a.json").write_text(text)
+            assert refuses(read_json, tmp_path / "a.json") is not fits
     (tmp_path / "a.yaml").write_text("a: 2026-01-01\n")  # which is no text
     (tmp_path / "b.yaml").write_text(f"a: {'[' * 40}{']' * 40}\n")
     (tmp_path / "pipe").symlink_to("/dev/null")
@@ -382,12 +382,9 @@ def test_parts_that_do_not_tell_what_they_take_are_taken_as_they_are(monkeypatch
     with pytest.raises(UserError, match=r"^head\.b is not an argument of untold; it takes a \(~head\.b removes it\)"):
         check(OmegaConf.create({"head": {"_target_": f"{__name__}.untold", "b": 1, "a": 1}}))
     monkeypatch.setattr("mae_hydra.models.untold", untold, raising=False)
-    untold.__module__, before = "mae_hydra.models", untold.__module__
-    try:
-        with pytest.raises(UserError, match="is not built: it is a function of mae_hydra"):
-            judge("mae_hydra.models.untold", "head", "person")
-    finally:
-        untold.__module__ = before
+    monkeypatch.setattr(untold, "__module__", "mae_hydra.models")
+    with pytest.raises(UserError, match="is not built: it is a function of mae_hydra"):
+        judge("mae_hydra.models.untold", "head", "person")
 
 
 def test_a_record_is_the_same_without_libyaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

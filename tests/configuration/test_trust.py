@@ -1,9 +1,8 @@
 """Which dotted names are below which, and what is judged by its name alone."""
 
-from functools import partial
-
 import pytest
 from omegaconf import OmegaConf
+from raising import raising
 
 from mae_hydra.configuration import trust
 from mae_hydra.configuration.from_file import calls, literal
@@ -100,7 +99,7 @@ def test_of_libraries_a_run_may_name_optimizers_and_plain_metrics(target, key, f
         ("torchvision.ops.FrozenBatchNorm2d", "head", True),
         ("torchmetrics.aggregation.MeanMetric", "evaluation.a.metrics.b", True),
         ("torchmetrics.regression.MeanSquaredError", "evaluation.a.metrics.b", True),
-        ("torchmetrics.segmentation.DiceScore", "evaluation.a.metrics.b", True),
+        ("torchmetrics.segmentation.GeneralizedDiceScore", "evaluation.a.metrics.b", True),
         ("timm.layers.LayerNorm2d", "head", True),
         ("timm.loss.LabelSmoothingCrossEntropy", "loss", True),
         ("timm.models.VisionTransformer", "backbone", True),
@@ -128,11 +127,7 @@ def test_what_a_package_says_when_it_is_imported_is_told_and_a_long_name_is_not_
     monkeypatch.setenv("MAE_HYDRA_TRUST", "mylab")
     not_found = "model._target_ = mylab.A cannot be found (OSError: no file)"
     for error, said in ((UserError("install it first"), "install it first"), (OSError("no\nfile"), not_found)):
-        monkeypatch.setattr(trust, "_located", partial(_raise, error))
+        monkeypatch.setattr(trust, "_located", raising(error))
         with pytest.raises(UserError) as raised:
             judge("mylab.A", "model", "person")
         assert str(raised.value) == said
-
-
-def _raise(error, target):
-    raise error

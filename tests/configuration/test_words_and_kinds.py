@@ -10,6 +10,7 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
+from raising import raising
 
 from mae_hydra.configuration import compose as composing
 from mae_hydra.configuration import option_files, own_options, reference, resolvers
@@ -235,15 +236,12 @@ def test_a_notebook_s_own_hydra_is_what_it_was_after_an_option_file_is_read(
         read()
         assert folder() == str(theirs)
         monkeypatch.setattr(composing, "config_dir", lambda: ours)
-        monkeypatch.setattr(composing, "compose", lambda name, overrides: (folder(), _raise(answer))[1])
+        fail = raising(answer if isinstance(answer, Exception) else ValueError("broken"))
+        monkeypatch.setattr(composing, "compose", lambda name, overrides: (folder(), fail())[1])
         with pytest.raises((UserError, ValueError)):
             compose_config(["seed=1"])
         assert folder() == str(theirs)
     assert composed == [(str(ours), ["+data=mine"])] * 2
-
-
-def _raise(error: Any) -> Any:
-    raise error if isinstance(error, Exception) else ValueError("broken")
 
 
 def test_an_option_file_wins_over_what_it_builds_on_and_machines_own_files_are_no_options(
@@ -257,13 +255,14 @@ def test_an_option_file_wins_over_what_it_builds_on_and_machines_own_files_are_n
     assert (found["lr"], found["beta"]) == (3, 2)
     assert "local" not in reference.options([tmp_path])
     made: list[Any] = []
-    monkeypatch.setattr(
-        own_options.Hydra, "create_main_hydra2", lambda config_search_path, **_: made.append(config_search_path)
-    )
-    with own_options.looking_where(["-cd", str(tmp_path), "--config-name", "x", f"--config-dir={tmp_path}/b"]) as name:
-        paths = [str(entry.path) for entry in made[0].get_path()]
+    words = ["-cd", str(tmp_path), "--config-name", "x", f"--config-dir={tmp_path}/b"]
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            own_options.Hydra, "create_main_hydra2", lambda config_search_path, **_: made.append(config_search_path)
+        )
+        with own_options.looking_where(words) as name:
+            paths = [str(entry.path) for entry in made[0].get_path()]
     assert name == "x"
-    monkeypatch.undo()
 
     def place() -> str:
         return str(GlobalHydra.instance().config_loader().get_search_path().get_path()[1].path)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from raising import raising
 from tiny_training import TinySegmenter, adamw, settings
 from torch import nn
 
@@ -83,7 +84,7 @@ def test_training_goes_on_where_the_disk_is_full_and_the_next_best_is_a_best_aga
     kept.close()
     assert kept.improves(2, {"val/mIoU": 3.0})
     with monkeypatch.context() as patch:
-        patch.setattr(torch, "save", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        patch.setattr(torch, "save", raising(OSError(28, "No space left on device")))
         kept.save(state(2), is_best=True)
         kept.close()
     assert "step 2 could not be written" in capsys.readouterr().out
@@ -299,7 +300,7 @@ def test_the_best_so_far_is_remembered_over_a_restart(tmp_path, monkeypatch, cap
     assert again.improves(2, {"val/mIoU": 49.0}) is False
     assert again.improves(3, {"val/mIoU": 51.0}) is True
     with monkeypatch.context() as patch:
-        patch.setattr(torch, "save", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        patch.setattr(torch, "save", raising(OSError(28, "No space left on device")))
         again.save(state(3), is_best=True)
         again.close()
     assert again.best == {"value": 50.0, "step": 1}  # that of the disk

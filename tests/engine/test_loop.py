@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tiny_training
 import torch
+from raising import raising
 from tiny_training import Remembers, Run, TinyEvaluator, TinySchedule, settings, stop_at
 
 from mae_hydra.engine import Checkpoints, Interrupted, wrap
@@ -322,7 +323,7 @@ def test_the_log_has_means_over_the_steps_since_the_last_line(tmp_path):
         (lambda step: None, None, "completed"),
         (stop_at(2), Interrupted, "interrupted"),
         (lambda step: 1 / 0, ZeroDivisionError, "failed"),
-        (lambda step: (_ for _ in ()).throw(KeyboardInterrupt), KeyboardInterrupt, "interrupted"),
+        (raising(KeyboardInterrupt()), KeyboardInterrupt, "interrupted"),
     ],
 )
 def test_the_tracker_hears_how_a_run_ends(tmp_path, monkeypatch, at, error, ending):

@@ -39,9 +39,8 @@ def test_a_process_tells_its_error_where_nobody_else_does_and_a_full_disk_does_n
             module.run(config, {}, tmp_path, telling=telling)
         assert capsys.readouterr().err == "error in process 3: the loss is nan\n" * told
         found = {path.name: path.read_text().splitlines()[-1] for path in (tmp_path / "shared").iterdir()}
-        assert found == {"error.rank3.txt": "FloatingPointError: the loss is nan"} or not told
+        assert found == ({"error.rank3.txt": "FloatingPointError: the loss is nan"} if told else {})
         (tmp_path / "shared/error.rank3.txt").unlink(missing_ok=True)
-        assert list((tmp_path / "shared").iterdir()) == []
     assert asked == [5, "apply", "cpu"] * 3  # the number of processes is looked at before they meet
     monkeypatch.setattr(module, "is_main", lambda: False)
     monkeypatch.setattr(Path, "write_text", full)

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from raising import raising
 
 from mae_hydra.errors import UserError
 from mae_hydra.experiment import holder
@@ -221,7 +222,7 @@ def test_a_holder_killed_on_this_machine_is_replaced_at_once(tmp_path, monkeypat
 
 def test_without_locks_even_a_holder_on_this_machine_is_looked_at(tmp_path, monkeypatch):
     beat_of(tmp_path, boot=holder.boot_id())
-    monkeypatch.setattr(holder.fcntl, "flock", lambda *_: (_ for _ in ()).throw(OSError("not supported")))
+    monkeypatch.setattr(holder.fcntl, "flock", raising(OSError("not supported")))
     began = time.monotonic()
     with holding(tmp_path):
         assert time.monotonic() - began >= holder.PATIENCE
@@ -242,7 +243,7 @@ def test_a_state_is_shown_without_waiting_and_not_for_ever(tmp_path, monkeypatch
     beat = holder._Beat(2, b"{}")  # of a file that is gone once it was read
     monkeypatch.setattr(holder, "_newest", lambda run_dir: beat)
     assert is_held(tmp_path) is False
-    monkeypatch.setattr(holder.fcntl, "flock", lambda *_: (_ for _ in ()).throw(OSError("not supported")))
+    monkeypatch.setattr(holder.fcntl, "flock", raising(OSError("not supported")))
     assert is_held(tmp_path) is False
 
 
@@ -250,9 +251,8 @@ def test_a_disk_that_is_full_for_a_while_costs_no_more_than_a_heartbeat(tmp_path
     with holding(tmp_path):
         before = (tmp_path / ".heartbeat-1").read_bytes()
         pwrite, full = os.pwrite, [True]
-        monkeypatch.setattr(
-            os, "pwrite", lambda *a: (_ for _ in ()).throw(OSError(28, "full")) if full[0] else pwrite(*a)
-        )
+        fail = raising(OSError(28, "full"))
+        monkeypatch.setattr(os, "pwrite", lambda *told: fail() if full[0] else pwrite(*told))
         time.sleep(4 * holder.BEAT)
         assert (tmp_path / ".heartbeat-1").read_bytes() == before
         full[0] = False
@@ -449,7 +449,7 @@ def test_who_gives_way_says_to_whom_and_ends_at_once(tmp_path, monkeypatch):
 
 def test_a_machine_that_tells_no_identity_is_none_that_a_heartbeat_tells_of(monkeypatch):
     assert holder.boot_id() == holder.boot_id() != ""
-    monkeypatch.setattr(Path, "read_text", lambda path: (_ for _ in ()).throw(PermissionError(13, "denied")))
+    monkeypatch.setattr(Path, "read_text", raising(PermissionError(13, "denied")))
     assert holder.boot_id() != holder.boot_id()
 
 
@@ -481,7 +481,7 @@ def test_no_descriptor_stays_open_however_often_a_holder_looks_and_writes(tmp_pa
                 pass
         assert opened() == [".lock"]
     assert opened() == []
-    monkeypatch.setattr(holder.fcntl, "flock", lambda *_: (_ for _ in ()).throw(OSError("not supported")))
+    monkeypatch.setattr(holder.fcntl, "flock", raising(OSError("not supported")))
     for _ in range(3):
         holder._claim(tmp_path)
         assert not holder._locks_work(tmp_path)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from raising import raising
 
 from mae_hydra.configuration.from_file import read_json
 from mae_hydra.experiment import provenance
@@ -211,7 +212,7 @@ def test_the_option_files_of_a_run_are_told_without_those_of_hydra(monkeypatch: 
 
 def test_a_git_that_does_not_answer_tells_nothing(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for error in (subprocess.TimeoutExpired("git", 20), FileNotFoundError("git")):
-        monkeypatch.setattr(subprocess, "run", lambda *told, error=error, **more: (_ for _ in ()).throw(error))
+        monkeypatch.setattr(subprocess, "run", raising(error))
         assert provenance.git_state() == {"commit": None, "branch": None, "dirty": None}
 
 

@@ -10,10 +10,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hydra import initialize_config_dir
+from hydra._internal.callbacks import Callbacks
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
-from hydra.types import RunMode
+from hydra.types import HydraContext, RunMode
 from omegaconf import OmegaConf
 
+from mae_hydra.configuration.tree import config_dir
 from mae_hydra.errors import UserError
 from mae_hydra.experiment import sweep_names, sweeps
 from mae_hydra.experiment.holder import _unwritable
@@ -226,12 +232,35 @@ def test_a_job_that_never_began_has_its_row(
     assert not (tmp_path / "results.json").exists()
 
 
-def test_what_a_job_of_a_sweep_returned_is_kept_without_its_configurations() -> None:
-    for mode, kept in ((RunMode.MULTIRUN, None), (RunMode.RUN, OmegaConf.create({"hydra": {"mode": RunMode.RUN}}))):
-        config = OmegaConf.create({"hydra": {"mode": mode}})
-        returned = JobReturn(["seed=1"], config, config, "folder", "train", JobStatus.COMPLETED, 0.25)
-        sweeps.NoteSweep().on_job_end(config, returned)
-        assert returned == JobReturn(["seed=1"], kept, kept, "folder", "train", JobStatus.COMPLETED, 0.25)
+def test_what_the_jobs_of_a_sweep_returned_is_kept_without_their_configurations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hydra's own launcher runs them, as it does in a sweep of this process."""
+    monkeypatch.chdir(tmp_path)
+    ran: list[Any] = []
+
+    def task(config: Any) -> None:
+        ran.append((config.seed, HydraConfig.get().mode))
+
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        config = loader.load_configuration("config", ["hydra.mode=MULTIRUN", "hydra.sweep.dir=jobs"], RunMode.MULTIRUN)
+        context = HydraContext(loader, Callbacks(config))
+        launcher = BasicLauncher()
+        launcher.setup(
+            hydra_context=context,
+            task_function=task,
+            config=config,
+        )
+        found = launcher.launch([["seed=1"], ["seed=2"]], 0)
+    assert ran == [(1, RunMode.MULTIRUN), (2, RunMode.MULTIRUN)]  # a job itself has its configuration
+    assert [(each.overrides, each.status) for each in found] == [
+        (["seed=1"], JobStatus.COMPLETED), (["seed=2"], JobStatus.COMPLETED),
+    ]  # fmt: skip
+    assert [(each.cfg, each.hydra_cfg) for each in found] == [(None, None)] * 2
+    alone, mode = JobReturn(cfg=config, hydra_cfg=config), OmegaConf.create({"hydra": {"mode": RunMode.RUN}})
+    sweeps.NoteSweep().on_job_end(mode, alone)
+    assert (alone.cfg, alone.hydra_cfg) == (config, config)  # nothing is kept for longer there
 
 
 def test_jobs_are_told_what_their_sweep_goes_over(monkeypatch: pytest.MonkeyPatch) -> None:

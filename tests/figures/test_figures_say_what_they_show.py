@@ -163,9 +163,8 @@ def test_a_panel_has_its_title_its_labels_and_its_scale() -> None:
     assert [axis.get_gridlines()[0].get_visible() for axis in (axes.xaxis, axes.yaxis)] == [False, True]
     assert axes.get_axisbelow() is True  # curves are over the grid
     alone = marginals([Marginal("k", "m", {1: [1.0], 2: [2.0]}, True)]).axes[0]
-    assert [each.get_subplotspec().get_geometry() for each in (axes, alone)] == [
-        (1, 1, 0, 0)
-    ] * 2  # as wide as there is
+    geometries = [each.get_subplotspec().get_geometry() for each in (axes, alone)]
+    assert geometries == [(1, 1, 0, 0)] * 2  # as wide as there is
     three = marginals([Marginal("k", name, {1: [1.0], 2: [2.0]}, True) for name in "xyz"]).axes
     assert [(each.get_title(loc="left"), *each.get_subplotspec().get_geometry()) for each in three] == [
         (name, 2, 2, n, n) for n, name in enumerate("xyz")

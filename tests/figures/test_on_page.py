@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from drawn_legends import columns_of
 from matplotlib.figure import Figure
 
 from mae_hydra.figures import (
@@ -103,7 +104,7 @@ def test_many_long_names_stand_below_the_curves_once_and_leave_them_their_room()
     assert [axes.get_legend() for axes in figure.axes] == [None, None]
     [legend] = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == names
-    assert legend._ncols == 3  # type: ignore[attr-defined]  # as many as have room beside each other
+    assert columns_of(legend) == 3  # as many as have room beside each other
     assert all(axes.get_position().width > 0.35 for axes in figure.axes)
     assert legend.get_window_extent().x1 <= figure.bbox.x1
     assert legend.get_window_extent().y1 <= min(axes.get_tightbbox().y0 for axes in figure.axes)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from drawn_legends import columns_of
 from PIL import Image
 
 from mae_hydra import figures
@@ -96,7 +97,7 @@ def test_bars_are_sorted_by_the_first_run_and_absent_values_are_written_out() ->
     assert names == ["sky", "sea", "tree", "moor"]  # those that only a later run has stand below
     widths = [[bar.get_width() for bar in bars] for bars in later.axes[0].containers]
     assert widths == [[20.0, 0.0, 0.0, 0.0], [30.0, 0.0, 5.0, 90.0]]
-    assert axes.get_legend()._ncols == 5  # type: ignore[union-attr]  # as many as have room beside each other
+    assert columns_of(axes.get_legend()) == 2  # as many as have room beside each other
     last = class_bars({"IoU": {"tree": None, "sky": 0.0}}, title="IoU").axes[0]
     assert [label.get_text() for label in last.get_yticklabels()] == ["sky", "tree"]  # 0 is more than absent
     assert [text.get_text() for text in class_bars({"IoU": {"tree": None}}, title="").axes[0].texts] == ["absent"]
@@ -231,5 +232,5 @@ def test_the_names_of_runs_stand_between_the_bars_and_the_title() -> None:
     assert axes.bbox.y1 <= legend.y0 < legend.y1 <= title.y0
     [first, long, last] = [text.get_text() for text in axes.get_legend().get_texts()]  # type: ignore[union-attr]
     assert (first, len(long), last) == ("y", 32, "z")
-    assert axes.get_legend()._ncols == 1  # type: ignore[union-attr]  # two of the longest would not stand beside each other
+    assert columns_of(axes.get_legend()) == 1  # two of the longest would not stand beside each other
     assert legend.x1 <= figure.bbox.x1

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from drawn_legends import columns_of
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from PIL import ImageDraw
@@ -101,9 +102,11 @@ def test_a_figure_that_cannot_be_drawn_leaves_the_file_as_it_was_and_a_letter_wi
 
 def test_a_gallery_has_each_caption_below_its_picture_and_pairs_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[tuple[float, str]] = []
+    boxes: list[tuple[float, float, float, float]] = []
 
-    def text(draw: Any, place: tuple[float, float], words: str, **more: Any) -> None:
+    def text(draw: Any, place: tuple[float, float], words: str, *, fill: Any, **how: Any) -> None:
         told.append((place[0], words))
+        boxes.append(draw.textbbox(place, words, **how))
 
     monkeypatch.setattr(ImageDraw.ImageDraw, "text", text)
     pictures = [np.full((40, 40, 3), (10 * n + 100, 0, 0), np.uint8) for n in range(5)]
@@ -123,14 +126,16 @@ def test_a_gallery_has_each_caption_below_its_picture_and_pairs_apart(monkeypatc
     assert lefts[4] == lefts[0] + 10  # in the middle of its column
     assert tops[4] > ends[0]
     [(left, words), *captions] = told
-    assert (words, drawn.shape[1]) == (title, int(left + font(20, bold=True).getlength(title)) + 1 + int(left))
+    before, above, behind, below = boxes[0]  # of the title, above the pictures and inside of the sheet, wide as it is
+    assert (words, 0 < above < below < min(tops), 0 < before < behind < drawn.shape[1]) == (title, True, True)
+    assert drawn.shape[1] - behind == pytest.approx(left, abs=2)
     assert [place for place, _ in captions] == [float(lefts[n % 4] + 20) for n in range(5)]
     assert [words for _, words in captions if len(words) == 1] == ["a", "b", "d", "e"]
     assert captions[2][1].startswith("…")
     assert captions[2][1].endswith("end")
     assert 30 < font(gallery_module.SMALL_SIZE).getlength(captions[2][1]) <= 40
     no_title = gallery(pictures, [""] * 5, columns=4, cell=40)
-    assert drawn.shape[0] - no_title.shape[0] == 37  # a line of 29 and the space below it
+    assert below - above < drawn.shape[0] - no_title.shape[0] < 3 * (below - above)  # no room where there is no title
 
 
 def test_a_curve_is_smoothed_from_more_points_on_than_are_marked() -> None:
@@ -156,7 +161,7 @@ def test_a_legend_that_one_panel_has_no_room_for_stands_below_all() -> None:
     ):  # fmt: skip
         figure = curves([Panel("loss", [Series(name, *points) for name in names])])
         legend = figure.axes[0].get_legend()
-        assert (bool(figure.legends), legend and legend._ncols) == (below, columns)  # type: ignore[attr-defined]
+        assert (bool(figure.legends), legend and columns_of(legend)) == (below, columns)
 
 
 def test_a_share_is_written_in_the_ink_that_is_seen_on_its_cell() -> None:

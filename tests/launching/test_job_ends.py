@@ -14,6 +14,7 @@ import torch
 import yaml
 from hydra.types import RunMode
 from omegaconf import OmegaConf
+from raising import raising
 
 from mae_hydra.engine import Interrupted
 from mae_hydra.errors import UserError
@@ -300,7 +301,7 @@ def test_a_mistake_before_the_first_step_leaves_no_directory_of_a_single_run_alo
                 jobs.start(fail_fast=True)
         assert left == ([(jobs.run_dir, Path("outputs"))] if (mode, word) == (RunMode.RUN, None) else [])
     jobs.mode = RunMode.MULTIRUN
-    monkeypatch.setattr(job, "take_whole_nodes", lambda *told: (_ for _ in ()).throw(jobs.answer))
+    monkeypatch.setattr(job, "take_whole_nodes", raising(jobs.answer))
     with pytest.raises(UserError):
         jobs.start()
     assert left == []

@@ -106,7 +106,7 @@ def test_the_next_job_takes_the_device_that_is_free(machine: Machine, capsys: py
 def test_what_is_done_takes_no_device(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
     assert machine.launch((0, 0), (0, 0), complete=[0]) == [None, 1.5]
     assert machine.started == [("job1", "0")]
-    assert capsys.readouterr().out.startswith("1 jobs, 1 at a time; ")
+    assert capsys.readouterr().out.startswith("1 job, 1 at a time; ")
     machine.launch((0, 0), complete=[0])
     assert len(machine.started) == 1
 

@@ -75,11 +75,7 @@ def job_told(state: str, preempted: str = "None", batch: int = 1, requeue: int =
         (job_told("CANCELLED", "2026-11-29T13:09:42"), False, signal.SIGTERM),
         (job_told("RUNNING", "2026-11-29T13:09:42") + "JobId=8 JobState=PENDING\n", True, signal.SIGTERM),
         (job_told("RUNNING", "2026-11-29T13:09:42"), True, signal.SIGTERM),
-        (
-            job_told("RUNNING", "2026-11-29T13:09:42", batch=0),
-            False,
-            signal.SIGTERM,
-        ),  # of salloc
+        (job_told("RUNNING", "2026-11-29T13:09:42", batch=0), False, signal.SIGTERM),  # of salloc
         (job_told("RUNNING", "2026-11-29T13:09:42", requeue=0), False, signal.SIGTERM),  # it will be cancelled
         (job_told("RUNNING"), False, signal.SIGTERM),  # somebody sent the signal by hand
         (job_told("CANCELLED"), False, signal.SIGTERM),

@@ -59,19 +59,25 @@ def test_nothing_is_written_over(tmp_path, monkeypatch, capsys):
     assert files(tmp_path) == {"our_lab/mine.txt"}
 
 
-def test_an_empty_folder_and_one_elsewhere_are_written_to_and_what_a_template_gathers_in_use_is_not_copied(
-    tmp_path, monkeypatch, capsys
-):
+@pytest.fixture
+def template(tmp_path, monkeypatch):
+    """`template(name, ...)`: a template of these files alone; what is written goes to folders beside it."""
     from mae_hydra.configuration import tree
 
-    template = tmp_path / "template"
-    for name in ("mylab/a.py", "mylab/conf/mylab/b.yaml", "docs/mylab_mylab.md", "outputs/run.txt", ".git/config",
-                 "mylab.egg-info/x", "mylab/__pycache__/a.pyc", "dist/x", "build/lib/mylab/a.py"):  # fmt: skip
-        (template / name).parent.mkdir(parents=True, exist_ok=True)
-        (template / name).write_text(f"mylab and mylab: {name}")
-    monkeypatch.setattr(tree, "template_dir", lambda: template)
+    monkeypatch.setattr(tree, "template_dir", lambda: tmp_path / "template")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
+
+    def made(*names):
+        for name in names:
+            (tmp_path / "template" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "template" / name).write_text(f"mylab and mylab: {name}")
+
+    return made
+
+
+def test_an_empty_folder_and_one_elsewhere_are_written_to(template, tmp_path, capsys):
+    template("mylab/a.py", "mylab/conf/mylab/b.yaml", "docs/mylab_mylab.md")
     (tmp_path / "our_lab").mkdir()  # a folder of that name is no package
     for words in (["our_lab"], ["our_lab", "--out", "new one"]):
         assert main(["new", *words]) == 0
@@ -82,6 +88,15 @@ def test_an_empty_folder_and_one_elsewhere_are_written_to_and_what_a_template_ga
         }
         assert f"  cd {folder}\n" in capsys.readouterr().out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new one", "our_lab", "template"]
+
+
+def test_what_a_template_gathers_in_use_is_not_copied(template):
+    template("mylab/a.py", "outputs/run.txt", ".git/config", "mylab.egg-info/x", "mylab/__pycache__/a.pyc", "dist/x",
+             "build/lib/mylab/a.py")  # fmt: skip
+    assert main(["new", "our_lab"]) == 0
+    assert [str(path.relative_to("our_lab")) for path in Path("our_lab").rglob("*") if path.is_file()] == [
+        "our_lab/a.py"
+    ]
 
 
 @pytest.mark.slow

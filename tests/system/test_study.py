@@ -165,7 +165,7 @@ def test_a_study_of_images_that_are_not_here_is_refused(started, monkeypatch, ca
     [
         ("a doubt", "a caution", ["scratch/a: dead", "mae/b: failed"], ["a doubt", "2 runs are missing; the same"]),
         ("", "a caution", [], ["a caution"]),
-        ("", "", ["scratch/a: dead"], ["1 runs are missing; the same"]),
+        ("", "", ["scratch/a: dead"], ["1 run is missing; the same"]),
         ("", "", [], []),
     ],
 )

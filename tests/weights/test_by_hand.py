@@ -1,5 +1,6 @@
 """Rules of weights on tensors that a hand can write down: which grid, which rule, which model, what is said of it."""
 
+import io
 import logging
 import os
 from collections import OrderedDict
@@ -287,8 +288,8 @@ def test_a_report_is_shown_with_all_that_is_to_be_known(caplog: pytest.LogCaptur
     from rich.console import Console
 
     rows = (Row("encoder.a.w", "loaded"), Row("encoder.b.w", "resized", "so"), Row("head.c", "new"))
-    console = Console(record=True, width=100, file=open("/dev/null", "w"))  # noqa: SIM115
-    with console.file, caplog.at_level(logging.INFO, logger="mae_hydra"):
+    console = Console(record=True, width=100, file=io.StringIO())
+    with caplog.at_level(logging.INFO, logger="mae_hydra"):
         TransferReport("file", rows, ("one [b]", "two")).show(console)
     shown = [line.rstrip() for line in console.export_text().splitlines()]
     assert shown[-2:] == ["note: one [b]", "note: two"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from checkpoint_files import make_mae
+from checkpoint_files import make_mae, randomise
 from test_strange_files import MODEL
 
 from mae_hydra.errors import UserError
@@ -123,48 +123,57 @@ def test_of_a_decoder_that_is_none_of_ours_the_encoder_is_taken(
     assert converting._without_unknown_decoder(strange) == (strange, ())
 
 
-def test_each_line_of_a_conversion_has_its_own_facts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    done: list[Any] = []
-    saved = replace(carried(), unused=("unused",), remarks=("first", "second"))
-    told = SimpleNamespace(kind="mae", norm_pix=None, norm_eps=1e-12, size_name="small")
-    made = SimpleNamespace(layout=SimpleNamespace(name="theirs"), tensors={"a": 1, "b": 2}, left_out=("left",))
-    for name, stub in {
-        "check_output": lambda path, target: done.append((path.name, target)),
-        "check_finite": lambda checkpoint: done.append("finite"), "describe": lambda checkpoint: told,
-        "check_whole": lambda checkpoint, config: done.append(config), "collapse": list,
-        "model_configuration": lambda checkpoint, words: ({"model": list(words)}, ["noted"]),
-        "to_layout": lambda tensors, target: made, "_without_unknown_decoder": lambda found: (found, ("strange",)),
-        "write_checkpoint": lambda path, target, export, meta, described: done.append(meta["config"]),
-    }.items():  # fmt: skip
-        monkeypatch.setattr(converting, name, stub)
-    monkeypatch.setattr(converting.atomic, "kept_aside", lambda path, names: Path(f"{path.name}.old"))
-    count = len(saved.tensors)
-    head = [
-        f"read  a.pt: mae_hydra, small, {count} tensors",
-        f"wrote {tmp_path / 'out'}: theirs, 2 tensors",
-        "note: noted",
-    ]
-    kept = "kept  out.old: the folder that was there, with what else was in it"
+def test_each_line_of_a_conversion_has_its_own_facts(tmp_path: Path) -> None:
+    """Of a file that tells nothing of its targets, and of one that carries its configuration."""
+    heads, out = ("backbone.num_heads=2", "head.num_heads=2"), tmp_path / "out"
+    kept = f"kept  {out}.old: the folder that was there, with what else was in it"
     target_note = f"note: {entry.UNKNOWN_TARGET}; --norm-pix says it"
-    tail = ["left out, without a place there: left  strange  unused", "note: first", "note: second"]
-    for target, norm_pix, norm_eps, middle in (
-        ("native", None, 1e-12, [target_note]), ("huggingface", None, 1e-12, [kept, target_note]),
-        ("official", None, 1e-6, []), ("native", False, 1e-6, []), ("native", True, None, []),
-        ("mmseg", None, 1e-12, ["eps"]), ("mmseg", None, None, []),
+    eps_note = "note: its LayerNorms add 1e-12 to the variance, which the mmseg layout cannot tell"
+    out.mkdir()
+    (out / "mine").touch()
+    for target, words, norm_eps, wrote, notes in (
+        ("huggingface", heads, 1e-12, "Hugging Face ViTMAEForPreTraining, 94", [kept, target_note]),
+        ("native", (), 1e-12, "mae_hydra, 74", []),
+        ("mmseg", heads, None, "mmsegmentation, converted encoder, 76", []),
+        ("mmseg", (), 1e-6, "mmsegmentation, converted encoder, 76", []),
+        ("mmseg", (), 1e-12, "mmsegmentation, converted encoder, 76", [eps_note]),
     ):  # fmt: skip
-        told.norm_pix, told.norm_eps = norm_pix, norm_eps
-        lines = convert(saved, tmp_path / "out", target, ["x=1"])
-        eps = f"note: its LayerNorms add 1e-12 to the variance, which the {target} layout cannot tell"
-        middle = [line.replace("eps", eps) if line == "eps" else line for line in middle]
-        assert [line.partition(";")[0] if "LayerNorms" in line else line for line in lines] == [*head, *middle, *tail]
-        config = {"model": ["x=1"]}
-        assert done == [("out", target), "finite", config, config]
-        done.clear()
-    told.kind, told.norm_pix = "segmentation", None
-    assert target_note not in convert(saved, tmp_path / "out", "native")
+        saved = replace(carried(), unused=("unused",), remarks=("first", "second"))
+        eps = {} if norm_eps is None else {"layer_norm_eps": norm_eps}
+        saved = replace(saved, meta=eps | ({} if words else saved.meta))
+        place = out if target == "huggingface" else tmp_path / "out.pt"
+        lines = convert(saved, place, target, words)
+        assert [line.partition(";")[0] if "LayerNorms" in line else line for line in lines] == [
+            "read  a.pt: mae_hydra, ViT of 4 blocks of width 16, 74 tensors", f"wrote {place}: {wrote} tensors", *notes,
+            "left out, without a place there: unused", "note: first", "note: second",
+        ]  # fmt: skip
 
 
-def test_a_model_is_loaded_from_the_best_checkpoint_with_the_words_on_top(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(entry, "read_checkpoint", lambda path, **told: (path, told))
-    monkeypatch.setattr(entry, "model_from", lambda checkpoint, *words: (checkpoint, words))
-    assert entry.load("run", "a=1", "b=2") == (("run", {"prefer": "best", "download": True}), ("a=1", "b=2"))
+def test_a_conversion_tells_all_that_has_no_place_there(tmp_path: Path) -> None:
+    tensors = dict(make_mae().state_dict()) | {"decoder.dec_norms.0.weight": torch.zeros(8)}  # of none of our decoders
+    saved = Checkpoint(tensors, {}, "", Path("a.pt"), unused=("loss",))
+    encoder = [name for name in tensors if name.startswith("encoder.")]
+    lines = convert(saved, tmp_path / "out.pt", "native", ["backbone.num_heads=2"])
+    assert lines[0].endswith(f", {len(encoder)} tensors")
+    [left] = [line for line in lines if line.startswith("left out, without a place there: decoder.")]
+    assert "decoder.dec_norms.0.weight" in left
+    assert left.endswith("  loss")
+
+
+def test_a_model_is_loaded_from_the_best_checkpoint_where_there_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    downloads: list[bool] = []
+
+    def read(path: Path, **how: Any) -> Checkpoint:
+        downloads.append(how["download"])
+        return read_checkpoint(path, **how)
+
+    monkeypatch.setattr(entry, "read_checkpoint", read)
+    (tmp_path / "checkpoints").mkdir()
+    for seed, name in enumerate(("last", "best")):
+        weights = randomise(make_mae(), seed).state_dict()
+        content = {"model": weights, "config": {"name": "tiny", "model": MODEL}, "step": 7}
+        torch.save(content, tmp_path / f"checkpoints/{name}.pt")
+        assert torch.equal(entry.load(tmp_path).state_dict()[NORM], weights[NORM])
+    assert downloads == [True, True]  # a person has typed the address

@@ -106,19 +106,19 @@ def test_what_a_file_does_not_tell_is_asked_for_by_its_key(monkeypatch: pytest.M
             overrides_of(holding(make_mae()), words)
     asked: list[Any] = []
     checked: list[int] = []
-    monkeypatch.setattr(infer_configuration, "compose_config", asked.append)
-    for words in (["seed=3"], []):
-        with pytest.raises(UserError, match=r"add backbone\.num_heads=…"):
-            overrides_of(holding(make_mae()), words)
+    with monkeypatch.context() as patch:
+        patch.setattr(infer_configuration, "compose_config", asked.append)
+        for words in (["seed=3"], []):
+            with pytest.raises(UserError, match=r"add backbone\.num_heads=…"):
+                overrides_of(holding(make_mae()), words)
     assert [each[-1] for each in asked] == ["seed=3"]  # where that is misspelt it is said, and not what is missing
-    monkeypatch.undo()
     encoder = Checkpoint(
         {f"encoder.{name}": value for name, value in make_encoder().state_dict().items()}, {}, "", Path("a")
     )
-    monkeypatch.setattr(infer_configuration, "check", lambda config: checked.append(config.backbone.num_heads))
-    alone = configuration_of(encoder, HEADS[:1])
+    with monkeypatch.context() as patch:
+        patch.setattr(infer_configuration, "check", lambda config: checked.append(config.backbone.num_heads))
+        alone = configuration_of(encoder, HEADS[:1])
     assert (alone["model"] == alone["backbone"], checked) == (True, [2])
-    monkeypatch.undo()
     config = configuration_of(holding(make_mae()), HEADS)
     assert (config["model"]["encoder"]["num_heads"], config["model"]["decoder"]["num_heads"]) == (2, 2)
     assert "hydra" not in config

@@ -143,5 +143,6 @@ def _show(out: Path) -> None:
     if study.doubt or study.caution:
         console.print(study.doubt or study.caution, soft_wrap=True)
     if study.unfinished:
-        console.print(f"{len(study.unfinished)} runs are missing; the same command goes on", soft_wrap=True)
+        missing = "1 run is" if len(study.unfinished) == 1 else f"{len(study.unfinished)} runs are"
+        console.print(f"{missing} missing; the same command goes on", soft_wrap=True)
     console.print(f"the curves: {page}", soft_wrap=True)

@@ -11,6 +11,7 @@ import pytest
 import tifffile
 import torch
 from PIL import Image
+from raising import raising
 
 from mae_hydra.data import FileSettings, decode_image, folder
 from mae_hydra.data.augment.crops import resize_bicubic, resize_bilinear
@@ -274,13 +275,13 @@ def test_a_map_that_another_library_reads_is_a_map():
 @pytest.mark.filterwarnings("ignore:Dataset has no geotransform")
 def test_with_rasterio_a_compression_is_read_in_the_order_of_the_file(monkeypatch):
     pytest.importorskip("rasterio")
-    monkeypatch.setattr(tifffile.TiffPage, "asarray", lambda self: (_ for _ in ()).throw(ValueError("LZW requires it")))
+    monkeypatch.setattr(tifffile.TiffPage, "asarray", raising(ValueError("LZW requires it")))
     values = numbers("uint16", 4)
     np.testing.assert_array_equal(every_band(tiff(values)), values)
 
 
 def test_without_rasterio_a_compression_is_named_with_what_reads_it(monkeypatch):
-    monkeypatch.setattr(tifffile.TiffPage, "asarray", lambda self: (_ for _ in ()).throw(ValueError("LZW requires it")))
+    monkeypatch.setattr(tifffile.TiffPage, "asarray", raising(ValueError("LZW requires it")))
     monkeypatch.setitem(__import__("sys").modules, "rasterio.io", None)
     with warnings.catch_warnings(), pytest.raises(UserError, match=r"LZW requires it; pip install 'mae-hydra\[geo\]'"):
         decode_image(tiff(numbers("uint16", 4)), 4, "a", None)
