@@ -232,7 +232,7 @@ def test_a_job_that_never_began_has_its_row(
     assert not (tmp_path / "results.json").exists()
 
 
-def test_what_a_job_of_a_sweep_returned_is_kept_without_its_configurations_and_what_a_run_returned_with_them(
+def test_a_job_of_a_sweep_is_kept_without_its_configurations_and_a_single_run_with_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Hydra's own launcher runs the jobs, as it does in a sweep of this process."""
