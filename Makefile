@@ -10,8 +10,8 @@ PEERS  := $(VENV)/.peers
 
 help:
 	@echo "make demo         environment, then the whole story on embedded data (7 minutes on 2 cores)"
-	@echo "make test         environment, then every check (14 to 15 minutes on 2 cores)"
-	@echo "make check        style, types and the quick tests (about 3 minutes on 2 cores)"
+	@echo "make test         environment, then every check (12 to 13 minutes on 2 cores)"
+	@echo "make check        style, types and the quick tests (3 minutes on 2 cores)"
 	@echo "make test-slurm   sweeps and scripts on a real Slurm of this machine, which it starts (1 to 4 minutes; SLOW=1: preemption and time limits too, 8 more)"
 	@echo "make test-browser the pages of reports at three widths in Chromium, light and dark, with axe-core (npm gets it; 2 minutes)"
 	@echo "make test-lowest  the quick tests with the oldest versions that are allowed, in .venv-lowest (Python 3.11 or 3.12)"

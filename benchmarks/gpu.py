@@ -78,6 +78,7 @@ def measure(name: str, part: Callable[[], Measured], console: Console) -> dict[s
         return {"failed": f"{type(error).__name__}: {error}"}
     finally:
         torch.cuda.empty_cache()
+    console.rule(name, align="left")  # tables of one model have one title, compiled or not
     console.print(found.table)
     return found.numbers | {"took_seconds": time.perf_counter() - began}
 

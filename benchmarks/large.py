@@ -3,7 +3,7 @@
 The model is a stand-in with 150 classes that costs next to nothing, so that what is measured is what happens around
 one: windows, sums of logits, resizing, arg max. Of `predict` it is the command itself, with a trained run of a very
 small UPerNet, 5 classes, and a tiled GeoTIFF of 4 bands and 16 bits. `python benchmarks/large.py KIND MEGAPIXELS` is
-one such process.
+one such process; a third word is how many rows of the raster are made, for memory only depends on its columns.
 """
 
 import os
@@ -72,7 +72,7 @@ def large(sizes: Mapping[str, tuple[float, ...]] = SIZES) -> Measured:
     return Measured(table, numbers)
 
 
-def _one(kind: str, megapixels: float, folder: Path) -> None:
+def _one(kind: str, megapixels: float, folder: Path, rows: int | None = None) -> None:
     from mae_hydra.inference import MultiscaleFlip, Slide
     from mae_hydra.workflows import rasters
     from mae_hydra.workflows.predict_maps import Segmentations
@@ -86,14 +86,16 @@ def _one(kind: str, megapixels: float, folder: Path) -> None:
         "window_batch": 1,
     }
     inference = (
-        Slide(**words) if kind != "multiscale_flip" else MultiscaleFlip(**words, ratios=[0.5, 1, 1.75], flip=True)
+        Slide(**words)
+        if kind != "multiscale_flip"
+        else MultiscaleFlip(**words, ratios=[0.5, 0.75, 1, 1.25, 1.5, 1.75], flip=True)
     )
     if kind == "probabilities":
         writer: Any = Segmentations.__new__(Segmentations)
         writer.model, writer.inference = StandIn(), inference
         writer._probabilities(torch.randint(0, 256, (3, side, side), dtype=torch.uint8))
         return
-    _write_raster(folder / "a.tif", side)
+    _write_raster(folder / "a.tif", side, height=rows or side)
     with rasters.opened(folder / "a.tif") as raster:
         pixels = rasters.RasterPixels(raster, [1, 2, 3], None, "a.tif")
         maps = rasters.maps_of(inference, StandIn(), pixels)
@@ -128,10 +130,10 @@ def _write_raster(file: Path, side: int, **other: Any) -> None:
     form: dict[str, Any] = {"driver": "GTiff", "count": 3, "dtype": "uint8", "height": side, "width": side, **other}
     if side > BLOCK:
         form |= {"tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK}
-    dice = np.random.default_rng(0)
+    dice, height = np.random.default_rng(0), form["height"]
     with rasterio.open(file, "w", **form, transform=rasterio.Affine(30, 0, 440280, 0, -30, 3159720)) as raster:
-        for top in range(0, side, BLOCK):
-            rows = min(BLOCK, side - top)
+        for top in range(0, height, BLOCK):
+            rows = min(BLOCK, height - top)
             most = np.iinfo(form["dtype"]).max // (1 if form["dtype"] == "uint8" else 16)
             coarse = dice.integers(0, most, (form["count"], rows, -(-side // 8)), form["dtype"], endpoint=True)
             raster.write(coarse.repeat(8, 2)[:, :, :side], window=Window(0, top, side, rows))
@@ -142,6 +144,6 @@ if __name__ == "__main__":
         if sys.argv[1] == "predict":
             used = _predicted(float(sys.argv[2]), Path(name))
         else:
-            _one(sys.argv[1], float(sys.argv[2]), Path(name))
+            _one(sys.argv[1], float(sys.argv[2]), Path(name), *map(int, sys.argv[3:]))
             used = resource.getrusage(resource.RUSAGE_SELF)
     print(used.ru_maxrss * 1024, used.ru_utime + used.ru_stime)

@@ -109,4 +109,8 @@ def note_of(asked: str, chosen: str, device_type: str, switch: str) -> list[str]
     """A line for a person where "auto" chose what it would not choose on most processors; `switch` turns it off."""
     if asked != "auto" or device_type != "cpu" or chosen == "fp32":
         return []
+    if not has_matrix_units():  # a run that began elsewhere
+        return [
+            f"computes in {chosen}, in which it began; this processor has no matrix units for it and is slower in it"
+        ]
     return [f"computes in {chosen}, for which this processor has matrix units; {switch} for full precision"]

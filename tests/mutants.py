@@ -8,7 +8,9 @@ import argparse
 import os
 import random
 import re
+import shlex
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +22,10 @@ from cosmic_ray.work_item import TestOutcome, WorkItem
 from rich.progress import track
 
 ROOT = Path(__file__).resolve().parents[1]
-COPIED = ("mae_hydra", "conf", "tests", "docs", "train.py", "Makefile", "README.md", "pyproject.toml")
+COPIED = (
+    "mae_hydra", "conf", "tests", "docs", "benchmarks", "train.py", "Makefile", "README.md", "pyproject.toml",
+    "CHANGELOG.md", "constraints.txt", "constraints-lowest.txt",
+)  # fmt: skip
 # What means nothing: a bar between types is no arithmetic, a method without its decorator is undefined, and small
 # numbers that are equal are the same object.
 MEANINGLESS = re.compile(r"core/(ReplaceBinaryOperator_BitOr|RemoveDecorator|ReplaceComparisonOperator_(Not)?Eq_Is)")
@@ -44,6 +49,8 @@ def main() -> int:
             (shutil.copytree if source.is_dir() else shutil.copy)(source, Path(folder) / name)
         os.chdir(folder)
         os.environ |= {"PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1"}  # two faults of one second are two files
+        if subprocess.run(shlex.split(tests), check=False).returncode:
+            parser.error(f"the tests of {options.room} fail without a fault, see above; mend that first")
         return report(list(tried(drawn(options.room, options.number, options.seed), tests)))
 
 

@@ -37,6 +37,7 @@ from mae_hydra.experiment.start import Start, discard_empty
 from mae_hydra.experiment.status import Ending, write_json
 from mae_hydra.experiment.steps_taken import note_start
 from mae_hydra.optim import describe_groups
+from mae_hydra.precision import note_of
 from mae_hydra.tracking import Console, LocalFiles, Trackers, Utilisation
 from mae_hydra.types import Tracker
 
@@ -114,6 +115,8 @@ def _train(
             start.write(run_dir)
         origin = _record_start(config, run_dir, data, settings, built, facts)
         _introduce(config.name, state.model, data, settings, built.cut, schedule.steps, state.step, run_dir)
+        asked, device = plain["engine"]["precision"], settings.torch_device.type
+        say(*note_of(asked, settings.precision, device, "engine.precision=fp32"))
         if built.doubt is not None:
             warn([built.doubt], "note")
     results = fit(

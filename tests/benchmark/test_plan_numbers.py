@@ -85,7 +85,11 @@ def test_the_batch_that_is_advised_is_the_largest_that_fits():
         (["schedule=cosine_400e"], {"global_batch": 8192}, None),
         (["schedule=cosine_400e"], {"global_batch": 8193}, "is 8193, the recipe was made for 4096"),
         (["augment.smaller=[32]", "augment.smaller_until=[59]"], {}, None),
-        (["augment.smaller=[32,48]", "augment.smaller_until=[9,60]"], {}, "before its images have grown"),
+        (
+            ["augment.smaller=[32,48]", "augment.smaller_until=[9,60]"],
+            {},
+            "before its images have grown to their size at epoch 60",
+        ),
     ],
 )
 def test_a_warning_comes_where_something_is_wrong_and_not_before(words: list[str], change: dict, said: str | None):

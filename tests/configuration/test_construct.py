@@ -1,8 +1,10 @@
 """What a configuration may build, and what a checkpoint from anywhere may not."""
 
 import os
+import re
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +12,7 @@ from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
 
 import mae_hydra
-from mae_hydra.configuration.construct import build, complete
+from mae_hydra.configuration.construct import build, complete, targets
 from mae_hydra.configuration.trust import TRUST
 from mae_hydra.errors import UserError
 
@@ -101,3 +103,20 @@ def test_a_refusal_is_told_of_the_part_that_refuses_where_a_person_gives_it(monk
             build(broken, "head", origin=origin)
     with pytest.raises(InstantiationException):  # a person's own package: the traceback is theirs
         build(broken, "head")
+
+
+@pytest.mark.parametrize("origin", ["person", "file", "model"])
+def test_every_element_of_a_list_is_judged_wherever_it_lies(origin: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is called is judged before anything is, in lists of OmegaConf (what a run is made of) and in plain ones."""
+    fine, hostile = {"_target_": "mae_hydra.models.MAEDecoder"}, {"_target_": "builtins.print"}
+    for elements, place in (([0, hostile], "[1]"), ([fine, [0, {"x": hostile}]], "[1][1].x"), ([0, 1, hostile], "[2]")):
+        node = {"_target_": "mae_hydra.models.MAE", "parts": elements}
+        assert list(targets(node, "model")) == list(targets(OmegaConf.create(node), "model"))
+        assert list(targets(node, "model"))[-1] == (f"model.parts{place}", "builtins.print")
+        with pytest.raises(UserError, match=r"builtins\.print"):
+            build(OmegaConf.create({"model": node}).model, "model", origin=origin)
+    for elements, place in ((["a", "\\${oc.env:HOME}"], "[1]"), ([0, [{"x": "\\${a}"}]], "[1][0].x")):
+        config = OmegaConf.create({"model": {"_target_": "mae_hydra.models.MAE", "parts": elements}})
+        with pytest.raises(UserError, match=rf"^model\.parts{re.escape(place)} = .* holds an interpolation"):
+            build(config.model, "model", origin=origin)
+    assert capsys.readouterr().out == ""

@@ -91,8 +91,16 @@ def test_no_record_holds_a_precision_that_there_is_not() -> None:
     assert "precision" in str(wrong_kind(data | {"precision": "fp7"}, DATA))
 
 
-def test_a_choice_that_surprises_is_said() -> None:
-    assert "bf16" in note_of("auto", "bf16", "cpu", "--precision fp32")[0]
+def test_a_choice_that_surprises_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = {
+        True: "has matrix units; --precision fp32 for full precision",
+        False: "in which it began; this processor has no",
+    }
+    for units, part in said.items():
+        monkeypatch.setattr("mae_hydra.precision.has_matrix_units", lambda units=units: units)
+        [line] = note_of("auto", "bf16", "cpu", "--precision fp32")
+        assert line.startswith("computes in bf16, ")
+        assert part in line
     for quiet in (("bf16", "bf16", "cpu"), ("auto", "fp32", "cpu"), ("auto", "bf16", "cuda")):
         assert note_of(*quiet, "") == []
 

@@ -173,12 +173,13 @@ def test_over_seeds_complete_jobs_of_a_setting_are_one_row(tmp_path: Path) -> No
         (1, 3, 6.0, "completed", "completed"), (2, 0, 0.12345, "completed", "completed"),
         (2, 1, 9.0, "completed", "failed"),
     ):  # fmt: skip
-        run = made(tmp_path / f"{lr}-{seed}", f"lr={lr}", f"seed={seed}", value=value, state=state)
+        words = (f"lr={lr}", f"mix={'-ba'[lr]}", f"seed={seed}")
+        run = made(tmp_path / f"{lr}-{seed}", *words, value=value, state=state)
         if stage is not None:
             made(run / "probe", monitor="val/mIoU", state=stage, value=30.0 + seed)
     assert over_seeds(read_sweep(tmp_path)) == (
-        ["lr", "seeds", "val/loss", "probe: val/mIoU"],
-        [[1, 3, "4 ± 2", "31.33 ± 1.5"], [2, 1, "0.1235", "30"]],
+        ["lr", "mix", "seeds", "val/loss", "probe: val/mIoU"],
+        [[1, "b", 3, "4 ± 2", "31.33 ± 1.5"], [2, "a", 1, "0.1235", "30"]],
     )
     assert over_seeds(read_sweep(tmp_path)[:1]) is None
 

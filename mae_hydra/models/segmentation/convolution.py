@@ -19,6 +19,9 @@ class ConvNormReLU(nn.Sequential):
         initialise.convolution(self.conv)
 
 
+AS_PRODUCT = True  # of `Enlarging` in training on the CPU; False: torch's own
+
+
 class Enlarging(nn.ConvTranspose2d):
     """Transposed convolution whose stride is its kernel: each position becomes a square of positions.
 
@@ -30,7 +33,8 @@ class Enlarging(nn.ConvTranspose2d):
         super().__init__(in_dim, out_dim, stride, stride)
 
     def forward(self, maps: Float[Tensor, "b c h w"], output_size: list[int] | None = None) -> Float[Tensor, "b o _ _"]:
-        if not torch.is_grad_enabled() or maps.device.type != "cpu" or self.bias is None or output_size is not None:
+        on_cpu = AS_PRODUCT and maps.device.type == "cpu"
+        if not on_cpu or not torch.is_grad_enabled() or self.bias is None or output_size is not None:
             return super().forward(maps, output_size)
         stride = self.stride[0]
         weight, bias = self.weight.permute(2, 3, 1, 0).flatten(0, 2), self.bias.repeat(stride * stride)

@@ -1,4 +1,5 @@
 from types import SimpleNamespace
+from unittest import mock
 
 import pytest
 import reference
@@ -8,7 +9,7 @@ from tiny_models import encoder, full_upernet, relative_encoder, scramble, upern
 
 from mae_hydra.errors import UserError
 from mae_hydra.models import DPTHead, FCNHead, FeaturePyramid, LinearSegHead, Segmenter, UPerHead
-from mae_hydra.models.segmentation import segmenter
+from mae_hydra.models.segmentation import convolution, segmenter
 from mae_hydra.models.segmentation.convolution import Enlarging
 from mae_hydra.models.segmentation.fit import check_fit, check_loss
 from mae_hydra.models.segmentation.losses import enlarged
@@ -394,8 +395,8 @@ def test_a_loss_must_be_callable_and_know_what_it_ignores(loss):
 
 @pytest.mark.parametrize("stride", [2, 4])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_enlarging_by_a_matrix_product_is_the_transposed_convolution(stride, layout):
-    """With its gradients, in the layout in which the maps come; torch's own where no gradient is wanted."""
+def test_enlarging_by_a_matrix_product_is_the_transposed_convolution(stride, layout, monkeypatch):
+    """With its gradients, in the layout in which the maps come; torch's own where no gradient or no product is."""
     torch.manual_seed(0)
     layer = Enlarging(6, 5, stride).double()
     maps = torch.randn(2, 6, 3, 4, dtype=torch.float64).contiguous(memory_format=layout).requires_grad_()
@@ -409,3 +410,9 @@ def test_enlarging_by_a_matrix_product_is_the_transposed_convolution(stride, lay
     own = torch.autograd.grad(F.conv_transpose2d(maps, layer.weight, layer.bias, stride), inputs, along)
     for gradient, other in zip(torch.autograd.grad(found, inputs, along), own, strict=True):
         torch.testing.assert_close(gradient, other, rtol=0, atol=1e-13)
+    products = mock.Mock(wraps=F.linear)
+    monkeypatch.setattr(F, "linear", products)
+    for wanted in (True, False):
+        monkeypatch.setattr(convolution, "AS_PRODUCT", wanted)
+        layer(maps)
+    assert products.call_count == 1
