@@ -96,7 +96,7 @@ def _train(
         precision=precision,
         download=True,
     )
-    settings = built.settings
+    asked, settings = settings.precision, built.settings
     facts["steps_per_epoch"] = steps_per_epoch or built.stream.steps_per_epoch
     facts |= {"class_weights": built.class_weights, "precision": settings.precision}
     state, schedule, checkpoints = built.state, built.schedule, built.checkpoints
@@ -115,8 +115,7 @@ def _train(
             start.write(run_dir)
         origin = _record_start(config, run_dir, data, settings, built, facts)
         _introduce(config.name, state.model, data, settings, built.cut, schedule.steps, state.step, run_dir)
-        asked, device = plain["engine"]["precision"], settings.torch_device.type
-        say(*note_of(asked, settings.precision, device, "engine.precision=fp32"))
+        say(*note_of(asked, settings.precision, settings.torch_device.type, "engine.precision=fp32"))
         if built.doubt is not None:
             warn([built.doubt], "note")
     results = fit(

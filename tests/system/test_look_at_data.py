@@ -201,7 +201,7 @@ def test_without_a_place_for_the_picture_the_command_is_said_all_the_same(tmp_pa
     assert lines[-1].startswith("python train.py ")
     (tmp_path / "there").write_text("a file")
     assert main(["check-data", str(tmp_path / "set"), "--out", str(tmp_path / "there")]) == 1
-    assert f"{tmp_path / 'there'}: File exists; --out says where the picture goes" in capsys.readouterr().err
+    assert f"{tmp_path / 'there'} is a file; give another folder with --out" in capsys.readouterr().err
     assert f"samples: {tmp_path / 'good' / 'look.png'}" in say(str(tmp_path / "set"), "--out", str(tmp_path / "good"))
 
 

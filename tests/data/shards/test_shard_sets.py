@@ -165,7 +165,10 @@ def test_every_shard_to_come_is_fetched_though_one_of_them_fails(caplog: pytest.
     with caplog.at_level(logging.WARNING, "mae_hydra"), pytest.raises(Done):
         found._keep_fetching(found._coming)
     assert asked == ["x://0.tar", "x://2.tar", "x://1.tar"]
-    assert [record.getMessage() for record in caplog.records] == [f"no {place}" for place in asked]
+    told = [record.getMessage() for record in caplog.records]
+    assert [line for line in told if "x://" in line] == [
+        f"no {place}" for place in asked
+    ]  # other threads may speak, too
 
 
 def test_of_open_shards_the_longest_unused_one_is_closed(two: list[Shard], monkeypatch: pytest.MonkeyPatch) -> None:
