@@ -1,5 +1,6 @@
 """Every benchmark runs, on little, and its numbers hang together."""
 
+import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -134,7 +135,9 @@ def test_the_script_of_the_accelerator_runs_without_one(tmp_path: Path) -> None:
         assert "--smoke" in refused.stderr
     done = subprocess.run([*script, "--smoke"], capture_output=True, text=True, check=True)
     assert "failed" not in done.stdout
-    assert (tmp_path / "gpu.json").is_file()
+    found = json.loads((tmp_path / "gpu.json").read_text())
+    assert len(found) > 10
+    assert all(part["took_seconds"] > 0 for name, part in found.items() if name not in ("date", "machine"))
 
 
 @pytest.mark.slow

@@ -95,7 +95,9 @@ def test_evaluating_gives_what_the_training_found(trained, tmp_path):  # noqa: F
     found = json.loads((tmp_path / "scores" / "results.json").read_text())
     assert found["validation/mIoU"] == pytest.approx(numbers(run)["val/mIoU"])
     assert found["shapes/found"] == pytest.approx(numbers(run)["val/found"])
-    assert (tmp_path / "scores" / "shapes" / "shapes.csv").is_file()
+    assert (tmp_path / "scores" / "shapes" / "shapes.csv").read_text().splitlines()[:2] == [
+        "name,found,images", "ground,75.0,4",
+    ]  # fmt: skip
 
 
 @pytest.mark.slow
