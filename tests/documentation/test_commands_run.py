@@ -146,8 +146,10 @@ def _place(word: str, words: list[str]) -> str:
 
 
 def _few_steps(word: str) -> str:
-    """`schedule.total=500,5000` takes two and three steps."""
+    """`schedule.total=500,5000` takes two and three steps, `seed=range(0,1000)` two jobs."""
     key, _, value = word.partition("=")
+    if value.startswith("range("):
+        return f"{key}=0,1"
     if key == "schedule.warmup":
         return "schedule.warmup=1"
     many = key == "schedule.total" and max(map(float, value.split(","))) > 3
