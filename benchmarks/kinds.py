@@ -71,12 +71,11 @@ def _table(title: str, times: dict[str, dict[str, float]], rounds: int) -> Table
 
     every = {kind: max(found.get(kind, 0.0) for found in times.values()) for kind in set().union(*times.values())}
     order = sorted(every, key=lambda kind: (kind not in PRODUCTS, -every[kind]))
-    last = [kind for kind in order if kind in PRODUCTS][-1:]
-    for kind in order:
-        row(kind, lambda found, kind=kind: found.get(kind, 0.0), end_section=[kind] == last)  # type: ignore[misc]
-    row(
-        "all that is below the line", lambda found: sum(found.values()) - sum(found.get(kind, 0.0) for kind in PRODUCTS)
-    )
+    ends = (sum(kind in PRODUCTS for kind in order), len(order))  # of the products, and of all kinds
+    for place, kind in enumerate(order, 1):
+        row(kind, lambda found, kind=kind: found.get(kind, 0.0), end_section=place in ends)  # type: ignore[misc]
+    rest = "all but products, convolutions, attention"
+    row(rest, lambda found: sum(found.values()) - sum(found.get(kind, 0.0) for kind in PRODUCTS))
     row("all", lambda found: sum(found.values()))
     table.caption = (
         f"{in_words(describe_machine())}; each operation's least of {rounds} rounds in turn, by torch.profiler"

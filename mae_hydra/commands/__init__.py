@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import importlib
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -98,13 +99,13 @@ def _main(words: list[str]) -> int:
     try:
         if options.verb in COMPOSING and options.config_dir:
             _search(options)
-        if "--out " in chosen.format_usage() and options.out is not None:
+        if _takes_out(chosen) and options.out is not None:
             _check_place(options.out, to_a_file=options.verb in TO_A_FILE)
         return int(importlib.import_module(f"mae_hydra.commands.{VERBS[options.verb][0]}").run(options))
     except UserError as error:
         return _say(str(error))
     except OSError as error:
-        way_out = "another place with --out" if "--out " in chosen.format_usage() else "another place"
+        way_out = "another place with --out" if _takes_out(chosen) else "another place"
         sentence = unwritable(error, f"give {way_out}")
         if sentence is None:
             raise
@@ -126,14 +127,17 @@ def _say(sentence: str, code: int = 1) -> int:
     return code
 
 
+def _takes_out(parser: argparse.ArgumentParser) -> bool:
+    """Whether a verb has the option `--out`; some have a word of that name. A usage may break behind it."""
+    return re.search(r"--out\s", parser.format_usage()) is not None
+
+
 def _check_place(out: Path, *, to_a_file: bool) -> None:
     """UserError where nothing can be written to what `--out` names: before the work that is to be written there."""
     if to_a_file and out.is_dir():
         raise UserError(f"cannot write to {out}: it is a folder; give the name of a file with --out")
-    if to_a_file:
-        check_writable(out.parent, "give another place with --out")
-    else:
-        check_writable(out, "give another folder with --out")
+    folder, what = (out.parent, "place") if to_a_file else (out, "folder")
+    check_writable(folder, f"give another {what} with --out")
 
 
 def _search(options: argparse.Namespace) -> None:
