@@ -14,7 +14,7 @@ import torch.distributed as dist
 from mae_hydra.benchmark import pictures
 from mae_hydra.benchmark.memory import PeakMemory
 from mae_hydra.benchmark.photos import Files, photo_files
-from mae_hydra.benchmark.results import Measured, timing_numbers, timing_table
+from mae_hydra.benchmark.results import Measured, gigabytes_column, timing_numbers, timing_table
 from mae_hydra.benchmark.timing import Timing, alternate, wait
 from mae_hydra.benchmark.verbs import composed, training_step
 from mae_hydra.benchmark.workloads import TrainingStep
@@ -118,7 +118,7 @@ def sharded(words: Sequence[str], rounds: int) -> Measured:
         timings = alternate(steps, rounds=rounds, warmup=1, device=device)
     images = len(batch) * whole.accumulate
     title = f"{config.name}: training step of {images} images, {whole.settings.resolved_precision}"
-    table = timing_table(title, timings, images, "img/s", memory=("takes", taken))
+    table = timing_table(title, timings, images, "img/s", more=gigabytes_column("takes", taken))
     return Measured(table, {"images": images, "taken_bytes": taken} | timing_numbers(config.name, timings))
 
 

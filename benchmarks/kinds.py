@@ -46,6 +46,7 @@ def kinds(words: Sequence[str], rounds: int) -> Measured:
     settings: Settings = build(config.engine, "engine")
     if settings.torch_device.type != "cpu":
         raise UserError("kinds adds up times of the CPU; use engine=cpu")
+    settings.apply()
     work, _, batch = training_step(config, settings)
     precisions = PRECISIONS if settings.precision == "auto" else (settings.precision,)
     found: dict[str, list[list[Operation]]] = {precision: [] for precision in precisions}

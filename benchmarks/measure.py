@@ -24,6 +24,7 @@ WHAT = {
     "growth": "cost per image against image size, batch, mask ratio, classes, processes: growth --out growth.json",
     "kinds": "where a training step's time goes on the CPU, by precision: kinds model=mae_vitb data=imagenet",
     "large": "peak memory and processor time of class maps of 24 and 100 megapixels: large [predict]",
+    "runs": "a sweep of many jobs of one step, and the table and the page of as many runs: runs [1000]",
     "scaling": "a pre-training run on 8, 64 and 512 devices and a billion images, on paper: scaling [+experiment=…]",
 }
 
@@ -74,6 +75,13 @@ def measured(options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
         if unknown := set(options.words) - set(SIZES):
             raise UserError(f"large measures {', '.join(SIZES)}, got {unknown.pop()}")
         found = large({kind: SIZES[kind] for kind in options.words or SIZES})
+    elif options.what == "runs":
+        from many_runs import many_runs
+
+        jobs = options.words or ["100"]
+        if len(jobs) != 1 or not jobs[0].isdecimal() or jobs[0] == "0":
+            raise UserError(f"runs takes a number of jobs, got {' '.join(jobs)}")
+        found = many_runs(int(jobs[0]))
     else:
         from scaling_report import report
 

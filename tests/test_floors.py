@@ -14,7 +14,18 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "mae_hydra"
 # From the bottom up. A room may import those of the floors below, and of floor 0 also its neighbours.
 FLOORS = [
-    {"types", "errors", "seeds", "distributed", "relative_positions", "atomic", "flops", "accelerators", "precision"}
+    {
+        "types",
+        "errors",
+        "seeds",
+        "distributed",
+        "relative_positions",
+        "atomic",
+        "flops",
+        "accelerators",
+        "precision",
+        "products",
+    }
     | {"installed", "profiling", "archive", "batch_norm", "lines", "names", "owned", "parent", "signals", "terminal"},
     {"models", "data", "optim", "weights", "engine", "tracking", "figures"},
     {"inference"},

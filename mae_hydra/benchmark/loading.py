@@ -12,7 +12,7 @@ from torchvision import transforms
 from mae_hydra.benchmark.loading_processes import decoding_table, processes_table
 from mae_hydra.benchmark.machine import describe_machine, in_words
 from mae_hydra.benchmark.photos import Files, photo_files
-from mae_hydra.benchmark.results import Floor, Measured, timing_numbers, timing_table
+from mae_hydra.benchmark.results import Floor, Measured, in_rounds, timing_numbers, timing_table
 from mae_hydra.benchmark.timing import alternate
 from mae_hydra.data import PretrainAugment, TrainStream
 from mae_hydra.data.augment.encoded import encoded_image
@@ -51,7 +51,7 @@ def loading(size: tuple[int, int], images: int, rounds: int) -> Measured:
     bytes_each = sum(map(len, files)) / images
     title = f"loading: {SIDE}x{SIDE} crops of {height}x{width} JPEGs of {bytes_each / 1e3:.0f} kB, one core"
     table = timing_table(title, timings, images, "img/s", floor)
-    table.caption = f"{in_words(describe_machine() | {'threads': 1})}; medians of {rounds} alternating rounds"
+    table.caption = f"{in_words(describe_machine() | {'threads': 1})}; {in_rounds(rounds)}"
     table.caption += "" if region_decoder() is not None else "; without TurboJPEG 3 (pip install 'mae-hydra[fast]')"
     numbers = {"size": list(size), "images": images, "bytes": bytes_each, "decoding": decoded, "processes": loaded}
     return Measured(table, numbers | timing_numbers("loading", timings, floor), (decoding, processes))

@@ -8,6 +8,10 @@ from typing import Any
 
 import torch
 
+LOAD_AT_START = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+"""Of the minute before this process began: later it is also its own."""
+BUSY = 0.5  # cores that other work takes, from which on it is told
+
 
 def describe_machine() -> dict[str, Any]:
     """Processor, cores, memory, accelerators, torch and its threads."""
@@ -19,13 +23,16 @@ def describe_machine() -> dict[str, Any]:
         "accelerators": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
         "torch": torch.__version__.partition("+")[0],
         "python": platform.python_version(),
+        "load_at_start": round(LOAD_AT_START, 2),
     }
 
 
 def in_words(machine: dict[str, Any]) -> str:
     """One line for the foot of a table."""
-    where = ", ".join(machine["accelerators"]) or f"{machine['threads']} threads of {machine['processor']}"
-    return f"{where}, torch {machine['torch']}"
+    threads = "1 thread" if machine["threads"] == 1 else f"{machine['threads']} threads"
+    where = ", ".join(machine["accelerators"]) or f"{threads} of {machine['processor']}"
+    load = machine["load_at_start"]
+    return f"{where}, torch {machine['torch']}" + (f", at a load of {load:.1f} before" if load >= BUSY else "")
 
 
 def _processor() -> str:

@@ -1,6 +1,7 @@
 """Benchmarks of segmenting pictures: one of them side by side with the plain loops, and the row of a results table."""
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from functools import partial
 from typing import Any
 
@@ -16,13 +17,14 @@ from mae_hydra.benchmark.mmsegmentation import mmsegmentation_classes, segmentor
 from mae_hydra.benchmark.rates import matrix_floor
 from mae_hydra.benchmark.results import Floor, Measured, gigabytes, timing_numbers, timing_table
 from mae_hydra.benchmark.timing import alternate, wait
-from mae_hydra.benchmark.verbs import composed, training_step
+from mae_hydra.benchmark.verbs import composed, in_full, less_than_full, training_step
 from mae_hydra.benchmark.workloads import noise_batch, plain_loop, plain_multiscale
 from mae_hydra.configuration.construct import build
 from mae_hydra.engine import Settings
 from mae_hydra.errors import UserError
 from mae_hydra.inference import MultiscaleFlip, Slide
 from mae_hydra.models import Segmenter
+from mae_hydra.products import plainly
 from mae_hydra.recorded.configuration import recorded
 from mae_hydra.seeds import seed_device
 from mae_hydra.types import DEFAULT_SIZE, channels_of, image_size_of
@@ -41,7 +43,7 @@ def inference(
     """The classes of one picture of `size`, beside the loop that everyone writes, with the same weights.
 
     `alone`: without that loop, which holds all scores of the picture at once; inference=whole has none. `shares`:
-    beside itself without each of its shortcuts.
+    beside itself without each of its shortcuts. On a CPU that computes in less than fp32 all stand there in fp32 too.
     """
     chosen = any(word.startswith("inference=") for word in words)
     config, checkpoint, settings = _configured(path, words if chosen else [*words, "inference=slide"])
@@ -50,12 +52,17 @@ def inference(
     method = build(config.inference, "inference")
     image = noise_batch(size, channels_of(model), 1, 0).images[0]
     method.check(model, size)
-    loops = {} if alone else _loops(method, model, image, settings)
+    loops = {} if alone else {n: plainly()(loop) for n, loop in _loops(method, model, image, settings).items()}
+    own = type(method).__name__
+    if loops and less_than_full(settings):
+        again = deepcopy(model)  # a model keeps one form of its weights for inference, in one precision
+        slower = {own: lambda: method.predict(again, [image])[0]} | loops
+        loops |= {in_full(name): partial(_in_full, call) for name, call in slower.items()}
     with torch.no_grad(), settings.autocast():
         ours = method.predict(model, [image])[0]
         same = {name: float((ours.cpu() == loop().cpu()).double().mean()) for name, loop in loops.items()}
         floor = _floor_of(lambda: method.predict(model, [image]), settings)
-        candidates = {type(method).__name__: lambda: method.predict(model, [image]), **loops}
+        candidates = {own: lambda: method.predict(model, [image]), **loops}
         for name in config.inference.shortcuts if shares else ():
             candidates[f"without {name}"] = partial(_without(config, name).predict, model, [image])
             candidates[f"without {name}"]()  # what it works out once is not timed
@@ -64,12 +71,17 @@ def inference(
             wait(settings.torch_device)
         timings = alternate(candidates, rounds=rounds, warmup=0, device=settings.torch_device)
     title = f"{config.name}: a picture of {size[0]}x{size[1]}, {settings.resolved_precision}"
-    table = timing_table(title, timings, 1, "img/s", floor)
+    equal = ("equal classes, %", {name: f"{100 * share:.4f}" for name, share in same.items()})
+    table = timing_table(title, timings, 1, "img/s", floor, equal if same else None)
     table.caption = f"{table.caption}; peak memory {gigabytes(peak.bytes)}"
-    for name, share in same.items():
-        table.caption += f"; {100 * share:.4f} % of the pixels as {name}"
-    numbers = {"size": list(size), "agreeing_pixels": same.get(PLAIN), "peak_memory_bytes": peak.bytes}
+    numbers = {"size": list(size), "agreeing_pixels": same.get(PLAIN), "equal_classes": same}
+    numbers |= {"peak_memory_bytes": peak.bytes}
     return Measured(table, numbers | timing_numbers(config.name, timings, floor))
+
+
+def _in_full(call: Callable[[], torch.Tensor]) -> torch.Tensor:
+    with torch.autocast("cpu", enabled=False):
+        return call()
 
 
 def _loops(method: Any, model: Segmenter, image: torch.Tensor, settings: Settings) -> dict[str, Callable[[], Any]]:

@@ -33,28 +33,32 @@ def timing_table(
     items: float,
     unit: str,
     floor: Floor | None = None,
-    memory: tuple[str, Mapping[str, int | None]] | None = None,
+    more: tuple[str, Mapping[str, str]] | None = None,
 ) -> Table:
     """A row for each candidate, the first being ours: how long, how much of `unit` a second, and how many times ours.
 
-    `items`: how many a call works on. With a `floor` its row, below which nobody can go. `memory`: what is counted,
-    and the bytes of each.
+    `items`: how many a call works on. With a `floor` its row, below which nobody can go. `more`: the name of another
+    column, and what it has for some candidates.
     """
     table = Table(title=title, title_justify="left", caption_justify="left")
-    for name in ("", "median s", "95 % s", unit, "ratio", *([f"{memory[0]}, GB"] if memory else [])):
+    for name in ("", "median s", "95 % s", unit, "ratio", *([more[0]] if more else [])):
         table.add_column(name, justify="left" if not name else "right")
     ours = next(iter(timings.values())).median
     for name, timing in timings.items():
         rate = f"{items / timing.median:.2f}"
-        taken = [gigabytes(memory[1].get(name)).removesuffix(" GB")] if memory else []
-        row = (_seconds(timing.median), _seconds(timing.percentile(95)), rate, _ratio(timing.median, ours), *taken)
-        table.add_row(name, *row)
+        row = (_seconds(timing.median), _seconds(timing.percentile(95)), rate, _ratio(timing.median, ours))
+        table.add_row(name, *row, *([more[1].get(name, "")] if more else []))
     if floor is not None:
         rate = f"{items / floor.seconds:.2f}"
-        table.add_row(f"floor: {floor.name}", _seconds(floor.seconds), "", rate, _ratio(floor.seconds, ours))
+        table.add_row(f"lower bound: {floor.name}", _seconds(floor.seconds), "", rate, _ratio(floor.seconds, ours))
     rounds = len(next(iter(timings.values())).seconds)
-    table.caption = f"{in_words(describe_machine())}; medians of {rounds} alternating rounds"
+    table.caption = f"{in_words(describe_machine())}; {in_rounds(rounds)}"
     return table
+
+
+def in_rounds(rounds: int) -> str:
+    """How often each was measured, in words."""
+    return "one round" if rounds == 1 else f"medians of {rounds} alternating rounds"
 
 
 def timing_numbers(name: str, measured: Mapping[str, Timing], floor: Floor | None = None) -> dict[str, Any]:
@@ -67,6 +71,11 @@ def timing_numbers(name: str, measured: Mapping[str, Timing], floor: Floor | Non
 def gigabytes(count: int | None) -> str:
     """Write bytes as `1.23 GB`."""
     return "unknown" if count is None else f"{count / 1e9:.2f} GB"
+
+
+def gigabytes_column(what: str, taken: Mapping[str, int | None]) -> tuple[str, dict[str, str]]:
+    """A column of `timing_table` with the bytes of each."""
+    return f"{what}, GB", {name: gigabytes(count).removesuffix(" GB") for name, count in taken.items()}
 
 
 def _seconds(value: float) -> str:

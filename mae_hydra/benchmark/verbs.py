@@ -1,6 +1,7 @@
 """The benchmarks themselves: from a command line to a table and a dictionary of all numbers."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from mae_hydra.benchmark.mmsegmentation import mmsegmentation_step
 from mae_hydra.benchmark.parts import count_parts
 from mae_hydra.benchmark.peers import huggingface_step, plain_mae_step, plain_upernet_step
 from mae_hydra.benchmark.rates import matrix_floor
-from mae_hydra.benchmark.results import Measured, gigabytes, timing_numbers, timing_table
+from mae_hydra.benchmark.results import Measured, gigabytes, gigabytes_column, timing_numbers, timing_table
 from mae_hydra.benchmark.timing import alternate, wait
 from mae_hydra.benchmark.workloads import TrainingStep
 from mae_hydra.configuration.construct import build, complete
@@ -22,6 +23,7 @@ from mae_hydra.configuration.made_optimizer import made_optimizer
 from mae_hydra.engine import Settings, cut_batch
 from mae_hydra.flops import training_flops
 from mae_hydra.models import PixelCrossEntropy, UPerHead, VisionTransformer
+from mae_hydra.products import plainly
 from mae_hydra.recorded.configuration import composed
 from mae_hydra.seeds import seed_device
 from mae_hydra.types import DEFAULT_SIZE, Batch, answers, channels_of, image_size_of
@@ -43,7 +45,10 @@ def parts(words: Sequence[str]) -> Measured:
 
 
 def step(words: Sequence[str], rounds: int, *, alone: bool = False) -> Measured:
-    """A training step on data that lies ready, beside a peer where there is one for the task, unless `alone`."""
+    """A training step on data that lies ready, beside a peer where there is one for the task, unless `alone`.
+
+    On a CPU that computes in less than fp32 all of them stand there in fp32 too: as others are shipped for it.
+    """
     config = composed(words)
     settings: Settings = build(config.engine, "engine")
     settings.apply()
@@ -51,7 +56,11 @@ def step(words: Sequence[str], rounds: int, *, alone: bool = False) -> Measured:
     settings = work.settings
     candidates: dict[str, Any] = {"mae_hydra": work}
     if not alone:
-        candidates |= _peers(model, settings, batch)
+        candidates |= _beside(model, settings, batch)
+        if less_than_full(settings):
+            full = replace(settings, precision="fp32")
+            slower = {"mae_hydra": training_step(config, full)[0]} | _beside(model, full, batch)
+            candidates |= {in_full(name): call for name, call in slower.items()}
     with PeakMemory(settings.torch_device) as peak:
         work()
         wait(settings.torch_device)
@@ -61,7 +70,7 @@ def step(words: Sequence[str], rounds: int, *, alone: bool = False) -> Measured:
     memory = "kept" if settings.torch_device.type == "cpu" else "takes"
     floor = matrix_floor(training_flops(model, batch) * images, settings)
     title = f"{config.name}: training step of {images} images, {settings.resolved_precision}"
-    table = timing_table(title, timings, images, "img/s", floor, (memory, taken))
+    table = timing_table(title, timings, images, "img/s", floor, gigabytes_column(memory, taken))
     numbers: dict[str, Any] = {"images": images, "precision": settings.resolved_precision}
     numbers |= {"peak_memory_bytes": peak.bytes, "taken_bytes": taken}
     table.caption = f"{table.caption}; peak memory {gigabytes(peak.bytes)}"
@@ -87,6 +96,11 @@ def _taken(call: Callable[[], object], device: torch.device) -> int | None:
     return peak.added
 
 
+def _beside(model: Any, settings: Settings, batch: Batch) -> dict[str, Any]:
+    """The peers, computing with torch as it is."""
+    return {name: plainly()(peer) for name, peer in _peers(model, settings, batch).items()}
+
+
 def _peers(model: Any, settings: Settings, batch: Batch) -> dict[str, Any]:
     """Build the same step as others write it."""
     made: dict[str, Any] = {}
@@ -107,6 +121,16 @@ def _peers(model: Any, settings: Settings, batch: Batch) -> dict[str, Any]:
             "mmsegmentation": mmsegmentation_step(model, settings, batch, lr=1e-4),
         }
     return {name: peer for name, peer in made.items() if peer is not None}
+
+
+def less_than_full(settings: Settings) -> bool:
+    """Whether this CPU computes in another precision than that in which others are shipped for it."""
+    return settings.torch_device.type == "cpu" and settings.resolved_precision != "fp32"
+
+
+def in_full(name: str) -> str:
+    """Of the same in fp32."""
+    return f"{name}, fp32"
 
 
 def training_step(config: DictConfig, settings: Settings) -> tuple[TrainingStep, Any, Any]:

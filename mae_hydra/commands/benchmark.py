@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 WHAT = {
     "parts": "parameters and FLOPs of a model's parts: parts model=upernet_vitb data=ade20k",
-    "step": "a training step beside how others write it, and its floor: step model=mae_vitb data.batch_size=8",
+    "step": "a training step beside how others write it, and its lower bound: step model=mae_vitb data.batch_size=8",
     "inference": "a picture's classes, beside the window-at-a-time loop: inference [checkpoint] --size 512 683",
     "loading": "photos to training crops on one core and with processes, beside others: loading --size 375 500",
     "results-row": "memory, fps, mIoU and mIoU(ms+flip): results-row <checkpoint> data=ade20k data.root=…",
@@ -20,6 +20,7 @@ WHAT = {
 
 OF_THE_PROJECT = ("metrics", "checkpoint", "start-up", "growth", "scaling")  # which measure no model of a person's
 DEFAULTS = {"rounds": 5, "size": [512, 683], "alone": False, "shares": False, "images": 200}
+PHOTOS = 32  # that loading takes, unless a person says how many
 TAKES = {  # which of these a benchmark looks at, besides --rounds, which all take: what is only counted needs one
     "parts": (),
     "step": ("alone",),
@@ -41,7 +42,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--alone", action="store_true", default=None, help="step, inference: nothing beside it")
     parser.add_argument("--shares", action="store_true", default=None, help="inference: also without each shortcut")
     parser.add_argument(
-        "--images", type=int, help=f"pictures that fps or loading is taken over (default: {DEFAULTS['images']})"
+        "--images",
+        type=int,
+        help=f"pictures that fps or loading is taken over (default: {DEFAULTS['images']}; loading: {PHOTOS})",
     )
     parser.add_argument("--out", type=Path, help="all numbers as JSON")
 
@@ -57,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
         )
     for name, default in DEFAULTS.items():
         if getattr(options, name) is None:
-            setattr(options, name, default)
+            setattr(options, name, PHOTOS if (name, options.what) == ("images", "loading") else default)
         elif name not in ("rounds", *TAKES[options.what]):
             takes = " and ".join(f"--{each}" for each in ("rounds", *TAKES[options.what]))
             raise UserError(f"--{name} changes nothing of benchmark {options.what}, which takes {takes}; leave it out")
@@ -90,7 +93,7 @@ def _measure(options: argparse.Namespace) -> "Measured":
 
         if options.words:
             raise UserError(f"loading takes no overrides, got {options.words[0]}")
-        return loading((options.size[0], options.size[1]), min(options.images, 32), options.rounds)
+        return loading((options.size[0], options.size[1]), options.images, options.rounds)
     if checkpoint is not None and not names_weights(checkpoint):
         raise UserError(
             f"{options.what} takes overrides only, such as model=upernet_vitb, or a run that is there; got {checkpoint}"

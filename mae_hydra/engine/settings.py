@@ -10,6 +10,7 @@ import torch
 from mae_hydra.distributed import local_rank, world_size
 from mae_hydra.errors import UserError
 from mae_hydra.precision import PRECISIONS_ELSEWHERE, Precision, computing, resolved
+from mae_hydra.products import take_the_faster
 
 Device = Literal["auto", "cpu", "cuda"]
 Parallel = Literal["ddp", "fsdp"]
@@ -53,8 +54,7 @@ class Settings:
     def __post_init__(self) -> None:
         choices = {"device": Device, "precision": Precision, "parallel": Parallel, "batch_norm": BatchNorm}
         for name, kinds in choices.items():
-            if getattr(self, name) not in get_args(kinds):
-                got = getattr(self, name)
+            if (got := getattr(self, name)) not in get_args(kinds):
                 hint = f"; did you mean {ELSEWHERE[got]}?" if ELSEWHERE.get(got) in get_args(kinds) else ""
                 raise ValueError(f"{name} must be one of {', '.join(get_args(kinds))}, got {got!r}{hint}")
         if (self.precision, self.parallel) == ("bf16_params", "fsdp"):
@@ -68,8 +68,7 @@ class Settings:
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise ValueError(f"ema_decay must lie in (0, 1), or null for no average, got {self.ema_decay}")
         for name in AT_LEAST_ONE:
-            number = getattr(self, name)
-            if number is not None and number < 1:
+            if (number := getattr(self, name)) is not None and number < 1:
                 raise ValueError(f"{name} must be at least 1, got {number}")
 
     @property
@@ -116,3 +115,4 @@ class Settings:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(self.deterministic, warn_only=True)
         torch.backends.cudnn.benchmark = not self.deterministic
+        take_the_faster(self.torch_device.type)

@@ -111,5 +111,5 @@ def test_a_measurement_of_loading_has_each_number_under_its_name(monkeypatch: py
     assert rows[0] == ["mae_hydra (decode=reduced)", "0.500", "0.500", "8.00", "1.00"]
     assert rows[-2:] == [
         ["PIL + torchvision", "2.000", "2.000", "2.00", "4.00"],
-        ["floor: entropy decoding", "0.125", "", "32.00", "0.25"],
+        ["lower bound: entropy decoding", "0.125", "", "32.00", "0.25"],
     ]

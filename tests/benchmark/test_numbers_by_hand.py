@@ -80,9 +80,11 @@ def test_blocks_that_are_computed_again_keep_their_inputs_and_the_largest_of_the
 
 
 def test_a_machine_is_told_by_all_its_accelerators_or_by_its_processor() -> None:
-    told = {"accelerators": ["A", "B"], "threads": 3, "processor": "P", "torch": "2.9"}
+    told = {"accelerators": ["A", "B"], "threads": 3, "processor": "P", "torch": "2.9", "load_at_start": 0.49}
     assert in_words(told) == "A, B, torch 2.9"
     assert in_words(told | {"accelerators": []}) == "3 threads of P, torch 2.9"
+    assert in_words(told | {"accelerators": [], "threads": 1}) == "1 thread of P, torch 2.9"
+    assert in_words(told | {"load_at_start": 0.5}) == "A, B, torch 2.9, at a load of 0.5 before"
     pages = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     assert describe_machine()["memory_gb"] == pytest.approx(pages / 1e9, abs=0.1)
     found = timing_numbers("m", {"a": Timing((1.0, 4.0, 2.0))})
@@ -289,7 +291,7 @@ def test_a_step_is_measured_by_its_images_its_floor_and_its_share_of_the_peak(mo
     assert calls[0] == "applied"
     assert [row[:5] for row in cells(found.table)] == [
         ["mae_hydra", "0.500", "0.500", "24.00", "1.00"], ["peer", "2.000", "2.000", "6.00", "4.00"],
-        ["floor: products", "0.100", "", "120.00", "0.20"],
+        ["lower bound: products", "0.100", "", "120.00", "0.20"],
     ]  # fmt: skip
     told = {name: found.numbers[name] for name in ("images", "precision", "taken_bytes", "model")}
     assert told == {
@@ -334,7 +336,9 @@ def test_a_picture_is_measured_beside_loops_that_agree_with_it(monkeypatch: pyte
     assert words == [["a=1", "inference=slide"], (6, 8)]
     assert list(found.numbers["timings"]) == ["SimpleNamespace", pictures.PLAIN, "without a", "without b"]
     assert (found.numbers["size"], found.numbers["agreeing_pixels"]) == ([6, 8], 0.75)
-    assert "75.0000 % of the pixels as window at a time" in str(found.table.caption)
+    assert str(found.table.columns[-1].header) == "equal classes, %"
+    assert list(found.table.columns[-1].cells) == ["", "75.0000", "", "", ""]
+    assert found.numbers["equal_classes"] == {pictures.PLAIN: 0.75}
     alone = pictures.inference("run", ["inference=whole"], (6, 8), 3, alone=True, shares=False)
     assert words[2] == ["inference=whole"]
     assert shown == {(5, 6, 8)}

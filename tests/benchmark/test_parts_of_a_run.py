@@ -16,7 +16,7 @@ from PIL import Image
 from mae_hydra.benchmark import loading, verbs
 from mae_hydra.benchmark.photos import Files, photo_files
 from mae_hydra.benchmark.rates import matrix_rate, memory_rate
-from mae_hydra.benchmark.results import Floor, timing_table
+from mae_hydra.benchmark.results import Floor, gigabytes_column, in_rounds, timing_table
 from mae_hydra.benchmark.timing import Timing
 from mae_hydra.commands import main
 from mae_hydra.figures import to_pixels
@@ -27,16 +27,19 @@ CPU = torch.device("cpu")
 
 def test_a_table_compares_with_the_first_row() -> None:
     found = {"ours": Timing((2.0, 2.0, 4.0)), "theirs": Timing((6.0, 6.0, 6.0)), "bare": Timing((1.0,) * 3)}
-    table = timing_table("a", found, 8, "img/s", Floor("copying", 0.5), ("kept", {"ours": 10**9}))
+    table = timing_table(
+        "a", found, 8, "img/s", Floor("copying", 0.5), gigabytes_column("kept", {"ours": 10**9, "bare": None})
+    )
     columns = {str(column.header): list(column.cells) for column in table.columns}
     assert columns == {
-        "": ["ours", "theirs", "bare", "floor: copying"], "median s": ["2.000", "6.000", "1.000", "0.500"],
+        "": ["ours", "theirs", "bare", "lower bound: copying"], "median s": ["2.000", "6.000", "1.000", "0.500"],
         "95 % s": ["3.800", "6.000", "1.000", ""], "img/s": ["4.00", "1.33", "8.00", "16.00"],
         "ratio": ["1.00", "3.00", "0.50", "0.25"],
-        "kept, GB": ["1.00", "unknown", "unknown", ""],
+        "kept, GB": ["1.00", "", "unknown", ""],
     }  # fmt: skip
     quick = timing_table("a", {"ours": Timing((0.1,)), "theirs": Timing((0.0999,))}, 1, "img/s")
     assert list(quick.columns[1].cells) == ["0.100", "0.09990"]
+    assert [in_rounds(number) for number in (1, 2)] == ["one round", "medians of 2 alternating rounds"]
 
 
 @pytest.mark.slow

@@ -153,7 +153,7 @@ def test_every_form_of_loading_is_measured_with_its_own_settings(monkeypatch: py
     assert stored[:2] == [(0, 2, 256, 3, True), (1, 2, 256, 3, True)]
     assert threads == [1] * 4
     assert str(found.table.title) == "loading: 224x224 crops of 60x80 JPEGs of 4 kB, one core"
-    assert captions[1] == "1 threads; medians of 1 alternating rounds"
+    assert captions[1] == "1 threads; one round"
     assert captions[0].startswith(f"{captions[1]}; without TurboJPEG")
     numbers = {name: found.numbers[name] for name in ("bytes", "processes", "decoding")}
     assert numbers == {

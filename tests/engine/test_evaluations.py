@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 from tiny_training import settings
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mae_hydra.engine import evaluations as module
 from mae_hydra.engine.evaluations import Evaluations, scalars
@@ -87,3 +88,43 @@ def test_what_two_evaluators_call_alike_is_refused(other: Evaluation, said: str)
             at(2, **evaluators)
     else:
         assert list(at(2, **evaluators) or {}) == ["a", "b", "c"]
+
+
+class Casts(TorchDispatchMode):
+    """Counts tensors that become bf16, by their shape."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shapes: list[tuple[int, ...]] = []
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function is torch.ops.aten._to_copy.default and kwargs.get("dtype") is torch.bfloat16:
+            self.shapes.append(tuple(args[0].shape))
+        return function(*args, **(kwargs or {}))
+
+
+class Thrice:
+    """Calls the model three times, with other numbers each time."""
+
+    def due(self, step: int, total_steps: int) -> bool:
+        return True
+
+    def run(self, model: torch.nn.Module, step: int) -> Evaluation:
+        with Casts() as casts:
+            self.found = [model(torch.full((2, 1), number)) for number in (0.5, 1.5, -2.5)]
+        self.weights = casts.shapes.count((1, 1))
+        return Evaluation({"x": 1.0})
+
+
+def test_weights_are_cast_once_an_evaluation_and_at_every_call_without_the_cache() -> None:
+    cached, plain = Thrice(), Thrice()
+    for evaluator in (cached, plain):
+        torch.manual_seed(0)
+        torch.set_autocast_cache_enabled(evaluator is cached)
+        try:
+            at(1, precision="bf16", a=evaluator)
+        finally:
+            torch.set_autocast_cache_enabled(True)
+    assert (cached.weights, plain.weights) == (1, 3)
+    assert all(map(torch.equal, cached.found, plain.found))
+    assert {values.dtype for values in cached.found} == {torch.bfloat16}

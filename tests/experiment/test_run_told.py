@@ -201,7 +201,7 @@ def test_scores_of_other_images_or_made_in_another_way_choose_the_best_anew(
 def test_how_a_training_ended_is_told_with_its_last_step_and_the_score_it_is_judged_by(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("mae_hydra.precision.has_matrix_units", lambda: False)
+    monkeypatch.setattr("mae_hydra.precision.bf16_gain", lambda: 0.5)
     endings = []
     for step, given_up in ((4, True), (3, False), (3, True)):
         told = Told(monkeypatch, None, step=step)

@@ -30,6 +30,7 @@ Range = PixelRange | Literal["own"] | None
 """What becomes 0 and 255 of more than 8 bits: a set's range, each picture's own, or None, which refuses such a picture.
 """
 
+NATIVE = ("torchcodec", "torchvision")  # decoders of JPEGs that are taken where they are installed; (): Pillow alone
 PILLOW_MODES = {1: "L", 3: "RGB"}  # by the number of channels
 MODES = {1: "GRAY", 3: "RGB"}  # the same in the words of torchcodec and torchvision
 NO_RANGE = (
@@ -109,8 +110,10 @@ def read_bytes(path: Path) -> bytes:
 @cache
 def _native_decoder(channels: int) -> Callable[[Tensor], Tensor] | None:
     """The fastest decoder of JPEGs with `channels` that is installed; None where there is but Pillow."""
-    codec = jpeg_codec()
-    return vision_decoder(channels) if codec is None else partial(codec, mode=MODES[channels])
+    codec, vision = (jpeg_codec() if "torchcodec" in NATIVE else None), "torchvision" in NATIVE
+    if codec is not None:
+        return partial(codec, mode=MODES[channels])
+    return vision_decoder(channels) if vision else None
 
 
 @cache

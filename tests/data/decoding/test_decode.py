@@ -223,3 +223,28 @@ def test_without_its_reader_a_picture_of_a_telephone_is_named_with_the_way_out(m
         decode_image(b"\0\0\0\x18ftyphevc" + bytes(50), 3, "a")
     monkeypatch.setattr(listing, "READS_HEIF", False)
     assert "reads .heic" in listing.passed_over_note("a", Counter({".heic": 2}))[0]
+
+
+@pytest.mark.parametrize(
+    ("allowed", "used"),
+    [(("torchcodec", "torchvision"), "torchcodec"), (("torchvision",), "torchvision"), (("torchcodec",), "torchcodec"),
+     ((), "Pillow")],
+)  # fmt: skip
+def test_only_decoders_that_are_allowed_are_taken(
+    monkeypatch: pytest.MonkeyPatch, allowed: tuple[str, ...], used: str
+) -> None:
+    vision = decode_module.vision_decoder(3)
+    assert vision is not None
+    asked: list[str] = []
+    monkeypatch.setattr(decode_module, "NATIVE", allowed)
+    monkeypatch.setattr(
+        decode_module, "jpeg_codec", lambda: lambda encoded, mode: (asked.append("torchcodec"), vision(encoded))[1]
+    )
+    monkeypatch.setattr(
+        decode_module, "vision_decoder", lambda _: lambda encoded: (asked.append("torchvision"), vision(encoded))[1]
+    )
+    decode_module._native_decoder.cache_clear()
+    image = decode_image(FORMATS["jpeg"], 3, "jpeg")
+    decode_module._native_decoder.cache_clear()
+    assert asked == [used] * (used != "Pillow")
+    assert torch.equal(image, pixels(Image.open(io.BytesIO(FORMATS["jpeg"])).convert("RGB")))
