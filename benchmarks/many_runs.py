@@ -39,7 +39,7 @@ def many_runs(jobs: int) -> Measured:
         listed, _ = _used(["runs", SWEEP], folder)
         page, _ = _used(["report", SWEEP, "--out", "page.html"], folder)
         size = (folder / "page.html").stat().st_size
-    composed = seen.get(1, Used(0.0, 0))
+    composed = seen[1]
     told = {
         "the look at all jobs before the first one starts": composed,
         "the jobs, each with its data, model, step and checkpoint": Used(
@@ -53,7 +53,7 @@ def many_runs(jobs: int) -> Measured:
         table.add_column(column, justify="right" if column else "left")
     for what, used in told.items():
         table.add_row(what, f"{used.seconds:.1f}", f"{used.seconds / jobs:.3f}", f"{used.peak / 1e9:.2f}")
-    table.caption = in_words(describe_machine())
+    table.caption = f"{in_words(describe_machine())}; starting Python and torch included"
     if FEW in seen:
         table.caption += f"; {seen[FEW].peak / 1e9:.2f} GB when job {FEW} began"
     numbers: dict[str, Any] = {what: used._asdict() for what, used in told.items()}

@@ -26,7 +26,7 @@ MOSTLY = 0.75
 
 def resolved(precision: str, device_type: str, weights: Iterable[Tensor] = ()) -> str:
     """`precision`, or what "auto" stands for: bf16 on CUDA; on the CPU bf16 where `weights` are mostly wide matrices
-    and that multiplies such faster in bf16, else fp32."""
+    and that multiplies such at least `GAIN` times as fast in it, else fp32."""
     if precision != "auto":
         return precision
     return "bf16" if device_type == "cuda" or (are_wide(weights) and bf16_gain() >= GAIN) else "fp32"

@@ -2,8 +2,8 @@
 
 For fp32 torch asks MKL, which on processors that are not Intel's takes half the width of AVX-512: on an EPYC of the
 fifth generation oneDNN, which torch asks for convolutions and for bf16, multiplies twice as fast. Which one is faster
-is measured once in a process; where it is oneDNN, torch's own operators are led there, so that every module, its
-gradients, and all that looks at operators (counters of FLOPs, profilers, autocast) are as they were.
+is measured once in a process; where it is oneDNN, torch's own operators are led there, so that every module and its
+gradients, autocast and all that counts operators are as they were.
 """
 
 import time
@@ -18,20 +18,21 @@ from torch import Tensor
 SIDE, TIMES = 384, 8  # rows and columns of a product that is timed, 0.1 GFLOP, and how often
 AHEAD = 1.3  # times as fast: less is not worth other roundings, and could be noise
 LEAST = 128  # rows, columns and summands from which on a product gains
-COPIED = 256  # columns or rows of the other matrix that pay for the copy of one that lies transposed
+PAYS_FOR_A_COPY = 256  # columns or rows of the other matrix, where one lies in another order than oneDNN reads it
+LIBRARIES = ("torch", "onednn")  # "torch": as torch decides
 
-_led: torch.library.Library | None = None
-_plainly = False
+_library = "torch"
+_led: torch.library.Library | None = None  # torch's operators, once they have been led here
 
 
 @cache
 def rates() -> dict[str, float]:
     """FLOP/s of a square product by one thread of this CPU, the best of some in turn: "torch", "onednn" (fp32), "bf16".
 
-    What there is not has 0. Processor time is taken, and of one thread: what else a machine does must not decide, or a
-    run that goes on would round in another way than the process before it.
+    What there is not has 0. Processor time is taken, and of one thread: what else a machine does must not decide.
     """
-    full = torch.linspace(-1, 1, SIDE * SIDE).view(SIDE, SIDE)  # not drawn: a run's numbers are its own
+    # Not drawn: a run's random numbers are its own.
+    full = torch.linspace(-1, 1, SIDE * SIDE, dtype=torch.float32, device="cpu").view(SIDE, SIDE)
     calls: dict[str, Callable[[], Tensor]] = {"torch": lambda: _torchs_mm(full, full)}
     if torch.backends.mkldnn.is_available():
         calls["onednn"] = lambda: _onednns(full, full, None)
@@ -49,36 +50,44 @@ def rates() -> dict[str, float]:
                     least[name] = min(least[name], time.thread_time() - began)
     finally:
         torch.set_num_threads(threads)
-    return dict.fromkeys(("torch", "onednn", "bf16"), 0.0) | {n: 2 * SIDE**3 / least[n] for n in calls}
+    measured = {name: 2 * SIDE**3 / max(seconds, 1e-9) for name, seconds in least.items()}
+    return {name: measured.get(name, 0.0) for name in (*LIBRARIES, "bf16")}
+
+
+def faster(device_type: str = "cpu") -> str:
+    """The library that multiplies fp32 faster on a device of this kind: "onednn" only if clearly so."""
+    return "onednn" if device_type == "cpu" and rates()["onednn"] >= AHEAD * rates()["torch"] else "torch"
 
 
 def bf16_gain() -> float:
-    """How many times as fast as the faster library in fp32 this CPU multiplies in bf16."""
-    found = rates()
-    return found["bf16"] / max(found["torch"], found["onednn"])
+    """How many times as fast as in fp32, by the faster library, this CPU multiplies in bf16."""
+    return rates()["bf16"] / rates()[faster()]
 
 
-def take_the_faster(device_type: str) -> bool:
-    """Lead products in fp32 to oneDNN for the rest of this process, if the device is a CPU where that is faster."""
-    global _led
-    if device_type != "cpu" or rates()["onednn"] < AHEAD * rates()["torch"]:
-        return False
-    if _led is None:
+def take(library: str) -> None:
+    """Let `library` make the products in fp32 on the CPU from here on, in all of this process."""
+    global _library, _led
+    if library == "onednn" and _led is None and torch.backends.mkldnn.is_available():
         _led = torch.library.Library("aten", "IMPL")
         _led.impl("mm", _mm, "CPU")
         _led.impl("addmm", _addmm, "CPU")
-    return True
+    _library = library
+
+
+def taken() -> str:
+    """Whose products they are now."""
+    return _library
 
 
 @contextmanager
 def plainly() -> Iterator[None]:
     """Inside, products are torch's own: as others compute, and to compare with."""
-    global _plainly
-    before, _plainly = _plainly, True
+    before = taken()
+    take("torch")
     try:
         yield
     finally:
-        _plainly = before
+        take(before)
 
 
 def _mm(left: Tensor, right: Tensor) -> Tensor:
@@ -86,22 +95,24 @@ def _mm(left: Tensor, right: Tensor) -> Tensor:
 
 
 def _addmm(added: Tensor, left: Tensor, right: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
-    is_bias = added.shape == right.shape[1:] and added.dtype == torch.float32
+    # oneDNN reads a bias as numbers that lie side by side.
+    is_bias = added.shape == right.shape[1:] and added.dtype == torch.float32 and added.is_contiguous()
     if beta == 1 and alpha == 1 and is_bias and _gains(left, right):
         return _onednns(left, right, added)
     return torch.addmm(added, left, right, beta=beta, alpha=alpha, out=left.new_empty(0))
 
 
 def _gains(left: Tensor, right: Tensor) -> bool:
-    """Whether oneDNN takes less time with its copies of what lies transposed: of `left`, or of `right` as it is."""
-    if _plainly or left.dtype != torch.float32 or right.dtype != torch.float32 or left.dim() != 2 or right.dim() != 2:
+    """Whether oneDNN takes less time with its copies: it reads `left` by rows and `right` by columns."""
+    if _library == "torch" or left.dtype != torch.float32 or right.dtype != torch.float32:
+        return False
+    if left.dim() != 2 or right.dim() != 2 or left.shape[1] != right.shape[0]:  # torch refuses it in its own words
         return False
     (rows, summands), columns = left.shape, right.shape[1]
     return (
         min(rows, columns, summands) >= LEAST
-        and summands == right.shape[0]  # what does not fit torch refuses in its own words
-        and (columns >= COPIED or left.is_contiguous())
-        and (rows >= COPIED or right.t().is_contiguous())
+        and (columns >= PAYS_FOR_A_COPY or left.is_contiguous())
+        and (rows >= PAYS_FOR_A_COPY or right.t().is_contiguous())
     )
 
 

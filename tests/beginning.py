@@ -35,6 +35,7 @@ import cheaply  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
+from mae_hydra import products  # noqa: E402
 from mae_hydra.experiment import resuming  # noqa: E402
 
 cheaply.begin()
@@ -58,6 +59,7 @@ def as_a_process_begins() -> Iterator[None]:
     torch.use_deterministic_algorithms(False)
     torch.backends.cudnn.benchmark = False
     torch.set_num_threads(THREADS)
+    products.take("torch")
     resuming.source, resuming.typed, resuming.own = None, (), None
     random.seed(0)
     np.random.seed(0)

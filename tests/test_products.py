@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from mae_hydra import products
-from mae_hydra.products import bf16_gain, plainly, rates, take_the_faster
+from mae_hydra.products import bf16_gain, faster, plainly, rates, take, taken
 
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")
 FAST = {"torch": 1e9, "onednn": 1.3e9, "bf16": 2.6e9}
@@ -21,9 +21,6 @@ FAST = {"torch": 1e9, "onednn": 1.3e9, "bf16": 2.6e9}
 @pytest.fixture
 def led(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, ...]]]:
     """Products by oneDNN, whatever this processor does better: (rows, summands, columns) of those that went there."""
-    before = products._led
-    monkeypatch.setattr(products, "rates", lambda: FAST)
-    monkeypatch.setattr(products, "_led", None)
     seen: list[tuple[int, ...]] = []
     real = products._onednns
 
@@ -32,15 +29,9 @@ def led(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, ...]]]:
         return real(left, right, bias)
 
     monkeypatch.setattr(products, "_onednns", noted)
-    assert take_the_faster("cpu")
+    take("onednn")
     yield seen
-    products._led._destroy()  # type: ignore[attr-defined,union-attr]  # torch's operators are its own again
-    if before is not None:
-        monkeypatch.setattr(products, "_led", None)
-        assert take_the_faster("cpu")
-        before = products._led
-    monkeypatch.undo()
-    products._led = before
+    take("torch")
 
 
 def matrices(rows: int, summands: int, columns: int, **how: Any) -> tuple[torch.Tensor, torch.Tensor]:
@@ -119,6 +110,48 @@ def test_sums_with_other_factors_or_whole_matrices_are_torchs(led: list[tuple[in
     assert led == [(256, 256, 256)]
 
 
+@pytest.mark.parametrize("form", ["a column", "every second", "one number for all", "zeros that are nowhere"])
+def test_a_bias_may_lie_in_any_order(led: list[tuple[int, ...]], form: str) -> None:
+    left, right = matrices(256, 256, 256)
+    bias = {
+        "a column": left[:, 0], "every second": torch.randn(512)[::2], "one number for all": left[0, :1].expand(256),
+        "zeros that are nowhere": torch._efficientzerotensor((256,)),
+    }[form]  # fmt: skip
+    found = torch.addmm(bias, left, right)
+    weighted = linear(left, right.t(), bias)
+    with plainly():
+        torch.testing.assert_close(found, torch.addmm(bias, left, right), rtol=1e-5, atol=2e-4)
+        torch.testing.assert_close(weighted, found, rtol=1e-5, atol=2e-4)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script:FutureWarning")  # torch of itself, for derivatives along
+def test_views_and_all_kinds_of_derivatives_are_torchs(led: list[tuple[int, ...]]) -> None:
+    left, right = matrices(256, 256, 256)
+    values = torch.randn(256, 256, dtype=torch.complex64, generator=torch.Generator().manual_seed(1))
+    views = [torch._neg_view(left), values.conj().imag, values.real, left[:1].expand(256, 256), left.flip(0).t()]
+
+    def second(inputs: torch.Tensor) -> torch.Tensor:
+        return torch.func.grad(lambda x: (torch.func.grad(lambda y: (y @ right).sin().sum())(x) ** 2).sum())(inputs)
+
+    def results() -> list[torch.Tensor]:
+        with torch.inference_mode():
+            inferred = (left @ right).clone()
+        along = torch.func.jvp(lambda x: x @ right, (left,), (left.cos(),))[1]
+        return [
+            *(view @ right for view in views),
+            *(right @ view for view in views),
+            inferred,
+            along,
+            second(left / 16),
+        ]
+
+    found = results()
+    assert len(led) >= 12
+    with plainly():
+        for ours, theirs in zip(found, results(), strict=True):
+            assert (ours - theirs).norm() <= 1e-5 * theirs.norm()
+
+
 def test_what_does_not_fit_is_refused_in_torchs_words(led: list[tuple[int, ...]]) -> None:
     square, vector = torch.ones(256, 256), torch.ones(256)
     wrong = [
@@ -155,22 +188,45 @@ def test_counters_and_autocast_see_torchs_operators(led: list[tuple[int, ...]]) 
         assert (left @ right).dtype == torch.bfloat16
     assert len(led) == 2
     mapped = torch.func.vmap(lambda each: each @ right)(left[None].repeat(2, 1, 1))
+    assert len(led) == 3
     with plainly():
         torch.testing.assert_close(mapped[1], left @ right, rtol=1e-5, atol=2e-4)
 
 
 def test_only_where_it_is_clearly_faster_and_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    for rate, device, expected in (
+        (1.3e9, "cpu", "onednn"), (1.29e9, "cpu", "torch"), (0.0, "cpu", "torch"), (1.3e9, "cuda", "torch"),
+    ):  # fmt: skip
+        monkeypatch.setattr(products, "rates", lambda rate=rate: FAST | {"onednn": rate})
+        assert faster(device) == expected
+    monkeypatch.setattr(products, "rates", lambda: pytest.fail("a product was timed for an accelerator"))
+    assert faster("cuda") == "torch"
+
+
+def test_a_library_is_taken_until_another_is_and_plainly_is_torchs_for_a_while(led: list[tuple[int, ...]]) -> None:
+    left, right = matrices(256, 256, 256)
+    with plainly():
+        assert taken() == "torch"
+        with plainly():
+            left @ right
+        assert taken() == "torch"
+    assert (taken(), led) == ("onednn", [])
+    left @ right
+    take("torch")
+    left @ right
+    assert (taken(), len(led)) == ("torch", 1)
+
+
+def test_without_onednn_nothing_is_led_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(products.torch.library, "Library", lambda *_: pytest.fail("torch's operators were led away"))
     monkeypatch.setattr(products, "_led", None)
-    monkeypatch.setattr(products, "rates", lambda: FAST)
-    assert not take_the_faster("cuda")
-    for slower in (1.29e9, 0.0):
-        monkeypatch.setattr(products, "rates", lambda slower=slower: FAST | {"onednn": slower})
-        assert not take_the_faster("cpu")
+    take("torch")
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    take("onednn")  # of a run that began elsewhere
 
 
-def test_bf16_is_compared_with_the_faster_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    for found, gain in ((FAST, 2.0), (FAST | {"onednn": 0.0}, 2.6), (FAST | {"bf16": 0.0}, 0.0)):
+def test_bf16_is_compared_with_the_library_that_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    for found, gain in ((FAST, 2.0), (FAST | {"onednn": 1.2e9}, 2.6), (FAST | {"bf16": 0.0}, 0.0)):
         monkeypatch.setattr(products, "rates", lambda found=found: found)
         assert bf16_gain() == pytest.approx(gain)
 
@@ -196,8 +252,15 @@ def test_rates_are_the_best_of_some_and_none_of_what_is_not_there(monkeypatch: p
     assert rates.__wrapped__() == {"torch": 2 * 384**3 / 1.0, "onednn": 0.0, "bf16": 0.0}
 
 
-def test_rates_of_this_machine_are_possible_ones() -> None:
-    found = rates.__wrapped__()
+def test_rates_of_this_machine_are_possible_ones_whatever_torchs_defaults() -> None:
+    state = torch.get_rng_state()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.device("meta"):
+            found = rates.__wrapped__()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(torch.get_rng_state(), state)  # a run's numbers are its own
     assert list(found) == ["torch", "onednn", "bf16"]
     assert 1e8 < found["torch"] < 1e14
     assert 1e8 < found["onednn"] < 1e14
@@ -206,8 +269,8 @@ def test_rates_of_this_machine_are_possible_ones() -> None:
 def test_a_process_ends_as_quietly_as_it_began() -> None:
     program = (
         "import torch; from mae_hydra import products; products.rates = lambda: "
-        f"{FAST}; print(products.take_the_faster('cpu'), products.take_the_faster('cpu')); "
+        f"{FAST}; products.take(products.faster('cpu')); print(products.taken()); "
         "a = torch.randn(256, 256, requires_grad=True); (a @ a).sum().backward(); print(tuple(a.grad.shape))"
     )
     done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True)
-    assert (done.stdout, done.stderr) == ("True True\n(256, 256)\n", "")
+    assert (done.stdout, done.stderr) == ("onednn\n(256, 256)\n", "")

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from mae_hydra.products import taken
+
 LOAD_AT_START = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
 """Of the minute before this process began: later it is also its own."""
 BUSY = 0.5  # cores that other work takes, from which on it is told
@@ -23,6 +25,7 @@ def describe_machine() -> dict[str, Any]:
         "accelerators": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
         "torch": torch.__version__.partition("+")[0],
         "python": platform.python_version(),
+        "products": taken(),
         "load_at_start": round(LOAD_AT_START, 2),
     }
 

@@ -15,7 +15,7 @@ from mae_hydra.benchmark.machine import describe_machine, in_words
 from mae_hydra.benchmark.memory import PeakMemory
 from mae_hydra.benchmark.mmsegmentation import mmsegmentation_classes, segmentor
 from mae_hydra.benchmark.rates import matrix_floor
-from mae_hydra.benchmark.results import Floor, Measured, gigabytes, timing_numbers, timing_table
+from mae_hydra.benchmark.results import Floor, Measured, gigabytes, timing_numbers, timing_table, whose_products
 from mae_hydra.benchmark.timing import alternate, wait
 from mae_hydra.benchmark.verbs import composed, in_full, less_than_full, training_step
 from mae_hydra.benchmark.workloads import noise_batch, plain_loop, plain_multiscale
@@ -43,7 +43,8 @@ def inference(
     """The classes of one picture of `size`, beside the loop that everyone writes, with the same weights.
 
     `alone`: without that loop, which holds all scores of the picture at once; inference=whole has none. `shares`:
-    beside itself without each of its shortcuts. On a CPU that computes in less than fp32 all stand there in fp32 too.
+    beside itself without each of its shortcuts. On a CPU that computes in less than fp32, beside loops, all stand there
+    in fp32 too.
     """
     chosen = any(word.startswith("inference=") for word in words)
     config, checkpoint, settings = _configured(path, words if chosen else [*words, "inference=slide"])
@@ -73,7 +74,7 @@ def inference(
     title = f"{config.name}: a picture of {size[0]}x{size[1]}, {settings.resolved_precision}"
     equal = ("equal classes, %", {name: f"{100 * share:.4f}" for name, share in same.items()})
     table = timing_table(title, timings, 1, "img/s", floor, equal if same else None)
-    table.caption = f"{table.caption}; peak memory {gigabytes(peak.bytes)}"
+    table.caption = f"{table.caption}{whose_products(settings)}; peak memory {gigabytes(peak.bytes)}"
     numbers = {"size": list(size), "agreeing_pixels": same.get(PLAIN), "equal_classes": same}
     numbers |= {"peak_memory_bytes": peak.bytes}
     return Measured(table, numbers | timing_numbers(config.name, timings, floor))

@@ -8,6 +8,8 @@ from rich.table import Table
 
 from mae_hydra.benchmark.machine import describe_machine, in_words
 from mae_hydra.benchmark.timing import Timing
+from mae_hydra.engine import Settings
+from mae_hydra.products import taken
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,12 @@ def timing_table(
     rounds = len(next(iter(timings.values())).seconds)
     table.caption = f"{in_words(describe_machine())}; {in_rounds(rounds)}"
     return table
+
+
+def whose_products(settings: Settings) -> str:
+    """What a caption says of the library that ours multiplies by, where it is not that of the others."""
+    of_others = settings.torch_device.type != "cpu" or taken() == "torch"
+    return "" if of_others else "; ours multiplies fp32 by oneDNN, others as torch decides"
 
 
 def in_rounds(rounds: int) -> str:

@@ -15,7 +15,14 @@ from mae_hydra.benchmark.mmsegmentation import mmsegmentation_step
 from mae_hydra.benchmark.parts import count_parts
 from mae_hydra.benchmark.peers import huggingface_step, plain_mae_step, plain_upernet_step
 from mae_hydra.benchmark.rates import matrix_floor
-from mae_hydra.benchmark.results import Measured, gigabytes, gigabytes_column, timing_numbers, timing_table
+from mae_hydra.benchmark.results import (
+    Measured,
+    gigabytes,
+    gigabytes_column,
+    timing_numbers,
+    timing_table,
+    whose_products,
+)
 from mae_hydra.benchmark.timing import alternate, wait
 from mae_hydra.benchmark.workloads import TrainingStep
 from mae_hydra.configuration.construct import build, complete
@@ -54,6 +61,9 @@ def step(words: Sequence[str], rounds: int, *, alone: bool = False) -> Measured:
     settings.apply()
     work, model, batch = training_step(config, settings)
     settings = work.settings
+    with PeakMemory(settings.torch_device) as peak:
+        work()
+        wait(settings.torch_device)
     candidates: dict[str, Any] = {"mae_hydra": work}
     if not alone:
         candidates |= _beside(model, settings, batch)
@@ -61,9 +71,6 @@ def step(words: Sequence[str], rounds: int, *, alone: bool = False) -> Measured:
             full = replace(settings, precision="fp32")
             slower = {"mae_hydra": training_step(config, full)[0]} | _beside(model, full, batch)
             candidates |= {in_full(name): call for name, call in slower.items()}
-    with PeakMemory(settings.torch_device) as peak:
-        work()
-        wait(settings.torch_device)
     taken = {name: _taken(call, settings.torch_device) for name, call in candidates.items()}
     timings = alternate(candidates, rounds=rounds, warmup=0, device=settings.torch_device)
     images = len(batch) * work.accumulate
@@ -73,7 +80,7 @@ def step(words: Sequence[str], rounds: int, *, alone: bool = False) -> Measured:
     table = timing_table(title, timings, images, "img/s", floor, gigabytes_column(memory, taken))
     numbers: dict[str, Any] = {"images": images, "precision": settings.resolved_precision}
     numbers |= {"peak_memory_bytes": peak.bytes, "taken_bytes": taken}
-    table.caption = f"{table.caption}; peak memory {gigabytes(peak.bytes)}"
+    table.caption = f"{table.caption}{whose_products(settings)}; peak memory of ours {gigabytes(peak.bytes)}"
     most = peak_tflops(settings.torch_device, settings.resolved_precision)
     if most is not None:
         mfu = {

@@ -10,7 +10,7 @@ import torch
 from mae_hydra.distributed import local_rank, world_size
 from mae_hydra.errors import UserError
 from mae_hydra.precision import PRECISIONS_ELSEWHERE, Precision, computing, resolved
-from mae_hydra.products import take_the_faster
+from mae_hydra.products import faster, take
 
 Device = Literal["auto", "cpu", "cuda"]
 Parallel = Literal["ddp", "fsdp"]
@@ -115,4 +115,4 @@ class Settings:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(self.deterministic, warn_only=True)
         torch.backends.cudnn.benchmark = not self.deterministic
-        take_the_faster(self.torch_device.type)
+        take(faster(self.torch_device.type))

@@ -12,6 +12,7 @@ from typing import Any
 from omegaconf import DictConfig
 from torch import nn
 
+from mae_hydra import products
 from mae_hydra.configuration.construct import build, expect, nodes_of
 from mae_hydra.data import ImageData
 from mae_hydra.distributed import broadcast_object, is_main, rank, session, world_size
@@ -86,6 +87,8 @@ def _train(
     steps_per_epoch, class_weights = recorded.get("steps_per_epoch"), recorded.get("class_weights")
     # Runs from before it was recorded went by the device alone.
     precision = recorded.get("precision") or (None if trained is None else settings.resolved_precision)
+    library = recorded.get("products") or (products.taken() if trained is None else "torch")
+    products.take(broadcast_object(library))  # every process rounds alike, and each later one as the first
     built = assemble(
         config,
         run_dir,
@@ -99,6 +102,8 @@ def _train(
     asked, settings = settings.precision, built.settings
     facts["steps_per_epoch"] = steps_per_epoch or built.stream.steps_per_epoch
     facts |= {"class_weights": built.class_weights, "precision": settings.precision}
+    facts["products"] = products.taken()
+    log.info("products of matrices in fp32 by %s", products.taken())
     state, schedule, checkpoints = built.state, built.schedule, built.checkpoints
     if built.started:
         checkpoints.restore(state)

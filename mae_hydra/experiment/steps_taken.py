@@ -22,6 +22,7 @@ from mae_hydra.errors import UserError
 from mae_hydra.lines import GrowingFile, of_a_step, read_lines
 
 MOST = {"processes": 1 << 16, "threads": 1 << 10}  # of one start
+OF_THE_DATA = ("root", "steps_per_epoch", "class_weights", "precision", "products", "train")
 A_FEW = 8  # processes that any machine bears
 
 
@@ -35,7 +36,7 @@ def note_start(run_dir: Path, step: int, settings: Settings, facts: Mapping[str,
         "processes": world_size(),
         "threads": torch.get_num_threads(),
         "device": settings.torch_device.type,
-        "data": {key: facts.get(key) for key in ("root", "steps_per_epoch", "class_weights", "precision", "train")},
+        "data": {key: facts.get(key) for key in OF_THE_DATA},
     }
     file = GrowingFile.behind(run_dir / "starts.jsonl")  # over what a kill has left of a line, not beside it
     file.add(json.dumps(line).encode() + b"\n")

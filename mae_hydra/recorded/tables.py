@@ -33,6 +33,13 @@ def is_precision(value: Any) -> bool:
     return value in (None, "fp32", *AUTOCAST)
 
 
+def is_library(value: Any) -> bool:
+    """Tell whether a value is None, or the library that makes a run's products."""
+    from mae_hydra.products import LIBRARIES  # and torch
+
+    return value in (None, *LIBRARIES)
+
+
 def is_numbers(value: Any) -> bool:
     """Tell whether a value is None, or a list of numbers."""
     return value is None or (isinstance(value, list) and all(type(each) in (int, float) for each in value))
@@ -61,7 +68,7 @@ def is_duration(value: Any) -> bool:
 TEXT: Kind = is_text
 TABLE, LIST = (dict,), (list,)
 DATA: Mapping[str, Kind] = {
-    "root": TEXT, "classes": is_texts, "class_weights": is_numbers, "precision": is_precision,
+    "root": TEXT, "classes": is_texts, "class_weights": is_numbers, "precision": is_precision, "products": is_library,
     "train": TABLE, "validation": TABLE,
     **{f"{split}.{key}": kind for split in ("train", "validation")
        for key, kind in {"images": (int, type(None)), "contents": TEXT, "listing": TEXT}.items()},

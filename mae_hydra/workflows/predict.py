@@ -19,7 +19,7 @@ from mae_hydra.errors import UserError
 from mae_hydra.names import file_part
 from mae_hydra.owned import Owned
 from mae_hydra.precision import computing, note_of, resolved
-from mae_hydra.products import take_the_faster
+from mae_hydra.products import faster, take
 from mae_hydra.recorded.pixel_range import recorded_range
 from mae_hydra.terminal import watched
 from mae_hydra.types import answers, channels_of
@@ -41,7 +41,7 @@ def predict(path: str | Path, words: Sequence[str], options: Options) -> Outcome
     pictures = list(named(listed(words, notes, endings_of(wanted)), options.limit))
     device = _device(options.device)
     model = entry.model_from(checkpoint).to(device)
-    take_the_faster(device.type)
+    take(faster(device.type))
     precision = resolved(options.precision, device.type, model.parameters())
     notes += note_of(options.precision, precision, device.type, "--precision fp32")
     answer = answers(model)

@@ -13,6 +13,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
+from mae_hydra import products
 from mae_hydra.archive import read_training_state
 from mae_hydra.configuration.construct import build
 from mae_hydra.configuration.from_file import literal
@@ -58,6 +59,7 @@ def take_again(
         torch.set_num_threads(start["threads"])  # other sums of fewer parts differ in their last bits
     with session(settings.torch_device):
         facts = start.get("data") or {}
+        products.take(facts.get("products") or "torch")
         _refuse_other_images(node, data, facts, step, run_dir)
         made = assemble(
             node,

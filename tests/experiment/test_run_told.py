@@ -10,6 +10,7 @@ import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from mae_hydra import products
 from mae_hydra.engine import Cut
 from mae_hydra.errors import UserError
 from mae_hydra.experiment import run as module
@@ -189,6 +190,24 @@ def test_a_run_goes_on_with_the_length_of_an_epoch_the_class_weights_and_the_pre
     assert [anew.asked[name] for name in kept] == [None, None, None]
 
 
+@pytest.mark.parametrize("faster", products.LIBRARIES)
+def test_products_are_made_by_the_library_of_the_first_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faster: str
+) -> None:
+    """Another one rounds in another way, and a run goes on bit for bit."""
+    for trained, expected in (
+        (None, faster),
+        (Trained(CONFIG, recorded(products="onednn")), "onednn"),
+        (Trained(CONFIG, recorded(products="torch")), "torch"),
+        (Trained(CONFIG, recorded()), "torch"),  # from before oneDNN was taken
+        (Trained(CONFIG, None), "torch"),
+    ):  # fmt: skip
+        products.take(faster)  # as the settings of the process are applied
+        told = Told(monkeypatch, trained)
+        told.train(tmp_path)
+        assert (products.taken(), told.asked["facts"]["products"]) == (expected, expected)
+
+
 @pytest.mark.parametrize(("validation", "mode", "best"), [(2, "slide", 1.0), (3, "slide", None), (2, "whole", None)])
 def test_scores_of_other_images_or_made_in_another_way_choose_the_best_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, validation: int, mode: str, best: float | None
@@ -261,10 +280,11 @@ def test_what_the_main_process_finds_holds_in_every_process_and_is_said_by_it_al
     told = Told(monkeypatch, None, step=3)
     told.built.doubt = "few images"
     kept = Trained(CONFIG, recorded(precision="fp32", steps_per_epoch=2.5))
-    found[:] = [kept, (None, "", False)]
+    found[:] = [kept, (None, "", False), "onednn"]
     assert told.train(tmp_path, start=SimpleNamespace()).why == "ended after step 3 of 4: x"
     assert (told.asked["precision"], told.asked["steps_per_epoch"]) == ("fp32", 2.5)
     assert not {"warned", "introduced", "facts"} & told.asked.keys()  # nor is anything written
+    assert products.taken() == "onednn"
     assert list(tmp_path.iterdir()) == []
     assert capsys.readouterr().out == ""
 

@@ -36,10 +36,16 @@ def test_a_start_that_follows_a_torn_line_is_told(tmp_path: Path) -> None:
 def test_a_start_is_told_with_all_that_its_steps_need(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steps_taken, "world_size", lambda: 3)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 512)
-    facts = FACTS | {"class_weights": [1.0, 2.0], "precision": "bf16", "classes": ["sky"], "validation": {"images": 2}}
+    facts = FACTS | {
+        "class_weights": [1.0, 2.0],
+        "precision": "bf16",
+        "products": "onednn",
+        "classes": ["sky"],
+        "validation": {"images": 2},
+    }
     settings: Any = SimpleNamespace(torch_device=torch.device("cuda", 1))
     note_start(tmp_path, 7, settings, facts)
-    known = {key: facts[key] for key in ("root", "steps_per_epoch", "class_weights", "precision", "train")}
+    known = {key: facts[key] for key in ("root", "steps_per_epoch", "class_weights", "precision", "products", "train")}
     line = {"step": 7, "processes": 3, "threads": 512, "device": "cuda", "data": known}
     assert start_of(tmp_path, 8) == line
     assert start_of(tmp_path, 7) is None

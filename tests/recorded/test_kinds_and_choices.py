@@ -28,6 +28,7 @@ from mae_hydra.recorded.sketch import _no_more_parts_than, model_of
 from mae_hydra.recorded.tables import (
     KINDS,
     is_duration,
+    is_library,
     is_numbers,
     is_precision,
     is_score,
@@ -47,6 +48,7 @@ NAN, INFINITY = float("nan"), float("inf")
         (is_texts, [[], ["a"], ["a", ""]], [None, "a", ("a",), ["a", 1], [None]]),
         (is_table_of_texts, [{}, {"a": []}, {"a": ["b"], "c": ["d"]}], [None, [], {"a": "b"}, {"a": ["b"], "c": [1]}]),
         (is_precision, [None, "fp32", "bf16", "fp16", "bf16_params"], ["auto", "fp64", 16, True]),
+        (is_library, [None, "torch", "onednn"], ["mkl", "", 1, True]),
         (is_numbers, [None, [], [1, 2.5]], [[1, "2"], [True], (1,), 3]),
         (is_text, [None, "", "a/b"], ["a\0b", 3, ["a"]]),
         (is_score, [None, 0, -1.5, 3], [True, "3", NAN, INFINITY]),
@@ -66,7 +68,7 @@ KINDS_OF_VALUES = {  # by which samples are right
     "word": "text nul", "text": "null text", "count": "number negative", "count or null": "null number negative",
     "score": "null number fraction negative late", "time": "null number fraction", "duration": "number fraction",
     "list": "texts numbers", "texts": "texts", "numbers": "null numbers", "table": "table lists",
-    "table of texts": "lists", "precision": "null",
+    "table of texts": "lists", "precision or library": "null",
 }  # fmt: skip
 
 
@@ -91,7 +93,8 @@ def test_each_small_file_of_a_run_has_its_keys_and_their_kinds() -> None:
         },
         "git.json": {"commit": "text", "branch": "text"},
         "data.json": {
-            "root": "text", "classes": "texts", "class_weights": "numbers", "precision": "precision", "train": "table",
+            "root": "text", "classes": "texts", "class_weights": "numbers", "precision": "precision or library",
+            "products": "precision or library", "train": "table",
             "validation": "table",
             **{f"{part}.{key}": kind for part in ("train", "validation") for key, kind in split.items()},
         },

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from mae_hydra import products
 from mae_hydra.errors import UserError
 from mae_hydra.types import Batch
 from mae_hydra.workflows import replay, replay_step
@@ -224,6 +225,9 @@ def test_a_step_is_assembled_by_what_the_start_noted(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(replay_step, "is_main", lambda: False)
     again(None)
     assert len(shown) == 2  # others write nothing
+    for told, library in (({"products": "onednn"}, "onednn"), ({}, "torch")):  # as the start that is taken again
+        again(None, data=told)
+        assert products.taken() == library
 
 
 def test_the_first_images_of_all_micro_batches_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
