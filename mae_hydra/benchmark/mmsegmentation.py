@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from mae_hydra.engine import Settings
+from mae_hydra.benchmark.peers import OfOthers
 from mae_hydra.inference.resize import resize_image, resized_size, size_of
 from mae_hydra.models import Segmenter, UPerHead, VisionTransformer
 from mae_hydra.types import Batch
@@ -101,7 +101,7 @@ def segmentor(model: Any) -> Any:
     return peer
 
 
-def mmsegmentation_step(model: Segmenter, settings: Settings, batch: Batch, lr: float) -> Callable[[], None] | None:
+def mmsegmentation_step(model: Segmenter, settings: OfOthers, batch: Batch, lr: float) -> Callable[[], None] | None:
     """A training step as its runner makes it, loading left out; None where there is no such peer."""
     peer = segmentor(model)
     if peer is None:

@@ -18,7 +18,21 @@ from mae_hydra.types import Batch
 from mae_hydra.weights import to_layout
 
 
-def plain_mae_step(model: MAE, settings: Settings, batch: Batch, lr: float) -> Callable[[], None] | None:
+class OfOthers:
+    """Where and how precisely others compute: as `settings` says at the time of a call."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    @property
+    def torch_device(self) -> torch.device:
+        return self.settings.torch_device
+
+    def autocast(self) -> torch.autocast:
+        return self.settings.autocast()
+
+
+def plain_mae_step(model: MAE, settings: OfOthers, batch: Batch, lr: float) -> Callable[[], None] | None:
     """A training step of the model written with timm's parts, in the usual way; None where it masks otherwise."""
     if model.masking != "random":
         return None
@@ -37,7 +51,7 @@ def plain_mae_step(model: MAE, settings: Settings, batch: Batch, lr: float) -> C
     return step
 
 
-def plain_upernet_step(model: Segmenter, settings: Settings, batch: Batch, lr: float) -> Callable[[], None]:
+def plain_upernet_step(model: Segmenter, settings: OfOthers, batch: Batch, lr: float) -> Callable[[], None]:
     """A training step of `model` without shortcuts: attention written out, maps and logits enlarged first."""
     peer: Any = deepcopy(model)
     peer.head.low_resolution_first = False
@@ -72,7 +86,7 @@ def _attention_written_out(self: RelativeAttention, tokens: Tensor, positions: T
     return self.proj((weights.softmax(-1).to(v.dtype) @ v).transpose(1, 2).flatten(2))
 
 
-def huggingface_step(model: MAE, settings: Settings, batch: Batch, lr: float) -> Callable[[], None] | None:
+def huggingface_step(model: MAE, settings: OfOthers, batch: Batch, lr: float) -> Callable[[], None] | None:
     """A training step of Hugging Face's ViTMAE as its users write it; None where transformers is not installed."""
     try:
         from transformers import ViTMAEConfig, ViTMAEForPreTraining

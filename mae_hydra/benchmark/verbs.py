@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from mae_hydra.benchmark.estimate import example_batch
 from mae_hydra.benchmark.memory import PeakMemory, kept_bytes
 from mae_hydra.benchmark.mmsegmentation import mmsegmentation_step
 from mae_hydra.benchmark.parts import count_parts
-from mae_hydra.benchmark.peers import huggingface_step, plain_mae_step, plain_upernet_step
+from mae_hydra.benchmark.peers import OfOthers, huggingface_step, plain_mae_step, plain_upernet_step
 from mae_hydra.benchmark.rates import matrix_floor
 from mae_hydra.benchmark.results import (
     Measured,
@@ -66,11 +67,12 @@ def step(words: Sequence[str], rounds: int, *, alone: bool = False) -> Measured:
         wait(settings.torch_device)
     candidates: dict[str, Any] = {"mae_hydra": work}
     if not alone:
-        candidates |= _beside(model, settings, batch)
+        of_others = OfOthers(settings)
+        # They compute with torch as it is.
+        candidates |= {name: plainly()(peer) for name, peer in _peers(model, of_others, batch).items()}
         if less_than_full(settings):
             full = replace(settings, precision="fp32")
-            slower = {"mae_hydra": training_step(config, full)[0]} | _beside(model, full, batch)
-            candidates |= {in_full(name): call for name, call in slower.items()}
+            candidates |= {in_full(n): partial(_in, full, call, work, of_others) for n, call in candidates.items()}
     taken = {name: _taken(call, settings.torch_device) for name, call in candidates.items()}
     timings = alternate(candidates, rounds=rounds, warmup=0, device=settings.torch_device)
     images = len(batch) * work.accumulate
@@ -103,12 +105,19 @@ def _taken(call: Callable[[], object], device: torch.device) -> int | None:
     return peak.added
 
 
-def _beside(model: Any, settings: Settings, batch: Batch) -> dict[str, Any]:
-    """The peers, computing with torch as it is."""
-    return {name: plainly()(peer) for name, peer in _peers(model, settings, batch).items()}
+def _in(settings: Settings, call: Callable[[], object], *who: Any) -> None:
+    """Call it while `who` goes by other settings, so that a model and its optimizer are built once for them all."""
+    before = [each.settings for each in who]
+    try:
+        for each in who:
+            each.settings = settings
+        call()
+    finally:
+        for each, own in zip(who, before, strict=True):
+            each.settings = own
 
 
-def _peers(model: Any, settings: Settings, batch: Batch) -> dict[str, Any]:
+def _peers(model: Any, settings: OfOthers, batch: Batch) -> dict[str, Any]:
     """Build the same step as others write it."""
     made: dict[str, Any] = {}
     if not isinstance(getattr(model, "encoder", None), VisionTransformer):

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from mae_hydra.benchmark import pictures, verbs
+from mae_hydra.benchmark import pictures, verbs, workloads
 from mae_hydra.benchmark.results import Floor
 from mae_hydra.benchmark.timing import Timing
 from mae_hydra.engine import Settings
@@ -94,17 +94,29 @@ def test_a_picture_in_bf16_stands_beside_loops_in_fp32(precision: str, computed:
     assert found.numbers["agreeing_pixels"] == found.numbers["equal_classes"][pictures.PLAIN]
 
 
-def test_settings_of_a_step_in_fp32_are_else_those_of_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[tuple[str, bool]] = []
-    made = verbs.training_step
+def test_a_step_in_fp32_is_that_of_the_same_model_with_else_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
 
-    def noted(config: Any, settings: Settings) -> Any:
-        seen.append((settings.precision, settings.recompute))
-        return made(config, settings)
+    def noted(state: Any, forward: Any, batches: Any, *, accumulate: int, settings: Settings) -> None:
+        seen.append((settings.precision, settings.recompute, id(state.model)))
 
-    monkeypatch.setattr(verbs, "training_step", noted)
+    monkeypatch.setattr(workloads, "train_step", noted)
     monkeypatch.setattr(verbs, "_peers", lambda *_: {})
+    monkeypatch.setattr(verbs, "_taken", lambda call, device: call())
     monkeypatch.setattr(verbs, "alternate", lambda calls, **_: {name: Timing((1.0,)) for name in calls})
     words = [*SMALL, "engine=cpu", "engine.precision=bf16", "engine.recompute=true"]
     assert list(verbs.step(words, 1).numbers["timings"]) == ["mae_hydra", "mae_hydra, fp32"]
-    assert seen == [("bf16", True), ("fp32", True)]
+    assert [told[:2] for told in seen] == [("bf16", True), ("bf16", True), ("fp32", True)]  # first its peak of memory
+    assert len({model for _, _, model in seen}) == 1
+
+
+def test_settings_are_taken_back_whatever_happens() -> None:
+    works = [SimpleNamespace(settings="own"), SimpleNamespace(settings="others")]
+
+    def call() -> None:
+        assert [work.settings for work in works] == ["full", "full"]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        verbs._in("full", call, *works)  # type: ignore[arg-type]
+    assert [work.settings for work in works] == ["own", "others"]
