@@ -1,5 +1,6 @@
 """Where the time of a training step goes on the CPU, by kind of operation and by precision."""
 
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,6 +17,7 @@ from mae_hydra.configuration.construct import build
 from mae_hydra.engine import Settings
 from mae_hydra.errors import UserError
 
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler's own words: that it starts, that there is no GPU
 PRECISIONS = ("fp32", "bf16", "bf16_params")
 PRODUCTS = ("matrix products", "convolution", "fused attention")
 CAST = "casts"

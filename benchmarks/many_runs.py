@@ -46,7 +46,7 @@ def many_runs(jobs: int) -> Measured:
             all_of_it.seconds - composed.seconds, all_of_it.peak
         ),
         "mae-hydra runs": listed,
-        f"mae-hydra report, a page of {size / 1e6:.1f} MB": page,
+        f"mae-hydra report, a page of {size / 1e3:.0f} kB": page,
     }
     table = Table(title=f"{jobs} jobs of one step each", title_justify="left", caption_justify="left")
     for column in ("", "processor time, s", "of a job, s", "peak memory, GB"):
@@ -62,23 +62,26 @@ def many_runs(jobs: int) -> Measured:
 
 def _used(words: list[str], folder: Path, moments: tuple[int, ...] = ()) -> tuple[Used, dict[int, Used]]:
     """What a command has used from start to end, and until so many jobs of the sweep had begun."""
-    began = {}
+    began: dict[int, Used] = {}
+    peak = 0
     with (folder / "screen.txt").open("w") as screen:
         process = subprocess.Popen(
             [sys.executable, "-m", "mae_hydra", *words], cwd=folder, stdout=screen, stderr=screen
         )
         while True:
+            used = _so_far(process.pid)
+            peak = max(peak, used.peak)
             ended, status, usage = os.wait4(process.pid, os.WNOHANG)
             if ended:
                 break
             for moment in moments:
                 if moment not in began and (folder / SWEEP).exists() and _jobs(folder / SWEEP) >= moment:
-                    began[moment] = _so_far(process.pid)
-            time.sleep(0.05)
+                    began[moment] = used
+            time.sleep(0.02)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, words, (folder / "screen.txt").read_text())
-    return Used(usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024), began
+    return Used(usage.ru_utime + usage.ru_stime, peak), began
 
 
 def _jobs(sweep: Path) -> int:
@@ -86,9 +89,8 @@ def _jobs(sweep: Path) -> int:
 
 
 def _so_far(process: int) -> Used:
-    """Of a process that goes on, as Linux tells it."""
+    """Of a process that goes on, as Linux tells it; what wait4 says of memory counts its parent's before it began."""
     told = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     ticks = int(told[11]) + int(told[12])  # utime and stime, the 14th and 15th of proc(5)
-    status = Path(f"/proc/{process}/status").read_text()
-    peak = int(status.partition("VmHWM:")[2].split()[0])
-    return Used(ticks / os.sysconf("SC_CLK_TCK"), peak * 1024)
+    _, _, peak = Path(f"/proc/{process}/status").read_text().partition("VmHWM:")  # of one that has ended: nothing
+    return Used(ticks / os.sysconf("SC_CLK_TCK"), int(peak.split()[0]) * 1024 if peak else 0)

@@ -81,7 +81,7 @@ def test_many_runs_are_told_by_job(monkeypatch: pytest.MonkeyPatch) -> None:
         ("4.0", "0.200", "0.10"), ("20.0", "1.000", "0.30"), ("1.0", "0.050", "0.10"), ("2.0", "0.100", "0.10"),
     ]  # fmt: skip
     assert found.table.caption == "here; starting Python and torch included; 0.20 GB when job 10 began"
-    assert "a page of 0.2 MB" in str(list(found.table.columns[0].cells)[-1])
+    assert "a page of 250 kB" in str(list(found.table.columns[0].cells)[-1])
     assert (asked[0][0][-2:], asked[0][1]) == (["seed=range(0,20)", "hydra.sweep.dir=sweep"], (1, 10))
     assert found.numbers["jobs"] == 20
 
@@ -97,6 +97,6 @@ def test_many_runs_are_really_run() -> None:
     found = many_runs.many_runs(11).numbers["used"]
     composed, jobs, listed, page = found.values()
     assert 0 < composed["seconds"] < composed["seconds"] + jobs["seconds"]
-    assert 1e8 < listed["peak"] < jobs["peak"] < 4e9
+    assert 2e7 < listed["peak"] < 2e8 < jobs["peak"] < 4e9  # what lists runs has no need of torch
     assert page["seconds"] > 0
     assert composed["peak"] <= jobs["peak"]
