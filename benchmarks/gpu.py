@@ -132,9 +132,11 @@ def main() -> None:
     for name, part in parts(device, options.rounds, smoke=options.smoke).items():
         left = 60 * options.minutes - (time.perf_counter() - began)
         if left < 0:
-            console.print(f"{name}: left out, {options.minutes:g} minutes are over")
-            continue
-        found[name] = measure(name, part, console, left)
+            console.print(f"{name}: left out, {options.minutes:g} min are over")
+            found[name] = {"left_out": "the time was over"}
+        else:
+            found[name] = measure(name, part, console, left)
+        found["machine"] = describe_machine()  # with what the part has chosen of it
         write_json(options.out, found)  # after each part: whatever ends this early loses nothing
     console.print(f"wrote {options.out} after {time.perf_counter() - began:.0f} s")
 

@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
 from mae_hydra.errors import UserError
-from mae_hydra.products import SIDE, bf16_gain
+from mae_hydra.products import bf16_gain
 
 Precision = Literal["auto", "fp32", "bf16", "bf16_params", "fp16"]
 AUTOCAST = {"bf16": torch.bfloat16, "bf16_params": torch.bfloat16, "fp16": torch.float16}
@@ -19,17 +19,17 @@ PRECISIONS_ELSEWHERE = {
     "bf16-true": "bf16_params",
 }  # fmt: skip
 NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
-GAIN = 1.5  # times as fast as in fp32
-WIDE = SIDE  # rows and columns of a matrix
+GAIN = 1.5  # times as fast as in fp32, from which on it is said
+WIDE = 512  # rows and columns of a matrix
 MOSTLY = 0.75
 
 
 def resolved(precision: str, device_type: str, weights: Iterable[Tensor] = ()) -> str:
-    """`precision`, or what "auto" stands for: bf16 on CUDA; on the CPU bf16 where `weights` are mostly wide matrices
-    and that multiplies such at least `GAIN` times as fast in it, else fp32."""
+    """`precision`, or what "auto" stands for: bf16 on CUDA; on the CPU bf16 where that has matrix units and `weights`
+    are mostly wide matrices, else fp32."""
     if precision != "auto":
         return precision
-    return "bf16" if device_type == "cuda" or (are_wide(weights) and bf16_gain() >= GAIN) else "fp32"
+    return "bf16" if device_type == "cuda" or (has_matrix_units() and are_wide(weights)) else "fp32"
 
 
 def computing(precision: str, device_type: str) -> torch.autocast:
@@ -82,8 +82,19 @@ def check_numbers(values: Tensor, what: str) -> None:
         )
 
 
+def has_matrix_units() -> bool:
+    """Whether this processor has units for products of bf16 matrices (AMX), by what torch finds out about it.
+
+    Instructions for bf16 (AVX512_BF16) are not enough: with them a product may take half or twice the time of fp32.
+    """
+    if not torch.backends.mkldnn.is_available():
+        return False
+    ask = getattr(torch.cpu, "get_capabilities", None)  # not there in the oldest torch that we take
+    return bool(ask().get("amx_bf16", False) if ask is not None else torch.cpu._is_amx_tile_supported())
+
+
 def are_wide(weights: Iterable[Tensor]) -> bool:
-    """Whether most numbers are in matrices as large as the product that is timed (kernels counted as rows of products).
+    """Whether most numbers are in matrices of at least 512 rows and columns (kernels counted as rows of products).
 
     Where products are small, casting costs more than they gain (docs/performance.md has both).
     """
@@ -95,11 +106,18 @@ def are_wide(weights: Iterable[Tensor]) -> bool:
     return total > 0 and wide >= MOSTLY * total
 
 
-def note_of(asked: str, chosen: str, device_type: str, switch: str) -> list[str]:
-    """A line for a person where "auto" chose what it would not choose on most processors; `switch` turns it off."""
-    if asked != "auto" or device_type != "cpu" or chosen == "fp32":
+def note_of(asked: str, chosen: str, device_type: str, key: str, weights: Iterable[Tensor] = ()) -> list[str]:
+    """A line for a person on what "auto" chose on a CPU, where another choice would be as good a one.
+
+    `key`: what is typed before another precision. `weights`: of the model.
+    """
+    if asked != "auto" or device_type != "cpu":
         return []
-    gain = bf16_gain()
-    if gain < GAIN:  # a run that began elsewhere
-        return [f"computes in {chosen}, in which it began, though this processor gains little or nothing by it"]
-    return [f"computes in {chosen}: this processor multiplies {gain:.1f} times as fast in it; {switch} for fp32"]
+    if chosen == "fp32":
+        if not are_wide(weights) or bf16_gain() < GAIN:
+            return []
+        return [f"computes in fp32; this processor multiplies {bf16_gain():.1f} times as fast in bf16: {key}bf16"]
+    if has_matrix_units():
+        return [f"computes in {chosen}, for which this processor has matrix units; {key}fp32 for full precision"]
+    slower = "" if bf16_gain() >= 1 else "; this processor has no units for it and is slower in it"
+    return [f"computes in {chosen}, in which it began{slower}"]

@@ -6,6 +6,7 @@ is measured once in a process; where it is oneDNN, torch's own operators are led
 gradients, autocast and all that counts operators are as they were.
 """
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,11 +16,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mae_hydra.errors import UserError
+
 SIDE, TIMES = 384, 8  # rows and columns of a product that is timed, 0.1 GFLOP, and how often
 AHEAD = 1.3  # times as fast: less is not worth other roundings, and could be noise
 LEAST = 128  # rows, columns and summands from which on a product gains
 PAYS_FOR_A_COPY = 256  # columns or rows of the other matrix, where one lies in another order than oneDNN reads it
 LIBRARIES = ("torch", "onednn")  # "torch": as torch decides
+VARIABLE = "MAE_HYDRA_PRODUCTS"
 
 _library = "torch"
 _led: torch.library.Library | None = None  # torch's operators, once they have been led here
@@ -55,19 +59,31 @@ def rates() -> dict[str, float]:
 
 
 def faster(device_type: str = "cpu") -> str:
-    """The library that multiplies fp32 faster on a device of this kind: "onednn" only if clearly so."""
+    """The library that multiplies fp32 faster on a device of this kind: "onednn" only if clearly so.
+
+    The variable `MAE_HYDRA_PRODUCTS` names one instead.
+    """
+    wanted = os.environ.get(VARIABLE, "")
+    if wanted and wanted not in LIBRARIES:
+        raise UserError(f"{VARIABLE} is one of {' and '.join(LIBRARIES)}, or unset for the faster one, got {wanted}")
+    if wanted and device_type == "cpu":
+        return wanted
     return "onednn" if device_type == "cpu" and rates()["onednn"] >= AHEAD * rates()["torch"] else "torch"
 
 
 def bf16_gain() -> float:
     """How many times as fast as in fp32, by the faster library, this CPU multiplies in bf16."""
-    return rates()["bf16"] / rates()[faster()]
+    return rates()["bf16"] / (rates()[faster()] or rates()["torch"])
 
 
 def take(library: str) -> None:
-    """Let `library` make the products in fp32 on the CPU from here on, in all of this process."""
+    """Let `library` make the products in fp32 on the CPU from here on, in all of this process.
+
+    Where torch was built without oneDNN, and for a name that is none of `LIBRARIES` (of a file), it is torch's own.
+    """
     global _library, _led
-    if library == "onednn" and _led is None and torch.backends.mkldnn.is_available():
+    library = library if library == "onednn" and torch.backends.mkldnn.is_available() else "torch"
+    if library == "onednn" and _led is None:
         _led = torch.library.Library("aten", "IMPL")
         _led.impl("mm", _mm, "CPU")
         _led.impl("addmm", _addmm, "CPU")

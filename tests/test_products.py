@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from mae_hydra import products
+from mae_hydra.errors import UserError
 from mae_hydra.products import bf16_gain, faster, plainly, rates, take, taken
 
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")
@@ -223,6 +224,26 @@ def test_without_onednn_nothing_is_led_there(monkeypatch: pytest.MonkeyPatch) ->
     take("torch")
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
     take("onednn")  # of a run that began elsewhere
+    assert taken() == "torch"  # which its record says from here on
+
+
+def test_a_name_that_a_file_tells_and_nobody_knows_is_torchs() -> None:
+    take("nonsense")
+    assert taken() == "torch"
+
+
+def test_a_person_may_choose_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "rates", lambda: FAST)
+    monkeypatch.setenv("MAE_HYDRA_PRODUCTS", "torch")
+    assert faster() == "torch"
+    monkeypatch.setattr(products, "rates", lambda: FAST | {"onednn": 0.0})
+    monkeypatch.setenv("MAE_HYDRA_PRODUCTS", "onednn")
+    assert (faster("cpu"), faster("cuda")) == ("onednn", "torch")
+    monkeypatch.setenv("MAE_HYDRA_PRODUCTS", "mkl")
+    with pytest.raises(UserError, match="is one of torch and onednn, or unset for the faster one, got mkl"):
+        faster()
+    monkeypatch.setenv("MAE_HYDRA_PRODUCTS", "")
+    assert faster() == "torch"
 
 
 def test_bf16_is_compared_with_the_library_that_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:

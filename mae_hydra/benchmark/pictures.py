@@ -75,8 +75,8 @@ def inference(
     equal = ("equal classes, %", {name: f"{100 * share:.4f}" for name, share in same.items()})
     table = timing_table(title, timings, 1, "img/s", floor, equal if same else None)
     table.caption = f"{table.caption}{whose_products(settings)}; peak memory {gigabytes(peak.bytes)}"
-    numbers = {"size": list(size), "agreeing_pixels": same.get(PLAIN), "equal_classes": same}
-    numbers |= {"peak_memory_bytes": peak.bytes}
+    numbers: dict[str, Any] = {"size": list(size), "agreeing_pixels": same.get(PLAIN), "equal_classes": same}
+    numbers |= {"peak_memory_bytes": peak.bytes, "precision": settings.resolved_precision}
     return Measured(table, numbers | timing_numbers(config.name, timings, floor))
 
 

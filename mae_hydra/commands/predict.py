@@ -35,7 +35,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--precision",
         default="auto",
         choices=("auto", "fp32", "bf16", "fp16"),
-        help="auto: bf16 on CUDA, and for ViT-S and larger on CPUs that multiply faster in it, else fp32",
+        help="auto: bf16 on CUDA, and for wide models (ViT-B) on processors with matrix units, else fp32",
     )
     parser.add_argument(
         "--range",

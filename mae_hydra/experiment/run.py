@@ -120,7 +120,8 @@ def _train(
             start.write(run_dir)
         origin = _record_start(config, run_dir, data, settings, built, facts)
         _introduce(config.name, state.model, data, settings, built.cut, schedule.steps, state.step, run_dir)
-        say(*note_of(asked, settings.precision, settings.torch_device.type, "engine.precision=fp32"))
+        free = () if built.started else state.model.parameters()  # to compute in another precision from here on
+        say(*note_of(asked, settings.precision, settings.torch_device.type, "engine.precision=", free))
         if built.doubt is not None:
             warn([built.doubt], "note")
     results = fit(

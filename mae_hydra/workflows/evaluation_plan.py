@@ -179,7 +179,7 @@ def _settle_precision(found: Recorded, checkpoint: Checkpoint) -> list[str]:
     asked, chosen = engine["precision"], precision.resolved(engine["precision"], kind, checkpoint.tensors.values())
     if chosen != precision.resolved(asked, kind):
         engine["precision"] = chosen
-    return precision.note_of(asked, chosen, kind, "engine.precision=fp32")
+    return precision.note_of(asked, chosen, kind, "engine.precision=", checkpoint.tensors.values())
 
 
 def _lift_limits(found: Recorded) -> dict[str, int]:

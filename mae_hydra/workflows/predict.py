@@ -43,7 +43,7 @@ def predict(path: str | Path, words: Sequence[str], options: Options) -> Outcome
     model = entry.model_from(checkpoint).to(device)
     take(faster(device.type))
     precision = resolved(options.precision, device.type, model.parameters())
-    notes += note_of(options.precision, precision, device.type, "--precision fp32")
+    notes += note_of(options.precision, precision, device.type, "--precision ", model.parameters())
     answer = answers(model)
     writer: Segmentations | Reconstructions | Classes
     if answer == "reconstruction":

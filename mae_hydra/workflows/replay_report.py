@@ -151,9 +151,10 @@ def _explain(recorded: float | None, run_dir: Path, start: Mapping[str, Any], co
     import torch
 
     then = (table_or_none(run_dir / "environment.json") or {}).get("packages", {}).get("torch")
+    torch_now = torch.__version__.partition("+")[0]  # what pip knows has no "+cu130" behind it
     reasons = []
-    if then != torch.__version__:
-        reasons.append(f"torch {then} then, {torch.__version__} now")
+    if str(then).partition("+")[0] != torch_now:
+        reasons.append(f"torch {then} then, {torch_now} now")
     device = "cuda" if config.engine.device != "cpu" and torch.cuda.is_available() else "cpu"
     if start.get("device", device) != device:
         reasons.append(f"computed on {start['device']} then, on {device} now")

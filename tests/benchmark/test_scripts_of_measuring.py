@@ -56,7 +56,7 @@ def test_parts_that_come_too_late_are_left_out(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr("sys.argv", ["gpu.py", "--smoke", "--minutes", "1", "--out", str(file)])
     gpu.main()
     assert given == ["traced", ("one", 59.0)]
-    assert "two: left out, 1 minutes are over" in screen.getvalue()
+    assert "two: left out, 1 min are over" in screen.getvalue()
     assert '"one"' in file.read_text()
 
 

@@ -119,7 +119,7 @@ class Told:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, trained: Trained | None, *, step: int = 4) -> None:
         self.asked: dict[str, Any] = {}
         self.state = SimpleNamespace(
-            optimizer=None, model=None, step=step, callbacks=SimpleNamespace(given_up=False, ended="x")
+            optimizer=None, model=torch.nn.Module(), step=step, callbacks=SimpleNamespace(given_up=False, ended="x")
         )
         self.checkpoints = SimpleNamespace(best={"value": 1.0}, restore=lambda state: self.asked.update(restored=state))
         settings = SimpleNamespace(precision="settled", resolved_precision="bf16", torch_device=torch.device("cpu"))
@@ -190,6 +190,18 @@ def test_a_run_goes_on_with_the_length_of_an_epoch_the_class_weights_and_the_pre
     assert [anew.asked[name] for name in kept] == [None, None, None]
 
 
+def test_only_a_run_that_begins_is_told_of_another_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Any] = []
+    monkeypatch.setattr(module, "note_of", lambda *told: given.append((told[:4], len(list(told[4])))) or [])
+    for started in (True, False):
+        told = Told(monkeypatch, None)
+        told.state.model = torch.nn.Linear(2, 2)
+        told.built.started = started
+        told.train(tmp_path)
+    asked = ("auto", "settled", "cpu", "engine.precision=")
+    assert given == [(asked, 0), (asked, 2)]
+
+
 @pytest.mark.parametrize("faster", products.LIBRARIES)
 def test_products_are_made_by_the_library_of_the_first_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faster: str
@@ -221,6 +233,7 @@ def test_how_a_training_ended_is_told_with_its_last_step_and_the_score_it_is_jud
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("mae_hydra.precision.bf16_gain", lambda: 0.5)
+    monkeypatch.setattr("mae_hydra.precision.has_matrix_units", lambda: False)
     endings = []
     for step, given_up in ((4, True), (3, False), (3, True)):
         told = Told(monkeypatch, None, step=step)

@@ -21,6 +21,7 @@ MODELS = sorted(file.stem for file in (config_dir() / "model").glob("*.yaml"))
 LARGE = ("s", "b", "l", "h")  # of these a few blocks do: the same program, in seconds
 RUN = [
     "engine=cpu",
+    "engine.precision=fp32",  # whatever "auto" stands for here
     "engine.global_batch=4",
     "data.batch_size=2",  # two micro-batches
     "data.num_train=16",

@@ -505,7 +505,7 @@ def test_what_a_person_should_know_is_said_before_the_first_picture(
 
     for name, stub in {
         "read_checkpoint": lambda path, **told: read.append((path, told)) or CHECKPOINT, "settle_files": settle,
-        "note_of": lambda *told: noted.append(told) or ["of the precision"],
+        "note_of": lambda *told: noted.append((*told[:4], len(list(told[4])))) or ["of the precision"],
         "read_image": lambda file, *told: read.append((file.name, *told)) or torch.zeros(3, 8, 8, dtype=torch.uint8),
     }.items():  # fmt: skip
         monkeypatch.setattr(predict, name, stub)
@@ -519,7 +519,8 @@ def test_what_a_person_should_know_is_said_before_the_first_picture(
     ]  # fmt: skip
     assert read == [("run", {"prefer": "best", "download": True}), ("a.png", 3, "range"), ("c.png", 3, "range")]
     assert settled == [(3, ["a.png", "b.png", "c.png"])]  # of all, so that it is the same when it goes on
-    assert noted == [("fp32", "fp32", "cpu", "--precision fp32")]
+    [*told, weights] = noted[0]
+    assert (len(noted), told, weights) == (1, ["fp32", "fp32", "cpu", "--precision "], 0)  # of a model without any
     assert (len(found.written), found.skipped) == (2, 1)
 
     def full(*told: Any) -> Any:

@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,7 @@ from mae_hydra.workflows.replay import _asked, _beginning, _changed
 from mae_hydra.workflows.replay_report import batch_sheet, by_depth, write_and_show
 from mae_hydra.workflows.replayed import Found, Shown
 
+TORCH = version("torch")  # as pip knows it, which is what a run records
 CONFIG = OmegaConf.create({"engine": {"device": "cpu", "log_every": 7}})
 DATA: Any = SimpleNamespace(
     class_names=("sky", "sea"), palette=np.array([[250, 0, 0], [0, 0, 250]], np.uint8), shown=()
@@ -78,13 +80,13 @@ def test_a_step_that_differs_says_what_may_have_made_it(
     assert (number["same_bits"], number["loss_in_metrics"], number["from"]) == (False, 0.5, "initial weights")
     said = capsys.readouterr().out
     assert "step 5: loss 0.75 (metrics.jsonl has 0.5)" in said
-    assert f"(torch 99.0 then, {torch.__version__} now; computed on cuda then, on cpu now)" in said
+    assert f"(torch 99.0 then, {TORCH} now; computed on cuda then, on cpu now)" in said
     for start, device in (({}, "cpu"), ({"device": "cpu"}, "cpu"), ({"device": "cuda"}, "auto")):
         config = OmegaConf.create({"engine": {"device": device, "log_every": 7}})
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
         write_and_show(found(means={"loss": 0.75}, images=[]), DATA, run, 5, config, checkpoint=None, start=start)
-        assert f"(torch 99.0 then, {torch.__version__} now)" in capsys.readouterr().out
-    (run / "environment.json").write_text(json.dumps({"packages": {"torch": torch.__version__}}))
+        assert f"(torch 99.0 then, {TORCH} now)" in capsys.readouterr().out
+    (run / "environment.json").write_text(json.dumps({"packages": {"torch": TORCH}}))
     told(run, found(means={"loss": 0.5 + 1e-9}, images=[]))
     assert "(another machine, other code, or kernels that add up in another order)" in capsys.readouterr().out
     number = told(run, found(images=[]), step=3)
