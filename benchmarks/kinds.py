@@ -81,7 +81,7 @@ def _table(title: str, times: dict[str, dict[str, float]], rounds: int) -> Table
     row(rest, lambda found: sum(found.values()) - sum(found.get(kind, 0.0) for kind in PRODUCTS))
     row("all", lambda found: sum(found.values()))
     table.caption = (
-        f"{in_words(describe_machine())}; each operation's least of {rounds} rounds in turn, by torch.profiler"
+        f"{in_words(describe_machine())}; each operation's least time of {rounds} in turn, by torch.profiler"
     )
     return table
 
