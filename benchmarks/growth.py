@@ -86,6 +86,7 @@ def _steps(key: Key, rounds: int, words: Sequence[str]) -> tuple[np.ndarray, np.
     for setting in key.settings:
         config = composed([*key.words, key.override.format(setting), *words])
         settings: Settings = build(config.engine, "engine")
+        settings.apply()
         device = settings.torch_device
         work, model, batch = training_step(config, settings)
         candidates[f"{setting:g}"] = work
