@@ -33,6 +33,19 @@ def test_most_weights_are_in_wide_matrices(weights: list[torch.Tensor], wide: bo
     assert are_wide(weights) is wide
 
 
+def test_of_sharded_weights_none_is_asked_for() -> None:
+    class Share:  # of weights that lie on several processes: what is not named here they would have to talk about
+        shape = torch.Size([768, 64, 3, 3])
+
+        def dim(self) -> int:
+            return 4
+
+        def numel(self) -> int:
+            return self.shape.numel()
+
+    assert are_wide([Share()])  # type: ignore[list-item]
+
+
 def test_auto_takes_the_units_for_a_wide_model_alone(units: None) -> None:
     assert [resolved("auto", "cpu", weights) for weights in (WIDE, NARROW, [])] == ["bf16", "fp32", "fp32"]
     assert [resolved(told, "cpu", WIDE) for told in ("fp32", "fp16", "bf16")] == ["fp32", "fp16", "bf16"]
