@@ -8,6 +8,7 @@ gradients, autocast and all that counts operators are as they were.
 
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -85,8 +86,10 @@ def take(library: str) -> None:
     library = library if library == "onednn" and torch.backends.mkldnn.is_available() else "torch"
     if library == "onednn" and _led is None:
         _led = torch.library.Library("aten", "IMPL")
-        _led.impl("mm", _mm, "CPU")
-        _led.impl("addmm", _addmm, "CPU")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch 2.11 warns of what is meant: another kernel for an operator
+            _led.impl("mm", _mm, "CPU")
+            _led.impl("addmm", _addmm, "CPU")
     _library = library
 
 
