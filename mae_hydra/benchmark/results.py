@@ -60,8 +60,8 @@ def timing_table(
 
 def whose_products(settings: Settings) -> str:
     """What a caption says of the library that ours multiplies by, where it is not that of the others."""
-    of_others = settings.torch_device.type != "cpu" or taken() == "torch"
-    return "" if of_others else "; ours multiplies fp32 by oneDNN, others as torch decides"
+    differs = settings.torch_device.type == "cpu" and taken() == "onednn"
+    return "; ours multiplies fp32 by oneDNN, others as torch decides" if differs else ""
 
 
 def in_rounds(rounds: int) -> str:
